@@ -1,0 +1,8 @@
+"""`python -m helmframe`."""
+
+import sys
+
+from helmframe.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""In-context examples: which train instances stand before the question."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import cycle
+from random import Random
+
+import polars as pl
+
+from helmframe.specs import AdapterSpec
+
+
+def draw(train: pl.DataFrame, spec: AdapterSpec, parts: Iterable[str]) -> pl.DataFrame:
+    """The shots of each part and trial, in order.
+
+    Args:
+        train: the train pool with `question` and `answer` as the adapter says them.
+        spec: says `shots`, `trials` and whether they are drawn (`sample_train`) or taken in order.
+        parts: the parts asked for; one without train instances gets no shots.
+
+    Returns:
+        One row per (part, trial, shot): part, trial, shot_id, question, answer.
+    """
+    pools = train.partition_by("part", as_dict=True) if train.height else {}
+    drawn = [
+        pools[(part,)][_places(pools[(part,)], spec, trial)].select(
+            "part", pl.lit(trial, dtype=pl.Int64).alias("trial"), pl.col("instance_id").alias("shot_id"), "question", "answer"
+        )
+        for part in parts
+        for trial in range(spec.trials)
+        if (part,) in pools
+    ]
+    schema = {"part": pl.String, "trial": pl.Int64, "shot_id": pl.String, "question": pl.String, "answer": pl.String}
+    return pl.concat([pl.DataFrame(schema=schema), *drawn])
+
+
+def _places(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[int]:
+    count = min(spec.shots, pool.height)
+    if not spec.sample_train:
+        return list(range(pool.height))[count * trial : count * (trial + 1)]
+    labels = pool.select(
+        pl.col("references")
+        .list.eval(pl.element().filter(pl.element().struct.field("correct")).struct.field("text"))
+        .list.first()
+    ).to_series()
+    return balanced(labels.to_list(), count, trial)
+
+
+def balanced(labels: Sequence[str | None], count: int, trial: int) -> list[int]:
+    """Places of `count` examples, drawn by turns from each label, frequent labels first.
+
+    Labels of equal size are shuffled; those without a label fill what is left. HELM's rule, draw for draw, so its prompts come
+    out the same; it is a function of the pool and `trial` alone.
+
+    >>> balanced(["no", "yes", "no", "no"], 2, trial=0)
+    [2, 1]
+
+    Source: helm.benchmark.adaptation.adapters.in_context_learning_adapter; Perez et al. 2021 on true few-shot draws.
+    """
+    random = Random(trial)
+    by_label: dict[str, list[int]] = defaultdict(list)
+    unlabelled = []
+    for place, label in enumerate(labels):
+        if label is None:
+            unlabelled.append(place)
+        else:
+            by_label[label].append(place)
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for label in sorted(by_label):
+        by_size[len(by_label[label])].append(label)
+    order: list[str] = []
+    for size in sorted(by_size, reverse=True):
+        random.shuffle(by_size[size])
+        order += by_size[size]
+    drawn: list[int] = []
+    turns = cycle(order)
+    wanted = min(count, len(labels) - len(unlabelled))
+    while len(drawn) < wanted:
+        left = by_label[next(turns)]
+        if left:
+            drawn.append(left.pop(random.randrange(len(left))))
+    return drawn + random.sample(unlabelled, min(count - len(drawn), len(unlabelled)))

@@ -1,0 +1,61 @@
+"""The adapter `multiple_choice_joint`: all options in one prompt, each under a letter; the model answers with a letter."""
+
+import re
+
+import polars as pl
+
+from helmframe.adapters.adapt import adapter
+from helmframe.errors import ArgumentError
+from helmframe.specs import AdapterSpec
+
+# More options than this have no letters left; HELM's scenarios have ten at most.
+LETTERS = 26
+
+
+@adapter(
+    "multiple_choice_joint",
+    defaults={"input_prefix": "Question: ", "output_prefix": "Answer: "},
+    decoding={"max_tokens": 1, "temperature": 0.0},
+)
+def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """`Question: …`, a line per option (`A. …`), `Answer: `; an example ends with the letter of its first correct option, or n/a.
+
+    The letter is the first letter or digit of `reference_prefix`, counted up. Source: HELM `MultipleChoiceJointAdapter`.
+    """
+    prefixes, letters = _lettered(spec.reference_prefix)
+    place = pl.int_range(pl.len())
+    options = pl.col("perturbed_references").list.eval(
+        pl.concat_str(
+            place.replace_strict(list(range(LETTERS)), prefixes, default=None, return_dtype=pl.String),
+            pl.element().struct.field("text"),
+            pl.lit(spec.reference_suffix),
+        )
+    )
+    named = pl.col("perturbed_references").list.eval(
+        place.replace_strict(list(range(LETTERS)), letters, default=None, return_dtype=pl.String)
+    )
+    right = pl.col("perturbed_references").list.eval(
+        place.filter(pl.element().struct.field("correct")).replace_strict(
+            list(range(LETTERS)), letters, default=None, return_dtype=pl.String
+        )
+    )
+    return variants.with_columns(
+        question=pl.concat_str(
+            pl.lit(spec.input_prefix),
+            "perturbed_input",
+            pl.lit(spec.input_suffix),
+            options.list.join(""),
+            pl.lit(spec.output_prefix),
+        ),
+        answer=right.list.first().fill_null("n/a"),
+        choices=named,
+    )
+
+
+def _lettered(prefix: str) -> tuple[list[str], list[str]]:
+    """`A. ` → `A. `, `B. `, … and A, B, …."""
+    found = re.search(r"[^\W_]", prefix)
+    if found is None:
+        raise ArgumentError(f"adapt(reference_prefix={prefix!r}): needs a letter or digit to count up from, such as 'A. '.")
+    letters = [chr(ord(found.group()) + place) for place in range(LETTERS)]
+    return [prefix[: found.start()] + letter + prefix[found.end() :] for letter in letters], letters

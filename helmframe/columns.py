@@ -1,0 +1,244 @@
+"""The tables of helmframe as data: which columns each stage adds, of what type, meaning and unit.
+
+The table grows and is never rewritten: each stage's table holds the columns of the stage before it and its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from helmframe.errors import SourceBrokenError
+
+MEDIA = pl.Struct({"name": pl.String, "data": pl.Binary})
+CONTENT = pl.List(pl.Struct({"type": pl.String, "text": pl.String, "media": MEDIA}))
+BLOCK = pl.Struct({"role": pl.String, "kind": pl.String, "content": CONTENT})
+REFERENCE = pl.Struct({"text": pl.String, "correct": pl.Boolean, "tags": pl.List(pl.String)})
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `dtype` as Polars has it, `meaning` in a sentence, `unit` where it has one."""
+
+    name: str
+    dtype: pl.DataType
+    meaning: str
+    unit: str = ""
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """One stage's table: `grain` says what one row is, `key` the columns that tell rows apart."""
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    adds: tuple[Column, ...]
+    after: "Table | None" = field(default=None, repr=False)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Every column, those of the stages before first."""
+        return (self.after.columns if self.after else ()) + self.adds
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """Name → dtype of every column."""
+        return {column.name: column.dtype for column in self.columns}
+
+
+def _column(name: str, dtype: pl.DataType | type[pl.DataType], meaning: str, unit: str = "", required: bool = True) -> Column:
+    return Column(name, dtype() if isinstance(dtype, type) else dtype, meaning, unit, required)
+
+
+INSTANCES = Table(
+    "instances",
+    "one item to answer",
+    ("scenario", "instance_id"),
+    (
+        _column("scenario", pl.String, "name of the scenario"),
+        _column("scenario_version", pl.String, "version of its rows, from the spec; of a frame, a hash of its content"),
+        _column("instance_id", pl.String, "unique in the scenario: the part, a slash, and the id within the part"),
+        _column("row_index", pl.Int64, "place within the part, over all splits, before any filter"),
+        _column("part", pl.String, "one HELM run of the scenario (a subject); fixed stratum; '' where it has no parts"),
+        _column("cluster", pl.String, "instances drawn together (a passage); default the instance itself"),
+        _column("split", pl.String, "train, valid or test"),
+        _column("sub_split", pl.String, "a named share of the split", required=False),
+        _column("input", pl.String, "the text to answer"),
+        _column("content", CONTENT, "the input in parts (text, media), where it is more than text", required=False),
+        _column("references", pl.List(REFERENCE), "possible outputs, correct or not"),
+    ),
+)
+VARIANTS = Table(
+    "variants",
+    "one instance under one perturbation",
+    (*INSTANCES.key, "perturbation", "perturbation_seed"),
+    (
+        _column("perturbation", pl.String, "what changed the input; 'original' for the unperturbed"),
+        _column("perturbation_seed", pl.Int64, "which draw of the perturbation; 0 for the original"),
+        _column("perturbed_input", pl.String, "the input as asked"),
+        _column("perturbed_references", pl.List(REFERENCE), "the references as scored"),
+        _column("changed", pl.Boolean, "whether input or references differ from the original"),
+        _column("repeat", pl.Int64, "0; above 0 where an unchanged prompt is asked once more on purpose ('again')"),
+    ),
+    INSTANCES,
+)
+REQUESTS = Table(
+    "requests",
+    "one prompt, before a model is known",
+    (*VARIANTS.key, "setting", "trial", "reference_index", "request_mode"),
+    (
+        _column("setting", pl.String, "what differs within this plan's grid ('shots=0'); '' without a grid"),
+        _column("trial", pl.Int64, "which draw of the in-context examples"),
+        _column("reference_index", pl.Int64, "the option asked about, where each has a request of its own", required=False),
+        _column("request_mode", pl.String, "'original' or 'calibration', where options are scored one by one", required=False),
+        _column("head_id", pl.String, "the blocks before the question (table `heads`), shared by a part and trial"),
+        _column("blocks", pl.List(BLOCK), "the blocks of this request itself: the question"),
+        _column("choices", pl.List(pl.String), "what answers with each reference in turn ('A', 'B', …); null: free text"),
+        _column("answer_pattern", pl.String, "regex whose first group is the answer; null: the whole completion"),
+        _column("chat_template", pl.Boolean, "whether the model's chat template is to be applied"),
+        _column("decoding", pl.String, "decoding parameters as canonical JSON"),
+        _column("adapter_id", pl.String, "hash of the adapter as said"),
+        _column("shot_ids", pl.List(pl.String), "the in-context examples, in order"),
+    ),
+    VARIANTS,
+)
+HEADS = Table(
+    "heads",
+    "the blocks that the requests of one part, setting and trial share",
+    ("head_id",),
+    (
+        _column("head_id", pl.String, "hash of the blocks"),
+        _column("part", pl.String, "the part whose train pool the examples come from"),
+        _column("setting", pl.String, "as in `requests`"),
+        _column("trial", pl.Int64, "as in `requests`"),
+        _column("head", pl.List(BLOCK), "system, instructions and shots, in order"),
+        _column("shot_ids", pl.List(pl.String), "instance ids of the shots, in order"),
+    ),
+)
+FITTED = Table(
+    "fitted",
+    "one prompt as one model gets it",
+    (*REQUESTS.key, "model"),
+    (
+        _column("model", pl.String, "name of the model"),
+        _column("prefix_id", pl.String, "the shared start of the prompt (table `prefixes`)"),
+        _column("suffix", pl.String, "the rest of the prompt"),
+        _column("shots_used", pl.Int64, "examples left after truncation"),
+        _column("prompt_truncated", pl.Boolean, "whether examples were dropped to fit the window"),
+        _column("refused", pl.String, "why this model can't be asked this; null where it can", required=False),
+    ),
+    REQUESTS,
+)
+PREFIXES = Table(
+    "prefixes",
+    "the start that many prompts share, as text",
+    ("prefix_id",),
+    (
+        _column("prefix_id", pl.String, "hash of the text"),
+        _column("prefix", pl.String, "the text"),
+    ),
+)
+COMPLETIONS = Table(
+    "completions",
+    "one answer to one request",
+    (*FITTED.key, "output_index"),
+    (
+        _column("output_index", pl.Int64, "which of the n completions asked for"),
+        _column("request_id", pl.Binary, "sha256 over model, decoding, output_index and prompt; 16 bytes"),
+        _column("completion", pl.String, "raw text, cut at the first stop sequence; null where the request failed"),
+        _column("reasoning", pl.String, "what the model thought aloud; never scored"),
+        _column("logprob", pl.Float64, "log-probability of the completion", "nats"),
+        _column("token_logprobs", pl.List(pl.Float64), "the same per token", "nats"),
+        _column("finish_reason", pl.String, "stop, length or null"),
+        _column("prompt_tokens", pl.Int64, "tokens of the prompt", "tokens"),
+        _column("output_tokens", pl.Int64, "tokens of the completion", "tokens"),
+        _column("latency", pl.Float64, "time of the batch that held the request", "s"),
+        _column("cached", pl.Boolean, "whether the answer was in the store already"),
+        _column("attempts", pl.Int64, "how often it was asked in this run"),
+        _column("error", pl.String, "exception type and message, where it failed"),
+    ),
+    FITTED,
+)
+SCORES = Table(
+    "scores",
+    "one metric of one completion (or of one instance, where a metric joins outputs)",
+    (*VARIANTS.key, "setting", "trial", "model", "output_index", "metric"),
+    (
+        *(column for column in VARIANTS.columns if column.name in ("scenario", "instance_id", "part", "cluster", "split")),
+        *(column for column in VARIANTS.columns if column.name in ("perturbation", "perturbation_seed", "changed")),
+        *(column for column in FITTED.columns if column.name in ("setting", "trial", "model")),
+        _column("output_index", pl.Int64, "null where the metric joins an instance's outputs"),
+        _column("output", pl.String, "what the completion says, once parsed; null where it could not be"),
+        _column("parsed", pl.Boolean, "whether an answer could be read from the completion; null where it failed"),
+        _column("truncated", pl.Boolean, "whether the completion ended at the token limit"),
+        _column("metric", pl.String, "name of the metric"),
+        _column("score", pl.Float64, "its value; null where the request failed; unit and direction: hf.metrics()"),
+    ),
+)
+STATS = Table(
+    "stats",
+    "one metric aggregated over what `by` leaves together",
+    ("metric",),
+    (
+        _column("metric", pl.String, "name of the metric"),
+        _column("value", pl.Float64, "the aggregated score, in the metric's unit"),
+        _column("stderr", pl.Float64, "its standard error over clusters within parts"),
+        _column("ci_low", pl.Float64, "lower end of the interval"),
+        _column("ci_high", pl.Float64, "upper end of the interval"),
+        _column("interval", pl.String, "method of the interval, or why there is none"),
+        _column("n", pl.Int64, "instances"),
+        _column("n_error", pl.Int64, "completions that failed"),
+        _column("n_unparsed", pl.Int64, "completions without a readable answer (they score 0)"),
+        _column("n_truncated", pl.Int64, "completions that ended at the token limit"),
+    ),
+)
+TABLES = (INSTANCES, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS, SCORES, STATS)
+
+
+def columns(table: str | None = None) -> pl.DataFrame:
+    """Every documented column: one row per (table, column) with dtype, meaning, unit and required.
+
+    >>> columns("prefixes")["column"].to_list()
+    ['prefix_id', 'prefix']
+    """
+    return pl.DataFrame(
+        [
+            {
+                "table": each.name,
+                "column": column.name,
+                "dtype": str(column.dtype),
+                "meaning": column.meaning,
+                "unit": column.unit,
+                "required": column.required,
+            }
+            for each in TABLES
+            for column in each.columns
+            if table in (None, each.name)
+        ]
+    )
+
+
+def conform(frame: pl.DataFrame, table: Table, where: str = "") -> pl.DataFrame:
+    """The frame with the table's columns first, of the table's types; missing optional ones are null.
+
+    Raises:
+        SourceBrokenError: a required column is missing or can't be cast; `where` says which source.
+    """
+    return frame.select(_conforming(frame.schema, table, where))
+
+
+def _conforming(schema: Mapping[str, pl.DataType], table: Table, where: str) -> Sequence[pl.Expr]:
+    missing = [column.name for column in table.columns if column.required and column.name not in schema]
+    if missing:
+        raise SourceBrokenError(f"{where or table.name}: column {', '.join(missing)} is missing; there are: {', '.join(schema)}.")
+    known = [
+        pl.col(column.name).cast(column.dtype)
+        if column.name in schema
+        else pl.lit(None, dtype=column.dtype).alias(column.name)
+        for column in table.columns
+    ]
+    names = {column.name for column in table.columns}
+    return known + [pl.col(name) for name in schema if name not in names]

@@ -1,0 +1,80 @@
+"""Progress of a run: a bar in a terminal or notebook, a line now and then elsewhere, off with HELMFRAME_PROGRESS=0."""
+
+import os
+import sys
+import threading
+import time
+from importlib.util import find_spec
+from types import TracebackType
+from typing import Any
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class StoppedError(Exception):
+    """Raised in a thread that asks after the run was stopped."""
+
+
+class Progress:
+    """Counts what the stages report, and shows it; safe to use from several threads."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.counts = {"planned": 0, "kept": 0, "answered": 0, "failed": 0}
+        self._enabled = enabled and os.environ.get("HELMFRAME_PROGRESS", "1") != "0"
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._bar: Any = None
+        self._told = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if self._enabled:
+            self._bar = _bar()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif self._enabled and kind is None and self.counts["answered"]:
+            self._tell()
+
+    def stop(self) -> None:
+        """Make every thread that reports next raise `StoppedError`."""
+        self._stopped.set()
+
+    def report(self, what: str, count: int) -> None:
+        """Add to one of `counts`."""
+        if self._stopped.is_set():
+            raise StoppedError
+        with self._lock:
+            self.counts[what] += count
+            if not self._enabled:
+                return
+            if self._bar is None:
+                if what == "answered" and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
+                    self._tell()
+                return
+            if what == "planned":
+                self._bar.total = self.counts["planned"]
+                self._bar.refresh()
+            elif what != "failed":
+                self._bar.update(count)
+            elif count:
+                self._bar.set_postfix(failed=self.counts["failed"])
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        done = self.counts["kept"] + self.counts["answered"]
+        failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
+        print(f"helmframe: {done} of {self.counts['planned']} completions{failed}", file=sys.stderr, flush=True)
+
+
+def _bar() -> Any:
+    """A tqdm bar where one can be seen, else None."""
+    in_notebook = "ipykernel" in sys.modules
+    if in_notebook and find_spec("ipywidgets"):
+        from tqdm.notebook import tqdm
+    elif in_notebook or sys.stderr.isatty():
+        from tqdm import tqdm
+    else:
+        return None
+    return tqdm(total=0, unit="completion", desc="asking", leave=False, dynamic_ncols=not in_notebook)

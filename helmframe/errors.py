@@ -1,0 +1,133 @@
+"""The errors of helmframe, from broad to narrow.
+
+HelmframeError
+├── UnknownNameError        (LookupError)      nothing is registered, or found, under this name
+├── ArgumentError           (ValueError)       an argument has a value that can't be
+├── SpecError               (ValueError)       a spec file is wrong; names file and key
+├── PlanError               (ValueError)       the sentence lacks a word, or two of its words contradict
+├── CapabilityError         (ValueError)       the plan needs what the model can't do
+├── NotAModelError          (TypeError)        what was given can't answer
+├── AnswerError             (TypeError)        a model answered with the wrong type or number of answers
+├── NotComparableError      (ValueError)       two results differ in more than the axis compared
+├── SourceError             (OSError)          a scenario's rows can't be read; names scenario and address
+│   ├── SourceMissingError  (FileNotFoundError)
+│   ├── SourceDeniedError   (PermissionError)
+│   └── SourceBrokenError                      unreadable, truncated, or not what the spec says
+└── StoreError              (OSError)          the store can't be read or written
+
+Each message says what was wrong, where, and what to write instead.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HelmframeError(Exception):
+    """Base of every error raised on purpose by helmframe."""
+
+
+class UnknownNameError(HelmframeError, LookupError):
+    """Nothing is registered, or found, under this name."""
+
+    @classmethod
+    def among(cls, kind: str, name: object, known: Iterable[str], *, hint: str = "") -> "UnknownNameError":
+        """`no metric is called 'exact_mach'. Did you mean 'exact_match'?`, the known names, and a hint."""
+        return cls(f"no {kind} is called {name!r}.{_did_you_mean(name, known)}{_and(hint)}")
+
+
+class ArgumentError(HelmframeError, ValueError):
+    """An argument has a value that can't be."""
+
+    @classmethod
+    def unknown_argument(cls, where: str, name: str, known: Iterable[str]) -> "ArgumentError":
+        """`typos() has no argument 'probb'. Did you mean 'prob'?` and the known ones."""
+        return cls(f"{where} has no argument {name!r}.{_did_you_mean(name, known)}")
+
+    @classmethod
+    def unknown_value(cls, where: str, value: object, known: Iterable[str], *, hint: str = "") -> "ArgumentError":
+        """`where(subject='philosphy') matches no instance of scenario 'mmlu'. Did you mean 'philosophy'?`"""
+        return cls(f"{where}.{_did_you_mean(value, known)}{_and(hint)}")
+
+
+class SpecError(HelmframeError, ValueError):
+    """A spec file is wrong."""
+
+    @classmethod
+    def at(cls, file: object, key: str, problem: str) -> "SpecError":
+        """`specs/scenarios/mmlu.yaml: splits.dev: 'trian' is no split …`"""
+        return cls(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
+
+    @classmethod
+    def unknown_key(cls, file: object, key: str, known: Iterable[str]) -> "SpecError":
+        """`specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
+        return cls(f"{file}: unknown key {key!r}.{_did_you_mean(key.rpartition('.')[2], known)}")
+
+
+class PlanError(HelmframeError, ValueError):
+    """The sentence lacks a word, or two of its words contradict."""
+
+
+class CapabilityError(HelmframeError, ValueError):
+    """The plan needs what the model can't do."""
+
+
+class NotAModelError(HelmframeError, TypeError):
+    """What was given can't answer."""
+
+    @classmethod
+    def of(cls, given: object, why: str = "") -> "NotAModelError":
+        """Says what was given, why it is no model, and what is one."""
+        reason = f": {why}" if why else ""
+        return cls(
+            f"{type(given).__name__} is no model{reason}.\n"
+            "A model is a function str -> str or list[str] -> list[str] (async too), an object with "
+            ".generate(prompts, **decoding),\n"
+            "a folder with a checkpoint and tokenizer in transformers format, a (model, tokenizer) pair, "
+            "or a name 'org/name' of such a folder."
+        )
+
+
+class AnswerError(HelmframeError, TypeError):
+    """A model answered with the wrong type or number of answers."""
+
+
+class NotComparableError(HelmframeError, ValueError):
+    """Two results differ in more than the axis compared."""
+
+
+class SourceError(HelmframeError, OSError):
+    """A scenario's rows can't be read; the message names scenario and address."""
+
+
+class SourceMissingError(SourceError, FileNotFoundError):
+    """No such bucket, folder or file."""
+
+
+class SourceDeniedError(SourceError, PermissionError):
+    """The credentials are wrong, missing, or not allowed to read this address."""
+
+
+class SourceBrokenError(SourceError):
+    """What is at the address is unreadable, truncated, or has other columns than the spec says."""
+
+
+class StoreError(HelmframeError, OSError):
+    """The store can't be read or written."""
+
+
+def near(name: object, known: Iterable[str], n: int = 3) -> list[str]:
+    """The known names most like `name`, best first."""
+    by_lower = {each.lower(): each for each in known}
+    return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)]
+
+
+def _did_you_mean(name: object, known: Iterable[str]) -> str:
+    names = sorted(str(each) for each in known)
+    close = near(name, names)
+    suggestion = f" Did you mean {' or '.join(repr(each) for each in close)}?" if close else ""
+    shown = ", ".join(names[:40]) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
+    return f"{suggestion}\nKnown: {shown}." if names else suggestion
+
+
+def _and(hint: str) -> str:
+    return f"\n{hint}" if hint else ""

@@ -1,0 +1,120 @@
+"""Expressions that two stages share: normalised text, best over references, keyed random numbers."""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Python's str.split() also splits at the four separators that Rust's \s leaves out.
+_SPACE = r"[\s\x1c-\x1f]+"
+# string.punctuation, as ranges of ASCII.
+_PUNCTUATION = r"[!-/:-@\[-`{-~]"
+
+
+def stripped(text: pl.Expr) -> pl.Expr:
+    """The text without white space at both ends, as Python's `str.strip` sees it."""
+    return text.str.replace_all(rf"^{_SPACE}|{_SPACE}$", "")
+
+
+def normalised(text: pl.Expr) -> pl.Expr:
+    """Lower case, no ASCII punctuation, no articles, single spaces.
+
+    Source: HELM `normalize_text`, after SQuAD (Rajpurkar et al. 2016).
+
+    >>> pl.select(normalised(pl.lit("The  Cat, a hat!"))).item()
+    'cat hat'
+    """
+    bare = text.str.to_lowercase().str.replace_all(_PUNCTUATION, "").str.replace_all(r"\b(a|an|the)\b", " ")
+    return bare.str.replace_all(_SPACE, " ").str.strip_chars(" ")
+
+
+def words(text: pl.Expr) -> pl.Expr:
+    """The words of normalised text as a list; of an empty text an empty list."""
+    return text.str.extract_all(r"[^ ]+")
+
+
+def correct_references(references: str = "perturbed_references") -> pl.Expr:
+    """The texts of the correct references, as a list."""
+    correct = pl.element().filter(pl.element().struct.field("correct"))
+    return pl.col(references).list.eval(correct.struct.field("text"))
+
+
+def best_reference(value: Callable[[pl.Expr, pl.Expr], pl.Expr], output: str = "output", golds: str = "correct") -> pl.Expr:
+    """The largest `value(output, gold)` over the texts in the list column `golds`; 0 for an empty list, null for a null output.
+
+    `value` says one expression over two text columns; it is run once over all pairs of a batch.
+    """
+
+    def over_pairs(columns: list[pl.Series] | Any) -> pl.Series:
+        outputs, lists = columns
+        pairs = pl.DataFrame({"row": pl.int_range(len(outputs), eager=True), "output": outputs, "gold": lists})
+        scored = (
+            pairs.lazy()
+            .explode("gold", empty_as_null=True)
+            .select("row", value=value(pl.col("output"), pl.col("gold")).cast(pl.Float64))
+            .group_by("row", maintain_order=True)
+            .agg(pl.col("value").max().fill_null(0.0))
+            .collect()
+        )
+        return scored["value"]
+
+    joined = pl.map_batches([pl.col(output), pl.col(golds)], over_pairs, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.when(pl.col(output).is_not_null()).then(joined)
+
+
+def same_place(needle: pl.Expr, keys: pl.Expr, values: pl.Expr) -> pl.Expr:
+    """The text in the list `values` at the place where the list `keys` has `needle`; null where it has not.
+
+    >>> frame = pl.DataFrame({"said": ["B", "E"], "letters": [["A", "B"]] * 2, "texts": [["x", "y"]] * 2})
+    >>> frame.select(same_place(pl.col("said"), pl.col("letters"), pl.col("texts"))).to_series().to_list()
+    ['y', None]
+    """
+
+    def look_up(columns: list[pl.Series] | Any) -> pl.Series:
+        needles, key_lists, value_lists = columns
+        frame = pl.DataFrame({"needle": needles, "key": key_lists, "value": value_lists}).with_row_index("row")
+        found = (
+            frame.filter(pl.col("key").list.len() > 0)
+            .explode("key", "value")
+            .filter(pl.col("key") == pl.col("needle"))
+            .unique("row", keep="first", maintain_order=True)
+        )
+        return frame.select("row").join(found, on="row", how="left", maintain_order="left")["value"]
+
+    return pl.map_batches([needle, keys, values], look_up, return_dtype=pl.String, is_elementwise=True)
+
+
+def key_of(salt: str, *ids: pl.Expr) -> pl.Expr:
+    """A 64-bit number per row from `salt` and the row's ids: the same on every machine, in every order, for good."""
+
+    def hashed(series: pl.Series) -> pl.Series:
+        start = blake2b(salt.encode(), digest_size=8)
+        numbers = []
+        for text in series:
+            state = start.copy()
+            state.update(text.encode())
+            numbers.append(int.from_bytes(state.digest(), "little"))
+        return pl.Series(series.name, numbers, dtype=pl.UInt64)
+
+    return pl.concat_str(ids, separator="\x1f").map_batches(hashed, return_dtype=pl.UInt64, is_elementwise=True)
+
+
+def keyed_draws(keys: "NDArray[np.uint64]", places: "NDArray[np.uint64]") -> "NDArray[np.uint64]":
+    """A 64-bit random number per (key, place), by splitmix64's finaliser (Steele, Lea & Flood 2014).
+
+    Args:
+        keys: one per draw, from `key_of`.
+        places: which draw of that key: the position of the character, the number of the word.
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        mixed = keys + (places + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))

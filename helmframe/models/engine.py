@@ -1,0 +1,306 @@
+"""A loaded transformers model and its tokenizer, answering prompts in batches of like length."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from helmframe.models.protocol import Answer, Given, Prompt
+
+TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
+MAX_TOKENS = 100
+TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+MAX_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}
+MAX_LOGPROBS = 512
+# Sampling looks at so many tokens first, and at the whole vocabulary only where the draw falls beyond them.
+LIKELY = 1024
+
+
+@dataclass(eq=False)
+class Engine:
+    """Answers with the model it holds; one call at a time, whoever calls.
+
+    The model's own sampling defaults (temperature, repetition penalty, …) are out of force while it answers: a request
+    without temperature is greedy. Padding is on the left, and a model may not see it: in float32 an answer is the same
+    in any batch, up to float noise where two tokens are as likely.
+    """
+
+    model: Any
+    tokenizer: Any
+    window: int | None
+    budget: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _tokens_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+        """One answer per prompt, in order; a prompt that fits neither window nor memory is an error in its place.
+
+        `logprob` and `token_logprobs` (nats) are those of the model's own distribution, whatever the temperature, over
+        the tokens of the text, without the end-of-text token; null where more than 512 tokens were asked for.
+        """
+        texts = [prompt if isinstance(prompt, str) else prompt["prompt"] for prompt in prompts]
+        tokens = self.tokens(texts)
+        most = int(decoding.get("max_tokens") or MAX_TOKENS)
+        limits = [most if self.window is None else min(most, self.window - len(each)) for each in tokens]
+        answers: list[Given] = [
+            ValueError(f"the prompt has {len(each)} tokens; the model's window is {self.window}.") for each in tokens
+        ]
+        with self._lock, _as_we_ask(self.model):
+            waiting = [index for index, limit in enumerate(limits) if limit > 0]
+            # the longest first: if memory is short, it shows at once
+            waiting.sort(key=lambda index: (limits[index], len(tokens[index])), reverse=True)
+            while waiting:
+                rows = self._fitting(waiting, tokens, limits)
+                limit = limits[rows[0]]
+                given: Sequence[Given]
+                try:
+                    given = self._generate([tokens[i] for i in rows], [texts[i] for i in rows], limit, decoding)
+                except RuntimeError as error:
+                    if not _is_out_of_memory(error):
+                        raise
+                    if len(rows) > 1:
+                        self.budget = max(1, len(rows) // 2 * len(tokens[rows[0]]))
+                        continue
+                    given = [error]
+                for index, answer in zip(rows, given, strict=True):
+                    answers[index] = answer
+                waiting = waiting[len(rows) :]
+        return answers
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, with what the tokenizer adds; a text that starts with its BOS gets no second one."""
+        if not texts:
+            return []
+        bos = getattr(self.tokenizer, "bos_token", None)
+        found: list[list[int]] = [[] for _ in texts]
+        for has_bos in (False, True):
+            places = [i for i, text in enumerate(texts) if bool(bos and text.startswith(bos)) is has_bos]
+            if places:
+                with self._tokens_lock:  # a fast tokenizer can't be used by two threads while it is being set up
+                    ids = self.tokenizer([texts[i] for i in places], add_special_tokens=not has_bos, verbose=False)
+                for place, each in zip(places, ids["input_ids"], strict=True):
+                    found[place] = list(each)
+        start = self.tokenizer.bos_token_id if bos else self._ends()[0]
+        return [each or [start] for each in found]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The number of tokens of each text as a prompt."""
+        return [len(each) for each in self.tokens(texts)]
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The conversation as the prompt the tokenizer's chat template makes of it, ready for the assistant's turn."""
+        turns = [dict(message) for message in messages]
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def _fitting(self, waiting: Sequence[int], tokens: Sequence[Sequence[int]], limits: Sequence[int]) -> list[int]:
+        """The first rows of one limit that fit the token budget, padded to the longest."""
+        device = self.model.device.type
+        budget = self.budget or TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
+        limit, longest = limits[waiting[0]], len(tokens[waiting[0]])
+        most = max(1, min(budget // longest, MAX_ROWS.get(device, MAX_ROWS["cpu"])))
+        return [index for index in waiting[:most] if limits[index] == limit]  # in order of limit: the first ones
+
+    def _generate(
+        self, tokens: Sequence[list[int]], texts: Sequence[str], limit: int, decoding: Mapping[str, Any]
+    ) -> list[Answer]:
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+        ends = self._ends()
+        pad = next((i for i in (self.tokenizer.pad_token_id, *ends) if i is not None), 0)
+        width = max(map(len, tokens))
+        ids = torch.tensor([[pad] * (width - len(each)) + each for each in tokens], device=self.model.device)
+        mask = torch.tensor([[0] * (width - len(each)) + [1] * len(each) for each in tokens], device=self.model.device)
+        chooser = _Chooser.of(texts, decoding, keep=limit <= MAX_LOGPROBS)
+        stopper = _Stopper(self.tokenizer, _stops(decoding), width, ends)
+        self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+                do_sample=False, max_new_tokens=limit, pad_token_id=pad, eos_token_id=ends or None, use_cache=True
+            ),
+            logits_processor=LogitsProcessorList([chooser]),
+            stopping_criteria=StoppingCriteriaList([stopper]),
+        )
+        chosen = torch.stack(chooser.chosen, dim=1).tolist()
+        logprobs = torch.stack(chooser.logprobs, dim=1).tolist() if chooser.logprobs else [None] * len(tokens)
+        return [
+            self._answer(each, outputs, row_logprobs, stopper.ended.get(row), ends)
+            for row, (each, outputs, row_logprobs) in enumerate(zip(tokens, chosen, logprobs, strict=True))
+        ]
+
+    def _answer(
+        self, prompt: list[int], outputs: list[int], logprobs: list[float] | None, ended: int | None, ends: list[int]
+    ) -> Answer:
+        # past its end a row holds whatever the model went on with
+        count = min((place for place, token in enumerate(outputs) if token in ends), default=len(outputs))
+        finished = count < len(outputs)
+        if ended is not None and ended <= count:
+            count, finished = ended, True
+        logprobs = logprobs and logprobs[:count]
+        return Answer(
+            self._text(prompt, outputs[:count]),
+            logprob=None if logprobs is None else float(sum(logprobs)),
+            token_logprobs=None if logprobs is None else tuple(logprobs),
+            finish_reason="stop" if finished else "length",
+            prompt_tokens=len(prompt),
+            output_tokens=count,
+        )
+
+    def _text(self, prompt: list[int], outputs: list[int]) -> str:
+        """The output as it continues the prompt: some tokenizers drop the space before a first word."""
+        before = prompt[-4:]
+        start, whole = (
+            str(self.tokenizer.decode(each, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+            for each in (before, before + outputs)
+        )
+        if whole.startswith(start):
+            return whole[len(start) :]
+        return str(self.tokenizer.decode(outputs, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _ends(self) -> list[int]:
+        """The tokens that end an answer: the model's own, else the tokenizer's."""
+        configs = (getattr(self.model, "generation_config", None), self.model.config, self.tokenizer)
+        for config in configs:
+            found = getattr(config, "eos_token_id", None)
+            if found is not None:
+                return [int(found)] if isinstance(found, int) else [int(each) for each in found]
+        return []
+
+
+@contextmanager
+def _as_we_ask(model: Any) -> Iterator[None]:
+    """The model in evaluation mode and without sampling defaults of its own; afterwards as it was."""
+    import torch
+    from transformers import GenerationConfig
+
+    training = [module for module in model.modules() if module.training]
+    own = model.generation_config
+    model.eval()
+    ends = own.eos_token_id if own is not None else None
+    model.generation_config = GenerationConfig(eos_token_id=ends)  # type: ignore[no-untyped-call]
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.generation_config = own
+        for module in training:
+            module.training = True
+
+
+@dataclass(eq=False)
+class _Chooser:
+    """A logits processor that chooses each row's next token, and keeps it and its log-probability.
+
+    Draws are keyed by (seed, prompt, step), so a sample depends on no other row of the batch; without a seed each call
+    is a new draw.
+    """
+
+    keys: list[bytes]
+    temperature: float
+    top_k: int
+    top_p: float
+    keep: bool
+    chosen: list[Any] = field(default_factory=list)
+    logprobs: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, texts: Sequence[str], decoding: Mapping[str, Any], *, keep: bool) -> "_Chooser":
+        seed = decoding.get("seed")
+        keys = [
+            os.urandom(32) if seed is None else hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "replace")).digest()
+            for text in texts
+        ]
+        top_p = decoding.get("top_p")
+        return cls(
+            keys,
+            temperature=float(decoding.get("temperature") or 0),
+            top_k=int(decoding.get("top_k") or 0),
+            top_p=1.0 if top_p is None else float(top_p),
+            keep=keep,
+        )
+
+    def __call__(self, _: Any, scores: Any) -> Any:
+        import torch
+
+        scores = scores.float()
+        best = scores.argmax(dim=-1)
+        chosen = self._drawn(scores) if self.temperature > 0 else best
+        if self.keep:
+            picked = scores.gather(1, chosen[:, None]).squeeze(1)
+            self.logprobs.append(picked - torch.logsumexp(scores, dim=-1))
+        self.chosen.append(chosen)
+        if self.temperature > 0:
+            # the loop around takes the most likely token: make it the one drawn
+            scores = torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
+        return scores
+
+    def _drawn(self, scores: Any) -> Any:
+        import torch
+
+        step = len(self.chosen)
+        draws = torch.tensor([_uniform(key, step) for key in self.keys], dtype=torch.float64)
+        size = scores.shape[-1]
+        probabilities = torch.softmax(scores.double().cpu() / self.temperature, dim=-1)
+        # sorted by probability: float noise then moves a draw less often to another token than in vocabulary order
+        count = min(size, self.top_k or LIKELY)
+        likely, tokens = probabilities.topk(count, dim=-1)
+        mass = torch.full((len(draws),), 1.0, dtype=torch.float64) if not self.top_k else likely.sum(dim=-1)
+        chosen = []
+        for row, draw in enumerate(draws):
+            ranked, ids = likely[row], tokens[row]
+            total = mass[row] * min(self.top_p, 1.0)
+            if ranked.sum() < total and count < size and not self.top_k:
+                ranked, ids = probabilities[row].sort(descending=True)
+            cumulated = ranked.cumsum(0)
+            if self.top_p < 1:
+                kept = int((cumulated - ranked < total).sum())  # the first whose mass before it is below top_p
+                ranked, cumulated = ranked[: max(1, kept)], cumulated[: max(1, kept)]
+            place = int(torch.searchsorted(cumulated, draw * cumulated[-1], right=True))
+            chosen.append(ids[min(place, len(ranked) - 1)])
+        return torch.stack(chosen).to(scores.device)
+
+
+@dataclass(eq=False)
+class _Stopper:
+    """A stopping criterion: a row ends where its text holds a stop string; `ended` has its tokens by then."""
+
+    tokenizer: Any
+    stops: list[str]
+    width: int
+    ends: list[int]
+    ended: dict[int, int] = field(default_factory=dict)
+
+    def __call__(self, ids: Any, *_: Any, **__: Any) -> Any:
+        import torch
+
+        count = ids.shape[1] - self.width
+        done = [row in self.ended for row in range(len(ids))]
+        if self.stops and not all(done):
+            # a character may take four tokens, one per byte
+            tail = 4 * max(map(len, self.stops)) + 4
+            outputs = ids[:, self.width :][:, -tail:].tolist()
+            texts = self.tokenizer.batch_decode(outputs, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            for row, text in enumerate(texts):
+                if not done[row] and any(stop in text for stop in self.stops):
+                    self.ended[row] = count
+                    done[row] = True
+        return torch.tensor(done, device=ids.device)
+
+
+def _stops(decoding: Mapping[str, Any]) -> list[str]:
+    said = decoding.get("stop") or []
+    return [said] if isinstance(said, str) else [str(each) for each in said if each]
+
+
+def _uniform(key: bytes, step: int) -> float:
+    digest = hashlib.blake2b(step.to_bytes(8, "big"), key=key, digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return "out of memory" in text or "allocate memory" in text or "not enough memory" in text

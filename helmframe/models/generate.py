@@ -1,0 +1,274 @@
+"""The stage `generate`: the only one that touches the world. Asks what the store does not have, and keeps it."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from typing import Any, overload
+
+import polars as pl
+
+from helmframe.errors import CapabilityError
+from helmframe.models.protocol import Model, Row
+from helmframe.models.scheduler import Outcome, queue_of
+from helmframe.store import ANSWER, SENT, Answers
+
+FLUSH_ROWS = 8192
+FLUSH_SECONDS = 2.0
+RESULT = {**{name: dtype for name, dtype in ANSWER.items()}, "attempts": pl.Int64(), "error": pl.String()}
+
+# Called with what happened ("planned", "kept", "answered", "failed") and to how many completions.
+Report = Callable[[str, int], None]
+
+
+def generate(
+    fitted: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    answers: Answers,
+    fingerprint: str,
+    *,
+    n: int = 1,
+    ask: bool = True,
+    fresh: bool = False,
+    report: Report = lambda what, count: None,  # noqa: ARG005
+) -> pl.DataFrame:
+    """One completion per request and output.
+
+    A request that the store has is not asked; the same content is asked once. A failed one is a row with `error`, is not kept,
+    and is asked again by the next run.
+
+    Args:
+        fitted: `FITTED`.
+        prefixes: `PREFIXES`.
+        model: who answers.
+        answers: what it has answered before; new answers are added at the latest after 2 s.
+        fingerprint: the model's, as of now.
+        n: completions per request.
+        ask: False looks into the store only; what it does not have is left out.
+        fresh: True asks everything again.
+        report: told what is planned, kept, answered and failed, as it happens; what it raises stops the asking.
+
+    Returns:
+        `COMPLETIONS`.
+    """
+    requests = request_ids(fitted, prefixes, fingerprint, n)
+    wanted = requests.filter(pl.col("refused").is_null()).unique("request_id", keep="first", maintain_order=True)
+    low, high = (wanted["row_index"].min(), wanted["row_index"].max()) if wanted.height else (0, 0)
+    known = answers.known(int(low), int(high)) if not fresh else pl.DataFrame(schema=ANSWER)  # type: ignore[arg-type]
+    known = known.join(wanted.select("request_id"), on="request_id", how="semi").with_columns(
+        cached=pl.lit(value=True), attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String)
+    )
+    missing = wanted.join(known, on="request_id", how="anti", maintain_order="left")
+    report("planned", requests.height)
+    report("kept", requests.height - missing.height)
+    asked = [known]
+    if ask and missing.height:
+        new = _ask(missing, prefixes, model, fingerprint, answers, report)
+        asked += [frame.with_columns(cached=pl.lit(value=False)) for frame in new]
+    results = pl.concat(asked, how="diagonal")
+    how = "left" if ask else "inner"
+    joined = requests.join(results, on="request_id", how=how, maintain_order="left", validate="m:1")
+    return joined.with_columns(error=pl.coalesce("refused", "error"))
+
+
+def request_ids(fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int) -> pl.DataFrame:
+    """The requests with output_index and request_id, n rows for each.
+
+    The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and prefix are
+    hashed once for all requests that share them.
+    """
+    rows = fitted
+    if n > 1:
+        rows = rows.join(pl.DataFrame({"output_index": range(n)}, schema={"output_index": pl.Int64}), how="cross")
+    else:
+        rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
+    texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
+    states: dict[tuple[Any, ...], Any] = {}
+    ids = []
+    columns = rows.select("decoding", "output_index", "repeat", "prefix_id", "suffix", _media_digest())
+    for *shared, suffix, media in columns.iter_rows():
+        key = tuple(shared)
+        if key not in states:
+            states[key] = sha256(_header(fingerprint, *key[:3]) + texts[key[3]].encode())
+        state = states[key].copy()
+        state.update(suffix.encode())
+        if media:
+            state.update(b"\0media\0" + media.encode())
+        ids.append(state.digest()[:16])
+    return rows.with_columns(request_id=pl.Series(ids, dtype=pl.Binary))
+
+
+def check_decoding(model: Model, said: Sequence[str]) -> None:
+    """That the model honours each decoding argument the user wrote.
+
+    Raises:
+        CapabilityError: it can't.
+    """
+    if model.takes is None:
+        return
+    for name in said:
+        if name not in (*model.takes, "stop", "n"):
+            takes = ", ".join(sorted(model.takes)) or "none"
+            raise CapabilityError(
+                f"generate({name}=…): model {model.name!r} can't take {name}; it takes: {takes}. "
+                f"Leave it out, or give a model whose function has a parameter {name}."
+            )
+
+
+def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> bytes:
+    header: dict[str, Any] = {"v": 1, "model": fingerprint, "decoding": json.loads(decoding), "output_index": output_index}
+    if repeat:
+        header["repeat"] = repeat
+    return json.dumps(header, sort_keys=True, ensure_ascii=False).encode() + b"\0"
+
+
+def _media_digest() -> pl.Expr:
+    """A digest of the media of a request; null where it is all text."""
+
+    def digest(blocks: list[dict[str, Any]]) -> str | None:
+        parts = [part for block in blocks for part in block["content"] if part["type"] != "text"]
+        if not parts:
+            return None
+        state = sha256()
+        for part in parts:
+            media = part["media"] or {"name": "", "data": b""}
+            state.update(f"{part['type']}\0{media['name']}\0".encode() + (media["data"] or b""))
+        return state.hexdigest()
+
+    media = pl.col("blocks").list.last().struct.field("content").list.eval(pl.element().struct.field("type") != "text")
+    return (
+        pl.when(media.list.any())
+        .then(pl.col("blocks").map_elements(digest, return_dtype=pl.String))
+        .otherwise(pl.lit(None, dtype=pl.String))
+        .alias("media")
+    )
+
+
+def _ask(
+    missing: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    fingerprint: str,
+    answers: Answers,
+    report: Report,
+) -> Iterator[pl.DataFrame]:
+    """Answers as they come, kept as they come."""
+    for (decoding,), group in missing.partition_by("decoding", as_dict=True, maintain_order=True).items():
+        ids = group.select("scenario", "instance_id").rows()
+
+        def labels(place: int, ids: list[tuple[str, str]] = ids) -> dict[str, str]:
+            return {"scenario": ids[place][0], "instance_id": ids[place][1], "model": model.name}
+
+        prompts = _rows(group, prefixes) if model.sees_rows else Prompts(group, prefixes)
+        pending: list[Outcome] = []
+        flushed = time.monotonic()
+        outcomes = queue_of(model, fingerprint).ask(prompts, json.loads(str(decoding)), labels=labels)
+        try:
+            for batch in outcomes:
+                pending += batch
+                report("failed", sum(outcome.error is not None for outcome in batch))
+                report("answered", len(batch))
+                if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > FLUSH_SECONDS:
+                    kept, pending = pending, []
+                    yield _keep(group, prefixes, kept, answers)
+                    flushed = time.monotonic()
+        finally:
+            if pending:
+                last = _keep(group, prefixes, pending, answers)
+        if pending:
+            yield last
+
+
+def _keep(group: pl.DataFrame, prefixes: pl.DataFrame, outcomes: list[Outcome], answers: Answers) -> pl.DataFrame:
+    """The outcomes as a frame (`RESULT`); what succeeded is added to the answers."""
+    stops = json.loads(group["decoding"][0]).get("stop") or []
+    frame = _frame(outcomes, [stops] if isinstance(stops, str) else stops)
+    sent = group[[outcome.index for outcome in outcomes]].select(*SENT, "row_index", "request_id")
+    frame = frame.with_columns(request_id=sent["request_id"])
+    good = frame.hstack(sent.drop("request_id")).filter(pl.col("error").is_null())
+    if good.height:
+        used = prefixes.join(good.select("prefix_id"), on="prefix_id", how="semi")
+        answers.append(good.drop("attempts", "error"), used)
+    return frame.select(list(RESULT))
+
+
+def _frame(outcomes: list[Outcome], stops: list[str]) -> pl.DataFrame:
+    given = [outcome.answer for outcome in outcomes]
+    columns: dict[str, Any] = {
+        "completion": [answer.text if answer else None for answer in given],
+        **{
+            name: [getattr(answer, name) if answer else None for answer in given]
+            for name in ("reasoning", "logprob", "token_logprobs", "finish_reason", "prompt_tokens", "output_tokens")
+        },
+        "latency": [outcome.latency for outcome in outcomes],
+        "attempts": [outcome.attempts for outcome in outcomes],
+        "error": [outcome.error for outcome in outcomes],
+    }
+    frame = pl.DataFrame(columns, schema={name: dtype for name, dtype in RESULT.items() if name != "request_id"})
+    return frame.with_columns(*_without_reasoning()).with_columns(*_cut(stops))
+
+
+def _without_reasoning() -> list[pl.Expr]:
+    """Text between think tags goes to `reasoning`; an opening tag may have stood in the prompt, a closing one may be missing."""
+    text = pl.col("completion")
+    thought = text.str.extract(r"(?s)^\s*(?:<think>)?(.*?)(?:</think>|\z)", 1)
+    thinks = text.str.contains(r"^\s*<think>|</think>")
+    return [
+        pl.coalesce("reasoning", pl.when(thinks).then(thought)).alias("reasoning"),
+        pl.when(thinks).then(text.str.replace(r"(?s)^.*?(?:</think>\s*|\z)", "")).otherwise(text).alias("completion"),
+    ]
+
+
+def _cut(stops: list[str]) -> list[pl.Expr]:
+    """The completion up to the first stop sequence in it."""
+    text = pl.col("completion")
+    for stop in stops:
+        text = text.str.splitn(stop, 2).struct.field("field_0")
+    was_cut = text.str.len_bytes() < pl.col("completion").str.len_bytes()
+    return [text.alias("completion"), pl.when(was_cut).then(pl.lit("stop")).otherwise("finish_reason").alias("finish_reason")]
+
+
+class Prompts(Sequence[str]):
+    """Prompts glued from prefix and suffix when they are looked at, so that a shared prefix is held once."""
+
+    def __init__(self, requests: pl.DataFrame, prefixes: pl.DataFrame) -> None:
+        self._prefixes = dict(prefixes.select("prefix_id", "prefix").iter_rows())
+        self._prefix_ids = requests["prefix_id"].to_list()
+        self._suffixes = requests["suffix"].to_list()
+
+    def __len__(self) -> int:
+        return len(self._suffixes)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """One prompt, or a list of them."""
+        if isinstance(place, int):
+            return str(self._prefixes[self._prefix_ids[place]] + self._suffixes[place])
+        pairs = zip(self._prefix_ids[place], self._suffixes[place], strict=True)
+        return [self._prefixes[prefix_id] + suffix for prefix_id, suffix in pairs]
+
+
+def _rows(requests: pl.DataFrame, prefixes: pl.DataFrame) -> list[Row]:
+    """What toys look at beside the prompt."""
+    prompts = Prompts(requests, prefixes)
+    rows: list[Row] = []
+    names = ("scenario", "instance_id", "perturbation", "perturbation_seed", "output_index")
+    for place, row in enumerate(requests.iter_rows(named=True)):
+        references = row["perturbed_references"]
+        said = row["choices"] or [reference["text"] for reference in references]
+        correct = [bool(reference["correct"]) for reference in references]
+        content = row["blocks"][-1]["content"]
+        rows.append(
+            {
+                "prompt": prompts[place],
+                **{name: row[name] for name in names},  # type: ignore[typeddict-item]
+                "right": [text for text, is_right in zip(said, correct, strict=True) if is_right],
+                "wrong": [text for text, is_right in zip(said, correct, strict=True) if not is_right],
+                "content": content if any(part["type"] != "text" for part in content) else None,
+            }
+        )
+    return rows

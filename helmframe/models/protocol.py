@@ -1,0 +1,394 @@
+"""What counts as a model: anything that answers prompts, as one frozen value that the stages can ask."""
+
+import functools
+import hashlib
+import inspect
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypedDict
+
+from helmframe.errors import AnswerError, ArgumentError, NotAModelError
+from helmframe.models import event_loop
+from helmframe.models.identity import code_identity, identity, is_torch_module
+from helmframe.specs import Call
+
+ASYNC_WORKERS = 8
+DECODING = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "frequency_penalty")
+
+
+class Answer(NamedTuple):
+    """What a model may give instead of plain text.
+
+    `logprob` (nats) is that of the whole text, `token_logprobs` (nats) of its tokens; `finish_reason` is "stop" or
+    "length"; the token counts are the model's own.
+    """
+
+    text: str
+    reasoning: str | None = None
+    logprob: float | None = None
+    token_logprobs: tuple[float, ...] | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Row(TypedDict):
+    """What a model that `sees_rows` gets instead of the prompt: for toys, which know the answers.
+
+    `right` and `wrong` are answers as the adapter expects them: letters for choices, else the references' texts.
+    """
+
+    prompt: str
+    scenario: str
+    instance_id: str
+    perturbation: str
+    perturbation_seed: int
+    output_index: int
+    right: list[str]
+    wrong: list[str]
+    content: list[dict[str, Any]] | None
+
+
+Prompt: TypeAlias = str | Row
+Given: TypeAlias = Answer | str | Exception
+Ask: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Given]]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One model as helmframe asks it.
+
+    Two models are equal if name, version and source are: sources that are names are compared as text, others are the
+    same only if they are one object.
+
+    Args:
+        name: shown in tables; unique in a plan.
+        source: what was given: a path or name, or the object.
+        ask: answers one batch of at most `batch` prompts, in order, given the decoding parameters.
+        fingerprint: sha256 (hex) of what answers, computed anew at each call where it can change.
+        durable: whether answers may be kept beyond the process, because the fingerprint covers all that answers.
+        takes: decoding parameters it honours; None: any. `stop` is cut by helmframe in any case.
+        batch: prompts per call; 1 for a model that takes one prompt.
+        workers: calls at once.
+        window: tokens that prompt and output may have together; None: unknown.
+        count_tokens: the number of tokens of each text, as the model counts them in a prompt.
+        chat: a conversation of {role, content} as the prompt the model's chat template makes of it; None: has none.
+        sees_rows: gets a `Row` for each prompt.
+        media: takes content parts other than text.
+        note: for `explain()`.
+        version: the name under which the user vouches for what answers.
+    """
+
+    name: str
+    source: object
+    ask: Ask
+    fingerprint: Callable[[], str]
+    durable: bool
+    takes: frozenset[str] | None
+    batch: int = 32
+    workers: int = 1
+    window: int | None = None
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None
+    chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
+    sees_rows: bool = False
+    media: bool = False
+    note: str = ""
+    version: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Model) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r})"
+
+    def _key(self) -> tuple[str, str | None, object]:
+        return self.name, self.version, _source_key(self.source)
+
+
+def from_any(
+    given: object,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    batch: bool | int | None = None,
+    workers: int | None = None,
+) -> Model:
+    """Anything that answers, as a `Model`.
+
+    Args:
+        given: a function `str -> str` or `list[str] -> list[str]` (told by the annotation of its first parameter;
+            unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)`; a transformers
+            `(model, tokenizer)` pair; a folder in transformers format; `org/name`; or a `Model`.
+        name: how tables call it; default the function's, class's or folder's name.
+        version: with `name`: you vouch that whatever has this name and version gives the same answers, so they are kept
+            beyond the process.
+        batch: True: takes a list of prompts; False: one prompt; a number: a list of at most so many.
+        workers: calls at once; default 1, for async functions 8.
+
+    Raises:
+        NotAModelError: it can't answer; says what can.
+        SourceMissingError: no such folder or name; lists the places looked at.
+        ArgumentError: an argument that can't be, or a version vouched for other code before.
+    """
+    _check(name, version, batch, workers)
+    model = _given(given, batch)
+    if name is not None:
+        model = replace(model, name=name)
+    if workers is not None:
+        model = replace(model, workers=workers)
+    if batch is not None and not isinstance(batch, bool):
+        model = replace(model, batch=batch)
+    return model if version is None else _vouched(model, version)
+
+
+model = from_any
+
+
+def as_answer(given: object, name: str) -> Answer:
+    """One answer of the model called `name`, whatever form it has.
+
+    Raises:
+        AnswerError: neither text, Answer, nor a mapping with "text"; an exception given as an answer is raised.
+    """
+    if type(given) is str and given.isascii():
+        return Answer(given)
+    if isinstance(given, str):
+        return Answer(_unicode(given))
+    if isinstance(given, Exception):
+        raise given
+    if isinstance(given, Mapping) and "text" in given:
+        given = Answer(**{field: given[field] for field in Answer._fields if field in given})
+    if isinstance(given, Answer):
+        return _checked(given, name)
+    raise AnswerError(f"model {name!r} answered {_short(given)}; expected str, Answer or a dict with 'text'.")
+
+
+def digest(*parts: str) -> str:
+    """sha256 (hex) of the parts."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _given(given: object, batch: bool | int | None) -> Model:
+    # local.py builds Models, so it is above this file; only a name or a pair needs it.
+    if isinstance(given, Model):
+        return given
+    if isinstance(given, str | Path):
+        from helmframe.models import local
+
+        return local.from_name(given)
+    if isinstance(given, tuple) and len(given) == 2 and is_torch_module(given[0]):
+        from helmframe.models import local
+
+        return local.from_pair(*given)
+    if is_torch_module(given) and hasattr(given, "generate"):
+        raise NotAModelError.of(given, "its tokenizer is missing; give the pair (model, tokenizer)")
+    if isinstance(given, type):
+        raise NotAModelError.of(given, f"{given.__name__} is a class; give an object of it")
+    many = None if batch is None else batch is not False
+    if callable(getattr(given, "generate", None)):
+        return _from_function(given, given.generate, many, default=True)  # type: ignore[attr-defined]
+    if callable(given):
+        return _from_function(given, given, many, default=False)
+    raise NotAModelError.of(given)
+
+
+def _from_function(given: object, function: Callable[..., Any], many: bool | None, *, default: bool) -> Model:
+    """A function or method as a model: what it takes is read from its signature."""
+    first, takes = _signature(given, function)
+    many = _takes_list(first, default) if many is None else many
+    name = _name(given)
+    asked = _Function(function, name, takes)
+    return Model(
+        name=name,
+        source=given,
+        ask=asked.ask_list if many else asked.ask_each,
+        fingerprint=functools.partial(_fingerprint, function),
+        durable=False,
+        takes=takes,
+        batch=32 if many else 1,
+        workers=ASYNC_WORKERS if _is_async(function) else 1,
+    )
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function and what of the decoding parameters it takes."""
+
+    call: Callable[..., Any]
+    name: str
+    takes: frozenset[str] | None
+
+    def ask_each(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+        said = self._taken(decoding)
+        return [_settled(self.call(prompt, **said)) for prompt in prompts]
+
+    def ask_list(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+        answers = _settled(self.call(list(prompts), **self._taken(decoding)))
+        asked = f"model {self.name!r}, asked {len(prompts)} prompts,"
+        if isinstance(answers, str | bytes | Mapping | Answer) or not hasattr(answers, "__iter__"):
+            raise AnswerError(f"{asked} answered {_short(answers)}; expected a list of str.")
+        answers = list(answers)
+        if len(answers) != len(prompts):
+            raise AnswerError(f"{asked} gave {len(answers)} answers; expected one each, in order.")
+        return answers
+
+    def _taken(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in decoding.items() if self.takes is None or key in self.takes}
+
+
+def _settled(answer: Any) -> Any:
+    """The answer itself; a coroutine, from an async function or a lambda around one, is run first."""
+    if type(answer) is str or not inspect.iscoroutine(answer):
+        return answer
+    return event_loop.run(answer)
+
+
+def _signature(given: object, function: Callable[..., Any]) -> tuple[object, frozenset[str] | None]:
+    """The annotation of the first parameter, and the names of the others; None where it takes any."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # some builtins have no signature to read
+        return inspect.Parameter.empty, frozenset()
+    if not parameters or parameters[0].kind not in _POSITIONAL:
+        raise NotAModelError.of(given, "it takes no prompt as its first argument")
+    others = parameters[1:]
+    named = [each for each in others if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    needed = [each for each in others if each.default is each.empty and each.kind not in _VARIABLE]
+    unknown = [each.name for each in needed if each.kind is each.POSITIONAL_ONLY or each.name not in DECODING]
+    if unknown:
+        raise NotAModelError.of(given, f"it also needs {', '.join(unknown)}; bind it with functools.partial")
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return parameters[0].annotation, None
+    return parameters[0].annotation, frozenset(each.name for each in named)
+
+
+_POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_LIST = re.compile(r"([\w.]+\.)?(list|tuple|sequence|iterable|collection)\b", re.IGNORECASE)
+
+
+def _takes_list(annotation: object, default: bool) -> bool:
+    if annotation is inspect.Parameter.empty:
+        return default
+    text = annotation if isinstance(annotation, str) else str(getattr(annotation, "__name__", annotation))
+    if not isinstance(annotation, str | type):
+        text = str(annotation)
+    if re.fullmatch(r"(builtins\.)?str", text):
+        return False
+    return default or _LIST.match(text) is not None
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _source_key(source: object) -> object:
+    if isinstance(source, str | Call):
+        return source
+    if isinstance(source, types.MethodType):  # made anew by each look at the attribute
+        return id(source.__self__), id(source.__func__)
+    return tuple(map(id, source)) if isinstance(source, tuple) else id(source)
+
+
+def _name(given: object) -> str:
+    while isinstance(given, functools.partial):
+        given = given.func
+    for found in (getattr(given, "__name__", None), getattr(given, "name", None)):
+        if isinstance(found, str) and found:
+            return "lambda" if found == "<lambda>" else found
+    return type(given).__name__
+
+
+def _fingerprint(function: object) -> str:
+    return digest("object", identity(function))
+
+
+_VOUCHED: dict[tuple[str, str], str] = {}
+
+
+def _vouched(model: Model, version: str) -> Model:
+    """The model, durable: its name and version stand for what answers.
+
+    One process must not know two pieces of code under one version: the second is refused.
+    """
+    if model.durable:
+        raise ArgumentError(f"model {model.name!r} is remembered by its content; version= is for functions and objects")
+    # a method stands for its object's code: which of the others matter depends on what it calls
+    code = f"{model.source if isinstance(model.source, Call) else code_identity(_entry(model.source))}"
+    if _VOUCHED.setdefault((model.name, version), code) != code:
+        said = f"name={model.name!r}, version={version!r}"
+        raise ArgumentError(f"{said} stands for other code already; give the new code another version.")
+    fingerprint = functools.partial(digest, "vouched", model.name, version)
+    return replace(model, durable=True, version=version, fingerprint=fingerprint)
+
+
+def _entry(source: object) -> object:
+    generate = getattr(source, "generate", None)
+    return generate if callable(generate) else source
+
+
+def _check(name: str | None, version: str | None, batch: bool | int | None, workers: int | None) -> None:
+    for key, text in (("name", name), ("version", version)):
+        if text is not None and (not isinstance(text, str) or not text.strip()):
+            raise ArgumentError(f"model(): {key}={text!r} should be text.")
+    if version is not None and name is None:
+        raise ArgumentError("model(): version= needs name= too; the two together stand for what answers.")
+    for key, number in (("batch", batch), ("workers", workers)):
+        if number is not None and not isinstance(number, bool) and (not isinstance(number, int) or number < 1):
+            raise ArgumentError(f"model(): {key}={number!r} should be a number of at least 1.")
+    if isinstance(workers, bool):
+        raise ArgumentError(f"model(): workers={workers!r} should be a number of at least 1.")
+
+
+def _checked(answer: Answer, name: str) -> Answer:
+    if not isinstance(answer.text, str):
+        raise AnswerError(f"model {name!r} answered with text={_short(answer.text)}; expected str.")
+    logprobs = answer.token_logprobs
+    wrong = [
+        field
+        for field, kinds in _KINDS.items()
+        if (value := getattr(answer, field)) is not None and (not isinstance(value, kinds) or isinstance(value, bool))
+    ]
+    if logprobs is not None and not all(isinstance(each, float | int) for each in logprobs):
+        wrong.append("token_logprobs")
+    if wrong:
+        raise AnswerError(f"model {name!r} answered with {wrong[0]}={_short(getattr(answer, wrong[0]))}.")
+    return answer._replace(
+        text=_unicode(answer.text),
+        reasoning=answer.reasoning and _unicode(answer.reasoning),
+        token_logprobs=None if logprobs is None else tuple(map(float, logprobs)),
+    )
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "reasoning": (str,),
+    "logprob": (float, int),
+    "token_logprobs": (tuple, list),
+    "finish_reason": (str,),
+    "prompt_tokens": (int,),
+    "output_tokens": (int,),
+}
+
+
+def _unicode(text: str) -> str:
+    """The text with halves of surrogate pairs joined or replaced: no table can hold them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return str(text)
+
+
+def _short(given: object) -> str:
+    text = repr(given)
+    return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(given).__name__})"

@@ -1,0 +1,187 @@
+"""Toy models: for tests, notebooks and benchmarks, where the answers must be known beforehand."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.models.protocol import Answer, Given, Model, Prompt, Row, digest
+from helmframe.specs import Call, frozen
+
+WRONG = "[wrong answer]"
+_KEYS = ("scenario", "instance_id", "perturbation", "perturbation_seed", "output_index")
+
+
+def echo() -> Model:
+    r"""Gives the last line of the prompt that is not empty back; the other parts of a message are let through unread.
+
+    >>> list(echo().ask(["Question: 1 + 1?\n2"], {}))
+    ['2']
+    """
+
+    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        return [_last_line(prompt if isinstance(prompt, str) else prompt["prompt"]) for prompt in prompts]
+
+    return _toy(Call("echo"), ask, sees_rows=False, media=True)
+
+
+def oracle() -> Model:
+    """Gives a right answer, the first of them, as the adapter expects it; an instance without one is an error."""
+
+    def answer(row: Row) -> Given:
+        return _right(row)
+
+    return _toy(Call("oracle"), _each(answer))
+
+
+def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
+    """Gives a right answer with probability `accuracy`, else one of the wrong ones (`WRONG` where there is none).
+
+    Args:
+        accuracy: between 0 and 1.
+        seed: another seed is another draw; the same seed answers the same again.
+        by: "prompt": each text asked draws for itself, so the variants of an instance are right or wrong independently
+            of each other: what robustness statistics see as the worst. "instance": one draw per scenario and
+            instance_id, whatever the text, so all variants agree: perfectly robust.
+
+    Raises:
+        ArgumentError: an accuracy that is no probability, or another word in `by`.
+    """
+    if isinstance(accuracy, bool) or not isinstance(accuracy, float | int) or not 0 <= accuracy <= 1:
+        raise ArgumentError(f"noisy(): accuracy={accuracy!r} should be between 0 and 1.")
+    if by not in ("prompt", "instance"):
+        raise ArgumentError.unknown_value(f"noisy(): by={by!r} is no unit of draws", by, ("prompt", "instance"))
+
+    def answer(row: Row) -> Given:
+        what = (row["prompt"],) if by == "prompt" else (row["scenario"], row["instance_id"])
+        # outputs of one request differ, as those of a sampled model would
+        draw = hashlib.blake2b(json.dumps([seed, *what, row["output_index"]]).encode(), digest_size=16).digest()
+        if int.from_bytes(draw[:8], "big") < accuracy * 2**64:
+            return _right(row)
+        wrong = row["wrong"] or [WRONG]
+        return wrong[int.from_bytes(draw[8:], "big") % len(wrong)]
+
+    said = {"accuracy": accuracy, **({"seed": seed} if seed else {}), **({"by": by} if by != "prompt" else {})}
+    return _toy(Call("noisy", frozen(said)), _each(answer))
+
+
+def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> Model:
+    """Gives recorded completions back; what was not recorded is an error of that row.
+
+    Args:
+        recorded: a mapping prompt → text; or a frame with `completion`, `instance_id` and, where they matter, scenario,
+            perturbation, perturbation_seed, output_index. Its columns reasoning, logprob, token_logprobs,
+            finish_reason, prompt_tokens and output_tokens are given back too.
+        name: how tables call it.
+
+    Raises:
+        ArgumentError: a frame without instance_id or completion, or with two rows for one answer.
+    """
+    if isinstance(recorded, Mapping):
+        texts = dict(recorded)
+        content = digest(*(part for pair in sorted(texts.items()) for part in pair))
+
+        def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+            return [_or_error(lambda prompt: _found(texts, prompt, _of_prompt), prompt) for prompt in prompts]
+
+        return _toy(Call("replay", (("content", content),)), ask, name=name, sees_rows=False, durable=True, media=True)
+    keys = _replay_keys(recorded)
+    answers = {tuple(row[key] for key in keys): _recorded(row) for row in recorded.iter_rows(named=True)}
+    content = digest(*keys, *(f"{key}: {answer}" for key, answer in sorted(answers.items(), key=str)))
+
+    def answer(row: Row) -> Given:
+        key = tuple(row[name] for name in keys)  # type: ignore[literal-required]
+        return _found(answers, key, functools.partial(_of_row, keys))
+
+    return _toy(Call("replay", (("content", content),)), _each(answer), name=name, media=True)
+
+
+def _toy(
+    call: Call,
+    ask: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]],
+    *,
+    name: str = "",
+    sees_rows: bool = True,
+    durable: bool = False,
+    media: bool = False,
+) -> Model:
+    """A toy that sees rows is not durable: its answers depend on more than the prompt they are stored under."""
+    return Model(
+        name=name or str(call),
+        source=call,
+        ask=ask,
+        fingerprint=functools.partial(digest, "toy", str(call)),
+        durable=durable,
+        takes=None,
+        batch=256,
+        sees_rows=sees_rows,
+        media=media,
+        note="a toy",
+    )
+
+
+def _each(answer: Callable[[Row], Given]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]]:
+    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        return [_or_error(answer, prompt) for prompt in prompts if not isinstance(prompt, str)]
+
+    return ask
+
+
+def _or_error(answer: Callable[[Any], Given], prompt: Prompt) -> Given:
+    try:
+        return answer(prompt)
+    except LookupError as error:  # the error of this row alone
+        return error
+
+
+def _last_line(prompt: str) -> str:
+    lines = prompt.rstrip().rsplit("\n", 1)
+    return lines[-1].strip()
+
+
+def _right(row: Row) -> str:
+    if not row["right"]:
+        raise LookupError(f"instance {row['instance_id']!r} has no correct reference.")
+    return row["right"][0]
+
+
+def _found(answers: Mapping[Any, Given | None], key: object, tell: Callable[[Any], str]) -> Given:
+    if key not in answers:
+        raise LookupError(f"no completion was recorded for {tell(key)}.")
+    found = answers[key]
+    if found is None:
+        raise LookupError(f"the completion recorded for {tell(key)} is null.")
+    return found
+
+
+def _of_prompt(prompt: str) -> str:
+    return f"the prompt that ends in {prompt[-60:]!r}"
+
+
+def _of_row(keys: Sequence[str], key: Sequence[object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in zip(keys, key, strict=True))
+
+
+def _replay_keys(recorded: pl.DataFrame) -> tuple[str, ...]:
+    for column in ("instance_id", "completion"):
+        if column not in recorded.columns:
+            there = ", ".join(recorded.columns)
+            raise ArgumentError(f"replay(): the frame has no column {column!r}; there are: {there}.")
+    keys = tuple(key for key in _KEYS if key in recorded.columns)
+    twice = recorded.filter(pl.struct(keys).is_duplicated()).head(1).to_dicts()
+    if twice:
+        raise ArgumentError(f"replay(): two rows answer {_of_row(keys, [twice[0][key] for key in keys])}.")
+    return keys
+
+
+def _recorded(row: Mapping[str, Any]) -> Answer | None:
+    if row["completion"] is None:
+        return None
+    given = {field: row[field] for field in Answer._fields[1:] if row.get(field) is not None}
+    if "token_logprobs" in given:
+        given["token_logprobs"] = tuple(given["token_logprobs"])
+    return Answer(row["completion"], **given)

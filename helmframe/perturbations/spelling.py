@@ -1,0 +1,67 @@
+"""Perturbations of letters: case and typing errors."""
+
+from typing import Any
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.expressions import keyed_draws
+from helmframe.perturbations.perturb import perturbation
+from helmframe.perturbations.text_kernel import changed_bytes
+
+# The keys that touch each key on a QWERTY keyboard.
+NEIGHBOURS = {
+    "q": "was", "w": "qesad", "e": "wsdfr", "r": "edfgt", "t": "rfghy", "y": "tghju", "u": "yhjki", "i": "ujklo",
+    "o": "iklp", "p": "ol", "a": "qwsz", "s": "weadzx", "d": "erfcxs", "f": "rtgvcd", "g": "tyhbvf", "h": "yujnbg",
+    "j": "uikmnh", "k": "iolmj", "l": "opk", "z": "asx", "x": "sdcz", "c": "dfvx", "v": "fgbc", "b": "ghnv",
+    "n": "hjmb", "m": "jkn",
+}  # fmt: skip
+
+
+@perturbation("lowercase")
+def lowercase(text: pl.Expr) -> pl.Expr:
+    """The text in lower case. Source: HELM `LowerCasePerturbation`."""
+    return text.str.to_lowercase()
+
+
+@perturbation("again", repeats=True)
+def again(text: pl.Expr) -> pl.Expr:
+    """The unchanged text, asked once more: the placebo that shows how much a sampled model moves by itself."""
+    return text
+
+
+@perturbation("typos")
+def typos(text: pl.Expr, key: pl.Expr, prob: float = 0.05) -> pl.Expr:
+    """Each letter a–z becomes, with probability `prob`, one of the keys beside it; case is kept.
+
+    Args:
+        text: the text column.
+        key: what the random numbers hang on.
+        prob: probability per letter, a fraction.
+
+    Source: HELM `TyposPerturbation` (same keyboard; our random numbers hang on the instance, not on a stream).
+    """
+    if not 0 <= prob <= 1:
+        raise ArgumentError(f"typos(prob={prob!r}): a probability lies between 0 and 1.")
+    return changed_bytes(text, key, lambda data, keys, places: _typed(data, keys, places, prob))
+
+
+def _typed(data: Any, keys: Any, places: Any, prob: float) -> Any:
+    """The bytes after typing: one draw per byte decides whether and which."""
+    import numpy as np
+
+    count = np.zeros(256, dtype=np.uint64)
+    table = np.zeros((256, 6), dtype=np.uint8)
+    for letter, beside in NEIGHBOURS.items():
+        for case in (str.lower, str.upper):
+            count[ord(case(letter))] = len(beside)
+            table[ord(case(letter)), : len(beside)] = np.frombuffer(case(beside).encode(), dtype=np.uint8)
+    letters = np.flatnonzero(count[data])
+    draws = keyed_draws(keys[letters], places[letters])
+    hit = (draws >> np.uint64(11)).astype(np.float64) * 2.0**-53 < prob
+    letters, draws = letters[hit], keyed_draws(draws[hit], places[letters[hit]])
+    # The high half of a fresh draw, scaled: no modulo bias to speak of.
+    choice = ((draws >> np.uint64(32)) * count[data[letters]]) >> np.uint64(32)
+    out = data.copy()
+    out[letters] = table[data[letters], choice.astype(np.intp)]
+    return out

@@ -1,0 +1,382 @@
+"""The sentence: what is said is a frozen value, what is read runs what it must.
+
+`answer` below is the whole engine: each stage a function from a table to a longer table, one shard at a time.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from helmframe import settings as where_things_are
+from helmframe.adapters import Setting, adapt, settings
+from helmframe.columns import COMPLETIONS, INSTANCES, VARIANTS
+from helmframe.engines import local
+from helmframe.errors import ArgumentError, CapabilityError, PlanError
+from helmframe.metrics import METRICS, chosen, score
+from helmframe.models.fit import fit
+from helmframe.models.generate import Report, check_decoding, generate
+from helmframe.models.protocol import Model, from_any
+from helmframe.perturbations import PerturbationCall, Variant, parse, perturb
+from helmframe.results import Results
+from helmframe.scenarios.find import find_scenario, frame_scenario
+from helmframe.scenarios.load import check_where, load, load_train
+from helmframe.sentence import steps, written
+from helmframe.specs import (
+    Between,
+    Condition,
+    Equals,
+    Expression,
+    Pairs,
+    Sample,
+    ScenarioSpec,
+    Sql,
+    frozen,
+    merged,
+)
+from helmframe.store import Answers, ParquetAnswers, ProcessAnswers
+
+SHARD_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one scenario of a plan needs to be answered: HELM's run spec, for all its parts."""
+
+    spec: ScenarioSpec
+    variants: tuple[Variant, ...]
+    settings: tuple[Setting, ...]
+    models: tuple[Model, ...]
+    outputs: int
+    metrics: tuple[str, ...]
+
+
+def answer(
+    instances: pl.DataFrame, train: pl.DataFrame, task: Task, model: Model, kept: Answers, fingerprint: str, **how: Any
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
+    """One shard of a task through every stage: completions, scores and prefixes for each setting."""
+    variants = perturb(instances.lazy(), task.variants).collect()
+    for setting in task.settings:
+        requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+        fitted, prefixes = fit(requests.collect(), heads, model)
+        completions = generate(fitted, prefixes, model, kept, fingerprint, n=task.outputs, **how)
+        yield completions, score(completions.lazy(), task.metrics).collect(), prefixes
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """One sentence: which instances, changed how, asked how, of whom, and what is scored.
+
+    The verbs that say (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`, `metrics`) return a new plan and run nothing;
+    their order does not matter, and a list is a grid. The verbs that read (`explain`, `instances`, `variants`, `requests`,
+    `score`, `results`, `completions`) run what they must, and only that.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(2).perturb("lowercase").generate(hf.models.oracle())
+    >>> plan.score().value("exact_match")
+    1.0
+    """
+
+    scenarios: tuple[ScenarioSpec, ...]
+    filters: tuple[Condition, ...] = ()
+    sampling: Sample | None = None
+    perturbations: tuple[Variant, ...] = ()
+    adapter: Pairs = ()
+    models: tuple[Model, ...] = ()
+    decoding: Pairs = ()
+    outputs: int = 1
+    scored: tuple[str, ...] = ()
+    data: str | None = None
+
+    # -- say ---------------------------------------------------------------------------------------------------------
+
+    def where(self, *conditions: str | pl.Expr, **equals: Any) -> "Plan":
+        """Only instances that meet all conditions; what was said before stays.
+
+        Args:
+            *conditions: DuckDB SQL over the columns of `instances` (pushed into the scan), or a Polars expression (applied
+                after it).
+            **equals: column=value, a list for "one of", `hf.between(low, high)`; pushed into file paths and row groups.
+
+        Raises:
+            ArgumentError: no such column or value; with near matches.
+        """
+        said: list[Condition] = []
+        for condition in conditions:
+            if isinstance(condition, str):
+                said.append(Sql(condition))
+            elif isinstance(condition, pl.Expr):
+                said.append(Expression.of(condition))
+            else:
+                raise ArgumentError(f"where({condition!r}): write column=value, SQL as text, or a Polars expression.")
+        said += [_equality(column, value) for column, value in equals.items()]
+        for spec in self.scenarios:
+            check_where(spec, tuple(each for each in said if not _of_split(each)), self.data)
+        return replace(self, filters=self.filters + tuple(said))
+
+    def sample(self, n: int, seed: int = 0, *, order: str = "keyed") -> "Plan":
+        """A random n of each part's instances, keyed by their ids: the same whatever else is asked.
+
+        `order="helm"` is HELM's own draw over its evaluation splits (valid and test together).
+        """
+        if order not in ("keyed", "helm"):
+            raise ArgumentError.unknown_value(f"sample(order={order!r})", order, ["keyed", "helm"])
+        return replace(self, sampling=Sample(_count("sample", n), int(seed), order))
+
+    def limit(self, n: int) -> "Plan":
+        """The first n of each part's instances by `row_index`."""
+        return replace(self, sampling=Sample(_count("limit", n), 0, "first"))
+
+    def perturb(self, said: str | PerturbationCall | Sequence[str | PerturbationCall], *, seeds: int = 1) -> "Plan":
+        """Variants of each instance beside the original, in place of those said before.
+
+        Args:
+            said: a name (`"typos"`), a call (`hf.typos(prob=.1)`, `"typos(prob=.1)"`), a chain (`"lowercase+typos"`), or a
+                list of these. `"again"` asks the original again.
+            seeds: draws of each that is random.
+
+        Raises:
+            UnknownNameError, ArgumentError: no such perturbation or argument; with near matches.
+        """
+        if seeds < 1:
+            raise ArgumentError(f"perturb(seeds={seeds}): at least 1.")
+        each = [said] if isinstance(said, str | PerturbationCall) else list(said)
+        variants = dict.fromkeys(parse(one, seeds) for one in each if one != "original")
+        return replace(self, perturbations=tuple(variants))
+
+    def adapt(self, **said: Any) -> "Plan":
+        """How an instance becomes a request; merged by key over the scenario's own.
+
+        Args:
+            **said: fields of `AdapterSpec`: method, shots, trials, instructions, system, input_prefix, chat_template, … A list
+                is a grid: `shots=[0, 5]`.
+        """
+        plan = replace(self, adapter=merged(self.adapter, frozen(said)))
+        for spec in self.scenarios:
+            settings(spec, plan.adapter, plan.decoding)
+        return plan
+
+    def generate(self, model: Any, *, n: int | None = None, **decoding: Any) -> "Plan":
+        """Who answers, in place of who was said before; decoding parameters are merged by key.
+
+        Args:
+            model: anything that answers (`hf.model` says what), a list of them, or {name: model}.
+            n: completions per request.
+            **decoding: max_tokens, temperature, top_p, stop, … A list is a grid: `temperature=[0, .7]`.
+
+        Raises:
+            NotAModelError: it can't answer.
+            CapabilityError: a decoding argument that a model can't take.
+        """
+        models = _models(model)
+        for each in models:
+            check_decoding(each, list(decoding))
+        if n is not None and n < 1:
+            raise ArgumentError(f"generate(n={n}): at least 1.")
+        plan = replace(self, models=models, decoding=merged(self.decoding, frozen(decoding)), outputs=n or self.outputs)
+        for spec in plan.scenarios:
+            settings(spec, plan.adapter, plan.decoding)
+        return plan
+
+    def metrics(self, *names: str) -> "Plan":
+        """What to score, in place of the scenario's own metrics; `exact_match@5` is the best of five outputs."""
+        chosen(names)
+        return replace(self, scored=names)
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """The plan as YAML, one to one; also written to `path`, if given.
+
+        Raises:
+            PlanError: it holds an object (a frame, a function, an expression); names it.
+        """
+        text = written(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_yaml(cls, said: str | Path) -> "Plan":
+        """The plan in a YAML text or file (a `Path`)."""
+        (_, arguments, more), *rest = steps(said)
+        plan = scenario(*arguments, **more)
+        for verb, arguments, more in rest:
+            plan = getattr(plan, verb)(*arguments, **more)
+        return plan
+
+    def __repr__(self) -> str:
+        return written(self, objects=True)
+
+    # -- read --------------------------------------------------------------------------------------------------------
+
+    def instances(self) -> pl.LazyFrame:
+        """`INSTANCES` of all scenarios: one row per instance; no model is asked."""
+        frames = [shard for spec in self.scenarios for shard in self.load(spec)]
+        return pl.concat(frames, how="diagonal_relaxed").lazy()
+
+    def variants(self) -> pl.LazyFrame:
+        """`VARIANTS`: one row per instance and perturbation; no model is asked."""
+        return perturb(self.instances(), self.perturbations).select(
+            pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
+        )
+
+    def requests(self) -> pl.LazyFrame:
+        """`REQUESTS` with `prompt`, one row per prompt as the model (or, with none said, a plain one) gets it."""
+        plain = self.models or (Model("any", "any", lambda prompts, _: list(map(str, prompts)), str, durable=False, takes=None),)
+        frames = []
+        for task in self.tasks(models=plain):
+            train = self.train(task)
+            for shard in self.load(task.spec):
+                variants = perturb(shard.lazy(), task.variants).collect()
+                for setting in task.settings:
+                    requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+                    for model in task.models:
+                        fitted, prefixes = fit(requests.collect(), heads, model)
+                        frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
+        prompt = (pl.col("prefix") + pl.col("suffix")).alias("prompt")
+        return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
+
+    def explain(self) -> str:
+        """What a run would do: rows per stage, what is pushed down, requests in the store and left to ask. Asks no model."""
+        from helmframe.views.explain import explained
+
+        return explained(self)
+
+    def score(self, *, fresh: bool = False) -> Results:
+        """Run the sentence: ask what the store does not have, score everything, keep it.
+
+        Args:
+            fresh: ask everything again.
+
+        Raises:
+            PlanError: no model was said.
+        """
+        return local.run([self], fresh=fresh)
+
+    def results(self) -> Results:
+        """What the store has now; asks nothing. `n of n planned` stands in the results' repr."""
+        return local.run([self], ask=False)
+
+    def completions(self) -> pl.LazyFrame:
+        """`COMPLETIONS`: asks, as `.score()` does, and gives the answers without scores."""
+        return self.score().completions.select(pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema)))
+
+    # -- for the engines ---------------------------------------------------------------------------------------------
+
+    def tasks(self, models: Sequence[Model] | None = None) -> list[Task]:
+        """The plan scenario by scenario.
+
+        Raises:
+            PlanError: no model; says the line to add. A metric that needs more outputs than are asked for.
+        """
+        answering = tuple(models) if models is not None else self.models
+        if not answering:
+            raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
+        tasks = []
+        for spec in self.scenarios:
+            names = self.scored or spec.metrics
+            for each in chosen(names):
+                if each.k > self.outputs:
+                    raise PlanError(f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k}).")
+            cells = tuple(settings(spec, self.adapter, self.decoding))
+            tasks.append(Task(spec, self.perturbations, cells, answering, self.outputs, tuple(names)))
+        return tasks
+
+    def shards(self, task: Task) -> Iterator[Callable[..., Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]]]:
+        """Each shard of a task, as a function of (model, answers, fingerprint) that takes it through the stages."""
+        train = self.train(task)
+        for shard in self.load(task.spec):
+
+            def through(
+                model: Model, kept: Answers, fingerprint: str, shard: pl.DataFrame = shard, **how: Any
+            ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
+                return answer(shard, train, task, model, kept, fingerprint, **how)
+
+            yield through
+
+    def load(self, spec: ScenarioSpec) -> Iterator[pl.DataFrame]:
+        """`INSTANCES` of one scenario, shard by shard."""
+        splits = tuple(str(value) for each in self.filters if _of_split(each) for value in _values(each))
+        if not splits:
+            helm = self.sampling is not None and self.sampling.order == "helm"
+            splits = ("valid", "test") if helm else (spec.main.split,)
+        conditions = [each for each in self.filters if not _of_split(each)]
+        return load(spec, where=tuple(conditions), sample=self.sampling, splits=splits, data=self.data, rows=SHARD_ROWS)
+
+    def train(self, task: Task) -> pl.DataFrame:
+        """The train pool; empty where no setting has shots."""
+        if not any(setting.adapter.shots for setting in task.settings):
+            return pl.DataFrame(schema=INSTANCES.schema)
+        conditions = tuple(each for each in self.filters if not _of_split(each))
+        return load_train(task.spec, where=conditions, data=self.data)
+
+
+def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan:
+    """A sentence about these instances.
+
+    Args:
+        said: a scenario's name, the path of a spec file, a list of these, or a frame (Polars, or anything that gives an Arrow
+            stream).
+        data: where the rows are, for this plan: a folder, `s3://bucket/prefix`; default `hf.configure(data=…)`, then
+            HELMFRAME_DATA, then the hub.
+        **frame: for a frame: input=, references= (column names), choices=, answer=, part=, cluster=, split=, name=.
+
+    Raises:
+        UnknownNameError: no such scenario; with near matches.
+        SpecError: the spec file is wrong.
+    """
+    if isinstance(said, str | Path):
+        return Plan((find_scenario(str(said)),), data=_text(data))
+    if isinstance(said, list | tuple):
+        return Plan(tuple(find_scenario(str(each)) for each in said), data=_text(data))
+    return Plan((frame_scenario(said, **frame),), data=_text(data))
+
+
+def between(low: Any, high: Any) -> Between:
+    """For `where`: the column lies between both, ends included."""
+    return Between("", low, high)
+
+
+def _text(data: str | Path | None) -> str | None:
+    return None if data is None else str(data)
+
+
+def _equality(column: str, value: Any) -> Condition:
+    if isinstance(value, Between):
+        return replace(value, column=column)
+    values = tuple(value) if isinstance(value, list | tuple | set) else (value,)
+    for each in values:
+        if each is not None and not isinstance(each, str | int | float | bool):
+            raise ArgumentError(f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high).")
+    return Equals(column, values)
+
+
+def _of_split(condition: Condition) -> bool:
+    return isinstance(condition, Equals) and condition.column == "split"
+
+
+def _values(condition: Condition) -> tuple[Any, ...]:
+    return condition.values if isinstance(condition, Equals) else ()
+
+
+def _count(verb: str, n: int) -> int:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ArgumentError(f"{verb}({n!r}): a whole number from 1 on.")
+    return n
+
+
+def _models(said: Any) -> tuple[Model, ...]:
+    if isinstance(said, Mapping):
+        models = tuple(from_any(each, name=str(name)) for name, each in said.items())
+    elif isinstance(said, list):
+        models = tuple(from_any(each) for each in said)
+    else:
+        models = (from_any(said),)
+    names = [model.name for model in models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ArgumentError(f"generate(): two models are called {twice[0]!r}. Name them: generate({{'first': …, 'second': …}}).")
+    if not models:
+        raise ArgumentError("generate([]): give at least one model.")
+    return models

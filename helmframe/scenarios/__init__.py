@@ -1,0 +1,17 @@
+"""Scenarios: which instances there are, from a spec or a frame, streamed from a folder, a bucket or the hub."""
+
+from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.frames import frame_scenario
+from helmframe.scenarios.load import check_where, count, load, load_train, values
+
+__all__ = [
+    "check_where",
+    "count",
+    "find_scenario",
+    "frame_scenario",
+    "load",
+    "load_train",
+    "scenario_names",
+    "specs_root",
+    "values",
+]

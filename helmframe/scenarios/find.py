@@ -1,0 +1,64 @@
+"""The scenario spec behind a name or a path."""
+
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
+from helmframe.scenarios.frames import frame_scenario as frame_scenario
+from helmframe.specs import ScenarioSpec, load_scenario
+
+_HINT = "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."
+
+
+def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
+    """The spec of this name, or in this YAML file.
+
+    Names are looked up in helmframe's own specs, then in the folders that other packages announce under the entry-point
+    group `helmframe.scenarios` (each entry point a path, or a function that gives one).
+
+    Raises:
+        UnknownNameError: no scenario has this name; lists near and known ones.
+        SpecError: the file is no valid spec.
+    """
+    said = str(name_or_path)
+    if said.endswith((".yaml", ".yml")) or "/" in said:
+        path = Path(said).expanduser()
+        if not path.is_file():
+            raise SpecError.at(said, "", "there is no such file.")
+        return load_scenario(path)
+    files = _files()
+    if said not in files:
+        raise UnknownNameError.among("scenario", said, files, hint=_HINT)
+    return load_scenario(files[said])
+
+
+def scenario_names() -> list[str]:
+    """The names `find_scenario` knows, sorted."""
+    return sorted(_files())
+
+
+@cache
+def specs_root() -> Path:
+    """The folder of helmframe's own specs and packaged data: inside the package, or beside it in a checkout.
+
+    Raises:
+        SourceMissingError: the installation is incomplete.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "specs", package.parent / "specs"):
+        if (folder / "scenarios").is_dir():
+            return folder
+    raise SourceMissingError(f"helmframe's own specs are neither in {package} nor beside it; install helmframe again.")
+
+
+def _files() -> dict[str, Path]:
+    folders = [specs_root() / "scenarios", *_announced_folders()]
+    # earlier folders win: another package can add names, not change what ours mean
+    return {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
+
+
+@cache
+def _announced_folders() -> tuple[Path, ...]:
+    found = (point.load() for point in entry_points(group="helmframe.scenarios"))
+    return tuple(Path(each() if callable(each) else each) for each in found)

@@ -1,0 +1,240 @@
+"""A scenario's instances as frames: the first stage of every plan."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import polars as pl
+
+from helmframe.columns import INSTANCES, conform
+from helmframe.errors import ArgumentError, SourceError, near
+from helmframe.scenarios.query import Query, condition_sql, identifier, listed, opened, path_columns, path_values
+from helmframe.scenarios.sample import draw
+from helmframe.scenarios.sources import connect
+from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec
+
+_MOST_BYTES = 64 << 20
+
+
+def load(
+    spec: ScenarioSpec,
+    *,
+    where: Sequence[Condition] = (),
+    sample: Sample | None = None,
+    splits: Sequence[str] = ("test",),
+    data: str | None = None,
+    rows: int = 20_000,
+) -> Iterator[pl.DataFrame]:
+    """The instances of these splits that the conditions and the sample leave, streamed.
+
+    Args:
+        spec: the scenario.
+        where: equalities, ranges and SQL are pushed into DuckDB's scan, equalities over columns of the path into the
+            listing of files too; `pl.Expr` conditions are applied after the scan. Conditions before sample.
+        sample: at most n per part.
+        splits: of train, valid and test.
+        data: the root of the rows, instead of the configured one.
+        rows: the most rows of one frame; a frame also holds at most about 64 MB.
+
+    Yields:
+        `INSTANCES` and the scenario's own columns; by part and row_index, with order "helm" as HELM draws. None is empty.
+
+    Raises:
+        ArgumentError: no instance matches; names near values.
+        SourceError: the rows can't be read; names scenario and address.
+    """
+    _check_splits(splits)
+    with opened(spec, where, splits, data) as query:
+        frames = _sampled(query, where, sample) if sample else _instances(query, where)
+        found = False
+        for frame in _shards(frames, rows):
+            found = True
+            yield frame
+    if not found and not (sample and sample.n == 0):
+        raise _nothing_matches(spec, where, splits, data)
+
+
+def load_train(spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str | None = None) -> pl.DataFrame:
+    """The whole pool of in-context examples, by part and row_index; may be empty.
+
+    Only equalities and ranges over the columns that make the part cut it: a condition on the questions must not change
+    which examples they are asked with.
+
+    Returns:
+        `INSTANCES` of split train, and the scenario's own columns.
+    """
+    kept = [
+        each for each in where if isinstance(each, Equals | Between) and each.column in ("part", *spec.part)
+    ]
+    with opened(spec, kept, ("train",), data) as query:
+        return pl.concat(_instances(query, ()), rechunk=True)
+
+
+def count(
+    spec: ScenarioSpec,
+    *,
+    where: Sequence[Condition] = (),
+    sample: Sample | None = None,
+    splits: Sequence[str] = ("test",),
+    data: str | None = None,
+) -> pl.DataFrame:
+    """How many instances `load` would give: one row per (part, split) with n; texts are read only if a condition needs them.
+
+    Raises:
+        SourceError: the rows can't be read; names scenario and address.
+    """
+    _check_splits(splits)
+    with opened(spec, where, splits, data) as query:
+        keys = _keys(query, where)
+        if sample:
+            chosen = draw(keys, sample, spec.scenario)
+            keys = keys.join(chosen, on=["part", "row_index"], how="semi", maintain_order="left")
+    order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
+    return keys.group_by("part", "split").agg(n=pl.len().cast(pl.Int64)).sort("part", order)
+
+
+def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[object]:
+    """The distinct values of a column, sorted; of a column of the path without opening a file.
+
+    Raises:
+        ArgumentError: the scenario has no such column.
+        SourceError: the rows can't be read; names scenario and address.
+    """
+    if spec.frame is None:
+        source = connect(spec, data)
+        try:
+            if column in path_columns(spec, source):
+                files = listed(spec, source)
+                if not files:
+                    raise source.missing()
+                return sorted({path_values(spec, file)[column] for file in files})
+        finally:
+            source.close()
+    with opened(spec, data=data) as query:
+        condition_sql(query, Equals(column, ()))
+        name = identifier(column)
+        return query.frame(f"DISTINCT {name}", f"AND {name} IS NOT NULL ORDER BY {name}").to_series().to_list()
+
+
+def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str | None = None) -> None:
+    """Raise now what would be wrong with these conditions later; silent while the source can't be reached.
+
+    Raises:
+        ArgumentError: an unknown column, a value that its column can't have, a value of a column of the path that no
+            file has, or SQL that DuckDB refuses; names near columns or values.
+    """
+    try:
+        with opened(spec, conditions, data=data) as query:
+            for each in conditions:
+                if isinstance(each, Expression):
+                    _check_expression(query, each)
+                elif isinstance(each, Equals) and each.column in (*path_columns(spec, query.source), *spec.part, "split"):
+                    _check_values(query, each, data)
+    except SourceError:
+        return
+
+
+def _check_splits(splits: Sequence[str]) -> None:
+    for each in splits:
+        if each not in SPLITS:
+            raise ArgumentError.unknown_value(f"splits={each!r} is no split", each, SPLITS)
+    if not splits:
+        raise ArgumentError(f"splits is empty; write some of {', '.join(SPLITS)}.")
+
+
+def _instances(query: Query, where: Sequence[Condition]) -> Iterator[pl.DataFrame]:
+    """Small frames in source order; one at least, which may be empty."""
+    expressions = [each.expr for each in where if isinstance(each, Expression)]
+    for frame in query.stream():
+        named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
+        yield conform(named, INSTANCES, f"scenario {query.spec.scenario!r}").filter(*expressions)
+
+
+def _keys(query: Query, where: Sequence[Condition]) -> pl.DataFrame:
+    """part, row_index, instance_id and split of all that the conditions leave."""
+    keys = ("part", "row_index", "instance_id", "split")
+    if any(isinstance(each, Expression) for each in where):
+        return pl.concat(frame.select(keys) for frame in _instances(query, where))
+    return query.frame(", ".join(keys))
+
+
+def _sampled(query: Query, where: Sequence[Condition], sample: Sample) -> Iterator[pl.DataFrame]:
+    chosen = draw(_keys(query, where).sort("part", "row_index"), sample, query.spec.scenario)
+    places = _matching(_instances(query, where), chosen)
+    if sample.order == "helm":
+        # as drawn, one part after the other; a draw is small by intent, so it is held whole
+        yield pl.concat(places).sort("place").drop("place")
+    else:
+        yield from (frame.drop("place") for frame in places)
+
+
+def _matching(frames: Iterable[pl.DataFrame], chosen: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    left = chosen.height
+    for frame in frames:
+        matched = frame.join(chosen, on=["part", "row_index"], how="inner", maintain_order="left", validate="1:1")
+        yield matched
+        left -= matched.height
+        if left == 0:
+            return
+
+
+def _shards(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """The rows of the frames in frames of at most `rows` rows and about 64 MB; none empty."""
+    held: list[pl.DataFrame] = []
+    height, size = 0, 0
+    for frame in frames:
+        for piece in frame.iter_slices(rows):
+            if held and (height + piece.height > rows or size >= _MOST_BYTES):
+                yield pl.concat(held, rechunk=True)
+                held, height, size = [], 0, 0
+            if piece.height:
+                held.append(piece)
+                height += piece.height
+                size += int(piece.estimated_size())
+    if held:
+        yield pl.concat(held, rechunk=True)
+
+
+def _nothing_matches(
+    spec: ScenarioSpec, where: Sequence[Condition], splits: Sequence[str], data: str | None
+) -> ArgumentError:
+    for each in where:
+        if isinstance(each, Equals):
+            known = [str(value) for value in values(spec, each.column, data)]
+            unknown = [value for value in each.values if str(value) not in known]
+            if unknown:
+                return _unknown_value(spec, each.column, unknown[0], known)
+    there = sorted(set(count(spec, splits=SPLITS, data=data)["split"]), key=SPLITS.index)
+    if not set(there) & set(splits):
+        return ArgumentError(
+            f"scenario {spec.scenario!r} has no instances of split {' or '.join(splits)}; it has {', '.join(there) or 'none'}."
+        )
+    return ArgumentError(
+        f"the where conditions together match no instance of scenario {spec.scenario!r} in split {' or '.join(splits)}."
+    )
+
+
+def _check_values(query: Query, condition: Equals, data: str | None) -> None:
+    """The values that the path can't have; the listing of all files is asked for only to name the near ones."""
+    if query.spec.frame is None and condition.column in path_columns(query.spec, query.source):
+        files = listed(query.spec, query.source, [condition])
+        known = {path_values(query.spec, file)[condition.column] for file in files}
+        if all(str(value) in known for value in condition.values):
+            return
+    known = {str(value) for value in values(query.spec, condition.column, data)}
+    for value in condition.values:
+        if str(value) not in known:
+            raise _unknown_value(query.spec, condition.column, value, sorted(known))
+
+
+def _check_expression(query: Query, condition: Expression) -> None:
+    known = [*INSTANCES.schema, *(name for name in query.columns if name not in INSTANCES.schema)]
+    for name in condition.expr.meta.root_names():
+        if name not in known:
+            raise ArgumentError.unknown_value(
+                f"where({condition.expr}): scenario {query.spec.scenario!r} has no column {name!r}", name, known
+            )
+
+
+def _unknown_value(spec: ScenarioSpec, column: str, value: object, known: Sequence[str]) -> ArgumentError:
+    # a column may have very many values: then only the near ones are named
+    shown = known if len(known) <= 100 else near(value, known)
+    return ArgumentError.unknown_value(f"where({column}={value!r}) matches no instance of scenario {spec.scenario!r}", value, shown)

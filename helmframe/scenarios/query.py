@@ -1,0 +1,336 @@
+"""A scenario spec and conditions as one DuckDB query: which files, which rows, which columns."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from helmframe.errors import ArgumentError, SourceBrokenError, SpecError
+from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame, path_list, text_literal
+from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Scalar, ScenarioSpec, Sql, placeholders
+
+# DuckDB's vectors hold this many rows: the finest grain at which its reader can be bounded.
+_VECTOR = 2048
+
+
+@dataclass(frozen=True)
+class Query:
+    """The instances of a scenario, in source order, as an open DuckDB query; columns: name → DuckDB type."""
+
+    spec: ScenarioSpec
+    columns: dict[str, str]
+    source: Source = field(repr=False)
+    condition: str = field(default="TRUE", repr=False)
+
+    def stream(self, select: str = "*", tail: str = "") -> Iterator[pl.DataFrame]:
+        """The selected columns in small frames; one at least, which may be empty."""
+        sql = f"SELECT {select} FROM instances WHERE {self.condition} {tail}"
+        guarded, connection = self.source.guarded, self.source.connection
+        reader: Any = guarded(lambda: connection.sql(sql).to_arrow_reader(_VECTOR))
+        empty = pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
+        yield empty
+        while (batch := guarded(lambda: next(reader, None))) is not None:
+            yield pl.DataFrame(pl.from_arrow(batch), schema=empty.schema)
+
+    def frame(self, select: str = "*", tail: str = "") -> pl.DataFrame:
+        """The selected columns, whole."""
+        return pl.concat(self.stream(select, tail), rechunk=True)
+
+
+@contextmanager
+def opened(
+    spec: ScenarioSpec,
+    where: Sequence[Condition] = (),
+    splits: Sequence[str] = SPLITS,
+    data: str | None = None,
+) -> Iterator[Query]:
+    """The instances that the conditions leave of these splits; `pl.Expr` conditions are left to the caller.
+
+    Equalities and ranges over columns of the path prune files before one is opened.
+
+    Raises:
+        SourceError: the rows can't be reached, or are not what the spec says.
+        SpecError: the spec's SELECT fails or lacks a column.
+        ArgumentError: a condition names an unknown column, or a value that its column can't have.
+    """
+    source = connect_frame(spec.scenario, spec.frame) if spec.frame else connect(spec, data)
+    try:
+        nothing = False
+        if spec.frame is None:
+            nothing = not _make_rows(spec, source, where, splits)
+        columns = _make_instances(spec, source)
+        query = Query(spec, columns, source)
+        conditions = [condition_sql(query, each) for each in where if not isinstance(each, Expression)]
+        conditions.append(f"split IN ({', '.join(text_literal(each) for each in splits)})")
+        yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions))
+    finally:
+        source.close()
+
+
+def path_columns(spec: ScenarioSpec, source: Source) -> list[str]:
+    """The columns that the path of a file says; `part` too, where it is made of such columns only."""
+    said = placeholders(source.address)
+    return [*said, "part"] if spec.part and set(spec.part) <= set(said) else said
+
+
+def path_values(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
+    """What the path of a file says, in the scenario's words: its splits' names are ours."""
+    values = dict(file.values)
+    if "split" in values:
+        values["split"] = spec.split_names.get(values["split"], values["split"])
+    if spec.part and set(spec.part) <= set(values):
+        values["part"] = "/".join(values[each] for each in spec.part)
+    return values
+
+
+def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) -> list[SourceFile]:
+    """The files of the parts that the conditions leave, by part, split and name: the order of row_index within a part."""
+    wanted: dict[str, list[str]] = {}
+    for each in where:
+        if isinstance(each, Equals) and each.column in spec.part and each.column in placeholders(source.address):
+            asked = [str(value) for value in each.values]
+            wanted[each.column] = [value for value in asked if value in wanted.get(each.column, asked)]
+    order = {name: place for place, name in enumerate(spec.split_names)}
+    files = [
+        file
+        for file in source.files(wanted)
+        # a split that the spec does not name is none of the scenario's ("auxiliary_train")
+        if not order or "split" not in file.values or file.values["split"] in order
+    ]
+    return sorted(
+        files,
+        key=lambda file: (
+            [file.values.get(each, "") for each in spec.part],
+            order.get(file.values.get("split", ""), 0),
+            file.path,
+        ),
+    )
+
+
+def condition_sql(query: Query, condition: Condition) -> str:
+    """The condition as SQL over the columns of the instances.
+
+    Raises:
+        ArgumentError: an unknown column, a value that its column can't have, or SQL that DuckDB refuses.
+    """
+    if isinstance(condition, Sql):
+        # the line break ends a trailing comment
+        sql = f"({condition.text}\n)"
+        problem = _refused(query.source, f"SELECT 1 FROM instances WHERE {sql} LIMIT 0")
+        if problem:
+            known = ", ".join(query.columns)
+            raise ArgumentError(f"where({condition.text!r}): {problem}\nColumns: {known}.")
+        return sql
+    if isinstance(condition, Expression):
+        raise TypeError("a pl.Expr is no SQL")
+    name = condition.column
+    if name not in query.columns:
+        raise ArgumentError.unknown_value(
+            f"where({name}=…): scenario {query.spec.scenario!r} has no column {name!r}", name, query.columns
+        )
+    column = identifier(name)
+    if isinstance(condition, Between):
+        low, high = (_checked_literal(query, name, each) for each in (condition.low, condition.high))
+        return f"({column} BETWEEN {low} AND {high})"
+    some = [_checked_literal(query, name, each) for each in condition.values if each is not None]
+    parts = [f"{column} IN ({', '.join(some)})"] if some else []
+    parts += [f"{column} IS NULL"] if None in condition.values else []
+    return f"({' OR '.join(parts)})" if parts else "FALSE"
+
+
+def identifier(name: str) -> str:
+    """The name as a quoted DuckDB identifier: `order` → `"order"`."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> bool:
+    """Create the view `rows`; false if no file can hold a wanted row (the view then has the right columns only)."""
+    files = listed(spec, source, where)
+    scanned = [file for file in files if _keeps(spec, file, where, splits)]
+    shown = scanned or files[:1] or listed(spec, source)[:1]
+    if not shown:
+        raise source.missing()
+    types = _described(source, f"SELECT * FROM read_parquet({path_list([shown[0].path])})", shown[0].path)
+    source_columns, from_path = list(types), list(shown[0].values)
+    _check_columns(spec, source, shown[0].path, types, from_path)
+    computed = [
+        f"({path_list(file.values[name] for file in shown)})[file_index::BIGINT + 1]"
+        f"::{dict(spec.columns).get(name, 'VARCHAR')} AS {identifier(name)}"
+        for name in from_path
+    ]
+    if "row_index" not in source_columns:
+        offsets = _offsets(spec, source, files or shown, shown)
+        computed.append(f"file_row_number + ({offsets}::BIGINT[])[file_index::BIGINT + 1] AS row_index")
+    replaced = [identifier(name) for name in source_columns if name in from_path]
+    star = f"* EXCLUDE ({', '.join(replaced)})" if replaced else "*"
+    paths = path_list(file.path for file in shown)
+    view = f"CREATE VIEW rows AS SELECT {', '.join([star, *computed])} FROM read_parquet({paths})"
+    source.guarded(lambda: source.connection.execute(view))
+    return bool(scanned)
+
+
+def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], splits: Sequence[str]) -> bool:
+    values = path_values(spec, file)
+    if values.get("split", splits[0]) not in splits:
+        return False
+    types = dict(spec.columns)
+    for each in where:
+        if isinstance(each, Equals) and each.column in values:
+            if values[each.column] not in [str(value) for value in each.values]:
+                return False
+        elif isinstance(each, Between) and each.column in values and types.get(each.column, "VARCHAR") == "VARCHAR":
+            if not str(each.low) <= values[each.column] <= str(each.high):
+                return False
+    return True
+
+
+def _offsets(spec: ScenarioSpec, source: Source, files: Sequence[SourceFile], scanned: Sequence[SourceFile]) -> list[int]:
+    """How many rows of its part stand before each scanned file; so row_index does not depend on what is asked for."""
+    outside = sorted(set(spec.part) - set(placeholders(source.address)))
+    if outside:
+        raise SpecError.at(
+            spec.origin or spec.scenario,
+            "part",
+            f"{outside[0]!r} is no column of the path, so the source needs a column row_index: the place within the part.",
+        )
+
+    def part(file: SourceFile) -> tuple[str, ...]:
+        return tuple(file.values[each] for each in spec.part)
+
+    last = {part(file): files.index(file) for file in scanned}
+    counted = [file.path for place, file in enumerate(files) if place < last.get(part(file), 0)]
+    heights = source.heights(counted)
+    before: dict[tuple[str, ...], int] = {}
+    offsets: dict[str, int] = {}
+    for file in files:
+        offsets[file.path] = before.get(part(file), 0)
+        before[part(file)] = offsets[file.path] + heights.get(file.path, 0)
+    return [offsets[file.path] for file in scanned]
+
+
+def _make_instances(spec: ScenarioSpec, source: Source) -> dict[str, str]:
+    """Create the view `instances`: the spec's SELECT and the columns that follow from it; its name → type."""
+    where = spec.origin or f"scenario {spec.scenario!r}"
+    select = f"(\n{spec.instances.rstrip().rstrip(';')}\n)"
+    problem = _refused(source, f"SELECT * FROM {select} LIMIT 0")
+    if problem:
+        raise SpecError.at(where, "instances", problem)
+    types = _described(source, f"SELECT * FROM {select}")
+    for name in ("row_index", "split", "input", "references", *spec.part):
+        if name not in types:
+            raise SpecError.at(where, "instances", f"the SELECT gives no column {name!r}; it gives {', '.join(types)}.")
+    part = " || '/' || ".join(f"{identifier(each)}::VARCHAR" for each in spec.part) or "''"
+    made = {
+        "row_index": "row_index::BIGINT",
+        "split": _split_sql(spec),
+        "references": _references_sql(types["references"]),
+        "part": part,
+        "instance_id": "instance_id::VARCHAR"
+        if "instance_id" in types
+        else (f"{part} || '/id' || row_index" if spec.part else "'id' || row_index"),
+    }
+    made["cluster"] = "cluster::VARCHAR" if "cluster" in types else made["instance_id"]
+    columns = [f"{made.get(name, identifier(name))} AS {identifier(name)}" for name in {**types, **made}]
+    view = f"CREATE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS said"
+    problem = _refused(source, view)
+    if problem:
+        raise SpecError.at(where, "instances", problem)
+    return _described(source, "SELECT * FROM instances")
+
+
+def _split_sql(spec: ScenarioSpec) -> str:
+    if not spec.splits:
+        return "split::VARCHAR"
+    cases = " ".join(f"WHEN {text_literal(theirs)} THEN {text_literal(ours)}" for theirs, ours in spec.split_names.items())
+    return f"CASE split::VARCHAR {cases} ELSE split::VARCHAR END"
+
+
+def _references_sql(dtype: str) -> str:
+    if "tags" in dtype:
+        return '"references"'
+    return (
+        'list_transform("references", '
+        "lambda reference: {'text': reference.text, 'correct': reference.correct, 'tags': []::VARCHAR[]})"
+    )
+
+
+def _described(source: Source, select: str, address: str = "") -> dict[str, str]:
+    rows = source.guarded(lambda: source.connection.sql(f"DESCRIBE {select}").fetchall(), address)
+    return {row[0]: row[1] for row in rows}
+
+
+def _refused(source: Source, statement: str) -> str:
+    """Why DuckDB does not understand the statement; '' if it does."""
+
+    def attempt() -> str:
+        try:
+            source.connection.execute(statement)
+        except (duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.DataError) as error:
+            if isinstance(error, duckdb.InvalidInputException):
+                raise
+            return str(error).partition("\n\nLINE")[0].strip()
+        return ""
+
+    return source.guarded(attempt)
+
+
+def _check_columns(
+    spec: ScenarioSpec, source: Source, path: str, types: dict[str, str], from_path: Sequence[str]
+) -> None:
+    """The source has the columns that the spec says, of these types or of types that hold the same."""
+    for name, wanted in spec.columns:
+        if name in from_path:
+            continue
+        if name not in types:
+            raise SourceBrokenError(
+                f"scenario {spec.scenario!r}: {path} has no column {name!r} ({wanted}); it has {', '.join(types)}."
+            )
+        if not _fits(source, spec, name, str(wanted), types[name]):
+            raise SourceBrokenError(f"scenario {spec.scenario!r}: {path}: column {name!r} is {types[name]}, not {wanted}.")
+
+
+def _fits(source: Source, spec: ScenarioSpec, name: str, wanted: str, given: str) -> bool:
+    probe = f"SELECT NULL::{wanted} AS wanted, NULL::{given} AS given"
+    problem = _refused(source, probe)
+    if problem:
+        raise SpecError.at(spec.origin or spec.scenario, f"columns.{name}", problem)
+    want, have = source.guarded(lambda: source.connection.sql(probe).types)
+    return _holds(have, want)
+
+
+def _holds(have: Any, want: Any) -> bool:
+    """Whether a value of type `have` has all that `want` says; a struct may have more fields."""
+    for family in (
+        {"tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"},
+        {"float", "double"},
+    ):
+        if want.id in family and have.id in family:
+            return True
+    if have.id != want.id:
+        return False
+    if want.id not in ("list", "struct"):
+        return True
+    fields = dict(have.children)
+    return all(name in fields and _holds(fields[name], each) for name, each in want.children)
+
+
+def _checked_literal(query: Query, column: str, value: Scalar) -> str:
+    dtype = query.columns[column]
+    literal = _literal(str(value) if dtype == "VARCHAR" else value)
+    if _refused(query.source, f"SELECT CAST({literal} AS {dtype})"):
+        raise ArgumentError(
+            f"where({column}={value!r}): column {column!r} of scenario {query.spec.scenario!r} is {dtype}, "
+            f"which {value!r} is not."
+        )
+    return literal
+
+
+def _literal(value: Scalar) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    return text_literal(value) if isinstance(value, str) else repr(value)

@@ -1,0 +1,162 @@
+"""Where data and store live, and with which credentials: arguments of `configure`, else HELMFRAME_* and AWS_* variables.
+
+Credentials are kept in memory only, and no repr shows them.
+"""
+
+import os
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from helmframe.errors import ArgumentError
+
+S3_READERS = ("auto", "httpfs", "s3fs")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A text that is shown nowhere; `reveal()` is the only way to it."""
+
+    _text: str = field(repr=False)
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True)
+class S3Options:
+    """How an S3 server is reached; what is None is left to the reader's own defaults."""
+
+    endpoint: str | None = None
+    key: Secret | None = None
+    secret: Secret | None = None
+    token: Secret | None = None
+    region: str | None = None
+    anonymous: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that no message may hold."""
+        return tuple(each.reveal() for each in (self.key, self.secret, self.token) if each is not None)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    data: str | None = None
+    store: str | None = None
+    s3_endpoint: str | None = None
+    s3_key: Secret | None = None
+    s3_secret: Secret | None = None
+    s3_region: str | None = None
+    s3_anonymous: bool | None = None
+
+
+_said = _Settings()
+
+
+def configure(
+    *,
+    data: str | Path | None = None,
+    store: str | Path | None = None,
+    s3_endpoint: str | None = None,
+    s3_key: str | None = None,
+    s3_secret: str | None = None,
+    s3_region: str | None = None,
+    s3_anonymous: bool | None = None,
+) -> None:
+    """Say where data and store live, for this process; None leaves what was said before.
+
+    Args:
+        data: the root of the scenarios' rows: a folder or `s3://bucket/prefix`; before HELMFRAME_DATA.
+        store: where requests and completions are kept; before HELMFRAME_STORE.
+        s3_endpoint: address of an S3 server that is not AWS, with its scheme; before AWS_ENDPOINT_URL.
+        s3_key: access key; before AWS_ACCESS_KEY_ID and the profile. Needs `s3_secret`.
+        s3_secret: secret key; kept in memory only, never shown.
+        s3_region: before AWS_REGION.
+        s3_anonymous: read without signing.
+    """
+    global _said
+    new = _Settings(
+        data=None if data is None else str(data),
+        store=None if store is None else str(store),
+        s3_endpoint=s3_endpoint,
+        s3_key=None if s3_key is None else Secret(s3_key),
+        s3_secret=None if s3_secret is None else Secret(s3_secret),
+        s3_region=s3_region,
+        s3_anonymous=s3_anonymous,
+    )
+    if s3_endpoint is not None and not s3_endpoint.startswith(("http://", "https://")):
+        raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}) should start with http:// or https://.")
+    changes = {each.name: getattr(new, each.name) for each in fields(new) if getattr(new, each.name) is not None}
+    _said = replace(_said, **changes)
+
+
+def data_root() -> str | None:
+    """The root of the scenarios' rows, or None: then they come from the hub."""
+    return _said.data or os.environ.get("HELMFRAME_DATA") or None
+
+
+def store_root() -> Path | str:
+    """The folder (a Path) or `scheme://` address (a str) of the store."""
+    said = _said.store or os.environ.get("HELMFRAME_STORE")
+    if not said:
+        from platformdirs import user_data_path
+
+        return user_data_path("helmframe") / "store"
+    return said if "://" in said else Path(said).expanduser()
+
+
+def s3_reader() -> str:
+    """Which library reads s3://: "httpfs" (DuckDB's extension), "s3fs", or "auto": httpfs if it loads.
+
+    Raises:
+        ArgumentError: HELMFRAME_S3_READER is none of these.
+    """
+    said = os.environ.get("HELMFRAME_S3_READER") or "auto"
+    if said not in S3_READERS:
+        raise ArgumentError.unknown_value(f"HELMFRAME_S3_READER={said} names no reader", said, S3_READERS)
+    return said
+
+
+def s3_options() -> S3Options:
+    """Endpoint, credentials and region as said, else from AWS_* variables, else from the profile (if botocore is there)."""
+    endpoint = _said.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = _said.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    options = S3Options(endpoint=endpoint or None, region=region or None)
+    if _said.s3_anonymous:
+        return replace(options, anonymous=True)
+    if _said.s3_key is not None and _said.s3_secret is not None:
+        return replace(options, key=_said.s3_key, secret=_said.s3_secret)
+    return _with_usual_credentials(options)
+
+
+def _with_usual_credentials(options: S3Options) -> S3Options:
+    key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if key and secret:
+        token = os.environ.get("AWS_SESSION_TOKEN")
+        return replace(options, key=Secret(key), secret=Secret(secret), token=Secret(token) if token else None)
+    try:
+        import botocore.session
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        return options
+    session = botocore.session.Session()
+    try:
+        found = session.get_credentials()
+        endpoint = options.endpoint or session.get_scoped_config().get("endpoint_url")
+        region = options.region or session.get_config_variable("region")
+    except BotoCoreError as error:
+        problem = str(error)
+    else:
+        options = replace(options, endpoint=endpoint, region=region)
+        if found is None:
+            return options
+        plain = found.get_frozen_credentials()
+        token = Secret(plain.token) if plain.token else None
+        return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
+    raise ArgumentError(f"the AWS profile can't be read: {problem}")

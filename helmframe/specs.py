@@ -1,0 +1,339 @@
+"""What is said, as frozen values: scenario specs, adapters, calls, conditions; YAML in and out.
+
+Strict: an unknown key, a wrong type or a missing word is a `SpecError` that names file and key. No code in specs.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import polars as pl
+import yaml
+
+from helmframe.errors import ArgumentError, SpecError
+
+Scalar: TypeAlias = str | int | float | bool | None
+Value: TypeAlias = "Scalar | tuple[Value, ...]"
+Pairs: TypeAlias = tuple[tuple[str, Value], ...]
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A registered function by name with its arguments: `typos(prob=0.1)`."""
+
+    name: str
+    arguments: Pairs = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "Call":
+        """From `name` or `name(key=literal, …)`; literals only, nothing is evaluated.
+
+        >>> Call.parse("typos(prob=.1)")
+        Call(name='typos', arguments=(('prob', 0.1),))
+        """
+        if re.fullmatch(r"[\w@.\-]+", text.strip()):
+            return cls(text.strip())
+        try:
+            node = ast.parse(text.strip(), mode="eval").body
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+                raise ValueError(text)
+            arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+        except (SyntaxError, ValueError):
+            raise ArgumentError(f"{text!r} is not a name or a call; write name or name(key=value).") from None
+        return cls(node.func.id, frozen(arguments))
+
+    def __str__(self) -> str:
+        if not self.arguments:
+            return self.name
+        return f"{self.name}({', '.join(f'{key}={thawed(value)!r}' for key, value in self.arguments)})"
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """How an instance becomes a request; HELM's fields under the field's words.
+
+    Texts: `instructions` may name the scenario's part columns (`{subject}`, underscores as spaces); `instance_prefix`
+    stands between instructions, shots and question; the question ends at `output_prefix`, trailing space stripped.
+    """
+
+    method: str = "generation"
+    shots: int = 5
+    trials: int = 1
+    instructions: str = ""
+    system: str = ""
+    global_prefix: str = ""
+    global_suffix: str = ""
+    input_prefix: str = "Input: "
+    input_suffix: str = "\n"
+    reference_prefix: str = "A. "
+    reference_suffix: str = "\n"
+    output_prefix: str = "Output: "
+    output_suffix: str = "\n"
+    instance_prefix: str = "\n"
+    sample_train: bool = True
+    answer_pattern: str | None = None
+    chat_template: bool = False
+
+
+@dataclass(frozen=True)
+class MainScore:
+    """The score a scenario is known by: which metric, on which split, over parts (`macro`) or by size (`micro`)."""
+
+    metric: str
+    split: str = "test"
+    mean: str = "macro"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as a scenario's rows; compared by content."""
+
+    rows: pl.DataFrame
+    digest: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frame) and other.digest == self.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Frame({self.rows.height} rows × {self.rows.width} columns, {self.digest[:8]})"
+
+
+@dataclass(frozen=True)
+class ScenarioSpec:
+    """One scenario: where its rows are, the SELECT that makes them instances, and how it is asked and scored by default."""
+
+    scenario: str
+    version: str
+    instances: str
+    main: MainScore
+    metrics: tuple[str, ...]
+    source: Pairs = ()
+    hub: Pairs = ()
+    columns: Pairs = ()
+    splits: Pairs = ()
+    part: tuple[str, ...] = ()
+    adapter: Pairs = ()
+    decoding: Pairs = ()
+    description: str = ""
+    paper: str = ""
+    license: str = ""
+    helm: Pairs = ()
+    origin: str = ""
+    frame: Frame | None = None
+
+    @property
+    def split_names(self) -> dict[str, str]:
+        """The source's split name → ours (train, valid, test)."""
+        return {key: str(value) for key, value in self.splits}
+
+
+def load_scenario(path: Path) -> ScenarioSpec:
+    """The spec in a YAML file.
+
+    Raises:
+        SpecError: not YAML, an unknown or missing key, a wrong type; names file and key.
+    """
+    file = path.name
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SpecError.at(file, "", f"not YAML: {error}") from None
+    if not isinstance(said, dict):
+        raise SpecError.at(file, "", "a scenario spec is a mapping that starts with 'scenario: NAME'.")
+    known = [each.name for each in fields(ScenarioSpec) if each.name not in ("origin", "frame")]
+    for key in said:
+        if key not in known:
+            raise SpecError.unknown_key(file, str(key), known)
+    for key in ("scenario", "version", "source", "instances", "metrics", "main"):
+        if key not in said:
+            raise SpecError.at(file, key, "is missing.")
+    values: dict[str, Any] = {}
+    for key, value in said.items():
+        if key == "main":
+            values[key] = _main(file, value)
+        elif key in ("metrics", "part"):
+            values[key] = _names(file, key, value)
+        elif key == "splits":
+            # in the order given: it is the order of the splits within a part, and so of row_index
+            values[key] = _splits(file, value)
+        elif key in ("source", "hub", "columns", "adapter", "decoding", "helm"):
+            values[key] = _pairs(file, key, value)
+        else:
+            values[key] = str(value)
+    spec = ScenarioSpec(**values, origin=str(path))
+    _check(file, spec)
+    return spec
+
+
+def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
+    """The adapter that the layers say together, later ones over earlier ones.
+
+    Raises:
+        ArgumentError: a name that is no field of an adapter, or a value of the wrong type.
+    """
+    known = {each.name: each for each in fields(AdapterSpec)}
+    spec = AdapterSpec()
+    for key, value in (pair for layer in layers for pair in layer):
+        if key not in known:
+            raise ArgumentError.unknown_argument(where, key, known)
+        wanted = type(getattr(AdapterSpec(), key))
+        if key == "answer_pattern":
+            wanted = str
+        if not (isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)) and not (
+            key == "answer_pattern" and value is None
+        ):
+            raise ArgumentError(f"{where}: {key}={thawed(value)!r} should be {wanted.__name__}.")
+        if wanted is int and isinstance(value, int) and value < (1 if key == "trials" else 0):
+            raise ArgumentError(f"{where}: {key}={value} is too small.")
+        spec = replace(spec, **{key: value})
+    return spec
+
+
+def frozen(mapping: Mapping[str, Any]) -> Pairs:
+    """The mapping as sorted pairs, lists as tuples: hashable and comparable."""
+    return tuple(sorted((str(key), frozen_value(value)) for key, value in mapping.items()))
+
+
+def frozen_value(value: Any) -> Value:
+    """The value with lists as tuples and mappings as pairs.
+
+    Raises:
+        ArgumentError: neither text, number, bool, None nor a list of these.
+    """
+    if isinstance(value, Mapping):
+        return frozen(value)
+    if isinstance(value, list | tuple):
+        return tuple(frozen_value(each) for each in value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise ArgumentError(f"{value!r} ({type(value).__name__}) should be text, a number, true, false, or a list of these.")
+
+
+def thawed(value: Value) -> Any:
+    """Tuples as lists again, for YAML and JSON."""
+    return [thawed(each) for each in value] if isinstance(value, tuple) else value
+
+
+def merged(*layers: Pairs) -> Pairs:
+    """The pairs of all layers, later ones over earlier ones, by key."""
+    return tuple(sorted({key: value for layer in layers for key, value in layer}.items()))
+
+
+def _pairs(file: str, key: str, value: object) -> Pairs:
+    if not isinstance(value, dict):
+        raise SpecError.at(file, key, f"should be a mapping, not {value!r}.")
+    return frozen(value)
+
+
+def _splits(file: str, value: object) -> Pairs:
+    pairs = dict(_pairs(file, "splits", value))
+    return tuple((str(name), pairs[str(name)]) for name in value) if isinstance(value, dict) else ()
+
+
+def _names(file: str, key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise SpecError.at(file, key, f"should be a list of names, not {value!r}.")
+    return tuple(value)
+
+
+def _main(file: str, value: object) -> MainScore:
+    if not isinstance(value, dict) or "metric" not in value:
+        raise SpecError.at(file, "main", "should be {metric: …, split: …, mean: macro or micro}.")
+    known = [each.name for each in fields(MainScore)]
+    for key in value:
+        if key not in known:
+            raise SpecError.unknown_key(file, f"main.{key}", known)
+    main = MainScore(**{key: str(each) for key, each in value.items()})
+    if main.split not in SPLITS:
+        raise SpecError.at(file, "main.split", f"{main.split!r} is none of {', '.join(SPLITS)}.")
+    if main.mean not in ("macro", "micro"):
+        raise SpecError.at(file, "main.mean", f"{main.mean!r} is neither macro nor micro.")
+    return main
+
+
+def _check(file: str, spec: ScenarioSpec) -> None:
+    if not re.fullmatch(r"[a-z0-9_]+", spec.scenario):
+        raise SpecError.at(file, "scenario", f"{spec.scenario!r} should be lower-case letters, digits and _.")
+    for theirs, ours in spec.splits:
+        if ours not in SPLITS:
+            raise SpecError.at(file, f"splits.{theirs}", f"{ours!r} is none of {', '.join(SPLITS)}.")
+    for table, address in (*spec.source, *spec.hub):
+        if not isinstance(address, str):
+            raise SpecError.at(file, f"source.{table}", "should be one address, such as '{data}/name/{split}-*.parquet'.")
+    try:
+        adapter_spec(spec.adapter, where="adapter")
+    except ArgumentError as error:
+        raise SpecError.at(file, "adapter", str(error)) from None
+
+
+def placeholders(address: str) -> list[str]:
+    """The columns an address is filled from: `{data}/mmlu/{subject}/{split}-*.parquet` → subject, split."""
+    return [name for name in re.findall(r"\{(\w+)\}", address) if name not in ("data", "package")]
+
+
+def call_names(calls: Iterable[Call]) -> str:
+    """A chain as one name: `lowercase+typos(prob=0.1)`."""
+    return "+".join(str(call) for call in calls)
+
+
+@dataclass(frozen=True)
+class Equals:
+    """`where(subject="philosophy")`, `where(subject=["a", "b"])`: the column is one of the values."""
+
+    column: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True)
+class Between:
+    """`where(year=hf.between(1990, 1999))`: both ends included."""
+
+    column: str
+    low: Scalar
+    high: Scalar
+
+
+@dataclass(frozen=True)
+class Sql:
+    """`where("length(input) < 500")`: DuckDB SQL over the columns of `instances`, pushed into the scan."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Expression:
+    """`where(pl.col("input").str.len_chars() < 500)`: applied after the scan; compared by its serialized form."""
+
+    text: str
+    expr: pl.Expr
+
+    @classmethod
+    def of(cls, expr: pl.Expr) -> "Expression":
+        """The condition that an expression says."""
+        return cls(str(expr.meta.serialize(format="json")), expr)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+Condition: TypeAlias = Equals | Between | Sql | Expression
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`sample(n, seed)`: a keyed draw; `limit(n)` is order "first"; order "helm" is HELM's own draw. Each per part."""
+
+    n: int
+    seed: int = 0
+    order: str = "keyed"

@@ -1,0 +1,47 @@
+"""Stage: scores → stats, each value with its interval."""
+
+from collections.abc import Collection, Sequence
+
+import polars as pl
+
+from helmframe.columns import STATS
+from helmframe.stats.estimate import counted, estimate, group_keys, with_interval
+
+
+def aggregate(
+    scores: pl.LazyFrame | pl.DataFrame,
+    by: Sequence[str],
+    *,
+    ci: float = 0.95,
+    mean: str = "macro",
+    fractions: Collection[str] = (),
+) -> pl.DataFrame:
+    """The mean score of each metric in each group, over parts, with its interval.
+
+    Outputs, trials, seeds and whatever else `by` leaves together are averaged per instance first; clusters are what was
+    drawn, parts are fixed (`estimate`). Failed requests (score null) are left out of the value and counted. With one
+    trial the interval is given these in-context examples; with several it is over draws of examples too.
+
+    Args:
+        scores: `SCORES`.
+        by: columns whose values make a group; "metric" is always one of them. Rows that differ in anything else, models
+            and perturbations too, are averaged.
+        ci: share of such intervals that should contain the true value.
+        mean: "macro", parts (scenario × part) weigh alike; "micro", by their instances.
+        fractions: metrics whose scores lie in [0, 1]: Wilson's interval where all scores are 0 or 1 (modified for
+            clusters and parts; Clopper–Pearson where all agree), else t, cut at 0 and 1. Of other metrics t.
+
+    Returns:
+        `by`, metric and the columns of `STATS`, sorted by `by` and metric. `interval` names the method and marks few
+        clusters (< 20), small n (< 30) and parts without any score.
+
+    Raises:
+        UnknownNameError: a column in `by` that the scores don't have.
+        ArgumentError: ci or mean can't be.
+
+    Source: Miller 2024 (arXiv 2411.00640); Korn & Graubard 1998; Pustejovsky & Tipton 2018.
+    """
+    scores = scores.lazy()
+    keys = [*group_keys(scores, by), "metric"]
+    estimates = with_interval(estimate(scores, keys, "score", mean=mean), pl.col("metric").is_in(list(fractions)), ci=ci)
+    return counted(estimates, scores, keys).select([*keys, *(name for name in STATS.schema if name not in keys)])

@@ -1,0 +1,230 @@
+"""Stage: metrics of a whole set (macro-F1, perplexity) → stats, each value with its jackknife interval."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from helmframe.columns import STATS
+from helmframe.errors import ArgumentError
+from helmframe.expressions import key_of
+from helmframe.stats.estimate import FEW_CLUSTERS, INSTANCE, SMALL_N, STRATUM, group_keys, merged
+from helmframe.stats.intervals import t_interval
+
+MOST_BLOCKS = 200
+REPEATS = ("perturbation", "perturbation_seed", "setting", "trial", "model", "output_index")
+
+
+def aggregate_set(
+    rows: pl.LazyFrame | pl.DataFrame,
+    value: pl.Expr,
+    by: Sequence[str],
+    *,
+    metric: str,
+    ci: float = 0.95,
+    mean: str = "macro",
+    fraction: bool = False,
+) -> pl.DataFrame:
+    """An aggregating expression over each group, over parts, with the interval of a jackknife over clusters.
+
+    Each part's clusters (micro: the group's) are left out in turn and the expression taken again; more than 200 of them
+    are dealt into 200 blocks by a key of their names, and blocks are left out, so that the cost is at most 201 passes.
+
+    Args:
+        rows: completions or scores with `scenario, part, cluster, instance_id`, `by` and what `value` reads. Failed
+            rows (`error` not null; without that column, `score` null) are left out and counted; `parsed` and
+            `truncated` are counted where there.
+        value: gives one number per group.
+        by: columns whose values make a group.
+        metric: the name for the column metric.
+        ci: share of such intervals that should contain the true value.
+        mean: "macro", the expression per part (scenario × part), then the mean; "micro", over all rows at once.
+        fraction: whether the value lies in [0, 1]: its interval is cut there.
+
+    Returns:
+        `by`, metric and the columns of `STATS`, sorted by `by`; no interval where a part has fewer than 2 clusters, or
+        where the value is undefined without some cluster.
+
+    Raises:
+        UnknownNameError: a column in `by` that the rows don't have.
+        ArgumentError: ci or mean can't be.
+
+    Source: Efron & Stein 1981, Annals of Statistics 9:586; Kott 2001, J. Official Statistics 17:521 (delete-a-group);
+        Rust & Rao 1996 (stratified).
+    """
+    if mean not in ("macro", "micro"):
+        raise ArgumentError(f"mean={mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
+    if not 0 < ci < 1:
+        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+    frame = rows.lazy()
+    keys = group_keys(frame, by)
+    frame = _prepared(frame, metric)
+    keys = [*keys, "metric"]
+    cells = merged(keys, STRATUM) if mean == "macro" else keys
+    answered = _dealt(frame.filter(~pl.col("failed")), keys, cells)
+    wholes = answered.group_by(cells).agg(value=value.cast(pl.Float64)).collect().lazy()
+    within = _within(_replicates(answered, value, cells), cells)
+    table = (
+        _counts(frame, keys)
+        .join(_sizes(answered, keys), on=keys, how="left", nulls_equal=True)
+        .join(_values(wholes, within, keys, cells), on=keys, how="left", nulls_equal=True)
+        .sort(keys)
+        .collect()
+    )
+    low, high = t_interval(table["value"].to_numpy(), table["variance"].to_numpy(), table["df"].to_numpy(), ci)
+    return table.with_columns(
+        pl.col("n").fill_null(0),
+        stderr=pl.col("variance").sqrt(),
+        ci_low=pl.Series(np.maximum(low, 0.0) if fraction else low).fill_nan(None),
+        ci_high=pl.Series(np.minimum(high, 1.0) if fraction else high).fill_nan(None),
+        interval=_named(),
+    ).select([*keys, *(name for name in STATS.schema if name not in keys)])
+
+
+def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
+    """The rows in an order of their own, with metric, failed, and the flags that are not there as null."""
+    known = rows.collect_schema().names()
+    absent = [name for name in ("parsed", "truncated") if name not in known]
+    failed = next((pl.col(name) for name in ("error", "score") if name in known), pl.lit(None))
+    order = [name for name in (*INSTANCE, *REPEATS) if name in known]
+    return (
+        rows.with_columns(
+            *(pl.lit(None, dtype=pl.Boolean).alias(name) for name in absent),
+            metric=pl.lit(metric),
+            cluster=pl.coalesce("cluster", "instance_id"),
+            failed=failed.is_not_null() if "error" in known else failed.is_null() & pl.lit("score" in known),
+        )
+        .sort(order)
+        .collect()
+        .lazy()
+    )
+
+
+def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
+    """The rows with block (which one of its cell's) and pool (the blocks whose values vary around one mean).
+
+    A pool is a part; where a group pools parts and more than 200 clusters, it is the group, and every block holds
+    clusters of every part.
+    """
+    names = [pl.col(name).fill_null("") for name in INSTANCE[:3]]
+    many = pl.len().over(cells) > MOST_BLOCKS
+    blocks = (
+        answered.select(merged(keys, INSTANCE[:3]))
+        .unique()
+        .with_columns(key=key_of("jackknife", *names))
+        .sort(*STRATUM, "key", "cluster")
+        .with_columns(place=pl.int_range(pl.len()).over(cells))
+        .with_columns(
+            block=pl.col("place") % MOST_BLOCKS,
+            blocks=pl.min_horizontal(pl.len().over(cells), MOST_BLOCKS).cast(pl.Int64),
+            pool=pl.when(many).then(pl.lit("")).otherwise(pl.concat_str(names[:2], separator="\x1f")),
+            dealt=many,
+        )
+        .drop("key", "place")
+        .collect()
+    )
+    return (
+        answered.join(blocks.lazy(), on=merged(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left")
+        .collect()
+        .lazy()
+    )
+
+
+def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str]) -> pl.LazyFrame:
+    """One row per cell and block: the value without that block."""
+    blocks = answered.select([*cells, "block", "blocks", "pool"]).unique().collect().lazy()
+    most = blocks.select(pl.col("blocks").max()).collect().item() or 0
+    replicates = [
+        answered.filter((pl.col("block") != block) & (pl.col("blocks") > block))
+        .group_by(cells)
+        .agg(replicate=value.cast(pl.Float64))
+        .with_columns(block=pl.lit(block, dtype=pl.Int64))
+        .collect()
+        for block in range(most)
+    ]
+    if not replicates:
+        return blocks.with_columns(replicate=pl.lit(None, dtype=pl.Float64))
+    return blocks.join(pl.concat(replicates).lazy(), on=[*cells, "block"], how="left", nulls_equal=True)
+
+
+def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
+    """Per cell the jackknife variance: (R−1)/R times the squares around the mean, summed over its pools."""
+    left_out, count = pl.col("replicate"), pl.len().cast(pl.Int64)
+    squares = ((left_out - left_out.mean()) ** 2).sum()
+    return (
+        replicates.sort(*cells, "pool", "block")
+        .group_by([*cells, "pool"], maintain_order=True)
+        .agg(
+            variance=(count - 1) / count * squares,
+            df=count - 1,
+            undefined=(~left_out.is_finite().fill_null(False)).any() & (count > 1),
+        )
+        .group_by(cells, maintain_order=True)
+        .agg(
+            pl.col("variance").sum(),
+            pl.col("df").sum(),
+            pl.col("undefined").any(),
+            lonely=(pl.col("df") < 1).any(),
+        )
+    )
+
+
+def _values(
+    wholes: pl.LazyFrame, within: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]
+) -> pl.LazyFrame:
+    """Per group the mean over its cells, its variance (null without an interval) and why there is none."""
+    table = (
+        wholes.sort(cells)
+        .join(within, on=cells, how="left", nulls_equal=True, maintain_order="left")
+        .group_by(keys, maintain_order=True)
+        .agg(
+            pl.col("value").mean(),
+            variance=pl.col("variance").sum() / pl.len().cast(pl.Int64) ** 2,
+            df=pl.col("df").sum().cast(pl.Float64),
+            lonely=pl.col("lonely").sum(),
+            undefined=pl.col("undefined").any() | pl.col("value").is_null().any(),
+        )
+        .with_columns(alike=pl.col("variance") <= 1e-20 * pl.col("value") ** 2)
+    )
+    none = (pl.col("lonely") > 0) | pl.col("undefined") | pl.col("alike")
+    return table.with_columns(pl.when(~none).then("variance").alias("variance"))
+
+
+def _counts(frame: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+    return frame.group_by(keys).agg(
+        n_error=pl.col("failed").sum().cast(pl.Int64),
+        n_unparsed=(~pl.col("parsed")).sum().cast(pl.Int64),
+        n_truncated=pl.col("truncated").sum().cast(pl.Int64),
+    )
+
+
+def _sizes(answered: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+    return answered.group_by(keys).agg(
+        n=pl.struct(INSTANCE).n_unique().cast(pl.Int64),
+        n_clusters=pl.struct(INSTANCE[:3]).n_unique().cast(pl.Int64),
+        dealt=pl.col("dealt").any(),
+    )
+
+
+def _named() -> pl.Expr:
+    clustered = pl.col("n_clusters") < pl.col("n")
+    return (
+        pl.when(pl.col("n").is_null())
+        .then(pl.lit("no interval: nothing was scored"))
+        .when(pl.col("n_clusters") < 2)
+        .then(pl.lit("no interval: fewer than 2 clusters"))
+        .when(pl.col("lonely") > 0)
+        .then(pl.lit("no interval: a part has fewer than 2 clusters"))
+        .when(pl.col("undefined"))
+        .then(pl.lit("no interval: undefined without some cluster"))
+        .when(pl.col("alike"))
+        .then(pl.lit("no interval: the same without any cluster"))
+        .otherwise(
+            pl.concat_str(
+                pl.lit("jackknife"),
+                pl.when(pl.col("dealt")).then(pl.lit(f" ({MOST_BLOCKS} blocks)")).otherwise(pl.lit("")),
+                pl.when(clustered & (pl.col("n_clusters") < FEW_CLUSTERS)).then(pl.lit(", few clusters")).otherwise(pl.lit("")),
+                pl.when(pl.col("n") < SMALL_N).then(pl.lit(", n small")).otherwise(pl.lit("")),
+            )
+        )
+    )

@@ -1,0 +1,41 @@
+"""Several sentences, one queue."""
+
+from dataclasses import dataclass
+
+from helmframe.engines import local
+from helmframe.errors import ArgumentError
+from helmframe.plan import Plan
+from helmframe.results import Results
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Plans that run together: requests to the same model share its queue and fill the same batches."""
+
+    plans: tuple[Plan, ...]
+
+    def score(self, *, fresh: bool = False) -> Results:
+        """Run all plans side by side; one `Results` for all of them."""
+        return local.run(self.plans, fresh=fresh)
+
+    def results(self) -> Results:
+        """What the store has of them now; asks nothing."""
+        return local.run(self.plans, ask=False)
+
+    def explain(self) -> str:
+        """What each plan would do."""
+        return "\n\n".join(plan.explain() for plan in self.plans)
+
+
+def suite(*plans: Plan) -> Suite:
+    """Several plans as one.
+
+    Raises:
+        ArgumentError: none, or something that is no plan.
+    """
+    for plan in plans:
+        if not isinstance(plan, Plan):
+            raise ArgumentError(f"hf.suite({plan!r}): give plans, as hf.scenario(…) makes them.")
+    if not plans:
+        raise ArgumentError("hf.suite(): give at least one plan.")
+    return Suite(plans)

@@ -1,0 +1,1 @@
+"""What people look at: reprs, the text of explain, charts."""

@@ -1,0 +1,114 @@
+"""The repr of results: the score table of the main metric, as text and as HTML that carries every number."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from helmframe.results import Results
+
+# Errors and unread answers are shown from this share on.
+SHOWN_FROM = 0.01
+
+
+def results_text(results: Results) -> str:
+    """The main metric's table, the metrics, and where the results lie."""
+    heads, rows = _cells(results)
+    return "\n".join([text_table(heads, rows), *_notes(results)])
+
+
+def results_html(results: Results) -> str:
+    """The same as HTML, with nothing to run; every text escaped."""
+    heads, rows = _cells(results)
+    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in _notes(results))
+    return html_table(heads, rows) + notes
+
+
+def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned with spaces; numbers to the right.
+
+    >>> print(text_table(["model", "n"], [["echo", "7"], ["oracle", "10"]]))
+    model    n
+    echo     7
+    oracle  10
+    """
+    columns = list(zip(heads, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [bool(column[1:]) and all(cell[:1].isdigit() or cell[:1] in "-+−" for cell in column[1:] if cell) for column in columns]
+    lines = []
+    for row in (heads, *rows):
+        cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain HTML table; every cell escaped."""
+    head = "".join(f"<th scope='col' style='text-align:left'>{escape(cell)}</th>" for cell in heads)
+    body = "".join("<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as tables show it; an empty text for none."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def spread(low: float | None, high: float | None, digits: int = 3) -> str:
+    """An interval as tables show it."""
+    return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def robustness_text(table: pl.DataFrame) -> str:
+    """The table of `results.robustness()` as text."""
+    keys = table.columns[: table.columns.index("original")]
+    heads = [*keys, "original", "perturbed", "worst", "drop", "95% interval", "right→wrong", "wrong→right", "changed", "n"]
+    rows = []
+    for row in table.iter_rows(named=True):
+        worst = f"{number(row['worst'])} (@{row['k']})" if row["worst"] is not None else ""
+        rows.append(
+            [*(str(row[key]) for key in keys), number(row["original"]), number(row["perturbed"]), worst, number(row["drop"]),
+             spread(row["drop_low"], row["drop_high"]), _count(row["right_to_wrong"]), _count(row["wrong_to_right"]),
+             f"{row['changed']:.0%}" if row["changed"] is not None else "", _count(row["n"])]
+        )  # fmt: skip
+    return text_table(heads, rows)
+
+
+def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
+    table = results.table(metrics=results.main_metrics)
+    keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
+    several = len(results.main_metrics) > 1
+    show_errors = _share(table, "n_error") > SHOWN_FROM
+    show_unparsed = _share(table, "n_unparsed") > SHOWN_FROM
+    show_chance = table["chance"].is_not_null().any()
+    heads = [*keys, *(["metric"] if several else []), "value" if several else results.main_metrics[0], "95% interval", "n"]
+    heads += ["chance"] * show_chance + ["errors"] * show_errors + ["unparsed"] * show_unparsed
+    rows = []
+    for row in table.iter_rows(named=True):
+        cells = [str(row[key]) for key in keys] + ([row["metric"]] if several else [])
+        cells += [number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"]), _count(row["n"])]
+        cells += [number(row["chance"])] * show_chance
+        cells += [_count(row["n_error"])] * show_errors + [_count(row["n_unparsed"])] * show_unparsed
+        rows.append(cells)
+    return heads, rows
+
+
+def _notes(results: Results) -> list[str]:
+    counts = results.manifest.get("counts") or {}
+    done = counts.get("kept", 0) + counts.get("answered", 0) - counts.get("failed", 0)
+    notes = []
+    if counts and done != counts["planned"]:
+        notes.append(f"{done} of {counts['planned']} completions planned are there")
+    notes.append(f"metrics: {', '.join(results.metric_names)}")
+    if results.path is not None:
+        notes.append(f"results: {results.path}")
+    return notes
+
+
+def _share(table: pl.DataFrame, column: str) -> float:
+    return float((table[column].sum() or 0) / max(1, table["n"].sum() or 0))
+
+
+def _count(value: Any) -> str:
+    return "" if value is None else f"{value:,}"

@@ -1,0 +1,129 @@
+"""The text of `plan.explain()`: what a run would do, counted without asking any model."""
+
+from typing import Any
+
+import polars as pl
+
+from helmframe.adapters import adapt
+from helmframe.engines.local import answers_of, store_root
+from helmframe.models.fit import fit
+from helmframe.models.generate import request_ids
+from helmframe.perturbations import perturb
+from helmframe.plan import Plan, Task
+from helmframe.specs import Between, Condition, Equals, Expression, Sql, thawed
+from helmframe.views.display import text_table
+
+# Characters of English per token, where the model's own tokenizer is not at hand.
+CHARACTERS_PER_TOKEN = 4
+
+
+def explained(plan: Plan) -> str:
+    """The plan as text: rows per stage, push-down, what the store has, tokens, and what to know before running."""
+    lines = []
+    for task in plan.tasks(models=plan.models or ()) if plan.models else _without_models(plan):
+        lines += _task(plan, task)
+    if not plan.models:
+        lines.append("no model yet: add .generate(my_function)")
+    return "\n".join(lines)
+
+
+def _without_models(plan: Plan) -> list[Task]:
+    from helmframe.models.toy import echo
+
+    return plan.tasks(models=[echo()])
+
+
+def _task(plan: Plan, task: Task) -> list[str]:
+    spec = task.spec
+    counts: dict[str, int] = {}
+    per_model: dict[str, dict[str, Any]] = {}
+    train = plan.train(task)
+    for shard in plan.load(spec):
+        variants = perturb(shard.lazy(), task.variants).collect()
+        _add(counts, instances=shard.height, variants=variants.height)
+        _add(counts, unchanged=variants.filter((pl.col("perturbation") != "original") & ~pl.col("changed")).height)
+        for setting in task.settings:
+            requests, heads = adapt(variants.lazy(), train, setting, spec.part)
+            collected = requests.collect()
+            for model in plan.models:
+                _look(per_model.setdefault(model.name, {}), collected, heads, task, model)
+    shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in task.settings))
+    method = "/".join(dict.fromkeys(setting.adapter.method for setting in task.settings))
+    asked = [f"scenario {spec.scenario} (version {spec.version})"]
+    stages = [
+        ["load", _pushed(plan), f"{counts.get('instances', 0):,} instances"],
+        ["perturb", ", ".join(["original", *(each.name for each in task.variants)]),
+         f"{counts.get('variants', 0):,} variants, {counts.get('unchanged', 0):,} unchanged (asked once)"],
+        ["adapt", f"{method}, {shots} shots, {train.height:,} train instances"
+         + (f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""), ""],
+    ]  # fmt: skip
+    notes = []
+    for model in plan.models:
+        seen = per_model.get(model.name, {})
+        stages.append(
+            ["generate", f"{model.name}: {', '.join(f'{key}={value!r}' for key, value in _decoding(task))}",
+             f"{seen.get('distinct', 0):,} distinct requests, {seen.get('stored', 0):,} in the store, "
+             f"{seen.get('distinct', 0) - seen.get('stored', 0):,} to ask, about {seen.get('tokens', 0):,} prompt tokens"]
+        )  # fmt: skip
+        notes += _model_notes(task, model, seen)
+    stages.append(["score", ", ".join(task.metrics), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"])
+    return [*asked, *("  " + line for line in text_table(["stage", "what", "rows"], stages).splitlines()), *notes]
+
+
+def _look(seen: dict[str, Any], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Any) -> None:
+    fitted, prefixes = fit(requests, heads, model)
+    fingerprint = model.fingerprint()
+    wanted = request_ids(fitted, prefixes, fingerprint, task.outputs).unique("request_id")
+    known = answers_of(store_root(), model, fingerprint, task.spec.scenario)
+    low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
+    stored = wanted.join(known.known(low or 0, high or 0), on="request_id", how="semi").height
+    sizes = wanted.join(prefixes, on="prefix_id").select(pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars())
+    characters = int(sizes.to_series().sum())
+    _add(seen, distinct=wanted.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
+    _add(seen, cut=int(fitted["prompt_truncated"].sum()), refused=fitted["refused"].is_not_null().sum())
+
+
+def _model_notes(task: Task, model: Any, seen: dict[str, Any]) -> list[str]:
+    notes = []
+    ignored = [key for key, _ in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
+    if ignored:
+        notes.append(f"  {model.name} can't take {', '.join(ignored)}: asked without; stop sequences are cut by helmframe")
+    if model.chat is not None and not any(setting.adapter.chat_template for setting in task.settings):
+        notes.append(f"  {model.name}: the tokenizer has a chat template, not used; adapt(chat_template=True) uses it")
+    if seen.get("cut"):
+        notes.append(f"  {model.name}: {seen['cut']:,} prompts lose examples to fit the window of {model.window} tokens")
+    if seen.get("refused"):
+        notes.append(f"  {model.name}: {seen['refused']:,} prompts are too long even without examples; they become errors")
+    if not model.durable:
+        notes.append(f"  {model.name}: answers are kept in this process only; hf.model(…, name=…, version=…) keeps them in the store")
+    return [*notes, *([f"  {model.name}: {model.note}"] if model.note else [])]
+
+
+def _decoding(task: Task) -> list[tuple[str, Any]]:
+    return [(key, thawed(value)) for key, value in task.settings[0].decoding if value is not None]
+
+
+def _pushed(plan: Plan) -> str:
+    said = [_condition(each) for each in plan.filters]
+    if plan.sampling is not None:
+        order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)"}[plan.sampling.order]
+        said.append(f"{order} {plan.sampling.n} per part")
+    return " and ".join(said) or "all"
+
+
+def _condition(condition: Condition) -> str:
+    match condition:
+        case Equals(column, values):
+            return f"{column} in {list(values)} (pushed into the scan)" if len(values) > 1 else f"{column} = {values[0]!r} (pushed into the scan)"
+        case Between(column, low, high):
+            return f"{column} between {low!r} and {high!r} (pushed into the scan)"
+        case Sql(text):
+            return f"{text} (pushed into the scan)"
+        case Expression(text, expr):
+            del text
+            return f"{expr} (applied after the scan)"
+
+
+def _add(counts: dict[str, Any], **more: int) -> None:
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
