@@ -58,13 +58,17 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _plans(arguments: argparse.Namespace) -> list[Plan]:
     files = [each for each in arguments.what if each.endswith((".yaml", ".yml"))]
-    entries: list[Entry] = [parse_entry(each) for each in [*arguments.what, *arguments.run_entries] if each not in files]
+    entries: list[Entry] = [
+        parse_entry(each) for each in [*arguments.what, *arguments.run_entries] if each not in files
+    ]
     for path in arguments.conf_paths:
         entries += read_conf(path)
     if arguments.priority is not None:
         entries = [entry for entry in entries if entry.priority <= arguments.priority]
     if not files and not entries:
-        raise ArgumentError('nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.')
+        raise ArgumentError(
+            'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.'
+        )
     also = {"max_eval_instances": arguments.max_eval_instances, "num_train_trials": arguments.num_train_trials}
     also = {key: value for key, value in also.items() if value is not None}
     plans = [Plan.from_yaml(Path(each)) for each in files]
@@ -79,7 +83,10 @@ def _list(arguments: argparse.Namespace) -> None:
         rows = [(name, find_scenario(name).description.strip().splitlines()[0]) for name in scenario_names()]
         print(text_table(["scenario", "what"], rows), end="\n\n" if arguments.kind == "all" else "\n")
     if arguments.kind in ("perturbations", "all"):
-        said = [(name, ", ".join(f"{key}={value!r}" for key, value in PERTURBATIONS[name].parameters.items())) for name in PERTURBATIONS]
+        said = [
+            (name, ", ".join(f"{key}={value!r}" for key, value in PERTURBATIONS[name].parameters.items()))
+            for name in PERTURBATIONS
+        ]
         print(text_table(["perturbation", "arguments"], said), end="\n\n" if arguments.kind == "all" else "\n")
     if arguments.kind in ("metrics", "all"):
         table = metrics().select("name", "level", "unit")
@@ -96,19 +103,25 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="helmframe", description="HELM on the go: evaluate anything that generates text.")
+    parser = argparse.ArgumentParser(
+        prog="helmframe", description="HELM on the go: evaluate anything that generates text."
+    )
     parser.add_argument("--version", action="version", version=f"helmframe {helmframe.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run entries, .conf files or plans, and print the table")
     explain = commands.add_parser("explain", help="what a run would do; asks no model")
     for command in (run, explain):
-        command.add_argument("what", nargs="*", help="run entries (mmlu:subject=philosophy,model=org/name) or plan files (.yaml)")
+        command.add_argument(
+            "what", nargs="*", help="run entries (mmlu:subject=philosophy,model=org/name) or plan files (.yaml)"
+        )
         command.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM .conf files")
         command.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
         command.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per run, HELM's draw")
         command.add_argument("-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples")
-        command.add_argument("--priority", type=int, metavar="P", help="only entries of a .conf file with priority up to P")
+        command.add_argument(
+            "--priority", type=int, metavar="P", help="only entries of a .conf file with priority up to P"
+        )
         command.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
     run.add_argument("--suite", default="default", help="name of the run's folder below --output-path")
     run.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the results to FOLDER/runs/SUITE")

@@ -49,7 +49,9 @@ class Table:
         return {column.name: column.dtype for column in self.columns}
 
 
-def _column(name: str, dtype: pl.DataType | type[pl.DataType], meaning: str, unit: str = "", required: bool = True) -> Column:
+def _column(
+    name: str, dtype: pl.DataType | type[pl.DataType], meaning: str, unit: str = "", required: bool = True
+) -> Column:
     return Column(name, dtype() if isinstance(dtype, type) else dtype, meaning, unit, required)
 
 
@@ -92,11 +94,20 @@ REQUESTS = Table(
     (
         _column("setting", pl.String, "what differs within this plan's grid ('shots=0'); '' without a grid"),
         _column("trial", pl.Int64, "which draw of the in-context examples"),
-        _column("reference_index", pl.Int64, "the option asked about, where each has a request of its own", required=False),
-        _column("request_mode", pl.String, "'original' or 'calibration', where options are scored one by one", required=False),
+        _column(
+            "reference_index", pl.Int64, "the option asked about, where each has a request of its own", required=False
+        ),
+        _column(
+            "request_mode",
+            pl.String,
+            "'original' or 'calibration', where options are scored one by one",
+            required=False,
+        ),
         _column("head_id", pl.String, "the blocks before the question (table `heads`), shared by a part and trial"),
         _column("blocks", pl.List(BLOCK), "the blocks of this request itself: the question"),
-        _column("choices", pl.List(pl.String), "what answers with each reference in turn ('A', 'B', …); null: free text"),
+        _column(
+            "choices", pl.List(pl.String), "what answers with each reference in turn ('A', 'B', …); null: free text"
+        ),
         _column("answer_pattern", pl.String, "regex whose first group is the answer; null: the whole completion"),
         _column("chat_template", pl.Boolean, "whether the model's chat template is to be applied"),
         _column("decoding", pl.String, "decoding parameters as canonical JSON"),
@@ -167,7 +178,11 @@ SCORES = Table(
     "one metric of one completion (or of one instance, where a metric joins outputs)",
     (*VARIANTS.key, "setting", "trial", "model", "output_index", "metric"),
     (
-        *(column for column in VARIANTS.columns if column.name in ("scenario", "instance_id", "part", "cluster", "split")),
+        *(
+            column
+            for column in VARIANTS.columns
+            if column.name in ("scenario", "instance_id", "part", "cluster", "split")
+        ),
         *(column for column in VARIANTS.columns if column.name in ("perturbation", "perturbation_seed", "changed")),
         *(column for column in FITTED.columns if column.name in ("setting", "trial", "model")),
         _column("output_index", pl.Int64, "null where the metric joins an instance's outputs"),
@@ -233,7 +248,9 @@ def conform(frame: pl.DataFrame, table: Table, where: str = "") -> pl.DataFrame:
 def _conforming(schema: Mapping[str, pl.DataType], table: Table, where: str) -> Sequence[pl.Expr]:
     missing = [column.name for column in table.columns if column.required and column.name not in schema]
     if missing:
-        raise SourceBrokenError(f"{where or table.name}: column {', '.join(missing)} is missing; there are: {', '.join(schema)}.")
+        raise SourceBrokenError(
+            f"{where or table.name}: column {', '.join(missing)} is missing; there are: {', '.join(schema)}."
+        )
     known = [
         pl.col(column.name).cast(column.dtype)
         if column.name in schema

@@ -44,8 +44,10 @@ def correct_references(references: str = "perturbed_references") -> pl.Expr:
     return pl.col(references).list.eval(correct.struct.field("text"))
 
 
-def best_reference(value: Callable[[pl.Expr, pl.Expr], pl.Expr], output: str = "output", golds: str = "correct") -> pl.Expr:
-    """The largest `value(output, gold)` over the texts in the list column `golds`; 0 for an empty list, null for a null output.
+def best_reference(
+    value: Callable[[pl.Expr, pl.Expr], pl.Expr], output: str = "output", golds: str = "correct"
+) -> pl.Expr:
+    """The largest `value(output, gold)` over the texts of the list `golds`; 0 if it is empty, null for a null output.
 
     `value` says one expression over two text columns; it is run once over all pairs of a batch.
     """
@@ -117,4 +119,5 @@ def keyed_draws(keys: "NDArray[np.uint64]", places: "NDArray[np.uint64]") -> "ND
         mixed = keys + (places + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))
+        draws: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return draws

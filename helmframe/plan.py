@@ -10,14 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from helmframe import settings as where_things_are
 from helmframe.adapters import Setting, adapt, settings
 from helmframe.columns import COMPLETIONS, INSTANCES, VARIANTS
 from helmframe.engines import local
-from helmframe.errors import ArgumentError, CapabilityError, PlanError
-from helmframe.metrics import METRICS, chosen, score
+from helmframe.errors import ArgumentError, PlanError
+from helmframe.metrics import chosen, score
 from helmframe.models.fit import fit
-from helmframe.models.generate import Report, check_decoding, generate
+from helmframe.models.generate import check_decoding, generate
 from helmframe.models.protocol import Model, from_any
 from helmframe.perturbations import PerturbationCall, Variant, parse, perturb
 from helmframe.results import Results
@@ -36,7 +35,7 @@ from helmframe.specs import (
     frozen,
     merged,
 )
-from helmframe.store import Answers, ParquetAnswers, ProcessAnswers
+from helmframe.store import Answers
 
 SHARD_ROWS = 20_000
 
@@ -69,9 +68,9 @@ def answer(
 class Plan:
     """One sentence: which instances, changed how, asked how, of whom, and what is scored.
 
-    The verbs that say (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`, `metrics`) return a new plan and run nothing;
-    their order does not matter, and a list is a grid. The verbs that read (`explain`, `instances`, `variants`, `requests`,
-    `score`, `results`, `completions`) run what they must, and only that.
+    The verbs that say (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`, `metrics`) return a new plan and run
+    nothing; their order does not matter, and a list is a grid. The verbs that read (`explain`, `instances`, `variants`,
+    `requests`, `score`, `results`, `completions`) run what they must, and only that.
 
     >>> import helmframe as hf
     >>> plan = hf.scenario("sampler").where(subject="music").limit(2).perturb("lowercase").generate(hf.models.oracle())
@@ -96,8 +95,8 @@ class Plan:
         """Only instances that meet all conditions; what was said before stays.
 
         Args:
-            *conditions: DuckDB SQL over the columns of `instances` (pushed into the scan), or a Polars expression (applied
-                after it).
+            *conditions: DuckDB SQL over the columns of `instances` (pushed into the scan), or a Polars expression
+                (applied after it).
             **equals: column=value, a list for "one of", `hf.between(low, high)`; pushed into file paths and row groups.
 
         Raises:
@@ -133,8 +132,8 @@ class Plan:
         """Variants of each instance beside the original, in place of those said before.
 
         Args:
-            said: a name (`"typos"`), a call (`hf.typos(prob=.1)`, `"typos(prob=.1)"`), a chain (`"lowercase+typos"`), or a
-                list of these. `"again"` asks the original again.
+            said: a name (`"typos"`), a call (`hf.typos(prob=.1)`, `"typos(prob=.1)"`), a chain (`"lowercase+typos"`),
+                or a list of these. `"again"` asks the original again.
             seeds: draws of each that is random.
 
         Raises:
@@ -150,8 +149,8 @@ class Plan:
         """How an instance becomes a request; merged by key over the scenario's own.
 
         Args:
-            **said: fields of `AdapterSpec`: method, shots, trials, instructions, system, input_prefix, chat_template, … A list
-                is a grid: `shots=[0, 5]`.
+            **said: fields of `AdapterSpec`: method, shots, trials, instructions, system, input_prefix, chat_template, …
+                A list is a grid: `shots=[0, 5]`.
         """
         plan = replace(self, adapter=merged(self.adapter, frozen(said)))
         for spec in self.scenarios:
@@ -223,7 +222,9 @@ class Plan:
 
     def requests(self) -> pl.LazyFrame:
         """`REQUESTS` with `prompt`, one row per prompt as the model (or, with none said, a plain one) gets it."""
-        plain = self.models or (Model("any", "any", lambda prompts, _: list(map(str, prompts)), str, durable=False, takes=None),)
+        plain = self.models or (
+            Model("any", "any", lambda prompts, _: list(map(str, prompts)), str, durable=False, takes=None),
+        )
         frames = []
         for task in self.tasks(models=plain):
             train = self.train(task)
@@ -238,7 +239,7 @@ class Plan:
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
 
     def explain(self) -> str:
-        """What a run would do: rows per stage, what is pushed down, requests in the store and left to ask. Asks no model."""
+        """What a run would do: rows per stage, what is pushed down, requests stored and left to ask. Asks no model."""
         from helmframe.views.explain import explained
 
         return explained(self)
@@ -260,7 +261,9 @@ class Plan:
 
     def completions(self) -> pl.LazyFrame:
         """`COMPLETIONS`: asks, as `.score()` does, and gives the answers without scores."""
-        return self.score().completions.select(pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema)))
+        return self.score().completions.select(
+            pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
+        )
 
     # -- for the engines ---------------------------------------------------------------------------------------------
 
@@ -278,7 +281,9 @@ class Plan:
             names = self.scored or spec.metrics
             for each in chosen(names):
                 if each.k > self.outputs:
-                    raise PlanError(f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k}).")
+                    raise PlanError(
+                        f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k})."
+                    )
             cells = tuple(settings(spec, self.adapter, self.decoding))
             tasks.append(Task(spec, self.perturbations, cells, answering, self.outputs, tuple(names)))
         return tasks
@@ -316,8 +321,8 @@ def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan
     """A sentence about these instances.
 
     Args:
-        said: a scenario's name, the path of a spec file, a list of these, or a frame (Polars, or anything that gives an Arrow
-            stream).
+        said: a scenario's name, the path of a spec file, a list of these, or a frame (Polars, or anything that gives an
+            Arrow stream).
         data: where the rows are, for this plan: a folder, `s3://bucket/prefix`; default `hf.configure(data=…)`, then
             HELMFRAME_DATA, then the hub.
         **frame: for a frame: input=, references= (column names), choices=, answer=, part=, cluster=, split=, name=.
@@ -348,7 +353,9 @@ def _equality(column: str, value: Any) -> Condition:
     values = tuple(value) if isinstance(value, list | tuple | set) else (value,)
     for each in values:
         if each is not None and not isinstance(each, str | int | float | bool):
-            raise ArgumentError(f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high).")
+            raise ArgumentError(
+                f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high)."
+            )
     return Equals(column, values)
 
 
@@ -376,7 +383,9 @@ def _models(said: Any) -> tuple[Model, ...]:
     names = [model.name for model in models]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ArgumentError(f"generate(): two models are called {twice[0]!r}. Name them: generate({{'first': …, 'second': …}}).")
+        raise ArgumentError(
+            f"generate(): two models are called {twice[0]!r}. Name them: generate({{'first': …, 'second': …}})."
+        )
     if not models:
         raise ArgumentError("generate([]): give at least one model.")
     return models

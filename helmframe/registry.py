@@ -27,7 +27,9 @@ class Registry(Generic[T]):
         """Register `entry`; the same name again replaces it only if it comes from the same place (a cell run twice)."""
         old = self._entries.get(name)
         if old is not None and _origin(old) != _origin(entry):
-            raise ArgumentError(f"a {self.kind} called {name!r} is there already, from {_origin(old)}; choose another name.")
+            raise ArgumentError(
+                f"a {self.kind} called {name!r} is there already, from {_origin(old)}; choose another name."
+            )
         self._entries[name] = entry
 
     def __getitem__(self, name: str) -> T:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, FITTED, ORIGINAL, PREFIXES, SCORES, STATS
+from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES
 from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
 from helmframe.metrics import METRICS, chosen, parse, score
 from helmframe.stats import aggregate, aggregate_set, compare, robustness
-from helmframe.store import RunFolder, write_parquet, write_text
+from helmframe.store import RunFolder, write_parquet
 
 if TYPE_CHECKING:
     from helmframe.views.charts import Plot
@@ -28,7 +28,8 @@ ERRORS_ALLOWED = 0.01
 class Results:
     """The outcome of a run, self-contained: it needs neither bucket nor spec nor model.
 
-    `completions`, `scores`, `prefixes` are lazy tables (`hf.columns()` documents them); the methods aggregate, compare and show.
+    `completions`, `scores`, `prefixes` are lazy tables (`hf.columns()` documents them); the methods aggregate, compare
+    and show.
     """
 
     completions: pl.LazyFrame = field(repr=False)
@@ -90,8 +91,8 @@ class Results:
         """Aggregated scores, one row per group and metric.
 
         Args:
-            by: what makes a group: any of scenario, split, model, setting, perturbation, trial, part, or a column of the
-                scenario's own (`subject`); default: whatever the run varied.
+            by: what makes a group: any of scenario, split, model, setting, perturbation, trial, part, or a column of
+                the scenario's own (`subject`); default: whatever the run varied.
             metrics: which; default all.
             ci: share of intervals that should contain the true value.
             mean: over parts ("macro") or by size ("micro"); default the scenario's own.
@@ -102,20 +103,22 @@ class Results:
         """
         keys = self._by(by)
         names = self._metrics(metrics)
-        how = {"ci": ci, "mean": mean or self._mean()}
+        over_parts = mean or self._mean()
         frames = []
         per_row = [name for name in names if self.manifest["metrics"][name]["level"] != "set"]
         if per_row:
             scores = self._with(self.scores, keys).filter(pl.col("metric").is_in(per_row))
-            frames.append(aggregate(scores, keys, fractions=self._fractions(), **how))
+            frames.append(aggregate(scores, keys, fractions=self.fractions(), ci=ci, mean=over_parts))
         for each in chosen([name for name in names if name not in per_row]):
             rows = self._with(parse(self.completions), keys)
-            frames.append(aggregate_set(rows, each.function(), keys, metric=each.name, **how))
+            frames.append(aggregate_set(rows, each.function(), keys, metric=each.name, ci=ci, mean=over_parts))
         table = pl.concat(frames, how="diagonal_relaxed").join(
             self._chance(keys, names), on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left"
         )
         order = {name: place for place, name in enumerate(self.metric_names)}
-        table = table.sort(*keys, pl.col("metric").replace_strict(order), maintain_order=True)
+        # The original stands first among its perturbations.
+        sorts = [pl.col(key) != ORIGINAL if key == "perturbation" else pl.col(key) for key in keys]
+        table = table.sort(*sorts, *keys, pl.col("metric").replace_strict(order), maintain_order=True)
         if pivot is None:
             return table
         if pivot not in keys:
@@ -127,7 +130,8 @@ class Results:
 
         Args:
             metric: default the main one.
-            **where: what tells it apart, where the run varied it: model, perturbation (default "original"), setting, scenario …
+            **where: what tells it apart, where the run varied it: model, perturbation (default "original"), setting,
+                scenario …
 
         Raises:
             ArgumentError: the words leave more than one value, or none.
@@ -156,8 +160,21 @@ class Results:
         scores = self.scores.filter(pl.col("output_index").is_not_null()).collect()
         on = [key for key in SCORES.key if key != "metric"]
         wide = scores.pivot("metric", index=on, values="score", aggregate_function="first")
-        shown = ["input", "perturbed_input", "prompt", "completion", "reasoning", "output", "parsed", "correct", "choices", "error"]
-        read = parse(self.completions).join(self.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left")
+        shown = [
+            "input",
+            "perturbed_input",
+            "prompt",
+            "completion",
+            "reasoning",
+            "output",
+            "parsed",
+            "correct",
+            "choices",
+            "error",
+        ]
+        read = parse(self.completions).join(
+            self.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left"
+        )
         frame = (
             read.with_columns(prompt=pl.col("prefix") + pl.col("suffix"))
             .select(*(key for key in keys if key not in ("reference_index", "request_mode")), *shown, "part", "split")
@@ -178,7 +195,16 @@ class Results:
 
     def errors(self) -> pl.DataFrame:
         """The requests that failed: instance, model and error; each is asked again by the next run."""
-        keys = ("scenario", "instance_id", "perturbation", "perturbation_seed", "setting", "trial", "model", "output_index")
+        keys = (
+            "scenario",
+            "instance_id",
+            "perturbation",
+            "perturbation_seed",
+            "setting",
+            "trial",
+            "model",
+            "output_index",
+        )
         return self.completions.filter(pl.col("error").is_not_null()).select(*keys, "attempts", "error").collect()
 
     # -- questions ---------------------------------------------------------------------------------------------------
@@ -191,13 +217,14 @@ class Results:
             ci: level of the drop's interval.
 
         Returns:
-            original, mean over variants, worst (`worst@k` over k variants, the original among them), right→wrong, wrong→right,
-            changed share, and the headline: the paired drop (perturbed − original, on changed inputs) with its interval.
+            original, mean over variants, worst (`worst@k` over k variants, the original among them), right→wrong,
+            wrong→right, changed share, and the headline: the paired drop (perturbed − original, on changed inputs) with
+            its interval.
         """
         keys = [key for key in self._by(by) if key != "perturbation"]
         directions = {name: bool(each["higher_is_better"]) for name, each in self.manifest["metrics"].items()}
         scores = self._with(self.scores, keys)
-        return robustness(scores, keys, higher_is_better=directions, fractions=self._fractions(), ci=ci)
+        return robustness(scores, keys, higher_is_better=directions, fractions=self.fractions(), ci=ci)
 
     def compare(self, axis: str, *, metrics: str | Sequence[str] | None = None, ci: float = 0.95) -> pl.DataFrame:
         """Paired differences between the values of one axis: model, setting or perturbation.
@@ -296,7 +323,7 @@ class Results:
         means = {each["main"]["mean"] for each in self.manifest["scenarios"].values()}
         return str(means.pop()) if len(means) == 1 else "macro"
 
-    def _fractions(self) -> list[str]:
+    def fractions(self) -> list[str]:
         return [name for name, each in self.manifest["metrics"].items() if each["unit"] == "fraction"]
 
     def _with(self, rows: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
@@ -312,13 +339,19 @@ class Results:
         columns = self.completions.select(*INSTANCE, *missing).unique(INSTANCE)
         return rows.join(columns, on=INSTANCE, how="left", maintain_order="left", validate="m:1")
 
-    def _chance(self, keys: Sequence[str], names: Sequence[str]) -> pl.LazyFrame | pl.DataFrame:
+    def _chance(self, keys: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
         """What guessing evenly among the choices scores, for metrics that compare the choice."""
         right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct")).list.sum()
         rows = self._with(self.completions, keys).filter(pl.col("choices").list.len() > 0)
-        parts = rows.with_columns(share=right / pl.col("choices").list.len()).group_by([*keys, "part"]).agg(pl.col("share").mean())
+        parts = (
+            rows.with_columns(share=right / pl.col("choices").list.len())
+            .group_by([*keys, "part"])
+            .agg(pl.col("share").mean())
+        )
         chance = parts.group_by(keys).agg(chance=pl.col("share").mean()).collect()
-        matching = pl.DataFrame({"metric": [name for name in names if name.endswith("exact_match")]}, schema={"metric": pl.String})
+        matching = pl.DataFrame(
+            {"metric": [name for name in names if name.endswith("exact_match")]}, schema={"metric": pl.String}
+        )
         return chance.join(matching, how="cross")
 
 
@@ -338,18 +371,20 @@ def compare_results(
     labels: tuple[str, str] = ("a", "b"),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """a − b over the instances that both answered, with interval and test; what differs is in the column `differs`.
+    """A − b over the instances that both answered, with interval and test; what differs is in the column `differs`.
 
     Args:
         a: results, or the folder of some.
         b: the same.
-        axis: what may differ: model, prompt, decoding, perturbation, version. Default: exactly one of them, whichever it is.
+        axis: what may differ: model, prompt, decoding, perturbation, version. Default: exactly one of them, whichever
+            it is.
         metrics: default the main metric.
         labels: names of the sides.
         ci: level of the interval.
 
     Raises:
-        NotComparableError: more than one thing differs and was not named, nothing is shared, or too many requests failed.
+        NotComparableError: more than one thing differs and was not named, nothing is shared, or too many requests
+            failed.
     """
     sides = [each if isinstance(each, Results) else Results.load(each) for each in (a, b)]
     said = [axis] if isinstance(axis, str) else list(axis)
@@ -383,9 +418,9 @@ def _set(results: Results, column: str) -> set[Any]:
 def _paired(
     sides: Mapping[str, Results], base: str, *, without: Sequence[str], metrics: str | Sequence[str] | None, ci: float
 ) -> pl.DataFrame:
-    """Every side against `base`, paired on all that tells answers apart but the columns `without`; one family of tests."""
+    """Every side against `base`, paired on all that tells answers apart but `without`; one family of tests."""
     first = sides[base]
-    names = first._metrics(metrics or first.main_metrics)  # noqa: SLF001 - its own class, one screen up
+    names = [metrics] if isinstance(metrics, str) else list(metrics or first.main_metrics)
     for label, side in sides.items():
         failed = side.scores.select(pl.col("score").is_null().mean()).collect().item() or 0.0
         if failed > ERRORS_ALLOWED:
@@ -394,9 +429,19 @@ def _paired(
     others = [label for label in sides if label != base]
     one = pl.concat([sides[label].scores.filter(pick).with_columns(side=pl.lit(label)) for label in others])
     two = pl.concat([first.scores.filter(pick).with_columns(side=pl.lit(label)) for label in others])
-    by = ["side", *(name for name in AXES if name not in without and name in ("scenario", "model", "setting", "perturbation"))]
+    by = [
+        "side",
+        *(name for name in AXES if name not in without and name in ("scenario", "model", "setting", "perturbation")),
+    ]
     directions = {name: bool(each["higher_is_better"]) for name, each in first.manifest["metrics"].items()}
     table = compare(
-        one, two, by, on=["instance_id"], higher_is_better=directions, labels=("", base), fractions=first._fractions(), ci=ci  # noqa: SLF001
+        one,
+        two,
+        by,
+        on=["instance_id"],
+        higher_is_better=directions,
+        labels=("", base),
+        fractions=first.fractions(),
+        ci=ci,
     )
     return table.with_columns(a=pl.col("side")).drop("side")

@@ -1,12 +1,12 @@
 """A plan as YAML: the sentence's verbs as keys, their arguments as values, one to one for named parts.
 
-    scenario: mmlu
-    where: [{subject: philosophy}, "length(input) < 500"]
-    sample: {n: 50, seed: 0}
-    perturb: {variants: [typos(prob=0.1)], seeds: 1}
-    adapt: {shots: 5}
-    generate: {model: {SmolLM2: models/SmolLM2-135M-Instruct}, temperature: 0.0}
-    metrics: [exact_match]
+scenario: mmlu
+where: [{subject: philosophy}, "length(input) < 500"]
+sample: {n: 50, seed: 0}
+perturb: {variants: [typos(prob=0.1)], seeds: 1}
+adapt: {shots: 5}
+generate: {model: {SmolLM2: models/SmolLM2-135M-Instruct}, temperature: 0.0}
+metrics: [exact_match]
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,8 +70,8 @@ def written(plan: Sentence, *, objects: bool = False) -> str:
 
     Args:
         plan: the plan.
-        objects: True names objects (a frame, a function, an expression) in angle brackets, for people to read; False refuses
-            them.
+        objects: True names objects (a frame, a function, an expression) in angle brackets, for people to read; False
+            refuses them.
 
     Raises:
         PlanError: it holds an object; names it.
@@ -79,11 +79,16 @@ def written(plan: Sentence, *, objects: bool = False) -> str:
 
     def named(what: str, shown: str) -> str:
         if not objects:
-            raise PlanError(f"{what} is an object and has no place in YAML. Bind it when you read the plan: give it a name first.")
+            raise PlanError(
+                f"{what} is an object and has no place in YAML. Bind it when you read the plan: give it a name first."
+            )
         return f"<{shown}>"
 
     said: dict[str, Any] = {}
-    names = [named(f"scenario {spec.scenario!r}", spec.scenario) if spec.frame else _scenario(spec) for spec in plan.scenarios]
+    names = [
+        named(f"scenario {spec.scenario!r}", spec.scenario) if spec.frame else _scenario(spec)
+        for spec in plan.scenarios
+    ]
     said["scenario"] = names[0] if len(names) == 1 else names
     if plan.data is not None:
         said["data"] = plan.data
@@ -98,7 +103,9 @@ def written(plan: Sentence, *, objects: bool = False) -> str:
         said["adapt"] = {key: thawed(value) for key, value in plan.adapter}
     generate: dict[str, Any] = {}
     if plan.models:
-        generate["model"] = {each.name: _model(each) or named(f"model {each.name!r}", each.name) for each in plan.models}
+        generate["model"] = {
+            each.name: _model(each) or named(f"model {each.name!r}", each.name) for each in plan.models
+        }
     if plan.outputs != 1:
         generate["n"] = plan.outputs
     generate |= {key: thawed(value) for key, value in plan.decoding}

@@ -108,7 +108,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class ScenarioSpec:
-    """One scenario: where its rows are, the SELECT that makes them instances, and how it is asked and scored by default."""
+    """One scenario: where its rows are, the SELECT that makes them instances, how it is asked and scored by default."""
 
     scenario: str
     version: str
@@ -214,7 +214,9 @@ def frozen_value(value: Any) -> Value:
         return tuple(frozen_value(each) for each in value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise ArgumentError(f"{value!r} ({type(value).__name__}) should be text, a number, true, false, or a list of these.")
+    raise ArgumentError(
+        f"{value!r} ({type(value).__name__}) should be text, a number, true, false, or a list of these."
+    )
 
 
 def thawed(value: Value) -> Any:
@@ -267,7 +269,9 @@ def _check(file: str, spec: ScenarioSpec) -> None:
             raise SpecError.at(file, f"splits.{theirs}", f"{ours!r} is none of {', '.join(SPLITS)}.")
     for table, address in (*spec.source, *spec.hub):
         if not isinstance(address, str):
-            raise SpecError.at(file, f"source.{table}", "should be one address, such as '{data}/name/{split}-*.parquet'.")
+            raise SpecError.at(
+                file, f"source.{table}", "should be one address, such as '{data}/name/{split}-*.parquet'."
+            )
     try:
         adapter_spec(spec.adapter, where="adapter")
     except ArgumentError as error:

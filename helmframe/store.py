@@ -1,8 +1,8 @@
 """The store: answers kept by request_id, as Parquet on disk, or in this process for models that can't be hashed whole.
 
-    STORE/completions/MODEL/SCENARIO/LOW-HIGH-TIME-ID.parquet   answers, with the request as sent; row_index from LOW to HIGH
-    STORE/completions/MODEL/SCENARIO/prefixes-ID.parquet        the starts those requests share
-    STORE/runs/RUN/…                                            what one run read and scored (helmframe.results)
+    STORE/completions/MODEL/SCENARIO/LOW-HIGH-TIME-ID.parquet   answers, with the request as sent; row_index from LOW to
+    HIGH STORE/completions/MODEL/SCENARIO/prefixes-ID.parquet        the starts those requests share STORE/runs/RUN/…
+    what one run read and scored (helmframe.results)
 
 Parts are written whole or not at all, and never changed; of two answers to one request the newest counts.
 """
@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from uuid import uuid4
 
 import polars as pl
@@ -42,7 +42,7 @@ class Answers(Protocol):
     """Where the answers of one model to one scenario are kept."""
 
     def known(self, low: int, high: int) -> pl.DataFrame:
-        """Answers (columns `ANSWER`) given to instances whose row_index may lie between `low` and `high`, both included."""
+        """Answers (columns `ANSWER`) to instances whose row_index may lie between `low` and `high`, both included."""
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         """Keep answers (`ANSWER`, `SENT` and row_index) and the prefixes they name."""
@@ -63,7 +63,9 @@ class ParquetAnswers:
         try:
             frames = [pl.read_parquet(path, columns=list(ANSWER)) for path in parts]
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise StoreError(f"the store holds a part that can't be read: {error}. Move it away and run again.") from error
+            raise StoreError(
+                f"the store holds a part that can't be read: {error}. Move it away and run again."
+            ) from error
         return pl.concat(frames).unique("request_id", keep="last", maintain_order=True)
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
@@ -85,7 +87,7 @@ class ProcessAnswers:
     """Answers in memory, for models that can't be hashed whole; those of the models used last are kept."""
 
     MODELS = 32
-    _kept: "OrderedDict[tuple[str, str], pl.DataFrame]" = OrderedDict()
+    _kept: ClassVar["OrderedDict[tuple[str, str], pl.DataFrame]"] = OrderedDict()
 
     def __init__(self, fingerprint: str, scenario: str) -> None:
         self._key = (fingerprint, scenario)
@@ -118,7 +120,7 @@ def write_text(text: str, path: Path) -> None:
 
 
 def file_name(name: str) -> str:
-    """The name as a file name: letters, digits, `-`, `_` and `.` kept, anything else replaced and told apart by a hash."""
+    """The name as a file name: anything but letters, digits, `-`, `_` and `.` is replaced, and a hash tells them apart."""
     plain = re.sub(r"[^A-Za-z0-9_.\-]", "_", name)[:80]
     if plain == name and not plain.startswith("."):
         return plain
@@ -135,7 +137,9 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"can't write to the store at {path.parent}: {error}. Choose another: HELMFRAME_STORE.") from error
+        raise StoreError(
+            f"can't write to the store at {path.parent}: {error}. Choose another: HELMFRAME_STORE."
+        ) from error
 
 
 def _overlaps(path: Path, low: int, high: int) -> bool:
@@ -148,7 +152,7 @@ def _age(path: Path) -> tuple[str, ...]:
 
 
 class RunFolder:
-    """What one run read and scored, as Parquet parts by table, with a manifest; derived from the store and deletable."""
+    """What one run read and scored, as Parquet parts by table, with a manifest; derived and deletable."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

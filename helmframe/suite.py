@@ -38,4 +38,4 @@ def suite(*plans: Plan) -> Suite:
             raise ArgumentError(f"hf.suite({plan!r}): give plans, as hf.scenario(…) makes them.")
     if not plans:
         raise ArgumentError("hf.suite(): give at least one plan.")
-    return Suite(plans)
+    return Suite(tuple(dict.fromkeys(plans)))

@@ -43,7 +43,7 @@ class Setting:
 
     @property
     def decoding_json(self) -> str:
-        """The decoding parameters as canonical JSON; what is null is left out, so new parameters never change old ids."""
+        """The decoding parameters as canonical JSON; nulls are left out, so new parameters never change old ids."""
         said = {key: thawed(value) for key, value in self.decoding if value is not None}
         return json.dumps(said, sort_keys=True, ensure_ascii=False)
 
@@ -53,8 +53,9 @@ def adapter(
 ) -> Callable[[Questions], Questions]:
     """Register a function `(variants, adapter) -> variants` that adds what is asked and how it is answered.
 
-    It adds the columns `question` (the text up to the answer), `answer` (what follows in an example) and `choices` (what answers
-    with each reference in turn; null for free text). One row may become several (then it fills `reference_index`).
+    It adds the columns `question` (the text up to the answer), `answer` (what follows in an example) and `choices`
+    (what answers with each reference in turn; null for free text). One row may become several (then it fills
+    `reference_index`).
 
     Args:
         name: the method's name, in sentences and specs.
@@ -130,7 +131,12 @@ def adapt(
             adapter_id=pl.lit(adapter_id(spec)),
         )
         .drop("question", "answer")
-        .join(heads.lazy().select("part", "trial", "head_id", "shot_ids"), on="part", how="left", maintain_order="left_right")
+        .join(
+            heads.lazy().select("part", "trial", "head_id", "shot_ids"),
+            on="part",
+            how="left",
+            maintain_order="left_right",
+        )
     )
     return requests, heads
 
@@ -146,7 +152,9 @@ def placeholders(text: str, known: Sequence[str]) -> list[str]:
 
 
 def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
-    return train.with_columns(perturbed_input=pl.col("input"), perturbed_references=pl.col("references").cast(pl.List(REFERENCE)))
+    return train.with_columns(
+        perturbed_input=pl.col("input"), perturbed_references=pl.col("references").cast(pl.List(REFERENCE))
+    )
 
 
 def _is_value(key: str, value: tuple[Any, ...]) -> bool:

@@ -24,7 +24,11 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, parts: Iterable[str]) -> pl.Dat
     pools = train.partition_by("part", as_dict=True) if train.height else {}
     drawn = [
         pools[(part,)][_places(pools[(part,)], spec, trial)].select(
-            "part", pl.lit(trial, dtype=pl.Int64).alias("trial"), pl.col("instance_id").alias("shot_id"), "question", "answer"
+            "part",
+            pl.lit(trial, dtype=pl.Int64).alias("trial"),
+            pl.col("instance_id").alias("shot_id"),
+            "question",
+            "answer",
         )
         for part in parts
         for trial in range(spec.trials)
@@ -49,15 +53,15 @@ def _places(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[int]:
 def balanced(labels: Sequence[str | None], count: int, trial: int) -> list[int]:
     """Places of `count` examples, drawn by turns from each label, frequent labels first.
 
-    Labels of equal size are shuffled; those without a label fill what is left. HELM's rule, draw for draw, so its prompts come
-    out the same; it is a function of the pool and `trial` alone.
+    Labels of equal size are shuffled; those without a label fill what is left. HELM's rule, draw for draw, so its
+    prompts come out the same; it is a function of the pool and `trial` alone.
 
     >>> balanced(["no", "yes", "no", "no"], 2, trial=0)
     [2, 1]
 
     Source: helm.benchmark.adaptation.adapters.in_context_learning_adapter; Perez et al. 2021 on true few-shot draws.
     """
-    random = Random(trial)
+    random = Random(trial)  # noqa: S311 - not for secrets
     by_label: dict[str, list[int]] = defaultdict(list)
     unlabelled = []
     for place, label in enumerate(labels):

@@ -11,7 +11,9 @@ from helmframe.columns import BLOCK, CONTENT, HEADS, MEDIA
 from helmframe.specs import AdapterSpec
 
 
-def heads(parts: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterSpec, part_columns: Sequence[str]) -> pl.DataFrame:
+def heads(
+    parts: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterSpec, part_columns: Sequence[str]
+) -> pl.DataFrame:
     """The blocks before the question, for each part and trial: system, instructions, shots.
 
     Joined texts are HELM's prompt: `instance_prefix` ends every block, so that blocks can be dropped without a trace.
@@ -36,7 +38,14 @@ def heads(parts: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterS
             ids = drawn["shot_id"].to_list()
             digest = sha256(json.dumps(blocks, ensure_ascii=False).encode()).hexdigest()[:32]
             rows.append(
-                {"head_id": digest, "part": part["part"], "setting": setting, "trial": trial, "head": blocks, "shot_ids": ids}
+                {
+                    "head_id": digest,
+                    "part": part["part"],
+                    "setting": setting,
+                    "trial": trial,
+                    "head": blocks,
+                    "shot_ids": ids,
+                }
             )
     return pl.DataFrame(rows, schema=HEADS.schema)
 
@@ -44,12 +53,11 @@ def heads(parts: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterS
 def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None) -> pl.Expr:
     """The question as a list of one block: its text, trailing space stripped, and the other media of the instance.
 
-    `content` names the column of the instance's own content parts; a part that is no text is kept as it is, before the text.
+    `content` names the column of the instance's own content parts; a part that is no text is kept as it is, before the
+    text.
     """
     text = stripped_end(question) + spec.global_suffix if spec.global_suffix else stripped_end(question)
-    said = pl.concat_list(
-        pl.struct(type=pl.lit("text"), text=text, media=pl.lit(None, dtype=MEDIA))
-    ).cast(CONTENT)
+    said = pl.concat_list(pl.struct(type=pl.lit("text"), text=text, media=pl.lit(None, dtype=MEDIA))).cast(CONTENT)
     if content:
         media = pl.col(content).list.eval(pl.element().filter(pl.element().struct.field("type") != "text"))
         said = pl.concat_list(media.fill_null([]), said).cast(CONTENT)
@@ -87,5 +95,3 @@ def _fill(text: str, filled: Mapping[str, str]) -> str:
 
 def _block(role: str, kind: str, text: str) -> dict[str, Any]:
     return {"role": role, "kind": kind, "content": [{"type": "text", "text": text, "media": None}]}
-
-

@@ -1,4 +1,4 @@
-"""The adapter `multiple_choice_joint`: all options in one prompt, each under a letter; the model answers with a letter."""
+"""The adapter `multiple_choice_joint`: all options in one prompt, each under a letter, which is the answer."""
 
 import re
 
@@ -18,9 +18,10 @@ LETTERS = 26
     decoding={"max_tokens": 1, "temperature": 0.0},
 )
 def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """`Question: …`, a line per option (`A. …`), `Answer: `; an example ends with the letter of its first correct option, or n/a.
+    """`Question: …`, a line per option (`A. …`), `Answer: `; an example ends with its first correct letter, or n/a.
 
-    The letter is the first letter or digit of `reference_prefix`, counted up. Source: HELM `MultipleChoiceJointAdapter`.
+    The letter is the first letter or digit of `reference_prefix`, counted up. Source: HELM
+    `MultipleChoiceJointAdapter`.
     """
     prefixes, letters = _lettered(spec.reference_prefix)
     place = pl.int_range(pl.len())
@@ -56,6 +57,8 @@ def _lettered(prefix: str) -> tuple[list[str], list[str]]:
     """`A. ` → `A. `, `B. `, … and A, B, …."""
     found = re.search(r"[^\W_]", prefix)
     if found is None:
-        raise ArgumentError(f"adapt(reference_prefix={prefix!r}): needs a letter or digit to count up from, such as 'A. '.")
+        raise ArgumentError(
+            f"adapt(reference_prefix={prefix!r}): needs a letter or digit to count up from, such as 'A. '."
+        )
     letters = [chr(ord(found.group()) + place) for place in range(LETTERS)]
     return [prefix[: found.start()] + letter + prefix[found.end() :] for letter in letters], letters

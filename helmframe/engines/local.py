@@ -1,4 +1,4 @@
-"""The engine of one machine: tasks and models side by side in threads, all of them asking through one queue per model."""
+"""The engine of one machine: tasks and models side by side in threads, all asking through one queue per model."""
 
 import platform
 import re
@@ -84,15 +84,19 @@ def run(plans: Sequence[Runnable], *, ask: bool = True, fresh: bool = False) -> 
 
 
 def tell_apart(tasks: list[tuple[Runnable, Any]]) -> list[tuple[Runnable, Any]]:
-    """Tasks of one suite that ask the same scenario of the same model get their plan's number into their settings' names."""
+    """Where plans of a suite ask the same scenario of the same model, their settings' names get the plan's number."""
     asked = Counter((task.spec.scenario, model.name) for _, task in tasks for model in task.models)
     plans = list(dict.fromkeys(id(plan) for plan, _ in tasks))
     named = []
-    for plan, task in tasks:
+    for plan, each in tasks:
+        task = each
         if any(asked[task.spec.scenario, model.name] > 1 for model in task.models):
             label = f"plan={plans.index(id(plan)) + 1}"
             task = replace(
-                task, settings=tuple(replace(each, name=",".join(filter(None, (label, each.name)))) for each in task.settings)
+                task,
+                settings=tuple(
+                    replace(each, name=",".join(filter(None, (label, each.name)))) for each in task.settings
+                ),
             )
         named.append((plan, task))
     return named
@@ -107,7 +111,9 @@ def store_root() -> Path:
     """The store's folder."""
     root = settings.store_root()
     if "://" in str(root):
-        raise PlanError(f"the store {str(root)!r} is no folder; stores in a bucket are not there yet. Set HELMFRAME_STORE.")
+        raise PlanError(
+            f"the store {str(root)!r} is no folder; stores in a bucket are not there yet. Set HELMFRAME_STORE."
+        )
     return Path(root)
 
 
@@ -127,7 +133,9 @@ def together(jobs: Sequence[Callable[[], None]], progress: Progress) -> None:
         except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
             errors.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(job,), daemon=True, name=f"helmframe-{i}") for i, job in enumerate(jobs)]
+    threads = [
+        threading.Thread(target=guarded, args=(job,), daemon=True, name=f"helmframe-{i}") for i, job in enumerate(jobs)
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -152,7 +160,12 @@ def _manifest(tasks: Sequence[tuple[Runnable, Any]]) -> dict[str, Any]:
         "format": 1,
         "plans": list(said.values()),
         "scenarios": {
-            name: {"version": spec.version, "main": spec.main.__dict__, "part": list(spec.part), "description": spec.description}
+            name: {
+                "version": spec.version,
+                "main": spec.main.__dict__,
+                "part": list(spec.part),
+                "description": spec.description,
+            }
             for name, spec in specs.items()
         },
         "metrics": {

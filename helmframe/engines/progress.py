@@ -6,7 +6,7 @@ import threading
 import time
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -26,12 +26,14 @@ class Progress:
         self._bar: Any = None
         self._told = time.monotonic()
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if self._enabled:
             self._bar = _bar()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.close()
         elif self._enabled and kind is None and self.counts["answered"]:
@@ -71,10 +73,13 @@ class Progress:
 def _bar() -> Any:
     """A tqdm bar where one can be seen, else None."""
     in_notebook = "ipykernel" in sys.modules
+    how: dict[str, Any] = {"total": 0, "unit": "completion", "desc": "asking", "leave": False}
     if in_notebook and find_spec("ipywidgets"):
-        from tqdm.notebook import tqdm
-    elif in_notebook or sys.stderr.isatty():
+        from tqdm.notebook import tqdm_notebook
+
+        return tqdm_notebook(**how)
+    if in_notebook or sys.stderr.isatty():
         from tqdm import tqdm
-    else:
-        return None
-    return tqdm(total=0, unit="completion", desc="asking", leave=False, dynamic_ncols=not in_notebook)
+
+        return tqdm(**how)
+    return None

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def classification_macro_f1() -> pl.Expr:
     """The unweighted mean, over the classes among the correct references, of each class's F1; texts normalised.
 
-    Outputs outside these classes count as misses of their true class. Golds a a b, outputs a b b: F1 of a is 2/3, of b 2/3,
-    so 2/3.
+    Outputs outside these classes count as misses of their true class. Golds a a b, outputs a b b: F1 of a is 2/3, of b
+    2/3, so 2/3.
     """
 
     def macro_f1(columns: "Sequence[pl.Series] | Any") -> float | None:

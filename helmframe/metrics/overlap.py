@@ -10,7 +10,8 @@ from helmframe.metrics.score import metric
 def f1_score() -> pl.Expr:
     """Harmonic mean of precision and recall over the *sets* of normalised words, the best over the correct references.
 
-    "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3. SQuAD's F1 counts repeated words; this does not.
+    "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3.
+    SQuAD's F1 counts repeated words; this does not.
     """
     return best_reference(_f1)
 

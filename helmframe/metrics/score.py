@@ -21,8 +21,8 @@ ASKED = [name for name in SCORES.key if name not in ("output_index", "metric")]
 class Metric:
     """A registered metric.
 
-    `level` says what one value stands for: a completion (`output`), all completions of an instance (`instance`, with `k` of
-    them), or any group of instances (`set`).
+    `level` says what one value stands for: a completion (`output`), all completions of an instance (`instance`, with
+    `k` of them), or any group of instances (`set`).
     """
 
     name: str
@@ -40,11 +40,11 @@ METRICS: Registry[Metric] = Registry("metric", "Add one with @helmframe.metric."
 def metric(
     name: str, *, level: str = "output", unit: str = "fraction", higher_is_better: bool = True, source: str = ""
 ) -> Callable[[Callable[[], pl.Expr]], Callable[[], pl.Expr]]:
-    """Register a function that returns an expression over the columns of `completions` and these, once an answer was read:
+    """Register a function that returns an expression over `COMPLETIONS` and the columns that `parse` adds:
 
-    `output` (what the completion says, stripped; for choices the option's text; null if unreadable) and `correct` (list of the
-    texts of the correct references). At level `output` the expression gives one value per row, null for a null output; at level
-    `set` it aggregates the rows of any group.
+    `output` (what the completion says, stripped; for choices the option's text; null if unreadable) and `correct` (list
+    of the texts of the correct references). At level `output` the expression gives one value per row, null for a null
+    output; at level `set` it aggregates the rows of any group.
 
     Args:
         name: as sentences and tables have it.
@@ -82,8 +82,9 @@ def metrics() -> pl.DataFrame:
 def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     """What each completion says: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
 
-    The completion, stripped; or the first group of `answer_pattern` in it; where there are `choices`, the text of the reference
-    whose choice it is. What can't be read is null with `parsed` False and scores 0; what failed is null with `parsed` null.
+    The completion, stripped; or the first group of `answer_pattern` in it; where there are `choices`, the text of the
+    reference whose choice it is. What can't be read is null with `parsed` False and scores 0; what failed is null with
+    `parsed` null.
     """
     text = stripped(pl.col("completion"))
     pattern = pl.col("answer_pattern")
@@ -95,7 +96,9 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     return (
         completions.with_columns(output=pl.when(~failed).then(output), correct=correct_references())
         .with_columns(parsed=pl.when(~failed).then(pl.col("output").is_not_null()))
-        .with_columns(truncated=pl.when(~failed).then(pl.col("finish_reason").eq_missing("length") & pl.col("choices").is_null()))
+        .with_columns(
+            truncated=pl.when(~failed).then(pl.col("finish_reason").eq_missing("length") & pl.col("choices").is_null())
+        )
     )
 
 
@@ -164,4 +167,6 @@ def _value(each: Metric) -> pl.Expr:
 
 
 def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    return frame.with_columns(metric=pl.lit(name)).select(pl.col(each).cast(dtype) for each, dtype in SCORES.schema.items())
+    return frame.with_columns(metric=pl.lit(name)).select(
+        pl.col(each).cast(dtype) for each, dtype in SCORES.schema.items()
+    )

@@ -12,15 +12,16 @@ from helmframe.models.protocol import Model
 
 # Stands where the question will be while the chat template is applied; no tokenizer or template knows it.
 _QUESTION = "\x02helmframe-question\x03"
-# Tokens of two texts and of their joined text differ by a few where they meet; nearer to the limit than this we count exactly.
+# Tokens of two texts and of their joined text differ by a few where they meet; nearer to the limit than this we count
+# exactly.
 _SEAM = 8
 
 
 def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The prompts of one model.
 
-    A prompt too long for the window loses its last examples, one by one, never a part of the question; one that is too long
-    without any example is refused, and the row says so.
+    A prompt too long for the window loses its last examples, one by one, never a part of the question; one that is too
+    long without any example is refused, and the row says so.
 
     Args:
         requests: `REQUESTS`.
@@ -31,7 +32,8 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
         `FITTED`, one row per request, and `PREFIXES`.
 
     Raises:
-        CapabilityError: an instance holds media and the model takes text only, or the chat template asked for is not there.
+        CapabilityError: an instance holds media and the model takes text only, or the chat template asked for is not
+            there.
 
     Source: HELM `InContextLearningAdapter.construct_prompt`, without its cut through the question.
     """
@@ -40,13 +42,13 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
     texts = content.list.eval(pl.element().struct.field("text")).list.join("", ignore_nulls=True)
     rows = requests.with_columns(suffix=texts)
     starts = _starts(requests, heads, model)
-    rows = rows.join(starts.unique("head_id").select("head_id", "chat_template", "tail"), on=["head_id", "chat_template"],
-                     how="left", maintain_order="left")  # fmt: skip
+    head = ["head_id", "chat_template"]
+    rows = rows.join(starts.select(*head, "tail").unique(head), on=head, how="left", maintain_order="left")
     rows = rows.with_columns(suffix=pl.col("suffix") + pl.col("tail")).drop("tail")
     rows = _with_shots(rows, starts, model)
     fitted = rows.join(
-        starts.select("head_id", "chat_template", "prefix_id", shots_used="shots"),
-        on=["head_id", "chat_template", "shots_used"],
+        starts.select(*head, "prefix_id", shots_used="shots"),
+        on=[*head, "shots_used"],
         how="left",
         maintain_order="left",
         validate="m:1",
@@ -58,12 +60,12 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
 
 
 def _starts(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """One row per head and number of shots kept: the rendered prefix, and the text that follows the question (`tail`)."""
+    """One row per head and number of shots kept: the rendered prefix, and what follows the question (`tail`)."""
     used = requests.select("head_id", "chat_template").unique(maintain_order=True)
     rows = []
-    for head_id, chat_template, head in used.join(heads.unique("head_id"), on="head_id").select(
-        "head_id", "chat_template", "head"
-    ).iter_rows():
+    for head_id, chat_template, head in (
+        used.join(heads.unique("head_id"), on="head_id").select("head_id", "chat_template", "head").iter_rows()
+    ):
         shots = sum(block["kind"] == "shot" for block in head)
         least = 0 if model.window else shots
         for kept in range(least, shots + 1):
@@ -128,7 +130,9 @@ def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.Da
         .agg(shots_used=pl.col("shots").max())
     )
     chosen = counted.select("row", "limit", "suffix_tokens").join(fitting, on="row", how="left", maintain_order="left")
-    too_long = pl.format("the prompt is longer than the window of {} tokens even without examples", pl.lit(model.window))
+    too_long = pl.format(
+        "the prompt is longer than the window of {} tokens even without examples", pl.lit(model.window)
+    )
     return rows.with_columns(
         shots_used=chosen["shots_used"].fill_null(0),
         refused=chosen.select(pl.when(pl.col("shots_used").is_null()).then(too_long)).to_series(),

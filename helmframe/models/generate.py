@@ -15,7 +15,7 @@ from helmframe.store import ANSWER, SENT, Answers
 
 FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
-RESULT = {**{name: dtype for name, dtype in ANSWER.items()}, "attempts": pl.Int64(), "error": pl.String()}
+RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
 
 # Called with what happened ("planned", "kept", "answered", "failed") and to how many completions.
 Report = Callable[[str, int], None]
@@ -35,8 +35,8 @@ def generate(
 ) -> pl.DataFrame:
     """One completion per request and output.
 
-    A request that the store has is not asked; the same content is asked once. A failed one is a row with `error`, is not kept,
-    and is asked again by the next run.
+    A request that the store has is not asked; the same content is asked once. A failed one is a row with `error`, is
+    not kept, and is asked again by the next run.
 
     Args:
         fitted: `FITTED`.
@@ -67,16 +67,17 @@ def generate(
         new = _ask(missing, prefixes, model, fingerprint, answers, report)
         asked += [frame.with_columns(cached=pl.lit(value=False)) for frame in new]
     results = pl.concat(asked, how="diagonal")
-    how = "left" if ask else "inner"
-    joined = requests.join(results, on="request_id", how=how, maintain_order="left", validate="m:1")
+    joined = requests.join(
+        results, on="request_id", how="left" if ask else "inner", maintain_order="left", validate="m:1"
+    )
     return joined.with_columns(error=pl.coalesce("refused", "error"))
 
 
 def request_ids(fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int) -> pl.DataFrame:
     """The requests with output_index and request_id, n rows for each.
 
-    The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and prefix are
-    hashed once for all requests that share them.
+    The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and
+    prefix are hashed once for all requests that share them.
     """
     rows = fitted
     if n > 1:
@@ -117,7 +118,12 @@ def check_decoding(model: Model, said: Sequence[str]) -> None:
 
 
 def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> bytes:
-    header: dict[str, Any] = {"v": 1, "model": fingerprint, "decoding": json.loads(decoding), "output_index": output_index}
+    header: dict[str, Any] = {
+        "v": 1,
+        "model": fingerprint,
+        "decoding": json.loads(decoding),
+        "output_index": output_index,
+    }
     if repeat:
         header["repeat"] = repeat
     return json.dumps(header, sort_keys=True, ensure_ascii=False).encode() + b"\0"
@@ -210,7 +216,7 @@ def _frame(outcomes: list[Outcome], stops: list[str]) -> pl.DataFrame:
 
 
 def _without_reasoning() -> list[pl.Expr]:
-    """Text between think tags goes to `reasoning`; an opening tag may have stood in the prompt, a closing one may be missing."""
+    """Text between think tags goes to `reasoning`; the opening tag may stand in the prompt, the closing one be missing."""
     text = pl.col("completion")
     thought = text.str.extract(r"(?s)^\s*(?:<think>)?(.*?)(?:</think>|\z)", 1)
     thinks = text.str.contains(r"^\s*<think>|</think>")
@@ -226,7 +232,10 @@ def _cut(stops: list[str]) -> list[pl.Expr]:
     for stop in stops:
         text = text.str.splitn(stop, 2).struct.field("field_0")
     was_cut = text.str.len_bytes() < pl.col("completion").str.len_bytes()
-    return [text.alias("completion"), pl.when(was_cut).then(pl.lit("stop")).otherwise("finish_reason").alias("finish_reason")]
+    return [
+        text.alias("completion"),
+        pl.when(was_cut).then(pl.lit("stop")).otherwise("finish_reason").alias("finish_reason"),
+    ]
 
 
 class Prompts(Sequence[str]):

@@ -16,7 +16,7 @@ from helmframe.specs import Call, call_names, frozen
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A registered perturbation: the function, whether it draws random numbers, whether it asks the same prompt again."""
+    """A registered perturbation: the function, whether it draws random numbers, whether it asks a prompt again."""
 
     name: str
     function: Callable[..., pl.Expr]
@@ -84,7 +84,8 @@ class Variant:
 def perturbation(name: str, *, repeats: bool = False) -> Callable[[Callable[..., pl.Expr]], Callable[..., pl.Expr]]:
     """Register a function `(text, **arguments) -> pl.Expr`, or `(text, key, **arguments)` if it draws random numbers.
 
-    `text` is the text column; `key` an UInt64 column to draw from (`expressions.keyed_draws`). The function is returned as it was.
+    `text` is the text column; `key` an UInt64 column to draw from (`expressions.keyed_draws`). The function is returned
+    as it was.
     """
 
     def register(function: Callable[..., pl.Expr]) -> Callable[..., pl.Expr]:
@@ -146,6 +147,6 @@ def _variant(instances: pl.LazyFrame, name: str, seed: int, text: pl.Expr, repea
         perturbation_seed=pl.lit(seed, dtype=pl.Int64),
         perturbed_input=text,
         perturbed_references=pl.col("references"),
-        changed=pl.lit(False),
+        changed=pl.lit(value=False),
         repeat=pl.lit(repeat, dtype=pl.Int64),
     )

@@ -1,7 +1,7 @@
 """NumPy over the Arrow buffer of a text column: for perturbations whose unit is the character.
 
-A text column is one array of bytes and the offsets where its rows end. Polars' own expressions reach 50,000 texts a second
-here, one pass over the bytes a million and more.
+A text column is one array of bytes and the offsets where its rows end. Polars' own expressions reach 50,000 texts a
+second here, one pass over the bytes a million and more.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ def changed_bytes(text: pl.Expr, key: pl.Expr, kernel: Kernel) -> pl.Expr:
     Args:
         text: the text column.
         key: an UInt64 column, one key per row.
-        kernel: sees all bytes of a batch, for each the key of its row and its place within the row. It may change ASCII bytes
-            into ASCII bytes only, so that the text stays UTF-8.
+        kernel: sees all bytes of a batch, for each the key of its row and its place within the row. It may change ASCII
+            bytes into ASCII bytes only, so that the text stays UTF-8.
     """
 
     def run(data: Any, offsets: Any, keys: Any) -> tuple[Any, Any]:
@@ -70,7 +70,9 @@ def _over_buffer(text: pl.Expr, key: pl.Expr, run: Callable[[Any, Any, Any], tup
             array = array.combine_chunks()
         offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
         buffer = array.buffers()[2]
-        data = np.frombuffer(buffer, np.uint8)[offsets[0] : offsets[-1]] if buffer is not None else np.zeros(0, np.uint8)
+        data = (
+            np.frombuffer(buffer, np.uint8)[offsets[0] : offsets[-1]] if buffer is not None else np.zeros(0, np.uint8)
+        )
         data, offsets = run(data, offsets - offsets[0], keys.to_numpy())
         out = pa.LargeStringArray.from_buffers(
             len(texts), pa.py_buffer(np.ascontiguousarray(offsets, np.int64)), pa.py_buffer(np.ascontiguousarray(data))

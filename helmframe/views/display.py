@@ -35,7 +35,10 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [bool(column[1:]) and all(cell[:1].isdigit() or cell[:1] in "-+−" for cell in column[1:] if cell) for column in columns]
+    right = [
+        bool(column[1:]) and all(cell[:1].isdigit() or cell[:1] in "-+−" for cell in column[1:] if cell)
+        for column in columns
+    ]
     lines = []
     for row in (heads, *rows):
         cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
@@ -46,7 +49,9 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain HTML table; every cell escaped."""
     head = "".join(f"<th scope='col' style='text-align:left'>{escape(cell)}</th>" for cell in heads)
-    body = "".join("<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -63,12 +68,24 @@ def spread(low: float | None, high: float | None, digits: int = 3) -> str:
 def robustness_text(table: pl.DataFrame) -> str:
     """The table of `results.robustness()` as text."""
     keys = table.columns[: table.columns.index("original")]
-    heads = [*keys, "original", "perturbed", "worst", "drop", "95% interval", "right→wrong", "wrong→right", "changed", "n"]
+    heads = [
+        *keys,
+        "original",
+        "perturbed",
+        "worst",
+        "drop",
+        "95% interval",
+        "right→wrong",
+        "wrong→right",
+        "changed",
+        "n",
+    ]
     rows = []
     for row in table.iter_rows(named=True):
         worst = f"{number(row['worst'])} (@{row['k']})" if row["worst"] is not None else ""
         rows.append(
-            [*(str(row[key]) for key in keys), number(row["original"]), number(row["perturbed"]), worst, number(row["drop"]),
+            [*(str(row[key]) for key in keys), number(row["original"]), number(row["perturbed"]), worst,
+            number(row["drop"]),
              spread(row["drop_low"], row["drop_high"]), _count(row["right_to_wrong"]), _count(row["wrong_to_right"]),
              f"{row['changed']:.0%}" if row["changed"] is not None else "", _count(row["n"])]
         )  # fmt: skip
@@ -82,7 +99,13 @@ def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
     show_errors = _share(table, "n_error") > SHOWN_FROM
     show_unparsed = _share(table, "n_unparsed") > SHOWN_FROM
     show_chance = table["chance"].is_not_null().any()
-    heads = [*keys, *(["metric"] if several else []), "value" if several else results.main_metrics[0], "95% interval", "n"]
+    heads = [
+        *keys,
+        *(["metric"] if several else []),
+        "value" if several else results.main_metrics[0],
+        "95% interval",
+        "n",
+    ]
     heads += ["chance"] * show_chance + ["errors"] * show_errors + ["unparsed"] * show_unparsed
     rows = []
     for row in table.iter_rows(named=True):
@@ -107,7 +130,7 @@ def _notes(results: Results) -> list[str]:
 
 
 def _share(table: pl.DataFrame, column: str) -> float:
-    return float((table[column].sum() or 0) / max(1, table["n"].sum() or 0))
+    return float(sum(table[column]) / max(1, sum(table["n"])))
 
 
 def _count(value: Any) -> str:

@@ -49,24 +49,25 @@ def _task(plan: Plan, task: Task) -> list[str]:
                 _look(per_model.setdefault(model.name, {}), collected, heads, task, model)
     shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in task.settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in task.settings))
+    grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
     asked = [f"scenario {spec.scenario} (version {spec.version})"]
     stages = [
         ["load", _pushed(plan), f"{counts.get('instances', 0):,} instances"],
         ["perturb", ", ".join(["original", *(each.name for each in task.variants)]),
          f"{counts.get('variants', 0):,} variants, {counts.get('unchanged', 0):,} unchanged (asked once)"],
-        ["adapt", f"{method}, {shots} shots, {train.height:,} train instances"
-         + (f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""), ""],
+        ["adapt", f"{method}, {shots} shots{grid}", f"{train.height:,} train instances"],
     ]  # fmt: skip
     notes = []
     for model in plan.models:
         seen = per_model.get(model.name, {})
-        stages.append(
-            ["generate", f"{model.name}: {', '.join(f'{key}={value!r}' for key, value in _decoding(task))}",
-             f"{seen.get('distinct', 0):,} distinct requests, {seen.get('stored', 0):,} in the store, "
-             f"{seen.get('distinct', 0) - seen.get('stored', 0):,} to ask, about {seen.get('tokens', 0):,} prompt tokens"]
-        )  # fmt: skip
+        said = ", ".join(f"{key}={value!r}" for key, value in _decoding(task))
+        distinct, stored = seen.get("distinct", 0), seen.get("stored", 0)
+        counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
+        stages.append(["generate", f"{model.name}: {said}", counted])
         notes += _model_notes(task, model, seen)
-    stages.append(["score", ", ".join(task.metrics), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"])
+    stages.append(
+        ["score", ", ".join(task.metrics), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
+    )
     return [*asked, *("  " + line for line in text_table(["stage", "what", "rows"], stages).splitlines()), *notes]
 
 
@@ -77,25 +78,38 @@ def _look(seen: dict[str, Any], requests: pl.DataFrame, heads: pl.DataFrame, tas
     known = answers_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     stored = wanted.join(known.known(low or 0, high or 0), on="request_id", how="semi").height
-    sizes = wanted.join(prefixes, on="prefix_id").select(pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars())
-    characters = int(sizes.to_series().sum())
+    sizes = wanted.join(prefixes, on="prefix_id").select(
+        pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
+    )
+    characters = sum(sizes.to_series().to_list())
     _add(seen, distinct=wanted.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
-    _add(seen, cut=int(fitted["prompt_truncated"].sum()), refused=fitted["refused"].is_not_null().sum())
+    _add(seen, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
 
 def _model_notes(task: Task, model: Any, seen: dict[str, Any]) -> list[str]:
     notes = []
     ignored = [key for key, _ in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
     if ignored:
-        notes.append(f"  {model.name} can't take {', '.join(ignored)}: asked without; stop sequences are cut by helmframe")
+        notes.append(
+            f"  {model.name} can't take {', '.join(ignored)}: asked without; stop sequences are cut by helmframe"
+        )
     if model.chat is not None and not any(setting.adapter.chat_template for setting in task.settings):
         notes.append(f"  {model.name}: the tokenizer has a chat template, not used; adapt(chat_template=True) uses it")
+    if seen.get("tokens"):
+        notes.append(f"  {model.name}: about {seen['tokens']:,} prompt tokens in all")
     if seen.get("cut"):
-        notes.append(f"  {model.name}: {seen['cut']:,} prompts lose examples to fit the window of {model.window} tokens")
+        notes.append(
+            f"  {model.name}: {seen['cut']:,} prompts lose examples to fit the window of {model.window} tokens"
+        )
     if seen.get("refused"):
-        notes.append(f"  {model.name}: {seen['refused']:,} prompts are too long even without examples; they become errors")
+        notes.append(
+            f"  {model.name}: {seen['refused']:,} prompts are too long even without examples; they become errors"
+        )
     if not model.durable:
-        notes.append(f"  {model.name}: answers are kept in this process only; hf.model(…, name=…, version=…) keeps them in the store")
+        notes.append(
+            f"  {model.name}: answers are kept in this process only; "
+            "hf.model(…, name=…, version=…) keeps them in the store"
+        )
     return [*notes, *([f"  {model.name}: {model.note}"] if model.note else [])]
 
 
@@ -114,7 +128,8 @@ def _pushed(plan: Plan) -> str:
 def _condition(condition: Condition) -> str:
     match condition:
         case Equals(column, values):
-            return f"{column} in {list(values)} (pushed into the scan)" if len(values) > 1 else f"{column} = {values[0]!r} (pushed into the scan)"
+            said = repr(values[0]) if len(values) == 1 else f"one of {list(values)}"
+            return f"{column} = {said} (pushed into the scan)"
         case Between(column, low, high):
             return f"{column} between {low!r} and {high!r} (pushed into the scan)"
         case Sql(text):
