@@ -111,7 +111,17 @@ class Results:
             frames.append(aggregate(scores, keys, fractions=self.fractions(), ci=ci, mean=over_parts))
         for each in chosen([name for name in names if name not in per_row]):
             rows = self._with(parse(self.completions), keys)
-            frames.append(aggregate_set(rows, each.function(), keys, metric=each.name, ci=ci, mean=over_parts))
+            frames.append(
+                aggregate_set(
+                    rows,
+                    each.function(),
+                    keys,
+                    metric=each.name,
+                    ci=ci,
+                    mean=over_parts,
+                    fraction=each.unit == "fraction",
+                )
+            )
         table = pl.concat(frames, how="diagonal_relaxed").join(
             self._chance(keys, names), on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left"
         )
@@ -345,7 +355,7 @@ class Results:
         rows = self._with(self.completions, keys).filter(pl.col("choices").list.len() > 0)
         parts = (
             rows.with_columns(share=right / pl.col("choices").list.len())
-            .group_by([*keys, "part"])
+            .group_by(list(dict.fromkeys([*keys, "part"])))
             .agg(pl.col("share").mean())
         )
         chance = parts.group_by(keys).agg(chance=pl.col("share").mean()).collect()

@@ -1,4 +1,4 @@
-"""Where data and store live, and with which credentials: arguments of `configure`, else HELMFRAME_* and AWS_* variables.
+"""Where data and store live, and with which credentials: `configure`, else HELMFRAME_* and AWS_* variables.
 
 Credentials are kept in memory only, and no repr shows them.
 """
@@ -124,7 +124,7 @@ def s3_reader() -> str:
 
 
 def s3_options() -> S3Options:
-    """Endpoint, credentials and region as said, else from AWS_* variables, else from the profile (if botocore is there)."""
+    """Endpoint, credentials and region as said, else from AWS_* variables, else from the profile (by botocore)."""
     endpoint = _said.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = _said.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     options = S3Options(endpoint=endpoint or None, region=region or None)
@@ -138,8 +138,8 @@ def s3_options() -> S3Options:
 def _with_usual_credentials(options: S3Options) -> S3Options:
     key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
-        token = os.environ.get("AWS_SESSION_TOKEN")
-        return replace(options, key=Secret(key), secret=Secret(secret), token=Secret(token) if token else None)
+        said = os.environ.get("AWS_SESSION_TOKEN")
+        return replace(options, key=Secret(key), secret=Secret(secret), token=Secret(said) if said else None)
     try:
         import botocore.session
         from botocore.exceptions import BotoCoreError

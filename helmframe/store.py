@@ -11,9 +11,11 @@ import itertools
 import json
 import os
 import re
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -86,23 +88,28 @@ class ParquetAnswers:
 class ProcessAnswers:
     """Answers in memory, for models that can't be hashed whole; those of the models used last are kept."""
 
-    MODELS = 32
-    _kept: ClassVar["OrderedDict[tuple[str, str], pl.DataFrame]"] = OrderedDict()
+    KEPT = 32
+    _kept: ClassVar["OrderedDict[tuple[str, str], list[pl.DataFrame]]"] = OrderedDict()
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, fingerprint: str, scenario: str) -> None:
         self._key = (fingerprint, scenario)
 
     def known(self, low: int, high: int) -> pl.DataFrame:  # noqa: ARG002
         """See `Answers`."""
-        return self._kept.get(self._key, pl.DataFrame(schema=ANSWER))
+        with self._lock:
+            parts = self._kept.get(self._key, [])
+            if len(parts) > 1:
+                parts[:] = [pl.concat(parts).unique("request_id", keep="last", maintain_order=True)]
+            return parts[0] if parts else pl.DataFrame(schema=ANSWER)
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:  # noqa: ARG002
         """See `Answers`."""
-        both = pl.concat([self.known(0, 0), answers.select(list(ANSWER))])
-        self._kept[self._key] = both.unique("request_id", keep="last", maintain_order=True)
-        self._kept.move_to_end(self._key)
-        while len(self._kept) > self.MODELS:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept.setdefault(self._key, []).append(answers.select(list(ANSWER)))
+            self._kept.move_to_end(self._key)
+            while len(self._kept) > self.KEPT:
+                self._kept.popitem(last=False)
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
@@ -120,7 +127,7 @@ def write_text(text: str, path: Path) -> None:
 
 
 def file_name(name: str) -> str:
-    """The name as a file name: anything but letters, digits, `-`, `_` and `.` is replaced, and a hash tells them apart."""
+    """The name as a file name: what is no letter, digit, `-`, `_` or `.` is replaced; a hash tells names apart."""
     plain = re.sub(r"[^A-Za-z0-9_.\-]", "_", name)[:80]
     if plain == name and not plain.startswith("."):
         return plain
@@ -136,7 +143,8 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise StoreError(
             f"can't write to the store at {path.parent}: {error}. Choose another: HELMFRAME_STORE."
         ) from error

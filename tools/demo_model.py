@@ -65,15 +65,16 @@ def _gguf() -> Path:
 
 def _convert(source: Path, folder: Path) -> None:
     import torch
-    import transformers
+    import transformers as package
 
+    transformers: Any = package  # half of what is used here has no types
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     where: dict[str, Any] = {"gguf_file": source.name}
     tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, **where)
     loaded = transformers.AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **where)
-    # transformers refuses to save a model loaded from GGUF ("not serializable"), so the weights, dequantised by now, move
-    # to a clean model of the same configuration
+    # transformers refuses to save a model loaded from GGUF ("not serializable"), so the weights, dequantised by now,
+    # move to a clean model of the same configuration
     left_out = ("quantization_config", "_name_or_path", "_model_name_or_path", "architectures")
     config = transformers.LlamaConfig(**{k: v for k, v in loaded.config.to_dict().items() if k not in left_out})
     model = transformers.LlamaForCausalLM(config).float()

@@ -2,6 +2,7 @@
 
 import platform
 import re
+import sys
 import threading
 import time
 from collections import Counter
@@ -51,6 +52,8 @@ def run(plans: Sequence[Runnable], *, ask: bool = True, fresh: bool = False) -> 
         PlanError, SourceError, StoreError: the first that a task met, after what was answered has been kept.
     """
     root = store_root()
+    if not root.exists():
+        print(f"helmframe: the store is {root}; HELMFRAME_STORE names another", file=sys.stderr)
     tasks = tell_apart([(plan, task) for plan in plans for task in plan.tasks()])
     folder = RunFolder.new(root)
     manifest = _manifest(tasks)

@@ -19,12 +19,13 @@ class Progress:
     """Counts what the stages report, and shows it; safe to use from several threads."""
 
     def __init__(self, *, enabled: bool) -> None:
-        self.counts = {"planned": 0, "kept": 0, "answered": 0, "failed": 0}
+        self.counts = dict.fromkeys(("planned", "kept", "shared", "refused", "answered", "failed"), 0)
         self._enabled = enabled and os.environ.get("HELMFRAME_PROGRESS", "1") != "0"
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._bar: Any = None
         self._told = time.monotonic()
+        self._told_at = 0
 
     def __enter__(self) -> Self:
         if self._enabled:
@@ -36,7 +37,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self._enabled and kind is None and self.counts["answered"]:
+        elif self._enabled and kind is None and self._told_at != self.counts["answered"]:
             self._tell()
 
     def stop(self) -> None:
@@ -65,14 +66,17 @@ class Progress:
 
     def _tell(self) -> None:
         self._told = time.monotonic()
-        done = self.counts["kept"] + self.counts["answered"]
+        self._told_at = self.counts["answered"]
+        done = sum(self.counts[name] for name in ("kept", "shared", "refused", "answered"))
         failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
         print(f"helmframe: {done} of {self.counts['planned']} completions{failed}", file=sys.stderr, flush=True)
 
 
 def _bar() -> Any:
     """A tqdm bar where one can be seen, else None."""
-    in_notebook = "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    in_notebook = hasattr(shell, "kernel")
     how: dict[str, Any] = {"total": 0, "unit": "completion", "desc": "asking", "leave": False}
     if in_notebook and find_spec("ipywidgets"):
         from tqdm.notebook import tqdm_notebook

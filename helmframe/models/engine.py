@@ -1,6 +1,7 @@
 """A loaded transformers model and its tokenizer, answering prompts in batches of like length."""
 
 import hashlib
+import math
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,12 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from helmframe.models.batching import ENOUGH, first_batch, in_order
 from helmframe.models.protocol import Answer, Given, Prompt
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
 MAX_TOKENS = 100
 TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
 MAX_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}
+# Architectures whose answers were compared with and without a shared start.
+REUSING = frozenset(
+    ("gemma", "gpt2", "gpt_bigcode", "gpt_neox", "llama", "mistral", "mixtral")
+    + ("olmo2", "opt", "phi", "phi3", "qwen2", "qwen3", "stablelm")
+)
 MAX_LOGPROBS = 512
 # Sampling looks at so many tokens first, and at the whole vocabulary only where the draw falls beyond them.
 LIKELY = 1024
@@ -31,7 +38,8 @@ class Engine:
     model: Any
     tokenizer: Any
     window: int | None
-    budget: int = 0
+    _most: int = 0
+    _reuses: bool | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _tokens_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,24 +57,28 @@ class Engine:
             ValueError(f"the prompt has {len(each)} tokens; the model's window is {self.window}.") for each in tokens
         ]
         with self._lock, _as_we_ask(self.model):
-            waiting = [index for index, limit in enumerate(limits) if limit > 0]
-            # the longest first: if memory is short, it shows at once
-            waiting.sort(key=lambda index: (limits[index], len(tokens[index])), reverse=True)
+            waiting = in_order(tokens, limits)
+            share = len(waiting) >= ENOUGH and self._can_reuse()
+            device = self.model.device.type
+            budget = TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
+            prefixes: dict[tuple[int, ...], Any] = {}  # for this call only: weights may change before the next
             while waiting:
-                rows = self._fitting(waiting, tokens, limits)
-                limit = limits[rows[0]]
+                most = self._most or MAX_ROWS.get(device, MAX_ROWS["cpu"])
+                rows, shared = first_batch(waiting, tokens, limits, budget=budget, most=most, share=share)
+                batch = [tokens[row] for row in rows]
                 given: Sequence[Given]
                 try:
-                    given = self._generate([tokens[i] for i in rows], [texts[i] for i in rows], limit, decoding)
+                    cached = self._prefix(prefixes, tuple(batch[0][:shared])) if shared else None
+                    given = self._generate(batch, [texts[row] for row in rows], limits[rows[0]], decoding, cached)
                 except RuntimeError as error:
                     if not _is_out_of_memory(error):
                         raise
                     if len(rows) > 1:
-                        self.budget = max(1, len(rows) // 2 * len(tokens[rows[0]]))
+                        self._most = len(rows) // 2
                         continue
-                    given = [error]
-                for index, answer in zip(rows, given, strict=True):
-                    answers[index] = answer
+                    given = [MemoryError(f"a prompt of {len(batch[0])} tokens does not fit the memory: {error}")]
+                for row, answer in zip(rows, given, strict=True):
+                    answers[row] = answer
                 waiting = waiting[len(rows) :]
         return answers
 
@@ -83,8 +95,8 @@ class Engine:
                     ids = self.tokenizer([texts[i] for i in places], add_special_tokens=not has_bos, verbose=False)
                 for place, each in zip(places, ids["input_ids"], strict=True):
                     found[place] = list(each)
-        start = self.tokenizer.bos_token_id if bos else self._ends()[0]
-        return [each or [start] for each in found]
+        start = self.tokenizer.bos_token_id if bos else next(iter(self._ends()), 0)
+        return [each or [start] for each in found]  # a model can't go on from nothing
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text as a prompt."""
@@ -95,30 +107,70 @@ class Engine:
         turns = [dict(message) for message in messages]
         return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
-    def _fitting(self, waiting: Sequence[int], tokens: Sequence[Sequence[int]], limits: Sequence[int]) -> list[int]:
-        """The first rows of one limit that fit the token budget, padded to the longest."""
-        device = self.model.device.type
-        budget = self.budget or TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
-        limit, longest = limits[waiting[0]], len(tokens[waiting[0]])
-        most = max(1, min(budget // longest, MAX_ROWS.get(device, MAX_ROWS["cpu"])))
-        return [index for index in waiting[:most] if limits[index] == limit]  # in order of limit: the first ones
+    def _can_reuse(self) -> bool:
+        """Whether what prompts share can be computed once: for known architectures, and where a short trial says so."""
+        if self._reuses is None:
+            self._reuses = _may_reuse(self.model) and self._trial()
+        # a hook may look at positions, and sees only part of the prompt then
+        return self._reuses and not any(
+            vars(each)["_forward_hooks"] or vars(each)["_forward_pre_hooks"] for each in self.model.modules()
+        )
+
+    def _trial(self) -> bool:
+        """Whether uneven prompts are answered alike with and without reuse, and their start matters to the answer."""
+        size = int(self.model.get_input_embeddings().weight.shape[0])
+        start = [(7919 * place + 13) % size for place in range(24)]
+        prompts = [[*start, 11 % size, 5 % size, 3 % size], [*start, 17 % size]]
+        other = [[(each + 1) % size for each in start] + prompt[24:] for prompt in prompts]
+        cached = self._prefix({}, tuple(start))
+        with_reuse, plain, changed = (
+            [answer.token_logprobs or () for answer in self._generate(rows, ["", ""], 2, {}, prefix)]
+            for rows, prefix in ((prompts, cached), (prompts, None), (other, None))
+        )
+        precise = str(self.model.dtype) == "torch.float32"
+        return _differ(with_reuse, plain) < (1e-4 if precise else 5e-2) and _differ(changed, plain) > 0
+
+    def _prefix(self, prefixes: dict[tuple[int, ...], Any], start: tuple[int, ...]) -> "_Prefix":
+        """Keys and values of the start, computed once; a shorter one known, if it is nearly as long, does as well."""
+        import torch
+        from transformers import DynamicCache
+
+        for known, prefix in prefixes.items():
+            if start[: len(known)] == known and len(known) >= 0.9 * len(start):
+                return prefix  # type: ignore[no-any-return]
+        cache = DynamicCache()
+        ids = torch.tensor([start], device=self.model.device)
+        self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        layers: Any = cache.layers
+        found = prefixes[start] = _Prefix(len(start), [(layer.keys, layer.values) for layer in layers])
+        return found
 
     def _generate(
-        self, tokens: Sequence[list[int]], texts: Sequence[str], limit: int, decoding: Mapping[str, Any]
+        self,
+        tokens: Sequence[list[int]],
+        texts: Sequence[str],
+        limit: int,
+        decoding: Mapping[str, Any],
+        prefix: "_Prefix | None" = None,
     ) -> list[Answer]:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         ends = self._ends()
         pad = next((i for i in (self.tokenizer.pad_token_id, *ends) if i is not None), 0)
-        width = max(map(len, tokens))
-        ids = torch.tensor([[pad] * (width - len(each)) + each for each in tokens], device=self.model.device)
-        mask = torch.tensor([[0] * (width - len(each)) + [1] * len(each) for each in tokens], device=self.model.device)
+        width, shared = max(map(len, tokens)), prefix.length if prefix else 0
+        # the padding stands between what is shared and the row's own tokens
+        gaps = [width - len(each) for each in tokens]
+        rows = [each[:shared] + [pad] * gap + each[shared:] for each, gap in zip(tokens, gaps, strict=True)]
+        masks = [[1] * shared + [0] * gap + [1] * (width - shared - gap) for gap in gaps]
+        ids = torch.tensor(rows, device=self.model.device)
+        mask = torch.tensor(masks, device=self.model.device)
         chooser = _Chooser.of(texts, decoding, keep=limit <= MAX_LOGPROBS)
         stopper = _Stopper(self.tokenizer, _stops(decoding), width, ends)
         self.model.generate(
             input_ids=ids,
             attention_mask=mask,
+            past_key_values=prefix.repeated(len(tokens)) if prefix else None,
             generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
                 do_sample=False, max_new_tokens=limit, pad_token_id=pad, eos_token_id=ends or None, use_cache=True
             ),
@@ -169,6 +221,42 @@ class Engine:
             if found is not None:
                 return [int(found)] if isinstance(found, int) else [int(each) for each in found]
         return []
+
+
+@dataclass(frozen=True, eq=False)
+class _Prefix:
+    """Keys and values of a shared start, by layer."""
+
+    length: int
+    layers: list[tuple[Any, Any]]
+
+    def repeated(self, rows: int) -> Any:
+        """A cache to go on from, for so many rows; nothing is copied before it grows."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        for place, (keys, values) in enumerate(self.layers):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), place)
+        return cache
+
+
+def _may_reuse(model: Any) -> bool:
+    """Whether every layer attends to everything before it, at positions that don't depend on the length."""
+    config = model.config.get_text_config()
+    if config.model_type not in REUSING or getattr(model, "peft_config", None):
+        return False
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    rope = getattr(config, "rope_parameters", None) or {}
+    return not windowed and layers == {"full_attention"} and rope.get("rope_type") not in ("dynamic", "longrope")
+
+
+def _differ(some: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> float:
+    """The largest difference between log-probabilities; infinite where other numbers of tokens were given."""
+    if [len(each) for each in some] != [len(each) for each in others]:
+        return math.inf
+    pairs = zip((x for each in some for x in each), (x for each in others for x in each), strict=True)
+    return max((abs(one - other) for one, other in pairs), default=math.inf)
 
 
 @contextmanager

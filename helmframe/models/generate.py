@@ -17,7 +17,8 @@ FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
 RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
 
-# Called with what happened ("planned", "kept", "answered", "failed") and to how many completions.
+# Called with what happened and to how many completions: planned, kept (in the store), shared (the same as another
+# request), refused (too long), answered, and failed of those.
 Report = Callable[[str, int], None]
 
 
@@ -61,7 +62,11 @@ def generate(
     )
     missing = wanted.join(known, on="request_id", how="anti", maintain_order="left")
     report("planned", requests.height)
-    report("kept", requests.height - missing.height)
+    kept = requests.join(known, on="request_id", how="semi").height
+    refused = requests["refused"].count()
+    report("kept", kept)
+    report("refused", refused)
+    report("shared", requests.height - kept - refused - missing.height if ask else 0)
     asked = [known]
     if ask and missing.height:
         new = _ask(missing, prefixes, model, fingerprint, answers, report)

@@ -5,10 +5,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
-from helmframe.scenarios.frames import frame_scenario as frame_scenario
+from helmframe.scenarios.frames import frame_scenario
 from helmframe.specs import ScenarioSpec, load_scenario
 
-_HINT = "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."
+__all__ = ["find_scenario", "frame_scenario", "scenario_names", "specs_root"]
+
+_HINT = (
+    "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."
+)
 
 
 def find_scenario(name_or_path: str | Path) -> ScenarioSpec:

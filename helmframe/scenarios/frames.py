@@ -1,3 +1,280 @@
-"""A frame as a scenario."""
+"""A frame as a scenario: no file, no code, the same tables."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
 import polars as pl
-def frame_scenario(*a,**k): ...
+
+from helmframe.columns import CONTENT, INSTANCES, REFERENCE
+from helmframe.errors import ArgumentError
+from helmframe.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, frozen
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_METRICS = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
+
+
+def frame_scenario(
+    frame: Any,
+    *,
+    input: str = "input",
+    references: str | None = None,
+    choices: str | None = None,
+    answer: str | None = None,
+    id: str | None = None,
+    part: str | Sequence[str] | None = None,
+    cluster: str | None = None,
+    split: str | None = None,
+    name: str | None = None,
+    method: str | None = None,
+    adapter: Mapping[str, Any] | None = None,
+    decoding: Mapping[str, Any] | None = None,
+    metrics: Sequence[str] | None = None,
+    main: str | None = None,
+) -> ScenarioSpec:
+    """The scenario whose instances are the rows of a frame. The frame's other columns stay, under their own names.
+
+    The names of columns:
+
+    Args:
+        frame: a Polars frame (eager or lazy), or any object with an Arrow stream (pandas, pyarrow, DuckDB).
+        input: the text to answer.
+        references: what would be right: a text, a list of texts (each right), or a list of {text, correct}; default
+            `references` where nothing else is said.
+        choices: the options of a choice question, a list of texts; with `answer`.
+        answer: which of the choices is right: its place (from 0), its letter, or its text.
+        id: names the instances, unique; default their place, train first, then valid, then test.
+        part: fixed strata (a subject), each with shots of its own.
+        cluster: instances drawn together (a passage).
+        split: train, valid or test; default `split` where the frame has it, else all are test.
+        name: of the scenario; default made from the content.
+        method: of the adapter; default multiple_choice_joint with choices, else generation.
+        adapter: further fields of the adapter.
+        decoding: decoding parameters; default max_tokens and stop as fit the method.
+        metrics: default the exact-match family.
+        main: the metric the scenario is known by; default the first that fits.
+
+    Raises:
+        ArgumentError: a column is missing or has a type that can't be; names near columns.
+    """
+    rows = _polars(frame)
+    parts = (part,) if isinstance(part, str) else tuple(part or ())
+    for said, column in [("input", input), *(("part", each) for each in parts), ("cluster", cluster), ("id", id)]:
+        if column is not None:
+            _need(rows, said, column)
+    if split is None and "split" in rows.columns:
+        split = "split"
+    made = {
+        "input": _input(rows, input),
+        "references": _references(rows, references, choices, answer),
+        "split": _split(rows, split),
+        **({"cluster": rows[cluster].cast(pl.String)} if cluster else {}),
+        **({"instance_id": _ids(rows, id)} if id else {}),
+        **({"content": rows["content"].cast(CONTENT)} if "content" in rows.columns else {}),
+    }
+    taken = {*INSTANCES.schema} - {*parts}
+    own = rows.select(each for each in rows.columns if each not in taken)
+    if set(parts) & set(INSTANCES.schema):
+        raise ArgumentError(f"part={part!r}: a column of this name has another meaning; rename it, to 'subject' say.")
+    table = _ordered(pl.DataFrame([*own, *(series.alias(column) for column, series in made.items())]), parts)
+    digest = _digest(table)
+    choice = choices is not None
+    said_name = name or f"frame_{digest[:8]}"
+    if not re.fullmatch(r"[A-Za-z0-9_.\-]+", said_name):
+        raise ArgumentError(f"name={said_name!r} should be letters, digits, _, - and . only.")
+    measured = tuple(metrics or _METRICS)
+    return ScenarioSpec(
+        scenario=said_name,
+        version=digest[:16],
+        instances="SELECT * FROM rows",
+        main=MainScore(main or _main(measured, choice=choice), _main_split(table), "macro" if parts else "micro"),
+        metrics=measured,
+        part=parts,
+        adapter=_adapter(table, method, adapter, choice=choice),
+        decoding=frozen({**_decoding(choice=choice), **(decoding or {})}),
+        description=f"a frame of {table.height} rows",
+        frame=Frame(table, digest),
+    )
+
+
+def _polars(frame: Any) -> pl.DataFrame:
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, pl.DataFrame):
+        if not hasattr(frame, "__arrow_c_stream__"):
+            raise ArgumentError(
+                f"{type(frame).__name__} is no frame: give a Polars frame or an object with an Arrow stream "
+                "(pandas, pyarrow, DuckDB); a list of dicts becomes one with pl.DataFrame(rows)."
+            )
+        frame = pl.DataFrame(frame)
+    rows: pl.DataFrame = frame
+    if rows.height == 0:
+        raise ArgumentError("the frame has no rows.")
+    return rows
+
+
+def _need(rows: pl.DataFrame, said: str, column: str, *kinds: type[pl.DataType]) -> pl.Series:
+    if column not in rows.columns:
+        raise ArgumentError.unknown_value(f"{said}={column!r}: the frame has no such column", column, rows.columns)
+    series = rows[column]
+    if kinds and not isinstance(series.dtype, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ArgumentError(f"{said}={column!r}: the column is {series.dtype}, it should be {wanted}.")
+    if series.null_count():
+        raise ArgumentError(
+            f"{said}={column!r}: {series.null_count()} of {rows.height} rows are null; drop or fill them."
+        )
+    return series
+
+
+def _input(rows: pl.DataFrame, column: str) -> pl.Series:
+    return _need(rows, "input", column, pl.String, pl.Categorical, pl.Enum).cast(pl.String)
+
+
+def _references(rows: pl.DataFrame, references: str | None, choices: str | None, answer: str | None) -> pl.Series:
+    if (choices is None) != (answer is None):
+        raise ArgumentError(
+            "choices= and answer= belong together: the column of options, and the one that says which is right."
+        )
+    if choices is not None and answer is not None:
+        if references is not None:
+            raise ArgumentError("say either references= or choices= and answer=, not both.")
+        return _choices(rows, choices, answer)
+    column = references or "references"
+    series = _need(rows, "references", column, pl.String, pl.Categorical, pl.Enum, pl.Int64, pl.Int32, pl.List)
+    if not isinstance(series.dtype, pl.List):
+        series = series.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String))
+    inner = series.dtype.inner if isinstance(series.dtype, pl.List) else pl.String()
+    if isinstance(inner, pl.Struct):
+        names = [each.name for each in inner.fields]
+        if not {"text", "correct"} <= set(names):
+            raise ArgumentError(f"references={column!r}: each should be {{text, correct}}, not {{{', '.join(names)}}}.")
+        tags = pl.element().struct.field("tags") if "tags" in names else pl.lit(None)
+        each = _reference(pl.element().struct.field("text"), pl.element().struct.field("correct"), tags)
+    elif inner == pl.String:
+        each = _reference(pl.element(), pl.lit(value=True), pl.lit(None))
+    else:
+        raise ArgumentError(
+            f"references={column!r}: the column is {series.dtype}; a list should hold texts or {{text, correct}}."
+        )
+    return pl.select(series.list.eval(each).cast(pl.List(REFERENCE))).to_series()
+
+
+def _reference(text: pl.Expr, correct: pl.Expr, tags: pl.Expr) -> pl.Expr:
+    return pl.struct(
+        text.cast(pl.String).alias("text"),
+        correct.cast(pl.Boolean).alias("correct"),
+        pl.coalesce(tags.cast(pl.List(pl.String)), pl.lit([], dtype=pl.List(pl.String))).alias("tags"),
+    )
+
+
+def _choices(rows: pl.DataFrame, choices: str, answer: str) -> pl.Series:
+    options = _need(rows, "choices", choices, pl.List, pl.Array)
+    right = _need(rows, "answer", answer)
+    pairs = pl.DataFrame({"choices": options.cast(pl.List(pl.String)), "answer": right}).with_row_index("row")
+    place = _place(pairs, answer)
+    wrong = pairs.filter(place.is_null() | (place < 0) | (place >= pl.col("choices").list.len()))
+    if wrong.height:
+        row = wrong.row(0, named=True)
+        raise ArgumentError(
+            f"answer={answer!r}: in row {row['row']}, {row['answer']!r} is none of its {len(row['choices'])} choices "
+            f"({', '.join(row['choices'])}); write their place from 0, their letter or their text."
+        )
+    exploded = (
+        pairs.lazy()
+        .select("row", pl.col("choices").alias("text"), place=place)
+        .with_columns(option=pl.int_ranges(pl.col("text").list.len()))
+        .explode("text", "option", empty_as_null=True)
+        .with_columns(reference=_reference(pl.col("text"), pl.col("option") == pl.col("place"), pl.lit(None)))
+    )
+    lists = exploded.group_by("row", maintain_order=True).agg("reference").collect()
+    return lists["reference"].cast(pl.List(REFERENCE))
+
+
+def _place(pairs: pl.DataFrame, column: str) -> pl.Expr:
+    """The place of the right choice; a letter only where not every answer is the text of one of its choices."""
+    dtype = pairs["answer"].dtype
+    if dtype.is_integer():
+        return pl.col("answer").cast(pl.Int64)
+    if dtype not in (pl.String, pl.Categorical) and not isinstance(dtype, pl.Enum):
+        raise ArgumentError(
+            f"answer={column!r}: the column is {dtype}; it should be a place from 0, a letter or a text."
+        )
+    text = pl.col("answer").cast(pl.String)
+    if pairs.select(pl.col("choices").list.contains(text).all()).item():
+        exploded = pairs.select("row", text.alias("answer"), text_=pl.col("choices")).explode(
+            "text_", empty_as_null=True
+        )
+        places = (
+            exploded.with_columns(place=pl.int_range(pl.len()).over("row"))
+            .filter(pl.col("text_") == pl.col("answer"))
+            .unique("row", keep="first", maintain_order=True)["place"]
+        )
+        return pl.lit(places)
+    return text.str.strip_chars().replace_strict(
+        list(_LETTERS), range(len(_LETTERS)), default=None, return_dtype=pl.Int64
+    )
+
+
+def _split(rows: pl.DataFrame, column: str | None) -> pl.Series:
+    if column is None:
+        return pl.repeat("test", rows.height, dtype=pl.String, eager=True)
+    series = _need(rows, "split", column, pl.String, pl.Categorical, pl.Enum).cast(pl.String)
+    strange = [each for each in series.unique().sort() if each not in SPLITS]
+    if strange:
+        raise ArgumentError.unknown_value(f"split={column!r}: {strange[0]!r} is no split", strange[0], SPLITS)
+    return series
+
+
+def _ids(rows: pl.DataFrame, column: str) -> pl.Series:
+    series = rows[column].cast(pl.String)
+    if series.n_unique() != rows.height:
+        twice = series.filter(series.is_duplicated())[0]
+        raise ArgumentError(f"id={column!r}: {twice!r} names more than one row; ids should be unique.")
+    return series
+
+
+def _ordered(table: pl.DataFrame, parts: Sequence[str]) -> pl.DataFrame:
+    """By part and split, else as they stand; with row_index, the place within the part."""
+    place = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
+    ordered = table.sort(*parts, place, maintain_order=True)
+    index = pl.int_range(pl.len(), dtype=pl.Int64)
+    return ordered.with_columns(row_index=index.over(*parts) if parts else index)
+
+
+def _digest(table: pl.DataFrame) -> str:
+    plain = table.rechunk()
+    buffer = io.BytesIO()
+    plain.write_ipc(buffer, compat_level=pl.CompatLevel.oldest())
+    return sha256(buffer.getbuffer()).hexdigest()
+
+
+def _main(metrics: Sequence[str], *, choice: bool) -> str:
+    wanted = "exact_match" if choice else "quasi_exact_match"
+    return wanted if wanted in metrics else metrics[0]
+
+
+def _main_split(table: pl.DataFrame) -> str:
+    there = set(table["split"])
+    return next((each for each in ("test", "valid") if each in there), "train")
+
+
+def _adapter(table: pl.DataFrame, method: str | None, said: Mapping[str, Any] | None, *, choice: bool) -> Any:
+    pool = (table["split"] == "train").any()
+    pairs = frozen(
+        {
+            "method": method or ("multiple_choice_joint" if choice else "generation"),
+            "shots": 5 if pool else 0,
+            "input_prefix": "Question: ",
+            "output_prefix": "Answer: ",
+            **(said or {}),
+        }
+    )
+    adapter_spec(pairs, where="adapter")
+    return pairs
+
+
+def _decoding(*, choice: bool) -> dict[str, Any]:
+    return {"max_tokens": 1 if choice else 100, "temperature": 0.0, "stop": ["\n"]}

@@ -1,6 +1,7 @@
 """A scenario's instances as frames: the first stage of every plan."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -35,7 +36,8 @@ def load(
         rows: the most rows of one frame; a frame also holds at most about 64 MB.
 
     Yields:
-        `INSTANCES` and the scenario's own columns; by part and row_index, with order "helm" as HELM draws. None is empty.
+        `INSTANCES` and the scenario's own columns; by part and row_index, with order "helm" as HELM
+        draws. None is empty.
 
     Raises:
         ArgumentError: no instance matches; names near values.
@@ -61,9 +63,7 @@ def load_train(spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str
     Returns:
         `INSTANCES` of split train, and the scenario's own columns.
     """
-    kept = [
-        each for each in where if isinstance(each, Equals | Between) and each.column in ("part", *spec.part)
-    ]
+    kept = [each for each in where if isinstance(each, Equals | Between) and each.column in ("part", *spec.part)]
     with opened(spec, kept, ("train",), data) as query:
         return pl.concat(_instances(query, ()), rechunk=True)
 
@@ -76,7 +76,7 @@ def count(
     splits: Sequence[str] = ("test",),
     data: str | None = None,
 ) -> pl.DataFrame:
-    """How many instances `load` would give: one row per (part, split) with n; texts are read only if a condition needs them.
+    """How many instances `load` would give, without reading texts unless a condition needs them: part, split, n.
 
     Raises:
         SourceError: the rows can't be read; names scenario and address.
@@ -91,7 +91,7 @@ def count(
     return keys.group_by("part", "split").agg(n=pl.len().cast(pl.Int64)).sort("part", order)
 
 
-def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[object]:
+def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any]:
     """The distinct values of a column, sorted; of a column of the path without opening a file.
 
     Raises:
@@ -126,7 +126,11 @@ def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str |
             for each in conditions:
                 if isinstance(each, Expression):
                     _check_expression(query, each)
-                elif isinstance(each, Equals) and each.column in (*path_columns(spec, query.source), *spec.part, "split"):
+                elif isinstance(each, Equals) and each.column in (
+                    *path_columns(spec, query.source),
+                    *spec.part,
+                    "split",
+                ):
                     _check_values(query, each, data)
     except SourceError:
         return
@@ -181,14 +185,16 @@ def _shards(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]
     held: list[pl.DataFrame] = []
     height, size = 0, 0
     for frame in frames:
-        for piece in frame.iter_slices(rows):
-            if held and (height + piece.height > rows or size >= _MOST_BYTES):
+        start = 0
+        while start < frame.height:
+            piece = frame.slice(start, rows - height)
+            start += piece.height
+            held.append(piece)
+            height += piece.height
+            size += int(piece.estimated_size())
+            if height == rows or size >= _MOST_BYTES:
                 yield pl.concat(held, rechunk=True)
                 held, height, size = [], 0, 0
-            if piece.height:
-                held.append(piece)
-                height += piece.height
-                size += int(piece.estimated_size())
     if held:
         yield pl.concat(held, rechunk=True)
 
@@ -204,9 +210,8 @@ def _nothing_matches(
                 return _unknown_value(spec, each.column, unknown[0], known)
     there = sorted(set(count(spec, splits=SPLITS, data=data)["split"]), key=SPLITS.index)
     if not set(there) & set(splits):
-        return ArgumentError(
-            f"scenario {spec.scenario!r} has no instances of split {' or '.join(splits)}; it has {', '.join(there) or 'none'}."
-        )
+        asked = " or ".join(splits)
+        return ArgumentError(f"scenario {spec.scenario!r} has no {asked} instances; its splits: {', '.join(there)}.")
     return ArgumentError(
         f"the where conditions together match no instance of scenario {spec.scenario!r} in split {' or '.join(splits)}."
     )
@@ -237,4 +242,6 @@ def _check_expression(query: Query, condition: Expression) -> None:
 def _unknown_value(spec: ScenarioSpec, column: str, value: object, known: Sequence[str]) -> ArgumentError:
     # a column may have very many values: then only the near ones are named
     shown = known if len(known) <= 100 else near(value, known)
-    return ArgumentError.unknown_value(f"where({column}={value!r}) matches no instance of scenario {spec.scenario!r}", value, shown)
+    return ArgumentError.unknown_value(
+        f"where({column}={value!r}) matches no instance of scenario {spec.scenario!r}", value, shown
+    )

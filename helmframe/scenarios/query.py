@@ -87,7 +87,7 @@ def path_values(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
 
 
 def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) -> list[SourceFile]:
-    """The files of the parts that the conditions leave, by part, split and name: the order of row_index within a part."""
+    """The files of the parts that the conditions leave, by part, split and name: the order of row_index."""
     wanted: dict[str, list[str]] = {}
     for each in where:
         if isinstance(each, Equals) and each.column in spec.part and each.column in placeholders(source.address):
@@ -181,20 +181,26 @@ def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], spl
         if isinstance(each, Equals) and each.column in values:
             if values[each.column] not in [str(value) for value in each.values]:
                 return False
-        elif isinstance(each, Between) and each.column in values and types.get(each.column, "VARCHAR") == "VARCHAR":
-            if not str(each.low) <= values[each.column] <= str(each.high):
-                return False
+        # a path says text; only text is compared as text
+        elif (
+            isinstance(each, Between)
+            and types.get(each.column, "VARCHAR") == "VARCHAR"
+            and not str(each.low) <= values.get(each.column, str(each.low)) <= str(each.high)
+        ):
+            return False
     return True
 
 
-def _offsets(spec: ScenarioSpec, source: Source, files: Sequence[SourceFile], scanned: Sequence[SourceFile]) -> list[int]:
+def _offsets(
+    spec: ScenarioSpec, source: Source, files: Sequence[SourceFile], scanned: Sequence[SourceFile]
+) -> list[int]:
     """How many rows of its part stand before each scanned file; so row_index does not depend on what is asked for."""
     outside = sorted(set(spec.part) - set(placeholders(source.address)))
     if outside:
         raise SpecError.at(
             spec.origin or spec.scenario,
             "part",
-            f"{outside[0]!r} is no column of the path, so the source needs a column row_index: the place within the part.",
+            f"{outside[0]!r} is no column of the path, so the source needs a column row_index (place in the part).",
         )
 
     def part(file: SourceFile) -> tuple[str, ...]:
@@ -244,7 +250,9 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> dict[str, str]:
 def _split_sql(spec: ScenarioSpec) -> str:
     if not spec.splits:
         return "split::VARCHAR"
-    cases = " ".join(f"WHEN {text_literal(theirs)} THEN {text_literal(ours)}" for theirs, ours in spec.split_names.items())
+    cases = " ".join(
+        f"WHEN {text_literal(theirs)} THEN {text_literal(ours)}" for theirs, ours in spec.split_names.items()
+    )
     return f"CASE split::VARCHAR {cases} ELSE split::VARCHAR END"
 
 
@@ -289,7 +297,9 @@ def _check_columns(
                 f"scenario {spec.scenario!r}: {path} has no column {name!r} ({wanted}); it has {', '.join(types)}."
             )
         if not _fits(source, spec, name, str(wanted), types[name]):
-            raise SourceBrokenError(f"scenario {spec.scenario!r}: {path}: column {name!r} is {types[name]}, not {wanted}.")
+            raise SourceBrokenError(
+                f"scenario {spec.scenario!r}: {path}: column {name!r} is {types[name]}, not {wanted}."
+            )
 
 
 def _fits(source: Source, spec: ScenarioSpec, name: str, wanted: str, given: str) -> bool:

@@ -18,6 +18,8 @@ def draw(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
 
     Args:
         keys: part, row_index, instance_id; parts together, row_index ascending within each.
+        sample: how many per part, drawn how.
+        scenario: its name; goes into the keyed hash.
 
     Returns:
         part, row_index and `place`, the order to ask in: by row_index, for "helm" as drawn.
@@ -40,7 +42,7 @@ def draw(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
 
 
 def _smallest(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
-    # HELMFRAME's own hash: those of Polars and DuckDB may change from version to version
+    # hashlib's hash: those of Polars and DuckDB may change from version to version
     start = blake2b(f"{sample.seed}\0{scenario}\0".encode(), digest_size=8)
 
     def hashed(instance_id: str) -> int:

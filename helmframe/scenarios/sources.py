@@ -53,11 +53,12 @@ class Source:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def files(self, wanted: Mapping[str, Sequence[str]] | None = None) -> list[SourceFile]:
-        """The files at the address, sorted by path; only those whose path has one of the `wanted` values of each column."""
+        """The files at the address, by path; only those whose path says one of the `wanted` values of a column."""
         wanted = wanted or {}
         pattern = _path_regex(self.address)
-        paths = sorted({path for each in self._patterns(wanted) for path in self.guarded(lambda each=each: self.listing(each))})
-        matches = [(path, pattern.fullmatch(path)) for path in paths]
+        patterns = self._patterns(wanted)
+        paths = self.guarded(lambda: {path for each in patterns for path in self.listing(each)})
+        matches = [(path, pattern.fullmatch(path)) for path in sorted(paths)]
         found = [SourceFile(path, match.groupdict()) for path, match in matches if match is not None]
         return [each for each in found if all(each.values.get(name) in values for name, values in wanted.items())]
 
@@ -107,7 +108,9 @@ class Source:
         if _BROKEN.search(said) or isinstance(error, duckdb.InvalidInputException):
             return SourceBrokenError(f"{where} is no readable Parquet ({said}).\nCopy the file again from its origin.")
         if isinstance(error, duckdb.OutOfMemoryException):
-            return SourceError(f"{where} needs more than {_MEMORY_LIMIT} at once ({said}).\nWrite it in smaller row groups.")
+            return SourceError(
+                f"{where} needs more than {_MEMORY_LIMIT} at once ({said}).\nWrite it in smaller row groups."
+            )
         if isinstance(error, duckdb.DataError):
             return SourceBrokenError(f"{where}: a value is not what the spec's SELECT or the where expects ({said}).")
         if _MISSING.search(said):
@@ -125,10 +128,11 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
     connection = duckdb.connect(config=_CONFIG)
-    source = Source(spec.scenario, address, connection, lambda pattern: glob.glob(pattern))
+    source = Source(spec.scenario, address, connection, _on_disk)
     if not scheme:
         return source
-    connection.execute(f"SET threads = {_REMOTE_THREADS}")
+    # a connection lives for one read: what it has fetched of a file it need not fetch again
+    connection.execute(f"SET threads = {_REMOTE_THREADS}; SET validate_external_file_cache = 'NO_VALIDATION'")
     if scheme == "s3":
         return _with_s3(source, s3_options())
     if scheme == "hf":
@@ -168,8 +172,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
 }
 _DENIED = re.compile(
-    r"\b403\b|Forbidden|AccessDenied|Access Denied|SignatureDoesNotMatch|InvalidAccessKeyId|PermissionError|Permission denied"
-    r"|NoCredentials|Unable to locate credentials|InvalidToken|ExpiredToken",
+    r"\b403\b|Forbidden|AccessDenied|Access Denied|SignatureDoesNotMatch|InvalidAccessKeyId|PermissionError"
+    r"|Permission denied|NoCredentials|Unable to locate credentials|InvalidToken|ExpiredToken",
     re.IGNORECASE,
 )
 _BROKEN = re.compile(
@@ -178,12 +182,17 @@ _BROKEN = re.compile(
     re.IGNORECASE,
 )
 _MISSING = re.compile(
-    r"\b404\b|NoSuchBucket|NoSuchKey|No files found|FileNotFound|does not exist|No such file|Cannot open file", re.IGNORECASE
+    r"\b404\b|NoSuchBucket|NoSuchKey|No files found|FileNotFound|does not exist|No such file|Cannot open file",
+    re.IGNORECASE,
 )
 _KEYS = (
     "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), or say "
     "hf.configure(s3_key=…, s3_secret=…); for an open bucket hf.configure(s3_anonymous=True)."
 )
+
+
+def _on_disk(pattern: str) -> list[str]:
+    return glob.glob(pattern)  # noqa: PTH207 - Path.glob has no absolute patterns
 
 
 def _expanded(spec: ScenarioSpec, data: str | None) -> str:
@@ -236,20 +245,26 @@ def _httpfs() -> Path | None:
 def _load_httpfs(connection: duckdb.DuckDBPyConnection, extension: Path) -> None:
     connection.execute(f"LOAD {text_literal(str(extension))}")
     connection.execute(f"SET http_timeout = {_TIMEOUT}; SET http_retries = 2; SET http_retry_wait_ms = 200")
+    # as for the file cache: within one read a file stays what it is
+    connection.execute("SET enable_http_metadata_cache = true")
 
 
 def _secret_statement(options: S3Options) -> str:
-    """CREATE SECRET, kept in this connection's memory only. httpfs does not read AWS_* variables by itself."""
-    said = ["TYPE s3"]
-    if not options.anonymous and options.key is not None and options.secret is not None:
-        said += [f"KEY_ID {text_literal(options.key.reveal())}", f"SECRET {text_literal(options.secret.reveal())}"]
-        if options.token is not None:
-            said.append(f"SESSION_TOKEN {text_literal(options.token.reveal())}")
+    """CREATE SECRET, kept in this connection's memory only.
+
+    All three texts are said, empty ones too: what is left out httpfs takes from AWS_* variables, anonymous or not.
+    """
+    texts = {"KEY_ID": options.key, "SECRET": options.secret, "SESSION_TOKEN": options.token}
+    said = ["TYPE s3", *(f"{name} {text_literal(text.reveal() if text else '')}" for name, text in texts.items())]
     if options.region:
         said.append(f"REGION {text_literal(options.region)}")
     if options.endpoint:
         scheme, _, host = options.endpoint.rstrip("/").partition("://")
-        said += [f"ENDPOINT {text_literal(host)}", "URL_STYLE 'path'", f"USE_SSL {'true' if scheme == 'https' else 'false'}"]
+        said += [
+            f"ENDPOINT {text_literal(host)}",
+            "URL_STYLE 'path'",
+            f"USE_SSL {'true' if scheme == 'https' else 'false'}",
+        ]
     return f"CREATE SECRET ({', '.join(said)})"
 
 
@@ -266,7 +281,7 @@ def _s3fs(options: S3Options) -> Any:
         config_kwargs={"connect_timeout": 5, "read_timeout": _TIMEOUT, "retries": {"max_attempts": 1}},
         # DuckDB asks for the byte ranges it needs; read-ahead multiplies the traffic
         default_cache_type="none",
-        use_listings_cache=False,
+        use_listings_cache=True,
         skip_instance_cache=True,
     )
 
@@ -288,7 +303,7 @@ def _with_hub(source: Source) -> Source:
         return replace(source, listing=lambda pattern: _duckdb_glob(source.connection, pattern))
     if importlib.util.find_spec("huggingface_hub") is None:
         raise SourceError(
-            f"scenario {source.scenario!r}: {source.address} can't be read: neither httpfs nor huggingface_hub is installed.\n"
+            f"scenario {source.scenario!r}: {source.address} can't be read: no httpfs, no huggingface_hub.\n"
             f"{_advice(source.address)}"
         )
     from huggingface_hub import HfFileSystem
@@ -348,7 +363,9 @@ def _said(error: BaseException, secrets: Sequence[str]) -> str:
 
 def _advice(address: str) -> str:
     if address.startswith("hf://"):
-        return "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix that holds a copy of its rows."
+        return (
+            "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix with a copy of its rows."
+        )
     if address.startswith("s3://"):
         return (
             "Check bucket and prefix in HELMFRAME_DATA or hf.configure(data=…), and the server's address in "

@@ -43,5 +43,7 @@ def aggregate(
     """
     scores = scores.lazy()
     keys = [*group_keys(scores, by), "metric"]
-    estimates = with_interval(estimate(scores, keys, "score", mean=mean), pl.col("metric").is_in(list(fractions)), ci=ci)
+    estimates = with_interval(
+        estimate(scores, keys, "score", mean=mean), pl.col("metric").is_in(list(fractions)), ci=ci
+    )
     return counted(estimates, scores, keys).select([*keys, *(name for name in STATS.schema if name not in keys)])

@@ -8,7 +8,7 @@ import polars as pl
 from helmframe.columns import STATS
 from helmframe.errors import ArgumentError
 from helmframe.expressions import key_of
-from helmframe.stats.estimate import FEW_CLUSTERS, INSTANCE, SMALL_N, STRATUM, group_keys, merged
+from helmframe.stats.estimate import FEW_CLUSTERS, INSTANCE, SMALL_N, STRATUM, group_keys, mark, merged, stable_sum
 from helmframe.stats.intervals import t_interval
 
 MOST_BLOCKS = 200
@@ -56,13 +56,11 @@ def aggregate_set(
         raise ArgumentError(f"mean={mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
-    frame = rows.lazy()
-    keys = group_keys(frame, by)
-    frame = _prepared(frame, metric)
-    keys = [*keys, "metric"]
+    keys = [*group_keys(rows.lazy(), by), "metric"]
+    frame = _prepared(rows.lazy(), metric)
     cells = merged(keys, STRATUM) if mean == "macro" else keys
     answered = _dealt(frame.filter(~pl.col("failed")), keys, cells)
-    wholes = answered.group_by(cells).agg(value=value.cast(pl.Float64)).collect().lazy()
+    wholes = answered.group_by(cells).agg(value=value.cast(pl.Float64)).collect(engine="in-memory").lazy()
     within = _within(_replicates(answered, value, cells), cells)
     table = (
         _counts(frame, keys)
@@ -85,14 +83,14 @@ def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
     """The rows in an order of their own, with metric, failed, and the flags that are not there as null."""
     known = rows.collect_schema().names()
     absent = [name for name in ("parsed", "truncated") if name not in known]
-    failed = next((pl.col(name) for name in ("error", "score") if name in known), pl.lit(None))
+    failed = pl.col("score").is_null() if "score" in known else pl.lit(value=False)
     order = [name for name in (*INSTANCE, *REPEATS) if name in known]
     return (
         rows.with_columns(
             *(pl.lit(None, dtype=pl.Boolean).alias(name) for name in absent),
             metric=pl.lit(metric),
             cluster=pl.coalesce("cluster", "instance_id"),
-            failed=failed.is_not_null() if "error" in known else failed.is_null() & pl.lit("score" in known),
+            failed=pl.col("error").is_not_null() if "error" in known else failed,
         )
         .sort(order)
         .collect()
@@ -115,71 +113,72 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
         .sort(*STRATUM, "key", "cluster")
         .with_columns(place=pl.int_range(pl.len()).over(cells))
         .with_columns(
-            block=pl.col("place") % MOST_BLOCKS,
-            blocks=pl.min_horizontal(pl.len().over(cells), MOST_BLOCKS).cast(pl.Int64),
-            pool=pl.when(many).then(pl.lit("")).otherwise(pl.concat_str(names[:2], separator="\x1f")),
+            jackknife_block=pl.col("place") % MOST_BLOCKS,
+            jackknife_blocks=pl.min_horizontal(pl.len().over(cells), MOST_BLOCKS).cast(pl.Int64),
+            jackknife_pool=pl.when(many).then(pl.lit("")).otherwise(pl.concat_str(names[:2], separator="\x1f")),
             dealt=many,
         )
         .drop("key", "place")
         .collect()
     )
-    return (
-        answered.join(blocks.lazy(), on=merged(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left")
-        .collect()
-        .lazy()
+    dealt = answered.join(
+        blocks.lazy(), on=merged(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left"
     )
+    # in one chunk: a sum over several differs in its last digit with where they meet
+    return dealt.collect().rechunk().lazy()
 
 
 def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str]) -> pl.LazyFrame:
     """One row per cell and block: the value without that block."""
-    blocks = answered.select([*cells, "block", "blocks", "pool"]).unique().collect().lazy()
-    most = blocks.select(pl.col("blocks").max()).collect().item() or 0
+    blocks = (
+        answered.select([*cells, "jackknife_block", "jackknife_blocks", "jackknife_pool"]).unique().collect().lazy()
+    )
+    most = blocks.select(pl.col("jackknife_blocks").max()).collect().item() or 0
     replicates = [
-        answered.filter((pl.col("block") != block) & (pl.col("blocks") > block))
+        answered.filter((pl.col("jackknife_block") != block) & (pl.col("jackknife_blocks") > block))
         .group_by(cells)
         .agg(replicate=value.cast(pl.Float64))
-        .with_columns(block=pl.lit(block, dtype=pl.Int64))
-        .collect()
+        .with_columns(jackknife_block=pl.lit(block, dtype=pl.Int64))
+        .collect(engine="in-memory")
         for block in range(most)
     ]
     if not replicates:
         return blocks.with_columns(replicate=pl.lit(None, dtype=pl.Float64))
-    return blocks.join(pl.concat(replicates).lazy(), on=[*cells, "block"], how="left", nulls_equal=True)
+    return blocks.join(pl.concat(replicates).lazy(), on=[*cells, "jackknife_block"], how="left", nulls_equal=True)
 
 
 def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
     """Per cell the jackknife variance: (R−1)/R times the squares around the mean, summed over its pools."""
     left_out, count = pl.col("replicate"), pl.len().cast(pl.Int64)
-    squares = ((left_out - left_out.mean()) ** 2).sum()
+    squares, enough = stable_sum((left_out - stable_sum(left_out) / count) ** 2), pl.when(count > 1)
     return (
-        replicates.sort(*cells, "pool", "block")
-        .group_by([*cells, "pool"], maintain_order=True)
+        replicates.sort(*cells, "jackknife_pool", "jackknife_block")
+        .group_by([*cells, "jackknife_pool"], maintain_order=True)
         .agg(
-            variance=(count - 1) / count * squares,
+            # with one pool (R−1)/R; a pool of R_h blocks among R, none of which is given another weight
+            variance=enough.then(count / (count - 1.0) * (1 - 1 / pl.col("jackknife_blocks").first()) ** 2 * squares),
             df=count - 1,
-            undefined=(~left_out.is_finite().fill_null(False)).any() & (count > 1),
+            undefined=(~left_out.is_finite().fill_null(value=False)).any() & (count > 1),
         )
         .group_by(cells, maintain_order=True)
         .agg(
-            pl.col("variance").sum(),
-            pl.col("df").sum(),
-            pl.col("undefined").any(),
+            variance=stable_sum(pl.col("variance")),
+            df=pl.col("df").sum(),
+            undefined=pl.col("undefined").any(),
             lonely=(pl.col("df") < 1).any(),
         )
     )
 
 
-def _values(
-    wholes: pl.LazyFrame, within: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]
-) -> pl.LazyFrame:
+def _values(wholes: pl.LazyFrame, within: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
     """Per group the mean over its cells, its variance (null without an interval) and why there is none."""
     table = (
         wholes.sort(cells)
         .join(within, on=cells, how="left", nulls_equal=True, maintain_order="left")
         .group_by(keys, maintain_order=True)
         .agg(
-            pl.col("value").mean(),
-            variance=pl.col("variance").sum() / pl.len().cast(pl.Int64) ** 2,
+            value=stable_sum(pl.col("value")) / pl.col("value").count(),
+            variance=stable_sum(pl.col("variance")) / pl.len().cast(pl.Int64) ** 2,
             df=pl.col("df").sum().cast(pl.Float64),
             lonely=pl.col("lonely").sum(),
             undefined=pl.col("undefined").any() | pl.col("value").is_null().any(),
@@ -187,7 +186,7 @@ def _values(
         .with_columns(alike=pl.col("variance") <= 1e-20 * pl.col("value") ** 2)
     )
     none = (pl.col("lonely") > 0) | pl.col("undefined") | pl.col("alike")
-    return table.with_columns(pl.when(~none).then("variance").alias("variance"))
+    return table.with_columns(variance=pl.when(~none).then("variance"))
 
 
 def _counts(frame: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
@@ -222,9 +221,9 @@ def _named() -> pl.Expr:
         .otherwise(
             pl.concat_str(
                 pl.lit("jackknife"),
-                pl.when(pl.col("dealt")).then(pl.lit(f" ({MOST_BLOCKS} blocks)")).otherwise(pl.lit("")),
-                pl.when(clustered & (pl.col("n_clusters") < FEW_CLUSTERS)).then(pl.lit(", few clusters")).otherwise(pl.lit("")),
-                pl.when(pl.col("n") < SMALL_N).then(pl.lit(", n small")).otherwise(pl.lit("")),
+                mark(pl.col("dealt"), f" ({MOST_BLOCKS} blocks)"),
+                mark(clustered & (pl.col("n_clusters") < FEW_CLUSTERS), ", few clusters"),
+                mark(pl.col("n") < SMALL_N, ", n small"),
             )
         )
     )

@@ -90,7 +90,7 @@ def compare(
         group_keys(side, on)
     keys = [*group_keys(sides[0], by), "metric"]
     group_keys(sides[1], keys)
-    cells = _paired(*(_cells(side, keys, on) for side in sides), keys=merged(keys, on))
+    cells = _paired(_cells(sides[0], keys, on), _cells(sides[1], keys, on), merged(keys, on))
     both = cells.filter("both").lazy()
     differences = estimate(both, keys, "difference", mean=mean)
     table = with_interval(differences, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
@@ -119,7 +119,7 @@ def compare(
 
 
 def _cells(scores: pl.LazyFrame, keys: Sequence[str], on: Sequence[str]) -> pl.LazyFrame:
-    """One row per answer to be paired: score (mean over what `on` leaves together; null where all failed), single."""
+    """One row per answer to be paired: score (mean over the rest; null where all of it failed), single."""
     cell = merged(keys, on)
     drawn = [name for name in INSTANCE if name not in cell]
     one = pl.col("score").is_in([0.0, 1.0]).all() & (pl.len() == 1)
@@ -162,7 +162,7 @@ def _outcomes(both: pl.LazyFrame, keys: Sequence[str], higher_is_better: Mapping
     for metric in both.select(pl.col("metric").unique().sort()).collect()["metric"]:
         if metric not in higher_is_better:
             raise ArgumentError(
-                f"which way is {metric!r} better? Add it to higher_is_better={{{metric!r}: True}}, or False if lower is."
+                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
             )
     higher = pl.col("metric").replace_strict(dict(higher_is_better), return_dtype=pl.Boolean)
     # answers that differ by rounding alone are tied

@@ -29,6 +29,9 @@ def estimate(rows: pl.LazyFrame, by: Sequence[str], value: str, *, mean: str = "
     Args:
         rows: any number of rows per instance, with `scenario, part, cluster, instance_id`, `by` and `value`; null
             values are left out, a null cluster is the instance itself.
+        by: columns whose values make a group; at least one.
+        value: the column averaged.
+        mean: "macro" or "micro".
 
     Returns:
         `by`, value, variance (null where a part has fewer than 2 clusters), df, n (instances), n_rows, n_clusters,
@@ -48,20 +51,22 @@ def estimate(rows: pl.LazyFrame, by: Sequence[str], value: str, *, mean: str = "
         strata = strata.join(across, on=merged(by, STRATUM), how="left", nulls_equal=True)
     square = pl.col("weight") ** 2
     both = strata.group_by(by).agg(
-        value=_total(pl.col("weight") * pl.col("mean")),
-        within=_total(square * pl.col("variance")),
-        df_within=_total(square / pl.col("size")) ** 2 / _total(square**2 * pl.col("spread")),
+        value=stable_sum(pl.col("weight") * pl.col("mean")),
+        within=stable_sum(square * pl.col("variance")),
+        df_within=stable_sum(square / pl.col("size")) ** 2 / stable_sum(square**2 * pl.col("spread")),
         n=pl.col("size").sum().cast(pl.Int64),
         n_rows=pl.col("rows").sum().cast(pl.Int64),
         n_clusters=pl.col("clusters").sum().cast(pl.Int64),
         n_parts=pl.len().cast(pl.Int64),
         n_lonely=(pl.col("clusters") < 2).sum().cast(pl.Int64),
-        worth=1 / _total(square / pl.col("rows")),
-        worth_clusters=1 / _total(square / pl.col("clusters")),
+        worth=1 / stable_sum(square / pl.col("rows")),
+        worth_clusters=1 / stable_sum(square / pl.col("clusters")),
         binary=pl.col("binary").all(),
         crossed=pl.lit(None, dtype=pl.Boolean) if across is None else pl.col("v_trial").is_not_null().any(),
-        across=_total(square * (pl.col("v_trial") - pl.col("v_rest"))),
-        doubt=_total(square**2 * (pl.col("v_trial") ** 2 / pl.col("df_trial") + pl.col("v_rest") ** 2 / pl.col("df_rest"))),
+        across=stable_sum(square * (pl.col("v_trial") - pl.col("v_rest"))),
+        doubt=stable_sum(
+            square**2 * (pl.col("v_trial") ** 2 / pl.col("df_trial") + pl.col("v_rest") ** 2 / pl.col("df_rest"))
+        ),
     )
     # a part with one cluster has no variance, and then neither has the group; a negative component counts as none
     known = pl.when(pl.col("n_lonely") == 0)
@@ -85,6 +90,7 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
         estimates: as `estimate` gives them.
         fraction: whether the value lies in [least, 1]; such intervals never leave it. Where all rows are 0 or 1 (and
             `least` is 0) the interval is Wilson's, or modified Wilson at the clustered and stratified variance.
+        ci: share of such intervals that should contain the true value.
         least: −1 for differences of fractions.
 
     Raises:
@@ -93,7 +99,8 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
     value, variance, df, worth, clusters, n = (
-        estimates[name].cast(pl.Float64).to_numpy() for name in ("value", "variance", "df", "worth", "worth_clusters", "n")
+        estimates[name].cast(pl.Float64).to_numpy()
+        for name in ("value", "variance", "df", "worth", "worth_clusters", "n")
     )
     with np.errstate(invalid="ignore"):
         low, high = {}, {}
@@ -144,7 +151,7 @@ def counted(estimates: pl.DataFrame, scores: pl.LazyFrame, by: Sequence[str]) ->
 
 
 def clusters_of(rows: pl.LazyFrame, by: Sequence[str], value: str) -> pl.LazyFrame:
-    """One row per group, part and cluster: total (sum over instances of their mean), size (instances), rows, binary."""
+    """Per group, part and cluster: total (sum over instances of their mean), size (instances), rows, binary."""
     one = (pl.col(value) == 0) | (pl.col(value) == 1)
     instances = summed(answered(rows, value), merged(by, INSTANCE), value, rows=pl.len(), binary=one.all())
     return summed(
@@ -158,21 +165,21 @@ def clusters_of(rows: pl.LazyFrame, by: Sequence[str], value: str) -> pl.LazyFra
 
 
 def strata_of(clusters: pl.LazyFrame, by: Sequence[str], mean: str) -> pl.LazyFrame:
-    """One row per group and part: mean, size, clusters, rows, binary, weight, variance (CR2) and spread (for its df)."""
+    """Per group and part: mean, size, clusters, rows, binary, weight, variance (CR2), spread (for its df)."""
     total, size, all_of_it = pl.col("total"), pl.col("size"), pl.col("size").sum()
     # CR2 of a mean: the residual sum of a cluster, over the root of 1 − its share
     shrink = 1 - size / all_of_it
-    residual = (total - _total(total) / all_of_it * size) ** 2 / shrink
+    residual = (total - stable_sum(total) / all_of_it * size) ** 2 / shrink
     pull = size**2 / shrink
     enough = pl.when(pl.len() > 1)
     return (
         clusters.group_by(merged(by, STRATUM))
         .agg(
-            mean=_total(total) / all_of_it,
-            variance=enough.then(_total(residual) / all_of_it**2),
+            mean=stable_sum(total) / all_of_it,
+            variance=enough.then(stable_sum(residual) / all_of_it**2),
             # trace of the squared quadratic form whose trace is 1/size (Bell & McCaffrey, independent rows)
             spread=enough.then(
-                _total(size**2) / all_of_it**4 + (_total(pull) ** 2 - _total(pull**2)) / all_of_it**6,
+                stable_sum(size**2) / all_of_it**4 + (stable_sum(pull) ** 2 - stable_sum(pull**2)) / all_of_it**6,
             ),
             clusters=pl.len().cast(pl.Float64),
             rows=pl.col("rows").sum(),
@@ -193,7 +200,13 @@ def summed(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr
     plain = groups.agg(total=pl.col(value).sum(), count=pl.len(), whole=whole, **more).collect()
     if plain.filter((pl.col("count") > 2) & ~pl.col("whole")).is_empty():
         return plain.lazy().drop("count", "whole")
-    return groups.agg(total=_total(pl.col(value)), **more).collect().lazy()
+    return groups.agg(total=stable_sum(pl.col(value)), **more).collect().lazy()
+
+
+def stable_sum(terms: pl.Expr) -> pl.Expr:
+    """The sum, to the last digit the same in whatever order the rows come."""
+    # not .sort().sum(): Polars takes the sort for superfluous and drops it
+    return terms.sort().cum_sum().last()
 
 
 def answered(rows: pl.LazyFrame, value: str) -> pl.LazyFrame:
@@ -206,6 +219,11 @@ def answered(rows: pl.LazyFrame, value: str) -> pl.LazyFrame:
 def merged(by: Sequence[str], more: Iterable[str]) -> list[str]:
     """The names of both, each once."""
     return list(dict.fromkeys([*by, *more]))
+
+
+def mark(condition: pl.Expr, text: str) -> pl.Expr:
+    """The text where the condition holds, else nothing."""
+    return pl.when(condition.fill_null(value=False)).then(pl.lit(text)).otherwise(pl.lit(""))
 
 
 def group_keys(rows: pl.LazyFrame, by: Sequence[str], made: Sequence[str] = ("metric",)) -> list[str]:
@@ -221,12 +239,6 @@ def group_keys(rows: pl.LazyFrame, by: Sequence[str], made: Sequence[str] = ("me
     return [name for name in merged(by, ()) if name not in made]
 
 
-def _total(terms: pl.Expr) -> pl.Expr:
-    """The sum, to the last digit the same in whatever order the rows come."""
-    # not .sort().sum(): Polars takes the sort for superfluous and drops it
-    return terms.sort().cum_sum().last()
-
-
 def _trials(rows: pl.LazyFrame, by: Sequence[str], value: str) -> pl.LazyFrame | None:
     """Per group and part the variance of the mean over trials, and the share of it that mere residuals would give."""
     if "trial" in by or "trial" not in rows.collect_schema():
@@ -235,29 +247,26 @@ def _trials(rows: pl.LazyFrame, by: Sequence[str], value: str) -> pl.LazyFrame |
         return None
     stratum, instance = merged(by, STRATUM), merged(by, INSTANCE)
     trials = pl.col("trial").n_unique().over(stratum)
-    cells = (
-        answered(rows, value)
-        .group_by([*instance, "trial"])
-        .agg(y=_total(pl.col(value)) / pl.len())
-        # mean squares need whole rows: an instance that failed in one trial says nothing about the trials
-        .filter(pl.len().over(instance) == trials)
-        .group_by([*merged(by, INSTANCE[:3]), "trial"])
-        .agg(total=_total(pl.col("y")), size=pl.len().cast(pl.Float64))
-    )
+    cells = summed(answered(rows, value), [*instance, "trial"], value, rows=pl.len())
+    # mean squares need whole rows: an instance that failed in one trial says nothing about the trials
+    whole = cells.with_columns(y=pl.col("total") / pl.col("rows")).filter(pl.len().over(instance) == trials)
+    sums = summed(whole, [*merged(by, INSTANCE[:3]), "trial"], "y", size=pl.len().cast(pl.Float64))
     size = pl.col("size").sum().over([*stratum, "trial"])
-    trial_mean = _total(pl.col("total")).over([*stratum, "trial"]) / size
+    trial_mean = stable_sum(pl.col("total")).over([*stratum, "trial"]) / size
     shifted = (pl.col("total") - trial_mean * pl.col("size")) / size
     count, clusters = pl.col("trial").n_unique(), pl.col("cluster").n_unique()
-    known, average = pl.when((count > 1) & (clusters > 1)), _total(pl.col("trial_mean")) / pl.len()
+    known, average = pl.when((count > 1) & (clusters > 1)), stable_sum(pl.col("trial_mean")) / pl.len()
     return (
-        cells.with_columns(trial_mean=trial_mean, shifted=shifted)
-        .with_columns(rest=pl.col("shifted") - (_total(pl.col("shifted")) / pl.len()).over(merged(by, INSTANCE[:3])))
+        sums.with_columns(trial_mean=trial_mean, shifted=shifted)
+        .with_columns(
+            rest=pl.col("shifted") - (stable_sum(pl.col("shifted")) / pl.len()).over(merged(by, INSTANCE[:3]))
+        )
         .group_by(stratum)
         .agg(
             # each trial's mean stands once per cluster
-            v_trial=known.then(_total((pl.col("trial_mean") - average) ** 2) / (clusters * (count - 1.0) * count)),
+            v_trial=known.then(stable_sum((pl.col("trial_mean") - average) ** 2) / (clusters * (count - 1.0) * count)),
             v_rest=known.then(
-                _total(pl.col("rest") ** 2) * clusters / ((clusters - 1.0) * (count - 1.0) * count),
+                stable_sum(pl.col("rest") ** 2) * clusters / ((clusters - 1.0) * (count - 1.0) * count),
             ),
             df_trial=known.then(count - 1.0),
             df_rest=known.then((count - 1.0) * (clusters - 1.0)),
@@ -290,10 +299,10 @@ def _named() -> pl.Expr:
     marked = pl.concat_str(
         name,
         over.otherwise(pl.lit(" (clusters)")),
-        _mark(pl.col("crossed"), ", crossed trials"),
-        _mark(~pl.col("crossed"), ", given these trials"),
-        _mark(clustered & (pl.col("n_clusters") < FEW_CLUSTERS), ", few clusters"),
-        _mark(pl.col("n") < SMALL_N, ", n small"),
+        mark(pl.col("crossed"), ", crossed trials"),
+        mark(~pl.col("crossed"), ", given these trials"),
+        mark(clustered & (pl.col("n_clusters") < FEW_CLUSTERS), ", few clusters"),
+        mark(pl.col("n") < SMALL_N, ", n small"),
     )
     return (
         pl.when(pl.col("n").fill_null(0) == 0)
@@ -306,7 +315,3 @@ def _named() -> pl.Expr:
         .then(pl.lit("no interval: all values are equal"))
         .otherwise(marked)
     )
-
-
-def _mark(condition: pl.Expr, text: str) -> pl.Expr:
-    return pl.when(condition.fill_null(False)).then(pl.lit(text)).otherwise(pl.lit(""))

@@ -33,8 +33,8 @@ def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
 def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
     """Wilson's interval at the effective sample size that a clustered or stratified `variance` of `p` stands for.
 
-    n* = min(n, p(1−p)/variance) · (z/t_df)². A hundred answers whose variance is twice the binomial one are worth fifty,
-    and a few less because the variance itself is estimated from 40 clusters:
+    n* = min(n, p(1−p)/variance) · (z/t_df)². A hundred answers whose variance is twice the binomial one are worth
+    fifty, and a few less because the variance itself is estimated from 40 clusters:
 
     >>> low, high = modified_wilson(0.5, 0.005, 100, 39)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -72,8 +72,8 @@ def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interva
 def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.0, most: float = 1.0) -> Interval:
     """The interval of a mean in [least, most] when all `n` independent clusters have the same `value`.
 
-    The share of clusters that would differ is at most u, the upper end of `clopper_pearson(0, n)`, and those that differ
-    can be anything: for a fraction of 0 or 1 this is Clopper–Pearson itself.
+    The share of clusters that would differ is at most the upper end of `clopper_pearson(0, n)`, and those that do can
+    be anything: for a fraction of 0 or 1 this is Clopper–Pearson itself.
 
     >>> low, high = unanimous(1.0, 10)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -88,7 +88,7 @@ def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.
 
 
 def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
-    """mean ± t_df · √variance.
+    """The mean ± t_df · √variance.
 
     >>> low, high = t_interval(10.0, 4.0, 9)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -134,7 +134,7 @@ def mcnemar_midp(only_a: int, only_b: int) -> float:
     >>> round(mcnemar_midp(1, 7), 3)
     0.039
 
-    Source: Fagerland, Lydersen & Laake 2013, BMC Medical Research Methodology 13:91, Table 5.
+    Source: Fagerland, Lydersen & Laake 2013, BMC Medical Research Methodology 13:91.
     """
     from scipy.special import bdtr, gammaln
 

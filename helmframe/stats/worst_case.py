@@ -49,6 +49,9 @@ def worst_case(
         scores: `SCORES`, originals among them.
         by: as in `aggregate`, without the perturbation.
         higher_is_better: metric → direction, for every metric in the scores.
+        ci: as in `aggregate`.
+        mean: as in `aggregate`.
+        fractions: as in `aggregate`.
 
     Returns:
         `by`, metric, the columns of `STATS`, k (variants with the original; null, as the value, where scenarios
@@ -67,7 +70,7 @@ def worst_case(
     intervals = with_interval(worst, pl.col("metric").is_in(list(fractions)), ci=ci)
     return (
         counted(intervals, scores, keys)
-        .join(_sizes(asked, keys), on=keys, how="left", nulls_equal=True)
+        .join(_sizes(scores, asked, keys), on=keys, how="left", nulls_equal=True)
         .with_columns(
             *(pl.when(~differ).then(name).alias(name) for name in ("value", "stderr", "ci_low", "ci_high")),
             k=pl.when(~differ).then("k"),
@@ -101,7 +104,9 @@ def robustness(
         scores: `SCORES`, originals among them.
         by: as in `aggregate`; the perturbation is always one of them.
         higher_is_better: metric → direction, for every metric in the scores.
-        fractions: metrics whose scores lie in [0, 1].
+        fractions: metrics whose scores lie in [0, 1]; their drop stays within ±1, also where nothing flipped.
+        ci: as in `aggregate`.
+        mean: as in `aggregate`.
 
     Returns:
         `by`, metric, perturbation, then original, perturbed (mean over variants) and worst, all over the `n` instances
@@ -128,14 +133,12 @@ def robustness(
         ci=ci,
         least=-1.0,
     )
-    table = _sizes(asked, keys)
+    table = _sizes(scores, asked, keys)
     for name in ("original", "perturbed", "worst"):
         level = estimate(complete, keys, name, mean=mean).select([*keys, pl.col("value").alias(name), "n"])
         table = table.drop("n", strict=False).join(level, on=keys, how="left", nulls_equal=True)
-    told = drops.select(
-        [*keys, pl.col("value").alias("drop"), pl.col("ci_low").alias("drop_low"), pl.col("ci_high").alias("drop_high")]
-        + [pl.col("interval"), pl.col("n").alias("n_changed")]
-    )
+    names = {"value": "drop", "ci_low": "drop_low", "ci_high": "drop_high", "interval": "interval", "n": "n_changed"}
+    told = drops.select(*keys, *(pl.col(name).alias(ours) for name, ours in names.items()))
     return (
         table.join(_flips(paired, keys), on=keys, how="left", nulls_equal=True)
         .join(told, on=keys, how="left", nulls_equal=True)
@@ -150,7 +153,7 @@ def robustness(
 
 
 def _pairs(scores: pl.LazyFrame, keys: Sequence[str], higher_is_better: Mapping[str, bool]) -> pl.LazyFrame:
-    """One row per variant and perturbation it counts for (its own, and "all"): score, original, difference, gain."""
+    """One row per variant and perturbation it counts for (its own, and "all"): score, original, difference."""
     _check(scores, higher_is_better)
     asked = merged(keys, (*INSTANCE, *ASKED))
     variants = (
@@ -159,7 +162,7 @@ def _pairs(scores: pl.LazyFrame, keys: Sequence[str], higher_is_better: Mapping[
             [*asked, "perturbation", "perturbation_seed"],
             "score",
             outputs=pl.col("score").count(),
-            altered=pl.col("changed").fill_null(True).any(),
+            altered=pl.col("changed").fill_null(value=True).any(),
         )
         .with_columns(score=pl.when(pl.col("outputs") > 0).then(pl.col("total") / pl.col("outputs")))
         .drop("total", "outputs")
@@ -179,7 +182,7 @@ def _pairs(scores: pl.LazyFrame, keys: Sequence[str], higher_is_better: Mapping[
 
 
 def _asked(pairs: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
-    """One row per instance, model, setting and trial: original, perturbed, worst, k, and whether all of it was scored."""
+    """One row per instance, model, setting and trial: original, perturbed, worst, k, complete (all was scored)."""
     grain = merged(keys, (*INSTANCE, *ASKED))
     score, original = pl.col("score"), pl.col("original")
     low = pl.min_horizontal(score.min(), original.first())
@@ -198,14 +201,20 @@ def _asked(pairs: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
     )
 
 
-def _sizes(asked: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
-    incomplete = pl.struct("scenario", "instance_id").filter(~pl.col("complete"))
+def _sizes(scores: pl.LazyFrame, asked: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Per group k (the fewest and the most variants of a scenario) and n_dropped."""
+    base = merged([name for name in keys if name != "perturbation"], ("scenario",))
+    instance = pl.col("instance_id")
+    every = scores.group_by(base).agg(every=instance.n_unique())
     return (
-        asked.group_by(keys)
+        asked.group_by(merged(keys, ("scenario",)))
+        .agg(pl.col("k").first(), present=instance.n_unique(), broken=instance.filter(~pl.col("complete")).n_unique())
+        .join(every, on=base, how="left", nulls_equal=True)
+        .group_by(keys)
         .agg(
             k=pl.col("k").min(),
             k_most=pl.col("k").max(),
-            n_dropped=incomplete.n_unique().cast(pl.Int64),
+            n_dropped=(pl.col("every").cast(pl.Int64) - pl.col("present") + pl.col("broken")).sum(),
         )
         .collect()
     )
@@ -229,5 +238,5 @@ def _check(scores: pl.LazyFrame, higher_is_better: Mapping[str, bool]) -> None:
     for metric in scores.select(pl.col("metric").unique().sort()).collect()["metric"]:
         if metric not in higher_is_better:
             raise ArgumentError(
-                f"which way is {metric!r} better? Add it to higher_is_better={{{metric!r}: True}}, or False if lower is."
+                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
             )

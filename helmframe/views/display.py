@@ -119,10 +119,10 @@ def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def _notes(results: Results) -> list[str]:
     counts = results.manifest.get("counts") or {}
-    done = counts.get("kept", 0) + counts.get("answered", 0) - counts.get("failed", 0)
+    done = sum(counts.get(name, 0) for name in ("kept", "shared", "answered")) - counts.get("failed", 0)
     notes = []
     if counts and done != counts["planned"]:
-        notes.append(f"{done} of {counts['planned']} completions planned are there")
+        notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {results.path}")

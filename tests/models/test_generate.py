@@ -1,0 +1,192 @@
+"""The stage generate: asks once, keeps, isolates failures, cuts at stops."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.models.generate import Prompts, request_ids
+from helmframe.store import ParquetAnswers
+
+
+def small() -> hf.Plan:
+    return hf.scenario("sampler").where(subject="music").limit(6)
+
+
+def counting(answer: Callable[[str], str]) -> tuple[Callable[[str], str], list[str]]:
+    asked: list[str] = []
+
+    def model(prompt: str) -> str:
+        asked.append(prompt)
+        return answer(prompt)
+
+    return model, asked
+
+
+def test_the_second_score_asks_nothing() -> None:
+    model, asked = counting(lambda _: "A")
+    plan = small().perturb("typos").generate(model)
+    first = plan.score().table()
+    count = len(asked)
+    assert plan.score().table().equals(first)
+    assert len(asked) == count
+
+
+def test_fresh_asks_everything_again() -> None:
+    model, asked = counting(lambda _: "A")
+    plan = small().generate(model)
+    plan.score()
+    plan.score(fresh=True)
+    assert len(asked) == 12
+
+
+def test_an_unchanged_variant_is_not_asked_again() -> None:
+    model, asked = counting(lambda _: "A")
+    frame = pl.DataFrame({"q": ["already lower"], "a": ["A"]})
+    hf.scenario(frame, input="q", references="a").perturb("lowercase").generate(model).score()
+    assert len(asked) == 1
+
+
+def test_again_asks_the_unchanged_prompt_once_more() -> None:
+    model, asked = counting(lambda _: "A")
+    frame = pl.DataFrame({"q": ["already lower"], "a": ["A"]})
+    hf.scenario(frame, input="q", references="a").perturb("again", seeds=2).generate(model).score()
+    assert len(asked) == 3
+    assert len(set(asked)) == 1
+
+
+def test_a_failed_row_has_its_error_no_score_and_is_asked_again() -> None:
+    broken = True
+
+    def model(prompt: str) -> str:
+        if broken and prompt.rstrip().endswith("seven\nAnswer:"):
+            raise ValueError("no seven")
+        return "A"
+
+    frame = pl.DataFrame({"q": ["six", "seven"], "a": ["A", "A"]})
+    plan = hf.scenario(frame, input="q", references="a").adapt(shots=0).generate(model)
+    results = plan.score()
+    errors = results.errors()
+    assert errors["error"].to_list() == ["ValueError: no seven"]
+    scores = results.scores.collect().filter(instance_id=errors["instance_id"][0])
+    assert scores["score"].null_count() == scores.height
+    assert results.table()["n_error"].to_list() == [1] * results.table().height
+    broken = False
+    assert plan.score().errors().is_empty()
+
+
+def test_a_failure_is_logged_with_scenario_model_and_instance(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(prompt: str) -> str:
+        raise RuntimeError("out of order")
+
+    with caplog.at_level(logging.WARNING, logger="helmframe"):
+        small().limit(1).generate(broken).score()
+    record = next(record for record in caplog.records if "out of order" in record.getMessage())
+    assert record.scenario == "sampler"  # type: ignore[attr-defined]
+    assert record.model == "broken"  # type: ignore[attr-defined]
+    assert record.instance_id.startswith("music/id")  # type: ignore[attr-defined]
+
+
+def test_a_completion_is_cut_at_the_first_stop() -> None:
+    def model(prompt: str) -> str:
+        return "yes ### no\nmore"
+
+    frame = pl.DataFrame({"q": ["?"], "a": ["yes"]})
+    plan = hf.scenario(frame, input="q", references="a").generate(model, stop=["\n", "###"])
+    row = plan.score().completions.collect()
+    assert row["completion"].to_list() == ["yes "]
+    assert row["finish_reason"].to_list() == ["stop"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning", "completion"),
+    [
+        ("<think>hm</think> B", "hm", "B"),
+        ("hm, so</think>\n\nB", "hm, so", "B"),
+        ("<think>never ends", "never ends", ""),
+        ("B", None, "B"),
+    ],
+)
+def test_thoughts_go_to_their_own_column(text: str, reasoning: str | None, completion: str) -> None:
+    def model(prompt: str) -> str:
+        return text
+
+    frame = pl.DataFrame({"q": [text], "a": ["B"]})
+    row = hf.scenario(frame, input="q", references="a").generate(model).score().completions.collect()
+    assert row["reasoning"].to_list() == [reasoning]
+    assert row["completion"].to_list() == [completion]
+
+
+def test_outputs_are_asked_and_stored_one_by_one() -> None:
+    model, asked = counting(lambda _: "A")
+    results = small().limit(2).generate(model, n=3).score()
+    assert len(asked) == 6
+    assert results.completions.select("output_index").collect()["output_index"].sort().to_list() == [0, 0, 1, 1, 2, 2]
+
+
+def requests(plan: hf.Plan) -> pl.DataFrame:
+    return plan.requests().collect()
+
+
+def test_the_request_id_depends_on_model_decoding_output_and_prompt() -> None:
+    fitted = requests(small().limit(1)).with_columns(prefix_id=pl.lit("p"))
+    prefixes = pl.DataFrame({"prefix_id": ["p"], "prefix": ["start "]})
+    base = request_ids(fitted, prefixes, "model", 1)["request_id"][0]
+    others = [
+        request_ids(fitted, prefixes, "other", 1)["request_id"][0],
+        request_ids(fitted, prefixes, "model", 2)["request_id"][1],
+        request_ids(fitted, prefixes.with_columns(prefix=pl.lit("begin ")), "model", 1)["request_id"][0],
+        request_ids(fitted.with_columns(suffix=pl.lit("x")), prefixes, "model", 1)["request_id"][0],
+        request_ids(fitted.with_columns(decoding=pl.lit('{"max_tokens": 2}')), prefixes, "model", 1)["request_id"][0],
+        request_ids(fitted.with_columns(repeat=pl.lit(1)), prefixes, "model", 1)["request_id"][0],
+    ]
+    assert len({base, *others}) == 7
+    assert len(base) == 16
+
+
+def test_the_request_id_is_the_sha256_of_header_and_prompt() -> None:
+    from hashlib import sha256
+
+    fitted = requests(small().limit(1)).with_columns(prefix_id=pl.lit("p"), suffix=pl.lit("end"), decoding=pl.lit("{}"))
+    prefixes = pl.DataFrame({"prefix_id": ["p"], "prefix": ["start "]})
+    header = json.dumps({"decoding": {}, "model": "m", "output_index": 0, "v": 1}).encode()
+    expected = sha256(header + b"\0" + b"start end").digest()[:16]
+    assert request_ids(fitted, prefixes, "m", 1)["request_id"].to_list() == [expected]
+
+
+def test_prompts_are_glued_when_looked_at() -> None:
+    frame = pl.DataFrame({"prefix_id": ["p", "q"], "suffix": ["1", "2"]})
+    prompts = Prompts(frame, pl.DataFrame({"prefix_id": ["p", "q"], "prefix": ["P", "Q"]}))
+    assert list(prompts) == ["P1", "Q2"]
+    assert prompts[0:2] == ["P1", "Q2"]
+
+
+def test_vouched_answers_are_kept_on_disk_with_the_request_as_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path))
+
+    def model(prompt: str) -> str:
+        return "A"
+
+    vouched = hf.model(model, name="mine", version="1")
+    small().limit(1).generate(vouched).score()
+    store = ParquetAnswers(tmp_path, vouched.fingerprint(), "sampler")
+    part = pl.read_parquet(next(path for path in store.folder.iterdir() if path.name.startswith("0")))
+    prefixes = pl.read_parquet(next(store.folder.glob("prefixes-*.parquet")))
+    prompt = prefixes["prefix"][0] + part["suffix"][0]
+    assert prompt == requests(small().limit(1))["prompt"][0]
+    assert part["completion"].to_list() == ["A"]
+    assert part["instance_id"].to_list() == requests(small().limit(1))["instance_id"].to_list()
+
+
+def test_a_decoding_argument_the_user_wrote_must_be_honoured() -> None:
+    def model(prompt: str) -> str:
+        return "A"
+
+    with pytest.raises(hf.HelmframeError, match="can't take top_p"):
+        small().generate(model, top_p=0.9)

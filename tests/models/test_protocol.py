@@ -1,0 +1,260 @@
+"""What counts as a model, and what its answers may be."""
+
+import asyncio
+import functools
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helmframe.errors import AnswerError, ArgumentError, NotAModelError
+from helmframe.models import Answer, Model, echo, noisy
+from helmframe.models.protocol import as_answer, from_any
+
+
+def shout(prompt: str) -> str:
+    return prompt.upper()
+
+
+def shout_all(prompts: list[str]) -> list[str]:
+    return [prompt.upper() for prompt in prompts]
+
+
+async def shout_later(prompt: str) -> str:
+    await asyncio.sleep(0)
+    return prompt.upper()
+
+
+class Speaker:
+    def generate(self, prompts: list[str], **decoding: Any) -> list[str]:
+        return [f"{prompt} {sorted(decoding)}" for prompt in prompts]
+
+
+def answers(model: Model, prompts: Sequence[str], **decoding: Any) -> list[Any]:
+    return list(model.ask(prompts, decoding))
+
+
+def test_a_function_of_str_is_asked_one_prompt_at_a_time() -> None:
+    model = from_any(shout)
+    assert (model.name, model.batch, model.workers, answers(model, ["a"])) == ("shout", 1, 1, ["A"])
+
+
+def test_a_function_of_list_is_asked_a_batch() -> None:
+    model = from_any(shout_all)
+    assert (model.batch, answers(model, ["a", "b"])) == (32, ["A", "B"])
+
+
+def test_an_annotation_written_as_text_is_read() -> None:
+    def many(prompts: "Sequence[str]") -> "list[str]":
+        return list(prompts)
+
+    assert from_any(many).batch == 32
+
+
+def test_an_unannotated_function_gets_one_prompt() -> None:
+    assert from_any(lambda prompt: prompt).batch == 1
+
+
+def test_batch_says_that_an_unannotated_function_takes_a_list() -> None:
+    model = from_any(lambda prompts: [f"{prompt}!" for prompt in prompts], batch=True)
+    assert answers(model, ["a", "b"]) == ["a!", "b!"]
+
+
+def test_batch_as_a_number_is_the_length_of_the_list() -> None:
+    assert from_any(shout_all, batch=7).batch == 7
+
+
+def test_a_lambda_is_named_lambda() -> None:
+    assert from_any(lambda prompt: prompt).name == "lambda"
+
+
+def test_a_partial_is_named_by_its_function() -> None:
+    def prefixed(prompt: str, before: str) -> str:
+        return before + prompt
+
+    model = from_any(functools.partial(prefixed, before=">"))
+    assert (model.name, answers(model, ["a"])) == ("prefixed", [">a"])
+
+
+def test_an_async_function_answers_and_has_eight_workers() -> None:
+    model = from_any(shout_later)
+    assert (model.workers, answers(model, ["a"])) == (8, ["A"])
+
+
+def test_a_lambda_around_an_async_function_answers() -> None:
+    assert answers(from_any(lambda prompt: shout_later(prompt)), ["a"]) == ["A"]
+
+
+def test_no_thread_is_left_after_an_async_answer() -> None:
+    answers(from_any(shout_later), ["a"])
+    assert [thread for thread in threading.enumerate() if "event-loop" in thread.name] == []
+
+
+def test_an_object_with_generate_gets_a_list_and_all_decoding() -> None:
+    model = from_any(Speaker())
+    assert (model.name, model.takes) == ("Speaker", None)
+    assert answers(model, ["a"], temperature=0, stop=["x"]) == ["a ['stop', 'temperature']"]
+
+
+def test_a_callable_object_answers() -> None:
+    class Upper:
+        name = "upper"
+
+        def __call__(self, prompt: str) -> str:
+            return prompt.upper()
+
+    model = from_any(Upper())
+    assert (model.name, answers(model, ["a"])) == ("upper", ["A"])
+
+
+def test_takes_are_the_other_parameters() -> None:
+    def answer(prompt: str, max_tokens: int, temperature: float = 0) -> str:
+        return f"{prompt} {max_tokens} {temperature}"
+
+    model = from_any(answer)
+    assert model.takes == {"max_tokens", "temperature"}
+    assert answers(model, ["a"], max_tokens=5, stop=["x"]) == ["a 5 0"]
+
+
+def test_a_model_is_given_back_with_what_changes() -> None:
+    assert from_any(echo(), name="mirror").name == "mirror"
+
+
+def test_workers_are_said() -> None:
+    assert from_any(shout, workers=4).workers == 4
+
+
+@pytest.mark.parametrize("given", [42, None, ["a"], {"a": "b"}, b"x"])
+def test_what_can_not_answer_is_refused(given: object) -> None:
+    with pytest.raises(NotAModelError, match="is no model"):
+        from_any(given)
+
+
+def test_a_class_is_refused() -> None:
+    with pytest.raises(NotAModelError, match="Speaker is a class"):
+        from_any(Speaker)
+
+
+def test_a_function_without_a_prompt_is_refused() -> None:
+    with pytest.raises(NotAModelError, match="takes no prompt"):
+        from_any(lambda: "a")
+
+
+def test_a_function_that_needs_something_else_is_refused() -> None:
+    def answer(prompt: str, client: object) -> str:
+        return f"{client}{prompt}"
+
+    with pytest.raises(NotAModelError, match="also needs client"):
+        from_any(answer)
+
+
+def test_an_address_is_refused() -> None:
+    with pytest.raises(NotAModelError, match="is an address"):
+        from_any("http://localhost:8000/v1#name")
+
+
+def test_a_version_needs_a_name() -> None:
+    with pytest.raises(ArgumentError, match="needs name="):
+        from_any(shout, version="1")
+
+
+@pytest.mark.parametrize("workers", [0, -1, True, 1.5])
+def test_workers_are_a_number(workers: Any) -> None:
+    with pytest.raises(ArgumentError, match="workers"):
+        from_any(shout, workers=workers)
+
+
+def test_a_vouched_function_is_durable_and_known_by_name_and_version() -> None:
+    one, other = (from_any(shout, name="loud", version=version) for version in ("1", "2"))
+    assert one.durable
+    assert one.fingerprint() == from_any(shout, name="loud", version="1").fingerprint() != other.fingerprint()
+    assert one != other
+
+
+def test_other_code_under_one_version_is_refused() -> None:
+    from_any(shout, name="twice", version="1")
+    with pytest.raises(ArgumentError, match="stands for other code"):
+        from_any(lambda prompt: prompt.lower(), name="twice", version="1")
+
+
+def test_the_same_code_defined_again_is_the_same_version() -> None:
+    first, second = (lambda prompt: prompt[::-1] for _ in range(2))
+    assert from_any(first, name="cell", version="1") != from_any(second, name="cell", version="1")
+
+
+def test_other_methods_of_one_class_are_other_code() -> None:
+    class Two:
+        def ask(self, prompt: str) -> str:
+            return prompt
+
+        def tell(self, prompt: str) -> str:
+            return prompt + "!"
+
+    from_any(Two().ask, name="two", version="1")
+    with pytest.raises(ArgumentError, match="stands for other code"):
+        from_any(Two().tell, name="two", version="1")
+
+
+def test_models_of_one_function_are_equal() -> None:
+    assert from_any(shout) == from_any(shout)
+    assert len({from_any(shout), from_any(shout), from_any(shout_all)}) == 2
+
+
+def test_toys_with_equal_arguments_are_equal() -> None:
+    assert noisy(0.5) == noisy(0.5) != noisy(0.6)
+
+
+def test_bound_methods_of_one_object_are_equal() -> None:
+    class Mind:
+        def ask(self, prompt: str) -> str:
+            return prompt
+
+    mind = Mind()
+    assert from_any(mind.ask) == from_any(mind.ask) != from_any(Mind().ask)
+
+
+def test_too_few_answers_are_an_error_that_says_so() -> None:
+    with pytest.raises(AnswerError, match="'lambda', asked 2 prompts, gave 1 answers"):
+        answers(from_any(lambda prompts: prompts[:1], batch=True), ["a", "b"])
+
+
+def test_text_in_place_of_a_list_is_an_error() -> None:
+    with pytest.raises(AnswerError, match="expected a list"):
+        answers(from_any(lambda prompts: "yes", batch=True), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("yes", Answer("yes")),
+        (Answer("yes", logprob=-1), Answer("yes", logprob=-1)),
+        ({"text": "yes", "finish_reason": "stop", "id": 3}, Answer("yes", finish_reason="stop")),
+        (np.str_("yes"), Answer("yes")),
+        ("\ud83d\ude00", Answer("😀")),
+        ("a\ud800", Answer("a\ufffd")),
+    ],
+)
+def test_an_answer_may_be(given: object, expected: Answer) -> None:
+    assert as_answer(given, "m") == expected
+
+
+@pytest.mark.parametrize("given", [None, 3, b"yes", ["yes"], {"txt": "yes"}, {"text": None}, Answer("a", logprob=True)])
+def test_an_answer_may_not_be(given: object) -> None:
+    with pytest.raises(AnswerError, match="model 'm' answered"):
+        as_answer(given, "m")
+
+
+def test_an_exception_as_answer_is_raised() -> None:
+    with pytest.raises(KeyError):
+        as_answer(KeyError("x"), "m")
+
+
+def test_the_fingerprint_of_a_function_follows_its_helper() -> None:
+    helpers: Mapping[str, Any] = {"help": lambda text: text}
+    scope: dict[str, Any] = dict(helpers)
+    exec("def answer(prompt): return help(prompt)", scope)
+    before = from_any(scope["answer"]).fingerprint()
+    scope["help"] = lambda text: text + "!"
+    assert from_any(scope["answer"]).fingerprint() != before

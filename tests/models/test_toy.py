@@ -1,0 +1,138 @@
+"""Toys answer as they promise."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import pytest
+
+from helmframe.errors import ArgumentError
+from helmframe.models import Answer, Model, echo, noisy, oracle, replay
+from helmframe.models.protocol import Row
+
+
+def row(**changes: Any) -> Row:
+    return {
+        "prompt": "p",
+        "scenario": "s",
+        "instance_id": "id0",
+        "perturbation": "original",
+        "perturbation_seed": 0,
+        "output_index": 0,
+        "right": ["B"],
+        "wrong": ["A", "C"],
+        "content": None,
+        **changes,
+    }  # type: ignore[typeddict-item]
+
+
+def asked(model: Model, rows: Sequence[Row]) -> list[Any]:
+    return list(model.ask(rows, {}))
+
+
+def test_echo_gives_the_last_line_back() -> None:
+    assert list(echo().ask(["one\ntwo\n\n"], {})) == ["two"]
+
+
+def test_oracle_is_right() -> None:
+    assert asked(oracle(), [row(), row(right=["D", "E"])]) == ["B", "D"]
+
+
+def test_oracle_without_a_right_answer_is_an_error_of_that_row() -> None:
+    answers = asked(oracle(), [row(right=[]), row()])
+    assert isinstance(answers[0], LookupError)
+    assert answers[1] == "B"
+
+
+def test_noisy_has_the_accuracy_asked_for() -> None:
+    answers = asked(noisy(0.7), [row(prompt=f"p{number}") for number in range(10_000)])
+    assert abs(answers.count("B") / 10_000 - 0.7) < 0.02
+    assert abs(answers.count("A") - answers.count("C")) < 200
+
+
+@pytest.mark.parametrize(("accuracy", "expected"), [(0, {"A", "C"}), (1, {"B"})])
+def test_noisy_at_the_ends(accuracy: float, expected: set[str]) -> None:
+    assert set(asked(noisy(accuracy), [row(prompt=f"p{number}") for number in range(100)])) == expected
+
+
+def test_noisy_answers_the_same_again() -> None:
+    rows = [row(prompt=f"p{number}") for number in range(100)]
+    assert asked(noisy(0.5), rows) == asked(noisy(0.5), rows) != asked(noisy(0.5, seed=1), rows)
+
+
+def test_noisy_by_instance_answers_all_variants_alike() -> None:
+    rows = [row(prompt=f"p{number}", perturbation_seed=number) for number in range(50)]
+    assert len(set(asked(noisy(0.5, by="instance"), rows))) == 1
+    assert len(set(asked(noisy(0.5, by="prompt"), rows))) > 1
+
+
+def test_noisy_has_an_answer_that_is_never_right_where_no_wrong_one_is_known() -> None:
+    assert asked(noisy(0), [row(wrong=[])]) == ["[wrong answer]"]
+
+
+@pytest.mark.parametrize("accuracy", [-0.1, 1.1, "half", True])
+def test_noisy_refuses_what_is_no_probability(accuracy: Any) -> None:
+    with pytest.raises(ArgumentError, match="between 0 and 1"):
+        noisy(accuracy)
+
+
+def test_noisy_refuses_another_unit() -> None:
+    with pytest.raises(ArgumentError, match="Did you mean 'instance'"):
+        noisy(0.5, by="instances")
+
+
+def test_replay_of_a_mapping_answers_by_prompt() -> None:
+    answers = list(replay({"a": "b"}).ask(["a", "c"], {}))
+    assert answers[0] == "b"
+    assert "no completion was recorded for the prompt that ends in 'c'" in str(answers[1])
+
+
+def test_replay_of_a_frame_answers_by_its_keys() -> None:
+    frame = pl.DataFrame(
+        {
+            "instance_id": ["id0", "id0", "id1"],
+            "perturbation": ["original", "typos", "original"],
+            "completion": ["x", "y", None],
+            "finish_reason": ["stop", "length", None],
+            "token_logprobs": [[-1.0], None, None],
+        }
+    )
+    rows = [row(), row(perturbation="typos"), row(instance_id="id1"), row(instance_id="id2")]
+    first, second, third, fourth = asked(replay(frame), rows)
+    assert first == Answer("x", finish_reason="stop", token_logprobs=(-1.0,))
+    assert second == Answer("y", finish_reason="length")
+    assert "is null" in str(third)
+    assert "instance_id='id2', perturbation='original'" in str(fourth)
+
+
+def test_replay_lets_media_through() -> None:
+    frame = pl.DataFrame({"instance_id": ["id0"], "completion": ["x"]})
+    content = [{"type": "image", "text": None, "media": {"name": "i", "data": b"1"}}]
+    assert replay(frame).media
+    assert asked(replay(frame), [row(content=content)]) == [Answer("x")]
+
+
+def test_replay_refuses_two_answers_to_one_row() -> None:
+    with pytest.raises(ArgumentError, match="two rows answer instance_id='a'"):
+        replay(pl.DataFrame({"instance_id": ["a", "a"], "completion": ["x", "y"]}))
+
+
+def test_replay_refuses_a_frame_without_completions() -> None:
+    with pytest.raises(ArgumentError, match="no column 'completion'"):
+        replay(pl.DataFrame({"instance_id": ["a"], "text": ["x"]}))
+
+
+def test_replays_of_other_content_have_other_fingerprints() -> None:
+    one, other = (replay({"a": text}) for text in "xy")
+    assert one.fingerprint() == replay({"a": "x"}).fingerprint() != other.fingerprint()
+    assert one != other
+
+
+def test_a_toy_that_looks_at_rows_is_not_durable() -> None:
+    frame = pl.DataFrame({"instance_id": ["a"], "completion": ["x"]})
+    assert [each.durable for each in (oracle(), noisy(0.5), replay(frame), replay({"a": "b"}))] == [
+        False,
+        False,
+        False,
+        True,
+    ]

@@ -1,0 +1,68 @@
+"""Tiny random models and a tokenizer of single characters, made in a moment."""
+
+import string
+from pathlib import Path
+from typing import Any
+
+CHARACTERS = string.ascii_letters + string.digits + " \n.,:?!"
+
+
+def tokenizer(chat_template: str | None = None) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {"<end>": 0, **{character: place + 1 for place, character in enumerate(CHARACTERS)}}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    inner.decoder = decoders.Fuse()
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>", model_max_length=128)
+    made.chat_template = chat_template
+    return made
+
+
+def gpt2(seed: int = 0) -> Any:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=len(CHARACTERS) + 1, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=0
+    )
+    return _sharp(GPT2LMHeadModel, config, seed, torch)
+
+
+def llama(seed: int = 0) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(CHARACTERS) + 1,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    return _sharp(LlamaForCausalLM, config, seed, torch)
+
+
+def saved(folder: Path, model: Any, chat_template: str | None = None) -> Path:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    model.save_pretrained(folder)
+    tokenizer(chat_template).save_pretrained(folder)
+    return folder
+
+
+def _sharp(kind: Any, config: Any, seed: int, torch: Any) -> Any:
+    """Larger weights, so that a prompt matters to what follows it."""
+    torch.manual_seed(seed)
+    model = kind(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)
+    return model

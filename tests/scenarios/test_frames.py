@@ -1,0 +1,184 @@
+"""A frame as a scenario."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from helmframe.errors import ArgumentError
+from helmframe.scenarios.frames import frame_scenario
+from helmframe.scenarios.load import check_where, count, load, load_train, values
+from helmframe.specs import SPLITS, Equals, Expression, Sample, ScenarioSpec, Sql
+
+QUESTIONS = pl.DataFrame(
+    {
+        "q": ["1+1?", "sun?", "2+2?", "3+3?"],
+        "a": ["2", "star", "4", "6"],
+        "subject": ["sums", "sky", "sums", "sums"],
+        "split": ["test", "test", "train", "test"],
+    }
+)
+CHOICES = pl.DataFrame({"q": ["1?", "2?"], "options": [["x", "y"], ["u", "v", "w"]]})
+
+
+def loaded(spec: ScenarioSpec, **said: Any) -> pl.DataFrame:
+    return pl.concat(load(spec, **said))
+
+
+def right(spec: ScenarioSpec) -> list[list[str]]:
+    """The texts of the correct references, row by row."""
+    return [[each["text"] for each in row if each["correct"]] for row in loaded(spec)["references"]]
+
+
+def test_a_column_of_texts_is_one_right_answer() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a")
+    assert loaded(spec).select("instance_id", "input", "references").row(0) == (
+        "id1",
+        "1+1?",
+        [{"text": "2", "correct": True, "tags": []}],
+    )
+
+
+def test_the_frames_other_columns_stay() -> None:
+    assert loaded(frame_scenario(QUESTIONS, input="q", references="a"))["subject"].to_list() == ["sums", "sky", "sums"]
+
+
+def test_a_list_of_texts_is_several_right_answers() -> None:
+    frame = pl.DataFrame({"input": ["?"], "references": [["a", "b"]]})
+    assert right(frame_scenario(frame)) == [["a", "b"]]
+
+
+def test_a_list_of_structs_says_which_is_right() -> None:
+    frame = pl.DataFrame(
+        {"input": ["?"], "references": [[{"text": "a", "correct": False}, {"text": "b", "correct": True}]]}
+    )
+    assert right(frame_scenario(frame)) == [["b"]]
+
+
+@pytest.mark.parametrize("answers", [[1, 2], ["B", "C"], ["y", "w"]])
+def test_the_right_choice_is_said_by_place_letter_or_text(answers: list[Any]) -> None:
+    spec = frame_scenario(
+        CHOICES.with_columns(answer=pl.Series(answers)), input="q", choices="options", answer="answer"
+    )
+    assert right(spec) == [["y"], ["w"]]
+
+
+def test_choices_are_asked_jointly_and_scored_exactly() -> None:
+    spec = frame_scenario(CHOICES.with_columns(answer=0), input="q", choices="options", answer="answer")
+    assert dict(spec.adapter)["method"] == "multiple_choice_joint"
+    assert spec.main.metric == "exact_match"
+
+
+def test_free_answers_are_generated_and_scored_quasi_exactly() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a")
+    assert dict(spec.adapter)["method"] == "generation"
+    assert spec.main.metric == "quasi_exact_match"
+
+
+def test_an_answer_that_is_no_choice_is_named() -> None:
+    frame = CHOICES.with_columns(answer=pl.lit("Z"))
+    with pytest.raises(ArgumentError, match="in row 0, 'Z' is none of its 2 choices"):
+        frame_scenario(frame, input="q", choices="options", answer="answer")
+
+
+def test_rows_are_test_rows_unless_the_frame_says_otherwise() -> None:
+    spec = frame_scenario(QUESTIONS.drop("split"), input="q", references="a")
+    assert count(spec, splits=SPLITS).rows() == [("", "test", 4)]
+
+
+def test_train_rows_are_the_pool() -> None:
+    assert load_train(frame_scenario(QUESTIONS, input="q", references="a"))["input"].to_list() == ["2+2?"]
+
+
+def test_there_are_no_shots_without_a_pool() -> None:
+    assert dict(frame_scenario(QUESTIONS.drop("split"), input="q", references="a").adapter)["shots"] == 0
+
+
+def test_row_index_counts_within_the_part_train_first() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a", part="subject")
+    assert loaded(spec)["instance_id"].to_list() == ["sky/id0", "sums/id1", "sums/id2"]
+
+
+def test_ids_may_be_said() -> None:
+    frame = QUESTIONS.with_columns(key=pl.Series(["a", "b", "c", "d"]))
+    spec = frame_scenario(frame, input="q", references="a", id="key")
+    assert loaded(spec)["instance_id"].to_list() == ["a", "b", "d"]
+
+
+def test_ids_said_twice_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="'sums' names more than one row"):
+        frame_scenario(QUESTIONS, input="q", references="a", id="subject")
+
+
+def test_a_cluster_may_be_said() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a", cluster="subject")
+    assert loaded(spec)["cluster"].to_list() == ["sums", "sky", "sums"]
+
+
+def test_two_equal_frames_are_the_same_scenario() -> None:
+    one, two = (frame_scenario(each, input="q", references="a") for each in (QUESTIONS, QUESTIONS.clone()))
+    assert one == two
+    assert hash(one) == hash(two)
+
+
+def test_another_content_is_another_version() -> None:
+    other = QUESTIONS.with_columns(a=pl.lit("?"))
+    versions = {frame_scenario(each, input="q", references="a", name="n").version for each in (QUESTIONS, other)}
+    assert len(versions) == 2
+
+
+@pytest.mark.parametrize("as_other", [pl.DataFrame.lazy, pl.DataFrame.to_arrow])
+def test_lazy_and_arrow_frames_are_frames(as_other: Any) -> None:
+    assert frame_scenario(as_other(QUESTIONS), input="q", references="a") == frame_scenario(
+        QUESTIONS, input="q", references="a"
+    )
+
+
+def test_what_is_no_frame_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="list is no frame"):
+        frame_scenario([{"q": "?"}], input="q", references="a")
+
+
+def test_a_missing_column_has_near_ones() -> None:
+    with pytest.raises(ArgumentError, match=r"references='answr': the frame has no such column. Did you mean 'answer'"):
+        frame_scenario(QUESTIONS.rename({"a": "answer"}), input="q", references="answr")
+
+
+def test_null_inputs_are_counted_and_refused() -> None:
+    with pytest.raises(ArgumentError, match="input='q': 1 of 2 rows are null"):
+        frame_scenario(pl.DataFrame({"q": ["?", None], "a": ["1", "2"]}), input="q", references="a")
+
+
+def test_a_split_that_is_none_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"'validation' is no split. Did you mean 'valid'"):
+        frame_scenario(QUESTIONS.with_columns(split=pl.lit("validation")), input="q", references="a")
+
+
+@pytest.mark.parametrize(
+    "condition", [Equals("subject", ("sky",)), Sql("subject = 'sky'"), Expression.of(pl.col("subject") == "sky")]
+)
+def test_where_cuts_a_frame_in_each_of_its_forms(condition: Any) -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a")
+    assert loaded(spec, where=[condition])["input"].to_list() == ["sun?"]
+
+
+def test_a_value_no_part_has_is_refused_with_near_ones() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a", part="subject")
+    with pytest.raises(ArgumentError, match=r"where\(subject='sum'\) matches no instance .* Did you mean 'sums'"):
+        check_where(spec, [Equals("subject", ("sum",))])
+
+
+def test_the_values_of_a_column_are_sorted() -> None:
+    assert values(frame_scenario(QUESTIONS, input="q", references="a"), "subject") == ["sky", "sums"]
+
+
+def test_a_sample_is_per_part() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a", part="subject")
+    assert loaded(spec, sample=Sample(1, order="first"))["instance_id"].to_list() == ["sky/id0", "sums/id1"]
+
+
+def test_content_of_more_than_text_passes() -> None:
+    media = {"name": "cat.png", "data": b"\x89PNG"}
+    parts = [{"type": "text", "text": "what?", "media": None}, {"type": "image", "text": None, "media": media}]
+    frame = pl.DataFrame({"input": ["what?"], "references": ["cat"], "content": [parts]})
+    assert loaded(frame_scenario(frame))["content"].to_list() == [parts]

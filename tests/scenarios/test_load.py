@@ -1,0 +1,359 @@
+"""From spec and files to instances."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from helmframe.columns import INSTANCES
+from helmframe.errors import ArgumentError, SourceBrokenError, SourceError, SourceMissingError, SpecError
+from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.load import check_where, count, load, load_train, values
+from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql, load_scenario
+
+PHILOSOPHY = Equals("subject", ("philosophy",))
+OWN = """\
+scenario: own
+version: 1
+source: {rows: "{data}/own/{topic}/{split}-*.parquet"}
+columns: {q: VARCHAR, a: BIGINT}
+splits: {dev: train, test: test}
+part: [topic]
+instances: |
+  SELECT row_index, split, topic, q AS input, a, [{'text': a::VARCHAR, 'correct': true}] AS "references" FROM rows
+metrics: [exact_match]
+main: {metric: exact_match}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScenarioSpec:
+    """Two topics; `sums` has two dev rows and five test rows in two files."""
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    write(tmp_path, "sums/dev-0", ["d0", "d1"])
+    write(tmp_path, "sums/test-0", ["t0", "t1", "t2"])
+    write(tmp_path, "sums/test-1", ["t3", "t4"])
+    write(tmp_path, "sky/test-0", ["s0"])
+    write(tmp_path, "sky/other-0", ["no split of ours"])
+    return spec(tmp_path, OWN)
+
+
+def write(folder: Path, name: str, questions: list[str]) -> None:
+    file = folder / "own" / f"{name}.parquet"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame({"q": questions, "a": range(len(questions)), "topic": "said by the file"}).write_parquet(file)
+
+
+def spec(folder: Path, text: str) -> ScenarioSpec:
+    file = folder / "own.yaml"
+    file.write_text(text)
+    return load_scenario(file)
+
+
+def loaded(what: ScenarioSpec, **said: Any) -> pl.DataFrame:
+    return pl.concat(load(what, **said))
+
+
+def ids(what: ScenarioSpec, **said: Any) -> list[str]:
+    return loaded(what, **said)["instance_id"].to_list()
+
+
+def test_instances_have_the_columns_of_the_table_first(own: ScenarioSpec) -> None:
+    frame = loaded(own)
+    assert dict(list(frame.schema.items())[: len(INSTANCES.columns)]) == INSTANCES.schema
+    assert frame.columns[len(INSTANCES.columns) :] == ["topic", "a"]
+
+
+def test_ids_are_the_part_and_the_place_over_all_splits(own: ScenarioSpec) -> None:
+    assert ids(own) == ["sky/id0", "sums/id2", "sums/id3", "sums/id4", "sums/id5", "sums/id6"]
+
+
+def test_ids_do_not_depend_on_what_is_asked_for(own: ScenarioSpec) -> None:
+    assert ids(own, where=[Sql("input = 't3'")], splits=("valid", "test")) == ["sums/id5"]
+
+
+def test_the_cluster_is_the_instance_itself_by_default(own: ScenarioSpec) -> None:
+    frame = loaded(own)
+    assert frame["cluster"].to_list() == frame["instance_id"].to_list()
+
+
+def test_the_columns_of_the_path_go_before_those_of_the_file(own: ScenarioSpec) -> None:
+    assert loaded(own)["topic"].unique().sort().to_list() == ["sky", "sums"]
+
+
+def test_the_pool_is_cut_by_part_but_not_by_other_conditions(own: ScenarioSpec) -> None:
+    pool = load_train(own, where=[Equals("topic", ("sums",)), Equals("input", ("d0",)), Sql("a = 0")])
+    assert pool["input"].to_list() == ["d0", "d1"]
+
+
+def test_an_empty_pool_has_the_columns(own: ScenarioSpec) -> None:
+    pool = load_train(own, where=[Equals("topic", ("sky",))])
+    assert pool.height == 0
+    assert pool.columns == loaded(own).columns
+
+
+def test_no_frame_is_longer_than_asked_for(own: ScenarioSpec) -> None:
+    assert [frame.height for frame in load(own, rows=4)] == [4, 2]
+
+
+def test_the_rows_do_not_depend_on_the_size_of_the_frames(own: ScenarioSpec) -> None:
+    assert_frame_equal(loaded(own, rows=1), loaded(own))
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        (Equals("a", (2,)), ["t2"]),
+        (Equals("input", ("t0", "it's")), ["t0"]),
+        (Equals("topic", ("sky",)), ["s0"]),
+        (Equals("part", ("sky",)), ["s0"]),
+        (Between("a", 1, 2), ["t1", "t2", "t4"]),
+        (Between("topic", "a", "sl"), ["s0"]),
+        (Sql("a = 2 -- two"), ["t2"]),
+        (Expression.of(pl.col("input").str.ends_with("2")), ["t2"]),
+    ],
+)
+def test_a_condition_leaves_what_it_says(own: ScenarioSpec, condition: Condition, found: list[str]) -> None:
+    assert loaded(own, where=[condition])["input"].to_list() == found
+
+
+def test_a_value_is_data_and_never_sql(own: ScenarioSpec) -> None:
+    with pytest.raises(ArgumentError, match="matches no instance"):
+        loaded(own, where=[Equals("input", ("' OR TRUE --",))])
+
+
+def test_a_sample_comes_after_an_expression(own: ScenarioSpec) -> None:
+    last = Expression.of(pl.col("input").is_in(["t3", "t4"]))
+    assert loaded(own, where=[last], sample=Sample(1, order="first"))["input"].to_list() == ["t3"]
+
+
+def test_a_sample_of_nothing_is_empty(own: ScenarioSpec) -> None:
+    assert list(load(own, sample=Sample(0))) == []
+
+
+def test_count_counts_by_part_and_split(own: ScenarioSpec) -> None:
+    assert count(own, splits=SPLITS).rows() == [("sky", "test", 1), ("sums", "train", 2), ("sums", "test", 5)]
+
+
+def test_count_knows_the_sample(own: ScenarioSpec) -> None:
+    assert count(own, sample=Sample(2)).rows() == [("sky", "test", 1), ("sums", "test", 2)]
+
+
+def test_the_values_of_a_column_of_the_path_need_no_file_opened(own: ScenarioSpec, tmp_path: Path) -> None:
+    (tmp_path / "own" / "sums" / "test-0.parquet").write_bytes(b"broken")
+    assert values(own, "topic") == ["sky", "sums"]
+
+
+def test_the_values_of_another_column_are_its_distinct_ones(own: ScenarioSpec) -> None:
+    assert values(own, "a") == [0, 1, 2]
+
+
+def test_only_the_files_of_the_wanted_part_are_opened(own: ScenarioSpec, tmp_path: Path) -> None:
+    (tmp_path / "own" / "sums" / "test-0.parquet").write_bytes(b"broken")
+    assert ids(own, where=[Equals("topic", ("sky",))]) == ["sky/id0"]
+
+
+def test_an_unknown_column_is_refused_with_near_ones(own: ScenarioSpec) -> None:
+    with pytest.raises(ArgumentError, match=r"has no column 'topics'. Did you mean 'topic'"):
+        check_where(own, [Equals("topics", ("sky",))])
+
+
+def test_an_unknown_value_of_the_path_is_refused_with_near_ones(own: ScenarioSpec) -> None:
+    with pytest.raises(ArgumentError, match=r"where\(topic='sum'\) matches no instance .* Did you mean 'sums'"):
+        check_where(own, [Equals("topic", ("sky", "sum"))])
+
+
+def test_a_value_of_the_wrong_type_is_refused(own: ScenarioSpec) -> None:
+    with pytest.raises(ArgumentError, match="column 'a' of scenario 'own' is BIGINT, which 'two' is not"):
+        check_where(own, [Equals("a", ("two",))])
+
+
+def test_sql_that_duckdb_refuses_is_refused_with_its_words(own: ScenarioSpec) -> None:
+    with pytest.raises(ArgumentError, match="inpt"):
+        check_where(own, [Sql("length(inpt) < 9")])
+
+
+def test_an_expression_over_an_unknown_column_is_refused(own: ScenarioSpec) -> None:
+    with pytest.raises(ArgumentError, match=r"has no column 'inpt'. Did you mean 'input'"):
+        check_where(own, [Expression.of(pl.col("inpt") == "x")])
+
+
+def test_conditions_that_are_right_pass_the_check(own: ScenarioSpec) -> None:
+    check_where(own, [Equals("topic", ("sky",)), Between("a", 0, 9), Sql("a < 3"), Expression.of(pl.col("a") < 3)])
+
+
+def test_conditions_are_not_refused_while_the_source_cannot_be_reached(own: ScenarioSpec) -> None:
+    check_where(own, [Equals("topics", ("sky",))], data="/nowhere/at/all")
+
+
+def test_nothing_that_matches_is_an_error_with_near_values(own: ScenarioSpec) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"where\(input='t33'\) matches no instance of scenario 'own'. Did you mean"
+    ):
+        loaded(own, where=[Equals("input", ("t33",))])
+
+
+def test_a_split_without_instances_is_named(own: ScenarioSpec) -> None:
+    with pytest.raises(ArgumentError, match="scenario 'own' has no valid instances; its splits: train, test"):
+        loaded(own, splits=("valid",))
+
+
+def test_without_a_root_and_a_hub_address_the_root_is_asked_for(
+    own: ScenarioSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HELMFRAME_DATA")
+    with pytest.raises(SourceMissingError, match=r"scenario 'own'.*\n.*HELMFRAME_DATA"):
+        loaded(own)
+
+
+def test_a_folder_without_files_is_named(own: ScenarioSpec) -> None:
+    with pytest.raises(SourceMissingError, match="scenario 'own': no file is at /nowhere/own/"):
+        loaded(own, data="/nowhere")
+
+
+def test_a_kind_of_root_that_we_cannot_read_is_named(own: ScenarioSpec) -> None:
+    with pytest.raises(SourceError, match="ftp:// is no kind of root"):
+        loaded(own, data="ftp://host")
+
+
+def test_a_truncated_file_is_named(own: ScenarioSpec, tmp_path: Path) -> None:
+    file = tmp_path / "own" / "sky" / "test-0.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(SourceBrokenError, match=r"scenario 'own': .*no readable Parquet"):
+        loaded(own, where=[Equals("topic", ("sky",))])
+
+
+def test_a_column_that_the_source_lacks_is_named_with_its_file(own: ScenarioSpec, tmp_path: Path) -> None:
+    lacking = spec(tmp_path, OWN.replace("a: BIGINT", "a: BIGINT, answer: VARCHAR"))
+    with pytest.raises(SourceBrokenError, match=r"scenario 'own': .*sky/test-0\.parquet has no column 'answer'"):
+        loaded(lacking)
+
+
+def test_a_column_of_another_type_is_named_with_its_file(own: ScenarioSpec, tmp_path: Path) -> None:
+    other = spec(tmp_path, OWN.replace("a: BIGINT", "a: VARCHAR"))
+    with pytest.raises(SourceBrokenError, match="column 'a' is BIGINT, not VARCHAR"):
+        loaded(other)
+
+
+def test_a_select_that_fails_is_an_error_of_the_spec(own: ScenarioSpec, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"own\.yaml: instances: .*question"):
+        loaded(spec(tmp_path, OWN.replace("q AS input", "question AS input")))
+
+
+def test_a_select_without_a_needed_column_is_an_error_of_the_spec(own: ScenarioSpec, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="the SELECT gives no column 'input'"):
+        loaded(spec(tmp_path, OWN.replace("q AS input", "q")))
+
+
+def test_a_part_that_is_no_column_of_the_path_needs_a_row_index(own: ScenarioSpec, tmp_path: Path) -> None:
+    text = OWN.replace("{topic}", "*").replace("part: [topic]", "part: [topic]\nlicense: none")
+    with pytest.raises(SpecError, match="'topic' is no column of the path"):
+        loaded(spec(tmp_path, text))
+
+
+def test_a_source_with_a_row_index_keeps_it(own: ScenarioSpec, tmp_path: Path) -> None:
+    pl.DataFrame({"q": ["x"], "a": [1], "row_index": [41]}).write_parquet(tmp_path / "own" / "sky" / "test-0.parquet")
+    assert ids(own, where=[Equals("topic", ("sky",))]) == ["sky/id41"]
+
+
+def test_the_sampler_needs_no_root() -> None:
+    frame = loaded(find_scenario("sampler"), where=[PHILOSOPHY], sample=Sample(3))
+    assert frame.height == 3
+    assert load_train(find_scenario("sampler"), where=[PHILOSOPHY]).height >= 5
+
+
+@pytest.mark.shared
+def test_mmlu_is_drawn_as_helm_drew_it(shared: Path) -> None:
+    run = shared / "helm_runs" / "mmlu-subject=philosophy,method=multiple_choice_joint,model=openai_gpt2"
+    states = json.loads((run / "scenario_state.json").read_text())["request_states"]
+    frame = loaded(
+        find_scenario("mmlu"),
+        where=[PHILOSOPHY],
+        sample=Sample(10, order="helm"),
+        splits=("valid", "test"),
+        data=str(shared / "scenarios"),
+    )
+    recorded = [(f"philosophy/{each['instance']['id']}", each["instance"]["input"]["text"]) for each in states]
+    assert frame.select("instance_id", "input").rows() == recorded
+
+
+@pytest.mark.shared
+def test_two_subjects_are_the_two_single_ones(shared: Path) -> None:
+    mmlu, data = find_scenario("mmlu"), str(shared / "scenarios")
+    both = loaded(mmlu, where=[Equals("subject", ("philosophy", "anatomy"))], sample=Sample(20), data=data)
+    single = [
+        loaded(mmlu, where=[Equals("subject", (each,))], sample=Sample(20), data=data)
+        for each in ("anatomy", "philosophy")
+    ]
+    assert_frame_equal(both, pl.concat(single))
+
+
+@pytest.mark.shared
+def test_mmlu_is_whole(shared: Path) -> None:
+    counts = count(find_scenario("mmlu"), splits=SPLITS, data=str(shared / "scenarios"))
+    assert counts["part"].n_unique() == 57
+    assert dict(counts.group_by("split").agg(pl.col("n").sum()).iter_rows()) == {
+        "train": 285,
+        "valid": 1531,
+        "test": 14042,
+    }
+
+
+@pytest.mark.shared
+def test_gsm8k_writes_the_answer_as_helm_does(shared: Path) -> None:
+    first = loaded(find_scenario("gsm8k"), sample=Sample(1, order="first"), data=str(shared / "scenarios"))
+    assert first["references"].to_list() == [
+        [
+            {
+                "text": "Janet sells 16 - 3 - 4 = <<16-3-4=9>>9 duck eggs a day. She makes 9 * 2 = $<<9*2=18>>18 every "
+                "day at the farmer’s market. The answer is 18.",
+                "correct": True,
+                "tags": [],
+            }
+        ]
+    ]
+
+
+@pytest.mark.shared
+def test_boolq_asks_as_helm_does(shared: Path) -> None:
+    first = loaded(
+        find_scenario("boolq"), sample=Sample(1, order="first"), splits=("valid",), data=str(shared / "scenarios")
+    )
+    assert first["input"].item().splitlines()[-1] == "Question: Does ethanol take more energy make that produces?"
+    assert [(each["text"], each["correct"]) for each in first["references"].item()] == [("Yes", False), ("No", True)]
+
+
+@pytest.mark.shared
+def test_boolq_clusters_by_passage(shared: Path) -> None:
+    frame = loaded(find_scenario("boolq"), splits=("valid",), data=str(shared / "scenarios"))
+    assert frame["cluster"].n_unique() == frame["input"].str.split("\nQuestion: ").list.first().n_unique()
+
+
+@pytest.mark.shared
+def test_narrative_qa_asks_helms_recorded_questions_word_for_word(shared: Path, tmp_path: Path) -> None:
+    # none of the recorded documents is among the shared rows, so they are written in the hub's layout first
+    states = json.loads((shared / "helm_runs" / "narrative_qa-model=openai_gpt2" / "scenario_state.json").read_text())
+    recorded = [each["instance"] for each in states["request_states"]]
+    texts = [each["input"]["text"] for each in recorded]
+    answers = [[reference["output"]["text"] for reference in each["references"]] for each in recorded]
+    folder = tmp_path / "narrativeqa" / "data"
+    folder.mkdir(parents=True)
+    pl.DataFrame(
+        {
+            "document": [{"id": "d", "summary": {"text": text.rpartition("\nQuestion: ")[0]}} for text in texts],
+            "question": [{"text": text.rpartition("\nQuestion: ")[2]} for text in texts],
+            "answers": [[{"text": each} for each in some] for some in answers],
+        }
+    ).write_parquet(folder / "test-00000-of-00001.parquet")
+    frame = loaded(find_scenario("narrative_qa"), data=str(tmp_path))
+    assert frame["input"].to_list() == texts
+    assert [[each["text"] for each in row] for row in frame["references"]] == answers
+
+
+@pytest.mark.shared
+def test_narrative_qa_asks_every_question_and_clusters_by_document(shared: Path) -> None:
+    frame = loaded(find_scenario("narrative_qa"), data=str(shared / "scenarios"))
+    assert (frame.height, frame["cluster"].n_unique()) == (3000, 101)

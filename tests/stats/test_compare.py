@@ -1,0 +1,155 @@
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import polars as pl
+import pytest
+
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.stats import compare
+
+HIGHER = {"exact_match": True}
+FRACTIONS = ["exact_match"]
+Build: TypeAlias = Callable[..., pl.DataFrame]
+
+
+def only(table: pl.DataFrame) -> dict[str, Any]:
+    assert table.height == 1
+    return table.row(0, named=True)
+
+
+def test_one_binary_answer_each_is_mcnemar(scores: Build) -> None:
+    a, b = scores([1] + [0] * 7 + [1] * 13), scores([0] + [1] * 7 + [1] * 13)
+    row = only(compare(a, b, higher_is_better=HIGHER, fractions=FRACTIONS, labels=("old", "new")))
+    assert (row["a"], row["b"], row["test"], round(row["p"], 3)) == ("old", "new", "McNemar mid-p", 0.039)
+    assert (row["win"], row["tie"], row["loss"], row["n"]) == (1, 13, 7, 21)
+    assert (row["value_a"], row["value_b"]) == (pytest.approx(14 / 21), pytest.approx(20 / 21))
+    assert row["difference"] == pytest.approx(-6 / 21)
+
+
+def test_clusters_are_flipped_whole(scores: Build) -> None:
+    clusters = [number // 4 for number in range(24)]
+    a, b = scores([1.0] * 24, cluster=clusters), scores([0.0] * 24, cluster=clusters)
+    row = only(compare(a, b, higher_is_better=HIGHER, fractions=FRACTIONS))
+    # 2 of the 2⁶ sign vectors are as extreme
+    assert (row["test"], row["p"], row["n_clusters"]) == ("sign-flip (exact)", 2 / 64, 6)
+
+
+def test_scores_that_are_no_answers_of_one_kind_are_flipped(scores: Build) -> None:
+    row = only(compare(scores([0.5, 0.7, 0.9]), scores([0.4, 0.5, 0.6]), higher_is_better=HIGHER))
+    assert (row["test"], row["p"]) == ("sign-flip (exact)", 0.25)
+
+
+def test_trials_are_averaged_before_pairing(scores: Build) -> None:
+    a = scores([1, 0, 1, 1], instance_id=["x", "x", "y", "y"], trial=[0, 1, 0, 1])
+    row = only(compare(a, scores([0, 0], instance_id=["x", "y"]), higher_is_better=HIGHER))
+    assert (row["difference"], row["n"], row["test"]) == (0.75, 2, "sign-flip (exact)")
+
+
+def test_variants_of_an_instance_are_paired_one_by_one(scores: Build) -> None:
+    frame = scores([1, 0, 1, 1], instance_id=["x", "x", "y", "y"], perturbation=["original", "typos"] * 2)
+    other = frame.with_columns(score=1 - pl.col("score"))
+    row = only(compare(frame, other, higher_is_better=HIGHER))
+    assert (row["difference"], row["n"], row["win"], row["tie"]) == (0.5, 2, 1, 1)
+
+
+def test_instances_that_one_side_lacks_or_failed_are_dropped_and_counted(scores: Build) -> None:
+    row = only(compare(scores([1, 1, None, 1]), scores([0, 1, 1]), higher_is_better=HIGHER))
+    assert (row["n"], row["n_dropped"], row["value_a"]) == (2, 2, 1.0)
+
+
+def test_lower_may_be_better(scores: Build) -> None:
+    row = only(compare(scores([1.0, 1.0]), scores([2.0, 1.0]), higher_is_better={"exact_match": False}))
+    assert (row["win"], row["tie"], row["loss"], row["difference"]) == (1, 1, 0, -0.5)
+
+
+def test_a_side_against_itself_differs_by_nothing_but_not_surely(scores: Build) -> None:
+    frame = scores([1, 0] * 25)
+    row = only(compare(frame, frame, higher_is_better=HIGHER, fractions=FRACTIONS))
+    assert (row["difference"], row["p"], round(row["ci_low"], 3), round(row["ci_high"], 3)) == (0.0, 1.0, -0.071, 0.071)
+
+
+def test_the_interval_is_paired(scores: Build) -> None:
+    row = only(compare(scores([3.0, 5.0, 7.0, 9.0]), scores([1.0, 4.0, 5.0, 8.0]), higher_is_better=HIGHER))
+    # d = 2, 1, 2, 1: mean 1.5, s²/n = 1/12, t₃ = 3.182
+    assert (round(row["ci_low"], 3), round(row["ci_high"], 3)) == (0.581, 2.419)
+
+
+def test_parts_of_other_sizes_weigh_alike_in_macro(scores: Build) -> None:
+    part = ["a"] * 2 + ["b"] * 8
+    a, b = scores([1] * 10, part=part), scores([0, 0] + [1] * 8, part=part)
+    assert only(compare(a, b, higher_is_better=HIGHER))["difference"] == 0.5
+    assert only(compare(a, b, higher_is_better=HIGHER, mean="micro"))["difference"] == pytest.approx(0.2)
+
+
+def test_unequal_weights_are_flipped_not_counted(scores: Build) -> None:
+    part = ["a"] * 2 + ["b"] * 8
+    a, b = scores([1] * 10, part=part), scores([0] * 10, part=part)
+    assert only(compare(a, b, higher_is_better=HIGHER))["test"] == "sign-flip (exact)"
+    assert only(compare(a, b, higher_is_better=HIGHER, mean="micro"))["test"] == "McNemar mid-p"
+
+
+def test_holm_counts_the_rows_of_the_call(scores: Build) -> None:
+    a = pl.concat([scores([1] * 9 + [0], metric=metric) for metric in ("x", "y")])
+    b = pl.concat([scores([0] * 6 + [1] * 3 + [0], metric="x"), scores([0] * 8 + [1] + [0], metric="y")])
+    table = compare(a, b, higher_is_better={"x": True, "y": True})
+    assert table["p"].to_list() == pytest.approx([1 / 64, 1 / 256])
+    assert table["p_holm"].to_list() == pytest.approx([1 / 64, 2 / 256])
+
+
+def test_swapping_the_sides_turns_the_sign_and_keeps_p(scores: Build) -> None:
+    random = np.random.default_rng(0)
+    clusters = [number // 3 for number in range(90)]
+    a, b = (scores(random.random(90).tolist(), cluster=clusters) for _ in range(2))
+    there, back = only(compare(a, b, higher_is_better=HIGHER)), only(compare(b, a, higher_is_better=HIGHER))
+    assert there["test"] == "sign-flip (9,999 flips)"
+    assert there["p"] == back["p"]
+    assert there["ci_low"] == pytest.approx(-back["ci_high"])
+
+
+def test_the_order_of_the_rows_does_not_matter(scores: Build) -> None:
+    random = np.random.default_rng(0)
+    clusters = [number // 3 for number in range(90)]
+    a, b = (scores(random.random(90).tolist(), cluster=clusters) for _ in range(2))
+    table = compare(a, b, higher_is_better=HIGHER)
+    shuffled = [each.sample(fraction=1, shuffle=True, seed=7) for each in (a, b)]
+    assert compare(shuffled[0], shuffled[1], higher_is_better=HIGHER).equals(table)
+
+
+def test_no_common_instance_is_a_row_that_says_so(scores: Build) -> None:
+    row = only(compare(scores([1], instance_id="x"), scores([1], instance_id="y"), higher_is_better=HIGHER))
+    assert (row["n"], row["n_dropped"], row["p"]) == (0, 2, None)
+    assert row["interval"] == "no interval: no instance was answered by both"
+
+
+def test_pairing_needs_the_instance(scores: Build) -> None:
+    with pytest.raises(ArgumentError, match="instance_id"):
+        compare(scores([1]), scores([1]), higher_is_better=HIGHER, on=["scenario"])
+
+
+def test_an_unknown_column_is_named(scores: Build) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'setting'"):
+        compare(scores([1]), scores([1]), ["seting"], higher_is_better=HIGHER)
+
+
+def test_a_metric_without_direction_is_named(scores: Build) -> None:
+    with pytest.raises(ArgumentError, match="which way is 'exact_match' better"):
+        compare(scores([1]), scores([1]), higher_is_better={})
+
+
+def test_the_test_keeps_its_size_in_clusters_where_mcnemar_does_not(scores: Build) -> None:
+    # 1,000 comparisons without a true difference: 20 clusters of 15, each with a preference of its own
+    random = np.random.default_rng(2)
+    preference = random.normal(0, 0.6, (20_000, 1))
+    cluster = pl.Series(np.repeat(np.arange(20_000), 15)).cast(pl.String)
+    draw = np.repeat(np.arange(1000), 300).tolist()
+    right = [1 / (1 + np.exp(-0.5 - sign * preference)) for sign in (1, -1)]
+    a, b = (
+        scores((random.random((20_000, 15)) < p).ravel().astype(float).tolist(), cluster=cluster, draw=draw)
+        for p in right
+    )
+    flipped = compare(a, b, ["draw"], higher_is_better=HIGHER)
+    counted = compare(a.with_columns(cluster="instance_id"), b, ["draw"], higher_is_better=HIGHER)
+    rejected = (pl.col("p") < 0.05).mean()
+    assert 0.03 <= flipped.select(rejected).item() <= 0.07
+    assert counted.select(rejected).item() > 0.09

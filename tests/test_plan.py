@@ -1,0 +1,221 @@
+"""The sentence: frozen, comparable, checked as it is said; order does not matter; a list is a grid."""
+
+import dataclasses
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import helmframe as hf
+from helmframe.columns import COMPLETIONS, INSTANCES, REQUESTS, SCORES, VARIANTS, Table
+from helmframe.errors import (
+    ArgumentError,
+    CapabilityError,
+    NotAModelError,
+    PlanError,
+    SpecError,
+    UnknownNameError,
+)
+
+SAMPLER = hf.scenario("sampler")
+MUSIC = SAMPLER.where(subject="music")
+
+
+def says_a(prompt: str) -> str:
+    return "A"
+
+
+def holds(frame: pl.LazyFrame, table: Table) -> bool:
+    schema = frame.collect_schema()
+    return all(schema.get(column.name) == column.dtype for column in table.columns)
+
+
+def test_a_verb_leaves_the_plan_as_it_was() -> None:
+    plan = MUSIC.perturb("typos")
+    before = plan.to_yaml()
+    plan.perturb("lowercase").adapt(shots=0).metrics("f1_score").limit(3).generate(says_a)
+    assert plan.to_yaml() == before
+
+
+def test_a_plan_can_not_be_edited() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MUSIC.outputs = 3  # type: ignore[misc]
+
+
+def test_plans_are_equal_and_hash_alike_when_they_say_the_same() -> None:
+    one = SAMPLER.where(subject="music").perturb(hf.typos(prob=0.1)).adapt(shots=2, trials=3).generate(says_a)
+    two = SAMPLER.where(subject="music").perturb("typos(prob=.1)").adapt(trials=3).adapt(shots=2).generate(says_a)
+    assert one == two
+    assert len({one, two}) == 1
+    assert one != two.adapt(shots=1)
+
+
+def test_the_order_of_verbs_does_not_matter() -> None:
+    one = SAMPLER.generate(says_a).adapt(shots=1).perturb("typos").limit(4).where(subject="music")
+    two = SAMPLER.where(subject="music").limit(4).perturb("typos").adapt(shots=1).generate(says_a)
+    assert one == two
+
+
+def test_where_accumulates_and_perturb_replaces() -> None:
+    plan = MUSIC.where("length(input) < 60").perturb("typos").perturb("lowercase")
+    assert len(plan.filters) == 2
+    assert [variant.name for variant in plan.perturbations] == ["lowercase"]
+
+
+def test_frames_with_equal_rows_make_equal_plans() -> None:
+    rows = {"q": ["1+1?"], "a": ["2"]}
+    plans = [hf.scenario(pl.DataFrame(rows), input="q", references="a") for _ in range(2)]
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.parametrize(
+    ("say", "error", "message"),
+    [
+        (lambda: hf.scenario("samplr"), UnknownNameError, "Did you mean 'sampler'"),
+        (lambda: SAMPLER.where(subjekt="music"), ArgumentError, "Did you mean 'subject'"),
+        (lambda: SAMPLER.where(subject="musik"), ArgumentError, "Did you mean 'music'"),
+        (lambda: SAMPLER.where(3), ArgumentError, "write column=value"),  # type: ignore[arg-type]
+        (lambda: SAMPLER.perturb("typoes"), UnknownNameError, "Did you mean 'typos'"),
+        (lambda: SAMPLER.perturb("typos(probb=.1)"), ArgumentError, "Did you mean 'prob'"),
+        (lambda: SAMPLER.perturb("typos(prob=2)"), ArgumentError, "between 0 and 1"),
+        (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),
+        (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "whole set"),
+        (lambda: SAMPLER.adapt(shotz=3), ArgumentError, "Did you mean 'shots'"),
+        (lambda: SAMPLER.adapt(shots="five"), ArgumentError, "should be int"),
+        (lambda: SAMPLER.adapt(method="generaton"), UnknownNameError, "Did you mean 'generation'"),
+        (lambda: SAMPLER.generate(3), NotAModelError, "A model is"),
+        (lambda: SAMPLER.generate([says_a, says_a]), ArgumentError, "two models are called 'says_a'"),
+        (lambda: SAMPLER.generate(says_a, temperature=0.7), CapabilityError, "can't take temperature"),
+        (lambda: SAMPLER.sample(0), ArgumentError, "from 1 on"),
+        (lambda: SAMPLER.sample(3, order="random"), ArgumentError, "Known: helm, keyed"),
+        (lambda: SAMPLER.score(), PlanError, r"Add one: \.generate\(my_function\)"),
+        (lambda: MUSIC.generate(says_a).metrics("exact_match@5").score(), PlanError, "n=5"),
+        (lambda: hf.Plan.from_yaml("scenario: sampler\nwere: {}"), SpecError, "Did you mean 'where'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_write_instead(say, error, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error, match=message):
+        say()
+
+
+def test_each_reader_gives_the_table_of_its_stage() -> None:
+    plan = MUSIC.limit(2).perturb("typos").generate(says_a)
+    assert holds(plan.instances(), INSTANCES)
+    assert holds(plan.variants(), VARIANTS)
+    assert holds(plan.requests(), REQUESTS)
+    assert holds(plan.completions(), COMPLETIONS)
+    assert holds(plan.score().scores, SCORES)
+
+
+def test_prompts_can_be_read_without_a_model() -> None:
+    prompt = MUSIC.limit(1).adapt(shots=1).requests().collect()["prompt"][0]
+    assert prompt.startswith("The following are multiple choice questions (with answers) about music.\n\nQuestion: ")
+    assert prompt.endswith("\nAnswer:")
+
+
+def test_repr_is_the_sentence_and_asks_no_model() -> None:
+    def explodes(prompt: str) -> str:
+        raise AssertionError(prompt)
+
+    assert "scenario: sampler" in repr(MUSIC.generate(explodes))
+
+
+def test_explain_counts_without_asking() -> None:
+    def explodes(prompt: str) -> str:
+        raise AssertionError(prompt)
+
+    text = MUSIC.perturb(["typos", "lowercase"]).generate(explodes).explain()
+    assert "32 instances" in text
+    assert "96 variants" in text
+    assert "0 in the store" in text
+    assert "can't take max_tokens" in text
+
+
+def test_explain_counts_what_the_store_has() -> None:
+    plan = MUSIC.limit(4).generate(says_a)
+    plan.score()
+    assert "4 distinct requests: 4 in the store, 0 to ask" in plan.explain()
+
+
+def test_results_gives_what_is_there_and_asks_nothing() -> None:
+    asked: list[str] = []
+
+    def model(prompt: str) -> str:
+        asked.append(prompt)
+        return "A"
+
+    MUSIC.limit(2).generate(model).score()
+    results = MUSIC.limit(5).generate(model).results()
+    assert len(asked) == 2
+    assert results.table()["n"].unique().to_list() == [2]
+    assert "2 of 5 completions planned are there" in repr(results)
+
+
+def test_a_list_is_a_grid_of_settings() -> None:
+    results = MUSIC.limit(3).adapt(shots=[0, 2]).generate({"a": says_a, "o": hf.models.oracle()}).score()
+    table = results.table(metrics="exact_match")
+    assert table.select("model", "setting").rows() == [
+        ("a", "shots=0"),
+        ("a", "shots=2"),
+        ("o", "shots=0"),
+        ("o", "shots=2"),
+    ]
+    assert results.value(model="o", setting="shots=2") == 1.0
+
+
+def test_a_stop_list_is_one_value_not_a_grid() -> None:
+    plan = MUSIC.limit(1).generate(says_a, stop=["\n", "."])
+    assert plan.score().table()["model"].unique().to_list() == ["says_a"]
+    assert plan.requests().collect()["decoding"].unique().to_list() == [
+        '{"max_tokens": 1, "stop": ["\\n", "."], "temperature": 0.0}'
+    ]
+
+
+def test_several_scenarios_in_one_sentence() -> None:
+    frame = hf.scenario(["sampler"]).limit(1).generate(hf.models.oracle())
+    assert frame.score().value("exact_match") == 1.0
+
+
+def test_two_parts_in_one_plan_equal_the_two_single_plans() -> None:
+    noisy = hf.models.noisy(0.5)
+    both = SAMPLER.where(subject=["music", "biology"]).perturb("typos").generate(noisy).score()
+    single = [SAMPLER.where(subject=each).perturb("typos").generate(noisy).score() for each in ("biology", "music")]
+    key = list(SCORES.key)
+    one = both.scores.collect().sort(key)
+    two = pl.concat([each.scores.collect() for each in single]).sort(key)
+    assert_frame_equal(one, two)
+
+
+def test_the_table_does_not_depend_on_how_rows_are_filtered() -> None:
+    noisy = hf.models.noisy(0.5)
+    plan = SAMPLER.where(subject="music").perturb("typos").generate(noisy)
+    later = SAMPLER.where(pl.col("subject") == "music").perturb("typos").generate(noisy)
+    assert_frame_equal(plan.score().table(), later.score().table())
+
+
+def test_a_perturbation_of_an_instance_is_the_same_in_every_sample() -> None:
+    few = MUSIC.limit(3).perturb("typos").variants().collect()
+    all_of_them = SAMPLER.perturb("typos").variants().collect()
+    joined = few.join(all_of_them, on=["instance_id", "perturbation"], suffix="_all")
+    assert joined.height == 6
+    assert joined["perturbed_input"].equals(joined["perturbed_input_all"])
+
+
+def test_the_train_pool_is_not_cut_by_a_filter_on_the_question() -> None:
+    short = MUSIC.where("length(input) < 45").requests().collect()
+    assert short["shot_ids"].list.len().unique().to_list() == [5]
+
+
+def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_that_does_not() -> None:
+    image = {"type": "image", "text": None, "media": {"name": "cat.png", "data": b"\x89PNG"}}
+    frame = pl.DataFrame(
+        {"id": [1], "input": ["What is this?"], "answer": ["a cat"], "content": [[image]]},
+        schema_overrides={"content": INSTANCES.schema["content"]},
+    )
+    plan = hf.scenario(frame, input="input", references="answer")
+    replayed = plan.generate(hf.models.replay(pl.DataFrame({"instance_id": ["id0"], "completion": ["a cat"]}))).score()
+    assert replayed.value("exact_match") == 1.0
+    kept = replayed.completions.collect()["blocks"][0].to_list()[-1]["content"]
+    assert kept[0]["media"] == {"name": "cat.png", "data": b"\x89PNG"}
+    with pytest.raises(CapabilityError, match="takes text only"):
+        plan.generate(says_a).score()

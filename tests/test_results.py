@@ -1,0 +1,228 @@
+"""Results: tables people look at, self-contained, comparable, re-scorable, safe to show."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import helmframe as hf
+from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
+
+EXACT = "exact_match"
+
+
+def music() -> hf.Plan:
+    return hf.scenario("sampler").where(subject="music")
+
+
+def run(model: hf.Model | None = None) -> hf.Results:
+    return music().perturb("typos").generate(model or hf.models.noisy(0.6)).score()
+
+
+def test_the_table_has_a_value_with_interval_for_each_group_and_metric() -> None:
+    table = run().table(metrics=EXACT)
+    assert table["perturbation"].to_list() == ["original", "typos"]
+    row = table.row(0, named=True)
+    assert row["ci_low"] < row["value"] < row["ci_high"]
+    assert row["interval"].startswith("Wilson")
+    assert row["n"] == 32
+    assert row["chance"] == 0.25
+
+
+def test_value_is_one_number() -> None:
+    results = run(hf.models.oracle())
+    assert results.value() == 1.0
+    assert results.value(EXACT, perturbation="typos") == 1.0
+    with pytest.raises(ArgumentError, match="0 values fit"):
+        results.value(EXACT, model="nobody")
+
+
+def test_groups_can_be_made_by_a_column_of_the_scenario() -> None:
+    results = hf.scenario("sampler").limit(3).generate(hf.models.oracle()).score()
+    table = results.table("subject", metrics=EXACT)
+    assert table.height == 8
+    assert table["n"].unique().to_list() == [3]
+
+
+def test_pivot_puts_an_axis_into_columns() -> None:
+    table = run(hf.models.oracle()).table(metrics=EXACT, pivot="perturbation")
+    assert table.select("original", "typos").row(0) == (1.0, 1.0)
+
+
+def test_macro_weighs_parts_alike_and_micro_by_size() -> None:
+    frame = pl.DataFrame(
+        {"q": ["a", "b", "c", "d"], "a": ["yes", "no", "no", "no"], "p": ["one", "two", "two", "two"]}
+    )
+
+    def yes(prompt: str) -> str:
+        return "yes"
+
+    results = hf.scenario(frame, input="q", references="a", part="p").generate(yes).score()
+    assert results.table(metrics=EXACT, mean="macro")["value"].to_list() == [0.5]
+    assert results.table(metrics=EXACT, mean="micro")["value"].to_list() == [0.25]
+
+
+def test_rows_are_wide_and_wrong_gives_those_that_score_0() -> None:
+    results = run()
+    rows = results.rows()
+    assert {"input", "prompt", "completion", "output", "correct", EXACT} <= set(rows.columns)
+    wrong = results.wrong()
+    assert wrong[EXACT].unique().to_list() == [0.0]
+    assert wrong.height == rows.filter(pl.col(EXACT) == 0).height
+
+
+def test_robustness_pairs_original_and_perturbed() -> None:
+    table = run(hf.models.oracle()).robustness().filter(metric=EXACT, perturbation="typos")
+    row = table.row(0, named=True)
+    assert (row["original"], row["perturbed"], row["worst"], row["drop"], row["k"]) == (1.0, 1.0, 1.0, 0.0, 2)
+
+
+def test_a_model_without_sensitivity_shows_no_paired_drop() -> None:
+    row = run(hf.models.noisy(0.6, by="instance")).robustness().filter(metric=EXACT, perturbation="typos").row(0, named=True)
+    assert row["drop"] == 0.0
+    assert row["right_to_wrong"] == 0
+
+
+def test_compare_two_models_of_one_run() -> None:
+    results = music().generate({"good": hf.models.oracle(), "bad": hf.models.noisy(0.2)}).score()
+    row = results.compare("model").row(0, named=True)
+    assert (row["a"], row["b"]) == ("good", "bad")
+    assert row["difference"] == pytest.approx(1 - results.value(EXACT, model="bad"))
+    assert row["n"] == 32
+
+
+def test_compare_two_prompts() -> None:
+    plan = music().generate(hf.models.noisy(0.5))
+    better = plan.adapt(instructions="Answer the question.")
+    table = hf.compare(plan.score(), better.score())
+    assert table["differs"].to_list() == ["prompt"]
+
+
+def test_what_differs_in_two_ways_is_not_compared_unless_named() -> None:
+    one = music().generate(hf.models.noisy(0.5)).score()
+    two = music().adapt(shots=0).generate(hf.models.oracle()).score()
+    with pytest.raises(NotComparableError, match="model and prompt"):
+        hf.compare(one, two)
+    assert hf.compare(one, two, axis=["model", "prompt"]).height == 1
+
+
+def test_results_with_many_errors_are_not_compared() -> None:
+    def broken(prompt: str) -> str:
+        raise ValueError("down")
+
+    with pytest.raises(NotComparableError, match="failed"):
+        hf.compare(run(hf.model(broken)), run())
+
+
+def test_results_live_without_bucket_and_spec(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "mine").mkdir(parents=True)
+    pl.DataFrame({"q": ["one", "two"], "a": ["1", "2"]}).write_parquet(data / "mine" / "test-0.parquet")
+    spec = tmp_path / "mine.yaml"
+    spec.write_text(
+        """scenario: mine
+version: 1
+source: {rows: "{data}/mine/{split}-*.parquet"}
+splits: {test: test}
+instances: |
+  SELECT row_index, split, q AS input, [{'text': a, 'correct': true}] AS "references" FROM rows
+metrics: [exact_match]
+main: {metric: exact_match}
+"""
+    )
+
+    def one(prompt: str) -> str:
+        return "1"
+
+    path = hf.scenario(spec, data=data).generate(one).score().path
+    assert path is not None
+    shutil.rmtree(data)
+    spec.unlink()
+    loaded = hf.load(path)
+    assert loaded.value(EXACT) == 0.5
+    rescored = loaded.rescore("f1_score", "quasi_exact_match")
+    assert rescored.value("f1_score") == 0.5
+
+
+def test_rescore_asks_nothing_and_knows_set_metrics() -> None:
+    asked: list[str] = []
+
+    def model(prompt: str) -> str:
+        asked.append(prompt)
+        return "yes"
+
+    frame = pl.DataFrame({"q": ["a", "b", "c"], "a": ["yes", "no", "yes"]})
+    results = hf.scenario(frame, input="q", references="a").generate(model).score()
+    again = results.rescore("classification_macro_f1", EXACT)
+    assert len(asked) == 3
+    # yes: precision 2/3, recall 1, F1 .8; no: 0
+    assert again.value("classification_macro_f1") == pytest.approx(0.4)
+
+
+def test_a_metric_that_was_not_scored_is_told_with_the_line_to_write() -> None:
+    with pytest.raises(UnknownNameError, match=r"results\.rescore\('f1_score'\)"):
+        run().table(metrics="f1_score")
+
+
+def test_sql_reads_the_tables() -> None:
+    results = run(hf.models.oracle())
+    answer = results.sql("SELECT count(*) AS n, avg(score) AS mean FROM scores WHERE metric = 'exact_match'")
+    assert answer.rows() == [(64, 1.0)]
+    assert results.sql("SELECT count(*) FROM requests").item() == 64
+
+
+def test_results_travel_as_one_folder(tmp_path: Path) -> None:
+    results = run()
+    moved = hf.load(results.to_parquet(tmp_path / "out"))
+    assert_frame_equal(moved.table(), results.table())
+    with pytest.raises(StoreError, match="not empty"):
+        results.to_parquet(tmp_path / "out")
+
+
+def test_at_k_takes_the_best_of_the_outputs() -> None:
+    turns = iter("BACB")
+
+    def model(prompt: str) -> str:
+        return next(turns)
+
+    frame = pl.DataFrame({"q": ["x", "y"], "a": ["A", "A"]})
+    plan = hf.scenario(frame, input="q", references="a").generate(model, n=2).metrics(EXACT, "exact_match@2")
+    results = plan.score()
+    assert results.value("exact_match@2") == 0.5
+    assert results.value(EXACT) == 0.25
+
+
+def test_the_repr_shows_value_interval_n_and_chance() -> None:
+    text = repr(run(hf.models.oracle()))
+    assert text.splitlines()[0].split() == ["scenario", "model", "perturbation", EXACT, "95%", "interval", "n", "chance"]
+    assert "1.000" in text
+    assert "0.250" in text
+
+
+def test_errors_and_unread_answers_stand_in_the_repr() -> None:
+    def model(prompt: str) -> str:
+        if "major" in prompt.rpartition("Question:")[2]:
+            raise ValueError("down")
+        return "none of these"
+
+    text = repr(music().generate(model).score())
+    assert "errors" in text.splitlines()[0]
+    assert "unparsed" in text.splitlines()[0]
+
+
+def test_html_escapes_what_models_and_users_name() -> None:
+    hostile = "<script>alert(1)</script>"
+    html = music().limit(1).generate({hostile: hf.models.oracle()}).score()._repr_html_()
+    assert hostile not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_the_manifest_says_how_and_holds_no_password() -> None:
+    results = music().limit(1).generate(hf.models.oracle()).score()
+    assert results.manifest["versions"]["helmframe"] == hf.__version__
+    assert "scenario: sampler" in results.manifest["plans"][0]
+    from helmframe.engines.local import without_secrets
+
+    assert without_secrets("s3://key:secret@bucket/x") == "s3://bucket/x"

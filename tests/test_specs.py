@@ -1,0 +1,93 @@
+"""Spec files: each of ours loads; what is wrong in one is named with file and key."""
+
+from pathlib import Path
+
+import pytest
+
+from helmframe.errors import SpecError
+from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+from helmframe.specs import ScenarioSpec, adapter_spec, load_scenario
+
+SPEC = """\
+scenario: mine
+version: 1
+source: {rows: "{data}/mine/{split}.parquet"}
+splits: {dev: train, test: test}
+instances: SELECT row_index, split, q AS input, a AS "references" FROM rows
+metrics: [exact_match]
+main: {metric: exact_match}
+"""
+
+
+def spec(folder: Path, text: str) -> ScenarioSpec:
+    file = folder / "mine.yaml"
+    file.write_text(text)
+    return load_scenario(file)
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_each_spec_of_ours_loads_under_its_own_name(name: str) -> None:
+    assert find_scenario(name).scenario == name
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_each_spec_of_ours_says_where_it_is_from(name: str) -> None:
+    found = find_scenario(name)
+    assert found.description
+    assert found.license
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_each_main_metric_is_among_the_metrics(name: str) -> None:
+    found = find_scenario(name)
+    assert found.main.metric in found.metrics
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_each_adapter_is_valid(name: str) -> None:
+    assert adapter_spec(find_scenario(name).adapter).method in ("generation", "multiple_choice_joint")
+
+
+def test_a_file_for_each_of_the_first_five_scenarios() -> None:
+    assert {"mmlu", "gsm8k", "boolq", "narrative_qa", "sampler"} <= {
+        file.stem for file in (specs_root() / "scenarios").glob("*.yaml")
+    }
+
+
+def test_the_sampler_says_that_it_is_no_benchmark() -> None:
+    assert "not a benchmark" in find_scenario("sampler").description
+
+
+def test_splits_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    said = spec(tmp_path, SPEC.replace("{dev: train, test: test}", "{zzz: train, aaa: test}"))
+    assert said.splits == (("zzz", "train"), ("aaa", "test"))
+
+
+def test_an_unknown_key_is_named_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"mine\.yaml: unknown key 'metric'. Did you mean 'metrics'\?"):
+        spec(tmp_path, SPEC + "metric: exact_match\n")
+
+
+def test_an_unknown_key_of_main_is_named_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"unknown key 'main.splits'. Did you mean 'split'\?"):
+        spec(tmp_path, SPEC.replace("{metric: exact_match}", "{metric: exact_match, splits: test}"))
+
+
+def test_an_unknown_adapter_field_is_named_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"mine\.yaml: adapter: .*'shot'. Did you mean 'shots'\?"):
+        spec(tmp_path, SPEC + "adapter: {shot: 5}\n")
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"mine\.yaml: version: is missing"):
+        spec(tmp_path, SPEC.replace("version: 1\n", ""))
+
+
+def test_a_split_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"mine\.yaml: splits\.dev: 'trian' is none of train, valid, test"):
+        spec(tmp_path, SPEC.replace("dev: train", "dev: trian"))
+
+
+def test_what_is_no_yaml_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"mine\.yaml: not YAML"):
+        spec(tmp_path, "scenario: [")
