@@ -80,7 +80,8 @@ def test_robustness_pairs_original_and_perturbed() -> None:
 
 
 def test_a_model_without_sensitivity_shows_no_paired_drop() -> None:
-    row = run(hf.models.noisy(0.6, by="instance")).robustness().filter(metric=EXACT, perturbation="typos").row(0, named=True)
+    table = run(hf.models.noisy(0.6, by="instance")).robustness()
+    row = table.filter(metric=EXACT, perturbation="typos").row(0, named=True)
     assert row["drop"] == 0.0
     assert row["right_to_wrong"] == 0
 
@@ -196,9 +197,8 @@ def test_at_k_takes_the_best_of_the_outputs() -> None:
 
 def test_the_repr_shows_value_interval_n_and_chance() -> None:
     text = repr(run(hf.models.oracle()))
-    assert text.splitlines()[0].split() == ["scenario", "model", "perturbation", EXACT, "95%", "interval", "n", "chance"]
-    assert "1.000" in text
-    assert "0.250" in text
+    assert text.splitlines()[0].split() == ["scenario", "model", "perturbation", EXACT, "95%", "interval", "n",
+    "chance"] assert "1.000" in text assert "0.250" in text
 
 
 def test_errors_and_unread_answers_stand_in_the_repr() -> None:

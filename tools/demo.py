@@ -1,6 +1,6 @@
 """The main job in one minute: the embedded sample, two perturbations, five-shot prompts, a real small model.
 
-    python tools/demo.py models/SmolLM2-135M-Instruct
+usage: python tools/demo.py models/SmolLM2-135M-Instruct
 """
 
 import sys

@@ -37,8 +37,7 @@ def demo_model(out: Path) -> Path:
     source = _gguf()
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    marker = out / MARKER
-    if marker.is_file() and marker.read_text(encoding="utf-8").strip() == digest:
+    if _holds(out, digest):
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
     # beside the target, so that the finished folder appears there in one step
@@ -46,10 +45,17 @@ def demo_model(out: Path) -> Path:
         folder = Path(work) / "model"
         _convert(source, folder)
         (folder / MARKER).write_text(f"{digest}\n", encoding="utf-8")
+        if _holds(out, digest):  # somebody else was faster, and may be reading it
+            return out
         if out.exists():
             shutil.move(out, Path(work) / "old")
         folder.rename(out)
     return out
+
+
+def _holds(folder: Path, digest: str) -> bool:
+    marker = folder / MARKER
+    return marker.is_file() and marker.read_text(encoding="utf-8").strip() == digest
 
 
 def _gguf() -> Path:

@@ -2,7 +2,6 @@
 
 import platform
 import re
-import sys
 import threading
 import time
 from collections import Counter
@@ -52,8 +51,7 @@ def run(plans: Sequence[Runnable], *, ask: bool = True, fresh: bool = False) -> 
         PlanError, SourceError, StoreError: the first that a task met, after what was answered has been kept.
     """
     root = store_root()
-    if not root.exists():
-        print(f"helmframe: the store is {root}; HELMFRAME_STORE names another", file=sys.stderr)
+    first = not root.exists()
     tasks = tell_apart([(plan, task) for plan in plans for task in plan.tasks()])
     folder = RunFolder.new(root)
     manifest = _manifest(tasks)
@@ -65,6 +63,8 @@ def run(plans: Sequence[Runnable], *, ask: bool = True, fresh: bool = False) -> 
     }
     room = threading.Semaphore(TASKS)
     with Progress(enabled=ask) as progress:
+        if first:
+            progress.say(f"the store is {root}; HELMFRAME_STORE names another")
 
         def run_model(task: Any, through: Callable[..., Tables], model: Model) -> None:
             kept = answers_of(root, model, fingerprints[model], task.spec.scenario)

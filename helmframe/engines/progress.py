@@ -40,6 +40,11 @@ class Progress:
         elif self._enabled and kind is None and self._told_at != self.counts["answered"]:
             self._tell()
 
+    def say(self, text: str) -> None:
+        """A line beside the progress; nothing where progress is off."""
+        if self._enabled:
+            print(f"helmframe: {text}", file=sys.stderr, flush=True)
+
     def stop(self) -> None:
         """Make every thread that reports next raise `StoppedError`."""
         self._stopped.set()
@@ -69,7 +74,7 @@ class Progress:
         self._told_at = self.counts["answered"]
         done = sum(self.counts[name] for name in ("kept", "shared", "refused", "answered"))
         failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
-        print(f"helmframe: {done} of {self.counts['planned']} completions{failed}", file=sys.stderr, flush=True)
+        self.say(f"{done:,} of {self.counts['planned']:,} completions{failed}")
 
 
 def _bar() -> Any:

@@ -18,8 +18,10 @@ TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
 MAX_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}
 # Architectures whose answers were compared with and without a shared start.
 REUSING = frozenset(
-    ("gemma", "gpt2", "gpt_bigcode", "gpt_neox", "llama", "mistral", "mixtral")
-    + ("olmo2", "opt", "phi", "phi3", "qwen2", "qwen3", "stablelm")
+    {
+        *("gemma", "gpt2", "gpt_bigcode", "gpt_neox", "llama", "mistral", "mixtral"),
+        *("olmo2", "opt", "phi", "phi3", "qwen2", "qwen3", "stablelm"),
+    }
 )
 MAX_LOGPROBS = 512
 # Sampling looks at so many tokens first, and at the whole vocabulary only where the draw falls beyond them.
@@ -51,7 +53,10 @@ class Engine:
         """
         texts = [prompt if isinstance(prompt, str) else prompt["prompt"] for prompt in prompts]
         tokens = self.tokens(texts)
-        most = int(decoding.get("max_tokens") or MAX_TOKENS)
+        said = decoding.get("max_tokens")
+        most = MAX_TOKENS if said is None else int(said)
+        if most < 1:
+            return [Answer("", finish_reason="length", prompt_tokens=len(each), output_tokens=0) for each in tokens]
         limits = [most if self.window is None else min(most, self.window - len(each)) for each in tokens]
         answers: list[Given] = [
             ValueError(f"the prompt has {len(each)} tokens; the model's window is {self.window}.") for each in tokens

@@ -120,8 +120,8 @@ class _Walk:
         elif isinstance(given, types.ModuleType):
             yield given.__name__
             yield from self.module(given, depth)
-        elif hasattr(given, "__wrapped__") and callable(given):  # lru_cache and its like
-            yield self.of(given.__wrapped__, depth)
+        elif "__wrapped__" in _dict(given):  # lru_cache and its like
+            yield self.of(_dict(given)["__wrapped__"], depth)
         else:
             yield from self.instance(given, depth)
 
@@ -146,8 +146,8 @@ class _Walk:
         if mine:
             for name in sorted(code.globals & given.__globals__.keys()):
                 yield from self.named(name, given.__globals__[name], depth)
-        if hasattr(given, "__wrapped__"):
-            yield self.of(given.__wrapped__, depth)
+        if "__wrapped__" in _dict(given):
+            yield self.of(_dict(given)["__wrapped__"], depth)
 
     def named(self, name: str, value: object, depth: int) -> Iterator[str]:
         """A value under the name that the code has for it; what the code itself stores there is left out."""
@@ -161,7 +161,7 @@ class _Walk:
             if _installed_class(each):
                 continue
             for name, value in sorted(vars(each).items()):
-                is_code = isinstance(value, _CODE) or hasattr(value, "__wrapped__")
+                is_code = isinstance(value, _CODE) or "__wrapped__" in _dict(value)
                 implicit = name == "forward" or (name.startswith("__") and name.endswith("__"))
                 if is_code and (implicit or name in self.seen.names):
                     yield from (name, self.of(value, depth))
@@ -268,8 +268,13 @@ def _has_content(given: object) -> bool:
     return numpy is not None and isinstance(given, numpy.ndarray)
 
 
+def _dict(given: object) -> dict[str, Any]:
+    found = getattr(given, "__dict__", {})
+    return found if isinstance(found, dict) else {}
+
+
 def _attributes(given: object) -> dict[str, Any]:
-    found: dict[str, Any] = dict(getattr(given, "__dict__", {}))
+    found = dict(_dict(given))
     for each in type(given).__mro__:
         slots = vars(each).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:

@@ -182,7 +182,7 @@ def _given(given: object, batch: bool | int | None) -> Model:
         from helmframe.models import local
 
         return local.from_name(given)
-    if isinstance(given, tuple) and len(given) == 2 and is_torch_module(given[0]):
+    if isinstance(given, tuple) and len(given) == 2 and any(map(is_torch_module, given)):
         from helmframe.models import local
 
         return local.from_pair(*given)

@@ -44,7 +44,7 @@ def scores(table: pl.DataFrame, title: str = "score") -> "alt.LayerChart":
     colour = alt.Color("model:N", title="model", scale=alt.Scale(scheme="tableau10"))
     base = alt.Chart(data)
     shift = alt.YOffset("model:N")
-    top = max(1.0, float(data["ci_high"].fill_null(pl.col("value")).max() or 1.0))  # type: ignore[arg-type]
+    top = table.select(pl.max_horizontal(pl.coalesce("ci_high", "value").max(), 1.0)).item()
     value = alt.X("value:Q", title=title, scale=alt.Scale(domain=[0, top]))
     details: list[Any] = [alt.Tooltip(f"{name}:N") for name in (*rows, "model")]
     details += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "ci_low", "ci_high")]

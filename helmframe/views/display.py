@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -65,6 +66,15 @@ def spread(low: float | None, high: float | None, digits: int = 3) -> str:
     return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def shown_path(path: Path) -> str:
+    """The path as short as it can be pasted: from here, from home, or whole."""
+    whole = path.resolve()
+    for base, start in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if whole.is_relative_to(base):
+            return start + str(whole.relative_to(base))
+    return str(whole)
+
+
 def robustness_text(table: pl.DataFrame) -> str:
     """The table of `results.robustness()` as text."""
     keys = table.columns[: table.columns.index("original")]
@@ -125,7 +135,7 @@ def _notes(results: Results) -> list[str]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
-        notes.append(f"results: {results.path}")
+        notes.append(f"results: {shown_path(results.path)}")
     return notes
 
 

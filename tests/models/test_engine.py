@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helmframe.models import Answer
-from helmframe.models.engine import Engine
+from helmframe.models.engine import Engine, _Chooser
 from tests.models import tiny
 
 SHOTS = "Question: one. Answer: A\n" * 3
@@ -52,14 +52,16 @@ def test_a_batch_answers_as_each_prompt_alone_by_hand(engine: Engine, prompts: l
 def test_what_prompts_share_is_computed_once(engine: Engine) -> None:
     widths: list[int] = []
 
-    def look(module: Any, arguments: Any, given: dict[str, Any]) -> None:
-        widths.append(given["input_ids"].numel())
-
     answered(engine, PROMPTS, max_tokens=1)
     assert engine._reuses
     plain = sum(len(each) for each in engine.tokens(PROMPTS))
     own = engine.model.forward
-    engine.model.forward = lambda *given, **said: look(None, given, said) or own(*given, **said)
+
+    def counted(**given: Any) -> Any:
+        widths.append(given["input_ids"].numel())
+        return own(**given)
+
+    engine.model.forward = counted
     try:
         answered(engine, PROMPTS, max_tokens=1)
     finally:
@@ -106,16 +108,31 @@ def test_without_a_seed_each_call_draws_anew(engine: Engine) -> None:
     assert len(found) > 1
 
 
-def test_draws_follow_the_model_s_probabilities(engine: Engine) -> None:
-    with torch.no_grad():
-        scores = engine.model(torch.tensor(engine.tokens(["a"]))).logits[0, -1] / 2.0
-    expected = torch.softmax(scores, dim=-1)
-    found = [
-        answer for seed in range(40) for answer in answered(engine, ["a"] * 1, max_tokens=1, temperature=2.0, seed=seed)
-    ]
-    likely = engine.tokenizer.decode([int(expected.argmax())])
-    share = sum(answer.text == likely for answer in found) / len(found)
-    assert abs(share - float(expected.max())) < 0.3
+def drawn(logits: list[float], **decoding: Any) -> list[int]:
+    """4,000 draws of a first token."""
+    chooser = _Chooser.of([str(row) for row in range(4000)], {"seed": 0, **decoding}, keep=False)
+    return [int(each) for each in chooser._drawn(torch.tensor([logits] * 4000))]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"temperature": 1.0}, [0.6439, 0.2369, 0.0871, 0.0321]),  # softmax of 3, 2, 1, 0
+        ({"temperature": 2.0}, [0.4550, 0.2760, 0.1674, 0.1015]),
+        ({"temperature": 1.0, "top_k": 2}, [0.7311, 0.2689, 0, 0]),
+        ({"temperature": 1.0, "top_p": 0.7}, [0.7311, 0.2689, 0, 0]),  # the first two together pass 0.7
+        ({"temperature": 1.0, "top_p": 0.6}, [1, 0, 0, 0]),
+        ({"temperature": 1.0, "top_k": 3, "top_p": 0.999}, [0.6652, 0.2447, 0.0900, 0]),
+    ],
+)
+def test_draws_follow_the_probabilities(said: dict[str, Any], expected: list[float]) -> None:
+    found = drawn([3.0, 2.0, 1.0, 0.0], **said)
+    assert [found.count(token) / 4000 for token in range(4)] == pytest.approx(expected, abs=0.025)
+
+
+def test_unlikely_tokens_of_a_large_vocabulary_are_drawn_too() -> None:
+    found = drawn([0.0] * 3000, temperature=1.0)
+    assert len(set(found)) > 2000  # of 3,000 equally likely ones, 4,000 draws meet 2,209 on average
 
 
 @pytest.mark.parametrize("said", [{"top_k": 1}, {"top_p": 1e-9}])
@@ -172,6 +189,11 @@ def test_an_empty_prompt_is_answered(engine: Engine) -> None:
     assert answered(engine, [""], max_tokens=2)[0].prompt_tokens == 1
 
 
+def test_no_tokens_asked_are_an_empty_answer(engine: Engine) -> None:
+    answer = answered(engine, ["abc"], max_tokens=0)[0]
+    assert (answer.text, answer.prompt_tokens, answer.output_tokens) == ("", 3, 0)
+
+
 def test_no_prompts_are_no_answers(engine: Engine) -> None:
     assert engine.ask([], {}) == []
 
@@ -218,6 +240,7 @@ def test_a_text_that_begins_with_bos_gets_no_second_one() -> None:
 
 
 def test_the_chat_template_is_applied() -> None:
-    template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[me]{% endif %}"
+    turns = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    template = turns + "{% if add_generation_prompt %}[me]{% endif %}"
     engine = Engine(tiny.gpt2(), tiny.tokenizer(template), 128)
     assert engine.chat([{"role": "user", "content": "hi"}]) == "[user] hi\n[me]"

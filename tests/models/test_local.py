@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models import Answer, local
 from helmframe.models.local import folder_digest
-from helmframe.models.protocol import Model, from_any
+from helmframe.models.protocol import Model, digest, from_any
 from helmframe.models.scheduler import queue_of
 from tests.demo import demo_model
 from tests.models import tiny
@@ -47,7 +49,7 @@ def test_a_folder_answers_as_the_model_it_holds(made: Path) -> None:
 def test_a_folder_is_named_and_durable(made: Path) -> None:
     model = from_any(made)
     assert (model.name, model.durable, model.window, model.chat) == ("tiny", True, 128, None)
-    assert model.takes == {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"}
+    assert model.takes == frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
 
 
 def test_a_name_is_looked_for_in_the_working_folder(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,12 +70,26 @@ def test_a_name_is_looked_for_under_helmframe_models(made: Path, monkeypatch: py
 
 def test_a_name_found_nowhere_lists_the_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_MODELS", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(
         SourceMissingError, match=f"looked at: no/such, such, {tmp_path}/no/such, {tmp_path}/such, and the hub"
     ):
         from_any("no/such")
+
+
+def test_a_hub_model_is_known_by_name_and_commit(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cache = tmp_path / "cache" / "models--some--hub"
+    shutil.copytree(made, cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    model = from_any("some/hub")
+    assert (model.name, model.durable, model.window) == ("some/hub", True, 128)
+    assert model.fingerprint() == digest("hub", "some/hub", commit)
+    assert answer(model) == answer(from_any(made))
 
 
 def test_a_path_found_nowhere_is_not_asked_from_the_hub(tmp_path: Path) -> None:
@@ -250,6 +266,5 @@ def test_the_engine_last_used_lives_on() -> None:
 
 @pytest.mark.model
 def test_the_demo_model_knows_the_capital_of_france() -> None:
-    model = from_any(demo_model())
-    given = model.ask(["The capital of France is", "Paris is the capital of"], {"max_tokens": 3, "stop": ["."]})
-    assert [each.text for each in given if isinstance(each, Answer)] == [" Paris.", " France."]
+    given = from_any(demo_model()).ask(["The capital of France is", "The opposite of hot is"], {"max_tokens": 2})
+    assert [each.text for each in given if isinstance(each, Answer)] == [" Paris.", " cold."]

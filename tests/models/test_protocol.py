@@ -114,7 +114,7 @@ def test_takes_are_the_other_parameters() -> None:
         return f"{prompt} {max_tokens} {temperature}"
 
     model = from_any(answer)
-    assert model.takes == {"max_tokens", "temperature"}
+    assert model.takes == frozenset({"max_tokens", "temperature"})
     assert answers(model, ["a"], max_tokens=5, stop=["x"]) == ["a 5 0"]
 
 

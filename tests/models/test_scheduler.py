@@ -15,7 +15,7 @@ import pytest
 from helmframe.errors import NotAModelError, SourceBrokenError
 from helmframe.models import Answer, echo
 from helmframe.models.protocol import Model, from_any
-from helmframe.models.scheduler import Outcome, current_labels, queue_of
+from helmframe.models.scheduler import ModelQueue, Outcome, current_labels, queue_of
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -34,6 +34,12 @@ def outcomes(
 
 def texts(found: Sequence[Outcome]) -> list[str | None]:
     return [outcome.answer.text if outcome.answer else None for outcome in found]
+
+
+def until_waiting(queue: ModelQueue, callers: int) -> None:
+    """One call is under way and so many callers wait."""
+    while len(queue._open) != callers or not queue._workers:
+        time.sleep(0.001)
 
 
 def test_every_prompt_is_answered_in_its_place() -> None:
@@ -190,9 +196,9 @@ def test_callers_share_batches_and_take_turns() -> None:
         threading.Thread(target=lambda name=name, n=n: list(queue.ask([name] * n, {}, labels=labels)))
         for name, n in (("first", 1), ("a", 40), ("b", 8))
     ]
-    for thread in threads:
+    for waiting, thread in enumerate(threads):
         thread.start()
-        time.sleep(0.1)
+        until_waiting(queue, waiting)
     all_wait.set()
     for thread in threads:
         thread.join(30)
@@ -213,9 +219,9 @@ def test_other_decoding_is_another_batch() -> None:
         threading.Thread(target=lambda text=text, d=d: list(queue.ask([text] * 3, d, labels=labels)))
         for text, d in (("first", {}), ("a", {"temperature": 0}), ("b", {"temperature": 1}))
     ]
-    for thread in threads:
+    for waiting, thread in enumerate(threads):
         thread.start()
-        time.sleep(0.05)
+        until_waiting(queue, waiting)
     go.set()
     for thread in threads:
         thread.join(30)
@@ -247,11 +253,14 @@ def test_control_c_gives_what_is_answered_and_is_raised() -> None:
             time.sleep(0.3)
         return prompt
 
-    model = from_any(answer)
     found: list[Outcome] = []
+
+    def collect() -> None:
+        for batch in queue_of(from_any(answer), "interrupted").ask(["a", "b", "last", "never"], {}, labels=labels):
+            found.extend(batch)
+
     with pytest.raises(KeyboardInterrupt):
-        for batch in queue_of(model, "interrupted").ask(["a", "b", "last", "never"], {}, labels=labels):
-            found += batch
+        collect()
     assert texts(sorted(found))[:2] == ["a", "b"]
 
 

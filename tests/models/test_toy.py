@@ -12,7 +12,7 @@ from helmframe.models.protocol import Row
 
 
 def row(**changes: Any) -> Row:
-    return {
+    made: Any = {
         "prompt": "p",
         "scenario": "s",
         "instance_id": "id0",
@@ -23,7 +23,8 @@ def row(**changes: Any) -> Row:
         "wrong": ["A", "C"],
         "content": None,
         **changes,
-    }  # type: ignore[typeddict-item]
+    }
+    return made  # type: ignore[no-any-return]
 
 
 def asked(model: Model, rows: Sequence[Row]) -> list[Any]:

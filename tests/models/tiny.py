@@ -15,7 +15,9 @@ def tokenizer(chat_template: str | None = None) -> Any:
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
     inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     inner.decoder = decoders.Fuse()
-    made = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>", model_max_length=128)
+    made: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=inner, eos_token="<end>", model_max_length=128
+    )
     made.chat_template = chat_template
     return made
 
