@@ -1,15 +1,23 @@
-"""The command `helmframe`: run, list, show, explain. Exit 0 done, 1 error; a traceback only with --verbose."""
+"""The command `helmframe`: run, list, show, explain.
+
+Exit 0 done, 1 error, 2 wrong usage, 130 stopped by Ctrl-C. What was asked for goes to stdout, all else to stderr; a
+traceback only with --verbose.
+"""
 
 import argparse
+import inspect
 import logging
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import helmframe
-from helmframe.errors import ArgumentError, HelmframeError
+from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
 from helmframe.helm.entries import Entry, parse_entry, plans_of, read_conf
-from helmframe.metrics import metrics
+from helmframe.metrics import METRICS
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.plan import Plan
 from helmframe.results import Results
@@ -17,26 +25,33 @@ from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.suite import suite
 from helmframe.views.display import robustness_text, text_table
 
+STOPPED = 130  # what shells give for a Ctrl-C
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit status."""
     arguments = _parser().parse_args(argv)
     if arguments.verbose:
-        logging.basicConfig(level=logging.INFO)
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        print("helmframe: stopped; what was answered is kept, the same command goes on from there", file=sys.stderr)
+        _tell("stopped; what was answered is kept, the same command goes on from there")
+        return STOPPED
+    except BrokenPipeError:
+        # the reader of a pipe, such as head, has seen enough; nothing is left to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except HelmframeError as error:
         if arguments.verbose:
             raise
-        print(f"helmframe: {error}", file=sys.stderr)
+        _tell(str(error))
         return 1
-    except Exception as error:  # noqa: BLE001 - the last line of defence before the user's terminal
+    except Exception as error:  # the last line of defence before the user's terminal
         if arguments.verbose:
             raise
-        print(f"helmframe: {type(error).__name__}: {error}\nMore: --verbose", file=sys.stderr)
+        _tell(f"{type(error).__name__}: {error}\nThat is not the user's doing, as far as we know; more: --verbose")
         return 1
     return 0
 
@@ -46,65 +61,101 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         print("\n\n".join(plan.explain() for plan in plans))
         return
+    if any(not plan.models for plan in plans):
+        raise PlanError("nobody answers. Add model=org/name to the run entry, or --models-to-run org/name.")
+    for plan in plans:
+        plan.tasks()  # what can't be run is said before anything is
+    folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty; choose another --suite, or remove it.")
     if arguments.local:
-        print("helmframe: --local is the only mode there is; going on", file=sys.stderr)
+        _tell("--local is the only mode there is; going on")
     results = suite(*plans).score(fresh=arguments.fresh)
     print(results)
     if any(plan.perturbations for plan in plans):
         print("\nrobustness\n" + robustness_text(results.robustness()))
-    if arguments.output_path:
-        print(f"written: {results.to_parquet(Path(arguments.output_path) / 'runs' / arguments.suite)}")
+    if folder is not None:
+        _tell(f"written: {results.to_parquet(folder)}")
 
 
 def _plans(arguments: argparse.Namespace) -> list[Plan]:
-    files = [each for each in arguments.what if each.endswith((".yaml", ".yml"))]
-    entries: list[Entry] = [
-        parse_entry(each) for each in [*arguments.what, *arguments.run_entries] if each not in files
-    ]
-    for path in arguments.conf_paths:
+    """The plans that the words, files and options say, in this order: plan files, entries, .conf files."""
+    words = {
+        suffix: [each for each in arguments.what if each.endswith(suffix)] for suffix in (".yaml", ".yml", ".conf")
+    }
+    files = words[".yaml"] + words[".yml"]
+    said = [each for each in arguments.what if not each.endswith(tuple(words))]
+    entries: list[Entry] = [parse_entry(each) for each in said + arguments.run_entries]
+    for path in words[".conf"] + arguments.conf_paths:
         entries += read_conf(path)
-    if arguments.priority is not None:
-        entries = [entry for entry in entries if entry.priority <= arguments.priority]
     if not files and not entries:
         raise ArgumentError(
             'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.'
         )
+    if arguments.priority is not None:
+        entries = [entry for entry in entries if entry.priority <= arguments.priority]
     also = {"max_eval_instances": arguments.max_eval_instances, "num_train_trials": arguments.num_train_trials}
-    also = {key: value for key, value in also.items() if value is not None}
+    models = arguments.models_to_run
     plans = [Plan.from_yaml(Path(each)) for each in files]
-    plans += plans_of(entries, **also)
-    for plan in plans:
-        plan.tasks()
+    plans = [plan if plan.models or not models else plan.generate(list(models)) for plan in plans]
+    plans += plans_of(entries, models=models, **{key: value for key, value in also.items() if value is not None})
+    if not plans:
+        raise ArgumentError("nothing to run: --priority or --models-to-run leave none of the entries.")
     return plans
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    if arguments.kind in ("scenarios", "all"):
-        rows = [(name, find_scenario(name).description.strip().splitlines()[0]) for name in scenario_names()]
-        print(text_table(["scenario", "what"], rows), end="\n\n" if arguments.kind == "all" else "\n")
-    if arguments.kind in ("perturbations", "all"):
-        said = [
-            (name, ", ".join(f"{key}={value!r}" for key, value in PERTURBATIONS[name].parameters.items()))
-            for name in PERTURBATIONS
-        ]
-        print(text_table(["perturbation", "arguments"], said), end="\n\n" if arguments.kind == "all" else "\n")
-    if arguments.kind in ("metrics", "all"):
-        table = metrics().select("name", "level", "unit")
-        print(text_table(table.columns, [list(map(str, row)) for row in table.iter_rows()]))
+    tables = {
+        "scenarios": (["scenario", "parts", "main metric", "what"], map(_scenario, scenario_names())),
+        "perturbations": (["perturbation", "arguments", "what"], map(_perturbation, PERTURBATIONS)),
+        "metrics": (["metric", "level", "what"], map(_metric, METRICS)),
+    }
+    chosen = tables if arguments.kind == "all" else {arguments.kind: tables[arguments.kind]}
+    print("\n\n".join(_narrow(heads, list(rows)) for heads, rows in chosen.values()))
+
+
+def _scenario(name: str) -> list[str]:
+    spec = find_scenario(name)
+    return [name, ", ".join(spec.part), spec.main.metric, spec.description]
+
+
+def _perturbation(name: str) -> list[str]:
+    entry = PERTURBATIONS[name]
+    said = ", ".join(f"{key}={value!r}" for key, value in entry.parameters.items())
+    return [name, said, inspect.getdoc(entry.function) or ""]
+
+
+def _metric(name: str) -> list[str]:
+    entry = METRICS[name]
+    return [name, entry.level, inspect.getdoc(entry.function) or ""]
+
+
+def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose last column is cut to its first sentence and to the terminal's width."""
+    used = sum(max(map(len, column)) + 2 for column in zip(*(row[:-1] for row in (heads, *rows)), strict=True))
+    width = max(30, shutil.get_terminal_size((120, 24)).columns - used)
+    first = [" ".join(row[-1].split()).partition(". ")[0].rstrip(".") for row in rows]
+    cut = [textwrap.shorten(each, width, placeholder=" …") for each in first]
+    return text_table(heads, [[*row[:-1], each] for row, each in zip(rows, cut, strict=True)])
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    target = Path(arguments.what)
-    if target.is_dir():
-        print(Results.load(target))
-        return
-    spec = find_scenario(arguments.what)
-    print(Path(spec.origin).read_text(encoding="utf-8").rstrip())
+    if Path(arguments.what).is_dir():
+        print(Results.load(arguments.what))
+    else:
+        print(Path(find_scenario(arguments.what).origin).read_text(encoding="utf-8").rstrip())
+
+
+def _tell(message: str) -> None:
+    print(f"helmframe: {message}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="helmframe", description="HELM on the go: evaluate anything that generates text."
+        prog="helmframe",
+        description="HELM on the go: evaluate anything that generates text.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"helmframe {helmframe.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -113,10 +164,11 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="what a run would do; asks no model")
     for command in (run, explain):
         command.add_argument(
-            "what", nargs="*", help="run entries (mmlu:subject=philosophy,model=org/name) or plan files (.yaml)"
+            "what", nargs="*", metavar="ENTRY|FILE", help="run entries, plan files (.yaml), HELM's files (.conf)"
         )
-        command.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM .conf files")
+        command.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
         command.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
+        command.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
         command.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per run, HELM's draw")
         command.add_argument("-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples")
         command.add_argument(
@@ -125,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
     run.add_argument("--suite", default="default", help="name of the run's folder below --output-path")
     run.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the results to FOLDER/runs/SUITE")
-    run.add_argument("-n", "--num-threads", type=int, metavar="N", help="accepted; batches and queues decide")
+    run.add_argument("-n", "--num-threads", type=int, metavar="N", help="accepted; one queue per model decides")
     run.add_argument("-d", "--dry-run", action="store_true", help="explain only")
     run.add_argument("--local", action="store_true", help="accepted; the only mode there is")
     run.add_argument("--fresh", action="store_true", help="ask again what the store has")
@@ -141,3 +193,17 @@ def _parser() -> argparse.ArgumentParser:
     for command in (listing, show):
         command.add_argument("--verbose", action="store_true", help="tracebacks of errors")
     return parser
+
+
+_EXAMPLES = """\
+examples:
+  helmframe run "mmlu:subject=philosophy,model=org/name" -m 100
+  helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"    a toy model; needs no data
+  helmframe run --conf-paths run_specs.conf --suite v1 -m 10
+  helmframe run plan.yaml
+
+org/name is a folder in transformers format: ./org/name, ./name, below $HELMFRAME_MODELS, or on the hub.
+$HELMFRAME_DATA names the folder or bucket of the scenarios' rows, $HELMFRAME_STORE where answers are kept."""
+_MODELS = (
+    "who answers, in entries with a group of models (model=text) or none; of the others, only those with one of these"
+)

@@ -13,7 +13,7 @@ import polars as pl
 from helmframe.adapters import Setting, adapt, settings
 from helmframe.columns import COMPLETIONS, INSTANCES, VARIANTS
 from helmframe.engines import local
-from helmframe.errors import ArgumentError, PlanError
+from helmframe.errors import ArgumentError, PlanError, SpecError
 from helmframe.metrics import chosen, score
 from helmframe.models.fit import fit
 from helmframe.models.generate import check_decoding, generate
@@ -91,7 +91,7 @@ class Plan:
 
     # -- say ---------------------------------------------------------------------------------------------------------
 
-    def where(self, *conditions: str | pl.Expr, **equals: Any) -> "Plan":
+    def where(self, /, *conditions: str | pl.Expr, **equals: Any) -> "Plan":
         """Only instances that meet all conditions; what was said before stays.
 
         Args:
@@ -145,7 +145,7 @@ class Plan:
         variants = dict.fromkeys(parse(one, seeds) for one in each if one != "original")
         return replace(self, perturbations=tuple(variants))
 
-    def adapt(self, **said: Any) -> "Plan":
+    def adapt(self, /, **said: Any) -> "Plan":
         """How an instance becomes a request; merged by key over the scenario's own.
 
         Args:
@@ -157,7 +157,7 @@ class Plan:
             settings(spec, plan.adapter, plan.decoding)
         return plan
 
-    def generate(self, model: Any, *, n: int | None = None, **decoding: Any) -> "Plan":
+    def generate(self, /, model: Any, *, n: int | None = None, **decoding: Any) -> "Plan":
         """Who answers, in place of who was said before; decoding parameters are merged by key.
 
         Args:
@@ -197,11 +197,20 @@ class Plan:
 
     @classmethod
     def from_yaml(cls, said: str | Path) -> "Plan":
-        """The plan in a YAML text or file (a `Path`)."""
-        (_, arguments, more), *rest = steps(said)
-        plan = scenario(*arguments, **more)
-        for verb, arguments, more in rest:
-            plan = getattr(plan, verb)(*arguments, **more)
+        """The plan in a YAML text or file (a `Path`, or a name that ends in .yaml).
+
+        Raises:
+            SpecError: not YAML, an unknown key, a wrong type or value; names file and key.
+            UnknownNameError: no scenario, perturbation, metric or method of that name.
+        """
+        plan: Plan | None = None
+        for step in steps(said):
+            say = scenario if plan is None else getattr(plan, step.verb)
+            try:
+                plan = say(*step.arguments, **step.more)
+            except ArgumentError as error:
+                raise SpecError.at(step.file, step.verb, str(error)) from error
+        assert plan is not None  # steps() starts with the scenario
         return plan
 
     def __repr__(self) -> str:

@@ -1,25 +1,35 @@
 """A plan as YAML: the sentence's verbs as keys, their arguments as values, one to one for named parts.
 
-scenario: mmlu
-where: [{subject: philosophy}, "length(input) < 500"]
-sample: {n: 50, seed: 0}
-perturb: {variants: [typos(prob=0.1)], seeds: 1}
-adapt: {shots: 5}
-generate: {model: {SmolLM2: models/SmolLM2-135M-Instruct}, temperature: 0.0}
+scenario: mmlu                                    # or a list; a name, or the path of a spec
+where: [{subject: philosophy}, {year: {between: [1990, 1999]}}, "length(input) < 500"]
+sample: {n: 50, seed: 0}                          # or a number; or limit: 50
+perturb: {variants: [typos(prob=0.1)], seeds: 3}  # or a name, or a list of names
+adapt: {shots: [0, 5]}                            # a list is a grid
+generate: {model: {SmolLM2: models/SmolLM2-135M-Instruct}, temperature: 0.0}    # model: a name, a list, or {name: name}
 metrics: [exact_match]
 """
 
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 
 from helmframe.errors import PlanError, SpecError
-from helmframe.specs import Between, Call, Condition, Equals, Pairs, Sample, ScenarioSpec, Sql, thawed
+from helmframe.scenarios.find import find_scenario, scenario_names
+from helmframe.specs import Between, Call, Condition, Equals, Expression, Pairs, Sample, ScenarioSpec, Sql, thawed
 
-VERBS = ("scenario", "data", "where", "sample", "perturb", "adapt", "generate", "metrics")
-Step = tuple[str, tuple[Any, ...], dict[str, Any]]
+VERBS = ("scenario", "data", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
+
+
+class Step(NamedTuple):
+    """One verb as a YAML plan says it, and in which file."""
+
+    verb: str
+    arguments: tuple[Any, ...]
+    more: dict[str, Any]
+    file: str
 
 
 class Chain(Protocol):
@@ -38,6 +48,8 @@ class Named(Protocol):
     def name(self) -> str: ...
     @property
     def source(self) -> object: ...
+    @property
+    def version(self) -> str | None: ...
 
 
 class Sentence(Protocol):
@@ -77,34 +89,36 @@ def written(plan: Sentence, *, objects: bool = False) -> str:
         PlanError: it holds an object; names it.
     """
 
-    def named(what: str, shown: str) -> str:
+    def named(what: str, shown: str, say: str) -> str:
         if not objects:
             raise PlanError(
-                f"{what} is an object and has no place in YAML. Bind it when you read the plan: give it a name first."
+                f"{what} is an object and has no place in YAML. Write the plan without it, and say it again where the "
+                f"plan is read: Plan.from_yaml(path).{say}."
             )
         return f"<{shown}>"
 
-    said: dict[str, Any] = {}
-    names = [
-        named(f"scenario {spec.scenario!r}", spec.scenario) if spec.frame else _scenario(spec)
-        for spec in plan.scenarios
-    ]
-    said["scenario"] = names[0] if len(names) == 1 else names
+    scenarios = [_scenario(each) or named(f"scenario {each.scenario!r}", each.scenario, "…") for each in plan.scenarios]
+    said: dict[str, Any] = {"scenario": scenarios[0] if len(scenarios) == 1 else scenarios}
     if plan.data is not None:
         said["data"] = plan.data
     if plan.filters:
-        said["where"] = [_condition(each) or named(f"where({each})", str(each)) for each in plan.filters]
+        said["where"] = [
+            _condition(each) or named(f"where({_shown(each)})", _shown(each), f"where({_shown(each)})")
+            for each in plan.filters
+        ]
     if plan.sampling is not None:
-        said["sample"] = {"n": plan.sampling.n, "seed": plan.sampling.seed, "order": plan.sampling.order}
+        n, seed, order = plan.sampling.n, plan.sampling.seed, plan.sampling.order
+        said |= {"limit": n} if order == "first" else {"sample": {"n": n, "seed": seed, "order": order}}
     if plan.perturbations:
-        seeds = plan.perturbations[0].seeds
-        said["perturb"] = {"variants": [each.name for each in plan.perturbations], "seeds": seeds}
+        variants, seeds = [each.name for each in plan.perturbations], plan.perturbations[0].seeds
+        said["perturb"] = variants if seeds == 1 else {"variants": variants, "seeds": seeds}
     if plan.adapter:
         said["adapt"] = {key: thawed(value) for key, value in plan.adapter}
     generate: dict[str, Any] = {}
     if plan.models:
         generate["model"] = {
-            each.name: _model(each) or named(f"model {each.name!r}", each.name) for each in plan.models
+            each.name: _model(each) or named(f"model {each.name!r}", each.name, f"generate({each.name})")
+            for each in plan.models
         }
     if plan.outputs != 1:
         generate["n"] = plan.outputs
@@ -113,56 +127,75 @@ def written(plan: Sentence, *, objects: bool = False) -> str:
         said["generate"] = generate
     if plan.scored:
         said["metrics"] = list(plan.scored)
-    return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(
+        _plain(said), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
 
 
-def steps(text: str | Path) -> Iterator[Step]:
-    """The verbs that a YAML plan says, in order, as (verb, arguments, keyword arguments).
+def steps(said: str | Path) -> Iterator[Step]:
+    """The verbs that a YAML plan says, the scenario first.
+
+    Args:
+        said: the text, or its file: a `Path`, or a text that is a file's name and ends in .yaml or .yml.
 
     Raises:
-        SpecError: not YAML, an unknown verb, or no scenario; names file and key.
+        SpecError: no such file, not YAML, an unknown or missing key, a wrong type; names file and key.
     """
-    file = str(text) if isinstance(text, Path) else "plan"
-    try:
-        said = yaml.safe_load(text.read_text(encoding="utf-8") if isinstance(text, Path) else text)
-    except (yaml.YAMLError, OSError) as error:
-        raise SpecError.at(file, "", f"no plan: {error}") from None
-    if not isinstance(said, dict) or "scenario" not in said:
-        raise SpecError.at(file, "scenario", "a plan is a mapping that starts with 'scenario: NAME'.")
-    for key in said:
-        if key not in VERBS:
-            raise SpecError.unknown_key(file, str(key), VERBS)
-    data = {"data": said["data"]} if "data" in said else {}
-    yield "scenario", (said["scenario"],), data
-    for condition in _list(said.get("where", [])):
-        if isinstance(condition, Mapping):
-            yield "where", (), {key: _value(value) for key, value in condition.items()}
+    file, plan = _read(said)
+    if "scenario" not in plan:
+        raise SpecError.at(file, "scenario", "is missing; a plan is a mapping that starts with 'scenario: NAME'.")
+    _known(file, "", plan, VERBS)
+    data = {"data": _text(file, "data", plan["data"])} if "data" in plan else {}
+    yield Step("scenario", (_texts(file, "scenario", plan["scenario"]),), data, file)
+    for condition in _list(plan.get("where", [])):
+        if isinstance(condition, str):
+            yield Step("where", (condition,), {}, file)
         else:
-            yield "where", (condition,), {}
-    if "sample" in said:
-        sample = _mapping(file, "sample", said["sample"])
-        if sample.get("order") == "first":
-            yield "limit", (sample["n"],), {}
-        else:
-            yield "sample", (), dict(sample)
-    if "perturb" in said:
-        variants = said["perturb"]
-        if isinstance(variants, Mapping):
-            yield "perturb", (variants.get("variants", []),), {"seeds": variants.get("seeds", 1)}
-        else:
-            yield "perturb", (variants,), {}
-    if "adapt" in said:
-        yield "adapt", (), dict(_mapping(file, "adapt", said["adapt"]))
-    if "generate" in said:
-        yield "generate", (), dict(_mapping(file, "generate", said["generate"]))
-    if "metrics" in said:
-        yield "metrics", tuple(_list(said["metrics"])), {}
+            equals = _mapping(file, "where", condition, "column: value, or SQL as text")
+            yield Step("where", (), {key: _equal(file, f"where.{key}", value) for key, value in equals.items()}, file)
+    if "sample" in plan and "limit" in plan:
+        raise SpecError.at(file, "limit", "there is a sample already; say one of the two.")
+    if "sample" in plan:
+        sample = {"n": plan["sample"]} if isinstance(plan["sample"], int) else plan["sample"]
+        sample = _mapping(file, "sample", sample, "n: 50, seed: 0")
+        _known(file, "sample", sample, ("n", "seed", "order"))
+        checked: dict[str, Any] = {"n": _whole(file, "sample.n", sample.get("n"))}
+        if "seed" in sample:
+            checked["seed"] = _whole(file, "sample.seed", sample["seed"])
+        if "order" in sample:
+            checked["order"] = _text(file, "sample.order", sample["order"])
+        yield Step("sample", (), checked, file)
+    if "limit" in plan:
+        yield Step("limit", (_whole(file, "limit", plan["limit"]),), {}, file)
+    if "perturb" in plan:
+        yield _perturb(file, plan["perturb"])
+    if "adapt" in plan:
+        yield Step("adapt", (), _values(file, "adapt", _mapping(file, "adapt", plan["adapt"], "shots: 5")), file)
+    if "generate" in plan:
+        yield _generate(file, plan["generate"])
+    if "metrics" in plan:
+        names = _texts(file, "metrics", plan["metrics"])
+        yield Step("metrics", (names,) if isinstance(names, str) else tuple(names), {}, file)
 
 
-def _scenario(spec: ScenarioSpec) -> str:
-    """The name of a spec that ships with helmframe, else its path."""
-    origin = Path(spec.origin)
-    return spec.scenario if origin.parent.parent.name == "specs" and origin.stem == spec.scenario else spec.origin
+# -- out ---------------------------------------------------------------------------------------------------------------
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text with line breaks in double quotes, on one line."""
+
+
+_Dumper.add_representer(
+    str, lambda to, text: to.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None)
+)
+
+
+def _scenario(spec: ScenarioSpec) -> str | None:
+    """The name that finds this spec again, else its path; None for a frame."""
+    if spec.frame is not None:
+        return None
+    name = Path(spec.origin).stem
+    return name if name in scenario_names() and find_scenario(name).origin == spec.origin else spec.origin
 
 
 def _condition(condition: Condition) -> Any:
@@ -176,21 +209,150 @@ def _condition(condition: Condition) -> Any:
     return None
 
 
+def _shown(condition: Condition) -> str:
+    return str(condition.expr) if isinstance(condition, Expression) else str(condition)
+
+
 def _model(model: Named) -> str | None:
-    return str(model.source) if isinstance(model.source, str | Call) else None
+    """A folder or name as it was said, a toy as a call; None for an object, or a toy that holds one."""
+    source = model.source
+    if isinstance(source, Call) and model.version is None and "content" not in dict(source.arguments):
+        return str(source) if source.arguments else f"{source}()"
+    return source if isinstance(source, str) else None
 
 
-def _value(value: Any) -> Any:
-    if isinstance(value, Mapping) and set(value) == {"between"}:
-        return Between("", *value["between"])
+def _plain(value: Any) -> Any:
+    """The value in Python's own types: YAML takes no subclasses of them, such as NumPy's floats."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    for kind in (str, bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if value is None or isinstance(value, datetime.date):
+        return value
+    raise PlanError(f"{value!r} ({type(value).__name__}) has no place in YAML.")
+
+
+# -- in ----------------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key said twice; YAML's own loader drops the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is said twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _read(said: str | Path) -> tuple[str, dict[str, Any]]:
+    """The file as errors name it, and what it holds."""
+    if isinstance(said, Path):
+        try:
+            return str(said), _parsed(str(said), said.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SpecError.at(said, "", f"can't be read: {error.strerror or error}.") from None
+        except UnicodeDecodeError as error:
+            raise SpecError.at(said, "", f"not a text in UTF-8: {error}") from None
+    if said.strip().endswith((".yaml", ".yml")) and ":" not in said:
+        return _read(Path(said.strip()))
+    return "plan", _parsed("plan", said)
+
+
+def _parsed(file: str, text: str) -> dict[str, Any]:
+    try:
+        plan = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    # the loader's own types, such as dates and numbers, let other errors through
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise SpecError.at(file, "", f"not YAML: {error}") from None
+    return _mapping(file, "", plan, "scenario: NAME")
+
+
+def _perturb(file: str, said: Any) -> Step:
+    if not isinstance(said, Mapping):
+        return Step("perturb", (_texts(file, "perturb", said),), {}, file)
+    said = _mapping(file, "perturb", said, "variants: [typos], seeds: 1")
+    _known(file, "perturb", said, ("variants", "seeds"))
+    seeds = {"seeds": _whole(file, "perturb.seeds", said["seeds"])} if "seeds" in said else {}
+    return Step("perturb", (_texts(file, "perturb.variants", said.get("variants")),), seeds, file)
+
+
+def _generate(file: str, said: Any) -> Step:
+    said = _mapping(file, "generate", said if isinstance(said, Mapping) else {"model": said}, "model: org/name")
+    model = said.pop("model", None)
+    if isinstance(model, Mapping):
+        model = {name: _text(file, f"generate.model.{name}", each) for name, each in model.items()}
+    else:
+        model = _texts(file, "generate.model", model)
+    n = {"n": _whole(file, "generate.n", said.pop("n"))} if "n" in said else {}
+    return Step("generate", (model,), {**n, **_values(file, "generate", said)}, file)
+
+
+def _equal(file: str, key: str, value: Any) -> Any:
+    """The value of a condition: one, a list of them, or {between: [low, high]}."""
+    if isinstance(value, Mapping):
+        ends = value.get("between")
+        if set(value) != {"between"} or not isinstance(ends, list) or len(ends) != 2:
+            raise SpecError.at(
+                file, key, f"should be a value, a list of values, or {{between: [low, high]}}: {value!r}."
+            )
+        return Between("", *ends)
     return value
+
+
+def _known(file: str, key: str, said: Mapping[str, Any], known: Sequence[str]) -> None:
+    for each in said:
+        if each not in known:
+            raise SpecError.unknown_key(file, f"{key}.{each}" if key else each, known)
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _mapping(file: str, key: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SpecError.at(file, key, f"should be a mapping, not {value!r}.")
+def _mapping(file: str, key: str, value: Any, example: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value):
+        raise SpecError.at(file, key, f"should be a mapping, such as {{{example}}}, not {value!r}.")
+    return dict(value)
+
+
+def _values(file: str, key: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Each a value, a list of values (a grid), or a list of such lists."""
+    for name, value in said.items():
+        if not _is_value(value, depth=2):
+            raise SpecError.at(file, f"{key}.{name}", f"should be text, a number, true, false, or a list: {value!r}.")
+    return dict(said)
+
+
+def _is_value(value: Any, depth: int) -> bool:
+    if isinstance(value, list):
+        return depth > 0 and all(_is_value(each, depth - 1) for each in value)
+    return value is None or isinstance(value, str | int | float)
+
+
+def _text(file: str, key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise SpecError.at(file, key, f"should be text, not {value!r}.")
+    return value
+
+
+def _texts(file: str, key: str, value: Any) -> str | list[str]:
+    """A name, or a list of names."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+        problem = "is missing." if value is None else f"should be a name or a list of names, not {value!r}."
+        raise SpecError.at(file, key, problem)
+    return value
+
+
+def _whole(file: str, key: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        problem = "is missing." if value is None else f"should be a whole number, not {value!r}."
+        raise SpecError.at(file, key, problem)
     return value

@@ -19,6 +19,7 @@ EXPANDERS = {
     "model_deployment": ("generate", "model"),
     "num_outputs": ("generate", "n"),
     "temperature": ("generate", "temperature"),
+    "stop": ("generate", "stop"),
     "max_train_instances": ("adapt", "shots"),
     "num_train_trials": ("adapt", "trials"),
     "method": ("adapt", "method"),
@@ -111,7 +112,7 @@ def read_conf(path: str | Path) -> list[Entry]:
 
 
 def plans_of(entries: Sequence[Entry], *, models: Sequence[str] = (), **also: Any) -> list[Plan]:
-    """The plans that entries say; entries that differ in nothing but the scenario's part become one plan over the parts.
+    """The plans that entries say; those that differ in nothing but the scenario's part become one plan over the parts.
 
     Where an entry says no split, HELM's evaluation splits are run: valid and test.
 
@@ -183,8 +184,8 @@ def _answers(entry: Entry, said: dict[str, Any], models: Sequence[str]) -> bool:
     if model is None or model in GROUPS:
         if model is not None and not models:
             raise ArgumentError(
-                f"run entry {str(entry)!r}: {model!r} is a group of HELM's models. Say who answers: write model=org/name, "
-                "or --models-to-run org/name for all entries."
+                f"run entry {str(entry)!r}: {model!r} is a group of HELM's models. "
+                "Say who answers: model=org/name there, or --models-to-run org/name for all entries."
             )
         if models:
             said["model"] = tuple(models)
@@ -217,6 +218,10 @@ def _said(key: str, value: Any) -> Any:
         if name.partition("(")[0] not in PERTURBATIONS:
             raise UnknownNameError.among("data_augmentation", value, [*AUGMENTATIONS, *PERTURBATIONS])
         return name
+    if key == "stop":
+        if value != "none":
+            raise ArgumentError(f"run entry: stop={value!r} has no place here yet; there is stop=none.")
+        return []
     if key in ("model", "model_deployment"):
         return list(value) if isinstance(value, tuple) else str(value)
     return value

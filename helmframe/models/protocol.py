@@ -124,7 +124,8 @@ def from_any(
     Args:
         given: a function `str -> str` or `list[str] -> list[str]` (told by the annotation of its first parameter;
             unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)`; a transformers
-            `(model, tokenizer)` pair; a folder in transformers format; `org/name`; or a `Model`.
+            `(model, tokenizer)` pair; a folder in transformers format; `org/name`; a toy as text (`"oracle()"`); or a
+            `Model`.
         name: how tables call it; default the function's, class's or folder's name.
         version: with `name`: you vouch that whatever has this name and version gives the same answers, so they are kept
             beyond the process.
@@ -178,6 +179,10 @@ def _given(given: object, batch: bool | int | None) -> Model:
     # local.py builds Models, so it is above this file; only a name or a pair needs it.
     if isinstance(given, Model):
         return given
+    if isinstance(given, str) and re.fullmatch(r"\w+\(.*\)", given):
+        from helmframe.models import toy
+
+        return toy.from_text(given)
     if isinstance(given, str | Path):
         from helmframe.models import local
 

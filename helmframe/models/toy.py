@@ -2,13 +2,14 @@
 
 import functools
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.models.protocol import Answer, Given, Model, Prompt, Row, digest
 from helmframe.specs import Call, frozen
 
@@ -98,6 +99,31 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         return _found(answers, key, functools.partial(_of_row, keys))
 
     return _toy(Call("replay", (("content", content),)), _each(answer), name=name, media=True)
+
+
+def from_text(said: str) -> Model:
+    """A toy as plans and run entries write it: `oracle()`, `noisy(accuracy=0.6)`.
+
+    >>> from_text("noisy(accuracy=0.6)") == noisy(0.6)
+    True
+
+    Raises:
+        UnknownNameError: no toy is called that.
+        ArgumentError: it has no such argument, or needs one that was not said.
+    """
+    call = Call.parse(said)
+    toys: dict[str, Callable[..., Model]] = {"echo": echo, "noisy": noisy, "oracle": oracle}
+    if call.name not in toys:
+        raise UnknownNameError.among("toy model", call.name, toys)
+    toy, arguments = toys[call.name], dict(call.arguments)
+    for name in arguments:
+        if name not in inspect.signature(toy).parameters:
+            raise ArgumentError.unknown_argument(f"{call.name}()", name, inspect.signature(toy).parameters)
+    try:
+        inspect.signature(toy).bind(**arguments)
+    except TypeError as error:
+        raise ArgumentError(f"model {said!r}: {error}.") from None
+    return toy(**arguments)
 
 
 def _toy(

@@ -1,0 +1,56 @@
+"""Errors say what was wrong and what to write instead; registries find names."""
+
+import inspect
+
+import pytest
+
+from helmframe import errors
+from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError, near
+from helmframe.registry import Registry
+
+
+def test_the_tree_drawn_on_top_is_the_tree_there_is() -> None:
+    drawn = {line.strip("│ ├└─").split()[0] for line in (errors.__doc__ or "").splitlines() if "Error" in line[:30]}
+    there = {name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, HelmframeError)}
+    assert there == drawn
+
+
+def test_every_error_is_also_a_builtin_one() -> None:
+    for each in vars(errors).values():
+        if inspect.isclass(each) and issubclass(each, HelmframeError) and each is not HelmframeError:
+            assert any(base.__module__ == "builtins" and base is not Exception for base in each.__mro__[1:-3])
+
+
+def test_an_unknown_name_suggests_lists_and_hints() -> None:
+    error = UnknownNameError.among("metric", "exact_mach", ["exact_match", "f1"], hint="Add one with @metric.")
+    assert str(error) == (
+        "no metric is called 'exact_mach'. Did you mean 'exact_match'?\nKnown: exact_match, f1.\nAdd one with @metric."
+    )
+
+
+def test_nothing_like_it_suggests_nothing() -> None:
+    assert near("zzz", ["exact_match"]) == []
+    assert "Did you mean" not in str(UnknownNameError.among("metric", "zzz", ["exact_match"]))
+
+
+def test_case_does_not_hide_a_name() -> None:
+    assert near("TYPOS", ["typos"]) == ["typos"]
+
+
+def function() -> None: ...
+
+
+def test_a_registry_finds_by_name_and_lists_sorted() -> None:
+    registry: Registry[object] = Registry("thing")
+    registry.add("b", function)
+    registry.add("a", function)
+    assert registry["a"] is function
+    assert list(registry) == ["a", "b"]
+
+
+def test_the_same_function_may_be_registered_again_and_another_may_not() -> None:
+    registry: Registry[object] = Registry("thing")
+    registry.add("a", function)
+    registry.add("a", function)
+    with pytest.raises(ArgumentError, match="is there already"):
+        registry.add("a", test_case_does_not_hide_a_name)
