@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last line of defence before the user's terminal
         if arguments.verbose:
             raise
-        _tell(f"{type(error).__name__}: {error}\nThat is not the user's doing, as far as we know; more: --verbose")
+        _tell(f"{type(error).__name__}: {error}\nMore: --verbose")
         return 1
     return 0
 
@@ -73,20 +73,20 @@ def _run(arguments: argparse.Namespace) -> None:
     results = suite(*plans).score(fresh=arguments.fresh)
     print(results)
     if any(plan.perturbations for plan in plans):
-        print("\nrobustness\n" + robustness_text(results.robustness()))
+        table = results.robustness()
+        print("\nrobustness\n" + robustness_text(table.filter(table["metric"].is_in(results.main_metrics))))
     if folder is not None:
         _tell(f"written: {results.to_parquet(folder)}")
 
 
 def _plans(arguments: argparse.Namespace) -> list[Plan]:
     """The plans that the words, files and options say, in this order: plan files, entries, .conf files."""
-    words = {
-        suffix: [each for each in arguments.what if each.endswith(suffix)] for suffix in (".yaml", ".yml", ".conf")
-    }
-    files = words[".yaml"] + words[".yml"]
-    said = [each for each in arguments.what if not each.endswith(tuple(words))]
+    words = [each for each in arguments.what if "=" not in each]
+    files = [each for each in words if each.endswith((".yaml", ".yml"))]
+    confs = [each for each in words if each.endswith(".conf")]
+    said = [each for each in arguments.what if each not in files + confs]
     entries: list[Entry] = [parse_entry(each) for each in said + arguments.run_entries]
-    for path in words[".conf"] + arguments.conf_paths:
+    for path in confs + arguments.conf_paths:
         entries += read_conf(path)
     if not files and not entries:
         raise ArgumentError(

@@ -103,7 +103,8 @@ def key_of(salt: str, *ids: pl.Expr) -> pl.Expr:
             numbers.append(int.from_bytes(state.digest(), "little"))
         return pl.Series(series.name, numbers, dtype=pl.UInt64)
 
-    return pl.concat_str(ids, separator="\x1f").map_batches(hashed, return_dtype=pl.UInt64, is_elementwise=True)
+    present = [each.cast(pl.String).fill_null("") for each in ids]
+    return pl.concat_str(present, separator="\x1f").map_batches(hashed, return_dtype=pl.UInt64, is_elementwise=True)
 
 
 def keyed_draws(keys: "NDArray[np.uint64]", places: "NDArray[np.uint64]") -> "NDArray[np.uint64]":

@@ -11,12 +11,7 @@ from tests.demo import ROOT, demo_model
 from tests.s3_server import S3Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = {
-    heading: code
-    for heading, code in re.findall(
-        r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL
-    )
-}
+SNIPPETS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
 
 
 def pasted(heading: str) -> tuple[dict[str, Any], Any]:

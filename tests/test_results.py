@@ -52,9 +52,7 @@ def test_pivot_puts_an_axis_into_columns() -> None:
 
 
 def test_macro_weighs_parts_alike_and_micro_by_size() -> None:
-    frame = pl.DataFrame(
-        {"q": ["a", "b", "c", "d"], "a": ["yes", "no", "no", "no"], "p": ["one", "two", "two", "two"]}
-    )
+    frame = pl.DataFrame({"q": ["a", "b", "c", "d"], "a": ["yes", "no", "no", "no"], "p": ["one", "two", "two", "two"]})
 
     def yes(prompt: str) -> str:
         return "yes"
@@ -197,8 +195,10 @@ def test_at_k_takes_the_best_of_the_outputs() -> None:
 
 def test_the_repr_shows_value_interval_n_and_chance() -> None:
     text = repr(run(hf.models.oracle()))
-    assert text.splitlines()[0].split() == ["scenario", "model", "perturbation", EXACT, "95%", "interval", "n",
-    "chance"] assert "1.000" in text assert "0.250" in text
+    heads = text.splitlines()[0].split()
+    assert heads == ["scenario", "model", "perturbation", EXACT, "95%", "interval", "n", "chance"]
+    assert "1.000" in text
+    assert "0.250" in text
 
 
 def test_errors_and_unread_answers_stand_in_the_repr() -> None:

@@ -1,7 +1,6 @@
 """The stage `adapt`, the decorator that makes a function an adapter, and the grid of settings."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,6 +11,7 @@ import polars as pl
 
 from helmframe.adapters import examples, layout
 from helmframe.columns import REFERENCE
+from helmframe.errors import ArgumentError
 from helmframe.registry import Registry
 from helmframe.specs import AdapterSpec, Pairs, ScenarioSpec, adapter_spec, frozen, merged, thawed
 
@@ -75,10 +75,14 @@ def settings(spec: ScenarioSpec, said: Pairs = (), decoding: Pairs = ()) -> list
 
     Raises:
         UnknownNameError: no adapter method of that name.
-        ArgumentError: no such adapter field, or a value of the wrong type.
+        ArgumentError: no such adapter field, a value of the wrong type, an empty grid or one with a value twice, or an
+            `answer_pattern` that is no regular expression with a group.
     """
     axes = [(True, key, value) for key, value in said if isinstance(value, tuple)]
     axes += [(False, key, value) for key, value in decoding if isinstance(value, tuple) and not _is_value(key, value)]
+    for _, key, values in axes:
+        if not values or len(set(values)) < len(values):
+            raise ArgumentError(f"{key}={thawed(values)!r}: a grid is a list of one or more different values.")
     cells = []
     for values in product(*(value for _, _, value in axes)):
         chosen = list(zip(axes, values, strict=True))
@@ -88,6 +92,7 @@ def settings(spec: ScenarioSpec, said: Pairs = (), decoding: Pairs = ()) -> list
         method = str(dict(merged(spec.adapter, of_adapter)).get("method", AdapterSpec().method))
         entry = ADAPTERS[method]
         filled = adapter_spec(entry.defaults, spec.adapter, of_adapter)
+        _check_pattern(filled.answer_pattern)
         cells.append(Setting(name, filled, merged(entry.decoding, spec.decoding, of_decoding)))
     return cells
 
@@ -146,15 +151,21 @@ def adapter_id(spec: AdapterSpec) -> str:
     return sha256(json.dumps(spec.__dict__, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def placeholders(text: str, known: Sequence[str]) -> list[str]:
-    """The columns that a text names in braces, of the known ones."""
-    return [name for name in re.findall(r"\{(\w+)\}", text) if name in known]
-
-
 def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
     return train.with_columns(
         perturbed_input=pl.col("input"), perturbed_references=pl.col("references").cast(pl.List(REFERENCE))
     )
+
+
+def _check_pattern(pattern: str | None) -> None:
+    if pattern is None:
+        return
+    try:
+        groups = pl.select(pl.lit("").str.extract_groups(pattern)).to_series().struct.fields
+    except pl.exceptions.ComputeError as error:
+        raise ArgumentError(f"answer_pattern={pattern!r} is no regular expression: {error}") from None
+    if not groups:
+        raise ArgumentError(f"answer_pattern={pattern!r} has no group (…) around the answer.")
 
 
 def _is_value(key: str, value: tuple[Any, ...]) -> bool:

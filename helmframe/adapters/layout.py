@@ -1,6 +1,7 @@
 """Blocks: the pieces of a prompt in order, before any model renders them."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
@@ -51,22 +52,19 @@ def heads(
 
 
 def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None) -> pl.Expr:
-    """The question as a list of one block: its text, trailing space stripped, and the other media of the instance.
+    """The question as a list of one block: its text up to `output_prefix`, whose trailing space goes, and other media.
 
     `content` names the column of the instance's own content parts; a part that is no text is kept as it is, before the
     text.
     """
-    text = stripped_end(question) + spec.global_suffix if spec.global_suffix else stripped_end(question)
+    # the prefix alone loses its trailing space: an input or option that ends in some keeps it
+    space = spec.output_prefix[len(spec.output_prefix.rstrip()) :]
+    text = pl.concat_str(question.str.strip_suffix(space), pl.lit(spec.global_suffix))
     said = pl.concat_list(pl.struct(type=pl.lit("text"), text=text, media=pl.lit(None, dtype=MEDIA))).cast(CONTENT)
     if content:
         media = pl.col(content).list.eval(pl.element().filter(pl.element().struct.field("type") != "text"))
         said = pl.concat_list(media.fill_null([]), said).cast(CONTENT)
     return pl.concat_list(pl.struct(role=pl.lit("user"), kind=pl.lit("question"), content=said)).cast(pl.List(BLOCK))
-
-
-def stripped_end(text: pl.Expr) -> pl.Expr:
-    """The text without white space at its end."""
-    return text.str.replace(r"[\s\x1c-\x1f]+$", "")
 
 
 def ended(text: str) -> str:
@@ -88,9 +86,7 @@ def _head(shots: pl.DataFrame, spec: AdapterSpec, filled: Mapping[str, str]) -> 
 
 
 def _fill(text: str, filled: Mapping[str, str]) -> str:
-    for name, value in filled.items():
-        text = text.replace("{" + name + "}", value)
-    return text
+    return re.sub(r"\{(\w+)\}", lambda found: filled.get(found.group(1), found.group()), text)
 
 
 def _block(role: str, kind: str, text: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     pattern = pl.col("answer_pattern")
     said = pl.when(pattern.is_null()).then(text).otherwise(stripped(text.str.extract(pattern, 1)))
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
-    of_choice = same_place(said, pl.col("choices"), texts)
+    of_choice = stripped(same_place(said, pl.col("choices"), texts))
     output = pl.when(pl.col("choices").is_null()).then(said).otherwise(of_choice)
     failed = pl.col("completion").is_null()
     return (

@@ -14,7 +14,9 @@ from helmframe.models.protocol import Answer, Given, Prompt
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
 MAX_TOKENS = 100
+# Padded tokens of a batch. Reading prompts is fastest in small batches on a CPU, writing answers in large ones.
 TOKEN_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+READING, WRITING = 1024, 32
 MAX_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}
 # Architectures whose answers were compared with and without a shared start.
 REUSING = frozenset(
@@ -66,10 +68,12 @@ class Engine:
             share = len(waiting) >= ENOUGH and self._can_reuse()
             device = self.model.device.type
             budget = TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
+            if device == "cpu":
+                budget = min(budget, READING + WRITING * most)
             prefixes: dict[tuple[int, ...], Any] = {}  # for this call only: weights may change before the next
             while waiting:
-                most = self._most or MAX_ROWS.get(device, MAX_ROWS["cpu"])
-                rows, shared = first_batch(waiting, tokens, limits, budget=budget, most=most, share=share)
+                at_once = self._most or MAX_ROWS.get(device, MAX_ROWS["cpu"])
+                rows, shared = first_batch(waiting, tokens, limits, budget=budget, most=at_once, share=share)
                 batch = [tokens[row] for row in rows]
                 given: Sequence[Given]
                 try:

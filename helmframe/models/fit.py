@@ -121,7 +121,8 @@ def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.Da
         room=pl.col("limit") - pl.col("prefix_tokens") - pl.col("suffix_tokens")
     )
     near = options.filter(pl.col("room").abs() <= _SEAM)
-    exact = pl.Series(list(count((near["prefix"] + near["suffix"]).to_list())), dtype=pl.Int64)
+    joined = (near["prefix"] + near["suffix"]).to_list()
+    exact = pl.Series(list(count(joined)) if joined else [], dtype=pl.Int64)
     near = near.select("row", "shots", exact_room=pl.col("limit") - exact)
     fitting = (
         options.join(near, on=["row", "shots"], how="left")

@@ -165,7 +165,7 @@ def _ask(
     report: Report,
 ) -> Iterator[pl.DataFrame]:
     """Answers as they come, kept as they come."""
-    for (decoding,), group in missing.partition_by("decoding", as_dict=True, maintain_order=True).items():
+    for group in missing.partition_by("decoding", "output_index", "repeat", maintain_order=True):
         ids = group.select("scenario", "instance_id").rows()
 
         def labels(place: int, ids: list[tuple[str, str]] = ids) -> dict[str, str]:
@@ -174,7 +174,7 @@ def _ask(
         prompts = _rows(group, prefixes) if model.sees_rows else Prompts(group, prefixes)
         pending: list[Outcome] = []
         flushed = time.monotonic()
-        outcomes = queue_of(model, fingerprint).ask(prompts, json.loads(str(decoding)), labels=labels)
+        outcomes = queue_of(model, fingerprint).ask(prompts, _sent(group, model), labels=labels)
         try:
             for batch in outcomes:
                 pending += batch
@@ -189,6 +189,18 @@ def _ask(
                 last = _keep(group, prefixes, pending, answers)
         if pending:
             yield last
+
+
+def _sent(group: pl.DataFrame, model: Model) -> dict[str, Any]:
+    """The decoding parameters of a group; where a model that takes a seed samples, each output has one of its own."""
+    decoding, output_index, repeat = group.select("decoding", "output_index", "repeat").row(0)
+    said: dict[str, Any] = json.loads(decoding)
+    if not said.get("temperature") or not ("seed" in said or "seed" in (model.takes or ())):
+        return said
+    seed = int(said.get("seed") or 0)
+    if output_index or repeat:
+        seed = int.from_bytes(sha256(f"{seed}/{output_index}/{repeat}".encode()).digest()[:4], "little") >> 1
+    return {**said, "seed": seed}
 
 
 def _keep(group: pl.DataFrame, prefixes: pl.DataFrame, outcomes: list[Outcome], answers: Answers) -> pl.DataFrame:
@@ -221,7 +233,7 @@ def _frame(outcomes: list[Outcome], stops: list[str]) -> pl.DataFrame:
 
 
 def _without_reasoning() -> list[pl.Expr]:
-    """Text between think tags goes to `reasoning`; the opening tag may stand in the prompt, the closing one be missing."""
+    """Text between think tags goes to `reasoning`; the opening tag may stand in the prompt, the closing one lack."""
     text = pl.col("completion")
     thought = text.str.extract(r"(?s)^\s*(?:<think>)?(.*?)(?:</think>|\z)", 1)
     thinks = text.str.contains(r"^\s*<think>|</think>")

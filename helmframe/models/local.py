@@ -79,7 +79,6 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
         window=window,
         count_tokens=engine.count_tokens,
         chat=engine.chat if tokenizer.chat_template else None,
-        note="has a chat template" if tokenizer.chat_template else "",
     )
 
 
@@ -124,7 +123,6 @@ def _from_source(source: "_Folder", name: str, said: str) -> Model:
         window=_window(_json(folder / "config.json"), settings),
         count_tokens=source.count_tokens,
         chat=source.chat if has_chat else None,
-        note="has a chat template" if has_chat else "",
     )
 
 

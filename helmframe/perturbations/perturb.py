@@ -1,6 +1,7 @@
 """The stage `perturb`, the decorator that makes a function a perturbation, and how one is said."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,10 @@ def call(name: str, **arguments: Any) -> PerturbationCall:
     for argument in arguments:
         if argument not in entry.parameters:
             raise ArgumentError.unknown_argument(f"{name}()", argument, entry.parameters)
+    missing = [each for each, default in entry.parameters.items() if default is inspect.Parameter.empty]
+    for argument in missing:
+        if argument not in arguments:
+            raise ArgumentError(f"{name}() needs {argument}=…")
     said = PerturbationCall(name, frozen(arguments))
     said.on(pl.col("text"), id="id")  # builds the expression, so that wrong values are told now
     return said
@@ -114,7 +119,9 @@ def call(name: str, **arguments: Any) -> PerturbationCall:
 
 def parse(said: str | Call, seeds: int = 1) -> Variant:
     """A perturbation as said: `"typos"`, `"typos(prob=.1)"`, `"lowercase+typos"`, or `hf.typos(prob=.1)`."""
-    calls = [Call.parse(each) for each in said.split("+")] if isinstance(said, str) else [said]
+    # a plus between brackets belongs to an argument
+    links = re.split(r"\+(?![^(]*\))", said) if isinstance(said, str) else []
+    calls = [Call.parse(each) for each in links] if isinstance(said, str) else [said]
     return Variant(tuple(call(each.name, **dict(each.arguments)) for each in calls), seeds)
 
 

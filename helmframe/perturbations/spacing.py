@@ -10,14 +10,17 @@ from helmframe.perturbations.text_kernel import respaced
 @perturbation("extra_space")
 def extra_space(text: pl.Expr, num_spaces: int = 2) -> pl.Expr:
     """Every space becomes `num_spaces` spaces. Source: HELM `ExtraSpacePerturbation`."""
-    if num_spaces < 1:
-        raise ArgumentError(f"extra_space(num_spaces={num_spaces!r}): at least 1.")
+    _check("extra_space", "num_spaces", num_spaces)
     return text.str.replace_all(" ", " " * num_spaces, literal=True)
 
 
 @perturbation("space")
 def space(text: pl.Expr, key: pl.Expr, max_spaces: int = 3) -> pl.Expr:
     """Each run of spaces becomes 1 to `max_spaces` spaces, drawn evenly. Source: HELM `SpacePerturbation`."""
-    if max_spaces < 1:
-        raise ArgumentError(f"space(max_spaces={max_spaces!r}): at least 1.")
+    _check("space", "max_spaces", max_spaces)
     return respaced(text, key, max_spaces)
+
+
+def _check(perturbation: str, argument: str, spaces: object) -> None:
+    if isinstance(spaces, bool) or not isinstance(spaces, int) or spaces < 1:
+        raise ArgumentError(f"{perturbation}({argument}={spaces!r}): a whole number from 1 on.")

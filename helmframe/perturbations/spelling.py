@@ -41,7 +41,7 @@ def typos(text: pl.Expr, key: pl.Expr, prob: float = 0.05) -> pl.Expr:
 
     Source: HELM `TyposPerturbation` (same keyboard; our random numbers hang on the instance, not on a stream).
     """
-    if not 0 <= prob <= 1:
+    if isinstance(prob, bool) or not isinstance(prob, int | float) or not 0 <= prob <= 1:
         raise ArgumentError(f"typos(prob={prob!r}): a probability lies between 0 and 1.")
     return changed_bytes(text, key, lambda data, keys, places: _typed(data, keys, places, prob))
 

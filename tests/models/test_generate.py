@@ -190,3 +190,31 @@ def test_a_decoding_argument_the_user_wrote_must_be_honoured() -> None:
 
     with pytest.raises(hf.HelmframeError, match="can't take top_p"):
         small().generate(model, top_p=0.9)
+
+
+def test_each_output_of_a_sampling_model_has_a_seed_of_its_own_and_keeps_it() -> None:
+    seeds: list[int] = []
+
+    def model(prompt: str, temperature: float, seed: int = -1) -> str:
+        seeds.append(seed)
+        return "A"
+
+    plan = small().limit(1).perturb("again").generate(model, n=3, temperature=0.7, seed=5)
+    plan.score()
+    first = sorted(seeds)
+    assert len(set(first)) == 6
+    assert 5 in first
+    seeds.clear()
+    plan.score(fresh=True)
+    assert sorted(seeds) == first
+
+
+def test_a_greedy_model_gets_no_seed() -> None:
+    seeds: list[int] = []
+
+    def model(prompt: str, seed: int = -1) -> str:
+        seeds.append(seed)
+        return "A"
+
+    small().limit(1).generate(model).score()
+    assert seeds == [-1]

@@ -1,0 +1,239 @@
+"""How a perturbation is said, and the stage: rows, names, draws, chains."""
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helmframe.columns import VARIANTS
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.perturbations import PERTURBATIONS, call, parse, perturb, perturbation
+from tests.frames import instances, right
+
+# Each registered perturbation, one chain, and arguments other than the defaults.
+SAID = ["lowercase", "extra_space", "space", "typos(prob=0.5)", "again", "lowercase+typos(prob=0.5)", "typos+typos"]
+QUESTION = "Who  Wrote the  Iliad, and when?"
+
+
+def perturbed(frame: pl.DataFrame, *said: str, seeds: int = 1) -> pl.DataFrame:
+    return perturb(frame.lazy(), [parse(each, seeds) for each in said]).collect()
+
+
+def texts(frame: pl.DataFrame, *said: str, seeds: int = 1) -> dict[tuple[str, str, int], str]:
+    rows = perturbed(frame, *said, seeds=seeds)
+    keys = rows.select("instance_id", "perturbation", "perturbation_seed").iter_rows()
+    return dict(zip(keys, rows["perturbed_input"], strict=True))
+
+
+def test_the_original_is_always_there() -> None:
+    rows = perturbed(instances(["Who?"]), "lowercase")
+    assert rows.select("perturbation", "perturbed_input", "changed").rows() == [
+        ("original", "Who?", False),
+        ("lowercase", "who?", True),
+    ]
+
+
+def test_without_perturbations_there_is_the_original_alone() -> None:
+    assert perturbed(instances(["Who?"]))["perturbation"].to_list() == ["original"]
+
+
+def test_the_columns_are_those_of_variants_and_of_the_instance() -> None:
+    frame = instances(["Who?"], [right("Homer")], subject=["greek"])
+    rows = perturbed(frame, *SAID)
+    assert {name: rows.schema[name] for name in VARIANTS.schema} == VARIANTS.schema
+    assert rows["subject"].unique().to_list() == ["greek"]
+    assert rows["perturbed_references"].to_list() == [frame["references"][0].to_list()] * rows.height
+
+
+def test_what_left_the_text_as_it_was_is_not_changed() -> None:
+    rows = perturbed(instances(["who?", "Who?", "", None]), "lowercase")
+    assert rows.filter(perturbation="lowercase")["changed"].to_list() == [False, True, False, False]
+
+
+def test_nothing_in_nothing_out() -> None:
+    rows = perturbed(instances([]), *SAID)
+    assert rows.height == 0
+    assert {name: rows.schema[name] for name in VARIANTS.schema} == VARIANTS.schema
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_null_stays_null(said: str) -> None:
+    assert set(texts(instances([None, None]), said).values()) == {None}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_empty_stays_empty(said: str) -> None:
+    assert set(texts(instances(["", ""]), said).values()) == {""}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_nulls_and_empty_texts_leave_the_neighbours_alone(said: str) -> None:
+    alone = texts(instances([QUESTION], instance_id=["id2"]), said)
+    between = texts(instances([None, "", QUESTION, None]), said)
+    assert {key: text for key, text in between.items() if key[0] == "id2"} == alone
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_megabyte_goes_through(said: str) -> None:
+    (out,) = (text for key, text in texts(instances(["Ab c " * 200_000]), said).items() if key[1] != "original")
+    assert out.lower()[0] in "aqwsz"
+    assert len(out) >= 600_000
+
+
+@pytest.mark.parametrize("said", ["lowercase", "typos(prob=0.9)", "space", "extra_space"])
+def test_letters_of_other_scripts_survive(said: str) -> None:
+    (out,) = (text for key, text in texts(instances(["日本 ñandú 🎓é Ωμέγα"]), said).items() if key[1] == said)
+    assert [each for each in out if each in "日本🎓éμγα"] == list("日本🎓éμγα")
+
+
+@given(st.permutations(range(6)), st.integers(1, 6), st.integers(0, 5), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_neither_order_filter_batch_nor_slice_matter(order: list[int], kept: int, start: int, length: int) -> None:
+    frame = instances([QUESTION, "Is it? It is.", "", "Ünïcode  too", "a b  c   d", "The cat sat on the mat"])
+    whole = texts(frame, *SAID, seeds=2)
+
+    def same(part: pl.DataFrame) -> bool:
+        some = texts(part, *SAID, seeds=2)
+        return bool(some) and some == {key: text for key, text in whole.items() if key in some}
+
+    assert same(frame[order])
+    assert same(frame[order].filter(pl.col("row_index") < kept))
+    assert same(frame.slice(start, length))
+    assert same(pl.concat([frame[order[:3]], frame[order[3:]]], rechunk=False))
+
+
+def test_scenarios_do_not_share_random_numbers() -> None:
+    one, other = (texts(instances(["the quick brown fox " * 5], scenario=name), "typos") for name in ("a", "b"))
+    assert one != other
+
+
+def test_each_seed_is_another_draw() -> None:
+    drawn = texts(instances(["the quick brown fox " * 5]), "typos", seeds=3)
+    assert sorted({key[2] for key in drawn if key[1] == "typos"}) == [0, 1, 2]
+    assert len({text for key, text in drawn.items() if key[1] == "typos"}) == 3
+
+
+def test_more_seeds_leave_the_first_draws_as_they_were() -> None:
+    frame = instances(["the quick brown fox " * 5])
+    one, three = texts(frame, "typos"), texts(frame, "typos", seeds=3)
+    assert {key: three[key] for key in one} == one
+
+
+@pytest.mark.parametrize("said", ["lowercase", "extra_space", "lowercase+extra_space"])
+def test_what_draws_nothing_has_one_draw(said: str) -> None:
+    assert parse(said, 5).draws == 1
+    assert perturbed(instances(["Who?"]), said, seeds=5).height == 2
+
+
+@pytest.mark.parametrize("said", ["typos", "space", "lowercase+typos", "again"])
+def test_what_draws_or_asks_again_has_as_many_as_seeds(said: str) -> None:
+    assert perturbed(instances(["Who?"]), said, seeds=3)["perturbation_seed"].to_list() == [0, 0, 1, 2]
+
+
+def test_again_asks_the_unchanged_text_once_more() -> None:
+    rows = perturbed(instances(["Who?"]), "again", seeds=2).select("perturbed_input", "changed", "repeat").rows()
+    assert rows == [("Who?", False, 0), ("Who?", False, 1), ("Who?", False, 2)]
+
+
+def test_others_repeat_nothing() -> None:
+    assert perturbed(instances(["Who?"]), "lowercase", "typos")["repeat"].to_list() == [0, 0, 0]
+
+
+def test_a_chain_applies_left_to_right() -> None:
+    rows = texts(instances(["A  B"]), "extra_space+lowercase")
+    assert rows["id0", "extra_space+lowercase", 0] == "a    b"
+
+
+def test_a_link_of_a_chain_changes_what_it_does_alone() -> None:
+    frame = instances(["THE QUICK BROWN FOX"])
+    chain, alone = texts(frame, "typos(prob=0.5)+lowercase"), texts(frame, "typos(prob=0.5)")
+    assert chain["id0", "typos(prob=0.5)+lowercase", 0] == alone["id0", "typos(prob=0.5)", 0].lower()
+
+
+def test_a_perturbation_twice_in_a_chain_draws_twice() -> None:
+    frame = instances(["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"])
+    once, twice = texts(frame, "typos(prob=0.5)"), texts(frame, "typos(prob=0.5)+typos(prob=0.5)")
+    assert once["id0", "typos(prob=0.5)", 0] != twice["id0", "typos(prob=0.5)+typos(prob=0.5)", 0]
+
+
+def test_on_works_alone_on_a_frame() -> None:
+    frame = pl.DataFrame({"id": [1, 2], "q": ["Who Wrote It?", "When?"], "other": [0, 0]})
+    out = frame.with_columns(call("typos", prob=1.0).on(pl.col("q"), id="id"))
+    assert out.columns == ["id", "q", "other"]
+    assert [len(text) for text in out["q"]] == [13, 5]
+    assert all(new != old for new, old in zip(out["q"], frame["q"], strict=True))
+
+
+def test_on_takes_an_expression_as_id_and_a_seed() -> None:
+    frame = pl.DataFrame({"id": [1], "q": ["the quick brown fox jumps over the lazy dog"]})
+    typos = call("typos", prob=0.5)
+    first = frame.select(typos.on(pl.col("q"), id=pl.col("id"))).item()
+    assert first == frame.select(typos.on(pl.col("q"), id="id")).item()
+    assert first != frame.select(typos.on(pl.col("q"), id="id", seed=1)).item()
+
+
+def test_on_works_lazily_and_in_groups() -> None:
+    frame = pl.DataFrame({"id": ["a", "b", "c"], "g": [0, 1, 0], "q": ["the fox", "a dog", "one cat"]})
+    expression = call("typos", prob=0.5).on(pl.col("q"), id="id")
+    eager = frame.select("id", expression).rows()
+    assert frame.lazy().filter(pl.col("id") != "").select("id", expression).collect().rows() == eager
+    assert sorted(frame.group_by("g").agg("id", expression).explode("id", "q").select("id", "q").rows()) == eager
+
+
+def test_an_unknown_perturbation_names_near_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"no perturbation is called 'typo'\. Did you mean 'typos'"):
+        call("typo")
+    with pytest.raises(UnknownNameError, match="Did you mean 'lowercase'"):
+        parse("typos+lowercas")
+
+
+def test_an_unknown_argument_names_near_ones() -> None:
+    with pytest.raises(ArgumentError, match=r"typos\(\) has no argument 'probb'\. Did you mean 'prob'"):
+        call("typos", probb=0.1)
+
+
+@pytest.mark.parametrize("said", ["", "typos(", "typos(0.1)", "typos+", "typos typos", "typos(prob=open('x'))"])
+def test_what_is_no_call_is_told(said: str) -> None:
+    with pytest.raises(ArgumentError, match="is not a name or a call"):
+        parse(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("typos(prob=2)", "between 0 and 1"),
+        ("typos(prob=-0.1)", "between 0 and 1"),
+        ("typos(prob='x')", "between 0 and 1"),
+        ("typos(prob=None)", "between 0 and 1"),
+        ("typos(prob=[0.1, 0.2])", "between 0 and 1"),
+        ("space(max_spaces=0)", "a whole number from 1 on"),
+        ("space(max_spaces=1.5)", "a whole number from 1 on"),
+        ("extra_space(num_spaces='2')", "a whole number from 1 on"),
+        ("extra_space(num_spaces=True)", "a whole number from 1 on"),
+    ],
+)
+def test_values_that_cannot_be_are_told(said: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        parse(said)
+
+
+def test_names_are_as_said() -> None:
+    assert parse("lowercase + typos(prob=.1)").name == "lowercase+typos(prob=0.1)"
+    assert parse(call("typos", prob=0.1)).name == "typos(prob=0.1)"
+
+
+def test_a_plus_within_brackets_belongs_to_the_argument() -> None:
+    assert [str(each) for each in parse("typos(prob=1e+0)+lowercase").chain] == ["typos(prob=1.0)", "lowercase"]
+
+
+def test_a_perturbation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PERTURBATIONS, "_entries", dict(PERTURBATIONS._entries))
+
+    @perturbation("shout")
+    def shout(text: pl.Expr, mark: str) -> pl.Expr:
+        return text.str.to_uppercase() + mark
+
+    assert texts(instances(["hey"]), "shout(mark='!')")["id0", "shout(mark='!')", 0] == "HEY!"
+    with pytest.raises(ArgumentError, match=r"shout\(\) needs mark="):
+        parse("shout")
+    assert shout(pl.lit("a"), "?").meta.is_literal() is False
