@@ -6,8 +6,6 @@ A plan is a sentence; each stage is a function from a table to a longer table; o
     hf.scenario("mmlu").where(subject="philosophy").perturb("typos").generate(model).score()
 """
 
-from functools import partial
-
 from helmframe import models
 from helmframe.adapters import adapter
 from helmframe.columns import columns
@@ -15,21 +13,17 @@ from helmframe.errors import HelmframeError
 from helmframe.metrics import metric, metrics
 from helmframe.models.protocol import Model
 from helmframe.models.protocol import from_any as model
-from helmframe.perturbations import call, perturbation
+from helmframe.perturbations import perturbation
+from helmframe.perturbations.calls import again, extra_space, lowercase, space, typos
 from helmframe.plan import Plan, between, scenario
-from helmframe.results import Results, compare_results
+from helmframe.results import Results
+from helmframe.results import compare_results as compare
 from helmframe.settings import configure
 from helmframe.suite import Suite, suite
 
 __version__ = "0.1.0"
 
-again = partial(call, "again")
-extra_space = partial(call, "extra_space")
-compare = compare_results
 load = Results.load
-lowercase = partial(call, "lowercase")
-space = partial(call, "space")
-typos = partial(call, "typos")
 
 __all__ = [
     "HelmframeError",

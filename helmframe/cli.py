@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         _tell("stopped; what was answered is kept, the same command goes on from there")
+        if argv is None:
+            # a model's threads may be inside native code, which an orderly end of the interpreter would abort
+            os._exit(STOPPED)
         return STOPPED
     except BrokenPipeError:
         # the reader of a pipe, such as head, has seen enough; nothing is left to flush at exit
@@ -77,6 +80,12 @@ def _run(arguments: argparse.Namespace) -> None:
         print("\nrobustness\n" + robustness_text(table.filter(table["metric"].is_in(results.main_metrics))))
     if folder is not None:
         _tell(f"written: {results.to_parquet(folder)}")
+    failed = results.errors()
+    if failed.height:
+        first = f"failed completions: {failed.height:,}; the first, of {failed['instance_id'][0]}: {failed['error'][0]}"
+        if failed.height == results.manifest["counts"]["planned"]:
+            raise HelmframeError(f"nothing was answered; {first}")
+        _tell(f"{first}\nThe same command asks for them again.")
 
 
 def _plans(arguments: argparse.Namespace) -> list[Plan]:
@@ -94,11 +103,15 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
         )
     if arguments.priority is not None:
         entries = [entry for entry in entries if entry.priority <= arguments.priority]
-    also = {"max_eval_instances": arguments.max_eval_instances, "num_train_trials": arguments.num_train_trials}
+    options = {"max_eval_instances": arguments.max_eval_instances, "num_train_trials": arguments.num_train_trials}
+    also = {key: value for key, value in options.items() if value is not None}
     models = arguments.models_to_run
     plans = [Plan.from_yaml(Path(each)) for each in files]
-    plans = [plan if plan.models or not models else plan.generate(list(models)) for plan in plans]
-    plans += plans_of(entries, models=models, **{key: value for key, value in also.items() if value is not None})
+    if models:
+        plans = [plan if plan.models else plan.generate(list(models)) for plan in plans]
+    if "max_eval_instances" in also:
+        plans = [plan if plan.sampling else plan.sample(also["max_eval_instances"], order="helm") for plan in plans]
+    plans += plans_of(entries, models=models, **also)
     if not plans:
         raise ArgumentError("nothing to run: --priority or --models-to-run leave none of the entries.")
     return plans
@@ -169,8 +182,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
         command.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
         command.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
-        command.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per run, HELM's draw")
-        command.add_argument("-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples")
+        command.add_argument(
+            "-m", "--max-eval-instances", type=int, metavar="N", help="instances per part, HELM's draw"
+        )
+        command.add_argument(
+            "-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples, in entries"
+        )
         command.add_argument(
             "--priority", type=int, metavar="P", help="only entries of a .conf file with priority up to P"
         )

@@ -111,8 +111,9 @@ class Plan:
             else:
                 raise ArgumentError(f"where({condition!r}): write column=value, SQL as text, or a Polars expression.")
         said += [_equality(column, value) for column, value in equals.items()]
-        for spec in self.scenarios:
-            check_where(spec, tuple(each for each in said if not _of_split(each)), self.data)
+        of_rows = tuple(each for each in said if not _of_split(each))
+        for spec in self.scenarios if of_rows else ():
+            check_where(spec, of_rows, self.data)
         return replace(self, filters=self.filters + tuple(said))
 
     def sample(self, n: int, seed: int = 0, *, order: str = "keyed") -> "Plan":

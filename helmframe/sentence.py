@@ -182,12 +182,14 @@ def steps(said: str | Path) -> Iterator[Step]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a text with line breaks in double quotes, on one line."""
+    """Writes a text that is more than plain characters in double quotes, escaped; other styles change some of them."""
 
 
-_Dumper.add_representer(
-    str, lambda to, text: to.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None)
-)
+def _represent(to: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return to.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent)
 
 
 def _scenario(spec: ScenarioSpec) -> str | None:

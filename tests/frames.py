@@ -10,7 +10,9 @@ from helmframe.columns import BLOCK, COMPLETIONS, INSTANCES, REFERENCE, SCORES, 
 Options = Sequence[tuple[str, bool]]
 
 
-def instances(inputs: Sequence[str | None], references: Sequence[Options] | None = None, **columns: Any) -> pl.DataFrame:
+def instances(
+    inputs: Sequence[str | None], references: Sequence[Options] | None = None, **columns: Any
+) -> pl.DataFrame:
     """`INSTANCES` with these inputs; `references` are (text, correct) pairs; a column is one value or a list."""
     count = len(inputs)
     ids = [f"id{place}" for place in range(count)]
@@ -32,18 +34,17 @@ def instances(inputs: Sequence[str | None], references: Sequence[Options] | None
 
 def variants(inputs: Sequence[str | None], references: Sequence[Options] | None = None, **columns: Any) -> pl.DataFrame:
     """`VARIANTS` of the unperturbed instances."""
+    made: dict[str, Any] = {
+        "perturbation": "original",
+        "perturbation_seed": 0,
+        "perturbed_input": pl.col("input"),
+        "perturbed_references": pl.col("references"),
+        "changed": False,
+        "repeat": 0,
+    }
+    said = {name: columns.pop(name, value) for name, value in made.items()}
     frame = instances(inputs, references, **columns)
-    return conform(
-        frame.with_columns(
-            perturbation=pl.lit("original"),
-            perturbation_seed=pl.lit(0),
-            perturbed_input="input",
-            perturbed_references="references",
-            changed=pl.lit(value=False),
-            repeat=pl.lit(0),
-        ),
-        VARIANTS,
-    )
+    return conform(frame.with_columns(**_columns(said)), VARIANTS)
 
 
 def completions(
@@ -94,10 +95,11 @@ def right(*texts: str) -> Options:
 
 
 def _columns(said: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if isinstance(value, pl.Series) else pl.Series(value) if isinstance(value, list) else pl.lit(value)
-        for name, value in said.items()
-    }
+    return {name: pl.Series(value) if isinstance(value, list) else _literal(value) for name, value in said.items()}
+
+
+def _literal(value: Any) -> Any:
+    return value if isinstance(value, pl.Series | pl.Expr) else pl.lit(value)
 
 
 def _references(options: Sequence[Options]) -> pl.Series:

@@ -31,7 +31,9 @@ def one(expression: pl.Expr) -> object:
 
 
 def keys(salt: str, ids: Sequence[str | None]) -> list[int]:
-    return pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}).select(key_of(salt, pl.col("id"))).to_series().to_list()
+    return (
+        pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}).select(key_of(salt, pl.col("id"))).to_series().to_list()
+    )
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,9 @@ def test_a_vouched_function_is_remembered_beyond_the_process_until_its_version_c
     def model(prompt: str) -> str:
         return "A"
 
-    assert answered(PLAN.generate(hf.model(model, name="mine", version="1")).score()) == 2
-    assert answered(PLAN.generate(hf.model(model, name="mine", version="1")).score()) == 0
-    assert answered(PLAN.generate(hf.model(model, name="mine", version="2")).score()) == 2
+    assert answered(PLAN.generate(hf.model(model, name="remembered", version="1")).score()) == 2
+    assert answered(PLAN.generate(hf.model(model, name="remembered", version="1")).score()) == 0
+    assert answered(PLAN.generate(hf.model(model, name="remembered", version="2")).score()) == 2
 
 
 def test_a_folder_is_remembered_by_its_content(tmp_path: Path) -> None:

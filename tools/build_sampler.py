@@ -273,10 +273,8 @@ def check_subject(subject: str, rows: Sequence[Row]) -> list[str]:
 
 def read_all() -> tuple[list[Row], list[str]]:
     """All rows in the order of the files, and all problems found in them."""
-    problems: list[str] = []
     found = {path.stem for path in SOURCE_DIR.glob("*.csv")}
-    for name in sorted(found ^ set(SUBJECTS)):
-        problems.append(f"{name}.csv: {'unexpected' if name in found else 'missing'}")
+    problems = [f"{name}.csv: {'unexpected' if name in found else 'missing'}" for name in sorted(found ^ set(SUBJECTS))]
     rows: list[Row] = []
     for subject in SUBJECTS:
         if subject in found:
@@ -375,9 +373,7 @@ def parquet_path(subject: str, split: str) -> Path:
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
     """The table as Parquet; the same table and polars version give the same bytes."""
     buffer = io.BytesIO()
-    frame.write_parquet(
-        buffer, compression="zstd", compression_level=9, statistics=False, row_group_size=1 << 20
-    )
+    frame.write_parquet(buffer, compression="zstd", compression_level=9, statistics=False, row_group_size=1 << 20)
     return buffer.getvalue()
 
 
@@ -396,10 +392,9 @@ def write_files(frames: dict[tuple[str, str], pl.DataFrame]) -> int:
 
 def compare_files(frames: dict[tuple[str, str], pl.DataFrame]) -> list[str]:
     """How the Parquet files on disk differ in content from `frames`."""
-    problems: list[str] = []
     expected = {parquet_path(subject, split): frame for (subject, split), frame in frames.items()}
-    for path in sorted(set(OUTPUT_DIR.rglob("*.parquet")) - set(expected)):
-        problems.append(f"{path.relative_to(ROOT)}: unexpected file")
+    unexpected = sorted(set(OUTPUT_DIR.rglob("*.parquet")) - set(expected))
+    problems = [f"{path.relative_to(ROOT)}: unexpected file" for path in unexpected]
     for path, frame in expected.items():
         name = path.relative_to(ROOT)
         if not path.is_file():

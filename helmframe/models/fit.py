@@ -104,7 +104,7 @@ def _text(block: dict[str, Any]) -> str:
 def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.DataFrame:
     """Adds `shots_used` and `refused`."""
     shots = pl.col("shot_ids").list.len().cast(pl.Int64)
-    if model.window is None or model.count_tokens is None:
+    if model.window is None or model.count_tokens is None or rows.is_empty():
         return rows.with_columns(shots_used=shots, refused=pl.lit(None, dtype=pl.String))
     decoding = {said: json.loads(said) for said in rows["decoding"].unique()}
     limits = {said: model.window - int(each.get("max_tokens") or 0) for said, each in decoding.items()}

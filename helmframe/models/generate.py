@@ -53,7 +53,7 @@ def generate(
     Returns:
         `COMPLETIONS`.
     """
-    requests = request_ids(fitted, prefixes, fingerprint, n)
+    requests = request_ids(fitted, prefixes, fingerprint, n, by_instance=model.sees_rows)
     wanted = requests.filter(pl.col("refused").is_null()).unique("request_id", keep="first", maintain_order=True)
     low, high = (wanted["row_index"].min(), wanted["row_index"].max()) if wanted.height else (0, 0)
     known = answers.known(int(low), int(high)) if not fresh else pl.DataFrame(schema=ANSWER)  # type: ignore[arg-type]
@@ -78,11 +78,20 @@ def generate(
     return joined.with_columns(error=pl.coalesce("refused", "error"))
 
 
-def request_ids(fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int) -> pl.DataFrame:
+def request_ids(
+    fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int, *, by_instance: bool = False
+) -> pl.DataFrame:
     """The requests with output_index and request_id, n rows for each.
 
     The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and
     prefix are hashed once for all requests that share them.
+
+    Args:
+        fitted: `FITTED`.
+        prefixes: `PREFIXES`.
+        fingerprint: the model's.
+        n: outputs per request.
+        by_instance: whether the model sees the instance beside the prompt, so that it belongs to what is sent.
     """
     rows = fitted
     if n > 1:
@@ -92,15 +101,17 @@ def request_ids(fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, 
     texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
     states: dict[tuple[Any, ...], Any] = {}
     ids = []
-    columns = rows.select("decoding", "output_index", "repeat", "prefix_id", "suffix", _media_digest())
-    for *shared, suffix, media in columns.iter_rows():
+    instance = pl.concat_str("scenario", pl.lit("\0"), "instance_id") if by_instance else pl.lit(None, dtype=pl.String)
+    more = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
+    columns = rows.select("decoding", "output_index", "repeat", "prefix_id", "suffix", more=more)
+    for *shared, suffix, seen in columns.iter_rows():
         key = tuple(shared)
         if key not in states:
             states[key] = sha256(_header(fingerprint, *key[:3]) + texts[key[3]].encode())
         state = states[key].copy()
         state.update(suffix.encode())
-        if media:
-            state.update(b"\0media\0" + media.encode())
+        if seen:
+            state.update(b"\0beside\0" + seen.encode())
         ids.append(state.digest()[:16])
     return rows.with_columns(request_id=pl.Series(ids, dtype=pl.Binary))
 
@@ -152,7 +163,6 @@ def _media_digest() -> pl.Expr:
         pl.when(media.list.any())
         .then(pl.col("blocks").map_elements(digest, return_dtype=pl.String))
         .otherwise(pl.lit(None, dtype=pl.String))
-        .alias("media")
     )
 
 

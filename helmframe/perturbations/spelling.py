@@ -56,10 +56,11 @@ def _typed(data: Any, keys: Any, places: Any, prob: float) -> Any:
         for case in (str.lower, str.upper):
             count[ord(case(letter))] = len(beside)
             table[ord(case(letter)), : len(beside)] = np.frombuffer(case(beside).encode(), dtype=np.uint8)
-    letters = np.flatnonzero(count[data])
-    draws = keyed_draws(keys[letters], places[letters])
-    hit = (draws >> np.uint64(11)).astype(np.float64) * 2.0**-53 < prob
-    letters, draws = letters[hit], keyed_draws(draws[hit], places[letters[hit]])
+    # 53 bits, as many as a float tells apart, so that prob=1 is always.
+    below = np.uint64(round(prob * 2.0**53))
+    hit = (keyed_draws(keys, places) >> np.uint64(11) < below) & (count[data] > 0)
+    letters = np.flatnonzero(hit)
+    draws = keyed_draws(keyed_draws(keys[letters], places[letters]), places[letters])
     # The high half of a fresh draw, scaled: no modulo bias to speak of.
     choice = ((draws >> np.uint64(32)) * count[data[letters]]) >> np.uint64(32)
     out = data.copy()

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
 import polars as pl
 
 from helmframe.errors import ArgumentError, SourceBrokenError, SpecError
@@ -272,6 +271,7 @@ def _described(source: Source, select: str, address: str = "") -> dict[str, str]
 
 def _refused(source: Source, statement: str) -> str:
     """Why DuckDB does not understand the statement; '' if it does."""
+    import duckdb
 
     def attempt() -> str:
         try:

@@ -12,14 +12,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-import duckdb
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from helmframe.errors import SourceBrokenError, SourceDeniedError, SourceError, SourceMissingError, SpecError
 from helmframe.scenarios.find import specs_root
 from helmframe.settings import S3Options, data_root, s3_options, s3_reader
 from helmframe.specs import Frame, ScenarioSpec
+
+if TYPE_CHECKING:
+    import duckdb
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Source:
 
     scenario: str
     address: str
-    connection: duckdb.DuckDBPyConnection = field(repr=False)
+    connection: "duckdb.DuckDBPyConnection" = field(repr=False)
     listing: Callable[[str], list[str]] = field(repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -101,6 +102,8 @@ class Source:
         return [_filled(self.address, dict(each)) for each in combinations]
 
     def _typed(self, error: BaseException, address: str) -> SourceError:
+        import duckdb
+
         said = _said(error, self.secrets)
         where = f"scenario {self.scenario!r}: {address}"
         if _DENIED.search(said):
@@ -125,6 +128,8 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
         SourceMissingError: no root is configured and the spec has no hub address.
         SourceError: the root's scheme is unknown, or nothing that is installed reads it.
     """
+    import duckdb
+
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
     connection = duckdb.connect(config=_CONFIG)
@@ -145,6 +150,8 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
 
 def connect_frame(scenario: str, frame: Frame) -> Source:
     """A frame as the table `rows`."""
+    import duckdb
+
     connection = duckdb.connect(config=_CONFIG)
     connection.register("rows", frame.rows.to_arrow())
     return Source(scenario, "the frame", connection, lambda _: [])
@@ -216,6 +223,8 @@ def _expanded(spec: ScenarioSpec, data: str | None) -> str:
 
 
 def _with_s3(source: Source, options: S3Options) -> Source:
+    import duckdb
+
     extension = _httpfs()
     reader = s3_reader()
     source = replace(source, secrets=options.secrets)
@@ -235,6 +244,8 @@ def _with_s3(source: Source, options: S3Options) -> Source:
 
 def _httpfs() -> Path | None:
     """The httpfs extension built for exactly this DuckDB, if its package is installed."""
+    import duckdb
+
     found = importlib.util.find_spec("duckdb_extension_httpfs")
     if found is None or found.origin is None:
         return None
@@ -242,7 +253,7 @@ def _httpfs() -> Path | None:
     return file if file.is_file() else None
 
 
-def _load_httpfs(connection: duckdb.DuckDBPyConnection, extension: Path) -> None:
+def _load_httpfs(connection: "duckdb.DuckDBPyConnection", extension: Path) -> None:
     connection.execute(f"LOAD {text_literal(str(extension))}")
     connection.execute(f"SET http_timeout = {_TIMEOUT}; SET http_retries = 2; SET http_retry_wait_ms = 200")
     # as for the file cache: within one read a file stays what it is
@@ -292,7 +303,7 @@ def _find_in_bucket(filesystem: Any, pattern: str) -> list[str]:
     return [f"s3://{path}" for path in filesystem.find(folder)]
 
 
-def _duckdb_glob(connection: duckdb.DuckDBPyConnection, pattern: str) -> list[str]:
+def _duckdb_glob(connection: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     return [row[0] for row in connection.sql(f"SELECT file FROM glob({text_literal(pattern)})").fetchall()]
 
 
@@ -340,6 +351,7 @@ def _filled(address: str, values: Mapping[str, str]) -> str:
 
 def _failures() -> tuple[type[BaseException], ...]:
     """What readers raise when rows can't be had; DuckDB passes some of them on as they are."""
+    import duckdb
     import pyarrow as pa
 
     kinds: list[type[BaseException]] = [duckdb.Error, OSError, pa.ArrowException]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from helmframe.columns import STATS
@@ -52,6 +51,8 @@ def aggregate_set(
     Source: Efron & Stein 1981, Annals of Statistics 9:586; Kott 2001, J. Official Statistics 17:521 (delete-a-group);
         Rust & Rao 1996 (stratified).
     """
+    import numpy as np
+
     if mean not in ("macro", "micro"):
         raise ArgumentError(f"mean={mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
     if not 0 < ci < 1:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
 import polars as pl
 
 from helmframe.errors import ArgumentError
@@ -206,6 +205,8 @@ def _tested(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _test(added: Floats, single: bool) -> tuple[float, str]:
+    import numpy as np
+
     differing = added[added != 0]
     if single and np.allclose(np.abs(differing), np.abs(differing[:1]), rtol=1e-9, atol=0.0):
         return mcnemar_midp(int(np.sum(differing > 0)), int(np.sum(differing < 0))), "McNemar mid-p"

@@ -5,7 +5,6 @@ Shared by `aggregate`, `worst_case`, `robustness` and `compare`.
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
@@ -96,6 +95,8 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
     Raises:
         ArgumentError: ci not between 0 and 1.
     """
+    import numpy as np
+
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
     value, variance, df, worth, clusters, n = (

@@ -5,14 +5,16 @@ Every function takes floats or NumPy arrays of one shape; those that give an int
 
 import hashlib
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+
+Floats: TypeAlias = "npt.NDArray[np.float64]"
 Numbers: TypeAlias = "float | Floats"
-Interval: TypeAlias = tuple[Floats, Floats]
+Interval: TypeAlias = "tuple[Floats, Floats]"
 
 EXACT_FLIPS = 20
 LARGE_SAMPLE = 10_000
@@ -27,6 +29,8 @@ def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
 
     Source: Wilson 1927, JASA 22:209; Brown, Cai & DasGupta 2001, Statistical Science 16:101.
     """
+    import numpy as np
+
     return _score_interval(np.asarray(successes) / np.asarray(n), np.asarray(n, dtype=np.float64), ci)
 
 
@@ -43,6 +47,8 @@ def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: 
     Source: Korn & Graubard 1998, Survey Methodology 24:193; Franco, Little, Louis & Slud 2019, J. Survey Statistics and
     Methodology 7:334; Kott 2017, Survey Methodology 43.
     """
+    import numpy as np
+
     p = np.asarray(p, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         worth = np.minimum(np.asarray(n), p * (1 - p) / np.asarray(variance))
@@ -58,6 +64,7 @@ def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interva
 
     Source: Clopper & Pearson 1934, Biometrika 26:404.
     """
+    import numpy as np
     from scipy.special import betaincinv
 
     successes, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64))
@@ -82,6 +89,8 @@ def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.
     >>> print(f"{low:.3f} {high:.3f}")
     -0.308 0.308
     """
+    import numpy as np
+
     share = clopper_pearson(0.0, n, ci)[1]
     value = np.asarray(value, dtype=np.float64)
     return value - share * (value - least), value + share * (most - value)
@@ -94,6 +103,8 @@ def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) 
     >>> print(f"{low:.3f} {high:.3f}")
     5.476 14.524
     """
+    import numpy as np
+
     half = _student(df, ci) * np.sqrt(np.asarray(variance, dtype=np.float64))
     return np.asarray(mean) - half, np.asarray(mean) + half
 
@@ -105,11 +116,14 @@ def sign_flip_p(differences: Floats, flips: int = 9_999) -> tuple[float, str]:
     random numbers are keyed by the sizes of the differences: neither their order nor swapping the sides changes p.
     From 10,000 sizes on, the normal limit with the flips' own variance Σd².
 
+    >>> import numpy as np
     >>> sign_flip_p(np.array([1.0, 1.0, 1.0, 1.0, 1.0, -1.0]))
     (0.21875, 'sign-flip (exact)')
 
     Source: Fisher 1935, The Design of Experiments §21; Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39.
     """
+    import numpy as np
+
     # rounded to 12 digits, so that sums taken in another order are the same differences
     scale = float(np.max(np.abs(differences), initial=0.0))
     units = np.round(np.asarray(differences, dtype=np.float64) / scale, 12) if scale else np.zeros(0)
@@ -136,6 +150,7 @@ def mcnemar_midp(only_a: int, only_b: int) -> float:
 
     Source: Fagerland, Lydersen & Laake 2013, BMC Medical Research Methodology 13:91.
     """
+    import numpy as np
     from scipy.special import bdtr, gammaln
 
     n, least = only_a + only_b, min(only_a, only_b)
@@ -156,6 +171,8 @@ def holm(p: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6:65.
     """
+    import numpy as np
+
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
@@ -165,6 +182,8 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _score_interval(p: Floats, n: Floats, ci: float) -> Interval:
+    import numpy as np
+
     z = _normal(ci)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -185,12 +204,15 @@ def _normal_p(z: float) -> float:
 
 
 def _student(df: Numbers, ci: float) -> Floats:
+    import numpy as np
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(np.asarray(df, dtype=np.float64), (1 + ci) / 2), dtype=np.float64)
 
 
 def _all_flips(sizes: Floats) -> Floats:
+    import numpy as np
+
     # the first sign is fixed: the other half mirrors it
     sums = sizes[:1]
     for size in sizes[1:]:
@@ -198,7 +220,9 @@ def _all_flips(sizes: Floats) -> Floats:
     return sums
 
 
-def _random_flips(sizes: Floats, counts: npt.NDArray[np.int64], flips: int) -> Floats:
+def _random_flips(sizes: Floats, counts: "npt.NDArray[np.int64]", flips: int) -> Floats:
+    import numpy as np
+
     key = hashlib.sha256(sizes.tobytes() + counts.astype("<i8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
     sums = np.zeros(flips)

@@ -74,7 +74,7 @@ def _task(plan: Plan, task: Task) -> list[str]:
 def _look(seen: dict[str, Any], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Any) -> None:
     fitted, prefixes = fit(requests, heads, model)
     fingerprint = model.fingerprint()
-    wanted = request_ids(fitted, prefixes, fingerprint, task.outputs).unique("request_id")
+    wanted = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique("request_id")
     known = answers_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     stored = wanted.join(known.known(low or 0, high or 0), on="request_id", how="semi").height

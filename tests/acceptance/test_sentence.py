@@ -20,40 +20,39 @@ from helmframe.models.generate import generate
 from helmframe.perturbations import perturb
 from tests.acceptance.figures import peak_mb, shown
 from tests.demo import demo_model
-from tests.parity import replayed
+from tests.models.tiny import gpt2_folder
+from tests.parity import replayed, test_prompts
 from tests.s3_server import S3Server
+from tests.test_cli import sum_of_n
 
 pytestmark = pytest.mark.shared
 
 
 def test_1_prompts_equal_helms_byte_for_byte(shared: Path, tmp_path: Path) -> None:
-    counts = {
-        "mmlu, gpt2": replayed.equal_mmlu_prompts(shared),
-        "mmlu, SmolLM2": replayed.equal_smollm2_prompts(shared, tmp_path),
-        "narrative_qa, gpt2": replayed.equal_narrative_qa_prompts(shared),
-    }
-    for name, (equal, total) in counts.items():
-        shown("1", f"prompts of {name} equal", f"{equal}/{total}", f"{total}/{total}")
-    assert all(equal == total for equal, total in counts.values())
-    assert (counts["mmlu, gpt2"][1], counts["mmlu, SmolLM2"][1]) == (10, 50)
-    assert counts["narrative_qa, gpt2"][1] > 0
+    # each prints equal/total and fails below all of them
+    test_prompts.test_ten_mmlu_prompts_of_gpt2(shared)
+    test_prompts.test_fifty_mmlu_prompts_of_smollm2(shared, tmp_path)
+    test_prompts.test_narrative_qa_prompts_whose_examples_did_not_fit(shared)
 
 
-def test_2_recorded_completions_give_helms_numbers(shared: Path) -> None:
-    for name, metric, split, expected in (
-        ("mmlu-subject=philosophy,method=multiple_choice_joint,model=openai_gpt2", "exact_match", "test", 0.111),
-        ("mmlu-subject=philosophy,method=multiple_choice_joint,model=openai_gpt2", "exact_match", "valid", 0.0),
-        ("narrative_qa-model=openai_gpt2", "f1_score", "test", 0.1742),
-        ("mmlu-subject=philosophy,method=multiple_choice_joint,model=huggingface_smollm2", "exact_match", "test", 0.28),
-    ):
-        value = replayed.replay(shared / "helm_runs" / name).value(metric, split=split)
-        shown("2", f"{name.partition('-')[0]} {name.rpartition('model=')[2]} {metric} {split}", f"{value:.4f}",
-        expected) assert value == pytest.approx(expected, abs=0.0005)
+@pytest.mark.parametrize(
+    ("run", "metric", "split", "published"),
+    [
+        (replayed.MMLU_GPT2, "exact_match", "test", 0.111),
+        (replayed.MMLU_GPT2, "exact_match", "valid", 0.0),
+        (replayed.NARRATIVE_QA, "f1_score", "test", 0.1742),
+        (replayed.MMLU_SMOLLM2, "exact_match", "test", 0.28),
+    ],
+)
+def test_2_recorded_completions_give_helms_numbers(
+    shared: Path, run: str, metric: str, split: str, published: float
+) -> None:
+    value = replayed.plan(shared / "helm_runs" / run).where(split=split).score().value(metric)
+    shown("2", f"{run.partition('-')[0]} {run.rpartition('model=')[2]} {metric} {split}", f"{value:.4f}", published)
+    assert value == pytest.approx(published, abs=0.0005)
 
 
 def test_3_the_users_command_ends_with_a_table_of_ten_instances(shared: Path, tmp_path: Path) -> None:
-    from tests.models.tiny import gpt2_folder
-
     gpt2_folder(tmp_path / "gpt2_local")
     (tmp_path / "run_specs.conf").write_text(
         'entries: [{description: "mmlu:subject=philosophy,model=geclm/gpt2_local", priority: 1}]\n'
@@ -66,10 +65,7 @@ def test_3_the_users_command_ends_with_a_table_of_ten_instances(shared: Path, tm
              "HELMFRAME_STORE": str(tmp_path / "store")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("mmlu")]
-    head = next(line for line in done.stdout.splitlines() if line.startswith("scenario"))
-    column = head.replace("95% interval", "low high").split().index("n")
-    instances = sum(int(row[column]) for row in rows)
+    instances = sum_of_n(done.stdout)
     shown("3", "exit status and instances in the table", f"{done.returncode}, {instances}", "0, 10")
     assert done.returncode == 0, done.stderr
     assert instances == 10

@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, HelmframeError
 from helmframe.models import Answer, Model, echo, noisy, oracle, replay
-from helmframe.models.protocol import Row
+from helmframe.models.protocol import Row, from_any
 
 
 def row(**changes: Any) -> Row:
@@ -137,3 +137,26 @@ def test_a_toy_that_looks_at_rows_is_not_durable() -> None:
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "toy"),
+    [("oracle()", oracle()), ("echo()", echo()), ("noisy(accuracy=0.6, seed=2)", noisy(0.6, seed=2))],
+)
+def test_a_toy_can_be_said_as_text(text: str, toy: Model) -> None:
+    assert from_any(text) == toy
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("oracel()", "no toy model is called 'oracel'. Did you mean 'oracle'?"),
+        ("noisy(acuracy=0.6)", "noisy() has no argument 'acuracy'. Did you mean 'accuracy'?"),
+        ("noisy()", "missing a required argument: 'accuracy'"),
+        ("noisy(0.6)", "write name or name(key=value)"),
+    ],
+)
+def test_a_toy_said_wrongly_is_told(text: str, message: str) -> None:
+    with pytest.raises(HelmframeError) as error:
+        from_any(text)
+    assert message in str(error.value)

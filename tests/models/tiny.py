@@ -59,6 +59,28 @@ def saved(folder: Path, model: Any, chat_template: str | None = None) -> Path:
     return folder
 
 
+def gpt2_folder(folder: Path) -> Path:
+    """A tiny random GPT-2 that reads any text, byte by byte, as a folder in transformers format."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    vocabulary = {byte: place for place, byte in enumerate(["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    inner = Tokenizer(models.BPE(vocabulary, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    config = GPT2Config(
+        n_layer=2, n_embd=32, n_head=2, n_positions=1024, vocab_size=len(vocabulary), bos_token_id=0, eos_token_id=0
+    )
+    torch.manual_seed(0)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    made: Any = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>")  # type: ignore[no-untyped-call]
+    made.save_pretrained(folder)
+    return folder
+
+
 def _sharp(kind: Any, config: Any, seed: int, torch: Any) -> Any:
     """Larger weights, so that a prompt matters to what follows it."""
     torch.manual_seed(seed)

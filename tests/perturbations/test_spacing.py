@@ -39,7 +39,7 @@ def test_extra_space_of_one_changes_nothing() -> None:
 
 
 def test_space_stays_the_same_for_good() -> None:
-    assert changed(["Hello World!\nQuite a day, huh?"], "space") == ["GOLDEN"]
+    assert changed(["Hello World!\nQuite a day, huh?"], "space") == ["Hello  World!\nQuite  a day,   huh?"]
 
 
 def test_space_of_one_leaves_single_spaces() -> None:

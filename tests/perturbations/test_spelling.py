@@ -33,7 +33,7 @@ def test_again_is_the_text_itself() -> None:
 
 def test_typos_stay_the_same_for_good() -> None:
     text = "The quick brown fox jumps over the lazy dog."
-    assert changed(text, "typos", prob=0.3) == "GOLDEN"
+    assert changed(text, "typos", prob=0.3) == "Tuf aulcm beown flx jumow ovde the lazy fiy."
 
 
 def test_no_typos_at_probability_zero() -> None:
@@ -41,9 +41,9 @@ def test_no_typos_at_probability_zero() -> None:
 
 
 def test_every_letter_is_a_typo_at_probability_one() -> None:
-    out = changed("The Quick, 7 foxes!", "typos", prob=1)
-    assert [new in NEIGHBOURS[old.lower()] + NEIGHBOURS[old.lower()].upper() for new, old in zip(out, "The Quick, 7 foxes!", strict=True) if old.isalpha()] == [True] * 13  # fmt: skip
-    assert [new for new in out if not new.isalpha()] == [" ", ",", " ", "7", " ", "!"]
+    text = "The Quick, 7 foxes!"
+    out = changed(text, "typos", prob=1)
+    assert [new == old for new, old in zip(out, text, strict=True)] == [not old.isalpha() for old in text]
 
 
 def test_case_is_kept() -> None:

@@ -1,0 +1,278 @@
+"""The grid of settings, and the stage: requests, heads, parts, trials."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from helmframe.adapters import ADAPTERS, Setting, adapt, adapter, settings
+from helmframe.columns import HEADS, REQUESTS
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.specs import AdapterSpec, MainScore, ScenarioSpec, frozen
+from tests.frames import instances, right, variants
+
+TRAIN = instances(
+    ["1 + 1?", "2 + 2?", "2 + 3?", "Capital of Italy?", "Capital of Peru?"],
+    [right("2"), right("4"), right("5"), right("Rome"), right("Lima")],
+    part=["sums", "sums", "sums", "cities", "cities"],
+    subject=["sums", "sums", "sums", "cities", "cities"],
+    instance_id=["sums/id0", "sums/id1", "sums/id2", "cities/id0", "cities/id1"],
+    split="train",
+)
+ASKED = variants(
+    ["3 + 3?", "4 + 4?", "Capital of France?"],
+    [right("6"), right("8"), right("Paris")],
+    part=["sums", "sums", "cities"],
+    subject=["sums", "sums", "cities"],
+    instance_id=["sums/id3", "sums/id4", "cities/id2"],
+)
+
+
+def spec(**said: Any) -> ScenarioSpec:
+    return ScenarioSpec("s", "1", "SELECT 1", MainScore("exact_match"), ("exact_match",), **said)
+
+
+def setting(**said: Any) -> Setting:
+    return settings(spec(), frozen(said))[0]
+
+
+def requests(asked: pl.DataFrame = ASKED, train: pl.DataFrame = TRAIN, **said: Any) -> pl.DataFrame:
+    """Requests with `prompt`, as a model without window or template gets it."""
+    rows, heads = adapt(asked.lazy(), train, setting(**said), ["subject"])
+    of_head = pl.col("head").list.eval(_text(pl.element())).list.join("").alias("before")
+    return (
+        rows.collect()
+        .join(heads.select("part", "trial", of_head), on=["part", "trial"], maintain_order="left")
+        .with_columns(prompt=pl.col("before") + pl.col("blocks").list.eval(_text(pl.element())).list.join(""))
+    )
+
+
+def _text(block: pl.Expr) -> pl.Expr:
+    return block.struct.field("content").list.eval(pl.element().struct.field("text")).list.join("")
+
+
+def cells(adapt_said: dict[str, Any], generate_said: dict[str, Any] | None = None, **of_spec: Any) -> list[Setting]:
+    return settings(spec(**of_spec), frozen(adapt_said), frozen(generate_said or {}))
+
+
+# -- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_without_lists_there_is_one_nameless_setting() -> None:
+    (cell,) = cells({"shots": 2})
+    assert (cell.name, cell.adapter.shots) == ("", 2)
+
+
+def test_what_is_said_goes_over_the_scenario_and_that_over_the_method() -> None:
+    (cell,) = cells(
+        {"output_prefix": "=> "},
+        {"max_tokens": 7},
+        adapter=frozen({"method": "multiple_choice_joint", "shots": 3, "output_prefix": "Reply: "}),
+        decoding=frozen({"temperature": 0.5}),
+    )
+    assert (cell.adapter.shots, cell.adapter.output_prefix, cell.adapter.input_prefix) == (3, "=> ", "Question: ")
+    assert cell.decoding == (("max_tokens", 7), ("temperature", 0.5))
+
+
+def test_every_list_is_an_axis() -> None:
+    grid = cells({"shots": [0, 5]}, {"temperature": [0.0, 0.7]})
+    assert [each.name for each in grid] == [
+        "shots=0,temperature=0.0",
+        "shots=0,temperature=0.7",
+        "shots=5,temperature=0.0",
+        "shots=5,temperature=0.7",
+    ]
+    assert [each.adapter.shots for each in grid] == [0, 0, 5, 5]
+    assert [dict(each.decoding)["temperature"] for each in grid] == [0.0, 0.7, 0.0, 0.7]
+
+
+def test_methods_can_be_an_axis() -> None:
+    grid = cells({"method": ["generation", "multiple_choice_joint"]})
+    assert [each.adapter.input_prefix for each in grid] == ["Input: ", "Question: "]
+    assert [dict(each.decoding)["max_tokens"] for each in grid] == [100, 1]
+
+
+def test_stop_is_a_list_already() -> None:
+    (cell,) = cells({}, {"stop": ["\n", "###"]})
+    assert dict(cell.decoding)["stop"] == ("\n", "###")
+
+
+def test_a_list_of_lists_of_stops_is_an_axis() -> None:
+    assert [each.name for each in cells({}, {"stop": [["\n"], ["###"]]})] == ["stop=['\\n']", "stop=['###']"]
+
+
+def test_no_stop_at_all_can_be_said() -> None:
+    (cell,) = cells({}, {"stop": []}, decoding=frozen({"stop": ["\n"]}))
+    assert dict(cell.decoding)["stop"] == ()
+
+
+def test_decoding_as_json_has_sorted_keys_and_no_nulls() -> None:
+    (cell,) = cells({}, {"top_p": None, "stop": ["\n"], "temperature": 0.0, "max_tokens": 5})
+    assert cell.decoding_json == '{"max_tokens": 5, "stop": ["\\n"], "temperature": 0.0}'
+
+
+@pytest.mark.parametrize("values", [[], [5, 5]])
+def test_a_grid_without_values_or_with_one_twice_is_told(values: list[int]) -> None:
+    with pytest.raises(ArgumentError, match="a grid is a list of one or more different values"):
+        cells({"shots": values})
+
+
+def test_an_unknown_field_names_near_ones() -> None:
+    with pytest.raises(ArgumentError, match=r"no argument 'shot'\. Did you mean 'shots'"):
+        cells({"shot": 5})
+    with pytest.raises(ArgumentError, match="no argument 'shot'"):
+        cells({"shot": [0, 5]})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"shots": "5"},
+        {"shots": 1.0},
+        {"shots": True},
+        {"shots": -1},
+        {"trials": 0},
+        {"instructions": None},
+        {"shots": [0, "x"]},
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told(said: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(said))):
+        cells(said)
+
+
+def test_an_unknown_method_names_near_ones() -> None:
+    with pytest.raises(
+        UnknownNameError, match=r"no adapter method is called 'generations'\. Did you mean 'generation'"
+    ):
+        cells({"method": "generations"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("(", "is no regular expression"), ("answer: .*", r"has no group \(…\)")]
+)
+def test_a_pattern_that_can_find_nothing_is_told(pattern: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        cells({"answer_pattern": pattern})
+
+
+# -- the stage -------------------------------------------------------------------------------------------------------
+
+
+def test_the_columns_are_those_of_requests_and_heads() -> None:
+    rows, heads = adapt(ASKED.lazy(), TRAIN, setting(shots=1), ["subject"])
+    assert {name: rows.collect_schema()[name] for name in REQUESTS.schema} == REQUESTS.schema
+    assert heads.schema == HEADS.schema
+
+
+def test_one_row_per_variant_and_trial_in_order() -> None:
+    rows = requests(shots=1, trials=2)
+    assert rows.select("instance_id", "trial").rows() == [
+        ("sums/id3", 0),
+        ("sums/id3", 1),
+        ("sums/id4", 0),
+        ("sums/id4", 1),
+        ("cities/id2", 0),
+        ("cities/id2", 1),
+    ]
+
+
+def test_shots_come_from_the_own_part() -> None:
+    rows = requests(shots=5)
+    assert [sorted(ids) for ids in rows["shot_ids"]] == [
+        ["sums/id0", "sums/id1", "sums/id2"],
+        ["sums/id0", "sums/id1", "sums/id2"],
+        ["cities/id0", "cities/id1"],
+    ]
+
+
+def test_a_part_without_train_instances_has_no_shots() -> None:
+    rows = requests(train=TRAIN.filter(part="cities"), shots=2)
+    assert rows["shot_ids"].list.len().to_list() == [0, 0, 2]
+
+
+def test_no_train_pool_at_all() -> None:
+    assert requests(train=TRAIN.clear(), shots=2)["shot_ids"].list.len().to_list() == [0, 0, 0]
+
+
+def test_no_variants_no_requests() -> None:
+    rows, heads = adapt(ASKED.clear().lazy(), TRAIN, setting(shots=1), ["subject"])
+    assert (rows.collect().height, heads.height) == (0, 0)
+
+
+def test_two_parts_together_equal_the_two_alone() -> None:
+    said: dict[str, Any] = {"shots": 2, "trials": 2, "instructions": "About {subject}."}
+    together = requests(**said)
+    alone = pl.concat(
+        [
+            requests(
+                ASKED.filter(part=part), TRAIN.filter(part=part), shots=2, trials=2, instructions="About {subject}."
+            )
+            for part in ("sums", "cities")
+        ]
+    )
+    assert together.rows() == alone.rows()
+
+
+def test_the_head_is_shared_by_a_part_and_trial() -> None:
+    rows = requests(shots=2, trials=2)
+    assert rows.group_by("part", "trial").agg(pl.col("head_id").n_unique())["head_id"].to_list() == [1] * 4
+
+
+def test_shots_are_not_perturbed() -> None:
+    shouted = ASKED.with_columns(pl.col("perturbed_input").str.to_uppercase())
+    assert requests(shouted, shots=3)["before"].to_list() == requests(shots=3)["before"].to_list()
+
+
+def test_instructions_are_filled_from_part_columns_with_spaces_for_underscores() -> None:
+    asked = ASKED.head(1).with_columns(subject=pl.lit("high_school_maths"))
+    (prompt,) = requests(asked, shots=0, instructions="About {subject}.")["prompt"]
+    assert prompt == "About high school maths.\n\nInput: 3 + 3?\nOutput:"
+
+
+def test_braces_that_name_no_part_column_stay() -> None:
+    (prompt,) = requests(ASKED.head(1), shots=0, instructions="{Answer} as {}, {input}: {subject}")["prompt"]
+    assert prompt.startswith("{Answer} as {}, {input}: sums\n")
+
+
+def test_a_value_with_braces_is_not_filled_again() -> None:
+    asked = ASKED.head(1).with_columns(subject=pl.lit("{subject}"))
+    assert requests(asked, shots=0, instructions="{subject}!")["prompt"][0].startswith("{subject}!\n")
+
+
+def test_adapter_ids_tell_adapters_apart_and_say_the_same_again() -> None:
+    ids = [requests(shots=shots)["adapter_id"][0] for shots in (0, 1, 0)]
+    assert ids[0] == ids[2] != ids[1]
+
+
+def test_content_parts_keep_the_image() -> None:
+    part = {"type": "text", "text": "What is this?", "media": None}
+    image = {"type": "image", "text": None, "media": {"name": "cat.png", "data": b"\x89PNG"}}
+    asked = ASKED.head(1).with_columns(content=pl.Series([[part, image]], dtype=REQUESTS.schema["content"]))
+    (blocks,) = requests(asked, shots=0)["blocks"].to_list()
+    assert blocks == [
+        {
+            "role": "user",
+            "kind": "question",
+            "content": [image, {"type": "text", "text": "Input: 3 + 3?\nOutput:", "media": None}],
+        }
+    ]
+
+
+def test_an_instance_without_content_parts_beside_one_with_some() -> None:
+    image = {"type": "image", "text": None, "media": {"name": "cat.png", "data": b"\x89PNG"}}
+    asked = ASKED.head(2).with_columns(content=pl.Series([[image], None], dtype=REQUESTS.schema["content"]))
+    blocks = requests(asked, shots=0)["blocks"].to_list()
+    assert [len(each[0]["content"]) for each in blocks] == [2, 1]
+
+
+def test_an_adapter_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ADAPTERS, "_entries", dict(ADAPTERS._entries))
+
+    @adapter("question_only", decoding={"max_tokens": 3})
+    def question_only(asked: pl.LazyFrame, _: AdapterSpec) -> pl.LazyFrame:
+        free = pl.lit(None, dtype=pl.List(pl.String))
+        return asked.with_columns(question="perturbed_input", answer=pl.lit("?"), choices=free)
+
+    (row,) = requests(ASKED.head(1), method="question_only", shots=0).rows(named=True)
+    assert (row["prompt"], row["decoding"]) == ("3 + 3?", '{"max_tokens": 3}')

@@ -1,0 +1,83 @@
+"""Prompts of `generation`, character for character."""
+
+import pytest
+
+from helmframe.errors import ArgumentError
+from tests.adapters.test_adapt import requests
+from tests.frames import instances, right, variants
+
+ASKED = variants(["Capital of France?"], [right("Paris")], subject="cities")
+TRAIN = instances(["Capital of Italy?"], [right("Rome", "Roma")], subject="cities", split="train")
+
+
+def prompt(**said: object) -> str:
+    (text,) = requests(ASKED, TRAIN, **said)["prompt"]
+    assert isinstance(text, str)
+    return text
+
+
+def test_no_shots() -> None:
+    assert prompt(shots=0) == "Input: Capital of France?\nOutput:"
+
+
+def test_one_shot_ends_with_its_first_correct_reference() -> None:
+    assert prompt(shots=1) == "Input: Capital of Italy?\nOutput: Rome\n\nInput: Capital of France?\nOutput:"
+
+
+def test_instructions_come_first() -> None:
+    assert prompt(shots=1, instructions="Answer.") == (
+        "Answer.\n\nInput: Capital of Italy?\nOutput: Rome\n\nInput: Capital of France?\nOutput:"
+    )
+
+
+def test_instructions_that_end_a_line_get_no_second_end() -> None:
+    assert prompt(shots=0, instructions="Answer.\n") == prompt(shots=0, instructions="Answer.")
+
+
+def test_every_text_of_the_adapter_has_its_place() -> None:
+    assert prompt(
+        shots=1,
+        instructions="I",
+        global_prefix="<g>",
+        global_suffix="</g>",
+        input_prefix="<i>",
+        input_suffix="</i>",
+        output_prefix="<o> ",
+        output_suffix="</o>",
+        instance_prefix="|",
+    ) == "<g>I\n|<i>Capital of Italy?</i><o> Rome</o>|<i>Capital of France?</i><o></g>"  # fmt: skip
+
+
+def test_a_global_prefix_alone_is_not_followed_by_an_instance_prefix() -> None:
+    assert prompt(shots=0, global_prefix="[S2S]") == "[S2S]Input: Capital of France?\nOutput:"
+
+
+def test_a_system_text_is_a_block_of_its_own() -> None:
+    (blocks,) = requests(ASKED, TRAIN, shots=0, system="Be brief on {subject}.")["before"]
+    assert blocks == "Be brief on cities."
+
+
+def test_only_the_output_prefix_loses_its_trailing_space() -> None:
+    # as HELM: with no output prefix the end of the input stays as it is
+    assert prompt(shots=0, input_prefix="", output_prefix="") == "Capital of France?\n"
+    assert prompt(shots=0, input_suffix="  \n", output_prefix=" ") == "Input: Capital of France?  \n"
+
+
+def test_an_example_without_a_correct_reference_says_so() -> None:
+    train = instances(["Capital of Atlantis?"], [[("Rome", False)]], subject="cities", split="train")
+    (text,) = requests(ASKED, train, shots=1)["prompt"]
+    assert text.startswith("Input: Capital of Atlantis?\nOutput: n/a\n\n")
+
+
+def test_an_answer_is_free_text() -> None:
+    assert requests(ASKED, TRAIN)["choices"].to_list() == [None]
+
+
+def test_the_perturbed_text_is_asked() -> None:
+    asked = ASKED.with_columns(perturbed_input=ASKED["perturbed_input"].str.to_lowercase())
+    assert requests(asked, TRAIN, shots=0)["prompt"].to_list() == ["Input: capital of france?\nOutput:"]
+
+
+def test_a_system_text_that_is_no_text_is_told() -> None:
+    with pytest.raises(ArgumentError, match="system=3 should be str"):
+        requests(ASKED, TRAIN, system=3)

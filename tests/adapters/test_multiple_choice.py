@@ -1,0 +1,90 @@
+"""Prompts of `multiple_choice_joint`, character for character."""
+
+import pytest
+
+from helmframe.errors import ArgumentError
+from tests.adapters.test_adapt import requests
+from tests.frames import instances, variants
+
+ASKED = variants(["Which floats?"], [[("Stone", False), ("Cork", True), ("Lead", False)]], subject="physics")
+TRAIN = instances(["Which sinks?"], [[("Iron", True), ("Wood", False)]], subject="physics", split="train")
+
+
+def prompt(**said: object) -> str:
+    (text,) = requests(ASKED, TRAIN, **{"method": "multiple_choice_joint", **said})["prompt"]
+    assert isinstance(text, str)
+    return text
+
+
+def test_no_shots() -> None:
+    assert prompt(shots=0) == "Question: Which floats?\nA. Stone\nB. Cork\nC. Lead\nAnswer:"
+
+
+def test_one_shot_ends_with_its_letter() -> None:
+    assert prompt(shots=1) == (
+        "Question: Which sinks?\nA. Iron\nB. Wood\nAnswer: A\n\n"
+        "Question: Which floats?\nA. Stone\nB. Cork\nC. Lead\nAnswer:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("prefix", "lines"),
+    [
+        ("(A) ", "(A) Stone\n(B) Cork\n(C) Lead\n"),
+        ("a) ", "a) Stone\nb) Cork\nc) Lead\n"),
+        ("1. ", "1. Stone\n2. Cork\n3. Lead\n"),
+        ("_K: ", "_K: Stone\n_L: Cork\n_M: Lead\n"),
+        ("\nA. ", "\nA. Stone\n\nB. Cork\n\nC. Lead\n"),
+    ],
+)
+def test_the_letter_is_the_first_of_the_prefix_counted_up(prefix: str, lines: str) -> None:
+    assert prompt(shots=0, reference_prefix=prefix) == f"Question: Which floats?\n{lines}Answer:"
+
+
+def test_choices_name_each_reference_in_turn() -> None:
+    rows = requests(ASKED, TRAIN, method="multiple_choice_joint", reference_prefix="(A) ")
+    assert rows["choices"].to_list() == [["A", "B", "C"]]
+
+
+def test_the_first_correct_option_answers() -> None:
+    train = instances(["Which?"], [[("x", False), ("y", True), ("z", True)]], subject="physics", split="train")
+    (text,) = requests(ASKED, train, method="multiple_choice_joint", shots=1)["prompt"]
+    assert "Answer: B\n\n" in text
+
+
+def test_an_example_without_a_correct_option_says_so() -> None:
+    train = instances(["Which?"], [[("x", False)]], subject="physics", split="train")
+    (text,) = requests(ASKED, train, method="multiple_choice_joint", shots=1)["prompt"]
+    assert text.startswith("Question: Which?\nA. x\nAnswer: n/a\n\n")
+
+
+def test_an_instance_without_options() -> None:
+    rows = requests(variants(["Which?"], [[]], subject="physics"), TRAIN, method="multiple_choice_joint", shots=0)
+    assert rows.select("prompt", "choices").rows() == [("Question: Which?\nAnswer:", [])]
+
+
+def test_space_at_the_end_of_an_option_is_kept() -> None:
+    asked = variants(["Which?"], [[("x ", True)]], subject="physics")
+    rows = requests(asked, TRAIN, method="multiple_choice_joint", shots=0, output_prefix="", reference_suffix="")
+    assert rows["prompt"].to_list() == ["Question: Which?\nA. x "]
+
+
+def test_a_whole_alphabet_of_options() -> None:
+    options = [(str(place), place == 25) for place in range(26)]
+    (row,) = requests(
+        variants(["Which?"], [options], subject="physics"), TRAIN, method="multiple_choice_joint", shots=0
+    ).rows(named=True)
+    assert row["choices"] == list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    assert row["prompt"].endswith("\nZ. 25\nAnswer:")
+
+
+@pytest.mark.parametrize(("prefix", "count", "letters"), [("A. ", 27, 26), ("1. ", 10, 9), ("X. ", 4, 3)])
+def test_more_options_than_letters_are_told(prefix: str, count: int, letters: int) -> None:
+    asked = variants(["Which?"], [[("x", False)] * count], subject="physics")
+    with pytest.raises(ArgumentError, match=f"'id0' of scenario 's' has {count} options, and .* {letters} letters"):
+        requests(asked, TRAIN, method="multiple_choice_joint", shots=0, reference_prefix=prefix)
+
+
+def test_a_prefix_without_a_letter_is_told() -> None:
+    with pytest.raises(ArgumentError, match="needs a letter or digit to count up from"):
+        prompt(reference_prefix="- ")

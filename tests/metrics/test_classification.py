@@ -1,0 +1,69 @@
+"""Macro-F1 against values worked by hand."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helmframe.metrics import METRICS, parse
+from tests.frames import completions, right
+
+
+def macro_f1(golds: Sequence[str], outputs: Sequence[str | None], **columns: object) -> float | None:
+    read = parse(completions(outputs, [right(gold) for gold in golds], **columns).lazy()).collect()
+    value = read.select(METRICS["classification_macro_f1"].function()).item()
+    assert value is None or isinstance(value, float)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("golds", "outputs", "expected"),
+    [
+        (["a1", "a1", "b1"], ["a1", "b1", "b1"], 2 / 3),  # a: 2·1/(2+1), b: 2·1/(1+2)
+        (["x", "y"], ["x", "y"], 1.0),
+        (["x", "y"], ["y", "x"], 0.0),
+        (["x", "x", "x", "y"], ["x", "x", "x", "x"], (6 / 7 + 0) / 2),  # y is never said
+        (["x", "y"], ["x", "other"], (1 + 0) / 2),  # 'other' is no class: y is missed, nothing else
+        (["x", "x"], ["x", "other"], 2 / 3),  # one class: 2·1/(2+1)
+        (["Yes", "No"], ["yes!", "the no"], 1.0),  # normalised
+        (["x", "y"], ["", "y"], 0.5),  # nothing said is a miss
+    ],
+)
+def test_macro_f1(golds: list[str], outputs: list[str], expected: float) -> None:
+    assert macro_f1(golds, outputs) == pytest.approx(expected, abs=1e-12)
+
+
+def test_failed_requests_are_left_out() -> None:
+    assert macro_f1(["x", "y", "y"], ["x", "y", None]) == 1.0
+
+
+def test_unreadable_answers_are_misses() -> None:
+    assert macro_f1(["x", "y"], ["A", "?"], choices=[["A"], ["A"]]) == 0.5
+
+
+def test_all_failed_has_no_value() -> None:
+    assert macro_f1(["x"], [None]) is None
+
+
+def test_no_completions_have_no_value() -> None:
+    assert macro_f1([], []) is None
+
+
+def test_it_aggregates_any_group() -> None:
+    frame = completions(["x", "y", "y", "y"], [right(each) for each in "xyxy"], part=["p", "p", "q", "q"])
+    read = parse(frame.lazy())
+    values = read.group_by("part").agg(value=METRICS["classification_macro_f1"].function()).sort("part").collect()
+    assert values["value"].to_list() == pytest.approx([1.0, (0 + 2 / 3) / 2])
+
+
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("xyzw")), min_size=1, max_size=20))
+def test_macro_f1_is_the_mean_of_the_classes_f1(pairs: list[tuple[str, str]]) -> None:
+    classes = {gold for gold, _ in pairs}
+    f1 = []
+    for each in classes:
+        hits = sum(gold == said == each for gold, said in pairs)
+        missed = sum(gold == each != said for gold, said in pairs)
+        false = sum(said == each != gold for gold, said in pairs)
+        f1.append(hits / (hits + (missed + false) / 2))
+    assert macro_f1(*zip(*pairs, strict=True)) == pytest.approx(sum(f1) / len(f1))

@@ -1,0 +1,62 @@
+"""The public face: what it names, and how little it costs to import."""
+
+import subprocess
+import sys
+from functools import partial
+from statistics import median
+from types import ModuleType
+
+import pytest
+
+import helmframe as hf
+
+HEAVY = ("torch", "transformers", "altair", "duckdb", "scipy.stats", "s3fs", "pandas", "numpy", "pyarrow")
+
+
+def run(code: str) -> str:
+    """What Python prints, started anew."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_names_are_sorted_and_there() -> None:
+    assert hf.__all__ == sorted(hf.__all__)
+    assert [name for name in hf.__all__ if not hasattr(hf, name)] == []
+
+
+@pytest.mark.parametrize("name", hf.__all__)
+def test_every_name_says_what_it_is(name: str) -> None:
+    found = getattr(hf, name)
+    assert not isinstance(found, partial)  # its docstring would be that of `partial`
+    assert (found.__doc__ or "").strip()
+
+
+def test_nothing_else_is_public_by_accident() -> None:
+    names = {name for name, found in vars(hf).items() if not name.startswith("_") and not _is_submodule(found)}
+    assert names - set(hf.__all__) == set()
+
+
+def _is_submodule(found: object) -> bool:
+    return isinstance(found, ModuleType) and found.__name__.startswith("helmframe.")
+
+
+def test_the_version_is_the_packages() -> None:
+    from importlib.metadata import version
+
+    assert hf.__version__ == version("helmframe")
+
+
+def test_importing_imports_nothing_heavy() -> None:
+    assert run(f"import helmframe, sys; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
+
+
+def test_importing_takes_at_most_two_and_a_half_times_polars() -> None:
+    def seconds(module: str) -> float:
+        code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
+        return float(run(code))
+
+    # in pairs, so that a machine busy with something else slows both
+    pairs = [(seconds("helmframe"), seconds("polars")) for _ in range(7)]
+    times = median(ours / polars for ours, polars in pairs)
+    print(f"import helmframe takes {times:.2f} times as long as import polars, at most 2.5")
+    assert times <= 2.5

@@ -1,0 +1,154 @@
+"""Imports go downwards only: the layers of the house as data, read against every import in the package."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From the ground up; the stages of one layer never import each other.
+LAYERS: list[set[str]] = [
+    {"errors"},
+    {"registry", "columns", "expressions", "specs", "settings", "store"},
+    {"scenarios", "perturbations", "adapters", "models", "metrics", "stats"},
+    {"engines", "plan", "suite", "results", "sentence"},
+    {"helm", "views"},
+    {"cli", "__init__", "__main__"},
+]
+STAGES = LAYERS[2]
+# What a plan and its results show of themselves is drawn by `views`, imported when it is asked for.
+LATE = {("plan", "views"), ("results", "views")}
+# Within `models`: what a name or a toy in text stands for is known to the files that build models, which are above the
+# file that takes them in.
+LATE_MODULES = {
+    ("helmframe.models.protocol", "helmframe.models.local"),
+    ("helmframe.models.protocol", "helmframe.models.toy"),
+}
+
+
+class Import(NamedTuple):
+    """One import of a module of ours by another; `late`: inside a function, or for type checkers alone."""
+
+    importer: str
+    imported: str
+    late: bool
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def place(module: str) -> str:
+    """The folder or file of the house that a module belongs to: `helmframe.models.local` → models."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def layer(module: str) -> int:
+    (found,) = [number for number, names in enumerate(LAYERS) if place(module) in names]
+    return found
+
+
+def imports(package: Path) -> list[Import]:
+    files = {name_of(file, package): file for file in sorted(package.rglob("*.py"))}
+    return [each for name, file in files.items() for each in imports_of(name, file.read_text(encoding="utf-8"), files)]
+
+
+def name_of(file: Path, package: Path) -> str:
+    return ".".join(file.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(importer: str, text: str, modules: dict[str, Path]) -> Iterator[Import]:
+    tree = ast.parse(text)
+    top = set(map(id, tree.body))
+    for node in ast.walk(tree):
+        late = id(node) not in top
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "helmframe":
+            assert node.level == 0
+            for each in node.names:
+                submodule = f"{node.module}.{each.name}"
+                yield Import(importer, submodule if submodule in modules else node.module, late, node.lineno)
+        elif isinstance(node, ast.Import):
+            for each in node.names:
+                if each.name.split(".")[0] == "helmframe":
+                    yield Import(importer, each.name, late, node.lineno)
+
+
+def allowed_late(each: Import) -> bool:
+    pair = (place(each.importer), place(each.imported))
+    return each.late and (pair in LATE or (each.importer, each.imported) in LATE_MODULES)
+
+
+def rings(edges: list[tuple[str, str]]) -> list[str]:
+    """The modules of one ring of imports, in order; none where there is none."""
+    graph: dict[str, set[str]] = {}
+    for importer, imported in edges:
+        graph.setdefault(importer, set()).add(imported)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        ring: list[str] = error.args[1]
+        return ring
+    return []
+
+
+@pytest.fixture(scope="module")
+def ours() -> list[Import]:
+    return imports(ROOT / "helmframe")
+
+
+def test_every_file_has_a_layer() -> None:
+    names = {file.stem if file.is_file() else file.name for file in (ROOT / "helmframe").iterdir()}
+    assert names - {"__pycache__", "py", "specs"} <= set().union(*LAYERS)
+
+
+def test_imports_go_downwards_only(ours: list[Import]) -> None:
+    upwards = [each for each in ours if layer(each.imported) > layer(each.importer) and not allowed_late(each)]
+    assert list(map(str, upwards)) == []
+
+
+def test_stages_never_import_each_other(ours: list[Import]) -> None:
+    across = [
+        each
+        for each in ours
+        if {place(each.importer), place(each.imported)} <= STAGES and place(each.importer) != place(each.imported)
+    ]
+    assert list(map(str, across)) == []
+
+
+def test_no_ring_of_modules(ours: list[Import]) -> None:
+    assert rings([(each.importer, each.imported) for each in ours if not allowed_late(each)]) == []
+
+
+def test_no_ring_of_folders(ours: list[Import]) -> None:
+    # plan, suite, results, sentence and the engines are one layer of single files, each a folder of its own here
+    pairs = [(place(each.importer), place(each.imported)) for each in ours if not allowed_late(each)]
+    assert rings([pair for pair in pairs if pair[0] != pair[1]]) == []
+
+
+def test_every_exception_is_still_needed(ours: list[Import]) -> None:
+    late = {(place(each.importer), place(each.imported)) for each in ours if each.late}
+    assert late >= LATE
+    assert {(each.importer, each.imported) for each in ours if each.late} >= LATE_MODULES
+
+
+def test_late_imports_of_views_are_no_top_level_ones(ours: list[Import]) -> None:
+    early = [each for each in ours if (place(each.importer), place(each.imported)) in LATE and not each.late]
+    assert list(map(str, early)) == []
+
+
+def test_the_reader_sees_imports_inside_functions_and_submodules() -> None:
+    modules = {"helmframe.a": Path(), "helmframe.a.b": Path(), "helmframe.c": Path()}
+    text = "from helmframe.a import b, name\ndef f():\n    import helmframe.c\n"
+    assert list(imports_of("helmframe.x", text, modules)) == [
+        Import("helmframe.x", "helmframe.a.b", late=False, line=1),
+        Import("helmframe.x", "helmframe.a", late=False, line=1),
+        Import("helmframe.x", "helmframe.c", late=True, line=3),
+    ]
+
+
+def test_a_ring_is_found() -> None:
+    assert sorted(set(rings([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")]))) == ["a", "b", "c"]
