@@ -9,6 +9,7 @@ A plan is a sentence; each stage is a function from a table to a longer table; o
 from helmframe import models
 from helmframe.adapters import adapter
 from helmframe.columns import columns
+from helmframe.engines.background import Run, history, run, runs
 from helmframe.errors import HelmframeError
 from helmframe.metrics import metric, metrics
 from helmframe.models.protocol import Model
@@ -30,6 +31,7 @@ __all__ = [
     "Model",
     "Plan",
     "Results",
+    "Run",
     "Suite",
     "adapter",
     "again",
@@ -38,6 +40,7 @@ __all__ = [
     "compare",
     "configure",
     "extra_space",
+    "history",
     "load",
     "lowercase",
     "metric",
@@ -45,6 +48,8 @@ __all__ = [
     "model",
     "models",
     "perturbation",
+    "run",
+    "runs",
     "scenario",
     "space",
     "suite",

@@ -1,4 +1,4 @@
-"""The command `helmframe`: run, list, show, explain.
+"""The command `helmframe`: run, list, show, explain, store.
 
 Exit 0 done, 1 error, 2 wrong usage, 130 stopped by Ctrl-C. What was asked for goes to stdout, all else to stderr; a
 traceback only with --verbose.
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import helmframe
+from helmframe.cli_store import add_store
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
 from helmframe.helm.entries import Entry, parse_entry, plans_of, read_conf
 from helmframe.metrics import METRICS
@@ -153,7 +154,7 @@ def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    if Path(arguments.what).is_dir():
+    if "://" in arguments.what or Path(arguments.what).is_dir():
         print(Results.load(arguments.what))
     else:
         print(Path(find_scenario(arguments.what).origin).read_text(encoding="utf-8").rstrip())
@@ -209,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=_show)
     for command in (listing, show):
         command.add_argument("--verbose", action="store_true", help="tracebacks of errors")
+    add_store(commands)
     return parser
 
 

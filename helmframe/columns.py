@@ -104,7 +104,11 @@ REQUESTS = Table(
             required=False,
         ),
         _column("head_id", pl.String, "the blocks before the question (table `heads`), shared by a part and trial"),
-        _column("blocks", pl.List(BLOCK), "the blocks of this request itself: the question"),
+        _column(
+            "blocks",
+            pl.List(BLOCK),
+            "the blocks of this request itself: the question; null in completions that are all text",
+        ),
         _column(
             "choices", pl.List(pl.String), "what answers with each reference in turn ('A', 'B', …); null: free text"
         ),
@@ -210,7 +214,44 @@ STATS = Table(
         _column("n_truncated", pl.Int64, "completions that ended at the token limit"),
     ),
 )
-TABLES = (INSTANCES, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS, SCORES, STATS)
+LOGS = Table(
+    "logs",
+    "one record logged, warned or printed in a run",
+    ("run", "time", "number"),
+    (
+        _column("time", pl.Datetime("us", "UTC"), "when it was made"),
+        _column("number", pl.Int64, "in which order records came in"),
+        _column("level", pl.String, "DEBUG, INFO, WARNING, ERROR or CRITICAL; INFO for what was printed"),
+        _column("logger", pl.String, "name of the logger; helmframe.model.stdout, …stderr for what was printed"),
+        _column("run", pl.String, "id of the run"),
+        _column("scenario", pl.String, "the scenario whose request was being answered; null outside a model"),
+        _column("instance_id", pl.String, "its instance; the first, where a call of the model held several prompts"),
+        _column("model", pl.String, "the model that was answering"),
+        _column("prompts", pl.Int64, "how many prompts of the run the call of the model held"),
+        _column("message", pl.String, "the text, without known secrets"),
+        _column("traceback", pl.String, "where the error came from, if it was logged with one"),
+        _column("thread", pl.String, "name of the thread"),
+        _column("process", pl.String, "name of the process"),
+    ),
+)
+PROGRESS = Table(
+    "progress",
+    "how far a run is with one scenario and model",
+    ("scenario", "model"),
+    (
+        _column("scenario", pl.String, "name of the scenario"),
+        _column("model", pl.String, "name of the model"),
+        _column("planned", pl.Int64, "completions to have, as far as the rows are read", "completions"),
+        _column("kept", pl.Int64, "those the store had", "completions"),
+        _column("shared", pl.Int64, "those another row with the same prompt got", "completions"),
+        _column("refused", pl.Int64, "those the model can't be asked", "completions"),
+        _column("answered", pl.Int64, "those asked and come back, failed ones too", "completions"),
+        _column("failed", pl.Int64, "those that failed", "completions"),
+        _column("rate", pl.Float64, "answered per second since the first was planned; null before", "1/s"),
+        _column("seconds_left", pl.Float64, "time the rest takes at that rate; null before", "s"),
+    ),
+)
+TABLES = (INSTANCES, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS, SCORES, STATS, LOGS, PROGRESS)
 
 
 def columns(table: str | None = None) -> pl.DataFrame:

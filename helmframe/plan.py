@@ -13,8 +13,10 @@ import polars as pl
 from helmframe.adapters import Setting, adapt, settings
 from helmframe.columns import COMPLETIONS, INSTANCES, VARIANTS
 from helmframe.engines import local
+from helmframe.engines.background import Run
 from helmframe.errors import ArgumentError, PlanError, SpecError
 from helmframe.metrics import chosen, score
+from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import check_decoding, generate
 from helmframe.models.protocol import Model, from_any
@@ -254,16 +256,40 @@ class Plan:
 
         return explained(self)
 
-    def score(self, *, fresh: bool = False) -> Results:
+    def score(
+        self,
+        *,
+        fresh: bool = False,
+        max_requests: int | None = None,
+        max_cost: float | None = None,
+        prices: Prices | None = None,
+        priority: int = 0,
+    ) -> Results:
         """Run the sentence: ask what the store does not have, score everything, keep it.
 
         Args:
             fresh: ask everything again.
+            max_requests: ask at most so many; the same sentence goes on from there.
+            max_cost: stop once the answers cost so much, by `prices`.
+            prices: model name → price of a million prompt tokens and of a million output tokens.
+            priority: runs of higher priority go first in their model's queue; equal ones take turns.
 
         Raises:
             PlanError: no model was said.
         """
-        return local.run([self], fresh=fresh)
+        return local.run([self], fresh=fresh, budget=Budget(max_requests, max_cost, prices, priority))
+
+    def submit(
+        self,
+        *,
+        fresh: bool = False,
+        max_requests: int | None = None,
+        max_cost: float | None = None,
+        prices: Prices | None = None,
+        priority: int = 0,
+    ) -> Run:
+        """As `score`, in the background: a live `Run` at once. Several share the queue of their model."""
+        return Run.start([self], budget=Budget(max_requests, max_cost, prices, priority), fresh=fresh)
 
     def results(self) -> Results:
         """What the store has now; asks nothing. `n of n planned` stands in the results' repr."""

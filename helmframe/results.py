@@ -12,7 +12,7 @@ from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES
 from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
 from helmframe.metrics import METRICS, chosen, parse, score
 from helmframe.stats import aggregate, aggregate_set, compare, robustness
-from helmframe.store import RunFolder, write_parquet
+from helmframe.store import Address, RunFolder, address_of, below, listing, write_parquet
 
 if TYPE_CHECKING:
     from helmframe.views.charts import Plot
@@ -36,16 +36,16 @@ class Results:
     scores: pl.LazyFrame = field(repr=False)
     prefixes: pl.LazyFrame = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
-    path: Path | None = None
+    path: Address | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> "Results":
-        """Results from a run's folder.
+        """Results from a run's folder, which may lie in a bucket: `s3://bucket/…`.
 
         Raises:
             StoreError: the folder holds none.
         """
-        folder = RunFolder(Path(path))
+        folder = RunFolder(address_of(path))
         manifest = folder.manifest()
         empty = {name: pl.LazyFrame(schema=table.schema) for name, table in _KEPT.items()}
         tables = {name: folder.scan(name) for name in _KEPT}
@@ -287,19 +287,19 @@ class Results:
 
         return Plot(self)
 
-    def to_parquet(self, folder: str | Path) -> Path:
+    def to_parquet(self, folder: str | Path) -> Address:
         """The results as one folder of Parquet and a manifest, to move elsewhere; `hf.load` reads it.
 
         Raises:
             StoreError: there is something else in the folder.
         """
-        target = Path(folder)
-        if target.exists() and any(target.iterdir()):
+        target = address_of(folder)
+        if listing(target):
             raise StoreError(f"{target} is not empty; choose another folder.")
         for name in _KEPT:
             frame = getattr(self, name).collect()
             for (scenario,), rows in frame.with_columns(_s=_scenario_of(name)).partition_by("_s", as_dict=True).items():
-                write_parquet(rows.drop("_s"), target / name / str(scenario) / "000000.parquet")
+                write_parquet(rows.drop("_s"), below(target, name, str(scenario), "000000.parquet"))
         RunFolder(target).write_manifest(self.manifest)
         return target
 

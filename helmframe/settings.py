@@ -4,12 +4,17 @@ Credentials are kept in memory only, and no repr shows them.
 """
 
 import os
+import re
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 from helmframe.errors import ArgumentError
 
 S3_READERS = ("auto", "httpfs", "s3fs")
+MIN_SECRET = 8
+
+_SECRET_NAME = re.compile(r"SECRET|(API_KEY|ACCESS_KEY_ID|TOKEN|PASSWORD)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,23 @@ def store_root() -> Path | str:
     return said if "://" in said else Path(said).expanduser()
 
 
+def redacted(text: str) -> str:
+    """The text with every secret that this process knows replaced by `***`, before it is written or shown anywhere.
+
+    Secrets are what `configure` was given as S3 key and secret, and the environment's values of at least 8 characters
+    under names that hold SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD.
+    """
+    pattern = _secrets_pattern(known_secrets())
+    return text if pattern is None else pattern.sub("***", text)
+
+
+def known_secrets() -> frozenset[str]:
+    """The texts that `redacted` looks for."""
+    said = {each.reveal() for each in (_said.s3_key, _said.s3_secret) if each is not None}
+    found = {os.environ.get(name, "").strip() for name in os.environ if _is_secret(name)}
+    return frozenset(text for text in said | found if len(text) >= MIN_SECRET)
+
+
 def s3_reader() -> str:
     """Which library reads s3://: "httpfs" (DuckDB's extension), "s3fs", or "auto": httpfs if it loads.
 
@@ -160,3 +182,14 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         token = Secret(plain.token) if plain.token else None
         return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
     raise ArgumentError(f"the AWS profile can't be read: {problem}")
+
+
+@lru_cache(maxsize=4096)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
+@lru_cache(maxsize=4)
+def _secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
+    # the longer first: one may begin another
+    return re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if secrets else None

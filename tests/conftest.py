@@ -1,17 +1,24 @@
 """What all tests share: the test data, an S3 server, and a store and settings of their own."""
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from helmframe import settings
+from helmframe.models import protocol
 from tests.s3_server import BUCKET, S3Server, start_server
 
 SUBJECTS = ("abstract_algebra", "anatomy", "high_school_us_history", "philosophy")
 _without_data: list[str] = []
 _deselected: list[str] = []
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,6 +71,8 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(settings, "_said", settings._Settings())
+    # and none stands by what another vouched for
+    monkeypatch.setattr(protocol, "_VOUCHED", {})
 
 
 @pytest.fixture(scope="session")

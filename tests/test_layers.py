@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"scenarios", "perturbations", "adapters", "models", "metrics", "stats"},
     {"engines", "plan", "suite", "results", "sentence"},
     {"helm", "views"},
-    {"cli", "__init__", "__main__"},
+    {"cli", "cli_store", "__init__", "__main__"},
 ]
 STAGES = LAYERS[2]
 # What a plan and its results show of themselves is drawn by `views`, imported when it is asked for.

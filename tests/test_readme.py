@@ -22,8 +22,9 @@ def pasted(heading: str) -> tuple[dict[str, Any], Any]:
     return names, eval(lines[-1], names)
 
 
-def test_the_readme_has_the_five_snippets() -> None:
-    assert list(SNIPPETS) == ["The sentence", "Your bucket", "Your model", "Your scenario", "Another prompt, compared"]
+def test_every_snippet_is_pasted_below() -> None:
+    first = ["The sentence", "Your bucket", "Your model", "Your scenario", "Another prompt, compared"]
+    assert list(SNIPPETS) == [*first, "Many at once, nothing lost"]
 
 
 @pytest.mark.shared
@@ -53,6 +54,12 @@ def test_your_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_your_scenario() -> None:
     _, results = pasted("Your scenario")
     assert results.value("exact_match") == 0.5
+
+
+def test_many_at_once() -> None:
+    _, values = pasted("Many at once, nothing lost")
+    assert len(values) == 2
+    assert all(0 < value < 1 for value in values)
 
 
 def test_another_prompt_compared() -> None:

@@ -223,6 +223,6 @@ def test_the_manifest_says_how_and_holds_no_password() -> None:
     results = music().limit(1).generate(hf.models.oracle()).score()
     assert results.manifest["versions"]["helmframe"] == hf.__version__
     assert "scenario: sampler" in results.manifest["plans"][0]
-    from helmframe.engines.local import without_secrets
+    from helmframe.engines.manifest import without_secrets
 
     assert without_secrets("s3://key:secret@bucket/x") == "s3://bucket/x"

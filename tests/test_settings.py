@@ -92,3 +92,17 @@ def test_an_unknown_reader_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_S3_READER", "s3f")
     with pytest.raises(ArgumentError, match="Did you mean 's3fs'"):
         settings.s3_reader()
+
+
+def test_known_secrets_are_blotted_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_canary_1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws/canary+2")
+    settings.configure(s3_key="said-canary-3", s3_secret="said-canary-3-longer")
+    text = "a hf_canary_1, b aws/canary+2, c said-canary-3, d said-canary-3-longer"
+    assert settings.redacted(text) == "a ***, b ***, c ***, d ***"
+
+
+def test_short_values_and_other_variables_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "short")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false-or-true")
+    assert settings.redacted("short, false-or-true") == "short, false-or-true"

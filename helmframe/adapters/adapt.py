@@ -120,6 +120,7 @@ def adapt(
     heads = layout.heads(parts, shots, setting.name, spec, part_columns)
     asked = questions(variants, spec)
     present = asked.collect_schema()
+    has_media = "content" in present and variants.select(pl.col("content").count()).collect().item() > 0
     optional = [
         pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in (("reference_index", pl.Int64), ("request_mode", pl.String))
@@ -128,7 +129,7 @@ def adapt(
     requests = (
         asked.with_columns(
             *optional,
-            blocks=layout.question_block(pl.col("question"), spec, content="content" if "content" in present else None),
+            blocks=layout.question_block(pl.col("question"), spec, content="content" if has_media else None),
             setting=pl.lit(setting.name),
             answer_pattern=pl.lit(spec.answer_pattern, dtype=pl.String),
             chat_template=pl.lit(spec.chat_template),

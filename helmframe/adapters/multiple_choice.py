@@ -29,46 +29,47 @@ def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyF
     Source: HELM `MultipleChoiceJointAdapter`.
     """
     prefixes, letters = _lettered(spec.reference_prefix)
-    _check_options(variants, len(letters), spec)
-    places = list(range(len(letters)))
-    place = pl.int_range(pl.len())
-    options = pl.col("perturbed_references").list.eval(
-        pl.concat_str(
-            place.replace_strict(places, prefixes, default=None, return_dtype=pl.String),
-            pl.element().struct.field("text"),
-            pl.lit(spec.reference_suffix),
+    most = _most_options(variants, len(letters), spec)
+    references, count = pl.col("perturbed_references"), pl.col("perturbed_references").list.len()
+    # Place by place over whole columns: list.eval with a place of its own would run once per row.
+    texts = references.list.eval(pl.element().struct.field("text"))
+    lines = [
+        pl.when(count > place)
+        .then(
+            pl.concat_str(
+                pl.lit(prefixes[place]), texts.list.get(place, null_on_oob=True), pl.lit(spec.reference_suffix)
+            )
         )
-    )
-    named = pl.col("perturbed_references").list.eval(
-        place.replace_strict(places, letters, default=None, return_dtype=pl.String)
-    )
-    right = pl.col("perturbed_references").list.eval(
-        place.filter(pl.element().struct.field("correct")).replace_strict(
-            places, letters, default=None, return_dtype=pl.String
-        )
-    )
+        .otherwise(pl.lit(""))
+        for place in range(most)
+    ]
+    correct = references.list.eval(pl.element().struct.field("correct").cast(pl.Int8))
+    first = correct.list.arg_max().replace_strict(list(range(len(letters))), letters, return_dtype=pl.String)
     return variants.with_columns(
         question=pl.concat_str(
             pl.lit(spec.input_prefix),
             "perturbed_input",
             pl.lit(spec.input_suffix),
-            options.list.join(""),
+            *lines,
             pl.lit(spec.output_prefix),
         ),
-        answer=right.list.first().fill_null("n/a"),
-        choices=named,
+        answer=pl.when(correct.list.max() > 0).then(first).otherwise(pl.lit("n/a")),
+        choices=pl.lit(pl.Series([letters], dtype=pl.List(pl.String))).list.head(count),
     )
 
 
-def _check_options(variants: pl.LazyFrame, letters: int, spec: AdapterSpec) -> None:
+def _most_options(variants: pl.LazyFrame, letters: int, spec: AdapterSpec) -> int:
+    """The most options an instance has."""
     count = pl.col("perturbed_references").list.len()
-    beyond = variants.filter(count > letters).select("scenario", "instance_id", count).head(1).collect()
-    for scenario, instance_id, options in beyond.iter_rows():
+    most: int = variants.select(count.max()).collect().item() or 0
+    if most > letters:
+        instance = variants.filter(count == most).select("scenario", "instance_id").head(1).collect().row(0)
         raise ArgumentError(
-            f"instance {instance_id!r} of scenario {scenario!r} has {options} options, and from "
+            f"instance {instance[1]!r} of scenario {instance[0]!r} has {most} options, and from "
             f"{spec.reference_prefix!r} on there are {letters} letters; use method='generation' or another "
             "reference_prefix."
         )
+    return most
 
 
 def _lettered(prefix: str) -> tuple[list[str], list[str]]:

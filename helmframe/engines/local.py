@@ -1,30 +1,34 @@
 """The engine of one machine: tasks and models side by side in threads, all asking through one queue per model."""
 
-import platform
-import re
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
 from helmframe import settings
+from helmframe.columns import LOGS
+from helmframe.engines.logs import recording
+from helmframe.engines.manifest import manifest
 from helmframe.engines.progress import Progress
-from helmframe.errors import PlanError
-from helmframe.metrics import chosen
+from helmframe.errors import CapabilityError, StoreError
+from helmframe.models.budget import Budget
 from helmframe.models.protocol import Model
 from helmframe.results import Results
-from helmframe.store import Answers, ParquetAnswers, ProcessAnswers, RunFolder
+from helmframe.store import Address, Answers, ParquetAnswers, ProcessAnswers, RunFolder, address_of, exists
 
 # Tasks at once; each holds one shard in memory.
 TASKS = 8
+HEARTBEAT_SECONDS = 3.0
+
+logger = logging.getLogger("helmframe.engines")
 
 Tables = Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]
 
@@ -39,51 +43,148 @@ class Runnable(Protocol):
         """Each shard of a task, as a function that takes it through the stages."""
 
 
-def run(plans: Sequence[Runnable], *, ask: bool = True, fresh: bool = False) -> Results:
+def run(
+    plans: Sequence[Runnable],
+    *,
+    ask: bool = True,
+    fresh: bool = False,
+    budget: Budget | None = None,
+    folder: RunFolder | None = None,
+    progress: Progress | None = None,
+) -> Results:
     """Take every shard of every plan through the stages and keep what comes out.
 
     Args:
         plans: plans; a suite gives several.
         ask: False looks into the store only.
         fresh: True asks again what the store has.
+        budget: how much may be asked.
+        folder: where the run is kept; default a new one in the store.
+        progress: what shows it; default the usual.
 
     Raises:
         PlanError, SourceError, StoreError: the first that a task met, after what was answered has been kept.
+        CapabilityError: the model can't do what the plan needs. In a suite that is listed, and the others go on.
     """
-    root = store_root()
-    first = not root.exists()
-    tasks = tell_apart([(plan, task) for plan in plans for task in plan.tasks()])
-    folder = RunFolder.new(root)
-    manifest = _manifest(tasks)
-    folder.write_manifest(manifest)
-    fingerprints = {model: model.fingerprint() for _, task in tasks for model in task.models}
-    manifest["models"] = {
-        model.name: {"fingerprint": fingerprint, "durable": model.durable, "note": model.note}
-        for model, fingerprint in fingerprints.items()
-    }
-    room = threading.Semaphore(TASKS)
-    with Progress(enabled=ask) as progress:
-        if first:
-            progress.say(f"the store is {root}; HELMFRAME_STORE names another")
+    execution = Execution(
+        plans=plans,
+        root=store_root(),
+        ask=ask,
+        fresh=fresh,
+        budget=budget or Budget(),
+        folder=folder or RunFolder.new(store_root()),
+        progress=progress or Progress(enabled=ask),
+    )
+    return execution.go()
 
-        def run_model(task: Any, through: Callable[..., Tables], model: Model) -> None:
-            kept = answers_of(root, model, fingerprints[model], task.spec.scenario)
-            tables = through(model, kept, fingerprints[model], ask=ask, fresh=fresh, report=progress.report)
-            for completions, scores, prefixes in tables:
-                folder.add("prefixes", task.spec.scenario, prefixes)
-                folder.add("completions", task.spec.scenario, completions)
-                folder.add("scores", task.spec.scenario, scores)
 
-        def run_task(plan: Runnable, task: Any) -> None:
-            with room if len(tasks) > 1 else nullcontext():
-                for through in plan.shards(task):
-                    together([partial(run_model, task, through, model) for model in task.models], progress)
+@dataclass(frozen=True)
+class Execution:
+    """One execution of some plans: what its threads share."""
 
-        together([partial(run_task, plan, task) for plan, task in tasks], progress)
-    manifest["counts"] = progress.counts
-    manifest["ended"] = time.time()
-    folder.write_manifest(manifest)
-    return Results.load(folder.path)
+    plans: Sequence[Runnable]
+    root: Address
+    ask: bool
+    fresh: bool
+    budget: Budget
+    folder: RunFolder
+    progress: Progress
+
+    def go(self) -> Results:
+        """Run it to its end, or to the first error."""
+        new = not exists(self.root)
+        tasks = tell_apart([(plan, task) for plan in self.plans for task in plan.tasks()])
+        models = list(dict.fromkeys(model for _, task in tasks for model in task.models))
+        self.budget.check([model.name for model in models])
+        fingerprints = {model: model.fingerprint() for model in models}
+        about = manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
+        with self.progress, self._kept(about), self._recorded():
+            if new:
+                self.progress.say(f"the store is {self.root}; HELMFRAME_STORE names another")
+            room = threading.Semaphore(TASKS)
+            jobs = [partial(self._task, plan, task, fingerprints, about, room) for plan, task in tasks]
+            together(jobs, self.budget)
+        return Results.load(self.folder.path)
+
+    def _task(
+        self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
+    ) -> None:
+        able = dict.fromkeys(task.models)
+        with room:
+            for through in plan.shards(task):
+                jobs = [partial(self._shard, task, through, model, fingerprints[model], about, able) for model in able]
+                together(jobs, self.budget)
+                if self.ask and self.budget.stopped.is_set():
+                    return
+
+    def _shard(
+        self,
+        task: Any,
+        through: Callable[..., Tables],
+        model: Model,
+        fingerprint: str,
+        about: dict[str, Any],
+        able: dict[Model, None],
+    ) -> None:
+        scenario = task.spec.scenario
+        kept = answers_of(self.root, model, fingerprint, scenario)
+        how = {
+            "ask": self.ask,
+            "fresh": self.fresh,
+            "budget": self.budget,
+            "report": self.progress.reporter(scenario, model.name),
+        }
+        try:
+            for completions, scores, prefixes in through(model, kept, fingerprint, **how):
+                self.folder.add("prefixes", scenario, prefixes)
+                self.folder.add("completions", scenario, completions)
+                self.folder.add("scores", scenario, scores)
+        except CapabilityError as error:
+            if len(self.plans) == 1:
+                raise
+            able.pop(model, None)
+            about["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """What is logged and printed meanwhile, kept beside the results; a mere look into the store keeps none."""
+        if not self.ask:
+            yield
+            return
+        with recording(self.folder.id, lambda frame: self.folder.add(LOGS.name, "run", frame)):
+            yield
+
+    @contextmanager
+    def _kept(self, about: dict[str, Any]) -> Iterator[None]:
+        """The manifest, kept true while the run goes on: others watch it."""
+        ended = threading.Event()
+
+        def write(status: str) -> None:
+            counts, cost = dict(self.progress.counts), self.budget.cost
+            self.folder.write_manifest(about | {"status": status, "counts": counts, "cost": cost, "seen": time.time()})
+
+        def beat() -> None:
+            while not ended.wait(HEARTBEAT_SECONDS):
+                try:
+                    write("running")
+                except StoreError as error:  # the next beat tries again; the end raises
+                    logger.warning("the manifest can't be written: %s", error)
+
+        write("running")
+        heart = threading.Thread(target=beat, daemon=True, name="helmframe-manifest")
+        heart.start()
+        status = "failed"
+        try:
+            yield
+            status = "stopped" if self.budget.stopped.is_set() else "done"
+        except KeyboardInterrupt:
+            status = "stopped"
+            raise
+        finally:
+            ended.set()
+            heart.join()
+            about["ended"] = time.time()
+            write(status)
 
 
 def tell_apart(tasks: list[tuple[Runnable, Any]]) -> list[tuple[Runnable, Any]]:
@@ -105,22 +206,17 @@ def tell_apart(tasks: list[tuple[Runnable, Any]]) -> list[tuple[Runnable, Any]]:
     return named
 
 
-def answers_of(root: Path, model: Model, fingerprint: str, scenario: str) -> Answers:
-    """Where a model's answers are kept: on disk if it can be hashed whole, else in this process."""
+def answers_of(root: Address, model: Model, fingerprint: str, scenario: str) -> Answers:
+    """Where a model's answers are kept: in the store if it can be hashed whole, else in this process."""
     return ParquetAnswers(root, fingerprint, scenario) if model.durable else ProcessAnswers(fingerprint, scenario)
 
 
-def store_root() -> Path:
-    """The store's folder."""
-    root = settings.store_root()
-    if "://" in str(root):
-        raise PlanError(
-            f"the store {str(root)!r} is no folder; stores in a bucket are not there yet. Set HELMFRAME_STORE."
-        )
-    return Path(root)
+def store_root() -> Address:
+    """The store's folder, or its address in a bucket."""
+    return address_of(settings.store_root())
 
 
-def together(jobs: Sequence[Callable[[], None]], progress: Progress) -> None:
+def together(jobs: Sequence[Callable[[], None]], budget: Budget) -> None:
     """Run the jobs side by side and wait for all; the first error is raised once all have ended.
 
     One job runs in this thread. A Ctrl-C tells the others to stop at their next batch; what was answered is kept.
@@ -137,7 +233,9 @@ def together(jobs: Sequence[Callable[[], None]], progress: Progress) -> None:
             errors.append(error)
 
     threads = [
-        threading.Thread(target=guarded, args=(job,), daemon=True, name=f"helmframe-{i}") for i, job in enumerate(jobs)
+        # each in a copy of this context: whose run it is travels with it
+        threading.Thread(target=copy_context().run, args=(guarded, job), daemon=True, name=f"helmframe-{i}")
+        for i, job in enumerate(jobs)
     ]
     for thread in threads:
         thread.start()
@@ -146,41 +244,9 @@ def together(jobs: Sequence[Callable[[], None]], progress: Progress) -> None:
             while thread.is_alive():
                 thread.join(0.1)
     except KeyboardInterrupt:
-        progress.stop()
+        budget.stopped.set()
         for thread in threads:
             thread.join(5)
         raise
     if errors:
         raise errors[0]
-
-
-def _manifest(tasks: Sequence[tuple[Runnable, Any]]) -> dict[str, Any]:
-    """What is needed to read the run, and to run it again; no secret is in it."""
-    said = {id(plan): without_secrets(str(plan)) for plan, _ in tasks}
-    specs = {task.spec.scenario: task.spec for _, task in tasks}
-    metrics = {each.name: each for _, task in tasks for each in chosen(task.metrics)}
-    return {
-        "format": 1,
-        "plans": list(said.values()),
-        "scenarios": {
-            name: {
-                "version": spec.version,
-                "main": spec.main.__dict__,
-                "part": list(spec.part),
-                "description": spec.description,
-            }
-            for name, spec in specs.items()
-        },
-        "metrics": {
-            name: {"level": each.level, "unit": each.unit, "higher_is_better": each.higher_is_better}
-            for name, each in metrics.items()
-        },
-        "versions": {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}
-        | {"python": platform.python_version()},
-        "started": time.time(),
-    }
-
-
-def without_secrets(text: str) -> str:
-    """The text without user names and passwords in addresses."""
-    return re.sub(r"://[^/@\s]*@", "://", text)

@@ -4,11 +4,23 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from html import escape
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, cast
+
+import polars as pl
+
+from helmframe.columns import PROGRESS
+from helmframe.engines.capture import uncaptured
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_PAGES = 0.25
+MAX_ROWS = 20
+COUNTS = ("planned", "kept", "shared", "refused", "answered", "failed")
+DONE = ("kept", "shared", "refused", "answered")
 
 
 class StoppedError(Exception):
@@ -16,29 +28,32 @@ class StoppedError(Exception):
 
 
 class Progress:
-    """Counts what the stages report, and shows it; safe to use from several threads."""
+    """Counts what the stages report, and shows it; safe to use from several threads.
+
+    In a terminal and in Jupyter with ipywidgets tqdm's bars, in Jupyter without a small table that changes in place,
+    elsewhere a line at most every ten seconds and one at the end.
+    """
 
     def __init__(self, *, enabled: bool) -> None:
-        self.counts = dict.fromkeys(("planned", "kept", "shared", "refused", "answered", "failed"), 0)
+        self.counts = dict.fromkeys(COUNTS, 0)
+        self.rows: dict[tuple[str, str], _Row] = {}
         self._enabled = enabled and os.environ.get("HELMFRAME_PROGRESS", "1") != "0"
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._bar: Any = None
-        self._told = time.monotonic()
-        self._told_at = 0
+        self._shown: _Shown | None = None
 
     def __enter__(self) -> Self:
         if self._enabled:
-            self._bar = _bar()
+            self._shown = _shown(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        elif self._enabled and kind is None and self._told_at != self.counts["answered"]:
-            self._tell()
+        if self._shown is not None:
+            with self._lock:
+                self._shown.end(failed=kind is not None)
+                self._shown = None
 
     def say(self, text: str) -> None:
         """A line beside the progress; nothing where progress is off."""
@@ -49,46 +64,193 @@ class Progress:
         """Make every thread that reports next raise `StoppedError`."""
         self._stopped.set()
 
+    def reporter(self, scenario: str, model: str) -> Callable[[str, int], None]:
+        """`report` for one scenario and model, which get a row of their own."""
+        return partial(self._report, (scenario, model))
+
     def report(self, what: str, count: int) -> None:
         """Add to one of `counts`."""
+        self._report(None, what, count)
+
+    def snapshot(self) -> pl.DataFrame:
+        """How far it is, scenario by scenario and model by model.
+
+        Returns:
+            `PROGRESS`, in the order in which they began; rows that are not read yet are not planned yet.
+        """
+        with self._lock:
+            rows = [(*key, *row.counts.values(), row.rate, row.seconds_left) for key, row in self.rows.items()]
+        return pl.DataFrame(rows, schema=PROGRESS.schema, orient="row")
+
+    def _report(self, key: tuple[str, str] | None, what: str, count: int) -> None:
         if self._stopped.is_set():
             raise StoppedError
         with self._lock:
             self.counts[what] += count
-            if not self._enabled:
-                return
-            if self._bar is None:
-                if what == "answered" and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
-                    self._tell()
-                return
-            if what == "planned":
-                self._bar.total = self.counts["planned"]
-                self._bar.refresh()
-            elif what != "failed":
-                self._bar.update(count)
-            elif count:
-                self._bar.set_postfix(failed=self.counts["failed"])
-
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        self._told_at = self.counts["answered"]
-        done = sum(self.counts[name] for name in ("kept", "shared", "refused", "answered"))
-        failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
-        self.say(f"{done:,} of {self.counts['planned']:,} completions{failed}")
+            if key is not None:
+                self.rows.setdefault(key, _Row()).add(what, count)
+            if self._shown is not None:
+                self._shown.show(what, count)
 
 
-def _bar() -> Any:
-    """A tqdm bar where one can be seen, else None."""
+class _Row:
+    """The counts of one scenario and model."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(COUNTS, 0)
+        self._began = self._last = time.monotonic()
+
+    def add(self, what: str, count: int) -> None:
+        self.counts[what] += count
+        if what == "answered":
+            self._last = time.monotonic()
+
+    @property
+    def rate(self) -> float | None:
+        return _rate(self.counts["answered"], self._last - self._began)
+
+    @property
+    def seconds_left(self) -> float | None:
+        return _seconds_left(self.counts, self.rate)
+
+
+class _Shown(Protocol):
+    """A way to show progress."""
+
+    def show(self, what: str, count: int) -> None:
+        """One of the counts grew."""
+
+    def end(self, *, failed: bool) -> None:
+        """The run has ended."""
+
+
+def _shown(progress: Progress) -> _Shown:
+    """What can be seen here."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    in_notebook = hasattr(shell, "kernel")
-    how: dict[str, Any] = {"total": 0, "unit": "completion", "desc": "asking", "leave": False}
-    if in_notebook and find_spec("ipywidgets"):
-        from tqdm.notebook import tqdm_notebook
+    if hasattr(shell, "kernel"):
+        return _Bar(progress, notebook=True) if find_spec("ipywidgets") else _Page(progress)
+    return _Bar(progress) if sys.stderr.isatty() else _Lines(progress)
 
-        return tqdm_notebook(**how)
-    if in_notebook or sys.stderr.isatty():
-        from tqdm import tqdm
 
-        return tqdm(**how)
-    return None
+class _Bar:
+    """A tqdm bar."""
+
+    def __init__(self, progress: Progress, *, notebook: bool = False) -> None:
+        self._counts = progress.counts
+        how: dict[str, Any] = {"total": 0, "unit": "completion", "desc": "asking", "leave": False}
+        if notebook:
+            from tqdm.notebook import tqdm_notebook
+
+            self._bar: Any = tqdm_notebook(**how)
+        else:
+            from tqdm import tqdm
+
+            # what the bar prints is nothing that a model printed
+            self._bar = tqdm(**how, file=uncaptured(sys.stderr))
+
+    def show(self, what: str, count: int) -> None:
+        if what == "planned":
+            self._bar.total = self._counts["planned"]
+            self._bar.refresh()
+        elif what in DONE:
+            self._bar.update(count)
+        elif count:
+            self._bar.set_postfix(failed=self._counts["failed"])
+
+    def end(self, *, failed: bool) -> None:  # noqa: ARG002
+        self._bar.close()
+
+
+class _Lines:
+    """A line now and then."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._began = self._told = time.monotonic()
+        self._told_at = 0
+
+    def show(self, what: str, count: int) -> None:  # noqa: ARG002
+        if what == "answered" and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
+            self._tell(last=False)
+
+    def end(self, *, failed: bool) -> None:
+        if not failed and self._told_at != self._progress.counts["answered"]:
+            self._tell(last=True)
+
+    def _tell(self, *, last: bool) -> None:
+        self._told = time.monotonic()
+        self._told_at = self._progress.counts["answered"]
+        self._progress.say(_sentence(self._progress.counts, None if last else self._told - self._began))
+
+
+class _Page:
+    """A small table in a notebook, changed in place."""
+
+    def __init__(self, progress: Progress) -> None:
+        from IPython import display
+
+        self._progress = progress
+        self._html = cast(Any, display.HTML)
+        self._began = self._shown = time.monotonic()
+        show: Any = display.display
+        self._handle = show(self._html(self._page()), display_id=True)
+
+    def show(self, what: str, count: int) -> None:  # noqa: ARG002
+        if time.monotonic() - self._shown > SECONDS_BETWEEN_PAGES:
+            self._update()
+
+    def end(self, *, failed: bool) -> None:  # noqa: ARG002
+        self._update(last=True)
+
+    def _update(self, *, last: bool = False) -> None:
+        self._shown = time.monotonic()
+        self._handle.update(self._html(self._page(last=last)))
+
+    def _page(self, *, last: bool = False) -> str:
+        counts = self._progress.counts
+        total = _sentence(counts, None if last else time.monotonic() - self._began)
+        bar = f'<progress max="{max(counts["planned"], 1)}" value="{_done(counts)}"></progress> {escape(total)}'
+        rows = self._progress.rows
+        if len(rows) < 2:
+            return f"<div>{bar}</div>"
+        unfinished = sorted(rows.items(), key=lambda each: _done(each[1].counts) >= each[1].counts["planned"])
+        lines = "".join(
+            f"<tr><td>{escape(scenario)}</td><td>{escape(model)}</td>"
+            f"<td>{_done(row.counts):,} of {row.counts['planned']:,}</td><td>{row.counts['failed']:,}</td></tr>"
+            for (scenario, model), row in unfinished[:MAX_ROWS]
+        )
+        more = f"<div>and {len(rows) - MAX_ROWS} more</div>" if len(rows) > MAX_ROWS else ""
+        head = "<tr><th>scenario</th><th>model</th><th>completions</th><th>failed</th></tr>"
+        return f"<div>{bar}</div><table>{head}{lines}</table>{more}"
+
+
+def _sentence(counts: dict[str, int], seconds: float | None) -> str:
+    """`1,200 of 5,000 completions, 3 failed, 120/s, 32 s left`; the pace only while it goes on, for so many seconds."""
+    parts = [f"{_done(counts):,} of {counts['planned']:,} completions"]
+    if counts["failed"]:
+        parts.append(f"{counts['failed']:,} failed")
+    rate = _rate(counts["answered"], seconds or 0.0)
+    left = _seconds_left(counts, rate)
+    if rate and left:
+        parts += [f"{rate:,.3g}/s", f"{_duration(left)} left"]
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _done(counts: dict[str, int]) -> int:
+    return sum(counts[name] for name in DONE)
+
+
+def _rate(answered: int, seconds: float) -> float | None:
+    return answered / seconds if answered and seconds > 0 else None
+
+
+def _seconds_left(counts: dict[str, int], rate: float | None) -> float | None:
+    return max(counts["planned"] - _done(counts), 0) / rate if rate else None

@@ -1,47 +1,110 @@
-"""One event loop for the async models of a process, turning only while somebody waits for an answer."""
+"""One event loop for the async models of a process, in a thread of its own that ends with the process."""
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import Coroutine
 from typing import Any
 
 _lock = threading.Lock()
-_waiting = 0
 _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """The loop, turning; made when it is first needed.
+
+    It is one for the process and never stops before it: a client that was opened by one call, and the connections it
+    keeps, serve the next. A notebook's own loop has no part in it.
+    """
+    global _loop, _thread
+    with _lock:
+        if _loop is None or _thread is None or not _thread.is_alive():
+            _loop = asyncio.new_event_loop()
+            _thread = threading.Thread(target=_turn, args=(_loop,), name="helmframe-event-loop", daemon=True)
+            _thread.start()
+        return _loop
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """What the coroutine gives; blocks the calling thread, while those of other threads run on the same loop.
 
-    The loop is one for the process, so that a client opened in one call can be used in the next; its thread ends with
-    the last waiting call.
+    Raises:
+        RuntimeError: called on the loop itself, which would wait for itself.
     """
-    loop = _enter()
+    if inside():
+        coroutine.close()
+        raise RuntimeError("an async model can't wait for another inside its own call; await it, or ask in a thread.")
+    return asyncio.run_coroutine_threadsafe(coroutine, loop()).result()
+
+
+def inside() -> bool:
+    """Whether this is the loop's own thread, which must never wait for an answer."""
+    return threading.current_thread() is _thread
+
+
+async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
+    """What the coroutine gives within so many seconds; a call that does not even end when cancelled is left behind.
+
+    Raises:
+        TimeoutError: it gave nothing in time.
+        RuntimeError: it was cancelled from within.
+    """
+    task = asyncio.ensure_future(coroutine)
     try:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-    finally:
-        _leave(loop)
+        # not wait_for: that one waits for a cancelled task, which may hang on
+        done, _ = await asyncio.wait({task}, timeout=timeout)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if not done:
+        task.add_done_callback(_forget_result)
+        task.cancel()
+        raise TimeoutError(f"no answer within {timeout:g} s")
+    if task.cancelled():
+        raise RuntimeError("the call was cancelled from within")
+    return task.result()
 
 
-def _enter() -> asyncio.AbstractEventLoop:
-    global _loop, _thread, _waiting
-    with _lock:
-        _waiting += 1
-        if _loop is None or _loop.is_closed():
-            _loop = asyncio.new_event_loop()
-            atexit.register(_loop.close)
-        if _waiting == 1:
-            _thread = threading.Thread(target=_loop.run_forever, name="helmframe-event-loop", daemon=True)
-            _thread.start()
-        return _loop
+def _turn(turning: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            turning.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            continue  # asyncio lets these out of a task through the loop; who waits for the task raises them
+        return
 
 
-def _leave(loop: asyncio.AbstractEventLoop) -> None:
-    global _waiting
-    with _lock:
-        _waiting -= 1
-        if _waiting == 0 and _thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
-            _thread.join()
+def _forget_result(task: "asyncio.Future[Any]") -> None:
+    if not task.cancelled():
+        task.exception()  # looked at, so that asyncio does not report it as never seen
+
+
+def _end() -> None:
+    """Cancel what still runs, so that nothing is reported as pending at exit; a task that blocks is left alone."""
+    if _loop is None or _thread is None or not _thread.is_alive():
+        return
+    _loop.call_soon_threadsafe(_cancel_all, _loop)
+    _thread.join(timeout=1.0)
+    if not _thread.is_alive():
+        _loop.close()
+
+
+def _cancel_all(turning: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(turning):
+        task.cancel()
+    # two turns: one for the cancelled tasks to end, one for those who wait for them
+    turning.call_soon(turning.call_soon, turning.stop)
+
+
+def _after_fork() -> None:
+    """A forked child has the loop but not its thread, and perhaps a lock that nobody there will release."""
+    global _lock, _loop, _thread
+    _lock = threading.Lock()
+    _loop = _thread = None
+
+
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -8,7 +8,8 @@ from typing import Any, overload
 
 import polars as pl
 
-from helmframe.errors import CapabilityError
+from helmframe.errors import CapabilityError, StoreError
+from helmframe.models.budget import Budget
 from helmframe.models.protocol import Model, Row
 from helmframe.models.scheduler import Outcome, queue_of
 from helmframe.store import ANSWER, SENT, Answers
@@ -32,6 +33,7 @@ def generate(
     n: int = 1,
     ask: bool = True,
     fresh: bool = False,
+    budget: Budget | None = None,
     report: Report = lambda what, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
     """One completion per request and output.
@@ -46,13 +48,15 @@ def generate(
         answers: what it has answered before; new answers are added at the latest after 2 s.
         fingerprint: the model's, as of now.
         n: completions per request.
-        ask: False looks into the store only; what it does not have is left out.
+        ask: False looks into the store only.
         fresh: True asks everything again.
+        budget: how much may be asked; default: all.
         report: told what is planned, kept, answered and failed, as it happens; what it raises stops the asking.
 
     Returns:
-        `COMPLETIONS`.
+        `COMPLETIONS`; what was neither stored nor asked is left out.
     """
+    budget = budget or Budget()
     requests = request_ids(fitted, prefixes, fingerprint, n, by_instance=model.sees_rows)
     wanted = requests.filter(pl.col("refused").is_null()).unique("request_id", keep="first", maintain_order=True)
     low, high = (wanted["row_index"].min(), wanted["row_index"].max()) if wanted.height else (0, 0)
@@ -66,16 +70,20 @@ def generate(
     refused = requests["refused"].count()
     report("kept", kept)
     report("refused", refused)
-    report("shared", requests.height - kept - refused - missing.height if ask else 0)
+    missing = missing.head(budget.grant(missing.height) if ask else 0)
+    asked_for = requests.join(missing, on="request_id", how="semi").height
+    report("shared", asked_for - missing.height)
     asked = [known]
-    if ask and missing.height:
-        new = _ask(missing, prefixes, model, fingerprint, answers, report)
+    if missing.height:
+        new = _ask(missing, prefixes, model, fingerprint, answers, budget, report)
         asked += [frame.with_columns(cached=pl.lit(value=False)) for frame in new]
     results = pl.concat(asked, how="diagonal")
-    joined = requests.join(
-        results, on="request_id", how="left" if ask else "inner", maintain_order="left", validate="m:1"
-    )
-    return joined.with_columns(error=pl.coalesce("refused", "error"))
+    joined = requests.join(results, on="request_id", how="left", maintain_order="left", validate="m:1")
+    joined = joined.with_columns(error=pl.coalesce("refused", "error"))
+    if joined["content"].null_count() == joined.height:
+        # All text, and prefix and suffix hold it: nothing is gained by keeping it a second time.
+        joined = joined.with_columns(blocks=pl.lit(None, dtype=joined.schema["blocks"]))
+    return joined.filter(pl.col("completion").is_not_null() | pl.col("error").is_not_null())
 
 
 def request_ids(
@@ -172,6 +180,7 @@ def _ask(
     model: Model,
     fingerprint: str,
     answers: Answers,
+    budget: Budget,
     report: Report,
 ) -> Iterator[pl.DataFrame]:
     """Answers as they come, kept as they come."""
@@ -184,21 +193,41 @@ def _ask(
         prompts = _rows(group, prefixes) if model.sees_rows else Prompts(group, prefixes)
         pending: list[Outcome] = []
         flushed = time.monotonic()
-        outcomes = queue_of(model, fingerprint).ask(prompts, _sent(group, model), labels=labels)
+        sizes = _sizes(group, prefixes)
+        outcomes = queue_of(model, fingerprint).ask(
+            prompts, _sent(group, model), labels=labels, priority=budget.priority, stop=budget.stopped
+        )
         try:
             for batch in outcomes:
                 pending += batch
+                characters = sum(sizes[outcome.index] for outcome in batch)
+                budget.spend(model.name, characters, [outcome.answer for outcome in batch])
                 report("failed", sum(outcome.error is not None for outcome in batch))
                 report("answered", len(batch))
                 if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > FLUSH_SECONDS:
-                    kept, pending = pending, []
-                    yield _keep(group, prefixes, kept, answers)
+                    kept = _keep(group, prefixes, pending, answers)
+                    pending = []
+                    yield kept
                     flushed = time.monotonic()
         finally:
-            if pending:
-                last = _keep(group, prefixes, pending, answers)
-        if pending:
-            yield last
+            # Also after a write that failed: what was paid for gets one more try.
+            last = _last(group, prefixes, pending, answers)
+        yield last
+
+
+def _last(group: pl.DataFrame, prefixes: pl.DataFrame, pending: list[Outcome], answers: Answers) -> pl.DataFrame:
+    try:
+        return _keep(group, prefixes, pending, answers)
+    except StoreError as error:
+        raise StoreError(f"{error} {len(pending):,} answers are not kept.") from error
+
+
+def _sizes(group: pl.DataFrame, prefixes: pl.DataFrame) -> list[int]:
+    """Characters of each prompt."""
+    lengths = prefixes.select("prefix_id", length=pl.col("prefix").str.len_chars())
+    joined = group.select("prefix_id", "suffix").join(lengths, on="prefix_id", how="left", maintain_order="left")
+    sizes: list[int] = joined.select(pl.col("length") + pl.col("suffix").str.len_chars()).to_series().to_list()
+    return sizes
 
 
 def _sent(group: pl.DataFrame, model: Model) -> dict[str, Any]:

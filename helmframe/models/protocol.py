@@ -3,19 +3,23 @@
 import functools
 import hashlib
 import inspect
+import math
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from helmframe.errors import AnswerError, ArgumentError, NotAModelError
 from helmframe.models import event_loop
 from helmframe.models.identity import code_identity, identity, is_torch_module
 from helmframe.specs import Call
 
-ASYNC_WORKERS = 8
+# Calls at once, at most, where their number follows what the model stands.
+MAX_WORKERS = 64
+# Seconds for one request of an async function: long enough for a model that thinks, short enough that a run ends.
+ASYNC_TIMEOUT = 600.0
 DECODING = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "frequency_penalty")
 
 
@@ -55,6 +59,7 @@ class Row(TypedDict):
 Prompt: TypeAlias = str | Row
 Given: TypeAlias = Answer | str | Exception
 Ask: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Given]]
+AskAsync: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Given]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +77,7 @@ class Model:
         durable: whether answers may be kept beyond the process, because the fingerprint covers all that answers.
         takes: decoding parameters it honours; None: any. `stop` is cut by helmframe in any case.
         batch: prompts per call; 1 for a model that takes one prompt.
-        workers: calls at once.
+        workers: calls at once; the most, if `adaptive`.
         window: tokens that prompt and output may have together; None: unknown.
         count_tokens: the number of tokens of each text, as the model counts them in a prompt.
         chat: a conversation of {role, content} as the prompt the model's chat template makes of it; None: has none.
@@ -80,6 +85,9 @@ class Model:
         media: takes content parts other than text.
         note: for `explain()`.
         version: the name under which the user vouches for what answers.
+        adaptive: the calls at once follow what the model stands, between 1 and `workers`.
+        timeout: seconds for one call; None: it may take as long as it likes.
+        ask_async: `ask` for who is on the event loop; then that is how it is asked.
     """
 
     name: str
@@ -97,6 +105,9 @@ class Model:
     media: bool = False
     note: str = ""
     version: str | None = None
+    adaptive: bool = False
+    timeout: float | None = None
+    ask_async: AskAsync | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Model) and self._key() == other._key()
@@ -117,7 +128,8 @@ def from_any(
     name: str | None = None,
     version: str | None = None,
     batch: bool | int | None = None,
-    workers: int | None = None,
+    workers: int | Literal["auto"] | None = None,
+    timeout: float | None = None,
 ) -> Model:
     """Anything that answers, as a `Model`.
 
@@ -130,19 +142,24 @@ def from_any(
         version: with `name`: you vouch that whatever has this name and version gives the same answers, so they are kept
             beyond the process.
         batch: True: takes a list of prompts; False: one prompt; a number: a list of at most so many.
-        workers: calls at once; default 1, for async functions 8.
+        workers: calls at once, each of a sync function in a thread of its own. "auto": as many as it stands, up to 64,
+            fewer after "too many requests" or a timeout. Default 1; "auto" for async functions.
+        timeout: seconds for one call, then it counts as failed, and is tried once more. A sync function that hangs is
+            left behind in its thread. Default none; 600 for async functions; `math.inf` for none there too.
 
     Raises:
         NotAModelError: it can't answer; says what can.
         SourceMissingError: no such folder or name; lists the places looked at.
         ArgumentError: an argument that can't be, or a version vouched for other code before.
     """
-    _check(name, version, batch, workers)
+    _check(name, version, batch, workers, timeout)
     model = _given(given, batch)
     if name is not None:
         model = replace(model, name=name)
     if workers is not None:
-        model = replace(model, workers=workers)
+        model = replace(model, workers=MAX_WORKERS if workers == "auto" else workers, adaptive=workers == "auto")
+    if timeout is not None:
+        model = replace(model, timeout=None if math.isinf(timeout) else float(timeout))
     if batch is not None and not isinstance(batch, bool):
         model = replace(model, batch=batch)
     return model if version is None else _vouched(model, version)
@@ -209,6 +226,8 @@ def _from_function(given: object, function: Callable[..., Any], many: bool | Non
     many = _takes_list(first, default) if many is None else many
     name = _name(given)
     asked = _Function(function, name, takes)
+    is_async = _is_async(function)
+    ask_async = asked.await_list if many else asked.await_each
     return Model(
         name=name,
         source=given,
@@ -217,7 +236,10 @@ def _from_function(given: object, function: Callable[..., Any], many: bool | Non
         durable=False,
         takes=takes,
         batch=32 if many else 1,
-        workers=ASYNC_WORKERS if _is_async(function) else 1,
+        workers=MAX_WORKERS if is_async else 1,
+        adaptive=is_async,
+        timeout=ASYNC_TIMEOUT if is_async else None,
+        ask_async=ask_async if is_async else None,
     )
 
 
@@ -234,14 +256,23 @@ class _Function:
         return [_settled(self.call(prompt, **said)) for prompt in prompts]
 
     def ask_list(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        answers = _settled(self.call(list(prompts), **self._taken(decoding)))
+        return self._listed(_settled(self.call(list(prompts), **self._taken(decoding))), prompts)
+
+    async def await_each(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+        said = self._taken(decoding)
+        return [await self.call(prompt, **said) for prompt in prompts]
+
+    async def await_list(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+        return self._listed(await self.call(list(prompts), **self._taken(decoding)), prompts)
+
+    def _listed(self, answers: Any, prompts: Sequence[Prompt]) -> list[Given]:
         asked = f"model {self.name!r}, asked {len(prompts)} prompts,"
         if isinstance(answers, str | bytes | Mapping | Answer) or not hasattr(answers, "__iter__"):
             raise AnswerError(f"{asked} answered {_short(answers)}; expected a list of str.")
-        answers = list(answers)
-        if len(answers) != len(prompts):
-            raise AnswerError(f"{asked} gave {len(answers)} answers; expected one each, in order.")
-        return answers
+        listed: list[Given] = list(answers)
+        if len(listed) != len(prompts):
+            raise AnswerError(f"{asked} gave {len(listed)} answers; expected one each, in order.")
+        return listed
 
     def _taken(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in decoding.items() if self.takes is None or key in self.takes}
@@ -342,17 +373,25 @@ def _entry(source: object) -> object:
     return generate if callable(generate) else source
 
 
-def _check(name: str | None, version: str | None, batch: bool | int | None, workers: int | None) -> None:
+def _check(
+    name: str | None,
+    version: str | None,
+    batch: bool | int | None,
+    workers: int | Literal["auto"] | None,
+    timeout: float | None,
+) -> None:
     for key, text in (("name", name), ("version", version)):
         if text is not None and (not isinstance(text, str) or not text.strip()):
             raise ArgumentError(f"model(): {key}={text!r} should be text.")
     if version is not None and name is None:
         raise ArgumentError("model(): version= needs name= too; the two together stand for what answers.")
-    for key, number in (("batch", batch), ("workers", workers)):
+    for key, number in (("batch", batch), ("workers", None if isinstance(workers, str) else workers)):
         if number is not None and not isinstance(number, bool) and (not isinstance(number, int) or number < 1):
             raise ArgumentError(f"model(): {key}={number!r} should be a number of at least 1.")
-    if isinstance(workers, bool):
-        raise ArgumentError(f"model(): workers={workers!r} should be a number of at least 1.")
+    if isinstance(workers, bool) or (isinstance(workers, str) and workers != "auto"):
+        raise ArgumentError(f"model(): workers={workers!r} should be a number of at least 1, or 'auto'.")
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
+        raise ArgumentError(f"model(): timeout={timeout!r} should be a number of seconds above 0.")
 
 
 def _checked(answer: Answer, name: str) -> Answer:

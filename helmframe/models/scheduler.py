@@ -1,84 +1,104 @@
 """One queue per model: all plans that run in a process ask through it, fill the same batches and take turns."""
 
+import asyncio
 import contextvars
 import json
-import logging
+import os
 import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from helmframe.errors import AnswerError, CapabilityError, NotAModelError, SourceError
-from helmframe.models.protocol import Answer, Given, Model, Prompt, as_answer
+from helmframe.errors import CapabilityError, NotAModelError, SourceError
+from helmframe.models import event_loop
+from helmframe.models.answering import Answering, Call, Labels, Outcome, Place, Reply, Steps, current_labels
+from helmframe.models.pace import Pace
+from helmframe.models.protocol import Given, Model, Prompt
+from helmframe.models.timeouts import Aside
 
-MAX_ERROR = 500
+__all__ = ["Labels", "ModelQueue", "Outcome", "current_labels", "queue_of"]
+
 # A worker takes as many prompts at a time as it answers within these seconds: few enough to show progress and lose
 # little when killed, enough that locks don't count.
 SLICE_SECONDS = (0.005, 0.02)
 MAX_SLICE = 512
-
-logger = logging.getLogger("helmframe.models")
-
-Labels = Callable[[int], dict[str, str]]
-
-
-class Outcome(NamedTuple):
-    """What became of one prompt: an answer or an error; `index` is its place in the prompts asked.
-
-    `latency` (s) is that of the call that held the prompt; `attempts` counts the calls.
-    """
-
-    index: int  # type: ignore[assignment]  # shadows a method of tuple that nobody needs here
-    answer: Answer | None
-    error: str | None
-    latency: float
-    attempts: int
+# Prompts of one caller that may be taken without their outcomes being fetched.
+BACKLOG = 4 * MAX_SLICE
+# How long one who stops waits for the calls that are under way, whose answers may have been paid for.
+STOP_SECONDS = 5.0
+POLL = 0.05
 
 
 class ModelQueue:
     """The queue of one model; get it from `queue_of`.
 
-    Threads start when prompts come and end when there are none. A worker takes a batch from the callers that wait with
-    the same decoding parameters, the same share from each, and goes on with the next of them.
+    A worker takes a batch from the callers that wait with the same decoding parameters, the same share from each, and
+    goes on with the next of them. For a plain function a worker is a thread, which starts when prompts come and ends
+    when there are none; for an async one it is a task on the event loop. How many there are at once says the pace.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, pace: Pace | None = None) -> None:
         self.model = model
+        self.pace = pace or _pace(model)
         self._lock = threading.Lock()
         self._open: deque[_Caller] = deque()  # those with prompts that nobody has taken
         self._workers: list[threading.Thread] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 1  # batches a worker takes at a time
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any], *, labels: Labels) -> Iterator[list[Outcome]]:
+    def ask(
+        self,
+        prompts: Sequence[Prompt],
+        decoding: Mapping[str, Any],
+        *,
+        labels: Labels,
+        priority: int = 0,
+        stop: threading.Event | None = None,
+    ) -> Iterator[list[Outcome]]:
         """Every prompt's outcome, in lists as batches complete, in any order.
 
-        A model function that raises gives the rows it was asked an error, and never ends the run; a list function is
-        asked again row by row, to find which. Closing the iterator, or Ctrl-C, takes back what was not asked yet.
+        A model function that raises gives the rows it was asked an error, and never ends the run. Errors that pass (a
+        lost connection, a timeout, a status like 429 or 503) are asked again first; a batch that fails for another
+        reason is halved until the rows at fault are alone; a model that does not answer at all gives every row the
+        same error soon. Closing the iterator, or Ctrl-C, takes back what was not asked yet.
+
+        Who does not fetch outcomes is not asked for after a while, so that they don't pile up; others go on.
 
         Args:
             prompts: read in slices, never copied as a whole.
             decoding: parameters of this request; only callers with the same ones share batches.
             labels: index → scenario, instance_id and model of a prompt, for the log.
+            priority: a caller gets a turn only when none of higher priority waits (at most it fills up their last
+                batch); equal ones take turns. Nobody is aged: who waits behind a long run of higher priority waits for
+                its end.
+            stop: once set, prompts not asked yet are taken back and nothing is asked again; the answers that are there,
+                and those of calls that end within 5 s, are given, and the iteration ends with fewer outcomes.
 
         Raises:
             NotAModelError, SourceError, CapabilityError: the model can't be loaded or can't answer such prompts at all.
+            RuntimeError: asked on the event loop of the async models, by one of them.
         """
-        caller = _Caller(prompts, decoding, labels, len(prompts))
-        if not caller.total:
+        if event_loop.inside():
+            raise RuntimeError("an async model can't wait for answers inside its own call; ask in a thread.")
+        caller = _Caller(prompts, decoding, labels, len(prompts), priority)
+        if not caller.total or (stop is not None and stop.is_set()):
             return
+        self.pace.try_again()
         self._enter(caller)
-        left = caller.total
         try:
-            while left:
-                outcomes = caller.outbox.get()
-                if isinstance(outcomes, BaseException):
-                    raise outcomes
-                left -= len(outcomes)
+            while caller.fetched < caller.total:
+                outcomes = caller.next(stop)
+                if outcomes is None:
+                    self._leave(caller)
+                    yield from caller.last()
+                    return
+                self._fetched(caller, len(outcomes))
                 yield outcomes
         except KeyboardInterrupt:
             self._leave(caller)
@@ -86,18 +106,20 @@ class ModelQueue:
             raise
         finally:
             self._leave(caller)
-            if not left:
+            if caller.fetched == caller.total:
                 self._join()
 
     def _enter(self, caller: "_Caller") -> None:
         with self._lock:
             self._open.append(caller)
-            waiting = sum(each.total - each.taken for each in self._open)
-            wanted = min(self.model.workers, -(-waiting // self.model.batch))
-            for _ in range(wanted - len(self._workers)):
-                worker = threading.Thread(target=self._work, name=f"helmframe-{self.model.name}", daemon=True)
-                self._workers.append(worker)
-                worker.start()
+            self._staff()
+
+    def _fetched(self, caller: "_Caller", count: int) -> None:
+        with self._lock:
+            caller.fetched += count
+            if caller.stalled and caller.backlog <= self._bound() // 2:
+                caller.stalled = False
+                self._staff()
 
     def _leave(self, caller: "_Caller") -> None:
         caller.gone = True
@@ -113,149 +135,251 @@ class ModelQueue:
             if worker is not threading.current_thread():
                 worker.join(timeout=1.0)
 
+    def _staff(self) -> None:
+        """As many workers as the pace allows and the prompts that wait can use; called with the lock held."""
+        waiting = sum(each.total - each.taken for each in self._open if not each.stalled)
+        if not waiting:
+            return
+        if self.model.ask_async is not None:
+            event_loop.loop().call_soon_threadsafe(self._start_tasks)
+            return
+        wanted = min(self.pace.limit, -(-waiting // self.model.batch))
+        for _ in range(wanted - len(self._workers)):
+            worker = threading.Thread(target=self._work, name=f"helmframe-{self.model.name}", daemon=True)
+            self._workers.append(worker)
+            worker.start()
+
     def _work(self) -> None:
+        """A worker for plain functions, in its thread."""
+        aside = None if self.model.timeout is None else Aside(threading.current_thread().name)
         while True:
             with self._lock:
-                shares = self._take()
+                shares = [] if len(self._workers) > self.pace.limit else self._take()
                 if not shares:
                     self._workers.remove(threading.current_thread())
-                    return
+                    break
             started = time.perf_counter()
             try:
                 # the callers' context variables hold in the model function; a context can be entered by one thread only
-                shares[0].caller.context.copy().run(self._answer, shares)
+                context = shares[0].caller.context.copy()
+                context.run(self._walk, self._answer(shares), shares[0].caller.decoding, aside)
             except BaseException as error:  # noqa: BLE001 - handed to the callers, which raise it
-                for share in shares:
-                    share.caller.outbox.put(error)
-                    self._leave(share.caller)
-            self._adapt(time.perf_counter() - started)
+                self._abort(shares, error)
+            self._release(shares, time.perf_counter() - started)
+        if aside is not None:
+            aside.end()
+
+    def _walk(self, steps: Steps, decoding: Mapping[str, Any], aside: Aside | None) -> None:
+        """Take the steps in this thread."""
+        with closing(steps), suppress(StopIteration):
+            step = next(steps)
+            while True:
+                if isinstance(step, Call):
+                    step = steps.send(self._called(step, decoding, aside))
+                else:
+                    time.sleep(step)
+                    step = next(steps)
+
+    def _called(self, call: Call, decoding: Mapping[str, Any], aside: Aside | None) -> Reply:
+        started = time.perf_counter()
+        given: Sequence[Given] = ()
+        failed: Exception | None = None
+        try:
+            if aside is None or self.model.timeout is None:
+                given = self.model.ask(call.prompts, decoding)
+            else:
+                given = aside.call(partial(self.model.ask, call.prompts, decoding), self.model.timeout)
+        except (NotAModelError, SourceError, CapabilityError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
+            failed = error
+        return Reply(given, failed, time.perf_counter() - started)
+
+    def _start_tasks(self) -> None:
+        """Start workers for async functions; called on the event loop."""
+        while True:
+            with self._lock:
+                shares = [] if len(self._tasks) >= self.pace.limit else self._take()
+                if not shares:
+                    return
+            context = shares[0].caller.context.copy()
+            task = event_loop.loop().create_task(self._work_async(shares), context=context)
+            self._tasks.add(task)
+            task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._start_tasks()
+
+    async def _work_async(self, shares: "list[_Share]") -> None:
+        """Answer one slice, as a task on the event loop."""
+        started = time.perf_counter()
+        try:
+            await self._walk_async(self._answer(shares), shares[0].caller.decoding)
+        except BaseException as error:  # noqa: BLE001 - handed to the callers, which raise it
+            self._abort(shares, error)
+        self._release(shares, time.perf_counter() - started)
+
+    async def _walk_async(self, steps: Steps, decoding: Mapping[str, Any]) -> None:
+        with closing(steps), suppress(StopIteration):
+            step = next(steps)
+            while True:
+                if isinstance(step, Call):
+                    step = steps.send(await self._called_async(step, decoding))
+                else:
+                    await asyncio.sleep(step)
+                    step = next(steps)
+
+    async def _called_async(self, call: Call, decoding: Mapping[str, Any]) -> Reply:
+        assert self.model.ask_async is not None
+        started = time.perf_counter()
+        given: Sequence[Given] = ()
+        failed: Exception | None = None
+        try:
+            given = await event_loop.within(self.model.ask_async(call.prompts, decoding), self.model.timeout)
+        except (NotAModelError, SourceError, CapabilityError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
+            failed = error
+        return Reply(given, failed, time.perf_counter() - started)
 
     def _take(self) -> "list[_Share]":
-        """The next prompts to ask, from all callers with the decoding parameters of the one whose turn it is."""
-        if not self._open:
+        """The next prompts to ask, from all callers with the decoding parameters of the one whose turn it is.
+
+        Called with the lock held. Those of highest priority fill the slice, the same share each; others with the same
+        parameters only what they leave of their last batch.
+        """
+        ready = [each for each in self._open if not self._stalls(each)]
+        if not ready:
             return []
-        first = self._open[0]
-        same = [each for each in self._open if each.key == first.key]
+        first = max(ready, key=lambda each: each.priority)  # the first of the highest: turns are taken in order
+        alike = [each for each in ready if each.key == first.key]
         room = self.model.batch * self._calls
-        if self.model.workers > 1:  # leave something for the others
-            waiting = sum(each.total - each.taken for each in same)
-            room = min(room, max(self.model.batch, waiting // (2 * self.model.workers)))
-        shares = []
-        while room and same:
-            portion = -(-room // len(same))
-            for caller in same:
+        if self.pace.limit > 1:  # leave something for the others
+            waiting = sum(each.total - each.taken for each in alike)
+            room = min(room, max(self.model.batch, waiting // (2 * self.pace.limit)))
+        shares: list[_Share] = []
+        for priority in sorted({each.priority for each in alike}, reverse=True):
+            if priority < first.priority:
+                room = min(room, -sum(share.stop - share.start for share in shares) % self.model.batch)
+            room = self._share_out([each for each in alike if each.priority == priority], room, shares)
+        self._open.remove(first)
+        self._open.append(first)
+        for share in shares:
+            share.caller.held += 1
+            if share.caller.taken == share.caller.total and share.caller in self._open:
+                self._open.remove(share.caller)
+        return shares
+
+    def _share_out(self, callers: "list[_Caller]", room: int, shares: "list[_Share]") -> int:
+        """Fill the room with prompts of these callers, the same number of each; what is left of it."""
+        while room and callers:
+            portion = -(-room // len(callers))
+            for caller in callers:
                 count = min(portion, room, caller.total - caller.taken)
                 if count:
                     shares.append(_Share(caller, caller.taken, caller.taken + count))
                     caller.taken += count
                     room -= count
-            same = [each for each in same if each.taken < each.total]
-        self._open.rotate(-1)
-        for share in shares:
-            if share.caller.taken == share.caller.total and share.caller in self._open:
-                self._open.remove(share.caller)
-        return shares
+            callers = [each for each in callers if each.taken < each.total]
+        return room
 
-    def _adapt(self, seconds: float) -> None:
-        low, high = SLICE_SECONDS
-        if seconds < low and self._calls * self.model.batch < MAX_SLICE:
-            self._calls *= 2
-        elif seconds > high and self._calls > 1:
-            self._calls = max(1, self._calls // 4)
+    def _stalls(self, caller: "_Caller") -> bool:
+        caller.stalled = caller.stalled or caller.backlog >= self._bound()
+        return caller.stalled
 
-    def _answer(self, shares: "list[_Share]") -> None:
-        places = [(share.caller, index) for share in shares for index in range(share.start, share.stop)]
+    def _bound(self) -> int:
+        return max(BACKLOG, 2 * self.model.batch * self.pace.most)
+
+    def _answer(self, shares: "list[_Share]") -> Steps:
+        """The steps that answer these prompts, whose outcomes are delivered on the way."""
+        places: list[Place] = [(share.caller, index) for share in shares for index in range(share.start, share.stop)]
         prompts = [prompt for share in shares for prompt in share.caller.prompts[share.start : share.stop]]
         outcomes: dict[int, list[Outcome]] = {id(share.caller): [] for share in shares}
+        answering = Answering(self.model.name, self.pace, outcomes)
         last = time.perf_counter()
         for start in range(0, len(places), self.model.batch):
             batch = slice(start, start + self.model.batch)
-            if all(caller.gone for caller, _ in places[batch]):
+            if places[start][0].gone and all(caller.gone for caller, _ in places[batch]):
                 continue
-            self._ask(places[batch], prompts[batch], outcomes)
+            yield from answering.batch(places[batch], prompts[batch])
             if time.perf_counter() - last > SLICE_SECONDS[1]:
                 _deliver(shares, outcomes)
                 last = time.perf_counter()
         _deliver(shares, outcomes)
 
-    def _ask(
-        self,
-        places: "Sequence[_Place]",
-        prompts: Sequence[Prompt],
-        outcomes: dict[int, list[Outcome]],
-        attempts: int = 1,
-    ) -> None:
-        """One call of the model; the rows' outcomes are added to those of their callers."""
-        caller, index = places[0]
-        _current.set((caller.labels, index))
-        started = time.perf_counter()
-        given: Sequence[Given]
-        try:
-            given = self.model.ask(prompts, caller.decoding)
-            if len(given) != len(places):
-                raise AnswerError(f"model {self.model.name!r} gave {len(given)} answers to {len(places)} prompts.")
-        except (NotAModelError, SourceError, CapabilityError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
-            if len(places) > 1 and not isinstance(error, AnswerError):
-                for place, prompt in zip(places, prompts, strict=True):
-                    self._ask([place], [prompt], outcomes, attempts + 1)
-                return
-            given = [error] * len(places)
-        latency = time.perf_counter() - started
-        for (caller, index), each in zip(places, given, strict=True):
-            outcomes[id(caller)].append(Outcome(index, *self._read(each, caller, index), latency, attempts))
+    def _abort(self, shares: "Sequence[_Share]", error: BaseException) -> None:
+        for share in shares:
+            share.caller.outbox.put(error)
+            self._leave(share.caller)
 
-    def _read(self, given: Given, caller: "_Caller", index: int) -> tuple[Answer | None, str | None]:
-        try:
-            return as_answer(given, self.model.name), None
-        except Exception as error:  # noqa: BLE001 - what the model raised, or what is wrong with its answer
-            return None, self._logged(error, caller, index)
-
-    def _logged(self, error: Exception, caller: "_Caller", index: int) -> str:
-        """The error as one line; the log has the traceback of the first of its kind that a caller meets."""
-        text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")[:MAX_ERROR]
-        labels = caller.labels(index)
-        origin = traceback.extract_tb(error.__traceback__)[-1:]
-        kind = f"{type(error).__name__} {[(each.filename, each.lineno) for each in origin]}"
-        details = None if kind in caller.logged else error
-        caller.logged.add(kind)
-        shown = " ".join(f"{key}={value}" for key, value in labels.items())
-        logger.warning("%s [%s]", text, shown, exc_info=details, extra=labels)
-        return text
+    def _release(self, shares: "Sequence[_Share]", seconds: float) -> None:
+        low, high = SLICE_SECONDS
+        if seconds < low and self._calls * self.model.batch < MAX_SLICE:
+            self._calls *= 2
+        elif seconds > high and self._calls > 1:
+            self._calls = max(1, self._calls // 4)
+        with self._lock:
+            for share in shares:
+                share.caller.held -= 1
+            if self.pace.adaptive and self.model.ask_async is None:
+                self._staff()
 
 
 def queue_of(model: Model, fingerprint: str) -> ModelQueue:
-    """The one queue of what answers under this fingerprint, shared by all that ask at the same time."""
+    """The one queue of what answers under this fingerprint, shared by all that ask at the same time.
+
+    The queue goes with its last caller; how many calls the model stands at once, and whether it was there, is known
+    to the next one.
+    """
     with _queues_lock:
         queue = _queues.get(fingerprint)
         if queue is None:
-            queue = _queues[fingerprint] = ModelQueue(model)
+            key = (fingerprint, model.workers, model.adaptive)
+            pace = _paces.setdefault(key, _pace(model))
+            queue = _queues[fingerprint] = ModelQueue(model, pace)
         return queue
 
 
-def current_labels() -> dict[str, str]:
-    """Scenario, instance_id and model of the request being answered, for log records made inside a model function."""
-    found = _current.get()
-    return {} if found is None else found[0](found[1])
+def _pace(model: Model) -> Pace:
+    return Pace(model.name, model.workers, adaptive=model.adaptive)
 
 
 _queues: WeakValueDictionary[str, ModelQueue] = WeakValueDictionary()
+_paces: dict[tuple[str, int, bool], Pace] = {}
 _queues_lock = threading.Lock()
-# labels are made only when somebody looks: most requests are never logged
-_current: contextvars.ContextVar[tuple[Labels, int] | None] = contextvars.ContextVar("helmframe_request", default=None)
+
+
+def _after_fork() -> None:
+    """A forked child has the queues but not their threads, and perhaps locks that nobody there will release."""
+    global _queues, _queues_lock
+    _queues = WeakValueDictionary()
+    _paces.clear()
+    _queues_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(eq=False)
 class _Caller:
-    """One `ask` in progress; `taken` counts the prompts that workers have, `gone` says that nobody waits any more."""
+    """One `ask` in progress.
+
+    `taken` counts the prompts that workers have taken, `fetched` the outcomes the caller has got, `held` the slices
+    that workers have; `gone` says that nobody waits any more, `stalled` that outcomes must be fetched first.
+    """
 
     prompts: Sequence[Prompt]
     decoding: Mapping[str, Any]
     labels: Labels
     total: int
+    priority: int
     taken: int = 0
+    fetched: int = 0
+    held: int = 0
     gone: bool = False
+    stalled: bool = False
     key: str = ""
     outbox: "SimpleQueue[list[Outcome] | BaseException]" = field(default_factory=SimpleQueue)
     logged: set[str] = field(default_factory=set)
@@ -263,6 +387,31 @@ class _Caller:
 
     def __post_init__(self) -> None:
         self.key = json.dumps(dict(self.decoding), sort_keys=True, default=repr)
+
+    @property
+    def backlog(self) -> int:
+        return self.taken - self.fetched
+
+    def next(self, stop: threading.Event | None) -> list[Outcome] | None:
+        """The next outcomes; None once `stop` is set."""
+        while stop is None or not stop.is_set():
+            try:
+                # never for long: a signal that another thread got is seen by this one only when it wakes
+                outcomes = self.outbox.get(timeout=POLL)
+            except Empty:
+                continue
+            if isinstance(outcomes, BaseException):
+                raise outcomes
+            return outcomes
+        return None
+
+    def last(self) -> Iterator[list[Outcome]]:
+        """What is answered but not fetched yet, and what the calls under way still bring in a few seconds."""
+        until = time.monotonic() + STOP_SECONDS
+        while self.held and time.monotonic() < until:
+            time.sleep(POLL)
+            yield from self.rest()
+        yield from self.rest()
 
     def rest(self) -> Iterator[list[Outcome]]:
         """What is answered but not fetched yet."""
@@ -288,6 +437,3 @@ class _Share(NamedTuple):
     caller: _Caller
     start: int
     stop: int
-
-
-_Place = tuple[_Caller, int]

@@ -12,6 +12,7 @@ from helmframe.columns import CONTENT, INSTANCES, REFERENCE
 from helmframe.errors import ArgumentError
 from helmframe.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, frozen
 
+_TEXT = (pl.String, pl.Categorical, pl.Enum)
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _METRICS = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
 
@@ -31,7 +32,7 @@ def frame_scenario(
     method: str | None = None,
     adapter: Mapping[str, Any] | None = None,
     decoding: Mapping[str, Any] | None = None,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     main: str | None = None,
 ) -> ScenarioSpec:
     """The scenario whose instances are the rows of a frame. The frame's other columns stay, under their own names.
@@ -61,9 +62,9 @@ def frame_scenario(
     """
     rows = _polars(frame)
     parts = (part,) if isinstance(part, str) else tuple(part or ())
-    for said, column in [("input", input), *(("part", each) for each in parts), ("cluster", cluster), ("id", id)]:
-        if column is not None:
-            _need(rows, said, column)
+    for said, column in [*(("part", each) for each in parts), ("cluster", cluster), ("id", id)]:
+        if column is not None and _need(rows, said, column).dtype.is_nested():
+            raise ArgumentError(f"{said}={column!r}: the column is {rows[column].dtype}; it should be text or numbers.")
     if split is None and "split" in rows.columns:
         split = "split"
     made = {
@@ -72,19 +73,19 @@ def frame_scenario(
         "split": _split(rows, split),
         **({"cluster": rows[cluster].cast(pl.String)} if cluster else {}),
         **({"instance_id": _ids(rows, id)} if id else {}),
-        **({"content": rows["content"].cast(CONTENT)} if "content" in rows.columns else {}),
+        **({"content": _content(rows)} if "content" in rows.columns else {}),
     }
-    taken = {*INSTANCES.schema} - {*parts}
-    own = rows.select(each for each in rows.columns if each not in taken)
-    if set(parts) & set(INSTANCES.schema):
+    # to DuckDB "Input" and "input" are one name
+    if {each.lower() for each in parts} & set(INSTANCES.schema):
         raise ArgumentError(f"part={part!r}: a column of this name has another meaning; rename it, to 'subject' say.")
+    own = rows.select(each for each in rows.columns if each.lower() not in INSTANCES.schema)
     table = _ordered(pl.DataFrame([*own, *(series.alias(column) for column, series in made.items())]), parts)
     digest = _digest(table)
     choice = choices is not None
     said_name = name or f"frame_{digest[:8]}"
     if not re.fullmatch(r"[A-Za-z0-9_.\-]+", said_name):
         raise ArgumentError(f"name={said_name!r} should be letters, digits, _, - and . only.")
-    measured = tuple(metrics or _METRICS)
+    measured = (metrics,) if isinstance(metrics, str) else tuple(metrics or _METRICS)
     return ScenarioSpec(
         scenario=said_name,
         version=digest[:16],
@@ -112,6 +113,13 @@ def _polars(frame: Any) -> pl.DataFrame:
     rows: pl.DataFrame = frame
     if rows.height == 0:
         raise ArgumentError("the frame has no rows.")
+    seen: dict[str, str] = {}
+    for each in rows.columns:
+        if rows[each].dtype == pl.Object:
+            raise ArgumentError(f"column {each!r} holds Python objects; drop it, or write them as texts.")
+        if each.lower() in seen:
+            raise ArgumentError(f"the columns {seen[each.lower()]!r} and {each!r} differ in case only; rename one.")
+        seen[each.lower()] = each
     return rows
 
 
@@ -130,7 +138,7 @@ def _need(rows: pl.DataFrame, said: str, column: str, *kinds: type[pl.DataType])
 
 
 def _input(rows: pl.DataFrame, column: str) -> pl.Series:
-    return _need(rows, "input", column, pl.String, pl.Categorical, pl.Enum).cast(pl.String)
+    return _need(rows, "input", column, *_TEXT).cast(pl.String)
 
 
 def _references(rows: pl.DataFrame, references: str | None, choices: str | None, answer: str | None) -> pl.Series:
@@ -141,9 +149,9 @@ def _references(rows: pl.DataFrame, references: str | None, choices: str | None,
     if choices is not None and answer is not None:
         if references is not None:
             raise ArgumentError("say either references= or choices= and answer=, not both.")
-        return _choices(rows, choices, answer)
+        return _whole(_choices(rows, choices, answer), f"choices={choices!r}")
     column = references or "references"
-    series = _need(rows, "references", column, pl.String, pl.Categorical, pl.Enum, pl.Int64, pl.Int32, pl.List)
+    series = _need(rows, "references", column, *_TEXT, pl.Int64, pl.Int32, pl.List)
     if not isinstance(series.dtype, pl.List):
         series = series.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String))
     inner = series.dtype.inner if isinstance(series.dtype, pl.List) else pl.String()
@@ -151,6 +159,8 @@ def _references(rows: pl.DataFrame, references: str | None, choices: str | None,
         names = [each.name for each in inner.fields]
         if not {"text", "correct"} <= set(names):
             raise ArgumentError(f"references={column!r}: each should be {{text, correct}}, not {{{', '.join(names)}}}.")
+        if dict(inner)["correct"] != pl.Boolean:
+            raise ArgumentError(f"references={column!r}: correct is {dict(inner)['correct']}; it should be Boolean.")
         tags = pl.element().struct.field("tags") if "tags" in names else pl.lit(None)
         each = _reference(pl.element().struct.field("text"), pl.element().struct.field("correct"), tags)
     elif inner == pl.String:
@@ -159,7 +169,17 @@ def _references(rows: pl.DataFrame, references: str | None, choices: str | None,
         raise ArgumentError(
             f"references={column!r}: the column is {series.dtype}; a list should hold texts or {{text, correct}}."
         )
-    return pl.select(series.list.eval(each).cast(pl.List(REFERENCE))).to_series()
+    return _whole(series.list.eval(each).cast(pl.List(REFERENCE)), f"references={column!r}")
+
+
+def _whole(references: pl.Series, said: str) -> pl.Series:
+    """Refuse references in which a text, or whether it is correct, is null."""
+    each = pl.element().struct
+    lacking = pl.any_horizontal(each.field("text").is_null(), each.field("correct").is_null())
+    rows = references.list.eval(lacking).list.any().arg_true()
+    if rows.len():
+        raise ArgumentError(f"{said}: in row {rows[0]} a text, or whether it is correct, is null; drop or fill it.")
+    return references
 
 
 def _reference(text: pl.Expr, correct: pl.Expr, tags: pl.Expr) -> pl.Expr:
@@ -172,6 +192,8 @@ def _reference(text: pl.Expr, correct: pl.Expr, tags: pl.Expr) -> pl.Expr:
 
 def _choices(rows: pl.DataFrame, choices: str, answer: str) -> pl.Series:
     options = _need(rows, "choices", choices, pl.List, pl.Array)
+    if options.dtype.inner.is_nested():  # type: ignore[attr-defined]
+        raise ArgumentError(f"choices={choices!r}: the column is {options.dtype}; each choice should be a text.")
     right = _need(rows, "answer", answer)
     pairs = pl.DataFrame({"choices": options.cast(pl.List(pl.String)), "answer": right}).with_row_index("row")
     place = _place(pairs, answer)
@@ -180,7 +202,7 @@ def _choices(rows: pl.DataFrame, choices: str, answer: str) -> pl.Series:
         row = wrong.row(0, named=True)
         raise ArgumentError(
             f"answer={answer!r}: in row {row['row']}, {row['answer']!r} is none of its {len(row['choices'])} choices "
-            f"({', '.join(row['choices'])}); write their place from 0, their letter or their text."
+            f"({', '.join(map(str, row['choices']))}); write their place from 0, their letter or their text."
         )
     exploded = (
         pairs.lazy()
@@ -221,11 +243,21 @@ def _place(pairs: pl.DataFrame, column: str) -> pl.Expr:
 def _split(rows: pl.DataFrame, column: str | None) -> pl.Series:
     if column is None:
         return pl.repeat("test", rows.height, dtype=pl.String, eager=True)
-    series = _need(rows, "split", column, pl.String, pl.Categorical, pl.Enum).cast(pl.String)
+    series = _need(rows, "split", column, *_TEXT).cast(pl.String)
     strange = [each for each in series.unique().sort() if each not in SPLITS]
     if strange:
         raise ArgumentError.unknown_value(f"split={column!r}: {strange[0]!r} is no split", strange[0], SPLITS)
     return series
+
+
+def _content(rows: pl.DataFrame) -> pl.Series:
+    try:
+        return rows["content"].cast(CONTENT)
+    except pl.exceptions.PolarsError:
+        raise ArgumentError(
+            f"column 'content' is {rows['content'].dtype}; it should be the input in parts, a list of "
+            "{type, text, media}. If it is something else, rename it."
+        ) from None
 
 
 def _ids(rows: pl.DataFrame, column: str) -> pl.Series:

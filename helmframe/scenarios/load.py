@@ -7,9 +7,11 @@ import polars as pl
 
 from helmframe.columns import INSTANCES, conform
 from helmframe.errors import ArgumentError, SourceError, near
-from helmframe.scenarios.query import Query, condition_sql, identifier, listed, opened, path_columns, path_values
+from helmframe.scenarios.conditions import check_column
+from helmframe.scenarios.query import Query, listed, opened, path_columns, path_values
 from helmframe.scenarios.sample import draw
 from helmframe.scenarios.sources import connect
+from helmframe.scenarios.sql import identifier
 from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec
 
 _MOST_BYTES = 64 << 20
@@ -109,7 +111,7 @@ def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any
         finally:
             source.close()
     with opened(spec, data=data) as query:
-        condition_sql(query, Equals(column, ()))
+        check_column(query.source, query.columns, column)
         name = identifier(column)
         return query.frame(f"DISTINCT {name}", f"AND {name} IS NOT NULL ORDER BY {name}").to_series().to_list()
 
@@ -149,7 +151,8 @@ def _instances(query: Query, where: Sequence[Condition]) -> Iterator[pl.DataFram
     expressions = [each.expr for each in where if isinstance(each, Expression)]
     for frame in query.stream():
         named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
-        yield conform(named, INSTANCES, f"scenario {query.spec.scenario!r}").filter(*expressions)
+        instances = conform(named, INSTANCES, f"scenario {query.spec.scenario!r}")
+        yield _alone(instances.filter(*expressions)) if expressions else instances
 
 
 def _keys(query: Query, where: Sequence[Condition]) -> pl.DataFrame:
@@ -174,10 +177,15 @@ def _matching(frames: Iterable[pl.DataFrame], chosen: pl.DataFrame) -> Iterator[
     left = chosen.height
     for frame in frames:
         matched = frame.join(chosen, on=["part", "row_index"], how="inner", maintain_order="left", validate="1:1")
-        yield matched
+        yield _alone(matched)
         left -= matched.height
         if left == 0:
             return
+
+
+def _alone(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same rows in memory of their own: Polars' texts are views, and hold all of the frame they were taken from."""
+    return pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), schema=rows.schema)
 
 
 def _shards(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:

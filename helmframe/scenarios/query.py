@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError, SourceBrokenError, SpecError
-from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame, path_list, text_literal
-from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Scalar, ScenarioSpec, Sql, placeholders
+from helmframe.errors import SourceBrokenError, SpecError
+from helmframe.scenarios.conditions import condition_sql
+from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
+from helmframe.scenarios.sql import identifier, text_list, text_literal
+from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, ScenarioSpec, placeholders
 
 # DuckDB's vectors hold this many rows: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
@@ -22,7 +25,7 @@ class Query:
     spec: ScenarioSpec
     columns: dict[str, str]
     source: Source = field(repr=False)
-    condition: str = field(default="TRUE", repr=False)
+    condition: str = field(repr=False)
 
     def stream(self, select: str = "*", tail: str = "") -> Iterator[pl.DataFrame]:
         """The selected columns in small frames; one at least, which may be empty."""
@@ -61,8 +64,7 @@ def opened(
         if spec.frame is None:
             nothing = not _make_rows(spec, source, where, splits)
         columns = _make_instances(spec, source)
-        query = Query(spec, columns, source)
-        conditions = [condition_sql(query, each) for each in where if not isinstance(each, Expression)]
+        conditions = [condition_sql(source, columns, each) for each in where if not isinstance(each, Expression)]
         conditions.append(f"split IN ({', '.join(text_literal(each) for each in splits)})")
         yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions))
     finally:
@@ -109,42 +111,6 @@ def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) 
     )
 
 
-def condition_sql(query: Query, condition: Condition) -> str:
-    """The condition as SQL over the columns of the instances.
-
-    Raises:
-        ArgumentError: an unknown column, a value that its column can't have, or SQL that DuckDB refuses.
-    """
-    if isinstance(condition, Sql):
-        # the line break ends a trailing comment
-        sql = f"({condition.text}\n)"
-        problem = _refused(query.source, f"SELECT 1 FROM instances WHERE {sql} LIMIT 0")
-        if problem:
-            known = ", ".join(query.columns)
-            raise ArgumentError(f"where({condition.text!r}): {problem}\nColumns: {known}.")
-        return sql
-    if isinstance(condition, Expression):
-        raise TypeError("a pl.Expr is no SQL")
-    name = condition.column
-    if name not in query.columns:
-        raise ArgumentError.unknown_value(
-            f"where({name}=…): scenario {query.spec.scenario!r} has no column {name!r}", name, query.columns
-        )
-    column = identifier(name)
-    if isinstance(condition, Between):
-        low, high = (_checked_literal(query, name, each) for each in (condition.low, condition.high))
-        return f"({column} BETWEEN {low} AND {high})"
-    some = [_checked_literal(query, name, each) for each in condition.values if each is not None]
-    parts = [f"{column} IN ({', '.join(some)})"] if some else []
-    parts += [f"{column} IS NULL"] if None in condition.values else []
-    return f"({' OR '.join(parts)})" if parts else "FALSE"
-
-
-def identifier(name: str) -> str:
-    """The name as a quoted DuckDB identifier: `order` → `"order"`."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> bool:
     """Create the view `rows`; false if no file can hold a wanted row (the view then has the right columns only)."""
     files = listed(spec, source, where)
@@ -152,11 +118,12 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     shown = scanned or files[:1] or listed(spec, source)[:1]
     if not shown:
         raise source.missing()
-    types = _described(source, f"SELECT * FROM read_parquet({path_list([shown[0].path])})", shown[0].path)
+    one = f"SELECT * FROM read_parquet({text_list([shown[0].path])})"
+    types = source.guarded(lambda: source.types(one), shown[0].path)
     source_columns, from_path = list(types), list(shown[0].values)
     _check_columns(spec, source, shown[0].path, types, from_path)
     computed = [
-        f"({path_list(file.values[name] for file in shown)})[file_index::BIGINT + 1]"
+        f"({text_list(file.values[name] for file in shown)})[file_index::BIGINT + 1]"
         f"::{dict(spec.columns).get(name, 'VARCHAR')} AS {identifier(name)}"
         for name in from_path
     ]
@@ -165,7 +132,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
         computed.append(f"file_row_number + ({offsets}::BIGINT[])[file_index::BIGINT + 1] AS row_index")
     replaced = [identifier(name) for name in source_columns if name in from_path]
     star = f"* EXCLUDE ({', '.join(replaced)})" if replaced else "*"
-    paths = path_list(file.path for file in shown)
+    paths = text_list(file.path for file in shown)
     view = f"CREATE VIEW rows AS SELECT {', '.join([star, *computed])} FROM read_parquet({paths})"
     source.guarded(lambda: source.connection.execute(view))
     return bool(scanned)
@@ -220,10 +187,8 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> dict[str, str]:
     """Create the view `instances`: the spec's SELECT and the columns that follow from it; its name → type."""
     where = spec.origin or f"scenario {spec.scenario!r}"
     select = f"(\n{spec.instances.rstrip().rstrip(';')}\n)"
-    problem = _refused(source, f"SELECT * FROM {select} LIMIT 0")
-    if problem:
-        raise SpecError.at(where, "instances", problem)
-    types = _described(source, f"SELECT * FROM {select}")
+    refused = partial(SpecError.at, where, "instances")
+    types = source.understood(lambda: source.types(f"SELECT * FROM {select}"), refused)
     for name in ("row_index", "split", "input", "references", *spec.part):
         if name not in types:
             raise SpecError.at(where, "instances", f"the SELECT gives no column {name!r}; it gives {', '.join(types)}.")
@@ -240,10 +205,8 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> dict[str, str]:
     made["cluster"] = "cluster::VARCHAR" if "cluster" in types else made["instance_id"]
     columns = [f"{made.get(name, identifier(name))} AS {identifier(name)}" for name in {**types, **made}]
     view = f"CREATE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS said"
-    problem = _refused(source, view)
-    if problem:
-        raise SpecError.at(where, "instances", problem)
-    return _described(source, "SELECT * FROM instances")
+    source.understood(lambda: source.connection.execute(view), refused)
+    return source.guarded(lambda: source.types("SELECT * FROM instances"))
 
 
 def _split_sql(spec: ScenarioSpec) -> str:
@@ -262,27 +225,6 @@ def _references_sql(dtype: str) -> str:
         'list_transform("references", '
         "lambda reference: {'text': reference.text, 'correct': reference.correct, 'tags': []::VARCHAR[]})"
     )
-
-
-def _described(source: Source, select: str, address: str = "") -> dict[str, str]:
-    rows = source.guarded(lambda: source.connection.sql(f"DESCRIBE {select}").fetchall(), address)
-    return {row[0]: row[1] for row in rows}
-
-
-def _refused(source: Source, statement: str) -> str:
-    """Why DuckDB does not understand the statement; '' if it does."""
-    import duckdb
-
-    def attempt() -> str:
-        try:
-            source.connection.execute(statement)
-        except (duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.DataError) as error:
-            if isinstance(error, duckdb.InvalidInputException):
-                raise
-            return str(error).partition("\n\nLINE")[0].strip()
-        return ""
-
-    return source.guarded(attempt)
 
 
 def _check_columns(
@@ -304,10 +246,8 @@ def _check_columns(
 
 def _fits(source: Source, spec: ScenarioSpec, name: str, wanted: str, given: str) -> bool:
     probe = f"SELECT NULL::{wanted} AS wanted, NULL::{given} AS given"
-    problem = _refused(source, probe)
-    if problem:
-        raise SpecError.at(spec.origin or spec.scenario, f"columns.{name}", problem)
-    want, have = source.guarded(lambda: source.connection.sql(probe).types)
+    refused = partial(SpecError.at, spec.origin or spec.scenario, f"columns.{name}")
+    want, have = source.understood(lambda: source.connection.sql(probe).types, refused)
     return _holds(have, want)
 
 
@@ -325,22 +265,3 @@ def _holds(have: Any, want: Any) -> bool:
         return True
     fields = dict(have.children)
     return all(name in fields and _holds(fields[name], each) for name, each in want.children)
-
-
-def _checked_literal(query: Query, column: str, value: Scalar) -> str:
-    dtype = query.columns[column]
-    literal = _literal(str(value) if dtype == "VARCHAR" else value)
-    if _refused(query.source, f"SELECT CAST({literal} AS {dtype})"):
-        raise ArgumentError(
-            f"where({column}={value!r}): column {column!r} of scenario {query.spec.scenario!r} is {dtype}, "
-            f"which {value!r} is not."
-        )
-    return literal
-
-
-def _literal(value: Scalar) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    return text_literal(value) if isinstance(value, str) else repr(value)

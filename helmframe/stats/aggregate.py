@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import polars as pl
 
 from helmframe.columns import STATS
-from helmframe.stats.estimate import counted, estimate, group_keys, with_interval
+from helmframe.stats.estimate import coded, counted, decoded, estimate, group_keys, with_interval
 
 
 def aggregate(
@@ -41,9 +41,10 @@ def aggregate(
 
     Source: Miller 2024 (arXiv 2411.00640); Korn & Graubard 1998; Pustejovsky & Tipton 2018.
     """
-    scores = scores.lazy()
-    keys = [*group_keys(scores, by), "metric"]
+    keys = [*group_keys(scores.lazy(), by), "metric"]
+    scores = coded(scores)
     estimates = with_interval(
         estimate(scores, keys, "score", mean=mean), pl.col("metric").is_in(list(fractions)), ci=ci
     )
-    return counted(estimates, scores, keys).select([*keys, *(name for name in STATS.schema if name not in keys)])
+    table = decoded(counted(estimates, scores, keys))
+    return table.select([*keys, *(name for name in STATS.schema if name not in keys)]).sort(keys)

@@ -227,6 +227,16 @@ def mark(condition: pl.Expr, text: str) -> pl.Expr:
     return pl.when(condition.fill_null(value=False)).then(pl.lit(text)).otherwise(pl.lit(""))
 
 
+def coded(rows: pl.LazyFrame | pl.DataFrame) -> pl.LazyFrame:
+    """The rows in memory, texts as categories: read several times, grouped by many of them, several times faster."""
+    return rows.lazy().with_columns(pl.selectors.string().cast(pl.Categorical)).collect().lazy()
+
+
+def decoded(table: pl.DataFrame) -> pl.DataFrame:
+    """Categories as texts again."""
+    return table.with_columns(pl.selectors.categorical().cast(pl.String))
+
+
 def group_keys(rows: pl.LazyFrame, by: Sequence[str], made: Sequence[str] = ("metric",)) -> list[str]:
     """`by` without the columns that the result makes itself, checked against the rows.
 

@@ -6,7 +6,17 @@ import polars as pl
 
 from helmframe.columns import ORIGINAL, STATS
 from helmframe.errors import ArgumentError
-from helmframe.stats.estimate import INSTANCE, counted, estimate, group_keys, merged, summed, with_interval
+from helmframe.stats.estimate import (
+    INSTANCE,
+    coded,
+    counted,
+    decoded,
+    estimate,
+    group_keys,
+    merged,
+    summed,
+    with_interval,
+)
 
 ALL = "all"
 MADE = ("metric", "perturbation", "perturbation_seed")
@@ -120,13 +130,14 @@ def robustness(
 
     Source: Liang et al. 2022 (HELM) §4.3; the interval as in `estimate`.
     """
-    scores = scores.lazy()
-    keys = [*group_keys(scores, by, MADE), "metric", "perturbation"]
+    keys = [*group_keys(scores.lazy(), by, MADE), "metric", "perturbation"]
+    scores = coded(scores)
     pairs = _pairs(scores, keys[:-1], higher_is_better)
-    asked = _asked(pairs, keys)
-    complete = asked.filter("complete")
+    # Each is read several times below: collected once, not computed anew by every reader.
+    asked = _asked(pairs, keys).collect().lazy()
+    complete = asked.filter("complete").collect().lazy()
     grain = merged(keys, (*INSTANCE, *ASKED))
-    paired = pairs.join(complete.select(grain), on=grain, how="semi", nulls_equal=True)
+    paired = pairs.join(complete.select(grain), on=grain, how="semi", nulls_equal=True).collect().lazy()
     drops = with_interval(
         estimate(paired.filter("altered"), keys, "difference", mean=mean),
         pl.col("metric").is_in(list(fractions)),
@@ -148,6 +159,7 @@ def robustness(
             pl.col("interval").fill_null("no interval: no input was changed"),
         )
         .select(*keys[:-1], *(pl.col(name).cast(dtype) for name, dtype in ROBUSTNESS.items()))
+        .pipe(decoded)
         .sort(keys)
     )
 
@@ -178,7 +190,8 @@ def _pairs(scores: pl.LazyFrame, keys: Sequence[str], higher_is_better: Mapping[
             variant=pl.struct("perturbation", "perturbation_seed"),
         )
     )
-    return pl.concat([own, own.with_columns(perturbation=pl.lit(ALL))]).collect().lazy()
+    both = own.with_columns(perturbation=pl.lit(ALL).cast(own.collect_schema()["perturbation"]))
+    return pl.concat([own, both]).collect().lazy()
 
 
 def _asked(pairs: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:

@@ -66,8 +66,10 @@ def spread(low: float | None, high: float | None, digits: int = 3) -> str:
     return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def shown_path(path: Path) -> str:
+def shown_path(path: Path | str) -> str:
     """The path as short as it can be pasted: from here, from home, or whole."""
+    if isinstance(path, str):
+        return path
     whole = path.resolve()
     for base, start in ((Path.cwd(), ""), (Path.home(), "~/")):
         if whole.is_relative_to(base):
@@ -129,14 +131,18 @@ def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def _notes(results: Results) -> list[str]:
     counts = results.manifest.get("counts") or {}
-    done = sum(counts.get(name, 0) for name in ("kept", "shared", "answered")) - counts.get("failed", 0)
-    notes = []
+    done = results.completions.select(pl.col("completion").count()).collect().item()
+    notes = [f"left out: {each['scenario']} × {each['model']}: {each['reason']}" for each in _left_out(results)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")
     return notes
+
+
+def _left_out(results: Results) -> list[dict[str, str]]:
+    return list(results.manifest.get("left_out") or [])
 
 
 def _share(table: pl.DataFrame, column: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helmframe.engines.local import together
-from helmframe.engines.progress import Progress
+from helmframe.models.budget import Budget
 
 
 def test_all_jobs_end_before_the_first_error_is_raised() -> None:
@@ -24,7 +24,7 @@ def test_all_jobs_end_before_the_first_error_is_raised() -> None:
         done.append(1)
 
     with pytest.raises(ValueError, match="first"):
-        together([fails, works], Progress(enabled=False))
+        together([fails, works], Budget())
     assert done == [1]
 
 

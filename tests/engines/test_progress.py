@@ -1,8 +1,12 @@
-"""Progress: lines where there is no terminal, nothing where it is off."""
+"""Progress: bars, tables or lines, whichever can be seen, and nothing where it is off."""
+
+import time
+from typing import Any, cast
 
 import pytest
 
 import helmframe as hf
+from helmframe.columns import PROGRESS
 from helmframe.engines.progress import Progress, StoppedError
 
 PLAN = hf.scenario("sampler").where(subject="music").limit(3).generate(hf.models.oracle())
@@ -41,3 +45,141 @@ def test_whoever_reports_after_a_stop_is_stopped() -> None:
     progress.stop()
     with pytest.raises(StoppedError):
         progress.report("answered", 1)
+
+
+def test_each_scenario_and_model_has_a_row() -> None:
+    progress = Progress(enabled=False)
+    report = progress.reporter("mmlu", "mine")
+    for what, count in (("planned", 10), ("kept", 2), ("failed", 1), ("answered", 4)):
+        report(what, count)
+    progress.reporter("gsm8k", "mine")("planned", 5)
+    found = progress.snapshot()
+    assert dict(found.schema) == PROGRESS.schema
+    assert found.drop("rate", "seconds_left").rows() == [
+        ("mmlu", "mine", 10, 2, 0, 0, 4, 1),
+        ("gsm8k", "mine", 5, 0, 0, 0, 0, 0),
+    ]
+    assert progress.counts["planned"] == 15
+
+
+def test_the_rate_and_the_time_left_are_those_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = Progress(enabled=False)
+    report = progress.reporter("mmlu", "mine")
+    report("planned", 100)
+    report("kept", 40)
+    assert progress.snapshot().select("rate", "seconds_left").row(0) == (None, None)
+    now[0] = 110.0
+    report("answered", 20)
+    now[0] = 500.0
+    assert progress.snapshot().select("rate", "seconds_left").row(0) == (2.0, 20.0)
+
+
+def test_a_line_under_way_says_how_fast_it_is_and_what_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Progress(enabled=True) as progress:
+        progress.report("planned", 1200)
+        progress.report("answered", 1)
+        assert capsys.readouterr().err == ""
+        now[0] = 120.0
+        progress.report("answered", 199)
+        assert capsys.readouterr().err == "helmframe: 200 of 1,200 completions, 10/s, 2 min left\n"
+        progress.report("answered", 1)
+        assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "helmframe: 201 of 1,200 completions\n"
+
+
+RUN = """
+import helmframe as hf
+hf.scenario("sampler").where(subject="music").limit(3).generate(hf.models.oracle()).score();
+"""
+BLOCKED = """
+import sys
+sys.modules["ipywidgets"] = None  # as if it were not installed
+"""
+SHOWN = """
+from helmframe.engines.progress import Progress
+with Progress(enabled=True) as progress:
+    for model in ("a<b", "c"):
+        report = progress.reporter("mmlu", model)
+        report("planned", 2)
+        report("answered", 1)
+"""
+THREE = """
+import threading, time
+import helmframe as hf
+
+begun = threading.Event()
+
+def slow(prompt):
+    begun.set()
+    time.sleep(0.05)
+    print("slow")
+    return "A"
+
+def failing(prompt):
+    print("failing")
+    raise ValueError("nothing to say")
+
+def good(prompt):
+    print("good")
+    return "A"
+
+plan = hf.scenario("sampler").where(subject="music")
+runs = [plan.generate(model).submit() for model in (slow, failing, good)]
+begun.wait(60)
+runs[0].cancel()
+"""
+LOGGED = """
+import polars as pl
+for run in runs:
+    run.wait(60)
+    log, asked = run.logs(), run.manifest()["counts"]["answered"]
+    printed = log.filter(pl.col("logger") == "helmframe.model.stdout")
+    print("log", run.status, log["run"].unique().to_list() == [run.id], log["model"].unique().to_list(),
+          printed["message"].unique().to_list(), printed.height == asked, log.filter(level="WARNING").height == asked,
+          run.errors().height == asked)
+"""
+
+
+def outputs(*cells: str) -> list[list[dict[str, Any]]]:
+    """What a Jupyter kernel shows for each cell."""
+    from nbclient import NotebookClient
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    notebook: Any = cast(Any, new_notebook)(cells=[cast(Any, new_code_cell)(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    return [cell["outputs"] for cell in notebook["cells"]]
+
+
+def text(cell: list[dict[str, Any]]) -> str:
+    return "".join(output["text"] for output in cell if output["output_type"] == "stream")
+
+
+def html(cell: list[dict[str, Any]]) -> list[str]:
+    return [output["data"]["text/html"] for output in cell if "text/html" in output.get("data", {})]
+
+
+@pytest.mark.filterwarnings("default")  # the client's own, which are not ours to mend
+def test_a_notebook_shows_a_widget() -> None:
+    (shown,) = outputs(RUN)
+    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in shown)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_notebook_without_widgets_shows_html_and_runs_at_once_have_their_own_logs() -> None:
+    _, run, shown, three, logged = outputs(BLOCKED, RUN, SHOWN, THREE, LOGGED)
+    assert "3 of 3 completions" in html(run)[0]
+    assert len(html(shown)) == 1
+    assert "2 of 4 completions" in html(shown)[0]
+    assert "<td>mmlu</td><td>a&lt;b</td><td>1 of 2</td><td>0</td>" in html(shown)[0]
+    assert [line for line in text(logged).splitlines() if line.startswith("log")] == [
+        "log stopped True ['slow'] ['slow'] True False False",
+        "log done True ['failing'] ['failing'] True True True",
+        "log done True ['good'] ['good'] True False False",
+    ]
+    assert "slow" in text(three) + text(logged)

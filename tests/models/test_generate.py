@@ -176,8 +176,8 @@ def test_vouched_answers_are_kept_on_disk_with_the_request_as_sent(
     vouched = hf.model(model, name="mine", version="1")
     small().limit(1).generate(vouched).score()
     store = ParquetAnswers(tmp_path, vouched.fingerprint(), "sampler")
-    part = pl.read_parquet(next(path for path in store.folder.iterdir() if path.name.startswith("0")))
-    prefixes = pl.read_parquet(next(store.folder.glob("prefixes-*.parquet")))
+    part = pl.read_parquet(next(path for path in Path(store.folder).iterdir() if path.name.startswith("0")))
+    prefixes = pl.read_parquet(next(Path(store.folder).glob("prefixes-*.parquet")))
     prompt = prefixes["prefix"][0] + part["suffix"][0]
     assert prompt == requests(small().limit(1))["prompt"][0]
     assert part["completion"].to_list() == ["A"]

@@ -2,15 +2,15 @@
 
 import asyncio
 import functools
-import threading
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from helmframe.errors import AnswerError, ArgumentError, NotAModelError
-from helmframe.models import Answer, Model, echo, noisy
+from helmframe.models import Answer, Model, echo, event_loop, noisy
 from helmframe.models.protocol import as_answer, from_any
 
 
@@ -78,18 +78,32 @@ def test_a_partial_is_named_by_its_function() -> None:
     assert (model.name, answers(model, ["a"])) == ("prefixed", [">a"])
 
 
-def test_an_async_function_answers_and_has_eight_workers() -> None:
+def test_an_async_function_has_as_many_workers_as_it_stands_and_ten_minutes_for_a_call() -> None:
     model = from_any(shout_later)
-    assert (model.workers, answers(model, ["a"])) == (8, ["A"])
+    assert (model.workers, model.adaptive, model.timeout, answers(model, ["a"])) == (64, True, 600.0, ["A"])
+
+
+def test_an_async_function_is_asked_on_the_event_loop() -> None:
+    model = from_any(shout_later)
+    assert model.ask_async is not None
+    assert event_loop.run(_as_coroutine(model.ask_async(["a"], {}))) == ["A"]
+
+
+def test_an_async_function_of_a_list_is_asked_a_batch() -> None:
+    async def many(prompts: list[str]) -> list[str]:
+        return prompts[::-1]
+
+    model = from_any(many)
+    assert model.ask_async is not None
+    assert event_loop.run(_as_coroutine(model.ask_async(["a", "b"], {}))) == ["b", "a"]
+
+
+async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def test_a_lambda_around_an_async_function_answers() -> None:
     assert answers(from_any(lambda prompt: shout_later(prompt)), ["a"]) == ["A"]
-
-
-def test_no_thread_is_left_after_an_async_answer() -> None:
-    answers(from_any(shout_later), ["a"])
-    assert [thread for thread in threading.enumerate() if "event-loop" in thread.name] == []
 
 
 def test_an_object_with_generate_gets_a_list_and_all_decoding() -> None:
@@ -123,7 +137,23 @@ def test_a_model_is_given_back_with_what_changes() -> None:
 
 
 def test_workers_are_said() -> None:
-    assert from_any(shout, workers=4).workers == 4
+    assert (from_any(shout, workers=4).workers, from_any(shout_later, workers=4).adaptive) == (4, False)
+
+
+def test_workers_follow_what_the_model_stands() -> None:
+    model = from_any(shout, workers="auto")
+    assert (model.workers, model.adaptive) == (64, True)
+
+
+def test_a_timeout_is_said_and_infinity_is_none() -> None:
+    assert (from_any(shout).timeout, from_any(shout, timeout=60).timeout) == (None, 60.0)
+    assert from_any(shout_later, timeout=math.inf).timeout is None
+
+
+@pytest.mark.parametrize("timeout", [0, -1, True, "1", math.nan])
+def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
+    with pytest.raises(ArgumentError, match="timeout"):
+        from_any(shout, timeout=timeout)
 
 
 @pytest.mark.parametrize("given", [42, None, ["a"], {"a": "b"}, b"x"])
@@ -160,7 +190,7 @@ def test_a_version_needs_a_name() -> None:
         from_any(shout, version="1")
 
 
-@pytest.mark.parametrize("workers", [0, -1, True, 1.5])
+@pytest.mark.parametrize("workers", [0, -1, True, 1.5, "many"])
 def test_workers_are_a_number(workers: Any) -> None:
     with pytest.raises(ArgumentError, match="workers"):
         from_any(shout, workers=workers)

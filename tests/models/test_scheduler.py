@@ -3,19 +3,25 @@
 import asyncio
 import gc
 import logging
+import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from helmframe.errors import NotAModelError, SourceBrokenError
 from helmframe.models import Answer, echo
 from helmframe.models.protocol import Model, from_any
-from helmframe.models.scheduler import ModelQueue, Outcome, current_labels, queue_of
+from helmframe.models.scheduler import BACKLOG, MAX_SLICE, ModelQueue, Outcome, current_labels, queue_of
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -25,9 +31,9 @@ def labels(index: int) -> dict[str, str]:
 
 
 def outcomes(
-    given: object, prompts: Sequence[str], decoding: Mapping[str, Any] = NOTHING, **said: Any
+    answering: object, prompts: Sequence[str], decoding: Mapping[str, Any] = NOTHING, **said: Any
 ) -> list[Outcome]:
-    model = from_any(given, **said)
+    model = from_any(answering, **said)
     found = queue_of(model, model.fingerprint()).ask(prompts, decoding, labels=labels)
     return sorted(outcome for batch in found for outcome in batch)
 
@@ -82,19 +88,21 @@ def test_a_long_error_is_cut_and_an_empty_one_is_its_type() -> None:
     assert (len(long), short) == (500, "RuntimeError")
 
 
-def test_a_list_function_that_raises_is_asked_row_by_row() -> None:
+def test_a_list_function_that_raises_is_asked_in_halves() -> None:
     def answer(prompts: list[str]) -> list[str]:
         if "b" in prompts:
             raise ValueError("b")
         return prompts
 
-    found = outcomes(answer, ["a", "b", "c"])
-    assert [(outcome.error, outcome.attempts) for outcome in found] == [(None, 2), ("ValueError: b", 2), (None, 2)]
+    found = outcomes(answer, ["a", "b", "c", "d"])
+    errors = [(outcome.error, outcome.attempts) for outcome in found]
+    assert errors == [(None, 3), ("ValueError: b", 3), (None, 2), (None, 2)]
 
 
-def test_a_wrong_number_of_answers_is_an_error_of_all_rows() -> None:
-    found = outcomes(lambda prompts: prompts[1:], ["a", "b"], batch=True)
-    assert ["gave 1 answers" in str(outcome.error) for outcome in found] == [True, True]
+def test_too_few_answers_are_an_error_of_the_row_that_gets_none() -> None:
+    found = outcomes(lambda prompts: [prompt for prompt in prompts if prompt != "b"], ["a", "b", "c"], batch=True)
+    assert texts(found) == ["a", None, "c"]
+    assert "gave 0 answers" in str(found[1].error)
 
 
 def test_an_answer_of_the_wrong_type_is_an_error_of_its_row() -> None:
@@ -146,10 +154,17 @@ def test_one_fingerprint_has_one_queue() -> None:
     assert queue_of(echo(), "f") is queue
 
 
-def test_no_thread_is_left() -> None:
+def test_no_thread_is_left_but_that_of_the_event_loop() -> None:
+    async def later(prompt: str) -> str:
+        return prompt
+
+    before = threading.enumerate()
     outcomes(echo(), ["a"] * 100)
     outcomes(lambda prompt: 1 / 0, ["a"] * 100, workers=4)
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("helmframe")] == []
+    outcomes(lambda prompt: prompt, ["a"] * 100, workers="auto", timeout=10)
+    outcomes(later, ["a"] * 100)
+    left = {thread.name for thread in threading.enumerate() if thread not in before}
+    assert left <= {"helmframe-event-loop"}
 
 
 def test_a_queue_lives_no_longer_than_its_last_caller() -> None:
@@ -264,10 +279,387 @@ def test_control_c_gives_what_is_answered_and_is_raised() -> None:
     assert texts(sorted(found))[:2] == ["a", "b"]
 
 
+HANGS = """
+import time, threading
+from helmframe.models.protocol import from_any
+from helmframe.models.scheduler import ModelQueue
+def answer(prompt: str) -> str:
+    if prompt == "hang":
+        print("hangs", flush=True)
+        time.sleep(60)
+    return prompt
+try:
+    for batch in ModelQueue(from_any(answer)).ask(["a", "hang", "b"], {}, labels=lambda index: {}):
+        pass
+finally:
+    time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_control_c_ends_a_process_whose_model_hangs(times: int) -> None:
+    command = [sys.executable, "-c", HANGS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hangs\n"
+        started = time.monotonic()
+        for _ in range(times):
+            time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+        try:
+            _, error = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert time.monotonic() - started < 10
+    assert error.count("KeyboardInterrupt") == times
+
+
+def asked_while_busy(queue: ModelQueue, go: threading.Event, *callers: tuple[list[str], int]) -> None:
+    """Start these callers, each a list of prompts and a priority, while the queue's first call is held up by `go`."""
+    threads = [
+        threading.Thread(target=lambda p=p, n=n: list(queue.ask(p, {}, labels=labels, priority=n))) for p, n in callers
+    ]
+    for waiting, thread in enumerate(threads):
+        thread.start()
+        until_waiting(queue, waiting)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+
+
+def test_the_higher_priority_is_asked_first_and_equal_ones_take_turns() -> None:
+    asked: list[str] = []
+    go = threading.Event()
+
+    def answer(prompt: str) -> str:
+        go.wait(30)
+        asked.append(prompt)
+        time.sleep(0.006)  # so long that a slice stays one call
+        return prompt
+
+    queue = ModelQueue(from_any(answer))
+    asked_while_busy(queue, go, (["first"], 0), (["low"] * 4, -1), (["a"] * 4, 5), (["b"] * 4, 5))
+    assert sorted(asked[1:3]) == ["a", "b"]
+    assert (sorted(asked[1:9]), asked[9:]) == (["a"] * 4 + ["b"] * 4, ["low"] * 4)
+
+
+def test_the_last_batch_of_the_higher_priority_is_filled_up() -> None:
+    batches: list[list[str]] = []
+    go = threading.Event()
+
+    def answer(prompts: list[str]) -> list[str]:
+        go.wait(30)
+        batches.append(prompts)
+        return prompts
+
+    queue = ModelQueue(from_any(answer, batch=4))
+    asked_while_busy(queue, go, (["first"], 0), (["low"] * 5, 0), (["high"] * 2, 1))
+    assert batches[1] == ["high", "high", "low", "low"]
+
+
+def test_who_does_not_fetch_is_not_asked_for_and_others_go_on() -> None:
+    asked: list[str] = []
+
+    def answer(prompts: list[str]) -> list[str]:
+        asked.extend(prompts)
+        return prompts
+
+    queue = ModelQueue(from_any(answer))
+    slow = iter(queue.ask(["slow"] * 50_000, {}, labels=labels))
+    fetched = len(next(slow))
+    assert len(list(queue.ask(["quick"] * 1000, {}, labels=labels))) > 0
+    until_idle(queue)
+    assert asked.count("quick") == 1000
+    assert asked.count("slow") - fetched <= BACKLOG + MAX_SLICE
+    assert fetched + sum(len(batch) for batch in slow) == 50_000
+
+
+def until_idle(queue: ModelQueue) -> None:
+    while queue._workers or queue._tasks:
+        time.sleep(0.001)
+
+
+def test_a_stop_gives_what_is_answered_and_asks_no_more() -> None:
+    asked: list[str] = []
+    stop = threading.Event()
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        if len(asked) == 5:
+            stop.set()
+        time.sleep(0.02)
+        return prompt
+
+    queue = ModelQueue(from_any(answer))
+    found = [outcome for batch in queue.ask(["a"] * 100, {}, labels=labels, stop=stop) for outcome in batch]
+    assert len(found) == len(asked) == 5
+
+
+def test_a_stop_does_not_wait_long_for_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.models.scheduler.STOP_SECONDS", 0.1)
+    stop, go = threading.Event(), threading.Event()
+
+    def answer(prompt: str) -> str:
+        stop.set()
+        go.wait(30)
+        return prompt
+
+    started = time.monotonic()
+    assert list(ModelQueue(from_any(answer)).ask(["a"] * 3, {}, labels=labels, stop=stop)) == []
+    assert time.monotonic() - started < 5
+    go.set()
+
+
+def test_a_stop_said_before_asks_nothing() -> None:
+    stop = threading.Event()
+    stop.set()
+    assert list(ModelQueue(echo()).ask(["a"], {}, labels=labels, stop=stop)) == []
+
+
+def test_a_stop_ends_the_pause_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.models.retries.FIRST_PAUSE", 1000.0)
+    stop = threading.Event()
+
+    async def answer(prompt: str) -> str:
+        stop.set()
+        raise ConnectionResetError
+
+    assert list(ModelQueue(from_any(answer)).ask(["a"], {}, labels=labels, stop=stop)) == []
+
+
+def test_a_function_that_hangs_is_an_error_of_its_row_and_holds_nothing_up() -> None:
+    go = threading.Event()
+    calls: list[str] = []
+
+    def answer(prompt: str) -> str:
+        calls.append(prompt)
+        if prompt == "b":
+            go.wait(30)
+        return f"{prompt} {current_labels()['instance_id']}"
+
+    found = outcomes(answer, ["a", "b", "c"], timeout=0.1)
+    go.set()
+    assert texts(found) == ["a id0", None, "c id2"]
+    assert (found[1].error, found[1].attempts) == ("TimeoutError: no answer within 0.1 s", 2)
+    assert calls == ["a", "b", "b", "c"]
+
+
+def test_an_async_function_that_hangs_is_an_error_of_its_row() -> None:
+    async def answer(prompt: str) -> str:
+        if prompt == "b":
+            await asyncio.sleep(60)
+        return prompt
+
+    found = outcomes(answer, ["a", "b", "c"], timeout=0.1)
+    assert texts(found) == ["a", None, "c"]
+    assert found[1].error == "TimeoutError: no answer within 0.1 s"
+
+
+def test_async_calls_are_tasks_and_no_threads() -> None:
+    async def answer(prompt: str) -> str:
+        await asyncio.sleep(0.001)
+        return threading.current_thread().name
+
+    assert set(texts(outcomes(answer, ["a"] * 50))) == {"helmframe-event-loop"}
+
+
+def test_an_async_function_can_see_which_row_it_answers() -> None:
+    async def answer(prompt: str) -> str:
+        await asyncio.sleep(0.001)
+        return current_labels()["instance_id"]
+
+    assert texts(outcomes(answer, ["a", "b"])) == ["id0", "id1"]
+
+
+def test_async_calls_at_once_grow_as_the_model_stands_them() -> None:
+    now, most = 0, 0
+
+    async def answer(prompt: str) -> str:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.01)
+        now -= 1
+        return prompt
+
+    outcomes(answer, ["a"] * 400)
+    assert 32 < most <= 64
+
+
+def test_threads_at_once_grow_as_the_model_stands_them() -> None:
+    now: list[int] = []
+    most: list[int] = []
+
+    def answer(prompt: str) -> str:
+        now.append(1)
+        most.append(len(now))
+        time.sleep(0.03)
+        now.pop()
+        return prompt
+
+    outcomes(answer, ["a"] * 200, workers="auto")
+    assert 12 < max(most) <= 64
+
+
+def test_a_fixed_number_of_async_workers_stays() -> None:
+    now, most = 0, 0
+
+    async def answer(prompt: str) -> str:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        now -= 1
+        return prompt
+
+    outcomes(answer, ["a"] * 50, workers=3)
+    assert most == 3
+
+
+def test_an_async_function_that_exits_ends_the_asking_and_not_the_loop() -> None:
+    async def leave(prompt: str) -> str:
+        raise SystemExit(3)
+
+    async def answer(prompt: str) -> str:
+        return prompt
+
+    with pytest.raises(SystemExit):
+        outcomes(leave, ["a"])
+    assert texts(outcomes(answer, ["a"])) == ["a"]
+
+
+def test_an_async_function_that_asks_a_model_and_waits_is_told_so() -> None:
+    async def answer(prompt: str) -> str:
+        return str(outcomes(echo(), [prompt]))
+
+    (found,) = outcomes(answer, ["a"])
+    assert "can't wait for answers inside its own call" in str(found.error)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.models.retries.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("helmframe.models.pace.PAUSES", (0.01, 0.02))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("workers", [1, 4, "auto"])
+def test_a_model_that_is_gone_costs_few_calls_and_gives_every_row_one_error(workers: Any) -> None:
+    calls: list[str] = []
+
+    def answer(prompt: str) -> str:
+        calls.append(prompt)
+        raise ConnectionRefusedError("refused")
+
+    found = outcomes(answer, ["a"] * 5000, workers=workers)
+    gone = [outcome for outcome in found if "does not answer" in str(outcome.error)]
+    assert len(gone) > 4950
+    assert str(gone[0].error).startswith("ConnectionError: model 'answer' does not answer (")
+    assert len(calls) < 30
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_model_that_comes_back_is_asked_again_by_the_next_caller() -> None:
+    down = [True]
+
+    def answer(prompt: str) -> str:
+        if down:
+            raise ConnectionRefusedError("refused")
+        return prompt
+
+    model = from_any(answer)
+
+    def ask() -> list[Outcome]:
+        batches = queue_of(model, "back").ask(["a"] * 100, {}, labels=labels)
+        return sorted(outcome for batch in batches for outcome in batch)
+
+    assert set(texts(ask())) == {None}
+    assert {outcome.attempts for outcome in ask()} == {0, 1}
+    down.clear()
+    assert set(texts(ask())) == {"a"}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    size=st.integers(1, 40),
+    bad=st.sets(st.integers(0, 39), max_size=3),
+    batch=st.sampled_from([False, 1, 3, 32]),
+    workers=st.sampled_from([1, 4, "auto"]),
+)
+def test_order_and_delay_never_change_an_outcome(seed: int, size: int, bad: set[int], batch: Any, workers: Any) -> None:
+    delays = random.Random(seed)
+    prompts = [f"p{number}" for number in range(size)]
+
+    def one(prompt: str) -> str:
+        time.sleep(delays.choice([0, 0, 0.001]))
+        if int(prompt[1:]) in bad:
+            raise ValueError(prompt)
+        return prompt.upper()
+
+    def many(asked: list[str]) -> list[str]:
+        return [one(prompt) for prompt in asked]
+
+    found = outcomes(many if batch else one, prompts, batch=batch, workers=workers)
+    expected = [(None, f"ValueError: p{n}") if n in bad else (f"P{n}", None) for n in range(size)]
+    assert list(zip(texts(found), [outcome.error for outcome in found], strict=True)) == expected
+
+
+SPAWN = """
+import multiprocessing
+import helmframe as hf
+
+async def answer(prompt: str) -> str:
+    return "A"
+
+def run(folder):
+    return hf.scenario("sampler").where(subject="music").limit(3).generate(answer).score().value()
+
+if __name__ == "__main__":
+    import sys
+    hf.configure(store=sys.argv[1])
+    before = run(None)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(run, [None]) == [before]
+    print("done")
+"""
+
+
+def test_a_spawned_child_asks_on_its_own(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SPAWN)
+    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_a_forked_child_asks_on_its_own() -> None:
+    code = """
+import os
+from helmframe.models.protocol import from_any
+from helmframe.models.scheduler import queue_of
+async def later(prompt):
+    return prompt
+def ask(given):
+    batches = queue_of(from_any(given), "f").ask(["a"], {}, labels=lambda i: {})
+    return [outcome.answer.text for batch in batches for outcome in batch]
+held = queue_of(from_any(later), "f")
+held._lock.acquire()  # as another thread may have it at the moment of the fork
+child = os.fork()
+if child == 0:
+    print(ask(later), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "['a']\n", done.stderr
+
+
 def test_a_model_with_an_error_in_its_own_code_ends_no_other_caller() -> None:
     broken = Model("m", "m", ask=lambda prompts, decoding: [], fingerprint=lambda: "e", durable=False, takes=None)
     found = outcomes(broken, ["a", "b"])
-    assert all("gave 0 answers to 2 prompts" in str(outcome.error) for outcome in found)
+    assert all("gave 0 answers to 1 prompts" in str(outcome.error) for outcome in found)
 
 
 def test_what_is_no_model_is_never_queued() -> None:

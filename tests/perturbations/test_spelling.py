@@ -103,3 +103,8 @@ def test_typos_hit_every_place_alike() -> None:
 def test_each_letter_of_the_keyboard_has_neighbours_other_than_itself() -> None:
     assert sorted(NEIGHBOURS) == list(ALPHABET)
     assert all(letter not in beside and len(set(beside)) == len(beside) for letter, beside in NEIGHBOURS.items())
+
+
+def test_neighbours_are_mutual_but_for_helms_eight_diagonals() -> None:
+    one_way = {a + b for a in ALPHABET for b in NEIGHBOURS[a] if a not in NEIGHBOURS[b]}
+    assert one_way == {"qs", "wd", "ef", "rg", "th", "yj", "uk", "il"}

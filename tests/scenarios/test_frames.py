@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -127,8 +128,17 @@ def test_another_content_is_another_version() -> None:
     assert len(versions) == 2
 
 
-@pytest.mark.parametrize("as_other", [pl.DataFrame.lazy, pl.DataFrame.to_arrow])
-def test_lazy_and_arrow_frames_are_frames(as_other: Any) -> None:
+@pytest.mark.parametrize(
+    "as_other",
+    [
+        pl.DataFrame.lazy,
+        pl.DataFrame.to_arrow,
+        lambda frame: frame.to_arrow().to_reader(),
+        lambda frame: duckdb.connect().from_arrow(frame.to_arrow()),
+    ],
+    ids=["lazy", "arrow table", "arrow stream", "duckdb"],
+)
+def test_lazy_frames_and_arrow_streams_are_frames(as_other: Any) -> None:
     assert frame_scenario(as_other(QUESTIONS), input="q", references="a") == frame_scenario(
         QUESTIONS, input="q", references="a"
     )
@@ -147,6 +157,68 @@ def test_a_missing_column_has_near_ones() -> None:
 def test_null_inputs_are_counted_and_refused() -> None:
     with pytest.raises(ArgumentError, match="input='q': 1 of 2 rows are null"):
         frame_scenario(pl.DataFrame({"q": ["?", None], "a": ["1", "2"]}), input="q", references="a")
+
+
+@pytest.mark.parametrize(
+    "references",
+    [
+        [["x"], ["y", None]],
+        [[{"text": "x", "correct": True}], [{"text": None, "correct": True}]],
+        [[{"text": "x", "correct": True}], [{"text": "y", "correct": None}]],
+        [[{"text": "x", "correct": True}], [None]],
+    ],
+)
+def test_a_null_within_the_references_is_refused_with_its_row(references: list[Any]) -> None:
+    with pytest.raises(ArgumentError, match="references='references': in row 1 a text, or whether it is correct, is"):
+        frame_scenario(pl.DataFrame({"input": ["?", "?"], "references": references}))
+
+
+def test_a_null_among_the_choices_is_refused_with_its_row() -> None:
+    frame = pl.DataFrame({"q": ["1?", "2?"], "options": [["x", "y"], ["u", None]], "answer": [0, 0]})
+    with pytest.raises(ArgumentError, match="choices='options': in row 1 a text"):
+        frame_scenario(frame, input="q", choices="options", answer="answer")
+
+
+@pytest.mark.parametrize("argument", ["id", "part", "cluster"])
+def test_null_names_are_counted_and_refused(argument: str) -> None:
+    frame = pl.DataFrame({"input": ["?", "?"], "references": ["1", "2"], "key": ["a", None]})
+    said: Any = {argument: "key"}
+    with pytest.raises(ArgumentError, match=f"{argument}='key': 1 of 2 rows are null"):
+        frame_scenario(frame, **said)
+
+
+@pytest.mark.parametrize("argument", ["id", "part", "cluster"])
+def test_names_that_are_lists_are_refused(argument: str) -> None:
+    frame = pl.DataFrame({"input": ["?"], "references": ["1"], "key": [["a"]]})
+    said: Any = {argument: "key"}
+    with pytest.raises(ArgumentError, match=rf"{argument}='key': the column is List\(String\)"):
+        frame_scenario(frame, **said)
+
+
+def test_names_that_differ_in_case_only_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="'q' and 'Q' differ in case only"):
+        frame_scenario(pl.DataFrame({"q": ["?"], "Q": ["!"], "a": ["1"]}), input="q", references="a")
+
+
+def test_the_input_may_be_called_as_ours_in_capitals() -> None:
+    assert loaded(frame_scenario(pl.DataFrame({"Input": ["?"], "a": ["1"]}), input="Input", references="a"))[
+        "input"
+    ].to_list() == ["?"]
+
+
+def test_python_objects_are_refused() -> None:
+    frame = pl.DataFrame({"input": ["?"], "references": ["1"], "thing": [object()]})
+    with pytest.raises(ArgumentError, match="column 'thing' holds Python objects"):
+        frame_scenario(frame)
+
+
+def test_a_column_content_of_another_meaning_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="column 'content' is String"):
+        frame_scenario(pl.DataFrame({"input": ["?"], "references": ["1"], "content": ["a page"]}))
+
+
+def test_one_metric_may_be_said_as_a_text() -> None:
+    assert frame_scenario(QUESTIONS, input="q", references="a", metrics="f1_score").metrics == ("f1_score",)
 
 
 def test_a_split_that_is_none_is_refused() -> None:

@@ -12,6 +12,7 @@ from helmframe.columns import INSTANCES
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceError, SourceMissingError, SpecError
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import check_where, count, load, load_train, values
+from helmframe.scenarios.sources import connect
 from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql, load_scenario
 
 PHILOSOPHY = Equals("subject", ("philosophy",))
@@ -263,6 +264,12 @@ def test_the_sampler_needs_no_root() -> None:
     frame = loaded(find_scenario("sampler"), where=[PHILOSOPHY], sample=Sample(3))
     assert frame.height == 3
     assert load_train(find_scenario("sampler"), where=[PHILOSOPHY]).height >= 5
+
+
+def test_duckdb_draws_no_progress_bar(own: ScenarioSpec) -> None:
+    source = connect(own)
+    assert source.connection.sql("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
+    source.close()
 
 
 @pytest.mark.shared

@@ -1,0 +1,66 @@
+"""The manifest of a run: what is needed to read it, to run it again, to watch it from elsewhere; without secrets."""
+
+import os
+import platform
+import re
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from helmframe.metrics import chosen
+from helmframe.models.protocol import Model
+
+FORMAT = 1
+
+
+def manifest(plans: Sequence[object], tasks: Sequence[Any], fingerprints: Mapping[Model, str]) -> dict[str, Any]:
+    """What a run says of itself when it starts.
+
+    Args:
+        plans: the sentences.
+        tasks: their tasks.
+        fingerprints: of the models that are asked.
+    """
+    metrics = {each.name: each for task in tasks for each in chosen(task.metrics)}
+    return {
+        "format": FORMAT,
+        "status": "running",
+        "plans": [without_secrets(str(plan)) for plan in plans],
+        "scenarios": {task.spec.scenario: _scenario(task.spec) for task in tasks},
+        "models": {
+            model.name: {"fingerprint": fingerprint, "durable": model.durable, "note": model.note}
+            for model, fingerprint in fingerprints.items()
+        },
+        "metrics": {
+            name: {"level": each.level, "unit": each.unit, "higher_is_better": each.higher_is_better}
+            for name, each in metrics.items()
+        },
+        "versions": {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}
+        | {"python": platform.python_version()},
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "started": time.time(),
+        "seen": time.time(),
+        "counts": {},
+        "left_out": [],
+    }
+
+
+def without_secrets(text: str) -> str:
+    """The text without user names and passwords in addresses.
+
+    >>> without_secrets("s3://key:secret@bucket/path")
+    's3://bucket/path'
+    """
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
+def _scenario(spec: Any) -> dict[str, Any]:
+    return {
+        "version": spec.version,
+        "main": dict(spec.main.__dict__),
+        "part": list(spec.part),
+        "description": spec.description,
+    }

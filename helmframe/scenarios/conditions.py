@@ -1,0 +1,79 @@
+"""The conditions of a `where` as SQL over the columns of the instances; a user's own SQL stays in its place."""
+
+from collections.abc import Mapping
+
+from helmframe.errors import ArgumentError
+from helmframe.scenarios.sources import Source
+from helmframe.scenarios.sql import identifier, text_literal
+from helmframe.specs import Between, Equals, Scalar, Sql
+
+
+def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals | Between | Sql) -> str:
+    """The condition as SQL over the view `instances`, in brackets.
+
+    Args:
+        source: where the view is.
+        columns: its columns, name → DuckDB type.
+        condition: what to say in SQL.
+
+    Raises:
+        ArgumentError: an unknown column, a value that its column can't have, or a text that is not one SQL condition.
+    """
+    if isinstance(condition, Sql):
+        return _own_sql(source, columns, condition.text)
+    name = condition.column
+    check_column(source, columns, name)
+    if isinstance(condition, Between):
+        low, high = (_checked_literal(source, columns, name, each) for each in (condition.low, condition.high))
+        return f"({identifier(name)} BETWEEN {low} AND {high})"
+    some = [_checked_literal(source, columns, name, each) for each in condition.values if each is not None]
+    parts = [f"{identifier(name)} IN ({', '.join(some)})"] if some else []
+    parts += [f"{identifier(name)} IS NULL"] if None in condition.values else []
+    return f"({' OR '.join(parts) or 'FALSE'})"
+
+
+def check_column(source: Source, columns: Mapping[str, str], name: str) -> None:
+    """Refuse a name that is none of the columns.
+
+    Raises:
+        ArgumentError: there is no such column; names near ones.
+    """
+    if name not in columns:
+        raise ArgumentError.unknown_value(
+            f"where({name}=…): scenario {source.scenario!r} has no column {name!r}", name, columns
+        )
+
+
+def _own_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
+    def refused(why: str) -> ArgumentError:
+        return ArgumentError(f"where({text!r}): {why}\nColumns: {', '.join(columns)}.")
+
+    # Without brackets around it, a bracket that closes one of ours is an error, as are several statements. The line
+    # break ends a comment.
+    source.understood(lambda: source.types(f"SELECT {text}\nFROM instances"), refused)
+    sql = f"({text}\n)"
+    kind = source.understood(lambda: source.types(f"SELECT {sql} AS said FROM instances WHERE {sql}"), refused)
+    if set(kind.values()) != {"BOOLEAN"}:
+        raise refused(f"it should be true or false for each instance; it is {', '.join(kind.values())}.")
+    return sql
+
+
+def _checked_literal(source: Source, columns: Mapping[str, str], name: str, value: Scalar) -> str:
+    def refused(_: str = "") -> ArgumentError:
+        return ArgumentError(
+            f"where({name}={value!r}): column {name!r} of scenario {source.scenario!r} is {columns[name]}, "
+            f"which {value!r} is not."
+        )
+
+    if value is None:
+        raise refused()
+    literal = _literal(str(value) if columns[name] == "VARCHAR" else value)
+    cast = f"SELECT CAST({literal} AS {columns[name]})"
+    source.understood(lambda: source.connection.sql(cast).fetchall(), refused)
+    return literal
+
+
+def _literal(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    return text_literal(value) if isinstance(value, str) else repr(value)

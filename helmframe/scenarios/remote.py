@@ -1,0 +1,176 @@
+"""How DuckDB gets at a bucket and at the hub: by its httpfs extension, else through Python's file systems."""
+
+import importlib.util
+import re
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from helmframe.errors import SourceError
+from helmframe.scenarios.sql import text_literal
+from helmframe.settings import S3Options, s3_reader
+
+if TYPE_CHECKING:
+    import duckdb
+
+Listing: TypeAlias = Callable[[str], list[str]]
+
+# Remote reads wait for the network, not for the processor: threads hide the latency.
+_THREADS = 16
+_TIMEOUT = 10  # seconds, per request
+
+
+def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where: str) -> Listing:
+    """Let the connection read s3://; gives the paths that match a glob pattern.
+
+    Raises:
+        SourceError: HELMFRAME_S3_READER asks for httpfs, and there is none.
+    """
+    import duckdb
+
+    _prepare(connection)
+    extension, reader = httpfs_file(), s3_reader()
+    if reader == "httpfs" and extension is None:
+        raise SourceError(
+            f"{where} can't be read with httpfs: no build for DuckDB {duckdb.__version__} is installed.\n"
+            "pip install 'helmframe[httpfs]', or unset HELMFRAME_S3_READER."
+        )
+    if extension is not None and reader != "s3fs":
+        _load_httpfs(connection, extension)
+        connection.execute(_secret_statement(options))
+        return partial(_duckdb_glob, connection)
+    filesystem = _s3fs(options)
+    connection.register_filesystem(filesystem)
+    return partial(_find_in_bucket, filesystem)
+
+
+def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
+    """Let the connection read hf://; gives the paths that match a glob pattern.
+
+    Raises:
+        SourceError: neither httpfs nor huggingface_hub is installed.
+    """
+    _prepare(connection)
+    extension = httpfs_file()
+    if extension is not None:
+        _load_httpfs(connection, extension)
+        return partial(_duckdb_glob, connection)
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise SourceError(f"{where} can't be read: no httpfs, no huggingface_hub.\npip install huggingface_hub.")
+    from huggingface_hub import HfFileSystem
+
+    class Hub(_ManyThreads, HfFileSystem):
+        pass
+
+    filesystem = Hub(skip_instance_cache=True)
+    connection.register_filesystem(filesystem)
+    return lambda pattern: [f"hf://{path}" for path in filesystem.glob(pattern)]
+
+
+def httpfs_file() -> Path | None:
+    """The httpfs extension built for exactly this DuckDB, if its package is installed."""
+    import duckdb
+
+    found = importlib.util.find_spec("duckdb_extension_httpfs")
+    if found is None or found.origin is None:
+        return None
+    file = Path(found.origin).parent / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
+    return file if file.is_file() else None
+
+
+class _ManyThreads:
+    """For a file system of fsspec: its files may be read by several threads at once, as DuckDB 2 does."""
+
+    def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        # DuckDB asks for the byte ranges it needs; read-ahead multiplies the traffic
+        options = {"cache_type": "none", **options}
+        return _HandlePerThread(partial(super().open, path, mode, **options))  # type: ignore[misc]
+
+
+class _HandlePerThread:
+    """A file whose threads each have a place of their own; else one's seek moves what another is about to read."""
+
+    def __init__(self, opened: Callable[[], Any]) -> None:
+        self._opened = opened
+        self._own = threading.local()
+        self._own.file = opened()  # a file that is not there is an error here, not at the first read
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return int(self._file().seek(place, whence))
+
+    def tell(self) -> int:
+        return int(self._file().tell())
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._file().read(size))
+
+    def close(self) -> None:
+        """Nothing to do: a handle holds no connection."""
+
+    def _file(self) -> Any:
+        if not hasattr(self._own, "file"):
+            self._own.file = self._opened()
+        return self._own.file
+
+
+def _prepare(connection: "duckdb.DuckDBPyConnection") -> None:
+    connection.execute(f"SET threads = {_THREADS}")
+    # a connection lives for one read: what it has fetched of a file it need not fetch again
+    connection.execute("SET validate_external_file_cache = 'NO_VALIDATION'")
+
+
+def _load_httpfs(connection: "duckdb.DuckDBPyConnection", extension: Path) -> None:
+    connection.execute(f"LOAD {text_literal(str(extension))}")
+    connection.execute(f"SET http_timeout = {_TIMEOUT}; SET http_retries = 2; SET http_retry_wait_ms = 200")
+    # as for the file cache: within one read a file stays what it is
+    connection.execute("SET enable_http_metadata_cache = true")
+
+
+def _secret_statement(options: S3Options) -> str:
+    """CREATE SECRET, kept in this connection's memory only.
+
+    All three texts are said, empty ones too: what is left out httpfs takes from AWS_* variables, anonymous or not.
+    """
+    texts = {"KEY_ID": options.key, "SECRET": options.secret, "SESSION_TOKEN": options.token}
+    said = ["TYPE s3", *(f"{name} {text_literal(text.reveal() if text else '')}" for name, text in texts.items())]
+    if options.region:
+        said.append(f"REGION {text_literal(options.region)}")
+    if options.endpoint:
+        scheme, _, host = options.endpoint.rstrip("/").partition("://")
+        said += [
+            f"ENDPOINT {text_literal(host)}",
+            "URL_STYLE 'path'",
+            f"USE_SSL {'true' if scheme == 'https' else 'false'}",
+        ]
+    return f"CREATE SECRET ({', '.join(said)})"
+
+
+def _s3fs(options: S3Options) -> Any:
+    import s3fs
+
+    class Bucket(_ManyThreads, s3fs.S3FileSystem):  # type: ignore[misc]
+        pass
+
+    client = {"endpoint_url": options.endpoint, "region_name": options.region}
+    return Bucket(
+        key=options.key.reveal() if options.key else None,
+        secret=options.secret.reveal() if options.secret else None,
+        token=options.token.reveal() if options.token else None,
+        anon=options.anonymous,
+        client_kwargs={key: value for key, value in client.items() if value},
+        config_kwargs={"connect_timeout": 5, "read_timeout": _TIMEOUT, "retries": {"max_attempts": 1}},
+        use_listings_cache=True,
+        skip_instance_cache=True,
+    )
+
+
+def _find_in_bucket(filesystem: Any, pattern: str) -> list[str]:
+    """One recursive listing of the longest literal folder: a glob would ask once per folder."""
+    folder = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+    return [f"s3://{path}" for path in filesystem.find(folder)]
+
+
+def _duckdb_glob(connection: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
+    return [row[0] for row in connection.sql(f"SELECT file FROM glob({text_literal(pattern)})").fetchall()]

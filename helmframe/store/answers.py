@@ -1,0 +1,191 @@
+"""Answers kept by request_id: as Parquet parts in the store, or in this process for models that can't be hashed whole.
+
+Any number of processes and hosts may add to one store: no name is used twice, nothing that is there is changed, and of
+two answers to one request the one written last counts.
+"""
+
+import re
+import threading
+import time
+from collections import OrderedDict
+from hashlib import blake2b, sha256
+from typing import ClassVar, Protocol
+
+import polars as pl
+
+from helmframe.columns import COMPLETIONS
+from helmframe.store.files import Address, File, below, settled_listing, write
+from helmframe.store.parts import Clock, Part, checksum, encode, newest, part_name, read_parts
+
+ANSWER = {
+    name: COMPLETIONS.schema[name]
+    for name in (
+        "request_id", "completion", "reasoning", "logprob", "token_logprobs", "finish_reason",
+        "prompt_tokens", "output_tokens", "latency",
+    )
+}  # fmt: skip
+# The request as sent, kept beside its answer: readable without the scenario.
+SENT = (
+    "model", "scenario", "scenario_version", "instance_id", "perturbation", "perturbation_seed", "setting", "trial",
+    "output_index", "decoding", "prefix_id", "suffix",
+)  # fmt: skip
+WRITTEN: dict[str, pl.DataType] = {
+    "written": pl.Int64()
+}  # nanoseconds since 1970; tells which of two answers is newer, in merged parts too
+
+
+class Answers(Protocol):
+    """Where the answers of one model to one scenario are kept."""
+
+    def known(self, low: int, high: int) -> pl.DataFrame:
+        """Answers (columns `ANSWER`) to instances whose row_index may lie between `low` and `high`, both included."""
+
+    def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
+        """Keep answers (`ANSWER`, `SENT` and row_index) and the prefixes they name."""
+
+
+class ParquetAnswers:
+    """Answers in a folder or bucket."""
+
+    TRIES = 5
+    _clock: ClassVar[Clock] = Clock()
+
+    def __init__(self, root: Address, fingerprint: str, scenario: str) -> None:
+        self.root = root
+        self.folder = below(root, "completions", fingerprint[:32], file_name(scenario))
+        self._about = {"fingerprint": fingerprint[:32], "scenario": scenario}
+        self._prefixes: set[str] = set()
+
+    def known(self, low: int, high: int) -> pl.DataFrame:
+        """See `Answers`.
+
+        Raises:
+            StoreError: the store can't be reached, or a newer helmframe wrote it. A damaged part is set aside instead,
+                with a warning.
+        """
+        for _ in range(self.TRIES):
+            parts = [part for part in map(Part.named, _listings.files(self.folder)) if part is not None]
+            near = [part for part in parts if part.low <= high and low <= part.high]
+            found = read_parts(self.root, near, ANSWER | WRITTEN)
+            if found.complete:
+                break
+            # another process has merged some parts since they were listed; their answers are in a new one
+            _listings.forget(self.folder)
+        return newest(found.rows).drop("written")
+
+    def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
+        """See `Answers`.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        if answers.is_empty():
+            return
+        self._keep(prefixes)
+        at = self._clock.now()
+        low, high = answers.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
+        rows = answers.select(*SENT, "row_index", *ANSWER).with_columns(written=pl.lit(at, dtype=pl.Int64))
+        data = encode(rows, {**self._about, "model": answers["model"][0]})
+        self._write(part_name(low, high, at, rows.height, data), data)
+
+    def _keep(self, prefixes: pl.DataFrame) -> None:
+        new = prefixes.filter(~pl.col("prefix_id").is_in(list(self._prefixes)))
+        if new.is_empty():
+            return
+        start = prefixes_name(new)
+        if not any(file.name.startswith(start) for file in _listings.files(self.folder)):
+            data = encode(new, self._about)
+            self._write(f"{start}-{checksum(data)}.parquet", data)
+        self._prefixes.update(new["prefix_id"])
+
+    def _write(self, name: str, data: bytes) -> None:
+        address = below(self.folder, name)
+        write(data, address)
+        _listings.add(self.folder, File(address, name, len(data), time.time()))
+
+
+class ProcessAnswers:
+    """Answers in memory, for models that can't be hashed whole; those of the models used last are kept."""
+
+    KEPT = 32
+    _kept: ClassVar["OrderedDict[tuple[str, str], list[pl.DataFrame]]"] = OrderedDict()
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, fingerprint: str, scenario: str) -> None:
+        self._key = (fingerprint, scenario)
+
+    def known(self, low: int, high: int) -> pl.DataFrame:  # noqa: ARG002
+        """See `Answers`."""
+        with self._lock:
+            parts = self._kept.get(self._key, [])
+            if len(parts) > 1:
+                parts[:] = [pl.concat(parts).unique("request_id", keep="last", maintain_order=True)]
+            return parts[0] if parts else pl.DataFrame(schema=ANSWER)
+
+    def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:  # noqa: ARG002
+        """See `Answers`."""
+        with self._lock:
+            self._kept.setdefault(self._key, []).append(answers.select(list(ANSWER)))
+            self._kept.move_to_end(self._key)
+            while len(self._kept) > self.KEPT:
+                self._kept.popitem(last=False)
+
+
+def file_name(name: str) -> str:
+    """The name as a file name: what is no letter, digit, `-`, `_` or `.` is replaced; a hash tells names apart."""
+    plain = re.sub(r"[^A-Za-z0-9_.\-]", "_", name)[:80]
+    if plain == name and not plain.startswith("."):
+        return plain
+    return f"{plain.lstrip('.')}-{sha256(name.encode()).hexdigest()[:8]}"
+
+
+def prefixes_name(prefixes: pl.DataFrame) -> str:
+    """The start of the name of a part with these prefixes, the same in every process: they are written once."""
+    ids = "\0".join(prefixes["prefix_id"].unique().sort())
+    return f"prefixes-{blake2b(ids.encode(), digest_size=16).hexdigest()}"
+
+
+class _Listings:
+    """What folders hold. Of a bucket it is remembered for a while, so that not every shard has to ask."""
+
+    SECONDS = 5.0
+    KEPT = 256
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[float, dict[str, File]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def files(self, folder: Address) -> list[File]:
+        """The files, in a bucket as of some seconds ago; those that this process wrote at once."""
+        if not isinstance(folder, str):
+            return settled_listing(folder)
+        with self._lock:
+            listed, files = self._known.get(folder, (_NEVER, {}))
+            if time.monotonic() - listed < self.SECONDS:
+                return list(files.values())
+        started, at = time.monotonic(), time.time()
+        found = {file.name: file for file in settled_listing(folder)}
+        with self._lock:
+            _, files = self._known.get(folder, (_NEVER, {}))
+            # what this process wrote while the bucket was listed may not be in the list
+            found = {name: file for name, file in files.items() if file.modified >= at} | found
+            self._known[folder] = (started, found)
+            self._known.move_to_end(folder)
+            while len(self._known) > self.KEPT:
+                self._known.popitem(last=False)
+            return list(found.values())
+
+    def add(self, folder: Address, file: File) -> None:
+        """A file that this process wrote."""
+        if isinstance(folder, str):
+            with self._lock:
+                self._known.setdefault(folder, (_NEVER, {}))[1][file.name] = file
+
+    def forget(self, folder: Address) -> None:
+        """Ask anew next time."""
+        with self._lock:
+            self._known.pop(str(folder), None)
+
+
+_NEVER = float("-inf")
+_listings = _Listings()

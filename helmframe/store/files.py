@@ -1,0 +1,322 @@
+"""Files by address, in a folder (a Path) or in a bucket (an `s3://` text): the only part of the store that knows both.
+
+A file appears whole or not at all: on disk it is written beside its place, synced and renamed; a bucket's put is so by
+nature. What fails is a `StoreError` with the address and no credential; a bucket is asked again for about 15 s first.
+"""
+
+import importlib
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+from uuid import uuid4
+
+from helmframe import settings
+from helmframe.errors import StoreError
+from helmframe.settings import S3Options
+
+T = TypeVar("T")
+Address: TypeAlias = Path | str
+
+# Seconds between attempts: long enough for a server that starts again.
+WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+_TIMEOUT = 30  # seconds, per request
+_AT_ONCE = 64  # files read together
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as its folder lists it; `name` is its path below that folder, `modified` in seconds since 1970."""
+
+    address: Address
+    name: str
+    size: int
+    modified: float
+
+
+def address_of(said: Address) -> Address:
+    """The address in one form: a Path, or a text with a scheme and no slash at its end.
+
+    >>> address_of("s3://bucket/runs/")
+    's3://bucket/runs'
+    """
+    return str(said).rstrip("/") if "://" in str(said) else Path(said).expanduser()
+
+
+def below(folder: Address, *names: str) -> Address:
+    """The address of something in the folder.
+
+    >>> below("s3://bucket", "runs", "1")
+    's3://bucket/runs/1'
+    """
+    return folder.joinpath(*names) if isinstance(folder, Path) else "/".join((folder, *names))
+
+
+def name_of(address: Address) -> str:
+    """The last name of the address."""
+    return address.name if isinstance(address, Path) else address.rpartition("/")[2]
+
+
+def listing(folder: Address) -> list[File]:
+    """The files in the folder and below, by name; without those whose writing has not ended.
+
+    A folder that is not there holds none.
+    """
+    if isinstance(folder, Path):
+        found = _attempt(lambda: list(_walk(folder, "")), folder, "read")
+    else:
+        found = _attempt(lambda: _find(folder), folder, "read")
+    return sorted((file for file in found if not _unfinished(file)), key=lambda file: file.name)
+
+
+def settled_listing(folder: Address) -> list[File]:
+    """As `listing`, and sure to show a file that another process has put in the place of others.
+
+    A listing takes a while: it may be past the new one's name when that appears, and come to the old ones when they are
+    gone. Then one that was there before it is missing, and the folder is listed again.
+    """
+    before = {file.name for file in listing(folder)}
+    while True:
+        found = listing(folder)
+        after = {file.name for file in found}
+        if before <= after:
+            return found
+        before = after
+
+
+def exists(folder: Address) -> bool:
+    """Whether there is such a folder; one in a bucket is there once it holds a file."""
+    if isinstance(folder, Path):
+        return folder.exists()
+    filesystem, path = _bucket(folder)
+    return bool(_attempt(lambda: filesystem.exists(path), folder, "read"))
+
+
+def read(address: Address) -> bytes:
+    """The whole file.
+
+    Raises:
+        StoreError: there is none, or it can't be read.
+    """
+    (data,) = read_all([address])
+    if data is None:
+        raise StoreError(f"there is no {address}.")
+    return data
+
+
+def read_all(addresses: Sequence[Address]) -> Iterator[bytes | None]:
+    """Each file whole, in this order; None where it is gone."""
+    for start in range(0, len(addresses), _AT_ONCE):
+        some = addresses[start : start + _AT_ONCE]
+        paths = [address for address in some if isinstance(address, Path)]
+        if len(paths) == len(some):
+            for path in paths:
+                yield _attempt(lambda path=path: _read(path), path, "read")  # type: ignore[misc]
+        else:
+            yield from _fetch([str(address) for address in some])
+
+
+def write(data: bytes, address: Address) -> None:
+    """Write the file whole or not at all.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    if isinstance(address, Path):
+        _attempt(lambda: _replace(address, data), address, "write to")
+    else:
+        filesystem, path = _bucket(address)
+        _attempt(lambda: filesystem.pipe_file(path, data), address, "write to")
+
+
+def move(address: Address, target: Address) -> None:
+    """Move a file within the store; one that is gone is left gone."""
+    with suppress(FileNotFoundError):
+        if isinstance(address, Path):
+            place = Path(target)
+            _attempt(lambda: place.parent.mkdir(parents=True, exist_ok=True), target, "write to")
+            _attempt(lambda: address.replace(place), address, "write to", gone=True)
+        else:
+            filesystem, path = _bucket(address)
+            _attempt(lambda: filesystem.mv(path, _bucket(target)[1]), address, "write to", gone=True)
+
+
+def remove(addresses: Sequence[Address]) -> None:
+    """Remove the files; those that are gone already are no error."""
+    remote = [str(address) for address in addresses if not isinstance(address, Path)]
+    for address in addresses:
+        if isinstance(address, Path):
+            _attempt(lambda address=address: address.unlink(missing_ok=True), address, "write to")  # type: ignore[misc]
+    if remote:
+        filesystem, _ = _bucket(remote[0])
+        paths = [_bucket(address)[1] for address in remote]
+        with suppress(FileNotFoundError):
+            _attempt(lambda: filesystem.rm(paths), remote[0], "write to", gone=True)
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[File]:
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=True):
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
+            continue
+        with suppress(FileNotFoundError):
+            found = entry.stat()
+            yield File(folder / entry.name, prefix + entry.name, found.st_size, found.st_mtime)
+
+
+def _find(folder: str) -> list[File]:
+    filesystem, path = _bucket(folder)
+    found = filesystem.find(path, detail=True)
+    return [
+        File(f"s3://{key}", key[len(path) + 1 :], int(about["size"]), about["LastModified"].timestamp())
+        for key, about in found.items()
+        if key.startswith(f"{path}/")
+    ]
+
+
+def _unfinished(file: File) -> bool:
+    name = file.name.rpartition("/")[2]
+    return name.startswith(".") and name.endswith(".part")
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _fetch(addresses: list[str]) -> list[bytes | None]:
+    """All at once; those that failed again, until none did."""
+    filesystem, _ = _bucket(addresses[0])
+    paths = [_bucket(address)[1] for address in addresses]
+    have: dict[str, bytes | None] = {}
+
+    def fetch() -> None:
+        missing = [path for path in paths if path not in have]
+        got = filesystem.cat(missing, on_error="return")
+        failed = None
+        for path, data in got.items():
+            if isinstance(data, FileNotFoundError):
+                have[path] = None
+            elif isinstance(data, BaseException):
+                failed = data
+            else:
+                have[path] = data
+        if failed is not None:
+            raise failed
+
+    _attempt(fetch, addresses[0], "read")
+    return [have.get(path) for path in paths]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _attempt(action: Callable[[], T], address: Address, doing: str, *, gone: bool = False) -> T:
+    """What the action gives; in a bucket tried again while that may help. `gone`: a missing file is not our error."""
+    waits = [*WAITS] if isinstance(address, str) else []
+    while True:
+        try:
+            return action()
+        except StoreError:
+            raise
+        except _failures(address) as error:
+            if gone and isinstance(error, FileNotFoundError):
+                raise
+            wait = waits.pop(0) if waits and _passes(error) else None
+            said = _said(error)
+        if wait is None:
+            break
+        time.sleep(wait)
+    # Raised out here, so that neither traceback nor context hold the client's frames, where credentials may be.
+    advice = _ADVICE if isinstance(address, str) else "Choose another: HELMFRAME_STORE or hf.configure(store=…)."
+    where = address if isinstance(address, str) or doing == "read" else address.parent
+    raise StoreError(f"can't {doing} the store at {where}: {said}.\n{advice}")
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether the failure may be over in a moment."""
+    lasting = ("NoCredentials", "PartialCredentials", "ParamValidation", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+    denied = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
+    return not denied and not any(each in f"{type(error).__name__}: {error}" for each in lasting)
+
+
+def _said(error: BaseException) -> str:
+    """The first line of the error, short, without credentials."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    for secret in settings.s3_options().secrets:
+        text = text.replace(secret, "…") if secret else text
+    return text.rstrip(".") if len(text) <= 240 else text[:240] + "…"
+
+
+@lru_cache(maxsize=1)
+def _remote_failures() -> tuple[type[BaseException], ...]:
+    kinds: list[type[BaseException]] = []
+    if importlib.util.find_spec("s3fs") is not None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        kinds += [BotoCoreError, ClientError]
+    for library, name in (("aiohttp", "ClientError"), ("httpx", "HTTPError"), ("urllib3.exceptions", "HTTPError")):
+        if importlib.util.find_spec(library.partition(".")[0]) is not None:
+            kinds.append(getattr(importlib.import_module(library), name))
+    return tuple(kinds)
+
+
+def _failures(address: Address) -> tuple[type[BaseException], ...]:
+    return (OSError, *_remote_failures()) if isinstance(address, str) else (OSError,)
+
+
+def _bucket(address: Address) -> tuple[Any, str]:
+    """The filesystem of the address, and the path in it."""
+    scheme, _, path = str(address).partition("://")
+    if scheme != "s3":
+        raise StoreError(f"the store {address} can't be used: write a folder or s3://bucket/prefix (HELMFRAME_STORE).")
+    # a child process must not use its parent's connections
+    return _filesystem(settings.s3_options(), os.getpid()), path
+
+
+@lru_cache(maxsize=8)
+def _filesystem(options: S3Options, process: int) -> Any:  # noqa: ARG001
+    import s3fs
+
+    client = {"endpoint_url": options.endpoint, "region_name": options.region}
+    filesystem = s3fs.S3FileSystem(
+        key=options.key.reveal() if options.key else None,
+        secret=options.secret.reveal() if options.secret else None,
+        token=options.token.reveal() if options.token else None,
+        anon=options.anonymous,
+        client_kwargs={key: value for key, value in client.items() if value},
+        config_kwargs={"connect_timeout": 5, "read_timeout": _TIMEOUT, "retries": {"max_attempts": 1}},
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+    filesystem.retries = 1  # `_attempt` decides how often
+    return filesystem
+
+
+_ADVICE = (
+    "Check HELMFRAME_STORE, the server's address in AWS_ENDPOINT_URL or hf.configure(s3_endpoint=…), and "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE). What is kept already stays; run again to go on."
+)

@@ -1,0 +1,204 @@
+"""A slice of prompts becomes outcomes: retries, and batches halved until a bad row is alone."""
+
+import contextvars
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helmframe.models.answering import Answering, Call, Labels, Outcome, Reply
+from helmframe.models.pace import Pace
+from helmframe.models.protocol import Given, Prompt
+
+Function = Callable[[Sequence[Prompt]], Sequence[Given]]
+
+
+@dataclass(eq=False)
+class Someone:
+    labels: Labels = field(default_factory=lambda: lambda index: {"instance_id": f"id{index}"})
+    gone: bool = False
+    logged: set[str] = field(default_factory=set)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+@dataclass
+class Told:
+    """What came of a batch, in how many calls, after which pauses."""
+
+    outcomes: list[Outcome]
+    calls: int = 0
+    pauses: float = 0.0
+
+    @property
+    def errors(self) -> list[str | None]:
+        return [outcome.error for outcome in self.outcomes]
+
+    @property
+    def texts(self) -> list[str | None]:
+        return [outcome.answer.text if outcome.answer else None for outcome in self.outcomes]
+
+
+def ask(function: Function, prompts: Sequence[str], pace: Pace | None = None, caller: Someone | None = None) -> Told:
+    """Ask one batch of the function; pauses are counted, not slept."""
+    # in a context of its own, as a worker has it: what is said of the current call must not stay behind
+    return contextvars.copy_context().run(_ask, function, prompts, pace, caller or Someone())
+
+
+def _ask(function: Function, prompts: Sequence[str], pace: Pace | None, caller: Someone) -> Told:
+    pace = pace or Pace("m", 1, adaptive=False)
+    told = Told([])
+    answering = Answering("m", pace, {id(caller): told.outcomes})
+    steps = answering.batch([(caller, index) for index in range(len(prompts))], list(prompts))
+    reply: Reply | None = None
+    try:
+        while True:
+            step = steps.send(reply)
+            reply = None
+            if isinstance(step, Call):
+                told.calls += 1
+                reply = call(function, step.prompts)
+            else:
+                told.pauses += step
+    except StopIteration:
+        told.outcomes.sort()
+        return told
+
+
+def call(function: Function, prompts: Sequence[Prompt]) -> Reply:
+    try:
+        return Reply(function(prompts), None, 0.5)
+    except Exception as error:
+        return Reply((), error, 0.5)
+
+
+def refusing(*bad: str) -> Function:
+    def answer(prompts: Sequence[Prompt]) -> Sequence[Given]:
+        for prompt in prompts:
+            if prompt in bad:
+                raise ValueError(prompt)
+        return [f"{prompt}!" for prompt in prompts]
+
+    return answer
+
+
+def failing(*errors: Exception) -> Function:
+    """Raises these errors, one a call, then answers."""
+    left = list(errors)
+
+    def answer(prompts: Sequence[Prompt]) -> Sequence[Given]:
+        if left:
+            raise left.pop(0)
+        return [f"{prompt}!" for prompt in prompts]
+
+    return answer
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between retries are short, since they are waited for here by looking at the clock."""
+    monkeypatch.setattr("helmframe.models.retries.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("helmframe.models.pace.PAUSES", (0.01, 0.02))
+
+
+NUMBERS = [str(number) for number in range(32)]
+ENDS = [number for number in NUMBERS if int(number) % 4 in (0, 3)]
+
+
+def test_a_batch_that_is_answered_is_one_call() -> None:
+    told = ask(refusing(), ["a", "b"])
+    assert (told.texts, told.calls) == (["a!", "b!"], 1)
+
+
+@pytest.mark.parametrize("bad", ["0", "13", "31"])
+def test_one_bad_row_of_32_costs_11_calls_and_the_others_keep_their_answers(bad: str) -> None:
+    told = ask(refusing(bad), NUMBERS)
+    assert told.texts == [None if number == bad else f"{number}!" for number in NUMBERS]
+    assert told.calls == 11
+    assert told.errors[int(bad)] == f"ValueError: {bad}"
+
+
+@pytest.mark.parametrize("bad", [NUMBERS[:8], NUMBERS[8:24], NUMBERS[::4], NUMBERS[::2], NUMBERS[1::2], ENDS])
+def test_many_bad_rows_leave_the_others_their_answers(bad: list[str]) -> None:
+    told = ask(refusing(*bad), NUMBERS)
+    assert told.texts == [None if number in bad else f"{number}!" for number in NUMBERS]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.integers(0, 31), max_size=6))
+def test_a_bad_row_costs_at_most_two_calls_for_each_halving(bad: set[int]) -> None:
+    told = ask(refusing(*map(str, bad)), NUMBERS)
+    assert [index for index, error in enumerate(told.errors) if error] == sorted(bad)
+    assert told.calls <= 1 + 2 * math.log2(32) * len(bad)
+
+
+@pytest.mark.parametrize(("rows", "calls"), [(2, 3), (32, 15), (512, 23)])
+def test_a_model_that_is_down_is_given_up_after_few_calls(rows: int, calls: int) -> None:
+    def broken(prompts: Sequence[Prompt]) -> Sequence[Given]:
+        raise RuntimeError("out of order")
+
+    told = ask(broken, ["a"] * rows)
+    assert told.errors == ["RuntimeError: out of order"] * rows
+    assert told.calls == calls
+
+
+def test_attempts_are_the_calls_that_held_a_row() -> None:
+    told = ask(refusing("a"), ["a", "b", "c", "d"])
+    assert [outcome.attempts for outcome in told.outcomes] == [3, 3, 2, 2]
+
+
+def test_too_few_answers_are_halved_too() -> None:
+    told = ask(lambda prompts: [str(prompt) for prompt in prompts if prompt != "b"], ["a", "b", "c"])
+    assert told.texts == ["a", None, "c"]
+    assert told.errors[1] == "AnswerError: model 'm' gave 0 answers to 1 prompts."
+
+
+def test_an_error_that_passes_is_asked_again() -> None:
+    told = ask(failing(ConnectionResetError(), ConnectionResetError()), ["a", "b"])
+    assert (told.texts, told.calls) == (["a!", "b!"], 3)
+    assert {(outcome.attempts, outcome.latency) for outcome in told.outcomes} == {(3, 0.5)}
+
+
+def test_an_error_that_does_not_pass_is_not() -> None:
+    told = ask(failing(ValueError("no"), ValueError("no")), ["a"])
+    assert (told.errors, told.calls) == (["ValueError: no"], 1)
+
+
+def test_a_lost_connection_is_no_fault_of_a_row() -> None:
+    told = ask(failing(*[ConnectionResetError("reset")] * 9), NUMBERS)
+    assert (told.errors, told.calls) == (["ConnectionResetError: reset"] * 32, 5)
+
+
+def test_a_row_that_hangs_is_found_without_a_retry_for_each_half() -> None:
+    def answer(prompts: Sequence[Prompt]) -> Sequence[Given]:
+        if "7" in prompts:
+            raise TimeoutError("no answer within 60 s")
+        return [f"{prompt}!" for prompt in prompts]
+
+    told = ask(answer, NUMBERS)
+    assert [index for index, error in enumerate(told.errors) if error] == [7]
+    assert told.errors[7] == "TimeoutError: no answer within 60 s"
+    assert told.calls == 12
+
+
+def test_a_model_that_is_gone_is_told_of_without_a_call() -> None:
+    pace = Pace("m", 1, adaptive=False)
+    down = failing(*[ConnectionRefusedError("refused")] * 100)
+    told = [ask(down, ["a"], pace) for _ in range(5)]
+    assert [each.calls for each in told] == [5, 5, 2, 0, 0]
+    said = "model 'm' does not answer (12 failures in a row, last: ConnectionRefusedError: refused)"
+    assert told[4].errors == [f"ConnectionError: {said}; run again when it is back."]
+    assert told[4].outcomes[0].attempts == 0
+
+
+def test_a_caller_that_has_gone_is_not_waited_for() -> None:
+    caller = Someone()
+
+    def answer(prompts: Sequence[Prompt]) -> Sequence[Given]:
+        caller.gone = True
+        raise ConnectionResetError
+
+    told = ask(answer, ["a"], caller=caller)
+    assert (told.outcomes, told.calls) == ([], 1)

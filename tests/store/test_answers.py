@@ -1,0 +1,191 @@
+"""Answers: parts written whole, found by range, the newest answer counts; on disk and in a bucket alike."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from helmframe.errors import StoreError
+from helmframe.store import Address, ParquetAnswers, ProcessAnswers, file_name
+from helmframe.store import answers as module
+from helmframe.store.compact import compact
+from helmframe.store.files import listing, read, write
+from helmframe.store.parts import Clock, Read, encode, part_name, read_parts
+from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes
+
+
+def test_an_answer_is_found_by_its_row_range(root: Address) -> None:
+    store = ParquetAnswers(root, FINGERPRINT, "mmlu")
+    store.append(answers([b"one"], [5]), NO_PREFIXES)
+    assert store.known(0, 5)["request_id"].to_list() == [b"one"]
+    assert store.known(6, 9).is_empty()
+
+
+def test_of_two_answers_the_newest_counts(root: Address) -> None:
+    store = ParquetAnswers(root, FINGERPRINT, "mmlu")
+    store.append(answers([b"one"], [5], "old"), NO_PREFIXES)
+    store.append(answers([b"one"], [2], "new"), NO_PREFIXES)
+    assert store.known(0, 9)["completion"].to_list() == ["new"]
+
+
+def test_a_clock_set_back_leaves_the_newest_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([2_000, 1_000])
+    monkeypatch.setattr(ParquetAnswers, "_clock", Clock(lambda: next(times)))
+    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    store.append(answers([b"one"], [5], "old"), NO_PREFIXES)
+    store.append(answers([b"one"], [5], "new"), NO_PREFIXES)
+    assert store.known(0, 9)["completion"].to_list() == ["new"]
+
+
+def test_no_answers_make_no_part(tmp_path: Path) -> None:
+    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    store.append(answers([], []), NO_PREFIXES)
+    assert parts_of(store) == []
+
+
+def test_two_models_have_two_folders(tmp_path: Path) -> None:
+    ParquetAnswers(tmp_path, "a" * 64, "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
+    assert ParquetAnswers(tmp_path, "b" * 64, "mmlu").known(0, 9).is_empty()
+
+
+def test_a_prefix_is_stored_once(tmp_path: Path) -> None:
+    for _ in range(2):  # the second may be another process
+        store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+        store.append(answers([b"one"], [5]), prefixes("Question: "))
+        store.append(answers([b"two"], [6]), prefixes("Question: "))
+    assert len(list(path_of(store).glob("prefixes-*.parquet"))) == 1
+
+
+def test_a_part_that_was_not_finished_is_not_seen(tmp_path: Path) -> None:
+    store = filled(tmp_path, parts=1, rows=1)
+    (path_of(store) / ".000000000000-000000000009-1-a.parquet.x.part").write_bytes(b"PAR1 torn")
+    assert store.known(0, 9).height == 1
+
+
+@pytest.mark.parametrize("harm", [b"", b"PAR1", b"no Parquet at all", b"cut", b"flipped"])
+def test_a_damaged_part_is_named_and_set_aside_and_the_rest_serves(
+    root: Address, harm: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = filled(root, parts=3, rows=2)
+    part = parts_of(store)[1]
+    whole = read(part)
+    write({b"cut": whole[:-9], b"flipped": whole[:200] + bytes([whole[200] ^ 4]) + whole[201:]}.get(harm, harm), part)
+    with caplog.at_level(logging.WARNING, "helmframe.store"):
+        assert store.known(0, 9)["request_id"].to_list() == [b"%16d" % place for place in (0, 1, 4, 5)]
+    assert str(part) in caplog.text
+    assert [file.name for file in listing(root) if file.name.startswith("damaged/")] == [
+        "damaged/" + str(part)[len(str(root)) + 1 :]
+    ]
+    assert len(parts_of(store)) == 2
+
+
+def test_a_part_of_before_checksums_is_read(tmp_path: Path) -> None:
+    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    old = answers([b"one"], [5], "old").drop("row_index")
+    name = "000000000005-000000000005-00000000000000000007-0a0a0a0a.parquet"
+    write(encode(old), path_of(store) / name)
+    assert store.known(0, 9)["completion"].to_list() == ["old"]
+    store.append(answers([b"one"], [5], "new"), NO_PREFIXES)
+    assert store.known(0, 9)["completion"].to_list() == ["new"]
+
+
+def test_a_newer_format_says_to_upgrade(tmp_path: Path) -> None:
+    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    data = encode(answers([b"one"], [5]), {"format": 2})
+    write(data, path_of(store) / part_name(5, 5, 7, 1, data))
+    with pytest.raises(StoreError, match=r"newer helmframe \(format 2.*pip install --upgrade"):
+        store.known(0, 9)
+
+
+def test_parts_that_another_process_merged_in_between_are_found_in_the_new_one(
+    root: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(root, parts=4)
+    calls: list[int] = []
+
+    def late(*arguments: Any) -> Read:
+        if not calls:
+            list(compact(root))
+        calls.append(1)
+        return read_parts(*arguments)
+
+    monkeypatch.setattr(module, "read_parts", late)
+    assert store.known(0, 99).height == 40
+    assert len(calls) == 2
+
+
+WRITER = """
+import sys
+from helmframe.store import ParquetAnswers, address_of
+from tests.store.rows import FINGERPRINT, answers, prefixes
+me = int(sys.argv[2])
+store = ParquetAnswers(address_of(sys.argv[1]), FINGERPRINT, "mmlu")
+for batch in range(10):
+    mine = [b"%d/%d/%d" % (me, batch, row) for row in range(20)]
+    shared = [b"all/%d/%d" % (batch, row) for row in range(5)]
+    store.append(answers(mine + shared, [*range(25)], str(me)), prefixes("Q: ", f"{me}: "))
+"""
+
+
+def test_four_processes_lose_nothing_and_double_nothing(root: Address) -> None:
+    folder = str(Path(__file__).parents[2])
+    processes = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(root), str(me)], cwd=folder, stderr=subprocess.PIPE)
+        for me in range(4)
+    ]
+    assert [(each.communicate(timeout=120)[1].decode(), each.returncode) for each in processes] == [("", 0)] * 4
+    store = ParquetAnswers(root, FINGERPRINT, "mmlu")
+    known = store.known(0, 99)
+    mine = [b"%d/%d/%d" % (me, batch, row) for me in range(4) for batch in range(10) for row in range(20)]
+    shared = [b"all/%d/%d" % (batch, row) for batch in range(10) for row in range(5)]
+    assert sorted(known["request_id"]) == sorted(mine + shared)
+    # whichever counts, it is the same for every reader
+    again = ParquetAnswers(root, FINGERPRINT, "mmlu").known(0, 99)
+    assert known.sort("request_id").equals(again.sort("request_id"))
+
+
+@pytest.mark.shared
+def test_a_bucket_is_not_listed_for_every_shard(s3: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled("s3://evals/stores/listed", parts=2, rows=1)
+    store.known(0, 9)
+    listed: list[object] = []
+    monkeypatch.setattr(module, "settled_listing", listed.append)
+    store.append(answers([b"new"], [3]), NO_PREFIXES)
+    other = ParquetAnswers(store.root, FINGERPRINT, "mmlu")
+    assert other.known(0, 9).height == 3
+    assert listed == []
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ".hidden", "a" * 300, "naïve", "x:y=z,w"])
+def test_hostile_names_stay_in_the_folder(name: str) -> None:
+    safe = file_name(name)
+    assert "/" not in safe
+    assert not safe.startswith(".")
+    assert len(safe) < 100
+
+
+def test_names_that_look_alike_get_different_files() -> None:
+    assert len({file_name(name) for name in ("a/b", "a_b", "a:b")}) == 3
+
+
+def test_answers_in_the_process_are_shared_by_fingerprint() -> None:
+    ProcessAnswers("shared", "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
+    assert ProcessAnswers("shared", "mmlu").known(0, 9).height == 1
+    assert ProcessAnswers("other", "mmlu").known(0, 9).is_empty()
+
+
+def test_only_the_models_used_last_are_kept_in_the_process() -> None:
+    for number in range(ProcessAnswers.KEPT + 1):
+        ProcessAnswers(f"model {number}", "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
+    assert ProcessAnswers("model 0", "mmlu").known(0, 9).is_empty()
+    assert ProcessAnswers(f"model {ProcessAnswers.KEPT}", "mmlu").known(0, 9).height == 1
+
+
+def test_a_part_is_plain_parquet(tmp_path: Path) -> None:
+    (part,) = parts_of(filled(tmp_path, parts=1))
+    assert pl.read_parquet(part).height == 10
+    assert '"format": 1' in pl.read_parquet_metadata(part)["helmframe"]

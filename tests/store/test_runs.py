@@ -1,0 +1,69 @@
+"""The folder of a run: tables in parts, and the manifest."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from helmframe.errors import StoreError
+from helmframe.store import Address, RunFolder, below
+from helmframe.store.files import listing, write
+
+
+def test_columns_that_one_scenario_lacks_are_filled_with_nulls(root: Address) -> None:
+    folder = RunFolder(below(root, "runs", "one"))
+    folder.add("scores", "a", pl.DataFrame({"scenario": ["a"], "subject": ["x"]}))
+    folder.add("scores", "b", pl.DataFrame({"scenario": ["b"]}))
+    scanned = folder.scan("scores")
+    assert scanned is not None
+    assert scanned.collect().rows() == [("a", "x"), ("b", None)]
+
+
+def test_the_parts_of_a_scenario_keep_their_order(root: Address) -> None:
+    folder = RunFolder(below(root, "runs", "one"))
+    for number in range(12):
+        folder.add("scores", "a", pl.DataFrame({"number": [number]}))
+    scanned = folder.scan("scores")
+    assert scanned is not None
+    assert scanned.collect()["number"].to_list() == list(range(12))
+
+
+def test_a_table_without_parts_is_none(root: Address) -> None:
+    assert RunFolder(below(root, "runs", "one")).scan("scores") is None
+
+
+def test_a_manifest_comes_back(root: Address) -> None:
+    folder = RunFolder.new(root)
+    folder.write_manifest({"format": 1, "name": "naïve"})
+    assert folder.manifest() == {"format": 1, "name": "naïve"}
+    assert [each.id for each in RunFolder.all(root)] == [folder.id]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff\xfe"])
+def test_what_is_no_manifest_says_so(root: Address, text: bytes) -> None:
+    folder = RunFolder.new(root)
+    write(text, below(folder.path, "manifest.json"))
+    with pytest.raises(StoreError, match="holds no results"):
+        folder.manifest()
+
+
+def test_a_folder_without_results_says_so(root: Address) -> None:
+    with pytest.raises(StoreError, match="holds no results"):
+        RunFolder(root).manifest()
+
+
+def test_a_run_of_a_newer_helmframe_says_to_upgrade(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_manifest({"format": 2})
+    with pytest.raises(StoreError, match="Upgrade"):
+        folder.manifest()
+
+
+@pytest.mark.shared
+def test_a_damaged_part_in_a_bucket_is_named(s3: object) -> None:
+    folder = RunFolder("s3://evals/stores/broken/runs/one")
+    folder.add("scores", "a", pl.DataFrame({"scenario": ["a"]}))
+    (part,) = listing(folder.path)
+    write(b"PAR1 torn", part.address)
+    with pytest.raises(StoreError, match=r"-[0-9a-f]{8}\.parquet can't be read: its bytes are not those"):
+        folder.scan("scores")

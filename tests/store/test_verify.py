@@ -1,0 +1,112 @@
+"""Verify finds what is damaged, and nothing else."""
+
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from helmframe.store import Address, RunFolder, below
+from helmframe.store.files import listing, move, name_of, read, write
+from helmframe.store.parts import encode, part_name
+from helmframe.store.verify import verify
+from tests.store.rows import FINGERPRINT, answers, filled, parts_of
+
+
+def damaged(root: Address) -> dict[str, str]:
+    """What is wrong, by the name of the file."""
+    return {name_of(found.file.address): found.why for found in verify(root) if found.why is not None}
+
+
+def with_run(root: Address) -> RunFolder:
+    run = RunFolder.new(root)
+    run.write_manifest({"format": 1})
+    for number in range(3):
+        run.add("scores", "mmlu", pl.DataFrame({"score": [float(number)] * 50}))
+    return run
+
+
+def flipped(data: bytes, draw: random.Random, bits: int = 1) -> bytes:
+    harmed = bytearray(data)
+    for _ in range(bits):
+        harmed[draw.randrange(len(harmed))] ^= 1 << draw.randrange(8)
+    return bytes(harmed)
+
+
+def test_a_sound_store_has_nothing_to_find(root: Address) -> None:
+    filled(root)
+    with_run(root)
+    found = list(verify(root))
+    assert [each.why for each in found] == [None] * 9
+
+
+def test_each_of_twenty_planted_damages_is_found_and_nothing_else(root: Address) -> None:
+    draw = random.Random(7)
+    store, run = filled(root, parts=30), with_run(root)
+    parts = parts_of(store)
+    tables = [file.address for file in listing(run.path) if file.name.endswith(".parquet")]
+    (prefixes,) = [below(store.folder, each.name) for each in listing(store.folder) if each.name.startswith("prefixes")]
+    foreign = encode(pl.DataFrame({"a": [1]}))
+    planted = {
+        **{part: read(part)[:size] for part, size in zip(parts[:3], (1, 40, 900), strict=True)},
+        parts[3]: read(parts[3])[:-1],
+        **{part: flipped(read(part), draw) for part in parts[4:9]},
+        parts[9]: flipped(read(parts[9]), draw, 50),
+        parts[10]: draw.randbytes(2000),
+        parts[11]: b"",
+        parts[12]: foreign,
+        parts[13]: read(parts[14]),
+        prefixes: flipped(read(prefixes), draw),
+        tables[0]: flipped(read(tables[0]), draw),
+        tables[1]: read(tables[1])[:-4],
+        below(run.path, "manifest.json"): b"{",
+        below(store.folder, part_name(0, 0, 7, 1, foreign)): foreign,
+    }
+    for address, data in planted.items():
+        write(data, address)
+    moved = below(store.folder, "notes.parquet")
+    move(parts[15], moved)
+    assert len(planted) + 1 == 20
+    assert set(damaged(root)) == {name_of(address) for address in [*planted, moved]}
+
+
+@pytest.mark.parametrize(
+    ("field", "why"),
+    [
+        (0, "its name says other rows than it holds"),
+        (1, "its name says other rows than it holds"),
+        (2, "its name says another time than it holds"),
+        (4, "its name says another number of rows"),
+    ],
+)
+def test_a_name_that_says_something_else_is_found(tmp_path: Path, field: int, why: str) -> None:
+    part = Path(parts_of(filled(tmp_path, parts=1))[0])
+    fields = part.name.split("-")
+    fields[field] = "3".rjust(len(fields[field]), "0")
+    part.rename(part.with_name("-".join(fields)))
+    assert list(damaged(tmp_path).values()) == [why]
+
+
+def test_a_part_of_another_model_or_scenario_is_found(tmp_path: Path) -> None:
+    part = Path(parts_of(filled(tmp_path, parts=1))[0])
+    for folder in (part.parents[2] / ("0" * 32) / "mmlu", part.parents[1] / "gsm8k"):
+        write(part.read_bytes(), folder / part.name)
+    whys = [found.why for found in verify(tmp_path) if found.why]
+    assert sorted(whys) == ["it holds another model's answers", "it holds answers to another scenario"]
+
+
+def test_a_part_of_before_checksums_is_read_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "completions" / FINGERPRINT[:32] / "mmlu"
+    name = "000000000005-000000000005-00000000000000000007-0a0a0a0{}.parquet"
+    whole = encode(answers([b"one"], [5]).drop("row_index"))
+    write(whole, folder / name.format(1))
+    write(whole[:60] + whole[61:], folder / name.format(2))
+    write(whole, tmp_path / "runs" / "one" / "scores" / "mmlu" / "000000-0a0a0a0a.parquet")
+    assert list(damaged(tmp_path)) == [name.format(2)]
+
+
+def test_a_newer_format_can_not_be_judged(tmp_path: Path) -> None:
+    data = encode(answers([b"one"], [5]), {"format": 2})
+    write(data, tmp_path / "completions" / FINGERPRINT[:32] / "mmlu" / part_name(5, 5, 7, 1, data))
+    (why,) = damaged(tmp_path).values()
+    assert "newer helmframe" in why
