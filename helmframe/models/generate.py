@@ -1,6 +1,7 @@
 """The stage `generate`: the only one that touches the world. Asks what the store does not have, and keeps it."""
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -16,6 +17,9 @@ from helmframe.store import ANSWER, SENT, Answers
 
 FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
+# Requests are asked block by block, each of about so many seconds; between them it is looked what others have answered.
+BLOCK_SECONDS = 2.0
+FIRST_BLOCK = 128
 RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
 
 # Called with what happened and to how many completions: planned, kept (in the store), shared (the same as another
@@ -76,7 +80,7 @@ def generate(
     asked = [known]
     if missing.height:
         new = _ask(missing, prefixes, model, fingerprint, answers, budget, report)
-        asked += [frame.with_columns(cached=pl.lit(value=False)) for frame in new]
+        asked += new
     results = pl.concat(asked, how="diagonal")
     joined = requests.join(results, on="request_id", how="left", maintain_order="left", validate="m:1")
     joined = joined.with_columns(error=pl.coalesce("refused", "error"))
@@ -183,36 +187,72 @@ def _ask(
     budget: Budget,
     report: Report,
 ) -> Iterator[pl.DataFrame]:
-    """Answers as they come, kept as they come."""
+    """Answers as they come, kept as they come; `cached` tells those that another process gave meanwhile."""
     for group in missing.partition_by("decoding", "output_index", "repeat", maintain_order=True):
-        ids = group.select("scenario", "instance_id").rows()
+        rest, size = _from_own_place(group) if model.durable else group, FIRST_BLOCK
+        while rest.height and not budget.stopped.is_set():
+            block, rest = rest.head(size), rest.slice(size)
+            started = time.monotonic()
+            for frame in _ask_block(block, prefixes, model, fingerprint, answers, budget, report):
+                yield frame.with_columns(cached=pl.lit(value=False))
+            size = min(size * 4, FLUSH_ROWS) if time.monotonic() - started < BLOCK_SECONDS else max(size // 2, 1)
+            news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest.clear()
+            if news.height:
+                report("kept", news.height)
+                rest = rest.join(news, on="request_id", how="anti", maintain_order="left")
+                yield news.with_columns(
+                    attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String), cached=pl.lit(value=True)
+                ).select(*RESULT, "cached")
 
-        def labels(place: int, ids: list[tuple[str, str]] = ids) -> dict[str, str]:
-            return {"scenario": ids[place][0], "instance_id": ids[place][1], "model": model.name}
 
-        prompts = _rows(group, prefixes) if model.sees_rows else Prompts(group, prefixes)
-        pending: list[Outcome] = []
-        flushed = time.monotonic()
-        sizes = _sizes(group, prefixes)
-        outcomes = queue_of(model, fingerprint).ask(
-            prompts, _sent(group, model), labels=labels, priority=budget.priority, stop=budget.stopped
-        )
-        try:
-            for batch in outcomes:
-                pending += batch
-                characters = sum(sizes[outcome.index] for outcome in batch)
-                budget.spend(model.name, characters, [outcome.answer for outcome in batch])
-                report("failed", sum(outcome.error is not None for outcome in batch))
-                report("answered", len(batch))
-                if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > FLUSH_SECONDS:
-                    kept = _keep(group, prefixes, pending, answers)
-                    pending = []
-                    yield kept
-                    flushed = time.monotonic()
-        finally:
-            # Also after a write that failed: what was paid for gets one more try.
-            last = _last(group, prefixes, pending, answers)
-        yield last
+def _from_own_place(group: pl.DataFrame) -> pl.DataFrame:
+    """The rows from some place on, and around: processes that share a store seldom ask the same at the same time."""
+    place = secrets.randbelow(group.height)
+    return pl.concat([group.slice(place), group.head(place)])
+
+
+def _range(rows: pl.DataFrame) -> tuple[int, int]:
+    low, high = rows.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
+    return int(low), int(high)
+
+
+def _ask_block(
+    block: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    fingerprint: str,
+    answers: Answers,
+    budget: Budget,
+    report: Report,
+) -> Iterator[pl.DataFrame]:
+    ids = block.select("scenario", "instance_id").rows()
+
+    def labels(place: int) -> dict[str, str]:
+        return {"scenario": ids[place][0], "instance_id": ids[place][1], "model": model.name}
+
+    prompts = _rows(block, prefixes) if model.sees_rows else Prompts(block, prefixes)
+    pending: list[Outcome] = []
+    flushed = time.monotonic()
+    sizes = _sizes(block, prefixes)
+    outcomes = queue_of(model, fingerprint).ask(
+        prompts, _sent(block, model), labels=labels, priority=budget.priority, stop=budget.stopped
+    )
+    try:
+        for batch in outcomes:
+            pending += batch
+            characters = sum(sizes[outcome.index] for outcome in batch)
+            budget.spend(model.name, characters, [outcome.answer for outcome in batch])
+            report("failed", sum(outcome.error is not None for outcome in batch))
+            report("answered", len(batch))
+            if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > FLUSH_SECONDS:
+                kept = _keep(block, prefixes, pending, answers)
+                pending = []
+                yield kept
+                flushed = time.monotonic()
+    finally:
+        # Also after a write that failed: what was paid for gets one more try.
+        last = _last(block, prefixes, pending, answers)
+    yield last
 
 
 def _last(group: pl.DataFrame, prefixes: pl.DataFrame, pending: list[Outcome], answers: Answers) -> pl.DataFrame:

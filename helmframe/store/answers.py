@@ -40,6 +40,9 @@ class Answers(Protocol):
     def known(self, low: int, high: int) -> pl.DataFrame:
         """Answers (columns `ANSWER`) to instances whose row_index may lie between `low` and `high`, both included."""
 
+    def news(self, low: int, high: int) -> pl.DataFrame:
+        """As `known`, but only what others have added since; looked for every 2 s at most, else empty."""
+
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         """Keep answers (`ANSWER`, `SENT` and row_index) and the prefixes they name."""
 
@@ -48,6 +51,7 @@ class ParquetAnswers:
     """Answers in a folder or bucket."""
 
     TRIES = 5
+    NEWS_SECONDS = 2.0
     _clock: ClassVar[Clock] = Clock()
 
     def __init__(self, root: Address, fingerprint: str, scenario: str) -> None:
@@ -55,6 +59,8 @@ class ParquetAnswers:
         self.folder = below(root, "completions", fingerprint[:32], file_name(scenario))
         self._about = {"fingerprint": fingerprint[:32], "scenario": scenario}
         self._prefixes: set[str] = set()
+        self._seen: set[str] = set()
+        self._looked = time.monotonic()
 
     def known(self, low: int, high: int) -> pl.DataFrame:
         """See `Answers`.
@@ -67,11 +73,27 @@ class ParquetAnswers:
             parts = [part for part in map(Part.named, _listings.files(self.folder)) if part is not None]
             near = [part for part in parts if part.low <= high and low <= part.high]
             found = read_parts(self.root, near, ANSWER | WRITTEN)
+            self._seen.update(part.file.name for part in near)
             if found.complete:
                 break
             # another process has merged some parts since they were listed; their answers are in a new one
             _listings.forget(self.folder)
         return newest(found.rows).drop("written")
+
+    def news(self, low: int, high: int) -> pl.DataFrame:
+        """See `Answers`.
+
+        Raises:
+            StoreError: as `known`.
+        """
+        if time.monotonic() - self._looked < self.NEWS_SECONDS:
+            return pl.DataFrame(schema=ANSWER)
+        self._looked = time.monotonic()
+        _listings.forget(self.folder)
+        parts = [part for part in map(Part.named, _listings.files(self.folder)) if part is not None]
+        new = [part for part in parts if part.low <= high and low <= part.high and part.file.name not in self._seen]
+        self._seen.update(part.file.name for part in new)
+        return newest(read_parts(self.root, new, ANSWER | WRITTEN).rows).drop("written")
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         """See `Answers`.
@@ -86,7 +108,9 @@ class ParquetAnswers:
         low, high = answers.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
         rows = answers.select(*SENT, "row_index", *ANSWER).with_columns(written=pl.lit(at, dtype=pl.Int64))
         data = encode(rows, {**self._about, "model": answers["model"][0]})
-        self._write(part_name(low, high, at, rows.height, data), data)
+        name = part_name(low, high, at, rows.height, data)
+        self._seen.add(name)
+        self._write(name, data)
 
     def _keep(self, prefixes: pl.DataFrame) -> None:
         new = prefixes.filter(~pl.col("prefix_id").is_in(list(self._prefixes)))
@@ -121,6 +145,10 @@ class ProcessAnswers:
             if len(parts) > 1:
                 parts[:] = [pl.concat(parts).unique("request_id", keep="last", maintain_order=True)]
             return parts[0] if parts else pl.DataFrame(schema=ANSWER)
+
+    def news(self, low: int, high: int) -> pl.DataFrame:  # noqa: ARG002
+        """See `Answers`: nobody outside this process adds any."""
+        return pl.DataFrame(schema=ANSWER)
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:  # noqa: ARG002
         """See `Answers`."""
