@@ -21,7 +21,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev $(MODEL)/.made
-	$(BIN)/pytest --ignore=tests/acceptance
+	$(BIN)/pytest --ignore=tests/acceptance --ignore=tests/benchmarks
 
 # The scenarios once more with the newest DuckDB, which has no httpfs offline: S3 through s3fs.
 duckdb2: $(HTTPFS)/.made

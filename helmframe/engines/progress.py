@@ -23,10 +23,6 @@ COUNTS = ("planned", "kept", "shared", "refused", "answered", "failed")
 DONE = ("kept", "shared", "refused", "answered")
 
 
-class StoppedError(Exception):
-    """Raised in a thread that asks after the run was stopped."""
-
-
 class Progress:
     """Counts what the stages report, and shows it; safe to use from several threads.
 
@@ -39,7 +35,6 @@ class Progress:
         self.rows: dict[tuple[str, str], _Row] = {}
         self._enabled = enabled and os.environ.get("HELMFRAME_PROGRESS", "1") != "0"
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
         self._shown: _Shown | None = None
 
     def __enter__(self) -> Self:
@@ -60,10 +55,6 @@ class Progress:
         if self._enabled:
             print(f"helmframe: {text}", file=sys.stderr, flush=True)
 
-    def stop(self) -> None:
-        """Make every thread that reports next raise `StoppedError`."""
-        self._stopped.set()
-
     def reporter(self, scenario: str, model: str) -> Callable[[str, int], None]:
         """`report` for one scenario and model, which get a row of their own."""
         return partial(self._report, (scenario, model))
@@ -83,8 +74,6 @@ class Progress:
         return pl.DataFrame(rows, schema=PROGRESS.schema, orient="row")
 
     def _report(self, key: tuple[str, str] | None, what: str, count: int) -> None:
-        if self._stopped.is_set():
-            raise StoppedError
         with self._lock:
             self.counts[what] += count
             if key is not None:

@@ -18,8 +18,8 @@ from helmframe.store import ANSWER, SENT, Answers
 FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
 # Requests are asked block by block, each of about so many seconds; between them it is looked what others have answered.
-BLOCK_SECONDS = 2.0
-FIRST_BLOCK = 128
+BLOCK_SECONDS = 1.0
+FIRST_BLOCK = 64
 RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
 
 # Called with what happened and to how many completions: planned, kept (in the store), shared (the same as another
@@ -195,11 +195,13 @@ def _ask(
             started = time.monotonic()
             for frame in _ask_block(block, prefixes, model, fingerprint, answers, budget, report):
                 yield frame.with_columns(cached=pl.lit(value=False))
-            size = min(size * 4, FLUSH_ROWS) if time.monotonic() - started < BLOCK_SECONDS else max(size // 2, 1)
+            pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
+            size = max(1, min(round(size * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
             news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest.clear()
             if news.height:
                 report("kept", news.height)
-                rest = rest.join(news, on="request_id", how="anti", maintain_order="left")
+                # Somewhere else, or this process would go on side by side with the one that it has met.
+                rest = _from_own_place(rest.join(news, on="request_id", how="anti", maintain_order="left"))
                 yield news.with_columns(
                     attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String), cached=pl.lit(value=True)
                 ).select(*RESULT, "cached")
@@ -207,7 +209,7 @@ def _ask(
 
 def _from_own_place(group: pl.DataFrame) -> pl.DataFrame:
     """The rows from some place on, and around: processes that share a store seldom ask the same at the same time."""
-    place = secrets.randbelow(group.height)
+    place = secrets.randbelow(max(group.height, 1))
     return pl.concat([group.slice(place), group.head(place)])
 
 

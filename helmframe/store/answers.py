@@ -41,7 +41,7 @@ class Answers(Protocol):
         """Answers (columns `ANSWER`) to instances whose row_index may lie between `low` and `high`, both included."""
 
     def news(self, low: int, high: int) -> pl.DataFrame:
-        """As `known`, but only what others have added since; looked for every 2 s at most, else empty."""
+        """As `known`, but only what others have added since; looked for once a second at most, else empty."""
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         """Keep answers (`ANSWER`, `SENT` and row_index) and the prefixes they name."""
@@ -51,7 +51,7 @@ class ParquetAnswers:
     """Answers in a folder or bucket."""
 
     TRIES = 5
-    NEWS_SECONDS = 2.0
+    NEWS_SECONDS = 1.0
     _clock: ClassVar[Clock] = Clock()
 
     def __init__(self, root: Address, fingerprint: str, scenario: str) -> None:

@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 import helmframe as hf
-from tests.acceptance.figures import peak_mb, shown
+from tests.acceptance.figures import shown
 from tests.s3_server import BUCKET, S3Server
 
 pytestmark = pytest.mark.shared
@@ -76,75 +75,18 @@ def test_1_four_evals_at_once_take_the_time_of_one_with_all_their_requests(share
     assert by_submit <= 1.1 * one
 
 
-SPEC = """scenario: repeated
-version: 1
-source: {rows: "{data}/repeated/{split}-*.parquet"}
-splits: {dev: train, test: test}
-instances: |
-  SELECT row_index, split, question AS input,
-         list_transform(choices, lambda choice, i: {'text': choice, 'correct': i = answer + 1}) AS "references"
-  FROM rows
-adapter:
-  method: multiple_choice_joint
-  shots: 5
-  instructions: "The following are multiple choice questions (with answers)."
-metrics: [exact_match, quasi_exact_match, prefix_exact_match, quasi_prefix_exact_match]
-main: {metric: exact_match}
-"""
-
-
-def repeated(shared: Path, folder: Path, n: int) -> hf.Plan:
-    """MMLU's test rows, repeated with distinct text up to n; two perturbations."""
-    rows = pl.scan_parquet(shared / "scenarios" / "mmlu" / "*" / "test-*.parquet").drop("subject").collect()
-    copies = -(-n // rows.height)
-    (folder / "repeated").mkdir(parents=True, exist_ok=True)
-    frames = [rows.with_columns(question=pl.col("question") + f" [item {copy}]") for copy in range(copies)]
-    pl.concat(frames).head(n).write_parquet(folder / "repeated" / "test-0.parquet", row_group_size=20_000)
-    dev = pl.read_parquet(shared / "scenarios" / "mmlu" / "philosophy" / "dev-*.parquet").drop("subject")
-    dev.write_parquet(folder / "repeated" / "dev-0.parquet")
-    (folder / "repeated.yaml").write_text(SPEC)
-    return hf.scenario(folder / "repeated.yaml", data=folder).perturb(["typos", "lowercase"])
-
-
-@pytest.mark.parametrize("kind", ["list -> list", "str -> str"])
-def test_2_overhead_at_a_hundred_thousand_instances(shared: Path, tmp_path: Path, kind: str) -> None:
-    def many(prompts: list[str]) -> list[str]:
-        return ["A"] * len(prompts)
-
-    def one(prompt: str) -> str:
-        return "A"
-
-    model = hf.model(many, name="many", version="1", batch=512) if kind == "list -> list" else None
-    plan = repeated(shared, tmp_path, 100_000).generate(model or hf.model(one, name="one", version="1"))
-
-    def scored() -> None:
-        results = plan.score()
-        results.table()
-        results.robustness()
-
-    first = seconds(scored)
-    again = seconds(scored)
-    limit = "at least 20,000" if kind == "list -> list" else "printed"
-    shown("2", f"{kind}: instances/s, three variants, four metrics", round(100_000 / first), limit)
-    shown("2", f"{kind}: second run / first run", round(again / first, 2), "at most 0.6")
-    shown("2", f"{kind}: peak memory, MB", peak_mb(), "under 1,500")
-    if kind == "list -> list":
-        assert 100_000 / first >= 20_000
-    assert again / first <= 0.6
-    assert peak_mb() < 1500
-
-
 PROCESS = """
 import sys, time
 import helmframe as hf
 
 def slow(prompts: list[str]) -> list[str]:
-    time.sleep(0.05)
+    time.sleep(0.1)
     with open(sys.argv[1], "a") as log:
         log.write("".join("asked\\n" for _ in prompts))
     return ["ABCD"[len(prompt) % 4] for prompt in prompts]
 
-plan = hf.scenario("mmlu").where(subject=["philosophy", "anatomy"]).perturb("typos")
+subjects = ["philosophy", "anatomy", "abstract_algebra", "high_school_us_history"]
+plan = hf.scenario("mmlu").where(subject=subjects).perturb("typos")
 results = plan.generate(hf.model(slow, name="slow", version="1", batch=8)).score()
 print(results.table().write_csv())
 """
@@ -163,9 +105,12 @@ def test_4_four_processes_on_one_store_in_a_bucket(
     logs = [tmp_path / f"log{number}" for number in range(4)]
     tables = [process.communicate(timeout=240)[0] for process in [start(f"s3://{BUCKET}/shared", log) for log in logs]]
     asked = sum(len(log.read_text().split()) for log in logs if log.exists())
-    shown("4", "requests asked in total / distinct, four processes", round(asked / distinct, 2), "1 + in-flight share")
+    # In flight: what the three others ask until a process's answers are seen (block, part, look: 4 s).
+    share = 3 * 4.0 * (8 / 0.1) / distinct
+    shown("4", f"asked in total / {distinct} distinct, four processes", round(asked / distinct, 2), f"{1 + share:.2f}")
     shown("4", "tables equal to one process's", sum(table == alone for table in tables), 4)
     assert tables == [alone] * 4
+    assert asked / distinct <= 1 + share
 
 
 def test_6_a_notebook_with_three_submits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,18 +119,24 @@ def test_6_a_notebook_with_three_submits(tmp_path: Path, monkeypatch: pytest.Mon
 
     code = [
         "import helmframe as hf, time, threading\nplan = hf.scenario('sampler').where(subject='music')",
-        ("def fine(prompt: str) -> str:\n    print('fine was asked')\n    return 'A'\n"
-        "def down(prompt: str) -> str:\n    raise ConnectionResetError('down')\n"
-        "gate = threading.Event()\n"
-        "def waits(prompt: str) -> str:\n    print('waits was asked')\n    gate.wait(20)\n    return 'A'"),
-        ("done, failing, cancelled = (plan.limit(5).generate(f).submit() for f in (fine, down, waits))\n"
-        "time.sleep(0.5)\ncancelled.cancel(); gate.set()"),
+        (
+            "def fine(prompt: str) -> str:\n    print('fine was asked')\n    return 'A'\n"
+            "def down(prompt: str) -> str:\n    raise ConnectionResetError('down')\n"
+            "gate = threading.Event()\n"
+            "def waits(prompt: str) -> str:\n    print('waits was asked')\n    gate.wait(20)\n    return 'A'"
+        ),
+        (
+            "done, failing, cancelled = (plan.limit(5).generate(f).submit() for f in (fine, down, waits))\n"
+            "time.sleep(0.5)\ncancelled.cancel(); gate.set()"
+        ),
         "done.wait(60); failing.wait(120); cancelled.wait(60)\nprint(done.status, failing.status, cancelled.status)",
         "print(len(done.errors()), len(failing.errors()))",
-        ("print(done.logs().filter(message='fine was asked').height,\n"
-        "      failing.logs()['message'].str.contains('down').sum() > 0,\n"
-        "      cancelled.logs().filter(message='waits was asked').height > 0,\n"
-        "      done.logs()['message'].str.contains('waits').sum())"),
+        (
+            "print(done.logs().filter(message='fine was asked').height,\n"
+            "      failing.logs()['message'].str.contains('down').sum() > 0,\n"
+            "      cancelled.logs().filter(message='waits was asked').height > 0,\n"
+            "      done.logs()['message'].str.contains('waits').sum())"
+        ),
     ]
     v4: Any = nbformat.v4
     notebook = v4.new_notebook(cells=[v4.new_code_cell(each) for each in code])

@@ -7,7 +7,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.columns import PROGRESS
-from helmframe.engines.progress import Progress, StoppedError
+from helmframe.engines.progress import Progress
 
 PLAN = hf.scenario("sampler").where(subject="music").limit(3).generate(hf.models.oracle())
 
@@ -38,13 +38,6 @@ def test_failures_are_counted_in_the_line(capsys: pytest.CaptureFixture[str]) ->
         progress.report("failed", 1)
         progress.report("answered", 2)
     assert capsys.readouterr().err == "helmframe: 2 of 2 completions, 1 failed\n"
-
-
-def test_whoever_reports_after_a_stop_is_stopped() -> None:
-    progress = Progress(enabled=False)
-    progress.stop()
-    with pytest.raises(StoppedError):
-        progress.report("answered", 1)
 
 
 def test_each_scenario_and_model_has_a_row() -> None:
