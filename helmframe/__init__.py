@@ -12,7 +12,7 @@ from helmframe.columns import columns
 from helmframe.engines.background import Run, history, run, runs
 from helmframe.errors import HelmframeError
 from helmframe.metrics import metric, metrics
-from helmframe.models.protocol import Model
+from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
 from helmframe.perturbations import perturbation
 from helmframe.perturbations.calls import again, extra_space, lowercase, space, typos

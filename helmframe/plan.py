@@ -19,7 +19,8 @@ from helmframe.metrics import chosen, score
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import check_decoding, generate
-from helmframe.models.protocol import Model, from_any
+from helmframe.models.model import Model
+from helmframe.models.protocol import from_any
 from helmframe.perturbations import PerturbationCall, Variant, parse, perturb
 from helmframe.results import Results
 from helmframe.scenarios.find import find_scenario, frame_scenario

@@ -22,12 +22,6 @@ LAYERS: list[set[str]] = [
 STAGES = LAYERS[2]
 # What a plan and its results show of themselves is drawn by `views`, imported when it is asked for.
 LATE = {("plan", "views"), ("results", "views")}
-# Within `models`: what a name or a toy in text stands for is known to the files that build models, which are above the
-# file that takes them in.
-LATE_MODULES = {
-    ("helmframe.models.protocol", "helmframe.models.local"),
-    ("helmframe.models.protocol", "helmframe.models.toy"),
-}
 
 
 class Import(NamedTuple):
@@ -79,7 +73,7 @@ def imports_of(importer: str, text: str, modules: dict[str, Path]) -> Iterator[I
 
 def allowed_late(each: Import) -> bool:
     pair = (place(each.importer), place(each.imported))
-    return each.late and (pair in LATE or (each.importer, each.imported) in LATE_MODULES)
+    return each.late and pair in LATE
 
 
 def rings(edges: list[tuple[str, str]]) -> list[str]:
@@ -132,7 +126,6 @@ def test_no_ring_of_folders(ours: list[Import]) -> None:
 def test_every_exception_is_still_needed(ours: list[Import]) -> None:
     late = {(place(each.importer), place(each.imported)) for each in ours if each.late}
     assert late >= LATE
-    assert {(each.importer, each.imported) for each in ours if each.late} >= LATE_MODULES
 
 
 def test_late_imports_of_views_are_no_top_level_ones(ours: list[Import]) -> None:

@@ -20,7 +20,7 @@ from helmframe.engines.manifest import manifest
 from helmframe.engines.progress import Progress
 from helmframe.errors import CapabilityError, StoreError
 from helmframe.models.budget import Budget
-from helmframe.models.protocol import Model
+from helmframe.models.model import Model
 from helmframe.results import Results
 from helmframe.store import Address, Answers, ParquetAnswers, ProcessAnswers, RunFolder, address_of, exists
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from helmframe.metrics import chosen
-from helmframe.models.protocol import Model
+from helmframe.models.model import Model
 
 FORMAT = 1
 

@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 from helmframe import settings
 from helmframe.errors import AnswerError
 from helmframe.models.asked import ASKED, on_behalf_of
+from helmframe.models.model import Answer, Given, Prompt, as_answer
 from helmframe.models.pace import GoneError, Pace, Ticket
-from helmframe.models.protocol import Answer, Given, Prompt, as_answer
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
 
 MAX_ERROR = 500

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from helmframe.errors import ArgumentError
-from helmframe.models.protocol import Answer
+from helmframe.models.model import Answer
 
 # Characters of English per token, where a model does not count.
 CHARACTERS_PER_TOKEN = 4

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helmframe.models.batching import ENOUGH, first_batch, in_order
-from helmframe.models.protocol import Answer, Given, Prompt
+from helmframe.models.model import Answer, Given, Prompt
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
 MAX_TOKENS = 100

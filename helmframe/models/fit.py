@@ -8,7 +8,7 @@ import polars as pl
 
 from helmframe.columns import PREFIXES
 from helmframe.errors import CapabilityError
-from helmframe.models.protocol import Model
+from helmframe.models.model import Model
 
 # Stands where the question will be while the chat template is applied; no tokenizer or template knows it.
 _QUESTION = "\x02helmframe-question\x03"

@@ -11,7 +11,7 @@ import polars as pl
 
 from helmframe.errors import CapabilityError, StoreError
 from helmframe.models.budget import Budget
-from helmframe.models.protocol import Model, Row
+from helmframe.models.model import Model, Row
 from helmframe.models.scheduler import Outcome, queue_of
 from helmframe.store import ANSWER, SENT, Answers
 

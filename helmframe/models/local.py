@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models.engine import TAKES, Engine
 from helmframe.models.identity import identity
-from helmframe.models.protocol import Given, Model, Prompt, digest
+from helmframe.models.model import Given, Model, Prompt, digest
 
 BATCH = 64
 SMALL = ("*.json", "*.model", "*.txt", "*.jinja")

@@ -18,8 +18,8 @@ from weakref import WeakValueDictionary
 from helmframe.errors import CapabilityError, NotAModelError, SourceError
 from helmframe.models import event_loop
 from helmframe.models.answering import Answering, Call, Labels, Outcome, Place, Reply, Steps, current_labels
+from helmframe.models.model import Given, Model, Prompt
 from helmframe.models.pace import Pace
-from helmframe.models.protocol import Given, Model, Prompt
 from helmframe.models.timeouts import Aside
 
 __all__ = ["Labels", "ModelQueue", "Outcome", "current_labels", "queue_of"]

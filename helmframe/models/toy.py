@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.models.protocol import Answer, Given, Model, Prompt, Row, digest
+from helmframe.models.model import Answer, Given, Model, Prompt, Row, digest
 from helmframe.specs import Call, frozen
 
 WRONG = "[wrong answer]"

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.models.answering import Answering, Call, Labels, Outcome, Reply
+from helmframe.models.model import Given, Prompt
 from helmframe.models.pace import Pace
-from helmframe.models.protocol import Given, Prompt
 
 Function = Callable[[Sequence[Prompt]], Sequence[Given]]
 

@@ -13,7 +13,8 @@ from huggingface_hub import constants
 from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models import Answer, local
 from helmframe.models.local import folder_digest
-from helmframe.models.protocol import Model, digest, from_any
+from helmframe.models.model import Model, digest
+from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import queue_of
 from tests.demo import demo_model
 from tests.models import tiny

@@ -11,7 +11,8 @@ import pytest
 
 from helmframe.errors import AnswerError, ArgumentError, NotAModelError
 from helmframe.models import Answer, Model, echo, event_loop, noisy
-from helmframe.models.protocol import as_answer, from_any
+from helmframe.models.model import as_answer
+from helmframe.models.protocol import from_any
 
 
 def shout(prompt: str) -> str:

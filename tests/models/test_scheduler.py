@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from helmframe.errors import NotAModelError, SourceBrokenError
 from helmframe.models import Answer, echo
-from helmframe.models.protocol import Model, from_any
+from helmframe.models.model import Model
+from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import BACKLOG, MAX_SLICE, ModelQueue, Outcome, current_labels, queue_of
 
 NOTHING: Mapping[str, Any] = {}

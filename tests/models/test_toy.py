@@ -8,7 +8,8 @@ import pytest
 
 from helmframe.errors import ArgumentError, HelmframeError
 from helmframe.models import Answer, Model, echo, noisy, oracle, replay
-from helmframe.models.protocol import Row, from_any
+from helmframe.models.model import Row
+from helmframe.models.protocol import from_any
 
 
 def row(**changes: Any) -> Row:

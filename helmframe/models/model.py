@@ -1,0 +1,185 @@
+"""What a model is to the stages: how it is asked, what it answers, and what sets it apart from every other."""
+
+import hashlib
+import types
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, TypedDict
+
+from helmframe.errors import AnswerError
+from helmframe.specs import Call
+
+
+class Answer(NamedTuple):
+    """What a model may give instead of plain text.
+
+    `logprob` (nats) is that of the whole text, `token_logprobs` (nats) of its tokens; `finish_reason` is "stop" or
+    "length"; the token counts are the model's own.
+    """
+
+    text: str
+    reasoning: str | None = None
+    logprob: float | None = None
+    token_logprobs: tuple[float, ...] | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Row(TypedDict):
+    """What a model that `sees_rows` gets instead of the prompt: for toys, which know the answers.
+
+    `right` and `wrong` are answers as the adapter expects them: letters for choices, else the references' texts.
+    """
+
+    prompt: str
+    scenario: str
+    instance_id: str
+    perturbation: str
+    perturbation_seed: int
+    output_index: int
+    right: list[str]
+    wrong: list[str]
+    content: list[dict[str, Any]] | None
+
+
+Prompt: TypeAlias = str | Row
+Given: TypeAlias = Answer | str | Exception
+Ask: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Given]]
+AskAsync: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Given]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One model as helmframe asks it.
+
+    Two models are equal if name, version and source are: sources that are names are compared as text, others are the
+    same only if they are one object.
+
+    Args:
+        name: shown in tables; unique in a plan.
+        source: what was given: a path or name, or the object.
+        ask: answers one batch of at most `batch` prompts, in order, given the decoding parameters.
+        fingerprint: sha256 (hex) of what answers, computed anew at each call where it can change.
+        durable: whether answers may be kept beyond the process, because the fingerprint covers all that answers.
+        takes: decoding parameters it honours; None: any. `stop` is cut by helmframe in any case.
+        batch: prompts per call; 1 for a model that takes one prompt.
+        workers: calls at once; the most, if `adaptive`.
+        window: tokens that prompt and output may have together; None: unknown.
+        count_tokens: the number of tokens of each text, as the model counts them in a prompt.
+        chat: a conversation of {role, content} as the prompt the model's chat template makes of it; None: has none.
+        sees_rows: gets a `Row` for each prompt.
+        media: takes content parts other than text.
+        note: for `explain()`.
+        version: the name under which the user vouches for what answers.
+        adaptive: the calls at once follow what the model stands, between 1 and `workers`.
+        timeout: seconds for one call; None: it may take as long as it likes.
+        ask_async: `ask` for who is on the event loop; then that is how it is asked.
+    """
+
+    name: str
+    source: object
+    ask: Ask
+    fingerprint: Callable[[], str]
+    durable: bool
+    takes: frozenset[str] | None
+    batch: int = 32
+    workers: int = 1
+    window: int | None = None
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None
+    chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
+    sees_rows: bool = False
+    media: bool = False
+    note: str = ""
+    version: str | None = None
+    adaptive: bool = False
+    timeout: float | None = None
+    ask_async: AskAsync | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Model) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r})"
+
+    def _key(self) -> tuple[str, str | None, object]:
+        return self.name, self.version, _source_key(self.source)
+
+
+def as_answer(given: object, name: str) -> Answer:
+    """One answer of the model called `name`, whatever form it has.
+
+    Raises:
+        AnswerError: neither text, Answer, nor a mapping with "text"; an exception given as an answer is raised.
+    """
+    if type(given) is str and given.isascii():
+        return Answer(given)
+    if isinstance(given, str):
+        return Answer(_unicode(given))
+    if isinstance(given, Exception):
+        raise given
+    if isinstance(given, Mapping) and "text" in given:
+        given = Answer(**{field: given[field] for field in Answer._fields if field in given})
+    if isinstance(given, Answer):
+        return _checked(given, name)
+    raise AnswerError(f"model {name!r} answered {short(given)}; expected str, Answer or a dict with 'text'.")
+
+
+def digest(*parts: str) -> str:
+    """sha256 (hex) of the parts."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _source_key(source: object) -> object:
+    if isinstance(source, str | Call):
+        return source
+    if isinstance(source, types.MethodType):  # made anew by each look at the attribute
+        return id(source.__self__), id(source.__func__)
+    return tuple(map(id, source)) if isinstance(source, tuple) else id(source)
+
+
+def _checked(answer: Answer, name: str) -> Answer:
+    if not isinstance(answer.text, str):
+        raise AnswerError(f"model {name!r} answered with text={short(answer.text)}; expected str.")
+    logprobs = answer.token_logprobs
+    wrong = [
+        field
+        for field, kinds in _KINDS.items()
+        if (value := getattr(answer, field)) is not None and (not isinstance(value, kinds) or isinstance(value, bool))
+    ]
+    if logprobs is not None and not all(isinstance(each, float | int) for each in logprobs):
+        wrong.append("token_logprobs")
+    if wrong:
+        raise AnswerError(f"model {name!r} answered with {wrong[0]}={short(getattr(answer, wrong[0]))}.")
+    return answer._replace(
+        text=_unicode(answer.text),
+        reasoning=answer.reasoning and _unicode(answer.reasoning),
+        token_logprobs=None if logprobs is None else tuple(map(float, logprobs)),
+    )
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "reasoning": (str,),
+    "logprob": (float, int),
+    "token_logprobs": (tuple, list),
+    "finish_reason": (str,),
+    "prompt_tokens": (int,),
+    "output_tokens": (int,),
+}
+
+
+def _unicode(text: str) -> str:
+    """The text with halves of surrogate pairs joined or replaced: no table can hold them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return str(text)
+
+
+def short(given: object) -> str:
+    text = repr(given)
+    return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(given).__name__})"
