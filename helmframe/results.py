@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES
+from helmframe.comparison import paired
 from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
 from helmframe.metrics import METRICS, chosen, parse, score
-from helmframe.stats import aggregate, aggregate_set, compare, robustness
+from helmframe.stats import aggregate, aggregate_set, robustness
 from helmframe.store import Address, RunFolder, address_of, below, listing, write_parquet
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 INSTANCE = ("scenario", "instance_id")
 # What may tell the rows of a table apart, in this order.
 AXES = ("scenario", "split", "model", "setting", "perturbation")
-# Above this share of failed requests numbers are not compared.
-ERRORS_ALLOWED = 0.01
 
 
 @dataclass(frozen=True)
@@ -236,10 +235,23 @@ class Results:
         scores = self._with(self.scores, keys)
         return robustness(scores, keys, higher_is_better=directions, fractions=self.fractions(), ci=ci)
 
-    def compare(self, axis: str, *, metrics: str | Sequence[str] | None = None, ci: float = 0.95) -> pl.DataFrame:
+    def compare(
+        self,
+        axis: str,
+        *,
+        metrics: str | Sequence[str] | None = None,
+        errors: str = "refuse",
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
         """Paired differences between the values of one axis: model, setting or perturbation.
 
         Each value against the first (for perturbation: the original).
+
+        Args:
+            axis: what is compared.
+            metrics: default the main metric.
+            errors: where more than 1 % failed: "refuse", "drop" those, or count them as "zero".
+            ci: level of the interval.
 
         Raises:
             UnknownNameError: no such axis.
@@ -253,7 +265,7 @@ class Results:
         if len(values) < 2:
             raise NotComparableError(f"compare({axis!r}): the run has one {axis} only: {values[0]!r}.")
         sides = {str(value): replace(self, scores=self.scores.filter(pl.col(axis) == value)) for value in values}
-        return _paired(sides, str(values[0]), without=(axis,), metrics=metrics, ci=ci)
+        return _paired(sides, str(values[0]), without=(axis,), metrics=metrics, errors=errors, ci=ci)
 
     def rescore(self, *metrics: str) -> "Results":
         """The same completions under other metrics; asks no model."""
@@ -379,6 +391,7 @@ def compare_results(
     axis: str | Sequence[str] = (),
     metrics: str | Sequence[str] | None = None,
     labels: tuple[str, str] = ("a", "b"),
+    errors: str = "refuse",
     ci: float = 0.95,
 ) -> pl.DataFrame:
     """A − b over the instances that both answered, with interval and test; what differs is in the column `differs`.
@@ -390,6 +403,7 @@ def compare_results(
             it is.
         metrics: default the main metric.
         labels: names of the sides.
+        errors: where more than 1 % of a side failed: "refuse", "drop" those, or count them as "zero".
         ci: level of the interval.
 
     Raises:
@@ -408,7 +422,8 @@ def compare_results(
             f"If that is meant: hf.compare(a, b, axis={differs!r})."
         )
     without = [column for name, column in _DIFFERENCES.items() if name in differs] + ["setting"]
-    table = _paired(dict(zip(labels, sides, strict=True)), labels[1], without=without, metrics=metrics, ci=ci)
+    named = dict(zip(labels, sides, strict=True))
+    table = _paired(named, labels[1], without=without, metrics=metrics, errors=errors, ci=ci)
     return table.with_columns(differs=pl.lit(", ".join(differs) or "nothing"))
 
 
@@ -426,32 +441,22 @@ def _set(results: Results, column: str) -> set[Any]:
 
 
 def _paired(
-    sides: Mapping[str, Results], base: str, *, without: Sequence[str], metrics: str | Sequence[str] | None, ci: float
+    sides: Mapping[str, Results],
+    base: str,
+    *,
+    without: Sequence[str],
+    metrics: str | Sequence[str] | None,
+    errors: str,
+    ci: float,
 ) -> pl.DataFrame:
-    """Every side against `base`, paired on all that tells answers apart but `without`; one family of tests."""
     first = sides[base]
     names = [metrics] if isinstance(metrics, str) else list(metrics or first.main_metrics)
-    for label, side in sides.items():
-        failed = side.scores.select(pl.col("score").is_null().mean()).collect().item() or 0.0
-        if failed > ERRORS_ALLOWED:
-            raise NotComparableError(f"{failed:.1%} of the requests of {label!r} failed; run again before comparing.")
-    pick = pl.col("metric").is_in(names)
-    others = [label for label in sides if label != base]
-    one = pl.concat([sides[label].scores.filter(pick).with_columns(side=pl.lit(label)) for label in others])
-    two = pl.concat([first.scores.filter(pick).with_columns(side=pl.lit(label)) for label in others])
-    by = [
-        "side",
-        *(name for name in AXES if name not in without and name in ("scenario", "model", "setting", "perturbation")),
-    ]
-    directions = {name: bool(each["higher_is_better"]) for name, each in first.manifest["metrics"].items()}
-    table = compare(
-        one,
-        two,
-        by,
-        on=["instance_id"],
-        higher_is_better=directions,
-        labels=("", base),
+    return paired(
+        {label: side.scores.filter(pl.col("metric").is_in(names)) for label, side in sides.items()},
+        base,
+        without=without,
+        higher_is_better={name: bool(each["higher_is_better"]) for name, each in first.manifest["metrics"].items()},
         fractions=first.fractions(),
+        errors=errors,
         ci=ci,
     )
-    return table.with_columns(a=pl.col("side")).drop("side")

@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"registry", "columns", "expressions", "specs", "settings", "store"},
     {"scenarios", "perturbations", "adapters", "models", "metrics", "stats"},
-    {"engines", "plan", "suite", "results", "sentence"},
+    {"engines", "plan", "suite", "results", "comparison", "sentence"},
     {"helm", "views"},
     {"cli", "cli_store", "__init__", "__main__"},
 ]

@@ -115,6 +115,25 @@ def test_results_with_many_errors_are_not_compared() -> None:
         hf.compare(run(hf.model(broken)), run())
 
 
+def test_failures_are_dropped_or_count_as_zero_when_told() -> None:
+    def half(prompt: str) -> str:
+        if len(prompt) % 2:
+            raise ValueError("down")
+        return "A"
+
+    failing, sound = run(hf.model(half)), run()
+    dropped = hf.compare(failing, sound, axis="model", errors="drop").filter(perturbation="original")
+    zero = hf.compare(failing, sound, axis="model", errors="zero").filter(perturbation="original")
+    assert dropped["n"][0] + dropped["n_dropped"][0] == zero["n"][0] == 32
+    assert dropped["n_dropped"][0] > 0
+
+
+def test_what_has_no_instance_in_common_is_not_compared() -> None:
+    other = hf.scenario("sampler").where(subject="biology").perturb("typos").generate(hf.models.noisy(0.6)).score()
+    with pytest.raises(NotComparableError, match="no instance was answered by both"):
+        hf.compare(run(), other)
+
+
 def test_results_live_without_bucket_and_spec(tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "mine").mkdir(parents=True)
