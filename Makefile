@@ -28,7 +28,7 @@ duckdb2: $(HTTPFS)/.made
 	PYTHONPATH=$(HTTPFS) $(BIN)/pytest -q tests/scenarios
 
 notebooks: $(VENV)/.dev $(MODEL)/.made
-	HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with=notebooks/sanitize.cfg -p no:doctest notebooks
+	HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with=notebooks/sanitize.cfg notebooks
 
 acceptance: $(VENV)/.dev $(MODEL)/.made
 	$(BIN)/pytest -s tests/acceptance
