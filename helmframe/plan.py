@@ -3,6 +3,7 @@
 `answer` below is the whole engine: each stage a function from a table to a longer table, one shard at a time.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from helmframe.columns import COMPLETIONS, INSTANCES, VARIANTS
 from helmframe.engines import local
 from helmframe.engines.background import Run
 from helmframe.errors import ArgumentError, PlanError, SpecError
-from helmframe.metrics import chosen, score
+from helmframe.metrics import check_units, chosen, flattened, score
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import check_decoding, generate
@@ -42,6 +43,8 @@ from helmframe.store import Answers
 
 SHARD_ROWS = 20_000
 
+logger = logging.getLogger("helmframe.plan")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -64,7 +67,9 @@ def answer(
         requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
         fitted, prefixes = fit(requests.collect(), heads, model)
         completions = generate(fitted, prefixes, model, kept, fingerprint, n=task.outputs, **how)
-        yield completions, score(completions.lazy(), task.metrics).collect(), prefixes
+        scores = score(completions.lazy(), task.metrics).collect()
+        check_units(scores)
+        yield completions, scores, prefixes
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,7 +150,7 @@ class Plan:
         """
         if seeds < 1:
             raise ArgumentError(f"perturb(seeds={seeds}): at least 1.")
-        each = [said] if isinstance(said, str | PerturbationCall) else list(said)
+        each: list[Any] = list(said) if isinstance(said, list | tuple) else [said]
         variants = dict.fromkeys(parse(one, seeds) for one in each if one != "original")
         return replace(self, perturbations=tuple(variants))
 
@@ -175,7 +180,7 @@ class Plan:
         """
         models = _models(model)
         for each in models:
-            check_decoding(each, list(decoding))
+            check_decoding(each, decoding)
         if n is not None and n < 1:
             raise ArgumentError(f"generate(n={n}): at least 1.")
         plan = replace(self, models=models, decoding=merged(self.decoding, frozen(decoding)), outputs=n or self.outputs)
@@ -183,10 +188,11 @@ class Plan:
             settings(spec, plan.adapter, plan.decoding)
         return plan
 
-    def metrics(self, *names: str) -> "Plan":
+    def metrics(self, *names: str | Sequence[str]) -> "Plan":
         """What to score, in place of the scenario's own metrics; `exact_match@5` is the best of five outputs."""
-        chosen(names)
-        return replace(self, scored=names)
+        flat = flattened(names)
+        chosen(flat)
+        return replace(self, scored=flat)
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """The plan as YAML, one to one; also written to `path`, if given.
@@ -351,7 +357,10 @@ class Plan:
         if not any(setting.adapter.shots for setting in task.settings):
             return pl.DataFrame(schema=INSTANCES.schema)
         conditions = tuple(each for each in self.filters if not _of_split(each))
-        return load_train(task.spec, where=conditions, data=self.data)
+        pool = load_train(task.spec, where=conditions, data=self.data)
+        if pool.is_empty():
+            logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
+        return pool
 
 
 def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan:

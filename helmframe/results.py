@@ -11,7 +11,7 @@ import polars as pl
 from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES
 from helmframe.comparison import paired
 from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
-from helmframe.metrics import METRICS, chosen, parse, score
+from helmframe.metrics import METRICS, check_units, chosen, flattened, parse, score
 from helmframe.stats import aggregate, aggregate_set, robustness
 from helmframe.store import Address, RunFolder, address_of, below, listing, write_parquet
 
@@ -267,15 +267,16 @@ class Results:
         sides = {str(value): replace(self, scores=self.scores.filter(pl.col(axis) == value)) for value in values}
         return _paired(sides, str(values[0]), without=(axis,), metrics=metrics, errors=errors, ci=ci)
 
-    def rescore(self, *metrics: str) -> "Results":
+    def rescore(self, *metrics: str | Sequence[str]) -> "Results":
         """The same completions under other metrics; asks no model."""
-        names = metrics or tuple(self.metric_names)
+        names = flattened(metrics) or tuple(self.metric_names)
         about = {
             each.name: {"level": each.level, "unit": each.unit, "higher_is_better": each.higher_is_better}
             for each in chosen(names)
         }
-        scores = score(self.completions, names).collect().lazy()
-        return replace(self, scores=scores, manifest={**self.manifest, "metrics": about}, path=None)
+        scores = score(self.completions, names).collect()
+        check_units(scores)
+        return replace(self, scores=scores.lazy(), manifest={**self.manifest, "metrics": about}, path=None)
 
     def sql(self, query: str) -> pl.DataFrame:
         """DuckDB SQL over the tables `completions`, `requests`, `scores` and `stats`.
@@ -284,11 +285,17 @@ class Results:
         """
         import duckdb
 
+        tables = ("completions", "requests", "scores", "stats")
         with duckdb.connect() as connection:
-            for name in ("completions", "requests", "scores", "stats"):
+            # Else a table that is not there might be found among the variables of this file.
+            connection.execute("SET python_enable_replacements = false")
+            for name in tables:
                 if re.search(rf"\b{name}\b", query):
                     connection.register(name, getattr(self, name).collect().to_arrow())
-            return connection.sql(query).pl()
+            try:
+                return connection.sql(query).pl()
+            except duckdb.CatalogException as error:
+                raise ArgumentError(f"sql(): {error}\nThe tables are {', '.join(tables)}.") from None
 
     # -- out ---------------------------------------------------------------------------------------------------------
 
@@ -357,7 +364,7 @@ class Results:
         own = self.completions.collect_schema().names()
         for key in missing:
             if key not in own:
-                raise UnknownNameError.among("column to group by", key, [*AXES, *own])
+                raise UnknownNameError.among("column to group by", key, dict.fromkeys([*AXES, *own]))
         columns = self.completions.select(*INSTANCE, *missing).unique(INSTANCE)
         return rows.join(columns, on=INSTANCE, how="left", maintain_order="left", validate="m:1")
 
@@ -410,6 +417,11 @@ def compare_results(
         NotComparableError: more than one thing differs and was not named, nothing is shared, or too many requests
             failed.
     """
+    for each in (a, b):
+        if not isinstance(each, Results | str | Path):
+            raise ArgumentError(
+                f"compare() takes results or the folder of some, not {type(each).__name__}: .score() first."
+            )
     sides = [each if isinstance(each, Results) else Results.load(each) for each in (a, b)]
     said = [axis] if isinstance(axis, str) else list(axis)
     for each in said:

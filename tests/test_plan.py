@@ -78,6 +78,9 @@ def test_frames_with_equal_rows_make_equal_plans() -> None:
         (lambda: SAMPLER.perturb("typoes"), UnknownNameError, "Did you mean 'typos'"),
         (lambda: SAMPLER.perturb("typos(probb=.1)"), ArgumentError, "Did you mean 'prob'"),
         (lambda: SAMPLER.perturb("typos(prob=2)"), ArgumentError, "between 0 and 1"),
+        (lambda: SAMPLER.perturb(str.lower), ArgumentError, "by @hf.perturbation"),  # type: ignore[arg-type]
+        (lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"), ArgumentError, "should be a number"),
+        (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]
         (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),
         (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "whole set"),
         (lambda: SAMPLER.adapt(shotz=3), ArgumentError, "Did you mean 'shots'"),

@@ -245,3 +245,21 @@ def test_the_manifest_says_how_and_holds_no_password() -> None:
     from helmframe.engines.manifest import without_secrets
 
     assert without_secrets("s3://key:secret@bucket/x") == "s3://bucket/x"
+
+
+def test_a_query_of_a_table_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(ArgumentError, match="completions, requests, scores, stats"):
+        run().sql("SELECT * FROM score")
+
+
+def test_a_metric_that_is_no_fraction_has_to_say_so() -> None:
+    @hf.metric("length_of_output")
+    def length() -> pl.Expr:
+        return pl.col("output").str.len_chars()
+
+    with pytest.raises(ArgumentError, match="unit is 'fraction'"):
+        run().rescore("length_of_output").table()
+
+
+def test_metrics_may_be_said_in_a_list() -> None:
+    assert run().rescore(["f1_score", EXACT]).metric_names == ["f1_score", EXACT]

@@ -63,6 +63,30 @@ def metric(
     return register
 
 
+def flattened(names: Sequence[str | Sequence[str]]) -> tuple[str, ...]:
+    """Names said one by one or in lists.
+
+    >>> flattened(["exact_match", ["f1_score", "exact_match@5"]])
+    ('exact_match', 'f1_score', 'exact_match@5')
+    """
+    return tuple(each for name in names for each in ([name] if isinstance(name, str) else name))
+
+
+def check_units(scores: pl.DataFrame) -> None:
+    """That scores of metrics whose unit is "fraction" lie between 0 and 1.
+
+    Raises:
+        ArgumentError: one does not; says what to write.
+    """
+    outside = scores.filter(~pl.col("score").is_between(0.0, 1.0)).unique("metric").select("metric", "score")
+    for name, value in outside.iter_rows():
+        if _chosen(name).unit == "fraction":
+            raise ArgumentError(
+                f"metric {name!r} gave {value:g}, and its unit is 'fraction' (between 0 and 1). "
+                f"Write @helmframe.metric({name!r}, unit='…')."
+            )
+
+
 def chosen(names: Sequence[str]) -> list[Metric]:
     """The metrics of these names; `exact_match@5` is the best of an instance's first five outputs by `exact_match`.
 
@@ -162,7 +186,10 @@ def _per_instance(read: pl.LazyFrame, each: Metric) -> pl.LazyFrame:
 
 def _value(each: Metric) -> pl.Expr:
     # An answer that can't be read scores 0; a request that failed has no score.
-    value = each.function().cast(pl.Float64).fill_null(0.0)
+    given: object = each.function()
+    if not isinstance(given, pl.Expr):
+        raise ArgumentError(f"metric {each.name!r} gave {given!r}; it should return a Polars expression over `output`.")
+    value = given.cast(pl.Float64).fill_null(0.0)
     return pl.when(pl.col("completion").is_not_null()).then(value)
 
 

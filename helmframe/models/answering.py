@@ -266,7 +266,9 @@ def _logged(error: Exception, caller: Asker, index: int) -> str:
         # a batch may hold prompts of several runs: the record is of the one that asked this
         with on_behalf_of((caller, index)):
             details = error if is_new and not gone else None
-            logger.warning("%s [%s]", text, _shown(labels), exc_info=details, extra=labels)
+            # The first of its kind is shown; all are in the run's log and in the rows.
+            level = logging.WARNING if is_new else logging.INFO
+            logger.log(level, "%s [%s]", text, _shown(labels), exc_info=details, extra=labels)
     return text
 
 

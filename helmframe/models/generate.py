@@ -3,13 +3,13 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, overload
 
 import polars as pl
 
-from helmframe.errors import CapabilityError, StoreError
+from helmframe.errors import ArgumentError, CapabilityError, StoreError
 from helmframe.models.budget import Budget
 from helmframe.models.model import Model, Row
 from helmframe.models.scheduler import Outcome, queue_of
@@ -17,6 +17,7 @@ from helmframe.store import ANSWER, SENT, Answers
 
 FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
+NUMBERS = {"temperature": int | float, "top_p": int | float, "max_tokens": int, "top_k": int, "seed": int}
 # Requests are asked block by block, each of about so many seconds; between them it is looked what others have answered.
 BLOCK_SECONDS = 1.0
 FIRST_BLOCK = 64
@@ -128,12 +129,19 @@ def request_ids(
     return rows.with_columns(request_id=pl.Series(ids, dtype=pl.Binary))
 
 
-def check_decoding(model: Model, said: Sequence[str]) -> None:
+def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
     """That the model honours each decoding argument the user wrote.
 
     Raises:
         CapabilityError: it can't.
+        ArgumentError: the value can't be.
     """
+    for name, value in said.items():
+        wanted = NUMBERS.get(name)
+        values = value if isinstance(value, list | tuple) else [value]
+        said_so = [each for each in values if each is not None]
+        if wanted and not all(isinstance(each, wanted) and not isinstance(each, bool) for each in said_so):
+            raise ArgumentError(f"generate({name}={value!r}): should be a number.")
     if model.takes is None:
         return
     for name in said:

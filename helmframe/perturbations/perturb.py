@@ -51,11 +51,19 @@ class PerturbationCall(Call):
         'who wrote it?'
         """
         entry = PERTURBATIONS[self.name]
-        if not entry.draws:
-            return entry.function(text, **dict(self.arguments))
         ids = pl.col(id) if isinstance(id, str) else id
         # The arguments stay out of the key: typos(prob=.1) then changes every letter that typos(prob=.05) changes.
-        return entry.function(text, key_of(f"{seed}\x1f{self.name}\x1f", ids), **dict(self.arguments))
+        key = [key_of(f"{seed}\x1f{self.name}\x1f", ids)] if entry.draws else []
+        try:
+            changed = entry.function(text, *key, **dict(self.arguments))
+        except AttributeError as error:
+            raise ArgumentError(f"perturbation {self.name!r}: {error}; `text` is a Polars expression.") from error
+        if not isinstance(changed, pl.Expr):
+            raise ArgumentError(
+                f"perturbation {self.name!r} gave {changed!r}; it should return a Polars expression, such as "
+                "text.str.to_lowercase()."
+            )
+        return changed
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,11 @@ def call(name: str, **arguments: Any) -> PerturbationCall:
 def parse(said: str | Call, seeds: int = 1) -> Variant:
     """A perturbation as said: `"typos"`, `"typos(prob=.1)"`, `"lowercase+typos"`, or `hf.typos(prob=.1)`."""
     # a plus between brackets belongs to an argument
+    if not isinstance(said, str | Call):
+        raise ArgumentError(
+            f"perturb({said!r}): write a name, 'typos(prob=.1)' or hf.typos(prob=.1); a function of your own gets its "
+            "name by @hf.perturbation('name')."
+        )
     links = re.split(r"\+(?![^(]*\))", said) if isinstance(said, str) else []
     calls = [Call.parse(each) for each in links] if isinstance(said, str) else [said]
     return Variant(tuple(call(each.name, **dict(each.arguments)) for each in calls), seeds)

@@ -239,3 +239,11 @@ def test_a_perturbation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArgumentError, match=r"shout\(\) needs mark="):
         parse("shout")
     assert shout(pl.lit("a"), "?").meta.is_literal() is False
+
+
+@pytest.mark.parametrize(("given", "message"), [(None, "gave None"), ("x", "gave 'x'")])
+def test_a_perturbation_that_gives_no_expression_is_told(given: object, message: str) -> None:
+    name = f"gives_{given}"
+    perturbation(name)(lambda text: given)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ArgumentError, match=message):
+        call(name)
