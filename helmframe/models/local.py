@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import textwrap
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -146,7 +147,7 @@ def _from_hub(name: str, looked: Sequence[Path]) -> Model:
     except ImportError:
         raise SourceMissingError(f"no model {name!r}; looked at: {places}. To look on the hub, {_INSTALL}.") from None
     except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
         raise SourceMissingError(f"no model {name!r}; looked at: {places}, and the hub: {reason}") from error
     return _from_source(_Folder(folder, hub=name), name, name)
 
