@@ -113,7 +113,7 @@ def store_root() -> Path | str:
         from platformdirs import user_data_path
 
         return user_data_path("helmframe") / "store"
-    return said if "://" in said else Path(said).expanduser()
+    return said if "://" in said else from_home(said)
 
 
 def redacted(text: str) -> str:
@@ -193,3 +193,12 @@ def _is_secret(name: str) -> bool:
 def _secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
     # the longer first: one may begin another
     return re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if secrets else None
+
+
+def from_home(said: str | Path) -> Path:
+    """The path, `~` at its start read as the home; of a user that is not there it stays a name.
+
+    >>> from_home("~nobody-of-this-name/data")
+    PosixPath('~nobody-of-this-name/data')
+    """
+    return Path(os.path.expanduser(said))  # noqa: PTH111 - Path.expanduser raises for a user that is not there

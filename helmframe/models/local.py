@@ -19,6 +19,7 @@ from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingErr
 from helmframe.models.engine import TAKES, Engine
 from helmframe.models.identity import identity
 from helmframe.models.model import Given, Model, Prompt, digest
+from helmframe.settings import from_home
 
 BATCH = 64
 SMALL = ("*.json", "*.model", "*.txt", "*.jinja")
@@ -93,13 +94,13 @@ def folder_digest(folder: Path) -> str:
 
 
 def _places(said: str) -> list[Path]:
-    given = Path(said).expanduser()
+    given = from_home(said)
     places = [given]
     if not given.is_absolute():
         places.append(Path(given.name))
         root = os.environ.get("HELMFRAME_MODELS")
         if root:
-            places += [Path(root).expanduser() / given, Path(root).expanduser() / given.name]
+            places += [from_home(root) / given, from_home(root) / given.name]
     return list(dict.fromkeys(places))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
 from helmframe.scenarios.frames import frame_scenario
+from helmframe.settings import from_home
 from helmframe.specs import ScenarioSpec, load_scenario
 
 __all__ = ["find_scenario", "frame_scenario", "scenario_names", "specs_root"]
@@ -27,7 +28,7 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
     """
     said = str(name_or_path)
     if said.endswith((".yaml", ".yml")) or "/" in said:
-        path = Path(said).expanduser()
+        path = from_home(said)
         if not path.is_file():
             raise SpecError.at(said, "", "there is no such file.")
         return load_scenario(path)

@@ -18,7 +18,7 @@ from helmframe.scenarios.failures import advice, reader_errors, source_error
 from helmframe.scenarios.find import specs_root
 from helmframe.scenarios.remote import Listing, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
-from helmframe.settings import data_root, s3_options
+from helmframe.settings import data_root, from_home, s3_options
 from helmframe.specs import Frame, ScenarioSpec
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _expanded(spec: ScenarioSpec, data: str | None) -> str:
         return address
     root = (data or data_root() or "").rstrip("/")
     if root and "://" not in root:
-        root = glob.escape(str(Path(root).expanduser().absolute()))
+        root = glob.escape(str(from_home(root).absolute()))
     if root:
         return address.replace("{data}", root)
     if not isinstance(hub, str):

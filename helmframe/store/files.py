@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from helmframe import settings
 from helmframe.errors import StoreError
-from helmframe.settings import S3Options
+from helmframe.settings import S3Options, from_home
 
 T = TypeVar("T")
 Address: TypeAlias = Path | str
@@ -45,7 +45,7 @@ def address_of(said: Address) -> Address:
     >>> address_of("s3://bucket/runs/")
     's3://bucket/runs'
     """
-    return str(said).rstrip("/") if "://" in str(said) else Path(said).expanduser()
+    return str(said).rstrip("/") if "://" in str(said) else from_home(said)
 
 
 def below(folder: Address, *names: str) -> Address:

@@ -134,8 +134,8 @@ for run in runs:
     log, asked = run.logs(), run.manifest()["counts"]["answered"]
     printed = log.filter(pl.col("logger") == "helmframe.model.stdout")
     print("log", run.status, log["run"].unique().to_list() == [run.id], log["model"].unique().to_list(),
-          printed["message"].unique().to_list(), printed.height == asked, log.filter(level="WARNING").height == asked,
-          run.errors().height == asked)
+          printed["message"].unique().to_list(), printed.height == asked,
+          log.filter(logger="helmframe.models").height == asked, run.errors().height == asked)
 """
 
 
