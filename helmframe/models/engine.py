@@ -1,6 +1,7 @@
 """A loaded transformers model and its tokenizer, answering prompts in batches of like length."""
 
 import hashlib
+import inspect
 import math
 import os
 import threading
@@ -149,7 +150,7 @@ class Engine:
                 return prefix  # type: ignore[no-any-return]
         cache = DynamicCache()
         ids = torch.tensor([start], device=self.model.device)
-        self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.model(input_ids=ids, use_cache=True, logits_to_keep=1, **_as_cache(self.model, cache))
         layers: Any = cache.layers
         found = prefixes[start] = _Prefix(len(start), [(layer.keys, layer.values) for layer in layers])
         return found
@@ -179,7 +180,7 @@ class Engine:
         self.model.generate(
             input_ids=ids,
             attention_mask=mask,
-            past_key_values=prefix.repeated(len(tokens)) if prefix else None,
+            **(_as_cache(self.model, prefix.repeated(len(tokens))) if prefix else {}),
             generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
                 do_sample=False, max_new_tokens=limit, pad_token_id=pad, eos_token_id=ends or None, use_cache=True
             ),
@@ -247,6 +248,12 @@ class _Prefix:
         for place, (keys, values) in enumerate(self.layers):
             cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), place)
         return cache
+
+
+def _as_cache(model: Any, cache: Any) -> dict[str, Any]:
+    """The argument a model takes its cache by: transformers called it past_key_values up to 5.23."""
+    named = "cache" in inspect.signature(type(model).forward).parameters
+    return {"cache" if named else "past_key_values": cache}
 
 
 def _may_reuse(model: Any) -> bool:
