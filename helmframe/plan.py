@@ -1,10 +1,11 @@
 """The sentence: what is said is a frozen value, what is read runs what it must.
 
-`answer` below is the whole engine: each stage a function from a table to a longer table, one shard at a time.
+The last three methods of `Plan` are the whole engine: each stage a function from a table to a longer table, one shard
+at a time. `engines/` says where and when they run.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,20 +57,6 @@ class Task:
     models: tuple[Model, ...]
     outputs: int
     metrics: tuple[str, ...]
-
-
-def answer(
-    instances: pl.DataFrame, train: pl.DataFrame, task: Task, model: Model, kept: Answers, fingerprint: str, **how: Any
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
-    """One shard of a task through every stage: completions, scores and prefixes for each setting."""
-    variants = perturb(instances.lazy(), task.variants).collect()
-    for setting in task.settings:
-        requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
-        fitted, prefixes = fit(requests.collect(), heads, model)
-        completions = generate(fitted, prefixes, model, kept, fingerprint, n=task.outputs, **how)
-        scores = score(completions.lazy(), task.metrics).collect()
-        check_units(scores)
-        yield completions, scores, prefixes
 
 
 @dataclass(frozen=True, repr=False)
@@ -246,14 +233,10 @@ class Plan:
         )
         frames = []
         for task in self.tasks(models=plain):
-            train = self.train(task)
-            for shard in self.load(task.spec):
-                variants = perturb(shard.lazy(), task.variants).collect()
-                for setting in task.settings:
-                    requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
-                    for model in task.models:
-                        fitted, prefixes = fit(requests.collect(), heads, model)
-                        frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
+            for requests, heads in self.asks(task):
+                for model in task.models:
+                    fitted, prefixes = fit(requests, heads, model)
+                    frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
         prompt = (pl.col("prefix") + pl.col("suffix")).alias("prompt")
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
 
@@ -331,18 +314,6 @@ class Plan:
             tasks.append(Task(spec, self.perturbations, cells, answering, self.outputs, tuple(names)))
         return tasks
 
-    def shards(self, task: Task) -> Iterator[Callable[..., Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]]]:
-        """Each shard of a task, as a function of (model, answers, fingerprint) that takes it through the stages."""
-        train = self.train(task)
-        for shard in self.load(task.spec):
-
-            def through(
-                model: Model, kept: Answers, fingerprint: str, shard: pl.DataFrame = shard, **how: Any
-            ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
-                return answer(shard, train, task, model, kept, fingerprint, **how)
-
-            yield through
-
     def load(self, spec: ScenarioSpec) -> Iterator[pl.DataFrame]:
         """`INSTANCES` of one scenario, shard by shard."""
         splits = tuple(str(value) for each in self.filters if _of_split(each) for value in _values(each))
@@ -361,6 +332,35 @@ class Plan:
         if pool.is_empty():
             logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
         return pool
+
+    def asks(self, task: Task) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Shard by shard and setting by setting: `REQUESTS` and `HEADS`."""
+        train = self.train(task)
+        for instances in self.load(task.spec):
+            variants = perturb(instances.lazy(), task.variants).collect()
+            for setting in task.settings:
+                requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+                yield requests.collect(), heads
+
+    def answers(
+        self,
+        requests: pl.DataFrame,
+        heads: pl.DataFrame,
+        task: Task,
+        model: Model,
+        kept: Answers,
+        fingerprint: str,
+        **how: Any,
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """`COMPLETIONS` of one model, from the store or asked now, and the `PREFIXES` of their prompts."""
+        fitted, prefixes = fit(requests, heads, model)
+        return generate(fitted, prefixes, model, kept, fingerprint, n=task.outputs, **how), prefixes
+
+    def scores(self, completions: pl.DataFrame, task: Task) -> pl.DataFrame:
+        """`SCORES` of the completions."""
+        scores = score(completions.lazy(), task.metrics).collect()
+        check_units(scores)
+        return scores
 
 
 def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ import polars as pl
 
 from helmframe import settings
 from helmframe.columns import LOGS
+from helmframe.engines.flow import Behind, ahead
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import manifest
 from helmframe.engines.progress import Progress
@@ -24,13 +25,11 @@ from helmframe.models.model import Model
 from helmframe.results import Results
 from helmframe.store import Address, Answers, ParquetAnswers, ProcessAnswers, RunFolder, address_of, exists
 
-# Tasks at once; each holds one shard in memory.
-TASKS = 8
+# Tasks at once; each holds up to four shards in memory: one made ready, one asked, two to be put away.
+TASKS = 4
 HEARTBEAT_SECONDS = 3.0
 
 logger = logging.getLogger("helmframe.engines")
-
-Tables = Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]
 
 
 class Runnable(Protocol):
@@ -39,8 +38,23 @@ class Runnable(Protocol):
     def tasks(self) -> Sequence[Any]:
         """One task per scenario."""
 
-    def shards(self, task: Any) -> Iterator[Callable[..., Tables]]:
-        """Each shard of a task, as a function that takes it through the stages."""
+    def asks(self, task: Any) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Requests and heads, shard by shard: the stages before a model."""
+
+    def answers(
+        self,
+        requests: pl.DataFrame,
+        heads: pl.DataFrame,
+        task: Any,
+        model: Any,
+        kept: Any,
+        fingerprint: str,
+        **how: Any,
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Completions and prefixes of one model."""
+
+    def scores(self, completions: pl.DataFrame, task: Any) -> pl.DataFrame:
+        """The scores of completions: the stages after a model."""
 
 
 def run(
@@ -110,19 +124,28 @@ class Execution:
         self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
     ) -> None:
         able = dict.fromkeys(task.models)
-        with room:
-            for through in plan.shards(task):
-                jobs = [partial(self._shard, task, through, model, fingerprints[model], about, able) for model in able]
+        with room, Behind() as behind, closing(ahead(plan.asks(task))) as asks:
+            for shard, (requests, heads) in enumerate(asks):
+                jobs = [
+                    partial(
+                        self._ask, plan, task, requests, heads, model, fingerprints[model], shard, behind, about, able
+                    )
+                    for model in able
+                ]
                 together(jobs, self.budget)
                 if self.ask and self.budget.stopped.is_set():
                     return
 
-    def _shard(
+    def _ask(
         self,
+        plan: Runnable,
         task: Any,
-        through: Callable[..., Tables],
+        requests: pl.DataFrame,
+        heads: pl.DataFrame,
         model: Model,
         fingerprint: str,
+        shard: int,
+        behind: Behind,
         about: dict[str, Any],
         able: dict[Model, None],
     ) -> None:
@@ -135,15 +158,20 @@ class Execution:
             "report": self.progress.reporter(scenario, model.name),
         }
         try:
-            for completions, scores, prefixes in through(model, kept, fingerprint, **how):
-                self.folder.add("prefixes", scenario, prefixes)
-                self.folder.add("completions", scenario, completions)
-                self.folder.add("scores", scenario, scores)
+            completions, prefixes = plan.answers(requests, heads, task, model, kept, fingerprint, **how)
         except CapabilityError as error:
             if len(self.plans) == 1:
                 raise
             able.pop(model, None)
             about["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
+            return
+
+        def put_away() -> None:
+            self.folder.add("prefixes", scenario, prefixes, shard)
+            self.folder.add("completions", scenario, completions, shard)
+            self.folder.add("scores", scenario, plan.scores(completions, task), shard)
+
+        behind.do(put_away)
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:

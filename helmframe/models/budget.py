@@ -65,10 +65,12 @@ class Budget:
             self._left -= granted
             return granted
 
+    def charges(self, model: str) -> bool:
+        """Whether this model's answers have a price."""
+        return model in self._prices
+
     def spend(self, model: str, characters: int, answers: Sequence[Answer | None]) -> None:
         """Count what answers cost; `characters` is the length of their prompts, for models that don't count tokens."""
-        if model not in self._prices:
-            return
         given = [answer for answer in answers if answer is not None]
         counted = [answer.prompt_tokens for answer in given if answer.prompt_tokens is not None]
         prompt = sum(counted) if len(counted) == len(given) else characters // CHARACTERS_PER_TOKEN

@@ -11,8 +11,8 @@ import polars as pl
 
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
 from helmframe.models.budget import Budget
-from helmframe.models.model import Model, Row
-from helmframe.models.scheduler import Outcome, queue_of
+from helmframe.models.model import Answer, Model, Row
+from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
 from helmframe.store import ANSWER, SENT, Answers
 
 FLUSH_ROWS = 8192
@@ -20,7 +20,6 @@ FLUSH_SECONDS = 2.0
 NUMBERS = {"temperature": int | float, "top_p": int | float, "max_tokens": int, "top_k": int, "seed": int}
 # Requests are asked block by block, each of about so many seconds; between them it is looked what others have answered.
 BLOCK_SECONDS = 1.0
-FIRST_BLOCK = 64
 RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
 
 # Called with what happened and to how many completions: planned, kept (in the store), shared (the same as another
@@ -63,21 +62,20 @@ def generate(
     """
     budget = budget or Budget()
     requests = request_ids(fitted, prefixes, fingerprint, n, by_instance=model.sees_rows)
-    wanted = requests.filter(pl.col("refused").is_null()).unique("request_id", keep="first", maintain_order=True)
+    sent = requests if model.sees_rows else requests.select(*SENT, "row_index", "repeat", "request_id", "refused")
+    wanted = sent.filter(pl.col("refused").is_null()).unique("request_id", keep="first", maintain_order=True)
     low, high = (wanted["row_index"].min(), wanted["row_index"].max()) if wanted.height else (0, 0)
     known = answers.known(int(low), int(high)) if not fresh else pl.DataFrame(schema=ANSWER)  # type: ignore[arg-type]
     known = known.join(wanted.select("request_id"), on="request_id", how="semi").with_columns(
         cached=pl.lit(value=True), attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String)
     )
     missing = wanted.join(known, on="request_id", how="anti", maintain_order="left")
-    report("planned", requests.height)
-    kept = requests.join(known, on="request_id", how="semi").height
-    refused = requests["refused"].count()
-    report("kept", kept)
-    report("refused", refused)
     missing = missing.head(budget.grant(missing.height) if ask else 0)
-    asked_for = requests.join(missing, on="request_id", how="semi").height
-    report("shared", asked_for - missing.height)
+    ids = requests.select("request_id")
+    report("planned", requests.height)
+    report("kept", ids.join(known, on="request_id", how="semi").height)
+    report("refused", requests["refused"].count())
+    report("shared", ids.join(missing, on="request_id", how="semi").height - missing.height)
     asked = [known]
     if missing.height:
         new = _ask(missing, prefixes, model, fingerprint, answers, budget, report)
@@ -112,21 +110,17 @@ def request_ids(
     else:
         rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
     texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
-    states: dict[tuple[Any, ...], Any] = {}
-    ids = []
     instance = pl.concat_str("scenario", pl.lit("\0"), "instance_id") if by_instance else pl.lit(None, dtype=pl.String)
-    more = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
-    columns = rows.select("decoding", "output_index", "repeat", "prefix_id", "suffix", more=more)
-    for *shared, suffix, seen in columns.iter_rows():
-        key = tuple(shared)
-        if key not in states:
-            states[key] = sha256(_header(fingerprint, *key[:3]) + texts[key[3]].encode())
-        state = states[key].copy()
-        state.update(suffix.encode())
-        if seen:
-            state.update(b"\0beside\0" + seen.encode())
-        ids.append(state.digest()[:16])
-    return rows.with_columns(request_id=pl.Series(ids, dtype=pl.Binary))
+    beside = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
+    beside = pl.when(beside.str.len_bytes() > 0).then(pl.lit("\0beside\0") + beside)
+    shared = ["decoding", "output_index", "repeat", "prefix_id"]
+    own = rows.select(*shared, own=pl.concat_str("suffix", beside, ignore_nulls=True).cast(pl.Binary)).with_row_index()
+    found = [pl.DataFrame(schema={"index": pl.UInt32, "request_id": pl.Binary})]
+    for (*header, prefix_id), same in own.partition_by(shared, as_dict=True).items():
+        state = sha256(_header(fingerprint, *header) + texts[prefix_id].encode())
+        ids = [_digest(state, each) for each in same["own"].to_list()]
+        found.append(same.select("index", request_id=pl.Series(ids, dtype=pl.Binary)))
+    return rows.with_columns(pl.concat(found).sort("index")["request_id"])
 
 
 def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
@@ -165,6 +159,12 @@ def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> 
     return json.dumps(header, sort_keys=True, ensure_ascii=False).encode() + b"\0"
 
 
+def _digest(start: Any, rest: bytes) -> bytes:
+    state = start.copy()
+    state.update(rest)
+    return bytes(state.digest()[:16])
+
+
 def _media_digest() -> pl.Expr:
     """A digest of the media of a request; null where it is all text."""
 
@@ -196,15 +196,16 @@ def _ask(
     report: Report,
 ) -> Iterator[pl.DataFrame]:
     """Answers as they come, kept as they come; `cached` tells those that another process gave meanwhile."""
+    queue = queue_of(model, fingerprint)
     for group in missing.partition_by("decoding", "output_index", "repeat", maintain_order=True):
-        rest, size = _from_own_place(group) if model.durable else group, FIRST_BLOCK
+        rest = _from_own_place(group) if model.durable else group
         while rest.height and not budget.stopped.is_set():
-            block, rest = rest.head(size), rest.slice(size)
+            block, rest = rest.head(queue.block), rest.slice(queue.block)
             started = time.monotonic()
-            for frame in _ask_block(block, prefixes, model, fingerprint, answers, budget, report):
+            for frame in _ask_block(block, prefixes, model, queue, answers, budget, report):
                 yield frame.with_columns(cached=pl.lit(value=False))
             pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
-            size = max(1, min(round(size * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
+            queue.block = max(1, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
             news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest.clear()
             if news.height:
                 report("kept", news.height)
@@ -230,28 +231,26 @@ def _ask_block(
     block: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
-    fingerprint: str,
+    queue: ModelQueue,
     answers: Answers,
     budget: Budget,
     report: Report,
 ) -> Iterator[pl.DataFrame]:
-    ids = block.select("scenario", "instance_id").rows()
-
     def labels(place: int) -> dict[str, str]:
-        return {"scenario": ids[place][0], "instance_id": ids[place][1], "model": model.name}
+        scenario, instance_id = block.select("scenario", "instance_id").row(place)
+        return {"scenario": scenario, "instance_id": instance_id, "model": model.name}
 
     prompts = _rows(block, prefixes) if model.sees_rows else Prompts(block, prefixes)
     pending: list[Outcome] = []
     flushed = time.monotonic()
-    sizes = _sizes(block, prefixes)
-    outcomes = queue_of(model, fingerprint).ask(
-        prompts, _sent(block, model), labels=labels, priority=budget.priority, stop=budget.stopped
-    )
+    sizes = _sizes(block, prefixes) if budget.charges(model.name) else []
+    outcomes = queue.ask(prompts, _sent(block, model), labels=labels, priority=budget.priority, stop=budget.stopped)
     try:
         for batch in outcomes:
             pending += batch
-            characters = sum(sizes[outcome.index] for outcome in batch)
-            budget.spend(model.name, characters, [outcome.answer for outcome in batch])
+            if sizes:
+                characters = sum(sizes[outcome.index] for outcome in batch)
+                budget.spend(model.name, characters, [outcome.answer for outcome in batch])
             report("failed", sum(outcome.error is not None for outcome in batch))
             report("answered", len(batch))
             if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > FLUSH_SECONDS:
@@ -296,7 +295,7 @@ def _keep(group: pl.DataFrame, prefixes: pl.DataFrame, outcomes: list[Outcome], 
     """The outcomes as a frame (`RESULT`); what succeeded is added to the answers."""
     stops = json.loads(group["decoding"][0]).get("stop") or []
     frame = _frame(outcomes, [stops] if isinstance(stops, str) else stops)
-    sent = group[[outcome.index for outcome in outcomes]].select(*SENT, "row_index", "request_id")
+    sent = group.select(*SENT, "row_index", "request_id")[[outcome.index for outcome in outcomes]]
     frame = frame.with_columns(request_id=sent["request_id"])
     good = frame.hstack(sent.drop("request_id")).filter(pl.col("error").is_null())
     if good.height:
@@ -306,18 +305,19 @@ def _keep(group: pl.DataFrame, prefixes: pl.DataFrame, outcomes: list[Outcome], 
 
 
 def _frame(outcomes: list[Outcome], stops: list[str]) -> pl.DataFrame:
-    given = [outcome.answer for outcome in outcomes]
-    columns: dict[str, Any] = {
-        "completion": [answer.text if answer else None for answer in given],
-        **{
-            name: [getattr(answer, name) if answer else None for answer in given]
-            for name in ("reasoning", "logprob", "token_logprobs", "finish_reason", "prompt_tokens", "output_tokens")
-        },
-        "latency": [outcome.latency for outcome in outcomes],
-        "attempts": [outcome.attempts for outcome in outcomes],
-        "error": [outcome.error for outcome in outcomes],
-    }
-    frame = pl.DataFrame(columns, schema={name: dtype for name, dtype in RESULT.items() if name != "request_id"})
+    schema = {name: dtype for name, dtype in RESULT.items() if name != "request_id"}
+    if not outcomes:
+        return pl.DataFrame(schema=schema)
+    _, given, errors, latencies, attempts = zip(*outcomes, strict=True)
+    nothing: Sequence[Any] = (None,) * len(Answer._fields)
+    columns = dict(zip(Answer._fields, zip(*(answer or nothing for answer in given), strict=True), strict=True))
+    columns["completion"] = columns.pop("text")
+    columns |= {"latency": latencies, "attempts": attempts, "error": errors}
+    # most models leave most fields out: a column of nothing is not built value by value
+    told = {name: column for name, column in columns.items() if column.count(None) < len(column)}
+    frame = pl.DataFrame(told, schema={name: schema[name] for name in told}).select(
+        pl.col(name) if name in told else pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items()
+    )
     return frame.with_columns(*_without_reasoning()).with_columns(*_cut(stops))
 
 

@@ -30,6 +30,7 @@ SLICE_SECONDS = (0.005, 0.02)
 MAX_SLICE = 512
 # Prompts of one caller that may be taken without their outcomes being fetched.
 BACKLOG = 4 * MAX_SLICE
+FIRST_BLOCK = 64
 # How long one who stops waits for the calls that are under way, whose answers may have been paid for.
 STOP_SECONDS = 5.0
 POLL = 0.05
@@ -51,6 +52,7 @@ class ModelQueue:
         self._workers: list[threading.Thread] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 1  # batches a worker takes at a time
+        self.block = FIRST_BLOCK  # requests that a run asks at a time, as its pace is known by now
 
     def ask(
         self,

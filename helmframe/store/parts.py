@@ -32,7 +32,7 @@ log = logging.getLogger("helmframe.store")
 _NAME = re.compile(r"(\d{12})-(\d{12})-(\d{20})-([0-9a-f]{8})(?:-(\d+)-([0-9a-f]{8}))?\.parquet")
 # Answers, prefixes and the tables of runs; what was written before checksums has none.
 _CHECKED = re.compile(
-    r"(?:\d{12}-\d{12}-\d{20}-[0-9a-f]{8}-\d+|prefixes-[0-9a-f]{32}|\d{6}-[0-9a-f]{8})-([0-9a-f]{8})\.parquet"
+    r"(?:\d{12}-\d{12}-\d{20}-[0-9a-f]{8}-\d+|prefixes-[0-9a-f]{32}|\d{6,12}-[0-9a-f]{8})-([0-9a-f]{8})\.parquet"
 )
 
 

@@ -43,15 +43,15 @@ class RunFolder:
         """The name of the folder."""
         return name_of(self.path)
 
-    def add(self, table: str, scenario: str, frame: pl.DataFrame) -> None:
-        """Write one part of a table.
+    def add(self, table: str, scenario: str, frame: pl.DataFrame, shard: int = 0) -> None:
+        """Write one part of a table; all parts of a shard have its number in front.
 
         Raises:
             StoreError: the folder can't be written.
         """
         if frame.height:
             data = encode(frame)
-            name = f"{next(self._written):06d}-{uuid4().hex[:8]}-{checksum(data)}.parquet"
+            name = f"{shard:06d}{next(self._written):06d}-{uuid4().hex[:8]}-{checksum(data)}.parquet"
             write(data, below(self.path, table, file_name(scenario), name))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:

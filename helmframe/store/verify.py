@@ -14,7 +14,7 @@ from helmframe.store.files import Address, File, below, listing, read_all
 from helmframe.store.parts import Part, damage, footer_of
 
 _PREFIXES = re.compile(r"prefixes-[0-9a-f]{32}(-[0-9a-f]{8})?\.parquet")
-_TABLE = re.compile(r"\d{6}(-[0-9a-f]{8}){0,2}\.parquet")
+_TABLE = re.compile(r"\d{6,12}(-[0-9a-f]{8}){0,2}\.parquet")
 
 
 @dataclass(frozen=True)
