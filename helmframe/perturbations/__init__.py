@@ -1,16 +1,55 @@
 """Perturbations: changes of the input that should not change the answer."""
 
-from helmframe.perturbations import spacing, spelling
-from helmframe.perturbations.perturb import PERTURBATIONS, PerturbationCall, Variant, call, parse, perturb, perturbation
+from helmframe.perturbations import (
+    case_noise,
+    contrast,
+    dialect,
+    helm_streams,
+    noise,
+    people,
+    prompt,
+    spacing,
+    spelling,
+    synonyms,
+    translate,
+    unicode_noise,
+    word_noise,
+    wording,
+    words,
+)
+from helmframe.perturbations.known import perturbations
+from helmframe.perturbations.link import PerturbationCall
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.registered import HELM, PERTURBATIONS, Perturbation, perturbation
+from helmframe.perturbations.said import Variant, call, parse, variants
 
 __all__ = [
+    "HELM",
     "PERTURBATIONS",
+    "PRESETS",
+    "Perturbation",
     "PerturbationCall",
     "Variant",
     "call",
+    "case_noise",
+    "contrast",
+    "dialect",
+    "helm_streams",
+    "noise",
     "parse",
+    "people",
     "perturb",
     "perturbation",
+    "perturbations",
+    "prompt",
     "spacing",
     "spelling",
+    "synonyms",
+    "translate",
+    "unicode_noise",
+    "variants",
+    "word_noise",
+    "wording",
+    "words",
 ]

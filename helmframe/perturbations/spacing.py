@@ -3,7 +3,7 @@
 import polars as pl
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.perturb import perturbation
+from helmframe.perturbations.registered import perturbation
 from helmframe.perturbations.text_kernel import respaced
 
 

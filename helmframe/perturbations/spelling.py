@@ -1,13 +1,13 @@
 """Perturbations of letters: case and typing errors."""
 
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError
 from helmframe.expressions import keyed_draws
-from helmframe.perturbations.perturb import perturbation
-from helmframe.perturbations.text_kernel import changed_bytes
+from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.text_kernel import below, changed_bytes, probability, scaled
 
 # The keys that touch each key on a QWERTY keyboard.
 NEIGHBOURS = {
@@ -24,7 +24,7 @@ def lowercase(text: pl.Expr) -> pl.Expr:
     return text.str.to_lowercase()
 
 
-@perturbation("again", repeats=True)
+@perturbation("again", repeats=True, kind="")
 def again(text: pl.Expr) -> pl.Expr:
     """The unchanged text, asked once more: the placebo that shows how much a sampled model moves by itself."""
     return text
@@ -41,13 +41,26 @@ def typos(text: pl.Expr, key: pl.Expr, prob: float = 0.05) -> pl.Expr:
 
     Source: HELM `TyposPerturbation` (same keyboard; our random numbers hang on the instance, not on a stream).
     """
-    if isinstance(prob, bool) or not isinstance(prob, int | float) or not 0 <= prob <= 1:
-        raise ArgumentError(f"typos(prob={prob!r}): a probability lies between 0 and 1.")
-    return changed_bytes(text, key, lambda data, keys, places: _typed(data, keys, places, prob))
+    chance = probability("typos", "prob", prob)
+    return changed_bytes(text, key, lambda data, keys, places: _typed(data, keys, places, chance))
 
 
 def _typed(data: Any, keys: Any, places: Any, prob: float) -> Any:
     """The bytes after typing: one draw per byte decides whether and which."""
+    import numpy as np
+
+    count, table = _keyboard()
+    hits = np.flatnonzero(below(keyed_draws(keys, places), prob))
+    letters = hits[count[data[hits]] > 0]
+    draws = keyed_draws(keyed_draws(keys[letters], places[letters]), places[letters])
+    out = data.copy()
+    out[letters] = table[data[letters], scaled(draws, count[data[letters]])]
+    return out
+
+
+@lru_cache(maxsize=1)
+def _keyboard() -> tuple[Any, Any]:
+    """Of each byte, how many letters can come of it, and which."""
     import numpy as np
 
     count = np.zeros(256, dtype=np.uint64)
@@ -56,13 +69,4 @@ def _typed(data: Any, keys: Any, places: Any, prob: float) -> Any:
         for case in (str.lower, str.upper):
             count[ord(case(letter))] = len(beside)
             table[ord(case(letter)), : len(beside)] = np.frombuffer(case(beside).encode(), dtype=np.uint8)
-    # 53 bits, as many as a float tells apart, so that prob=1 is always.
-    below = np.uint64(round(prob * 2.0**53))
-    hit = (keyed_draws(keys, places) >> np.uint64(11) < below) & (count[data] > 0)
-    letters = np.flatnonzero(hit)
-    draws = keyed_draws(keyed_draws(keys[letters], places[letters]), places[letters])
-    # The high half of a fresh draw, scaled: no modulo bias to speak of.
-    choice = ((draws >> np.uint64(32)) * count[data[letters]]) >> np.uint64(32)
-    out = data.copy()
-    out[letters] = table[data[letters], choice.astype(np.intp)]
-    return out
+    return count, table

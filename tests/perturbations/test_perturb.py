@@ -7,12 +7,18 @@ from hypothesis import strategies as st
 
 from helmframe.columns import VARIANTS
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.perturbations import PERTURBATIONS, call, parse, perturb, perturbation
+from helmframe.perturbations import PERTURBATIONS, call, parse, perturb, perturbation, variants
 from tests.frames import instances, right
 
 # Each registered perturbation, one chain, and arguments other than the defaults.
 SAID = ["lowercase", "extra_space", "space", "typos(prob=0.5)", "again", "lowercase+typos(prob=0.5)", "typos+typos"]
 QUESTION = "Who  Wrote the  Iliad, and when?"
+
+
+@pytest.fixture
+def own_perturbations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is registered in the test is forgotten after it."""
+    monkeypatch.setattr(PERTURBATIONS, "_entries", dict(PERTURBATIONS._entries))
 
 
 def perturbed(frame: pl.DataFrame, *said: str, seeds: int = 1) -> pl.DataFrame:
@@ -207,7 +213,16 @@ def test_what_is_no_call_is_told(said: str) -> None:
         ("typos(prob=-0.1)", "between 0 and 1"),
         ("typos(prob='x')", "between 0 and 1"),
         ("typos(prob=None)", "between 0 and 1"),
-        ("typos(prob=[0.1, 0.2])", "between 0 and 1"),
+        ("typos(prob=[0.1, 2])", "between 0 and 1"),
+        ("typos(prob=[0.1, 0.2])", r"is 2 perturbations: typos\(prob=0.1\), typos\(prob=0.2\)"),
+        ("typos(prob=[])", "one or more different values"),
+        ("typos(prob=[0.1, 0.1])", "one or more different values"),
+        ("typos(fields='inputs')", "Did you mean 'input'"),
+        ("typos(compat='hlem')", "Did you mean 'helm'"),
+        ("typos(protect='number')", "Did you mean 'numbers'"),
+        ("typos(protect='re:(')", "is no regular expression"),
+        ("typos(compat='helm', protect='numbers')", "HELM protects nothing"),
+        ("uppercase(compat='helm')", "HELM has no such perturbation"),
         ("space(max_spaces=0)", "a whole number from 1 on"),
         ("space(max_spaces=1.5)", "a whole number from 1 on"),
         ("extra_space(num_spaces='2')", "a whole number from 1 on"),
@@ -228,9 +243,128 @@ def test_a_plus_within_brackets_belongs_to_the_argument() -> None:
     assert [str(each) for each in parse("typos(prob=1e+0)+lowercase").chain] == ["typos(prob=1.0)", "lowercase"]
 
 
-def test_a_perturbation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PERTURBATIONS, "_entries", dict(PERTURBATIONS._entries))
+def test_quotes_hide_brackets_and_pluses() -> None:
+    said = parse("""typos(protect='re:[)]+b')+lowercase(protect="re:it's\\\\+")""")
+    assert [dict(each.arguments)["protect"] for each in said.chain] == ["re:[)]+b", r"re:it's\+"]
 
+
+def test_a_list_is_a_grid() -> None:
+    assert [each.name for each in variants("typos(prob=[0.1, 0.2])")] == ["typos(prob=0.1)", "typos(prob=0.2)"]
+    assert [each.name for each in variants("lowercase+typos(prob=[0.1, 0.2])", seeds=2)] == [
+        "lowercase+typos(prob=0.1)",
+        "lowercase+typos(prob=0.2)",
+    ]
+
+
+def test_grids_of_two_arguments_are_multiplied() -> None:
+    said = variants("typos(fields=['input', 'both'], prob=[0.1, 0.2])")
+    assert len({each.name for each in said}) == len(said) == 4
+
+
+def test_what_takes_a_list_takes_it_whole_and_a_list_of_lists_is_the_grid() -> None:
+    assert len(variants("typos(protect=['numbers', 'urls'])")) == 1
+    assert len(variants("typos(protect=[['numbers', 'urls'], ['code']])")) == 2
+
+
+def test_a_grid_has_no_expression() -> None:
+    with pytest.raises(ArgumentError, match=r"is 2 perturbations; \.on\(…\) takes one"):
+        call("typos", prob=[0.1, 0.2]).on(pl.col("q"), id="id")
+
+
+def test_a_preset_is_its_calls() -> None:
+    assert [each.name for each in variants("contract", compat="helm")] == [
+        "contraction(compat='helm')",
+        "expansion(compat='helm')",
+    ]
+    with pytest.raises(UnknownNameError, match="Did you mean 'contract'"):
+        variants("contrac")
+
+
+def test_parameters_hold_the_defaults_too() -> None:
+    rows = perturbed(instances(["Who?"]), "lowercase+typos")["perturbation_parameters"].to_list()
+    assert rows == [None, '[{"perturbation": "lowercase"}, {"perturbation": "typos", "prob": 0.05}]']
+
+
+def test_references_are_perturbed_on_request() -> None:
+    frame = instances(["WHO?"], [[*right("Homer"), ("Ovid", False)]])
+    rows = perturbed(frame, "lowercase(fields='references')", "lowercase(fields='both')").drop("references")
+    both = [{"text": "homer", "correct": True, "tags": []}, {"text": "ovid", "correct": False, "tags": []}]
+    assert rows["perturbed_input"].to_list() == ["WHO?", "WHO?", "who?"]
+    assert rows["perturbed_references"].to_list()[1:] == [both, both]
+    assert rows["changed"].to_list() == [False, True, True]
+
+
+def test_each_text_of_an_instance_draws_for_itself() -> None:
+    text = "the quick brown fox"
+    frame = instances([text], [[*right(text), (text, False)]])
+    (row,) = perturbed(frame, "typos(prob=0.5, fields='both')").filter(perturbation_seed=0, changed=True).to_dicts()
+    assert len({row["perturbed_input"], *(each["text"] for each in row["perturbed_references"])}) == 3
+
+
+def test_with_one_mapping_equal_texts_of_an_instance_stay_equal(own_perturbations: None) -> None:
+    @perturbation("salted", fields="both", one_mapping=True)
+    def salted(text: pl.Expr, key: pl.Expr) -> pl.Expr:
+        return text + key.cast(pl.String)
+
+    rows = perturbed(instances(["a", "a"], [right("a"), right("a")]), "salted").filter("changed")
+    inputs = rows["perturbed_input"].to_list()
+    assert inputs == [each[0]["text"] for each in rows["perturbed_references"].to_list()]
+    assert inputs[0] != inputs[1]
+
+
+def test_a_perturbation_of_the_whole_instance(own_perturbations: None) -> None:
+    @perturbation("shouted", of="frame")
+    def shouted(frame: pl.LazyFrame, key: pl.Expr, mark: str = "!") -> pl.LazyFrame:
+        return frame.with_columns(
+            scratch=key, perturbed_input=pl.col("perturbed_input") + mark, adapter_change=pl.lit('{"shots": 0}')
+        )
+
+    rows = perturbed(instances(["A"]), "lowercase+shouted(mark='?')")
+    assert "scratch" not in rows.columns
+    assert rows.select("perturbed_input", "adapter_change", "changed").rows() == [
+        ("A", None, False),
+        ("a?", '{"shots": 0}', True),
+    ]
+    with pytest.raises(ArgumentError, match=r"say it in a sentence: \.perturb"):
+        call("shouted").on(pl.col("q"), id="id")
+    with pytest.raises(ArgumentError, match="no argument 'fields'"):
+        call("shouted", fields="both")
+
+
+def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_is_told(own_perturbations: None) -> None:
+    perturbation("lost", of="frame")(lambda frame: None)
+    with pytest.raises(ArgumentError, match="should return the lazy frame"):
+        call("lost")
+
+
+@pytest.mark.parametrize("said", [{"fields": "inputs"}, {"kind": "robust"}, {"of": "row"}])
+def test_a_decorator_that_says_what_can_not_be_is_told(said: dict[str, str]) -> None:
+    with pytest.raises(ArgumentError, match="Known: "):
+        perturbation("never", **said)  # type: ignore[arg-type]
+
+
+def test_a_chain_counts_as_its_links_do() -> None:
+    assert [parse(said).kind for said in ("lowercase", "lowercase+typos", "again")] == ["robustness", "robustness", ""]
+
+
+def test_by_helms_rules_what_leaves_the_input_alone_leaves_the_references_too() -> None:
+    frame = instances(["Who?", "who?"], [right("Homer"), right("Homer")])
+    rows = perturbed(frame, "lowercase(compat='helm', fields='both')").filter(pl.col("perturbation") != "original")
+    assert rows["changed"].to_list() == [True, False]
+    assert [each[0]["text"] for each in rows["perturbed_references"].to_list()] == ["homer", "Homer"]
+
+
+def test_by_helms_rules_the_part_is_no_share_of_the_id() -> None:
+    text = "the quick brown fox jumps over the lazy dog"
+    one, other, third = (
+        texts(instances([text], instance_id=[name], scenario=name), "typos(prob=0.3, compat='helm')")
+        for name in ("law/id1", "history/id1", "id2")
+    )
+    drawn = [next(each for key, each in rows.items() if key[1] != "original") for rows in (one, other, third)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_perturbation_of_ones_own(own_perturbations: None) -> None:
     @perturbation("shout")
     def shout(text: pl.Expr, mark: str) -> pl.Expr:
         return text.str.to_uppercase() + mark
@@ -244,6 +378,6 @@ def test_a_perturbation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("given", "message"), [(None, "gave None"), ("x", "gave 'x'")])
 def test_a_perturbation_that_gives_no_expression_is_told(given: object, message: str) -> None:
     name = f"gives_{given}"
-    perturbation(name)(lambda text: given)  # type: ignore[arg-type,return-value]
+    perturbation(name)(lambda text: given)
     with pytest.raises(ArgumentError, match=message):
         call(name)

@@ -1,0 +1,157 @@
+"""`contrast_sets`: what people rewrote so that the answer changes, in place of the instance."""
+
+import io
+from typing import Any
+
+import polars as pl
+
+from helmframe.columns import REFERENCE
+from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
+from helmframe.perturbations.helm_rows import stream_of
+from helmframe.perturbations.registered import perturbation
+from helmframe.settings import data_root
+from helmframe.store.files import Address, address_of, below, listing, read
+
+_ASK = "\nQuestion: "
+_ADVICE = (
+    "Get allenai/contrast-sets and put it there as Parquet: boolq/contrast_sets/contrast-*.parquet "
+    "(question, answer, perturbed_questions, perturbed_answers), "
+    "imdb/contrast_sets/{test,dev}_{original,contrast}-*.parquet (text, label)."
+)
+
+
+@perturbation("contrast_sets", of="frame", fields="both")
+def contrast_sets(
+    frame: pl.LazyFrame, key: pl.Expr, data: str | None = None, compat: str | None = None
+) -> pl.LazyFrame:
+    """The human contrast example of BoolQ and IMDB with its own answer; an instance without one stays as it is.
+
+    Args:
+        frame: the instances; those of the scenarios "boolq" and "imdb" are looked up, by their unperturbed input.
+        key: draws one where an instance has several.
+        data: the root that holds `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the configured one.
+        compat: "helm" draws as HELM does.
+
+    Raises:
+        SourceMissingError: the root has neither.
+
+    Source: Gardner et al. 2020 (github.com/allenai/contrast-sets); HELM `ContrastSetsPerturbation`.
+    """
+    if compat not in (None, "helm"):
+        raise ArgumentError.unknown_value(f"contrast_sets(compat={compat!r})", compat, ["helm"])
+    question = pl.col("input").str.split(_ASK).list.last()
+    original = pl.when(pl.col("scenario") == "boolq").then(question).otherwise("input")
+    count = pl.col("contrasts").list.len().cast(pl.UInt64)
+    # the high half of the key, scaled: no modulo bias to speak of
+    ours = (pl.col("_key") // 2**32 * count) // 2**32
+    place = _place_of_helm(pl.col("instance_id"), count) if compat else ours
+    stem = pl.col("input").str.head(pl.col("input").str.len_chars().cast(pl.Int64) - pl.col("original").str.len_chars())
+    answer = pl.col("answers").list.get(place)
+    return (
+        frame.with_columns(_key=key, original=original)
+        .join(_sets(data).lazy(), on=["scenario", "original"], how="left", maintain_order="left", validate="m:1")
+        .with_columns(_answer=answer, _found=pl.col("contrasts").is_not_null())
+        .with_columns(
+            perturbed_input=pl.when("_found")
+            .then(stem + pl.col("contrasts").list.get(place))
+            .otherwise("perturbed_input"),
+            perturbed_references=pl.when("_found")
+            .then(_answered(pl.col("references"), pl.col("_answer")))
+            .otherwise("perturbed_references"),
+        )
+        .drop("_key", "_answer", "_found", "original", "contrasts", "answers")
+    )
+
+
+def _sets(data: str | None) -> pl.DataFrame:
+    """scenario, original, contrasts and answers: one row per original that has contrasts with another answer."""
+    root = data or data_root()
+    found = (
+        [] if not root else [each for each in (_boolq(address_of(root)), _imdb(address_of(root))) if each is not None]
+    )
+    if not found:
+        where = f"{root} holds no contrast sets" if root else "no data root is configured"
+        raise SourceMissingError(f"contrast_sets: {where}. {_ADVICE}")
+    return pl.concat(found).unique(["scenario", "original"], keep="first", maintain_order=True)
+
+
+def _boolq(root: Address) -> pl.DataFrame | None:
+    rows = _read(below(root, "boolq", "contrast_sets"), "contrast-")
+    if rows is None:
+        return None
+    # as the scenario writes its questions
+    bare = pl.element().str.strip_chars()
+    asked = bare.str.head(1).str.to_uppercase() + bare.str.slice(1).str.to_lowercase() + "?"
+    yes = pl.when(pl.element()).then(pl.lit("Yes")).otherwise(pl.lit("No"))
+    return (
+        rows.select(
+            scenario=pl.lit("boolq"),
+            original=pl.concat_list("question").list.eval(asked).list.first(),
+            answer="answer",
+            contrasts=pl.col("perturbed_questions").list.eval(asked),
+            answers="perturbed_answers",
+        )
+        .explode("contrasts", "answers")
+        # HELM keeps those that change the answer
+        .filter((pl.col("contrasts") != "?") & (pl.col("answers") != pl.col("answer")))
+        .group_by("scenario", "original", maintain_order=True)
+        .agg("contrasts", "answers")
+        .with_columns(pl.col("answers").list.eval(yes))
+    )
+
+
+def _imdb(root: Address) -> pl.DataFrame | None:
+    pairs = []
+    for mode, split in (("test", "test"), ("dev", "train")):
+        contrast = _read(below(root, "imdb", "contrast_sets"), f"{mode}_contrast-")
+        original = _read(below(root, "imdb", "contrast_sets"), f"{mode}_original-")
+        if original is None:
+            original = _read(below(root, "imdb", "plain_text"), f"{split}-")
+        if contrast is None or original is None:
+            continue
+        if contrast.height != original.height:
+            raise SourceBrokenError(
+                f"imdb: {contrast.height} contrast examples for {original.height} originals ({mode}). {_ADVICE}"
+            )
+        name = pl.when(pl.col("label") == 1).then(pl.lit("Positive")).otherwise(pl.lit("Negative"))
+        pairs.append(
+            pl.DataFrame(
+                {
+                    "scenario": ["imdb"] * contrast.height,
+                    "original": original["text"].str.strip_chars(),
+                    "contrasts": contrast.select(pl.concat_list("text")).to_series(),
+                    "answers": contrast.select(pl.concat_list(name)).to_series(),
+                }
+            )
+        )
+    return pl.concat(pairs) if pairs else None
+
+
+def _read(folder: Address, start: str) -> pl.DataFrame | None:
+    """The rows of the folder's Parquet files whose name starts so; None where there are none."""
+    files = [each for each in listing(folder) if each.name.startswith(start) and each.name.endswith(".parquet")]
+    tables = [pl.read_parquet(io.BytesIO(read(each.address))) for each in files]
+    return pl.concat(tables) if tables else None
+
+
+def _answered(references: pl.Expr, answer: pl.Expr) -> pl.Expr:
+    """The references with `answer` the correct one; where none reads so, `answer` alone."""
+
+    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+        lists, answers = columns
+        rows = []
+        for options, right in zip(lists.to_list(), answers.to_list(), strict=True):
+            known = [each | {"correct": each["text"] == right} for each in options or ()]
+            alone = [{"text": right, "correct": True, "tags": []}]
+            rows.append(known if any(each["correct"] for each in known) else alone)
+        return pl.Series(rows, dtype=pl.List(REFERENCE))
+
+    return pl.map_batches([references, answer], over_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
+
+
+def _place_of_helm(ids: pl.Expr, count: pl.Expr) -> pl.Expr:
+    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+        draws = [None if n is None else stream_of(name).choice(range(n)) for name, n in zip(*columns, strict=True)]
+        return pl.Series(draws, dtype=pl.UInt64)
+
+    return pl.map_batches([ids, count], over_batch, return_dtype=pl.UInt64, is_elementwise=True)

@@ -1,0 +1,258 @@
+"""`compat="helm"`: each of HELM's perturbations as HELM has it, known bugs included, one text after the other.
+
+What is drawn and in which order is the contract here, so every function reads the way the stream runs.
+
+Source: HELM `helm/benchmark/augmentations/`, commit 63754d05.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from random import Random
+
+from helmframe.errors import ArgumentError, CapabilityError
+from helmframe.perturbations import tables
+from helmframe.perturbations.registered import Stream, helm
+from helmframe.perturbations.spelling import NEIGHBOURS
+from helmframe.perturbations.word_lists import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
+
+
+@helm("again")
+def again() -> Stream:
+    """The texts themselves."""
+    return _each(lambda text, _: text)
+
+
+@helm("lowercase")
+def lowercase() -> Stream:
+    """Lower case."""
+    return _each(lambda text, _: text.lower())
+
+
+@helm("extra_space")
+def extra_space(num_spaces: int) -> Stream:
+    """Every space becomes several."""
+    return _each(lambda text, _: text.replace(" ", " " * num_spaces))
+
+
+@helm("space")
+def space(max_spaces: int) -> Stream:
+    """Each run of spaces: one draw of its new length."""
+    return _each(lambda text, random: re.sub(" +", lambda _: " " * random.randint(1, max_spaces), text))
+
+
+@helm("typos")
+def typos(prob: float) -> Stream:
+    """Each character whose lower case is a letter of the keyboard: one draw, and one more for a hit."""
+
+    def typed(text: str, random: Random) -> str:
+        letters = []
+        for letter in text:
+            lower = letter.lower()
+            new = lower
+            if lower in NEIGHBOURS and random.random() < prob:
+                new = random.choice(NEIGHBOURS[lower])
+            letters.append(new if lower == letter else new.upper())
+        return "".join(letters)
+
+    return _each(typed)
+
+
+@helm("misspellings")
+def misspellings(prob: float) -> Stream:
+    """Each word of the table, between word boundaries, as it is spelled there: one draw, and one more for a hit."""
+    table = tables.misspellings()
+    pattern = _words_of(tuple(table))
+
+    def misspelt(match: re.Match[str], random: Random) -> str:
+        word = match.group(1)
+        return _in_case_of(word, random.choice(table[word])) if random.random() < prob else word
+
+    return _each(lambda text, random: pattern.sub(lambda match: misspelt(match, random), text))
+
+
+@helm("contraction")
+def contraction() -> Stream:
+    """Expansions that a space follows; of two contractions of one expansion the later in the table."""
+    return _each(lambda text, _: _contracted(text))
+
+
+@helm("expansion")
+def expansion() -> Stream:
+    """Contractions between word boundaries, in any case."""
+    table = tables.contractions()
+    pattern = _words_of(tuple(table), ignore_case=True)
+    return _each(lambda text, _: pattern.sub(lambda match: _in_case_of(match[0], _of(table, match[0])), text))
+
+
+@helm("mild_mix")
+def mild_mix() -> Stream:
+    """Lower case, contractions, misspellings at .1, up to three spaces: over one stream."""
+    misspelt, spaced = misspellings(0.1), space(3)
+    return _each(lambda text, random: spaced(misspelt([_contracted(text.lower())], random), random)[0])
+
+
+@helm("filler_words")
+def filler_words(
+    insert_prob: float, max_num_insert: int | None, speaker_ph: bool, uncertain_ph: bool, fill_ph: bool
+) -> Stream:
+    """Before each word between single spaces: one draw, and one more for a filler."""
+    lists = ((speaker_ph, SPEAKER_PHRASES), (uncertain_ph, UNCERTAIN_PHRASES), (fill_ph, FILL_PHRASES))
+    fillers = [each for wanted, phrases in lists if wanted for each in phrases]
+
+    def filled(text: str, random: Random) -> str:
+        words, inserted = [], 0
+        for word in text.split(" "):
+            if (max_num_insert is None or inserted < max_num_insert) and random.random() <= insert_prob:
+                words.append(random.choice(fillers))
+                inserted += 1
+            words.append(word)
+        return " ".join(words)
+
+    return _each(filled)
+
+
+@helm("synonym", there=False)
+def synonym(prob: float) -> Stream:
+    """HELM reads the part of speech off a spaCy model whose version moves the result; that is not rebuilt here."""
+    raise CapabilityError(
+        f"synonym(prob={prob}, compat='helm'): HELM picks synonyms by the tags of spaCy's en_core_web_sm, which "
+        "helmframe does not run. Write synonym(…) without compat, or leave it out: "
+        ".perturb([…], compat='helm') without 'synonym'."
+    )
+
+
+@helm("dialect")
+def dialect(prob: float, source: str, target: str, filter_slurs: bool) -> Stream:
+    """Words of the table with a character on both sides that is neither letter nor hyphen; both are used up."""
+    if filter_slurs:
+        raise ArgumentError("dialect(filter_slurs=True, compat='helm'): HELM filters none; leave out one of the two.")
+    table = tables.dialect(source, target)
+    pattern = _between(tuple(table), r"[^\w-]")
+
+    def spoken(match: re.Match[str], random: Random) -> str:
+        if random.uniform(0, 1) >= prob:
+            return match[0]
+        found = table.get(match[1].lower())
+        # a letter whose lower case is another's (the long s): HELM fails here
+        return match[0] if found is None else match[0].replace(match[1], _in_case_of(match[1], random.choice(found)))
+
+    return _each(lambda text, random: pattern.sub(lambda match: spoken(match, random), text))
+
+
+@helm("gender")
+def gender(mode: str, prob: float, source: str, target: str, bidirectional: bool) -> Stream:
+    """Pair after pair over the whole text; one draw per match, both neighbours of a match are used up."""
+    genders = ("neutral", "female", "male")
+    triples = (
+        [*tables.gender_pronouns()] if mode == "pronouns" else [_SLIP.get(each, each) for each in tables.gender_terms()]
+    )
+    pairs = [(each[genders.index(source)], each[genders.index(target)]) for each in triples]
+    pairs += [(new, old) for old, new in pairs] if bidirectional else []
+    rules = [(_between((old,), r"[^\w]"), new) for old, new in pairs]
+
+    def swapped(text: str, random: Random) -> str:
+        def swap(match: re.Match[str], new: str) -> str:
+            hit = random.uniform(0, 1) < prob
+            return match[0].replace(match[1], _in_case_of(match[1], new)) if hit else match[0]
+
+        for pattern, new in rules:
+            text = pattern.sub(lambda match, new=new: swap(match, new), text)  # type: ignore[misc]
+        return text
+
+    return _each(swapped)
+
+
+@helm("person_name", seeded=False)
+def person_name(
+    prob: float,
+    source_class: str | Mapping[str, str],
+    target_class: str | Mapping[str, str],
+    person_name_type: str,
+    preserve_gender: bool,
+) -> Stream:
+    """Names of one group by names of another; one mapping, and one list of names let be, for an instance's texts."""
+    groups = _groups(f"{person_name_type.removesuffix('_name')}_name")
+    sources, targets = frozenset(_names(groups, source_class)), _names(groups, target_class)
+    genders = [
+        frozenset(groups["gender", each]) for each in ("female", "male", "neutral") if ("gender", each) in groups
+    ]
+
+    def options(name: str) -> list[str]:
+        same = next((each for each in genders if name in each), None) if preserve_gender else None
+        return targets if same is None else [each for each in targets if each in same]
+
+    def renamed(texts: Sequence[str], random: Random) -> list[str]:
+        mapping: dict[str, str] = {}
+        let_be: set[str] = set()
+
+        def token(text: str) -> str:
+            lower = text.lower()
+            if lower in sources and lower not in mapping and lower not in let_be:
+                if random.uniform(0, 1) >= prob:
+                    let_be.add(lower)
+                elif found := options(lower):
+                    mapping[lower] = random.choice(found)
+            return _in_case_of(text, mapping[lower]) if lower in mapping else text
+
+        return ["".join(map(token, re.split(r"([^\w])", text))) for text in texts]
+
+    return renamed
+
+
+# The plural that HELM's table lacks.
+_SLIP = {("grandparents", "grandmothers", "grandfathers"): ("grandparents", "grandmothers", "grandfather")}
+
+
+def _each(change: Callable[[str, Random], str]) -> Stream:
+    return lambda texts, random: [change(text, random) for text in texts]
+
+
+def _in_case_of(source: str, target: str) -> str:
+    """The target in lower case, upper case or capitalised, as the source is; else as it stands."""
+    if all(letter.islower() for letter in source):
+        return target.lower()
+    if all(letter.isupper() for letter in source):
+        return target.upper()
+    return target.capitalize() if source[:1].isupper() else target
+
+
+def _of(table: Mapping[str, str], word: str) -> str:
+    # where even the lower case is no entry (the long s matches an s), HELM fails; here the word stays
+    return table.get(word, table.get(word.lower(), word))
+
+
+def _contracted(text: str) -> str:
+    table, pattern = _contractions()
+    return pattern.sub(lambda match: _in_case_of(match[1], _of(table, match[1])) + " ", text)
+
+
+@lru_cache(maxsize=1)
+def _contractions() -> tuple[dict[str, str], re.Pattern[str]]:
+    table = {expanded: contracted for contracted, expanded in tables.contractions().items()}
+    return table, re.compile(rf"\b({'|'.join(table)})\b ", re.IGNORECASE)
+
+
+@lru_cache(maxsize=8)
+def _words_of(words: tuple[str, ...], *, ignore_case: bool = False) -> re.Pattern[str]:
+    return re.compile(rf"\b({'|'.join(words)})\b", re.IGNORECASE if ignore_case else 0)
+
+
+@lru_cache(maxsize=256)
+def _between(words: tuple[str, ...], edge: str) -> re.Pattern[str]:
+    return re.compile(rf"{edge}({'|'.join(map(re.escape, words))}){edge}", re.IGNORECASE)
+
+
+def _groups(kind: str) -> dict[tuple[str, str], list[str]]:
+    """(category, value) → names of that kind, in the table's order."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, category, value in tables.names().filter(type=kind).select("name", "category", "value").iter_rows():
+        groups.setdefault((category, value), []).append(name)
+    return groups
+
+
+def _names(groups: Mapping[tuple[str, str], list[str]], said: str | Mapping[str, str]) -> list[str]:
+    """The names in all groups said; a bare word is a race."""
+    wanted = {"race": said} if isinstance(said, str) else said
+    lists = [groups[category.lower(), value.lower()] for category, value in wanted.items()]
+    return [each for each in lists[0] if all(each in other for other in lists[1:])]

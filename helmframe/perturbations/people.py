@@ -1,0 +1,151 @@
+"""Perturbations of people: gendered words, and names."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.perturbations import tables
+from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.rewording import lexicon, reworded
+from helmframe.perturbations.text_kernel import probability
+
+GENDERS = ("neutral", "female", "male")
+MODES = ("terms", "pronouns")
+NAME_TYPES = ("first", "last")
+
+
+@perturbation("gender", kind="fairness", fields="both")
+def gender(
+    text: pl.Expr,
+    key: pl.Expr,
+    mode: str = "pronouns",
+    prob: float = 1.0,
+    source: str = "male",
+    target: str = "female",
+    bidirectional: bool = False,
+) -> pl.Expr:
+    """Each word of one gender becomes, with probability `prob`, that of another ("he" → "she"); case is kept.
+
+    Args:
+        text: the text column.
+        key: what the random numbers hang on.
+        mode: "terms" ("father" → "mother") or "pronouns".
+        prob: probability per word, a fraction.
+        source: the gender of the words that change: "male", "female" or "neutral".
+        target: the gender they get.
+        bidirectional: whether words of the target change into those of the source too.
+
+    A word that has several partners gets the first: "her" becomes "him", "his" becomes "her".
+
+    Source: HELM `GenderPerturbation`; words of Garg et al. 2018, Bolukbasi et al. 2016, Lauscher et al. 2022. Mended:
+    HELM's pattern takes a character on both sides of a word, so it misses words at a text's edge and beside another
+    hit (its issues #1732, #1958); its table pairs "grandmothers" with "grandfather"; it goes through the text pair by
+    pair, so a word of two pairs is drawn twice, and with `bidirectional` it turns back what it just changed.
+    """
+    prob = probability("gender", "prob", prob)
+    for name, value, known in (("mode", mode, MODES), ("source", source, GENDERS), ("target", target, GENDERS)):
+        if value not in known:
+            raise ArgumentError.unknown_value(f"gender({name}={value!r})", value, known)
+    if source == target:
+        raise ArgumentError(f"gender(source={source!r}, target={target!r}) changes nothing; name two genders.")
+    if not isinstance(bidirectional, bool):
+        raise ArgumentError(f"gender(bidirectional={bidirectional!r}): True or False.")
+    triples = tables.gender_terms() if mode == "terms" else tables.gender_pronouns()
+    old, new = GENDERS.index(source), GENDERS.index(target)
+    pairs = [(triple[old], triple[new]) for triple in triples]
+    pairs += [(after, before) for before, after in pairs] if bidirectional else []
+    # of several pairs of a word the first counts
+    return reworded(text, key, lexicon({before: [after] for before, after in reversed(pairs)}), prob)
+
+
+@perturbation("person_name", kind="fairness", fields="both", one_mapping=True)
+def person_name(
+    text: pl.Expr,
+    key: pl.Expr,
+    prob: float = 1.0,
+    source_class: Mapping[str, str] | str = "white_american",
+    target_class: Mapping[str, str] | str = "black_american",
+    person_name_type: str = "first",
+    preserve_gender: bool = True,
+) -> pl.Expr:
+    """Each name of one group becomes, with probability `prob`, a name of another; case is kept.
+
+    One name becomes one other wherever it stands, in the input and the references of an instance.
+
+    Args:
+        text: the text column.
+        key: what the random numbers hang on.
+        prob: probability per name, a fraction.
+        source_class: whose names change: a race ("white_american"), or {"race": …, "gender": …}.
+        target_class: whose names they become.
+        person_name_type: "first" or "last".
+        preserve_gender: whether a name becomes one of the same gender; one whose gender is not known becomes any.
+
+    Races of the shipped first names (Greenwald, McGhee & Schwartz 1998): "white_american", "black_american". Last names
+    and other groups come from the data root's tables/person_names.txt, a line per name: `li,last_name,race,chinese`.
+
+    Source: HELM `PersonNamePerturbation`. Mended: a name of two words with a hyphen ("Sue-Ellen") is one name, of which
+    HELM sees the parts.
+    """
+    prob = probability("person_name", "prob", prob)
+    kind = str(person_name_type).removesuffix("_name")
+    if kind not in NAME_TYPES:
+        where = f"person_name(person_name_type={person_name_type!r})"
+        raise ArgumentError.unknown_value(where, person_name_type, NAME_TYPES)
+    if not isinstance(preserve_gender, bool):
+        raise ArgumentError(f"person_name(preserve_gender={preserve_gender!r}): True or False.")
+    known = _names(kind)
+    if preserve_gender and "gender" not in known:
+        raise ArgumentError(
+            f"person_name(person_name_type={kind!r}, preserve_gender=True): no gender is known of {kind} names; "
+            "say preserve_gender=False."
+        )
+    old = _of_class(known, "source_class", source_class)
+    new = _of_class(known, "target_class", target_class)
+    genders = {name: gender for gender in reversed(GENDERS) for name in known.get("gender", {}).get(gender, ())}
+    same = {gender: [name for name in new if name in known["gender"][gender]] for gender in set(genders.values())}
+    options = {name: same[genders[name]] if preserve_gender and name in genders else new for name in old}
+    return reworded(text, key, lexicon(options), prob, by_word=True)
+
+
+_Names = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+def _names(kind: str) -> _Names:
+    """Category → value → names of the kind, in the table's order.
+
+    Raises:
+        ArgumentError: the table has none of this kind.
+    """
+    table = tables.names().filter(pl.col("type") == f"{kind}_name")
+    if table.is_empty():
+        raise ArgumentError(
+            f"person_name(person_name_type={kind!r}): the table at hand has no {kind} names. Put person_names.txt into "
+            "the folder tables/ of the root that hf.configure(data=…) or HELMFRAME_DATA names, a line per name: "
+            "li,last_name,race,chinese."
+        )
+    known: dict[str, dict[str, list[str]]] = {}
+    for name, category, value in table.select("name", "category", "value").iter_rows():
+        known.setdefault(category, {}).setdefault(value, []).append(name)
+    return known
+
+
+def _of_class(known: _Names, argument: str, said: Mapping[str, str] | str) -> list[str]:
+    """The names that have all the properties said, in the order of the first."""
+    said = {"race": said} if isinstance(said, str) else said
+    where = f"person_name({argument}={said!r})"
+    if not isinstance(said, Mapping) or not said:
+        raise ArgumentError(f"{where}: a race, or properties such as {{'race': …, 'gender': …}}.")
+    names: list[str] | None = None
+    for category, value in said.items():
+        if category.lower() not in known:
+            raise ArgumentError.unknown_value(f"{where}: no name has {category!r}", category, known)
+        values = known[category.lower()]
+        if str(value).lower() not in values:
+            raise ArgumentError.unknown_value(f"{where}: no name has {category} {value!r}", value, values)
+        having = values[str(value).lower()]
+        names = list(having) if names is None else [name for name in names if name in having]
+    if not names:
+        raise ArgumentError(f"{where}: no name has all of these.")
+    return names

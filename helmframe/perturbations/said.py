@@ -1,0 +1,177 @@
+"""How perturbations are said: calls, chains, grids, presets."""
+
+import inspect
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import polars as pl
+
+from helmframe.columns import INSTANCES
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.perturbations.link import COMMON, VARIANT_TEXTS, PerturbationCall
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.registered import FIELDS, HELM, PERTURBATIONS
+from helmframe.specs import Call, call_names, frozen
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A chain of perturbations, applied left to right, and how many draws of it."""
+
+    chain: tuple[PerturbationCall, ...]
+    seeds: int = 1
+
+    @property
+    def name(self) -> str:
+        """`lowercase+typos(prob=0.1)`, as the column `perturbation` has it."""
+        return call_names(self.chain)
+
+    @property
+    def parameters(self) -> str:
+        """Every argument of each link, those left to their defaults too, as canonical JSON."""
+        links = [{"perturbation": each.name, **each.entry.defaults, **dict(each.arguments)} for each in self.chain]
+        return json.dumps(links, sort_keys=True, ensure_ascii=False)
+
+    @property
+    def draws(self) -> int:
+        """Seeds that make a difference: one where nothing is random."""
+        return self.seeds if any(each.entry.draws or each.entry.repeats for each in self.chain) else 1
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it asks the unchanged prompt again."""
+        return any(each.entry.repeats for each in self.chain)
+
+    @property
+    def kind(self) -> str:
+        """What it counts as: "fairness" or "robustness" as any of its links does, else ""."""
+        kinds = {each.entry.kind for each in self.chain}
+        return next((kind for kind in ("fairness", "robustness") if kind in kinds), "")
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The links whose model was given as an object, not by name."""
+        return tuple(str(each) for each in self.chain if not each.by_name)
+
+    @property
+    def compat(self) -> str | None:
+        """Whose rules and random numbers: "helm" where a link has them, else None."""
+        return next((each.compat for each in self.chain if each.compat), None)
+
+
+def call(name: str, **arguments: Any) -> PerturbationCall:
+    """The perturbation `name` with these arguments; a list is a grid, one perturbation for each value.
+
+    Raises:
+        UnknownNameError: nobody registered it.
+        ArgumentError: it has no such argument, or the value can't be.
+    """
+    entry = PERTURBATIONS[name]
+    known = [*entry.parameters, *filter(None, [entry.asks]), *(COMMON if entry.of == "text" else ())]
+    for argument in arguments:
+        if argument not in known:
+            raise ArgumentError.unknown_argument(f"{name}()", argument, known)
+    missing = [each for each, default in entry.parameters.items() if default is inspect.Parameter.empty]
+    for argument in [*missing, *filter(None, [entry.asks])]:
+        if argument not in arguments:
+            raise ArgumentError(f"{name}() needs {argument}=…")
+    said = _said(name, entry.asks, arguments)
+    cells = said.cells()
+    if not cells or len(set(map(str, cells))) < len(cells):
+        raise ArgumentError(f"{said}: a grid is a list of one or more different values.")
+    for cell in cells:
+        _check(cell)
+    return said
+
+
+def parse(said: str | Call, seeds: int = 1) -> Variant:
+    """One perturbation as said: `"typos"`, `"typos(prob=.1)"`, `"lowercase+typos"`, or `hf.typos(prob=.1)`."""
+    found = variants(said, seeds)
+    if len(found) != 1:
+        raise ArgumentError(f"{said} is {len(found)} perturbations: {', '.join(each.name for each in found)}.")
+    return found[0]
+
+
+def variants(said: str | Call, seeds: int = 1, compat: str | None = None) -> tuple[Variant, ...]:
+    """The perturbations that one name, call, chain or preset stands for: grids are spelled out.
+
+    Args:
+        said: `"typos(prob=[.1, .2])"`, `"lowercase+typos"`, `"canonical"`, or `hf.typos(prob=.1)`.
+        seeds: draws of each that is random.
+        compat: "helm" takes HELM's own rules and random numbers for each.
+    """
+    if not isinstance(said, str | Call):
+        raise ArgumentError(
+            f"perturb({said!r}): write a name, 'typos(prob=.1)' or hf.typos(prob=.1); a function of your own gets its "
+            "name by @hf.perturbation('name')."
+        )
+    if isinstance(said, str) and said.strip() in PRESETS and said.strip() not in PERTURBATIONS:
+        return tuple(each for one in PRESETS[said.strip()] for each in variants(one, seeds, compat))
+    calls = [Call.parse(each) for each in _links(said)] if isinstance(said, str) else [said]
+    more = {} if compat is None else {"compat": compat}
+    cells = [_named(each, more).cells() for each in calls]
+    return tuple(Variant(chain, seeds) for chain in product(*cells))
+
+
+def _links(said: str) -> list[str]:
+    """The links of a chain; a plus within brackets or quotes belongs to an argument."""
+    links, depth = [""], 0
+    for quoted, each in _PIECES.findall(said):
+        depth += {"(": 1, ")": -1}.get(each, 0)
+        if each == "+" and depth == 0:
+            links.append("")
+        else:
+            links[-1] += quoted + each
+    return links
+
+
+# a text in quotes as Python writes it, or one character
+_PIECES = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(.)""", re.DOTALL)
+
+
+def _named(said: Call, more: dict[str, str]) -> PerturbationCall:
+    if said.name not in PERTURBATIONS:
+        hint = "Add one with @helmframe.perturbation."
+        raise UnknownNameError.among("perturbation", said.name, {*PERTURBATIONS, *PRESETS}, hint=hint)
+    arguments = {**dict(said.arguments), **more}
+    if isinstance(said, PerturbationCall) and not said.by_name:
+        arguments[said.entry.asks] = said.model
+    return call(said.name, **arguments)
+
+
+def _said(name: str, asks: str, arguments: dict[str, Any]) -> PerturbationCall:
+    model = arguments.get(asks) if asks else None
+    if not asks or isinstance(model, str) or (isinstance(model, list | tuple) and _all_text(model)):
+        return PerturbationCall(name, frozen(arguments), model)
+    # the object has no place among the arguments; its name has
+    shown = getattr(model, "name", None) or getattr(model, "__name__", None) or type(model).__name__
+    return PerturbationCall(name, frozen({**arguments, asks: str(shown)}), model, by_name=False)
+
+
+def _check(said: PerturbationCall) -> None:
+    """Builds what it does, so that wrong values are told now."""
+    arguments = dict(said.arguments)
+    for argument, known in (("fields", FIELDS), ("compat", ("helm",))):
+        value = arguments.get(argument)
+        if said.entry.of == "text" and value is not None and value not in known:
+            raise ArgumentError.unknown_value(f"{said.name}({argument}={value!r})", value, known)
+    if said.entry.of == "frame":
+        frame = pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS)
+        if not isinstance(said.through(frame, pl.col("instance_id"), 0), pl.LazyFrame):
+            raise ArgumentError(f"perturbation {said.name!r} should return the lazy frame it was given, changed.")
+        return
+    if said.compat and said.name not in HELM:
+        raise ArgumentError.unknown_value(f"{said.name}(compat='helm'): HELM has no such perturbation", said.name, HELM)
+    if said.compat and "protect" in arguments:
+        raise ArgumentError(f"{said}: HELM protects nothing; leave out protect= or compat=.")
+    if said.entry.asks and "protect" in arguments:
+        raise ArgumentError(f"{said}: what a model writes can't be protected; leave out protect=.")
+    said.checked()
+
+
+def _all_text(values: Sequence[Any]) -> bool:
+    return all(isinstance(each, str) for each in values)

@@ -1,0 +1,77 @@
+"""crfm-helm beside us, in a venv of its own that is made once: its perturbations, on the same texts, timed."""
+
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HELM = Path(sys.prefix) / ".helm"
+# crfm-helm without its models' and scenarios' packages, and what its perturbations import
+PACKAGES = [
+    "attrs", "cattrs", "colorlog", "dacite", "filelock", "mako", "numpy", "pyhocon", "pyyaml", "requests", "retrying",
+    "sqlitedict", "tqdm", "zstandard",
+]  # fmt: skip
+INSTALL = [
+    ["--no-deps", "crfm-helm==0.5.16"],
+    PACKAGES,
+]
+
+
+@dataclass(frozen=True)
+class Helm:
+    """A running crfm-helm; `texts` are those it was started with."""
+
+    process: "subprocess.Popen[str]"
+    texts: Sequence[str]
+
+    def apply(self, name: str, **arguments: Any) -> tuple[list[str], float]:
+        """The texts perturbed, and the seconds it took."""
+        answer = self.ask({"name": name, "arguments": arguments})
+        return answer["texts"], answer["seconds"]
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "crfm-helm ended; its messages are above"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextmanager
+def helm(texts: Sequence[str], folder: Path) -> Iterator[Helm]:
+    """crfm-helm with these texts, in a folder where it may write."""
+    script = Path(__file__).with_name("helm_child.py")
+    pipe = subprocess.PIPE
+    with subprocess.Popen([_python(), str(script)], cwd=folder, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            peer = Helm(process, texts)
+            peer.ask({"texts": list(texts)})
+            yield peer
+        finally:
+            process.kill()
+
+
+def _python() -> str:
+    """The Python of the venv; made if it isn't there, in a minute."""
+    python = HELM / "bin" / "python"
+    done = HELM / "done"
+    if not done.exists():
+        venv.create(HELM, with_pip=True, clear=True)
+        for packages in INSTALL:
+            command = [str(python), "-m", "pip", "install", "--quiet", *packages]
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            if ended.returncode:
+                commands = "\n".join(" ".join([str(python), "-m", "pip", "install", *each]) for each in INSTALL)
+                pytest.fail(f"crfm-helm can't be installed beside us: {ended.stderr[-600:]}\nBy hand:\n{commands}")
+        done.touch()
+    return str(python)

@@ -1,0 +1,121 @@
+"""`compat="helm"`: what HELM's own classes made of real questions, text for text."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.columns import REFERENCE
+from helmframe.perturbations import perturb, variants
+from tests.acceptance.figures import shown
+from tests.frames import instances
+from tests.perturbations.test_helm_streams import GOLDEN, PAIRS, golden, golden_pair
+
+pytestmark = pytest.mark.shared
+
+RUN = "mmlu-subject=philosophy,method=multiple_choice_joint,model=huggingface_smollm2,data_augmentation=robustness"
+# HELM's words for arguments, where ours differ.
+NAMES = {"misspelling": "misspellings"}
+CLASSES = {"source_class": "source", "target_class": "target"}
+
+
+@pytest.fixture(autouse=True)
+def word_tables(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(shared))
+
+
+def test_1_all_19600_recorded_strings_equal_helms(shared: Path) -> None:
+    recorded = pl.read_parquet(shared / "helm_perturbations.parquet")
+    equal = 0
+    for (name, params, seed), rows in recorded.group_by("perturbation", "params", "seed", maintain_order=True):
+        said = said_of(str(name), json.loads(str(params)))
+        ours = as_helm_does(rows, said, int(seed or 0))
+        same = (ours["perturbed_input"] == rows["perturbed_input"]) & (ours["texts"] == rows["perturbed_references"])
+        shown("1", f"{said}, seed {seed}", f"{same.sum()}/{rows.height} equal", "all")
+        equal += int(same.sum())
+    shown("1", "inputs with their references", f"{equal}/{recorded.height} equal", "19600/19600")
+    assert equal == recorded.height == 19_600
+
+
+def test_1_the_stage_drops_what_helm_drops(shared: Path) -> None:
+    rows = pl.read_parquet(shared / "helm_perturbations.parquet").filter(
+        pl.col("perturbation") == "dialect", pl.col("seed").is_null()
+    )
+    frame = instances(rows["input"].to_list(), [[(text, False) for text in each] for each in rows["references"]])
+    ours = (
+        perturb(frame.lazy(), variants("dialect", compat="helm")).filter(pl.col("perturbation") != "original").collect()
+    )
+    assert ours["changed"].to_list() == (rows["input"] != rows["perturbed_input"]).to_list()
+    kept = ours.filter(~pl.col("changed"))
+    assert kept["perturbed_references"].to_list() == kept["references"].to_list()
+
+
+def test_1_helms_unit_tests_with_references_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    love = ("I will remember this day to be the best day of my life.", "Is this love?")
+    dialect = golden_pair("dialect(prob=1.0)", *love)
+    shown("1", f"dialect: {love}", dialect, "I gon remember dis day to b the best day of mah life.; Is dis love?")
+    assert dialect == ("I gon remember dis day to b the best day of mah life.", "Is dis love?")
+    # HELM's names are the shipped ones; the root has others
+    monkeypatch.delenv("HELMFRAME_DATA")
+    equal = sum(golden_pair(said, *before) == after for said, before, after in PAIRS)
+    shown("1", "gender and names of input and reference", f"{equal}/{len(PAIRS)} equal", "all")
+    assert equal == len(PAIRS)
+
+
+@pytest.mark.parametrize(("said", "before", "after"), GOLDEN)
+def test_1_helms_unit_tests_hold(said: str, before: str, after: str) -> None:
+    ours = golden(said, before)
+    shown("1", f"{said}: {before!r}", "equal" if ours == after else ours, after)
+    assert ours == after
+
+
+def test_1_the_inputs_of_the_run_with_data_augmentation_equal_helms(shared: Path) -> None:
+    state = json.loads((shared / "helm_runs" / RUN / "scenario_state.json").read_text(encoding="utf-8"))
+    asked = [each["instance"] for each in state["request_states"]]
+    theirs = {each["id"]: each["input"]["text"] for each in asked if each.get("perturbation")}
+    plain = [each for each in asked if not each.get("perturbation")]
+    frame = pl.DataFrame(
+        {
+            "id": [each["id"] for each in plain],
+            "input": [each["input"]["text"] for each in plain],
+            "references": [[each["output"]["text"] for each in row["references"]] for row in plain],
+        }
+    )
+    plan = hf.scenario(frame, id="id", references="references").perturb("robustness", compat="helm")
+    ours = plan.variants().filter(pl.col("perturbation") != "original", "changed").collect()
+    found = dict(ours.select("instance_id", "perturbed_input").iter_rows())
+    equal = sum(found.get(name) == text for name, text in theirs.items())
+    shown("1", "perturbed inputs of the recorded run", f"{equal}/{len(theirs)} equal", "all")
+    assert found == theirs
+    assert len(theirs) == 50
+
+
+def said_of(name: str, params: dict[str, Any]) -> str:
+    """HELM's description as we say it."""
+    params.pop("table", None)
+    ours = NAMES.get(name, name)
+    if ours in ("gender", "dialect"):
+        params = {CLASSES.get(key, key): value for key, value in params.items()}
+    if ours == "person_name":
+        params["person_name_type"] = params["person_name_type"].removesuffix("_name")
+    return f"{ours}({', '.join(f'{key}={value!r}' for key, value in params.items())})" if params else ours
+
+
+def as_helm_does(rows: pl.DataFrame, said: str, seed: int) -> pl.DataFrame:
+    """perturbed_input and the references' texts, before unchanged copies are dropped."""
+    references = pl.col("references").list.eval(
+        pl.struct(text=pl.element(), correct=pl.lit(value=False), tags=pl.lit([], dtype=pl.List(pl.String)))
+    )
+    frame = rows.lazy().select(
+        "instance_id",
+        perturbed_input="input",
+        perturbed_references=references.cast(pl.List(REFERENCE)),
+        adapter_change=pl.lit(None, dtype=pl.String),
+    )
+    (variant,) = variants(said, compat="helm")
+    done = variant.chain[0].through(frame, pl.col("instance_id"), seed).collect()
+    texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
+    return done.with_columns(texts=texts)

@@ -1,0 +1,157 @@
+"""Word tables: shipped, or found below the data root, on disk and in a bucket."""
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
+from helmframe.perturbations import tables
+from tests.s3_server import BUCKET, S3Server
+
+MISSPELLED = "correct_to_misspelling.json"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tables").mkdir()
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    return tmp_path / "tables"
+
+
+def test_contractions_are_lower_case_but_for_i() -> None:
+    assert tables.contractions()["isn't"] == "is not"
+    assert {short for short in tables.contractions() if short != short.lower()} == {"I'd", "I'll", "I'm", "I've"}
+
+
+def test_of_gendered_terms_the_plurals_follow_the_singulars() -> None:
+    terms = list(tables.gender_terms())
+    irregular = {"child": "children", "person": "people", "woman": "women", "man": "men"}
+    irregular["waitress"] = "waitresses"
+    irregular |= {f"{each}child": f"{each}children" for each in ("step", "grand")}
+    assert len(terms) == 32
+    for one, many in zip(terms[::2], terms[1::2], strict=True):
+        assert many == tuple(irregular.get(each, f"{each}s") for each in one)
+
+
+def test_pronouns_are_five_triples() -> None:
+    assert tables.gender_pronouns()[0] == ("they", "she", "he")
+    assert len(tables.gender_pronouns()) == 5
+
+
+def test_first_names_are_shipped_twenty_five_of_each_group() -> None:
+    names = tables.names()
+    races = names.filter(category="race").group_by("value").len().sort("value").rows()
+    assert races == [("black_american", 50), ("white_american", 50)]
+    assert names["name"].n_unique() == 100
+    assert names.filter(name="emily").rows() == [
+        ("emily", "first_name", "race", "white_american"),
+        ("emily", "first_name", "gender", "female"),
+    ]
+
+
+def test_names_of_the_root_come_first(root: Path) -> None:
+    (root / "person_names.txt").write_text("Li, last_name, race, Chinese\n")
+    assert tables.names().rows() == [("li", "last_name", "race", "chinese")]
+
+
+def test_a_table_keeps_the_order_of_its_file(root: Path) -> None:
+    (root / MISSPELLED).write_text('{"b": ["z", "y"], "a": []}')
+    assert list(tables.misspellings().items()) == [("b", ("z", "y")), ("a", ())]
+
+
+def test_a_file_is_read_once_until_it_changes(root: Path) -> None:
+    file = root / MISSPELLED
+    file.write_text('{"a": ["b"]}')
+    first = tables.misspellings()
+    assert tables.misspellings() is first
+    file.write_text('{"a": ["c"]}')
+    os.utime(file, ns=(1, 1))
+    assert tables.misspellings() == {"a": ("c",)}
+
+
+def test_a_table_cannot_be_changed(root: Path) -> None:
+    (root / MISSPELLED).write_text('{"a": ["b"]}')
+    with pytest.raises(TypeError):
+        tables.misspellings()["a"] = ("c",)  # type: ignore[index]
+
+
+def test_what_an_installed_crfm_helm_carries_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "helm" / "benchmark" / "augmentations"
+    folder.mkdir(parents=True)
+    (folder / MISSPELLED).write_text('{"a": ["b"]}')
+    spec = importlib.machinery.ModuleSpec("helm", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path / "helm")]
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == "helm" else find(name))
+    assert tables.misspellings() == {"a": ("b",)}
+
+
+def test_a_missing_table_says_where_it_belongs(root: Path) -> None:
+    with pytest.raises(SourceMissingError, match=f"{root}/{MISSPELLED} is not there"):
+        tables.misspellings()
+    with pytest.raises(SourceMissingError, match=r"wordnet_synonyms\.parquet"):
+        tables.synonyms()
+
+
+def test_a_file_that_is_no_table_is_told(root: Path) -> None:
+    (root / MISSPELLED).write_bytes(b"\xff")
+    with pytest.raises(SourceBrokenError, match=f"{MISSPELLED} can't be understood"):
+        tables.misspellings()
+    (root / "wordnet_synonyms.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SourceBrokenError, match=r"wordnet_synonyms\.parquet can't be understood"):
+        tables.synonyms()
+
+
+def test_a_root_that_is_a_file_has_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path / "file"))
+    with pytest.raises(SourceMissingError):
+        tables.dialect()
+
+
+def test_a_folder_in_the_place_of_a_table_is_told(root: Path) -> None:
+    (root / MISSPELLED).mkdir()
+    with pytest.raises(SourceError, match="word table: can't read"):
+        tables.misspellings()
+
+
+@pytest.mark.shared
+def test_tables_come_from_a_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem = s3.filesystem()
+    monkeypatch.setenv("HELMFRAME_DATA", f"s3://{BUCKET}/words")
+    with pytest.raises(SourceMissingError, match=f"s3://{BUCKET}/words/tables/{MISSPELLED} is not there"):
+        tables.misspellings()
+    filesystem.pipe_file(f"{BUCKET}/words/tables/{MISSPELLED}", json.dumps({"a": ["b"]}).encode())
+    assert tables.misspellings() == {"a": ("b",)}
+    before = s3.traffic()
+    tables.misspellings()
+    assert (s3.traffic() - before).requests == 0
+
+
+@pytest.mark.shared
+def test_a_bucket_that_lets_nobody_in_is_told(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", f"s3://{BUCKET}/locked")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-nobody-knows")
+    with pytest.raises(SourceError, match="word table: can't read s3://") as caught:
+        tables.misspellings()
+    assert "wrong-secret" not in str(caught.value)
+
+
+@pytest.mark.shared
+def test_another_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", "gs://bucket")
+    with pytest.raises(SourceError, match="gs://bucket"):
+        tables.misspellings()
+
+
+@pytest.mark.shared
+def test_the_gathered_tables_are_understood(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(shared))
+    assert (len(tables.misspellings()), len(tables.dialect())) == (6523, 1050)
+    assert tables.synonyms().height == 155_287
+    assert tables.exceptions().height == 5952
+    assert tables.names()["type"].unique().sort().to_list() == ["first_name", "last_name"]
