@@ -1,15 +1,21 @@
 """Stage: scores → stats, each value with its interval."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import polars as pl
 
 from helmframe.columns import STATS
-from helmframe.stats.estimate import coded, counted, decoded, estimate, group_keys, with_interval
+from helmframe.stats.codes import coded
+from helmframe.stats.error_bars import with_interval
+from helmframe.stats.estimate import answers_in, counted, estimate_of, floats, group_keys
+from helmframe.stats.fold import Known, Left, Rows, folded
+from helmframe.stats.nest import STRATUM, merged
+from helmframe.stats.sums import sums_of
 
 
 def aggregate(
-    scores: pl.LazyFrame | pl.DataFrame,
+    scores: Rows,
     by: Sequence[str],
     *,
     ci: float = 0.95,
@@ -23,7 +29,8 @@ def aggregate(
     trial the interval is given these in-context examples; with several it is over draws of examples too.
 
     Args:
-        scores: `SCORES`.
+        scores: `SCORES`; or a list of frames of them, each with its instances whole: one or two are read at a time, and
+            sums are kept. Clusters of several instances keep a row per group, several trials one per trial.
         by: columns whose values make a group; "metric" is always one of them. Rows that differ in anything else, models
             and perturbations too, are averaged.
         ci: share of such intervals that should contain the true value.
@@ -41,10 +48,15 @@ def aggregate(
 
     Source: Miller 2024 (arXiv 2411.00640); Korn & Graubard 1998; Pustejovsky & Tipton 2018.
     """
-    keys = [*group_keys(scores.lazy(), by), "metric"]
-    scores = coded(scores)
-    estimates = with_interval(
-        estimate(scores, keys, "score", mean=mean), pl.col("metric").is_in(list(fractions)), ci=ci
-    )
-    table = decoded(counted(estimates, scores, keys))
-    return table.select([*keys, *(name for name in STATS.schema if name not in keys)]).sort(keys)
+    keys = [*group_keys(scores, by), "metric"]
+    left = folded(scores, partial(_left, keys=keys))
+    estimates = estimate_of(left.sums["score"], keys, mean=mean)
+    intervals = with_interval(estimates, pl.col("metric").is_in(list(fractions)), ci=ci)
+    table = counted(left.counts["answers"], intervals, keys)
+    return table.select([*keys, *(name for name in STATS.schema if name not in keys)])
+
+
+def _left(scores: pl.LazyFrame, known: Known, *, keys: Sequence[str]) -> Left:
+    rows = coded(scores, merged(keys, (*STRATUM, "trial")), ["score", "parsed", "truncated"])
+    sums = sums_of(rows, keys, *floats(rows.rows["score"]), named=known.named)
+    return Left({"score": sums}, {"answers": answers_in(rows, keys)})

@@ -7,8 +7,10 @@ import polars as pl
 from helmframe.columns import STATS
 from helmframe.errors import ArgumentError
 from helmframe.expressions import key_of
-from helmframe.stats.estimate import FEW_CLUSTERS, INSTANCE, SMALL_N, STRATUM, group_keys, mark, merged, stable_sum
+from helmframe.stats.error_bars import FEW_CLUSTERS, SMALL_N, mark
+from helmframe.stats.estimate import group_keys
 from helmframe.stats.intervals import t_interval
+from helmframe.stats.nest import INSTANCE, STRATUM, merged, stable_sum
 
 MOST_BLOCKS = 200
 REPEATS = ("perturbation", "perturbation_seed", "setting", "trial", "model", "output_index")
@@ -28,6 +30,7 @@ def aggregate_set(
 
     Each part's clusters (micro: the group's) are left out in turn and the expression taken again; more than 200 of them
     are dealt into 200 blocks by a key of their names, and blocks are left out, so that the cost is at most 201 passes.
+    It does not fold: all rows are read at once.
 
     Args:
         rows: completions or scores with `scenario, part, cluster, instance_id`, `by` and what `value` reads. Failed

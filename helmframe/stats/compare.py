@@ -5,18 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from helmframe.errors import ArgumentError
-from helmframe.stats.estimate import (
-    INSTANCE,
-    STRATUM,
-    clusters_of,
-    estimate,
-    group_keys,
-    merged,
-    strata_of,
-    summed,
-    with_interval,
-)
+from helmframe.stats.error_bars import with_interval
+from helmframe.stats.estimate import contributions, estimate, group_keys
 from helmframe.stats.intervals import Floats, holm, mcnemar_midp, sign_flip_p
+from helmframe.stats.nest import INSTANCE, merged, summed
 
 PAIRED_ON = ("scenario", "instance_id", "perturbation", "perturbation_seed")
 COMPARISON = {
@@ -57,7 +49,7 @@ def compare(
 
     What `on` leaves together (trials, outputs) is averaged on each side before pairing. The test flips the signs of
     whole clusters; with one 0/1 answer per instance, no clusters and equal weights that is McNemar's, given as mid-p.
-    Neither the order of the rows nor swapping the sides changes p.
+    Neither the order of the rows nor swapping the sides changes p. It does not fold: both sides are read at once.
 
     Args:
         a: `SCORES` of the one side.
@@ -100,7 +92,7 @@ def compare(
         _groups(cells, keys)
         .join(table, on=keys, how="left", nulls_equal=True)
         .join(_outcomes(both, keys, higher_is_better), on=keys, how="left", nulls_equal=True)
-        .join(_contributions(both, keys, mean), on=keys, how="left", nulls_equal=True)
+        .join(contributions(both, keys, "difference", mean=mean), on=keys, how="left", nulls_equal=True)
         .sort(keys)
     )
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
@@ -171,18 +163,6 @@ def _outcomes(both: pl.LazyFrame, keys: Sequence[str], higher_is_better: Mapping
         .with_columns(gain=gain)
         .group_by(keys)
         .agg(win=(pl.col("gain") > 0).sum(), tie=(pl.col("gain") == 0).sum(), loss=(pl.col("gain") < 0).sum())
-        .collect()
-    )
-
-
-def _contributions(both: pl.LazyFrame, keys: Sequence[str], mean: str) -> pl.DataFrame:
-    """Per group what each cluster adds to the difference: the list sums to it."""
-    clusters = clusters_of(both, keys, "difference")
-    share = strata_of(clusters, keys, mean).select([*merged(keys, STRATUM), pl.col("weight") / pl.col("size")])
-    return (
-        clusters.join(share, on=merged(keys, STRATUM), how="left", nulls_equal=True)
-        .group_by(keys)
-        .agg(added=pl.col("total") * pl.col("weight"))
         .collect()
     )
 

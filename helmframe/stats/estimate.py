@@ -3,20 +3,19 @@
 Shared by `aggregate`, `worst_case`, `robustness` and `compare`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.intervals import modified_wilson, t_interval, unanimous, wilson
+from helmframe.stats.codes import Coded, Flags, Floats, coded
+from helmframe.stats.fold import Rows, chunks_of
+from helmframe.stats.nest import STRATUM, cluster_sums, merged, nested, residuals, stable_sum
+from helmframe.stats.sums import Sums, strata_of, sums_of
+from helmframe.stats.trials import trial_components
 
-STRATUM = ("scenario", "part")
-INSTANCE = ("scenario", "part", "cluster", "instance_id")
-FEW_CLUSTERS = 20
-SMALL_N = 30
 
-
-def estimate(rows: pl.LazyFrame, by: Sequence[str], value: str, *, mean: str = "macro") -> pl.DataFrame:
+def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro") -> pl.DataFrame:
     """The stratified, clustered mean of a column, one row per group.
 
     Rows of one instance are averaged first; instances weigh alike within a part (stratum: scenario × part); parts weigh
@@ -39,33 +38,44 @@ def estimate(rows: pl.LazyFrame, by: Sequence[str], value: str, *, mean: str = "
 
     Source: Cochran 1977 ch. 5; Bell & McCaffrey 2002; Pustejovsky & Tipton 2018; Brennan 2001 (trials); Kish 1965.
     """
+    trials = [name for name in ("trial",) if name in rows.lazy().collect_schema()]
+    numbers = coded(rows, merged(by, (*STRATUM, *trials)), [value])
+    return estimate_of(sums_of(numbers, by, *floats(numbers.rows[value])), by, mean=mean)
+
+
+def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.DataFrame:
+    """`estimate` from what is kept of a value's rows."""
     if mean not in ("macro", "micro"):
         raise ArgumentError(f"mean={mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
-    strata = strata_of(clusters_of(rows, by, value), by, mean)
-    across = _trials(rows, by, value)
-    if across is None:
+    table = weighed(strata_of(sums), by, mean)
+    if sums.cells is None:
         none = pl.lit(None, dtype=pl.Float64)
-        strata = strata.with_columns(v_trial=none, v_rest=none, df_trial=none, df_rest=none)
+        table = table.with_columns(v_trial=none, v_rest=none, df_trial=none, df_rest=none)
     else:
-        strata = strata.join(across, on=merged(by, STRATUM), how="left", nulls_equal=True)
+        table = table.join(trial_components(sums.cells), on="stratum", how="left")
+    crossed = len({trial for _, trial in sums.trials}) > 1
     square = pl.col("weight") ** 2
-    both = strata.group_by(by).agg(
-        value=stable_sum(pl.col("weight") * pl.col("mean")),
-        within=stable_sum(square * pl.col("variance")),
-        df_within=stable_sum(square / pl.col("size")) ** 2 / stable_sum(square**2 * pl.col("spread")),
-        n=pl.col("size").sum().cast(pl.Int64),
-        n_rows=pl.col("rows").sum().cast(pl.Int64),
-        n_clusters=pl.col("clusters").sum().cast(pl.Int64),
-        n_parts=pl.len().cast(pl.Int64),
-        n_lonely=(pl.col("clusters") < 2).sum().cast(pl.Int64),
-        worth=1 / stable_sum(square / pl.col("rows")),
-        worth_clusters=1 / stable_sum(square / pl.col("clusters")),
-        binary=pl.col("binary").all(),
-        crossed=pl.lit(None, dtype=pl.Boolean) if across is None else pl.col("v_trial").is_not_null().any(),
-        across=stable_sum(square * (pl.col("v_trial") - pl.col("v_rest"))),
-        doubt=stable_sum(
-            square**2 * (pl.col("v_trial") ** 2 / pl.col("df_trial") + pl.col("v_rest") ** 2 / pl.col("df_rest"))
-        ),
+    both = (
+        table.lazy()
+        .group_by(by)
+        .agg(
+            value=stable_sum(pl.col("weight") * pl.col("mean")),
+            within=stable_sum(square * pl.col("variance")),
+            df_within=stable_sum(square / pl.col("size")) ** 2 / stable_sum(square**2 * pl.col("spread")),
+            n=pl.col("size").sum().cast(pl.Int64),
+            n_rows=pl.col("rows").sum().cast(pl.Int64),
+            n_clusters=pl.col("clusters").sum().cast(pl.Int64),
+            n_parts=pl.len().cast(pl.Int64),
+            n_lonely=(pl.col("clusters") < 2).sum().cast(pl.Int64),
+            worth=1 / stable_sum(square / pl.col("rows")),
+            worth_clusters=1 / stable_sum(square / pl.col("clusters")),
+            binary=pl.col("binary").all(),
+            crossed=pl.col("v_trial").is_not_null().any() if crossed else pl.lit(None, dtype=pl.Boolean),
+            across=stable_sum(square * (pl.col("v_trial") - pl.col("v_rest"))),
+            doubt=stable_sum(
+                square**2 * (pl.col("v_trial") ** 2 / pl.col("df_trial") + pl.col("v_rest") ** 2 / pl.col("df_rest"))
+            ),
+        )
     )
     # a part with one cluster has no variance, and then neither has the group; a negative component counts as none
     known = pl.when(pl.col("n_lonely") == 0)
@@ -82,58 +92,73 @@ def estimate(rows: pl.LazyFrame, by: Sequence[str], value: str, *, mean: str = "
     )
 
 
-def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.95, least: float = 0.0) -> pl.DataFrame:
-    """The estimates with stderr, ci_low, ci_high and interval (its method, or why there is none).
+def contributions(
+    rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro"
+) -> pl.DataFrame:
+    """Per group the list `added`: what each cluster adds to the mean of the value; it sums to it."""
+    numbers = coded(rows, merged(by, STRATUM), [value])
+    column, there = floats(numbers.rows[value])
+    nest = nested(numbers, by, there, None)
+    share = weighed(nest.table, by, mean).select(*by, share=pl.col("weight") / pl.col("size"))
+    return (
+        share[nest.stratum_of_cluster]
+        .with_columns(added=pl.col("share") * pl.Series(cluster_sums(nest, column[there])))
+        .group_by(by)
+        .agg("added")
+    )
+
+
+def influences(rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, mean: str = "macro") -> pl.DataFrame:
+    """`by`, scenario, part, cluster (its number) and influence: the residuals whose squares sum to the variance."""
+    nest = nested(rows, by, there, None)
+    share = weighed(nest.table, by, mean).select(*merged(by, STRATUM), share=pl.col("weight") / pl.col("size"))
+    clusters = cluster_sums(nest, value[there])
+    residual = residuals(nest, clusters)
+    return share[nest.stratum_of_cluster].with_columns(
+        cluster=pl.Series(rows.cluster[nest.unit]), influence=pl.col("share") * pl.Series(residual)
+    )
+
+
+def floats(values: pl.Series) -> tuple[Floats, Flags]:
+    """A column as numbers, 0 where it is null, and where it is not."""
+    return values.cast(pl.Float64).fill_null(0.0).to_numpy(), values.is_not_null().to_numpy()
+
+
+def answers_in(rows: Coded, by: Sequence[str]) -> pl.DataFrame:
+    """Per group and stratum how many rows failed (n_error), could not be read (n_unparsed), were cut (n_truncated).
 
     Args:
-        estimates: as `estimate` gives them.
-        fraction: whether the value lies in [least, 1]; such intervals never leave it. Where all rows are 0 or 1 (and
-            `least` is 0) the interval is Wilson's, or modified Wilson at the clustered and stratified variance.
-        ci: share of such intervals that should contain the true value.
-        least: −1 for differences of fractions.
-
-    Raises:
-        ArgumentError: ci not between 0 and 1.
+        rows: with `score`, `parsed` and `truncated`.
+        by: as in `estimate`.
     """
     import numpy as np
 
-    if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
-    value, variance, df, worth, clusters, n = (
-        estimates[name].cast(pl.Float64).to_numpy()
-        for name in ("value", "variance", "df", "worth", "worth_clusters", "n")
+    flags = {
+        "n_error": rows.rows["score"].is_null(),
+        "n_unparsed": ~rows.rows["parsed"],
+        "n_truncated": rows.rows["truncated"],
+    }
+    per_cell = {
+        name: np.bincount(rows.cell[flag.fill_null(value=False).to_numpy()], minlength=rows.cells.height)
+        for name, flag in flags.items()
+    }
+    return (
+        rows.cells.with_columns(**{name: pl.Series(number, dtype=pl.Int64) for name, number in per_cell.items()})
+        .group_by(merged(by, STRATUM))
+        .agg(pl.col(*flags).sum())
     )
-    with np.errstate(invalid="ignore"):
-        low, high = {}, {}
-        low["t"], high["t"] = t_interval(value, variance, df, ci)
-        low["wilson"], high["wilson"] = wilson(value * n, n, ci)
-        low["modified"], high["modified"] = modified_wilson(value, variance, worth, df, ci)
-        low["alike"], high["alike"] = unanimous(value, clusters, ci, least=least)
-    frame = estimates.with_columns(
-        *(pl.Series(f"low_{name}", ends) for name, ends in low.items()),
-        *(pl.Series(f"high_{name}", ends) for name, ends in high.items()),
-        fraction=fraction,
-    ).with_columns(method=_method(least))
-    ends = [
-        pl.coalesce(pl.when(pl.col("method") == name).then(pl.col(f"{end}_{name}")) for name in low).fill_nan(None)
-        for end in ("low", "high")
-    ]
-    bounds = {"lower_bound": least, "upper_bound": 1.0}
-    return frame.with_columns(
-        stderr=pl.col("variance").sqrt(),
-        ci_low=pl.when("fraction").then(ends[0].clip(**bounds)).otherwise(ends[0]),
-        ci_high=pl.when("fraction").then(ends[1].clip(**bounds)).otherwise(ends[1]),
-        interval=_named(),
-    ).drop([*(f"low_{name}" for name in low), *(f"high_{name}" for name in high), "fraction", "method"])
 
 
-def counted(estimates: pl.DataFrame, scores: pl.LazyFrame, by: Sequence[str]) -> pl.DataFrame:
-    """The estimates of every group in the scores, also those without any, with n_error, n_unparsed and n_truncated."""
-    counts = scores.group_by(by).agg(
-        n_error=pl.col("score").is_null().sum().cast(pl.Int64),
-        n_unparsed=(~pl.col("parsed")).sum().cast(pl.Int64),
-        n_truncated=pl.col("truncated").sum().cast(pl.Int64),
-        parts=pl.struct(STRATUM).n_unique(),
+def counted(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """The estimates of every group, also those without any, with n_error, n_unparsed and n_truncated.
+
+    Args:
+        answers: as `answers_in` gives them, of one chunk or several.
+        estimates: as `estimate` gives them.
+        by: as in `estimate`.
+    """
+    counts = answers.group_by(by).agg(
+        pl.col("n_error", "n_unparsed", "n_truncated").sum(), parts=pl.struct(STRATUM).n_unique()
     )
     silent = pl.col("parts") - pl.col("n_parts")
     interval = (
@@ -144,185 +169,26 @@ def counted(estimates: pl.DataFrame, scores: pl.LazyFrame, by: Sequence[str]) ->
         .otherwise("interval")
     )
     return (
-        counts.join(estimates.lazy(), on=by, how="left", nulls_equal=True)
+        counts.join(estimates, on=by, how="left", nulls_equal=True)
         .with_columns(n=pl.col("n").fill_null(0), interval=interval)
         .sort(by)
-        .collect()
     )
 
 
-def clusters_of(rows: pl.LazyFrame, by: Sequence[str], value: str) -> pl.LazyFrame:
-    """Per group, part and cluster: total (sum over instances of their mean), size (instances), rows, binary."""
-    one = (pl.col(value) == 0) | (pl.col(value) == 1)
-    instances = summed(answered(rows, value), merged(by, INSTANCE), value, rows=pl.len(), binary=one.all())
-    return summed(
-        instances.with_columns(y=pl.col("total") / pl.col("rows")),
-        merged(by, INSTANCE[:3]),
-        "y",
-        size=pl.len().cast(pl.Float64),
-        rows=pl.col("rows").sum().cast(pl.Float64),
-        binary=pl.col("binary").all(),
-    )
-
-
-def strata_of(clusters: pl.LazyFrame, by: Sequence[str], mean: str) -> pl.LazyFrame:
-    """Per group and part: mean, size, clusters, rows, binary, weight, variance (CR2), spread (for its df)."""
-    total, size, all_of_it = pl.col("total"), pl.col("size"), pl.col("size").sum()
-    # CR2 of a mean: the residual sum of a cluster, over the root of 1 − its share
-    shrink = 1 - size / all_of_it
-    residual = (total - stable_sum(total) / all_of_it * size) ** 2 / shrink
-    pull = size**2 / shrink
-    enough = pl.when(pl.len() > 1)
-    return (
-        clusters.group_by(merged(by, STRATUM))
-        .agg(
-            mean=stable_sum(total) / all_of_it,
-            variance=enough.then(stable_sum(residual) / all_of_it**2),
-            # trace of the squared quadratic form whose trace is 1/size (Bell & McCaffrey, independent rows)
-            spread=enough.then(
-                stable_sum(size**2) / all_of_it**4 + (stable_sum(pull) ** 2 - stable_sum(pull**2)) / all_of_it**6,
-            ),
-            clusters=pl.len().cast(pl.Float64),
-            rows=pl.col("rows").sum(),
-            binary=pl.col("binary").all(),
-            size=all_of_it,
-        )
-        .with_columns(
-            weight=1 / pl.len().over(by) if mean == "macro" else pl.col("size") / pl.col("size").sum().over(by),
-        )
-    )
-
-
-def summed(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr) -> pl.LazyFrame:
-    """Per group the total of a column, to the last digit the same in whatever order the rows come, and more."""
-    # a million groups of one or two rows need no sorting, nor do whole numbers
-    groups = frame.group_by(keys)
-    whole = (pl.col(value) == pl.col(value).round()).all()
-    plain = groups.agg(total=pl.col(value).sum(), count=pl.len(), whole=whole, **more).collect()
-    if plain.filter((pl.col("count") > 2) & ~pl.col("whole")).is_empty():
-        return plain.lazy().drop("count", "whole")
-    return groups.agg(total=stable_sum(pl.col(value)), **more).collect().lazy()
-
-
-def stable_sum(terms: pl.Expr) -> pl.Expr:
-    """The sum, to the last digit the same in whatever order the rows come."""
-    # not .sort().sum(): Polars takes the sort for superfluous and drops it
-    return terms.sort().cum_sum().last()
-
-
-def answered(rows: pl.LazyFrame, value: str) -> pl.LazyFrame:
-    """The rows with a value; a null cluster is the instance itself."""
-    return rows.filter(pl.col(value).is_not_null()).with_columns(
-        pl.col(value).cast(pl.Float64), cluster=pl.coalesce("cluster", "instance_id")
-    )
-
-
-def merged(by: Sequence[str], more: Iterable[str]) -> list[str]:
-    """The names of both, each once."""
-    return list(dict.fromkeys([*by, *more]))
-
-
-def mark(condition: pl.Expr, text: str) -> pl.Expr:
-    """The text where the condition holds, else nothing."""
-    return pl.when(condition.fill_null(value=False)).then(pl.lit(text)).otherwise(pl.lit(""))
-
-
-def coded(rows: pl.LazyFrame | pl.DataFrame) -> pl.LazyFrame:
-    """The rows in memory, texts as categories: read several times, grouped by many of them, several times faster."""
-    return rows.lazy().with_columns(pl.selectors.string().cast(pl.Categorical)).collect().lazy()
-
-
-def decoded(table: pl.DataFrame) -> pl.DataFrame:
-    """Categories as texts again."""
-    return table.with_columns(pl.selectors.categorical().cast(pl.String))
-
-
-def group_keys(rows: pl.LazyFrame, by: Sequence[str], made: Sequence[str] = ("metric",)) -> list[str]:
+def group_keys(rows: Rows, by: Sequence[str], made: Sequence[str] = ("metric",)) -> list[str]:
     """`by` without the columns that the result makes itself, checked against the rows.
 
     Raises:
         UnknownNameError: a column that the rows don't have.
     """
-    known = rows.collect_schema().names()
+    known = chunks_of(rows)[0].collect_schema().names()
     for name in by:
         if name not in known:
             raise UnknownNameError.among("column", name, known)
     return [name for name in merged(by, ()) if name not in made]
 
 
-def _trials(rows: pl.LazyFrame, by: Sequence[str], value: str) -> pl.LazyFrame | None:
-    """Per group and part the variance of the mean over trials, and the share of it that mere residuals would give."""
-    if "trial" in by or "trial" not in rows.collect_schema():
-        return None
-    if rows.select(pl.col("trial").n_unique()).collect().item() < 2:
-        return None
-    stratum, instance = merged(by, STRATUM), merged(by, INSTANCE)
-    trials = pl.col("trial").n_unique().over(stratum)
-    cells = summed(answered(rows, value), [*instance, "trial"], value, rows=pl.len())
-    # mean squares need whole rows: an instance that failed in one trial says nothing about the trials
-    whole = cells.with_columns(y=pl.col("total") / pl.col("rows")).filter(pl.len().over(instance) == trials)
-    sums = summed(whole, [*merged(by, INSTANCE[:3]), "trial"], "y", size=pl.len().cast(pl.Float64))
-    size = pl.col("size").sum().over([*stratum, "trial"])
-    trial_mean = stable_sum(pl.col("total")).over([*stratum, "trial"]) / size
-    shifted = (pl.col("total") - trial_mean * pl.col("size")) / size
-    count, clusters = pl.col("trial").n_unique(), pl.col("cluster").n_unique()
-    known, average = pl.when((count > 1) & (clusters > 1)), stable_sum(pl.col("trial_mean")) / pl.len()
-    return (
-        sums.with_columns(trial_mean=trial_mean, shifted=shifted)
-        .with_columns(
-            rest=pl.col("shifted") - (stable_sum(pl.col("shifted")) / pl.len()).over(merged(by, INSTANCE[:3]))
-        )
-        .group_by(stratum)
-        .agg(
-            # each trial's mean stands once per cluster
-            v_trial=known.then(stable_sum((pl.col("trial_mean") - average) ** 2) / (clusters * (count - 1.0) * count)),
-            v_rest=known.then(
-                stable_sum(pl.col("rest") ** 2) * clusters / ((clusters - 1.0) * (count - 1.0) * count),
-            ),
-            df_trial=known.then(count - 1.0),
-            df_rest=known.then((count - 1.0) * (clusters - 1.0)),
-        )
-    )
-
-
-def _method(least: float) -> pl.Expr:
-    alone = (pl.col("n_rows") == pl.col("n_clusters")) & (pl.col("n_parts") == 1)
-    # not == 0: equal fractions leave rounding in their variance
-    alike = pl.col("variance") <= 1e-20 * pl.col("value") ** 2
-    return (
-        pl.when(pl.col("variance").is_null())
-        .then(None)
-        .when(alike)
-        .then(pl.when("fraction").then(pl.lit("alike")))
-        .when(pl.col("fraction") & pl.col("binary") & (least == 0) & alone)
-        .then(pl.lit("wilson"))
-        .when(pl.col("fraction") & pl.col("binary") & (least == 0))
-        .then(pl.lit("modified"))
-        .otherwise(pl.lit("t"))
-    )
-
-
-def _named() -> pl.Expr:
-    clustered = pl.col("n_clusters") < pl.col("n")
-    names = {"alike": "Clopper–Pearson", "wilson": "Wilson", "modified": "modified Wilson", "t": "t"}
-    name = pl.col("method").replace_strict(names, default=None, return_dtype=pl.String)
-    over = pl.when(~clustered).then(pl.lit("")).when(pl.col("method") == "t").then(pl.lit(" (CR2, clusters)"))
-    marked = pl.concat_str(
-        name,
-        over.otherwise(pl.lit(" (clusters)")),
-        mark(pl.col("crossed"), ", crossed trials"),
-        mark(~pl.col("crossed"), ", given these trials"),
-        mark(clustered & (pl.col("n_clusters") < FEW_CLUSTERS), ", few clusters"),
-        mark(pl.col("n") < SMALL_N, ", n small"),
-    )
-    return (
-        pl.when(pl.col("n").fill_null(0) == 0)
-        .then(pl.lit("no interval: nothing was scored"))
-        .when(pl.col("n_clusters") < 2)
-        .then(pl.lit("no interval: fewer than 2 clusters"))
-        .when(pl.col("n_lonely") > 0)
-        .then(pl.format("no interval: {} of {} parts have fewer than 2 clusters", "n_lonely", "n_parts"))
-        .when(pl.col("method").is_null())
-        .then(pl.lit("no interval: all values are equal"))
-        .otherwise(marked)
-    )
+def weighed(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
+    """The strata with their weight in the group, by their column size where mean is "micro"."""
+    size = pl.col("size")
+    return strata.with_columns(weight=1 / pl.len().over(by) if mean == "macro" else size / size.sum().over(by))

@@ -40,3 +40,15 @@ def scores() -> Scores:
         return frame.with_columns(pl.col("cluster").cast(pl.String).fill_null(pl.col("instance_id")))
 
     return build
+
+
+@pytest.fixture
+def answers(scores: Scores) -> Scores:
+    """Scoress scores from one list per perturbation, one instance each; every variant counts as changed."""
+
+    def build(**by_perturbation: list[float | None]) -> pl.DataFrame:
+        return pl.concat(
+            scores(score, perturbation=name, changed=name != "original") for name, score in by_perturbation.items()
+        )
+
+    return build

@@ -38,7 +38,7 @@ def test_robustness_is_one_line_per_perturbation() -> None:
     results = hf.scenario("sampler").where(subject="music").perturb("typos").generate(hf.models.oracle()).score()
     text = robustness_text(results.robustness().filter(metric="exact_match").drop("scenario", "metric"))
     assert [line.split()[1] for line in text.splitlines()[1:]] == ["all", "typos"]
-    assert "1.000 (@2)" in text
+    assert "1.000 (k=1)" in text
 
 
 def test_text_and_html_carry_the_same_numbers() -> None:

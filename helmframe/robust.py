@@ -1,0 +1,290 @@
+"""The questions about perturbations that results answer: which of them count, and what to count.
+
+The original belongs to every family. Of the others the manifest says whether they count as robustness or fairness; what
+it does not name counts as the registry says, and what is not registered here either, as robustness.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from helmframe.columns import ORIGINAL, VARIANTS
+from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
+from helmframe.expressions import normalised, same_place
+from helmframe.metrics import parse
+from helmframe.perturbations import PERTURBATIONS
+from helmframe.stats import consistency, gap, helm_definition, robustness, worst_at_k, worst_case, worst_scores
+from helmframe.stats.fold import each_chunk
+
+FAMILIES = ("robustness", "fairness")
+DEFINITIONS = ("paired", "helm")
+Said = str | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a question is about: scores (also in chunks of whole instances) and completions, `keys` (columns that make a
+    table of their own), the metrics' directions and which of them are fractions, the mean over parts, and what the
+    manifest says of the perturbations.
+    """
+
+    scores: pl.LazyFrame
+    chunks: Sequence[pl.LazyFrame]
+    completions: pl.LazyFrame
+    keys: Sequence[str]
+    higher_is_better: Mapping[str, bool]
+    fractions: Collection[str]
+    mean: str
+    perturbations: Mapping[str, Mapping[str, Any]]
+
+    def under(self, names: Collection[str]) -> list[pl.LazyFrame]:
+        """The chunks under these perturbations alone, and the original."""
+        return [chunk.filter(pl.col("perturbation").is_in([ORIGINAL, *names])) for chunk in self.chunks]
+
+    def there(self) -> list[str]:
+        """The perturbations that were asked."""
+        return _there(self.chunks)
+
+    def chosen(self, said: Said, *, default: str | None) -> list[str]:
+        """As `_chosen`, of those that were asked."""
+        return _chosen(self.there(), said, default=default, known=self.perturbations)
+
+
+def drops(
+    scored: Scored, family: str, *, perturbations: Said, placebo: str | None, definition: str, ci: float
+) -> pl.DataFrame:
+    """`stats.robustness` over a family, or HELM's numbers for it."""
+    if definition not in DEFINITIONS:
+        raise ArgumentError.unknown_value(f"definition={definition!r}", definition, DEFINITIONS)
+    names = scored.chosen(perturbations, default=family)
+    if definition == "helm":
+        if placebo is not None:
+            raise ArgumentError("definition='helm' knows no placebo; leave out one of them.")
+        kinds = {name: [family] for name in names}
+        table = helm_definition(_changed_input(scored), scored.keys, families=kinds)
+        return table.filter(pl.col("perturbation").is_in([ORIGINAL, family, *names]))
+    if placebo is not None:
+        (placebo,) = scored.chosen(placebo, default=family)
+        names = [name for name in names if name != placebo]
+    return robustness(
+        scored.under([*names, placebo] if placebo else names),
+        scored.keys,
+        higher_is_better=scored.higher_is_better,
+        fractions=scored.fractions,
+        ci=ci,
+        mean=scored.mean,
+        placebo=placebo,
+    )
+
+
+def worst(scored: Scored, *, k: int | None, perturbations: Said, ci: float) -> pl.DataFrame:
+    """`stats.worst_case`, or `stats.worst_at_k` where k is said; placebos are drawn from, but no variants."""
+    names = scored.there() if k is not None and perturbations is None else scored.chosen(perturbations, default=None)
+    how = {"fractions": scored.fractions, "higher_is_better": scored.higher_is_better}
+    rows = scored.under(names)
+    if k is None:
+        return worst_case(rows, scored.keys, ci=ci, mean=scored.mean, **how)  # type: ignore[arg-type]
+    return worst_at_k(rows, scored.keys, k, ci=ci, mean=scored.mean, **how)  # type: ignore[arg-type]
+
+
+def worst_sides(
+    sides: Mapping[str, pl.LazyFrame],
+    worst: int | str,
+    higher_is_better: Mapping[str, bool],
+    perturbations: Mapping[str, Mapping[str, Any]],
+) -> dict[str, pl.LazyFrame]:
+    """The sides of a comparison with the worst score of each instance in place of its variants' scores.
+
+    Args:
+        sides: label → `SCORES`.
+        worst: "all", over the original and all variants; k, the expected worst of k draws.
+        higher_is_better: metric → direction.
+        perturbations: what the manifest says of them.
+
+    Raises:
+        NotComparableError: the worst cases are over other variants.
+        ArgumentError: another word in `worst`.
+    """
+    if worst != "all" and (isinstance(worst, bool) or not isinstance(worst, int)):
+        raise ArgumentError(f"worst={worst!r} should be 'all', or how many draws: worst=4.")
+    k = worst if isinstance(worst, int) else None
+    found: dict[str, pl.LazyFrame] = {}
+    pools: dict[str, pl.DataFrame] = {}
+    for label, scores in sides.items():
+        variants = [name for name in _there([scores]) if k is not None or not _is_placebo(name, perturbations)]
+        kept = scores.filter(pl.col("perturbation").is_in([ORIGINAL, *variants]))
+        table, pools[label] = worst_scores(kept, higher_is_better=higher_is_better, k=k)
+        found[label] = table.lazy()
+    check_alike(pools)
+    return found
+
+
+def check_alike(tables: Mapping[str, pl.DataFrame]) -> None:
+    """That worst cases are over the same variants, as only such can be compared or ranked.
+
+    Args:
+        tables: label → a table with `variants` and, where there are, k and scenario, as `worst_case` gives it.
+
+    Raises:
+        NotComparableError: they are not; says whose is over which.
+    """
+    on = [name for name in ("scenario", "k", "variants") if all(name in table.columns for table in tables.values())]
+    pools = {label: table.select(on).unique().sort(on) for label, table in tables.items()}
+    first = next(iter(pools.values()), None)
+    if first is None or all(pool.equals(first) for pool in pools.values()):
+        return
+    told = "; ".join(
+        f"{label!r} over {' and '.join(pool['variants'].unique().sort())}" for label, pool in pools.items()
+    )
+    raise NotComparableError(
+        f"a worst case falls with the number of its variants, and these have others: {told}. "
+        "Ask both under the same perturbations and seeds, or compare worst@k of the same k: worst=4."
+    )
+
+
+def stays(scored: Scored, *, perturbations: Said, exact: bool, ci: float) -> pl.DataFrame:
+    """`stats.consistency` over completions; placebos too."""
+    there = _there([scored.completions])
+    names = there if perturbations is None else scored.chosen(perturbations, default=None)
+    repeated = pl.col("repeat") > 0
+    said = pl.col("output") if exact else normalised(pl.col("output"))
+    texts = [
+        pl.col(name).list.eval(pl.element().struct.field("text")) for name in ("references", "perturbed_references")
+    ]
+    # an option whose text was perturbed is still the same option
+    own = pl.when(~texts[0].list.contains(pl.col("output"))).then(same_place(pl.col("output"), texts[1], texts[0]))
+    answers = (
+        parse(scored.completions.filter(pl.col("perturbation").is_in([ORIGINAL, *names])))
+        .filter((pl.col("perturbation") == ORIGINAL) | pl.col("changed") | repeated)
+        .with_columns(
+            answer=pl.when(pl.col("choices").is_null()).then(said).otherwise(pl.coalesce(own, "output")),
+            failed=pl.col("completion").is_null(),
+        )
+    )
+    return consistency(answers, scored.keys, ci=ci, mean=scored.mean)
+
+
+def gaps(scored: Scored, group: str, *, reference: object, ci: float) -> pl.DataFrame:
+    """`stats.gap` of every perturbation."""
+    return gap(
+        scored.scores, group, scored.keys, reference=reference, fractions=scored.fractions, ci=ci, mean=scored.mean
+    )
+
+
+def flips(scored: Scored, perturbation: str | None, metric: str) -> pl.DataFrame:
+    """The answers whose score a perturbation changed, the original's beside them.
+
+    Returns:
+        The columns that tell them apart, then flip ("worse" or "better"), input, perturbed_input (with the references
+        where those changed), completion, perturbed_completion, output, perturbed_output, score, perturbed_score.
+    """
+    names = scored.chosen(perturbation, default=None)
+    on = ["scenario", "instance_id", "setting", "trial", "model", "output_index"]
+    variant = ["perturbation", "perturbation_seed"]
+    answered = ["output", "score"]
+    scores = scored.scores.filter(pl.col("metric") == metric)
+    originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*on, *answered)
+    changed = (
+        scores.filter(pl.col("perturbation").is_in(names))
+        .select(*on, *variant, *(pl.col(name).alias(f"perturbed_{name}") for name in answered))
+        .join(originals, on=on, how="inner", nulls_equal=True)
+        .filter(pl.col("perturbed_score") != pl.col("score"))
+    )
+    # a metric over an instance's outputs has no output of its own: the first is shown
+    texts = scored.completions.with_columns(place=pl.col("output_index"), asked=_asked("perturbed_"))
+    first = changed.with_columns(place=pl.col("output_index").fill_null(0))
+    at = [*on[:-1], "place"]
+    told = (
+        first.join(
+            texts.select(*at, *variant, "input", own="asked", first=_asked(""), perturbed_completion="completion"),
+            on=[*at, *variant],
+            how="left",
+        )
+        .join(texts.filter(pl.col("perturbation") == ORIGINAL).select(*at, "completion"), on=at, how="left")
+        .with_columns(
+            input=pl.when(pl.col("own") == pl.col("first")).then("input").otherwise("first"),
+            perturbed_input="own",
+            flip=pl.when((pl.col("perturbed_score") < pl.col("score")) == scored.higher_is_better[metric])
+            .then(pl.lit("worse"))
+            .otherwise(pl.lit("better")),
+        )
+    )
+    shown = [
+        "input",
+        "perturbed_input",
+        "completion",
+        "perturbed_completion",
+        *(f"{p}{name}" for name in answered for p in ("", "perturbed_")),
+    ]
+    return (
+        told.select(*on[:2], *variant, *on[2:], "flip", *shown)
+        .sort(pl.col("flip") != "worse", *on[:2], *variant, *on[2:])
+        .collect()
+    )
+
+
+def _asked(which: str) -> pl.Expr:
+    """The input, and whatever else the variant changed: references, what it asks of the adapter."""
+    changed = pl.col("perturbed_references").ne_missing(pl.col("references"))
+    references = pl.col(f"{which}references").list.eval(pl.element().struct.field("text")).list.join("\n")
+    return pl.concat_str(pl.col(f"{which}input"), pl.when(changed).then(pl.lit("\n") + references), ignore_nulls=True)
+
+
+def _changed_input(scored: Scored) -> pl.LazyFrame:
+    """The scores with `changed` as HELM has it: whether the input is another, whatever became of the references."""
+    key = list(VARIANTS.key)
+    inputs = scored.completions.select(*key, changed=pl.col("perturbed_input").ne_missing(pl.col("input"))).unique(key)
+    return scored.scores.drop("changed").join(inputs, on=key, how="left", validate="m:1")
+
+
+def _there(chunks: Sequence[pl.LazyFrame]) -> list[str]:
+    found = each_chunk(chunks, lambda rows: rows.select(pl.col("perturbation").unique()).collect()["perturbation"])
+    return sorted({name for names in found for name in names} - {ORIGINAL})
+
+
+def _chosen(
+    there: Sequence[str], said: Said, *, default: str | None, known: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """The perturbations said, by name, by what stands before the brackets, or by family; else the default family."""
+    if said is None:
+        return [name for name in there if not _is_placebo(name, known) and default in (None, _kind(name, known))]
+    chosen: list[str] = []
+    for each in [said] if isinstance(said, str) else said:
+        found = [name for name in there if each == name]
+        found = found or [name for name in there if each == name.partition("(")[0] and "+" not in name]
+        if each in FAMILIES and not found:
+            found = [name for name in there if _kind(name, known) == each and not _is_placebo(name, known)]
+        if not found:
+            names = dict.fromkeys([*there, *(name.partition("(")[0] for name in there if "+" not in name)])
+            raise UnknownNameError.among("perturbation of these results", each, names)
+        chosen += [name for name in found if name not in chosen]
+    return chosen
+
+
+def _kind(name: str, known: Mapping[str, Mapping[str, Any]]) -> str:
+    """As any link of the chain counts: fairness before robustness."""
+    if name in known:
+        return str(known[name]["kind"])
+    kinds = {PERTURBATIONS[link].kind if link in PERTURBATIONS else FAMILIES[0] for link in _links(name)}
+    return next((kind for kind in reversed(FAMILIES) if kind in kinds), "")
+
+
+def _is_placebo(name: str, known: Mapping[str, Mapping[str, Any]]) -> bool:
+    if name in known:
+        return bool(known[name]["repeats"])
+    return any(link in PERTURBATIONS and PERTURBATIONS[link].repeats for link in _links(name))
+
+
+def _links(name: str) -> list[str]:
+    """The names of a chain, without their arguments.
+
+    >>> _links("lowercase+instructions(text='a) b')")
+    ['lowercase', 'instructions']
+    """
+    return _ARGUMENTS.sub("", name).split("+")
+
+
+_ARGUMENTS = re.compile(r"""\((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'"()])*\)""", re.DOTALL)

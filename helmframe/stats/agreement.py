@@ -1,0 +1,244 @@
+"""How far raters agree: Krippendorff's α, Cohen's and Fleiss' κ, shares and differences, with intervals over items."""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.stats.bootstrap import percentile_interval
+from helmframe.stats.estimate import group_keys
+from helmframe.stats.nest import STRATUM, merged
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Floats: TypeAlias = "NDArray[np.float64]"
+
+LEVELS = ("nominal", "ordinal", "interval")
+AGREEMENT = {
+    "statistic": pl.String(),
+    "raters": pl.String(),
+    "value": pl.Float64(),
+    "ci_low": pl.Float64(),
+    "ci_high": pl.Float64(),
+    "interval": pl.String(),
+    "n": pl.Int64(),
+    "n_clusters": pl.Int64(),
+}
+# More different values than this are no categories; their agreement is α at the level "interval".
+MOST_CATEGORIES = 50
+
+
+class Statistic(NamedTuple):
+    """A number made of sums over items.
+
+    `parts` has a row per item, what it adds to each sum; `value` makes the number of the sums (last axis); `items` says
+    which items count.
+    """
+
+    name: str
+    raters: str
+    parts: Floats
+    value: Callable[[Floats], Floats]
+    items: "NDArray[np.bool_]"
+
+
+def agreement(
+    ratings: pl.DataFrame | pl.LazyFrame, by: Sequence[str] = (), *, level: str = "interval", ci: float = 0.95
+) -> pl.DataFrame:
+    """Per group, over all raters and for each two of them, how far they agree.
+
+    Args:
+        ratings: one row per item and rater: scenario, part, cluster, instance_id, `item` (which of the instance's),
+            `rater`, `value` (null where there is none), and `by`.
+        by: columns whose values make a group.
+        level: what values mean to α and to the weighted κ: "nominal" (the same or not), "ordinal" (an order),
+            "interval" (distances).
+        ci: level of the intervals: percentiles of a bootstrap over clusters.
+
+    Returns:
+        `by`, statistic, raters ("all", or "a, b"), value, ci_low, ci_high, interval, n (items with two ratings or more;
+        for Fleiss' κ those that all rated), n_clusters. Statistics: "krippendorff_alpha", "fleiss_kappa"; of two:
+        "same" (share of equal ratings), "cohen_kappa", "weighted_kappa" (quadratic; not if nominal) and "difference"
+        (mean of a − b). Null where it is undefined, as κ is where all ratings are equal.
+
+    Raises:
+        ArgumentError: no such level, fewer than two raters, or two ratings of one item by one rater.
+
+    Source: Krippendorff 2011 (Computing Krippendorff's Alpha-Reliability); Cohen 1960, 1968; Fleiss 1971; Efron &
+        Tibshirani 1993 ch. 13 (percentile interval).
+    """
+    if level not in LEVELS:
+        raise ArgumentError.unknown_value(f"agreement(level={level!r})", level, LEVELS)
+    keys = group_keys(ratings, by, ())
+    rows = ratings.lazy().filter(pl.col("value").is_not_null()).with_columns(
+        cluster=pl.coalesce("cluster", "instance_id")
+    ).collect()  # fmt: skip
+    raters = rows["rater"].unique().sort().to_list()
+    if len(raters) < 2:
+        raise ArgumentError(f"agreement needs two raters or more; there is {', '.join(raters) or 'none'}.")
+    item = merged(keys, (*STRATUM, "cluster", "instance_id", "item"))
+    if rows.select(*item, "rater").is_duplicated().any():
+        raise ArgumentError("agreement: a rater has two ratings of one item; say by which column they differ (by=…).")
+    wide = rows.pivot("rater", index=item, values="value").sort(item, nulls_last=True)
+    groups = wide.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): wide}
+    found = []
+    for group, items in groups.items():
+        there = [rater for rater in raters if items[rater].count()]
+        found += [{**dict(zip(keys, group, strict=True)), **row} for row in _rows(items, there, level, ci)]
+    schema = {**{name: wide.schema[name] for name in keys}, **AGREEMENT}
+    return pl.DataFrame(found, schema=schema)
+
+
+def _rows(items: pl.DataFrame, raters: Sequence[str], level: str, ci: float) -> list[dict[str, object]]:
+    import numpy as np
+
+    values = items.select(pl.col(raters).cast(pl.Float64)).fill_null(float("nan")).to_numpy()
+    clusters = items.select(pl.struct(*STRATUM, "cluster").rank("dense") - 1).to_series().to_numpy()
+    rows: list[dict[str, object]] = []
+    for each in _statistics(values, raters, level):
+        used, cluster = each.parts[each.items], clusters[each.items]
+        _, place = np.unique(cluster, return_inverse=True)
+        count = int(place.max(initial=-1)) + 1
+        sums = np.zeros((count, used.shape[1]))
+        np.add.at(sums, place, used)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = float(each.value(sums.sum(axis=0)))
+        low, high, how = percentile_interval(sums, each.value, value, ci)
+        row = (each.name, each.raters, None if np.isnan(value) else value, low, high, how, len(used), count)
+        rows.append(dict(zip(AGREEMENT, row, strict=True)))
+    return rows
+
+
+def _statistics(values: Floats, raters: Sequence[str], level: str) -> list[Statistic]:
+    import numpy as np
+
+    there = ~np.isnan(values)
+    categories = np.unique(values[there])
+    several = there.sum(axis=1) > 1
+    coded = len(categories) <= MOST_CATEGORIES
+    counts = (values[:, :, None] == categories).sum(axis=1).astype(np.float64) if coded else np.zeros((len(values), 0))
+    found = []
+    if level == "interval":
+        found.append(Statistic("krippendorff_alpha", "all", *_alpha_interval(values, there), several))
+    elif coded:
+        found.append(Statistic("krippendorff_alpha", "all", *_alpha(counts, ordinal=level == "ordinal"), several))
+    else:
+        raise ArgumentError(f"agreement(level={level!r}): {len(categories)} different values; say level='interval'.")
+    if coded:
+        everyone = there.sum(axis=1) == max(len(raters), 2)
+        found.append(Statistic("fleiss_kappa", "all", *_fleiss(counts, len(raters)), everyone))
+    for a, b in combinations(range(len(raters)), 2):
+        both, named = there[:, a] & there[:, b], f"{raters[a]}, {raters[b]}"
+        x, y = np.nan_to_num(values[:, a]), np.nan_to_num(values[:, b])
+        found.append(Statistic("same", named, *_mean((x == y).astype(np.float64)), both))
+        if coded:
+            found.append(Statistic("cohen_kappa", named, *_cohen(x, y, categories), both))
+        if level != "nominal":
+            found.append(Statistic("weighted_kappa", named, *_quadratic(x, y), both))
+        found.append(Statistic("difference", named, *_mean(x - y), both))
+    return found
+
+
+_Made: TypeAlias = tuple["Floats", Callable[["Floats"], "Floats"]]
+
+
+def _alpha_interval(values: Floats, there: "NDArray[np.bool_]") -> _Made:
+    """α with squared distances: disagreement within items against that between all pairable ratings."""
+    import numpy as np
+
+    m = there.sum(axis=1).astype(np.float64)
+    # from a value in the middle, so that squares do not swamp differences
+    x = np.where(there, values - np.nanmean(values), 0.0) if there.any() else np.zeros_like(values)
+    total, square = x.sum(axis=1), (x**2).sum(axis=1)
+    within = 2 * (m * square - total**2) / np.maximum(m - 1, 1)
+    parts = np.column_stack([within, m, total, square])
+
+    def value(sums: Floats) -> Floats:
+        observed, n, first, second = np.moveaxis(sums, -1, 0)
+        alpha: Floats = 1 - observed * (n - 1) / (2 * (n * second - first**2))
+        return np.where(n * second - first**2 > 1e-12 * n * second, alpha, np.nan)
+
+    return parts, value
+
+
+def _alpha(counts: Floats, *, ordinal: bool) -> _Made:
+    """α from coincidences, nominal or ordinal."""
+    import numpy as np
+
+    k = counts.shape[1]
+    m = counts.sum(axis=1)
+    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(k)
+    coincidences = (pairs / np.maximum(m - 1, 1)[:, None, None]).reshape(len(counts), k * k)
+
+    def value(sums: Floats) -> Floats:
+        o = sums.reshape(*sums.shape[:-1], k, k)
+        n = o.sum(axis=-1)
+        if ordinal:
+            # ratings between two values, half of each end's: Krippendorff's ordinal metric
+            middle = np.cumsum(n, axis=-1) - n / 2
+            distance = (middle[..., :, None] - middle[..., None, :]) ** 2
+        else:
+            distance = np.broadcast_to(1 - np.eye(k), o.shape)
+        observed = (o * distance).sum(axis=(-1, -2))
+        expected = (n[..., :, None] * n[..., None, :] * distance).sum(axis=(-1, -2))
+        return np.asarray(1 - (n.sum(axis=-1) - 1) * observed / np.where(expected > 0, expected, np.nan))
+
+    return coincidences, value
+
+
+def _fleiss(counts: Floats, raters: int) -> _Made:
+    import numpy as np
+
+    own = ((counts**2).sum(axis=1) - raters) / max(raters * (raters - 1), 1)
+    parts = np.column_stack([own, np.ones(len(counts)), counts])
+
+    def value(sums: Floats) -> Floats:
+        n = sums[..., 1]
+        share = sums[..., 2:] / (n * raters)[..., None]
+        return _kappa(sums[..., 0] / n, (share**2).sum(axis=-1))
+
+    return parts, value
+
+
+def _cohen(x: Floats, y: Floats, categories: Floats) -> _Made:
+    import numpy as np
+
+    k = len(categories)
+    parts = np.column_stack([x == y, np.ones(len(x)), x[:, None] == categories, y[:, None] == categories])
+
+    def value(sums: Floats) -> Floats:
+        n = sums[..., 1]
+        chance = (sums[..., 2 : 2 + k] * sums[..., 2 + k :]).sum(axis=-1) / n**2
+        return _kappa(sums[..., 0] / n, chance)
+
+    return parts.astype(np.float64), value
+
+
+def _quadratic(x: Floats, y: Floats) -> _Made:
+    """κ weighted by squared distances, from moments: any number of different values."""
+    import numpy as np
+
+    parts = np.column_stack([(x - y) ** 2, np.ones(len(x)), x, y, x**2 + y**2])
+
+    def value(sums: Floats) -> Floats:
+        observed, n, first, second, squares = np.moveaxis(sums, -1, 0)
+        expected = squares / n - 2 * first * second / n**2
+        return np.asarray(1 - observed / n / np.where(expected > 1e-12 * squares / n, expected, np.nan))
+
+    return parts, value
+
+
+def _mean(x: Floats) -> _Made:
+    import numpy as np
+
+    return np.column_stack([x, np.ones(len(x))]), lambda sums: np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def _kappa(observed: Floats, chance: Floats) -> Floats:
+    import numpy as np
+
+    return np.asarray((observed - chance) / np.where(chance < 1 - 1e-12, 1 - chance, np.nan))

@@ -1,0 +1,90 @@
+"""Bootstrap intervals of statistics that are made of sums over clusters."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from helmframe.stats.error_bars import FEW_CLUSTERS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Floats: TypeAlias = "NDArray[np.float64]"
+
+REPLICATES = 2_000
+# More clusters than these are added up into so many groups, and groups are drawn: as good, and bounded in cost.
+MOST_GROUPS = 2_000
+# Draws held at once.
+_CHUNK = 1_000_000
+
+
+def percentile_interval(
+    sums: Floats, value: Callable[[Floats], Floats], whole: float, ci: float
+) -> tuple[float | None, float | None, str]:
+    """The interval of `value`, by drawing clusters with replacement: low, high and the method, or why there is none.
+
+    The random numbers are keyed by the sums: the same table gives the same interval, in whatever order rows came.
+
+    Args:
+        sums: a row per cluster, what it adds to each sum.
+        value: the statistic of the sums, over their last axis; NaN where it is undefined.
+        whole: the statistic of all clusters.
+        ci: level of the interval.
+
+    >>> import numpy as np
+    >>> sums = np.column_stack([np.arange(40) % 2, np.ones(40)])
+    >>> low, high, how = percentile_interval(sums, lambda s: s[..., 0] / s[..., 1], 0.5, 0.95)
+    >>> print(f"{low:.2f} {high:.2f} {how}")
+    0.35 0.65 bootstrap over items (2,000)
+
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13.
+    """
+    import numpy as np
+
+    clusters = len(sums)
+    if clusters < 2:
+        return None, None, "no interval: fewer than 2 clusters"
+    if np.isnan(whole):
+        return None, None, "no interval: undefined, as all ratings are equal"
+    # alike up to rounding, in each column's own size
+    scale = np.abs(sums).max(axis=0)
+    rounded = np.round(sums / np.where(scale > 0, scale, 1.0), 12) + 0.0
+    kinds, first, many = np.unique(rounded, axis=0, return_index=True, return_counts=True)
+    key = hashlib.sha256(kinds.tobytes() + many.astype("<i8").tobytes()).digest()
+    generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
+    few_kinds = 4 * len(many) <= clusters
+    draw = (_of_kinds if few_kinds else _of_rows)(sums[first], many, generator)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = [np.asarray(value(each), dtype=np.float64) for each in draw]
+    replicates = np.concatenate(found)
+    defined = replicates[~np.isnan(replicates)]
+    if len(defined) < 0.95 * REPLICATES:
+        return None, None, "no interval: undefined without some items"
+    low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2])
+    few = ", few clusters" if clusters < FEW_CLUSTERS else ""
+    return float(low), float(high), f"bootstrap over items ({REPLICATES:,}){few}"
+
+
+def _of_kinds(kinds: Floats, many: "NDArray[np.int64]", generator: "np.random.Generator") -> Iterator[Floats]:
+    """The sums of each replicate, where few kinds of clusters are drawn many times."""
+    import numpy as np
+
+    yield generator.multinomial(int(many.sum()), many / many.sum(), size=REPLICATES).astype(np.float64) @ kinds
+
+
+def _of_rows(kinds: Floats, many: "NDArray[np.int64]", generator: "np.random.Generator") -> Iterator[Floats]:
+    """The same, where most clusters differ; some replicates at a time."""
+    import numpy as np
+
+    rows = np.repeat(kinds, many, axis=0)
+    if len(rows) > MOST_GROUPS:
+        # in a random order, or like would be added to like
+        starts = np.linspace(0, len(rows), MOST_GROUPS, endpoint=False).astype(np.int64)
+        rows = np.add.reduceat(rows[generator.permutation(len(rows))], starts)
+    count = len(rows)
+    at_once = max(1, _CHUNK // count)
+    for start in range(0, REPLICATES, at_once):
+        size = min(at_once, REPLICATES - start)
+        drawn = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64) @ rows

@@ -1,0 +1,114 @@
+"""Tables of scores in bounded memory: they come in chunks, and what each leaves behind adds up.
+
+A chunk holds its instances whole: all variants, trials and outputs of each, from every model and setting. So all that
+is local to an instance (its mean, its worst case, its drop) is known within the chunk; clusters may reach over several.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+import polars as pl
+
+from helmframe.stats.nest import VARIANT
+from helmframe.stats.sums import Sums, added
+
+C = TypeVar("C")
+T = TypeVar("T")
+# Scores as one frame, or as frames that hold their instances whole.
+Rows: TypeAlias = pl.LazyFrame | pl.DataFrame | Sequence[pl.LazyFrame]
+
+# Chunks worked at once, in threads: Polars and NumPy leave Python alone meanwhile.
+AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a chunk is told of the others: whether clusters keep their names, trials theirs, and all variants."""
+
+    named: bool = False
+    variants: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a chunk leaves, or all of them: sums to estimate from; counts, of which several rows may be of one group.
+
+    `variants`: which there were, as in `Variants.there`.
+    """
+
+    sums: Mapping[str, Sums]
+    counts: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    variants: pl.DataFrame | None = None
+
+
+Step: TypeAlias = Callable[[pl.LazyFrame, Known], Left]
+
+
+def folded(rows: Rows, step: Step) -> Left:
+    """What all chunks leave together, by `step`; the same as if they were one.
+
+    A chunk that lacked something which others of its scenario have (a variant that was not asked there, clusters of
+    several instances, other trials) is read a second time, and told.
+    """
+    chunks = chunks_of(rows)
+    left = each_chunk(chunks, lambda chunk: step(chunk, Known()))
+    variants = _all_variants(left)
+    known = [Known(named, variants) for named in _named(left)]
+    again = [
+        place
+        for place, (each, told) in enumerate(zip(left, known, strict=True))
+        if told.named or _lacks(each.variants, variants)
+    ]
+    repeated = each_chunk(again, lambda place: step(chunks[place], known[place]))
+    for place, each in zip(again, repeated, strict=True):
+        left[place] = each
+    return Left(
+        {name: added([each.sums[name] for each in left]) for name in left[0].sums},
+        {name: pl.concat([each.counts[name] for each in left]) for name in left[0].counts},
+        variants,
+    )
+
+
+def chunks_of(rows: Rows) -> list[pl.LazyFrame]:
+    """The chunks; a frame is one."""
+    return [rows.lazy()] if isinstance(rows, pl.LazyFrame | pl.DataFrame) else list(rows)
+
+
+def each_chunk(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
+    """What the work makes of each chunk, in their order; two are at work at once."""
+    if len(chunks) < 2:
+        return [work(chunk) for chunk in chunks]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="helmframe-fold") as threads:
+        return list(threads.map(work, chunks))
+
+
+def _named(left: Sequence[Left]) -> list[bool]:
+    """Of each chunk whether it should keep names or trials that it did not, as others of its scenario do."""
+    every = [sums for each in left for sums in each.sums.values()]
+    named = {scenario for sums in every if sums.named for scenario in sums.scenarios}
+    trials = frozenset().union(*(sums.trials for sums in every))
+    crossed = {scenario for scenario, count in Counter(scenario for scenario, _ in trials).items() if count > 1}
+    return [
+        any(
+            (not sums.named and sums.scenarios & (named | crossed)) or (sums.cells is None and sums.scenarios & crossed)
+            for sums in each.sums.values()
+        )
+        for each in left
+    ]
+
+
+def _all_variants(left: Sequence[Left]) -> pl.DataFrame | None:
+    tables = [each.variants for each in left if each.variants is not None]
+    return pl.concat(tables).unique(maintain_order=True) if tables else None
+
+
+def _lacks(own: pl.DataFrame | None, every: pl.DataFrame | None) -> bool:
+    """Whether a group of the chunk's has variants in others that it has not here."""
+    if own is None or every is None or own.height == every.height:
+        return False
+    groups = [name for name in own.columns if name not in VARIANT]
+    theirs = every.join(own.select(groups).unique(), on=groups, how="semi", nulls_equal=True)
+    return theirs.height > own.height

@@ -1,0 +1,123 @@
+"""How far groups of instances lie from the whole, or from one of them."""
+
+from collections.abc import Collection, Sequence
+
+import polars as pl
+
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.stats.codes import coded
+from helmframe.stats.error_bars import with_interval
+from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
+from helmframe.stats.nest import STRATUM, merged
+from helmframe.stats.sums import sums_of
+
+GAP = {
+    "value": pl.Float64(),
+    "reference": pl.String(),
+    "reference_value": pl.Float64(),
+    "gap": pl.Float64(),
+    "stderr": pl.Float64(),
+    "ci_low": pl.Float64(),
+    "ci_high": pl.Float64(),
+    "interval": pl.String(),
+    "n": pl.Int64(),
+    "n_reference": pl.Int64(),
+}
+OVERALL = "all"
+
+
+def gap(
+    scores: pl.LazyFrame | pl.DataFrame,
+    group: str,
+    by: Sequence[str],
+    *,
+    reference: object = None,
+    fractions: Collection[str] = (),
+    ci: float = 0.95,
+    mean: str = "macro",
+) -> pl.DataFrame:
+    """The score of each group minus that of all instances, or of one group, with the interval of the difference.
+
+    The two sides may share clusters, and the whole holds every group: what they share is taken into account. With
+    several trials the interval is given these trials. It does not fold: all scores are read at once.
+
+    Args:
+        scores: `SCORES` with the column `group`.
+        group: whose values are compared: a sub-population, a subject.
+        by: columns whose values make a table of their own, as in `aggregate`.
+        reference: a value of `group`; None: all instances.
+        fractions: metrics whose scores lie in [0, 1]; their gap stays within ±1.
+        ci: as in `aggregate`.
+        mean: as in `aggregate`.
+
+    Returns:
+        `by`, metric, `group`, value, reference, reference_value, gap, stderr, ci_low, ci_high, interval, n,
+        n_reference; the reference itself has no row. Sorted; instances whose group is null count in the whole alone.
+
+    Raises:
+        UnknownNameError: a column or a reference that the scores don't have.
+
+    Source: Taylor linearisation of a difference of means over shared clusters (Särndal, Swensson & Wretman 1992 §5.5);
+        each side as in `estimate`.
+    """
+    outer = [*group_keys(scores, by, ("metric", group)), "metric"]
+    group_keys(scores, [group])
+    keys = [*outer, group]
+    rows = coded(scores, merged(keys, (*STRATUM, "trial")), ["score"])
+    known = rows.cells[group].drop_nulls().unique().sort().to_list()
+    if reference is not None and reference not in known:
+        raise UnknownNameError.among(f"value of {group!r}", reference, map(str, known))
+    if not known:
+        raise ArgumentError(f"gap({group!r}): no instance has a value in that column.")
+    value, there = floats(rows.rows["score"])
+    in_group = rows.cells[group].is_not_null().to_numpy()[rows.cell] & there
+    inside = (
+        there
+        if reference is None
+        else (rows.cells[group] == reference).fill_null(value=False).to_numpy()[rows.cell] & there
+    )
+    # trials stay out of the cells: their component, common to both sides, is not added
+    given = rows.others(rows.cells.drop("trial") if "trial" not in keys else rows.cells, rows.cell, rows.unit)
+    sides = [
+        estimate_of(sums_of(given, columns, value, rows_of), columns, mean=mean)
+        for columns, rows_of in ((keys, in_group), (outer, inside))
+    ]
+    shared = _covariance(
+        influences(given, keys, value, in_group, mean=mean),
+        influences(given, outer, value, inside, mean=mean),
+        keys,
+        outer,
+    )
+    other = sides[1].select(*outer, reference_value="value", other="variance", df_other="df", n_reference="n")
+    both = (
+        sides[0]
+        .join(other, on=outer, how="inner", nulls_equal=True)
+        .join(shared, on=keys, how="left", nulls_equal=True)
+        .filter(pl.lit(reference is None) | (pl.col(group) != pl.lit(reference)))
+    )
+    own, theirs = pl.col("variance"), pl.col("other")
+    differences = both.with_columns(
+        score=pl.col("value"),
+        value=pl.col("value") - pl.col("reference_value"),
+        variance=(own + theirs - 2 * pl.col("shared").fill_null(0.0)).clip(lower_bound=0.0),
+        df=(own + theirs) ** 2 / (own**2 / pl.col("df") + theirs**2 / pl.col("df_other")),
+        binary=pl.lit(value=False),
+        crossed=pl.when(rows.cells["trial"].n_unique() > 1).then(pl.lit(value=False))
+        if "trial" not in keys
+        else pl.lit(None, dtype=pl.Boolean),
+    )
+    table = with_interval(differences, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
+    return (
+        table.with_columns(
+            gap="value", value="score", reference=pl.lit(OVERALL if reference is None else str(reference))
+        )
+        .select(*keys, *(pl.col(name).cast(dtype) for name, dtype in GAP.items()))
+        .sort(keys)
+    )
+
+
+def _covariance(ours: pl.DataFrame, theirs: pl.DataFrame, keys: Sequence[str], outer: Sequence[str]) -> pl.DataFrame:
+    """Per group the covariance of the two sides: the products of what each cluster adds to both."""
+    on = merged(outer, (*STRATUM, "cluster"))
+    pairs = ours.join(theirs, on=on, how="inner", nulls_equal=True, suffix="_reference")
+    return pairs.group_by(keys).agg(shared=(pl.col("influence") * pl.col("influence_reference")).sum())

@@ -1,0 +1,140 @@
+"""HELM's own robustness and fairness, to the digit, with the two denominators it has."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import polars as pl
+
+from helmframe.columns import ORIGINAL
+from helmframe.stats.codes import Flags, Floats, lengths, starts_of, sums
+from helmframe.stats.estimate import group_keys
+from helmframe.stats.nest import STRATUM, merged
+from helmframe.stats.robustness import MADE
+from helmframe.stats.variants import Variants, variants_of
+
+FAMILIES = ("robustness", "fairness")
+ALL_INSTANCES = "all instances"
+CHANGED = "instances it changed"
+HELM = {
+    "original": pl.Float64(),
+    "perturbed": pl.Float64(),
+    "worst": pl.Float64(),
+    "denominator": pl.String(),
+    "n": pl.Int64(),
+}
+
+
+def helm_definition(
+    scores: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, families: Mapping[str, Collection[str]]
+) -> pl.DataFrame:
+    """Robustness as HELM computes it: the lowest score over the original and the variants of each instance, then means.
+
+    A copy that its perturbation left unchanged does not exist. Hence two denominators: a family's worst is over all
+    instances, those that nothing changed with their original score; a single perturbation's numbers are over the
+    instances it changed. The lowest is taken of every metric, also where lower is better. Means are over instances,
+    then over trials, then over runs (scenario, part, model, setting), each unweighted. There is no interval. Instances
+    of which something failed are left out of the worst.
+
+    Args:
+        scores: `SCORES`; `changed` as HELM has it: whether the input is another.
+        by: as in `aggregate`; HELM also has split and sub_split apart.
+        families: perturbation → which of "robustness" and "fairness" it belongs to.
+
+    Returns:
+        `by`, metric, perturbation, perturbation_seed, original, perturbed, worst, denominator and n (instances in it).
+        The rows: "original" (all instances); "robustness" and "fairness" (no perturbed; no seed); each perturbation and
+        seed (original: of the instances it changed).
+
+    Source: crfm-helm helm/benchmark/metrics/metric.py, compute_worst_case_metrics.
+    """
+    import numpy as np
+
+    keys = [*group_keys(scores, by, MADE), "metric"]
+    there = (pl.col("perturbation") == ORIGINAL) | pl.col("changed").fill_null(value=True)
+    lazy = scores.lazy()
+    metrics = lazy.select(pl.col("metric").unique()).collect()["metric"]
+    variants = variants_of(lazy.filter(there), keys, dict.fromkeys(metrics, True))
+    is_original = variants.variant == 0
+    own = _originals(variants)
+
+    tables = [_row(variants, keys, (ORIGINAL, None), ALL_INSTANCES, original=(own, is_original))]
+    for family in FAMILIES:
+        members = [True] + [family in families.get(name, ()) for name in variants.kinds["perturbation"][1:]]
+        inside = np.array(members)[variants.variant]
+        worst, first = _lowest(variants, inside)
+        values = {"original": (own, is_original), "worst": (worst, first)}
+        tables.append(_row(variants, keys, (family, None), ALL_INSTANCES, **values))
+    for number, (name, seed) in enumerate(variants.kinds.rows()):
+        if number:
+            inside = variants.variant == number
+            worst = np.where(np.isnan(own), variants.score, np.minimum(own, variants.score))
+            levels = {"original": own, "perturbed": variants.score, "worst": worst}
+            values = {level: (value, inside) for level, value in levels.items()}
+            tables.append(_row(variants, keys, (name, seed), CHANGED, **values))
+    order = {name: place for place, name in enumerate([ORIGINAL, *FAMILIES])}
+    place = pl.col("perturbation").replace_strict(order, default=len(order))
+    return pl.concat(tables).sort(*keys, place, "perturbation", "perturbation_seed")
+
+
+def _originals(variants: Variants) -> Floats:
+    """Of every variant the score of its original; NaN where there is none."""
+    import numpy as np
+
+    place = variants.rows.cell * variants.rows.units + variants.rows.unit
+    starts = starts_of(place)
+    first = np.where(variants.variant[starts] == 0, variants.score[starts], np.nan)
+    return np.repeat(first, lengths(starts, len(place)))
+
+
+def _lowest(variants: Variants, inside: "Flags") -> "tuple[Floats, Flags]":
+    """The lowest score of an instance as asked over the rows inside, and at which row (its first) it stands."""
+    import numpy as np
+
+    place = variants.rows.cell * variants.rows.units + variants.rows.unit
+    rows = np.flatnonzero(inside)
+    starts = starts_of(place[rows])
+    lowest = np.minimum.reduceat(variants.score[rows], starts) if len(starts) else variants.score[:0]
+    first = np.zeros(len(place), dtype=np.bool_)
+    first[rows[starts]] = True
+    worst = np.full(len(place), np.nan)
+    worst[rows[starts]] = lowest
+    return worst, first
+
+
+def _row(
+    variants: Variants,
+    keys: Sequence[str],
+    name: tuple[str, int | None],
+    denominator: str,
+    **values: "tuple[Floats, Flags]",
+) -> pl.DataFrame:
+    """The means of these values, each with the rows it stands at."""
+    import numpy as np
+
+    height = variants.rows.cells.height
+    columns: dict[str, pl.Series] = {}
+    for level, (value, inside) in values.items():
+        rows = inside & ~np.isnan(value)
+        cell, number = variants.rows.cell[rows], value[rows]
+        starts = starts_of(cell)
+        mean = np.full(height, np.nan)
+        mean[cell[starts]] = sums(number, starts) / lengths(starts, len(cell))
+        columns[level] = pl.Series(mean).fill_nan(None)
+        columns["n"] = pl.Series(np.bincount(cell, minlength=height), dtype=pl.Int64)
+    run = merged(keys, (*STRATUM, "model", "setting"))
+    levels = [level for level in columns if level != "n"]
+    table = (
+        variants.rows.cells.with_columns(**columns)
+        .group_by(run)
+        .agg(pl.col(levels).mean(), n=pl.col("n").max())
+        .group_by(keys)
+        .agg(pl.col(levels).mean(), n=pl.col("n").sum())
+        .filter(pl.col("n") > 0)
+        .with_columns(denominator=pl.lit(denominator))
+    )
+    absent = [pl.lit(None, dtype=dtype).alias(level) for level, dtype in HELM.items() if level not in table.columns]
+    return table.with_columns(absent).select(
+        *keys,
+        pl.lit(name[0]).alias("perturbation"),
+        pl.lit(name[1], dtype=pl.Int64).alias("perturbation_seed"),
+        *(pl.col(level).cast(dtype) for level, dtype in HELM.items()),
+    )

@@ -1,0 +1,193 @@
+"""What people would have scored, from a judge's scores of all and people's labels of some."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.stats.error_bars import FEW_CLUSTERS
+from helmframe.stats.estimate import group_keys
+from helmframe.stats.intervals import t_interval, unanimous
+from helmframe.stats.nest import INSTANCE, STRATUM, merged
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Floats: TypeAlias = "NDArray[np.float64]"
+
+CORRECTED = {
+    "value": pl.Float64(),
+    "stderr": pl.Float64(),
+    "ci_low": pl.Float64(),
+    "ci_high": pl.Float64(),
+    "interval": pl.String(),
+    "judged": pl.Float64(),
+    "labelled": pl.Float64(),
+    "labelled_low": pl.Float64(),
+    "labelled_high": pl.Float64(),
+    "bias": pl.Float64(),
+    "bias_low": pl.Float64(),
+    "bias_high": pl.Float64(),
+    "trust": pl.Float64(),
+    "n": pl.Int64(),
+    "n_labelled": pl.Int64(),
+    "n_clusters": pl.Int64(),
+}
+
+
+def prediction_powered(
+    rows: pl.DataFrame | pl.LazyFrame,
+    by: Sequence[str] = (),
+    *,
+    ci: float = 0.95,
+    mean: str = "macro",
+    tuned: bool = True,
+    fraction: bool = False,
+) -> pl.DataFrame:
+    """The mean label that all rows would have, from everybody's judged score and some rows' labels.
+
+    θ = ȳ + λ(F − f̄): the labels' mean, moved by how far the judge finds all rows from the labelled ones. It is unbiased
+    whatever the judge's bias, and the better the judge, the narrower. It rests on one thing: that the labelled rows are
+    a random draw of all.
+
+    Args:
+        rows: one row per completion: scenario, part, cluster, instance_id, `by`, `judged` (rows without are left out)
+            and `label` (null where nobody looked).
+        by: columns whose values make a group.
+        ci: level of the intervals.
+        mean: over parts: "macro" or "micro", as in `aggregate`; all of an instance weighs as much as another's.
+        tuned: whether λ is chosen, from 0 to 1, so that the interval is narrowest; else it is 1.
+        fraction: whether labels lie in [0, 1]: intervals are cut there.
+
+    Returns:
+        `by`, value, stderr, ci_low, ci_high, interval; judged (the judge's mean, uncorrected), labelled (the labels'
+        own, with its interval), bias (judge − label where both are, with its interval), trust (λ), n, n_labelled,
+        n_clusters (of the labelled). No interval where fewer than 3 clusters are labelled.
+
+    Raises:
+        ArgumentError: no row has both, or mean can't be.
+
+    Source: Angelopoulos, Bates, Fannjiang, Jordan & Zrnic 2023, Science 382:669; for λ Angelopoulos, Duchi & Zrnic 2023
+        (arXiv 2311.01453); as the difference estimator, Särndal, Swensson & Wretman 1992 §6.3.
+    """
+    if mean not in ("macro", "micro"):
+        raise ArgumentError(f"mean={mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
+    keys = group_keys(rows, by, ())
+    frame = (
+        rows.lazy()
+        .filter(pl.col("judged").is_not_null())
+        .with_columns(
+            pl.col("judged", "label").cast(pl.Float64), cluster=pl.coalesce("cluster", "instance_id")
+        )
+        .sort(*merged(keys, INSTANCE), "judged", "label")
+        .collect()
+    )  # fmt: skip
+    if frame["label"].count() == 0:
+        raise ArgumentError("no judged row has a label; say where they are the same row, by instance_id and the like.")
+    groups = frame.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): frame}
+    found = [
+        {**dict(zip(keys, group, strict=True)), **_corrected(each, ci, mean, tuned, fraction)}
+        for group, each in groups.items()
+    ]
+    return pl.DataFrame(found, schema={**{name: frame.schema[name] for name in keys}, **CORRECTED})
+
+
+def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: bool) -> dict[str, object]:
+    import numpy as np
+
+    rows = _weighed(rows, mean)
+    w, f = rows["weight"].to_numpy(), rows["judged"].to_numpy()
+    labelled = rows["label"].is_not_null().to_numpy()
+    y, own = rows["label"].fill_null(0.0).to_numpy(), np.where(labelled, w, 0.0)
+    own = own / own.sum() if labelled.any() else own
+    cluster = rows.select(pl.struct(*STRATUM, "cluster").rank("dense") - 1).to_series().to_numpy()
+    part = rows.select(pl.struct(STRATUM).rank("dense") - 1).to_series().to_numpy()
+    within = np.bincount(part, w * f) / np.bincount(part, w)
+    # what each cluster adds: to the judge's mean (parts are fixed), and to the labelled means
+    of_all = _of_clusters(cluster, w * (f - within[part]), np.ones(len(w), dtype=bool))
+    means = {"y": float(own @ y), "f": float(own @ f)}
+    of_y = _of_clusters(cluster, own * (y - means["y"]), labelled)
+    of_f = _of_clusters(cluster, own * (f - means["f"]), labelled)
+    all_judged, count = float(w @ f), len(np.unique(cluster[labelled]))
+    moved = of_f - of_all
+    trust = _trust(of_y, moved) if tuned else 1.0
+    value = means["y"] + trust * (all_judged - means["f"]) if labelled.any() else None
+    spread = of_y - trust * moved
+    variance, df = float(spread @ spread), count - 1 - (1 if tuned else 0)
+    error = of_f - of_y
+    least = 0.0 if fraction else None
+    low, high = _ends(value, variance, df, count, ci, least)
+    own_low, own_high = _ends(means["y"], float(of_y @ of_y), count - 1, count, ci, least)
+    bias = means["f"] - means["y"]
+    bias_low, bias_high = _ends(bias, float(error @ error), count - 1, count, ci, -1.0 if fraction else None)
+    some = labelled.any()
+    return {
+        "value": value,
+        "stderr": float(np.sqrt(variance)) if low is not None else None,
+        "ci_low": low,
+        "ci_high": high,
+        "interval": _named(count, df, variance, fraction),
+        "judged": all_judged,
+        "labelled": means["y"] if some else None,
+        "labelled_low": own_low,
+        "labelled_high": own_high,
+        "bias": bias if some else None,
+        "bias_low": bias_low,
+        "bias_high": bias_high,
+        "trust": trust if some else None,
+        "n": len(w),
+        "n_labelled": int(labelled.sum()),
+        "n_clusters": count,
+    }
+
+
+def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
+    """With `weight`, the share of each row in the mean: of its instance, of its part, of all."""
+    instances = pl.struct("cluster", "instance_id").n_unique().over(STRATUM)
+    parts = pl.struct(STRATUM).n_unique()
+    of_part = 1 / parts / instances if mean == "macro" else 1 / pl.struct(INSTANCE).n_unique()
+    return rows.with_columns(weight=of_part / pl.len().over(INSTANCE))
+
+
+def _of_clusters(cluster: "NDArray[np.int64]", residual: Floats, there: "NDArray[np.bool_]") -> Floats:
+    """Per cluster the sum of its residuals, a little larger for the mean that was estimated from them."""
+    import numpy as np
+
+    count = len(np.unique(cluster[there]))
+    sums = np.bincount(cluster, np.where(there, residual, 0.0))
+    return np.asarray(sums * np.sqrt(count / (count - 1)) if count > 1 else sums * 0.0)
+
+
+def _trust(labels: Floats, moved: Floats) -> float:
+    """λ of the narrowest interval."""
+    square = float(moved @ moved)
+    return min(max(float(labels @ moved) / square, 0.0), 1.0) if square > 1e-24 else 0.0
+
+
+def _ends(
+    value: float | None, variance: float, df: int, clusters: int, ci: float, least: float | None
+) -> tuple[float | None, float | None]:
+    """The interval, cut at `least` and 1 if there are such ends; of labels without any spread what those ends allow."""
+    if value is None or df < 1:
+        return None, None
+    if variance <= _NO_SPREAD:
+        if least is None:
+            return None, None
+        low, high = unanimous(value, clusters, ci, least=least)
+    else:
+        low, high = t_interval(value, variance, df, ci)
+    return (float(low), float(high)) if least is None else (max(float(low), least), min(float(high), 1.0))
+
+
+def _named(clusters: int, df: int, variance: float, fraction: bool) -> str:
+    if df < 1:
+        return f"no interval: {clusters} of the labelled clusters, and it takes 3"
+    if variance <= _NO_SPREAD and not fraction:
+        return "no interval: labels and judge do not differ"
+    name = "Clopper–Pearson" if variance <= _NO_SPREAD else "prediction-powered, t"
+    return name + (", few labels" if clusters < FEW_CLUSTERS else "")
+
+
+_NO_SPREAD = 1e-20

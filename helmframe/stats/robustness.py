@@ -1,0 +1,272 @@
+"""What perturbations do to scores: levels, flips and, the headline, the paired drop."""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+
+import polars as pl
+
+from helmframe.errors import UnknownNameError
+from helmframe.stats.codes import Floats, Numbers, distinct, starts_of, sums
+from helmframe.stats.error_bars import with_interval
+from helmframe.stats.estimate import estimate_of, group_keys, weighed
+from helmframe.stats.fold import Known, Left, Rows, folded
+from helmframe.stats.nest import STRATUM, VARIANT, merged, nested, stable_sum, totals
+from helmframe.stats.sums import Sums, sums_of
+from helmframe.stats.variants import Grains, Variants, grains, variants_of
+
+ALL = "all"
+# The group of variants that each perturbation is.
+EACH = pl.col("perturbation")
+MADE = ("metric", *VARIANT)
+ROBUSTNESS = {
+    "original": pl.Float64(),
+    "perturbed": pl.Float64(),
+    "worst": pl.Float64(),
+    "k": pl.Int64(),
+    "right_to_wrong": pl.Int64(),
+    "wrong_to_right": pl.Int64(),
+    "changed": pl.Float64(),
+    "drop": pl.Float64(),
+    "drop_low": pl.Float64(),
+    "drop_high": pl.Float64(),
+    "interval": pl.String(),
+    "n": pl.Int64(),
+    "n_changed": pl.Int64(),
+    "n_dropped": pl.Int64(),
+}
+
+
+def robustness(
+    scores: Rows,
+    by: Sequence[str],
+    *,
+    higher_is_better: Mapping[str, bool],
+    fractions: Collection[str] = (),
+    ci: float = 0.95,
+    mean: str = "macro",
+    placebo: str | None = None,
+) -> pl.DataFrame:
+    """What each perturbation, and all together ("all"), did to each metric: levels, flips and the paired drop.
+
+    The headline is the drop: perturbed − original of the same instance, over the variants that were changed, with a
+    cluster interval; it lies below 0 where a higher-is-better metric fell. `worst` falls with `k` even for a model that
+    is merely noisy: compare it only at the same k and perturbations.
+
+    Args:
+        scores: `SCORES`, originals among them; as in `aggregate`, also in chunks.
+        by: as in `aggregate`; the perturbation is always one of them.
+        higher_is_better: metric → direction, for every metric in the scores.
+        fractions: metrics whose scores lie in [0, 1]; their drop stays within ±1, also where nothing flipped.
+        ci: as in `aggregate`.
+        mean: as in `aggregate`.
+        placebo: a perturbation that changes nothing ("again"), to be taken for noise: it does not count in "all", and
+            what a drop exceeds its drop by, on the same instances, is told too.
+
+    Returns:
+        `by`, metric, perturbation, then original, perturbed (mean over variants) and worst (of the original and the
+        variants), all over the `n` instances whose original and variants were all scored (n_dropped were not); k
+        (variants; null, as worst, where scenarios differ in it); right_to_wrong, wrong_to_right (variants; null unless
+        scores are 0 or 1); changed (share of variants whose input or references changed); drop, drop_low, drop_high,
+        interval, n_changed (instances with a changed variant). With a placebo also excess (drop − its drop, paired),
+        excess_low, excess_high, n_placebo (instances with both). Sorted; no rows where nothing was perturbed.
+
+    Raises:
+        ArgumentError: a metric whose direction is not told.
+        UnknownNameError: a column in `by`, or a placebo, that the scores don't have.
+
+    Source: Liang et al. 2022 (HELM) §4.3; the interval as in `estimate`.
+    """
+    keys = [*group_keys(scores, by, MADE), "metric"]
+    left = folded(scores, partial(_left, keys=keys, higher_is_better=higher_is_better, placebo=placebo))
+    by = [*keys, "perturbation"]
+    if placebo is not None and left.variants is not None:
+        known = left.variants["perturbation"].unique().sort()
+        if placebo not in known:
+            hint = "Ask with .perturb('again')."
+            raise UnknownNameError.among("perturbation of these scores", placebo, known, hint=hint)
+
+    def differences(name: str) -> pl.DataFrame:
+        tables = [estimate_of(left.sums[f"{name} {group}"], by, mean=mean) for group in _GROUPS]
+        estimates = pl.concat(tables)
+        return with_interval(estimates, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
+
+    drop = differences("drop")
+    table = (
+        sizes(left, keys)
+        .join(_levels(left.counts["levels"], by, mean), on=by, how="left", nulls_equal=True)
+        .join(_flips(left.counts["flips"], by), on=by, how="left", nulls_equal=True)
+        .join(_named(drop, by, "drop", "n_changed").with_columns(drop["interval"]), on=by, how="left", nulls_equal=True)
+        .with_columns(
+            pl.col("n", "n_changed").fill_null(0),
+            pl.when(pl.col("k").is_not_null()).then("worst"),
+            pl.col("interval").fill_null("no interval: no input was changed"),
+        )
+        .sort(by)
+    )
+    names = [pl.col(name).cast(dtype) for name, dtype in ROBUSTNESS.items()]
+    if placebo is None:
+        return table.select(*by, *names)
+    excess = _named(differences("excess"), by, "excess", "n_placebo")
+    return (
+        table.select(*by, *names)
+        .join(excess, on=by, how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(pl.col("n_placebo").fill_null(0))
+    )
+
+
+def instances_of(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
+    """Per group and scenario how many instances there are, perturbed or not: `keys`, scenario, every."""
+    import numpy as np
+
+    groups, group = variants.rows.among(merged(keys, ("scenario",)))
+    units = variants.rows.units
+    count = np.bincount(distinct(group * units + variants.rows.unit) // units, minlength=groups.height)
+    return groups.with_columns(every=pl.Series(count, dtype=pl.Int64))
+
+
+def whole_in(part: Grains, keys: Sequence[str]) -> pl.DataFrame:
+    """Per group, perturbation and scenario k and how many instances are complete, however they were asked (whole)."""
+    import numpy as np
+
+    units = part.rows.units
+    groups, group = part.rows.among(merged([*keys, "perturbation"], ("scenario",)))
+    key = group * units + part.rows.unit
+    order = np.argsort(key, kind="stable")
+    starts = starts_of(key[order])
+    whole = sums((~part.complete[order]).astype(np.int64), starts) == 0
+    count = np.bincount(key[order][starts][whole] // units, minlength=groups.height)
+    k = np.zeros(groups.height, dtype=np.int64)
+    k[group] = part.k[part.rows.cell]
+    return groups.with_columns(k=pl.Series(k), whole=pl.Series(count, dtype=pl.Int64))
+
+
+def sizes(left: Left, keys: Sequence[str]) -> pl.DataFrame:
+    """Per group and perturbation k (null where scenarios differ in it) and n_dropped, from what chunks left."""
+    on = merged(keys, ("scenario",))
+    every = left.counts["every"].group_by(on).agg(pl.col("every").sum())
+    whole = (
+        left.counts["whole"]
+        .group_by(merged([*keys, "perturbation"], ("scenario",)))
+        .agg(pl.col("k").first(), pl.col("whole").sum())
+    )
+    most, least = pl.col("k").max(), pl.col("k").min()
+    return (
+        whole.join(every, on=on, how="left", nulls_equal=True)
+        .group_by([*keys, "perturbation"])
+        .agg(k=pl.when(most == least).then(least), n_dropped=(pl.col("every") - pl.col("whole")).sum())
+    )
+
+
+# All perturbations together, and each by itself.
+_GROUPS = (ALL, "each")
+
+
+def _left(
+    scores: pl.LazyFrame,
+    known: Known,
+    *,
+    keys: Sequence[str],
+    higher_is_better: Mapping[str, bool],
+    placebo: str | None,
+) -> Left:
+    import numpy as np
+
+    variants = variants_of(scores, keys, higher_is_better, there=known.variants)
+    all_but = pl.when(pl.lit(placebo is None) | (pl.col("perturbation") != pl.lit(placebo))).then(pl.lit(ALL))
+    parts = dict(zip(_GROUPS, (grains(variants, keys, group) for group in (all_but, EACH)), strict=True))
+    by = [*keys, "perturbation"]
+    found: dict[str, Sums] = {}
+    for name, part in parts.items():
+        changed = part.complete & (part.altered > 0)
+        values = {"drop": (part.drop, changed)}
+        if placebo is not None:
+            beyond = _beyond(part, *_noise(parts["each"], placebo))
+            values["excess"] = (beyond, changed & ~np.isnan(beyond))
+        for value, (column, there) in values.items():
+            found[f"{value} {name}"] = sums_of(part.rows, by, column, there, count=part.altered, named=known.named)
+    tables = parts.values()
+    counts = {
+        "every": instances_of(variants, keys),
+        "whole": pl.concat([whole_in(part, keys) for part in tables]),
+        "levels": pl.concat([_levels_in(part, by) for part in tables]),
+        "flips": pl.concat([_flips_in(part, by) for part in tables]),
+    }
+    return Left(found, counts, variants.there)
+
+
+def _levels_in(part: Grains, by: Sequence[str]) -> pl.DataFrame:
+    """Per stratum the complete instances (size), and over them the sums of original, perturbed and worst."""
+    import numpy as np
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        perturbed = part.total / part.scored
+    nest = nested(part.rows, by, part.complete, None)
+    values = {"original": part.original, "perturbed": perturbed, "worst": part.worst}
+    return nest.table.with_columns(
+        **{name: pl.Series(totals(nest, value[part.complete])) for name, value in values.items()}
+    )
+
+
+def _levels(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
+    names = ("original", "perturbed", "worst")
+    whole = strata.group_by(merged(by, STRATUM)).agg(pl.col("size", *names).sum())
+    means = [stable_sum(pl.col("weight") * pl.col(name) / pl.col("size")).alias(name) for name in names]
+    return weighed(whole, by, mean).group_by(by).agg(*means, n=pl.col("size").sum().cast(pl.Int64))
+
+
+def _flips_in(part: Grains, by: Sequence[str]) -> pl.DataFrame:
+    """Over the variants of complete instances: how many got worse, better, were altered, scored; fractional scores."""
+    import numpy as np
+
+    cell, height = part.rows.cell[part.complete], part.rows.cells.height
+    counts = {
+        "worse": part.worse, "better": part.better, "altered": part.altered, "scored": part.scored,
+        "fractional": ~part.binary,
+    }  # fmt: skip
+    summed = {
+        name: pl.Series(np.bincount(cell, weights=count[part.complete], minlength=height), dtype=pl.Int64)
+        for name, count in counts.items()
+    }
+    return part.rows.cells.with_columns(**summed).group_by(by).agg(pl.col(*counts).sum())
+
+
+def _flips(counts: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Flips (null unless all scores are 0 or 1) and the share changed."""
+    names = [name for name in counts.columns if name not in by]
+    binary = pl.when(pl.col("fractional") == 0)
+    return (
+        counts.group_by(by)
+        .agg(pl.col(names).sum())
+        .filter(pl.col("scored") > 0)
+        .select(
+            *by,
+            right_to_wrong=binary.then("worse"),
+            wrong_to_right=binary.then("better"),
+            changed=pl.col("altered") / pl.col("scored"),
+        )
+    )
+
+
+def _named(estimates: pl.DataFrame, by: Sequence[str], name: str, n: str) -> pl.DataFrame:
+    ends = {"value": name, "ci_low": f"{name}_low", "ci_high": f"{name}_high", "n": n}
+    return estimates.select(*by, *(pl.col(theirs).alias(ours) for theirs, ours in ends.items()))
+
+
+def _noise(each: Grains, placebo: str) -> "tuple[Numbers, Floats]":
+    """Of each instance as asked that has it, in order, the placebo's mean − the original."""
+    import numpy as np
+
+    of_placebo = (each.rows.cells["perturbation"] == placebo).to_numpy()[each.rows.cell] & each.complete
+    instance = each.instance[of_placebo]
+    drop = each.total[of_placebo] / each.scored[of_placebo] - each.original[of_placebo]
+    order = np.argsort(instance)
+    return instance[order], drop[order]
+
+
+def _beyond(part: Grains, instances: Numbers, drops: Floats) -> Floats:
+    """Per row the sum over its altered variants of what their drop exceeds the placebo's by; NaN without a placebo."""
+    import numpy as np
+
+    place = np.minimum(np.searchsorted(instances, part.instance), max(len(instances) - 1, 0))
+    found = instances[place] == part.instance if len(instances) else np.zeros(len(part.instance), dtype=np.bool_)
+    return np.where(found, part.drop - part.altered * drops[place], np.nan) if len(instances) else part.drop * np.nan

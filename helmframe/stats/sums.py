@@ -1,0 +1,178 @@
+"""A value summed over the instances of each cluster: enough for its mean and variance, and it adds up over chunks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from helmframe.stats.codes import Coded, Flags, Floats, Numbers, lengths, sums
+from helmframe.stats.nest import STRATUM, Nest, cluster_sums, merged, nested, stable_sum
+from helmframe.stats.trials import trial_cells
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What is kept of a value's rows.
+
+    `strata` has one row per stratum: by, scenario, part, stratum (its number), rows, binary (all values 0 or 1).
+    `clusters` has one row per stratum and cluster: stratum, cluster (its name), clusters (1), size (instances), total
+    (over instances, of their means), square (0). Where every instance is a cluster of its own they stand together, one
+    row per stratum: cluster null, clusters and size how many, square their squares about their mean.
+    `cells` is what trials add, where there are several (`trial_cells`); `trials` says which there are, by scenario.
+    """
+
+    strata: pl.DataFrame
+    clusters: pl.DataFrame
+    cells: pl.DataFrame | None
+    trials: frozenset[tuple[str, int]]
+
+    @property
+    def scenarios(self) -> set[str]:
+        """Those that have strata."""
+        return set(self.strata["scenario"])
+
+    @property
+    def named(self) -> bool:
+        """Whether each cluster stands by itself."""
+        return self.clusters["cluster"].null_count() < self.clusters.height
+
+
+def sums_of(
+    rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, count: "Numbers | None" = None, named: bool = False
+) -> Sums:
+    """The sums of a value.
+
+    Args:
+        rows: with `by`, scenario, part and, where there are several, trial in its cells.
+        by: columns whose values make a group.
+        value: one per row, in its order.
+        there: which rows have one.
+        count: where each row stands for several: how many, and `value` is their sum; they count as not binary.
+        named: whether clusters keep their names, and trials their cells, in any case.
+    """
+    import numpy as np
+
+    nest = nested(rows, by, there, None if count is None else count[there])
+    value = value[there]
+    fractional = (nest.many is not None) | ((value != 0) & (value != 1))[nest.order]
+    strata = nest.table.select(merged(by, STRATUM)).with_columns(
+        stratum=pl.int_range(pl.len(), dtype=pl.Int64),
+        rows=nest.table["rows"],
+        binary=pl.Series(sums(fractional.astype(np.int64), nest.of_instance[nest.of_cluster][nest.of_stratum]) == 0),
+    )
+    totals = cluster_sums(nest, value)
+    trials = _trials(rows, by)
+    crossed = len(trials) > len({scenario for scenario, _ in trials}) or (named and bool(trials))
+    if rows.alone and not named and not crossed:
+        return Sums(strata, _together(nest, totals), None, trials)
+    names = rows.names["cluster"][nest.unit]
+    clusters = _clusters(nest.stratum_of_cluster, names, np.ones(len(totals)), nest.cluster_size, totals)
+    return Sums(strata, clusters, trial_cells(rows, nest, there, value) if crossed else None, trials)
+
+
+def added(parts: Sequence[Sums]) -> Sums:
+    """The sums of all parts together."""
+    if len(parts) == 1:
+        return parts[0]
+    strata = _stacked([part.strata for part in parts])
+    names = [name for name in parts[0].strata.columns if name not in ("stratum", "rows", "binary")]
+    whole = (
+        strata.group_by(names, maintain_order=True)
+        .agg(pl.col("rows").sum(), pl.col("binary").all())
+        .with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64))
+    )
+    numbers = strata.join(whole, on=names, nulls_equal=True).select("chunk", "stratum", "number")
+
+    def renumbered(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        found = _stacked(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
+        return found.with_columns(stratum="number").drop("number", "chunk")
+
+    cells = [part.cells for part in parts if part.cells is not None]
+    return Sums(
+        strata=whole.rename({"number": "stratum"}),
+        clusters=_merged(renumbered([part.clusters for part in parts])),
+        cells=renumbered(cells) if cells else None,
+        trials=frozenset().union(*(part.trials for part in parts)),
+    )
+
+
+def strata_of(of: Sums) -> pl.DataFrame:
+    """The strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread (for its df).
+
+    The sums over clusters are closed forms where they stand together: Σ(s − m)² is their squares about their own mean,
+    and how far that lies from m.
+    """
+    here = of.clusters.join(of.strata.select("stratum"), on="stratum", how="semi")
+    size, total = pl.col("size").sum().over("stratum"), stable_sum(pl.col("total")).over("stratum")
+    count, each = pl.col("clusters"), pl.col("size") / pl.col("clusters")
+    rest = 1 - each / pl.col("all")
+    squares = pl.col("square") + count * (pl.col("total") / count - pl.col("mean") * each) ** 2
+    pull = each**2 / rest
+    table = (
+        here.with_columns(all=size, mean=total / size)
+        .group_by("stratum", maintain_order=True)
+        .agg(
+            size=pl.col("all").first(),
+            clusters=count.sum(),
+            mean=pl.col("mean").first(),
+            variance=stable_sum(squares / rest) / pl.col("all").first() ** 2,
+            # trace of the squared quadratic form whose trace is 1/size (Bell & McCaffrey, independent rows)
+            spread=stable_sum(count * each**2) / pl.col("all").first() ** 4
+            + (stable_sum(count * pull) ** 2 - stable_sum(count * pull**2)) / pl.col("all").first() ** 6,
+        )
+    )
+    enough = pl.when(pl.col("clusters") > 1)
+    return of.strata.join(table, on="stratum", maintain_order="left").with_columns(
+        variance=enough.then("variance"), spread=enough.then("spread")
+    )
+
+
+def _trials(rows: Coded, by: Sequence[str]) -> frozenset[tuple[str, int]]:
+    if "trial" in by or "trial" not in rows.cells.columns:
+        return frozenset()
+    return frozenset(rows.cells.select("scenario", "trial").unique().iter_rows())
+
+
+def _together(nest: Nest, totals: Floats) -> pl.DataFrame:
+    """One row per stratum, of all its clusters."""
+    import numpy as np
+
+    starts = nest.of_stratum
+    count = lengths(starts, len(totals)).astype(np.float64)
+    total = sums(totals, starts)
+    square = sums((totals - np.repeat(total / count, count.astype(np.int64))) ** 2, starts)
+    nameless = pl.repeat(None, len(total), dtype=pl.String, eager=True)
+    return _clusters(np.arange(len(total)), nameless, count, count, total, square)
+
+
+def _clusters(
+    stratum: Numbers, names: pl.Series, count: Floats, size: Floats, total: Floats, square: "Floats | None" = None
+) -> pl.DataFrame:
+    squares = pl.lit(0.0) if square is None else pl.Series(square, dtype=pl.Float64)
+    columns = {"clusters": count, "size": size, "total": total}
+    return pl.DataFrame(
+        {"stratum": pl.Series(stratum, dtype=pl.Int64), "cluster": names}
+        | {name: pl.Series(column, dtype=pl.Float64) for name, column in columns.items()}
+    ).with_columns(square=squares)
+
+
+def _stacked(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The tables one below the other, with which of them each row is of."""
+    return pl.concat([table.with_columns(chunk=pl.lit(place, dtype=pl.Int64)) for place, table in enumerate(tables)])
+
+
+def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
+    """One row per stratum and cluster, or per stratum where they stand together."""
+    nameless = pl.col("cluster").is_null()
+    average = pl.col("total") / pl.col("clusters")
+    apart = (average - pl.col("total").sum() / pl.col("clusters").sum()) ** 2
+    return (
+        clusters.group_by("stratum", "cluster", maintain_order=True)
+        .agg(
+            clusters=pl.when(nameless.first()).then(pl.col("clusters").sum()).otherwise(1.0),
+            size=pl.col("size").sum(),
+            total=pl.col("total").sum(),
+            square=pl.when(nameless.first()).then((pl.col("square") + pl.col("clusters") * apart).sum()).otherwise(0.0),
+        )
+        .sort("stratum", "cluster")
+    )

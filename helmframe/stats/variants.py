@@ -1,0 +1,243 @@
+"""Scores as the variants of each instance, in numbers: what worst cases, drops and flips are counted from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from helmframe.columns import ORIGINAL
+from helmframe.errors import ArgumentError
+from helmframe.stats.codes import Coded, Flags, Floats, Numbers, coded, in_order, lengths, numbered, starts_of, sums
+from helmframe.stats.nest import STRATUM, VARIANT, merged
+
+ASKED = ("model", "setting", "trial")
+
+
+@dataclass(frozen=True)
+class Variants:
+    """One row per variant of an instance as it was asked (a model, setting and trial), the original first.
+
+    `rows` has the cells without the perturbation, `kinds` one row per perturbation and seed, the original (0) first;
+    `variant` says which of them a row is; `score` is the mean over outputs, NaN where none was scored; `changed`
+    whether input or references were; `higher`, of a cell, whether its metric is better when higher. `there` says which
+    perturbations and seeds each group's scenarios were asked in, in any cell: keys, scenario, perturbation, its seed.
+    `answers` are the rows that all this is made of.
+    """
+
+    rows: Coded
+    kinds: pl.DataFrame
+    variant: Numbers
+    score: Floats
+    changed: Flags
+    higher: Flags
+    there: pl.DataFrame
+    answers: Coded
+
+
+@dataclass(frozen=True)
+class Grains:
+    """One row per instance as it was asked and group of variants: what the variants of the group did to it.
+
+    `rows` has the column perturbation, the group's name, in its cells; `instance` numbers the instances as asked, the
+    same in all groups. `original`, `total` (sum over the `scored`
+    variants), `worst` (of the original and the variants), `drop` (sum of variant − original over the `altered` ones);
+    `worse` and `better` count variants; `binary` says whether all scores are 0 or 1; `complete`, whether the original
+    and all of the scenario's variants were scored; `k` of a cell: how many those are.
+    """
+
+    rows: Coded
+    instance: Numbers
+    original: Floats
+    total: Floats
+    scored: Numbers
+    worst: Floats
+    drop: Floats
+    altered: Numbers
+    worse: Numbers
+    better: Numbers
+    binary: Flags
+    complete: Flags
+    k: Numbers
+
+
+def variants_of(
+    scores: pl.LazyFrame | pl.DataFrame,
+    keys: Sequence[str],
+    higher_is_better: Mapping[str, bool],
+    *,
+    there: pl.DataFrame | None = None,
+    more: Sequence[str] = (),
+) -> Variants:
+    """The scores as variants.
+
+    Args:
+        scores: `SCORES`.
+        keys: the columns of the table to be made, metric among them, without the perturbation.
+        higher_is_better: metric → direction.
+        there: `Variants.there`, where these are not all the scores.
+        more: columns that `answers` should have beside score and changed.
+
+    Raises:
+        ArgumentError: a metric whose direction is not told.
+    """
+    import numpy as np
+
+    names = merged(keys, (*STRATUM, *ASKED))
+    rows = coded(scores, merged(names, VARIANT), ["score", "changed", *more])
+    asked, of_cell = numbered(rows.cells, names)
+    kinds, kind_of_cell = _kinds(rows.cells)
+    score = rows.rows["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    changed = rows.rows["changed"].fill_null(value=True).to_numpy()
+
+    units, many = rows.units, max(kinds.height, 1)
+    cell, variant, unit = of_cell[rows.cell], kind_of_cell[rows.cell], rows.unit
+    key = (cell * units + unit) * many + variant
+    order = in_order(key, score)
+    key, score, changed = key[order], score[order], changed[order]
+    starts = starts_of(key)
+    first = order[starts]
+    if len(starts) < len(key):
+        known = ~np.isnan(score)
+        with np.errstate(invalid="ignore"):
+            score = sums(np.where(known, score, 0.0), starts) / sums(known.astype(np.int64), starts)
+        changed = sums(changed.astype(np.int64), starts) > 0
+    places = rows.others(asked, cell[first], unit[first])
+    if there is None:
+        of_kind = np.flatnonzero(np.bincount(of_cell * many + kind_of_cell))
+        groups = asked.select(merged(keys, ("scenario",)))[of_kind // many]
+        there = groups.hstack(kinds[of_kind % many]).unique(maintain_order=True)
+    return Variants(places, kinds, variant[first], score, changed, _higher(asked, higher_is_better), there, rows)
+
+
+def grains(variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
+    """What each group of variants did to each instance.
+
+    Args:
+        variants: as `variants_of` gives them, for the same keys.
+        keys: as there.
+        group: the name of the group that a perturbation belongs to, null for none; the original's is not heeded.
+    """
+    import numpy as np
+
+    rows = variants.rows
+    names, of_kind = grouped(variants, group)
+    many = max(len(names), 1)
+    place = rows.cell * rows.units + rows.unit
+    first = starts_of(place)
+    # the original stands first among its variants
+    original = np.where(variants.variant[first] == 0, variants.score[first], np.nan)
+    original = np.repeat(original, lengths(first, len(place)))
+
+    inside = np.flatnonzero(of_kind[variants.variant] >= 0)
+    key = place[inside] * many + of_kind[variants.variant[inside]]
+    order = np.argsort(key, kind="stable")
+    key, inside = key[order], inside[order]
+    score = variants.score[inside]
+    original, changed = original[inside], variants.changed[inside]
+    starts = starts_of(key)
+    sign = np.where(variants.higher, 1.0, -1.0)[rows.cell[inside]]
+    ours = inside[starts]
+    cells, cell = cells_of(rows.cells, rows.cell[ours], of_kind[variants.variant[ours]], names)
+    k = counts_of(variants, keys, cells, group)
+
+    there, difference = ~np.isnan(score), score - original
+    altered = changed & ~np.isnan(difference)
+    lowest = np.minimum.reduceat(np.where(there, sign * score, np.inf), starts) if len(starts) else score
+    neither = ~(((score == 0) | (score == 1)) & ((original == 0) | (original == 1)))
+    sign_of, original_of = sign[starts], original[starts]
+    scored = _count(there, starts)
+    return Grains(
+        rows=rows.others(cells, cell, rows.unit[ours]),
+        instance=place[ours],
+        original=original_of,
+        total=sums(np.where(there, score, 0.0), starts),
+        scored=scored,
+        worst=sign_of * np.minimum(lowest, sign_of * original_of),
+        drop=sums(np.where(altered, difference, 0.0), starts),
+        altered=_count(altered, starts),
+        worse=_count(sign * difference < 0, starts),
+        better=_count(sign * difference > 0, starts),
+        binary=_count(neither, starts) == 0,
+        complete=~np.isnan(original_of) & (scored == k[cell]),
+        k=k,
+    )
+
+
+def grouped(variants: Variants, group: pl.Expr) -> tuple[list[str], Numbers]:
+    """The names of the groups, and of each of `kinds` which of them it is; −1 for none."""
+    import numpy as np
+
+    told = variants.kinds.select(_of_group(group)).to_series().to_list()
+    names = [name for name in dict.fromkeys(told) if name is not None]
+    return names, np.array([-1 if name is None else names.index(name) for name in told], dtype=np.int64)
+
+
+def said(there: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Of `Variants.there`: per group which they are: `keys` and variants, such as "original, lowercase, typos × 2"."""
+    return (
+        there.select(*keys, *VARIANT)
+        .unique()
+        .group_by([*keys, "perturbation"])
+        .agg(draws=pl.len())
+        .sort(pl.col("perturbation") != ORIGINAL, "perturbation")
+        .with_columns(
+            variants=pl.when(pl.col("draws") > 1)
+            .then(pl.format("{} × {}", "perturbation", "draws"))
+            .otherwise("perturbation")
+        )
+        .group_by(keys, maintain_order=True)
+        .agg(pl.col("variants").str.join(", "))
+    )
+
+
+def cells_of(asked: pl.DataFrame, cell: Numbers, name: Numbers, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
+    """The cells there are, of those asked, with the name of the group; and which of them each row is of."""
+    import numpy as np
+
+    both = cell * max(len(names), 1) + name
+    there = np.flatnonzero(np.bincount(both))
+    number = np.zeros(int(both.max(initial=-1)) + 1, dtype=np.int64)
+    number[there] = np.arange(len(there))
+    label = pl.Series("perturbation", names, dtype=pl.String)[there % max(len(names), 1)]
+    return asked[there // max(len(names), 1)].with_columns(label), number[both]
+
+
+def counts_of(variants: Variants, keys: Sequence[str], cells: pl.DataFrame, group: pl.Expr) -> Numbers:
+    """Per cell how many variants of its group the scenario was asked in, in any cell."""
+    on = merged(keys, ("scenario", "perturbation"))
+    there = variants.there.with_columns(_of_group(group), kind=pl.struct(VARIANT)).drop_nulls("perturbation")
+    counts = there.group_by(on).agg(many=pl.col("kind").n_unique())
+    found = cells.select(on).join(counts, on=on, how="left", nulls_equal=True, maintain_order="left")
+    many: Numbers = found["many"].cast(pl.Int64).to_numpy()
+    return many
+
+
+def _of_group(group: pl.Expr) -> pl.Expr:
+    return pl.when(pl.col("perturbation") != ORIGINAL).then(group).alias("perturbation")
+
+
+def _count(flags: Flags, starts: Numbers) -> Numbers:
+    import numpy as np
+
+    return sums(flags.astype(np.int64), starts)
+
+
+def _kinds(cells: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
+    """The perturbations and seeds, the original first, and which of them each cell is of."""
+    seed = pl.when(pl.col("perturbation") == ORIGINAL).then(0).otherwise("perturbation_seed")
+    told = cells.select("perturbation", perturbation_seed=seed.cast(pl.Int64))
+    original = pl.DataFrame({"perturbation": [ORIGINAL], "perturbation_seed": [0]})
+    others = told.filter(pl.col("perturbation") != ORIGINAL).unique().sort(VARIANT)
+    kinds, number = numbered(pl.concat([original, others, told]), VARIANT)
+    return kinds, number[1 + others.height :]
+
+
+def _higher(cells: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> Flags:
+    import numpy as np
+
+    for metric in cells["metric"].unique().sort():
+        if metric not in higher_is_better:
+            raise ArgumentError(
+                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
+            )
+    return np.array([bool(higher_is_better[metric]) for metric in cells["metric"]], dtype=np.bool_)

@@ -1,0 +1,152 @@
+"""worst@k: the expected worst score of k draws of a perturbation, unbiased, from more draws than k."""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from math import comb
+
+import polars as pl
+
+from helmframe.columns import STATS
+from helmframe.errors import ArgumentError
+from helmframe.stats.codes import Coded, Flags, Floats, Numbers, distinct, lengths, starts_of, sums
+from helmframe.stats.error_bars import with_interval
+from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
+from helmframe.stats.fold import Known, Left, Rows, folded
+from helmframe.stats.nest import merged
+from helmframe.stats.robustness import EACH, MADE
+from helmframe.stats.sums import sums_of
+from helmframe.stats.variants import Variants, cells_of, counts_of, grouped, variants_of
+
+
+def worst_at_k(
+    scores: Rows,
+    by: Sequence[str],
+    k: int,
+    *,
+    higher_is_better: Mapping[str, bool],
+    ci: float = 0.95,
+    mean: str = "macro",
+    fractions: Collection[str] = (),
+) -> pl.DataFrame:
+    """The mean over instances of the worst score that k draws of one perturbation are expected to have.
+
+    A draw is a seed; the original is none. Of K draws the worst of every k of them is averaged: for scores of 0 and 1,
+    c of them 1, that is C(c,k)/C(K,k) (pass^k, pass@k turned round); in general Σ C(K−i,k−1)/C(K,k)·s_(i) over the
+    scores in order, the worst first. At k = 1 it is the mean over draws. So runs with different numbers of seeds
+    compare, at the same k.
+
+    Args:
+        scores: `SCORES`; as in `aggregate`, also in chunks.
+        by: as in `aggregate`; the perturbation is always one of them.
+        k: how many draws.
+        higher_is_better: metric → direction, for every metric in the scores; worst is the lowest or the highest.
+        ci: as in `aggregate`.
+        mean: as in `aggregate`.
+        fractions: as in `aggregate`.
+
+    Returns:
+        `by`, metric, perturbation, the columns of `STATS`, k, variants ("4 of 8 draws of typos"), n_dropped (instances
+        with a draw that failed). Perturbations with fewer draws than k are left out.
+
+    Raises:
+        ArgumentError: no perturbation has k draws, or a metric's direction is not told.
+
+    Source: Chen et al. 2021 (arXiv 2107.03374) eq. 1; Yao et al. 2024 (τ-bench, arXiv 2406.12045) pass^k.
+    """
+    keys = [*group_keys(scores, by, MADE), "metric"]
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ArgumentError(f"k={k!r} should be a whole number from 1 on: so many draws.")
+    left = folded(scores, partial(_left, keys=keys, k=k, higher_is_better=higher_is_better))
+    keys = [*keys, "perturbation"]
+    pools = _pools(left.counts["draws"], keys, k)
+    worst = estimate_of(left.sums["worst"], keys, mean=mean)
+    intervals = with_interval(worst, pl.col("metric").is_in(list(fractions)), ci=ci)
+    dropped = left.counts["dropped"].group_by(keys).agg(pl.col("n_dropped").sum())
+    return (
+        counted(left.counts["answers"], intervals, keys)
+        .join(pools, on=keys, how="inner", nulls_equal=True)
+        .join(dropped, on=keys, how="left", nulls_equal=True)
+        .with_columns(
+            k=pl.lit(k, dtype=pl.Int64),
+            variants=pl.format("{} of {} draws of {}", pl.lit(k), "draws", "perturbation"),
+        )
+        .select([*keys, *(name for name in STATS.schema if name not in keys), "k", "variants", "n_dropped"])
+        .sort(keys)
+    )
+
+
+def _left(
+    scores: pl.LazyFrame, known: Known, *, keys: Sequence[str], k: int, higher_is_better: Mapping[str, bool]
+) -> Left:
+    import numpy as np
+
+    variants = variants_of(scores, keys, higher_is_better, there=known.variants, more=("parsed", "truncated"))
+    rows, worst, draws = drawn(variants, keys, k)
+    by, there = [*keys, "perturbation"], ~np.isnan(worst)
+    return Left(
+        {"worst": sums_of(rows, by, worst, there, named=known.named)},
+        {
+            "answers": answers_in(variants.answers, by),
+            "draws": rows.cells.select(by).with_columns(draws=pl.Series(draws, dtype=pl.Int64)),
+            "dropped": _dropped(rows, by, there),
+        },
+        variants.there,
+    )
+
+
+def drawn(variants: Variants, keys: Sequence[str], k: int) -> tuple[Coded, Floats, Numbers]:
+    """One row per instance as asked and perturbation: its expected worst of k, NaN if a draw failed; draws per cell."""
+    import numpy as np
+
+    names, group = grouped(variants, EACH)
+    units, many = variants.rows.units, max(len(names), 1)
+    inside = np.flatnonzero(variants.variant > 0)
+    place = variants.rows.cell[inside] * units + variants.rows.unit[inside]
+    key = place * many + group[variants.variant[inside]]
+    sign = np.where(variants.higher, 1.0, -1.0)[variants.rows.cell[inside]]
+    order = np.lexsort((sign * variants.score[inside], key))
+    key, inside = key[order], inside[order]
+    starts = starts_of(key)
+    size = lengths(starts, len(key))
+    cells, cell = cells_of(variants.rows.cells, key[starts] // many // units, key[starts] % many, names)
+    draws = counts_of(variants, keys, cells, EACH)
+    place_in_draws = np.arange(len(key)) - np.repeat(starts, size)
+    weights = _weights(int(size.max(initial=0)), k)[np.repeat(size, size), place_in_draws]
+    # a NaN among the draws makes the sum one
+    worst = np.where(size == draws[cell], sums(weights * variants.score[inside], starts), np.nan)
+    return variants.rows.others(cells, cell, key[starts] // many % units), worst, draws
+
+
+def _weights(most: int, k: int) -> Floats:
+    """Row K, column i: the share of the subsets of k among K draws whose worst is the i-th from below; NaN if K < k."""
+    import numpy as np
+
+    weights = np.full((most + 1, max(most, 1)), np.nan)
+    for total in range(k, most + 1):
+        weights[total, :total] = [comb(total - 1 - i, k - 1) / comb(total, k) for i in range(total)]
+    return weights
+
+
+def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
+    """The groups with k draws or more in all their scenarios, and the fewest there are."""
+    pools = cells.group_by(keys).agg(pl.col("draws").min())
+    enough = pools.filter(pl.col("draws") >= k)
+    if enough.is_empty():
+        most = ", ".join(
+            f"{name} has {n}"
+            for name, n in pools.group_by("perturbation").agg(pl.col("draws").max()).sort("perturbation").iter_rows()
+        )
+        raise ArgumentError(
+            f"worst@{k} needs {k} draws of a perturbation; {most or 'nothing was perturbed'}. "
+            f"Ask for more: .perturb(…, seeds={k})."
+        )
+    return enough
+
+
+def _dropped(rows: Coded, keys: Sequence[str], there: Flags) -> pl.DataFrame:
+    import numpy as np
+
+    groups, group = rows.among(merged(keys, ("scenario",)))
+    units = rows.units
+    broken = np.bincount(distinct((group * units + rows.unit)[~there]) // units, minlength=groups.height)
+    return groups.with_columns(n_dropped=pl.Series(broken, dtype=pl.Int64))

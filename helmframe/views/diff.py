@@ -1,0 +1,148 @@
+"""What changed between two texts, word by word: as plain text, and as HTML with <ins> and <del>."""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterator
+from html import escape
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+
+from helmframe.views.display import number
+
+# Beyond so many pairs of words the middle of two texts is shown as one change: comparing them all would take minutes.
+MOST_PAIRS = 4_000_000
+ROWS_SHOWN = 50
+LONGEST_SHOWN = 2_000
+
+
+class Flips(pl.DataFrame):
+    """A frame of answers that a perturbation flipped; in a notebook it shows what changed."""
+
+    def _repr_html_(self, *, _from_series: bool = False) -> str:
+        return flips_html(self)
+
+
+def with_diff(flips: pl.DataFrame) -> Flips:
+    """The flips with `diff` after the perturbed input."""
+    pairs = flips.select("input", "perturbed_input").unique()
+    texts = [word_diff(before or "", after or "") for before, after in pairs.iter_rows()]
+    told = pairs.with_columns(diff=pl.Series(texts, dtype=pl.String))
+    joined = flips.join(told, on=["input", "perturbed_input"], how="left", nulls_equal=True, maintain_order="left")
+    place = flips.columns.index("perturbed_input") + 1
+    return Flips(joined.select(*flips.columns[:place], "diff", *flips.columns[place:]))
+
+
+def word_diff(before: str, after: str) -> str:
+    """The changes in place: `[old→new]`; characters that can't be seen are named.
+
+    >>> word_diff("the quick fox", "uhm the quikc fox")
+    '[→uhm ]the [quick→quikc] fox'
+    >>> word_diff("one two", "one  two")
+    'one[ →  ]two'
+    """
+    return "".join(old if old == new else f"[{_seen(old)}→{_seen(new)}]" for old, new in changes(before, after))
+
+
+def word_diff_html(before: str, after: str) -> str:
+    """The same as HTML, every character of the texts escaped.
+
+    >>> word_diff_html("a <b>", "a <i>")
+    'a <del>&lt;b&gt;</del><ins>&lt;i&gt;</ins>'
+    """
+    return "".join(
+        escape(old) if old == new else _marked("del", old) + _marked("ins", new) for old, new in changes(before, after)
+    )
+
+
+def changes(before: str, after: str) -> Iterator[tuple[str, str]]:
+    """The two texts as pairs of pieces, equal and changed ones by turns; joined they are the texts again."""
+    pieces = filter(any, _pieces(_words(before), _words(after)))
+    for _, run in groupby(pieces, key=lambda pair: pair[0] == pair[1]):
+        old, new = zip(*run, strict=True)
+        yield "".join(old), "".join(new)
+
+
+def flips_html(flips: pl.DataFrame) -> str:
+    """A table of the first flips: which, the change marked, both answers; text and markup escaped."""
+    heads = ["instance", "perturbation", "model", "flip", "score", "what was asked", "answer", "answer then"]
+    rows = "".join(_row(row) for row in flips.head(ROWS_SHOWN).iter_rows(named=True))
+    head = "".join(f"<th scope='col' style='text-align:left'>{escape(cell)}</th>" for cell in heads)
+    more = flips.height - ROWS_SHOWN
+    note = f"<div style='opacity:.7;font-size:90%'>{flips.height:,} flips, {more:,} not shown</div>" if more > 0 else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{note}"
+
+
+def _words(text: str) -> list[tuple[str, str]]:
+    """Each word with the space after it; first what stands before any word."""
+    return [("", text[: len(text) - len(text.lstrip())]), *re.findall(r"(\S+)(\s*)", text)]
+
+
+def _pieces(old: list[tuple[str, str]], new: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Words and the spaces between them, in pairs; words are aligned, spaces follow."""
+    for kind, i, i_end, j, j_end in _blocks([word for word, _ in old], [word for word, _ in new]):
+        if i_end - i == j_end - j:
+            for (left, space), (right, other) in zip(old[i:i_end], new[j:j_end], strict=True):
+                yield left, right
+                yield space, other
+        elif kind == "replace":
+            yield (
+                _joined(old[i:i_end])[: -len(old[i_end - 1][1]) or None],
+                _joined(new[j:j_end])[: -len(new[j_end - 1][1]) or None],
+            )
+            yield old[i_end - 1][1], new[j_end - 1][1]
+        else:
+            yield _joined(old[i:i_end]), _joined(new[j:j_end])
+
+
+def _blocks(old: list[str], new: list[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """What difflib calls opcodes; equal ends are taken off first, and a middle too long to compare is one change."""
+    shorter = min(len(old), len(new))
+    start = next((place for place in range(shorter) if old[place] != new[place]), shorter)
+    end = next((place for place in range(shorter - start) if old[-1 - place] != new[-1 - place]), shorter - start)
+    middle_old, middle_new = old[start : len(old) - end], new[start : len(new) - end]
+    yield "equal", 0, start, 0, start
+    if len(middle_old) * len(middle_new) > MOST_PAIRS:
+        yield "replace", start, len(old) - end, start, len(new) - end
+    else:
+        matcher = difflib.SequenceMatcher(None, middle_old, middle_new, autojunk=False)
+        for kind, i, i_end, j, j_end in matcher.get_opcodes():
+            yield kind, start + i, start + i_end, start + j, start + j_end
+    yield "equal", len(old) - end, len(old), len(new) - end, len(new)
+
+
+def _joined(words: list[tuple[str, str]]) -> str:
+    return "".join(word + space for word, space in words)
+
+
+def _seen(text: str) -> str:
+    """The text with characters that leave no mark named, such as ⟨U+200B⟩."""
+    return "".join(
+        f"⟨U+{ord(each):04X}⟩" if unicodedata.category(each) in _UNSEEN and each not in "\n\t" else each
+        for each in text
+    )
+
+
+# controls, formats (zero width, direction), spaces other than the usual one, unassigned and private
+_UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
+
+
+def _marked(tag: str, text: str) -> str:
+    return f"<{tag}>{escape(_seen(text))}</{tag}>" if text else ""
+
+
+def _row(row: dict[str, Any]) -> str:
+    which = [row["instance_id"], row["perturbation"], row["model"], row["flip"]]
+    scores = f"{number(row['score'])} → {number(row['perturbed_score'])}"
+    asked = word_diff_html(_cut(row["input"]), _cut(row["perturbed_input"]))
+    answers = [_cut(row["completion"]), _cut(row["perturbed_completion"])]
+    cells = [*(escape(str(each)) for each in which), scores, asked, *map(escape, answers)]
+    return "<tr>" + "".join(f"<td style='text-align:left;white-space:pre-wrap'>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _cut(text: str | None) -> str:
+    """No more than a screenful of it."""
+    text = text or ""
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
