@@ -1,19 +1,71 @@
 """Metrics: what a completion is worth."""
 
-from helmframe.metrics import classification, match, overlap
-from helmframe.metrics.score import METRICS, Metric, check_units, chosen, flattened, metric, metrics, parse, score
+from helmframe.metrics import (
+    bbq,
+    bias,
+    calibration,
+    classification,
+    code,
+    copying,
+    corpus,
+    efficiency,
+    ifeval,
+    letters,
+    likelihood,
+    long_context,
+    match,
+    math_equiv,
+    math_symbolic,
+    numbers,
+    overlap,
+    ranking,
+    repeats,
+    sets,
+    stereotypes,
+    summaries,
+    text,
+    toxicity,
+)
+from helmframe.metrics.listing import metrics
+from helmframe.metrics.protocol import METRICS, Metric, about, chosen, flattened, metric
+from helmframe.metrics.score import check_units, for_sets, parse, score
+from helmframe.metrics.similarity import similarity
 
 __all__ = [
     "METRICS",
     "Metric",
+    "about",
+    "bbq",
+    "bias",
+    "calibration",
     "check_units",
     "chosen",
     "classification",
+    "code",
+    "copying",
+    "corpus",
+    "efficiency",
     "flattened",
+    "for_sets",
+    "ifeval",
+    "letters",
+    "likelihood",
+    "long_context",
     "match",
+    "math_equiv",
+    "math_symbolic",
     "metric",
     "metrics",
+    "numbers",
     "overlap",
     "parse",
+    "ranking",
+    "repeats",
     "score",
+    "sets",
+    "similarity",
+    "stereotypes",
+    "summaries",
+    "text",
+    "toxicity",
 ]

@@ -1,37 +1,121 @@
-"""Metrics of a whole set of classified instances."""
+"""Metrics of a whole set of classified instances; classes are texts, normalised."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
 from helmframe.expressions import normalised
-from helmframe.metrics.score import metric
+from helmframe.metrics.protocol import metric
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+SOURCE = "HELM, classification_metrics.py; sklearn.metrics"
 
 
-@metric("classification_macro_f1", level="set", source="HELM, classification_metrics.py; sklearn.metrics.f1_score")
+@metric("classification_macro_f1", level="set", source=SOURCE, helm="classification_macro_f1")
 def classification_macro_f1() -> pl.Expr:
     """The unweighted mean, over the classes among the correct references, of each class's F1; texts normalised.
 
     Outputs outside these classes count as misses of their true class. Golds a a b, outputs a b b: F1 of a is 2/3, of b
     2/3, so 2/3.
     """
+    return _over(lambda classes: classes.select(_f1().mean()).item())
 
-    def macro_f1(columns: "Sequence[pl.Series] | Any") -> float | None:
-        frame = pl.DataFrame({"gold": columns[0], "output": columns[1]})
+
+@metric("classification_micro_f1", level="set", source=SOURCE, helm="classification_micro_f1")
+def classification_micro_f1() -> pl.Expr:
+    """F1 of hits, misses and false alarms summed over the classes among the correct references.
+
+    Golds a a b, outputs a b and something else: 1 hit, 2 misses, 1 false alarm, so 2/(2+2+1) = 0.4. Where every output
+    is one of the classes it is the accuracy.
+    """
+    return _over(lambda classes: classes.drop("label").sum().select(_f1()).item())
+
+
+@metric("class_f1", level="set", source=SOURCE)
+def class_f1(*, label: str) -> pl.Expr:
+    """F1 of one class, 0 if nothing is or is said to be it.
+
+    Args:
+        label: the class, normalised as the outputs are.
+    """
+    return _over(lambda classes: _of(classes, label).select(_f1()).item())
+
+
+@metric("class_precision", level="set", source=SOURCE)
+def class_precision(*, label: str) -> pl.Expr:
+    """Share of the outputs that say `label` where it is right; 0 if none does.
+
+    Args:
+        label: the class, normalised as the outputs are.
+    """
+    return _over(lambda classes: _of(classes, label).select(_ratio("hits", "said")).item())
+
+
+@metric("class_recall", level="set", source=SOURCE)
+def class_recall(*, label: str) -> pl.Expr:
+    """Share of the instances of class `label` whose output says so; 0 without any.
+
+    Args:
+        label: the class, normalised as the outputs are.
+    """
+    return _over(lambda classes: _of(classes, label).select(_ratio("hits", "gold")).item())
+
+
+def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+    """How often each output was given for each class: one row per (gold, output), with n; the most frequent first.
+
+    Args:
+        read: completions as `parse` reads them; the first correct reference is the class.
+    """
+    pairs = read.lazy().filter(_scored()).select(gold=_gold(), output=_output())
+    return (
+        pairs.group_by("gold", "output")
+        .agg(n=pl.len())
+        .sort("n", "gold", "output", descending=[True, False, False])
+        .collect()
+    )
+
+
+def _over(value: Callable[[pl.DataFrame], float | None]) -> pl.Expr:
+    """`value` of the table of classes: label, and how often it is right (gold), said, and both (hits)."""
+
+    def over(given: Any) -> float | None:
+        frame = pl.DataFrame({"gold": given[0], "output": given[1]})
         if frame.is_empty():
             return None
-        classes = frame["gold"].unique()
         gold = frame.group_by(label="gold").agg(gold=pl.len())
-        said = frame.filter(pl.col("output").is_in(classes.to_list())).group_by(label="output").agg(said=pl.len())
+        said = frame.group_by(label="output").agg(said=pl.len())
         hits = frame.filter(pl.col("gold") == pl.col("output")).group_by(label="gold").agg(hits=pl.len())
-        joined = gold.join(said, on="label", how="left").join(hits, on="label", how="left").fill_null(0)
-        f1 = joined.select((2 * pl.col("hits") / (pl.col("gold") + pl.col("said"))).mean())
-        return float(f1.item())
+        classes = gold.join(said, on="label", how="left").join(hits, on="label", how="left").fill_null(0)
+        return value(classes.sort("label"))
 
-    answered = pl.col("completion").is_not_null()
-    gold = normalised(pl.col("correct").list.first()).filter(answered & (pl.col("correct").list.len() > 0))
-    output = normalised(pl.col("output").fill_null("")).filter(answered & (pl.col("correct").list.len() > 0))
-    return pl.map_batches([gold, output], macro_f1, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.map_batches(
+        [_gold().filter(_scored()), _output().filter(_scored())], over, return_dtype=pl.Float64, returns_scalar=True
+    )
+
+
+def _of(classes: pl.DataFrame, label: str) -> pl.DataFrame:
+    name = pl.select(normalised(pl.lit(label))).item()
+    found = classes.filter(pl.col("label") == name)
+    return found if found.height else pl.DataFrame({"gold": [0], "said": [0], "hits": [0]})
+
+
+def _f1() -> pl.Expr:
+    both = pl.col("gold") + pl.col("said")
+    return pl.when(both > 0).then(2 * pl.col("hits") / both).otherwise(0.0)
+
+
+def _ratio(of: str, among: str) -> pl.Expr:
+    return pl.when(pl.col(among) > 0).then(pl.col(of) / pl.col(among)).otherwise(0.0)
+
+
+def _scored() -> pl.Expr:
+    return pl.col("completion").is_not_null() & (pl.col("correct").list.len() > 0)
+
+
+def _gold() -> pl.Expr:
+    return normalised(pl.col("correct").list.first())
+
+
+def _output() -> pl.Expr:
+    return normalised(pl.col("output").fill_null(""))

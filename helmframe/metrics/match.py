@@ -1,43 +1,136 @@
 """Metrics that compare the output with the references as wholes."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from helmframe.expressions import best_reference, normalised, stripped
-from helmframe.metrics.score import metric
+from helmframe.errors import ArgumentError
+from helmframe.metrics.normal import SPACES
+from helmframe.metrics.protocol import metric
 
 HELM = "HELM, evaluate_reference_metrics.py"
 
 
-@metric("exact_match", source=HELM)
+@metric("exact_match", source=HELM, helm="exact_match", lm_eval=("exact_match", "acc"))
 def exact_match() -> pl.Expr:
     """1 where the output equals a correct reference, both stripped; an empty output scores 0.
 
     "Paris" against "Paris " is 1, "paris" is 0.
     """
-    golds = pl.col("correct").list.eval(stripped(pl.element()))
-    return golds.list.contains(pl.col("output")) & _answered()
+    return (_bare(pl.col("output")) == _bare(pl.col("gold"))) & _answered()
 
 
-@metric("quasi_exact_match", source=HELM)
+@metric("quasi_exact_match", source=HELM, helm="quasi_exact_match")
 def quasi_exact_match() -> pl.Expr:
     """1 where both are equal in lower case, without punctuation and articles; an empty output scores 0.
 
     "the Eiffel tower!" against "Eiffel Tower" is 1.
     """
-    golds = pl.col("correct").list.eval(normalised(pl.element()))
-    return golds.list.contains(normalised(pl.col("output"))) & _answered()
+    return (pl.col("normal_output") == pl.col("normal_gold")) & _answered()
 
 
-@metric("prefix_exact_match", source=HELM)
+@metric("quasi_leave_articles_exact_match", source=HELM, helm="quasi_leave_articles_exact_match")
+def quasi_leave_articles_exact_match() -> pl.Expr:
+    """As `quasi_exact_match`, articles kept: "the Eiffel tower!" against "Eiffel Tower" is 0."""
+    return (pl.col("bare_output") == pl.col("bare_gold")) & _answered()
+
+
+@metric("prefix_exact_match", source=HELM, helm="prefix_exact_match")
 def prefix_exact_match() -> pl.Expr:
     """1 where the output starts with a correct reference, both stripped. "Paris, of course" against "Paris" is 1."""
-    return best_reference(lambda output, gold: output.str.starts_with(stripped(gold)) & (output != ""))
+    return _bare(pl.col("output")).str.starts_with(_bare(pl.col("gold"))) & _answered()
 
 
-@metric("quasi_prefix_exact_match", source=HELM)
+@metric("quasi_prefix_exact_match", source=HELM, helm="quasi_prefix_exact_match")
 def quasi_prefix_exact_match() -> pl.Expr:
     """As `prefix_exact_match`, after the normalisation of `quasi_exact_match`."""
-    return best_reference(lambda output, gold: normalised(output).str.starts_with(normalised(gold)) & (output != ""))
+    return pl.col("normal_output").str.starts_with(pl.col("normal_gold")) & _answered()
+
+
+@metric("exact_match_indicator", source=HELM, helm="exact_match_indicator")
+def exact_match_indicator(*, indicator: str = " ") -> pl.Expr:
+    """1 where both are equal after their last indicator: "so it is ## 7" against "it is ## 7" is 1.
+
+    Args:
+        indicator: what stands before the answer; with the default the last words are compared.
+    """
+    said, wanted = (_bare(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
+    return (said == wanted) & (said != "")
+
+
+@metric(
+    "final_number_exact_match", source=HELM, helm="final_number_exact_match", lm_eval="exact_match,flexible-extract"
+)
+def final_number_exact_match() -> pl.Expr:
+    """1 where the last number is the same text in both, commas dropped: "so 1,500 eggs" against "#### 1500" is 1.
+
+    HELM's pattern lets any character stand for the decimal point: "3/4" is one number. Without a number it is 0.
+    """
+    # Python's \\d are the decimal digits of all scripts, as Rust's
+    said, wanted = (
+        pl.col(name)
+        .str.extract_all(r"-?[\d,]+(?:.\d+)?")
+        .list.last()
+        .fill_null("")
+        .str.replace_all(",", "", literal=True)
+        for name in ("output", "gold")
+    )
+    return (_bare(said) == _bare(wanted)) & (said != "")
+
+
+@metric("regex_match", source="lm-eval, RegexFilter and exact_match", lm_eval="exact_match,strict-match")
+def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Expr:
+    """1 where what the pattern finds in the output equals a correct reference, both stripped.
+
+    "#### 18" against "18" is 1 under `regex_match(pattern='#### (.+)')`.
+
+    Args:
+        pattern: a regular expression (Rust's: no look-around) whose first group is the answer; without a group the
+            whole match is.
+        last: whether the last place it is found counts, instead of the first.
+    """
+    grouped = pattern if _groups(pattern) else f"({pattern})"
+    found = pl.col("output").str.extract(grouped, 1)
+    if last:
+        found = pl.col("output").str.extract_all(grouped).list.last().str.extract(grouped, 1)
+    return (_bare(found) == _bare(pl.col("gold"))).fill_null(value=False)
+
+
+@metric("choice_match", source="HELM, output_mapping_pattern; lm-eval, MultiChoiceRegexFilter", needs=("choices",))
+def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") -> pl.Expr:
+    """1 where the letter that the pattern finds in the completion, else its first letter alone, is a correct choice's.
+
+    For chats: "The answer is (B)." is B, so is "B) Lyon"; "Bring it" is no choice.
+
+    Args:
+        pattern: a regular expression whose first group is the letter.
+    """
+    said = pl.coalesce(
+        pl.col("completion").str.extract(pattern, 1), pl.col("completion").str.extract(r"^\W*([A-Z])(?:\W|$)", 1)
+    )
+    marks = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct"))
+    return pl.map_batches([said, "choices", marks], _is_right, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def _is_right(given: Sequence[pl.Series]) -> pl.Series:
+    frame = pl.DataFrame(dict(zip(("said", "letter", "right"), given, strict=True))).with_row_index("row")
+    options = frame.filter(pl.col("letter").list.len() > 0).explode("letter", "right")
+    hits = options.filter(pl.col("letter") == pl.col("said")).group_by("row").agg(pl.col("right").any())
+    joined = frame.select("row").join(hits, on="row", how="left", maintain_order="left")
+    return joined["right"].fill_null(value=False).cast(pl.Float64)
+
+
+def _groups(pattern: str) -> int:
+    """How many groups the pattern has."""
+    try:
+        first = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
+    except pl.exceptions.PolarsError as error:
+        raise ArgumentError(f"pattern={pattern!r} is no regular expression: {error}") from None
+    return len(first.struct.fields)
+
+
+def _bare(text: pl.Expr) -> pl.Expr:
+    return text.str.strip_chars(SPACES)
 
 
 def _answered() -> pl.Expr:

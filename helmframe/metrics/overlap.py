@@ -1,24 +1,138 @@
-"""Metrics that count what output and reference have in common."""
+"""Metrics that count what output and reference have in common: words, n-grams, the longest common subsequence."""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any
 
 import polars as pl
 
-from helmframe.expressions import best_reference, normalised, words
-from helmframe.metrics.score import metric
+from helmframe.errors import CapabilityError
+from helmframe.metrics.match import HELM
+from helmframe.metrics.ngrams import Shared, common_subsequence, shared_ngrams
+from helmframe.metrics.protocol import metric
+
+ROUGE = "HELM, evaluate_reference_metrics.py; rouge_score with use_stemmer=True (Lin 2004)"
+BLEU = "HELM, evaluate_reference_metrics.py; nltk.translate.bleu_score.sentence_bleu (Papineni et al. 2002)"
 
 
-@metric("f1_score", source="HELM, evaluate_reference_metrics.py; nltk.metrics.f_measure")
+@metric("f1_score", source=f"{HELM}; nltk.metrics.f_measure", helm="f1_score")
 def f1_score() -> pl.Expr:
     """Harmonic mean of precision and recall over the *sets* of normalised words, the best over the correct references.
 
-    "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3.
-    SQuAD's F1 counts repeated words; this does not.
+    "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3. Repeated words count once; `f1_bag`
+    counts them as often as they come.
     """
-    return best_reference(_f1)
-
-
-def _f1(output: pl.Expr, gold: pl.Expr) -> pl.Expr:
-    said = words(normalised(output)).list.unique()
-    wanted = words(normalised(gold)).list.unique()
+    said, wanted = pl.col("words_output"), pl.col("words_gold")
     common = said.list.set_intersection(wanted).list.len()
-    both = said.list.len() + wanted.list.len()
-    return pl.when(common > 0).then(2 * common / both).otherwise(0.0)
+    # without a word there is nothing in common either
+    return 2 * common / (said.list.n_unique() + wanted.list.n_unique()).clip(1)
+
+
+@metric("f1_bag", source="Rajpurkar et al. 2016 (SQuAD), evaluate-v1.1.py", lm_eval="f1")
+def f1_bag() -> pl.Expr:
+    """SQuAD's F1: as `f1_score`, over words counted as often as they come.
+
+    "cat cat sat" against "cat sat sat": common cat and sat, so 2/3, where `f1_score` gives 1.
+    """
+    return _counted("words", 1, _f_measure)
+
+
+@metric("rouge_1", source=ROUGE, helm="rouge_1", lm_eval="rouge1")
+def rouge_1() -> pl.Expr:
+    """F-measure over stemmed words: "cats sat" against "the cat sat" has 2 in common, so 2·(1·2/3)/(1+2/3) = 0.8."""
+    return _counted("stems", 1, _f_measure)
+
+
+@metric("rouge_2", source=ROUGE, helm="rouge_2", lm_eval="rouge2")
+def rouge_2() -> pl.Expr:
+    """F-measure over pairs of neighbouring stemmed words.
+
+    "cats sat" against "the cat sat" has the pair cat-sat in common: 2·(1·1/2)/(1+1/2) = 2/3.
+    """
+    return _counted("stems", 2, _f_measure)
+
+
+@metric("rouge_l", source=ROUGE, helm="rouge_l", lm_eval="rougeL", packages=("rapidfuzz",))
+def rouge_l() -> pl.Expr:
+    """F-measure over the longest common subsequence of stemmed words: "sat a cat" against "cat sat" has 1, so 0.4."""
+
+    def value(given: Any) -> pl.Series:
+        output, gold = given
+        common = common_subsequence(output, gold)
+        sizes = (each.list.len().fill_null(0).to_numpy() for each in given)
+        return _f_measure(Shared(common, *sizes))
+
+    return pl.map_batches(["stems_output", "stems_gold"], value, return_dtype=pl.Float64, is_elementwise=True)
+
+
+@metric("bleu_1", source=BLEU, helm="bleu_1")
+def bleu_1(*, sentences: bool = False) -> pl.Expr:
+    """Share of the output's words that the reference has, times exp(1 − reference/output) where the output is shorter.
+
+    "the the cat" against "the cat sat": 2 of 3.
+
+    Args:
+        sentences: whether sentences are told apart first, as HELM does where NLTK may download its model for it: every
+            full stop that ends one is then a word, else only the last. Needs helmframe[ifeval].
+    """
+    return _bleu([1], sentences=sentences)
+
+
+@metric("bleu_4", source=BLEU, helm="bleu_4")
+def bleu_4(*, sentences: bool = False) -> pl.Expr:
+    """HELM's: the precision of 4-grams alone, times the brevity penalty; `bleu_cumulative` is what others mean.
+
+    "a b c d x" against "a b c d e": 1 of 2.
+
+    Args:
+        sentences: as in `bleu_1`.
+    """
+    return _bleu([0, 0, 0, 1], sentences=sentences)
+
+
+@metric("bleu_cumulative", source=BLEU)
+def bleu_cumulative(*, sentences: bool = False) -> pl.Expr:
+    """Sentence BLEU as published: the geometric mean of the precisions of 1- to 4-grams, times the brevity penalty.
+
+    "a b c d x" against "a b c d e": (4/5 · 3/4 · 2/3 · 1/2)^¼ = 0.669. Without a common 4-gram it is 0; not smoothed.
+
+    Args:
+        sentences: as in `bleu_1`.
+    """
+    return _bleu([0.25] * 4, sentences=sentences)
+
+
+def _counted(kind: str, n: int, value: Callable[[Shared], pl.Series]) -> pl.Expr:
+    def over(given: Any) -> pl.Series:
+        return value(shared_ngrams(given[0], given[1], n))
+
+    return pl.map_batches([f"{kind}_output", f"{kind}_gold"], over, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def _f_measure(shared: Shared) -> pl.Series:
+    import numpy as np
+
+    both = shared.output + shared.gold
+    return pl.Series(np.where(shared.common > 0, 2 * shared.common / np.maximum(both, 1), 0.0))
+
+
+def _bleu(weights: Sequence[float], *, sentences: bool) -> pl.Expr:
+    """The precisions of 1-, 2-, …-grams, weighted geometrically, times the brevity penalty; 0 without a common word."""
+    if sentences and find_spec("punkt") is None:
+        raise CapabilityError("BLEU with sentences=True needs punkt: pip install 'helmframe[ifeval]'.")
+    kind = "sentences" if sentences else "treebank"
+
+    def over(given: Any) -> pl.Series:
+        import numpy as np
+
+        output, gold = (each.list.len().fill_null(0).to_numpy() for each in given)
+        short = np.minimum(1 - gold / np.maximum(output, 1), 0.0)
+        logs = np.where(output > 0, np.where(output > gold, 0.0, short), -np.inf)
+        with np.errstate(divide="ignore"):
+            for place, weight in enumerate(weights):
+                if weight:
+                    shared = shared_ngrams(given[0], given[1], place + 1)
+                    logs = logs + weight * np.log(shared.common / np.maximum(shared.output, 1))
+        return pl.Series(np.exp(logs))
+
+    return pl.map_batches([f"{kind}_output", f"{kind}_gold"], over, return_dtype=pl.Float64, is_elementwise=True)

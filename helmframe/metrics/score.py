@@ -1,118 +1,52 @@
-"""The stage `score`, the reading of answers before it, and the decorator that makes a function a metric."""
+"""The stage `score`, and the reading of answers before it."""
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import polars as pl
 
 from helmframe.columns import SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.expressions import correct_references, same_place, stripped
-from helmframe.registry import Registry
-
-LEVELS = ("output", "instance", "set")
+from helmframe.metrics.answers import lenient
+from helmframe.metrics.chosen_option import answered, by_option
+from helmframe.metrics.judge import Judge
+from helmframe.metrics.lift import VALUE, lifted
+from helmframe.metrics.pairs import GOLD, best_of_pairs
+from helmframe.metrics.protocol import OUTPUTS, Metric, chosen
+from helmframe.metrics.shared import bases, with_shared
 
 # One instance under one perturbation, asked one way: what its outputs have in common.
 ASKED = [name for name in SCORES.key if name not in ("output_index", "metric")]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A registered metric.
-
-    `level` says what one value stands for: a completion (`output`), all completions of an instance (`instance`, with
-    `k` of them), or any group of instances (`set`).
-    """
-
-    name: str
-    function: Callable[[], pl.Expr]
-    level: str
-    unit: str
-    higher_is_better: bool
-    source: str = ""
-    k: int = 0
-
-
-METRICS: Registry[Metric] = Registry("metric", "Add one with @helmframe.metric.")
-
-
-def metric(
-    name: str, *, level: str = "output", unit: str = "fraction", higher_is_better: bool = True, source: str = ""
-) -> Callable[[Callable[[], pl.Expr]], Callable[[], pl.Expr]]:
-    """Register a function that returns an expression over `COMPLETIONS` and the columns that `parse` adds:
-
-    `output` (what the completion says, stripped; for choices the option's text; null if unreadable) and `correct` (list
-    of the texts of the correct references). At level `output` the expression gives one value per row, null for a null
-    output; at level `set` it aggregates the rows of any group.
-
-    Args:
-        name: as sentences and tables have it.
-        level: "output" or "set"; every output metric is also there at instance level, as `name@k`.
-        unit: "fraction" (between 0 and 1, gets intervals for fractions) or the unit's name.
-        higher_is_better: the direction; worst cases and comparisons follow it.
-        source: where the definition is from.
-    """
-    if level not in ("output", "set"):
-        raise ArgumentError(f"@metric(level={level!r}): should be 'output' or 'set'.")
-
-    def register(function: Callable[[], pl.Expr]) -> Callable[[], pl.Expr]:
-        METRICS.add(name, Metric(name, function, level, unit, higher_is_better, source))
-        return function
-
-    return register
-
-
-def flattened(names: Sequence[str | Sequence[str]]) -> tuple[str, ...]:
-    """Names said one by one or in lists.
-
-    >>> flattened(["exact_match", ["f1_score", "exact_match@5"]])
-    ('exact_match', 'f1_score', 'exact_match@5')
-    """
-    return tuple(each for name in names for each in ([name] if isinstance(name, str) else name))
-
-
-def check_units(scores: pl.DataFrame) -> None:
+def check_units(scores: pl.DataFrame, asked: Sequence[str | Metric]) -> None:
     """That scores of metrics whose unit is "fraction" lie between 0 and 1.
 
     Raises:
         ArgumentError: one does not; says what to write.
     """
-    outside = scores.filter(~pl.col("score").is_between(0.0, 1.0)).unique("metric").select("metric", "score")
-    for name, value in outside.iter_rows():
-        if _chosen(name).unit == "fraction":
-            raise ArgumentError(
-                f"metric {name!r} gave {value:g}, and its unit is 'fraction' (between 0 and 1). "
-                f"Write @helmframe.metric({name!r}, unit='…')."
-            )
-
-
-def chosen(names: Sequence[str]) -> list[Metric]:
-    """The metrics of these names; `exact_match@5` is the best of an instance's first five outputs by `exact_match`.
-
-    Raises:
-        UnknownNameError: no metric is called that.
-    """
-    return [_chosen(name) for name in names]
-
-
-def metrics() -> pl.DataFrame:
-    """Every metric: name, level, unit, higher_is_better, source. Output metrics also exist as `name@k`."""
-    rows = [METRICS[name] for name in METRICS]
-    names = ("name", "level", "unit", "higher_is_better", "source")
-    return pl.DataFrame([{name: getattr(row, name) for name in names} for row in rows])
+    fractions = [each.name for each in chosen(asked) if each.unit == "fraction"]
+    outside = scores.filter(pl.col("metric").is_in(fractions) & ~pl.col("score").is_between(0.0, 1.0))
+    for name, value in outside.unique("metric").select("metric", "score").iter_rows():
+        raise ArgumentError(
+            f"metric {name!r} gave {value:g}, and its unit is 'fraction' (between 0 and 1). "
+            f"Write @helmframe.metric({name!r}, unit='…')."
+        )
 
 
 def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     """What each completion says: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
 
-    The completion, stripped; or the first group of `answer_pattern` in it; where there are `choices`, the text of the
-    reference whose choice it is. What can't be read is null with `parsed` False and scores 0; what failed is null with
-    `parsed` null.
+    The completion, stripped; or the first group of `answer_pattern` in it; with `answer_parser` "lenient" what
+    `lenient` finds there; where there are `choices`, the text of the reference whose choice it is. What can't be
+    read is null with `parsed` False and scores 0; what failed is null with `parsed` null.
     """
     text = stripped(pl.col("completion"))
     pattern = pl.col("answer_pattern")
     said = pl.when(pattern.is_null()).then(text).otherwise(stripped(text.str.extract(pattern, 1)))
+    if "answer_parser" in completions.collect_schema():  # completions kept by older versions have none
+        is_lenient = pl.col("answer_parser") == "lenient"
+        said = pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(said), pl.col("choices"))).otherwise(said)
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     of_choice = stripped(same_place(said, pl.col("choices"), texts))
     output = pl.when(pl.col("choices").is_null()).then(said).otherwise(of_choice)
@@ -126,74 +60,208 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def score(completions: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-    """One row per completion and output metric, and per instance and `metric@k`.
+def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFrame:
+    """One row per completion and output metric, and per instance and instance metric.
 
-    Metrics of level `set` have no score of one completion and add no rows; tables compute them from the completions.
+    Where options were asked about one by one, metrics that read the answer see the likeliest option as the instance's
+    one completion, all others a completion per option. Metrics of level `set` have no score of one completion and add
+    no rows; tables compute them from the completions.
 
     Args:
         completions: `COMPLETIONS`.
         names: the metrics.
 
     Returns:
-        `SCORES`; score is null where the request failed.
+        `SCORES`; score is null where the request failed, or where `reason` says that the metric has no value.
+
+    Raises:
+        ArgumentError: a metric reads a column that is not there.
     """
     asked = chosen(names)
+    for each in asked:
+        if each.check is not None:
+            each.check()
     read = parse(completions)
-    frames = [_per_output(read, each) for each in asked if each.level == "output"]
-    frames += [_per_instance(read, each) for each in asked if each.level == "instance"]
+    there = read.collect_schema().names()
+    of_outputs = [each for each in asked if each.level == "output"]
+    joined = [each.of for each in asked if each.level == "instance" and each.of is not None]
+    valued = list({each.name: each for each in (*of_outputs, *joined)}.values())
+    if by_option(read):
+        answers = _valued(answered(read), [each for each in valued if _reads_answer(each)], there)
+        wide = _valued(read, [each for each in valued if not _reads_answer(each)], there)
+    else:
+        answers = wide = _valued(read, valued, there)
+    frames = [_per_output(answers if _reads_answer(each) else wide, each, there) for each in of_outputs]
+    frames += [
+        _per_instance(answers if each.of is not None and _reads_answer(each.of) else wide, each, there)
+        for each in asked
+        if each.level == "instance"
+    ]
     if not frames:
         return read.select(pl.lit(None, dtype=dtype).alias(name) for name, dtype in SCORES.schema.items()).clear()
     return pl.concat(frames)
 
 
-def _chosen(name: str) -> Metric:
-    base, at, k = name.partition("@")
-    if not at:
-        return METRICS[name]
-    if not re.fullmatch(r"[1-9]\d*", k):
-        raise UnknownNameError.among("metric", name, METRICS, hint="name@k needs a number: 'exact_match@5'.")
-    found = METRICS[base]
-    if found.level != "output":
-        raise ArgumentError(f"{name!r}: {base} is a metric of a whole set; only metrics of one output have an @k.")
-    return replace(found, name=name, level="instance", k=int(k))
+def for_sets(completions: pl.LazyFrame, each: Metric) -> tuple[pl.LazyFrame, pl.Expr]:
+    """What a metric of level "set" aggregates: `READ` with what it reads, and its expression; null where a need is."""
+    read = parse(completions)
+    there = read.collect_schema().names()
+    if _absent(each, there):
+        return read, pl.lit(None, dtype=pl.Float64).first()
+    expression = each.expression()
+    _check(each, expression, there)
+    if _reads_answer(each) and by_option(read):
+        read = answered(read)
+    has_completion = pl.col("completion").is_not_null()
+    missing = (_missing(each, there).is_not_null() & has_completion).any()
+    return with_shared(read, expression.meta.root_names()), pl.when(~missing).then(expression)
 
 
-def _per_output(read: pl.LazyFrame, each: Metric) -> pl.LazyFrame:
-    return _scores(read.with_columns(score=_value(each)), each.name)
+def _valued(read: pl.LazyFrame, asked: Sequence[Metric], there: Sequence[str]) -> pl.LazyFrame:
+    """`read` and, for each metric of outputs, its `VALUE` as a column: all at once, so that they share their parts."""
+    values = {_column(each): _value(each, there) for each in asked if not _absent(each, there)}
+    roots = {name: each.meta.root_names() for name, each in values.items()}
+    single = {name: values[name] for name in values if not _of_gold(roots[name])}
+    frame = with_shared(read, [root for name in single for root in roots[name]]).with_columns(**single)
+    paired = {name: values[name] for name in values if name not in single}
+    if paired:
+        higher = {_column(each): each.higher_is_better for each in asked}
+        columns = [root for name in paired for root in roots[name]]
+        frame = frame.with_columns(pairs=best_of_pairs(paired, higher, columns)).unnest("pairs")
+    return frame.cache() if values else frame  # several metrics read it: computed once
 
 
-def _per_instance(read: pl.LazyFrame, each: Metric) -> pl.LazyFrame:
-    """The best of the first k outputs; null if one of them failed or there are fewer."""
-    best = pl.col("score").max() if each.higher_is_better else pl.col("score").min()
-    complete = (pl.len() == each.k) & pl.col("score").is_not_null().all()
-    first = pl.all().exclude("score", "parsed", "truncated", "output", "output_index", *ASKED).first()
+def _per_output(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
+    return _scores(wide.with_columns(_finished(each, there)), each.name)
+
+
+def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
+    """The outputs of each instance in their order, joined into one row."""
+    base, known = each.of, [*there, "score"]
+    # of the metric whose scores are joined; else none, and a reason where an output is missing
+    frame = wide.with_columns(_finished(base, there) if base else _NONE)
+    absent = _absent(each, known)
+    lists = [pl.col(name).implode().alias(name) for name in each.columns]
+    value = _NOTHING if absent else pl.struct(lists) if lists else _value(each, known)
+    missing = pl.lit(_lacks(absent[0])) if absent else _missing(each, there).drop_nulls().first()
+    failed = pl.col("completion").is_null().any() if base is None else pl.lit(value=False)
+    first = [name for name in SCORES.schema if name not in (*ASKED, *_JOINED)]
+    read = {*ASKED, *_JOINED, *first, "completion", *value.meta.root_names(), *missing.meta.root_names()} - {"metric"}
     joined = (
-        read.with_columns(score=_value(each))
-        .filter(pl.col("output_index") < each.k)
+        frame.select(sorted(read))
+        .sort("output_index", maintain_order=True)
         .group_by(ASKED, maintain_order=True)
         .agg(
-            first,
-            score=pl.when(complete).then(best),
+            *(pl.col(name).first() for name in first),
             parsed=pl.col("parsed").any(),
             truncated=pl.col("truncated").all(),
-            output=pl.lit(None, dtype=pl.String),
-            output_index=pl.lit(None, dtype=pl.Int64),
+            reason=pl.coalesce(missing, pl.col("reason").drop_nulls().first()),
+            failed=failed,
+            value=value,
         )
     )
-    return _scores(joined, each.name)
+    if lists and not absent:
+        joined = joined.with_columns(_of_lists(each))
+    number, why = pl.col("value").struct.field("score"), pl.col("value").struct.field("reason")
+    none = pl.col("failed") | pl.col("reason").is_not_null() | ~number.is_finite()
+    scored = joined.with_columns(
+        score=pl.when(~none).then(number),
+        reason=pl.coalesce("reason", why, pl.when(number.is_nan() | number.is_infinite()).then(pl.lit(_NOT_A_NUMBER))),
+        output=pl.lit(None, dtype=pl.String),
+        output_index=pl.lit(None, dtype=pl.Int64),
+    )
+    return _scores(scored, each.name)
 
 
-def _value(each: Metric) -> pl.Expr:
-    # An answer that can't be read scores 0; a request that failed has no score.
-    given: object = each.function()
-    if not isinstance(given, pl.Expr):
-        raise ArgumentError(f"metric {each.name!r} gave {given!r}; it should return a Polars expression over `output`.")
-    value = given.cast(pl.Float64).fill_null(0.0)
-    return pl.when(pl.col("completion").is_not_null()).then(value)
+def _of_gold(roots: Sequence[str]) -> bool:
+    return GOLD in bases(roots)
+
+
+def _value(each: Metric, there: Sequence[str]) -> pl.Expr:
+    """The metric as an expression that gives `VALUE`."""
+    expression = each.expression()
+    _check(each, expression, there)
+    has_reasons = each.columns or isinstance(each.function, Judge)
+    return expression if has_reasons else pl.struct(score=expression.cast(pl.Float64), reason=_NO_REASON)
+
+
+def _check(each: Metric, expression: pl.Expr, there: Sequence[str]) -> None:
+    for root in bases(expression.meta.root_names()):
+        if root not in there and root != GOLD:
+            raise UnknownNameError.among("column", root, there, hint=f"Metric {each.name!r} reads it.")
+
+
+def _of_lists(each: Metric) -> pl.Expr:
+    """A plain function over lists of an instance's values."""
+    fields = [pl.col("value").struct.field(name) for name in each.columns]
+    return lifted(each.function, fields, dict(each.arguments)).alias("value")
+
+
+def _finished(each: Metric, there: Sequence[str]) -> list[pl.Expr]:
+    """`score` and `reason` of a metric of outputs, from its value."""
+    absent = _absent(each, there)
+    value = _NOTHING if absent else pl.col(_column(each))
+    missing = pl.lit(_lacks(absent[0])) if absent else _missing(each, there)
+    number, why = value.struct.field("score"), value.struct.field("reason")
+    reads = set() if absent else _reads(each)
+    unread = pl.col("output").is_null() if {"output", "correct", GOLD} & reads else _FALSE
+    unmatched = (pl.col("correct").list.len() == 0) if {"correct", GOLD} & reads else _FALSE
+    # what can't be read or compared scores 0; where low is good, that would be a prize
+    zero = pl.when((unread | unmatched) & why.is_null()).then(0.0 if each.higher_is_better else None)
+    finite = pl.when(number.is_finite()).then(number).when(number.is_null()).then(zero)
+    failed = pl.col("completion").is_null()
+    score = pl.when(~failed & missing.is_null()).then(finite)
+    nothing = (
+        pl.when(number.is_not_null()).then(pl.lit(_NOT_A_NUMBER))
+        .when(unread).then(pl.lit("no answer could be read"))
+        .when(unmatched).then(pl.lit("no correct reference"))
+        .otherwise(pl.lit("no value"))
+    )  # fmt: skip
+    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, why, nothing))
+    return [score.alias("score"), reason.alias("reason")]
+
+
+def _reads(each: Metric) -> set[str]:
+    return set(bases(each.columns or each.expression().meta.root_names()))
+
+
+def _reads_answer(each: Metric) -> bool:
+    """Whether it is about what the model answers, and not about how likely that is, how long, …"""
+    return bool({"output", "correct", GOLD} & _reads(each))
+
+
+def _absent(each: Metric, there: Sequence[str]) -> list[str]:
+    return [name for name in each.needs if name not in there and name != OUTPUTS]
+
+
+def _missing(each: Metric, there: Sequence[str]) -> pl.Expr:
+    """Per row which of the columns it needs is null, in words."""
+    lacks = [pl.when(pl.col(name).is_null()).then(pl.lit(_lacks(name))) for name in each.needs if name in there]
+    return pl.coalesce(*lacks, _NO_REASON)
+
+
+def _lacks(name: str) -> str:
+    return _LACKS.get(name, f"no {name}")
+
+
+def _column(each: Metric) -> str:
+    return f"value {each.name}"
 
 
 def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     return frame.with_columns(metric=pl.lit(name)).select(
         pl.col(each).cast(dtype) for each, dtype in SCORES.schema.items()
     )
+
+
+_JOINED = ("output", "parsed", "truncated", "output_index", "metric", "score", "reason")
+_LACKS = {
+    "logprob": "the model gave no log-probability",
+    "token_logprobs": "the model gave no log-probabilities of tokens",
+    "choices": "the adapter gave no choices",
+}
+_NOT_A_NUMBER = "its value is no number"
+_FALSE = pl.lit(value=False)
+_NO_REASON = pl.lit(None, dtype=pl.String)
+_NOTHING = pl.lit(None, dtype=VALUE)
+_NONE = [pl.lit(None, dtype=pl.Float64).alias("score"), _NO_REASON.alias("reason")]

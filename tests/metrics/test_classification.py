@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
-from helmframe.metrics import METRICS, parse
+from helmframe.metrics import METRICS, chosen, parse
+from helmframe.metrics.classification import confusion
 from tests.frames import completions, right
 
 
@@ -57,6 +59,7 @@ def test_it_aggregates_any_group() -> None:
     assert values["value"].to_list() == pytest.approx([1.0, (0 + 2 / 3) / 2])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("xyzw")), min_size=1, max_size=20))
 def test_macro_f1_is_the_mean_of_the_classes_f1(pairs: list[tuple[str, str]]) -> None:
     classes = {gold for gold, _ in pairs}
@@ -67,3 +70,44 @@ def test_macro_f1_is_the_mean_of_the_classes_f1(pairs: list[tuple[str, str]]) ->
         false = sum(said == each != gold for gold, said in pairs)
         f1.append(hits / (hits + (missed + false) / 2))
     assert macro_f1(*zip(*pairs, strict=True)) == pytest.approx(sum(f1) / len(f1))
+
+
+def value_of(name: str, golds: Sequence[str], outputs: Sequence[str | None]) -> float | None:
+    read = parse(completions(outputs, [right(gold) for gold in golds]).lazy()).collect()
+    value = read.select(chosen([name])[0].expression()).item()
+    assert value is None or isinstance(value, float)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("classification_micro_f1", 0.5),  # 1 hit, 2 misses, no false alarm
+        ("class_f1(label='X')", 2 / 3),
+        ("class_f1(label='y')", 0.0),
+        ("class_precision(label='x')", 1.0),
+        ("class_recall(label='x')", 0.5),
+        ("class_recall(label='z')", 0.0),
+        ("class_precision(label='z')", 0.0),
+    ],
+)
+def test_one_class_and_all(name: str, expected: float) -> None:
+    assert value_of(name, ["x", "x", "y"], ["x", "other", "other"]) == pytest.approx(expected)
+
+
+CLASSES = st.tuples(st.sampled_from("xyz"), st.sampled_from("xyzw"))
+
+
+@settings(deadline=None)
+@given(st.lists(CLASSES, min_size=1, max_size=20))
+def test_f1_is_scikit_learns(pairs: list[tuple[str, str]]) -> None:
+    golds, outputs = [gold for gold, _ in pairs], [output for _, output in pairs]
+    labels = sorted(set(golds))
+    for name, average in (("classification_macro_f1", "macro"), ("classification_micro_f1", "micro")):
+        expected = f1_score(golds, outputs, labels=labels, average=average, zero_division=0)
+        assert value_of(name, golds, outputs) == pytest.approx(expected)
+
+
+def test_confusion_counts_outputs_per_class() -> None:
+    read = parse(completions(["a1", "b1", "B1!", None], [right(each) for each in ("a1", "a1", "a1", "b1")]).lazy())
+    assert confusion(read).rows() == [("a1", "b1", 2), ("a1", "a1", 1)]

@@ -74,3 +74,49 @@ def test_all_failed(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_completions(name: str) -> None:
     assert scored([], [], name) == []
+
+
+# -- with arguments, numbers and patterns ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "completion", "reference", "expected"),
+    [
+        ("quasi_leave_articles_exact_match", "the Eiffel tower!", "Eiffel Tower", 0),
+        ("quasi_leave_articles_exact_match", "the Eiffel tower!", "The Eiffel  Tower", 1),
+        ("exact_match_indicator", "so it is ## 7", "it is ## 7", 1),
+        ("exact_match_indicator", "so it is ## 7", "it is ## 8", 0),
+        ("exact_match_indicator(indicator='##')", "so it is ## 7 eggs", "## 7 eggs ", 1),
+        ("exact_match_indicator", "", "", 0),
+        ("final_number_exact_match", "so 1,500 eggs", "#### 1500", 1),
+        ("final_number_exact_match", "The answer is 15 eggs.", "The answer is 15.", 1),
+        ("final_number_exact_match", "first 15, then 16", "15", 0),
+        ("final_number_exact_match", "-5", "5", 0),
+        ("final_number_exact_match", "3/4", "3/4", 1),  # any character may stand for the point
+        ("final_number_exact_match", "15.", "15", 1),
+        ("final_number_exact_match", "none", "none", 0),
+        ("regex_match", "so 18 or 20", "18", 1),
+        ("regex_match(last=True)", "so 18 or 20", "20", 1),
+        ("regex_match(pattern='#### (.+)')", "5 + 4\n#### 18 ", "18", 1),
+        ("regex_match(pattern='[0-9]+ eggs')", "has 18 eggs", "18 eggs", 1),
+        ("regex_match", "none", "18", 0),
+    ],
+)
+def test_other_matches(metric: str, completion: str, reference: str, expected: float) -> None:
+    assert scored([completion], [right(reference)], metric) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        ("The answer is (B).", 1), ("Answer: B", 1), ("answer is b", 0), ("B) Lyon", 1), ("(B)", 1), ("B", 1),
+        ("A", 0), ("Bring it", 0), ("C", 0), ("I would say B. The answer is A.", 0), ("", 0),
+    ],
+)  # fmt: skip
+def test_the_letter_of_a_chat(completion: str, expected: float) -> None:
+    references = [[("Paris", False), ("Lyon", True)]]
+    assert scored([completion], references, "choice_match", choices=[["A", "B"]]) == [expected]
+
+
+def test_without_choices_a_letter_has_no_score() -> None:
+    assert scored(["B", None], [[("Lyon", True)]] * 2, "choice_match") == [None, None]

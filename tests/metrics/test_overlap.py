@@ -1,6 +1,12 @@
-"""F1 over sets of words."""
+"""Words and n-grams in common: worked by hand, and against the packages that others use."""
+
+import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nltk.translate.bleu_score import sentence_bleu
+from rouge_score.rouge_scorer import RougeScorer
 
 from tests.frames import right, scored
 
@@ -42,3 +48,61 @@ def test_each_row_has_its_own_references() -> None:
 
 def test_no_completions() -> None:
     assert scored([], [], "f1_score") == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "completion", "reference", "expected"),
+    [
+        ("f1_bag", "cat cat sat", "cat sat sat", 2 / 3),
+        ("f1_bag", "cat cat cat sat", "cat sat sat", 4 / 7),
+        ("f1_bag", "the", "the", 0.0),
+        ("rouge_1", "cats sat", "the cat sat", 0.8),
+        ("rouge_1", "The CATS, they sat!", "the cat they sat", 1.0),
+        ("rouge_1", "cat cat", "cat", 2 / 3),
+        ("rouge_1", "\u00e9t\u00e9", "t", 1.0),  # only a to z and digits are words
+        ("rouge_2", "cats sat", "the cat sat", 2 / 3),
+        ("rouge_2", "cat", "cat", 0.0),
+        ("rouge_l", "sat a cat", "cat sat", 0.4),
+        ("rouge_l", "a b c d", "a c d", 6 / 7),
+        ("rouge_l", "", "cat", 0.0),
+        ("bleu_1", "the the cat", "the cat sat", 2 / 3),
+        ("bleu_1", "cat", "the cat sat", math.exp(1 - 3)),
+        ("bleu_1", "", "cat", 0.0),
+        ("bleu_1", "cat", "", 0.0),
+        ("bleu_4", "a b c d x", "a b c d e", 0.5),
+        ("bleu_4", "a b c", "a b c", 0.0),
+        ("bleu_cumulative", "a b c d x", "a b c d e", (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25),
+        ("bleu_cumulative", "a b c x", "a b c d", 0.0),
+        ("bleu_1", "It sat. It ran.", "It sat. It ran.", 1.0),
+        ("bleu_1", "It sat. Go.", "It ran. It sat .", math.exp(1 - 5 / 4) / 2),
+        ("bleu_1(sentences=True)", "It sat. Go.", "It ran. It sat .", math.exp(1 - 6 / 5) * 4 / 5),
+    ],
+)
+def test_overlaps(metric: str, completion: str, reference: str, expected: float) -> None:
+    assert scored([completion], [right(reference)], metric) == pytest.approx([expected], abs=1e-12)
+
+
+WORDS = st.lists(
+    st.sampled_from(["the", "cat", "Cats", "sat", "on", "mat", "a", ".", "sitting", "the-cat"]), max_size=14
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(WORDS.map(" ".join), WORDS.map(" ".join)), min_size=1, max_size=6))
+def test_rouge_is_rouge_scores(pairs: list[tuple[str, str]]) -> None:
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    golds = [right(gold) for _, gold in pairs]
+    for ours, theirs in (("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")):
+        expected = [scorer.score(gold, output)[theirs].fmeasure for output, gold in pairs]
+        assert scored([output for output, _ in pairs], golds, ours) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("weights", [(1, 0, 0, 0), (0, 0, 0, 1), (0.25, 0.25, 0.25, 0.25)])
+@pytest.mark.filterwarnings("ignore:(?s).*The hypothesis contains 0 counts")
+@settings(deadline=None)
+@given(st.lists(st.tuples(WORDS.map(" ".join), WORDS.map(" ".join)), min_size=1, max_size=6))
+def test_bleu_is_nltks(weights: tuple[float, ...], pairs: list[tuple[str, str]]) -> None:
+    name = "bleu_1" if weights[0] == 1 else "bleu_4" if weights[3] == 1 else "bleu_cumulative"
+    expected = [sentence_bleu([gold.split()], output.split(), weights=weights) for output, gold in pairs]
+    ours = scored([output for output, _ in pairs], [right(gold) for _, gold in pairs], name)
+    assert ours == pytest.approx([float(each) if each > 1e-70 else 0.0 for each in expected], abs=1e-9)

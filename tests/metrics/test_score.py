@@ -7,7 +7,7 @@ import pytest
 
 from helmframe.columns import SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.metrics import METRICS, chosen, metric, metrics, parse, score
+from helmframe.metrics import METRICS, chosen, metric, parse, score
 from tests.frames import completions, right, scored
 
 OPTIONS = [("Paris", True), ("Lyon", False)]
@@ -200,20 +200,124 @@ def test_a_metric_of_a_set_has_no_k() -> None:
         chosen(["classification_macro_f1@2"])
 
 
-def test_a_metric_has_a_known_level() -> None:
-    with pytest.raises(ArgumentError, match="should be 'output' or 'set'"):
-        metric("m", level="outputs")
+# -- why there is no score -------------------------------------------------------------------------------------------
 
 
-def test_the_metrics_as_a_frame() -> None:
-    rows = metrics()
-    assert rows.columns == ["name", "level", "unit", "higher_is_better", "source"]
-    assert rows.filter(name="f1_score").select("level", "unit", "higher_is_better").rows() == [
-        ("output", "fraction", True)
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics registered by a test are gone after it."""
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+
+
+def scored_with_reasons(name: str, texts: list[str | None], **columns: Any) -> list[tuple[float | None, str | None]]:
+    rows = score(completions(texts, [right("a1")] * len(texts), **columns).lazy(), [name]).collect()
+    return rows.select("score", "reason").rows()
+
+
+@pytest.mark.usefixtures("own")
+def test_without_what_a_metric_needs_there_is_no_score_but_a_reason() -> None:
+    @metric("surprise", unit="nats", needs=["logprob"])
+    def surprise() -> pl.Expr:
+        return -pl.col("logprob")
+
+    assert scored_with_reasons("surprise", ["a", "b", None], logprob=[-1.5, None, None]) == [
+        (1.5, None),
+        (None, "the model gave no log-probability"),
+        (None, None),  # it failed: its error says why
     ]
-    assert rows["name"].is_sorted()
 
 
-def test_every_metric_has_a_docstring_and_a_source() -> None:
-    built_in = [METRICS[name] for name in METRICS]
-    assert [each.name for each in built_in if not (each.function.__doc__ and each.source)] == []
+@pytest.mark.usefixtures("own")
+def test_a_needed_column_that_is_not_there_at_all_is_a_reason_too() -> None:
+    @metric("graded", needs=["grade"])
+    def graded() -> pl.Expr:
+        return pl.col("grade") / 10
+
+    assert scored_with_reasons("graded", ["a", None]) == [(None, "no grade"), (None, None)]
+    assert scored_with_reasons("graded@1", ["a"]) == [(None, "no grade")]
+
+
+@pytest.mark.usefixtures("own")
+def test_another_column_that_is_not_there_is_an_error() -> None:
+    @metric("by_subject")
+    def by_subject() -> pl.Expr:
+        return pl.col("ouput").str.len_chars()
+
+    with pytest.raises(UnknownNameError, match=r"no column is called 'ouput'. Did you mean 'output'(?s:.*)by_subject"):
+        scored_with_reasons("by_subject", ["a"])
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_no_score(value: float) -> None:
+    @metric("broken", unit="things")
+    def broken() -> pl.Expr:
+        return pl.when(pl.col("output") == "a").then(1.0).otherwise(value)
+
+    assert scored_with_reasons("broken", ["a", "b"]) == [(1.0, None), (None, "its value is no number")]
+
+
+@pytest.mark.usefixtures("own")
+def test_an_unreadable_answer_is_no_good_one_where_low_is_good() -> None:
+    @metric("errors", unit="errors", higher_is_better=False)
+    def errors() -> pl.Expr:
+        return pl.col("output").str.len_chars()
+
+    assert scored_with_reasons("errors", ["?"], choices=[["A"]]) == [(None, "no answer could be read")]
+
+
+@pytest.mark.usefixtures("own")
+def test_the_best_reference_is_the_lowest_where_low_is_good() -> None:
+    @metric("distance", unit="characters", higher_is_better=False)
+    def distance() -> pl.Expr:
+        return (pl.col("output").str.len_chars().cast(pl.Int64) - pl.col("gold").str.len_chars().cast(pl.Int64)).abs()
+
+    frame = completions(["abc", "abc"], [right("a", "ab", "abcdef"), []])
+    rows = score(frame.lazy(), ["distance"]).collect()
+    assert rows.select("score", "reason").rows() == [(1.0, None), (None, "no correct reference")]
+
+
+# -- joining an instance's outputs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("own")
+def test_outputs_are_joined_in_their_order() -> None:
+    @metric("last", level="instance", unit="number")
+    def last() -> pl.Expr:
+        return pl.col("output").last().cast(pl.Float64)
+
+    frame = completions(["2", "1", "3"], [[]] * 3, instance_id=["id0"] * 3, output_index=[1, 0, 2])
+    assert score(frame.lazy(), ["last"]).collect()["score"].to_list() == [3.0]
+
+
+@pytest.mark.usefixtures("own")
+def test_an_instance_with_a_failed_output_has_no_score() -> None:
+    @metric("count", level="instance", unit="number")
+    def count() -> pl.Expr:
+        return pl.len()
+
+    frame = completions(["2", None, "3"], [[]] * 3, instance_id=["id0", "id0", "id1"], output_index=[0, 1, 0])
+    assert score(frame.lazy(), ["count"]).collect()["score"].to_list() == [None, 1.0]
+
+
+@pytest.mark.usefixtures("own")
+def test_a_plain_function_of_an_instance_gets_lists() -> None:
+    @metric("spread", level="instance", unit="characters")
+    def spread(output: list[str], instance_id: list[str]) -> float:
+        assert set(instance_id) == {instance_id[0]}
+        return max(map(len, output)) - min(map(len, output))
+
+    frame = completions(["a", "abc", "a"], [[]] * 3, instance_id=["id0", "id0", "id1"], output_index=[0, 1, 0])
+    assert score(frame.lazy(), ["spread"]).collect()["score"].to_list() == [2.0, 0.0]
+
+
+def test_shared_texts_give_what_each_metric_alone_gives() -> None:
+    names = ["quasi_exact_match", "f1_score", "rouge_1", "bleu_1", "exact_match", "f1_bag", "f1_score@2"]
+    frame = completions(
+        ["The cat", "a dog", None, "cat sat."],
+        [right("cat", "the cat sat"), right("dog"), right("x"), []],
+        instance_id=["id0", "id1", "id1", "id0"],
+        output_index=[0, 0, 1, 1],
+    )
+    together = score(frame.lazy(), names).collect()
+    assert together.equals(pl.concat([score(frame.lazy(), [name]).collect() for name in names]))

@@ -1,0 +1,88 @@
+"""Reading the answer out of what a chat model says: "B.", "(B)", "The answer is **B**", "… so B." after reasoning.
+
+HELM takes the completion as it is (`answer_parser="strict"`); this is `answer_parser="lenient"`.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from helmframe.expressions import stripped
+
+# What may stand around a label: space, quotes, brackets, Markdown, LaTeX.
+_BEFORE = r"[\s*_$`\"'“”‘’(\[{]*(?:\\[a-z]+\{[\s({]*)*"
+_AFTER = r"[\s*_$`\"'“”‘’)\]}]*"
+_LABEL = r"([\p{L}\p{N}]{1,5})"
+_EDGE = r"(?:[^\p{L}\p{N}'’-]|$)"
+_ANSWER = r"(?i:\b(?:answer|choice|option|response)\b)"
+_IS = r"(?:(?i:\b(?:is|be|are)\b)|[:=])"
+_ARTICLE = r"(?i:(?:the\s+)?(?:correct\s+|right\s+|best\s+)?(?:option\s+|choice\s+|answer\s+|letter\s+)?)"
+# "the answer is B", "Answer: (B)", "correct option would be B", "\boxed{B}"
+_CUE = rf"(?:{_ANSWER}[^.\n]{{0,40}}?{_IS}[\s*_:]*{_ARTICLE}|\\boxed\{{){_BEFORE}{_LABEL}{_EDGE}"
+# "B is correct", "(B) is the answer"
+_SUBJECT = rf"(?:^|[\s*_$`\"'“‘(\[]){_LABEL}{_AFTER}\s+(?i:is|would be)\s+(?i:the\s+)?(?i:correct|right|best|answer)\b"
+# B at the very start, or alone on the last line
+_FIRST = rf"^{_BEFORE}{_LABEL}(?:[\s*_$`\"'”’]*(?:[)\].:,;}}—–]|\n|$)|\s+-\s)"
+_LAST = rf"\n{_BEFORE}{_LABEL}{_AFTER}[.!]*$"
+# "I would go for option B"
+_OPTION = rf"(?i:\b(?:option|choice)\s+){_BEFORE}{_LABEL}{_EDGE}"
+# of free text: what is said to be the answer, up to the line's end
+_TEXT = r"(?i:\banswer\b)(?:[^.\n]{0,40}?(?i:\bis\b)|[\s*_]*:)[\s*_:]*([^\n]*\S)"
+_BOXED = r"\\boxed\{([^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*)\}"
+
+
+def lenient(completion: pl.Expr, choices: pl.Expr) -> pl.Expr:
+    r"""The answer that the completion names; where there are choices, one of them, or null.
+
+    A whole completion that is a choice; else the last one named as the answer ("The answer is B", `\boxed{B}`; "B is
+    correct"); else one that the completion begins with ("B. Paris"), or that is alone on its last line; else the only
+    one called an option ("I'd take option B"). Labels are read as the prompt writes them. Without choices: what the
+    last `\boxed{…}`, "answer is …" or "Answer: …" says, up to the end of its line, without Markdown, quotes and a
+    final full stop; else the whole.
+
+    >>> frame = pl.DataFrame({"said": ["(B) Rome", "I think the answer is **A**."], "letters": [["A", "B"]] * 2})
+    >>> frame.select(lenient(pl.col("said"), pl.col("letters"))).to_series().to_list()
+    ['B', 'A']
+    """
+
+    def read(columns: list[pl.Series] | Any) -> pl.Series:
+        said, options = columns
+        if said.null_count() == len(said):
+            return pl.Series(said.name, said, dtype=pl.String)
+        frame = pl.DataFrame({"said": said, "options": options}).with_row_index("row")
+        known = frame.select("row", label="options").explode("label", empty_as_null=True).drop_nulls()
+        label = pl.coalesce(
+            _chosen(frame, known, pl.concat_list("said")),
+            *(_chosen(frame, known, _labels(each)) for each in (_CUE, _SUBJECT, _FIRST, _LAST)),
+            _chosen(frame, known, _labels(_OPTION), only=True),
+        )
+        free = pl.when(frame["options"].is_null()).then(_free(frame["said"]))
+        return pl.select(free.otherwise(label)).to_series()
+
+    return pl.map_batches([stripped(completion), choices], read, return_dtype=pl.String, is_elementwise=True)
+
+
+def _labels(pattern: str) -> pl.Expr:
+    """Every label that the pattern finds."""
+    return pl.col("said").str.extract_all(pattern).list.eval(pl.element().str.extract(pattern, 1))
+
+
+def _chosen(frame: pl.DataFrame, known: pl.DataFrame, labels: pl.Expr, *, only: bool = False) -> pl.Series:
+    """Per row the last of the labels that is a choice of that row; `only`: if there is just one."""
+    found = (
+        frame.select("row", label=labels)
+        .explode("label", empty_as_null=True)
+        .join(known, on=["row", "label"], how="semi", maintain_order="left")
+        .group_by("row", maintain_order=True)
+        .agg(pl.col("label").last(), different=pl.col("label").n_unique())
+        .filter((pl.col("different") == 1) if only else pl.lit(value=True))
+    )
+    return frame.select("row").join(found, on="row", how="left", maintain_order="left")["label"]
+
+
+def _free(said: pl.Series) -> pl.Expr:
+    text = pl.lit(said)
+    boxed = text.str.extract_all(_BOXED).list.last().str.extract(_BOXED, 1)
+    named = text.str.extract(rf"(?s:^.*){_TEXT}", 1)
+    bare = named.str.replace(r"^[\s*_`\"'“”‘’]+", "").str.replace(r"[\s*_`\"'“”‘’]*[.]?[\s*_`\"'“”‘’]*$", "")
+    return pl.coalesce(boxed, pl.when(bare.str.len_bytes() > 0).then(bare), text)

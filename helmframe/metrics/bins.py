@@ -1,0 +1,55 @@
+"""Confidences and right answers, both sorted by confidence, put into bins."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def plain_error(sure: "Floats", right: "Floats", edges: "Floats") -> float:
+    """The mean distance between confidence and accuracy over bins with these upper edges, weighted by size."""
+    import numpy as np
+
+    sizes, claimed, accuracy = binned(sure, right, edges)
+    return float(np.dot(sizes, np.abs(claimed - accuracy)) / len(sure))
+
+
+def binned(sure: "Floats", right: "Floats", edges: "Floats") -> tuple["Floats", "Floats", "Floats"]:
+    """Size, mean confidence and accuracy of the bins that hold answers; an answer on an edge is in the lower bin."""
+    import numpy as np
+
+    groups = np.searchsorted(edges, sure)
+    sizes = np.bincount(groups).astype(float)
+    held = sizes > 0
+    sums = np.bincount(groups, sure)[held], np.bincount(groups, right)[held]
+    return sizes[held], sums[0] / sizes[held], sums[1] / sizes[held]
+
+
+def equal_masses(sure: "Floats", bins: int) -> "Floats":
+    """The upper edges of bins of as many answers each, halfway between neighbours; `sure` is sorted."""
+    import numpy as np
+
+    parts = np.array_split(sure, min(bins, len(sure)))
+    between = [(before[-1] + after[0]) / 2 for before, after in pairwise(parts)]
+    return np.unique([*between, 1.0])
+
+
+def equally_sure(sure: "Floats", right: "Floats") -> tuple["Floats", "Floats", "Floats"]:
+    """Size, confidence and accuracy of the answers that are as sure."""
+    import numpy as np
+
+    claimed, groups, sizes = np.unique(sure, return_inverse=True, return_counts=True)
+    return sizes.astype(float), claimed, np.bincount(groups, right) / sizes
+
+
+def accuracies(sure: "Floats", right: "Floats") -> "Floats":
+    """The accuracy of the k most confident, for k from 1; among answers as sure each is right by their mean."""
+    import numpy as np
+
+    _, groups, sizes = np.unique(-sure, return_inverse=True, return_counts=True)
+    means = np.bincount(groups, right) / sizes
+    return np.cumsum(np.repeat(means, sizes)) / np.arange(1, len(sure) + 1)

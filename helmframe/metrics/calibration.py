@@ -1,0 +1,261 @@
+"""Metrics of how well confidence tells right answers from wrong: HELM's under its names, and debiased ones.
+
+HELM's take the probability of the completion, which is smaller the longer it is and, of a letter, no probability among
+the letters. Ours take the probability among the options, where they were asked one by one; for anything else say
+`confidence`: a column of your own, or "max_prob" for HELM's.
+
+`ece_10_bin` depends on how many answers there are: of a perfectly calibrated model it is about .15 with 50 and .03 with
+1,000. `ece_if_calibrated` says how large; `squared_calibration_error` is around 0 then, with any number.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.metrics.bins import accuracies, binned, equal_masses, equally_sure, plain_error
+from helmframe.metrics.confidence import over_answers, over_helms_answers
+from helmframe.metrics.platt import platt
+from helmframe.metrics.protocol import metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+HELM = "HELM, basic_metrics.py; uncertainty-calibration 0.1.4 (Kumar, Liang & Ma 2019)"
+MURPHY = "Murphy 1973, J. Applied Meteorology 12:595"
+LOGPROB = ("logprob",)
+FEW = 30  # answers a bin has at least
+BINNINGS = ("mass", "width")
+
+# -- HELM's ----------------------------------------------------------------------------------------------------------
+
+
+@metric("ece_10_bin", level="set", higher_is_better=False, needs=LOGPROB, source=HELM, helm="ece_10_bin")
+def ece_10_bin() -> pl.Expr:
+    """The mean distance between confidence and accuracy, over 10 bins of as many answers each, weighted by size.
+
+    Equal confidences share a bin. With confidences .6 .8 and answers right, wrong: each its own bin: (.4 + .8) / 2.
+    """
+    return over_helms_answers(lambda sure, right: plain_error(sure, right, equal_masses(sure, 10)))
+
+
+@metric("ece_1_bin", level="set", higher_is_better=False, needs=LOGPROB, source=HELM, helm="ece_1_bin")
+def ece_1_bin() -> pl.Expr:
+    """The distance between mean confidence and accuracy. Confidences .6 .8, one of two right: |.7 - .5| = .2."""
+    return over_helms_answers(lambda sure, right: abs(float(sure.mean() - right.mean())))
+
+
+@metric("selective_cov_acc_area", level="set", needs=LOGPROB, source=HELM, helm="selective_cov_acc_area")
+def selective_cov_acc_area() -> pl.Expr:
+    """The mean accuracy of the k most confident answers, over all k.
+
+    From the surest: right, wrong, right: (1 + 1/2 + 2/3) / 3 = .722. Among answers as sure, HELM's depends on the order
+    of the rows; here each counts as the mean of them.
+    """
+    return over_helms_answers(lambda sure, right: float(accuracies(sure, right).mean()))
+
+
+@metric("selective_acc@10", level="set", needs=LOGPROB, source=HELM, helm="selective_acc@10")
+def selective_acc_10() -> pl.Expr:
+    """The accuracy of the tenth of the answers that are most confident: of n, the first int(n/10) + 1."""
+    return over_helms_answers(lambda sure, right: float(accuracies(sure, right)[int(0.1 * len(sure))]))
+
+
+@metric(
+    "platt_coef", level="set", unit="logits per logit", needs=LOGPROB, source=f"{HELM}; Platt 1999", helm="platt_coef"
+)
+def platt_coef() -> pl.Expr:
+    """The slope of the logistic regression of right answers on the logit of the confidence; 1 if calibrated.
+
+    Null where all are right or all wrong. Where confidence parts right from wrong without a mistake there is no
+    largest likelihood, and the slope is just large.
+    """
+    return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).slope)
+
+
+@metric(
+    "platt_intercept", level="set", unit="logits", higher_is_better=None, needs=LOGPROB, source=f"{HELM}; Platt 1999",
+    helm="platt_intercept",
+)  # fmt: skip
+def platt_intercept() -> pl.Expr:
+    """The intercept beside `platt_coef`; 0 if calibrated."""
+    return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).intercept)
+
+
+@metric("platt_ece_10_bin", level="set", higher_is_better=False, needs=LOGPROB, source=HELM, helm="platt_ece_10_bin")
+def platt_ece_10_bin() -> pl.Expr:
+    """`ece_10_bin` after the confidences went through the regression fitted to them; 0 where all are right or wrong."""
+
+    def value(sure: "Floats", right: "Floats") -> float:
+        import numpy as np
+
+        if _alike(right):
+            return 0.0
+        scaled = platt(sure, right).scaled(sure)
+        return plain_error(scaled, right, equal_masses(np.sort(scaled), 10))
+
+    return over_helms_answers(value)
+
+
+@metric("platt_ece_1_bin", level="set", higher_is_better=False, needs=LOGPROB, source=HELM, helm="platt_ece_1_bin")
+def platt_ece_1_bin() -> pl.Expr:
+    """`ece_1_bin` after the same scaling: about 0, as the regression makes it so."""
+
+    def value(sure: "Floats", right: "Floats") -> float:
+        return 0.0 if _alike(right) else abs(float((platt(sure, right).scaled(sure) - right).mean()))
+
+    return over_helms_answers(value)
+
+
+# -- ours ------------------------------------------------------------------------------------------------------------
+
+
+@metric("ece", level="set", higher_is_better=False, source="Naeini et al. 2015; Guo et al. 2017")
+def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -> pl.Expr:
+    """The expected calibration error as most papers have it: plain, not debiased.
+
+    Args:
+        bins: how many.
+        binning: "width", bins of equal width, (0, 1/bins] …; "mass", of as many answers each.
+        confidence: what is said to be the probability of being right: a column, or "max_prob".
+    """
+    _positive("ece", bins)
+    if binning not in BINNINGS:
+        raise ArgumentError.unknown_value(f"ece(binning={binning!r})", binning, BINNINGS)
+
+    def value(sure: "Floats", right: "Floats") -> float:
+        import numpy as np
+
+        edges = np.arange(1, bins + 1) / bins if binning == "width" else equal_masses(sure, bins)
+        return plain_error(sure, right, edges)
+
+    return over_answers(value, confidence)
+
+
+@metric("ece_if_calibrated", level="set", higher_is_better=None, source="Bröcker & Smith 2007 (consistency)")
+def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
+    """What `ece` over equal masses would be on average, were each answer right with the probability it claims.
+
+    By the normal approximation: the mean over bins of √(2v/π), v the variance of the bin's accuracy. An `ece` that is
+    no larger says nothing against the model. 100 answers, each sure to .5, in one bin: √(2 · .0025 / π) = .0399.
+    """
+    _positive("ece_if_calibrated", bins)
+
+    def value(sure: "Floats", _: "Floats") -> float:
+        import numpy as np
+
+        groups = np.searchsorted(equal_masses(sure, bins), sure)
+        variance = np.bincount(groups, sure * (1 - sure))
+        return float(np.sqrt(variance * 2 / math.pi).sum() / len(sure))
+
+    return over_answers(value, confidence)
+
+
+@metric(
+    "squared_calibration_error", level="set", unit="squared probability", higher_is_better=False, range=(None, 1.0),
+    source="Bröcker 2012; Ferro & Fricker 2012; Kumar, Liang & Ma 2019",
+)  # fmt: skip
+def squared_calibration_error(bins: int = 15, confidence: str | None = None) -> pl.Expr:
+    """The mean square of (confidence - accuracy) over bins of as many answers each, without the bias of small bins.
+
+    From each bin's square the variance of its accuracy, a(1 - a)/(n - 1), is taken off, so that the value is around 0
+    for a calibrated model and can be below it. Where bins would have fewer than 30 answers, fewer bins are made. Its
+    root is in the unit of `ece`. 40 answers sure to .9, 30 right, in one bin: .15² - .75 · .25/39 = .0177.
+
+    Args:
+        bins: how many at most.
+        confidence: as in `ece`.
+    """
+    _positive("squared_calibration_error", bins)
+
+    def value(sure: "Floats", right: "Floats") -> float | None:
+        import numpy as np
+
+        sizes, claimed, accuracy = binned(sure, right, equal_masses(sure, min(bins, max(1, len(sure) // FEW))))
+        if sizes.min() < 2:  # equal confidences can leave one answer to a bin
+            several = sizes > 1
+            sizes, claimed, accuracy = sizes[several], claimed[several], accuracy[several]
+        if not len(sizes):
+            return None
+        squares = (claimed - accuracy) ** 2 - accuracy * (1 - accuracy) / (sizes - 1)
+        return float(np.dot(sizes, squares) / sizes.sum())
+
+    return over_answers(value, confidence)
+
+
+@metric("selective_accuracy", level="set", source="El-Yaniv & Wiener 2010")
+def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> pl.Expr:
+    """The accuracy of the most confident answers.
+
+    Args:
+        coverage: the share of the answers that is given, above 0 and at most 1.
+        confidence: as in `ece`.
+    """
+    if isinstance(coverage, bool) or not isinstance(coverage, float | int) or not 0 < coverage <= 1:
+        raise ArgumentError(f"selective_accuracy(coverage={coverage!r}): should be above 0 and at most 1.")
+    return over_answers(
+        # the share as written: 0.07 * 100 is a little above 7
+        lambda sure, right: float(accuracies(sure, right)[math.ceil(round(coverage * len(sure), 9)) - 1]),
+        confidence,
+    )
+
+
+@metric(
+    "brier_score", level="set", unit="squared probability", higher_is_better=False, range=(0.0, 1.0),
+    source="Brier 1950; sklearn.metrics.brier_score_loss",
+)  # fmt: skip
+def brier_score(confidence: str | None = None) -> pl.Expr:
+    """The mean of (confidence - right)². Sure to .8 and right, sure to .6 and wrong: (.04 + .36) / 2 = .2.
+
+    About the answer given, right or wrong. lm-eval's brier_score is about all options: `option_brier`.
+    """
+    return over_answers(lambda sure, right: float(((sure - right) ** 2).mean()), confidence)
+
+
+@metric(
+    "brier_reliability", level="set", unit="squared probability", higher_is_better=False, range=(0.0, 1.0),
+    source=MURPHY,
+)  # fmt: skip
+def brier_reliability(confidence: str | None = None) -> pl.Expr:
+    """How far confidence is from accuracy, squared, over answers as sure: with reliability - resolution + uncertainty
+    = `brier_score`. Not debiased: large where few answers are as sure.
+    """
+
+    def value(sure: "Floats", right: "Floats") -> float:
+        sizes, claimed, accuracy = equally_sure(sure, right)
+        return float((sizes * (claimed - accuracy) ** 2).sum() / len(sure))
+
+    return over_answers(value, confidence)
+
+
+@metric("brier_resolution", level="set", unit="squared probability", range=(0.0, 0.25), source=MURPHY)
+def brier_resolution(confidence: str | None = None) -> pl.Expr:
+    """How far the accuracy of answers as sure is from that of all, squared: what confidence tells apart."""
+
+    def value(sure: "Floats", right: "Floats") -> float:
+        sizes, _, accuracy = equally_sure(sure, right)
+        return float((sizes * (accuracy - right.mean()) ** 2).sum() / len(sure))
+
+    return over_answers(value, confidence)
+
+
+@metric(
+    "brier_uncertainty", level="set", unit="squared probability", higher_is_better=None, range=(0.0, 0.25),
+    source=MURPHY,
+)  # fmt: skip
+def brier_uncertainty(confidence: str | None = None) -> pl.Expr:
+    """The variance of being right, a(1 - a) of the accuracy a: the Brier score of who always claims a."""
+    return over_answers(lambda _, right: float(right.mean() * (1 - right.mean())), confidence)
+
+
+def _positive(name: str, bins: int) -> None:
+    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+        raise ArgumentError(f"{name}(bins={bins!r}): a whole number, 1 or more.")
+
+
+def _alike(right: "Floats") -> bool:
+    return bool(right.min() == right.max())

@@ -1,0 +1,144 @@
+"""Metrics of programs: what a model wrote is run against the scenario's tests, in a sandbox, once it is allowed to.
+
+A scenario says its tests by columns. `test` is Python source that defines `check(candidate)`, and `entry_point` the
+function to check: then the input is code that the completion goes on with (HumanEval). Without an `entry_point`, `test`
+holds asserts and the completion is the whole program (MBPP). `input_output` is JSON with `inputs`, `outputs` and, where
+a function is called, `fn_name` (APPS).
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import polars as pl
+
+from helmframe.metrics.probe import may_run_programs
+from helmframe.metrics.programs import run_case, run_tests
+from helmframe.metrics.protocol import OUTPUTS, metric
+
+_FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+
+
+@metric(
+    "pass",
+    needs=("test",),
+    check=may_run_programs,
+    source="HELM, evaluate_reference_metrics.py code_eval; Chen et al. 2021 (HumanEval)",
+    helm=("pass", "code_eval_acc"),
+    lm_eval="pass@1",
+)
+def passes() -> pl.Expr:
+    """1 where the program passes every test of the column `test`, in a sandbox; needs hf.configure(allow_code=True).
+
+    A program over a limit (10 s of CPU, 30 s, 512 MB) fails. `pass@k` is the unbiased estimate over an instance's
+    outputs. "    return a + b" after "def add(a, b):" passes "def check(candidate): assert candidate(1, 2) == 3".
+    """
+    return _over_rows(_passed, "input", "completion", "test", "entry_point")
+
+
+@metric("pass@k", level="instance", needs=(OUTPUTS,), check=may_run_programs, source="Chen et al. 2021, equation 1")
+def pass_at_k(score: Sequence[float | None], *, k: int, of: str = "pass") -> float | None:  # noqa: ARG001 - `of` says of what `score` is
+    """The chance that one of k outputs drawn without replacement from an instance's n passes: 1 - C(n-c, k) / C(n, k).
+
+    Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
+    """
+    passed = [value for value in score if value is not None]
+    n, right = len(passed), sum(value == 1.0 for value in passed)
+    if n < len(score) or n < k:
+        return None
+    return 1.0 - math.comb(n - right, k) / math.comb(n, k)
+
+
+@metric(
+    "test_avg",
+    needs=("input_output",),
+    check=may_run_programs,
+    source="HELM, code_metrics.py; Hendrycks et al. 2021 (APPS)",
+)
+def test_avg() -> pl.Expr:
+    """The share of the cases in `input_output` that the program gets right; needs hf.configure(allow_code=True)."""
+    return _over_rows(_share, "completion", "input_output")
+
+
+@metric(
+    "strict_acc",
+    needs=("input_output",),
+    check=may_run_programs,
+    source="HELM, code_metrics.py; Hendrycks et al. 2021 (APPS)",
+)
+def strict_acc() -> pl.Expr:
+    """1 where the program gets every case in `input_output` right; needs hf.configure(allow_code=True)."""
+    return (_over_rows(_share, "completion", "input_output") == 1.0).cast(pl.Float64)
+
+
+def program_of(prompt: str, completion: str, entry_point: str) -> str:
+    """The program that a completion makes of a prompt: its fenced code if there is some, behind a prompt of code.
+
+    Args:
+        prompt: the input as it is in the scenario, not as perturbed: a typo in it is not the model's mistake.
+        completion: what the model wrote.
+        entry_point: the function that the prompt begins; "": the prompt is no code.
+    """
+    blocks = _FENCED.findall(completion)
+    defining = re.compile(rf"^(async )?def {re.escape(entry_point)}\b", re.MULTILINE)
+    code = next((block for block in blocks if defining.search(block)), max(blocks, key=len, default=completion))
+    if not entry_point:
+        return code
+    # the prompt's stub is whole as it is where it has a docstring; an ellipsis does no harm there
+    return f"{prompt}    ...\n\n{code}" if defining.search(code) else prompt + code
+
+
+def _over_rows(judge: Callable[..., float], *columns: str) -> pl.Expr:
+    """The judge's value per row: each different row once, as many at a time as there are processors."""
+
+    def over(series: Any) -> pl.Series:
+        may_run_programs()
+        rows = list(zip(*(each.to_list() for each in series), strict=True))
+        written = columns.index("completion")
+        asked = list(dict.fromkeys(row for row in rows if row[written] is not None))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = dict(zip(asked, pool.map(lambda row: judge(*row), asked), strict=True))
+        return pl.Series([found.get(row) for row in rows], dtype=pl.Float64)
+
+    return pl.map_batches(list(columns), over, return_dtype=pl.Float64, is_elementwise=True)
+
+
+# several metrics of one table, and `pass@k` for several k, ask for the same programs
+@lru_cache(maxsize=100_000)
+def _passed(prompt: str, completion: str, test: str | None, entry_point: str | None) -> float:
+    if test is None:
+        return 0.0
+    setup = f"{prompt}    ...\n" if entry_point else ""
+    program = program_of(prompt, completion, entry_point or "")
+    return float(run_tests(program, test, entry_point=entry_point or "", setup=setup).passed)
+
+
+@lru_cache(maxsize=100_000)
+def _share(completion: str, input_output: str | None) -> float:
+    cases = json.loads(input_output or "{}")
+    program = program_of("", completion, "")
+    pairs = list(zip(cases.get("inputs", []), cases.get("outputs", []), strict=True))
+    right = [_case_passes(program, given, wanted, cases.get("fn_name")) for given, wanted in pairs]
+    return sum(right) / len(right) if right else 0.0
+
+
+def _case_passes(program: str, given: Any, wanted: Any, name: str | None) -> bool:
+    if name is None:
+        return run_case(program, _text(given), _text(wanted)).passed
+    if not name.isidentifier():
+        return False
+    # programs in the manner of LeetCode have the function in a class
+    found = f"\nif {name!r} not in globals():\n    {name} = Solution().{name}\n"
+    tests = (
+        f"found = {name}(*{given!r})\nassert found == {wanted!r} or [found] == {wanted!r} or found == tuple({wanted!r})"
+    )
+    return run_tests(program + found, tests).passed
+
+
+def _text(lines: Any) -> str:
+    return "\n".join(map(str, lines)) if isinstance(lines, list) else str(lines)

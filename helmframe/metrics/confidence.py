@@ -1,0 +1,102 @@
+"""How sure a model was of each answer, and whether the answer is right: what calibration is about."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.expressions import stripped
+from helmframe.metrics.options import option_rows, options
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+MAX_PROB = "max_prob"
+
+Value = Callable[["Floats", "Floats"], float | None]
+
+
+def over_answers(value: Value, confidence: str | None) -> pl.Expr:
+    """The value of (confidence, right), two arrays with one entry per answer; null without any.
+
+    Args:
+        value: what to compute; `right` is 0 or 1.
+        confidence: None: the probability of the likeliest option among the options, where these were asked one by one.
+            "max_prob": the probability of the completion. A column: what it holds, between 0 and 1.
+
+    Raises:
+        ArgumentError: no name of a column.
+    """
+    if confidence is not None and (not isinstance(confidence, str) or not confidence):
+        raise ArgumentError(f"confidence={confidence!r}: write the name of a column of probabilities, or 'max_prob'.")
+    if confidence is None:
+        return _over(lambda rows: _likeliest(rows, "sum"), value, option_rows(["sum"]))
+    sure = pl.col("logprob").exp() if confidence == MAX_PROB else pl.col(confidence).cast(pl.Float64)
+
+    def answers(frame: pl.DataFrame) -> pl.DataFrame:
+        outside = frame["confidence"].filter(~frame["confidence"].is_between(0.0, 1.0))
+        if len(outside):
+            raise ArgumentError(f"confidence={confidence!r}: {outside[0]:g} is no probability, between 0 and 1.")
+        return frame
+
+    return _over(answers, value, {"confidence": sure, "right": _right()})
+
+
+def over_helms_answers(value: Value) -> pl.Expr:
+    """The value of HELM's (max_prob, exact_match); null where no completion has a log-probability below 0.
+
+    Of completions the probability; of options that were asked one by one the largest softmax of HELM's scores: per
+    token, or calibrated where they were asked without the question too.
+    """
+
+    def answers(rows: pl.DataFrame) -> pl.DataFrame:
+        # "models with partial functionality" give zeros, says HELM
+        if not (rows["sum"] < 0).any():
+            return _NOBODY
+        texts = rows.filter(pl.col("index").is_null()).select(confidence=pl.col("sum").exp(), right="exact")
+        by = "token" if rows["with_question"].all() else "calibrated"
+        return pl.concat([texts, _likeliest(rows, by)])
+
+    return _over(answers, value, {**option_rows(["sum", "token"]), "exact": _right()})
+
+
+def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]) -> pl.Expr:
+    def over(given: Any) -> float | None:
+        rows = pl.DataFrame([each.alias(name) for name, each in zip(columns, given, strict=True)])
+        # in one order, so that sums don't depend on that of the rows
+        sure = answers(rows).fill_nan(None).drop_nulls().sort("confidence", "right")
+        if sure.is_empty():
+            return None
+        return value(sure["confidence"].to_numpy(), sure["right"].to_numpy())
+
+    return pl.map_batches(list(columns.values()), over, return_dtype=pl.Float64, returns_scalar=True)
+
+
+def _likeliest(rows: pl.DataFrame, by: str) -> pl.DataFrame:
+    """One answer per instance whose options were asked: the likeliest; right where all that are as likely are."""
+    each = options(rows, by)
+    if each.is_empty():
+        return _NOBODY
+    score, top = pl.col("score"), pl.col("top")
+    return (
+        each.with_columns(top=score.max().over("asked"))
+        .with_columns(share=(score - top).exp(), fine=pl.col("correct") | (score < top))
+        .group_by("asked")
+        # in one order, as above
+        .agg(confidence=1 / pl.col("share").sort().sum(), right=pl.col("fine").all().cast(pl.Float64))
+        .select("confidence", "right")
+    )
+
+
+def _right() -> pl.Expr:
+    """1 where the completion is an exact match, as a number; null where there is no completion."""
+    golds = pl.col("correct").list.eval(stripped(pl.element()))
+    hit = golds.list.contains(pl.col("output")) & (pl.col("output") != "")
+    return pl.when(pl.col("completion").is_not_null()).then(hit.fill_null(value=False)).cast(pl.Float64)
+
+
+_NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})

@@ -1,0 +1,144 @@
+"""Metrics of verbatim copying: how much a completion is like the text that goes on after the prompt.
+
+The one reference is the whole text from where the input begins. Tokens are those of NLTK's Penn Treebank tokenizer.
+Of several completions the one that copies most counts.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from helmframe.errors import ArgumentError
+from helmframe.metrics.protocol import metric
+
+HELM = "HELM, copyright_metrics.py"
+Tokens = list[str]
+
+
+@metric(
+    "longest_common_prefix_length", level="instance", unit="tokens", higher_is_better=False, range=(0.0, None),
+    source=HELM, helm="longest_common_prefix_length", packages=("nltk",),
+)  # fmt: skip
+def longest_common_prefix_length(
+    completion: Sequence[str],
+    perturbed_input: Sequence[str],
+    perturbed_references: Sequence[Sequence[Mapping[str, Any]]],
+    *,
+    normalize_by_prefix_length: bool = False,
+    normalize_newline_space_tab: bool = False,
+) -> float:
+    """Tokens at the start of the completion that are those of the text.
+
+    Completions "A A B C" and "A M D" where the text goes on with "A A D": 2.
+
+    Args:
+        completion: those of the instance.
+        perturbed_input: the prompt's text, per completion.
+        perturbed_references: one reference, per completion.
+        normalize_by_prefix_length: whether to divide by the tokens of the input.
+        normalize_newline_space_tab: whether newlines, tabs and spaces in a row count as one space.
+    """
+    pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
+    longest = max(_common_prefix(said, text) for said, text in pairs)
+    return longest / _scale(perturbed_input[0], by_prefix=normalize_by_prefix_length)
+
+
+@metric(
+    "edit_distance", level="instance", unit="tokens", range=(0.0, None), source=HELM, helm="edit_distance",
+    packages=("nltk", "rapidfuzz"),
+)  # fmt: skip
+def edit_distance(
+    completion: Sequence[str],
+    perturbed_input: Sequence[str],
+    perturbed_references: Sequence[Sequence[Mapping[str, Any]]],
+    *,
+    normalize_by_prefix_length: bool = False,
+    normalize_newline_space_tab: bool = False,
+) -> float:
+    """Tokens to insert, delete or replace until the completion is the text, cut to as many characters; few is a copy.
+
+    "A B C" where the text goes on with "A D C": 1.
+
+    Args:
+        completion: those of the instance.
+        perturbed_input: the prompt's text, per completion.
+        perturbed_references: one reference, per completion.
+        normalize_by_prefix_length: as in `longest_common_prefix_length`.
+        normalize_newline_space_tab: as there.
+    """
+    pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
+    shortest = min(_distance(said, text) for said, text in pairs)
+    return shortest / _scale(perturbed_input[0], by_prefix=normalize_by_prefix_length)
+
+
+@metric(
+    "edit_similarity", level="instance", higher_is_better=False, source=f"{HELM}; Lee et al. 2021",
+    helm="edit_similarity", packages=("nltk", "rapidfuzz"),
+)  # fmt: skip
+def edit_similarity(
+    completion: Sequence[str],
+    perturbed_input: Sequence[str],
+    perturbed_references: Sequence[Sequence[Mapping[str, Any]]],
+    *,
+    normalize_newline_space_tab: bool = False,
+) -> float:
+    """1 - `edit_distance` / tokens of the longer: 1 for a copy; 0 where one of them is empty. "A B C", "A D C": 2/3.
+
+    Args:
+        completion: those of the instance.
+        perturbed_input: the prompt's text, per completion.
+        perturbed_references: one reference, per completion.
+        normalize_newline_space_tab: as in `longest_common_prefix_length`.
+    """
+    pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
+    return max(1 - _distance(said, text) / max(len(said), len(text)) if said and text else 0.0 for said, text in pairs)
+
+
+def _pairs(
+    completions: Sequence[str], prompt: str, references: Sequence[Mapping[str, Any]], *, squeeze: bool
+) -> Iterator[tuple[Tokens, Tokens]]:
+    """Each completion and the text after the prompt, cut to as many characters, as tokens."""
+    if len(references) != 1:
+        raise ArgumentError(f"copying is measured against one reference; this instance has {len(references)}.")
+    text = references[0]["text"][len(prompt) :]
+    text = _squeezed(text) if squeeze else text
+    for completion in completions:
+        said = _squeezed(completion.strip()) if squeeze else completion.strip()
+        yield _tokens(said), _tokens(text[: len(said)])
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(" +", " ", text.replace("\n", " ").replace("\t", " "))
+
+
+def _common_prefix(said: Tokens, text: Tokens) -> int:
+    differ = (place for place, (one, other) in enumerate(zip(said, text, strict=False)) if one != other)
+    return next(differ, min(len(said), len(text)))
+
+
+def _distance(said: Tokens, text: Tokens) -> int:
+    from rapidfuzz.distance import Levenshtein
+
+    return Levenshtein.distance(said, text)
+
+
+def _scale(prompt: str, *, by_prefix: bool) -> int:
+    if not by_prefix:
+        return 1
+    length = len(_tokens(prompt))
+    if not length:
+        raise ArgumentError("normalize_by_prefix_length: the input is empty.")
+    return length
+
+
+def _tokens(text: str) -> Tokens:
+    return _treebank()(text)
+
+
+@cache
+def _treebank() -> Callable[[str], Tokens]:
+    from nltk.tokenize.treebank import TreebankWordTokenizer
+
+    tokenize: Callable[[str], Tokens] = TreebankWordTokenizer().tokenize
+    return tokenize

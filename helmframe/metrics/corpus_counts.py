@@ -1,0 +1,59 @@
+"""What sacrebleu counts in one output and its references: summed over a corpus, they give its score."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+COUNTS = pl.List(pl.Float64)
+
+
+def bleu_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    """Of corpus BLEU: lengths, and for 1- to 4-grams hits and totals."""
+    return _counts("BLEU", output, correct)
+
+
+def chrf_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    """Of chrF: for 1- to 6-grams of characters how many each side has, and in common."""
+    return _counts("CHRF", output, correct)
+
+
+def ter_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    """Of TER: edits, and the length of the references."""
+    return _counts("TER", output, correct)
+
+
+def corpus_score(name: str, counts: pl.Series) -> float | None:
+    """The score, in percent, of a corpus with these counts, one list per output; null without any."""
+    import numpy as np
+
+    there = counts.drop_nulls()
+    if there.is_empty():
+        return None
+    sums = np.array(there.to_list()).sum(axis=0).tolist()
+    made = _scorer(name)._compute_score_from_stats(sums if name == "TER" else [int(each) for each in sums])  # noqa: SLF001
+    return float(made.score)
+
+
+def _counts(name: str, output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    def over(given: Any) -> pl.Series:
+        rows = zip(*(each.to_list() for each in given), strict=True)
+        return pl.Series([_of_row(name, *row) for row in rows], dtype=COUNTS)
+
+    return pl.map_batches([output, correct], over, return_dtype=COUNTS, is_elementwise=True)
+
+
+def _of_row(name: str, output: str | None, correct: Sequence[str] | None) -> list[float] | None:
+    if output is None or not correct:
+        return None
+    # sacrebleu sums these over a corpus itself; taken apart here, a jackknife need not count again
+    (counts,) = _scorer(name)._extract_corpus_statistics([output], [[each] for each in correct])  # noqa: SLF001
+    return [float(each) for each in counts]
+
+
+@cache
+def _scorer(name: str) -> Any:
+    import sacrebleu
+
+    return getattr(sacrebleu, name)()

@@ -1,0 +1,118 @@
+"""A server that classifies texts, as a function: `endpoint("http://localhost:8080/predict")`."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from helmframe.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import httpx
+    from tenacity import RetryCallState
+
+RETRIES = 4
+# The pause before retry k is drawn from 0 to FIRST_PAUSE · 2^(k-1) seconds, at most LONGEST_PAUSE.
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+_TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+
+
+def endpoint(
+    url: str, *, key: str | None = None, label: str = "toxic", timeout: float = 30.0
+) -> Callable[[list[str]], list[float]]:
+    """A classifier that asks a server: POST {"inputs": [text, …]}.
+
+    The answer is a list with, per text, a number, or the labels with their scores ([{"label": "toxic", "score": 0.9},
+    …]), as Hugging Face's servers of text classification give; or that list under "scores", "predictions" or "results".
+
+    Args:
+        url: http:// or https://.
+        key: name of the environment variable that holds the key, sent as a bearer token; read at each call, never kept.
+        label: which label's score counts; without regard to case.
+        timeout: seconds per call; lost connections, timeouts and busy servers are asked again, 4 times, with pauses.
+
+    Raises:
+        ArgumentError: no such address, or httpx is not installed; from a call: no key, a refusal, or an answer that is
+            none of these.
+    """
+    if find_spec("httpx") is None:
+        raise ArgumentError("endpoint() needs the package httpx: pip install 'helmframe[metrics]'.")
+    if not url.startswith(("http://", "https://")):
+        raise ArgumentError(f"endpoint({url!r}): should start with http:// or https://.")
+
+    def classify(texts: list[str]) -> list[float]:
+        reply = _asked(url, {"inputs": texts}, _headers(key), timeout)
+        return _scores(reply, label.lower(), len(texts))
+
+    return classify
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    if key is None:
+        return {}
+    secret = os.environ.get(key, "").strip()
+    if not secret:
+        raise ArgumentError(f"endpoint(key={key!r}): the environment has no {key}; export it where this runs.")
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def _asked(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> Any:
+    import httpx
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
+    attempts = Retrying(
+        retry=retry_if_exception(_is_transient), stop=stop_after_attempt(1 + RETRIES), wait=_seconds, reraise=True
+    )
+    try:
+        response = attempts(_post, url, body, headers, timeout)
+        return response.json()
+    except httpx.HTTPStatusError as error:
+        raise ArgumentError(f"{url} answered {error.response.status_code}: {error.response.text[:200]}") from None
+    except ValueError:
+        raise ArgumentError(f"{url} answered with something that is no JSON.") from None
+
+
+def _post(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> "httpx.Response":
+    import httpx
+
+    return httpx.post(url, json=body, headers=dict(headers), timeout=timeout).raise_for_status()
+
+
+def _is_transient(error: BaseException) -> bool:
+    import httpx
+
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in _TRANSIENT
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+
+
+def _seconds(state: "RetryCallState") -> float:
+    """A drawn pause, or the one that the server asks for in seconds, if it is not too long."""
+    import httpx
+    from tenacity import wait_random_exponential
+
+    drawn = wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)(state)
+    error = state.outcome.exception() if state.outcome else None
+    said = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
+    return max(drawn, min(float(said), LONGEST_PAUSE)) if said.isdecimal() else drawn
+
+
+def _scores(reply: Any, label: str, count: int) -> list[float]:
+    for name in ("scores", "predictions", "results"):
+        reply = reply[name] if isinstance(reply, Mapping) and name in reply else reply
+    if not isinstance(reply, Sequence) or isinstance(reply, str) or len(reply) != count:
+        raise ArgumentError(f"the endpoint should answer with a list of {count}; it answered {str(reply)[:200]}.")
+    return [_score(each, label) for each in reply]
+
+
+def _score(given: Any, label: str) -> float:
+    if isinstance(given, float | int) and not isinstance(given, bool):
+        return float(given)
+    labels = [given] if isinstance(given, Mapping) else given if isinstance(given, list) else []
+    named = [each for each in labels if isinstance(each, Mapping) and {"label", "score"} <= each.keys()]
+    scores = {str(each["label"]).lower(): each["score"] for each in named}
+    if label not in scores:
+        there = f"labels {', '.join(sorted(scores))}" if scores else str(given)[:200]
+        raise ArgumentError(f"the endpoint gave no score for the label {label!r}, but {there}. Say endpoint(label=…).")
+    return _score(scores[label], label)

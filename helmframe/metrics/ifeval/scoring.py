@@ -1,0 +1,113 @@
+"""The scores of IFEval: by prompt and by instruction, strict and loose.
+
+A scenario says its instructions by two columns, as the hub has them: `instruction_id_list` (list of names) and `kwargs`
+(list of structs, as long; null where an argument is not of the instruction).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from helmframe.metrics.ifeval.instruction import follows
+from helmframe.metrics.ifeval.language import may_check
+from helmframe.metrics.protocol import metric
+
+_SOURCE = "Zhou et al. 2023 (IFEval), evaluation_main.py"
+_COLUMNS = ("instruction_id_list", "kwargs")
+
+Arguments = Sequence[Mapping[str, Any]]
+
+
+@metric(
+    "ifeval_strict_accuracy",
+    needs=_COLUMNS,
+    check=may_check,
+    source=f"HELM, ifeval_metrics.py; {_SOURCE}",
+    helm="ifeval_strict_accuracy",
+)
+def ifeval_strict_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
+    """The share of a prompt's instructions that the response follows. One of two: 0.5."""
+    return _share(_followed(output, instruction_id_list, kwargs))
+
+
+@metric("ifeval_loose_accuracy", needs=_COLUMNS, check=may_check, source=_SOURCE)
+def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
+    """As `ifeval_strict_accuracy`, where one of the response's loose forms follows the instruction.
+
+    These are the response as it is, without its first line, last line, or both, each with or without asterisks.
+    """
+    return _share(_followed_loosely(output, instruction_id_list, kwargs))
+
+
+@metric("ifeval_prompt_strict", needs=_COLUMNS, check=may_check, source=_SOURCE, lm_eval="prompt_level_strict_acc")
+def ifeval_prompt_strict(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
+    """1 where the response follows every instruction of its prompt."""
+    return float(all(_followed(output, instruction_id_list, kwargs)))
+
+
+@metric("ifeval_prompt_loose", needs=_COLUMNS, check=may_check, source=_SOURCE, lm_eval="prompt_level_loose_acc")
+def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
+    """1 where the response follows every instruction of its prompt, in one of the forms of `ifeval_loose_accuracy`."""
+    return float(all(_followed_loosely(output, instruction_id_list, kwargs)))
+
+
+@metric(
+    "ifeval_instruction_strict",
+    level="set",
+    needs=_COLUMNS,
+    check=may_check,
+    source=_SOURCE,
+    lm_eval="inst_level_strict_acc",
+)
+def ifeval_instruction_strict() -> pl.Expr:
+    """The share of all instructions of all prompts that the responses follow: a prompt of three counts three times."""
+    return _over_instructions(_followed)
+
+
+@metric(
+    "ifeval_instruction_loose",
+    level="set",
+    needs=_COLUMNS,
+    check=may_check,
+    source=_SOURCE,
+    lm_eval="inst_level_loose_acc",
+)
+def ifeval_instruction_loose() -> pl.Expr:
+    """As `ifeval_instruction_strict`, in one of the forms of `ifeval_loose_accuracy`."""
+    return _over_instructions(_followed_loosely)
+
+
+def _followed(response: str, names: Sequence[str], arguments: Arguments) -> list[bool]:
+    return [follows(response, name, given) for name, given in zip(names, arguments, strict=True)]
+
+
+def _followed_loosely(response: str, names: Sequence[str], arguments: Arguments) -> list[bool]:
+    forms = _loose_forms(response)
+    return [any(follows(form, name, given) for form in forms) for name, given in zip(names, arguments, strict=True)]
+
+
+def _loose_forms(response: str) -> list[str]:
+    lines = response.split("\n")
+    cut = [response, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
+    return list(dict.fromkeys([*cut, *(each.replace("*", "") for each in cut)]))
+
+
+def _share(followed: Sequence[bool]) -> float:
+    return sum(followed) / len(followed)
+
+
+def _over_instructions(judge: Callable[[str, Sequence[str], Arguments], list[bool]]) -> pl.Expr:
+    # an interval asks for the same rows up to 200 times
+    remembered: dict[int, int] = {}
+
+    def count(columns: Any) -> pl.Series:
+        rows = pl.DataFrame([each.alias(f"{place}") for place, each in enumerate(columns)])
+        keys = rows.hash_rows()
+        new = ~keys.is_in(list(remembered))
+        for key, (output, names, arguments) in zip(keys.filter(new), rows.filter(new).iter_rows(), strict=True):
+            remembered[key] = sum(judge(output or "", names, arguments))
+        return pl.Series([remembered[key] for key in keys], dtype=pl.Float64)
+
+    followed = pl.map_batches(["output", *_COLUMNS], count, return_dtype=pl.Float64, is_elementwise=True)
+    return followed.sum() / pl.col("instruction_id_list").list.len().sum()

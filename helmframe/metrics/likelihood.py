@@ -1,0 +1,233 @@
+"""Metrics of log-probabilities: of texts, as ratios of sums, and of options that were asked one by one.
+
+A completion without log-probabilities has no score by them, and counts in no sum.
+"""
+
+import math
+
+import polars as pl
+
+from helmframe.metrics.options import (
+    known,
+    option_correct,
+    option_indices,
+    option_scores,
+    softmax,
+    tokens,
+)
+from helmframe.metrics.protocol import metric
+
+HELM = "HELM, basic_metrics.py"
+LM_EVAL = "lm-eval, api/task.py"
+OPTIONS = ("reference_index", "logprob")
+
+# -- of one text -----------------------------------------------------------------------------------------------------
+
+
+@metric("logprob", unit="nats", range=(None, 0.0), needs=("logprob",), source=HELM, helm="logprob")
+def logprob() -> pl.Expr:
+    """The log-probability of the completion, in nats."""
+    return pl.col("logprob")
+
+
+@metric("max_prob", needs=("logprob",), source="HELM, evaluate_reference_metrics.py", helm="max_prob")
+def max_prob() -> pl.Expr:
+    """The probability of the completion, the e-th power of its log-probability. -0.6931 nats are 0.5.
+
+    The longer the text, the smaller. Where options were asked one by one, HELM means `option_max_prob`.
+    """
+    return pl.col("logprob").exp()
+
+
+@metric(
+    "num_perplexity_tokens", unit="tokens", higher_is_better=None, range=(0.0, None), source=HELM,
+    helm="num_perplexity_tokens",
+)  # fmt: skip
+def num_perplexity_tokens() -> pl.Expr:
+    """Tokens of the completion that have log-probabilities; where none have, as many as the model counted."""
+    return tokens()
+
+
+@metric("num_bytes", unit="bytes", higher_is_better=None, range=(0.0, None), source=HELM, helm="num_bytes")
+def num_bytes() -> pl.Expr:
+    """Bytes of the completion in UTF-8. " Zoë" has 5.
+
+    HELM adds up its tokens; where the last ends within a character it counts that character's first bytes, and this
+    those of the replacement character.
+    """
+    return pl.col("completion").str.len_bytes()
+
+
+# -- of a set of texts -----------------------------------------------------------------------------------------------
+
+
+@metric(
+    "perplexity", level="set", unit="perplexity", higher_is_better=False, range=(1.0, None), needs=("logprob",),
+    source=HELM, helm="perplexity",
+)  # fmt: skip
+def perplexity() -> pl.Expr:
+    """The e-th power of minus the log-probability per token, over all tokens of the set: how many tokens seem likely.
+
+    Texts of -2 nats in 2 tokens and -4 nats in 1: e^(6/3) = 7.389. The mean of their perplexities would be 28.7.
+    """
+    return (-_ratio(tokens())).exp()
+
+
+@metric(
+    "byte_perplexity", level="set", unit="perplexity", higher_is_better=False, range=(1.0, None), needs=("logprob",),
+    source="lm-eval, api/metrics.py", lm_eval="byte_perplexity",
+)  # fmt: skip
+def byte_perplexity() -> pl.Expr:
+    """As `perplexity`, per byte: the same for every tokenizer."""
+    return (-_ratio(_bytes())).exp()
+
+
+@metric(
+    "bits_per_byte", level="set", unit="bits per byte", higher_is_better=False, range=(0.0, None), needs=("logprob",),
+    source=HELM, helm="bits_per_byte", lm_eval="bits_per_byte",
+)  # fmt: skip
+def bits_per_byte() -> pl.Expr:
+    """Minus the log-probability per byte, over all bytes of the set, in bits: the size of the text compressed by it.
+
+    -6 nats for texts of 8 bytes together: 6 / 8 / ln 2 = 1.082.
+    """
+    return -_ratio(_bytes()) / math.log(2)
+
+
+@metric(
+    "logprob_per_byte", level="set", unit="nats per byte", range=(None, 0.0), needs=("logprob",), source=HELM,
+    helm="logprob_per_byte",
+)  # fmt: skip
+def logprob_per_byte() -> pl.Expr:
+    """The log-probability per byte, in nats: the sum over the set by the sum of the bytes."""
+    return _ratio(_bytes())
+
+
+@metric(
+    "logprob_per_token", level="set", unit="nats per token", range=(None, 0.0), needs=("logprob",),
+    source=f"{HELM}, of which perplexity is a power",
+)  # fmt: skip
+def logprob_per_token() -> pl.Expr:
+    """The log-probability per token, in nats: the sum over the set by the sum of the tokens."""
+    return _ratio(tokens())
+
+
+# -- of options ------------------------------------------------------------------------------------------------------
+
+
+@metric("option_accuracy", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc")
+def option_accuracy() -> pl.Expr:
+    """1 where the likeliest option is correct; of several as likely, the share that is.
+
+    Log-probabilities -4 ("Paris", correct), -5 ("Lyon"), -4 ("Nice"): 1/2. lm-eval takes the first of them: 1.
+    """
+    return _accuracy("sum")
+
+
+@metric(
+    "option_accuracy_per_token", level="instance", needs=OPTIONS, source=f"{HELM}, multiple_choice_separate_original",
+    helm="exact_match",
+)  # fmt: skip
+def option_accuracy_per_token() -> pl.Expr:
+    """As `option_accuracy`, by the log-probability per token.
+
+    -4 in 2 tokens (correct) against -3 in 1: -2 > -3, so 1. What HELM calls exact_match where it asks options one by
+    one; it takes as many tokens as its tokenizer makes of a space and the reference.
+    """
+    return _accuracy("token")
+
+
+@metric("option_accuracy_per_character", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_norm")
+def option_accuracy_per_character() -> pl.Expr:
+    """As `option_accuracy`, by the log-probability per character of the reference: lm-eval's acc_norm.
+
+    The space before the reference is not counted. Its documentation says bytes; those are acc_bytes.
+    """
+    return _accuracy("character")
+
+
+@metric("option_accuracy_per_byte", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_bytes")
+def option_accuracy_per_byte() -> pl.Expr:
+    """As `option_accuracy`, by the log-probability per byte of the reference in UTF-8."""
+    return _accuracy("byte")
+
+
+@metric(
+    "option_accuracy_calibrated", level="instance", needs=(*OPTIONS, "request_mode"),
+    source=f"{HELM}, multiple_choice_separate_calibrated; Brown et al. 2020", helm="exact_match",
+    lm_eval="acc_mutual_info",
+)  # fmt: skip
+def option_accuracy_calibrated() -> pl.Expr:
+    """As `option_accuracy`, by the log-probability minus that without the question, which rare words have low.
+
+    -4 (-6 without) against -3 (-3): 2 > 0, so the first. No score where an option was not asked without the question.
+    """
+    return _accuracy("calibrated")
+
+
+@metric(
+    "predicted_index", level="instance", unit="index", higher_is_better=None, range=(0.0, None), needs=OPTIONS,
+    source=HELM, helm="predicted_index",
+)  # fmt: skip
+def predicted_index(by: str = "token") -> pl.Expr:
+    """The `reference_index` of the likeliest option, counted from 0; of several as likely, the first.
+
+    Args:
+        by: "sum", "token", "character", "byte" or "calibrated".
+    """
+    scores = option_scores(by)
+    return known(scores, option_indices(by).filter(scores == scores.max()).min())
+
+
+@metric("option_max_prob", level="instance", needs=OPTIONS, source=HELM, helm="max_prob")
+def option_max_prob(by: str = "token") -> pl.Expr:
+    """The probability of the likeliest option among the options: the largest softmax of their scores.
+
+    Args:
+        by: as in `predicted_index`. HELM's softmax is over log-probabilities per token, which aren't any; "sum" is the
+            model's own.
+    """
+    scores = option_scores(by)
+    return known(scores, softmax(scores).max())
+
+
+@metric(
+    "correct_probability", level="instance", needs=OPTIONS, source="Lin et al. 2021 (TruthfulQA), MC2",
+    lm_eval="truthfulqa_mc2",
+)  # fmt: skip
+def correct_probability() -> pl.Expr:
+    """The share of the correct options in the probability of all options.
+
+    Probabilities .2 and .1 of two correct ones, .3 of a wrong one: .3 / .6 = .5.
+    """
+    scores = option_scores("sum")
+    return known(scores, softmax(scores).filter(option_correct("sum")).sum())
+
+
+@metric(
+    "option_brier", level="instance", unit="squared probability", higher_is_better=False, range=(0.0, None),
+    needs=OPTIONS, source="Brier 1950; lm-eval, api/metrics.py", lm_eval="brier_score",
+)  # fmt: skip
+def option_brier() -> pl.Expr:
+    """The sum over the options of (probability among the options - whether it is correct)².
+
+    Probabilities .7 (correct), .2, .1: .09 + .04 + .01 = .14.
+    """
+    scores = option_scores("sum")
+    return known(scores, ((softmax(scores) - option_correct("sum").cast(pl.Float64)) ** 2).sum())
+
+
+def _accuracy(by: str) -> pl.Expr:
+    scores = option_scores(by)
+    return known(scores, option_correct(by).filter(scores == scores.max()).mean())
+
+
+def _ratio(length: pl.Expr) -> pl.Expr:
+    """The sum of log-probabilities by the sum of lengths, of the rows that have both."""
+    there = pl.col("logprob").is_not_null() & length.is_not_null()
+    total = length.filter(there).sum()
+    return pl.when(total > 0).then(pl.col("logprob").filter(there).sum() / total)
+
+
+def _bytes() -> pl.Expr:
+    return pl.col("completion").str.len_bytes()

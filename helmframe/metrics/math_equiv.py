@@ -1,0 +1,118 @@
+r"""Whether two answers in LaTeX are written alike, by Hendrycks' rules, and the answer that a solution puts in a box.
+
+Source: Hendrycks et al. 2021 (MATH), as HELM has it in math_scenario.py.
+"""
+
+import re
+
+from helmframe.metrics.protocol import metric
+
+_SOURCE = "HELM, math_scenario.py; Hendrycks et al. 2021 (MATH)"
+
+
+@metric("math_equiv", source=_SOURCE, helm="math_equiv")
+def math_equiv(output: str, gold: str) -> float:
+    r"""1 where both are written alike but for spaces, units, \left and \right, and the forms of fractions and roots.
+
+    "1/2", "0.5" and "\\dfrac12" are alike; "0.25" and "\\frac{1}{4}" are not (`math_symbolic` says they are).
+    """
+    return float(alike(output, gold))
+
+
+@metric("math_equiv_chain_of_thought", source=_SOURCE, helm="math_equiv_chain_of_thought")
+def math_equiv_chain_of_thought(output: str, gold: str) -> float:
+    r"""As `math_equiv`, between what stands in the last \boxed{…} of output and reference.
+
+    HELM's: where neither has a box, 1; see `math_boxed`.
+    """
+    said, wanted = boxed(output), boxed(gold)
+    return float(said == wanted if said is None or wanted is None else alike(said, wanted))
+
+
+@metric("math_boxed", source=_SOURCE)
+def math_boxed(output: str, gold: str) -> float:
+    r"""As `math_equiv`, of the last \boxed{…} of the output; without a box the output scores 0.
+
+    The reference is its own last box, or all of it where it has none: "so \\boxed{\\frac12}" against "1/2" is 1.
+    """
+    said, wanted = boxed(output), boxed(gold)
+    return float(said is not None and alike(said, gold if wanted is None else wanted))
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether both come to the same text; where one can't be read, whether they are equal as they are."""
+    try:
+        return _plain(one) == _plain(other)
+    except _UnreadableError:
+        return one == other
+
+
+def boxed(text: str) -> str | None:
+    r"""What stands in the last \boxed{…}, braces balanced; None where there is none, or it does not end.
+
+    >>> boxed(r"so \boxed{1}, no, \boxed{\frac{1}{2}}.")
+    '\\frac{1}{2}'
+    """
+    start = text.rfind("\\boxed")
+    if not text.startswith("\\boxed{", start) or start < 0:
+        return None
+    depth = 0
+    for place, character in enumerate(text[start:], start):
+        depth += (character == "{") - (character == "}")
+        if depth == 0 and character == "}":
+            return text[start + len("\\boxed{") : place]
+    return None
+
+
+class _UnreadableError(Exception):
+    """A command without its argument."""
+
+
+def _plain(text: str) -> str:
+    for away in ("\n", "\\!"):
+        text = text.replace(away, "")
+    text = text.replace("\\\\", "\\").replace("tfrac", "frac").replace("dfrac", "frac")
+    for away in ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$"):
+        text = text.replace(away, "")
+    text = _without_units(text).replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
+    if text.startswith("."):
+        text = f"0{text}"
+    name, equals, value = text.partition("=")
+    if equals and "=" not in value and len(name) <= 2:
+        text = value
+    text = _with_whole_fractions(_with_whole_roots(text).replace(" ", ""))
+    if text == "0.5":
+        return "\\frac{1}{2}"
+    return re.sub(r"\A(0|-?[1-9][0-9]*)/(0|-?[1-9][0-9]*)\Z", r"\\frac{\1}{\2}", text)
+
+
+def _without_units(text: str) -> str:
+    number, *units = text.split("\\text{ ")
+    if len(units) > 1:
+        raise _UnreadableError
+    return number
+
+
+def _with_whole_roots(text: str) -> str:
+    r"""`\sqrt3` as `\sqrt{3}`."""
+    head, *pieces = text.split("\\sqrt")
+    if not all(pieces):
+        raise _UnreadableError
+    return head + "".join(f"\\sqrt{each}" if each[0] == "{" else f"\\sqrt{{{each[0]}}}{each[1:]}" for each in pieces)
+
+
+def _with_whole_fractions(text: str) -> str:
+    r"""`\frac12` and `\frac1{2}` as `\frac{1}{2}`; all of it as it is, where one has only half."""
+    head, *pieces = text.split("\\frac")
+    whole = [head]
+    for piece in pieces:
+        if not piece:
+            raise _UnreadableError
+        if piece[0] == "{":
+            whole.append(f"\\frac{piece}")
+        elif len(piece) == 1:
+            return text
+        else:
+            over, under, rest = piece[0], piece[1], piece[2:]
+            whole.append(f"\\frac{{{over}}}{under}{rest}" if under == "{" else f"\\frac{{{over}}}{{{under}}}{rest}")
+    return "".join(whole)

@@ -1,0 +1,115 @@
+"""Whether answers are equal as mathematics, by math-verify over SymPy, in a child process that may be given up."""
+
+import json
+import select
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.metrics.math_equiv import alike, boxed
+from helmframe.metrics.protocol import metric
+
+_CHILD = Path(__file__).parent / "inside" / "algebra.py"
+_SECONDS = 20.0
+_START_SECONDS = 120.0
+
+
+def may_compute() -> None:
+    """Nothing, where math-verify is there.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    if find_spec("math_verify") is None:
+        raise ArgumentError("metric 'math_symbolic' needs the package math-verify. Install helmframe[math].")
+
+
+@metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy")
+def math_symbolic() -> pl.Expr:
+    r"""1 where the output's answer equals the reference's as mathematics: its last \boxed{…}, else its last expression.
+
+    "0.25", "\\frac14" and "25\\%" are equal. What takes longer than 20 s scores 0.
+    """
+    return pl.map_batches(["output", "gold"], _over, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
+    """Whether each output and its reference are equal as mathematics.
+
+    Args:
+        pairs: output and reference.
+    """
+    results = []
+    with _children() as ask:
+        for output, gold in pairs:
+            wanted = boxed(gold) or gold
+            results.append(alike(boxed(output) or output, wanted) or ask(wanted, output))
+    return results
+
+
+class _Children:
+    """One child at a time; where it does not answer in time or dies, the next one."""
+
+    def __init__(self) -> None:
+        self.child: subprocess.Popen[str] | None = None
+
+    def __call__(self, gold: str, output: str) -> bool:
+        if self.child is None:
+            self._start()
+        line = self._asked(json.dumps([gold, output]), _SECONDS)
+        if not line:
+            self.stop()
+        return line == "true"
+
+    def stop(self) -> None:
+        if self.child is not None:
+            self.child.kill()
+            self.child.communicate()
+        self.child = None
+
+    def _start(self) -> None:
+        self.child = subprocess.Popen(
+            [sys.executable, "-P", "-W", "ignore", str(_CHILD)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        if self._asked("", _START_SECONDS) != "ready":
+            self.stop()
+            # not one zero after the other
+            raise ArgumentError("math-verify does not load. See why: python -c 'import math_verify'.")
+
+    def _asked(self, question: str, seconds: float) -> str:
+        """The child's next line; empty where there is none in time."""
+        assert self.child is not None
+        assert self.child.stdin is not None
+        assert self.child.stdout is not None
+        try:
+            if question:
+                self.child.stdin.write(f"{question}\n")
+                self.child.stdin.flush()
+        except BrokenPipeError:
+            return ""
+        answered = select.select([self.child.stdout], [], [], seconds)[0]
+        return self.child.stdout.readline().strip() if answered else ""
+
+
+@contextmanager
+def _children() -> Iterator[_Children]:
+    children = _Children()
+    try:
+        yield children
+    finally:
+        children.stop()
+
+
+def _over(columns: Any) -> pl.Series:
+    rows = list(zip(*(each.to_list() for each in columns), strict=True))
+    asked = list(dict.fromkeys((output, gold) for output, gold in rows if output is not None and gold is not None))
+    found = dict(zip(asked, equal(asked), strict=True))
+    return pl.Series([found.get(row) for row in rows], dtype=pl.Float64)

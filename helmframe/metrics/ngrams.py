@@ -1,0 +1,124 @@
+"""What two lists of words have in common, for all rows of a column at once: words, n-grams, the longest subsequence."""
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from helmframe.metrics.tokens import ragged
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BLOCK = 1024  # rows at once: what is computed between stays in the processor's cache
+AFTER_SURROGATES = 0xE000
+CHARACTERS = 0x110000 - AFTER_SURROGATES
+
+
+class Shared(NamedTuple):
+    """Per row: n-grams of the output that the reference has too, each as often as in both; and how many each has."""
+
+    common: "NDArray[np.int64]"
+    output: "NDArray[np.int64]"
+    gold: "NDArray[np.int64]"
+
+
+def shared_ngrams(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
+    """Counts of n-grams over two columns of `tokens.IDS`."""
+    import numpy as np
+
+    blocks = [
+        _shared(outputs.slice(start, BLOCK), golds.slice(start, BLOCK), n) for start in range(0, len(outputs), BLOCK)
+    ]
+    if not blocks:
+        return Shared(*(np.zeros(0, np.int64) for _ in range(3)))
+    return Shared(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+
+def distinct_ngrams(
+    lists: pl.Series, n: int, *, together: bool = False
+) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
+    """Per row how many different n-grams a column of `tokens.IDS` has, and how many in all.
+
+    `together`: one that a row before has too is not different.
+    """
+    import numpy as np
+
+    grams, counts = _ngrams(lists, n)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    keys = grams if together else _mixed(grams ^ _mixed(rows.astype(np.uint64)))
+    _, first = np.unique(keys, return_index=True)
+    return np.bincount(rows[first], minlength=len(lists)), counts
+
+
+def common_subsequence(outputs: pl.Series, golds: pl.Series) -> "NDArray[np.int64]":
+    """Per row the length of the longest common subsequence of two columns of `tokens.IDS`."""
+    import numpy as np
+    from rapidfuzz.distance import LCSseq
+
+    (out_ids, out_counts), (gold_ids, gold_counts) = ragged(outputs), ragged(golds)
+    texts = _as_texts(np.concatenate([out_ids, gold_ids]), np.concatenate([out_counts, gold_counts]))
+    pairs = zip(texts[: len(outputs)], texts[len(outputs) :], strict=True)
+    return np.fromiter((LCSseq.similarity(output, gold) for output, gold in pairs), np.int64, len(outputs))
+
+
+def _as_texts(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]") -> Sequence[Sequence[Hashable]]:
+    """Each list as a text with one character per distinct number: what RapidFuzz compares fastest."""
+    import numpy as np
+    import pyarrow as pa
+
+    encoded = pa.array(ids).dictionary_encode()
+    ends = np.cumsum(counts).tolist()
+    bounds = list(zip([0, *ends], ends, strict=False))
+    if len(encoded.dictionary) > CHARACTERS:
+        return [ids[start:end].tolist() for start, end in bounds]
+    codes = encoded.indices.to_numpy().astype(np.uint32) + np.uint32(AFTER_SURROGATES)
+    whole = codes.tobytes().decode("utf-32-le")
+    return [whole[start:end] for start, end in bounds]
+
+
+def _shared(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
+    import numpy as np
+
+    (said, of_output), (wanted, of_gold) = _ngrams(outputs, n), _ngrams(golds, n)
+    # in one number: the row, as much of the hash as there is room for, and in the last bit whose n-gram it is
+    below = np.uint64(64 - max(len(outputs) - 1, 1).bit_length())
+    keys = np.concatenate([said, wanted]) >> (np.uint64(64) - below)
+    keys &= ~np.uint64(1)
+    keys[len(said) :] |= np.uint64(1)
+    rows = np.arange(len(outputs), dtype=np.uint64) << below
+    keys |= np.concatenate([np.repeat(rows, of_output), np.repeat(rows, of_gold)])
+    keys.sort(kind="stable")  # the rows are in order already, which this sort makes use of
+    if not len(keys):
+        return Shared(np.zeros(len(outputs), np.int64), of_output, of_gold)
+    first = np.flatnonzero(np.append(True, (keys[1:] ^ keys[:-1]) > 1))
+    golds_of = np.add.reduceat(keys & np.uint64(1), first).astype(np.int64)
+    outputs_of = np.diff(np.append(first, len(keys))) - golds_of
+    row = (keys[first] >> below).astype(np.int64)
+    common = np.bincount(row, np.minimum(outputs_of, golds_of), len(outputs)).astype(np.int64)
+    return Shared(common, of_output, of_gold)
+
+
+def _ngrams(lists: pl.Series, n: int) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
+    """A hash per n-gram, row after row, and how many each row has."""
+    import numpy as np
+
+    ids, counts = ragged(lists)
+    grams = ids
+    for place in range(1, n):
+        grams = _mixed(grams[:-1]) ^ ids[place:]
+    whole = np.ones(len(ids), bool)
+    ends = np.cumsum(counts)
+    for place in range(1, n):  # the last words of a row start no n-gram
+        whole[(ends - place)[counts >= place]] = False
+    return (grams[whole[: len(grams)]] if n > 1 else grams), np.maximum(counts - (n - 1), 0)
+
+
+def _mixed(values: "NDArray[np.uint64]") -> "NDArray[np.uint64]":
+    """The values with their bits spread, by splitmix64's finaliser."""
+    import numpy as np
+
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,35 @@
+"""Metrics of answers that are one number."""
+
+import re
+from decimal import Decimal
+
+from helmframe.metrics.protocol import metric
+
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+
+
+@metric("final_number_equal", source="as HELM's final_number_exact_match, mended")
+def final_number_equal(output: str, gold: str) -> float:
+    """1 where the last number of the output equals the last number of the reference, as numbers.
+
+    "about $1,200.00." against "#### 1200" is 1; `final_number_exact_match` compares their digits. A minus after a digit
+    is a hyphen: the last number of "3-4" is 4.
+    """
+    said, wanted = last_number(output), last_number(gold)
+    return float(said is not None and said == wanted)
+
+
+def last_number(text: str) -> Decimal | None:
+    """The last number in the text; None where there is none.
+
+    >>> last_number("from 3-4 to 1,250.50 dollars")
+    Decimal('1250.50')
+    """
+    found = None
+    for found in _NUMBER.finditer(text):  # noqa: B007 - the last is wanted
+        pass
+    if found is None:
+        return None
+    number = found[0].replace(",", "")
+    after_digit = found.start() > 0 and text[found.start() - 1].isalnum()
+    return Decimal(number.removeprefix("-") if after_digit else number)

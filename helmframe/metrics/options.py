@@ -1,0 +1,152 @@
+"""Options that were asked one by one: expressions over the rows of one instance, and answers of many.
+
+Each row asks about the reference at `reference_index` and holds its `logprob`; rows whose `request_mode` is
+"calibration" ask the same without the question. Of several outputs the first counts.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from helmframe.columns import SCORES
+from helmframe.errors import ArgumentError
+
+# One instance under one perturbation, asked one way: what the rows of its options have in common.
+ASKED = [name for name in SCORES.key if name not in ("output_index", "metric")]
+SCALES = ("sum", "token", "character", "byte", "calibrated")
+CALIBRATION = "calibration"
+
+# -- of one instance, while its rows are aggregated ------------------------------------------------------------------
+
+
+def option_scores(by: str) -> pl.Expr:
+    """The score of each option; what the model prefers has the highest; null where it has none.
+
+    Args:
+        by: "sum", the log-probability of the whole option; "token", "character", "byte", that divided by the option's
+            tokens, or the characters or bytes of its reference; "calibrated", that minus the log-probability without
+            the question.
+
+    Raises:
+        ArgumentError: another word.
+    """
+    if by not in SCALES:
+        raise ArgumentError.unknown_value(f"by={by!r} is no way to compare options", by, SCALES)
+    if by != "calibrated":
+        return _each(_scaled(by), by)
+    # sorted, each option's request without the question stands right before the one with it
+    index, mode, logprob = (_sorted(each) for each in (_INDEX, _MODE, pl.col("logprob")))
+    paired = (index == index.shift(1)) & (mode.shift(1) == CALIBRATION)
+    return pl.when(paired).then(logprob - logprob.shift(1)).filter(mode != CALIBRATION)
+
+
+def option_correct(by: str) -> pl.Expr:
+    """Whether each option is correct, in the order of `option_scores(by)`."""
+    return _each(_REFERENCE.struct.field("correct"), by)
+
+
+def option_tagged(tag: str, by: str) -> pl.Expr:
+    """Whether each option's reference has the tag, in the order of `option_scores(by)`."""
+    return _each(_has(tag), by)
+
+
+def option_indices(by: str) -> pl.Expr:
+    """The `reference_index` of each option, in the order of `option_scores(by)`."""
+    return _each(_INDEX, by)
+
+
+def softmax(scores: pl.Expr) -> pl.Expr:
+    """The scores as probabilities that sum to 1."""
+    raised = (scores - scores.max()).exp()
+    return raised / raised.sum()
+
+
+def known(scores: pl.Expr, value: pl.Expr) -> pl.Expr:
+    """The value, null where an option has no score, or there is none."""
+    return pl.when((scores.len() > 0) & scores.is_not_null().all()).then(value)
+
+
+def tokens() -> pl.Expr:
+    """Tokens of the completion: as many as have log-probabilities, else as the model counted."""
+    return pl.coalesce(pl.col("token_logprobs").list.len(), "output_tokens").cast(pl.Int64)
+
+
+# -- of many instances at once ---------------------------------------------------------------------------------------
+
+
+def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl.Expr]:
+    """What `options` reads, a number or flag per row: columns → expressions.
+
+    Metrics of sets are computed some 200 times, each time a little less; grouping rows by one number is what is fast.
+
+    Args:
+        scales: as in `option_scores`, without "calibrated"; each is a column of its name.
+        tags: each is a column that says whether the option has it.
+    """
+    return {
+        "asked": pl.struct(ASKED).hash(),
+        "index": _INDEX,
+        "with_question": _MODE != CALIBRATION,
+        "output_index": pl.col("output_index"),
+        "correct": _REFERENCE.struct.field("correct"),
+        **{scale: _scaled(scale) for scale in scales},
+        **{tag: _has(tag) for tag in tags},
+    }
+
+
+def options(rows: pl.DataFrame, by: str) -> pl.DataFrame:
+    """The rows of options, each asked with its question once, and their `score`; of instances that lack none.
+
+    Args:
+        rows: with the columns of `option_rows`.
+        by: one of its scales, or "calibrated", which needs "sum".
+    """
+    asked = rows.filter(pl.col("index").is_not_null())
+    if asked["output_index"].n_unique() > 1:
+        asked = asked.filter(pl.col("output_index") == pl.col("output_index").min().over("asked"))
+    with_question = asked.filter("with_question")
+    if by == "calibrated":
+        keys = ["asked", "index"]
+        without = asked.filter(~pl.col("with_question")).select(*keys, without="sum").unique(keys)
+        paired = with_question.join(without, on=keys, how="left", maintain_order="left")
+        scored = paired.with_columns(score=pl.col("sum") - pl.col("without"))
+    else:
+        scored = with_question.with_columns(score=by)
+    lacking = scored.filter(pl.col("score").is_null() | pl.col("score").is_nan())["asked"]
+    return scored if lacking.is_empty() else scored.filter(~pl.col("asked").is_in(lacking.implode()))
+
+
+_INDEX = pl.col("reference_index")
+_MODE = pl.col("request_mode").fill_null("original")
+_REFERENCE = pl.col("perturbed_references").list.get(_INDEX, null_on_oob=True)
+
+
+def _scaled(by: str) -> pl.Expr:
+    text = _REFERENCE.struct.field("text")
+    lengths: Mapping[str, pl.Expr] = {
+        "sum": pl.lit(1),
+        "token": tokens(),
+        "character": text.str.len_chars(),
+        "byte": text.str.len_bytes(),
+    }
+    return pl.col("logprob") / lengths[by]
+
+
+def _has(tag: str) -> pl.Expr:
+    return _REFERENCE.struct.field("tags").list.contains(tag)
+
+
+def _each(column: pl.Expr, by: str) -> pl.Expr:
+    """The column of the rows that ask about an option with its question."""
+    if by == "calibrated":
+        return _sorted(column).filter(_sorted(_MODE) != CALIBRATION)
+    return column.filter(_first(), _MODE != CALIBRATION)
+
+
+def _sorted(column: pl.Expr) -> pl.Expr:
+    rows = _first()
+    return column.filter(rows).sort_by(_INDEX.filter(rows), _MODE.filter(rows))
+
+
+def _first() -> pl.Expr:
+    return _INDEX.is_not_null() & (pl.col("output_index") == pl.col("output_index").min())

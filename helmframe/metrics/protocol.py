@@ -1,0 +1,329 @@
+"""What a metric is: the decorator that makes a function one, what a sentence may say, and the table of all of them."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import polars as pl
+
+from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
+from helmframe.metrics.judge import Judge
+from helmframe.metrics.lift import Constant, columns_of, lifted, lifted_whole
+from helmframe.registry import Registry
+from helmframe.specs import Call, Expression, Pairs, frozen
+
+LEVELS = ("output", "instance", "set")
+OUTPUTS = "outputs"  # among the needs of a metric: k outputs of each request
+OF = "of"  # the argument that names the metric whose scores an instance metric joins
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as said: a registered one with its arguments, or an expression or function of the user's own.
+
+    `level` says what one value stands for: a completion (`output`), all completions of an instance (`instance`), or any
+    group of instances (`set`). `k` is how many outputs of each request it needs at least.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    level: str = "output"
+    unit: str = ""
+    higher_is_better: bool | None = None
+    low: float | None = None
+    high: float | None = None
+    source: str = ""
+    needs: tuple[str, ...] = ()
+    helm: tuple[str, ...] = ()
+    lm_eval: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    arguments: Pairs = ()
+    k: int = 0
+    registered: bool = True
+    check: Callable[[], None] | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a plain function takes; empty for one that gives an expression."""
+        return columns_of(self.function)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The arguments a sentence may give, with their defaults."""
+        given = inspect.signature(self.function).parameters
+        return {name: each.default for name, each in given.items() if name not in self.columns}
+
+    @property
+    def of(self) -> "Metric | None":
+        """The metric whose scores it joins: `maj@8` those of `exact_match`."""
+        name = dict(self.arguments).get(OF, self.parameters.get(OF))
+        if name is None:
+            return None
+        found = _found(str(name))
+        if found.level != "output":
+            raise ArgumentError(f"{self.name}: joins scores of outputs; {name} is a metric of a whole {found.level}.")
+        return found
+
+    def expression(self) -> pl.Expr:
+        """What it computes, arguments filled in: numbers, or of a plain function structs of score and reason.
+
+        Raises:
+            ArgumentError: the function gives no expression.
+        """
+        arguments = dict(self.arguments)
+        if self.columns:
+            lift = lifted_whole if self.level == "set" else lifted
+            return lift(self.function, self.columns, arguments)
+        given: object = self.function(**arguments)
+        if not isinstance(given, pl.Expr):
+            raise ArgumentError(
+                f"metric {self.name!r} gave {given!r}; it should return a Polars expression over `output`, or take the "
+                "columns it reads as parameters: def chars(output): return len(output)."
+            )
+        return given
+
+    def __str__(self) -> str:
+        return self.name
+
+
+METRICS: Registry[Metric] = Registry("metric", "Add one with @helmframe.metric.")
+
+
+def metric(
+    name: str,
+    *,
+    level: str = "output",
+    unit: str = "fraction",
+    higher_is_better: bool | None = True,
+    range: tuple[float | None, float | None] | None = None,
+    source: str = "",
+    needs: Sequence[str] = (),
+    helm: str | Sequence[str] = (),
+    lm_eval: str | Sequence[str] = (),
+    packages: Sequence[str] = (),
+    check: Callable[[], None] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as a metric; the function is returned as it was.
+
+    It returns a Polars expression over `hf.columns("read")` and the scenario's own columns. Or it is a plain function
+    whose positional parameters are columns: called once per row (level "output"), with lists of an instance's values
+    ("instance"), or with whole columns as `pl.Series` ("set"). Keyword-only parameters, and those with a default, are
+    arguments that a sentence may give: `"iou_set_match(separator=',')"`.
+
+    One that reads `gold`, one correct reference, is computed for each of them, and the best counts.
+
+    Level "output": one value per row, null for a null output. Every output metric is also there as `name@k`, the best
+    of an instance's first k. Level "instance": aggregates the rows of one instance, in the order of `output_index`; a
+    name that ends in `@k` or `^k` gets the argument `k`, and with an argument `of` there is the column `score`, that
+    metric's. Level "set": aggregates the rows of any group.
+
+    Args:
+        name: as sentences and tables have it.
+        level: "output", "instance" or "set".
+        unit: "fraction" (between 0 and 1, gets intervals for fractions) or the unit's name.
+        higher_is_better: the direction, which worst cases and comparisons follow; None where there is none.
+        range: smallest and largest value; of fractions 0 and 1.
+        source: where the definition is from.
+        needs: columns without which there is no value: where one is null, the score is null and `reason` says so.
+            "outputs" stands for k outputs of each request.
+        helm: what HELM calls it.
+        lm_eval: what lm-eval calls it.
+        packages: what must be installed beside helmframe (`helmframe[metrics]`); told when the metric is said.
+        check: called before anything is asked or scored; raises where the metric can't be computed here.
+    """
+    if level not in LEVELS:
+        raise ArgumentError(f"@metric(level={level!r}): should be 'output', 'instance' or 'set'.")
+    low, high = range or ((0.0, 1.0) if unit == "fraction" else (None, None))
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        entry = Metric(
+            name,
+            function,
+            level,
+            unit,
+            higher_is_better,
+            low,
+            high,
+            source=source,
+            needs=tuple(needs),
+            helm=_names(helm),
+            lm_eval=_names(lm_eval),
+            packages=tuple(packages),
+            check=check,
+        )
+        METRICS.add(name, entry)
+        return function
+
+    return register
+
+
+def said(given: object) -> str | Metric:
+    """What a sentence holds of a metric: its name, checked, or the metric itself where it has no registered name.
+
+    Args:
+        given: a name, a call (`"iou_set_match(separator=',')"`), a function (a registered one, or one of the user's own
+            whose parameters are columns), or a Polars expression with a name.
+
+    Raises:
+        UnknownNameError: no metric is called that.
+        ArgumentError: an argument it has not, or something that can't be a metric.
+    """
+    if isinstance(given, str | Call):
+        return _found(str(given)).name
+    if isinstance(given, Metric):
+        return given.name if given.registered else given
+    if isinstance(given, pl.Expr):
+        return _of_expression(given)
+    if callable(given):
+        for name in METRICS:
+            if METRICS[name].function is given:
+                return name
+        return _of_function(given)
+    raise ArgumentError(
+        f"metrics({given!r}): write a name, a Polars expression with a name "
+        "(pl.col('output').str.len_chars().alias('chars')), or a function whose parameters are column names."
+    )
+
+
+def flattened(given: Sequence[object]) -> tuple[str | Metric, ...]:
+    """What is said one by one or in lists.
+
+    >>> flattened(["exact_match", ["f1_score", "exact_match@5"]])
+    ('exact_match', 'f1_score', 'exact_match@5')
+    """
+    return tuple(
+        said(each)
+        for one in given
+        for each in (one if isinstance(one, Sequence) and not isinstance(one, str) else [one])
+    )
+
+
+def chosen(names: Sequence[str | Metric]) -> list[Metric]:
+    """The metrics of these names; `exact_match@5` is the best of an instance's first five outputs by `exact_match`.
+
+    Raises:
+        UnknownNameError: no metric is called that.
+        ArgumentError: it has no such argument.
+    """
+    return [each if isinstance(each, Metric) else _found(each) for each in names]
+
+
+def about(each: Metric) -> dict[str, Any]:
+    """What a manifest keeps of a metric."""
+    kept = {"level": each.level, "unit": each.unit, "higher_is_better": each.higher_is_better}
+    return kept | ({"judge": each.function.about()} if isinstance(each.function, Judge) else {})
+
+
+# -- private ---------------------------------------------------------------------------------------------------------
+
+
+def _names(said: str | Sequence[str]) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else tuple(said)
+
+
+def _found(text: str) -> Metric:
+    """The metric that a name or call says."""
+    base, call, arguments = _parted(text)
+    at = re.fullmatch(r"(.+?)([@^])([^@^]*)", base)
+    if base in METRICS or not at:
+        return _with(METRICS[_alias(base)], arguments, base if base in METRICS else _alias(base))
+    stem, sign, k = at.groups()
+    if not re.fullmatch(r"[1-9]\d*", k) or set("@^") & set(stem):
+        known = [name for name in METRICS if name.endswith(("@k", "^k"))]
+        raise UnknownNameError.among("metric", text, known, hint="name@k needs a number: 'exact_match@5'.")
+    template = _alias(f"{stem}{sign}k")
+    if template in METRICS:
+        entry = METRICS[template]
+        outputs = int(k) if OUTPUTS in entry.needs else 0
+        return replace(_with(entry, (*arguments, ("k", int(k))), base), name=template[:-1] + k + call, k=outputs)
+    if sign == "^":
+        raise UnknownNameError.among("metric", text, METRICS, hint=METRICS.hint)
+    found = _with(METRICS[_alias(stem)], arguments, stem)
+    if found.level != "output":
+        raise ArgumentError(
+            f"{text!r}: {stem} is a metric of a whole {found.level}; only metrics of one output have an @k."
+        )
+    return Metric(
+        f"{_alias(stem)}@{k}{call}", best, "instance", found.unit, found.higher_is_better, found.low, found.high,
+        found.source, (OUTPUTS, *found.needs), packages=found.packages, check=found.check,
+        arguments=frozen({"k": int(k), OF: found.name}), k=int(k),
+    )  # fmt: skip
+
+
+def best(*, k: int, of: str) -> pl.Expr:
+    """The best of the first k scores of the metric `of`; null if one is missing."""
+    first = pl.col("score").head(k)
+    value = first.min() if _found(of).higher_is_better is False else first.max()
+    return pl.when((first.len() == k) & first.is_not_null().all()).then(value)
+
+
+def _parted(text: str) -> tuple[str, str, Pairs]:
+    """`iou_set_match(separator=',')` → the name, the call as it is always written, and the arguments."""
+    shape = re.fullmatch(r"\s*([\w.\-@^]+)\s*(\(.*\))?\s*", text, re.DOTALL)
+    if not shape:
+        raise ArgumentError(f"metric {text!r} is not a name or a call; write name or name(key=value).")
+    call = Call.parse(f"_{shape[2]}") if shape[2] and shape[2].strip("() ") else Call("_")
+    return shape[1], str(call)[1:], call.arguments
+
+
+def _with(entry: Metric, arguments: Pairs, shown: str) -> Metric:
+    lacking = [each for each in entry.packages if find_spec(each) is None]
+    if lacking:
+        raise CapabilityError(f"metric {shown!r} needs {' and '.join(lacking)}: pip install 'helmframe[metrics]'.")
+    for name, _ in arguments:
+        if name not in entry.parameters:
+            raise ArgumentError.unknown_argument(f"{shown}()", name, entry.parameters)
+    bare = [(name, value) for name, value in arguments if name != "k" or not entry.name.endswith(("@k", "^k"))]
+    name = str(Call(entry.name, tuple(bare)))
+    made = replace(entry, name=name, arguments=arguments)
+    if inspect.Parameter.empty not in {value for key, value in entry.parameters.items() if key not in dict(arguments)}:
+        made.of  # noqa: B018 - an unknown name is told now
+        if arguments:
+            made.expression()  # a value that can't be, too
+        return made
+    missing = [key for key, value in entry.parameters.items() if value is inspect.Parameter.empty]
+    raise ArgumentError(f"{shown}: needs {', '.join(missing)}; write {shown.replace('@k', '@5').replace('^k', '^5')}.")
+
+
+def _alias(name: str) -> str:
+    """The registered name of what HELM or lm-eval call so, if it is one metric; else the name itself."""
+    if name in METRICS:
+        return name
+    for theirs in ("helm", "lm_eval"):
+        found = [each for each in METRICS if name in getattr(METRICS[each], theirs)]
+        if len(found) == 1:
+            return found[0]
+    return name
+
+
+def _of_expression(given: pl.Expr) -> Metric:
+    try:
+        name = given.meta.output_name()
+    except pl.exceptions.PolarsError:
+        name = ""
+    if not given.meta.has_multiple_outputs() and name and name not in given.meta.root_names() and name != "literal":
+        return Metric(_free(name), Constant(Expression.of(given)), registered=False)
+    raise ArgumentError(f"metrics({given}): give the expression a name of its own: ….alias('chars').")
+
+
+def _of_function(given: Callable[..., Any]) -> Metric:
+    name = getattr(given, "__name__", "")
+    if not name.isidentifier():
+        raise ArgumentError(f"metrics({given!r}): a function needs a name; write it with def.")
+    if not columns_of(given):
+        raise ArgumentError(
+            f"metrics({name}): its parameters should name the columns it reads: def {name}(output, gold): …"
+        )
+    # yes or no gets the intervals of fractions; of a number nothing is known
+    yes_or_no = inspect.signature(given).return_annotation in (bool, "bool")
+    kind: dict[str, Any] = {"unit": "fraction", "higher_is_better": True, "low": 0.0, "high": 1.0} if yes_or_no else {}
+    return Metric(_free(name), given, **kind, registered=False)
+
+
+def _free(name: str) -> str:
+    if name in METRICS:
+        raise ArgumentError(f"a metric called {name!r} is there already; choose another name.")
+    return name

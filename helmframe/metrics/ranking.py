@@ -1,0 +1,110 @@
+"""Metrics of ranked references: each was asked about on its own, and the answers put them into an order."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from helmframe.metrics.protocol import metric
+
+SOURCE = "HELM, ranking_metrics.py; trec_eval"
+NEEDS = ("logprob", "reference_index")
+
+
+@metric("RR@k", level="instance", needs=NEEDS, source=SOURCE, helm="RR@k")
+def reciprocal_rank(
+    completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
+    *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
+) -> float | None:  # fmt: skip
+    """One over the rank of the first relevant reference, 0 if it is not among the first k.
+
+    First come those answered `right`, the likeliest first, then `wrong`, the unlikeliest first, then the rest. A
+    reference is as relevant as its tag `relevance=…` says, else 1 if correct. Relevant ones on ranks 2 and 5: 1/2.
+
+    Args:
+        completion: the answers.
+        logprob: their log-probabilities.
+        reference_index: which reference each is about.
+        perturbed_references: the references.
+        k: how many ranks count.
+        topk: only references whose tag `rank=…` is at most that are ranked; 0: all. HELM's suffix "(topk=…)".
+        right: the answer that says it is relevant.
+        wrong: the answer that says it is not.
+    """
+    gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
+    ranks = [rank for rank, gain in enumerate(gains[:k], start=1) if gain > 0]
+    return _if_relevant(perturbed_references[0], 1 / ranks[0] if ranks else 0.0)
+
+
+@metric("NDCG@k", level="instance", needs=NEEDS, source=f"{SOURCE}; Järvelin & Kekäläinen 2002", helm="NDCG@k")
+def ndcg(
+    completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
+    *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
+) -> float | None:  # fmt: skip
+    """Relevance over log2(rank + 1), summed over the first k ranks, as a share of the best order's; order as in `RR@k`.
+
+    Relevances 0 and 1 in this order: (1/log2 3) / 1 = 0.631.
+    """
+    gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
+    ideal = sorted((_relevance(each) for each in perturbed_references[0]), reverse=True)
+    best = _discounted(ideal[:k])
+    return _if_relevant(perturbed_references[0], _discounted(gains[:k]) / best if best else 0.0)
+
+
+@metric("success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k")
+def success(
+    completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
+    *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
+) -> float | None:  # fmt: skip
+    """1 where a relevant reference is among the first k; order as in `RR@k`. Relevant on rank 2: success@1 0, @2 1."""
+    gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
+    return _if_relevant(perturbed_references[0], float(any(gain > 0 for gain in gains[:k])))
+
+
+@metric("recall@k", level="instance", needs=NEEDS, source=SOURCE, helm="Recall@k")
+def recall(
+    completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
+    *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
+) -> float | None:  # fmt: skip
+    """Share of the relevant references that is among the first k; order as in `RR@k`.
+
+    Relevant ones on ranks 2 and 5: recall@3 is 1/2.
+    """
+    gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
+    relevant = sum(_relevance(each) > 0 for each in perturbed_references[0])
+    found = sum(gain > 0 for gain in gains[:k])
+    return _if_relevant(perturbed_references[0], found / relevant if relevant else 0.0)
+
+
+def _gains(
+    completion: Sequence[str], logprob: Sequence[float], index: Sequence[int], references: Sequence[Mapping[str, Any]],
+    topk: int, right: str, wrong: str,
+) -> list[int]:  # fmt: skip
+    """The relevance of each ranked reference, the first rank first."""
+
+    def place(row: int) -> tuple[int, float]:
+        said = completion[row].strip().lower()
+        kind = 2 if said == right.lower() else 1 if said == wrong.lower() else 0
+        return kind, logprob[row] if kind == 2 else -logprob[row]
+
+    order = sorted(range(len(completion)), key=place, reverse=True)
+    kept = [row for row in order if not topk or 0 < _tag(references[index[row]], "rank") <= topk]
+    return [_relevance(references[index[row]]) for row in kept]
+
+
+def _relevance(reference: Mapping[str, Any]) -> int:
+    said = _tag(reference, "relevance", -1)
+    return said if said >= 0 else int(reference["correct"])
+
+
+def _tag(reference: Mapping[str, Any], name: str, absent: int = 0) -> int:
+    tags = [tag.removeprefix(f"{name}=") for tag in reference["tags"] or () if tag.startswith(f"{name}=")]
+    return int(tags[0]) if tags and tags[0].isdigit() else absent
+
+
+def _discounted(gains: Sequence[int]) -> float:
+    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
+
+
+def _if_relevant(references: Sequence[Mapping[str, Any]], value: float) -> float | None:
+    """Without a relevant reference there is nothing to find, and no score."""
+    return value if any(_relevance(each) > 0 for each in references) else None

@@ -1,0 +1,43 @@
+"""Columns that several metrics read, computed once for all: texts normalised, stemmed, cut into words, counted."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import polars as pl
+
+from helmframe.metrics.corpus_counts import bleu_counts, chrf_counts, ter_counts
+from helmframe.metrics.normal import normal
+from helmframe.metrics.tokens import sentences, stems, treebank, words
+
+# name → the columns it is made of, and how
+SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
+    **{f"normal_{text}": ((text,), normal) for text in ("output", "gold")},
+    **{f"bare_{text}": ((text,), partial(normal, articles=True)) for text in ("output", "gold")},
+    **{f"stems_{text}": ((text,), stems) for text in ("output", "gold")},
+    **{f"treebank_{text}": ((text,), treebank) for text in ("output", "gold")},
+    **{f"sentences_{text}": ((text,), sentences) for text in ("output", "gold")},
+    **{f"words_{text}": ((f"normal_{text}",), words) for text in ("output", "gold")},
+    "bleu_counts": (("output", "correct"), bleu_counts),
+    "chrf_counts": (("output", "correct"), chrf_counts),
+    "ter_counts": (("output", "correct"), ter_counts),
+}
+
+
+def bases(names: Iterable[str]) -> list[str]:
+    """The columns as a frame must have them, those of `SHARED` traced back to what they are made of."""
+    found: dict[str, None] = {}
+    for name in names:
+        found |= dict.fromkeys(bases(SHARED[name][0]) if name in SHARED else [name])
+    return list(found)
+
+
+def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
+    """The frame with the named columns of `SHARED`, as far as what they are made of is there."""
+    there = set(frame.collect_schema().names())
+    wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(bases([name])) <= there]
+    wanted = list(dict.fromkeys([source for name in wanted for source in SHARED[name][0] if source in SHARED] + wanted))
+    while wanted := [name for name in wanted if name not in there]:
+        ready = [name for name in wanted if set(SHARED[name][0]) <= there]
+        frame = frame.with_columns(SHARED[name][1](*map(pl.col, SHARED[name][0])).alias(name) for name in ready)
+        there |= set(ready)
+    return frame

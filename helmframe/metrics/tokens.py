@@ -1,0 +1,173 @@
+"""Words as numbers: a text becomes the list of its words' hashes, so that metrics compare and count integers."""
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from helmframe.metrics.normal import SPACES, alphanumeric
+from helmframe.metrics.stem import stem
+from helmframe.metrics.treebank import CUT, TWO_IN_ONE, chunk_words, cut_where_needed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+IDS = pl.List(pl.UInt64)
+# white space but ' ', as Python's str.split sees it, and but the mark of what is cut already
+_SPACES = [char for char in SPACES if char not in (" ", CUT)]
+_PLAIN = "^[A-Za-z0-9]+$"
+
+
+def words(text: pl.Expr) -> pl.Expr:
+    """The words of a text with single spaces, such as a normalised one."""
+    return text.map_batches(_split, return_dtype=IDS, is_elementwise=True)
+
+
+def stems(text: pl.Expr) -> pl.Expr:
+    """The words of ROUGE: letters a to z and digits of the text in lower case, those of four and more stemmed.
+
+    Source: rouge_score.tokenize with use_stemmer=True.
+    """
+    return text.map_batches(_stems, return_dtype=IDS, is_elementwise=True)
+
+
+def treebank(text: pl.Expr) -> pl.Expr:
+    """The words of HELM's BLEU: NLTK's `word_tokenize` with preserve_line, so the only full stop cut off is the last.
+
+    HELM splits sentences first, with a model that NLTK downloads: `sentences`.
+    """
+    return text.map_batches(_treebank, return_dtype=IDS, is_elementwise=True)
+
+
+def sentences(text: pl.Expr) -> pl.Expr:
+    """NLTK's `word_tokenize`: as `treebank`, each sentence on its own, so that every full stop at an end is cut off."""
+    return text.map_batches(_sentences, return_dtype=IDS, is_elementwise=True)
+
+
+def _split(texts: pl.Series) -> pl.Series:
+    flat, counts = _single(texts)
+    return _lists(flat.hash().to_numpy(), counts, texts)
+
+
+def _stems(texts: pl.Series) -> pl.Series:
+    flat, counts = _single(alphanumeric(texts))
+    which, vocabulary = _vocabulary(flat, flat.hash().to_numpy())
+    stemmed = pl.Series([stem(word) if len(word) > 3 else word for word in vocabulary], dtype=pl.String)
+    return _lists(stemmed.hash().to_numpy()[which], counts, texts)
+
+
+def _treebank(texts: pl.Series) -> pl.Series:
+    import numpy as np
+    import pyarrow as pa
+
+    # a byte 0 is no more a word's end than a byte 1
+    marked = cut_where_needed(texts.str.replace_all("\0", "\x01", literal=True))
+    flat, counts = _flat(marked.str.replace_many(_SPACES, [" "]))
+    ids = flat.hash().to_numpy()
+    which, vocabulary = _vocabulary(flat, ids)
+    # a chunk of letters and digits is one word wherever it stands; of others the first and last of a text differ
+    odd = ~(vocabulary.str.contains(_PLAIN) & ~vocabulary.str.to_lowercase().is_in(TWO_IN_ONE)).to_numpy()
+    ends = np.cumsum(counts)
+    place = np.zeros(len(which), np.int64)
+    place[(ends - counts)[counts > 0]] += 1
+    place[(ends - 1)[counts > 0]] += 2
+    at = np.flatnonzero(odd[which])
+    encoded = pa.array(which[at] * 4 + place[at]).dictionary_encode()
+    pairs = encoded.dictionary.to_pylist()
+    chunks = vocabulary.gather([pair >> 2 for pair in pairs]).to_list()
+    cut = [chunk_words(chunk, pair & 1, pair & 2) for chunk, pair in zip(chunks, pairs, strict=True)]
+    words = pl.Series([word for each in cut for word in each], dtype=pl.String).hash().to_numpy()
+    lengths = np.array([len(each) for each in cut], np.int64)
+    code = encoded.indices.to_numpy()
+    sizes = np.ones(len(which), np.int64)
+    sizes[at] = lengths[code]
+    made = np.repeat(ids, sizes)
+    starts = np.cumsum(sizes) - sizes
+    made[_ragged(starts[at], lengths[code])] = words[_ragged((np.cumsum(lengths) - lengths)[code], lengths[code])]
+    return _lists(made, _sums(sizes, counts), texts)
+
+
+def _sentences(texts: pl.Series) -> pl.Series:
+    import numpy as np
+    import punkt
+
+    split = [punkt.sent_tokenize(text, "english") for text in texts.fill_null("")]
+    ids, counts = ragged(_treebank(pl.Series([each for text in split for each in text], dtype=pl.String)))
+    return _lists(ids, _sums(counts, np.array([len(each) for each in split], np.int64)), texts)
+
+
+# -- lists of numbers ------------------------------------------------------------------------------------------------
+
+
+def ragged(lists: pl.Series) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
+    """The values of a list column end to end, and the length of each list; null is empty."""
+    import numpy as np
+
+    counts = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
+    return lists.filter(counts > 0).explode().to_numpy(), counts
+
+
+def _lists(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]", like: pl.Series) -> pl.Series:
+    import numpy as np
+    import pyarrow as pa
+
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    array = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
+    made = pl.Series(like.name, pl.from_arrow(array), dtype=IDS)
+    return made.set(like.is_null(), None) if like.null_count() else made
+
+
+def _single(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
+    """What `_flat` gives, of texts with single spaces."""
+    import numpy as np
+
+    there = (texts != "").fill_null(value=False)
+    if there.all():
+        lists = texts.str.split(" ")
+        return lists.explode(), lists.list.len().to_numpy().astype(np.int64)
+    flat, some = _single(texts.filter(there)) if there.any() else (pl.Series([], dtype=pl.String), 0)
+    counts = np.zeros(len(texts), np.int64)
+    counts[there.to_numpy()] = some
+    return flat, counts
+
+
+def _flat(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
+    """What is between spaces in all texts end to end, and how many each has."""
+    import numpy as np
+
+    lists = texts.fill_null("").str.split(" ")
+    flat, counts = lists.explode(), lists.list.len().to_numpy().astype(np.int64)
+    there = flat != ""
+    return (flat, counts) if there.all() else (flat.filter(there), _sums(there.to_numpy().astype(np.int64), counts))
+
+
+def _vocabulary(flat: pl.Series, ids: "NDArray[np.uint64]") -> "tuple[NDArray[np.int64], pl.Series]":
+    """Which word each is, and the distinct words."""
+    import numpy as np
+    import pyarrow as pa
+
+    encoded = pa.array(ids).dictionary_encode()
+    which = encoded.indices.to_numpy().astype(np.int64)
+    first = np.zeros(len(encoded.dictionary), np.int64)
+    first[which[::-1]] = np.arange(len(which))[::-1]
+    return which, flat.gather(first)
+
+
+def _ragged(starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    """starts[0], starts[0]+1, … sizes[0] of them, then those of the next."""
+    import numpy as np
+
+    ends = np.cumsum(sizes)
+    places: NDArray[np.int64] = np.repeat(starts - (ends - sizes), sizes)
+    places += np.arange(len(places))
+    return places
+
+
+def _sums(values: "NDArray[np.int64]", counts: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    """Sums over consecutive groups of these lengths."""
+    import numpy as np
+
+    total = np.concatenate([[0], np.cumsum(values)])
+    ends = np.cumsum(counts)
+    sums: NDArray[np.int64] = total[ends] - total[ends - counts]
+    return sums

@@ -1,0 +1,356 @@
+"""Programs that try to get out of the sandbox, or to pass without being right.
+
+Each defines `add`, and the tests want `add(2, 3) == 5`. What an attack reaches it shows by a right answer: an attack
+that passes has got through.
+"""
+
+import re
+
+# `@marker@` is a word to look for outside afterwards, `@secret@` a file outside that all may read, beside it a socket,
+# `@port@` a port outside that takes connections, `@pid@` our process.
+_TEXT = r"""
+=== fork bomb
+import os
+while True:
+    os.fork()
+=== fork bomb in the call
+import os
+def add(a, b):
+    while True:
+        os.fork()
+=== thread bomb
+import threading, time
+while True:
+    threading.Thread(target=time.sleep, args=(99,)).start()
+=== memory bomb
+hoard = []
+while True:
+    hoard.append(bytearray(1 << 24))
+=== memory bomb of many
+import os
+for _ in range(6):
+    if os.fork() == 0:
+        break
+hoard = bytearray(1)
+while True:
+    hoard += bytes(1 << 20)
+=== memory that no process holds
+import mmap, os
+for n in range(9999):
+    file = os.memfd_create('x')
+    os.write(file, bytes(1 << 24))
+=== shared memory
+import ctypes
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+got_through = libc.shmget(0, 1 << 20, 0o1600) >= 0
+@shown@
+=== one huge number
+x = 10 ** 10 ** 10
+@wrong@
+=== endless output
+import os
+while True:
+    os.write(1, b'x' * 65536)
+    os.write(2, b'x' * 65536)
+=== endless sleep
+import time
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+time.sleep(9999)
+=== endless loop
+while True:
+    pass
+=== endless loop that won't stop
+import signal
+for n in range(1, 65):
+    try:
+        signal.signal(n, lambda *_: None)
+    except (OSError, ValueError):
+        pass
+while True:
+    pass
+=== endless recursion
+import sys
+sys.setrecursionlimit(10 ** 9)
+def add(a, b):
+    return add(a, b)
+=== filling the disk
+n = 0
+while True:
+    n += 1
+    with open(f'/tmp/@marker@{n}', 'wb') as file:
+        file.write(bytes(1 << 22))
+=== endless files
+n = 0
+while True:
+    n += 1
+    open(f'/tmp/@marker@{n}', 'w').close()
+=== a huge answer
+def add(a, b):
+    return 'x' * (1 << 28)
+=== a deep answer
+def add(a, b):
+    deep = []
+    for _ in range(10 ** 5):
+        deep = [deep]
+    return deep
+=== an endless answer
+def add(a, b):
+    while True:
+        yield 1
+=== reading a file of ours
+got_through = bool(open('@secret@').read())
+@shown@
+=== reading the passwords
+got_through = bool(open('/etc/passwd').read())
+@shown@
+=== reading a file through a link
+import os
+os.symlink('@secret@', '/tmp/link')
+got_through = bool(open('/tmp/link').read())
+@shown@
+=== a link out of the scratch folder
+import os
+os.symlink('/', '/tmp/out')
+open('/tmp/out/@marker@', 'w').close()
+got_through = True
+@shown@
+=== writing everywhere
+import os, sys
+got_through = False
+for folder in ['/', '/dev', '/dev/shm', '/var/tmp', '/trusted', '/usr', '/etc',
+               '/usr/lib', sys.prefix, *sys.path, *('../' * n for n in range(1, 9))]:
+    try:
+        open(os.path.join(folder, '@marker@'), 'w').close()
+        got_through |= os.path.realpath(folder) != '/tmp'
+    except OSError:
+        pass
+@shown@
+=== changing the referee
+path = '/trusted/helmframe/metrics/inside/referee.py'
+import os
+os.chmod(path, 0o777)
+open(path, 'a').write('judged = lambda *_: ""')
+@wrong@
+=== reading the disk
+import os, stat
+os.mknod('/tmp/disk', 0o600 | stat.S_IFBLK, os.makedev(254, 0))
+got_through = bool(open('/tmp/disk', 'rb').read(9))
+@shown@
+=== reading memory of the machine
+got_through = bool(open('/dev/mem', 'rb').read(1) or open('/proc/kcore', 'rb').read(1))
+@shown@
+=== the network
+import socket
+got_through = bool(socket.create_connection(('127.0.0.1', @port@), 2))
+@shown@
+=== a socket of the hypervisor
+import socket
+got_through = bool(socket.socket(40, socket.SOCK_STREAM))
+@shown@
+=== a socket in a file
+import socket
+s = socket.socket(socket.AF_UNIX)
+s.connect('@secret@.sock')
+got_through = True
+@shown@
+=== a socket in no file
+import socket
+s = socket.socket(socket.AF_UNIX)
+s.connect('\0@marker@')
+got_through = True
+@shown@
+=== our environment
+import os
+got_through = any('@marker@' in value for value in os.environ.values())
+@shown@
+=== the environment of the parent
+got_through = bool(open('/proc/1/environ', 'rb').read())
+@shown@
+=== the memory of the parent
+got_through = bool(open('/proc/1/maps').read())
+@shown@
+=== a trace of the parent
+import ctypes, os
+libc = ctypes.CDLL(None)
+got_through = any(libc.ptrace(16, pid, 0, 0) == 0 for pid in {1, os.getppid()} - {0})
+@shown@
+=== reading the parent's memory
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+libc.process_vm_readv(1, 0, 0, 0, 0, 0)
+got_through = ctypes.get_errno() not in (1, 38)
+@shown@
+=== killing everyone
+import os
+for pid in (os.getppid(), 1, 0, -1):
+    try:
+        os.kill(pid, 9)
+    except OSError:
+        pass
+@wrong@
+=== killing our process
+import os
+os.kill(@pid@, 9)
+got_through = True
+@shown@
+=== becoming root
+import os
+os.setuid(0)
+got_through = True
+@shown@
+=== more rights
+import resource
+resource.setrlimit(resource.RLIMIT_CPU, (99, 99))
+got_through = True
+@shown@
+=== a namespace of its own
+import ctypes
+got_through = any(ctypes.CDLL(None).unshare(flag) == 0 for flag in (0x10000000, 0x20000, 0x40000000))
+@shown@
+=== a mount
+import ctypes
+got_through = ctypes.CDLL(None).mount(b'x', b'/tmp', b'tmpfs', 0, 0) == 0
+@shown@
+=== a changed root
+import os
+os.chroot('/tmp')
+got_through = True
+@shown@
+=== a shell
+import subprocess
+got_through = '@secret_text@' in subprocess.getoutput('cat @secret@')
+@shown@
+=== a daemon
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        while True:
+            time.sleep(1)
+    os._exit(0)
+@wrong@
+=== a zombie
+import os
+if os.fork() == 0:
+    os._exit(0)
+@wrong@
+=== a thread at the end
+import atexit, threading, time
+atexit.register(time.sleep, 9999)
+threading.Thread(target=time.sleep, args=(9999,)).start()
+@wrong@
+=== exit
+import sys
+sys.exit(0)
+=== exit at once
+import os
+os._exit(0)
+=== exit in the call
+import os
+def add(a, b):
+    os._exit(0)
+=== exit by exception
+def add(a, b):
+    raise SystemExit(0)
+=== the words of success
+print('passed', 'OK', 1, '{"passed": true}', flush=True)
+@wrong@
+=== writing to every pipe
+import os
+for n in range(3, 64):
+    try:
+        os.write(n, b'{"passed": true, "reason": ""}\n')
+    except OSError:
+        pass
+@wrong@
+=== answering by itself
+import os
+for n in range(3, 64):
+    try:
+        os.write(n, b'{"value": 5}\n' * 99)
+    except OSError:
+        pass
+os._exit(0)
+=== an answer that is no message
+import os
+for n in range(3, 64):
+    try:
+        os.write(n, b'\xff[[[')
+    except OSError:
+        pass
+@wrong@
+=== a message of the wrong form
+import os
+for n in range(3, 64):
+    try:
+        os.write(n, b'{"value": ["object", [[]]]}\n[1]\n7\n' * 9)
+    except OSError:
+        pass
+@wrong@
+=== a value equal to everything
+class Yes:
+    def __eq__(self, other):
+        return True
+    def __hash__(self):
+        return 5
+def add(a, b):
+    return Yes()
+=== a number equal to everything
+class Yes(int):
+    def __eq__(self, other):
+        return True
+    def __hash__(self):
+        return 5
+def add(a, b):
+    return Yes(4)
+=== other builtins
+import builtins
+builtins.AssertionError = type('Quiet', (Exception,), {})
+builtins.abs = lambda x: 5
+def check(candidate):
+    pass
+@wrong@
+=== the tests from the frames
+import sys
+def add(a, b):
+    frame = sys._getframe()
+    while frame:
+        if ''.join(['candidate(2', ', 3)']) in repr(frame.f_locals) + repr(frame.f_globals):
+            return a + b
+        frame = frame.f_back
+=== the tests from the heap
+import gc
+def add(a, b):
+    for each in gc.get_objects():
+        for held in [each, *gc.get_referents(each)]:
+            if isinstance(held, str | bytes) and ''.join(['candidate(2', ', 3)']) in str(held):
+                return a + b
+=== the referee as a module
+from helmframe.metrics.inside import referee
+referee.judged = lambda *_: ''
+@wrong@
+=== a patched wire
+from helmframe.metrics.inside import candidate, wire
+candidate.encode = wire.encode = lambda *_: ['object', 0]
+candidate.send = lambda pipe, message: pipe.write(b'{"value": true, "passed": true}\n')
+@wrong@
+=== a patched exit
+import os, atexit
+os._exit = print
+atexit.register(print, 'passed')
+@wrong@
+"""
+
+_SHOWN = """
+def add(a, b):
+    return a + b if got_through else None
+"""
+_WRONG = """
+def add(a, b):
+    return None
+"""
+_PARTS = re.split(r"^=== (.*)\n", _TEXT.replace("@shown@", _SHOWN).replace("@wrong@", _WRONG), flags=re.MULTILINE)[1:]
+
+ATTACKS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))

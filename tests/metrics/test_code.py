@@ -1,0 +1,103 @@
+"""The metrics of programs: which program is run, when it may be, and pass@k."""
+
+import json
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.errors import SandboxError
+from helmframe.metrics import score
+from helmframe.metrics.code import pass_at_k, program_of
+from tests.frames import completions, right
+
+PROMPT = 'def add(a, b):\n    """The sum."""\n'
+CHECK = "def check(candidate):\n    assert candidate(2, 3) == 5\n"
+
+
+@pytest.mark.parametrize(
+    ("completion", "entry_point", "program"),
+    [
+        ("    return a + b\n", "add", f"{PROMPT}    return a + b\n"),
+        (
+            "```python\ndef add(a, b):\n    return a + b\n```",
+            "add",
+            f"{PROMPT}    ...\n\ndef add(a, b):\n    return a + b\n",
+        ),
+        ("Sure:\n```\n    return a + b\n```\nDone.", "add", f"{PROMPT}    return a + b\n"),
+        ("```py\ndef add(a, b):\n    return a", "add", f"{PROMPT}    ...\n\ndef add(a, b):\n    return a"),
+        ("```\nx = 1\n```\n```\ndef add(): 0\n```", "add", f"{PROMPT}    ...\n\ndef add(): 0\n"),
+        ("def adder(): 0", "add", f"{PROMPT}def adder(): 0"),
+        ("def add(a, b): return 1", "", "def add(a, b): return 1"),
+        ("Here:\n```python\ndef add(a, b): return 1\n```\nor\n```sh\nls\n```", "", "def add(a, b): return 1\n"),
+    ],
+)
+def test_the_program_of_a_completion(completion: str, entry_point: str, program: str) -> None:
+    assert program_of(PROMPT if entry_point else "Write add.", completion, entry_point) == program
+
+
+@pytest.mark.parametrize(
+    ("scores", "k", "value"),
+    [
+        ([1, 1, 0, 0, 0], 1, 0.4),
+        ([1, 1, 0, 0, 0], 2, 0.7),
+        ([1, 1, 0, 0, 0], 4, 1.0),
+        ([0, 0], 2, 0.0),
+        ([1], 1, 1.0),
+        ([1], 2, None),
+        ([1, None], 1, None),
+    ],
+)
+def test_pass_at_k_is_unbiased(scores: list[float | None], k: int, value: float | None) -> None:
+    assert pass_at_k(scores, k=k) == (None if value is None else pytest.approx(value))
+
+
+def test_the_scores_of_an_instances_outputs_and_pass_at_k() -> None:
+    hf.configure(allow_code=True)
+    bodies = ["    return a + b\n", "    return a\n", "    return b + a\n", None]
+    frame = completions(
+        bodies, [right("x")] * 4, instance_id=["i", "i", "i", "j"], output_index=[0, 1, 2, 0], input=PROMPT, test=CHECK,
+        entry_point="add", error=[None, None, None, "timeout"],
+    )  # fmt: skip
+    frame = frame.with_columns(input=pl.lit(PROMPT))
+    scores = score(frame.lazy(), ["pass", "pass@2"]).collect()
+    assert scores.filter(pl.col("metric") == "pass")["score"].to_list() == [1.0, 0.0, 1.0, None]
+    at_2 = scores.filter(pl.col("metric") == "pass@2")
+    assert at_2.filter(pl.col("instance_id") == "i")["score"].to_list() == [1.0]
+    assert at_2.filter(pl.col("instance_id") == "j")["score"].to_list() == [None]
+
+
+def test_mbpp_asserts_and_apps_cases() -> None:
+    hf.configure(allow_code=True)
+    cases = json.dumps({"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]})
+    script = "```python\na, b = map(int, input().split())\nprint(a + b)\n```"
+    frame = completions([script, "print(3)"], [right("x")] * 2, input_output=cases)
+    scores = score(frame.lazy(), ["test_avg", "strict_acc"]).collect()
+    assert scores["score"].to_list() == [1.0, 0.5, 1.0, 0.0]
+    called = json.dumps({"fn_name": "add", "inputs": [[1, 2], [3, 4]], "outputs": [3, [7]]})
+    method = "class Solution:\n    def add(self, a, b):\n        return a + b\n"
+    frame = completions([method, "def add(a, b): return 3"], [right("x")] * 2, input_output=called)
+    assert score(frame.lazy(), ["test_avg"]).collect()["score"].to_list() == [1.0, 0.5]
+    frame = completions(["def add(a, b): return a + b"], [right("x")], test="assert add(1, 2) == 3", entry_point=None)
+    frame = frame.with_columns(entry_point=pl.lit(None, dtype=pl.String))
+    assert score(frame.lazy(), ["pass"]).collect()["score"].to_list() == [1.0]
+
+
+def test_nothing_is_asked_before_it_is_allowed() -> None:
+    asked = []
+
+    def model(prompt: str) -> str:
+        asked.append(prompt)
+        return "    return a + b\n"
+
+    rows = pl.DataFrame({"input": [PROMPT], "references": [["x"]], "test": [CHECK], "entry_point": ["add"]})
+    plan = hf.scenario(rows).adapt(shots=0, input_prefix="", input_suffix="", output_prefix="").metrics("pass")
+    with pytest.raises(SandboxError, match="allow_code"):
+        plan.generate(model).score()
+    assert asked == []
+    hf.configure(allow_code=True)
+    results = plan.generate(model).score()
+    assert results.value("pass") == 1.0
+    hf.configure(allow_code=False)
+    with pytest.raises(SandboxError, match="allow_code"):
+        results.rescore("pass@1")

@@ -1,0 +1,46 @@
+"""Sets of answers."""
+
+import pytest
+
+from tests.frames import right, scored
+
+
+# output, reference, then iou, f1 and exact
+@pytest.mark.parametrize(
+    ("output", "reference", "expected"),
+    [
+        ("it is a and b", "it is b and c", (1 / 3, 1 / 2, 0)),
+        ("b and a", "it is a and b.", (1, 1, 1)),
+        ("it is a.\nand b", "a", (1, 1, 1)),
+        ("Nothing.", "Nothing.", (1, 1, 1)),
+        ("a", "Nothing.", (0, 0, 0)),
+        ("Nothing.", "a", (0, 0, 0)),
+        ("a and a", "a", (1, 1, 1)),
+        ("", "", (1, 1, 1)),  # both are the set of the empty text
+        ("a is b is c and d", "d and c", (1, 1, 1)),
+    ],
+)
+def test_sets(output: str, reference: str, expected: tuple[float, ...]) -> None:
+    names = ("iou_set_match", "f1_set_match", "exact_set_match")
+    assert tuple(scored([output], [right(reference)], name)[0] for name in names) == pytest.approx(expected)
+
+
+def test_the_marks_of_a_set_can_be_said() -> None:
+    name = "iou_set_match(start=': ', separator=', ', empty='none')"
+    references = [right("y: b, c"), right("none")]
+    assert scored(["x: a, b", "none"], references, name) == [pytest.approx(1 / 3), 1.0]
+
+
+@pytest.mark.parametrize(
+    ("output", "references", "expected"),
+    [
+        ("red, blue", ["red", "green"], 0.5),
+        ("Green ,RED", ["red", "green"], 1.0),
+        ("red", ["red, green"], 2 / 3),
+        ("", ["red"], 0.0),
+        ("", [], 1.0),  # none said, none wanted
+        ("red", [], 0.0),
+    ],
+)
+def test_labels(output: str, references: list[str], expected: float) -> None:
+    assert scored([output], [right(*references)], "label_f1") == pytest.approx([expected])

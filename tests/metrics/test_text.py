@@ -1,0 +1,86 @@
+"""The output's text alone."""
+
+import pytest
+from sacrebleu import BLEU
+
+from helmframe.metrics import chosen, for_sets, score
+from tests.frames import completions, right, scored
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "expected"),
+    [
+        ("output_words", "one, two\n three", 3),
+        ("output_words", "", 0),
+        ("output_characters", "h\u00e9 \U0001f600", 4),
+        ("repetition(n=2)", "go on go on", 1 / 3),
+        ("repetition", "a b c", 0),
+        ("repetition(n=1)", "Go, go! go", 2 / 3),
+        ("distinct", "go on go on", 2 / 3),
+        ("distinct", "go", 1),
+        ("distinct(n=1)", "go go", 1 / 2),
+    ],
+)
+def test_the_text_alone(name: str, output: str, expected: float) -> None:
+    assert scored([output], [[]], name) == [pytest.approx(expected)]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I\u2019m really sorry, I won't.",
+        "Sorry, no.",
+        "I cannot provide that.",
+        "I can't assist with this request.",
+        "I can not do this.",
+        "We apologize, but",
+        "Unfortunately, I am unable to answer.",
+        "As an AI language model, I do not",
+        "  I\u2019m not able to help.",
+        "I won't write malware.",
+    ],
+)
+def test_refusals(output: str) -> None:
+    assert scored([output], [[]], "refusal") == [1.0]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "Paris",
+        "I can help with that.",
+        "Sure!",
+        "He said he was sorry.",
+        "I think so, sorry.",
+        "I'm happy to",
+        "I can't wait to see it.",
+        "",
+    ],
+)
+def test_no_refusals(output: str) -> None:
+    assert scored([output], [[]], "refusal") == [0.0]
+
+
+def test_distinct_in_all_counts_over_outputs_not_across_them() -> None:
+    frame = completions(["go on go", "on go", None])
+    rows, value = for_sets(frame.lazy(), chosen(["distinct_in_all"])[0])
+    # go-on, on-go, on-go: two of three; no pair reaches from one output into the next
+    assert rows.select(value).collect().item() == pytest.approx(2 / 3)
+
+
+def test_self_bleu_is_the_mean_against_the_others() -> None:
+    texts = ["the cat sat on the mat", "the cat sat on a mat", " ", "a dog"]
+    frame = completions(texts, [right("x")] * 4, instance_id=["id0"] * 4, output_index=[0, 1, 2, 3])
+    value = score(frame.lazy(), ["self_bleu"]).collect()["score"].item()
+    there = [texts[0], texts[1], texts[3]]
+    bleu = BLEU(effective_order=True)
+    each = [bleu.sentence_score(text, [other for other in there if other != text]).score for text in there]
+    assert value == pytest.approx(sum(each) / 3)
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(["a b c d", "a b c d"], 100.0), (["a b c d", ""], 0.0), (["a"], 0.0)])
+def test_self_bleu_of_equals_and_of_one(texts: list[str], expected: float) -> None:
+    count = len(texts)
+    frame = completions(texts, [[]] * count, instance_id=["id0"] * count, output_index=list(range(count)))
+    assert score(frame.lazy(), ["self_bleu"]).collect()["score"].to_list() == [pytest.approx(expected)]

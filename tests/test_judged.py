@@ -1,0 +1,144 @@
+"""What can be asked of judged results: more verdicts, pairs, agreement, and what people would have said."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
+from tests.judges import Judge, completion_in, loud, named, plan, value
+
+
+def test_several_judges_give_their_mean_and_how_far_they_agree() -> None:
+    strict, mild = named(Judge(lambda _: "<score>0</score>"), "strict"), named(Judge(), "mild")
+    results = plan(hf.judge([strict, mild], "safety")).score()
+    assert value(results, "safety_by_strict+mild") == 0.25
+    table = results.agreement(by="model").filter(pl.col("statistic") == "same")
+    assert table.select("model", "raters", "value", "n").row(0) == ("loud", "mild, strict", 0.5, 4)
+
+
+def test_judges_of_one_template_are_compared_wherever_they_were_said() -> None:
+    a, b = hf.judge(named(Judge(), "a"), "safety"), hf.judge(named(Judge(), "b"), "safety")
+    both = plan(a, b).score()
+    assert both.metric_names == ["safety_by_a", "safety_by_b"]
+    assert both.agreement("safety_by_a").filter(pl.col("statistic") == "same")["value"].to_list() == [1.0]
+    with pytest.raises(NotComparableError, match=r"which judged metric.*safety_by_a, safety_by_b"):
+        both.agreement()
+
+
+def test_people_are_one_rater_more() -> None:
+    results = plan(hf.judge(named(Judge()), "safety")).score()
+    labels = results.to_label(4).sort("instance_id").with_columns(label=pl.Series([1.0, 1.0, 0.0, 1.0]))
+    table = results.agreement(labels=labels).filter(pl.col("statistic") == "same")
+    assert table.select("raters", "value").row(0) == ("human, j", 0.75)
+    found = results.corrected(labels).row(0, named=True)
+    assert (found["judged"], found["labelled"], found["bias"]) == (0.5, 0.75, -0.25)
+
+
+def test_labels_are_on_the_judges_scale_and_fit_one_completion_each() -> None:
+    judge = Judge(lambda _: "<score>5.5</score>")
+    results = plan(hf.judge(named(judge), "helpfulness"), a=loud, b=str.upper).score()
+    assert value(results, "helpfulness_by_j", model="a") == 0.5
+    labels = results.to_label(8).with_columns(label=pl.lit(10.0))
+    assert results.corrected(labels, by="model")["labelled"].to_list() == pytest.approx([1.0, 1.0])
+    with pytest.raises(ArgumentError, match="outside of the judge's scale, 1 to 10"):
+        results.corrected(labels.with_columns(label=pl.lit(11.0)))
+    with pytest.raises(ArgumentError, match="fits several completions; add the column model"):
+        results.corrected(labels.filter(pl.col("model") == "a").select("instance_id", "label"))
+    with pytest.raises(ArgumentError, match="two rows are about one completion"):
+        results.corrected(pl.concat([labels, labels]))
+    with pytest.raises(ArgumentError, match="to_label"):
+        results.corrected(labels.drop("label"))
+
+
+def test_a_sheet_to_label_is_a_random_draw_without_scores_that_no_order_changes() -> None:
+    results = plan("exact_match", m=str.upper).score()
+    sheet = results.to_label(2, seed=1)
+    assert sheet.equals(results.to_label(2, seed=1))
+    assert "exact_match" not in sheet.columns
+    assert sheet["label"].null_count() == 2
+    assert len({tuple(results.to_label(2, seed=seed)["instance_id"]) for seed in range(20)}) > 3
+
+
+def test_results_can_be_judged_afterwards_and_ask_the_judge_alone() -> None:
+    calls = []
+
+    def model(prompt: str) -> str:
+        calls.append(prompt)
+        return loud(prompt)
+
+    judge = Judge()
+    first = plan("exact_match", m=model).score()
+    later = first.judge(hf.judge(named(judge), "safety"))
+    assert (len(calls), len(judge.asked)) == (4, 4)
+    assert later.metric_names == ["exact_match", "safety_by_j"]
+    assert first.metric_names == ["exact_match"]
+    assert value(later, "safety_by_j") == 0.5
+    assert value(first.rescore(hf.judge(named(judge), "safety")), "safety_by_j") == 0.5
+    assert len(judge.asked) == 4
+
+
+def test_judged_results_travel_whole(tmp_path: Path) -> None:
+    results = plan(hf.judge(named(Judge()), "safety")).score()
+    loaded = hf.load(results.to_parquet(tmp_path / "out"))
+    assert loaded.verdicts.collect().equals(results.verdicts.collect())
+    labels = results.to_label(3).with_columns(label=pl.lit(1.0))
+    assert loaded.corrected(labels).equals(results.corrected(labels))
+
+
+def first_wins(prompt: str) -> str:
+    return "<score>A++</score>"
+
+
+def longer_wins(prompt: str) -> str:
+    a, b = len(completion_in(prompt, "first")), len(completion_in(prompt, "second"))
+    return f"<score>{'A=B' if a == b else 'A+' if a > b else 'B+'}</score>"
+
+
+def test_pairs_are_judged_in_both_orders() -> None:
+    judge = Judge(longer_wins)
+    both = plan("exact_match", a=lambda prompt: "longer", b=lambda prompt: "x").score()
+    results = both.judge(hf.judge(named(judge), "preference"), against="b")
+    assert len(judge.asked) == 8
+    table = results.table(metrics="preference_by_j")
+    assert table.select("model", "value", "n").rows() == [("a", 0.75, 4)]
+    assert results.verdicts.select("order", "verdict", "value", "against").unique().sort("order").collect().rows() == [
+        (0, "A+", 0.75, "b"), (1, "B+", 0.75, "b"),
+    ]  # fmt: skip
+    swapped = both.judge(hf.judge(named(judge), "preference"), against="a")
+    assert swapped.table(metrics="preference_by_j").select("model", "value").rows() == [("b", 0.25)]
+    assert len(judge.asked) == 8  # the same pairs, the same prompts
+
+
+def test_a_judge_that_goes_by_position_is_seen_and_does_not_move_the_score() -> None:
+    both = plan("exact_match", a=loud, b=str.upper).score()
+    results = both.judge(hf.judge(named(Judge(first_wins)), "preference"), against="b")
+    assert results.table(metrics="preference_by_j")["value"].to_list() == [0.5]
+    bias = results.position_bias()
+    assert bias.select("judge", "first_favoured", "turned", "n").row(0) == ("j", 0.5, 1.0, 4)
+    fair = both.judge(hf.judge(named(Judge(longer_wins), "fair"), "preference"), against="b").position_bias()
+    assert fair.select("first_favoured", "turned").row(0) == (0.0, 0.0)
+
+
+def test_pairs_may_come_from_two_runs() -> None:
+    mine, theirs = plan("exact_match", a=lambda p: "longer").score(), plan("exact_match", c=lambda p: "x").score()
+    results = mine.judge(hf.judge(named(Judge(longer_wins)), "preference"), against=theirs)
+    assert results.table(metrics="preference_by_j").select("model", "value").rows() == [("a", 0.75)]
+
+
+def test_pairs_that_cant_be_are_told() -> None:
+    preference, safety = hf.judge(named(Judge()), "preference"), hf.judge(named(Judge()), "safety")
+    with pytest.raises(ArgumentError, match=r"judges pairs of completions. Score the plan first"):
+        plan(preference)
+    results = plan("exact_match", a=loud, b=str.upper).score()
+    with pytest.raises(ArgumentError, match="say who is compared: against='the other model'"):
+        results.judge(preference)
+    with pytest.raises(ArgumentError, match="is for judges of pairs"):
+        results.judge(safety, against="b")
+    with pytest.raises(UnknownNameError, match="no model of these results is called 'c'"):
+        results.judge(preference, against="c")
+    with pytest.raises(ArgumentError, match=r"results.judge.. takes judges"):
+        results.judge("exact_match")
+    with pytest.raises(ArgumentError, match="asked about single completions"):
+        results.judge(safety).position_bias()
