@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from helmframe.errors import ArgumentError
 
@@ -49,6 +50,23 @@ class S3Options:
         """The texts that no message may hold."""
         return tuple(each.reveal() for each in (self.key, self.secret, self.token) if each is not None)
 
+    def client(self, timeout: float) -> dict[str, Any]:
+        """What an s3fs file system is made with: one of its own, that asks once. It holds the credentials.
+
+        Args:
+            timeout: seconds, per request.
+        """
+        said = {"endpoint_url": self.endpoint, "region_name": self.region}
+        return {
+            "key": self.key.reveal() if self.key else None,
+            "secret": self.secret.reveal() if self.secret else None,
+            "token": self.token.reveal() if self.token else None,
+            "anon": self.anonymous,
+            "client_kwargs": {key: value for key, value in said.items() if value},
+            "config_kwargs": {"connect_timeout": 5, "read_timeout": timeout, "retries": {"max_attempts": 1}},
+            "skip_instance_cache": True,
+        }
+
 
 @dataclass(frozen=True)
 class _Settings:
@@ -59,6 +77,7 @@ class _Settings:
     s3_secret: Secret | None = None
     s3_region: str | None = None
     s3_anonymous: bool | None = None
+    allow_code: bool | None = None
 
 
 _said = _Settings()
@@ -73,6 +92,7 @@ def configure(
     s3_secret: str | None = None,
     s3_region: str | None = None,
     s3_anonymous: bool | None = None,
+    allow_code: bool | None = None,
 ) -> None:
     """Say where data and store live, for this process; None leaves what was said before.
 
@@ -84,6 +104,7 @@ def configure(
         s3_secret: secret key; kept in memory only, never shown.
         s3_region: before AWS_REGION.
         s3_anonymous: read without signing.
+        allow_code: whether metrics may run programs that models wrote, in a sandbox; before HELMFRAME_ALLOW_CODE.
     """
     global _said
     new = _Settings(
@@ -94,6 +115,7 @@ def configure(
         s3_secret=None if s3_secret is None else Secret(s3_secret),
         s3_region=s3_region,
         s3_anonymous=s3_anonymous,
+        allow_code=allow_code,
     )
     if s3_endpoint is not None and not s3_endpoint.startswith(("http://", "https://")):
         raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}) should start with http:// or https://.")
@@ -114,6 +136,20 @@ def store_root() -> Path | str:
 
         return user_data_path("helmframe") / "store"
     return said if "://" in said else from_home(said)
+
+
+def code_allowed() -> bool:
+    """Whether programs that models wrote may be run, in a sandbox; not unless somebody said so.
+
+    Raises:
+        ArgumentError: HELMFRAME_ALLOW_CODE is neither 1 nor 0.
+    """
+    if _said.allow_code is not None:
+        return _said.allow_code
+    said = os.environ.get("HELMFRAME_ALLOW_CODE") or "0"
+    if said not in ("0", "1"):
+        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={said}: should be 1 or 0.")
+    return said == "1"
 
 
 def redacted(text: str) -> str:

@@ -13,7 +13,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class S3Server:
     endpoint: str
     metrics: str
     folder: Path
+    command: Sequence[str]
     process: "subprocess.Popen[bytes]"
 
     @property
@@ -74,10 +76,25 @@ class S3Server:
         )
         return Traffic(int(sum(map(float, requests))), int(sum(map(float, sent))))
 
-    def stop(self) -> None:
-        """End it at once: its data is thrown away."""
+    def kill(self) -> None:
+        """End it at once, as `kill -9` does; its data stays."""
         self.process.kill()
         self.process.wait()
+
+    def again(self) -> "S3Server":
+        """The same server on the same ports with the same data, started anew and answering.
+
+        Raises:
+            RuntimeError: it did not start; holds the end of its log.
+        """
+        server = replace(self, process=_started(self.folder, self.command))
+        if not _answers(server):
+            raise RuntimeError(f"the S3 server did not start again:\n{_log(server)}")
+        return server
+
+    def stop(self) -> None:
+        """End it at once: its data is thrown away."""
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -91,7 +108,7 @@ def start_server() -> S3Server:
         server = _launch()
         if _answers(server):
             return server
-        log = (server.folder / "log").read_text(errors="replace")[-3000:]
+        log = _log(server)
         server.stop()
     raise RuntimeError(f"the S3 server did not start:\n{log}")
 
@@ -132,8 +149,13 @@ def _launch() -> S3Server:
         f"-filer.localSocket={folder / 'filer.sock'}",
         f"-s3.localSocket={folder / 's3.sock'}",
     ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+    process = _started(folder, command)
+    return S3Server(f"http://127.0.0.1:{s3}", f"http://127.0.0.1:{metrics}/metrics", folder, command, process)
+
+
+def _started(folder: Path, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
             command,
             stdout=log,
             stderr=log,
@@ -142,7 +164,10 @@ def _launch() -> S3Server:
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
-    return S3Server(f"http://127.0.0.1:{s3}", f"http://127.0.0.1:{metrics}/metrics", folder, process)
+
+
+def _log(server: S3Server) -> str:
+    return (server.folder / "log").read_text(errors="replace")[-3000:]
 
 
 def _answers(server: S3Server) -> bool:

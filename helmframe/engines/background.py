@@ -1,6 +1,7 @@
 """Runs in the background, and runs seen from elsewhere: `plan.submit()`, `hf.runs()`, `hf.history()`."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -11,9 +12,11 @@ import polars as pl
 
 from helmframe.engines import local
 from helmframe.engines.logs import read_logs
-from helmframe.engines.progress import Progress
+from helmframe.engines.progress import DONE, Progress
 from helmframe.errors import HelmframeError, StoreError, UnknownNameError
+from helmframe.kept import store_root
 from helmframe.models.budget import Budget
+from helmframe.models.unbroken import wait_for
 from helmframe.results import Results
 from helmframe.store import RunFolder
 
@@ -34,7 +37,7 @@ class Run:
         self.id = folder.id
         self._budget: Budget | None = None
         self._progress = Progress(enabled=False)
-        self._thread: threading.Thread | None = None
+        self._ended: threading.Event | None = None  # of a run of this process
         self._plans: Sequence[local.Runnable] = ()
         self._error: BaseException | None = None
         self._results: Results | None = None
@@ -48,7 +51,7 @@ class Run:
         """
         for plan in plans:
             plan.tasks()
-        run = cls(RunFolder.new(local.store_root()))
+        run = cls(RunFolder.new(store_root()))
         run._plans, run._budget = plans, budget
 
         def work() -> None:
@@ -56,17 +59,19 @@ class Run:
                 run._results = local.run(plans, fresh=fresh, budget=budget, folder=run.folder, progress=run._progress)
             except BaseException as error:  # noqa: BLE001 - raised by wait(), in whoever waits
                 run._error = error
+            finally:
+                ended.set()
 
-        run._thread = threading.Thread(target=work, daemon=True, name=f"helmframe-run-{run.id}")
+        run._ended = ended = threading.Event()
         _runs[run.id] = run
-        run._thread.start()
+        threading.Thread(target=work, daemon=True, name=f"helmframe-run-{run.id}").start()
         return run
 
     @property
     def status(self) -> str:
         """running, done, stopped, failed or gone."""
-        if self._thread is not None:
-            if self._thread.is_alive():
+        if self._ended is not None:
+            if not self._ended.is_set():
                 return "running"
             return "failed" if self._error is not None else str(self.manifest()["status"])
         return _status(self.manifest())
@@ -76,7 +81,7 @@ class Run:
         try:
             return self.folder.manifest()
         except StoreError:
-            if self._thread is None:
+            if self._ended is None:
                 raise
             return {"status": "running", "counts": {}, "plans": list(map(str, self._plans))}
 
@@ -120,9 +125,9 @@ class Run:
             TimeoutError: it has not ended in time; it goes on.
             HelmframeError: what it met.
         """
-        if self._thread is not None:
-            self._thread.join(timeout)
-            if self._thread.is_alive():
+        if self._ended is not None:
+            wait_for([self._ended], math.inf if timeout is None else timeout)
+            if not self._ended.is_set():
                 raise TimeoutError(f"run {self.id} has not ended within {timeout} s; it goes on.")
             if self._error is not None:
                 raise self._error
@@ -137,9 +142,14 @@ class Run:
     def __await__(self) -> Generator[Any, None, Results]:
         return asyncio.to_thread(self.wait).__await__()
 
+    def _repr_html_(self) -> str:
+        from helmframe.views.display import run_html
+
+        return run_html(self)
+
     def __repr__(self) -> str:
         counts = self.manifest().get("counts", {})
-        done = sum(counts.get(name, 0) for name in ("kept", "shared", "refused", "answered"))
+        done = sum(counts.get(name, 0) for name in DONE)
         failed = f", {counts['failed']:,} failed" if counts.get("failed") else ""
         return f"Run {self.id}: {self.status}, {done:,} of {counts.get('planned', 0):,} completions{failed}"
 
@@ -157,7 +167,7 @@ def run(run_id: str) -> Run:
     """
     if run_id in _runs:
         return _runs[run_id]
-    found = [each for each in RunFolder.all(local.store_root()) if each.id == run_id]
+    found = [each for each in RunFolder.all(store_root()) if each.id == run_id]
     if not found:
         raise UnknownNameError.among("run", run_id, history()["run"].to_list())
     return Run(found[0])
@@ -169,7 +179,7 @@ def history() -> pl.DataFrame:
     Columns: run (its id), status, started (UTC), seconds, host, scenarios, models, planned, answered, failed, cost,
     path.
     """
-    found = map(Run, RunFolder.all(local.store_root()))
+    found = map(Run, RunFolder.all(store_root()))
     rows = [_row(_runs.get(each.id, each)) for each in found]
     table = pl.DataFrame([row for row in rows if row is not None], schema=_HISTORY)
     return table.sort("started", "run", descending=True)

@@ -189,6 +189,8 @@ class _Warnings:
             text = _cut(settings.redacted(f"{category.__name__}: {message} ({filename}:{lineno})"))
             thread = threading.current_thread().name
             taker.take(whose, Captured(time.time(), "WARNING", "py.warnings", text, None, thread, _process_name()))
+            clean = settings.redacted(str(message))
+            message = message if clean == str(message) else clean
         _passed_on(self.previous, message, category, filename, lineno, file, line)
 
 

@@ -13,17 +13,19 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from helmframe import settings
 from helmframe.columns import LOGS
 from helmframe.engines.flow import Behind, ahead
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import manifest
 from helmframe.engines.progress import Progress
 from helmframe.errors import CapabilityError, StoreError
+from helmframe.judging import judges_of
+from helmframe.kept import answers_of, store_root
 from helmframe.models.budget import Budget
 from helmframe.models.model import Model
+from helmframe.models.unbroken import wait_for, wait_through
 from helmframe.results import Results
-from helmframe.store import Address, Answers, ParquetAnswers, ProcessAnswers, RunFolder, address_of, exists
+from helmframe.store import Address, RunFolder, exists
 
 # Tasks at once; each holds up to four shards in memory: one made ready, one asked, two to be put away.
 TASKS = 4
@@ -38,7 +40,7 @@ class Runnable(Protocol):
     def tasks(self) -> Sequence[Any]:
         """One task per scenario."""
 
-    def asks(self, task: Any) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    def asks(self, task: Any, *, ask: bool, budget: Budget) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Requests and heads, shard by shard: the stages before a model."""
 
     def answers(
@@ -53,7 +55,10 @@ class Runnable(Protocol):
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Completions and prefixes of one model."""
 
-    def scores(self, completions: pl.DataFrame, task: Any) -> pl.DataFrame:
+    def verdicts(self, completions: pl.DataFrame, task: Any, **how: Any) -> pl.DataFrame:
+        """What judges say to completions."""
+
+    def scores(self, completions: pl.DataFrame, task: Any, verdicts: pl.DataFrame) -> pl.DataFrame:
         """The scores of completions: the stages after a model."""
 
 
@@ -109,7 +114,8 @@ class Execution:
         new = not exists(self.root)
         tasks = tell_apart([(plan, task) for plan in self.plans for task in plan.tasks()])
         models = list(dict.fromkeys(model for _, task in tasks for model in task.models))
-        self.budget.check([model.name for model in models])
+        judges = [model for _, task in tasks for each in judges_of(task.metrics) for model in each.models]
+        self.budget.check([model.name for model in dict.fromkeys([*models, *judges])])
         fingerprints = {model: model.fingerprint() for model in models}
         about = manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
         with self.progress, self._kept(about), self._recorded():
@@ -124,8 +130,10 @@ class Execution:
         self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
     ) -> None:
         able = dict.fromkeys(task.models)
-        with room, Behind() as behind, closing(ahead(plan.asks(task))) as asks:
-            for shard, (requests, heads) in enumerate(asks):
+        with room, Behind() as behind, closing(ahead(plan.asks(task, ask=self.ask, budget=self.budget))) as asks:
+            for place, (requests, heads) in enumerate(asks):
+                # each shard comes once per setting
+                shard = place // len(task.settings)
                 jobs = [
                     partial(
                         self._ask, plan, task, requests, heads, model, fingerprints[model], shard, behind, about, able
@@ -151,14 +159,12 @@ class Execution:
     ) -> None:
         scenario = task.spec.scenario
         kept = answers_of(self.root, model, fingerprint, scenario)
-        how = {
-            "ask": self.ask,
-            "fresh": self.fresh,
-            "budget": self.budget,
-            "report": self.progress.reporter(scenario, model.name),
-        }
+        how = {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
         try:
-            completions, prefixes = plan.answers(requests, heads, task, model, kept, fingerprint, **how)
+            report = self.progress.reporter(scenario, model.name)
+            completions, prefixes = plan.answers(requests, heads, task, model, kept, fingerprint, report=report, **how)
+            judging = partial(self.progress.judging, scenario)
+            verdicts = plan.verdicts(completions, task, report=judging, **how)
         except CapabilityError as error:
             if len(self.plans) == 1:
                 raise
@@ -169,7 +175,8 @@ class Execution:
         def put_away() -> None:
             self.folder.add("prefixes", scenario, prefixes, shard)
             self.folder.add("completions", scenario, completions, shard)
-            self.folder.add("scores", scenario, plan.scores(completions, task), shard)
+            self.folder.add("verdicts", scenario, verdicts, shard)
+            self.folder.add("scores", scenario, plan.scores(completions, task, verdicts), shard)
 
         behind.do(put_away)
 
@@ -188,8 +195,11 @@ class Execution:
         ended = threading.Event()
 
         def write(status: str) -> None:
-            counts, cost = dict(self.progress.counts), self.budget.cost
-            self.folder.write_manifest(about | {"status": status, "counts": counts, "cost": cost, "seen": time.time()})
+            counts, cost = self.progress.completions, self.budget.cost
+            judged = {"verdicts": dict(self.progress.verdicts)} if self.progress.verdicts["planned"] else {}
+            self.folder.write_manifest(
+                about | {"status": status, "counts": counts, **judged, "cost": cost, "seen": time.time()}
+            )
 
         def beat() -> None:
             while not ended.wait(HEARTBEAT_SECONDS):
@@ -234,16 +244,6 @@ def tell_apart(tasks: list[tuple[Runnable, Any]]) -> list[tuple[Runnable, Any]]:
     return named
 
 
-def answers_of(root: Address, model: Model, fingerprint: str, scenario: str) -> Answers:
-    """Where a model's answers are kept: in the store if it can be hashed whole, else in this process."""
-    return ParquetAnswers(root, fingerprint, scenario) if model.durable else ProcessAnswers(fingerprint, scenario)
-
-
-def store_root() -> Address:
-    """The store's folder, or its address in a bucket."""
-    return address_of(settings.store_root())
-
-
 def together(jobs: Sequence[Callable[[], None]], budget: Budget) -> None:
     """Run the jobs side by side and wait for all; the first error is raised once all have ended.
 
@@ -253,28 +253,25 @@ def together(jobs: Sequence[Callable[[], None]], budget: Budget) -> None:
         jobs[0]()
         return
     errors: list[BaseException] = []
+    ended = [threading.Event() for _ in jobs]
 
-    def guarded(job: Callable[[], None]) -> None:
+    def guarded(job: Callable[[], None], end: threading.Event) -> None:
         try:
             job()
         except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
             errors.append(error)
+        finally:
+            end.set()
 
-    threads = [
+    for number, (job, end) in enumerate(zip(jobs, ended, strict=True)):
         # each in a copy of this context: whose run it is travels with it
-        threading.Thread(target=copy_context().run, args=(guarded, job), daemon=True, name=f"helmframe-{i}")
-        for i, job in enumerate(jobs)
-    ]
-    for thread in threads:
-        thread.start()
+        said = (guarded, job, end)
+        threading.Thread(target=copy_context().run, args=said, daemon=True, name=f"helmframe-{number}").start()
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.1)
+        wait_for(ended)
     except KeyboardInterrupt:
         budget.stopped.set()
-        for thread in threads:
-            thread.join(5)
+        wait_through(ended)  # they have answers to keep
         raise
     if errors:
         raise errors[0]

@@ -5,11 +5,13 @@ import platform
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from dataclasses import asdict
 from typing import Any
 
-from helmframe.metrics import chosen
+from helmframe.adapters.adapt import adapter_id
+from helmframe.metrics import about, chosen
 from helmframe.models.model import Model
 
 FORMAT = 1
@@ -23,20 +25,30 @@ def manifest(plans: Sequence[object], tasks: Sequence[Any], fingerprints: Mappin
         tasks: their tasks.
         fingerprints: of the models that are asked.
     """
+    from importlib.metadata import version
+
     metrics = {each.name: each for task in tasks for each in chosen(task.metrics)}
+    often = Counter(task.spec.scenario for task in tasks)
     return {
         "format": FORMAT,
         "status": "running",
         "plans": [without_secrets(str(plan)) for plan in plans],
-        "scenarios": {task.spec.scenario: _scenario(task.spec) for task in tasks},
+        "scenarios": {
+            # two plans of a suite may cut a scenario into other shards
+            task.spec.scenario: _scenario(task.spec) | {"whole_shards": often[task.spec.scenario] == 1}
+            for task in tasks
+        },
+        "perturbations": {
+            each.name: {"kind": each.kind, "repeats": each.repeats} for task in tasks for each in task.variants
+        },
         "models": {
             model.name: {"fingerprint": fingerprint, "durable": model.durable, "note": model.note}
             for model, fingerprint in fingerprints.items()
         },
-        "metrics": {
-            name: {"level": each.level, "unit": each.unit, "higher_is_better": each.higher_is_better}
-            for name, each in metrics.items()
+        "adapters": {
+            adapter_id(setting.adapter): asdict(setting.adapter) for task in tasks for setting in task.settings
         },
+        "metrics": {name: about(each) for name, each in metrics.items()},
         "versions": {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}
         | {"python": platform.python_version()},
         "host": socket.gethostname(),

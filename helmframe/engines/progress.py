@@ -32,6 +32,7 @@ class Progress:
 
     def __init__(self, *, enabled: bool) -> None:
         self.counts = dict.fromkeys(COUNTS, 0)
+        self.verdicts = dict.fromkeys(COUNTS, 0)  # those of `counts` that judges were asked for
         self.rows: dict[tuple[str, str], _Row] = {}
         self._enabled = enabled and os.environ.get("HELMFRAME_PROGRESS", "1") != "0"
         self._lock = threading.Lock()
@@ -58,6 +59,23 @@ class Progress:
     def reporter(self, scenario: str, model: str) -> Callable[[str, int], None]:
         """`report` for one scenario and model, which get a row of their own."""
         return partial(self._report, (scenario, model))
+
+    def judging(self, scenario: str, judge: str) -> Callable[[str, int], None]:
+        """`report` for what a judge is asked about a scenario's completions."""
+        row = self.reporter(scenario, f"{judge} (judge)")
+
+        def report(what: str, count: int) -> None:
+            row(what, count)
+            with self._lock:
+                self.verdicts[what] += count
+
+        return report
+
+    @property
+    def completions(self) -> dict[str, int]:
+        """`counts` without what judges were asked for."""
+        with self._lock:
+            return {what: count - self.verdicts[what] for what, count in self.counts.items()}
 
     def report(self, what: str, count: int) -> None:
         """Add to one of `counts`."""

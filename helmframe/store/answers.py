@@ -37,8 +37,11 @@ WRITTEN: dict[str, pl.DataType] = {
 class Answers(Protocol):
     """Where the answers of one model to one scenario are kept."""
 
-    def known(self, low: int, high: int) -> pl.DataFrame:
-        """Answers (columns `ANSWER`) to instances whose row_index may lie between `low` and `high`, both included."""
+    def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
+        """Answers (columns `ANSWER`) to instances whose row_index may lie between `low` and `high`, both included.
+
+        Where `wanted` request_ids are said, most others are left out.
+        """
 
     def news(self, low: int, high: int) -> pl.DataFrame:
         """As `known`, but only what others have added since; looked for once a second at most, else empty."""
@@ -62,7 +65,7 @@ class ParquetAnswers:
         self._seen: set[str] = set()
         self._looked = time.monotonic()
 
-    def known(self, low: int, high: int) -> pl.DataFrame:
+    def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
         """See `Answers`.
 
         Raises:
@@ -78,7 +81,11 @@ class ParquetAnswers:
                 break
             # another process has merged some parts since they were listed; their answers are in a new one
             _listings.forget(self.folder)
-        return newest(found.rows).drop("written")
+        rows = found.rows
+        if wanted is not None:
+            # by their hashes: several times as fast as by the ids, and those that a chance lets in do no harm
+            rows = rows.filter(rows["request_id"].hash().is_in(wanted.hash().implode()))
+        return newest(rows).drop("written")
 
     def news(self, low: int, high: int) -> pl.DataFrame:
         """See `Answers`.
@@ -94,6 +101,16 @@ class ParquetAnswers:
         new = [part for part in parts if part.low <= high and low <= part.high and part.file.name not in self._seen]
         self._seen.update(part.file.name for part in new)
         return newest(read_parts(self.root, new, ANSWER | WRITTEN).rows).drop("written")
+
+    def oldest(self) -> int | None:
+        """When the oldest of the answers was written, in nanoseconds since 1970; None: there are none.
+
+        Raises:
+            StoreError: as `known`.
+        """
+        parts = [part for part in map(Part.named, _listings.files(self.folder)) if part is not None]
+        first = read_parts(self.root, parts, WRITTEN).rows["written"].min()
+        return first if isinstance(first, int) else None
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         """See `Answers`.
@@ -138,7 +155,7 @@ class ProcessAnswers:
     def __init__(self, fingerprint: str, scenario: str) -> None:
         self._key = (fingerprint, scenario)
 
-    def known(self, low: int, high: int) -> pl.DataFrame:  # noqa: ARG002
+    def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:  # noqa: ARG002
         """See `Answers`."""
         with self._lock:
             parts = self._kept.get(self._key, [])

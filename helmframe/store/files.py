@@ -24,7 +24,7 @@ T = TypeVar("T")
 Address: TypeAlias = Path | str
 
 # Seconds between attempts: long enough for a server that starts again.
-WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+WAITS: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = 30  # seconds, per request
 _AT_ONCE = 64  # files read together
 
@@ -68,10 +68,10 @@ def listing(folder: Address) -> list[File]:
     A folder that is not there holds none.
     """
     if isinstance(folder, Path):
-        found = _attempt(lambda: list(_walk(folder, "")), folder, "read")
+        found = _attempt(lambda: list(_walk(folder)), folder, "read")
     else:
         found = _attempt(lambda: _find(folder), folder, "read")
-    return sorted((file for file in found if not _unfinished(file)), key=lambda file: file.name)
+    return sorted((file for file in found if not _unfinished(file.name)), key=lambda file: file.name)
 
 
 def settled_listing(folder: Address) -> list[File]:
@@ -80,13 +80,21 @@ def settled_listing(folder: Address) -> list[File]:
     A listing takes a while: it may be past the new one's name when that appears, and come to the old ones when they are
     gone. Then one that was there before it is missing, and the folder is listed again.
     """
-    before = {file.name for file in listing(folder)}
+    before = _names(folder)
     while True:
         found = listing(folder)
         after = {file.name for file in found}
         if before <= after:
             return found
         before = after
+
+
+def _names(folder: Address) -> set[str]:
+    # on disk a name costs much less than all that a listing says
+    if isinstance(folder, Path):
+        found = _attempt(lambda: [name for _, name in _entries(folder, "")], folder, "read")
+        return {name for name in found if not _unfinished(name)}
+    return {file.name for file in listing(folder)}
 
 
 def exists(folder: Address) -> bool:
@@ -159,18 +167,23 @@ def remove(addresses: Sequence[Address]) -> None:
             _attempt(lambda: filesystem.rm(paths), remote[0], "write to", gone=True)
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[File]:
+def _walk(folder: Path) -> Iterator[File]:
+    for entry, name in _entries(folder, ""):
+        with suppress(FileNotFoundError):
+            found = entry.stat()
+            yield File(Path(entry.path), name, found.st_size, found.st_mtime)
+
+
+def _entries(folder: Path | str, prefix: str) -> Iterator[tuple["os.DirEntry[str]", str]]:
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=True):
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
-            continue
-        with suppress(FileNotFoundError):
-            found = entry.stat()
-            yield File(folder / entry.name, prefix + entry.name, found.st_size, found.st_mtime)
+            yield from _entries(entry.path, f"{prefix}{entry.name}/")
+        else:
+            yield entry, prefix + entry.name
 
 
 def _find(folder: str) -> list[File]:
@@ -183,8 +196,8 @@ def _find(folder: str) -> list[File]:
     ]
 
 
-def _unfinished(file: File) -> bool:
-    name = file.name.rpartition("/")[2]
+def _unfinished(path: str) -> bool:
+    name = path.rpartition("/")[2]
     return name.startswith(".") and name.endswith(".part")
 
 
@@ -301,17 +314,7 @@ def _bucket(address: Address) -> tuple[Any, str]:
 def _filesystem(options: S3Options, process: int) -> Any:  # noqa: ARG001
     import s3fs
 
-    client = {"endpoint_url": options.endpoint, "region_name": options.region}
-    filesystem = s3fs.S3FileSystem(
-        key=options.key.reveal() if options.key else None,
-        secret=options.secret.reveal() if options.secret else None,
-        token=options.token.reveal() if options.token else None,
-        anon=options.anonymous,
-        client_kwargs={key: value for key, value in client.items() if value},
-        config_kwargs={"connect_timeout": 5, "read_timeout": _TIMEOUT, "retries": {"max_attempts": 1}},
-        use_listings_cache=False,
-        skip_instance_cache=True,
-    )
+    filesystem = s3fs.S3FileSystem(**options.client(_TIMEOUT), use_listings_cache=False)
     filesystem.retries = 1  # `_attempt` decides how often
     return filesystem
 

@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import re
+import threading
 import time
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from helmframe.errors import StoreError
 from helmframe.store.answers import file_name
@@ -22,6 +26,7 @@ class RunFolder:
     def __init__(self, path: Address) -> None:
         self.path = path
         self._written = itertools.count()
+        self._schemas: dict[tuple[str, str], pl.Schema] = {}
 
     @classmethod
     def new(cls, root: Address) -> "RunFolder":
@@ -82,17 +87,49 @@ class RunFolder:
     def scan(self, table: str) -> pl.LazyFrame | None:
         """The parts of a table, scenario by scenario, columns filled up with nulls; None where there is no part.
 
-        From a folder they are read when they are needed; from a bucket they are fetched now, and kept as they are.
+        They are read when they are needed; of a bucket's the first of each scenario is fetched now.
 
         Raises:
-            StoreError: a part in a bucket can't be fetched, or is damaged.
+            StoreError: now or then, a part in a bucket can't be fetched, or is damaged.
         """
+        frames = [self._read(table, scenario, parts) for scenario, parts in self._parts(table).items()]
+        return pl.concat(frames, how="diagonal_relaxed") if frames else None
+
+    def shards(self, tables: Sequence[str], whole: Collection[str]) -> list[dict[str, pl.LazyFrame]]:
+        """The parts of some tables, shard by shard: table → rows, without the tables that a shard has no part of.
+
+        Args:
+            tables: which.
+            whole: scenarios whose shards hold their instances whole; all parts of another are together, as one.
+        """
+        folders = {file_name(scenario) for scenario in whole}
+        shards: dict[tuple[str, int], dict[str, list[Address]]] = {}
+        for table in tables:
+            for scenario, parts in self._parts(table).items():
+                for part in parts:
+                    number = _shard(part) if scenario in folders else 0
+                    shards.setdefault((scenario, number), {}).setdefault(table, []).append(part)
+        return [
+            {table: self._read(table, scenario, parts) for table, parts in found.items()}
+            for (scenario, _), found in sorted(shards.items())
+        ]
+
+    def _parts(self, table: str) -> dict[str, list[Address]]:
+        """By scenario, as files call it."""
         folders: dict[str, list[Address]] = {}
         for file in listing(below(self.path, table)):
             if file.name.count("/") == 1 and file.name.endswith(".parquet"):
                 folders.setdefault(file.name.partition("/")[0], []).append(file.address)
-        frames = [pl.scan_parquet(_sources(parts), missing_columns="insert") for parts in folders.values()]
-        return pl.concat(frames, how="diagonal_relaxed") if frames else None
+        return folders
+
+    def _read(self, table: str, scenario: str, parts: Sequence[Address]) -> pl.LazyFrame:
+        paths = [part for part in parts if isinstance(part, Path)]
+        if paths:
+            return pl.scan_parquet(paths, missing_columns="insert")
+        if (table, scenario) not in self._schemas:
+            # all parts of a scenario have one
+            self._schemas[table, scenario] = pl.scan_parquet(_fetched(parts[:1])).collect_schema()
+        return _fetched_when_read(parts, self._schemas[table, scenario])
 
 
 def write_parquet(frame: pl.DataFrame, path: Address) -> None:
@@ -109,13 +146,66 @@ def write_text(text: str, path: Address) -> None:
     write(text.encode(), path)
 
 
-def _sources(parts: list[Address]) -> Any:
-    if isinstance(parts[0], Path):
-        return parts
-    sources = []
-    for address, data in zip(parts, read_all(parts), strict=True):
-        why = "it is gone" if data is None else damage(data, str(address))
+def _shard(part: Address) -> int:
+    """Which shard a part is of, by its name; 0 where that does not say."""
+    found = re.match(r"(\d{6})\d{6}-", name_of(part))
+    return int(found[1]) if found else 0
+
+
+def _fetched_when_read(parts: Sequence[Address], schema: pl.Schema) -> pl.LazyFrame:
+    """The rows of parts in a bucket, of which no more is decoded than is asked for."""
+
+    def read_rows(
+        columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        rows = pl.scan_parquet(_fetched(parts), schema=schema, missing_columns="insert", extra_columns="ignore")
+        if predicate is not None:
+            rows = rows.filter(predicate)
+        if columns is not None:
+            rows = rows.select(columns)
+        yield (rows if most is None else rows.head(most)).collect()
+
+    return register_io_source(read_rows, schema=schema)
+
+
+def _fetched(parts: Sequence[Address]) -> list[bytes]:
+    """The bytes of parts in a bucket.
+
+    Raises:
+        StoreError: one can't be fetched, or is damaged.
+    """
+    found = {part: data for part in parts if (data := _recent.get(part)) is not None}
+    missing = [part for part in parts if part not in found]
+    for part, data in zip(missing, read_all(missing), strict=True):
+        why = "it is gone" if data is None else damage(data, str(part))
         if data is None or why:
-            raise StoreError(f"{address} can't be read: {why}. Run again, and it is written anew.")
-        sources.append(data)
-    return sources
+            raise StoreError(f"{part} can't be read: {why}. Run again, and it is written anew.")
+        found[part] = data
+        _recent.keep(part, data)
+    return [found[part] for part in parts]
+
+
+class _Recent:
+    """The files fetched last, as many as fit: what is small is fetched once, whatever is asked of it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._files: OrderedDict[Address, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, address: Address) -> bytes | None:
+        with self._lock:
+            if address in self._files:
+                self._files.move_to_end(address)
+            return self._files.get(address)
+
+    def keep(self, address: Address, data: bytes) -> None:
+        with self._lock:
+            self._size += len(data) - len(self._files.pop(address, b""))
+            self._files[address] = data
+            while self._size > self._most:
+                self._size -= len(self._files.popitem(last=False)[1])
+
+
+_recent = _Recent(128 << 20)  # bytes

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -59,6 +60,29 @@ def test_waiting_has_a_limit_and_the_run_goes_on() -> None:
         run.wait(0.05)
     gate.opened.set()
     run.wait(30)
+
+
+def test_ctrl_c_while_waiting_leaves_the_run_going() -> None:
+    plan, gate = gated()
+    run = plan.submit()
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        run.wait(30)
+    assert run.status == "running"
+    gate.opened.set()
+    assert run.wait(30).table(metrics="exact_match")["n"].to_list() == [6]
+
+
+def test_a_run_shows_as_html_how_far_it_is_and_escapes_every_text() -> None:
+    plan = MUSIC.limit(3).generate({"<script>alert(1)</script>": hf.models.oracle()})
+    run = plan.submit()
+    run.wait(30)
+    shown = run._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "3 of 3" in shown
+    assert f"Run {run.id}: done, 3 of 3 completions" in shown
+    assert f"Run {run.id}: done, 3 of 3 completions" in hf.run(run.id)._repr_html_()
 
 
 def test_a_cancelled_run_keeps_what_was_answered_and_goes_on_later() -> None:

@@ -118,6 +118,12 @@ def test_parts_that_another_process_merged_in_between_are_found_in_the_new_one(
     assert len(calls) == 2
 
 
+def test_what_is_not_wanted_is_left_out(root: Address) -> None:
+    store = filled(root, parts=3)
+    wanted = pl.Series([b"3".rjust(16), b"21".rjust(16), b"not there"])
+    assert store.known(0, 99, wanted)["request_id"].to_list() == [b"3".rjust(16), b"21".rjust(16)]
+
+
 WRITER = """
 import sys
 from helmframe.store import ParquetAnswers, address_of

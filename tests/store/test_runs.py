@@ -67,3 +67,38 @@ def test_a_damaged_part_in_a_bucket_is_named(s3: object) -> None:
     write(b"PAR1 torn", part.address)
     with pytest.raises(StoreError, match=r"-[0-9a-f]{8}\.parquet can't be read: its bytes are not those"):
         folder.scan("scores")
+
+
+def test_the_parts_of_a_shard_come_together(root: Address) -> None:
+    folder = RunFolder(below(root, "runs", "one"))
+    for shard in (0, 1):
+        for model in ("m", "n"):
+            folder.add("scores", "a", pl.DataFrame({"shard": [shard], "model": [model]}), shard)
+        folder.add("completions", "a", pl.DataFrame({"shard": [shard]}), shard)
+    shards = folder.shards(("scores", "completions"), whole=["a"])
+    assert [shard["scores"].collect().rows() for shard in shards] == [[(0, "m"), (0, "n")], [(1, "m"), (1, "n")]]
+    assert [shard["completions"].collect().rows() for shard in shards] == [[(0,)], [(1,)]]
+
+
+def test_shards_that_may_divide_an_instance_come_as_one(root: Address) -> None:
+    folder = RunFolder(below(root, "runs", "one"))
+    for shard in (0, 1):
+        for scenario in ("a", "b"):
+            folder.add("scores", scenario, pl.DataFrame({"row": [f"{scenario}{shard}"]}), shard)
+    shards = folder.shards(("scores", "completions"), whole=["b"])
+    assert [shard["scores"].collect()["row"].to_list() for shard in shards] == [["a0", "a1"], ["b0"], ["b1"]]
+    assert all(set(shard) == {"scores"} for shard in shards)
+
+
+@pytest.mark.shared
+def test_parts_in_a_bucket_are_fetched_when_they_are_read(s3: object) -> None:
+    folder = RunFolder("s3://evals/stores/late/runs/one")
+    for shard in (0, 1):
+        folder.add("scores", "a", pl.DataFrame({"row": [shard]}), shard)
+    _, part = listing(folder.path)
+    write(b"PAR1 torn", part.address)
+    first, second = folder.shards(("scores",), whole=["a"])
+    assert first["scores"].select("row").collect()["row"].to_list() == [0]
+    assert first["scores"].filter(pl.col("row") > 0).head(1).collect().height == 0
+    with pytest.raises(StoreError, match="can't be read"):
+        second["scores"].collect()
