@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from itertools import product
 from typing import Any
@@ -10,15 +10,25 @@ from typing import Any
 import polars as pl
 
 from helmframe.adapters import examples, layout
-from helmframe.columns import REFERENCE
+from helmframe.adapters.changes import changed
+from helmframe.adapters.checks import STRICT, check
+from helmframe.adapters.format_instructions import expanded
+from helmframe.columns import REFERENCE, VARIANTS
 from helmframe.errors import ArgumentError
 from helmframe.registry import Registry
 from helmframe.specs import AdapterSpec, Pairs, ScenarioSpec, adapter_spec, frozen, merged, thawed
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
 
-# Decoding arguments whose value is a list; a list of lists is a grid of them.
-LIST_VALUED = ("stop",)
+# Arguments whose value is a list (of texts: 1, of pairs: 2); a list of such values is a grid of them.
+LIST_VALUED = {"stop": 1, "reference_prefix_characters": 1, "substitutions": 2}
+# Fields of the adapter that were there from the start; others are left out of its hash where they say nothing, so that
+# they change no old id.
+FIRST = (
+    "method", "shots", "trials", "instructions", "system", "global_prefix", "global_suffix", "input_prefix",
+    "input_suffix", "reference_prefix", "reference_suffix", "output_prefix", "output_suffix", "instance_prefix",
+    "sample_train", "answer_pattern", "chat_template",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,9 @@ class Adapter:
     function: Questions
     defaults: Pairs
     decoding: Pairs
+    examples: Questions
+    scores: bool
+    ignores: tuple[str, ...]
 
 
 ADAPTERS: Registry[Adapter] = Registry("adapter method", "Add one with @helmframe.adapter.")
@@ -49,22 +62,34 @@ class Setting:
 
 
 def adapter(
-    name: str, *, defaults: Mapping[str, Any] | None = None, decoding: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    decoding: Mapping[str, Any] | None = None,
+    examples: Questions | None = None,
+    scores: bool = False,
+    ignores: Sequence[str] = (),
 ) -> Callable[[Questions], Questions]:
     """Register a function `(variants, adapter) -> variants` that adds what is asked and how it is answered.
 
     It adds the columns `question` (the text up to the answer), `answer` (what follows in an example) and `choices`
     (what answers with each reference in turn; null for free text). One row may become several (then it fills
-    `reference_index`).
+    `reference_index`). With `continuation` the model is asked how likely that text is after the question, instead of
+    for an answer. Where an answer may need more tokens than the setting allows, `answer_tokens` says how many; it then
+    ends with the line.
 
     Args:
         name: the method's name, in sentences and specs.
         defaults: fields of the adapter it says differently from `AdapterSpec`.
         decoding: decoding parameters it needs.
+        examples: what makes `question` and `answer` of the train pool, one row per instance; default the function.
+        scores: whether it fills `continuation`.
+        ignores: fields of the adapter that it has no use for.
     """
 
     def register(function: Questions) -> Questions:
-        ADAPTERS.add(name, Adapter(function, frozen(defaults or {}), frozen(decoding or {})))
+        said = frozen(defaults or {}), frozen(decoding or {})
+        ADAPTERS.add(name, Adapter(function, *said, examples or function, scores, tuple(ignores)))
         return function
 
     return register
@@ -78,7 +103,7 @@ def settings(spec: ScenarioSpec, said: Pairs = (), decoding: Pairs = ()) -> list
         ArgumentError: no such adapter field, a value of the wrong type, an empty grid or one with a value twice, or an
             `answer_pattern` that is no regular expression with a group.
     """
-    axes = [(True, key, value) for key, value in said if isinstance(value, tuple)]
+    axes = [(True, key, value) for key, value in said if isinstance(value, tuple) and not _is_value(key, value)]
     axes += [(False, key, value) for key, value in decoding if isinstance(value, tuple) and not _is_value(key, value)]
     for _, key, values in axes:
         if not values or len(set(values)) < len(values):
@@ -91,9 +116,18 @@ def settings(spec: ScenarioSpec, said: Pairs = (), decoding: Pairs = ()) -> list
         name = ",".join(f"{key}={thawed(value)}" for (_, key, _), value in chosen)
         method = str(dict(merged(spec.adapter, of_adapter)).get("method", AdapterSpec().method))
         entry = ADAPTERS[method]
-        filled = adapter_spec(entry.defaults, spec.adapter, of_adapter)
-        _check_pattern(filled.answer_pattern)
-        cells.append(Setting(name, filled, merged(entry.decoding, spec.decoding, of_decoding)))
+        unused = tuple((key, 0 if key == "shots" else "") for key in entry.ignores)
+        filled = adapter_spec(entry.defaults, spec.adapter, of_adapter, unused)
+        check(filled)
+        for key, value in of_adapter:
+            if key in entry.ignores and value:
+                raise ArgumentError(
+                    f"adapt({key}={thawed(value)!r}): method {method!r} has no use for it; leave it out."
+                )
+        # what a scenario says of decoding is meant for its own method
+        own = dict(spec.adapter).get("method", AdapterSpec().method) == method
+        layers = (entry.decoding, spec.decoding) if own else (spec.decoding, entry.decoding)
+        cells.append(Setting(name, filled, merged(*layers, of_decoding)))
     return cells
 
 
@@ -113,43 +147,127 @@ def adapt(
 
     Source: HELM `InContextLearningAdapter`; prompt for prompt the same (tests/parity).
     """
-    spec = setting.adapter
-    questions = ADAPTERS[spec.method].function
-    parts = variants.select("part", *part_columns).unique("part", maintain_order=True).collect()
-    shots = examples.draw(questions(_unperturbed(train.lazy()), spec).collect(), spec, parts["part"])
-    heads = layout.heads(parts, shots, setting.name, spec, part_columns)
-    asked = questions(variants, spec)
-    present = asked.collect_schema()
-    has_media = "content" in present and variants.select(pl.col("content").count()).collect().item() > 0
-    optional = [
-        pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in (("reference_index", pl.Int64), ("request_mode", pl.String))
-        if name not in present
-    ]
-    requests = (
-        asked.with_columns(
-            *optional,
-            blocks=layout.question_block(pl.col("question"), spec, content="content" if has_media else None),
-            setting=pl.lit(setting.name),
-            answer_pattern=pl.lit(spec.answer_pattern, dtype=pl.String),
-            chat_template=pl.lit(spec.chat_template),
-            decoding=pl.lit(setting.decoding_json),
-            adapter_id=pl.lit(adapter_id(spec)),
-        )
-        .drop("question", "answer")
-        .join(
-            heads.lazy().select("part", "trial", "head_id", "shot_ids"),
-            on="part",
-            how="left",
-            maintain_order="left_right",
-        )
-    )
-    return requests, heads
+    changes = variants.select(pl.col("adapter_change").unique(maintain_order=True)).collect().to_series().to_list()
+    if len(changes) < 2:
+        return _asked(variants, train, setting, changed(setting.adapter, *(changes or [None])), part_columns)
+    numbered = variants.with_row_index("_place").collect()
+    asked, heads = [], []
+    for (change,), of_change in numbered.partition_by("adapter_change", maintain_order=True, as_dict=True).items():
+        spec = changed(setting.adapter, change)
+        requests, head = _asked(of_change.lazy(), train, setting, spec, part_columns)
+        asked.append(requests)
+        heads.append(head)
+    requests = pl.concat(asked).sort("_place", maintain_order=True).drop("_place")
+    return requests, pl.concat(heads).unique(["head_id", "part", "setting", "trial"], maintain_order=True)
 
 
 def adapter_id(spec: AdapterSpec) -> str:
     """A hash of everything the adapter says, 16 hex digits."""
-    return sha256(json.dumps(spec.__dict__, sort_keys=True).encode()).hexdigest()[:16]
+    said = {each.name: getattr(spec, each.name) for each in fields(spec)}
+    said = {name: value for name, value in said.items() if name in FIRST or value != getattr(_PLAIN, name)}
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _asked(
+    variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, part_columns: Sequence[str]
+) -> tuple[pl.LazyFrame, pl.DataFrame]:
+    """`adapt` for variants that are all asked by one adapter: the setting's, or as a perturbation changes it."""
+    own = [name for name in variants.collect_schema().names() if name not in VARIANTS.schema]
+    named = layout.columns_named(spec, own, part_columns)
+    if not named:
+        return _alike(variants, train, setting, spec, part_columns)
+    asked, heads = [], []
+    numbered = variants.with_row_index("_of_all").collect()
+    for (part,), of_part in numbered.partition_by("part", maintain_order=True, as_dict=True).items():
+        filled = layout.filled(spec, of_part, named, part_columns)
+        pool = train.filter(pl.col("part") == part)
+        requests, head = _alike(of_part.lazy(), pool, setting, filled, part_columns)
+        asked.append(requests)
+        heads.append(head)
+    return pl.concat(asked).sort("_of_all", maintain_order=True).drop("_of_all"), pl.concat(heads)
+
+
+def _alike(
+    variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, part_columns: Sequence[str]
+) -> tuple[pl.LazyFrame, pl.DataFrame]:
+    """`adapt` for variants whose adapter is the same text by text; instructions alone may differ by part columns."""
+    spec = expanded(layout.cued(spec))
+    entry = ADAPTERS[spec.method]
+    parts = variants.select("part", *part_columns).unique("part", maintain_order=True).collect()
+    shots = examples.draw(entry.examples(_unperturbed(train.lazy()), spec).collect(), spec, parts["part"])
+    heads = layout.heads(parts, shots, setting.name, spec, part_columns).with_columns(without=pl.lit(value=False))
+    asked = entry.function(variants, spec)
+    present = asked.collect_schema()
+    without = pl.lit(value=False)
+    calibrated = pl.col("request_mode").eq_missing("calibration")
+    if "request_mode" in present and asked.select(calibrated.any()).collect().item():
+        # what is asked without the question is asked without examples
+        bare = layout.heads(parts, shots.clear(), setting.name, spec, part_columns)
+        heads = pl.concat([heads, bare.with_columns(without=pl.lit(value=True))])
+        without = calibrated
+    has_media = "content" in present and variants.select(pl.col("content").count()).collect().item() > 0
+    scored = "continuation" in present
+    question = layout.question_block(pl.col("question"), spec, content="content" if has_media else None, scored=scored)
+    requests = (
+        asked.with_columns(
+            *(pl.lit(None, dtype=dtype).alias(name) for name, dtype in _OPTIONAL.items() if name not in present),
+            blocks=pl.concat_list(pl.col("earlier").fill_null([]), question) if "earlier" in present else question,
+            setting=pl.lit(setting.name),
+            answer_pattern=pl.lit(spec.answer_pattern, dtype=pl.String),
+            answer_parser=pl.lit(None if spec.answer_parser == STRICT else spec.answer_parser, dtype=pl.String),
+            substitutions=pl.lit(json.dumps(spec.substitutions) if spec.substitutions else None, dtype=pl.String),
+            truncation=pl.lit(spec.truncation or None, dtype=pl.String),
+            chat_template=pl.col("chat_template") if "chat_template" in present else pl.lit(spec.chat_template),
+            decoding=_decoding(asked, setting, scored=scored),
+            adapter_id=pl.lit(adapter_id(setting.adapter)),
+            without=without,
+        )
+        .drop("question", "answer", "answer_tokens", "earlier", strict=False)
+        .join(
+            heads.lazy().select("part", "without", "trial", "head_id", "shot_ids"),
+            on=["part", "without"],
+            how="left",
+            maintain_order="left_right",
+        )
+        .drop("without")
+    )
+    heads = heads.drop("without").unique(["head_id", "part", "setting", "trial"], maintain_order=True)
+    return _repeated(requests, spec), heads
+
+
+def _repeated(requests: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """Each request `repeats` times: as further trials, whose `repeat` keeps them from being asked once."""
+    if spec.repeats == 1:
+        return requests
+    time = pl.col("_time")
+    rows = requests.with_columns(_time=pl.lit(pl.Series([range(spec.repeats)], dtype=pl.List(pl.Int64))))
+    return (
+        rows.explode("_time")
+        .with_columns(trial=pl.col("trial") + time * spec.trials, repeat=pl.col("repeat") * spec.repeats + time)
+        .drop("_time")
+    )
+
+
+def _decoding(asked: pl.LazyFrame, setting: Setting, *, scored: bool) -> pl.Expr:
+    """The decoding parameters, with room for answers that need more tokens than allowed; these end with the line.
+
+    Where nothing is decoded there are none, so that the same text is asked about once.
+    """
+    if scored or "answer_tokens" not in asked.collect_schema():
+        return pl.lit("{}" if scored else setting.decoding_json)
+    said = dict(setting.decoding)
+    needed = asked.select(pl.col("answer_tokens").unique()).collect().to_series().to_list()
+    roomier = {}
+    for tokens in needed:
+        allowed = said.get("max_tokens")
+        if not isinstance(allowed, int) or allowed >= tokens:
+            roomier[tokens] = setting.decoding_json
+            continue
+        stop = said.get("stop") or ()
+        stops = stop if isinstance(stop, tuple) else (stop,)
+        more = {"max_tokens": tokens, "stop": stops if "\n" in stops else (*stops, "\n")}
+        roomier[tokens] = Setting(setting.name, setting.adapter, frozen({**said, **more})).decoding_json
+    return pl.col("answer_tokens").replace_strict(roomier, return_dtype=pl.String)
 
 
 def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
@@ -158,16 +276,14 @@ def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _check_pattern(pattern: str | None) -> None:
-    if pattern is None:
-        return
-    try:
-        groups = pl.select(pl.lit("").str.extract_groups(pattern)).to_series().struct.fields
-    except pl.exceptions.ComputeError as error:
-        raise ArgumentError(f"answer_pattern={pattern!r} is no regular expression: {error}") from None
-    if not groups:
-        raise ArgumentError(f"answer_pattern={pattern!r} has no group (…) around the answer.")
-
-
 def _is_value(key: str, value: tuple[Any, ...]) -> bool:
-    return key in LIST_VALUED and not any(isinstance(each, tuple) for each in value)
+    return key in LIST_VALUED and _depth(value) <= LIST_VALUED[key]
+
+
+def _depth(value: object) -> int:
+    """How many lists are in each other."""
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, tuple) else 0
+
+
+_PLAIN = AdapterSpec()
+_OPTIONAL = {"reference_index": pl.Int64, "request_mode": pl.String, "continuation": pl.String}

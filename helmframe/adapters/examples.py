@@ -1,5 +1,6 @@
 """In-context examples: which train instances stand before the question."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import cycle
@@ -7,6 +8,8 @@ from random import Random
 
 import polars as pl
 
+from helmframe.errors import ArgumentError
+from helmframe.expressions import key_of
 from helmframe.specs import AdapterSpec
 
 
@@ -15,7 +18,8 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, parts: Iterable[str]) -> pl.Dat
 
     Args:
         train: the train pool with `question` and `answer` as the adapter says them.
-        spec: says `shots`, `trials` and whether they are drawn (`sample_train`) or taken in order.
+        spec: says `shots`, `trials`, whether they are drawn (`sample_train`) or taken in order, and in which
+            `shot_order` they stand.
         parts: the parts asked for; one without train instances gets no shots.
 
     Returns:
@@ -23,7 +27,7 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, parts: Iterable[str]) -> pl.Dat
     """
     pools = train.partition_by("part", as_dict=True) if train.height else {}
     drawn = [
-        pools[(part,)][_places(pools[(part,)], spec, trial)].select(
+        ordered(pools[(part,)][_places(pools[(part,)], spec, trial)], spec.shot_order).select(
             "part",
             pl.lit(trial, dtype=pl.Int64).alias("trial"),
             pl.col("instance_id").alias("shot_id"),
@@ -38,10 +42,40 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, parts: Iterable[str]) -> pl.Dat
     return pl.concat([pl.DataFrame(schema=schema), *drawn])
 
 
+def ordered(shots: pl.DataFrame, order: str) -> pl.DataFrame:
+    """The shots as drawn (""), in "reverse", or in a drawn order: "random", "random:2", … are different ones.
+
+    A drawn order hangs on its number and the instances' ids: the same shots come in the same order everywhere.
+    """
+    if order == "reverse":
+        return shots.reverse()
+    if order:
+        return shots.sort(key_of(f"{order.partition(':')[2] or '0'}\x1fshot_order\x1f", pl.col("instance_id")))
+    return shots
+
+
+def check_order(order: str) -> None:
+    """That `order` is one `ordered` knows.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    if not re.fullmatch(r"|reverse|random(:\d+)?", order):
+        raise ArgumentError.unknown_value(
+            f"adapt(shot_order={order!r})", order, ["reverse", "random", "random:1", "random:2"]
+        )
+
+
 def _places(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[int]:
     count = min(spec.shots, pool.height)
     if not spec.sample_train:
         return list(range(pool.height))[count * trial : count * (trial + 1)]
+    if spec.balance == "letters":
+        correct = pl.col("references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
+        first = pl.when(correct.list.max() > 0).then(correct.list.arg_max()).cast(pl.String)
+        drawn = balanced(pool.select(first).to_series().to_list(), count, trial)
+        Random(trial).shuffle(drawn)  # noqa: S311 - the frequent letters come first else
+        return drawn
     labels = pool.select(
         pl.col("references")
         .list.eval(pl.element().filter(pl.element().struct.field("correct")).struct.field("text"))

@@ -3,13 +3,24 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import polars as pl
 
-from helmframe.columns import BLOCK, CONTENT, HEADS, MEDIA
+from helmframe.columns import BLOCK, CONTENT, HEADS, MEDIA, VARIANTS
+from helmframe.errors import ArgumentError
 from helmframe.specs import AdapterSpec
+
+_OF_HEADS = ("instructions", "system")
+_TEXTS = (
+    *_OF_HEADS,
+    *("global_prefix", "global_suffix", "input_prefix", "input_suffix", "reference_prefix", "reference_suffix"),
+    *("output_prefix", "output_suffix", "instance_prefix"),
+)
+# `cue_space` → what stands between the cue and the answer.
+AFTER_CUE = {"none": "", "space": " ", "spaces": "  ", "newline": "\n"}
 
 
 def heads(
@@ -51,15 +62,17 @@ def heads(
     return pl.DataFrame(rows, schema=HEADS.schema)
 
 
-def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None) -> pl.Expr:
+def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *, scored: bool = False) -> pl.Expr:
     """The question as a list of one block: its text up to `output_prefix`, whose trailing space goes, and other media.
+
+    The space that `cue_space` asks for stays. Where a continuation is `scored`, that holds `global_suffix`.
 
     `content` names the column of the instance's own content parts; a part that is no text is kept as it is, before the
     text.
     """
     # the prefix alone loses its trailing space: an input or option that ends in some keeps it
-    space = spec.output_prefix[len(spec.output_prefix.rstrip()) :]
-    text = pl.concat_str(question.str.strip_suffix(space), pl.lit(spec.global_suffix))
+    after = "" if scored else spec.global_suffix
+    text = pl.concat_str(question.str.strip_suffix(cue_end(spec)), pl.lit(after))
     said = pl.concat_list(pl.struct(type=pl.lit("text"), text=text, media=pl.lit(None, dtype=MEDIA))).cast(CONTENT)
     if content:
         media = pl.col(content).list.eval(pl.element().filter(pl.element().struct.field("type") != "text"))
@@ -67,22 +80,80 @@ def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None) ->
     return pl.concat_list(pl.struct(role=pl.lit("user"), kind=pl.lit("question"), content=said)).cast(pl.List(BLOCK))
 
 
-def ended(text: str) -> str:
-    """The text with a line end, unless it is empty or has one."""
-    return text if not text or text.endswith("\n") else text + "\n"
+def cue_end(spec: AdapterSpec) -> str:
+    """The space at the end of `output_prefix` that the question does without."""
+    return "" if spec.cue_space in AFTER_CUE else spec.output_prefix[len(spec.output_prefix.rstrip()) :]
+
+
+def cued(spec: AdapterSpec) -> AdapterSpec:
+    """The adapter with its `output_prefix` as `cue_space` says: with other space after it, or a blank line before.
+
+    Raises:
+        ArgumentError: no such `cue_space`.
+    """
+    if not spec.cue_space:
+        return spec
+    if spec.cue_space == "blank_line":
+        return replace(spec, output_prefix="\n" + spec.output_prefix)
+    if spec.cue_space not in AFTER_CUE:
+        known = [*AFTER_CUE, "blank_line"]
+        raise ArgumentError.unknown_value(f"adapt(cue_space={spec.cue_space!r})", spec.cue_space, known)
+    return replace(spec, output_prefix=spec.output_prefix.rstrip() + AFTER_CUE[spec.cue_space])
+
+
+def columns_named(spec: AdapterSpec, columns: Sequence[str], part_columns: Sequence[str]) -> list[str]:
+    """The scenario's own columns that the adapter's texts name in braces, where they are filled in part by part.
+
+    Instructions and system that name part columns only are filled where the blocks are made.
+    """
+    found = {
+        name
+        for field in _TEXTS
+        for name in re.findall(r"\{(\w+)\}", str(getattr(spec, field)))
+        if name in columns and name not in VARIANTS.schema and not (field in _OF_HEADS and name in part_columns)
+    }
+    return sorted(found)
+
+
+def filled(spec: AdapterSpec, part: pl.DataFrame, named: Sequence[str], part_columns: Sequence[str]) -> AdapterSpec:
+    """The adapter with what these columns say in a part; part columns with spaces for underscores.
+
+    Raises:
+        ArgumentError: a column says several things within the part.
+    """
+    values = {}
+    for name in named:
+        said = part[name].unique()
+        if said.len() > 1:
+            raise ArgumentError(
+                f"adapt(): {{{name}}} stands for one text per part, but column {name!r} has {said.len()} values in "
+                f"part {part['part'][0]!r}; make it a part, or leave it out of the adapter's texts."
+            )
+        values[name] = str(said[0]).replace("_", " ") if name in part_columns else str(said[0])
+    texts: dict[str, Any] = {field: _fill(getattr(spec, field), values) for field in _TEXTS}
+    return replace(spec, **texts)
 
 
 def _head(shots: pl.DataFrame, spec: AdapterSpec, filled: Mapping[str, str]) -> list[dict[str, Any]]:
     blocks = []
     if spec.system:
         blocks.append(_block("system", "system", _fill(spec.system, filled)))
-    instructions = ended(_fill(spec.instructions, filled))
+    instructions = _ended(_fill(spec.instructions, filled), spec.instructions_suffix)
     if instructions or spec.global_prefix:
         after = spec.instance_prefix if instructions else ""
         blocks.append(_block("user", "instructions", spec.global_prefix + instructions + after))
     for question, answer in shots.select("question", "answer").iter_rows():
-        blocks.append(_block("user", "shot", question + answer + spec.output_suffix + spec.instance_prefix))
+        if spec.shots_as == "turns":
+            blocks.append(_block("user", "shot", question.removesuffix(cue_end(spec))))
+            blocks.append(_block("assistant", "shot", answer))
+        else:
+            blocks.append(_block("user", "shot", question + answer + spec.output_suffix + spec.instance_prefix))
     return blocks
+
+
+def _ended(text: str, end: str) -> str:
+    """The text with this end, unless it is empty or has it."""
+    return text if not text or text.endswith(end) else text + end
 
 
 def _fill(text: str, filled: Mapping[str, str]) -> str:

@@ -1,35 +1,67 @@
-"""The adapter `multiple_choice_joint`: all options in one prompt, each under a letter, which is the answer."""
+"""The adapters `multiple_choice_joint…`: all options in one prompt, each under a letter, which is the answer."""
 
-import re
-from itertools import takewhile
+from collections.abc import Sequence
 
 import polars as pl
 
 from helmframe.adapters.adapt import adapter
+from helmframe.adapters.labels import labels
 from helmframe.errors import ArgumentError
 from helmframe.specs import AdapterSpec
 
-# Alphabets without an end (Han, Hangul) are cut here; Latin ends at Z by itself.
-MOST = 64
+_TEXTS = {"input_prefix": "Question: ", "output_prefix": "Answer: "}
 
 
-@adapter(
-    "multiple_choice_joint",
-    defaults={"input_prefix": "Question: ", "output_prefix": "Answer: "},
-    decoding={"max_tokens": 1, "temperature": 0.0},
-)
+@adapter("multiple_choice_joint", defaults=_TEXTS, decoding={"max_tokens": 1, "temperature": 0.0})
 def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     """`Question: …`, a line per option (`A. …`), `Answer: `; an example ends with its first correct letter, or n/a.
 
-    The letter is the first letter or digit of `reference_prefix`, counted up.
+    With `multi_label` it ends with all correct letters, a comma between. The letter is the first letter or digit of
+    `reference_prefix`, counted up, or one of `reference_prefix_characters`. `i. ` counts i, ii, iii, which may take
+    more than one token: an answer may then have as many tokens as the longest label has letters, and ends with the
+    line.
 
     Raises:
         ArgumentError: `reference_prefix` has nothing to count up from, or too few letters for an instance's options.
 
     Source: HELM `MultipleChoiceJointAdapter`.
     """
-    prefixes, letters = _lettered(spec.reference_prefix)
+    _, letters = labels(spec)
     most = _most_options(variants, len(letters), spec)
+    asked = _asked(variants, spec, most).with_columns(answer=_correct(letters, most, spec))
+    if all(len(label) == 1 for label in letters[:most]):
+        return asked
+    # as many tokens as characters: no tokenizer takes more for these
+    longest = pl.col("choices").list.eval(pl.element().str.len_chars()).list.max()
+    return asked.with_columns(answer_tokens=longest.fill_null(1).cast(pl.Int64))
+
+
+@adapter("multiple_choice_joint_chain_of_thought", defaults=_TEXTS, decoding={"max_tokens": 2048, "temperature": 0.0})
+def multiple_choice_joint_chain_of_thought(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """As `multiple_choice_joint`, for models that reason first; an example shows its column `chain_of_thought`.
+
+    An example ends `{chain_of_thought_prefix}…{chain_of_thought_suffix}` and the answer as the options have it: `B. `.
+    HELM reads the letter with the metric `chain_of_thought_correctness`; `answer_parser="lenient"` reads it for all
+    metrics.
+
+    Source: HELM `MultipleChoiceJointChainOfThoughtAdapter`.
+    """
+    prefixes, letters = labels(spec)
+    most = _most_options(variants, len(letters), spec)
+    there = "chain_of_thought" in variants.collect_schema()
+    thought = pl.col("chain_of_thought").cast(pl.String).fill_null("") if there else pl.lit("")
+    answer = pl.concat_str(
+        pl.lit(spec.chain_of_thought_prefix),
+        thought,
+        pl.lit(spec.chain_of_thought_suffix),
+        _correct(prefixes, most, spec),
+    )
+    return _asked(variants, spec, most).with_columns(answer=answer)
+
+
+def _asked(variants: pl.LazyFrame, spec: AdapterSpec, most: int) -> pl.LazyFrame:
+    """Adds `question` and `choices`."""
+    prefixes, letters = labels(spec)
     references, count = pl.col("perturbed_references"), pl.col("perturbed_references").list.len()
     # Place by place over whole columns: list.eval with a place of its own would run once per row.
     texts = references.list.eval(pl.element().struct.field("text"))
@@ -43,8 +75,6 @@ def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyF
         .otherwise(pl.lit(""))
         for place in range(most)
     ]
-    correct = references.list.eval(pl.element().struct.field("correct").cast(pl.Int8))
-    first = correct.list.arg_max().replace_strict(list(range(len(letters))), letters, return_dtype=pl.String)
     return variants.with_columns(
         question=pl.concat_str(
             pl.lit(spec.input_prefix),
@@ -53,9 +83,19 @@ def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyF
             *lines,
             pl.lit(spec.output_prefix),
         ),
-        answer=pl.when(correct.list.max() > 0).then(first).otherwise(pl.lit("n/a")),
         choices=pl.lit(pl.Series([letters], dtype=pl.List(pl.String))).list.head(count),
     )
+
+
+def _correct(said: Sequence[str], most: int, spec: AdapterSpec) -> pl.Expr:
+    """What answers with the correct reference, of several with the first, or with all of them; n/a where none is."""
+    correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
+    if spec.multi_label and most:
+        places = [pl.when(correct.list.get(i, null_on_oob=True) > 0).then(pl.lit(said[i])) for i in range(most)]
+        answer = pl.concat_list(places).list.drop_nulls().list.join(", ")
+    else:
+        answer = correct.list.arg_max().replace_strict(list(range(len(said))), list(said), return_dtype=pl.String)
+    return pl.when(correct.list.max() > 0).then(answer).otherwise(pl.lit("n/a"))
 
 
 def _most_options(variants: pl.LazyFrame, letters: int, spec: AdapterSpec) -> int:
@@ -64,21 +104,10 @@ def _most_options(variants: pl.LazyFrame, letters: int, spec: AdapterSpec) -> in
     most: int = variants.select(count.max()).collect().item() or 0
     if most > letters:
         instance = variants.filter(count == most).select("scenario", "instance_id").head(1).collect().row(0)
+        where = "reference_prefix_characters" if spec.reference_prefix_characters else "reference_prefix"
+        start = spec.reference_prefix_characters or spec.reference_prefix
         raise ArgumentError(
             f"instance {instance[1]!r} of scenario {instance[0]!r} has {most} options, and from "
-            f"{spec.reference_prefix!r} on there are {letters} letters; use method='generation' or another "
-            "reference_prefix."
+            f"{start!r} on there are {letters} letters; use method='generation' or another {where}."
         )
     return most
-
-
-def _lettered(prefix: str) -> tuple[list[str], list[str]]:
-    """`A. ` → `A. `, `B. `, … and A, B, …."""
-    found = re.search(r"[^\W_]", prefix)
-    if found is None:
-        raise ArgumentError(
-            f"adapt(reference_prefix={prefix!r}): needs a letter or digit to count up from, such as 'A. '."
-        )
-    counted = (chr(code) for code in range(ord(found.group()), ord(found.group()) + MOST))
-    letters = list(takewhile(str.isalnum, counted))
-    return [prefix[: found.start()] + letter + prefix[found.end() :] for letter in letters], letters

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helmframe.models.batching import ENOUGH, first_batch, in_order
-from helmframe.models.model import Answer, Given, Prompt
+from helmframe.models.model import Answer, Given, Pair, Prompt
+from helmframe.models.scored import scored
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
 MAX_TOKENS = 100
@@ -54,7 +55,7 @@ class Engine:
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution, whatever the temperature, over
         the tokens of the text, without the end-of-text token; null where more than 512 tokens were asked for.
         """
-        texts = [prompt if isinstance(prompt, str) else prompt["prompt"] for prompt in prompts]
+        texts = [prompt["prompt"] if isinstance(prompt, dict) else str(prompt) for prompt in prompts]
         tokens = self.tokens(texts)
         said = decoding.get("max_tokens")
         most = MAX_TOKENS if said is None else int(said)
@@ -91,6 +92,25 @@ class Engine:
                     answers[row] = answer
                 waiting = waiting[len(rows) :]
         return answers
+
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        """The log-probability of each pair's continuation, and of its tokens, in nats."""
+        pairs = [each for each in prompts if isinstance(each, Pair)]
+        with self._lock, _as_we_ask(self.model):
+            return scored(self.model, self.tokens, pairs, self.window)
+
+    def encode(self, text: str) -> list[int]:
+        """The text's tokens, and none that the tokenizer adds."""
+        with self._tokens_lock:
+            return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens; of a character of which there is a part only, U+FFFD."""
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    def prefix(self) -> str:
+        """The token that texts begin with: the tokenizer's first, else that which ends them."""
+        return str(self.tokenizer.bos_token or self.tokenizer.eos_token or "")
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, with what the tokenizer adds; a text that starts with its BOS gets no second one."""

@@ -1,47 +1,100 @@
 """The stage `fit`: each request as one model gets it, rendered and cut to its window."""
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
 
 import polars as pl
 
 from helmframe.columns import PREFIXES
 from helmframe.errors import CapabilityError
+from helmframe.models.cut_right import cut_right
+from helmframe.models.messages import Block, kept, messages, number_of_shots, plain, rendered
 from helmframe.models.model import Model
+from helmframe.models.whole import whole
+from helmframe.models.windows import cut
 
 # Stands where the question will be while the chat template is applied; no tokenizer or template knows it.
 _QUESTION = "\x02helmframe-question\x03"
 # Tokens of two texts and of their joined text differ by a few where they meet; nearer to the limit than this we count
 # exactly.
 _SEAM = 8
+_LATER = {
+    "continuation": pl.String,
+    "substitutions": pl.String,
+    "truncation": pl.String,
+    "reference_index": pl.Int64,
+    "chat_template": pl.Boolean,
+}
 
 
 def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The prompts of one model.
 
     A prompt too long for the window loses its last examples, one by one, never a part of the question; one that is too
-    long without any example is refused, and the row says so.
+    long without any example is refused, and the row says so, or cut at its end, where `truncation` says "right". A
+    text whose log-probability is asked for as a whole is cut into windows, one row each.
 
     Args:
         requests: `REQUESTS`.
         heads: `HEADS`.
-        model: its window (tokens), chat template and whether it takes media.
+        model: its window (tokens), chat template, and whether it takes media and gives log-probabilities.
 
     Returns:
-        `FITTED`, one row per request, and `PREFIXES`.
+        `FITTED`, one row per request and window, and `PREFIXES`.
 
     Raises:
-        CapabilityError: an instance holds media and the model takes text only, or the chat template asked for is not
-            there.
+        CapabilityError: an instance holds media and the model takes text only, log-probabilities are asked for and it
+            gives none, or the chat template asked for is not there.
 
-    Source: HELM `InContextLearningAdapter.construct_prompt`, without its cut through the question.
+    Source: HELM `InContextLearningAdapter.construct_prompt`.
     """
     _check_media(requests, model)
+    _check_scores(requests, model)
+    nothing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in _LATER.items() if name not in requests.columns]
     content = pl.col("blocks").list.last().struct.field("content")
     texts = content.list.eval(pl.element().struct.field("text")).list.join("", ignore_nulls=True)
-    rows = requests.with_columns(suffix=texts)
-    starts = _starts(requests, heads, model)
+    rows = requests.with_columns(*nothing).with_columns(
+        pl.col("chat_template").fill_null(model.chat is not None), suffix=texts
+    )
+    rows = cut(rows, model).with_columns(limit=_limit(rows, model))
+    alone = pl.col("substitutions").is_not_null() | (pl.col("blocks").list.len() > 1)
+    apart = rows.select(alone).to_series()
+    if not apart.any():
+        fitted, prefixes = _together(rows, heads, model)
+    else:
+        numbered = rows.with_row_index("_place")
+        by_head = dict(heads.unique("head_id").select("head_id", "head").iter_rows())
+        parts = [_together(numbered.filter(~apart), heads, model), whole(numbered.filter(apart), by_head, model)]
+        columns = parts[1][0].columns
+        fitted = pl.concat([frame.select(columns) for frame, _ in parts]).sort("_place").drop("_place")
+        prefixes = pl.concat([frame for _, frame in parts]).unique("prefix_id", maintain_order=True)
+    fitted, more = cut_right(fitted, prefixes, model)
+    prefixes = pl.concat([prefixes, more]).unique("prefix_id", maintain_order=True)
+    too_long = pl.format(
+        "the prompt is longer than the window of {} tokens even without examples", pl.lit(model.window)
+    )
+    fitted = fitted.with_columns(
+        model=pl.lit(model.name),
+        prompt_truncated=(pl.col("shots_used") < pl.col("shot_ids").list.len().cast(pl.Int64)) | pl.col("was_cut"),
+        refused=pl.when("too_long").then(too_long).otherwise(pl.lit(None, dtype=pl.String)),
+    ).drop("limit", "too_long", "was_cut")
+    return fitted, prefixes.join(fitted.select("prefix_id"), on="prefix_id", how="semi", maintain_order="left")
+
+
+def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
+    """The tokens a prompt may have; null where there is no limit, or the prompt is a window already."""
+    if model.window is None or model.count_tokens is None:
+        return pl.lit(None, dtype=pl.Int64)
+    decoding = {said: json.loads(said) for said in rows["decoding"].unique()}
+    limits = {said: model.window - int(each.get("max_tokens") or 0) for said, each in decoding.items()}
+    limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
+    return pl.when(pl.col("window_index").is_null()).then(limit)
+
+
+def _together(rows: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Prompts whose start is rendered once for all that share it. Adds `prefix_id`, `shots_used` and `too_long`."""
+    starts = _starts(rows, heads, model)
     head = ["head_id", "chat_template"]
     rows = rows.join(starts.select(*head, "tail").unique(head), on=head, how="left", maintain_order="left")
     rows = rows.with_columns(suffix=pl.col("suffix") + pl.col("tail")).drop("tail")
@@ -52,11 +105,8 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
         how="left",
         maintain_order="left",
         validate="m:1",
-    ).with_columns(
-        model=pl.lit(model.name), prompt_truncated=pl.col("shots_used") < pl.col("shot_ids").list.len().cast(pl.Int64)
     )
-    prefixes = starts.select(list(PREFIXES.schema)).unique("prefix_id", maintain_order=True)
-    return fitted, prefixes.join(fitted.select("prefix_id"), on="prefix_id", how="semi", maintain_order="left")
+    return fitted, starts.select(list(PREFIXES.schema)).unique("prefix_id", maintain_order=True)
 
 
 def _starts(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> pl.DataFrame:
@@ -66,56 +116,42 @@ def _starts(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> pl.Dat
     for head_id, chat_template, head in (
         used.join(heads.unique("head_id"), on="head_id").select("head_id", "chat_template", "head").iter_rows()
     ):
-        shots = sum(block["kind"] == "shot" for block in head)
+        shots = number_of_shots(head)
         least = 0 if model.window else shots
-        for kept in range(least, shots + 1):
-            prefix, tail = _render(_keep(head, kept), model, chat_template=chat_template)
+        for number in range(least, shots + 1):
+            prefix, tail = _render(kept(head, number), model, chat_template=chat_template)
             prefix_id = sha256(prefix.encode()).hexdigest()[:32]
-            rows.append((head_id, chat_template, kept, prefix_id, prefix, tail))
+            rows.append((head_id, chat_template, number, prefix_id, prefix, tail))
     names = ["head_id", "chat_template", "shots", "prefix_id", "prefix", "tail"]
     schema = dict(zip(names, [pl.String, pl.Boolean, pl.Int64, pl.String, pl.String, pl.String], strict=True))
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _keep(head: list[dict[str, Any]], shots: int) -> list[dict[str, Any]]:
-    first_shot = next((place for place, block in enumerate(head) if block["kind"] == "shot"), len(head))
-    return head[: first_shot + shots]
-
-
-def _render(head: list[dict[str, Any]], model: Model, *, chat_template: bool) -> tuple[str, str]:
-    system = "".join(_text(block) for block in head if block["role"] == "system")
-    before = "".join(_text(block) for block in head if block["role"] != "system")
+def _render(head: Sequence[Block], model: Model, *, chat_template: bool) -> tuple[str, str]:
     if not chat_template:
-        return (f"{system}\n\n" if system else "") + before, ""
-    if model.chat is None:
-        raise CapabilityError(f"adapt(chat_template=True): model {model.name!r} has no chat template; leave it out.")
-    messages = [{"role": "system", "content": system}] if system else []
-    rendered = model.chat([*messages, {"role": "user", "content": before + _QUESTION}])
-    prefix, mark, tail = rendered.partition(_QUESTION)
+        return plain(head), ""
+    question = {"role": "user", "kind": "question", "content": [{"type": "text", "text": _QUESTION, "media": None}]}
+    prefix, mark, tail = rendered(messages([*head, question]), model).partition(_QUESTION)
     if not mark or _QUESTION in tail:
         raise CapabilityError(f"the chat template of model {model.name!r} does not keep the text of a message.")
     return prefix, tail
 
 
-def _text(block: dict[str, Any]) -> str:
-    return "".join(part["text"] or "" for part in block["content"])
-
-
 def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """Adds `shots_used` and `refused`."""
+    """Adds `shots_used` and `too_long`."""
     shots = pl.col("shot_ids").list.len().cast(pl.Int64)
     if model.window is None or model.count_tokens is None or rows.is_empty():
-        return rows.with_columns(shots_used=shots, refused=pl.lit(None, dtype=pl.String))
-    decoding = {said: json.loads(said) for said in rows["decoding"].unique()}
-    limits = {said: model.window - int(each.get("max_tokens") or 0) for said, each in decoding.items()}
+        return rows.with_columns(shots_used=shots, too_long=pl.lit(value=False))
     count = model.count_tokens
     starts = starts.with_columns(prefix_tokens=pl.Series(list(count(starts["prefix"].to_list())), dtype=pl.Int64))
+    # what is asked about is read too
+    own = rows.select(pl.concat_str("suffix", "continuation", ignore_nulls=True)).to_series()
     counted = rows.select(
         "head_id",
         "chat_template",
-        "suffix",
-        limit=pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64),
-        suffix_tokens=pl.Series(list(count(rows["suffix"].to_list())), dtype=pl.Int64),
+        "limit",
+        suffix=own,
+        suffix_tokens=pl.Series(list(count(own.to_list())), dtype=pl.Int64),
     ).with_row_index("row")
     options = counted.join(starts, on=["head_id", "chat_template"]).with_columns(
         room=pl.col("limit") - pl.col("prefix_tokens") - pl.col("suffix_tokens")
@@ -126,18 +162,12 @@ def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.Da
     near = near.select("row", "shots", exact_room=pl.col("limit") - exact)
     fitting = (
         options.join(near, on=["row", "shots"], how="left")
-        .filter(pl.coalesce("exact_room", "room") >= 0)
+        .filter(pl.coalesce("exact_room", "room", 0) >= 0)
         .group_by("row")
         .agg(shots_used=pl.col("shots").max())
     )
-    chosen = counted.select("row", "limit", "suffix_tokens").join(fitting, on="row", how="left", maintain_order="left")
-    too_long = pl.format(
-        "the prompt is longer than the window of {} tokens even without examples", pl.lit(model.window)
-    )
-    return rows.with_columns(
-        shots_used=chosen["shots_used"].fill_null(0),
-        refused=chosen.select(pl.when(pl.col("shots_used").is_null()).then(too_long)).to_series(),
-    )
+    chosen = counted.select("row").join(fitting, on="row", how="left", maintain_order="left")
+    return rows.with_columns(shots_used=chosen["shots_used"].fill_null(0), too_long=chosen["shots_used"].is_null())
 
 
 def _check_media(requests: pl.DataFrame, model: Model) -> None:
@@ -152,3 +182,11 @@ def _check_media(requests: pl.DataFrame, model: Model) -> None:
             f"model {model.name!r} takes text only, and instance {held['instance_id'][0]!r} of scenario "
             f"{held['scenario'][0]!r} holds other media; use a model that takes content parts."
         )
+
+
+def _check_scores(requests: pl.DataFrame, model: Model) -> None:
+    if model.loglikelihood is not None or "continuation" not in requests.columns:
+        return
+    asked = requests.filter(pl.col("continuation").is_not_null())
+    if asked.height:
+        raise CapabilityError.no_log_probabilities(model.name, asked["scenario"][0])

@@ -3,16 +3,19 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any, overload
 
 import polars as pl
 
+from helmframe.columns import NO, YES
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
 from helmframe.models.budget import Budget
-from helmframe.models.model import Answer, Model, Row
+from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Row
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
+from helmframe.models.unbroken import unbroken
 from helmframe.store import ANSWER, SENT, Answers
 
 FLUSH_ROWS = 8192
@@ -62,10 +65,14 @@ def generate(
     """
     budget = budget or Budget()
     requests = request_ids(fitted, prefixes, fingerprint, n, by_instance=model.sees_rows)
-    sent = requests if model.sees_rows else requests.select(*SENT, "row_index", "repeat", "request_id", "refused")
+    beside = ("row_index", "repeat", "request_id", "refused", "continuation")
+    sent = requests if model.sees_rows else requests.select(*SENT, *beside)
     wanted = sent.filter(pl.col("refused").is_null()).unique("request_id", keep="first", maintain_order=True)
     low, high = (wanted["row_index"].min(), wanted["row_index"].max()) if wanted.height else (0, 0)
-    known = answers.known(int(low), int(high)) if not fresh else pl.DataFrame(schema=ANSWER)  # type: ignore[arg-type]
+    nothing = pl.DataFrame(schema=ANSWER)
+    known = answers.known(int(low), int(high), wanted["request_id"])  # type: ignore[arg-type]
+    if fresh:  # looked at all the same: what is there by now is no news later
+        known = nothing
     known = known.join(wanted.select("request_id"), on="request_id", how="semi").with_columns(
         cached=pl.lit(value=True), attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String)
     )
@@ -110,11 +117,21 @@ def request_ids(
     else:
         rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
     texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
+    if "continuation" not in rows.columns:
+        rows = rows.with_columns(continuation=pl.lit(None, dtype=pl.String))
+    # how likely a text is, is the same each time
+    rows = rows.filter(pl.col("continuation").is_null() | (pl.col("output_index") == 0))
     instance = pl.concat_str("scenario", pl.lit("\0"), "instance_id") if by_instance else pl.lit(None, dtype=pl.String)
+    if by_instance and "reference_index" in rows.columns:
+        of_option = pl.concat_str(pl.lit("\0"), pl.col("reference_index").cast(pl.String))
+        instance = pl.concat_str(instance, of_option, ignore_nulls=True)
+    scored = pl.lit("\0continuation\0") + pl.col("continuation")
     beside = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
     beside = pl.when(beside.str.len_bytes() > 0).then(pl.lit("\0beside\0") + beside)
     shared = ["decoding", "output_index", "repeat", "prefix_id"]
-    own = rows.select(*shared, own=pl.concat_str("suffix", beside, ignore_nulls=True).cast(pl.Binary)).with_row_index()
+    own = rows.select(
+        *shared, own=pl.concat_str("suffix", beside, scored, ignore_nulls=True).cast(pl.Binary)
+    ).with_row_index()
     found = [pl.DataFrame(schema={"index": pl.UInt32, "request_id": pl.Binary})]
     for (*header, prefix_id), same in own.partition_by(shared, as_dict=True).items():
         state = sha256(_header(fingerprint, *header) + texts[prefix_id].encode())
@@ -197,7 +214,8 @@ def _ask(
 ) -> Iterator[pl.DataFrame]:
     """Answers as they come, kept as they come; `cached` tells those that another process gave meanwhile."""
     queue = queue_of(model, fingerprint)
-    for group in missing.partition_by("decoding", "output_index", "repeat", maintain_order=True):
+    scored = missing.with_columns(scored=pl.col("continuation").is_not_null())
+    for group in scored.partition_by("decoding", "output_index", "repeat", "scored", maintain_order=True):
         rest = _from_own_place(group) if model.durable else group
         while rest.height and not budget.stopped.is_set():
             block, rest = rest.head(queue.block), rest.slice(queue.block)
@@ -240,11 +258,17 @@ def _ask_block(
         scenario, instance_id = block.select("scenario", "instance_id").row(place)
         return {"scenario": scenario, "instance_id": instance_id, "model": model.name}
 
-    prompts = _rows(block, prefixes) if model.sees_rows else Prompts(block, prefixes)
+    texts = Prompts(block, prefixes)
+    prompts: Sequence[Prompt] = Pairs(texts, block["continuation"]) if block["scored"][0] else texts
+    if model.sees_rows:
+        prompts = _rows(block, prefixes)
     pending: list[Outcome] = []
+    left: list[Outcome] = []
     flushed = time.monotonic()
     sizes = _sizes(block, prefixes) if budget.charges(model.name) else []
-    outcomes = queue.ask(prompts, _sent(block, model), labels=labels, priority=budget.priority, stop=budget.stopped)
+    outcomes = queue.ask(
+        prompts, _sent(block, model), labels=labels, priority=budget.priority, stop=budget.stopped, left=left
+    )
     try:
         for batch in outcomes:
             pending += batch
@@ -259,12 +283,21 @@ def _ask_block(
                 yield kept
                 flushed = time.monotonic()
     finally:
-        # Also after a write that failed: what was paid for gets one more try.
-        last = _last(block, prefixes, pending, answers)
+        # Also after a write that failed, and whatever Ctrl-C broke off: what was paid for gets one more try.
+        last = unbroken(partial(_last, block, prefixes, outcomes, pending, left, answers))
     yield last
 
 
-def _last(group: pl.DataFrame, prefixes: pl.DataFrame, pending: list[Outcome], answers: Answers) -> pl.DataFrame:
+def _last(
+    group: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    outcomes: Generator[list[Outcome], None, None],
+    pending: list[Outcome],
+    left: list[Outcome],
+    answers: Answers,
+) -> pl.DataFrame:
+    outcomes.close()
+    pending = pending + left
     try:
         return _keep(group, prefixes, pending, answers)
     except StoreError as error:
@@ -274,13 +307,16 @@ def _last(group: pl.DataFrame, prefixes: pl.DataFrame, pending: list[Outcome], a
 def _sizes(group: pl.DataFrame, prefixes: pl.DataFrame) -> list[int]:
     """Characters of each prompt."""
     lengths = prefixes.select("prefix_id", length=pl.col("prefix").str.len_chars())
-    joined = group.select("prefix_id", "suffix").join(lengths, on="prefix_id", how="left", maintain_order="left")
-    sizes: list[int] = joined.select(pl.col("length") + pl.col("suffix").str.len_chars()).to_series().to_list()
+    own = pl.concat_str("suffix", "continuation", ignore_nulls=True).str.len_chars()
+    joined = group.select("prefix_id", own=own).join(lengths, on="prefix_id", how="left", maintain_order="left")
+    sizes: list[int] = joined.select(pl.col("length") + pl.col("own")).to_series().to_list()
     return sizes
 
 
 def _sent(group: pl.DataFrame, model: Model) -> dict[str, Any]:
     """The decoding parameters of a group; where a model that takes a seed samples, each output has one of its own."""
+    if group["scored"][0]:
+        return {SCORES: True}
     decoding, output_index, repeat = group.select("decoding", "output_index", "repeat").row(0)
     said: dict[str, Any] = json.loads(decoding)
     if not said.get("temperature") or not ("seed" in said or "seed" in (model.takes or ())):
@@ -294,7 +330,11 @@ def _sent(group: pl.DataFrame, model: Model) -> dict[str, Any]:
 def _keep(group: pl.DataFrame, prefixes: pl.DataFrame, outcomes: list[Outcome], answers: Answers) -> pl.DataFrame:
     """The outcomes as a frame (`RESULT`); what succeeded is added to the answers."""
     stops = json.loads(group["decoding"][0]).get("stop") or []
-    frame = _frame(outcomes, [stops] if isinstance(stops, str) else stops)
+    frame = _frame(outcomes)
+    if not group["scored"][0]:
+        frame = frame.with_columns(*_without_reasoning()).with_columns(
+            *_cut([stops] if isinstance(stops, str) else stops)
+        )
     sent = group.select(*SENT, "row_index", "request_id")[[outcome.index for outcome in outcomes]]
     frame = frame.with_columns(request_id=sent["request_id"])
     good = frame.hstack(sent.drop("request_id")).filter(pl.col("error").is_null())
@@ -304,7 +344,7 @@ def _keep(group: pl.DataFrame, prefixes: pl.DataFrame, outcomes: list[Outcome], 
     return frame.select(list(RESULT))
 
 
-def _frame(outcomes: list[Outcome], stops: list[str]) -> pl.DataFrame:
+def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
     schema = {name: dtype for name, dtype in RESULT.items() if name != "request_id"}
     if not outcomes:
         return pl.DataFrame(schema=schema)
@@ -315,10 +355,9 @@ def _frame(outcomes: list[Outcome], stops: list[str]) -> pl.DataFrame:
     columns |= {"latency": latencies, "attempts": attempts, "error": errors}
     # most models leave most fields out: a column of nothing is not built value by value
     told = {name: column for name, column in columns.items() if column.count(None) < len(column)}
-    frame = pl.DataFrame(told, schema={name: schema[name] for name in told}).select(
+    return pl.DataFrame(told, schema={name: schema[name] for name in told}).select(
         pl.col(name) if name in told else pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items()
     )
-    return frame.with_columns(*_without_reasoning()).with_columns(*_cut(stops))
 
 
 def _without_reasoning() -> list[pl.Expr]:
@@ -367,23 +406,52 @@ class Prompts(Sequence[str]):
         return [self._prefixes[prefix_id] + suffix for prefix_id, suffix in pairs]
 
 
+class Pairs(Sequence[Pair]):
+    """Contexts and the texts whose log-probability is asked for."""
+
+    def __init__(self, contexts: Sequence[str], continuations: pl.Series) -> None:
+        self._contexts = contexts
+        self._continuations = continuations.to_list()
+
+    def __len__(self) -> int:
+        return len(self._continuations)
+
+    @overload
+    def __getitem__(self, place: int) -> Pair: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Pair]: ...
+    def __getitem__(self, place: int | slice) -> Pair | list[Pair]:
+        """One pair, or a list of them."""
+        if isinstance(place, int):
+            return Pair(self._contexts[place], self._continuations[place])
+        return [Pair(*each) for each in zip(self._contexts[place], self._continuations[place], strict=True)]
+
+
 def _rows(requests: pl.DataFrame, prefixes: pl.DataFrame) -> list[Row]:
     """What toys look at beside the prompt."""
     prompts = Prompts(requests, prefixes)
     rows: list[Row] = []
-    names = ("scenario", "instance_id", "perturbation", "perturbation_seed", "output_index")
+    names = (
+        "scenario", "instance_id", "perturbation", "perturbation_seed", "output_index", "continuation",
+        "reference_index", "request_mode",
+    )  # fmt: skip
     for place, row in enumerate(requests.iter_rows(named=True)):
         references = row["perturbed_references"]
         said = row["choices"] or [reference["text"] for reference in references]
         correct = [bool(reference["correct"]) for reference in references]
+        answers = list(zip(said, correct, strict=True))
+        if row["reference_index"] is not None:  # whether this one is right
+            is_right = correct[row["reference_index"]]
+            answers = [(YES, is_right), (NO, not is_right)]
         content = row["blocks"][-1]["content"]
         rows.append(
             {
                 "prompt": prompts[place],
                 **{name: row[name] for name in names},  # type: ignore[typeddict-item]
-                "right": [text for text, is_right in zip(said, correct, strict=True) if is_right],
-                "wrong": [text for text, is_right in zip(said, correct, strict=True) if not is_right],
+                "right": [text for text, is_right in answers if is_right],
+                "wrong": [text for text, is_right in answers if not is_right],
                 "content": content if any(part["type"] != "text" for part in content) else None,
+                "correct": correct,
             }
         )
     return rows

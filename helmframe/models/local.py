@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models.engine import TAKES, Engine
 from helmframe.models.identity import identity
-from helmframe.models.model import Given, Model, Prompt, digest
+from helmframe.models.model import Given, Model, Prompt, Tokens, digest
 from helmframe.settings import from_home
 
 BATCH = 64
@@ -81,6 +81,8 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
         window=window,
         count_tokens=engine.count_tokens,
         chat=engine.chat if tokenizer.chat_template else None,
+        loglikelihood=engine.loglikelihood,
+        tokens=Tokens(engine.encode, engine.decode, engine.prefix),
     )
 
 
@@ -90,7 +92,7 @@ def folder_digest(folder: Path) -> str:
     A file is read once per process, and again when its size, time or inode changes; a link stands for its target.
     """
     files = sorted(each for each in folder.iterdir() if each.is_file() and not NOT_CONTENT.fullmatch(each.name))
-    return digest("folder", *(part for each in files for part in (each.name, _file_digest(each))))
+    return digest("folder", *(part for each in files for part in (each.name, file_digest(each))))
 
 
 def _places(said: str) -> list[Path]:
@@ -125,6 +127,8 @@ def _from_source(source: "_Folder", name: str, said: str) -> Model:
         window=_window(_json(folder / "config.json"), settings),
         count_tokens=source.count_tokens,
         chat=source.chat if has_chat else None,
+        loglikelihood=source.loglikelihood,
+        tokens=Tokens(source.encode, source.decode, source.prefix),
     )
 
 
@@ -177,6 +181,18 @@ class _Folder:
 
     def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
         return self._loaded().ask(prompts, decoding)
+
+    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+        return self._loaded().loglikelihood(prompts, decoding)
+
+    def encode(self, text: str) -> list[int]:
+        return self._with_tokenizer().encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._with_tokenizer().decode(ids)
+
+    def prefix(self) -> str:
+        return self._with_tokenizer().prefix()
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return self._with_tokenizer().count_tokens(texts)
@@ -238,7 +254,7 @@ def _load(folder: Path) -> Engine:
     if device == "cuda" and not torch.cuda.is_bf16_supported():
         low = torch.float16
     tokenizer = _load_tokenizer(folder)
-    with _quiet(), _wrapped(folder):
+    with quiet(), _wrapped(folder):
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=low, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
@@ -253,7 +269,7 @@ def _load(folder: Path) -> Engine:
 
 def _load_tokenizer(folder: Path) -> Any:
     _, transformers = _packages()
-    with _quiet(), _wrapped(folder):
+    with quiet(), _wrapped(folder):
         return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
@@ -276,7 +292,7 @@ def _wrapped(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bar for files read from disk."""
     from transformers.utils import logging
 
@@ -322,7 +338,8 @@ def _json(path: Path) -> dict[str, Any]:
 _digests: dict[tuple[str, int, int, int], str] = {}
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The file's sha256 (hex), read once per process and again when its size, time or inode changes."""
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if key not in _digests:

@@ -26,10 +26,18 @@ class Answer(NamedTuple):
     output_tokens: int | None = None
 
 
+class Pair(NamedTuple):
+    """What `loglikelihood` is asked: how likely is the continuation after the context?"""
+
+    context: str
+    continuation: str
+
+
 class Row(TypedDict):
     """What a model that `sees_rows` gets instead of the prompt: for toys, which know the answers.
 
-    `right` and `wrong` are answers as the adapter expects them: letters for choices, else the references' texts.
+    `right` and `wrong` are answers as the adapter expects them: letters for choices, else the references' texts;
+    `correct` says of each reference whether it is. With a `continuation`, its log-probability is asked for.
     """
 
     prompt: str
@@ -41,12 +49,34 @@ class Row(TypedDict):
     right: list[str]
     wrong: list[str]
     content: list[dict[str, Any]] | None
+    continuation: str | None
+    reference_index: int | None
+    request_mode: str | None
+    correct: list[bool]
 
 
-Prompt: TypeAlias = str | Row
+Prompt: TypeAlias = str | Row | Pair
 Given: TypeAlias = Answer | str | Exception
 Ask: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Given]]
 AskAsync: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Given]]]
+
+# Among the decoding parameters of a call: log-probabilities are asked for, nothing is decoded.
+SCORES = "loglikelihood"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenizer as `language_modeling` needs it.
+
+    Args:
+        encode: the text's tokens, without any that the tokenizer adds.
+        decode: their text; a character of which there is a part only is U+FFFD.
+        prefix: the text of the token that texts begin with; "" where there is none.
+    """
+
+    encode: Callable[[str], Sequence[int]]
+    decode: Callable[[Sequence[int]], str]
+    prefix: Callable[[], str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +105,10 @@ class Model:
         adaptive: the calls at once follow what the model stands, between 1 and `workers`.
         timeout: seconds for one call; None: it may take as long as it likes.
         ask_async: `ask` for who is on the event loop; then that is how it is asked.
+        loglikelihood: as `ask`, for pairs (context, continuation): an `Answer` each, whose text is the continuation and
+            whose logprob (nats) is its own; None: it gives none.
+        tokens: its tokenizer; None: not at hand.
+        remembered_by_name: durable, but what answers under this name may change: `explain()` says how old answers are.
     """
 
     name: str
@@ -95,6 +129,16 @@ class Model:
     adaptive: bool = False
     timeout: float | None = None
     ask_async: AskAsync | None = None
+    loglikelihood: Ask | None = None
+    tokens: Tokens | None = None
+    remembered_by_name: bool = False
+
+    def asked(self, decoding: Mapping[str, Any]) -> Ask:
+        """What answers a call with these decoding parameters: `ask`, or `loglikelihood` where they say so."""
+        if SCORES not in decoding:
+            return self.ask
+        assert self.loglikelihood is not None  # the stage `fit` saw to it
+        return self.loglikelihood
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Model) and self._key() == other._key()
@@ -126,6 +170,41 @@ def as_answer(given: object, name: str) -> Answer:
     if isinstance(given, Answer):
         return _checked(given, name)
     raise AnswerError(f"model {name!r} answered {short(given)}; expected str, Answer or a dict with 'text'.")
+
+
+def as_scored(given: object, pair: Pair, name: str) -> Answer:
+    """What `loglikelihood` of the model called `name` gave for one pair: the continuation with its log-probability.
+
+    A number is the log-probability (nats); in a pair of a number and something else, an int is the number of tokens and
+    a list the log-probabilities of each; a bool (greedy or not) says nothing here.
+
+    Raises:
+        AnswerError: none of these, no Answer and no mapping, or no log-probability: above 0, or not a number.
+    """
+    if isinstance(given, Exception):
+        raise given
+    said: dict[str, Any] = {}
+    if isinstance(given, Answer):
+        said = given._asdict()
+    elif isinstance(given, Mapping):
+        said = {field: given[field] for field in Answer._fields if field in given}
+    elif isinstance(given, tuple | list) and len(given) == 2:
+        said = {"logprob": given[0]}
+        if isinstance(given[1], tuple | list):
+            said["token_logprobs"] = given[1]
+        elif isinstance(given[1], int) and not isinstance(given[1], bool):
+            said["output_tokens"] = given[1]
+    else:
+        said = {"logprob": given}
+    answer = _checked(Answer(**{**said, "text": pair.continuation}), name)
+    if answer.logprob is None and answer.token_logprobs is not None:
+        answer = answer._replace(logprob=sum(answer.token_logprobs))
+    if answer.logprob is None or not answer.logprob <= _NOT_LIKELIER:
+        raise AnswerError(
+            f"loglikelihood of model {name!r} gave {short(given)}; expected a log-probability in nats, at most 0, or "
+            "one with the number of tokens: (-3.2, 4)."
+        )
+    return answer
 
 
 def digest(*parts: str) -> str:
@@ -161,6 +240,8 @@ def _checked(answer: Answer, name: str) -> Answer:
     )
 
 
+# A probability of 1, and float noise.
+_NOT_LIKELIER = 1e-3
 _KINDS: dict[str, tuple[type, ...]] = {
     "reasoning": (str,),
     "logprob": (float, int),

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from helmframe.errors import AnswerError, ArgumentError, NotAModelError
-from helmframe.models import event_loop, local, toy
+from helmframe.models import endpoint, event_loop, gguf, local, toy
 from helmframe.models.identity import code_identity, identity, is_torch_module
-from helmframe.models.model import Answer, Given, Model, Prompt, digest, short
+from helmframe.models.model import Answer, Given, Model, Pair, Prompt, as_scored, digest, short
 from helmframe.specs import Call
 
 # Calls at once, at most, where their number follows what the model stands.
@@ -35,12 +35,13 @@ def from_any(
 
     Args:
         given: a function `str -> str` or `list[str] -> list[str]` (told by the annotation of its first parameter;
-            unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)`; a transformers
-            `(model, tokenizer)` pair; a folder in transformers format; `org/name`; a toy as text (`"oracle()"`); or a
-            `Model`.
+            unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)` and, if it can,
+            `.loglikelihood(pairs)` of (context, continuation): a log-probability each, in nats, or (it, tokens); a
+            transformers `(model, tokenizer)` pair; a folder in transformers format, or a GGUF file; `org/name`; a model
+            of a server (`"openai:name"`, `"http://host:port/v1#name"`); a toy as text (`"oracle()"`); or a `Model`.
         name: how tables call it; default the function's, class's or folder's name.
         version: with `name`: you vouch that whatever has this name and version gives the same answers, so they are kept
-            beyond the process.
+            beyond the process. Of a server's model: which one answers under that name now.
         batch: True: takes a list of prompts; False: one prompt; a number: a list of at most so many.
         workers: calls at once, each of a sync function in a thread of its own. "auto": as many as it stands, up to 64,
             fewer after "too many requests" or a timeout. Default 1; "auto" for async functions.
@@ -71,10 +72,12 @@ model = from_any
 def _given(given: object, batch: bool | int | None) -> Model:
     if isinstance(given, Model):
         return given
+    if isinstance(given, str) and endpoint.is_address(given):
+        return endpoint.from_address(given)
     if isinstance(given, str) and re.fullmatch(r"\w+\(.*\)", given):
         return toy.from_text(given)
     if isinstance(given, str | Path):
-        return local.from_name(given)
+        return gguf.from_file(given) if gguf.is_file(given) else local.from_name(given)
     if isinstance(given, tuple) and len(given) == 2 and any(map(is_torch_module, given)):
         return local.from_pair(*given)
     if is_torch_module(given) and hasattr(given, "generate"):
@@ -97,6 +100,7 @@ def _from_function(given: object, function: Callable[..., Any], many: bool | Non
     asked = _Function(function, name, takes)
     is_async = _is_async(function)
     ask_async = asked.await_list if many else asked.await_each
+    scores = getattr(given, "loglikelihood", None)
     return Model(
         name=name,
         source=given,
@@ -109,6 +113,7 @@ def _from_function(given: object, function: Callable[..., Any], many: bool | Non
         adaptive=is_async,
         timeout=ASYNC_TIMEOUT if is_async else None,
         ask_async=ask_async if is_async else None,
+        loglikelihood=_Scores(scores, name).ask if callable(scores) else None,
     )
 
 
@@ -145,6 +150,31 @@ class _Function:
 
     def _taken(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in decoding.items() if self.takes is None or key in self.takes}
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """An object's `loglikelihood(pairs)`."""
+
+    call: Callable[..., Any]
+    name: str
+
+    def ask(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        pairs = [each for each in prompts if isinstance(each, Pair)]
+        given = _settled(self.call([tuple(each) for each in pairs]))
+        asked = f"loglikelihood of model {self.name!r}, asked {len(pairs)} pairs,"
+        if isinstance(given, str | bytes | Mapping | Answer) or not hasattr(given, "__iter__"):
+            raise AnswerError(f"{asked} answered {short(given)}; expected a list of log-probabilities.")
+        listed = list(given)
+        if len(listed) != len(pairs):
+            raise AnswerError(f"{asked} gave {len(listed)} answers; expected one each, in order.")
+        return [self._scored(each, pair) for each, pair in zip(listed, pairs, strict=True)]
+
+    def _scored(self, given: object, pair: Pair) -> Given:
+        try:
+            return as_scored(given, pair, self.name)
+        except Exception as error:  # noqa: BLE001 - what the model gave for this pair alone
+            return error
 
 
 def _settled(answer: Any) -> Any:
@@ -218,6 +248,9 @@ def _vouched(model: Model, version: str) -> Model:
 
     One process must not know two pieces of code under one version: the second is refused.
     """
+    if model.remembered_by_name:
+        fingerprint = functools.partial(digest, "version", model.fingerprint(), version)
+        return replace(model, version=version, fingerprint=fingerprint)
     if model.durable:
         raise ArgumentError(f"model {model.name!r} is remembered by its content; version= is for functions and objects")
     # a method stands for its object's code: which of the others matter depends on what it calls

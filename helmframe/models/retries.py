@@ -7,9 +7,11 @@ import urllib.error
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
+if TYPE_CHECKING:
+    from tenacity import RetryCallState, Retrying
+
 
 RETRIES = 4
 # The pause before retry k is drawn from 0 to FIRST_PAUSE · 2^(k-1) seconds, at most LONGEST_PAUSE ("full jitter").
@@ -113,12 +115,14 @@ def retry_after(error: BaseException | None) -> float:
     return max(0.0, _until(said) if seconds is None else seconds)
 
 
-def retrying(pause: Callable[[float], None]) -> Retrying:
+def retrying(pause: Callable[[float], None]) -> "Retrying":
     """Attempts at one request, to iterate over: the first has been made; `pause` is told the seconds before each other.
 
     Each attempt gets its `Failing` by `retry_state.set_result`. A timeout, which is a long wait already, is retried
     once.
     """
+    from tenacity import Retrying, retry_if_result
+
     return Retrying(
         retry=retry_if_result(lambda reply: is_transient(reply.error)),
         stop=_is_enough,
@@ -128,20 +132,22 @@ def retrying(pause: Callable[[float], None]) -> Retrying:
     )
 
 
-def _is_enough(state: RetryCallState) -> bool:
+def _is_enough(state: "RetryCallState") -> bool:
     error = _error(state)
     retries = 1 if isinstance(error, TimeoutError) else RETRIES
     return state.attempt_number > retries or retry_after(error) > LONGEST_RETRY_AFTER
 
 
-def _seconds(state: RetryCallState) -> float:
+def _seconds(state: "RetryCallState") -> float:
+    from tenacity import wait_random_exponential
+
     jitter = wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)(state)
     asked = retry_after(_error(state))
     # after a pause that all were asked for, not all come back at once
     return asked + min(jitter, FIRST_PAUSE) if asked else jitter
 
 
-def _error(state: RetryCallState) -> BaseException | None:
+def _error(state: "RetryCallState") -> BaseException | None:
     reply: Failing | None = None if state.outcome is None else state.outcome.result()
     return None if reply is None else reply.error
 

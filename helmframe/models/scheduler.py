@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from helmframe.errors import CapabilityError, NotAModelError, SourceError
 from helmframe.models import event_loop
 from helmframe.models.answering import Answering, Call, Labels, Outcome, Place, Reply, Steps, current_labels
-from helmframe.models.model import Given, Model, Prompt
+from helmframe.models.model import SCORES, Given, Model, Prompt
 from helmframe.models.pace import Pace
 from helmframe.models.timeouts import Aside
 
@@ -62,7 +62,8 @@ class ModelQueue:
         labels: Labels,
         priority: int = 0,
         stop: threading.Event | None = None,
-    ) -> Iterator[list[Outcome]]:
+        left: list[Outcome] | None = None,
+    ) -> Generator[list[Outcome], None, None]:
         """Every prompt's outcome, in lists as batches complete, in any order.
 
         A model function that raises gives the rows it was asked an error, and never ends the run. Errors that pass (a
@@ -81,6 +82,7 @@ class ModelQueue:
                 its end.
             stop: once set, prompts not asked yet are taken back and nothing is asked again; the answers that are there,
                 and those of calls that end within 5 s, are given, and the iteration ends with fewer outcomes.
+            left: gets the outcomes that are there but not fetched, where the iteration ends early for any reason.
 
         Raises:
             NotAModelError, SourceError, CapabilityError: the model can't be loaded or can't answer such prompts at all.
@@ -108,8 +110,16 @@ class ModelQueue:
             raise
         finally:
             self._leave(caller)
+            if left is not None:
+                left += [outcome for batch in caller.rest() for outcome in batch]
             if caller.fetched == caller.total:
                 self._join()
+
+    @property
+    def idle(self) -> bool:
+        """Nobody asks, and no call is under way."""
+        with self._lock:
+            return not (self._open or self._workers or self._tasks)
 
     def _enter(self, caller: "_Caller") -> None:
         with self._lock:
@@ -188,9 +198,9 @@ class ModelQueue:
         failed: Exception | None = None
         try:
             if aside is None or self.model.timeout is None:
-                given = self.model.ask(call.prompts, decoding)
+                given = self.model.asked(decoding)(call.prompts, decoding)
             else:
-                given = aside.call(partial(self.model.ask, call.prompts, decoding), self.model.timeout)
+                given = aside.call(partial(self.model.asked(decoding), call.prompts, decoding), self.model.timeout)
         except (NotAModelError, SourceError, CapabilityError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
@@ -238,7 +248,11 @@ class ModelQueue:
         given: Sequence[Given] = ()
         failed: Exception | None = None
         try:
-            given = await event_loop.within(self.model.ask_async(call.prompts, decoding), self.model.timeout)
+            if SCORES in decoding:
+                answers = asyncio.to_thread(self.model.asked(decoding), call.prompts, decoding)
+            else:
+                answers = self.model.ask_async(call.prompts, decoding)
+            given = await event_loop.within(answers, self.model.timeout)
         except (NotAModelError, SourceError, CapabilityError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
@@ -336,11 +350,16 @@ def queue_of(model: Model, fingerprint: str) -> ModelQueue:
     """
     with _queues_lock:
         queue = _queues.get(fingerprint)
-        if queue is None:
+        # a traceback that somebody keeps may keep a queue: it must not answer for a model that was made anew since
+        if queue is None or (queue.idle and _asked_as(queue.model) != _asked_as(model)):
             key = (fingerprint, model.workers, model.adaptive)
             pace = _paces.setdefault(key, _pace(model))
             queue = _queues[fingerprint] = ModelQueue(model, pace)
         return queue
+
+
+def _asked_as(model: Model) -> tuple[object, ...]:
+    return model, model.batch, model.workers, model.adaptive, model.timeout
 
 
 def _pace(model: Model) -> Pace:

@@ -10,33 +10,48 @@ from typing import Any
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.models.model import Answer, Given, Model, Prompt, Row, digest
+from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Row, digest
 from helmframe.specs import Call, frozen
 
 WRONG = "[wrong answer]"
-_KEYS = ("scenario", "instance_id", "perturbation", "perturbation_seed", "output_index")
+_KEYS = (
+    "scenario", "instance_id", "perturbation", "perturbation_seed", "output_index", "reference_index", "request_mode",
+)  # fmt: skip
+# Log-probability of a word (nats): of a right option, a wrong one, and any text where nothing is to be known.
+RIGHT, OTHER, ANY = -0.1, -5.0, -2.0
 
 
 def echo() -> Model:
     r"""Gives the last line of the prompt that is not empty back; the other parts of a message are let through unread.
+
+    To it all texts are as likely.
 
     >>> list(echo().ask(["Question: 1 + 1?\n2"], {}))
     ['2']
     """
 
     def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-        return [_last_line(prompt if isinstance(prompt, str) else prompt["prompt"]) for prompt in prompts]
+        return [_last_line(prompt["prompt"] if isinstance(prompt, dict) else str(prompt)) for prompt in prompts]
 
-    return _toy(Call("echo"), ask, sees_rows=False, media=True)
+    def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        return [_likely(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
+
+    return _toy(Call("echo"), ask, scores, sees_rows=False, media=True)
 
 
 def oracle() -> Model:
-    """Gives a right answer, the first of them, as the adapter expects it; an instance without one is an error."""
+    """Gives a right answer, the first of them, as the adapter expects it; an instance without one is an error.
+
+    Right options are likelier than wrong ones.
+    """
 
     def answer(row: Row) -> Given:
         return _right(row)
 
-    return _toy(Call("oracle"), _each(answer))
+    def score(row: Row) -> Given:
+        return _scored(row, [place for place, correct in enumerate(row["correct"]) if correct])
+
+    return _toy(Call("oracle"), _each(answer), _each(score))
 
 
 def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
@@ -57,17 +72,24 @@ def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
     if by not in ("prompt", "instance"):
         raise ArgumentError.unknown_value(f"noisy(): by={by!r} is no unit of draws", by, ("prompt", "instance"))
 
-    def answer(row: Row) -> Given:
+    def drawn(row: Row) -> tuple[bool, int]:
         what = (row["prompt"],) if by == "prompt" else (row["scenario"], row["instance_id"])
         # outputs of one request differ, as those of a sampled model would
         draw = hashlib.blake2b(json.dumps([seed, *what, row["output_index"]]).encode(), digest_size=16).digest()
-        if int.from_bytes(draw[:8], "big") < accuracy * 2**64:
-            return _right(row)
+        return int.from_bytes(draw[:8], "big") < accuracy * 2**64, int.from_bytes(draw[8:], "big")
+
+    def answer(row: Row) -> Given:
+        is_right, which = drawn(row)
         wrong = row["wrong"] or [WRONG]
-        return wrong[int.from_bytes(draw[8:], "big") % len(wrong)]
+        return _right(row) if is_right else wrong[which % len(wrong)]
+
+    def score(row: Row) -> Given:
+        is_right, which = drawn(row)  # the same for all options of a question
+        places = [place for place, correct in enumerate(row["correct"]) if correct == is_right]
+        return _scored(row, [places[which % len(places)]] if places else [])
 
     said = {"accuracy": accuracy, **({"seed": seed} if seed else {}), **({"by": by} if by != "prompt" else {})}
-    return _toy(Call("noisy", frozen(said)), _each(answer))
+    return _toy(Call("noisy", frozen(said)), _each(answer), _each(score))
 
 
 def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> Model:
@@ -75,8 +97,8 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
 
     Args:
         recorded: a mapping prompt → text; or a frame with `completion`, `instance_id` and, where they matter, scenario,
-            perturbation, perturbation_seed, output_index. Its columns reasoning, logprob, token_logprobs,
-            finish_reason, prompt_tokens and output_tokens are given back too.
+            perturbation, perturbation_seed, output_index, reference_index, request_mode. Its columns reasoning,
+            logprob, token_logprobs, finish_reason, prompt_tokens and output_tokens are given back too.
         name: how tables call it.
 
     Raises:
@@ -98,7 +120,7 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         key = tuple(row[name] for name in keys)  # type: ignore[literal-required]
         return _found(answers, key, functools.partial(_of_row, keys))
 
-    return _toy(Call("replay", (("content", content),)), _each(answer), name=name, media=True)
+    return _toy(Call("replay", (("content", content),)), _each(answer), _each(answer), name=name, media=True)
 
 
 def from_text(said: str) -> Model:
@@ -129,6 +151,7 @@ def from_text(said: str) -> Model:
 def _toy(
     call: Call,
     ask: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]],
+    scores: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]] | None = None,
     *,
     name: str = "",
     sees_rows: bool = True,
@@ -147,12 +170,13 @@ def _toy(
         sees_rows=sees_rows,
         media=media,
         note="a toy",
+        loglikelihood=scores,
     )
 
 
 def _each(answer: Callable[[Row], Given]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]]:
     def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-        return [_or_error(answer, prompt) for prompt in prompts if not isinstance(prompt, str)]
+        return [_or_error(answer, prompt) for prompt in prompts if isinstance(prompt, dict)]
 
     return ask
 
@@ -173,6 +197,22 @@ def _right(row: Row) -> str:
     if not row["right"]:
         raise LookupError(f"instance {row['instance_id']!r} has no correct reference.")
     return row["right"][0]
+
+
+def _scored(row: Row, likely: Sequence[int]) -> Given:
+    """How likely the row's continuation is to who thinks these references likely."""
+    text, place = row["continuation"] or "", row["reference_index"]
+    if place is None or row["request_mode"] == "calibration":
+        return _likely(text, ANY)
+    if True not in row["correct"]:
+        return _right(row)
+    return _likely(text, RIGHT if place in likely else OTHER)
+
+
+def _likely(text: str, logprob: float) -> Answer:
+    """A text each of whose words has this log-probability."""
+    words = max(1, len(text.split()))
+    return Answer(text, logprob=words * logprob, token_logprobs=(logprob,) * words, output_tokens=words)
 
 
 def _found(answers: Mapping[Any, Given | None], key: object, tell: Callable[[Any], str]) -> Given:

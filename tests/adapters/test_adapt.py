@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from helmframe.adapters import ADAPTERS, Setting, adapt, adapter, settings
+from helmframe.adapters.adapt import adapter_id
 from helmframe.columns import HEADS, REQUESTS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.specs import AdapterSpec, MainScore, ScenarioSpec, frozen
@@ -42,7 +43,7 @@ def requests(asked: pl.DataFrame = ASKED, train: pl.DataFrame = TRAIN, **said: A
     of_head = pl.col("head").list.eval(_text(pl.element())).list.join("").alias("before")
     return (
         rows.collect()
-        .join(heads.select("part", "trial", of_head), on=["part", "trial"], maintain_order="left")
+        .join(heads.select("head_id", of_head).unique(), on="head_id", maintain_order="left", validate="m:1")
         .with_columns(prompt=pl.col("before") + pl.col("blocks").list.eval(_text(pl.element())).list.join(""))
     )
 
@@ -245,6 +246,34 @@ def test_adapter_ids_tell_adapters_apart_and_say_the_same_again() -> None:
     assert ids[0] == ids[2] != ids[1]
 
 
+def test_fields_that_came_later_leave_the_id_as_it_was() -> None:
+    assert adapter_id(AdapterSpec()) == "82d28700a603ef81"
+    assert adapter_id(AdapterSpec(cue_space="space")) != adapter_id(AdapterSpec())
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"cue_space": "tab"}, r"adapt\(cue_space='tab'\)"),
+        ({"cue_space": ["space", "newlin"]}, r"cue_space='newlin'\)\. Did you mean 'newline'"),
+        ({"shot_order": "reversed"}, r"shot_order='reversed'\)\. Did you mean 'reverse'"),
+    ],
+)
+def test_an_unknown_space_or_order_is_told_when_it_is_said(said: dict[str, Any], told: str) -> None:
+    with pytest.raises(ArgumentError, match=told):
+        cells(said)
+
+
+def test_spaces_and_orders_can_be_an_axis() -> None:
+    names = [each.name for each in cells({"cue_space": ["", "space"], "shot_order": ["", "reverse"]})]
+    assert names == [
+        "cue_space=,shot_order=",
+        "cue_space=,shot_order=reverse",
+        "cue_space=space,shot_order=",
+        "cue_space=space,shot_order=reverse",
+    ]
+
+
 def test_content_parts_keep_the_image() -> None:
     part = {"type": "text", "text": "What is this?", "media": None}
     image = {"type": "image", "text": None, "media": {"name": "cat.png", "data": b"\x89PNG"}}
@@ -276,3 +305,35 @@ def test_an_adapter_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     (row,) = requests(ASKED.head(1), method="question_only", shots=0).rows(named=True)
     assert (row["prompt"], row["decoding"]) == ("3 + 3?", '{"max_tokens": 3}')
+
+
+def test_repeats_are_further_trials_with_the_same_examples() -> None:
+    rows = requests(ASKED.head(1), shots=1, trials=2, repeats=2).sort("trial")
+    assert rows["trial"].to_list() == [0, 1, 2, 3]
+    assert rows["repeat"].to_list() == [0, 0, 1, 1]
+    assert rows["shot_ids"].to_list()[:2] == rows["shot_ids"].to_list()[2:]
+
+
+def test_repeats_are_told_from_those_of_the_placebo() -> None:
+    again = pl.concat(
+        [ASKED.head(1), ASKED.head(1).with_columns(perturbation=pl.lit("again"), repeat=pl.lit(1, dtype=pl.Int64))]
+    )
+    rows, _ = adapt(again.lazy(), TRAIN, setting(shots=0, repeats=3), ["subject"])
+    assert rows.collect()["repeat"].to_list() == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_came_later_changes_no_id_of_before() -> None:
+    assert adapter_id(AdapterSpec()) == "82d28700a603ef81"
+    assert adapter_id(AdapterSpec(repeats=2)) != adapter_id(AdapterSpec())
+
+
+def test_turns_are_blocks_of_two_roles() -> None:
+    _, heads = adapt(
+        ASKED.head(1).lazy(), TRAIN, setting(shots=1, shots_as="turns", chat_template=True, instructions="Add."), []
+    )
+    blocks = [(each["role"], each["kind"], each["content"][0]["text"]) for each in heads["head"][0]]
+    assert blocks[0] == ("user", "instructions", "Add.\n\n")
+    assert blocks[1:] in (
+        [("user", "shot", f"Input: {question}\nOutput:"), ("assistant", "shot", answer)]
+        for question, answer in (("1 + 1?", "2"), ("2 + 2?", "4"), ("2 + 3?", "5"))
+    )

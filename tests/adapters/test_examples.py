@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helmframe.adapters.examples import balanced, draw
+from helmframe.adapters.examples import balanced, check_order, draw, ordered
+from helmframe.errors import ArgumentError
 from helmframe.specs import AdapterSpec
 from tests.frames import instances, right
 
@@ -92,3 +93,66 @@ def test_each_part_draws_from_its_own_pool() -> None:
     train = pl.concat([pool(["a", "b"], "x/"), pool(["c"], "y/")])
     drawn = draw(train, AdapterSpec(shots=2), ["x/", "y/", "z/"])
     assert sorted(drawn["shot_id"]) == ["x/id0", "x/id1", "y/id0"]
+
+
+# -- their order -----------------------------------------------------------------------------------------------------
+
+
+def ids(order: str, labels: list[str | None] | None = None) -> list[str]:
+    return ordered(pool(labels or ["a"] * 5), order)["instance_id"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("order", "places"),
+    [("", [0, 1, 2, 3, 4]), ("reverse", [4, 3, 2, 1, 0]), ("random", [1, 3, 0, 2, 4]), ("random:2", [3, 4, 1, 0, 2])],
+)
+def test_orders_stay_the_same_for_good(order: str, places: list[int]) -> None:
+    assert ids(order) == [f"id{place}" for place in places]
+
+
+def test_a_random_order_does_not_hang_on_the_order_before() -> None:
+    shots = pool(["a"] * 5)
+    assert ordered(shots.reverse(), "random:1").rows() == ordered(shots, "random:1").rows()
+
+
+def test_random_is_the_order_number_zero() -> None:
+    assert ids("random") == ids("random:0")
+
+
+def test_every_order_comes_up() -> None:
+    seen = {tuple(ids(f"random:{number}", ["a"] * 3)) for number in range(60)}
+    assert len(seen) == 6
+
+
+@pytest.mark.parametrize("order", ["reversed", "random:", "random:-1", "Random", "reverse "])
+def test_an_unknown_order_is_told(order: str) -> None:
+    with pytest.raises(ArgumentError, match=r"adapt\(shot_order="):
+        check_order(order)
+
+
+def test_balanced_letters_are_there_equally_often() -> None:
+    # the right option is the first in most rows: HELM's rule goes by its text, which is another in each
+    frame = instances(
+        [f"q{place}" for place in range(12)],
+        [[(f"x{place}", place % 4 != 3), (f"y{place}", place % 4 == 3)] for place in range(12)],
+        split="train",
+    ).with_columns(question="input", answer=pl.lit("a"))
+    spec = AdapterSpec(method="multiple_choice_joint", shots=6, balance="letters", trials=4)
+    drawn = draw(frame, spec, [""]).join(frame.select(shot_id="instance_id", references="references"), on="shot_id")
+    first = drawn["references"].list.get(0).struct.field("correct")
+    counts = drawn.with_columns(first=first).group_by("trial").agg(pl.col("first").sum(), pl.len())
+    assert counts["first"].to_list() == [3, 3, 3, 3]
+    assert counts["len"].to_list() == [6, 6, 6, 6]
+
+
+def test_balanced_letters_come_in_no_fixed_order() -> None:
+    frame = instances(
+        [f"q{place}" for place in range(20)],
+        [[("x", place % 2 == 0), ("y", place % 2 == 1)] for place in range(20)],
+        split="train",
+    ).with_columns(question="input", answer=pl.lit("a"))
+    spec = AdapterSpec(shots=4, balance="letters", trials=12)
+    places = draw(frame, spec, [""])["shot_id"].str.strip_prefix("id").cast(pl.Int64) % 2
+    orders = {tuple(places[trial * 4 : trial * 4 + 4]) for trial in range(12)}
+    assert len(orders) > 2
+    assert all(sum(order) == 2 for order in orders)

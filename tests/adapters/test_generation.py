@@ -81,3 +81,13 @@ def test_the_perturbed_text_is_asked() -> None:
 def test_a_system_text_that_is_no_text_is_told() -> None:
     with pytest.raises(ArgumentError, match="system=3 should be str"):
         requests(ASKED, TRAIN, system=3)
+
+
+def test_all_correct_references_answer_with_multi_label() -> None:
+    assert prompt(shots=1, multi_label=True).startswith("Input: Capital of Italy?\nOutput: Rome, Roma\n\n")
+
+
+def test_instructions_can_end_without_a_line() -> None:
+    assert prompt(shots=0, instructions="Go:", instructions_suffix="", instance_prefix=" ") == (
+        "Go: Input: Capital of France?\nOutput:"
+    )

@@ -1,5 +1,6 @@
 """Prompts of `multiple_choice_joint`, character for character."""
 
+import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
@@ -88,3 +89,47 @@ def test_more_options_than_letters_are_told(prefix: str, count: int, letters: in
 def test_a_prefix_without_a_letter_is_told() -> None:
     with pytest.raises(ArgumentError, match="needs a letter or digit to count up from"):
         prompt(reference_prefix="- ")
+
+
+def test_labels_can_be_listed() -> None:
+    rows = requests(
+        ASKED, TRAIN, method="multiple_choice_joint", shots=1, reference_prefix="(A) ",
+        reference_prefix_characters=["x", "y", "zz"],
+    )  # fmt: skip
+    assert rows["choices"].to_list() == [["x", "y", "zz"]]
+    assert rows["prompt"][0] == (
+        "Question: Which sinks?\n(x) Iron\n(y) Wood\nAnswer: x\n\n"
+        "Question: Which floats?\n(x) Stone\n(y) Cork\n(zz) Lead\nAnswer:"
+    )
+
+
+@pytest.mark.parametrize("characters", [["x", "x", "y"], ["x", "", "y"]])
+def test_labels_that_cannot_be_told_apart_are_an_error(characters: list[str]) -> None:
+    with pytest.raises(ArgumentError, match="labels should differ, and not be empty"):
+        prompt(reference_prefix_characters=characters)
+
+
+def test_too_few_labels_are_told() -> None:
+    with pytest.raises(ArgumentError, match=r"there are 2 letters; .* or another reference_prefix_characters"):
+        prompt(reference_prefix_characters=["x", "y"])
+
+
+def test_all_correct_options_answer_with_multi_label() -> None:
+    train = instances(["Which?"], [[("x", True), ("y", False), ("z", True)]], subject="physics", split="train")
+    (text,) = requests(ASKED, train, method="multiple_choice_joint", shots=1, multi_label=True)["prompt"]
+    assert "Answer: A, C\n\n" in text
+
+
+def test_an_example_shows_its_reasoning() -> None:
+    train = TRAIN.with_columns(chain_of_thought=pl.lit("Iron is heavy."))
+    (text,) = requests(
+        ASKED, train, method="multiple_choice_joint_chain_of_thought", shots=1, chain_of_thought_prefix="Think: ",
+        chain_of_thought_suffix=" So: ",
+    )["prompt"]  # fmt: skip
+    assert "Answer: Think: Iron is heavy. So: A. \n\nQuestion: Which floats?" in text
+    assert text.endswith("Answer:")
+
+
+def test_reasoning_may_lack() -> None:
+    (text,) = requests(ASKED, TRAIN, method="multiple_choice_joint_chain_of_thought", shots=1)["prompt"]
+    assert "Answer: \nA. \n\n" in text

@@ -1,6 +1,7 @@
 """Requests as one model gets them: window, template, media, shared prefixes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -259,3 +260,114 @@ def test_a_model_of_media_gets_the_blocks_untouched() -> None:
     rows = fitted(model(media=True), with_image(), shots=0)
     assert rows["suffix"].to_list() == ["Input: q1\nOutput:", "Input: q2\nOutput:"]
     assert rows["blocks"].to_list()[1][0]["content"][0]["media"] == {"name": "cat.png", "data": b"\x89PNG"}
+
+
+# -- log-probabilities, conversations, substitutions, cuts -----------------------------------------------------------
+
+
+def scoring(**said: Any) -> Model:
+    return replace(model(**said), loglikelihood=lambda prompts, _: list(map(str, prompts)))
+
+
+def test_a_model_without_log_probabilities_is_told() -> None:
+    with pytest.raises(CapabilityError, match=r"model 'm' gives no log-probabilities .* asks for them.*loglikelihood"):
+        fitted(model(), method="multiple_choice_separate_original")
+
+
+def test_what_is_asked_about_is_read_too() -> None:
+    asked = variants(["seven eight"], [[("nine ten", True)]])
+    # 3 words the question and its option, 4 a shot
+    said: dict[str, Any] = {"method": "multiple_choice_separate_original", "output_suffix": "\n"}
+    found = [fitted(scoring(window=window), asked, **said) for window in (16, 15, 7, 4, 3)]
+    assert [each["shots_used"][0] for each in found] == [3, 3, 1, 0, 0]
+    assert [each["refused"][0] is None for each in found] == [True, True, True, True, False]
+
+
+def test_turns_are_messages_and_dropped_as_pairs() -> None:
+    said: dict[str, Any] = {"shots_as": "turns", "chat_template": True, "instructions": "Go.", "max_tokens": 0}
+    (whole,) = fitted(model(chat=as_lines), **said)["prompt"]
+    assert whole == (
+        "user: Go.\n\nInput: one two\nOutput:|assistant: a|user: Input: three four\nOutput:|assistant: b|"
+        "user: Input: five six\nOutput:|assistant: c|user: Input: seven eight\nOutput:|assistant:"
+    )
+    (row,) = fitted(model(chat=as_lines, window=13), **said).to_dicts()
+    assert (row["shots_used"], row["prompt_truncated"]) == (1, True)
+    assert row["prompt"].count("assistant: ") == 1
+
+
+def test_a_conversation_goes_through_the_template_as_it_is() -> None:
+    asked = talk([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}])
+    (row,) = fitted(model(chat=as_lines), asked, ASKED.clear(), method="chat", shots=0).to_dicts()
+    assert row["prompt"] == "user: Hi|assistant: Yes?|user: seven eight|assistant:"
+    assert row["chat_template"] is True
+
+
+def test_a_conversation_without_template_is_a_dialogue() -> None:
+    asked = talk([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}])
+    (row,) = fitted(model(), asked, ASKED.clear(), method="chat", shots=0, system="S").to_dicts()
+    assert row["prompt"] == "S\n\nUser: Hi\n\nAssistant: Yes?\n\nUser: seven eight\n\nAssistant:"
+    assert row["chat_template"] is False
+
+
+def test_conversations_and_single_messages_stay_in_order() -> None:
+    asked = pl.concat([talk([{"role": "user", "content": "Hi"}]), talk([]).with_columns(instance_id=pl.lit("id1"))])
+    rows = fitted(model(chat=as_lines), asked, ASKED.clear(), method="chat", shots=0)
+    assert rows["prompt"].to_list() == ["user: Hi|user: seven eight|assistant:", "user: seven eight|assistant:"]
+
+
+def test_a_conversation_too_long_is_refused() -> None:
+    asked = talk([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}])
+    (row,) = fitted(model(chat=as_lines, window=5), asked, ASKED.clear(), method="chat", shots=0).to_dicts()
+    assert "longer than the window of 5 tokens" in row["refused"]
+
+
+def test_substitutions_see_the_whole_prompt() -> None:
+    (text,) = fitted(model(), shots=1, substitutions=[["\n", "<br>\n"], ["<br>\n<br>\n", "<p>"]])["prompt"]
+    assert text == "Input: one two<br>\nOutput: a<p>Input: seven eight<br>\nOutput:"
+
+
+def test_prompts_with_substitutions_share_a_start() -> None:
+    asked = variants(["seven eight", "nine"], [right("d"), right("e")])
+    rows, prefixes = both(model(), asked, substitutions=[["\n", ";"]])
+    assert rows["prefix_id"].n_unique() == 1
+    assert prefixes["prefix"].to_list() == [
+        "Input: one two;Output: a;;Input: three four;Output: b;;Input: five six;Output: c;;"
+    ]
+
+
+def test_a_start_that_a_substitution_changes_at_its_end_is_not_shared() -> None:
+    (row,) = fitted(model(), shots=1, substitutions=[["a\n\nInput", "-"]]).to_dicts()
+    assert row["prompt"] == "Input: one two\nOutput: -: seven eight\nOutput:"
+    assert row["suffix"] == row["prompt"]
+
+
+def test_substituted_prompts_lose_examples_too() -> None:
+    rows = fitted(model(window=24), substitutions=[["\n", "\n"]])
+    plain = fitted(model(window=24))
+    assert rows["prompt"].to_list() == plain["prompt"].to_list()
+    assert rows["shots_used"].to_list() == plain["shots_used"].to_list() == [2]
+
+
+def test_a_prompt_is_cut_at_its_end_where_that_is_said() -> None:
+    (row,) = fitted(model(window=13), instructions="Go on", truncation="right").to_dicts()
+    assert (row["prompt"], row["refused"], row["prompt_truncated"]) == ("Go on\n\nInput: ", None, True)
+
+
+def test_a_prompt_that_fits_is_not_cut() -> None:
+    assert fitted(model(window=100), truncation="right")["prompt"].to_list() == fitted(model())["prompt"].to_list()
+
+
+def test_an_option_is_never_cut() -> None:
+    said: dict[str, Any] = {"method": "multiple_choice_separate_original", "truncation": "right"}
+    (row,) = fitted(scoring(window=2), variants(["a b c"], [right("d")]), **said).to_dicts()
+    assert row["refused"] is not None
+
+
+def as_lines(turns: Sequence[Mapping[str, str]]) -> str:
+    return "|".join(f"{each['role']}: {each['content']}" for each in turns) + "|assistant:"
+
+
+def talk(earlier: list[dict[str, str]]) -> pl.DataFrame:
+    """A conversation whose last message is the input."""
+    said = [*earlier, {"role": "user", "content": "seven eight"}]
+    return ASKED.with_columns(messages=pl.lit(pl.Series([said])))

@@ -181,9 +181,9 @@ def test_a_function_that_needs_something_else_is_refused() -> None:
         from_any(answer)
 
 
-def test_an_address_is_refused() -> None:
+def test_an_address_of_no_model_server_is_refused() -> None:
     with pytest.raises(NotAModelError, match="is an address"):
-        from_any("http://localhost:8000/v1#name")
+        from_any("s3://bucket/model")
 
 
 def test_a_version_needs_a_name() -> None:

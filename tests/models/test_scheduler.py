@@ -262,7 +262,7 @@ def test_a_closed_iterator_takes_back_what_was_not_asked() -> None:
     model = from_any(answer)
     found = queue_of(model, "closed").ask(["a"] * 50, {}, labels=labels)
     next(iter(found))
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     count = len(asked)
     time.sleep(0.2)
     assert len(asked) <= count + 1
@@ -687,3 +687,22 @@ def test_ten_thousand_instant_answers_take_less_than_a_quarter_second() -> None:
         return time.process_time() - started
 
     assert min(seconds() for _ in range(3)) < 0.25
+
+
+def test_what_is_not_fetched_when_the_iteration_ends_early_is_left() -> None:
+    left: list[Outcome] = []
+    batches = queue_of(from_any(lambda prompt: prompt), "left").ask(["a"] * 40, {}, labels=labels, left=left)
+    fetched = next(batches)
+    time.sleep(0.3)
+    batches.close()
+    assert {each.index for each in fetched}.isdisjoint(each.index for each in left)
+    assert len(fetched) + len(left) == 40
+
+
+def test_a_queue_that_something_still_holds_does_not_answer_for_a_model_made_anew() -> None:
+    def answer(prompts: list[str]) -> list[str]:
+        return prompts
+
+    held = queue_of(from_any(answer), "anew")
+    assert queue_of(from_any(answer), "anew") is held
+    assert queue_of(from_any(answer, batch=4), "anew").model.batch == 4

@@ -1,0 +1,50 @@
+"""The adapter `chat`: the instance is a conversation, and the model's turn is next."""
+
+import polars as pl
+
+from helmframe.adapters.adapt import adapter
+from helmframe.columns import BLOCK, MEDIA
+from helmframe.errors import ArgumentError
+from helmframe.specs import AdapterSpec
+
+MESSAGE = pl.Struct({"role": pl.String, "content": pl.String})
+
+
+@adapter(
+    "chat",
+    defaults={"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "output_suffix": ""},
+    decoding={"max_tokens": 2000, "temperature": 0.0},
+    ignores=("shots", "instructions", "global_prefix", "global_suffix"),
+)
+def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """The conversation in the instance's column `messages`, a list of {role, content}, as it is.
+
+    Its last message is the input, which perturbations change; without the column the input is the only message. It goes
+    through the model's chat template, where it has one; `chat_template` says that it must.
+
+    Raises:
+        ArgumentError: `messages` has another type.
+
+    Source: HELM `ChatAdapter`.
+    """
+    schema = variants.collect_schema()
+    rows = variants
+    if "messages" in schema:
+        if schema["messages"] not in (pl.List(MESSAGE), pl.List(pl.Null), pl.Null()):
+            raise ArgumentError(
+                f"column 'messages' is {schema['messages']}; chat wants a list of {{role, content}}, both text."
+            )
+        messages = pl.col("messages").cast(pl.List(MESSAGE))
+        rows = rows.with_columns(earlier=messages.list.head(messages.list.len() - 1).list.eval(_block()))
+    return rows.with_columns(
+        question=pl.col("perturbed_input"),
+        answer=pl.lit(None, dtype=pl.String),
+        choices=pl.lit(None, dtype=pl.List(pl.String)),
+        chat_template=pl.lit(True if spec.chat_template else None, dtype=pl.Boolean),
+    )
+
+
+def _block() -> pl.Expr:
+    part = pl.struct(type=pl.lit("text"), text=pl.element().struct.field("content"), media=pl.lit(None, dtype=MEDIA))
+    role = pl.element().struct.field("role")
+    return pl.struct(role=role, kind=pl.lit("message"), content=pl.concat_list(part)).cast(BLOCK)

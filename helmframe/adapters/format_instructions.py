@@ -1,0 +1,105 @@
+r"""Words on the form of answers, for models that were taught to converse: HELM's two expanders as an adapter's field.
+
+`format_instructions="follow"` is HELM's `follow_format_instructions`; other names are those of its
+`output_format_instructions`: "mcqa", "math", …; with "_suffix" they stand at the end of the prompt, with "_no_prefix"
+they also ask not to repeat the cue.
+"""
+
+from dataclasses import replace
+
+from helmframe.errors import ArgumentError
+from helmframe.specs import AdapterSpec
+
+FOLLOW = "follow"
+_BEFORE = (
+    "Here are some input-output examples. Read the examples carefully to figure out the mapping. "
+    "The output of the last example is not given, and your job is to figure out what it is."
+)
+_AFTER = "Please provide the output to this last example. It is critical to follow the format of the preceding outputs!"
+_LETTER = "Answer with only a single letter."
+_LAST_LETTER = "Answer only the last question with only a single letter."
+_ARABIC = "اكتب حرف الإجابة فقط، دون أي إضافات أخرى."
+# What HELM says for each name; of choices, any other name says `_LETTER` too.
+CHOICES = {
+    "mcqa": _LETTER,
+    "mmlu": _LETTER,
+    "mcqa_no_period": "Answer with only a single letter. Do not include a period in your answer.",
+    "mcqa_only_last_question": _LAST_LETTER,
+    "mmlu_only_last_question": _LAST_LETTER,
+    "arabic_mcqa": _ARABIC,
+}
+REASONED = dict.fromkeys(
+    ("mmlu_pro", "gpqa"),
+    'In your response, replace "insert answer here" with the single uppercase letter corresponding to your answer.',
+)
+TEXTS = {
+    "narrative_qa": (
+        "Answer with one word, a few-word phrase, or a short sentence. "
+        "Avoid extra, unnecessary information in the answer."
+    ),
+    "natural_qa": "Answer with a short answer or a boolean 'yes' or 'no' answer.",
+    "natural_qa_short_answer": "Answer with a short answer.",
+    "legalbench": "Answer yes or no.",
+    "legalbench_abercrombie": ("Answer with only 'generic', 'descriptive', 'suggestive', 'arbitrary' or 'fanciful'."),
+    "legalbench_function_of_decision_section": (
+        "Answer with only 'Facts', 'Procedural History', 'Issue', 'Rule', 'Analysis', 'Conclusion' or 'Decree'."
+    ),
+    "legalbench_yes_or_no": "Answer with only 'Yes' or 'No'.",
+    "wmt_14": "Answer with the English translation.",
+    "wmt_14_only_last_sentence": "Answer with only the English translation for the last sentence.",
+    "math": r"Wrap the final answer with the \boxed{} command.",
+    "numeric_nlg": "Answer with only description of the last table as a single paragraph on a single line.",
+    "tab_fact": "Answer with only the classification of the last statement, either 'refuted' or 'entailed'.",
+    "wikitq": (
+        "Answer only the last question with a short answer. Avoid extra, unnecessary information in the answer."
+    ),
+    "arabic_mcqa": _ARABIC,
+}
+
+
+def expanded(spec: AdapterSpec) -> AdapterSpec:
+    """The adapter with the words that `format_instructions` names in its texts, and that field empty.
+
+    Raises:
+        ArgumentError: no such words for this method.
+
+    Source: HELM `FollowFormatInstructionsRunExpander`, `OutputFormatInstructions`.
+    """
+    said = spec.format_instructions
+    if not said:
+        return spec
+    spec = replace(spec, format_instructions="")
+    if said == FOLLOW:
+        if spec.method != "generation":
+            raise ArgumentError(
+                f"adapt(format_instructions={FOLLOW!r}): is for method 'generation', not {spec.method!r}."
+            )
+        after = f"\n\n{_AFTER}\n{spec.output_prefix.strip()}"
+        return replace(spec, global_prefix=f"{_BEFORE}\n\n", global_suffix=after)
+    name = said.removesuffix("_suffix")
+    at_end = name != said
+    bare = name.removesuffix("_no_prefix")
+    words = _words(bare, spec)
+    if bare != name:
+        words += f" Do not include '{spec.output_prefix.strip()}' in your answer."
+    if at_end:
+        return replace(spec, global_suffix=f"{spec.global_suffix}\n\n{words}")
+    return replace(spec, instructions=f"{words}\n\n{spec.instructions}" if spec.instructions else words)
+
+
+def _words(name: str, spec: AdapterSpec) -> str:
+    by_method = {
+        "generation": TEXTS,
+        "multiple_choice_joint": CHOICES,
+        "multiple_choice_joint_chain_of_thought": REASONED,
+    }
+    known = by_method.get(spec.method, {})
+    if name not in known and spec.method == "multiple_choice_joint" and name in TEXTS:
+        return _LETTER  # a scenario that can be asked either way keeps its name
+    if name not in known:
+        where = f"adapt(format_instructions={name!r}): none such for method {spec.method!r}"
+        raise ArgumentError.unknown_value(where, name, [FOLLOW, *known] if known is TEXTS else list(known))
+    noun = spec.output_prefix.split(":")[0]
+    if name == "legalbench" and noun != "Answer":
+        return f"Answer with the {noun.lower()}."
+    return known[name]

@@ -1,0 +1,83 @@
+"""Options asked about one by one: what is said before them, and what of them is asked about."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from helmframe.adapters import adapt
+from tests.adapters.test_adapt import setting
+from tests.frames import instances, right, variants
+
+ASKED = variants(["Ice is"], [[("cold", True), ("hot", False)]], subject="physics")
+TRAIN = instances(["Fire is"], [right("hot")], subject="physics", split="train")
+
+
+def requests(asked: pl.DataFrame = ASKED, train: pl.DataFrame = TRAIN, **said: Any) -> pl.DataFrame:
+    """Requests with `prompt`: what stands before the continuation."""
+    rows, heads = adapt(
+        asked.lazy(), train, setting(**{"method": "multiple_choice_separate_original", **said}), ["subject"]
+    )
+    texts = pl.element().struct.field("content").list.eval(pl.element().struct.field("text")).list.join("")
+    before = heads.select("head_id", before=pl.col("head").list.eval(texts).list.join("")).unique()
+    return (
+        rows.collect()
+        .join(before, on="head_id", how="left", maintain_order="left", validate="m:1")
+        .with_columns(prompt=pl.col("before") + pl.col("blocks").list.eval(texts).list.join(""))
+    )
+
+
+def said(rows: pl.DataFrame) -> list[tuple[str, str]]:
+    return list(rows.select("prompt", "continuation").iter_rows())
+
+
+def test_each_option_is_a_request_with_the_space_before_it() -> None:
+    rows = requests()
+    assert said(rows) == [("Ice is", " cold"), ("Ice is", " hot")]
+    assert rows["reference_index"].to_list() == [0, 1]
+    assert set(rows["request_mode"]) == {"original"}
+
+
+def test_the_cue_is_said_before_the_option_and_its_space_with_it() -> None:
+    assert said(requests(input_prefix="Q: ", input_suffix="\n", output_prefix="A: ", output_suffix=".")) == [
+        ("Q: Ice is\nA:", " cold."),
+        ("Q: Ice is\nA:", " hot."),
+    ]
+
+
+def test_space_that_the_cue_keeps_is_not_asked_about() -> None:
+    assert said(requests(output_prefix="=", cue_space="space"))[0] == ("Ice is= ", "cold")
+
+
+def test_what_ends_the_prompt_belongs_to_the_option() -> None:
+    assert said(requests(global_suffix="!"))[0] == ("Ice is", " cold!")
+
+
+def test_examples_are_answered_in_words() -> None:
+    assert said(requests(shots=1))[0] == ("Fire is hot\nIce is", " cold")
+
+
+def test_calibration_asks_about_the_option_without_question_and_examples() -> None:
+    rows = requests(method="multiple_choice_separate_calibrated", shots=1, instructions="Go on.")
+    assert rows["request_mode"].to_list() == ["original", "calibration"] * 2
+    assert said(rows)[:2] == [("Go on.\n\nFire is hot\nIce is", " cold"), ("Go on.\n\nAnswer:", " cold")]
+    assert rows["shot_ids"].to_list()[:2] == [["id0"], []]
+
+
+def test_nothing_is_decoded() -> None:
+    assert set(requests(shots=0)["decoding"]) == {"{}"}
+
+
+def test_an_empty_input_is_no_context() -> None:
+    asked = variants([""], [[("One.", True), ("Two.", False)]], subject="physics")
+    assert said(requests(asked, output_prefix="")) == [("", "One."), ("", "Two.")]
+
+
+def test_an_instance_without_options_is_not_asked() -> None:
+    assert requests(variants(["Ice is"], [[]], subject="physics")).height == 0
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_each_option_is_there_once_a_trial(trials: int) -> None:
+    rows = requests(trials=trials, shots=1)
+    assert rows.select("reference_index", "trial").unique().height == rows.height == 2 * trials

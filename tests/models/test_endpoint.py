@@ -1,0 +1,486 @@
+"""Models of servers: real ones on this machine, asked over HTTP."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import helmframe as hf
+from helmframe.errors import (
+    ArgumentError,
+    CapabilityError,
+    SourceBrokenError,
+    SourceDeniedError,
+    SourceError,
+    SourceMissingError,
+)
+from helmframe.models import endpoint_client, event_loop, http
+from helmframe.models.model import SCORES, Model, Pair
+from helmframe.models.protocol import from_any
+from helmframe.models.scheduler import Outcome, queue_of
+from tests.models import tiny
+from tests.models.openai_server import Asked, Reply, Server, completion, refusal, serving, transformers_serving
+
+KEY = "sk-canary-0123456789abcdef"
+TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 'Who?\n{"a": "\\n"}'}]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No keys from outside; short pauses; connections closed afterwards."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("helmframe.models.retries.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("helmframe.models.pace.PAUSES", (0.02, 0.04))
+    yield
+    client = endpoint_client._clients.pop(event_loop.loop(), None)
+    if client is not None:
+        event_loop.run(client.aclose())
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as made:
+        yield made
+
+
+def outcomes(model: Model, prompts: list[Any], **decoding: Any) -> list[Outcome]:
+    found = queue_of(model, model.fingerprint()).ask(prompts, decoding, labels=lambda index: {})
+    return sorted(outcome for batch in found for outcome in batch)
+
+
+def answer(model: Model, prompt: str = "who", **decoding: Any) -> Any:
+    (found,) = outcomes(model, [prompt], **decoding)
+    assert found.error is None, found.error
+    return found.answer
+
+
+def message(text: str | None, **more: Any) -> Reply:
+    return Reply({"choices": [{"message": {"role": "assistant", "content": text, **more}, "finish_reason": "stop"}]})
+
+
+# What is sent ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_prompt_goes_to_completions_as_it_is(server: Server) -> None:
+    assert answer(http(server.url, "m"), "who", max_tokens=5, temperature=0, stop=["\n"], top_k=3).text == "WHO"
+    body = {"model": "m", "prompt": "who", "max_tokens": 5, "temperature": 0, "stop": ["\n"], "logprobs": 1}
+    assert [each[:2] for each in server.asked] == [("completions", body)]
+
+
+def test_a_conversation_goes_to_chat_completions_as_messages(server: Server) -> None:
+    server.reply = lambda asked: message("Me.")
+    model = http(server.url, "m")
+    assert model.chat is not None
+    assert answer(model, model.chat(TURNS)).text == "Me."
+    assert (server.asked[0].route, server.asked[0].body["messages"]) == ("chat/completions", TURNS)
+
+
+def test_a_plan_with_a_chat_template_shares_the_start_of_its_conversations(server: Server) -> None:
+    server.reply = lambda asked: message("A")
+    plan = hf.scenario("sampler").where(subject="music").limit(3).adapt(shots=1, chat_template=True)
+    requests = plan.generate(http(server.url, "m")).score().completions.collect()
+    assert (requests["error"].null_count(), requests["prefix_id"].n_unique()) == (3, 1)
+    turns = [asked.body["messages"] for asked in server.asked]
+    assert all(each[-1]["role"] == "user" and each[-1]["content"].endswith("Answer:") for each in turns)
+
+
+def test_with_chat_a_plain_prompt_is_a_message_of_the_user(server: Server) -> None:
+    server.reply = lambda asked: message("Me.")
+    answer(http(server.url, "m", chat=True))
+    assert server.asked[0].body["messages"] == [{"role": "user", "content": "who"}]
+
+
+def test_a_prompt_that_begins_like_a_conversation_is_a_plain_one(server: Server) -> None:
+    prompt = "\x02helmframe-chat\x03[1]\nwho"
+    answer(http(server.url, "m"), prompt)
+    assert (server.asked[0].route, server.asked[0].body["prompt"]) == ("completions", prompt)
+
+
+def test_more_fields_are_sent_too(server: Server) -> None:
+    answer(http(server.url, "m", extra={"top_k": 3}, logprobs=False))
+    assert server.asked[0].body == {"model": "m", "prompt": "who", "top_k": 3}
+
+
+def test_four_stop_sequences_are_sent_and_the_output_is_cut_at_all(server: Server) -> None:
+    server.reply = lambda asked: completion("A6B")
+    plan = hf.scenario("sampler").where(subject="music").limit(1).generate(http(server.url, "m"), stop=list("123456"))
+    assert plan.score().completions.collect()["completion"].to_list() == ["A"]
+    assert server.asked[0].body["stop"] == list("1234")
+
+
+# What comes back ------------------------------------------------------------------------------------------------------
+
+
+def test_all_that_the_server_says_is_told(server: Server) -> None:
+    choice = {"text": " yes", "finish_reason": "length", "logprobs": {"token_logprobs": [-0.5, -0.25]}}
+    server.reply = lambda asked: Reply({"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 2}})
+    assert answer(http(server.url, "m")) == (" yes", None, -0.75, (-0.5, -0.25), "length", 7, 2)
+
+
+def test_reasoning_and_the_log_probabilities_of_chat(server: Server) -> None:
+    logprobs = {"content": [{"token": "A", "logprob": -0.5}]}
+    server.reply = lambda asked: Reply(
+        {
+            "choices": [
+                {
+                    "message": {"content": "A", "reasoning_content": "Hm."},
+                    "logprobs": logprobs,
+                    "finish_reason": "eos_token",
+                }
+            ]
+        }
+    )
+    assert answer(http(server.url, "m", chat=True)) == ("A", "Hm.", -0.5, (-0.5,), "stop", None, None)
+    assert server.asked[0].body["logprobs"] is True
+
+
+@pytest.mark.parametrize("values", [[None, -1.0], [], ["x"], [float("nan")], None])
+def test_a_missing_log_probability_is_null(server: Server, values: Any) -> None:
+    server.reply = lambda asked: completion("a b", logprobs={"token_logprobs": values})
+    found = answer(http(server.url, "m"))
+    assert (found.text, found.logprob, found.token_logprobs) == ("a b", None, None)
+
+
+def test_one_whose_tokens_ran_out_while_thinking_has_said_nothing(server: Server) -> None:
+    server.reply = lambda asked: message(None, reasoning="Well,")
+    assert answer(http(server.url, "m", chat=True))[:2] == ("", "Well,")
+
+
+def test_a_server_that_refuses_log_probabilities_is_asked_without(server: Server) -> None:
+    refused = refusal(400, "logprobs are not supported with reasoning models")
+    server.reply = lambda asked: refused if "logprobs" in asked.body else completion("A")
+    found = outcomes(http(server.url, "m"), ["a", "b", "c"])
+    assert [each.answer.text if each.answer else each.error for each in found] == ["A"] * 3
+    before = len(server.asked)
+    assert before <= 6
+
+
+def test_a_server_that_wants_the_newer_name_of_max_tokens_gets_it(server: Server) -> None:
+    refused = refusal(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    server.reply = lambda asked: refused if "max_tokens" in asked.body else message("A")
+    model = http(server.url, "m", chat=True)
+    assert answer(model, max_tokens=9).text == "A"
+    assert server.asked[-1].body["max_completion_tokens"] == 9
+
+
+# Keys -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_is_sent_and_openais_key_to_nobody_else(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    model = http(server.url, "m")
+    answer(model)
+    assert "Authorization" not in server.asked[0].headers
+    monkeypatch.setenv("HELMFRAME_API_KEY", "of-mine-12345")
+    answer(model)
+    assert server.asked[1].headers["Authorization"] == "Bearer of-mine-12345"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_ends_the_run_and_is_shown_nowhere(
+    server: Server, monkeypatch: pytest.MonkeyPatch, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = http(server.url, "m")
+    server.reply = lambda asked: refusal(status, f"wrong key {KEY}")
+    with pytest.raises(SourceDeniedError, match=r"wants a key \(HTTP 40.\): export HELMFRAME_API_KEY=…"):
+        outcomes(model, ["a"])
+    monkeypatch.setenv("HELMFRAME_API_KEY", KEY)
+    with pytest.raises(SourceDeniedError, match=r"refuses the key in HELMFRAME_API_KEY .*wrong key \*\*\*") as refused:
+        outcomes(model, ["a"])
+    assert KEY not in f"{refused.value}{caplog.text}{model!r}{model.source}{model.fingerprint()}"
+
+
+def test_a_short_key_is_hidden_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_API_KEY", "abc123")
+    server.reply = lambda asked: refusal(400, "abc123 may not")
+    (found,) = outcomes(http(server.url, "m"), ["a"])
+    assert found.error == f"RefusedError: {server.url}/completions answered HTTP 400: *** may not"
+
+
+def test_a_key_that_no_header_can_hold_is_refused_unshown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_API_KEY", "sk-canary\n-x")
+    with pytest.raises(SourceDeniedError, match="HELMFRAME_API_KEY holds characters that no key has") as refused:
+        outcomes(http(server.url, "m"), ["a"])
+    assert "canary" not in str(refused.value)
+
+
+# What is not there ----------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_the_server_lacks_is_said_with_those_it_has(server: Server) -> None:
+    server.models, server.reply = ["org/llama", "org/qwen"], lambda asked: refusal(404, "no such model")
+    with pytest.raises(SourceMissingError, match=r"'org/lama'. Did you mean 'org/llama'\?\nKnown: org/llama, org/qwen"):
+        outcomes(http(server.url, "org/lama"), ["a"])
+
+
+def test_a_server_that_only_chats_says_how_to_ask_it(server: Server) -> None:
+    server.reply = lambda asked: refusal(404, "This is a chat model")
+    with pytest.raises(CapabilityError, match="chat=True"):
+        outcomes(http(server.url, "m"), ["a"])
+
+
+@pytest.mark.parametrize("body", [b"<html>It works!</html>", b"[" * 100_000, b'{"fine": true}', b"\xff\xfe", b"null"])
+def test_what_is_no_openai_server_is_said(server: Server, body: bytes) -> None:
+    server.models, server.reply = None, lambda asked: Reply(body)
+    with pytest.raises(SourceBrokenError, match=r"no OpenAI-compatible server at http.*mostly ends in /v1"):
+        outcomes(http(server.url, "m"), ["a"])
+
+
+def test_an_address_without_v1_is_said(server: Server) -> None:
+    with pytest.raises(SourceBrokenError, match="neither /completions nor /models"):
+        outcomes(http(server.url.removesuffix("/v1"), "m"), ["a"])
+
+
+def test_a_redirect_is_not_followed_with_a_key(server: Server) -> None:
+    server.reply = lambda asked: Reply(b"", 307, {"Location": "http://elsewhere/v1"})
+    with pytest.raises(SourceBrokenError, match="redirects to http://elsewhere/v1"):
+        outcomes(http(server.url, "m"), ["a"])
+
+
+# Servers in trouble ---------------------------------------------------------------------------------------------------
+
+
+def test_garbage_for_one_prompt_is_that_rows_error(server: Server) -> None:
+    bad = {"b": Reply(b"<oops>"), "c": Reply({"choices": []}), "d": Reply({"choices": [{"text": None}]})}
+    server.reply = lambda asked: bad.get(asked.body["prompt"], completion("A"))
+    found = outcomes(http(server.url, "m"), ["a", "b", "c", "d", "e"])
+    assert [each.answer is not None for each in found] == [True, False, False, False, True]
+    assert str(found[1].error).endswith("the reply is no JSON")
+    assert str(found[2].error).startswith("AnswerError: model 'm': the server replied {'choices': []}")
+
+
+def test_busy_and_broken_servers_are_asked_again(server: Server) -> None:
+    replies = [
+        refusal(429, "slow down", Retry_After="1"),
+        refusal(500, "oops"),
+        Reply({"error": {"code": 502, "message": "upstream"}}),
+        Reply({"choices": []}, status=0),
+        completion("A"),
+    ]
+    server.reply = lambda asked: replies[len(server.asked) - 1]
+    started = time.monotonic()
+    (found,) = outcomes(http(server.url, "m"), ["a"])
+    assert (found.answer and found.answer.text, found.attempts) == ("A", 5)
+    assert time.monotonic() - started > 1
+
+
+def test_an_empty_account_is_not_asked_again(server: Server) -> None:
+    server.reply = lambda asked: Reply({"error": {"message": "You ran out", "code": "insufficient_quota"}}, 429)
+    (found,) = outcomes(http(server.url, "m"), ["a"])
+    assert (found.attempts, str(found.error).endswith("HTTP 429: You ran out")) == (1, True)
+
+
+def test_a_slow_server_costs_the_row_and_not_the_run(server: Server) -> None:
+    server.reply = lambda asked: completion("A")._replace(seconds=2.0 if asked.body["prompt"] == "b" else 0.0)
+    found = outcomes(hf.model(http(server.url, "m"), timeout=0.5), ["a", "b", "c"])
+    assert [each.answer is not None for each in found] == [True, False, True]
+    assert found[1].error == "TimeoutError: no answer within 0.5 s"
+
+
+def test_a_server_that_dies_costs_little_and_the_next_run_asks_the_rest(server: Server) -> None:
+    server.reply = lambda asked: completion("A") if len(server.asked) <= 5 else Reply(b"{}", status=0)
+    plan = hf.scenario("sampler").adapt(shots=0).generate(http(server.url, "m"))
+    errors = plan.score().completions.collect()["error"]
+    assert errors.null_count() == 5
+    assert len(server.asked) < 100
+    server.reply = lambda asked: completion("A")
+    before = len(server.asked)
+    assert plan.score().completions.collect()["error"].null_count() == len(errors)
+    assert len(server.asked) == before + len(errors) - 5
+
+
+def test_nobody_listens() -> None:
+    (found,) = outcomes(http("http://127.0.0.1:9/v1", "m"), ["a"])
+    assert str(found.error).startswith("ConnectError: ")
+
+
+def test_what_a_server_says_is_one_short_line(server: Server) -> None:
+    server.reply = lambda asked: refusal(400, "\x1b[31mred\nline " + "x" * 10_000)
+    (found,) = outcomes(http(server.url, "m"), ["a"])
+    assert "\x1b" not in str(found.error)
+    assert len(str(found.error)) < 500
+
+
+# Log-probabilities of given texts -------------------------------------------------------------------------------------
+
+
+def echoing(local: Model, begin: str) -> Any:
+    """Replies as a server that gives prompts back, with the log-probabilities of a local model."""
+
+    def reply(asked: Asked) -> Reply:
+        said = asked.body
+        assert (said["echo"], said["logprobs"]) == (True, 1)
+        prompt = said["prompt"]
+        assert local.loglikelihood is not None
+        (found,) = local.loglikelihood([Pair(prompt[0], prompt[1:])], {SCORES: True})
+        assert isinstance(found, tuple)
+        extra = ["z"] * said["max_tokens"]
+        tokens = [*([begin] if begin else []), *prompt, *extra]  # its tokens are characters
+        values = [*([None] if begin else []), None, *(found.token_logprobs or ()), *(-9.0 for _ in extra)]
+        return completion(prompt + "".join(extra), logprobs={"tokens": tokens, "token_logprobs": values})
+
+    return reply
+
+
+@pytest.mark.parametrize("begin", ["", "<s>"])
+def test_log_probabilities_equal_the_local_models(server: Server, tmp_path: Path, begin: str) -> None:
+    local = from_any(tiny.saved(tmp_path / "tiny", tiny.gpt2()))
+    server.reply = echoing(local, begin)
+    pairs = [Pair("The cat sat", " on the mat"), Pair("The cat sat", " up"), Pair("Who", "?")]
+    assert local.loglikelihood is not None
+    expected = local.loglikelihood(pairs, {SCORES: True})
+    found = outcomes(http(server.url, "m"), pairs, **{SCORES: True})
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.answer is not None, ours.error
+        assert isinstance(theirs, tuple)
+        assert ours.answer.text == theirs.text
+        assert ours.answer.logprob == pytest.approx(theirs.logprob, abs=1e-5)
+        assert ours.answer.output_tokens == theirs.output_tokens
+
+
+def test_after_nothing_the_first_token_has_none(server: Server) -> None:
+    logprobs = {"tokens": ["a", "b"], "token_logprobs": [None, -2.0]}
+    server.reply = lambda asked: completion("ab", logprobs=logprobs)
+    (found,) = outcomes(http(server.url, "m"), [Pair("", "ab")], **{SCORES: True})
+    assert found.answer is not None
+    assert found.answer[:4] == ("ab", None, -2.0, (-2.0,))
+
+
+@pytest.mark.parametrize(
+    "reply", [completion("A"), refusal(400, "echo is not allowed"), completion("ab", logprobs=None)]
+)
+def test_a_server_that_gives_none_is_said_with_the_way_out(server: Server, reply: Reply) -> None:
+    server.reply = lambda asked: reply
+    with pytest.raises(CapabilityError, match=r"gives no log-probabilities of given texts.*multiple_choice_joint"):
+        outcomes(http(server.url, "m"), [Pair("a", "b")], **{SCORES: True})
+
+
+def test_a_text_that_is_too_long_is_an_error_of_its_row(server: Server) -> None:
+    server.reply = lambda asked: refusal(400, "maximum context length is 8 tokens")
+    (found,) = outcomes(http(server.url, "m"), [Pair("a", "b")], **{SCORES: True})
+    assert str(found.error).endswith("HTTP 400: maximum context length is 8 tokens")
+
+
+def test_with_chat_none_are_asked_for_when_the_plan_is_run(server: Server) -> None:
+    plan = hf.scenario("sampler").limit(1).adapt(method="multiple_choice_separate_original")
+    with pytest.raises(CapabilityError, match="gives no log-probabilities"):
+        plan.generate(http(server.url, "m", chat=True)).score()
+    assert server.asked == []
+
+
+# Names, fingerprints, what is remembered ------------------------------------------------------------------------------
+
+
+def test_addresses_are_models() -> None:
+    model = from_any("HTTP://LocalHost:8000/v1/#org/name".replace("HTTP", "http"))
+    assert (model.name, model.source, model.durable) == ("org/name", "http://localhost:8000/v1#org/name", True)
+    assert model == from_any("http://localhost:8000/v1#org/name") != from_any("https://localhost:8000/v1#org/name")
+    assert from_any("http://localhost:8000/v1/chat/completions#a") == from_any("http://localhost:8000/v1#a")
+
+
+def test_openais_models_chat_but_for_the_old_ones() -> None:
+    assert from_any("openai:gpt-4.1") == http("https://api.openai.com/v1", "gpt-4.1", chat=True)
+    assert from_any("openai:gpt-3.5-turbo-instruct") == http("https://api.openai.com/v1", "gpt-3.5-turbo-instruct")
+
+
+def test_fingerprints_tell_address_name_and_way_apart() -> None:
+    models = [
+        http("http://a/v1", "m"),
+        http("http://b/v1", "m"),
+        http("http://a/v1", "n"),
+        http("http://a/v1", "m", chat=True),
+        http("http://a/v1", "m", extra={"top_k": 1}),
+        hf.model(http("http://a/v1", "m"), name="m", version="2"),
+    ]
+    assert len({model.fingerprint() for model in models}) == len(models)
+    assert http("http://a/v1/", "m").fingerprint() == models[0].fingerprint()
+
+
+@pytest.mark.parametrize(
+    "said", ["http://a:80/v1#m", "openai:gpt-4.1", "http(url='http://a', name='m', logprobs=False)"]
+)
+def test_a_plan_with_a_server_goes_through_yaml(said: str) -> None:
+    plan = hf.scenario("sampler").generate(said)
+    assert hf.Plan.from_yaml(plan.to_yaml()) == plan
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ("http://localhost:8000/v1", "say which of its models: 'http://localhost:8000/v1#name'"),
+        ("http://user:pw-canary@host/v1#m", "keys come from the environment"),
+        ("http://host/v1?api_key=pw-canary#m", "keys come from the environment"),
+        ("http://:80/v1#m", "should be a server's address"),
+        ("http://host:x/v1#m", "should be a server's address"),
+        ("openai:", "should be the model's name"),
+        ("http(url='http://a')", "name= is missing"),
+        ("http(url='http://a', name='m', chta=True)", "Did you mean 'chat'"),
+    ],
+)
+def test_what_is_no_address_is_refused(said: str, complaint: str) -> None:
+    with pytest.raises(ArgumentError, match=complaint) as refused:
+        hf.scenario("sampler").generate(said)
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("extra", [{"api_key": "x"}, {"temperature": 1}, 3, {"f": print}])
+def test_what_can_not_be_sent_beside_is_refused(extra: object) -> None:
+    with pytest.raises(ArgumentError, match="extra="):
+        http("http://a", "m", extra=extra)
+
+
+def test_answers_are_remembered_with_their_age_and_fresh_asks_anew(server: Server) -> None:
+    server.reply = lambda asked: completion("A")
+    plan = hf.scenario("sampler").where(subject="music").limit(3).generate(http(server.url, "m"))
+    assert "oldest" not in plan.explain()
+    plan.score()
+    plan.score()
+    assert len(server.asked) == 3
+    assert "UTC (today); the server may answer otherwise by now: score(fresh=True) asks anew" in plan.explain()
+    plan.score(fresh=True)
+    assert len(server.asked) == 6
+
+
+def test_fresh_asks_all_anew_however_long_it_takes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.store.ParquetAnswers.NEWS_SECONDS", 0.0)
+    server.reply = lambda asked: completion("A")._replace(seconds=0.02)
+    plan = hf.scenario("sampler").generate(hf.model(http(server.url, "m"), workers=4))
+    asked = len(plan.score().completions.collect())
+    plan.score(fresh=True)
+    assert len(server.asked) == 2 * asked
+
+
+def test_it_works_in_a_notebooks_own_loop(server: Server) -> None:
+    async def cell() -> list[Any]:
+        return list(http(server.url, "m").ask(["a", "b"], {}))
+
+    assert [each.text for each in asyncio.run(cell())] == ["A", "B"]
+
+
+def test_errors_of_servers_are_source_errors() -> None:
+    assert issubclass(SourceDeniedError, SourceError)
+
+
+# A server of somebody else's ------------------------------------------------------------------------------------------
+
+
+def test_transformers_serve_gives_the_answers_of_the_folder(tmp_path: Path) -> None:
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    folder = tiny.saved(tmp_path / "tiny", tiny.llama(), template)
+    local = from_any(folder)
+    with transformers_serving(folder) as url:
+        served = http(url, str(folder))
+        assert local.chat is not None
+        assert served.chat is not None
+        for prompt in ("The cat sat", "Who? "):
+            theirs, ours = answer(local, prompt, max_tokens=8), answer(served, prompt, max_tokens=8, temperature=0)
+            assert theirs[0] == ours[0] != ""
+            assert theirs[-3:] == ours[-3:]
+        turns = [{"role": "user", "content": "Who? "}]
+        theirs = answer(local, local.chat(turns), max_tokens=8)
+        assert theirs[0] == answer(served, served.chat(turns), max_tokens=8, temperature=0)[0]
+        with pytest.raises(CapabilityError, match="gives no log-probabilities"):
+            outcomes(served, [Pair("a", "b")], **{SCORES: True})
