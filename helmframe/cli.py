@@ -1,4 +1,4 @@
-"""The command `helmframe`: run, list, show, explain, store.
+"""The command `helmframe`: run, list, show, explain, check, score, store.
 
 Exit 0 done, 1 error, 2 wrong usage, 130 stopped by Ctrl-C. What was asked for goes to stdout, all else to stderr; a
 traceback only with --verbose.
@@ -14,16 +14,22 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 import helmframe
+from helmframe.cli_helm import add_mirror
+from helmframe.cli_score import add_score
+from helmframe.cli_specs import add_check
 from helmframe.cli_store import add_store
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
-from helmframe.helm.entries import Entry, parse_entry, plans_of, read_conf
+from helmframe.helm import Entry, parse_entry, plans_of, read_conf
 from helmframe.metrics import METRICS
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.plan import Plan
 from helmframe.results import Results
-from helmframe.scenarios.find import find_scenario, scenario_names
-from helmframe.suite import suite
+from helmframe.scenarios.catalogue import status
+from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+from helmframe.suite import suite, suite_names
 from helmframe.views.display import robustness_text, text_table
 
 STOPPED = 130  # what shells give for a Ctrl-C
@@ -71,6 +77,9 @@ def _run(arguments: argparse.Namespace) -> None:
         plan.tasks()  # what can't be run is said before anything is
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None
     if folder is not None and folder.exists() and any(folder.iterdir()):
+        if arguments.skip_completed_runs:
+            print(Results.load(folder))
+            return
         raise StoreError(f"{folder} is not empty; choose another --suite, or remove it.")
     if arguments.local:
         _tell("--local is the only mode there is; going on")
@@ -102,25 +111,29 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
         raise ArgumentError(
             'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.'
         )
-    if arguments.priority is not None:
-        entries = [entry for entry in entries if entry.priority <= arguments.priority]
-    options = {"max_eval_instances": arguments.max_eval_instances, "num_train_trials": arguments.num_train_trials}
-    also = {key: value for key, value in options.items() if value is not None}
-    models = arguments.models_to_run
+    models, most = arguments.models_to_run, arguments.max_eval_instances
     plans = [Plan.from_yaml(Path(each)) for each in files]
     if models:
         plans = [plan if plan.models else plan.generate(list(models)) for plan in plans]
-    if "max_eval_instances" in also:
-        plans = [plan if plan.sampling else plan.sample(also["max_eval_instances"], order="helm") for plan in plans]
-    plans += plans_of(entries, models=models, **also)
+    if most is not None:
+        plans = [plan if plan.sampling else plan.sample(most, order="helm") for plan in plans]
+    plans += plans_of(
+        entries,
+        models=models,
+        groups=arguments.groups_to_run,
+        priority=arguments.priority,
+        max_eval_instances=most,
+        num_train_trials=arguments.num_train_trials,
+    )
     if not plans:
-        raise ArgumentError("nothing to run: --priority or --models-to-run leave none of the entries.")
+        raise ArgumentError("nothing to run: --priority, --models-to-run or --groups-to-run leave none of the entries.")
     return plans
 
 
 def _list(arguments: argparse.Namespace) -> None:
     tables = {
-        "scenarios": (["scenario", "parts", "main metric", "what"], map(_scenario, scenario_names())),
+        "scenarios": (["scenario", "rows", "main metric", "what"], map(_scenario, scenario_names())),
+        "suites": (["suite", "what"], map(_suite, suite_names())),
         "perturbations": (["perturbation", "arguments", "what"], map(_perturbation, PERTURBATIONS)),
         "metrics": (["metric", "level", "what"], map(_metric, METRICS)),
     }
@@ -130,12 +143,18 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _scenario(name: str) -> list[str]:
     spec = find_scenario(name)
-    return [name, ", ".join(spec.part), spec.main.metric, spec.description]
+    main = spec.main.metric.partition("(")[0]
+    return [name, status(spec), main if len(main) <= 22 else f"{main[:21]}…", spec.description]
+
+
+def _suite(name: str) -> list[str]:
+    said = yaml.safe_load((specs_root() / "suites" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return [name, str(said["description"])]
 
 
 def _perturbation(name: str) -> list[str]:
     entry = PERTURBATIONS[name]
-    said = ", ".join(f"{key}={value!r}" for key, value in entry.parameters.items())
+    said = textwrap.shorten(entry.signature, 40, placeholder=" …")
     return [name, said, inspect.getdoc(entry.function) or ""]
 
 
@@ -156,6 +175,8 @@ def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _show(arguments: argparse.Namespace) -> None:
     if "://" in arguments.what or Path(arguments.what).is_dir():
         print(Results.load(arguments.what))
+    elif arguments.what in suite_names() and arguments.what not in scenario_names():
+        print((specs_root() / "suites" / f"{arguments.what}.yaml").read_text(encoding="utf-8").rstrip())
     else:
         print(Path(find_scenario(arguments.what).origin).read_text(encoding="utf-8").rstrip())
 
@@ -183,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
         command.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
         command.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
+        command.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
         command.add_argument(
             "-m", "--max-eval-instances", type=int, metavar="N", help="instances per part, HELM's draw"
         )
@@ -195,21 +217,26 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
     run.add_argument("--suite", default="default", help="name of the run's folder below --output-path")
     run.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the results to FOLDER/runs/SUITE")
-    run.add_argument("-n", "--num-threads", type=int, metavar="N", help="accepted; one queue per model decides")
+    run.add_argument("-n", "--num-threads", type=int, metavar="N", help=_THREADS)
+    run.add_argument("--skip-completed-runs", action="store_true", help=_SKIP)
     run.add_argument("-d", "--dry-run", action="store_true", help="explain only")
     run.add_argument("--local", action="store_true", help="accepted; the only mode there is")
     run.add_argument("--fresh", action="store_true", help="ask again what the store has")
     run.set_defaults(run=_run)
     explain.set_defaults(run=_run, dry_run=True, local=False)
 
-    listing = commands.add_parser("list", help="scenarios, perturbations and metrics")
-    listing.add_argument("kind", nargs="?", default="all", choices=["all", "scenarios", "perturbations", "metrics"])
+    listing = commands.add_parser("list", help="scenarios, suites, perturbations and metrics")
+    kinds = ["all", "scenarios", "suites", "perturbations", "metrics"]
+    listing.add_argument("kind", nargs="?", default="all", choices=kinds)
     listing.set_defaults(run=_list)
-    show = commands.add_parser("show", help="a scenario's spec, or the results in a folder")
-    show.add_argument("what", metavar="SCENARIO|FOLDER")
+    show = commands.add_parser("show", help="the spec of a scenario or suite, or the results in a folder")
+    show.add_argument("what", metavar="SCENARIO|SUITE|FOLDER")
     show.set_defaults(run=_show)
     for command in (listing, show):
         command.add_argument("--verbose", action="store_true", help="tracebacks of errors")
+    add_mirror(commands)
+    add_score(commands)
+    add_check(commands)
     add_store(commands)
     return parser
 
@@ -226,3 +253,6 @@ $HELMFRAME_DATA names the folder or bucket of the scenarios' rows, $HELMFRAME_ST
 _MODELS = (
     "who answers, in entries with a group of models (model=text) or none; of the others, only those with one of these"
 )
+_GROUPS = "only entries of these groups: a scenario's name (mmlu, mmlu_anatomy), or what a .conf file says"
+_THREADS = "HELM's threads, of which -n 1 is one; accepted, and the queue of each model decides how many ask at once"
+_SKIP = "print the results that are in FOLDER/runs/SUITE, if there are; what the store has is never asked again anyway"

@@ -1,13 +1,20 @@
 """Several sentences, one queue."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from helmframe.engines import local
 from helmframe.engines.background import Run
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, HelmframeError, SourceError, SpecError, UnknownNameError
 from helmframe.models.budget import Budget, Prices
 from helmframe.plan import Plan
 from helmframe.results import Results
+from helmframe.scenarios.find import specs_root
+from helmframe.settings import from_home
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,30 @@ class Suite:
     """Plans that run together: requests to the same model share its queue and fill the same batches."""
 
     plans: tuple[Plan, ...]
+
+    # -- say: each plan says it; those that are there already are asked to say it too ---------------------------------
+
+    def generate(self, /, model: Any, *, n: int | None = None, **decoding: Any) -> "Suite":
+        """The suite with these models answering every plan; as `Plan.generate`."""
+        return Suite(tuple(plan.generate(model, n=n, **decoding) for plan in self.plans))
+
+    def sample(self, n: int, seed: int = 0, *, order: str = "keyed") -> "Suite":
+        """The suite over a random n of each part's instances, in place of what its plans say; as `Plan.sample`."""
+        return Suite(tuple(plan.sample(n, seed, order=order) for plan in self.plans))
+
+    def limit(self, n: int) -> "Suite":
+        """The suite over the first n of each part's instances, in place of what its plans say; as `Plan.limit`."""
+        return Suite(tuple(plan.limit(n) for plan in self.plans))
+
+    def perturb(self, said: Any, *, seeds: int = 1, compat: str | None = None) -> "Suite":
+        """The suite with these variants of every instance; as `Plan.perturb`."""
+        return Suite(tuple(plan.perturb(said, seeds=seeds, compat=compat) for plan in self.plans))
+
+    def adapt(self, /, **said: Any) -> "Suite":
+        """The suite with this said of every plan's adapter; as `Plan.adapt`."""
+        return Suite(tuple(plan.adapt(**said) for plan in self.plans))
+
+    # -- read --------------------------------------------------------------------------------------------------------
 
     def score(
         self,
@@ -52,15 +83,83 @@ class Suite:
         return "\n\n".join(plan.explain() for plan in self.plans)
 
 
-def suite(*plans: Plan) -> Suite:
-    """Several plans as one.
+def suite(*said: Plan | str | Path, models: Any = None, **options: Any) -> Suite:
+    """Several plans as one: `hf.suite(plan, plan)`, `hf.suite("lite")`, `hf.suite("run_specs.conf", priority=2)`.
+
+    Args:
+        *said: plans; names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
+            HELM's .conf files.
+        models: who answers, in plans that say nobody: anything that answers, a list of them, or {name: model}.
+        **options: of .conf files, as the command has them: priority, groups, max_eval_instances, num_train_trials.
 
     Raises:
-        ArgumentError: none, or something that is no plan.
+        UnknownNameError: no suite of that name.
+        SpecError: a file is wrong; names it and the plan.
+        ArgumentError: none, something that is no plan, or an option without a .conf file.
     """
-    for plan in plans:
-        if not isinstance(plan, Plan):
-            raise ArgumentError(f"hf.suite({plan!r}): give plans, as hf.scenario(…) makes them.")
+    plans: list[Plan] = []
+    for each in said:
+        if isinstance(each, Plan):
+            plans.append(each)
+        elif isinstance(each, str | Path):
+            plans += _conf(str(each), options, models) if str(each).endswith(".conf") else _file(_found(str(each)))
+        else:
+            raise ArgumentError(f"hf.suite({each!r}): give plans, as hf.scenario(…) makes them, or a suite's name.")
     if not plans:
         raise ArgumentError("hf.suite(): give at least one plan.")
+    if options and not any(str(each).endswith(".conf") for each in said if isinstance(each, str | Path)):
+        raise ArgumentError(f"hf.suite({', '.join(options)}=…) is said of .conf files; there is none.")
+    if models is not None:
+        plans = [plan if plan.models else plan.generate(models) for plan in plans]
     return Suite(tuple(dict.fromkeys(plans)))
+
+
+def suite_names() -> list[str]:
+    """The names that `suite` knows, sorted."""
+    return sorted(file.stem for file in (specs_root() / "suites").glob("*.yaml"))
+
+
+def _found(said: str) -> Path:
+    if said.endswith((".yaml", ".yml")) or "/" in said:
+        path = from_home(said)
+        if not path.is_file():
+            raise SpecError.at(said, "", "there is no such file.")
+        return path
+    if said not in suite_names():
+        raise UnknownNameError.among("suite", said, suite_names(), hint="Or give plans, or the path of a file of them.")
+    return specs_root() / "suites" / f"{said}.yaml"
+
+
+def _file(path: Path) -> Iterator[Plan]:
+    """The plans of a suite file: `plans` is a list of them, `each` what all say that do not say it (or null)."""
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SpecError.at(path.name, "", f"not YAML: {error}") from None
+    if isinstance(said, dict) and "plans" not in said and "scenario" in said:
+        yield Plan.from_yaml(path)
+        return
+    if not isinstance(said, dict) or not isinstance(said.get("plans"), list):
+        raise SpecError.at(path.name, "plans", "is missing: a list of plans, each {scenario: NAME, …}.")
+    for key in said:
+        if key not in ("suite", "description", "each", "plans"):
+            raise SpecError.unknown_key(path.name, str(key), ("suite", "description", "each", "plans"))
+    each = said.get("each") or {}
+    for place, plan in enumerate(said["plans"]):
+        if not isinstance(plan, dict):
+            raise SpecError.at(path.name, f"plans[{place}]", f"should be {{scenario: NAME, …}}, not {plan!r}.")
+        try:
+            words = {verb: value for verb, value in (each | plan).items() if value is not None}
+            yield Plan.from_yaml(yaml.safe_dump(words, allow_unicode=True, sort_keys=False))
+        except SourceError:
+            raise
+        except HelmframeError as error:
+            raise SpecError.at(path.name, f"plans[{place}]", str(error)) from error
+
+
+def _conf(path: str, options: dict[str, Any], models: Any) -> list[Plan]:
+    # HELM's language stands above plans; a suite reads it where one is given
+    from helmframe.helm import plans_of, read_conf
+
+    # where the user says who answers, entries that name one model of HELM's are none of his
+    return plans_of(read_conf(path), named=models is None, **options)

@@ -1,11 +1,13 @@
 """Several sentences through one queue."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
 import helmframe as hf
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, SpecError, UnknownNameError
+from helmframe.suite import suite_names
 
 
 def test_plans_of_a_suite_share_the_models_batches() -> None:
@@ -55,4 +57,71 @@ def test_an_error_in_one_plan_keeps_the_answers_of_the_others() -> None:
 
 def test_a_suite_takes_plans_only() -> None:
     with pytest.raises(ArgumentError, match="give plans"):
-        hf.suite("mmlu")  # type: ignore[arg-type]
+        hf.suite(42)  # type: ignore[arg-type]
+
+
+def test_a_suite_is_found_by_name() -> None:
+    suite = hf.suite("safety")
+    names = [plan.scenarios[0].scenario for plan in suite.plans]
+    assert names == ["harm_bench", "simple_safety_tests", "anthropic_red_team", "xstest", "bbq"]
+
+
+def test_an_unknown_suite_has_near_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"no suite is called 'lit'. Did you mean 'lite'\?"):
+        hf.suite("lit")
+
+
+@pytest.mark.parametrize("name", [name for name in suite_names() if name != "classic_core"])
+def test_each_suite_of_ours_loads(name: str) -> None:
+    assert hf.suite(name).plans
+
+
+@pytest.mark.shared
+def test_the_perturbed_core_loads_where_the_word_tables_are(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(shared))
+    plans = hf.suite("classic_core").plans
+    assert {plan.scenarios[0].scenario for plan in plans if not plan.perturbations} == {
+        "summarization_cnndm",
+        "summarization_xsum",
+    }
+
+
+SUITE = """\
+suite: mine
+each: {limit: 2, generate: oracle()}
+plans:
+  - {scenario: sampler, where: [{subject: music}]}
+  - {scenario: sampler, where: [{subject: biology}], limit: 3}
+"""
+
+
+def test_a_suite_is_a_file_of_plans_and_what_all_of_them_say(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(SUITE)
+    assert hf.suite(file).score().table(["part"], metrics="exact_match")["n"].to_list() == [3, 2]
+
+
+def test_a_wrong_plan_of_a_suite_is_named_with_file_and_place(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(SUITE.replace("limit: 3", "limits: 3"))
+    with pytest.raises(SpecError, match=r"mine\.yaml: plans\[1\]: .*'limits'"):
+        hf.suite(file)
+
+
+def test_verbs_are_said_to_every_plan() -> None:
+    one, two = (hf.scenario("sampler").where(subject=each) for each in ("music", "biology"))
+    said = hf.suite(one, two).limit(2).adapt(shots=0).perturb("lowercase").generate(hf.models.oracle())
+    assert said.plans == tuple(
+        each.limit(2).adapt(shots=0).perturb("lowercase").generate(hf.models.oracle()) for each in (one, two)
+    )
+
+
+def test_models_answer_the_plans_that_say_nobody() -> None:
+    one, two = (hf.scenario("sampler").where(subject=each).limit(1) for each in ("music", "biology"))
+    suite = hf.suite(one.generate(hf.models.echo()), two, models=hf.models.oracle())
+    assert [plan.models[0].name for plan in suite.plans] == ["echo", "oracle"]
+
+
+def test_options_of_conf_files_need_one() -> None:
+    with pytest.raises(ArgumentError, match=r"priority=….* said of \.conf files"):
+        hf.suite("mmlu", priority=2)

@@ -1,5 +1,23 @@
-"""HELM's own language: run entries and .conf files, as plans."""
+"""HELM's own language and results: run entries and .conf files as plans, run directories as tables and back.
 
-from helmframe.helm.entries import Entry, parse_entry, plans_of, read_conf
+And the logs of lm-eval and Inspect, as the same tables.
+"""
 
-__all__ = ["Entry", "parse_entry", "plans_of", "read_conf"]
+from helmframe.helm.entries import Entry, parse_entry, read_conf
+from helmframe.helm.inspect_logs import read_inspect
+from helmframe.helm.lm_eval import read_lm_eval
+from helmframe.helm.plans import entry, plans_of
+from helmframe.helm.read import read_helm
+from helmframe.helm.write import write_helm
+
+__all__ = [
+    "Entry",
+    "entry",
+    "parse_entry",
+    "plans_of",
+    "read_conf",
+    "read_helm",
+    "read_inspect",
+    "read_lm_eval",
+    "write_helm",
+]

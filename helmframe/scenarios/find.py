@@ -1,7 +1,6 @@
 """The scenario spec behind a name or a path."""
 
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
@@ -65,5 +64,7 @@ def _files() -> dict[str, Path]:
 
 @cache
 def _announced_folders() -> tuple[Path, ...]:
+    from importlib.metadata import entry_points
+
     found = (point.load() for point in entry_points(group="helmframe.scenarios"))
     return tuple(Path(each() if callable(each) else each) for each in found)

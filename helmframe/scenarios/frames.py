@@ -35,7 +35,8 @@ def frame_scenario(
     metrics: str | Sequence[str] | None = None,
     main: str | None = None,
 ) -> ScenarioSpec:
-    """The scenario whose instances are the rows of a frame. The frame's other columns stay, under their own names.
+    """The scenario whose instances are the rows of a frame. The frame's other columns stay, under their own names;
+    `content`, `split` and `sub_split` mean what they mean in `hf.columns("instances")`.
 
     The names of columns:
 
@@ -65,6 +66,8 @@ def frame_scenario(
     for said, column in [*(("part", each) for each in parts), ("cluster", cluster), ("id", id)]:
         if column is not None and _need(rows, said, column).dtype.is_nested():
             raise ArgumentError(f"{said}={column!r}: the column is {rows[column].dtype}; it should be text or numbers.")
+    if "sub_split" in rows.columns and rows["sub_split"].dtype.is_nested():
+        raise ArgumentError(f"column 'sub_split' is {rows['sub_split'].dtype}; it should be text or numbers.")
     if split is None and "split" in rows.columns:
         split = "split"
     made = {
@@ -74,6 +77,7 @@ def frame_scenario(
         **({"cluster": rows[cluster].cast(pl.String)} if cluster else {}),
         **({"instance_id": _ids(rows, id)} if id else {}),
         **({"content": _content(rows)} if "content" in rows.columns else {}),
+        **({"sub_split": rows["sub_split"].cast(pl.String)} if "sub_split" in rows.columns else {}),
     }
     # to DuckDB "Input" and "input" are one name
     if {each.lower() for each in parts} & set(INSTANCES.schema):

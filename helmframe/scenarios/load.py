@@ -1,6 +1,9 @@
 """A scenario's instances as frames: the first stage of every plan."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -8,13 +11,17 @@ import polars as pl
 from helmframe.columns import INSTANCES, conform
 from helmframe.errors import ArgumentError, SourceError, near
 from helmframe.scenarios.conditions import check_column
-from helmframe.scenarios.query import Query, listed, opened, path_columns, path_values
+from helmframe.scenarios.query import Query, listed, meant, opened, path_columns, path_values
 from helmframe.scenarios.sample import draw
 from helmframe.scenarios.sources import connect
 from helmframe.scenarios.sql import identifier
 from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec
 
 _MOST_BYTES = 64 << 20
+# Seconds between attempts at going on with a reading: long enough for a server that starts again.
+WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+logger = logging.getLogger("helmframe.scenarios")
 
 
 def load(
@@ -46,12 +53,10 @@ def load(
         SourceError: the rows can't be read; names scenario and address.
     """
     _check_splits(splits)
-    with opened(spec, where, splits, data) as query:
-        frames = _sampled(query, where, sample) if sample else _instances(query, where)
-        found = False
-        for frame in _shards(frames, rows):
-            found = True
-            yield frame
+    found = False
+    for frame in _shards(_going_on(partial(_read, spec, where, sample, splits, data)), rows):
+        found = True
+        yield frame
     if not found and not (sample and sample.n == 0):
         raise _nothing_matches(spec, where, splits, data)
 
@@ -65,7 +70,8 @@ def load_train(spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str
     Returns:
         `INSTANCES` of split train, and the scenario's own columns.
     """
-    kept = [each for each in where if isinstance(each, Equals | Between) and each.column in ("part", *spec.part)]
+    of_parts = ("part", *spec.part)
+    kept = [each for each in meant(spec, where) if isinstance(each, Equals | Between) and each.column in of_parts]
     with opened(spec, kept, ("train",), data) as query:
         return pl.concat(_instances(query, ()), rechunk=True)
 
@@ -84,7 +90,7 @@ def count(
         SourceError: the rows can't be read; names scenario and address.
     """
     _check_splits(splits)
-    with opened(spec, where, splits, data) as query:
+    with opened(spec, meant(spec, where), splits, data) as query:
         keys = _keys(query, where)
         if sample:
             chosen = draw(keys, sample, spec.scenario)
@@ -100,7 +106,7 @@ def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any
         ArgumentError: the scenario has no such column.
         SourceError: the rows can't be read; names scenario and address.
     """
-    if spec.frame is None:
+    if spec.frame is None and not spec.generated:
         source = connect(spec, data)
         try:
             if column in path_columns(spec, source):
@@ -136,6 +142,42 @@ def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str |
                     _check_values(query, each, data)
     except SourceError:
         return
+
+
+def _going_on(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
+    """The frames of a reading; if the server goes away midway, read anew from there on once it is back.
+
+    Before the first row nothing is tried again: then the address may be wrong, and that is said at once.
+    """
+    given, waits = 0, list(WAITS)
+    while True:
+        skipped = 0
+        try:
+            for frame in read():
+                known = min(given - skipped, frame.height)
+                skipped += known
+                fresh = frame.slice(known)
+                given, skipped = given + fresh.height, skipped + fresh.height
+                waits = list(WAITS) if fresh.height else waits
+                yield fresh
+            return
+        except SourceError as error:
+            # its kinds, a file that is missing, denied or broken, are no better a moment later
+            if type(error) is not SourceError or not given or not waits:
+                raise
+            logger.warning("%s Read again in %.1f s, from row %s on.", error, waits[0], f"{given:,}")
+        time.sleep(waits.pop(0))
+
+
+def _read(
+    spec: ScenarioSpec,
+    where: Sequence[Condition],
+    sample: Sample | None,
+    splits: Sequence[str],
+    data: str | None,
+) -> Iterator[pl.DataFrame]:
+    with opened(spec, meant(spec, where), splits, data) as query:
+        yield from _sampled(query, where, sample) if sample else _instances(query, where)
 
 
 def _check_splits(splits: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """A scenario spec and conditions as one DuckDB query: which files, which rows, which columns."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,9 +11,20 @@ import polars as pl
 
 from helmframe.errors import SourceBrokenError, SpecError
 from helmframe.scenarios.conditions import condition_sql
+from helmframe.scenarios.generated import generated_rows
 from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
 from helmframe.scenarios.sql import identifier, text_list, text_literal
-from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, ScenarioSpec, placeholders
+from helmframe.specs import (
+    SPLITS,
+    Between,
+    Condition,
+    Equals,
+    Expression,
+    Frame,
+    ScenarioSpec,
+    Sql,
+    placeholders,
+)
 
 # DuckDB's vectors hold this many rows: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
@@ -51,6 +63,8 @@ def opened(
 ) -> Iterator[Query]:
     """The instances that the conditions leave of these splits; `pl.Expr` conditions are left to the caller.
 
+    What the spec means by default is not added: `meant` does.
+
     Equalities and ranges over columns of the path prune files before one is opened.
 
     Raises:
@@ -58,10 +72,13 @@ def opened(
         SpecError: the spec's SELECT fails or lacks a column.
         ArgumentError: a condition names an unknown column, or a value that its column can't have.
     """
-    source = connect_frame(spec.scenario, spec.frame) if spec.frame else connect(spec, data)
+    frame = spec.frame
+    if spec.generated:
+        frame = Frame(generated_rows(spec.generated, _wanted(spec, where)), spec.generated)
+    source = connect_frame(spec.scenario, frame) if frame else connect(spec, data)
     try:
         nothing = False
-        if spec.frame is None:
+        if frame is None:
             nothing = not _make_rows(spec, source, where, splits)
         columns = _make_instances(spec, source)
         conditions = [condition_sql(source, columns, each) for each in where if not isinstance(each, Expression)]
@@ -69,6 +86,24 @@ def opened(
         yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions))
     finally:
         source.close()
+
+
+def meant(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:
+    """The conditions, and the parts that the spec means by default of a column that none of them speaks of."""
+
+    def speaks_of(condition: Condition, column: str) -> bool:
+        if isinstance(condition, Sql):
+            return re.search(rf"\b{re.escape(column)}\b", condition.text) is not None
+        if isinstance(condition, Expression):
+            return column in condition.expr.meta.root_names()
+        return condition.column in (column, "part")
+
+    more = []
+    for column, said in spec.default:
+        if not any(speaks_of(each, column) for each in where):
+            values = said if isinstance(said, tuple) else (said,)
+            more.append(Equals(column, tuple(each for each in values if not isinstance(each, tuple))))
+    return [*where, *more]
 
 
 def path_columns(spec: ScenarioSpec, source: Source) -> list[str]:
@@ -89,11 +124,8 @@ def path_values(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
 
 def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) -> list[SourceFile]:
     """The files of the parts that the conditions leave, by part, split and name: the order of row_index."""
-    wanted: dict[str, list[str]] = {}
-    for each in where:
-        if isinstance(each, Equals) and each.column in spec.part and each.column in placeholders(source.address):
-            asked = [str(value) for value in each.values]
-            wanted[each.column] = [value for value in asked if value in wanted.get(each.column, asked)]
+    in_path = placeholders(source.address)
+    wanted = {name: values for name, values in _wanted(spec, where).items() if name in in_path}
     order = {name: place for place, name in enumerate(spec.split_names)}
     files = [
         file
@@ -111,6 +143,16 @@ def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) 
     )
 
 
+def _wanted(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, list[str]]:
+    """The values of part columns that equalities leave, as text."""
+    wanted: dict[str, list[str]] = {}
+    for each in where:
+        if isinstance(each, Equals) and each.column in spec.part:
+            asked = [str(value) for value in each.values]
+            wanted[each.column] = [value for value in asked if value in wanted.get(each.column, asked)]
+    return wanted
+
+
 def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> bool:
     """Create the view `rows`; false if no file can hold a wanted row (the view then has the right columns only)."""
     files = listed(spec, source, where)
@@ -118,24 +160,33 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     shown = scanned or files[:1] or listed(spec, source)[:1]
     if not shown:
         raise source.missing()
-    one = f"SELECT * FROM read_parquet({text_list([shown[0].path])})"
-    types = source.guarded(lambda: source.types(one), shown[0].path)
+    several = ", union_by_name = true" if spec.union else ""
+    seen = text_list(file.path for file in (shown if spec.union else shown[:1]))
+    types = source.guarded(lambda: source.types(f"SELECT * FROM read_parquet({seen}{several})"), shown[0].path)
     source_columns, from_path = list(types), list(shown[0].values)
-    _check_columns(spec, source, shown[0].path, types, from_path)
+    absent = [name for name, _ in spec.columns if name not in (*types, *from_path)] if spec.union else []
+    _check_columns(spec, source, shown[0].path, types, [*from_path, *absent])
     computed = [
         f"({text_list(file.values[name] for file in shown)})[file_index::BIGINT + 1]"
-        f"::{dict(spec.columns).get(name, 'VARCHAR')} AS {identifier(name)}"
+        f"::{_path_type(spec, name)} AS {identifier(name)}"
         for name in from_path
     ]
+    computed += [f"NULL::{dict(spec.columns)[name]} AS {identifier(name)}" for name in absent]
     if "row_index" not in source_columns:
         offsets = _offsets(spec, source, files or shown, shown)
         computed.append(f"file_row_number + ({offsets}::BIGINT[])[file_index::BIGINT + 1] AS row_index")
     replaced = [identifier(name) for name in source_columns if name in from_path]
     star = f"* EXCLUDE ({', '.join(replaced)})" if replaced else "*"
     paths = text_list(file.path for file in shown)
-    view = f"CREATE VIEW rows AS SELECT {', '.join([star, *computed])} FROM read_parquet({paths})"
+    view = f"CREATE VIEW rows AS SELECT {', '.join([star, *computed])} FROM read_parquet({paths}{several})"
     source.guarded(lambda: source.connection.execute(view))
     return bool(scanned)
+
+
+def _path_type(spec: ScenarioSpec, name: str) -> str:
+    """What a path says is text, unless the spec says another type; of a list of values it is text still."""
+    said = str(dict(spec.columns).get(name, "VARCHAR"))
+    return "VARCHAR" if said.upper().startswith("ENUM") else said
 
 
 def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], splits: Sequence[str]) -> bool:
@@ -160,17 +211,14 @@ def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], spl
 def _offsets(
     spec: ScenarioSpec, source: Source, files: Sequence[SourceFile], scanned: Sequence[SourceFile]
 ) -> list[int]:
-    """How many rows of its part stand before each scanned file; so row_index does not depend on what is asked for."""
-    outside = sorted(set(spec.part) - set(placeholders(source.address)))
-    if outside:
-        raise SpecError.at(
-            spec.origin or spec.scenario,
-            "part",
-            f"{outside[0]!r} is no column of the path, so the source needs a column row_index (place in the part).",
-        )
+    """How many rows of its part stand before each scanned file; so row_index does not depend on what is asked for.
+
+    Columns of the part that the path does not say are left out: then it is the place among all rows of these files,
+    which orders each part as well, though with gaps.
+    """
 
     def part(file: SourceFile) -> tuple[str, ...]:
-        return tuple(file.values[each] for each in spec.part)
+        return tuple(file.values.get(each, "") for each in spec.part)
 
     last = {part(file): files.index(file) for file in scanned}
     counted = [file.path for place, file in enumerate(files) if place < last.get(part(file), 0)]
@@ -248,20 +296,22 @@ def _fits(source: Source, spec: ScenarioSpec, name: str, wanted: str, given: str
     probe = f"SELECT NULL::{wanted} AS wanted, NULL::{given} AS given"
     refused = partial(SpecError.at, spec.origin or spec.scenario, f"columns.{name}")
     want, have = source.understood(lambda: source.connection.sql(probe).types, refused)
-    return _holds(have, want)
+    return _holds(have, want, partly=spec.union)
 
 
-def _holds(have: Any, want: Any) -> bool:
-    """Whether a value of type `have` has all that `want` says; a struct may have more fields."""
+def _holds(have: Any, want: Any, *, partly: bool = False) -> bool:
+    """Whether a value of type `have` has all that `want` says; a struct may have more fields, and `partly` fewer."""
     for family in (
         {"tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"},
         {"float", "double"},
     ):
         if want.id in family and have.id in family:
             return True
+    if want.id == "enum" and have.id == "varchar":  # the values that a text can have
+        return True
     if have.id != want.id:
         return False
     if want.id not in ("list", "struct"):
         return True
     fields = dict(have.children)
-    return all(name in fields and _holds(fields[name], each) for name, each in want.children)
+    return all(_holds(fields[name], each, partly=partly) if name in fields else partly for name, each in want.children)

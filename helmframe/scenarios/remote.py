@@ -155,17 +155,7 @@ def _s3fs(options: S3Options) -> Any:
     class Bucket(_ManyThreads, s3fs.S3FileSystem):  # type: ignore[misc]
         pass
 
-    client = {"endpoint_url": options.endpoint, "region_name": options.region}
-    return Bucket(
-        key=options.key.reveal() if options.key else None,
-        secret=options.secret.reveal() if options.secret else None,
-        token=options.token.reveal() if options.token else None,
-        anon=options.anonymous,
-        client_kwargs={key: value for key, value in client.items() if value},
-        config_kwargs={"connect_timeout": 5, "read_timeout": _TIMEOUT, "retries": {"max_attempts": 1}},
-        use_listings_cache=True,
-        skip_instance_cache=True,
-    )
+    return Bucket(**options.client(_TIMEOUT), use_listings_cache=True)
 
 
 def _find_in_bucket(filesystem: Any, pattern: str) -> list[str]:

@@ -1,26 +1,12 @@
-"""HELM's run entries and .conf files, as plans."""
+"""HELM's run entries and .conf files, read and written."""
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 
-import helmframe as hf
-from helmframe.errors import ArgumentError, SpecError, UnknownNameError
-from helmframe.helm.entries import Entry, parse_entry, plans_of, read_conf
-from helmframe.plan import Plan
-
-
-@pytest.fixture(autouse=True)
-def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is looked up on the hub; sampler's rows are packaged."""
-    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path / "no-data"))
-
-
-def plan_of(text: str, **also: Any) -> Plan:
-    (plan,) = plans_of([parse_entry(text)], **also)
-    return plan
+from helmframe.errors import ArgumentError, SpecError
+from helmframe.helm.entries import Entry, parse_entry, read_conf
 
 
 def conf(folder: Path, text: str) -> Path:
@@ -86,100 +72,6 @@ def test_helms_files_hold_the_entries_that_helm_reads_in_them(shared: Path) -> N
     assert recorded.height == len(list((shared / "helm_conf").glob("*.conf")))
     for file, entries in recorded.iter_rows():
         assert sorted(map(str, read_conf(shared / "helm_conf" / file))) == sorted(entries)
-
-
-@pytest.mark.shared
-def test_entries_of_our_scenarios_become_plans_and_others_are_told_by_name(
-    shared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HELMFRAME_DATA", str(shared / "scenarios"))
-    entries = [parse_entry(each) for each in pl.read_parquet(shared / "helm_run_specs.parquet")["entry"]]
-    ours = [entry for entry in entries if entry.name in ("boolq", "gsm", "mmlu", "narrative_qa")]
-    absent = ("data_augmentation=canonical", "=multiple_choice_separate", "format_instructions", "contrast")
-    plain = [entry for entry in ours if not any(word in str(entry) for word in absent)]
-    others = {entry.name: entry for entry in entries if entry not in ours}
-    assert (len(entries), len(ours), len(plain), len(others)) == (4297, 556, 281, 250)
-    # every model that HELM's files name is a group, or one of HELM's own: another answers here
-    said = [replaced(entry) for entry in plain]
-    plans = plans_of(said, models=["oracle()"])
-    assert {plan.scenarios[0].scenario for plan in plans} == {"boolq", "gsm8k", "mmlu", "narrative_qa"}
-    assert {len(plan.models) for plan in plans} == {1}
-    lacking = {word: next(entry for entry in ours if word in str(entry)) for word in absent}
-    for entry in [*others.values(), *lacking.values()]:
-        with pytest.raises(UnknownNameError, match=r"^no "):
-            plans_of([replaced(entry)])
-
-
-def replaced(entry: Entry) -> Entry:
-    return Entry(entry.name, tuple((key, value) for key, value in entry.arguments if not key.startswith("model")))
-
-
-def test_an_entry_is_the_sentence_it_says() -> None:
-    text = "sampler:subject=music,model=oracle(),max_train_instances=2,num_train_trials=3,num_outputs=2,temperature=0.7"
-    sentence = hf.scenario("sampler").where(subject=["music"], split=["valid", "test"])
-    assert plan_of(text) == sentence.adapt(shots=2, trials=3).generate("oracle()", n=2, temperature=0.7)
-
-
-def test_a_number_of_instances_is_helms_draw() -> None:
-    assert plan_of("gsm:max_eval_instances=5") == hf.scenario("gsm8k").sample(5, order="helm")
-
-
-def test_helms_splits_are_run_unless_the_entry_says_one() -> None:
-    assert plan_of("gsm") == hf.scenario("gsm8k").where(split=["valid", "test"])
-    assert plan_of("gsm:eval_split=test") == hf.scenario("gsm8k").where(split="test")
-
-
-def test_no_stop_sequence_is_said_by_none() -> None:
-    plan = plan_of("gsm:model=oracle(),stop=none")
-    assert plan.decoding == (("stop", ()),)
-
-
-def test_options_for_all_entries_give_way_to_an_entrys_own() -> None:
-    assert plan_of("gsm:max_eval_instances=5", max_eval_instances=9) == plan_of("gsm:max_eval_instances=5")
-    assert plan_of("gsm", max_eval_instances=9) == plan_of("gsm:max_eval_instances=9")
-
-
-def test_helms_names_of_perturbations_are_ours() -> None:
-    assert [each.name for each in plan_of("gsm:data_augmentation=lower").perturbations] == ["lowercase"]
-    assert [each.name for each in plan_of("gsm:data_augmentation=typo_hard").perturbations] == ["typos(prob=0.5)"]
-
-
-def test_entries_that_differ_in_the_part_alone_are_one_plan() -> None:
-    entries = [parse_entry(f"sampler:subject={subject},model=oracle()") for subject in ("music", "biology", "music")]
-    (plan,) = plans_of(entries, max_eval_instances=3)
-    assert plan == hf.scenario("sampler").where(subject=["music", "biology"]).sample(3, order="helm").generate(
-        "oracle()"
-    )
-
-
-def test_entries_that_differ_in_more_stay_apart() -> None:
-    entries = [parse_entry("sampler:subject=music"), parse_entry("sampler:subject=biology,max_train_instances=0")]
-    assert len(plans_of(entries)) == 2
-
-
-def test_who_answers_for_a_group_of_models_is_said_by_the_user() -> None:
-    entries = [parse_entry("gsm:model=text"), parse_entry("gsm:model=echo(),stop=none"), parse_entry("gsm")]
-    plans = plans_of(entries, models=["oracle()"])
-    assert [[model.name for model in plan.models] for plan in plans] == [["oracle"]]
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "message"),
-    [
-        ("mml:subject=anatomy", UnknownNameError, "Did you mean 'mmlu'?"),
-        ("mmlu:subjec=anatomy", UnknownNameError, "Did you mean 'subject'?"),
-        ("gsm:data_augmentation=typo_eazy", UnknownNameError, "Did you mean 'typo_easy'"),
-        ("gsm:method=multiple_choice_separate", UnknownNameError, "Did you mean 'multiple_choice_joint'"),
-        ("sampler:subject=musik", ArgumentError, "Did you mean 'music'?"),
-        ("gsm:model=text", ArgumentError, "'text' is a group of HELM's models"),
-        ("gsm:model=oracle(),stop=hash", ArgumentError, "there is stop=none"),
-        ("gsm:temperature=1", ArgumentError, "add model=org/name"),
-    ],
-)
-def test_an_entry_that_can_not_be_is_told(text: str, kind: type[Exception], message: str) -> None:
-    with pytest.raises(kind) as error:
-        plan_of(text)
-    assert message in str(error.value)
 
 
 def test_a_conf_file_holds_entries_with_priorities_and_groups(tmp_path: Path) -> None:

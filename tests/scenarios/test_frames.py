@@ -44,6 +44,13 @@ def test_the_frames_other_columns_stay() -> None:
     assert loaded(frame_scenario(QUESTIONS, input="q", references="a"))["subject"].to_list() == ["sums", "sky", "sums"]
 
 
+def test_a_sub_split_of_the_frames_own_stays() -> None:
+    frame = pl.DataFrame({"input": ["?", "!"], "references": ["1", "2"], "sub_split": ["toxic", None]})
+    assert loaded(frame_scenario(frame))["sub_split"].to_list() == ["toxic", None]
+    with pytest.raises(ArgumentError, match=r"column 'sub_split' is List\(String\)"):
+        frame_scenario(frame.with_columns(sub_split=pl.lit(["a"], dtype=pl.List(pl.String))))
+
+
 def test_a_list_of_texts_is_several_right_answers() -> None:
     frame = pl.DataFrame({"input": ["?"], "references": [["a", "b"]]})
     assert right(frame_scenario(frame)) == [["a", "b"]]

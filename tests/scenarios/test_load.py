@@ -249,10 +249,13 @@ def test_a_select_without_a_needed_column_is_an_error_of_the_spec(own: ScenarioS
         loaded(spec(tmp_path, OWN.replace("q AS input", "q")))
 
 
-def test_a_part_that_is_no_column_of_the_path_needs_a_row_index(own: ScenarioSpec, tmp_path: Path) -> None:
-    text = OWN.replace("{topic}", "*").replace("part: [topic]", "part: [topic]\nlicense: none")
-    with pytest.raises(SpecError, match="'topic' is no column of the path"):
-        loaded(spec(tmp_path, text))
+def test_a_part_that_is_no_column_of_the_path_is_ordered_by_the_place_in_all_files(
+    own: ScenarioSpec, tmp_path: Path
+) -> None:
+    text = OWN.replace("{topic}", "*").replace("topic,", "q[:1] AS topic,")
+    frame = loaded(spec(tmp_path, text))
+    assert frame["row_index"].is_unique().all()
+    assert frame.equals(frame.sort("row_index"))
 
 
 def test_a_source_with_a_row_index_keeps_it(own: ScenarioSpec, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ DuckDB 2 asks for more than DuckDB 1: files of up to 2 MiB whole, and for a colu
 per row group, whatever its size. No setting removes both without many times the requests, so its limits are wider.
 """
 
+import importlib
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -203,23 +205,49 @@ def test_a_damaged_file_is_broken(s3: S3Server, shared: Path, damage: str) -> No
     assert "test-00000-of-00001.parquet" in failure(SourceBrokenError, f"s3://{root}")
 
 
-def test_a_server_that_dies_midway_is_an_error_and_not_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def own_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int, row_group: int) -> S3Server:
+    """A server that the test may harm, with that many rows of gsm8k, which take about 800 bytes each."""
     server = start_server()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    generator = np.random.default_rng(0)
+    file = tmp_path / "test-0.parquet"
+    noise = [generator.bytes(400).hex() for _ in range(rows)]
+    pl.DataFrame({"question": noise, "answer": "1"}).write_parquet(file, row_group_size=row_group)
+    server.filesystem().put(str(file), f"{BUCKET}/gsm8k/main/test-0.parquet")
+    return server
+
+
+def test_a_server_that_dies_midway_is_an_error_and_not_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.import_module("helmframe.scenarios.load"), "WAITS", (0.1, 0.1))
+    server = own_server(monkeypatch, tmp_path, 150_000, 2_000)  # far more than the readers fetch ahead
     try:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        generator = np.random.default_rng(0)
-        rows = 150_000  # far more than the readers fetch ahead
-        noise = [generator.bytes(400).hex() for _ in range(rows)]
-        file = tmp_path / "test-0.parquet"
-        pl.DataFrame({"question": noise, "answer": "1"}).write_parquet(file, row_group_size=2_000)
-        server.filesystem().put(str(file), f"{BUCKET}/gsm8k/main/test-0.parquet")
         frames = load(find_scenario("gsm8k"), data=f"s3://{BUCKET}", rows=1_000)
         assert next(frames).height == 1_000
-        server.process.kill()
+        server.kill()
         started = time.monotonic()
         with pytest.raises(SourceError, match="scenario 'gsm8k'"):
             assert sum(frame.height for frame in frames) < 0
         assert time.monotonic() - started < LIMIT
+    finally:
+        server.stop()
+
+
+def test_a_server_that_comes_back_is_read_on_from_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = own_server(monkeypatch, tmp_path, 24_000, 250)
+    try:
+        frames = load(find_scenario("gsm8k"), data=f"s3://{BUCKET}", rows=1_000)
+        first = next(frames)
+        server.kill()
+        with ThreadPoolExecutor(1) as pool:
+            rest = pool.submit(list, frames)
+            time.sleep(1.5)
+            server = server.again()
+            whole = pl.concat([first, *rest.result(LIMIT)])
+        assert whole["row_index"].to_list() == list(range(24_000))
+        assert "Read again in" in caplog.text
+        assert SECRET not in caplog.text
     finally:
         server.stop()

@@ -1,0 +1,73 @@
+"""What was read from another tool, kept in the store: read once, whole or not at all."""
+
+import time
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from helmframe.errors import HelmframeError
+from helmframe.kept import store_root
+from helmframe.metrics import about, chosen
+from helmframe.results import Results
+from helmframe.store import Address, RunFolder, below, listing
+from helmframe.store.files import remove
+
+FORMAT = 1
+# What is said of a score that is no metric of ours.
+_UNKNOWN = {"level": "output", "unit": "", "higher_is_better": None}
+
+
+class Import:
+    """One reading of an address: `kept()` gives what an earlier one kept; else `folder` takes tables, then `finish`."""
+
+    def __init__(self, tool: str, address: Address, version: int = 1) -> None:
+        self.tool, self.address = tool, address
+        self._shelf = below(store_root(), "imported", _key(f"{tool} {version}", address))
+        self.folder = RunFolder(below(self._shelf, f"{time.time_ns():020d}"))
+        self.left_out: list[dict[str, str]] = []
+
+    def kept(self) -> Results | None:
+        """The newest whole reading of the same files."""
+        whole = [each.name.split("/")[0] for each in listing(self._shelf) if each.name.endswith("/manifest.json")]
+        return Results.load(below(self._shelf, whole[-1])) if whole else None
+
+    def forget(self, number: int) -> None:
+        """Take out all that was added under this number."""
+        start = f"{number:06d}"
+        files = listing(self.folder.path)
+        remove([each.address for each in files if each.name.rpartition("/")[2].startswith(start)])
+
+    def finish(self, metrics: Iterable[str], **said: Any) -> Results:
+        """Write the manifest, and give the results.
+
+        Args:
+            metrics: their names, the main ones first.
+            **said: plans, scenarios, models and whatever else it says.
+        """
+        manifest = {
+            "format": FORMAT,
+            "status": "done",
+            "tool": self.tool,
+            "source": str(self.address),
+            "metrics": {name: metric_about(name) for name in dict.fromkeys(metrics)},
+            "counts": {},
+            "left_out": self.left_out,
+        }
+        self.folder.write_manifest(manifest | said)
+        return Results.load(self.folder.path)
+
+
+def metric_about(name: str) -> Mapping[str, Any]:
+    """What a manifest says of a metric, whether it is ours or not."""
+    try:
+        return about(chosen([name])[0])
+    except HelmframeError:
+        return _UNKNOWN
+
+
+def _key(tool: str, address: Address) -> str:
+    """What is at the address, as far as a listing tells; of a URL, the URL."""
+    if isinstance(address, str) and not address.startswith("s3://"):
+        return sha256(f"{tool}\n{address}".encode()).hexdigest()[:24]
+    files = [f"{each.name} {each.size} {each.modified}" for each in listing(address)]
+    return sha256("\n".join([tool, str(address), *files]).encode()).hexdigest()[:24]

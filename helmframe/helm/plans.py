@@ -1,0 +1,148 @@
+"""HELM's run entries and .conf files as plans."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from helmframe.errors import UnknownNameError
+from helmframe.helm.draft import Draft
+from helmframe.helm.entries import Entry, Said, parse_entry
+from helmframe.helm.expanders import EXPANDERS, SWEEPS
+from helmframe.helm.meant import Known, columns_of, known_scenarios, meant, names, parameters
+from helmframe.plan import Plan
+from helmframe.specs import frozen
+from helmframe.suite import Suite
+
+# HELM's names of groups of models: an entry that says one runs with the models that the user names.
+GROUPS = (
+    *("ablation_full_functionality_text", "ablation_text", "all", "audiolm", "biomedical", "code"),
+    *("full_functionality_text", "instruction_following", "interactive_qa", "limited_functionality_text"),
+    *("opinions_qa_ai21", "opinions_qa_openai", "summarization_zs", "text", "text_code", "text_to_image", "vlm"),
+)
+
+
+def entry(text: str, model: Any = None, **also: Said) -> Plan | Suite:
+    """A run entry as a plan; one that sweeps (`max_train_instances=all`) as a suite of them.
+
+    `hf.entry("mmlu:subject=philosophy,model=text,data_augmentation=canonical").generate(model).score()`
+
+    A group of HELM's models (`model=text`) is nobody in particular: say who answers, here or by `.generate(model)`.
+    Where the entry says no split, HELM's evaluation splits are run: valid and test.
+
+    Args:
+        text: the entry.
+        model: who answers, where the entry names a group of models or none: anything that answers, or several.
+        **also: run expanders (`max_eval_instances=10`) that the entry does not say itself.
+
+    Raises:
+        UnknownNameError: no scenario for the entry, or no such argument; with near matches.
+        ArgumentError: no entry, or a value that can't be.
+    """
+    drafts = drafts_of(parse_entry(text), known_scenarios(), also=also)
+    plans = [draft.plan() for draft in drafts]
+    if model is not None:
+        plans = [plan if plan.models else plan.generate(model) for plan in plans]
+    return plans[0] if len(plans) == 1 else Suite(tuple(plans))
+
+
+def plans_of(
+    entries: Sequence[Entry],
+    *,
+    models: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    named: bool = True,
+    priority: int | None = None,
+    max_eval_instances: int | None = None,
+    num_train_trials: int | None = None,
+) -> list[Plan]:
+    """The plans that entries say; those that differ in nothing but the scenario's part become one plan over the parts.
+
+    Args:
+        entries: what to run.
+        models: who answers, where an entry says a group of HELM's models (`model=text`) or none; of the entries that
+            say one model, only those that say one of these are kept.
+        groups: only entries of one of these groups: a scenario's name, or what the .conf file says.
+        named: False leaves out entries that say one model.
+        priority: only entries with a priority up to this.
+        max_eval_instances: for the entries that say none.
+        num_train_trials: for all entries with in-context examples, as HELM's `-t`.
+
+    Raises:
+        UnknownNameError: no scenario for an entry, or no such argument; with near matches.
+        ArgumentError: a value that can't be.
+    """
+    drafts: dict[Draft, list[Draft]] = {}
+    also: dict[str, Said] = {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
+    known = known_scenarios()
+    for each in entries:
+        if (priority is not None and each.priority > priority) or not (named or _open(each)):
+            continue
+        for draft in drafts_of(each, known, models=models, also=also):
+            if groups and not set(groups_of(each, draft)) & set(groups):
+                continue
+            said = draft
+            if draft.setting.adapter.shots == 0:
+                said = draft.adapt(trials=1) if draft.setting.adapter.trials > 1 else draft
+            elif num_train_trials is not None:
+                said = draft.adapt(trials=num_train_trials)
+            # the product of several parameters would ask for more than the entries do, so only one is merged over
+            apart = replace(said, where=()) if len(said.where) == 1 else said
+            drafts.setdefault(apart, []).append(said)
+    return [_over_parts(same).plan() for same in drafts.values()]
+
+
+def drafts_of(
+    entry: Entry, known: Known, *, models: Sequence[str] = (), also: Mapping[str, Said] | None = None
+) -> list[Draft]:
+    """The drafts that one entry says: one, or several where it sweeps; none where none of `models` is meant."""
+    spec, used = meant(entry, known)
+    arguments = {key: value for key, value in entry.arguments if key not in used}
+    columns, ignored = parameters(spec), names(spec, "ignored")
+    where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
+    said = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
+    said = {key: value for key, value in (also or {}).items() if key not in said} | said
+    for key in said:
+        if key not in EXPANDERS:
+            raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, [*columns, *EXPANDERS])
+    who = _who(entry)
+    said = {key: value for key, value in said.items() if key not in ("model", "model_deployment")}
+    if _open(entry):
+        answering = tuple(models)
+    elif models and who not in models:
+        return []
+    else:
+        answering = (who,)
+    drafts = [Draft(spec, where=frozen(where), models=answering)]
+    for key, value in said.items():
+        drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
+    return drafts
+
+
+def _who(entry: Entry) -> str:
+    said = dict(entry.arguments)
+    return str(said.get("model_deployment", said.get("model", "")))
+
+
+def _open(entry: Entry) -> bool:
+    """Whether it leaves open who answers: a group of models, or none."""
+    return _who(entry) in ("", *GROUPS)
+
+
+def groups_of(entry: Entry, draft: Draft) -> list[str]:
+    """The groups an entry belongs to: its scenario's names, with and without a part, HELM's others, and its own."""
+    own = [entry.name, draft.spec.scenario]
+    parts = [f"{name}_{value}" for name in own for _, value in draft.where]
+    return list(dict.fromkeys([*own, *parts, *names(draft.spec, "groups"), *entry.groups]))
+
+
+def _over_parts(same: Sequence[Draft]) -> Draft:
+    if len(same) == 1:
+        return same[0]
+    values = dict.fromkeys(value for draft in same for _, value in draft.where)
+    where = [(key, tuple(values) if len(values) > 1 else next(iter(values))) for key, _ in same[0].where]
+    return replace(same[0], where=tuple(where))
+
+
+def _swept(key: str, value: Said) -> Any:
+    words = SWEEPS.get(key, {})
+    return words.get(str(value), value)

@@ -1,0 +1,80 @@
+"""HELM's per_instance_stats.json as `SCORES`, joined to the answers they are about."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from helmframe.columns import ORIGINAL, SCORES
+from helmframe.errors import SourceBrokenError
+from helmframe.helm.metric_specs import SEPARATE
+from helmframe.helm.runs import Run
+from helmframe.helm.states import Asked
+from helmframe.helm.variants import Named, named
+from helmframe.metrics import parse
+
+_ASKED = ["instance_id", "perturbation", "perturbation_seed", "trial"]
+_STATS = {
+    "instance_id": pl.String,
+    "perturbation": pl.String,
+    "perturbation_seed": pl.Int64,
+    "trial": pl.Int64,
+    "metric": pl.String,
+    "score": pl.Float64,
+}
+
+
+class Stats:
+    """HELM's statistics of one run, instance by instance: `rows`, one per statistic; `variants` that it has."""
+
+    def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
+        rows: list[tuple[Any, ...]] = []
+        self.variants: list[Named] = []
+        self.prompt_tokens: dict[Asked, int] = {}
+        for number, each in enumerate(stats):
+            try:
+                variant = named(each.get("perturbation"), run.variants)
+                asked = (run.instance(str(each["instance_id"])), variant.perturbation, variant.seed)
+                trial = int(each.get("train_trial_index") or 0)
+                for stat in each["stats"]:
+                    mean = stat["sum"] / stat["count"] if stat["count"] else None
+                    name = str(stat["name"]["name"])
+                    rows.append((*asked, trial, _metric(run, name), mean))
+                    if name == "num_prompt_tokens" and mean is not None:
+                        self.prompt_tokens[*asked, trial] = int(mean)
+            except (KeyError, TypeError, AttributeError) as error:
+                problem = f"element {number} is not as HELM has it: {type(error).__name__} {error}."
+                raise SourceBrokenError(problem) from None
+            if variant.perturbation != ORIGINAL and variant not in self.variants:
+                self.variants.append(variant)
+        self.rows = pl.DataFrame(rows, schema=_STATS, orient="row")
+
+    def scores(self, completions: pl.DataFrame) -> pl.DataFrame:
+        """`SCORES` of some of the run's completions; an unchanged variant has its original's."""
+        unchanged = ~pl.col("changed")
+        asked = (
+            parse(completions.lazy())
+            .unique([*_ASKED], keep="first", maintain_order=True)
+            .with_columns(
+                _perturbation=pl.when(unchanged).then(pl.lit(ORIGINAL)).otherwise("perturbation"),
+                _seed=pl.when(unchanged).then(0).otherwise("perturbation_seed"),
+                # of options asked about one by one none is the answer
+                output=pl.when(pl.col("reference_index").is_null()).then("output"),
+                parsed=pl.when(pl.col("reference_index").is_null()).then("parsed"),
+            )
+        )
+        joined = asked.join(
+            self.rows.lazy(),
+            left_on=["instance_id", "_perturbation", "_seed", "trial"],
+            right_on=_ASKED,
+            how="inner",
+            maintain_order="left_right",
+        )
+        several = pl.col("metric").str.contains(r"@\d+$") | pl.col("reference_index").is_not_null()
+        scored = joined.with_columns(output_index=pl.when(~several).then(0), reason=pl.lit(None, dtype=pl.String))
+        return scored.select(pl.col(name).cast(dtype) for name, dtype in SCORES.schema.items()).collect()
+
+
+def _metric(run: Run, name: str) -> str:
+    """HELM's name, but for what it calls exact match where options are scored one by one."""
+    return SEPARATE.get(run.adapter.method, name) if name == "exact_match" else name

@@ -1,0 +1,125 @@
+"""Answers as HELM's request states: `scenario_state.json`."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from helmframe.helm.states import TOKENS
+from helmframe.helm.variants import description
+
+VARIANT = ["instance_id", "perturbation", "perturbation_seed", "trial"]
+_REQUEST = [*VARIANT, "reference_index", "request_mode", "window_index"]
+
+
+def states_of(
+    completions: pl.DataFrame, prefixes: pl.DataFrame, adapter: Mapping[str, Any], model: str
+) -> Iterator[dict[str, Any]]:
+    """One request state per request, in the order of the rows.
+
+    Args:
+        completions: `COMPLETIONS` of one run; instance ids as HELM has them.
+        prefixes: `PREFIXES`, each once.
+        adapter: HELM's AdapterSpec.
+        model: as HELM calls it.
+    """
+    prompts = completions.join(prefixes, on="prefix_id", how="left", maintain_order="left")
+    frame = prompts.with_columns(prompt=pl.col("prefix").fill_null("") + pl.col("suffix").fill_null(""))
+    for _, rows in frame.group_by(_REQUEST, maintain_order=True):
+        yield _state(rows.sort("output_index").to_dicts(), adapter, model)
+
+
+def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str) -> dict[str, Any]:
+    row = rows[0]
+    perturbation = description(row["perturbation"], row["perturbation_seed"], row["perturbation_parameters"])
+    instance: dict[str, Any] = {
+        "input": {"text": row["perturbed_input"]},
+        "references": _references(row["perturbed_references"]),
+        "split": row["split"],
+        "sub_split": row["sub_split"],
+        "id": row["instance_id"],
+    }
+    if perturbation is not None:
+        instance |= {"perturbation": perturbation, "contrast_inputs": [{"text": row["input"]}]}
+    texts = [each["text"] for each in row["perturbed_references"] or []]
+    return without_none(
+        {
+            "instance": without_none(instance),
+            "reference_index": row["reference_index"],
+            "request_mode": row["request_mode"],
+            "train_trial_index": row["trial"],
+            "output_mapping": dict(zip(row["choices"], texts, strict=False)) if row["choices"] else None,
+            "request": _request(row, len(rows), adapter, model),
+            "result": _result(rows),
+            "num_train_instances": row["shots_used"] or 0,
+            "prompt_truncated": bool(row["prompt_truncated"]),
+            "num_conditioning_tokens": row["num_conditioning_tokens"] or 0,
+        }
+    )
+
+
+def _request(row: Mapping[str, Any], outputs: int, adapter: Mapping[str, Any], model: str) -> dict[str, Any]:
+    scored = row["continuation"] is not None
+    joint = str(adapter.get("method", "")).startswith("multiple_choice_joint")
+    prompt = row["prompt"]
+    if scored and not prompt.endswith(row["continuation"]):
+        prompt += row["continuation"]
+    return {
+        "model_deployment": adapter.get("model_deployment") or model,
+        "model": model,
+        "embedding": False,
+        "prompt": prompt,
+        "temperature": 0.0 if scored else adapter.get("temperature", 1.0),
+        "num_completions": outputs,
+        "top_k_per_token": adapter.get("num_outputs", 1) if joint else outputs,
+        "max_tokens": 0 if scored else adapter.get("max_tokens", 100),
+        "stop_sequences": [] if scored or joint else adapter.get("stop_sequences", []),
+        "echo_prompt": scored,
+        "top_p": 1,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+    }
+
+
+def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    first = rows[0]
+    failed = first["completion"] is None
+    return without_none(
+        {
+            "success": not failed,
+            "embedding": [],
+            "completions": [] if failed else [_completion(row) for row in rows],
+            "cached": bool(first["cached"]),
+            "request_time": first["latency"] or 0.0,
+            "request_datetime": int(time.time()),
+            "error": str(first["error"]).removeprefix("HelmError: ") if failed else None,
+        }
+    )
+
+
+def _completion(row: Mapping[str, Any]) -> dict[str, Any]:
+    scores = row["token_logprobs"] or []
+    # HELM has a text with each token; where ours are not kept the first has it all
+    texts = row.get(TOKENS) or [row["completion"], *("" for _ in scores[1:])]
+    return without_none(
+        {
+            "text": row["completion"],
+            "logprob": row["logprob"] if row["logprob"] is not None else 0.0,
+            "tokens": [{"text": text, "logprob": each} for text, each in zip(texts, scores, strict=False)],
+            "finish_reason": {"reason": row["finish_reason"]} if row["finish_reason"] else None,
+            "thinking": {"text": row["reasoning"]} if row["reasoning"] else None,
+        }
+    )
+
+
+def _references(references: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    return [
+        {"output": {"text": each["text"]}, "tags": [*(["correct"] if each["correct"] else []), *(each["tags"] or [])]}
+        for each in references or []
+    ]
+
+
+def without_none(said: Mapping[str, Any]) -> dict[str, Any]:
+    """HELM's JSON has no nulls."""
+    return {key: value for key, value in said.items() if value is not None}

@@ -1,0 +1,107 @@
+"""HELM's statistics of a run, from those of its instances: `stats.json`, by HELM's rules.
+
+Source: HELM `metric.py` (evaluate, compute_worst_case_metrics), `statistic.py`, `basic_metrics.py`.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+CONTEXT = ["description", "split", "sub_split"]
+_ROBUSTNESS, _FAIRNESS = (
+    json.dumps(
+        {"name": name, "robustness": name == "robustness", "fairness": name == "fairness", "computed_on": "worst"}
+    )
+    for name in ("robustness", "fairness")
+)
+
+
+def stats_of(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """HELM's `stats.json`.
+
+    Args:
+        rows: one per trial, instance, variant and statistic: trial, instance_id, description (the perturbation as HELM
+            describes it, as JSON; null for the original), robustness, fairness, split, sub_split, name, score.
+
+    Returns:
+        Means over instances, reduced to one value per trial; count, mean, min, max and (population) variance are over
+        trials. Also the worst cases: the lowest score of an instance, whichever is better.
+    """
+    original = rows.filter(pl.col("description").is_null())
+    perturbed = rows.filter(pl.col("description").is_not_null())
+    keys = ["trial", "instance_id", "split", "sub_split", "name"]
+    before = original.select(*keys, before="score")
+    both = perturbed.join(before, on=keys, how="inner", nulls_equal=True)
+    tables = [
+        rows,
+        both.with_columns(_computed_on("original"), score="before"),
+        both.with_columns(_computed_on("worst"), score=pl.min_horizontal("score", "before")).drop_nulls("score"),
+        _family(rows, keys, "robustness", _ROBUSTNESS),
+        _family(rows, keys, "fairness", _FAIRNESS),
+    ]
+    every = pl.concat([each.select("trial", *CONTEXT, "name", "score") for each in tables])
+    means = every.group_by("trial", *CONTEXT, "name", maintain_order=True).agg(pl.col("score").mean())
+    whole = pl.concat([means, _counted(rows), _derived(rows)])
+    gathered = whole.group_by(*CONTEXT, "name", maintain_order=True).agg("score")
+    return [
+        stat(name, split, sub_split, description, values)
+        for description, split, sub_split, name, values in gathered.iter_rows()
+    ]
+
+
+def stat(
+    name: str, split: str, sub_split: str | None, description: str | None, values: Sequence[float | None]
+) -> dict[str, Any]:
+    """One statistic as HELM's JSON has it; nulls count for nothing."""
+    known = [float(each) for each in values if each is not None and not math.isnan(each)]
+    said: dict[str, Any] = {"name": name, "split": split}
+    if sub_split is not None:
+        said["sub_split"] = sub_split
+    if description is not None:
+        said["perturbation"] = json.loads(description)
+    total, squared = math.fsum(known), math.fsum(each * each for each in known)
+    found: dict[str, Any] = {"name": said, "count": len(known), "sum": total, "sum_squared": squared}
+    if known:
+        mean = total / len(known)
+        variance = max(squared / len(known) - mean * mean, 0.0)
+        found |= {"min": min(known), "max": max(known), "mean": mean}
+        found |= {"variance": variance, "stddev": math.sqrt(variance)}
+    return found
+
+
+def _family(rows: pl.DataFrame, keys: Sequence[str], kind: str, description: str) -> pl.DataFrame:
+    """The lowest score of each instance over the original and all variants of a kind; none without a score."""
+    some = rows.filter(pl.col("description").is_null() | pl.col(kind))
+    lowest = some.group_by(keys, maintain_order=True).agg(pl.col("score").min()).drop_nulls("score")
+    return lowest.with_columns(description=pl.lit(description))
+
+
+def _computed_on(said: str) -> pl.Expr:
+    known = '"computed_on": "perturbed"'
+    return pl.col("description").str.replace(known, f'"computed_on": "{said}"', literal=True)
+
+
+def _counted(rows: pl.DataFrame) -> pl.DataFrame:
+    """How many instances there are."""
+    counted = rows.group_by("trial", *CONTEXT, maintain_order=True).agg(score=pl.col("instance_id").n_unique())
+    return counted.select("trial", *CONTEXT, name=pl.lit("num_instances"), score=pl.col("score").cast(pl.Float64))
+
+
+def _derived(rows: pl.DataFrame) -> pl.DataFrame:
+    """Perplexity and its like: of sums over instances."""
+    sums = rows.group_by("trial", *CONTEXT, maintain_order=True).agg(
+        pl.col("score").filter(pl.col("name") == name).sum().alias(name)
+        for name in ("logprob", "num_perplexity_tokens", "num_bytes")
+    )
+    logprob, tokens, size = (pl.col(each) for each in ("logprob", "num_perplexity_tokens", "num_bytes"))
+    values: Mapping[str, pl.Expr] = {
+        "perplexity": pl.when(tokens > 0).then((-logprob / tokens).exp()),
+        "bits_per_byte": pl.when(size > 0).then(-logprob / size / math.log(2)),
+        "logprob_per_byte": pl.when(size > 0).then(logprob / size),
+    }
+    wide = sums.select("trial", *CONTEXT, **values)
+    long = wide.unpivot(index=["trial", *CONTEXT], variable_name="name", value_name="score")
+    return long.drop_nulls("score").select("trial", *CONTEXT, "name", "score")

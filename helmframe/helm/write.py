@@ -1,0 +1,237 @@
+"""Our tables as HELM's run directories: `results.to_helm(folder)`; helm-summarize and helm-server read them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from helmframe.columns import ORIGINAL
+from helmframe.errors import StoreError
+from helmframe.helm.fields import ADAPTER, SCORED, to_helm
+from helmframe.helm.metric_specs import SEPARATE, specs_of
+from helmframe.helm.places import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STATS
+from helmframe.helm.registered import helm_model, registry
+from helmframe.helm.runs import RUN
+from helmframe.helm.stated import VARIANT, states_of, without_none
+from helmframe.helm.statistics import stat, stats_of
+from helmframe.helm.variants import OURS, description
+from helmframe.metrics import METRICS
+from helmframe.results import Results
+from helmframe.specs import AdapterSpec, adapter_spec, frozen
+from helmframe.store import Address, address_of, below, listing, write_text
+
+# HELM's bookkeeping of one instance, from our columns.
+_BOOKS: dict[str, pl.Expr] = {
+    "num_references": pl.col("perturbed_references").list.len(),
+    "num_train_trials": pl.col("trial").max() + 1,
+    "num_train_instances": pl.col("shots_used"),
+    "prompt_truncated": pl.col("prompt_truncated"),
+    "num_prompt_tokens": pl.col("prompt_tokens"),
+    "num_completion_tokens": pl.col("output_tokens"),
+    "num_output_tokens": pl.col("output_tokens"),
+    "inference_runtime": pl.col("latency"),
+    "logprob": pl.col("logprob"),
+}
+
+
+def write_helm(results: Results, folder: str | Path) -> Address:
+    """Write one run directory with HELM's five files for each scenario, part, model and setting.
+
+    Args:
+        results: of a run of ours, or read from HELM.
+        folder: a suite's: `benchmark_output/runs/NAME`; a path or `s3://…`. HELM knows models by its registry only, so
+            the folder prod_env in it has them: `helm-summarize --suite NAME --local-path …/runs/NAME/prod_env`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StoreError: there is something else in the folder, or it can't be written.
+    """
+    target = address_of(folder)
+    if listing(target):
+        raise StoreError(f"{target} is not empty; choose another folder.")
+    models: list[str] = []
+    for keys in results.completions.select(RUN).unique().sort(RUN).collect().iter_rows():
+        chosen = pl.all_horizontal(pl.col(name) == value for name, value in zip(RUN, keys, strict=True))
+        run = _Written(results, dict(zip(RUN, keys, strict=True)), _helms(results.completions.filter(chosen)))
+        scores = run.scores(results.scores.filter(chosen).collect())
+        place = below(target, _folder_name(run.spec["name"]))
+        for name, said in run.files(scores):
+            write_text(said, below(place, name))
+        models.append(run.model)
+    for name, said in registry(models):
+        write_text(said, below(target, "prod_env", name))
+    return target
+
+
+def _helms(completions: pl.LazyFrame) -> pl.DataFrame:
+    """Without the variants that changed nothing, which HELM leaves out."""
+    return completions.filter(pl.col("changed") | (pl.col("perturbation") == ORIGINAL)).collect()
+
+
+class _Written:
+    """One run about to be written; `spec` is its run_spec.json."""
+
+    def __init__(self, results: Results, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
+        self.completions = completions
+        self.part = keys["part"]
+        self.about = results.manifest["scenarios"].get(keys["scenario"], {})
+        read = [each for each in results.manifest.get("runs", ()) if all(each[name] == keys[name] for name in RUN)]
+        self.of_helm = bool(read)
+        self.name = keys["scenario"]
+        self.prefixes = results.prefixes.unique("prefix_id").collect()
+        self.spec: dict[str, Any] = read[0]["run_spec"] if read else self._spec(results, keys)
+        self.adapter: dict[str, Any] = self.spec["adapter_spec"]
+        self.model = str(self.adapter.get("model") or keys["model"])
+
+    def files(self, scores: pl.DataFrame) -> Iterator[tuple[str, str]]:
+        """Name and text of each file; the run spec last, so that a run without it is one that was not finished."""
+        about = {"name": self.name, "description": self.about.get("description", ""), "tags": [], "definition_path": ""}
+        yield SCENARIO, _json(about)
+        answers = self.completions.with_columns(instance_id=self._id())
+        states = ",\n".join(map(_json, states_of(answers, self.prefixes, self.adapter, self.model)))
+        yield STATE, f'{{"adapter_spec": {_json(self.adapter)},\n"request_states": [\n{states}\n]}}'
+        yield STATS, _json(stats_of(scores))
+        yield INSTANCE_STATS, "[\n" + ",\n".join(_json(each) for each in _per_instance(scores)) + "\n]"
+        yield RUN_SPEC, _json(self.spec)
+
+    def scores(self, scores: pl.DataFrame) -> pl.DataFrame:
+        """The scores of single instances as `stats_of` takes them, under HELM's names."""
+        method = self.adapter.get("method", "")
+        helms = {SEPARATE[method]: "exact_match"} if method in SEPARATE else {}
+        names = scores["metric"].unique().to_list()
+        if not self.of_helm:
+            helms |= {each: METRICS[each].helm[0] for each in names if each in METRICS and METRICS[each].helm} | helms
+        first = scores.filter(pl.col("output_index").fill_null(0) == 0)
+        said = first.select(*VARIANT, "split", "score", name=pl.col("metric").replace(helms))
+        variants = self.completions.unique(VARIANT, keep="first", maintain_order=True).with_columns(
+            description=self._descriptions(), place=pl.int_range(pl.len())
+        )
+        if not self.of_helm:
+            said = pl.concat([self._books(variants), said], how="diagonal_relaxed")
+        about = variants.select(*VARIANT, "sub_split", "description", "place")
+        return (
+            said.join(about, on=VARIANT, how="inner", maintain_order="left")
+            .unique(["place", "name"], keep="last", maintain_order=True)
+            .sort("place", maintain_order=True)
+            .with_columns(
+                instance_id=self._id(),
+                robustness=pl.col("description")
+                .str.contains('"robustness": true', literal=True)
+                .fill_null(value=False),
+                fairness=pl.col("description").str.contains('"fairness": true', literal=True).fill_null(value=False),
+            )
+        )
+
+    def _books(self, variants: pl.DataFrame) -> pl.DataFrame:
+        kept = variants.filter(pl.col("error").is_null()).select(
+            *VARIANT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items())
+        )
+        long = kept.unpivot(index=[*VARIANT, "split"], variable_name="name", value_name="score")
+        return long.drop_nulls("score")
+
+    def _descriptions(self) -> pl.Expr:
+        """The column of perturbations as HELM describes them, as JSON."""
+        columns = ["perturbation", "perturbation_seed", "perturbation_parameters"]
+        known = self.completions.select(columns).unique()
+        texts = [_described(*row) for row in known.iter_rows()]
+        keys = [_key(*row) for row in known.iter_rows()]
+        key = pl.concat_str(
+            pl.col("perturbation"), pl.col("perturbation_seed").cast(pl.String),
+            pl.col("perturbation_parameters").fill_null(""), separator="\x1f",
+        )  # fmt: skip
+        return key.replace_strict(keys, texts, return_dtype=pl.String)
+
+    def _id(self) -> pl.Expr:
+        return pl.col("instance_id").str.strip_prefix(f"{self.part}/") if self.part else pl.col("instance_id")
+
+    def _spec(self, results: Results, keys: Mapping[str, str]) -> dict[str, Any]:
+        """A run spec for a run of ours."""
+        adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
+        row = self.completions.row(0, named=True)
+        values = {name: str(row[name]) for name in self.about.get("part", ()) if row.get(name) is not None}
+        outputs = int(self.completions["output_index"].max() or 0) + 1  # type: ignore[arg-type]
+        columns = {name: value.replace("_", " ") for name, value in values.items()}
+        fields = to_helm(adapter, frozen(decoding), outputs, columns)
+        model = helm_model(keys["model"])
+        words = [*(f"{key}={value}" for key, value in values.items()), f"model={model}"]
+        words += [keys["setting"]] if keys["setting"] else []
+        variants = self.completions.filter(pl.col("perturbation") != ORIGINAL).unique(
+            "perturbation", maintain_order=True
+        )
+        return {
+            "name": f"{keys['scenario']}:{','.join(words)}".replace("/", "_"),
+            "scenario_spec": {"class_name": f"{OURS}scenarios.{keys['scenario']}", "args": values},
+            "adapter_spec": fields | {"model": model, "model_deployment": model},
+            "metric_specs": specs_of(results.metric_names, adapter.method),
+            "data_augmenter_spec": _augmenter(variants),
+            "groups": [keys["scenario"]],
+        }
+
+    def _adapter(self, results: Results) -> AdapterSpec:
+        """As the manifest keeps it; of a run kept before manifests did, what can be seen in the requests."""
+        kept = results.manifest.get("adapters", {}).get(self.completions["adapter_id"][0])
+        if kept is not None:
+            return adapter_spec(frozen({key: value for key, value in kept.items() if key in ADAPTER.values()}))
+        row = self.completions.row(0, named=True)
+        if row["choices"]:
+            return AdapterSpec(method="multiple_choice_joint")
+        if row["continuation"] is None:
+            return AdapterSpec()
+        method = SCORED[0] if row["reference_index"] is None else "multiple_choice_separate_original"
+        return AdapterSpec(method=method)
+
+
+def _described(perturbation: str, seed: int, parameters: str | None) -> str | None:
+    said = description(perturbation, seed, parameters)
+    return None if said is None else _json(said)
+
+
+def _key(perturbation: str, seed: int, parameters: str | None) -> str:
+    return "\x1f".join((perturbation, str(seed), parameters or ""))
+
+
+def _per_instance(scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
+    gathered = scores.group_by(columns, maintain_order=True).agg("name", "score")
+    for _, instance, said, trial, split, sub_split, names, values in gathered.iter_rows():
+        yield without_none(
+            {
+                "instance_id": instance,
+                "perturbation": None if said is None else json.loads(said),
+                "train_trial_index": trial,
+                "stats": [
+                    stat(name, split, sub_split, said, [value]) for name, value in zip(names, values, strict=True)
+                ],
+            }
+        )
+
+
+def _augmenter(variants: pl.DataFrame) -> dict[str, Any]:
+    columns = ("perturbation", "perturbation_seed", "perturbation_parameters")
+    specs = [
+        {"class_name": f"{OURS}perturbations", "args": dict(zip(columns, row, strict=True))}
+        for row in variants.select(columns).iter_rows()
+    ]
+    some = bool(specs)
+    return {
+        "perturbation_specs": specs,
+        "should_augment_train_instances": False,
+        "should_include_original_train": some,
+        "should_skip_unchanged_train": some,
+        "should_augment_eval_instances": some,
+        "should_include_original_eval": some,
+        "should_skip_unchanged_eval": some,
+        "seeds_per_instance": 1,
+    }
+
+
+def _folder_name(name: str) -> str:
+    return name.replace("/", "_")
+
+
+def _json(said: Any) -> str:
+    return json.dumps(said, ensure_ascii=False)

@@ -1,0 +1,208 @@
+"""Fill a root with scenarios' rows: `helmframe mirror mmlu --to s3://bucket/evals`.
+
+TO/mmlu/philosophy/test-00000-of-00001.parquet     the rows, in the order of row_index
+TO/manifests/mmlu.json                             where they are from, how many, and a sha256 of each file
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from helmframe.errors import ArgumentError, SourceBrokenError
+from helmframe.scenarios.canonical import write_canonical
+from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.mirror_jobs import HUB, Job, Work, work_of
+from helmframe.scenarios.targets import Target
+from helmframe.specs import ScenarioSpec
+
+FORMAT = 1
+KEPT_EVERY = 1.0  # seconds; what was written since is written again after a kill
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """One file of a mirror: `path` below its root, `source` where its rows are from; sizes in bytes.
+
+    `first` is the row_index of its first row.
+    """
+
+    path: str
+    rows: int
+    first: int
+    size: int
+    sha256: str
+    source: str
+    source_size: int | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a mirroring did: files written anew, files that were there and are right, and the rows of both."""
+
+    scenario: str
+    written: int
+    kept: int
+    rows: int
+
+
+def mirror(
+    scenario: str | Path,
+    to: str | Path,
+    *,
+    source: str | Path = HUB,
+    layout: str | None = None,
+    select: str | None = None,
+    report: Report = lambda _path, _done, _all: None,
+) -> Outcome:
+    """The rows of a scenario as canonical Parquet below a root that HELMFRAME_DATA may then name.
+
+    Files hold the source's rows and columns and `row_index`, in row groups of at most 32 MB. What is there already and
+    right stays; interrupted, the same call goes on from there.
+
+    Args:
+        scenario: its name, or the path of a spec.
+        to: the root: a folder or `s3://bucket/prefix`.
+        source: "hub"; another root; or a folder, archive (tar, zip) or file, or the URL of one, of Parquet, CSV or JSON
+            Lines.
+        layout: paths in the source, `data/{split}/{subject}_{split}.csv`; default those of the spec.
+        select: DuckDB SQL that makes the spec's columns of the source's: `SELECT column0 AS question, … FROM rows`
+            (column0, column1, …: of CSV files without a header).
+        report: called with the path, the files done and all files: before each file, and at the end.
+
+    Raises:
+        ArgumentError: a scenario whose rows come with helmframe.
+        SourceError: the rows can't be read or lack a column, the root can't be written, or what is there has another
+            checksum than its manifest says.
+    """
+    spec = find_scenario(scenario)
+    if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
+        raise ArgumentError(f"scenario {spec.scenario!r}: its rows come with helmframe; there is nothing to mirror.")
+    target = Target(to)
+    with work_of(spec, str(source), layout, select) as work:
+        before = _manifest(target, _path(spec))
+        there = _right(target, spec, work.jobs)
+        made = _Manifest(target, spec, work, dict(before.get("columns", {})))
+        rows_before: dict[tuple[str, ...], int] = {}
+        written = 0
+        try:
+            for number, job in enumerate(work.jobs):
+                report(job.path, number, len(work.jobs))
+                part = tuple(job.values.get(each, "") for each in spec.part)
+                offset = rows_before.get(part, 0)
+                # of a file that two scenarios share, one may read splits before it that the other does not
+                if job.path in there and there[job.path].first >= offset:
+                    made.files[job.path] = there[job.path]
+                else:
+                    made.add(_written(target, spec, work, job, offset, select, made.columns))
+                    written += 1
+                rows_before[part] = offset + made.files[job.path].rows
+        finally:
+            made.keep()
+        report("", len(work.jobs), len(work.jobs))
+    rows = sum(each.rows for each in made.files.values())
+    return Outcome(spec.scenario, written, len(work.jobs) - written, rows)
+
+
+class _Manifest:
+    """What has been mirrored so far; kept now and then, so that an interrupted mirroring goes on from there."""
+
+    def __init__(self, target: Target, spec: ScenarioSpec, work: Work, columns: dict[str, str]) -> None:
+        self.columns = columns
+        self.files: dict[str, Mirrored] = {}
+        self._target, self._spec, self._work = target, spec, work
+        self._kept = time.monotonic()
+        self._order = {job.path: place for place, job in enumerate(work.jobs)}
+
+    def add(self, file: Mirrored) -> None:
+        """One file more."""
+        self.files[file.path] = file
+        if time.monotonic() - self._kept > KEPT_EVERY:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write it, unless it says so already."""
+        files = sorted(self.files.values(), key=lambda each: self._order[each.path])
+        if not files:
+            return
+        said = {
+            "format": FORMAT,
+            "scenario": self._spec.scenario,
+            "version": self._spec.version,
+            "status": "whole" if len(files) == len(self._order) else "partial",
+            "source": self._work.source,
+            "revision": self._work.revision,
+            "license": self._spec.license,
+            "rows": sum(each.rows for each in files),
+            "columns": self.columns,
+            "files": [asdict(each) for each in files],
+        }
+        text = json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+        if text != self._target.text(_path(self._spec)):
+            self._target.keep(text, _path(self._spec))
+        self._kept = time.monotonic()
+
+
+def _written(
+    target: Target,
+    spec: ScenarioSpec,
+    work: Work,
+    job: Job,
+    offset: int,
+    select: str | None,
+    columns: dict[str, str],
+) -> Mirrored:
+    with target.new(job.path) as file:
+        rows, types = write_canonical(work.connection, job.read, file, spec, offset, job.values, select)
+        size = file.stat().st_size
+        with file.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+    columns |= types
+    return Mirrored(job.path, rows, offset, size, digest, job.source, job.size)
+
+
+def _path(spec: ScenarioSpec) -> str:
+    return f"manifests/{spec.scenario}.json"
+
+
+def _manifest(target: Target, path: str) -> dict[str, Any]:
+    """What an earlier mirroring said; empty where there was none."""
+    try:
+        said = json.loads(target.text(path) or "{}")
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise SourceBrokenError(f"{target.root}/{path} is no manifest; remove it, and mirror again.")
+    return said
+
+
+def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str, Mirrored]:
+    """The files that are there as a manifest says (another scenario may share them), and whose source is the same.
+
+    Raises:
+        SourceBrokenError: a file that should be there has other bytes.
+    """
+    said: dict[str, list[Mirrored]] = {}
+    for path in target.sizes("manifests"):
+        for each in _manifest(target, path).get("files", ()):
+            said.setdefault(str(each["path"]), []).append(Mirrored(**each))
+    folder = str(dict(spec.source)["rows"]).removeprefix("{data}/").partition("/")[0]
+    there = target.sizes(folder) if said else {}
+    right = {}
+    for job in jobs:
+        known = said.get(job.path, []) if job.path in there else []
+        if not any((each.source, each.source_size) == (job.source, job.size) for each in known):
+            continue
+        digest = target.sha256(job.path) if there[job.path] in {each.size for each in known} else ""
+        fitting = [each for each in known if each.sha256 == digest]
+        if not fitting:
+            raise SourceBrokenError(
+                f"{target.root}/{job.path} is not what was mirrored: its sha256 should be {known[0].sha256}.\n"
+                "Remove it, and mirror again."
+            )
+        right[job.path] = fitting[0]
+    return right

@@ -1,0 +1,145 @@
+"""What a mirror of a scenario is made of: which file of the source becomes which file below the root."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from helmframe.errors import SourceBrokenError, SourceMissingError
+from helmframe.scenarios.query import listed
+from helmframe.scenarios.raw import files_in, filled, folder_of, reader
+from helmframe.scenarios.revision import pinned
+from helmframe.scenarios.sources import SourceFile, connect
+from helmframe.specs import ScenarioSpec, placeholders
+
+HUB = "hub"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to be: `path` below the root, made of `source` as the DuckDB expression `read` gives it.
+
+    `size` is the source's, in bytes, where it is known; `values` are the columns that its path says.
+    """
+
+    path: str
+    source: str
+    size: int | None
+    read: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The files of a mirror, in the order of row_index, a connection that reads them, and where they are from."""
+
+    jobs: Sequence[Job]
+    connection: Any
+    source: str
+    revision: str | None
+
+
+@contextmanager
+def work_of(spec: ScenarioSpec, source: str, layout: str | None, select: str | None = None) -> Iterator[Work]:
+    """What there is to do; the connection is open meanwhile.
+
+    Args:
+        spec: the scenario.
+        source: "hub", `s3://…`, or a folder, archive, file or URL.
+        layout: the paths in it; default the spec's own.
+        select: what is made of its columns.
+
+    Raises:
+        SourceMissingError: no file is there.
+        SourceError: it can't be read.
+    """
+    shown = re.sub(r"://[^/@\s]*@", "://", source)  # without a user's name and password
+    if source == HUB or source.startswith("s3://"):
+        address, revision = _hub(spec) if source == HUB else ("", None)
+        found = connect(replace(spec, source=(("rows", address),)) if address else spec, source)
+        try:
+            files = listed(spec, found)
+            if not files:
+                raise found.missing()
+            yield Work(
+                _numbered(spec, [(each, None) for each in files], select), found.connection, address or shown, revision
+            )
+        finally:
+            found.close()
+        return
+    with folder_of(source) as folder:
+        found = connect(spec, str(folder))
+        try:
+            files_there = _of_folder(spec, folder, layout or _layout(spec))
+            if not files_there:
+                raise SourceMissingError(
+                    f"scenario {spec.scenario!r}: no file in {shown} is like {layout or _layout(spec)}.\n"
+                    "Say how they are named: --layout."
+                )
+            jobs = [
+                replace(each, source=f"{shown}#{Path(each.source).relative_to(folder).as_posix()}")
+                for each in _numbered(spec, files_there, select)
+            ]
+            yield Work(jobs, found.connection, shown, None)
+        finally:
+            found.close()
+
+
+def _layout(spec: ScenarioSpec) -> str:
+    return str(dict(spec.source)["rows"]).removeprefix("{data}/")
+
+
+def _hub(spec: ScenarioSpec) -> tuple[str, str | None]:
+    hub = dict(spec.hub).get("rows")
+    if isinstance(hub, str):
+        return pinned(hub)
+    why = f" ({spec.status})" if spec.status else ""
+    raise SourceMissingError(
+        f"scenario {spec.scenario!r} is not on the hub{why}.\n"
+        f"Say where its rows are: --from FOLDER|ARCHIVE|URL, with files like {_layout(spec)}."
+    )
+
+
+def _of_folder(spec: ScenarioSpec, folder: Path, layout: str) -> list[tuple[SourceFile, int | None]]:
+    order = {name: place for place, name in enumerate(spec.split_names)}
+    found = []
+    for path, said in files_in(folder, layout).items():
+        values = {**said, "split": _split(said["split"], order)} if "split" in said else said
+        if not order or values.get("split", next(iter(order))) in order:
+            found.append((SourceFile(str(path), values), path.stat().st_size))
+    return sorted(
+        found,
+        key=lambda each: (
+            [each[0].values.get(name, "") for name in spec.part],
+            order.get(each[0].values.get("split", ""), 0),
+            each[0].path,
+        ),
+    )
+
+
+def _split(said: str, known: Mapping[str, int]) -> str:
+    """The spec's name of a split: raw files say val or valid for validation."""
+    alike = [name for name in known if name.startswith(said) or said.startswith(name)]
+    return said if said in known or len(alike) != 1 else alike[0]
+
+
+def _numbered(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], select: str | None) -> list[Job]:
+    """Where each file goes: as the spec's own layout says, numbered among those of which their paths say the same."""
+    layout = _layout(spec)
+    names = placeholders(layout)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for file, _ in files:
+        missing = [name for name in names if name not in file.values]
+        if missing:
+            raise SourceBrokenError(
+                f"{file.path}: its path says no {{{missing[0]}}}, which {layout} needs; say --layout."
+            )
+        groups.setdefault(tuple(file.values[name] for name in names), []).append(file.path)
+    jobs = []
+    for file, size in files:
+        group = groups[tuple(file.values[name] for name in names)]
+        path = filled(layout, file.values, f"{group.index(file.path):05d}-of-{len(group):05d}")
+        jobs.append(Job(path, file.path, size, reader(file.path, select), file.values))
+    return jobs

@@ -1,0 +1,185 @@
+"""Rows as others publish them, as files of one folder: Parquet, CSV, JSON Lines; in a tar or zip, or behind a URL.
+
+What is what a layout says: a path with `{column}` for what becomes a column, `mmlu/{subject}/{split}-*.parquet`.
+"""
+
+import re
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
+from helmframe.scenarios.sql import text_literal
+from helmframe.settings import from_home
+from helmframe.specs import placeholders
+
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+# How DuckDB reads each kind; CSV as it is guessed, JSON one object a line or a list of them.
+_READERS = {
+    ".parquet": "read_parquet({path})",
+    ".csv": "read_csv({path}, sample_size = -1{header})",
+    ".tsv": "read_csv({path}, sample_size = -1, delim = '\t'{header})",
+    ".jsonl": "read_json({path}, format = 'newline_delimited', maximum_object_size = 33554432)",
+    ".json": "read_json({path}, maximum_object_size = 33554432)",
+}
+_PACKED = (".gz", ".zst")
+_TIMEOUT = 60  # seconds, per request
+
+
+@contextmanager
+def folder_of(said: str) -> Iterator[Path]:
+    """The folder that holds the rows: as it is, unpacked from an archive, fetched from a URL.
+
+    Raises:
+        SourceMissingError: there is none.
+        SourceError: it can't be fetched or unpacked.
+    """
+    with tempfile.TemporaryDirectory(prefix="helmframe-raw-") as made:
+        if said.startswith(("http://", "https://")):
+            path = Path(made) / (said.partition("?")[0].rstrip("/").rpartition("/")[2] or "rows")
+            _fetch(said, path)
+        else:
+            path = from_home(said)
+        if path.is_dir():
+            yield path
+            return
+        if not path.exists():
+            raise SourceMissingError(f"there is no {said}. Give a folder, an archive, one file, or a URL of these.")
+        unpacked = Path(made) / "unpacked"
+        unpacked.mkdir()
+        if path.name.endswith(_ARCHIVES):
+            _unpack(path, unpacked)
+        else:
+            (unpacked / path.name).symlink_to(path.absolute())
+        yield unpacked
+
+
+def files_in(folder: Path, layout: str) -> dict[Path, dict[str, str]]:
+    """The files of the folder that are as the layout says, by path → the columns that their paths say.
+
+    Other kinds stand for Parquet, packed or not; the layout's first folder and a shard's number may be missing:
+    `mmlu/{subject}/{split}-*.parquet` finds `anatomy/test.csv.gz`.
+    """
+    first = layout.partition("/")[0]
+    whole = "/" not in layout or bool(placeholders(first)) or "*" in first or (folder / first).is_dir()
+    pattern = _regex(layout if whole else layout.partition("/")[2])
+    base = folder / first if whole and (folder / first).is_dir() else folder
+    found = {}
+    for path in sorted(base.rglob("*")):
+        match = pattern.fullmatch(path.relative_to(folder).as_posix())
+        if match is not None and path.is_file():
+            found[path] = match.groupdict()
+    return found
+
+
+def reader(path: str, select: str | None = None) -> str:
+    """The DuckDB expression that reads a file.
+
+    Args:
+        path: the file's.
+        select: what is made of its columns; if that names column0 and its like, a CSV file has no header.
+
+    Raises:
+        SourceBrokenError: it is of no kind that is read.
+    """
+    name = path
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
+    kind = next((each for each in _READERS if name.endswith(each)), "")
+    if not kind:
+        raise SourceBrokenError(f"{path} can't be read: it should end in {', '.join(_READERS)}.")
+    headless = select is not None and re.search(r"\bcolumn\d+\b", select) is not None
+    return _READERS[kind].format(path=text_literal(path), header=", header = false" if headless else "")
+
+
+def _regex(layout: str) -> re.Pattern[str]:
+    kinds = "|".join(re.escape(each) for each in _READERS)
+    packed = "|".join(re.escape(each) for each in _PACKED)
+    stem = re.sub(r"(-?\*)?\.\w+(\.gz|\.zst)?$", "", layout)
+    return re.compile(rf"{_group(stem)}(?:[-_.][^/]*?)?(?:{kinds})(?:{packed})?")
+
+
+def _group(text: str) -> str:
+    seen: set[str] = set()
+
+    def piece(part: str) -> str:
+        name = re.fullmatch(r"\{(\w+)\}", part)
+        if name is None:
+            return "[^/]*" if part == "*" else re.escape(part)
+        if name[1] in seen:
+            return f"(?P={name[1]})"
+        seen.add(name[1])
+        return f"(?P<{name[1]}>[^/]+?)"
+
+    return "".join(piece(part) for part in re.split(r"(\{\w+\}|\*)", text))
+
+
+def _fetch(url: str, path: Path) -> None:
+    from tenacity import retry, retry_if_not_exception_type, stop_after_attempt, wait_exponential
+
+    @retry(
+        stop=stop_after_attempt(4),
+        wait=wait_exponential(multiplier=0.5, max=8),
+        retry=retry_if_not_exception_type(SourceMissingError),
+        reraise=True,
+    )
+    def once() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, path.open("wb") as file:  # noqa: S310 - http(s)
+                shutil.copyfileobj(answer, file, 1 << 20)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in (403, 404):
+                raise SourceMissingError(f"there is no {url}: the server says {error.code}.") from None
+            raise
+
+    try:
+        once()
+    except SourceError:
+        raise
+    except OSError as error:
+        raise SourceError(f"{url} can't be read: {type(error).__name__}: {error}.") from None
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Plain files only, and nowhere but below the folder."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for info in archive.infolist():
+                    if not info.is_dir():
+                        with archive.open(info) as member:
+                            _keep(member, info.filename, folder)
+            return
+        with tarfile.open(path) as archive_:
+            for each in archive_:
+                member_ = archive_.extractfile(each) if each.isfile() else None
+                if member_ is not None:
+                    _keep(member_, each.name, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        raise SourceBrokenError(f"{path} can't be unpacked: {type(error).__name__}: {error}.") from None
+
+
+def _keep(member: IO[bytes], name: str, folder: Path) -> None:
+    target = folder.joinpath(*(part for part in name.split("/") if part not in ("", ".", "..")))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        shutil.copyfileobj(member, file, 1 << 20)
+
+
+def filled(layout: str, values: Mapping[str, str], shard: str) -> str:
+    """The path that a layout gives: columns in the place of their names, the shard's number in that of the last star.
+
+    >>> filled("mmlu/{subject}/{split}-*.parquet", {"subject": "music", "split": "test"}, "00000-of-00001")
+    'mmlu/music/test-00000-of-00001.parquet'
+    """
+    path = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], layout)
+    start, star, end = path.rpartition("*")
+    return (start.replace("*", "default") + shard + end) if star else path

@@ -1,0 +1,115 @@
+"""Each of HELM's run expanders, as HELM's own makes them."""
+
+from typing import Any
+
+import pytest
+
+from helmframe.helm.entries import parse_entry
+from helmframe.helm.expanders import EXPANDERS
+from helmframe.helm.fields import to_helm
+from helmframe.helm.meant import known_scenarios
+from helmframe.helm.plans import drafts_of
+
+MMLU = "The following are multiple choice questions (with answers) about philosophy.\n"
+# As crfm-helm 0.5.16 expands them: the fields of its AdapterSpec that change.
+MADE: list[tuple[str, dict[str, Any]]] = [
+    ("mmlu:subject=philosophy,instructions=none", {"instructions": ""}),
+    (
+        "mmlu:subject=philosophy,instructions=expert",
+        {"instructions": f"I am an expert AI assistant who is here to help you with the following. {MMLU}"},
+    ),
+    (
+        "gsm:instructions=expert",
+        {"instructions": "I am an expert AI assistant who is here to help you with the following. "},
+    ),
+    ("gsm:prompt=i_o", {"input_prefix": "I: ", "output_prefix": "O: "}),
+    (
+        "gsm:prompt=input_output_html",
+        {
+            "input_prefix": "<input>",
+            "input_suffix": "</input>\n",
+            "output_prefix": "<output>",
+            "output_suffix": "</output>\n",
+        },
+    ),
+    ("gsm:prompt=human_assistant", {"output_prefix": 'Assistant: The answer is "', "stop_sequences": ['".']}),
+    ("gsm:newline=br", {"substitutions": [{"source": "\n", "target": "<br>\n"}]}),
+    ("gsm:stop=hash", {"instance_prefix": "###\n\n", "stop_sequences": ["###"]}),
+    ("gsm:stop=none", {"stop_sequences": []}),
+    ("gsm:add_to_stop=newline", {"stop_sequences": ["\n\n", "\n"]}),
+    ("gsm:add_to_stop=END", {"stop_sequences": ["\n\n", "END"]}),
+    ("gsm:global_prefix=nlg", {"global_prefix": "[NLG]"}),
+    ("gsm:format_prompt=Say:", {"input_prefix": "Say:", "output_prefix": ""}),
+    ("gsm:num_train_trials=3", {"num_train_trials": 3}),
+    ("gsm:max_train_instances=zero", {"max_train_instances": 0}),
+    ("gsm:num_outputs=4", {"num_outputs": 4}),
+    ("gsm:num_trials=heim_efficiency", {"num_trials": 5}),
+    ("gsm:temperature=0.5,increase_temperature=0.25", {"temperature": 0.75}),
+    ("gsm:increase_max_tokens=4096", {"max_tokens": 4496}),
+    ("gsm:num_output_tokens=4000", {"max_tokens": 4000}),
+    ("gsm:process_output=deepseek_r1_thinking", {}),
+    ("gsm:follow_format_instructions=instruct", {}),
+    (
+        "gsm:follow_format_instructions=all",
+        {
+            "global_prefix": "Here are some input-output examples. Read the examples carefully to figure out the "
+            "mapping. The output of the last example is not given, and your job is to figure out what it is.\n\n",
+            "global_suffix": "\n\nPlease provide the output to this last example. It is critical to follow the format "
+            "of the preceding outputs!\nA:",
+        },
+    ),
+    (
+        "mmlu:subject=philosophy,output_format_instructions=mmlu",
+        {"instructions": f"Answer with only a single letter.\n\n{MMLU}"},
+    ),
+    (
+        "gsm:chatml=True",
+        {
+            "instructions": "<|im_start|>user\n",
+            "instance_prefix": "",
+            "output_prefix": "<|im_end|>\n<|im_start|>assistant\nA: ",
+            "output_suffix": "<|im_end|>\n<|im_start|>user\n",
+            "stop_sequences": ["\n\n", "<|im_end|>"],
+        },
+    ),
+    (
+        "mmlu:subject=philosophy,chatml=True",
+        {
+            "instructions": f"<|im_start|>system\n{MMLU}<|im_end|>\n<|im_start|>user\n",
+            "output_prefix": "<|im_end|>\n<|im_start|>assistant\nAnswer: ",
+        },
+    ),
+]
+
+
+def fields(text: str) -> dict[str, Any]:
+    (draft,) = drafts_of(parse_entry(text), known_scenarios())
+    columns = {name: str(value).replace("_", " ") for name, value in draft.where}
+    return to_helm(draft.setting.adapter, draft.setting.decoding, draft.outputs or draft.spec.outputs, columns)
+
+
+@pytest.mark.parametrize(("text", "changed"), MADE)
+def test_an_expander_changes_what_helms_does(text: str, changed: dict[str, Any]) -> None:
+    plain = fields(text.partition(":")[0] + (":subject=philosophy" if text.startswith("mmlu") else ""))
+    made = fields(text)
+    for name, value in changed.items():
+        assert made[name] == value, name
+    if not changed:
+        assert made == plain
+
+
+def test_the_letter_is_one_output_whatever_an_entry_says() -> None:
+    (draft,) = drafts_of(parse_entry("mmlu:subject=philosophy,num_outputs=5"), known_scenarios())
+    assert draft.outputs is None
+
+
+def test_every_expander_of_helms_for_text_is_known() -> None:
+    helms = (
+        *("instructions", "prompt", "newline", "stop", "format_prompt", "follow_format_instructions", "add_to_stop"),
+        *("global_prefix", "num_train_trials", "max_train_instances", "max_eval_instances", "num_outputs"),
+        *("num_trials", "model", "model_deployment", "data_augmentation", "num_output_tokens", "chatml"),
+        *("eval_split", "output_format_instructions", "temperature", "increase_temperature"),
+        *("increase_max_tokens", "process_output"),
+    )
+    # tokenizer and num_prompt_tokens are parameters of synthetic_efficiency, the one scenario that has them
+    assert set(EXPANDERS) == {*helms, "method"}

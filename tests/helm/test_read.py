@@ -1,0 +1,198 @@
+"""HELM's run directories as tables."""
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
+from tests.helm.runs import TYPOS, state, write_run
+from tests.s3_server import BUCKET, S3Server
+
+
+def test_a_run_of_a_scenario_that_is_not_ours_is_its_own(tmp_path: Path) -> None:
+    write_run(tmp_path, [state("id0", "id0"), state("id1", "wrong answer")], [1.0, 0.0])
+    results = hf.read_helm(tmp_path)
+    rows = results.completions.collect()
+    assert rows.select("scenario", "part", "instance_id", "model", "split").rows() == [
+        ("facts", "seas", "seas/id0", "org/one", "test"),
+        ("facts", "seas", "seas/id1", "org/one", "test"),
+    ]
+    assert rows.select("input", "completion", "logprob", "output_tokens", "finish_reason", "latency").row(1) == (
+        *("What is id1?", "wrong answer"),
+        *(-1.0, 2, "length", 0.5),
+    )
+    assert rows["references"].to_list()[0] == [
+        {"text": "id0", "correct": True, "tags": []},
+        {"text": "no", "correct": False, "tags": []},
+    ]
+    assert results.requests.collect()["prompt"].to_list() == ["Q: What is id0?\nA:", "Q: What is id1?\nA:"]
+    assert results.value("exact_match") == 0.5
+    assert results.manifest["scenarios"]["facts"]["description"] == "Facts about the sea."
+
+
+def test_a_scenario_that_is_ours_has_our_name_part_and_adapter(shared: Path) -> None:
+    results = hf.read_helm(shared / "helm_runs")
+    assert {(each["scenario"], each["part"], each["model"]) for each in results.manifest["runs"]} == {
+        ("mmlu", "philosophy", "huggingface/smollm2_base"),
+        ("mmlu", "philosophy", "openai/gpt2"),
+        ("narrative_qa", "", "openai/gpt2"),
+    }
+    settings = hf.scenario("mmlu").tasks(models=[hf.models.oracle()])[0].settings
+    rows = results.completions.filter(pl.col("scenario") == "mmlu")
+    assert rows.select(pl.col("decoding").unique()).collect().item() == settings[0].decoding_json
+    assert set(rows.collect().get_column("subject")) == {"philosophy"}
+
+
+def test_variants_have_our_names_and_those_left_out_are_unchanged(tmp_path: Path) -> None:
+    states = [state("id0", "id0"), state("id0", "no", perturbation=TYPOS), state("id1", "id1")]
+    write_run(tmp_path, states, [1.0, 0.0, 1.0])
+    results = hf.read_helm(tmp_path)
+    named = "typos(compat='helm', prob=0.5)"
+    shown = results.completions.select("instance_id", "perturbation", "changed", "perturbed_input", "input").collect()
+    assert shown.rows() == [
+        ("seas/id0", "original", False, "What is id0?", "What is id0?"),
+        ("seas/id0", named, True, "Waht is id0?", "What is id0?"),
+        ("seas/id1", "original", False, "What is id1?", "What is id1?"),
+        ("seas/id1", named, False, "What is id1?", "What is id1?"),
+    ]
+    assert results.scores.select("perturbation", "changed", "score").collect().rows() == [
+        *(("original", False, 1.0), (named, True, 0.0)),
+        *(("original", False, 1.0), (named, False, 1.0)),
+    ]
+    assert results.robustness(definition="helm", metrics="exact_match")[
+        "worst"
+    ].drop_nulls().unique().sort().to_list() == [
+        *(0.0, 0.5),
+    ]
+
+
+def test_runs_that_would_be_one_are_told_apart_by_their_setting(tmp_path: Path) -> None:
+    for name in (
+        "a:model=org_one",
+        "a:model=org_one,max_train_instances=0",
+        "a:model=org_one,data_augmentation=typo_hard",
+    ):
+        write_run(tmp_path, [state("id0", "id0")], [1.0], name=name)
+    settings = [each["setting"] for each in hf.read_helm(tmp_path).manifest["runs"]]
+    assert sorted(settings) == ["data_augmentation=none", "data_augmentation=typo_hard", "max_train_instances=0"]
+
+
+def test_a_failed_request_is_a_row_with_its_error(tmp_path: Path) -> None:
+    write_run(tmp_path, [state("id0", None), state("id1", "id1")], [0.0, 1.0])
+    assert hf.read_helm(tmp_path).errors()["error"].to_list() == ["HelmError: too many requests"]
+
+
+def test_options_scored_one_by_one_have_the_logprob_of_the_option(tmp_path: Path) -> None:
+    tokens = [
+        {"text": each, "logprob": number} for each, number in (("Q:", -9.0), (" ?", -9.0), (" id", -0.25), ("0", -0.5))
+    ]
+    result = {"success": True, "completions": [{"text": "Q: ? id0", "logprob": -18.75, "tokens": tokens}]}
+    write_run(
+        tmp_path,
+        [state("id0", "", reference_index=0, request_mode="original", result=result)],
+        [1.0],
+        method="multiple_choice_separate_original",
+        output_prefix=" ",
+    )
+    row = hf.read_helm(tmp_path).completions.collect().row(0, named=True)
+    assert (row["continuation"], row["completion"], row["logprob"], row["output_tokens"]) == (" id0", " id0", -0.75, 2)
+    assert (row["reference_index"], row["request_mode"]) == (0, "original")
+    assert hf.read_helm(tmp_path).metric_names == ["option_accuracy_per_token"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("scenario_state.json", '{"request_states": [{"instance": {"id": "id0"', "no whole JSON"),
+        ("scenario_state.json", '{"request_states": [{"instance": {"id": "id0"}}]}', "is not as HELM has it: KeyError"),
+        ("scenario_state.json", '{"request_states": []}', "holds no request states"),
+        ("per_instance_stats.json", '[{"instance_id": "id0"}]', "element 0 is not as HELM has it"),
+        ("run_spec.json", "{}", "is no run spec as HELM has it"),
+        ("run_spec.json", "<html>", "run_spec.json is no JSON"),
+    ],
+)
+def test_a_broken_run_is_left_out_and_told(tmp_path: Path, file: str, text: str, reason: str) -> None:
+    write_run(tmp_path, [state("id0", "id0")], [1.0], name="whole:model=org_one")
+    broken = write_run(tmp_path, [state("id0", "id0")], [1.0], name="broken:model=org_one")
+    (broken / file).write_text(text)
+    results = hf.read_helm(tmp_path)
+    assert results.completions.collect().height == results.scores.collect().height == 1
+    ((left_out),) = results.manifest["left_out"]
+    assert left_out["scenario"] == "broken:model=org_one"
+    assert reason in left_out["reason"]
+    with pytest.raises((SourceBrokenError, SourceError), match=r"no run at .* can be read; the first: "):
+        hf.read_helm(broken)
+
+
+def test_where_there_is_no_run_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissingError, match="Give a run directory"):
+        hf.read_helm(tmp_path)
+
+
+def test_what_was_read_is_kept_until_its_files_change(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs", [state("id0", "id0")], [1.0])
+    first = hf.read_helm(tmp_path / "runs")
+    assert hf.read_helm(tmp_path / "runs").path == first.path
+    assert hf.read_helm(tmp_path / "runs", fresh=True).path != first.path
+    (run / "scenario.json").write_text('{"name": "facts", "description": "Other."}')
+    assert hf.read_helm(tmp_path / "runs").manifest["scenarios"]["facts"]["description"] == "Other."
+
+
+def test_a_long_run_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.helm.states.ROWS", 3)
+    write_run(tmp_path, [state(f"id{each}", f"id{each}") for each in range(10)], [1.0] * 10)
+    results = hf.read_helm(tmp_path)
+    assert results.completions.collect()["instance_id"].to_list() == [f"seas/id{each}" for each in range(10)]
+    assert results.value("exact_match") == 1.0
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files without a word, and like a public bucket lists nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def list_directory(self, path: object) -> None:
+        self.send_error(403)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """A URL below which a suite and a release are."""
+    root = tmp_path / "served"
+    name = "facts:topic=seas,model=org_one"
+    run = write_run(root / "runs" / "v1", [state("id0", "id0")], [1.0], name=name)
+    (run.parent / "run_specs.json").write_text(json.dumps([json.loads((run / "run_spec.json").read_text())]))
+    (root / "releases" / "r1").mkdir(parents=True)
+    (root / "releases" / "r1" / "runs_to_run_suites.json").write_text(json.dumps({name: "v1"}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("place", ["runs/v1", "runs/v1/facts:topic=seas,model=org_one", "releases/r1"])
+def test_a_suite_a_run_and_a_release_are_read_from_a_url(served: str, place: str) -> None:
+    assert hf.read_helm(f"{served}/{place}").value("exact_match") == 1.0
+
+
+def test_a_url_without_runs_is_told(served: str) -> None:
+    with pytest.raises(SourceMissingError, match="no HELM run is at http"):
+        hf.read_helm(f"{served}/runs/v2")
+
+
+@pytest.mark.shared
+def test_a_suite_is_read_from_a_bucket(s3: S3Server, tmp_path: Path) -> None:
+    run = write_run(tmp_path, [state("id0", "id0")], [1.0])
+    s3.filesystem().put(str(run), f"{BUCKET}/benchmark_output/runs/v1/", recursive=True)
+    assert hf.read_helm(f"s3://{BUCKET}/benchmark_output/runs/v1").value("exact_match") == 1.0

@@ -1,0 +1,55 @@
+"""`hf.scenarios()`: what there is to ask."""
+
+import polars as pl
+
+import helmframe as hf
+
+
+def row(name: str) -> dict[str, object]:
+    return hf.scenarios().row(by_predicate=pl.col("name") == name, named=True)
+
+
+def test_one_row_per_scenario_by_name() -> None:
+    table = hf.scenarios()
+    assert table["name"].to_list() == sorted(table["name"].to_list())
+    assert table["name"].n_unique() == table.height
+
+
+def test_a_row_says_how_it_is_asked_and_scored() -> None:
+    said = row("mmlu")
+    assert said["parts"] == ["subject"]
+    assert said["splits"] == ["train", "valid", "test"]
+    assert (said["method"], said["shots"]) == ("multiple_choice_joint", 5)
+    assert said["main"] == "exact_match@test"
+    assert (said["hub"], said["license"], said["status"]) == ("cais/mmlu", "MIT", "hub")
+
+
+def test_status_says_why_rows_are_read_from_a_root() -> None:
+    said = {name: row(name)["status"] for name in ("dyck_language", "sampler", "ice", "the_pile", "gpqa", "bbq")}
+    assert said == {
+        "dyck_language": "generated",
+        "sampler": "packaged",
+        "ice": "licensed",
+        "the_pile": "dead",
+        "gpqa": "gated",
+        "bbq": "elsewhere",
+    }
+
+
+def test_everything_helm_asks_is_there() -> None:
+    names = set(hf.scenarios()["name"])
+    core = (
+        "mmlu boolq narrative_qa natural_qa_closedbook natural_qa_openbook_longans quac hellaswag openbookqa "
+        "truthful_qa msmarco_regular msmarco_trec summarization_cnndm summarization_xsum imdb civil_comments raft"
+    )
+    targeted = (
+        "the_pile twitter_aae ice wikitext_103 blimp wikifact synthetic_reasoning synthetic_reasoning_natural babi_qa "
+        "dyck_language gsm8k math_regular math_chain_of_thought code_humaneval code_apps lsat_qa legal_support "
+        "entity_matching entity_data_imputation copyright_text copyright_code disinformation_reiteration "
+        "disinformation_wedging bbq bold real_toxicity_prompts synthetic_efficiency numeracy"
+    )
+    later = "legalbench med_qa wmt_14 harm_bench simple_safety_tests anthropic_red_team xstest mmlu_pro gpqa ifeval"
+    more = "wildbench omni_math ruler_hotpotqa ruler_squad infinite_bench_en_mc infinite_bench_en_sum openai_mrcr"
+    others = "arc piqa siqa commonsense_qa winogrande math_500 medmcqa pubmed_qa trivia_qa squad"
+    wanted = " ".join([core, targeted, later, more, others]).split()
+    assert set(wanted) - names == set()

@@ -1,0 +1,177 @@
+"""Rows as others publish them."""
+
+import gzip
+import io
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from helmframe.errors import SourceBrokenError, SourceMissingError
+from helmframe.scenarios.mirror import mirror
+from helmframe.scenarios.raw import files_in, filled
+
+SPEC = """\
+scenario: capitals
+version: 1
+source: {rows: "{data}/capitals/{region}/{split}-*.parquet"}
+columns: {country: VARCHAR, capital: VARCHAR}
+splits: {dev: train, validation: valid}
+part: [region]
+instances: |
+  SELECT row_index, split, region, country AS input, [{'text': capital, 'correct': true}] AS "references" FROM rows
+metrics: [exact_match]
+main: {metric: exact_match, split: valid}
+"""
+JSON = ['{"country": "France", "capital": "Paris"}', '{"country": "Italy", "capital": "Rome"}']
+CSV = "country,capital\nFrance,Paris\nItaly,Rome\n"
+ROWS = [("France", "Paris", 0), ("Italy", "Rome", 1)]
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    file = tmp_path / "capitals.yaml"
+    file.write_text(SPEC)
+    return file
+
+
+def mirrored(
+    spec: Path, source: Path | str, layout: str | None = None, select: str | None = None
+) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of each file of the mirror."""
+    root = spec.parent / "to"
+    mirror(spec, root, source=source, layout=layout, select=select)
+    found = sorted((root / "capitals").rglob("*.parquet"))
+    return {str(file.relative_to(root / "capitals")): pl.read_parquet(file).rows() for file in found}
+
+
+def folder(spec: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        file = spec.parent / "raw" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return spec.parent / "raw"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("capitals/europe/validation.csv", CSV.encode()),
+        ("europe/val.csv", CSV.encode()),
+        ("europe/valid.csv.gz", gzip.compress(CSV.encode())),
+        ("europe/validation.tsv", CSV.replace(",", "\t").encode()),
+        (
+            "europe/validation-0.jsonl",
+            b'{"country": "France", "capital": "Paris"}\n{"country": "Italy", "capital": "Rome"}\n',
+        ),
+        (
+            "europe/validation.json",
+            b'[{"country": "France", "capital": "Paris"}, {"country": "Italy", "capital": "Rome"}]',
+        ),
+    ],
+)
+def test_other_kinds_of_files_stand_for_parquet(spec: Path, name: str, data: bytes) -> None:
+    assert mirrored(spec, folder(spec, {name: data})) == {"europe/validation-00000-of-00001.parquet": ROWS}
+
+
+def test_an_archive_is_unpacked(spec: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "rows.tar.gz", "w:gz") as archive:
+        info = tarfile.TarInfo("europe/validation.csv")
+        info.size = len(CSV)
+        archive.addfile(info, io.BytesIO(CSV.encode()))
+        # what points out of the archive stays in it, and what is no file is left
+        outside = tarfile.TarInfo("../../asia/validation.csv")
+        outside.size = len(CSV)
+        archive.addfile(outside, io.BytesIO(CSV.encode()))
+        link = tarfile.TarInfo("africa/validation.csv")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    both = {f"{region}/validation-00000-of-00001.parquet": ROWS for region in ("asia", "europe")}
+    assert mirrored(spec, tmp_path / "rows.tar.gz") == both
+    with zipfile.ZipFile(tmp_path / "rows.zip", "w") as packed:
+        packed.writestr("europe/dev.csv", CSV)
+    assert mirrored(spec, tmp_path / "rows.zip")["europe/dev-00000-of-00001.parquet"] == ROWS
+
+
+def test_a_layout_and_a_select_make_the_columns_of_anything(spec: Path) -> None:
+    raw = folder(spec, {"data/val/europe_val.csv": b"Paris,France\nRome,Italy\n"})
+    select = "SELECT column1 AS country, column0 AS capital FROM rows"
+    assert mirrored(spec, raw, "data/{split}/{region}_val.csv", select) == {
+        "europe/validation-00000-of-00001.parquet": ROWS
+    }
+
+
+def test_a_select_that_duckdb_refuses_is_told(spec: Path) -> None:
+    raw = folder(spec, {"europe/dev.csv": CSV.encode()})
+    with pytest.raises(SourceBrokenError, match="land"):
+        mirrored(spec, raw, select="SELECT land AS country, capital FROM rows")
+
+
+def test_types_are_those_that_the_spec_says(spec: Path) -> None:
+    raw = folder(spec, {"europe/dev.csv": b"country,capital\n1,2\n"})
+    assert mirrored(spec, raw) == {"europe/dev-00000-of-00001.parquet": [("1", "2", 0)]}
+
+
+def test_what_the_layout_leaves_unsaid_is_told(spec: Path) -> None:
+    raw = folder(spec, {"validation.csv": CSV.encode()})
+    with pytest.raises(SourceBrokenError, match=r"its path says no \{region\}"):
+        mirrored(spec, raw, layout="{split}.csv")
+
+
+@pytest.fixture
+def served(spec: Path) -> Iterator[str]:
+    root = folder(spec, {"europe/dev.csv": CSV.encode()}).parent
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_url_is_fetched(spec: Path, served: str) -> None:
+    layout = "{split}.csv"
+    with pytest.raises(SourceBrokenError, match="region"):
+        mirrored(spec, f"{served}/raw/europe/dev.csv", layout)
+    with zipfile.ZipFile(spec.parent / "rows.zip", "w") as packed:
+        packed.writestr("europe/dev.csv", CSV)
+    assert mirrored(spec, f"{served}/rows.zip") == {"europe/dev-00000-of-00001.parquet": ROWS}
+
+
+def test_a_url_of_nothing_is_told(spec: Path, served: str) -> None:
+    with pytest.raises(SourceMissingError, match="the server says 404"):
+        mirrored(spec, f"{served}/nothing.zip")
+
+
+def test_an_archive_that_is_none_is_told(spec: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.tar").write_bytes(b"no archive")
+    with pytest.raises(SourceBrokenError, match="can't be unpacked: ReadError"):
+        mirrored(spec, tmp_path / "rows.tar")
+    with pytest.raises(SourceMissingError, match="there is no "):
+        mirrored(spec, tmp_path / "nowhere")
+
+
+def test_the_first_folder_of_a_layout_is_no_other_scenarios(tmp_path: Path) -> None:
+    for name in ("capitals/a/dev.csv", "rivers/a/dev.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(CSV)
+    found = files_in(tmp_path, "rivers/{region}/{split}-*.parquet")
+    assert {str(path.relative_to(tmp_path)): values for path, values in found.items()} == {
+        "rivers/a/dev.csv": {"region": "a", "split": "dev"}
+    }
+
+
+def test_a_star_before_the_last_is_the_default_folder() -> None:
+    assert filled("a/*/{split}-*.parquet", {"split": "test"}, "0-of-1") == "a/default/test-0-of-1.parquet"
