@@ -10,17 +10,66 @@ from helmframe import models
 from helmframe.adapters import adapter
 from helmframe.columns import columns
 from helmframe.engines.background import Run, history, run, runs
+from helmframe.engines.child_logs import child_logging
 from helmframe.errors import HelmframeError
-from helmframe.metrics import metric, metrics
+from helmframe.helm import entry, read_helm, read_inspect, read_lm_eval
+from helmframe.judge_templates import judges
+from helmframe.judging import judge
+from helmframe.metrics import metric, metrics, similarity
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
-from helmframe.perturbations import perturbation
-from helmframe.perturbations.calls import again, extra_space, lowercase, space, typos
+from helmframe.perturbations import perturbation, perturbations
+from helmframe.perturbations.calls import (
+    again,
+    contraction,
+    contrast_sets,
+    dialect,
+    expansion,
+    extra_space,
+    filler_words,
+    gender,
+    lowercase,
+    mild_mix,
+    misspellings,
+    person_name,
+    space,
+    synonym,
+    translate,
+    typos,
+)
+from helmframe.perturbations.noise_calls import (
+    change_numbers,
+    delete_letters,
+    drop_words,
+    homoglyphs,
+    insert_letters,
+    keyboard,
+    leet,
+    ocr,
+    punctuation,
+    random_case,
+    repeat_letters,
+    repeat_words,
+    swap_letters,
+    swap_words,
+    titlecase,
+    uppercase,
+    zero_width,
+)
+from helmframe.perturbations.prompt_calls import (
+    cue_space,
+    example_order,
+    instructions,
+    option_labels,
+    option_order,
+)
 from helmframe.plan import Plan, between, scenario
 from helmframe.results import Results
-from helmframe.results import compare_results as compare
+from helmframe.scenarios.catalogue import scenarios
 from helmframe.settings import configure
+from helmframe.sides import compare_results as compare
 from helmframe.suite import Suite, suite
+from helmframe.views.completion import load_ipython_extension
 
 __version__ = "0.1.0"
 
@@ -36,22 +85,66 @@ __all__ = [
     "adapter",
     "again",
     "between",
+    "change_numbers",
+    "child_logging",
     "columns",
     "compare",
     "configure",
+    "contraction",
+    "contrast_sets",
+    "cue_space",
+    "delete_letters",
+    "dialect",
+    "drop_words",
+    "entry",
+    "example_order",
+    "expansion",
     "extra_space",
+    "filler_words",
+    "gender",
     "history",
+    "homoglyphs",
+    "insert_letters",
+    "instructions",
+    "judge",
+    "judges",
+    "keyboard",
+    "leet",
     "load",
+    "load_ipython_extension",
     "lowercase",
     "metric",
     "metrics",
+    "mild_mix",
+    "misspellings",
     "model",
     "models",
+    "ocr",
+    "option_labels",
+    "option_order",
+    "person_name",
     "perturbation",
+    "perturbations",
+    "punctuation",
+    "random_case",
+    "read_helm",
+    "read_inspect",
+    "read_lm_eval",
+    "repeat_letters",
+    "repeat_words",
     "run",
     "runs",
     "scenario",
+    "scenarios",
+    "similarity",
     "space",
     "suite",
+    "swap_letters",
+    "swap_words",
+    "synonym",
+    "titlecase",
+    "translate",
     "typos",
+    "uppercase",
+    "zero_width",
 ]

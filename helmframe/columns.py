@@ -15,6 +15,8 @@ CONTENT = pl.List(pl.Struct({"type": pl.String, "text": pl.String, "media": MEDI
 BLOCK = pl.Struct({"role": pl.String, "kind": pl.String, "content": CONTENT})
 REFERENCE = pl.Struct({"text": pl.String, "correct": pl.Boolean, "tags": pl.List(pl.String)})
 ORIGINAL = "original"
+# What a model answers that is asked about one reference at a time.
+YES, NO = "Yes", "No"
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,21 @@ VARIANTS = Table(
     (
         _column("perturbation", pl.String, "what changed the input; 'original' for the unperturbed"),
         _column("perturbation_seed", pl.Int64, "which draw of the perturbation; 0 for the original"),
+        _column(
+            "perturbation_parameters",
+            pl.String,
+            "every argument of each link of the chain, defaults too, as canonical JSON; null for the original",
+            required=False,
+        ),
         _column("perturbed_input", pl.String, "the input as asked"),
         _column("perturbed_references", pl.List(REFERENCE), "the references as scored"),
-        _column("changed", pl.Boolean, "whether input or references differ from the original"),
+        _column(
+            "adapter_change",
+            pl.String,
+            "the adapter's fields that this variant replaces, as canonical JSON; null: none",
+            required=False,
+        ),
+        _column("changed", pl.Boolean, "whether input, references or adapter differ from the original"),
         _column("repeat", pl.Int64, "0; above 0 where an unchanged prompt is asked once more on purpose ('again')"),
     ),
     INSTANCES,
@@ -113,7 +127,21 @@ REQUESTS = Table(
             "choices", pl.List(pl.String), "what answers with each reference in turn ('A', 'B', …); null: free text"
         ),
         _column("answer_pattern", pl.String, "regex whose first group is the answer; null: the whole completion"),
-        _column("chat_template", pl.Boolean, "whether the model's chat template is to be applied"),
+        _column("answer_parser", pl.String, "how a choice is read: 'lenient'; null: as HELM reads it", required=False),
+        _column(
+            "continuation",
+            pl.String,
+            "the text whose log-probability after the prompt is asked for; null: the model writes one",
+            required=False,
+        ),
+        _column("substitutions", pl.String, "(regex, replacement) pairs over the prompt, as JSON", required=False),
+        _column("truncation", pl.String, "'right': the question may be cut to fit; null: never", required=False),
+        _column(
+            "chat_template",
+            pl.Boolean,
+            "whether the model's chat template is to be applied; null: where it has one",
+            required=False,
+        ),
         _column("decoding", pl.String, "decoding parameters as canonical JSON"),
         _column("adapter_id", pl.String, "hash of the adapter as said"),
         _column("shot_ids", pl.List(pl.String), "the in-context examples, in order"),
@@ -136,14 +164,22 @@ HEADS = Table(
 FITTED = Table(
     "fitted",
     "one prompt as one model gets it",
-    (*REQUESTS.key, "model"),
+    (*REQUESTS.key, "model", "window_index"),
     (
         _column("model", pl.String, "name of the model"),
         _column("prefix_id", pl.String, "the shared start of the prompt (table `prefixes`)"),
         _column("suffix", pl.String, "the rest of the prompt"),
         _column("shots_used", pl.Int64, "examples left after truncation"),
-        _column("prompt_truncated", pl.Boolean, "whether examples were dropped to fit the window"),
+        _column("prompt_truncated", pl.Boolean, "whether examples were dropped, or the end cut, to fit the window"),
         _column("refused", pl.String, "why this model can't be asked this; null where it can", required=False),
+        _column("window_index", pl.Int64, "which window of a text longer than the model's", required=False),
+        _column(
+            "num_conditioning_tokens",
+            pl.Int64,
+            "tokens of the window before those asked about, as HELM counts them",
+            "tokens",
+            required=False,
+        ),
     ),
     REQUESTS,
 )
@@ -177,6 +213,25 @@ COMPLETIONS = Table(
     ),
     FITTED,
 )
+READ = Table(
+    "read",
+    "one answer as a metric sees it",
+    COMPLETIONS.key,
+    (
+        _column("output", pl.String, "what the completion says, once parsed, stripped; null where it could not be"),
+        _column("parsed", pl.Boolean, "whether an answer could be read from the completion; null where it failed"),
+        _column("truncated", pl.Boolean, "whether the completion ended at the token limit"),
+        _column("correct", pl.List(pl.String), "the texts of the correct references"),
+        _column("gold", pl.String, "one of them: a metric that reads it is computed for each, and the best counts"),
+        _column("score", pl.Float64, "of the metric `of`, where a metric joins an instance's outputs"),
+        _column("normal_output", pl.String, "lower case, no punctuation or articles, single spaces; also normal_gold"),
+        _column("bare_output", pl.String, "the same with articles; also bare_gold"),
+        _column("words_output", pl.List(pl.UInt64), "hashes of the words of normal_output; also words_gold"),
+        _column("stems_output", pl.List(pl.UInt64), "hashes of ROUGE's stemmed words; also stems_gold"),
+        _column("treebank_output", pl.List(pl.UInt64), "hashes of the words as BLEU cuts them; also treebank_gold"),
+    ),
+    COMPLETIONS,
+)
 SCORES = Table(
     "scores",
     "one metric of one completion (or of one instance, where a metric joins outputs)",
@@ -195,6 +250,31 @@ SCORES = Table(
         _column("truncated", pl.Boolean, "whether the completion ended at the token limit"),
         _column("metric", pl.String, "name of the metric"),
         _column("score", pl.Float64, "its value; null where the request failed; unit and direction: hf.metrics()"),
+        _column("reason", pl.String, "why there is no score though the request was answered", required=False),
+    ),
+)
+VERDICTS = Table(
+    "verdicts",
+    "one verdict of one judge on one completion (or pair of them, in one order)",
+    (*COMPLETIONS.key, "metric", "judge", "order"),
+    (
+        *(column for column in COMPLETIONS.columns if column.name in COMPLETIONS.key),
+        *(column for column in COMPLETIONS.columns if column.name in ("part", "cluster")),
+        _column("metric", pl.String, "name of the judged metric"),
+        _column("judge", pl.String, "name of the model that judged"),
+        _column("order", pl.Int64, "of a pair: 0 where this model's completion stood first, 1 where second; else 0"),
+        _column("against", pl.String, "of a pair: whose completion the other one was", required=False),
+        _column("prompt", pl.String, "what the judge was asked; null where an empty completion was not put to it"),
+        _column("reply", pl.String, "what it said, the last time it was asked; null where that failed"),
+        _column("reasoning", pl.String, "why, in its words"),
+        _column("verdict", pl.String, "what stood between the score tags; null where there was no such thing"),
+        _column("value", pl.Float64, "its number on the template's scale; of a pair: for this model, in either order"),
+        _column("asks", pl.Int64, "how often it was asked until a verdict could be read"),
+        _column("request_id", pl.Binary, "as in `completions`, of the last request to the judge"),
+        _column("prompt_tokens", pl.Int64, "tokens of the last prompt", "tokens"),
+        _column("output_tokens", pl.Int64, "tokens of the last reply", "tokens"),
+        _column("cached", pl.Boolean, "whether the last reply was in the store already"),
+        _column("error", pl.String, "why there is no value: the request failed, or no reply could be read"),
     ),
 )
 STATS = Table(
@@ -251,7 +331,10 @@ PROGRESS = Table(
         _column("seconds_left", pl.Float64, "time the rest takes at that rate; null before", "s"),
     ),
 )
-TABLES = (INSTANCES, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS, SCORES, STATS, LOGS, PROGRESS)
+TABLES = (
+    *(INSTANCES, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS),
+    *(READ, SCORES, VERDICTS, STATS, LOGS, PROGRESS),
+)
 
 
 def columns(table: str | None = None) -> pl.DataFrame:

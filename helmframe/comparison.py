@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError
+from helmframe.expressions import stripped
 from helmframe.stats import compare
 
 # Above this share of failed requests numbers are not compared unless told how.
@@ -69,3 +70,58 @@ def paired(
             "no instance was answered by both sides: they are of other scenarios, or of other instances."
         )
     return table.with_columns(a=pl.col("side")).drop("side")
+
+
+def same_instances(a: pl.LazyFrame, b: pl.LazyFrame) -> pl.DataFrame:
+    """The instances of `b` that are in `a` too, whatever each side calls them: by their input and references.
+
+    Where a side has several alike, the first is the first's, in the order of their ids. What has no partner of the same
+    references is paired by its input alone: other tools keep only the right answer.
+
+    Args:
+        a: `COMPLETIONS`.
+        b: the same, of another tool.
+
+    Returns:
+        scenario and instance_id as in `b`; and as in `a`: scenario_a, instance_id_a, part_a, cluster_a.
+    """
+    left, right = _contents(a), _contents(b)
+    found = []
+    for key in ("content", "input"):
+        here, there = (
+            each.with_columns(nth=pl.int_range(pl.len()).over(key), kind=pl.lit(key)).rename({key: "same"})
+            for each in (left, right)
+        )
+        pairs = there.join(here, on=["same", "nth"], how="inner", suffix="_a").select(_PAIR)
+        found.append(pairs)
+        left = left.join(pairs, left_on=INSTANCE, right_on=["scenario_a", "instance_id_a"], how="anti")
+        right = right.join(pairs, on=INSTANCE, how="anti")
+    return pl.concat(found)
+
+
+def called_as(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
+    """The rows of the second side under the first's names, as `same_instances` pairs them; others are left out."""
+    renamed = [pl.col(f"{name}_a").alias(name) for name in (*INSTANCE, "part", "cluster")]
+    joined = rows.join(pairs.lazy(), on=INSTANCE, how="inner", maintain_order="left", validate="m:1")
+    return joined.with_columns(renamed).drop(f"{name}_a" for name in (*INSTANCE, "part", "cluster"))
+
+
+INSTANCE = ["scenario", "instance_id"]
+_PAIR = [*INSTANCE, "scenario_a", "instance_id_a", "part_a", "cluster_a"]
+
+
+def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
+    """One row per instance: what it is called, and hashes of its input, without and with its references."""
+    text = stripped(pl.col("input")).str.replace_all(r"\s+", " ")
+    texts = pl.col("references").list.eval(stripped(pl.element().struct.field("text"))).list.join("\x1f")
+    return (
+        completions.select(*INSTANCE, "part", "cluster", input=text, texts=texts)
+        .unique(INSTANCE, keep="any")
+        .select(
+            *INSTANCE, "part", "cluster",
+            input=pl.col("input").hash(),
+            content=pl.concat_str("input", pl.col("texts").fill_null(""), separator="\x1e").hash(),
+        )
+        .sort(INSTANCE)
+        .collect()
+    )  # fmt: skip

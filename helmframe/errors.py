@@ -13,7 +13,8 @@ HelmframeError
 │   ├── SourceMissingError  (FileNotFoundError)
 │   ├── SourceDeniedError   (PermissionError)
 │   └── SourceBrokenError                      unreadable, truncated, or not what the spec says
-└── StoreError              (OSError)          the store can't be read or written
+├── StoreError              (OSError)          the store can't be read or written
+└── SandboxError            (RuntimeError)     programs can't be run apart from this machine, or may not
 
 Each message says what was wrong, where, and what to write instead.
 """
@@ -70,6 +71,15 @@ class PlanError(HelmframeError, ValueError):
 class CapabilityError(HelmframeError, ValueError):
     """The plan needs what the model can't do."""
 
+    @classmethod
+    def no_log_probabilities(cls, model: str, scenario: str) -> "CapabilityError":
+        """`model 'f' gives no log-probabilities of texts, and scenario 's' asks for them …`"""
+        return cls(
+            f"model {model!r} gives no log-probabilities of texts, and scenario {scenario!r} asks for them. Give an "
+            "object with .loglikelihood(pairs) beside .generate, or a local model; or ask otherwise: "
+            ".adapt(method='multiple_choice_joint') or 'generation'."
+        )
+
 
 class NotAModelError(HelmframeError, TypeError):
     """What was given can't answer."""
@@ -113,6 +123,10 @@ class SourceBrokenError(SourceError):
 
 class StoreError(HelmframeError, OSError):
     """The store can't be read or written."""
+
+
+class SandboxError(HelmframeError, RuntimeError):
+    """Programs can't be run apart from this machine, or nobody has allowed it."""
 
 
 def near(name: object, known: Iterable[str], n: int = 3) -> list[str]:

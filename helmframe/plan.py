@@ -12,21 +12,24 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.adapters import Setting, adapt, settings
-from helmframe.columns import COMPLETIONS, INSTANCES, VARIANTS
+from helmframe.adapters import ADAPTERS, Setting, adapt, settings
+from helmframe.asking import asking, with_models
+from helmframe.columns import COMPLETIONS, INSTANCES, READ, VARIANTS
 from helmframe.engines import local
 from helmframe.engines.background import Run
-from helmframe.errors import ArgumentError, PlanError, SpecError
-from helmframe.metrics import check_units, chosen, flattened, score
+from helmframe.errors import ArgumentError, CapabilityError, PlanError, SpecError
+from helmframe.judging import judges_of, refuse_pairs, verdicts_on, with_judges
+from helmframe.metrics import Metric, check_units, chosen, score
+from helmframe.metrics.judge import with_verdicts
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import check_decoding, generate
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
-from helmframe.perturbations import PerturbationCall, Variant, parse, perturb
+from helmframe.perturbations import PerturbationCall, Variant, perturb, variants
 from helmframe.results import Results
 from helmframe.scenarios.find import find_scenario, frame_scenario
-from helmframe.scenarios.load import check_where, load, load_train
+from helmframe.scenarios.load import check_where, count, load, load_train
 from helmframe.sentence import steps, written
 from helmframe.specs import (
     Between,
@@ -56,7 +59,7 @@ class Task:
     settings: tuple[Setting, ...]
     models: tuple[Model, ...]
     outputs: int
-    metrics: tuple[str, ...]
+    metrics: tuple[str | Metric, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,8 +83,8 @@ class Plan:
     adapter: Pairs = ()
     models: tuple[Model, ...] = ()
     decoding: Pairs = ()
-    outputs: int = 1
-    scored: tuple[str, ...] = ()
+    outputs: int = 0  # completions of each request; 0: as many as the scenario says
+    scored: tuple[str | Metric, ...] = ()
     data: str | None = None
 
     # -- say ---------------------------------------------------------------------------------------------------------
@@ -124,22 +127,30 @@ class Plan:
         """The first n of each part's instances by `row_index`."""
         return replace(self, sampling=Sample(_count("limit", n), 0, "first"))
 
-    def perturb(self, said: str | PerturbationCall | Sequence[str | PerturbationCall], *, seeds: int = 1) -> "Plan":
+    def perturb(
+        self,
+        said: str | PerturbationCall | Sequence[str | PerturbationCall],
+        *,
+        seeds: int = 1,
+        compat: str | None = None,
+    ) -> "Plan":
         """Variants of each instance beside the original, in place of those said before.
 
         Args:
-            said: a name (`"typos"`), a call (`hf.typos(prob=.1)`, `"typos(prob=.1)"`), a chain (`"lowercase+typos"`),
-                or a list of these. `"again"` asks the original again.
+            said: a name (`"typos"`), a call (`hf.typos(prob=.1)`, `"typos(prob=.1)"`), a grid
+                (`"typos(prob=[.1, .2])"`), a chain (`"lowercase+typos"`), a preset (`"canonical"`), or a list of
+                these. `"again"` asks the original again; `hf.perturbations()` lists all.
             seeds: draws of each that is random.
+            compat: "helm" takes HELM's own rules and random numbers for each, text for text.
 
         Raises:
             UnknownNameError, ArgumentError: no such perturbation or argument; with near matches.
         """
-        if seeds < 1:
-            raise ArgumentError(f"perturb(seeds={seeds}): at least 1.")
+        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+            raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
         each: list[Any] = list(said) if isinstance(said, list | tuple) else [said]
-        variants = dict.fromkeys(parse(one, seeds) for one in each if one != "original")
-        return replace(self, perturbations=tuple(variants))
+        said_so = [variant for one in each if one != "original" for variant in variants(one, seeds, compat)]
+        return replace(self, perturbations=with_models(said_so))
 
     def adapt(self, /, **said: Any) -> "Plan":
         """How an instance becomes a request; merged by key over the scenario's own.
@@ -149,8 +160,7 @@ class Plan:
                 A list is a grid: `shots=[0, 5]`.
         """
         plan = replace(self, adapter=merged(self.adapter, frozen(said)))
-        for spec in self.scenarios:
-            settings(spec, plan.adapter, plan.decoding)
+        plan.check_methods()
         return plan
 
     def generate(self, /, model: Any, *, n: int | None = None, **decoding: Any) -> "Plan":
@@ -171,14 +181,27 @@ class Plan:
         if n is not None and n < 1:
             raise ArgumentError(f"generate(n={n}): at least 1.")
         plan = replace(self, models=models, decoding=merged(self.decoding, frozen(decoding)), outputs=n or self.outputs)
-        for spec in plan.scenarios:
-            settings(spec, plan.adapter, plan.decoding)
+        plan.check_methods()
         return plan
 
-    def metrics(self, *names: str | Sequence[str]) -> "Plan":
-        """What to score, in place of the scenario's own metrics; `exact_match@5` is the best of five outputs."""
-        flat = flattened(names)
-        chosen(flat)
+    def metrics(self, *given: Any) -> "Plan":
+        """What to score, in place of the scenario's own metrics.
+
+        Args:
+            *given: names (`exact_match@5` is the best of five outputs), calls (`"iou_set_match(separator=',')"`),
+                judges (`hf.judge(model, "safety")`), Polars expressions with a name over `hf.columns("read")`,
+                functions whose parameters are columns, or lists of these.
+
+        Raises:
+            UnknownNameError: no metric is called that.
+            ArgumentError: it can't be a metric, or has no such argument.
+        """
+        flat = with_judges(given)
+        names = [each.name for each in chosen(flat)]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ArgumentError(f"metrics(): {twice[0]!r} is said twice.")
+        refuse_pairs(flat)
         return replace(self, scored=flat)
 
     def to_yaml(self, path: str | Path | None = None) -> str:
@@ -222,7 +245,7 @@ class Plan:
 
     def variants(self) -> pl.LazyFrame:
         """`VARIANTS`: one row per instance and perturbation; no model is asked."""
-        return perturb(self.instances(), self.perturbations).select(
+        return perturb(self.instances(), self.perturbations, asking(ask=False)).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
@@ -233,10 +256,14 @@ class Plan:
         )
         frames = []
         for task in self.tasks(models=plain):
-            for requests, heads in self.asks(task):
-                for model in task.models:
-                    fitted, prefixes = fit(requests, heads, model)
-                    frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
+            train = self.train(task)
+            for shard in self.load(task.spec):
+                variants = perturb(shard.lazy(), task.variants, asking(ask=False)).collect()
+                for setting in task.settings:
+                    requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+                    for model in task.models:
+                        fitted, prefixes = fit(requests.collect(), heads, model)
+                        frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
         prompt = (pl.col("prefix") + pl.col("suffix")).alias("prompt")
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
 
@@ -291,6 +318,20 @@ class Plan:
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )
 
+    def check_methods(self) -> None:
+        """That the settings can be, and that each model can be asked by a method that was said.
+
+        Raises:
+            CapabilityError: one that needs log-probabilities of texts which the model doesn't give. Where the scenario
+                has it by itself, that is told when it runs: other scenarios of a suite go on.
+        """
+        said = "method" in dict(self.adapter)
+        for spec in self.scenarios:
+            for cell in settings(spec, self.adapter, self.decoding):
+                for model in self.models if said and ADAPTERS[cell.adapter.method].scores else ():
+                    if model.loglikelihood is None:
+                        raise CapabilityError.no_log_probabilities(model.name, spec.scenario)
+
     # -- for the engines ---------------------------------------------------------------------------------------------
 
     def tasks(self, models: Sequence[Model] | None = None) -> list[Task]:
@@ -305,23 +346,33 @@ class Plan:
         tasks = []
         for spec in self.scenarios:
             names = self.scored or spec.metrics
+            outputs = self.outputs or spec.outputs
             for each in chosen(names):
-                if each.k > self.outputs:
+                if each.check is not None:
+                    each.check()
+                if each.k > outputs:
                     raise PlanError(
                         f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k})."
                     )
             cells = tuple(settings(spec, self.adapter, self.decoding))
-            tasks.append(Task(spec, self.perturbations, cells, answering, self.outputs, tuple(names)))
+            tasks.append(Task(spec, self.perturbations, cells, answering, outputs, tuple(names)))
         return tasks
 
     def load(self, spec: ScenarioSpec) -> Iterator[pl.DataFrame]:
         """`INSTANCES` of one scenario, shard by shard."""
+        return load(spec, **self._selection(spec), rows=SHARD_ROWS)
+
+    def size(self, spec: ScenarioSpec) -> int:
+        """How many instances `load` gives, without reading their texts where nothing depends on them."""
+        return int(count(spec, **self._selection(spec))["n"].sum())
+
+    def _selection(self, spec: ScenarioSpec) -> dict[str, Any]:
         splits = tuple(str(value) for each in self.filters if _of_split(each) for value in _values(each))
         if not splits:
             helm = self.sampling is not None and self.sampling.order == "helm"
             splits = ("valid", "test") if helm else (spec.main.split,)
         conditions = [each for each in self.filters if not _of_split(each)]
-        return load(spec, where=tuple(conditions), sample=self.sampling, splits=splits, data=self.data, rows=SHARD_ROWS)
+        return {"where": tuple(conditions), "sample": self.sampling, "splits": splits, "data": self.data}
 
     def train(self, task: Task) -> pl.DataFrame:
         """The train pool; empty where no setting has shots."""
@@ -333,11 +384,21 @@ class Plan:
             logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
         return pool
 
-    def asks(self, task: Task) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Shard by shard and setting by setting: `REQUESTS` and `HEADS`."""
+    def asks(
+        self, task: Task, *, ask: bool = True, budget: Budget | None = None
+    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Shard by shard and setting by setting: `REQUESTS` and `HEADS`.
+
+        Args:
+            task: what is asked.
+            ask: whether the models that make variants (`translate`) may be asked, or only what they have answered read.
+            budget: how much they may be asked.
+        """
         train = self.train(task)
         for instances in self.load(task.spec):
-            variants = perturb(instances.lazy(), task.variants).collect()
+            variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget)).collect()
+            for each in judges_of(task.metrics):
+                each.template.check([*variants.columns, *READ.schema])  # before anything is asked
             for setting in task.settings:
                 requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
                 yield requests.collect(), heads
@@ -356,10 +417,15 @@ class Plan:
         fitted, prefixes = fit(requests, heads, model)
         return generate(fitted, prefixes, model, kept, fingerprint, n=task.outputs, **how), prefixes
 
-    def scores(self, completions: pl.DataFrame, task: Task) -> pl.DataFrame:
+    def verdicts(self, completions: pl.DataFrame, task: Task, **how: Any) -> pl.DataFrame:
+        """`VERDICTS` of the judges among the metrics, from the store or asked now."""
+        return verdicts_on(completions, judges_of(task.metrics), **how)
+
+    def scores(self, completions: pl.DataFrame, task: Task, verdicts: pl.DataFrame) -> pl.DataFrame:
         """`SCORES` of the completions."""
-        scores = score(completions.lazy(), task.metrics).collect()
-        check_units(scores)
+        judged = with_verdicts(completions, verdicts, judges_of(task.metrics))
+        scores = score(judged.lazy(), task.metrics).collect()
+        check_units(scores, task.metrics)
         return scores
 
 

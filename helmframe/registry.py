@@ -1,7 +1,6 @@
 """Names → functions, filled by decorators and by entry points of other packages."""
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from helmframe.errors import ArgumentError, UnknownNameError
@@ -52,6 +51,8 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
+        from importlib.metadata import entry_points
+
         for point in entry_points(group=f"helmframe.{self.kind}s"):
             point.load()
 

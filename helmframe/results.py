@@ -3,32 +3,37 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES
+from helmframe import judged, robust
+from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES, VERDICTS
 from helmframe.comparison import paired
 from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
-from helmframe.metrics import METRICS, check_units, chosen, flattened, parse, score
-from helmframe.stats import aggregate, aggregate_set, robustness
-from helmframe.store import Address, RunFolder, address_of, below, listing, write_parquet
+from helmframe.judging import judges_of, with_judges
+from helmframe.metrics import METRICS, about, check_units, chosen, for_sets, parse, score
+from helmframe.models.budget import Budget, Prices
+from helmframe.stats import aggregate, aggregate_set
+from helmframe.store import Address, RunFolder, address_of, listing
+from helmframe.tables import Chunk, Held
 
 if TYPE_CHECKING:
     from helmframe.views.charts import Plot
-
-INSTANCE = ("scenario", "instance_id")
-# What may tell the rows of a table apart, in this order.
-AXES = ("scenario", "split", "model", "setting", "perturbation")
 
 
 @dataclass(frozen=True)
 class Results:
     """The outcome of a run, self-contained: it needs neither bucket nor spec nor model.
 
-    `completions`, `scores`, `prefixes` are lazy tables (`hf.columns()` documents them); the methods aggregate, compare
-    and show.
+    `completions`, `scores`, `prefixes`, `verdicts` are lazy tables (`hf.columns()` documents them); the methods
+    aggregate, compare and show. `path` is where they lie; None where the tables are others than there.
+
+    The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard and keep sums, so
+    their memory does not grow with it. Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and
+    HELM's definition of robustness do not add up, and read all of it.
     """
 
     completions: pl.LazyFrame = field(repr=False)
@@ -36,6 +41,7 @@ class Results:
     prefixes: pl.LazyFrame = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
     path: Address | None = None
+    verdicts: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=VERDICTS.schema), repr=False)
 
     @classmethod
     def load(cls, path: str | Path) -> "Results":
@@ -78,6 +84,11 @@ class Results:
         mains = [each["main"]["metric"] for each in self.manifest["scenarios"].values()]
         return list(dict.fromkeys(name for name in mains if name in self.metric_names)) or self.metric_names[:1]
 
+    @property
+    def answered(self) -> int:
+        """How many completions there are, without those that failed."""
+        return self._held.answered()
+
     def table(
         self,
         by: str | Sequence[str] | None = None,
@@ -106,14 +117,14 @@ class Results:
         frames = []
         per_row = [name for name in names if self.manifest["metrics"][name]["level"] != "set"]
         if per_row:
-            scores = self._with(self.scores, keys).filter(pl.col("metric").is_in(per_row))
+            scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in self._held.scores(keys)]
             frames.append(aggregate(scores, keys, fractions=self.fractions(), ci=ci, mean=over_parts))
         for each in chosen([name for name in names if name not in per_row]):
-            rows = self._with(parse(self.completions), keys)
+            rows, value = for_sets(self.completions, each)
             frames.append(
                 aggregate_set(
-                    rows,
-                    each.function(),
+                    self._with(rows, keys),
+                    value,
                     keys,
                     metric=each.name,
                     ci=ci,
@@ -122,7 +133,7 @@ class Results:
                 )
             )
         table = pl.concat(frames, how="diagonal_relaxed").join(
-            self._chance(keys, names), on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left"
+            self._held.chance(keys, names), on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left"
         )
         order = {name: place for place, name in enumerate(self.metric_names)}
         # The original stands first among its perturbations.
@@ -218,28 +229,142 @@ class Results:
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
-    def robustness(self, by: str | Sequence[str] | None = None, *, ci: float = 0.95) -> pl.DataFrame:
+    def robustness(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        metrics: str | Sequence[str] | None = None,
+        perturbations: str | Sequence[str] | None = None,
+        placebo: str | None = None,
+        definition: str = "paired",
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
         """Original against perturbed, one row per group, metric and perturbation ("all": over all of them).
 
         Args:
             by: as in `table`, without perturbation.
+            metrics: which; default all.
+            perturbations: which, by name or family; default those that count as robustness (`hf.perturbations()`).
+            placebo: a perturbation that changes nothing ("again"): also tells what the drops exceed its drop by.
+            definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
+                family's over all instances, a perturbation's over those it changed.
             ci: level of the drop's interval.
 
         Returns:
-            original, mean over variants, worst (`worst@k` over k variants, the original among them), right→wrong,
-            wrong→right, changed share, and the headline: the paired drop (perturbed − original, on changed inputs) with
-            its interval.
+            original, mean over variants, worst (of the original and its k variants), right→wrong, wrong→right, changed
+            share, and the headline: the paired drop (perturbed − original, on changed inputs) with its interval. With a
+            placebo also excess, its interval and n_placebo.
         """
-        keys = [key for key in self._by(by) if key != "perturbation"]
-        directions = {name: bool(each["higher_is_better"]) for name, each in self.manifest["metrics"].items()}
-        scores = self._with(self.scores, keys)
-        return robustness(scores, keys, higher_is_better=directions, fractions=self.fractions(), ci=ci)
+        scored = self._scored(by, metrics)
+        return robust.drops(
+            scored, "robustness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
+        )
+
+    def fairness(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        metrics: str | Sequence[str] | None = None,
+        perturbations: str | Sequence[str] | None = None,
+        placebo: str | None = None,
+        definition: str = "paired",
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """As `robustness`, over the perturbations that count as fairness: dialect, gender, person names, your own."""
+        scored = self._scored(by, metrics)
+        return robust.drops(
+            scored, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
+        )
+
+    def worst_case(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        k: int | None = None,
+        metrics: str | Sequence[str] | None = None,
+        perturbations: str | Sequence[str] | None = None,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """The mean worst score over the original and all variants; with `k`, the expected worst of k draws (worst@k).
+
+        Args:
+            by: as in `table`, without perturbation.
+            k: draws of one perturbation, from `perturb(…, seeds=…)` of at least as many; the original is none. A row
+                per perturbation that has so many, a placebo among them.
+            metrics: which; default all.
+            perturbations: which, by name or family ("robustness", "fairness"); default all but placebos.
+            ci: level of the interval.
+
+        Returns:
+            `by`, metric, `STATS`, k, variants (what it is the worst of), n_dropped. It falls with k whatever the model:
+            only the same k and variants compare.
+        """
+        return robust.worst(self._scored(by, metrics), k=k, perturbations=perturbations, ci=ci)
+
+    def consistency(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        perturbations: str | Sequence[str] | None = None,
+        exact: bool = False,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """The share of instances whose answer stays the same under each perturbation, right or wrong.
+
+        Args:
+            by: as in `table`, without perturbation and metric.
+            perturbations: which, by name or family; default all, placebos too.
+            exact: whether free text has to be the same to the letter, not only in its normalised words.
+            ci: level of the interval.
+        """
+        return robust.stays(self._scored(by, None), perturbations=perturbations, exact=exact, ci=ci)
+
+    def gap(
+        self,
+        group: str,
+        by: str | Sequence[str] | None = None,
+        *,
+        reference: Any = None,
+        metrics: str | Sequence[str] | None = None,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """The score of each group of instances minus the score of all, or of one group, with its interval.
+
+        `results.gap("sub_split")`, `results.gap("demographic", reference="white")`
+
+        Args:
+            group: a column: sub_split, part, or one of the scenario's own.
+            by: as in `table`.
+            reference: the group that the others are compared with; default all instances.
+            metrics: which; default all.
+            ci: level of the interval.
+        """
+        keys = [key for key in self._by(by) if key != group]
+        scored = self._scored([*keys, group], metrics)
+        return robust.gaps(replace(scored, keys=keys), group, reference=reference, ci=ci)
+
+    def flips(self, perturbation: str | None = None, *, metric: str | None = None) -> pl.DataFrame:
+        """The answers whose score a perturbation changed, original and perturbed side by side, with a word-level diff.
+
+        Args:
+            perturbation: which; default all but placebos.
+            metric: by which score; default the main one.
+
+        Returns:
+            flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions,
+            outputs and scores; in a notebook it shows itself with the changes marked.
+        """
+        from helmframe.views.diff import with_diff
+
+        (name,) = self._metrics(metric or self.main_metrics[0])
+        return with_diff(robust.flips(self._scored(None, name), perturbation, name))
 
     def compare(
         self,
         axis: str,
         *,
         metrics: str | Sequence[str] | None = None,
+        worst: int | str | None = None,
         errors: str = "refuse",
         ci: float = 0.95,
     ) -> pl.DataFrame:
@@ -250,33 +375,162 @@ class Results:
         Args:
             axis: what is compared.
             metrics: default the main metric.
+            worst: compare the worst case instead of each variant: "all", over the original and all variants; a number
+                k, of k draws.
             errors: where more than 1 % failed: "refuse", "drop" those, or count them as "zero".
             ci: level of the interval.
 
         Raises:
             UnknownNameError: no such axis.
-            NotComparableError: the run has only one value of it, or too many requests failed.
+            NotComparableError: the run has only one value of it, too many requests failed, or worst cases are over
+                other variants.
         """
         if axis not in ("model", "setting", "perturbation"):
             raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
+        if worst is not None and axis == "perturbation":
+            raise ArgumentError("compare('perturbation') has a side for each perturbation: none has a worst case.")
         values = self.scores.select(axis).unique().collect().to_series().sort().to_list()
         if axis == "perturbation":
             values.sort(key=lambda value: value != ORIGINAL)
         if len(values) < 2:
             raise NotComparableError(f"compare({axis!r}): the run has one {axis} only: {values[0]!r}.")
-        sides = {str(value): replace(self, scores=self.scores.filter(pl.col(axis) == value)) for value in values}
-        return _paired(sides, str(values[0]), without=(axis,), metrics=metrics, errors=errors, ci=ci)
-
-    def rescore(self, *metrics: str | Sequence[str]) -> "Results":
-        """The same completions under other metrics; asks no model."""
-        names = flattened(metrics) or tuple(self.metric_names)
-        about = {
-            each.name: {"level": each.level, "unit": each.unit, "higher_is_better": each.higher_is_better}
-            for each in chosen(names)
+        sides = {
+            str(value): replace(self, scores=self.scores.filter(pl.col(axis) == value), path=None) for value in values
         }
-        scores = score(self.completions, names).collect()
-        check_units(scores)
-        return replace(self, scores=scores.lazy(), manifest={**self.manifest, "metrics": about}, path=None)
+        return paired_results(
+            sides, str(values[0]), without=(axis,), metrics=metrics, worst=worst, errors=errors, ci=ci
+        )
+
+    def rescore(self, *metrics: Any) -> "Results":
+        """The same completions under other metrics, said as in `Plan.metrics`; asks no model but the judges said."""
+        asked = chosen(with_judges(metrics) or tuple(self.metric_names))
+        for each in asked:
+            if each.check is not None:
+                each.check()
+        said = {each.name: about(each) for each in asked}
+        manifest = {**self.manifest, "metrics": said}
+        if judges_of(asked):
+            rows = self.completions.collect()
+            scores, verdicts = judged.judged(rows, asked, None, fresh=False, budget=Budget())
+            return replace(self, scores=scores.lazy(), verdicts=verdicts.lazy(), manifest=manifest, path=None)
+        scores = score(self.completions, asked).collect()
+        check_units(scores, asked)
+        none = self.verdicts.clear()
+        return replace(self, scores=scores.lazy(), verdicts=none, manifest=manifest, path=None)
+
+    # -- judges ------------------------------------------------------------------------------------------------------
+
+    def judge(
+        self,
+        *judges: Any,
+        against: "str | Results | None" = None,
+        fresh: bool = False,
+        max_requests: int | None = None,
+        max_cost: float | None = None,
+        prices: Prices | None = None,
+    ) -> "Results":
+        """These results with what judges say of the same completions; only judges are asked.
+
+        `results.judge(hf.judge(model, "safety"))`; `results.verdicts` has each verdict, with the judge's reasons.
+
+        Args:
+            *judges: as `hf.judge` makes them, or as text.
+            against: for judges of pairs: the model, or the results of one, whose completions the others are compared
+                with. Each pair is judged in both orders, and the mean counts.
+            fresh: whether judges are asked again what the store has.
+            max_requests: ask at most so many; the same call goes on from there.
+            max_cost: stop once the replies cost so much, by `prices`.
+            prices: judge → price of a million prompt tokens and of a million output tokens.
+
+        Raises:
+            NotComparableError: nothing to compare with.
+        """
+        asked = chosen(with_judges(judges))
+        if not asked or len(judges_of(asked)) < len(asked):
+            raise ArgumentError("results.judge() takes judges: hf.judge(model, 'safety'); other metrics: rescore().")
+        rows, others = self.completions.collect(), None
+        if against is not None:
+            rows, others = self._sides(rows, against)
+        budget = Budget(max_requests, max_cost, prices)
+        scores, verdicts = judged.judged(rows, asked, others, fresh=fresh, budget=budget)
+        said = {each.name: about(each) for each in asked}
+        other = ~pl.col("metric").is_in(list(said))
+        return replace(
+            self,
+            scores=pl.concat([self.scores.filter(other), scores.lazy()], how="diagonal_relaxed"),
+            verdicts=pl.concat([self.verdicts.filter(other), verdicts.lazy()], how="diagonal_relaxed"),
+            manifest={**self.manifest, "metrics": {**self.manifest["metrics"], **said}},
+            path=None,
+        )
+
+    def agreement(
+        self,
+        metric: str | None = None,
+        by: str | Sequence[str] = (),
+        *,
+        labels: pl.DataFrame | None = None,
+        level: str | None = None,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """How far judges agree with each other, and with people: Krippendorff's α, κ, shares, differences.
+
+        Args:
+            metric: a judged metric; default the only one. Other metrics of the same template count with it.
+            by: columns whose values make a group.
+            labels: what people say: as for `corrected`; they are the rater "human".
+            level: "nominal", "ordinal" or "interval"; default "nominal" for scales of two values, else "interval".
+            ci: level of the intervals, by a bootstrap over clusters of instances.
+
+        Returns:
+            As `helmframe.stats.agreement`: a row per statistic and raters.
+        """
+        keys = [by] if isinstance(by, str) else list(by)
+        return judged.agreements(self._judged(keys), metric, keys, labels, level, ci)
+
+    def corrected(
+        self,
+        labels: pl.DataFrame,
+        metric: str | None = None,
+        by: str | Sequence[str] | None = None,
+        *,
+        tuned: bool = True,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """A judged score as people would have given it: prediction-powered, from labels of some of the completions.
+
+        Without labels an interval says nothing of the judge's own errors; with them it does.
+
+        Args:
+            labels: a Polars frame with instance_id, label (on the judge's scale), and what else tells completions apart
+                (scenario, model, perturbation, …): `results.to_label(100)`, filled in. A random draw, or it misleads.
+            metric: default the judged one.
+            by: as in `table`.
+            tuned: whether the judge is trusted as far as makes the interval narrowest, or wholly.
+            ci: level of the intervals.
+
+        Returns:
+            As `helmframe.stats.prediction_powered`: value and interval, the judge's own mean, the labels' own, the
+            judge's bias.
+        """
+        keys = self._by(by)
+        said = self._judged([])
+        name = said.judge_of(None)[0] if metric is None else self._metrics(metric)[0]
+        scores = self._with(self.scores.filter(pl.col("metric") == name), keys).collect()
+        about = self.manifest["metrics"][name]
+        fraction = about["unit"] == "fraction"
+        how = {"mean": self._mean(), "tuned": tuned, "fraction": fraction, "ci": ci}
+        return judged.corrected(scores, labels, keys, about.get("judge", {}), **how)
+
+    def position_bias(
+        self, metric: str | None = None, by: str | Sequence[str] = (), *, ci: float = 0.95
+    ) -> pl.DataFrame:
+        """Of each judge of pairs how much it favours what stands first (−½ to ½), and how often its verdict turns."""
+        keys = [by] if isinstance(by, str) else list(by)
+        return judged.position_bias(self._judged(keys), metric, keys, ci)
+
+    def to_label(self, n: int, seed: int = 0) -> pl.DataFrame:
+        """A random n of the completions for people to score, with an empty column `label`; no scores in sight."""
+        return judged.to_label(self.completions, n, seed)
 
     def sql(self, query: str) -> pl.DataFrame:
         """DuckDB SQL over the tables `completions`, `requests`, `scores` and `stats`.
@@ -315,12 +569,26 @@ class Results:
         target = address_of(folder)
         if listing(target):
             raise StoreError(f"{target} is not empty; choose another folder.")
-        for name in _KEPT:
-            frame = getattr(self, name).collect()
-            for (scenario,), rows in frame.with_columns(_s=_scenario_of(name)).partition_by("_s", as_dict=True).items():
-                write_parquet(rows.drop("_s"), below(target, name, str(scenario), "000000.parquet"))
-        RunFolder(target).write_manifest(self.manifest)
+        copied = RunFolder(target)
+        for shard, chunk in enumerate(self._held.chunks):
+            for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):
+                for (scenario,), part in rows.collect().partition_by("scenario", as_dict=True).items():
+                    copied.add(name, str(scenario), part, shard)
+        for (scenario,), part in self.verdicts.collect().partition_by("scenario", as_dict=True).items():
+            copied.add("verdicts", str(scenario), part)
+        copied.add("prefixes", "all", self.prefixes.unique("prefix_id", maintain_order=True).collect())
+        copied.write_manifest(self.manifest)
         return target
+
+    def to_helm(self, folder: str | Path) -> Address:
+        """The results as HELM's run directories, for `helm-summarize`; `hf.read_helm` reads them.
+
+        Raises:
+            StoreError: there is something else in the folder.
+        """
+        from helmframe.helm.write import write_helm
+
+        return write_helm(self, folder)
 
     def __repr__(self) -> str:
         from helmframe.views.display import results_text
@@ -337,8 +605,7 @@ class Results:
     def _by(self, by: str | Sequence[str] | None) -> list[str]:
         if by is not None:
             return [by] if isinstance(by, str) else list(by)
-        counts = self.scores.select(pl.col(name).n_unique() for name in AXES).collect().row(0, named=True)
-        return [name for name in AXES if counts[name] > 1 or name in ("scenario", "model", "perturbation")]
+        return list(self._varied)
 
     def _metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
         names = [metrics] if isinstance(metrics, str) else list(metrics or self.metric_names)
@@ -355,119 +622,83 @@ class Results:
     def fractions(self) -> list[str]:
         return [name for name, each in self.manifest["metrics"].items() if each["unit"] == "fraction"]
 
+    def directions(self) -> dict[str, bool]:
+        return {name: bool(each["higher_is_better"]) for name, each in self.manifest["metrics"].items()}
+
+    def kinds(self) -> Mapping[str, Mapping[str, Any]]:
+        return dict(self.manifest.get("perturbations", {}))
+
+    def _judged(self, keys: Sequence[str]) -> judged.Judged:
+        return judged.Judged(self._with(self.verdicts, keys), self.manifest["metrics"])
+
+    def _sides(self, rows: pl.DataFrame, against: "str | Results") -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The completions that are judged, and those they are compared with."""
+        if isinstance(against, Results):
+            return rows, against.completions.collect()
+        names = rows["model"].unique().sort().to_list()
+        if against not in names:
+            raise UnknownNameError.among("model of these results", against, names)
+        return rows.filter(pl.col("model") != against), rows.filter(pl.col("model") == against)
+
+    def _scored(self, by: str | Sequence[str] | None, metrics: str | Sequence[str] | None) -> robust.Scored:
+        """What the questions of `robust` are about, for tables by these columns but the perturbation."""
+        keys = [key for key in self._by(by) if key != "perturbation"]
+        asked = pl.lit(value=True) if metrics is None else pl.col("metric").is_in(self._metrics(metrics))
+        return robust.Scored(
+            scores=self._with(self.scores, keys).filter(asked),
+            chunks=[rows.filter(asked) for rows in self._held.scores(keys)],
+            completions=self._with(self.completions, keys),
+            keys=keys,
+            higher_is_better=self.directions(),
+            fractions=self.fractions(),
+            mean=self._mean(),
+            perturbations=self.kinds(),
+        )
+
     def _with(self, rows: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
         """The rows with the columns of the scenario's own that `keys` name."""
-        there = rows.collect_schema().names()
-        missing = [key for key in keys if key not in there]
-        if not missing:
-            return rows
-        own = self.completions.collect_schema().names()
-        for key in missing:
-            if key not in own:
-                raise UnknownNameError.among("column to group by", key, dict.fromkeys([*AXES, *own]))
-        columns = self.completions.select(*INSTANCE, *missing).unique(INSTANCE)
-        return rows.join(columns, on=INSTANCE, how="left", maintain_order="left", validate="m:1")
+        return self._held.with_own(rows, self.completions, keys)
 
-    def _chance(self, keys: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
-        """What guessing evenly among the choices scores, for metrics that compare the choice."""
-        right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct")).list.sum()
-        rows = self._with(self.completions, keys).filter(pl.col("choices").list.len() > 0)
-        parts = (
-            rows.with_columns(share=right / pl.col("choices").list.len())
-            .group_by(list(dict.fromkeys([*keys, "part"])))
-            .agg(pl.col("share").mean())
-        )
-        chance = parts.group_by(keys).agg(chance=pl.col("share").mean()).collect()
-        matching = pl.DataFrame(
-            {"metric": [name for name in names if name.endswith("exact_match")]}, schema={"metric": pl.String}
-        )
-        return chance.join(matching, how="cross")
+    @cached_property
+    def _varied(self) -> list[str]:
+        return self._held.varied()
+
+    @cached_property
+    def _held(self) -> Held:
+        """Completions and scores in chunks: shard by shard where they lie in a run's folder, else one."""
+        shards: list[dict[str, pl.LazyFrame]] = []
+        if self.path is not None:
+            scenarios = self.manifest["scenarios"].items()
+            whole = [name for name, about in scenarios if about.get("whole_shards", False)]
+            shards = RunFolder(self.path).shards(("completions", "scores"), whole)
+        empty = {name: pl.LazyFrame(schema=_KEPT[name].schema) for name in ("completions", "scores")}
+        chunks = [Chunk(**{**empty, **shard}) for shard in shards] or [Chunk(self.completions, self.scores)]
+        return Held(chunks, self.completions.collect_schema())
 
 
-_KEPT = {"completions": COMPLETIONS, "scores": SCORES, "prefixes": PREFIXES}
+_KEPT = {"completions": COMPLETIONS, "scores": SCORES, "prefixes": PREFIXES, "verdicts": VERDICTS}
 
 
-def _scenario_of(table: str) -> pl.Expr:
-    return pl.lit("all") if table == "prefixes" else pl.col("scenario")
-
-
-def compare_results(
-    a: "Results | str | Path",
-    b: "Results | str | Path",
-    *,
-    axis: str | Sequence[str] = (),
-    metrics: str | Sequence[str] | None = None,
-    labels: tuple[str, str] = ("a", "b"),
-    errors: str = "refuse",
-    ci: float = 0.95,
-) -> pl.DataFrame:
-    """A − b over the instances that both answered, with interval and test; what differs is in the column `differs`.
-
-    Args:
-        a: results, or the folder of some.
-        b: the same.
-        axis: what may differ: model, prompt, decoding, perturbation, version. Default: exactly one of them, whichever
-            it is.
-        metrics: default the main metric.
-        labels: names of the sides.
-        errors: where more than 1 % of a side failed: "refuse", "drop" those, or count them as "zero".
-        ci: level of the interval.
-
-    Raises:
-        NotComparableError: more than one thing differs and was not named, nothing is shared, or too many requests
-            failed.
-    """
-    for each in (a, b):
-        if not isinstance(each, Results | str | Path):
-            raise ArgumentError(
-                f"compare() takes results or the folder of some, not {type(each).__name__}: .score() first."
-            )
-    sides = [each if isinstance(each, Results) else Results.load(each) for each in (a, b)]
-    said = [axis] if isinstance(axis, str) else list(axis)
-    for each in said:
-        if each not in _DIFFERENCES:
-            raise UnknownNameError.among("axis of comparison", each, _DIFFERENCES)
-    differs = [name for name, column in _DIFFERENCES.items() if _set(sides[0], column) != _set(sides[1], column)]
-    if len(differs) > 1 and set(differs) - set(said):
-        raise NotComparableError(
-            f"these differ in {' and '.join(differs)}; a difference could come from any of them. "
-            f"If that is meant: hf.compare(a, b, axis={differs!r})."
-        )
-    without = [column for name, column in _DIFFERENCES.items() if name in differs] + ["setting"]
-    named = dict(zip(labels, sides, strict=True))
-    table = _paired(named, labels[1], without=without, metrics=metrics, errors=errors, ci=ci)
-    return table.with_columns(differs=pl.lit(", ".join(differs) or "nothing"))
-
-
-_DIFFERENCES = {
-    "model": "model",
-    "prompt": "adapter_id",
-    "decoding": "decoding",
-    "perturbation": "perturbation",
-    "version": "scenario_version",
-}
-
-
-def _set(results: Results, column: str) -> set[Any]:
-    return set(results.completions.select(column).unique().collect().to_series())
-
-
-def _paired(
+def paired_results(
     sides: Mapping[str, Results],
     base: str,
     *,
     without: Sequence[str],
     metrics: str | Sequence[str] | None,
+    worst: int | str | None,
     errors: str,
     ci: float,
 ) -> pl.DataFrame:
+    """Every side against `base`, as `comparison.paired`; arguments as for `Results.compare`."""
     first = sides[base]
     names = [metrics] if isinstance(metrics, str) else list(metrics or first.main_metrics)
+    scores = {label: side.scores.filter(pl.col("metric").is_in(names)) for label, side in sides.items()}
+    perturbations = {name: about for side in sides.values() for name, about in side.kinds().items()}
     return paired(
-        {label: side.scores.filter(pl.col("metric").is_in(names)) for label, side in sides.items()},
+        scores if worst is None else robust.worst_sides(scores, worst, first.directions(), perturbations),
         base,
         without=without,
-        higher_is_better={name: bool(each["higher_is_better"]) for name, each in first.manifest["metrics"].items()},
+        higher_is_better=first.directions(),
         fractions=first.fractions(),
         errors=errors,
         ci=ci,

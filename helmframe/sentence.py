@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import yaml
 
 from helmframe.errors import PlanError, SpecError
+from helmframe.metrics import Metric
+from helmframe.metrics.judge import Judge
 from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.specs import Between, Call, Condition, Equals, Expression, Pairs, Sample, ScenarioSpec, Sql, thawed
 
@@ -39,6 +41,8 @@ class Chain(Protocol):
     def name(self) -> str: ...
     @property
     def seeds(self) -> int: ...
+    @property
+    def objects(self) -> tuple[str, ...]: ...
 
 
 class Named(Protocol):
@@ -72,7 +76,7 @@ class Sentence(Protocol):
     @property
     def outputs(self) -> int: ...
     @property
-    def scored(self) -> tuple[str, ...]: ...
+    def scored(self) -> Sequence[object]: ...
     @property
     def data(self) -> str | None: ...
 
@@ -110,7 +114,13 @@ def written(plan: Sentence, *, objects: bool = False) -> str:
         n, seed, order = plan.sampling.n, plan.sampling.seed, plan.sampling.order
         said |= {"limit": n} if order == "first" else {"sample": {"n": n, "seed": seed, "order": order}}
     if plan.perturbations:
-        variants, seeds = [each.name for each in plan.perturbations], plan.perturbations[0].seeds
+        variants = [
+            named(f"the model of perturbation {each.name!r}", each.name, f"perturb({each.name})")
+            if each.objects
+            else each.name
+            for each in plan.perturbations
+        ]
+        seeds = plan.perturbations[0].seeds
         said["perturb"] = variants if seeds == 1 else {"variants": variants, "seeds": seeds}
     if plan.adapter:
         said["adapt"] = {key: thawed(value) for key, value in plan.adapter}
@@ -120,13 +130,15 @@ def written(plan: Sentence, *, objects: bool = False) -> str:
             each.name: _model(each) or named(f"model {each.name!r}", each.name, f"generate({each.name})")
             for each in plan.models
         }
-    if plan.outputs != 1:
+    if plan.outputs:
         generate["n"] = plan.outputs
     generate |= {key: thawed(value) for key, value in plan.decoding}
     if generate:
         said["generate"] = generate
     if plan.scored:
-        said["metrics"] = list(plan.scored)
+        said["metrics"] = [
+            _metric(each) or named(f"metric {each}", str(each), f"metrics({each})") for each in plan.scored
+        ]
     return yaml.dump(
         _plain(said), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
     )
@@ -221,6 +233,14 @@ def _model(model: Named) -> str | None:
     if isinstance(source, Call) and model.version is None and "content" not in dict(source.arguments):
         return str(source) if source.arguments else f"{source}()"
     return source if isinstance(source, str) else None
+
+
+def _metric(said: object) -> str | None:
+    """A metric's name, or a judge as a call; None for one that holds an object."""
+    if isinstance(said, str):
+        return said
+    judge = said.function if isinstance(said, Metric) else None
+    return judge.text or None if isinstance(judge, Judge) else None
 
 
 def _plain(value: Any) -> Any:

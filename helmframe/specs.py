@@ -20,6 +20,11 @@ Value: TypeAlias = "Scalar | tuple[Value, ...]"
 Pairs: TypeAlias = tuple[tuple[str, Value], ...]
 
 SPLITS = ("train", "valid", "test")
+# The same safe reader in C, where PyYAML was built with it: some ten times as fast.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What `status` may say: the hub asks who you are; a licence is to be bought or signed; nobody serves the rows any more;
+# they are somewhere else, and in no form to be read from there. All of these are read from the user's own root.
+STATUSES = ("gated", "licensed", "dead", "elsewhere")
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,25 @@ class Call:
 class AdapterSpec:
     """How an instance becomes a request; HELM's fields under the field's words.
 
-    Texts: `instructions` may name the scenario's part columns (`{subject}`, underscores as spaces); `instance_prefix`
-    stands between instructions, shots and question; the question ends at `output_prefix`, trailing space stripped.
+    Texts may name the scenario's part columns (`{subject}`, underscores as spaces) and columns that say one thing in
+    each part; `instance_prefix` stands between instructions, shots and question; the question ends at `output_prefix`,
+    trailing space stripped.
+    Instructions get `instructions_suffix` unless they end with it. `cue_space` says otherwise ("none", "space",
+    "spaces", "newline" after it, or a "blank_line" before), in the shots too. `substitutions` are (regular expression,
+    replacement) pairs over the whole prompt, in order; what stands around the reasoning in a shot is
+    `chain_of_thought_prefix` and `_suffix`. `format_instructions` adds HELM's words on the form of answers ("follow",
+    "mcqa", …).
+
+    Options: `reference_prefix` counts up from its first letter or digit; `reference_prefix_characters` says other ones.
+
+    Shots: `sample_train` draws them, else they are taken in order; `balance="letters"` draws equally many of each
+    answer's letter, where HELM's rule ("") balances the answers' texts; `multi_label` says all correct answers of a
+    shot, not the first; `shot_order` puts the shots drawn into another order ("reverse", "random", "random:2", …);
+    `shots_as="turns"` makes each a turn of a conversation (with `chat_template`).
+
+    Answers: `answer_parser` says how a choice is read: "strict" as HELM does, "lenient" in a chat model's words too;
+    `answer_pattern` is a regular expression whose first group is the answer. `repeats` asks every prompt so often.
+    `truncation="right"` lets a prompt too long without any shot be cut at its end, as HELM does; else it is refused.
     """
 
     method: str = "generation"
@@ -78,6 +100,20 @@ class AdapterSpec:
     sample_train: bool = True
     answer_pattern: str | None = None
     chat_template: bool = False
+    shot_order: str = ""
+    cue_space: str = ""
+    instructions_suffix: str = "\n"
+    reference_prefix_characters: tuple[str, ...] = ()
+    chain_of_thought_prefix: str = ""
+    chain_of_thought_suffix: str = "\n"
+    substitutions: tuple[tuple[str, str], ...] = ()
+    multi_label: bool = False
+    repeats: int = 1
+    balance: str = ""
+    shots_as: str = "text"
+    answer_parser: str = "strict"
+    format_instructions: str = ""
+    truncation: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +144,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class ScenarioSpec:
-    """One scenario: where its rows are, the SELECT that makes them instances, how it is asked and scored by default."""
+    """One scenario: where its rows are, the SELECT that makes them instances, how it is asked and scored by default.
+
+    `columns` are the source's, with DuckDB's types (an ENUM says the values that a text has); `example` gives values of
+    a column to try the spec with, where any text would not do.
+    `default` names the parts that are meant where a sentence says none (`{subject: all}`); `outputs` is how many
+    completions each request asks for; `union` says that its files have different columns (a row has null where its
+    file lacks one); `status` says why the rows are not free to read from the hub, if they are not.
+    """
 
     scenario: str
     version: str
@@ -126,8 +169,18 @@ class ScenarioSpec:
     paper: str = ""
     license: str = ""
     helm: Pairs = ()
+    default: Pairs = ()
+    example: Pairs = ()
+    outputs: int = 1
+    union: bool = False
+    status: str = ""
     origin: str = ""
     frame: Frame | None = None
+
+    @property
+    def generated(self) -> str:
+        """The name of the function that makes the rows, where no file holds them."""
+        return str(dict(self.source).get("generated") or "")
 
     @property
     def split_names(self) -> dict[str, str]:
@@ -142,16 +195,7 @@ def load_scenario(path: Path) -> ScenarioSpec:
         SpecError: not YAML, an unknown or missing key, a wrong type; names file and key.
     """
     file = path.name
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise SpecError.at(file, "", f"not YAML: {error}") from None
-    if not isinstance(said, dict):
-        raise SpecError.at(file, "", "a scenario spec is a mapping that starts with 'scenario: NAME'.")
-    known = [each.name for each in fields(ScenarioSpec) if each.name not in ("origin", "frame")]
-    for key in said:
-        if key not in known:
-            raise SpecError.unknown_key(file, str(key), known)
+    said = _mapping(path)
     for key in ("scenario", "version", "source", "instances", "metrics", "main"):
         if key not in said:
             raise SpecError.at(file, key, "is missing.")
@@ -164,8 +208,14 @@ def load_scenario(path: Path) -> ScenarioSpec:
         elif key == "splits":
             # in the order given: it is the order of the splits within a part, and so of row_index
             values[key] = _splits(file, value)
-        elif key in ("source", "hub", "columns", "adapter", "decoding", "helm"):
+        elif key in ("source", "hub", "columns", "adapter", "decoding", "helm", "default", "example"):
             values[key] = _pairs(file, key, value)
+        elif key == "union":
+            if not isinstance(value, bool):
+                raise SpecError.at(file, key, f"should be true or false, not {value!r}.")
+            values[key] = value
+        elif key == "outputs":
+            values[key] = _outputs(file, value)
         else:
             values[key] = str(value)
     spec = ScenarioSpec(**values, origin=str(path))
@@ -187,11 +237,13 @@ def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
         wanted = type(getattr(AdapterSpec(), key))
         if key == "answer_pattern":
             wanted = str
+        if wanted is tuple:
+            _check_list(where, key, value)
         if not (isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)) and not (
             key == "answer_pattern" and value is None
         ):
             raise ArgumentError(f"{where}: {key}={thawed(value)!r} should be {wanted.__name__}.")
-        if wanted is int and isinstance(value, int) and value < (1 if key == "trials" else 0):
+        if wanted is int and isinstance(value, int) and value < (1 if key in ("trials", "repeats") else 0):
             raise ArgumentError(f"{where}: {key}={value} is too small.")
         spec = replace(spec, **{key: value})
     return spec
@@ -229,6 +281,32 @@ def merged(*layers: Pairs) -> Pairs:
     return tuple(sorted({key: value for layer in layers for key, value in layer}.items()))
 
 
+def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What the file says, over what the file says that it is `like`: by key, in adapter and decoding by their keys."""
+    file = path.name
+    try:
+        said = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
+    except yaml.YAMLError as error:
+        raise SpecError.at(file, "", f"not YAML: {error}") from None
+    if not isinstance(said, dict):
+        raise SpecError.at(file, "", "a scenario spec is a mapping that starts with 'scenario: NAME'.")
+    known = ["like", *(each.name for each in fields(ScenarioSpec) if each.name not in ("origin", "frame"))]
+    for key in said:
+        if key not in known:
+            raise SpecError.unknown_key(file, str(key), known)
+    like = said.pop("like", None)
+    if like is None:
+        return said
+    base = path.parent / f"{like}.yaml"
+    if not re.fullmatch(r"\w+", str(like)) or base in (path, *seen) or not base.is_file():
+        raise SpecError.at(file, "like", f"{like!r} should be the name of another spec in the same folder.")
+    over = _mapping(base, (path, *seen))
+    for key in ("adapter", "decoding"):
+        if isinstance(said.get(key), dict) and isinstance(over.get(key), dict):
+            said[key] = over[key] | said[key]
+    return over | said
+
+
 def _pairs(file: str, key: str, value: object) -> Pairs:
     if not isinstance(value, dict):
         raise SpecError.at(file, key, f"should be a mapping, not {value!r}.")
@@ -244,6 +322,12 @@ def _names(file: str, key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise SpecError.at(file, key, f"should be a list of names, not {value!r}.")
     return tuple(value)
+
+
+def _outputs(file: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SpecError.at(file, "outputs", f"should be a whole number from 1 on, not {value!r}.")
+    return value
 
 
 def _main(file: str, value: object) -> MainScore:
@@ -264,6 +348,8 @@ def _main(file: str, value: object) -> MainScore:
 def _check(file: str, spec: ScenarioSpec) -> None:
     if not re.fullmatch(r"[a-z0-9_]+", spec.scenario):
         raise SpecError.at(file, "scenario", f"{spec.scenario!r} should be lower-case letters, digits and _.")
+    if spec.status and spec.status not in STATUSES:
+        raise SpecError.at(file, "status", f"{spec.status!r} is none of {', '.join(STATUSES)}.")
     for theirs, ours in spec.splits:
         if ours not in SPLITS:
             raise SpecError.at(file, f"splits.{theirs}", f"{ours!r} is none of {', '.join(SPLITS)}.")
@@ -276,6 +362,16 @@ def _check(file: str, spec: ScenarioSpec) -> None:
         adapter_spec(spec.adapter, where="adapter")
     except ArgumentError as error:
         raise SpecError.at(file, "adapter", str(error)) from None
+
+
+def _check_list(where: str, key: str, value: Value) -> None:
+    """That a field which is a list holds texts, or pairs of them."""
+    pairs = key == "substitutions"
+    items = value if isinstance(value, tuple) else (None,)
+    flat = [text for each in items for text in (each if isinstance(each, tuple) and len(each) == 2 else (None,))]
+    if not all(isinstance(each, str) for each in (flat if pairs else items)):
+        form = "[['regular expression', 'replacement'], …]" if pairs else "a list of texts"
+        raise ArgumentError(f"{where}: {key}={thawed(value)!r} should be {form}.")
 
 
 def placeholders(address: str) -> list[str]:

@@ -15,13 +15,30 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"registry", "columns", "expressions", "specs", "settings", "store"},
     {"scenarios", "perturbations", "adapters", "models", "metrics", "stats"},
-    {"engines", "plan", "suite", "results", "comparison", "sentence"},
+    {
+        "engines",
+        "asking",
+        "checking",
+        "judge_templates",
+        "judged",
+        "judging",
+        "kept",
+        "plan",
+        "suite",
+        "results",
+        "robust",
+        "tables",
+        "comparison",
+        "sentence",
+        "sides",
+    },
     {"helm", "views"},
-    {"cli", "cli_store", "__init__", "__main__"},
+    {"cli", "cli_helm", "cli_score", "cli_specs", "cli_store", "__init__", "__main__"},
 ]
 STAGES = LAYERS[2]
-# What a plan and its results show of themselves is drawn by `views`, imported when it is asked for.
-LATE = {("plan", "views"), ("results", "views")}
+# What a plan, its runs and its results show of themselves is drawn by `views`, imported when it is asked for; a suite
+# reads HELM's .conf files through `helm`, where one is given.
+LATE = {("plan", "views"), ("engines", "views"), ("results", "views"), ("results", "helm"), ("suite", "helm")}
 
 
 class Import(NamedTuple):

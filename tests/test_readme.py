@@ -23,8 +23,8 @@ def pasted(heading: str) -> tuple[dict[str, Any], Any]:
 
 
 def test_every_snippet_is_pasted_below() -> None:
-    first = ["The sentence", "Your bucket", "Your model", "Your scenario", "Another prompt, compared"]
-    assert list(SNIPPETS) == [*first, "Many at once, nothing lost"]
+    said = ["The sentence", "Your bucket", "Your model", "Your scenario", "Perturbed, robust, fair"]
+    assert list(SNIPPETS) == [*said, "Another prompt, compared", "Many at once, nothing lost"]
 
 
 @pytest.mark.shared
@@ -54,6 +54,12 @@ def test_your_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_your_scenario() -> None:
     _, results = pasted("Your scenario")
     assert results.value("exact_match") == 0.5
+
+
+def test_perturbed() -> None:
+    names, flips = pasted("Perturbed, robust, fair")
+    assert names["results"].robustness()["perturbation"].unique().len() == 5  # four variants, and all of them
+    assert "diff" in flips.columns
 
 
 def test_many_at_once() -> None:

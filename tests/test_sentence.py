@@ -265,7 +265,7 @@ def test_an_object_is_refused_and_named(plan: Plan, named: str) -> None:
         ("scenario: sampler\nperturb: {variants: typos, seeds: a}", "plan: perturb.seeds: should be a whole number"),
         ("scenario: sampler\nperturb: typos(prob=3)", "plan: perturb: "),
         ("scenario: sampler\nadapt: [shots]", "plan: adapt: should be a mapping, such as {shots: 5}, not ['shots']."),
-        ("scenario: sampler\nadapt: {shotz: 3}", "Did you mean 'shots'?"),
+        ("scenario: sampler\nadapt: {shotz: 3}", "Did you mean 'shots' or"),
         ("scenario: sampler\nadapt: {shots: {a: 1}}", "plan: adapt.shots: should be text, a number"),
         ("scenario: sampler\nadapt: &a {shots: [*a]}", "plan: adapt.shots: should be text, a number"),
         ("scenario: sampler\ngenerate: {temperature: 1}", "plan: generate.model: is missing."),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import SpecError
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
 from helmframe.specs import ScenarioSpec, adapter_spec, load_scenario
@@ -45,7 +46,7 @@ def test_each_main_metric_is_among_the_metrics(name: str) -> None:
 
 @pytest.mark.parametrize("name", scenario_names())
 def test_each_adapter_is_valid(name: str) -> None:
-    assert adapter_spec(find_scenario(name).adapter).method in ("generation", "multiple_choice_joint")
+    assert adapter_spec(find_scenario(name).adapter).method in ADAPTERS
 
 
 def test_a_file_for_each_of_the_first_five_scenarios() -> None:
@@ -74,7 +75,7 @@ def test_an_unknown_key_of_main_is_named_with_a_suggestion(tmp_path: Path) -> No
 
 
 def test_an_unknown_adapter_field_is_named_with_a_suggestion(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"mine\.yaml: adapter: .*'shot'. Did you mean 'shots'\?"):
+    with pytest.raises(SpecError, match=r"mine\.yaml: adapter: .*'shot'. Did you mean 'shots'"):
         spec(tmp_path, SPEC + "adapter: {shot: 5}\n")
 
 
@@ -91,3 +92,42 @@ def test_a_split_that_is_none_is_named(tmp_path: Path) -> None:
 def test_what_is_no_yaml_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"mine\.yaml: not YAML"):
         spec(tmp_path, "scenario: [")
+
+
+def like(folder: Path, text: str) -> ScenarioSpec:
+    (folder / "mine.yaml").write_text(SPEC + "adapter: {shots: 3, input_prefix: Q}\n")
+    file = folder / "other.yaml"
+    file.write_text(text)
+    return load_scenario(file)
+
+
+def test_a_spec_is_like_another_but_for_what_it_says(tmp_path: Path) -> None:
+    said = like(tmp_path, "like: mine\nscenario: other\nversion: 2\nadapter: {shots: 0}\n")
+    assert (said.scenario, said.version, said.metrics) == ("other", "2", ("exact_match",))
+    assert dict(said.adapter) == {"shots": 0, "input_prefix": "Q"}
+
+
+@pytest.mark.parametrize("name", ["nobody", "other", "../mine"])
+def test_a_spec_is_like_another_one_of_its_folder_only(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SpecError, match=r"other\.yaml: like: .* should be the name of another spec"):
+        like(tmp_path, f"like: {name}\nscenario: other\nversion: 2\n")
+
+
+def test_specs_that_are_like_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("like: b\nscenario: a\n")
+    (tmp_path / "b.yaml").write_text("like: a\nscenario: b\n")
+    with pytest.raises(SpecError, match="like: "):
+        load_scenario(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("outputs: 0", "outputs: should be a whole number from 1 on, not 0"),
+        ("union: sure", "union: should be true or false, not 'sure'"),
+        ("status: lost", "status: 'lost' is none of gated, licensed, dead, elsewhere"),
+    ],
+)
+def test_a_value_that_can_not_be_is_named(tmp_path: Path, line: str, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        spec(tmp_path, SPEC + line + "\n")

@@ -1,12 +1,14 @@
 """The repr of results: the score table of the main metric, as text and as HTML that carries every number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from helmframe.engines.background import Run
+from helmframe.engines.progress import DONE
 from helmframe.results import Results
 
 # Errors and unread answers are shown from this share on.
@@ -22,8 +24,26 @@ def results_text(results: Results) -> str:
 def results_html(results: Results) -> str:
     """The same as HTML, with nothing to run; every text escaped."""
     heads, rows = _cells(results)
-    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in _notes(results))
-    return html_table(heads, rows) + notes
+    return html_table(heads, rows) + _html_notes(_notes(results))
+
+
+def run_html(run: Run) -> str:
+    """How far a run is, by scenario and model where it is of this process; every text escaped."""
+    counts = run.manifest().get("counts", {})
+    done = sum(counts.get(name, 0) for name in DONE)
+    bar = f"<progress max='{max(counts.get('planned', 0), 1)}' value='{done}'></progress>"
+    notes = [*_reasons(run.manifest()), f"results: {shown_path(run.folder.path)}"]
+    rows = [
+        [
+            row["scenario"],
+            row["model"],
+            f"{sum(row[name] for name in DONE):,} of {row['planned']:,}",
+            _count(row["failed"]),
+        ]
+        for row in run.progress().iter_rows(named=True)
+    ]
+    table = html_table(["scenario", "model", "completions", "failed"], rows) if rows else ""
+    return f"<div>{bar} {escape(repr(run))}</div>{table}{_html_notes(notes)}"
 
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -94,7 +114,7 @@ def robustness_text(table: pl.DataFrame) -> str:
     ]
     rows = []
     for row in table.iter_rows(named=True):
-        worst = f"{number(row['worst'])} (@{row['k']})" if row["worst"] is not None else ""
+        worst = f"{number(row['worst'])} (k={row['k']})" if row["worst"] is not None else ""
         rows.append(
             [*(str(row[key]) for key in keys), number(row["original"]), number(row["perturbed"]), worst,
             number(row["drop"]),
@@ -131,8 +151,8 @@ def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def _notes(results: Results) -> list[str]:
     counts = results.manifest.get("counts") or {}
-    done = results.completions.select(pl.col("completion").count()).collect().item()
-    notes = [f"left out: {each['scenario']} × {each['model']}: {each['reason']}" for each in _left_out(results)]
+    done = results.answered
+    notes = _reasons(results.manifest)
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
     notes.append(f"metrics: {', '.join(results.metric_names)}")
@@ -141,8 +161,13 @@ def _notes(results: Results) -> list[str]:
     return notes
 
 
-def _left_out(results: Results) -> list[dict[str, str]]:
-    return list(results.manifest.get("left_out") or [])
+def _reasons(manifest: Mapping[str, Any]) -> list[str]:
+    left_out = manifest.get("left_out") or []
+    return [f"left out: {each['scenario']} × {each['model']}: {each['reason']}" for each in left_out]
+
+
+def _html_notes(notes: Sequence[str]) -> str:
+    return "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in notes)
 
 
 def _share(table: pl.DataFrame, column: str) -> float:

@@ -1,20 +1,26 @@
 """The text of `plan.explain()`: what a run would do, counted without asking any model."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from helmframe.adapters import adapt
-from helmframe.engines.local import answers_of, store_root
+from helmframe.asking import asking
+from helmframe.judging import judges_of
+from helmframe.kept import answers_of, store_root
 from helmframe.models.fit import fit
 from helmframe.models.generate import request_ids
 from helmframe.perturbations import perturb
 from helmframe.plan import Plan, Task
 from helmframe.specs import Between, Condition, Equals, Expression, Sql, thawed
+from helmframe.store import ParquetAnswers
 from helmframe.views.display import text_table
 
 # Characters of English per token, where the model's own tokenizer is not at hand.
 CHARACTERS_PER_TOKEN = 4
+# Instances looked at one by one; of a larger scenario the rest is taken to be like them.
+LOOKED_AT = 1_000_000
 
 
 def explained(plan: Plan) -> str:
@@ -39,7 +45,7 @@ def _task(plan: Plan, task: Task) -> list[str]:
     per_model: dict[str, dict[str, Any]] = {}
     train = plan.train(task)
     for shard in plan.load(spec):
-        variants = perturb(shard.lazy(), task.variants).collect()
+        variants = perturb(shard.lazy(), task.variants, asking(ask=False)).collect()
         _add(counts, instances=shard.height, variants=variants.height)
         _add(counts, unchanged=variants.filter((pl.col("perturbation") != "original") & ~pl.col("changed")).height)
         for setting in task.settings:
@@ -47,6 +53,9 @@ def _task(plan: Plan, task: Task) -> list[str]:
             collected = requests.collect()
             for model in plan.models:
                 _look(per_model.setdefault(model.name, {}), collected, heads, task, model)
+        if counts["instances"] >= LOOKED_AT:
+            break
+    notes = _extrapolated(plan.size(spec), counts, per_model) if counts.get("instances", 0) >= LOOKED_AT else []
     shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in task.settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in task.settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
@@ -57,7 +66,6 @@ def _task(plan: Plan, task: Task) -> list[str]:
          f"{counts.get('variants', 0):,} variants, {counts.get('unchanged', 0):,} unchanged (asked once)"],
         ["adapt", f"{method}, {shots} shots{grid}", f"{train.height:,} train instances"],
     ]  # fmt: skip
-    notes = []
     for model in plan.models:
         seen = per_model.get(model.name, {})
         said = ", ".join(f"{key}={value!r}" for key, value in _decoding(task))
@@ -65,10 +73,24 @@ def _task(plan: Plan, task: Task) -> list[str]:
         counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
         stages.append(["generate", f"{model.name}: {said}", counted])
         notes += _model_notes(task, model, seen)
+    judged = counts.get("variants", 0) * len(task.settings) * len(plan.models) * task.outputs
+    for each in judges_of(task.metrics):
+        names, bound = ", ".join(model.name for model in each.models), judged * len(each.models)
+        stages.append(["judge", f"{names}: {each.template.judge}", f"up to {bound:,} verdicts, one per completion"])
     stages.append(
-        ["score", ", ".join(task.metrics), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
+        ["score", ", ".join(map(str, task.metrics)), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
     )
     return [*asked, *("  " + line for line in text_table(["stage", "what", "rows"], stages).splitlines()), *notes]
+
+
+def _extrapolated(size: int, counts: dict[str, int], per_model: dict[str, dict[str, Any]]) -> list[str]:
+    """All counts scaled from the instances looked at to all there are, and a line that says so."""
+    looked_at = counts["instances"]
+    if size <= looked_at:
+        return []
+    for each in (counts, *per_model.values()):
+        each.update({name: round(count * size / looked_at) for name, count in each.items()})
+    return [f"  counts are scaled up from the first {looked_at:,} of {size:,} instances"]
 
 
 def _look(seen: dict[str, Any], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Any) -> None:
@@ -77,7 +99,7 @@ def _look(seen: dict[str, Any], requests: pl.DataFrame, heads: pl.DataFrame, tas
     wanted = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique("request_id")
     known = answers_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-    stored = wanted.join(known.known(low or 0, high or 0), on="request_id", how="semi").height
+    stored = wanted.join(known.known(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
     sizes = wanted.join(prefixes, on="prefix_id").select(
         pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
     )
@@ -105,12 +127,27 @@ def _model_notes(task: Task, model: Any, seen: dict[str, Any]) -> list[str]:
         notes.append(
             f"  {model.name}: {seen['refused']:,} prompts are too long even without examples; they become errors"
         )
+    if model.remembered_by_name and seen.get("stored"):
+        notes += _age(task, model)
     if not model.durable:
         notes.append(
             f"  {model.name}: answers are kept in this process only; "
             "hf.model(…, name=…, version=…) keeps them in the store"
         )
     return [*notes, *([f"  {model.name}: {model.note}"] if model.note else [])]
+
+
+def _age(task: Task, model: Any) -> list[str]:
+    """How long ago a model that only its name tells from others gave its oldest answer."""
+    known = answers_of(store_root(), model, model.fingerprint(), task.spec.scenario)
+    oldest = known.oldest() if isinstance(known, ParquetAnswers) else None
+    if oldest is None:
+        return []
+    given = datetime.fromtimestamp(oldest / 1e9, tz=UTC)
+    days = (datetime.now(tz=UTC) - given).days
+    ago = "today" if days < 1 else f"{days:,} day{'s' if days > 1 else ''} ago"
+    said = f"its oldest stored answer is of {given:%Y-%m-%d %H:%M} UTC ({ago})"
+    return [f"  {model.name}: {said}; the server may answer otherwise by now: score(fresh=True) asks anew"]
 
 
 def _decoding(task: Task) -> list[tuple[str, Any]]:

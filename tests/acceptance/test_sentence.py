@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 import helmframe as hf
 from helmframe.adapters import adapt
 from helmframe.columns import SCORES
-from helmframe.engines.local import answers_of, store_root
+from helmframe.kept import answers_of, store_root
 from helmframe.metrics import score
 from helmframe.models.fit import fit
 from helmframe.models.generate import generate
