@@ -46,6 +46,14 @@ _MODULES = {
 }
 
 
+# What BasicReferenceMetric and BasicGenerationMetric compute without being asked.
+KEPT = (
+    *("logprob", "max_prob", "num_bytes", "num_output_tokens", "num_perplexity_tokens", "num_prompt_tokens"),
+    *("num_references", "num_train_instances", "prompt_truncated", "inference_runtime", "predicted_index"),
+    *("finish_reason_length", "finish_reason_stop", "finish_reason_unknown"),
+)
+
+
 def metrics_of(specs: Iterable[Mapping[str, Any]], method: str) -> list[str]:
     """Our names of the metrics that HELM's MetricSpecs compute; those we do not have by HELM's names.
 
@@ -75,14 +83,6 @@ def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
         "args": {"names": [each for each in basic if each not in KEPT]},
     }
     return [first, *specs, *({"class_name": f"{_BASIC}{each}", "args": {}} for each in books)]
-
-
-# What BasicReferenceMetric and BasicGenerationMetric compute without being asked.
-KEPT = (
-    *("logprob", "max_prob", "num_bytes", "num_output_tokens", "num_perplexity_tokens", "num_prompt_tokens"),
-    *("num_references", "num_train_instances", "prompt_truncated", "inference_runtime", "predicted_index"),
-    *("finish_reason_length", "finish_reason_stop", "finish_reason_unknown"),
-)
 
 
 def _names(spec: Mapping[str, Any], method: str) -> list[str]:

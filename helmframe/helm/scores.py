@@ -14,6 +14,7 @@ from helmframe.helm.variants import Named, named
 from helmframe.metrics import parse
 
 _ASKED = ["instance_id", "perturbation", "perturbation_seed", "trial"]
+_ROWS = 100_000  # held as Python's objects, which take ten times the memory
 _STATS = {
     "instance_id": pl.String,
     "perturbation": pl.String,
@@ -29,6 +30,7 @@ class Stats:
 
     def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
         rows: list[tuple[Any, ...]] = []
+        frames = [pl.DataFrame(schema=_STATS)]
         self.variants: list[Named] = []
         self.prompt_tokens: dict[Asked, int] = {}
         for number, each in enumerate(stats):
@@ -45,9 +47,12 @@ class Stats:
             except (KeyError, TypeError, AttributeError) as error:
                 problem = f"element {number} is not as HELM has it: {type(error).__name__} {error}."
                 raise SourceBrokenError(problem) from None
+            if len(rows) > _ROWS:
+                frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))
+                rows = []
             if variant.perturbation != ORIGINAL and variant not in self.variants:
                 self.variants.append(variant)
-        self.rows = pl.DataFrame(rows, schema=_STATS, orient="row")
+        self.rows = pl.concat([*frames, pl.DataFrame(rows, schema=_STATS, orient="row")])
 
     def scores(self, completions: pl.DataFrame) -> pl.DataFrame:
         """`SCORES` of some of the run's completions; an unchanged variant has its original's."""
