@@ -32,5 +32,7 @@ def test_what_a_model_makes_says_which_argument_takes_it() -> None:
 
 
 def test_fairness_is_helms_three() -> None:
-    of_text = hf.perturbations().filter(pl.col("kind") == "fairness")["name"].to_list()
-    assert of_text == ["dialect", "gender", "person_name"]
+    said = hf.perturbations().filter(pl.col("kind") == "fairness")["name"]
+    # other tests may have registered some of their own
+    ours = [name for name in said if PERTURBATIONS[name].function.__module__.startswith("helmframe.")]
+    assert ours == ["dialect", "gender", "person_name"]

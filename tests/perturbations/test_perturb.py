@@ -313,22 +313,22 @@ def test_with_one_mapping_equal_texts_of_an_instance_stay_equal(own_perturbation
 
 
 def test_a_perturbation_of_the_whole_instance(own_perturbations: None) -> None:
-    @perturbation("shouted", of="frame")
-    def shouted(frame: pl.LazyFrame, key: pl.Expr, mark: str = "!") -> pl.LazyFrame:
+    @perturbation("exclaimed", of="frame")
+    def exclaimed(frame: pl.LazyFrame, key: pl.Expr, mark: str = "!") -> pl.LazyFrame:
         return frame.with_columns(
             scratch=key, perturbed_input=pl.col("perturbed_input") + mark, adapter_change=pl.lit('{"shots": 0}')
         )
 
-    rows = perturbed(instances(["A"]), "lowercase+shouted(mark='?')")
+    rows = perturbed(instances(["A"]), "lowercase+exclaimed(mark='?')")
     assert "scratch" not in rows.columns
     assert rows.select("perturbed_input", "adapter_change", "changed").rows() == [
         ("A", None, False),
         ("a?", '{"shots": 0}', True),
     ]
     with pytest.raises(ArgumentError, match=r"say it in a sentence: \.perturb"):
-        call("shouted").on(pl.col("q"), id="id")
+        call("exclaimed").on(pl.col("q"), id="id")
     with pytest.raises(ArgumentError, match="no argument 'fields'"):
-        call("shouted", fields="both")
+        call("exclaimed", fields="both")
 
 
 def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_is_told(own_perturbations: None) -> None:
