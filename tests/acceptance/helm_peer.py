@@ -25,16 +25,10 @@ INSTALL = [
 
 
 @dataclass(frozen=True)
-class Helm:
-    """A running crfm-helm; `texts` are those it was started with."""
+class Peer:
+    """A running crfm-helm that answers questions, a line of JSON each."""
 
     process: "subprocess.Popen[str]"
-    texts: Sequence[str]
-
-    def apply(self, name: str, **arguments: Any) -> tuple[list[str], float]:
-        """The texts perturbed, and the seconds it took."""
-        answer = self.ask({"name": name, "arguments": arguments})
-        return answer["texts"], answer["seconds"]
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self.process.stdin is not None
@@ -47,31 +41,58 @@ class Helm:
         return answer
 
 
+@dataclass(frozen=True)
+class Helm:
+    """A running crfm-helm; `texts` are those it was started with."""
+
+    peer: Peer
+    texts: Sequence[str]
+
+    def apply(self, name: str, **arguments: Any) -> tuple[list[str], float]:
+        """The texts perturbed, and the seconds it took."""
+        answer = self.ask({"name": name, "arguments": arguments})
+        return answer["texts"], answer["seconds"]
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        return self.peer.ask(question)
+
+
 @contextmanager
 def helm(texts: Sequence[str], folder: Path) -> Iterator[Helm]:
     """crfm-helm with these texts, in a folder where it may write."""
-    script = Path(__file__).with_name("helm_child.py")
+    with running("helm_child.py", {"texts": list(texts)}, folder) as peer:
+        yield Helm(peer, texts)
+
+
+@contextmanager
+def running(script: str, first: dict[str, Any], folder: Path, more: Sequence[str] = ()) -> Iterator[Peer]:
+    """A script beside this file run by crfm-helm's Python, told `first`; `more` are packages it needs besides."""
+    command = [helm_python(more), str(Path(__file__).with_name(script))]
     pipe = subprocess.PIPE
-    with subprocess.Popen([_python(), str(script)], cwd=folder, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, text=True) as process:
         try:
-            peer = Helm(process, texts)
-            peer.ask({"texts": list(texts)})
+            peer = Peer(process)
+            peer.ask(first)
             yield peer
         finally:
             process.kill()
 
 
-def _python() -> str:
-    """The Python of the venv; made if it isn't there, in a minute."""
+def helm_python(more: Sequence[str] = ()) -> str:
+    """The Python of the venv, which has these packages too; made if it isn't there, in a minute or two."""
     python = HELM / "bin" / "python"
-    done = HELM / "done"
-    if not done.exists():
+    if not (HELM / "done").exists():
         venv.create(HELM, with_pip=True, clear=True)
         for packages in INSTALL:
-            command = [str(python), "-m", "pip", "install", "--quiet", *packages]
-            ended = subprocess.run(command, capture_output=True, text=True, check=False)
-            if ended.returncode:
-                commands = "\n".join(" ".join([str(python), "-m", "pip", "install", *each]) for each in INSTALL)
-                pytest.fail(f"crfm-helm can't be installed beside us: {ended.stderr[-600:]}\nBy hand:\n{commands}")
-        done.touch()
+            _install(python, packages)
+        (HELM / "done").touch()
+    if more:
+        _install(python, more)
     return str(python)
+
+
+def _install(python: Path, packages: Sequence[str]) -> None:
+    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        pytest.fail(f"crfm-helm can't be installed beside us: {ended.stderr[-600:]}\nBy hand: {' '.join(command)}")

@@ -209,9 +209,8 @@ def test_4_helm_summarize_accepts_what_we_wrote(shared: Path, rooted: Path, tmp_
 
 
 def summarize(output: Path, suite: str) -> None:
-    python = helm_peer._python()
+    python = helm_peer.helm_python(["pandas", "pillow"])
     script = Path(__file__).with_name("helm_summarize.py")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "pandas", "pillow"], check=True, capture_output=True)
     registry = output / "runs" / suite / "prod_env"
     command = [python, script, "--suite", suite, "--output-path", output, "--local-path", registry]
     done = subprocess.run(list(map(str, command)), cwd=output, capture_output=True, text=True, check=False)
