@@ -5,6 +5,9 @@ Credentials are kept in memory only, and no repr shows them.
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -81,6 +84,7 @@ class _Settings:
 
 
 _said = _Settings()
+_plans_root: ContextVar[str | None] = ContextVar("plans_root", default=None)
 
 
 def configure(
@@ -126,6 +130,21 @@ def configure(
 def data_root() -> str | None:
     """The root of the scenarios' rows, or None: then they come from the hub."""
     return _said.data or os.environ.get("HELMFRAME_DATA") or None
+
+
+def table_roots() -> list[str]:
+    """Where word tables and contrast sets are looked for: the plan's own root (`reading_from`), then `data_root()`."""
+    return list(dict.fromkeys(root for root in (_plans_root.get(), data_root()) if root))
+
+
+@contextmanager
+def reading_from(data: str | None) -> Iterator[None]:
+    """Within it a plan's own root comes first among `table_roots()`."""
+    before = _plans_root.set(data)
+    try:
+        yield
+    finally:
+        _plans_root.reset(before)
 
 
 def store_root() -> Path | str:

@@ -19,6 +19,15 @@ def test_there_is_no_data_root_until_one_is_said() -> None:
     assert settings.data_root() is None
 
 
+def test_a_plans_own_root_comes_before_the_configured_one() -> None:
+    assert settings.table_roots() == []
+    settings.configure(data="/a")
+    with settings.reading_from("/b"):
+        assert settings.table_roots() == ["/b", "/a"]
+    with settings.reading_from(None):
+        assert settings.table_roots() == ["/a"]
+
+
 def test_configure_leaves_what_it_is_not_told() -> None:
     settings.configure(data="/a")
     settings.configure(s3_region="eu-central-1")

@@ -51,7 +51,7 @@ def contrast_sets(*, data: str | None = None, compat: str | None = None) -> Pert
     """The example that people rewrote so that the answer changes (BoolQ, IMDB), with its answer.
 
     Args:
-        data: the root that holds `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the configured one.
+        data: the root that holds `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the plan's.
         compat: "helm" draws one of several as HELM does.
     """
     return said("contrast_sets", {}, data=data, compat=compat)
@@ -207,7 +207,7 @@ def synonym(*, prob: Number = 0.1, **common: Unpack[Common]) -> PerturbationCall
 
     Args:
         prob: probability per word that has one, a fraction.
-        **common: fields, protect. HELM's own needs a tagger that is not here.
+        **common: fields, protect, compat (which needs spaCy: `helmframe[synonym]`).
     """
     return said("synonym", common, prob=prob)
 

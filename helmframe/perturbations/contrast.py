@@ -1,6 +1,8 @@
 """`contrast_sets`: what people rewrote so that the answer changes, in place of the instance."""
 
 import io
+from collections.abc import Callable, Sequence
+from hashlib import md5
 from typing import Any
 
 import polars as pl
@@ -9,7 +11,7 @@ from helmframe.columns import REFERENCE
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
 from helmframe.perturbations.helm_rows import stream_of
 from helmframe.perturbations.registered import perturbation
-from helmframe.settings import data_root
+from helmframe.settings import table_roots
 from helmframe.store.files import Address, address_of, below, listing, read
 
 _ASK = "\nQuestion: "
@@ -20,16 +22,39 @@ _ADVICE = (
 )
 
 
-@perturbation("contrast_sets", of="frame", fields="both")
+def _check(scenarios: Sequence[str], data: str | None = None, compat: str | None = None) -> None:  # noqa: ARG001
+    """That each of the scenarios has contrast sets, and the root those of each.
+
+    Raises:
+        ArgumentError: one has none.
+        SourceMissingError: the root lacks one's.
+    """
+    without = [each for each in scenarios if each not in _SETS]
+    if without:
+        raise ArgumentError(
+            f"contrast_sets: nobody has written any for {' and '.join(map(repr, without))}; there are those of "
+            f"{' and '.join(map(repr, _SETS))}. Leave contrast_sets out, or say such a scenario in a plan of its own."
+        )
+    found = _sets(data)["scenario"].unique()
+    lacking = [each for each in scenarios if each not in found]
+    if lacking:
+        raise SourceMissingError(
+            f"contrast_sets: {' nor '.join(_roots(data))} holds none of {' and '.join(map(repr, lacking))}. {_ADVICE}"
+        )
+
+
+@perturbation("contrast_sets", of="frame", fields="both", check=_check)
 def contrast_sets(
     frame: pl.LazyFrame, key: pl.Expr, data: str | None = None, compat: str | None = None
 ) -> pl.LazyFrame:
     """The human contrast example of BoolQ and IMDB with its own answer; an instance without one stays as it is.
 
+    Most of BoolQ have none: 64 of 3,270 do. A sentence about another scenario can't say it.
+
     Args:
         frame: the instances; those of the scenarios "boolq" and "imdb" are looked up, by their unperturbed input.
         key: draws one where an instance has several.
-        data: the root that holds `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the configured one.
+        data: the root that holds `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the plan's.
         compat: "helm" draws as HELM does.
 
     Raises:
@@ -63,16 +88,39 @@ def contrast_sets(
     )
 
 
+def with_contrasts(scenario: str, data: str | None = None) -> str:
+    """SQL that is true of the instances of a scenario that have contrast examples.
+
+    Raises:
+        ArgumentError: the scenario has none.
+        SourceMissingError: the root lacks them.
+    """
+    _check([scenario], data)
+    originals = _sets(data).filter(scenario=scenario)["original"]
+    digests = ", ".join(f"'{md5(text.encode(), usedforsecurity=False).hexdigest()}'" for text in originals)
+    question = "split_part(input, chr(10) || 'Question: ', -1)" if scenario == "boolq" else "input"
+    return f"md5({question}) IN ({digests})"
+
+
 def _sets(data: str | None) -> pl.DataFrame:
-    """scenario, original, contrasts and answers: one row per original that has contrasts with another answer."""
-    root = data or data_root()
-    found = (
-        [] if not root else [each for each in (_boolq(address_of(root)), _imdb(address_of(root))) if each is not None]
-    )
+    """scenario, original, contrasts and answers: one row per original that has contrasts with another answer.
+
+    Of each scenario those of the first root that has some.
+    """
+    roots = _roots(data)
+    found = [rows for each in _SETS.values() if (rows := _first(each, roots)) is not None]
     if not found:
-        where = f"{root} holds no contrast sets" if root else "no data root is configured"
+        where = f"{' nor '.join(roots)} holds no contrast sets" if roots else "no data root is configured"
         raise SourceMissingError(f"contrast_sets: {where}. {_ADVICE}")
     return pl.concat(found).unique(["scenario", "original"], keep="first", maintain_order=True)
+
+
+def _first(read: Callable[[Address], pl.DataFrame | None], roots: Sequence[str]) -> pl.DataFrame | None:
+    return next((rows for root in roots if (rows := read(address_of(root))) is not None), None)
+
+
+def _roots(data: str | None) -> list[str]:
+    return [data] if data else table_roots()
 
 
 def _boolq(root: Address) -> pl.DataFrame | None:
@@ -125,6 +173,9 @@ def _imdb(root: Address) -> pl.DataFrame | None:
             )
         )
     return pl.concat(pairs) if pairs else None
+
+
+_SETS = {"boolq": _boolq, "imdb": _imdb}
 
 
 def _read(folder: Address, start: str) -> pl.DataFrame | None:

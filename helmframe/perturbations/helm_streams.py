@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from random import Random
 
-from helmframe.errors import ArgumentError, CapabilityError
+from helmframe.errors import ArgumentError
 from helmframe.perturbations import tables
 from helmframe.perturbations.registered import Stream, helm
 from helmframe.perturbations.spelling import NEIGHBOURS
@@ -20,25 +20,25 @@ from helmframe.perturbations.word_lists import FILL_PHRASES, SPEAKER_PHRASES, UN
 @helm("again")
 def again() -> Stream:
     """The texts themselves."""
-    return _each(lambda text, _: text)
+    return each_text(lambda text, _: text)
 
 
 @helm("lowercase")
 def lowercase() -> Stream:
     """Lower case."""
-    return _each(lambda text, _: text.lower())
+    return each_text(lambda text, _: text.lower())
 
 
 @helm("extra_space")
 def extra_space(num_spaces: int) -> Stream:
     """Every space becomes several."""
-    return _each(lambda text, _: text.replace(" ", " " * num_spaces))
+    return each_text(lambda text, _: text.replace(" ", " " * num_spaces))
 
 
 @helm("space")
 def space(max_spaces: int) -> Stream:
     """Each run of spaces: one draw of its new length."""
-    return _each(lambda text, random: re.sub(" +", lambda _: " " * random.randint(1, max_spaces), text))
+    return each_text(lambda text, random: re.sub(" +", lambda _: " " * random.randint(1, max_spaces), text))
 
 
 @helm("typos")
@@ -55,7 +55,7 @@ def typos(prob: float) -> Stream:
             letters.append(new if lower == letter else new.upper())
         return "".join(letters)
 
-    return _each(typed)
+    return each_text(typed)
 
 
 @helm("misspellings")
@@ -66,15 +66,15 @@ def misspellings(prob: float) -> Stream:
 
     def misspelt(match: re.Match[str], random: Random) -> str:
         word = match.group(1)
-        return _in_case_of(word, random.choice(table[word])) if random.random() < prob else word
+        return in_case_of(word, random.choice(table[word])) if random.random() < prob else word
 
-    return _each(lambda text, random: pattern.sub(lambda match: misspelt(match, random), text))
+    return each_text(lambda text, random: pattern.sub(lambda match: misspelt(match, random), text))
 
 
 @helm("contraction")
 def contraction() -> Stream:
     """Expansions that a space follows; of two contractions of one expansion the later in the table."""
-    return _each(lambda text, _: _contracted(text))
+    return each_text(lambda text, _: _contracted(text))
 
 
 @helm("expansion")
@@ -82,14 +82,14 @@ def expansion() -> Stream:
     """Contractions between word boundaries, in any case."""
     table = tables.contractions()
     pattern = _words_of(tuple(table), ignore_case=True)
-    return _each(lambda text, _: pattern.sub(lambda match: _in_case_of(match[0], _of(table, match[0])), text))
+    return each_text(lambda text, _: pattern.sub(lambda match: in_case_of(match[0], _of(table, match[0])), text))
 
 
 @helm("mild_mix")
 def mild_mix() -> Stream:
     """Lower case, contractions, misspellings at .1, up to three spaces: over one stream."""
     misspelt, spaced = misspellings(0.1), space(3)
-    return _each(lambda text, random: spaced(misspelt([_contracted(text.lower())], random), random)[0])
+    return each_text(lambda text, random: spaced(misspelt([_contracted(text.lower())], random), random)[0])
 
 
 @helm("filler_words")
@@ -109,17 +109,7 @@ def filler_words(
             words.append(word)
         return " ".join(words)
 
-    return _each(filled)
-
-
-@helm("synonym", there=False)
-def synonym(prob: float) -> Stream:
-    """HELM reads the part of speech off a spaCy model whose version moves the result; that is not rebuilt here."""
-    raise CapabilityError(
-        f"synonym(prob={prob}, compat='helm'): HELM picks synonyms by the tags of spaCy's en_core_web_sm, which "
-        "helmframe does not run. Write synonym(…) without compat, or leave it out: "
-        ".perturb([…], compat='helm') without 'synonym'."
-    )
+    return each_text(filled)
 
 
 @helm("dialect")
@@ -135,9 +125,9 @@ def dialect(prob: float, source: str, target: str, filter_slurs: bool) -> Stream
             return match[0]
         found = table.get(match[1].lower())
         # a letter whose lower case is another's (the long s): HELM fails here
-        return match[0] if found is None else match[0].replace(match[1], _in_case_of(match[1], random.choice(found)))
+        return match[0] if found is None else match[0].replace(match[1], in_case_of(match[1], random.choice(found)))
 
-    return _each(lambda text, random: pattern.sub(lambda match: spoken(match, random), text))
+    return each_text(lambda text, random: pattern.sub(lambda match: spoken(match, random), text))
 
 
 @helm("gender")
@@ -154,13 +144,13 @@ def gender(mode: str, prob: float, source: str, target: str, bidirectional: bool
     def swapped(text: str, random: Random) -> str:
         def swap(match: re.Match[str], new: str) -> str:
             hit = random.uniform(0, 1) < prob
-            return match[0].replace(match[1], _in_case_of(match[1], new)) if hit else match[0]
+            return match[0].replace(match[1], in_case_of(match[1], new)) if hit else match[0]
 
         for pattern, new in rules:
             text = pattern.sub(lambda match, new=new: swap(match, new), text)  # type: ignore[misc]
         return text
 
-    return _each(swapped)
+    return each_text(swapped)
 
 
 @helm("person_name", seeded=False)
@@ -193,7 +183,7 @@ def person_name(
                     let_be.add(lower)
                 elif found := options(lower):
                     mapping[lower] = random.choice(found)
-            return _in_case_of(text, mapping[lower]) if lower in mapping else text
+            return in_case_of(text, mapping[lower]) if lower in mapping else text
 
         return ["".join(map(token, re.split(r"([^\w])", text))) for text in texts]
 
@@ -204,11 +194,12 @@ def person_name(
 _SLIP = {("grandparents", "grandmothers", "grandfathers"): ("grandparents", "grandmothers", "grandfather")}
 
 
-def _each(change: Callable[[str, Random], str]) -> Stream:
+def each_text(change: Callable[[str, Random], str]) -> Stream:
+    """The texts of an instance, changed one after the other."""
     return lambda texts, random: [change(text, random) for text in texts]
 
 
-def _in_case_of(source: str, target: str) -> str:
+def in_case_of(source: str, target: str) -> str:
     """The target in lower case, upper case or capitalised, as the source is; else as it stands."""
     if all(letter.islower() for letter in source):
         return target.lower()
@@ -224,7 +215,7 @@ def _of(table: Mapping[str, str], word: str) -> str:
 
 def _contracted(text: str) -> str:
     table, pattern = _contractions()
-    return pattern.sub(lambda match: _in_case_of(match[1], _of(table, match[1])) + " ", text)
+    return pattern.sub(lambda match: in_case_of(match[1], _of(table, match[1])) + " ", text)
 
 
 @lru_cache(maxsize=1)

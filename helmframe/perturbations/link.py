@@ -1,5 +1,6 @@
 """One link of a chain: a perturbation with its arguments, and what it does to a frame."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -82,6 +83,11 @@ class PerturbationCall(Call):
             self._function(pl.col("text"), [])
         else:
             self.on(pl.col("text"), id="id")
+
+    def check(self, scenarios: Sequence[str]) -> None:
+        """That it can be had for these scenarios; what it says otherwise is its own."""
+        if self.entry.check is not None:
+            self.entry.check(scenarios, **self._own())
 
     def cells(self) -> "tuple[PerturbationCall, ...]":
         """The calls it stands for: every list that is no value itself spans a grid."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, SourceMissingError
 from helmframe.perturbations import tables
 from helmframe.perturbations.registered import perturbation
 from helmframe.perturbations.rewording import lexicon, reworded
@@ -116,14 +116,13 @@ def _names(kind: str) -> _Names:
     """Category → value → names of the kind, in the table's order.
 
     Raises:
-        ArgumentError: the table has none of this kind.
+        SourceMissingError: the table has none of this kind.
     """
     table = tables.names().filter(pl.col("type") == f"{kind}_name")
     if table.is_empty():
-        raise ArgumentError(
+        raise SourceMissingError(
             f"person_name(person_name_type={kind!r}): the table at hand has no {kind} names. Put person_names.txt into "
-            "the folder tables/ of the root that hf.configure(data=…) or HELMFRAME_DATA names, a line per name: "
-            "li,last_name,race,chinese."
+            f"{tables.FOLDER}, a line per name: li,last_name,race,chinese."
         )
     known: dict[str, dict[str, list[str]]] = {}
     for name, category, value in table.select("name", "category", "value").iter_rows():

@@ -7,17 +7,21 @@ import polars as pl
 from helmframe.columns import ORIGINAL
 from helmframe.perturbations.asked import Ask
 from helmframe.perturbations.said import Variant
+from helmframe.settings import reading_from
 
 _PLACE = "\0place"
 
 
-def perturb(instances: pl.LazyFrame, variants: Sequence[Variant], ask: Ask | None = None) -> pl.LazyFrame:
+def perturb(
+    instances: pl.LazyFrame, variants: Sequence[Variant], ask: Ask | None = None, data: str | None = None
+) -> pl.LazyFrame:
     """Every instance unperturbed and under each variant.
 
     Args:
         instances: `INSTANCES`.
         variants: the chains asked for; `original` need not be among them.
         ask: answers for what a model makes (`translate`); what has none is left out, and so is all of it by default.
+        data: where word tables and contrast sets are looked for before the configured root.
 
     Returns:
         `VARIANTS`, one row per (instance, perturbation, seed); `perturbed_input`, `changed` and the like added.
@@ -35,7 +39,8 @@ def perturb(instances: pl.LazyFrame, variants: Sequence[Variant], ask: Ask | Non
         changed=pl.lit(value=False),
         repeat=pl.lit(0, dtype=pl.Int64),
     )
-    changed = [_variant(plain, each, seed, ask) for each in variants for seed in range(each.draws)]
+    with reading_from(data):
+        changed = [_variant(plain, each, seed, ask) for each in variants for seed in range(each.draws)]
     return pl.concat([plain, *changed]).sort(_PLACE, maintain_order=True).drop(_PLACE)
 
 

@@ -35,6 +35,7 @@ class Perturbation:
     kind: str = "robustness"
     of: str = "text"
     asks: str = ""
+    check: Callable[..., None] | None = None
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -76,7 +77,7 @@ class Perturbation:
     @property
     def helms(self) -> bool:
         """Whether there is `compat="helm"`: a stream of HELM's, or an argument of its own."""
-        return (self.name in HELM and HELM[self.name].there) or "compat" in self.parameters
+        return self.name in HELM or "compat" in self.parameters
 
     @property
     def source(self) -> str:
@@ -92,12 +93,11 @@ class Perturbation:
 class Helm:
     """A perturbation as HELM has it: `make(**arguments)` gives the stream.
 
-    `seeded`: HELM heeds the seed. `there`: it can be had; else `make` says why not.
+    `seeded`: HELM heeds the seed.
     """
 
     make: Callable[..., Stream]
     seeded: bool = True
-    there: bool = True
 
 
 PERTURBATIONS: Registry[Perturbation] = Registry("perturbation", "Add one with @helmframe.perturbation.")
@@ -113,6 +113,7 @@ def perturbation(
     kind: str = "robustness",
     of: str = "text",
     asks: str = "",
+    check: Callable[..., None] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function `(text, **arguments) -> pl.Expr`, or `(text, key, **arguments)` if it draws random numbers.
 
@@ -131,6 +132,8 @@ def perturbation(
             their number and order.
         asks: the argument that takes a model; the function then gives the prompt that asks it about a text, and its
             answer is the text perturbed.
+        check: called when a sentence says it, with the names of the sentence's scenarios and the arguments said; raises
+            where it can't be had for one of them.
 
     Raises:
         ArgumentError: no such fields, kind or of.
@@ -141,19 +144,18 @@ def perturbation(
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         draws = "key" in list(inspect.signature(function).parameters)[1:2]
-        PERTURBATIONS.add(name, Perturbation(name, function, draws, repeats, fields, one_mapping, kind, of, asks))
+        entry = Perturbation(name, function, draws, repeats, fields, one_mapping, kind, of, asks, check)
+        PERTURBATIONS.add(name, entry)
         return function
 
     return register
 
 
-def helm(
-    name: str, *, seeded: bool = True, there: bool = True
-) -> Callable[[Callable[..., Stream]], Callable[..., Stream]]:
+def helm(name: str, *, seeded: bool = True) -> Callable[[Callable[..., Stream]], Callable[..., Stream]]:
     """Register what `compat="helm"` does for the perturbation `name`; it takes the same arguments."""
 
     def register(make: Callable[..., Stream]) -> Callable[..., Stream]:
-        HELM[name] = Helm(make, seeded, there)
+        HELM[name] = Helm(make, seeded)
         return make
 
     return register

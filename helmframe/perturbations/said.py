@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from helmframe.columns import INSTANCES
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, SourceError, UnknownNameError
 from helmframe.perturbations.link import COMMON, VARIANT_TEXTS, PerturbationCall
 from helmframe.perturbations.presets import PRESETS
 from helmframe.perturbations.registered import FIELDS, HELM, PERTURBATIONS
@@ -62,14 +63,35 @@ class Variant:
         """Whose rules and random numbers: "helm" where a link has them, else None."""
         return next((each.compat for each in self.chain if each.compat), None)
 
+    def check(self, scenarios: Sequence[str]) -> None:
+        """That it can be had for these scenarios.
+
+        Raises:
+            ArgumentError: there is none for one of them.
+            SourceError: the data root lacks what it takes.
+        """
+        for each in self.chain:
+            each.check(scenarios)
+
 
 def call(name: str, **arguments: Any) -> PerturbationCall:
     """The perturbation `name` with these arguments; a list is a grid, one perturbation for each value.
+
+    Tables that it reads may be missing here: the sentence it is said in, or `.on(…)`, knows where they are.
 
     Raises:
         UnknownNameError: nobody registered it.
         ArgumentError: it has no such argument, or the value can't be.
     """
+    said = _made(name, arguments)
+    for cell in said.cells():
+        with suppress(SourceError):
+            _check(cell)
+    return said
+
+
+def _made(name: str, arguments: dict[str, Any]) -> PerturbationCall:
+    """The call, its values not looked at yet."""
     entry = PERTURBATIONS[name]
     known = [*entry.parameters, *filter(None, [entry.asks]), *(COMMON if entry.of == "text" else ())]
     for argument in arguments:
@@ -83,8 +105,6 @@ def call(name: str, **arguments: Any) -> PerturbationCall:
     cells = said.cells()
     if not cells or len(set(map(str, cells))) < len(cells):
         raise ArgumentError(f"{said}: a grid is a list of one or more different values.")
-    for cell in cells:
-        _check(cell)
     return said
 
 
@@ -103,6 +123,10 @@ def variants(said: str | Call, seeds: int = 1, compat: str | None = None) -> tup
         said: `"typos(prob=[.1, .2])"`, `"lowercase+typos"`, `"canonical"`, or `hf.typos(prob=.1)`.
         seeds: draws of each that is random.
         compat: "helm" takes HELM's own rules and random numbers for each.
+
+    Raises:
+        UnknownNameError, ArgumentError: as `call`.
+        SourceError: the data root lacks a table that one of them reads.
     """
     if not isinstance(said, str | Call):
         raise ArgumentError(
@@ -114,6 +138,8 @@ def variants(said: str | Call, seeds: int = 1, compat: str | None = None) -> tup
     calls = [Call.parse(each) for each in _links(said)] if isinstance(said, str) else [said]
     more = {} if compat is None else {"compat": compat}
     cells = [_named(each, more).cells() for each in calls]
+    for each in (cell for link in cells for cell in link):
+        _check(each)
     return tuple(Variant(chain, seeds) for chain in product(*cells))
 
 
@@ -140,7 +166,7 @@ def _named(said: Call, more: dict[str, str]) -> PerturbationCall:
     arguments = {**dict(said.arguments), **more}
     if isinstance(said, PerturbationCall) and not said.by_name:
         arguments[said.entry.asks] = said.model
-    return call(said.name, **arguments)
+    return _made(said.name, arguments)
 
 
 def _said(name: str, asks: str, arguments: dict[str, Any]) -> PerturbationCall:

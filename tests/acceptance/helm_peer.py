@@ -58,9 +58,9 @@ class Helm:
 
 
 @contextmanager
-def helm(texts: Sequence[str], folder: Path) -> Iterator[Helm]:
-    """crfm-helm with these texts, in a folder where it may write."""
-    with running("helm_child.py", {"texts": list(texts)}, folder) as peer:
+def helm(texts: Sequence[str], folder: Path, more: Sequence[str] = ()) -> Iterator[Helm]:
+    """crfm-helm with these texts, in a folder where it may write; `more` are packages it needs besides."""
+    with running("helm_child.py", {"texts": list(texts)}, folder, more) as peer:
         yield Helm(peer, texts)
 
 

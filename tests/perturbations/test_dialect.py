@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
-from helmframe.perturbations import call, dialect
+from helmframe.perturbations import call, dialect, variants
 
 TABLE = {"the": ["da"], "with": ["wit"], "a little": ["alil"], "a": ["ay"], "w/": ["wit"], "going": ["goin", "gon"]}
 
@@ -71,17 +71,17 @@ def test_slurs_among_the_lexicons_words_are_known(shared: Path) -> None:
 
 def test_without_the_table_it_says_what_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceMissingError, match=r"SAE_to_XY_mapping\.json is not there"):
-        call("dialect", target="XY")
+        variants(call("dialect", target="XY"))
     monkeypatch.delenv("HELMFRAME_DATA")
     with pytest.raises(SourceMissingError, match=r"no data root is configured.*(\n.*)*no licence and holds slurs"):
-        call("dialect")
+        variants("dialect")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}', '{"a": [1]}', '{"a": null}', "\x00"])
 def test_a_file_that_is_no_table_is_told(root: Path, content: str) -> None:
     (root / "tables" / "SAE_to_AAVE_mapping.json").write_text(content)
     with pytest.raises(SourceBrokenError, match=r"SAE_to_AAVE_mapping\.json can't be understood"):
-        call("dialect")
+        variants("dialect")
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_protected_spans_stay(name: str) -> None:
         assert span in out
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name in HELM and HELM[name].there])
+@pytest.mark.parametrize("name", [name for name in NAMES if name in HELM])
 def test_helms_own_goes_through_the_same_texts(name: str) -> None:
     frame = instances([*TEXTS, None], [OPTIONS] * (len(TEXTS) + 1))
     rows = changed(frame, [variant(name, compat="helm")])

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from helmframe.errors import ArgumentError, CapabilityError
+from helmframe.errors import ArgumentError
 from helmframe.perturbations import HELM, PERTURBATIONS, parse, perturb, variants
 from tests.frames import instances
 
@@ -137,12 +137,6 @@ def test_a_letter_that_lower_case_makes_another_is_left_alone() -> None:
 
 def test_letters_whose_lower_case_is_longer_come_back_as_helm_has_them() -> None:
     assert golden("typos(prob=0)", "İ ß") == "İ ß".replace("İ", "i\u0307".upper())
-
-
-def test_synonyms_by_helms_rules_are_refused_with_a_reason() -> None:
-    with pytest.raises(CapabilityError, match="en_core_web_sm"):
-        parse("synonym(compat='helm')")
-    assert not PERTURBATIONS["synonym"].helms
 
 
 def test_what_helm_has_not_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.errors import ArgumentError, SourceBrokenError
-from helmframe.perturbations import call, tables
+from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
+from helmframe.perturbations import call, tables, variants
 from helmframe.perturbations.word_lists import FIRST_NAMES
 
 
@@ -119,8 +119,8 @@ def test_last_names_come_from_the_root(tmp_path: Path, monkeypatch: pytest.Monke
         "person_name_type": "last",
         "preserve_gender": False,
     }
-    with pytest.raises(ArgumentError, match=r"no last names\. Put person_names\.txt"):
-        call("person_name", **arguments)
+    with pytest.raises(SourceMissingError, match=r"no last names\. Put person_names\.txt"):
+        variants(call("person_name", **arguments))
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "person_names.txt").write_text("Lee,last_name,race,a\nroe, last_name,race,b\n\n")
     monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
-from helmframe.perturbations import call
+from helmframe.perturbations import call, variants
 
 LEMMAS = [
     ("movie", "n", ["movie", "motion_picture"]),
@@ -85,13 +85,13 @@ def test_batches_do_not_matter() -> None:
 def test_without_the_table_it_says_what_it_is(root: Path) -> None:
     (root / "tables" / "wordnet_exceptions.parquet").unlink()
     with pytest.raises(SourceMissingError, match=r"wordnet_exceptions\.parquet.*(\n.*)*WordNet 3\.0"):
-        call("synonym")
+        variants("synonym")
 
 
 def test_a_table_of_other_columns_is_told(root: Path) -> None:
     pl.DataFrame({"a": [1]}).write_parquet(root / "tables" / "wordnet_synonyms.parquet")
     with pytest.raises(SourceBrokenError, match=r"wordnet_synonyms\.parquet has columns"):
-        call("synonym")
+        variants("synonym")
 
 
 def test_a_probability_lies_between_0_and_1() -> None:

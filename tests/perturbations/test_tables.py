@@ -6,8 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+import helmframe as hf
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
 from helmframe.perturbations import tables
 from tests.s3_server import BUCKET, S3Server
@@ -56,6 +58,24 @@ def test_first_names_are_shipped_twenty_five_of_each_group() -> None:
 def test_names_of_the_root_come_first(root: Path) -> None:
     (root / "person_names.txt").write_text("Li, last_name, race, Chinese\n")
     assert tables.names().rows() == [("li", "last_name", "race", "chinese")]
+
+
+def test_a_sentence_reads_the_tables_of_its_own_root_before_the_configured_ones(root: Path, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"q": ["the"], "a": ["x"]})
+    (tmp_path / "own" / "tables").mkdir(parents=True)
+    said = hf.misspellings(prob=1.0)  # nothing is read yet, so nothing is missing
+
+    def changed(data: Path | None) -> str:
+        plan = hf.scenario(frame, input="q", references="a", data=data).perturb(said)
+        (out,) = plan.variants().filter(pl.col("perturbation") != "original").collect()["perturbed_input"]
+        return str(out)
+
+    with pytest.raises(SourceMissingError, match=r"own/tables/correct_\S+ nor \S+ is not there"):
+        changed(tmp_path / "own")
+    (root / MISSPELLED).write_text('{"the": ["teh"]}')
+    assert changed(tmp_path / "own") == changed(None) == "teh"
+    (tmp_path / "own" / "tables" / MISSPELLED).write_text('{"the": ["hte"]}')
+    assert (changed(tmp_path / "own"), changed(None)) == ("hte", "teh")
 
 
 def test_a_table_keeps_the_order_of_its_file(root: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError, SourceMissingError
-from helmframe.perturbations import call
+from helmframe.perturbations import call, variants
 
 TABLE = {
     "about": ["baout"],
@@ -97,10 +97,10 @@ def test_order_and_batches_do_not_matter(name: str, texts: list[str | None]) -> 
 def test_without_the_table_it_says_how_to_get_it(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(root / "elsewhere"))
     with pytest.raises(SourceMissingError, match=r"elsewhere/tables/correct_to_misspelling\.json is not there"):
-        call(name)
+        variants(name)
     monkeypatch.delenv("HELMFRAME_DATA")
     with pytest.raises(SourceMissingError, match="pip install --no-deps crfm-helm"):
-        call(name)
+        variants(name)
 
 
 @pytest.mark.parametrize("prob", [-0.1, 1.1, "x", None, True])
