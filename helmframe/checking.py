@@ -8,6 +8,7 @@ import polars as pl
 from helmframe.adapters import settings
 from helmframe.errors import HelmframeError, SourceError, SpecError
 from helmframe.judge_templates import template_of
+from helmframe.judging import with_judges
 from helmframe.metrics import chosen
 from helmframe.models import toy
 from helmframe.plan import Plan
@@ -52,10 +53,10 @@ def check_spec(spec: ScenarioSpec) -> None:
         HelmframeError: what is wrong.
     """
     settings(spec)
-    chosen(spec.metrics)
-    if spec.main.metric not in spec.metrics:
+    names = [each.name for each in chosen(with_judges(spec.metrics))]
+    if spec.main.metric not in (*names, *spec.metrics):
         where = Path(spec.origin).name or spec.scenario
-        raise SpecError.at(where, "main.metric", f"{spec.main.metric!r} is none of metrics: {', '.join(spec.metrics)}.")
+        raise SpecError.at(where, "main.metric", f"{spec.main.metric!r} is none of metrics: {', '.join(names)}.")
     with tempfile.TemporaryDirectory(prefix="helmframe-") as folder:
         write_examples(spec, Path(folder))
         # its own metrics may need what is not here, a sandbox say; the oracle can be asked anything

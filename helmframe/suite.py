@@ -58,7 +58,8 @@ class Suite:
     ) -> Results:
         """Run all plans side by side; one `Results` for all of them. Arguments as for `Plan.score`.
 
-        What a model can't do is left out and told (`results.manifest["left_out"]`), and the rest goes on.
+        What a model can't do is left out and told (`results.manifest["left_out"]`), and so is a scenario whose rows are
+        not there; the rest goes on.
         """
         return local.run(self.plans, fresh=fresh, budget=Budget(max_requests, max_cost, prices, priority))
 

@@ -52,6 +52,11 @@ def test_data_that_is_there_is_counted(folder: Path, own_rows: Path) -> None:
     assert check_specs(folder, data=str(own_rows))["data"].to_list() == ["3 instances"]
 
 
+def test_an_unknown_draw_is_a_problem(folder: Path) -> None:
+    said = problem(folder, "metrics:", "draw: quacs\nmetrics:")
+    assert said.startswith("no draw is called 'quacs'. Did you mean 'quac'?")
+
+
 @pytest.fixture
 def own_rows(tmp_path: Path) -> Path:
     (tmp_path / "rows" / "mine").mkdir(parents=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import helmframe as hf
-from helmframe.errors import ArgumentError, SpecError, UnknownNameError
+from helmframe.errors import ArgumentError, SourceMissingError, SpecError, UnknownNameError
 from helmframe.suite import suite_names
 
 
@@ -71,19 +71,40 @@ def test_an_unknown_suite_has_near_ones() -> None:
         hf.suite("lit")
 
 
-@pytest.mark.parametrize("name", [name for name in suite_names() if name != "classic_core"])
+@pytest.mark.parametrize("name", [name for name in suite_names() if name != "classic"])
 def test_each_suite_of_ours_loads(name: str) -> None:
     assert hf.suite(name).plans
 
 
 @pytest.mark.shared
-def test_the_perturbed_core_loads_where_the_word_tables_are(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classic_perturbs_its_core_and_nothing_else(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(shared))
-    plans = hf.suite("classic_core").plans
-    assert {plan.scenarios[0].scenario for plan in plans if not plan.perturbations} == {
-        "summarization_cnndm",
-        "summarization_xsum",
-    }
+    plans = hf.suite("classic").plans
+    assert [plan.scenarios[0].scenario for plan in plans if plan.perturbations] == [
+        "mmlu", "boolq", "narrative_qa", "natural_qa_closedbook", "natural_qa_openbook_longans", "quac", "hellaswag",
+        "openbookqa_separate", "truthful_qa", "msmarco_regular", "msmarco_trec", "imdb", "civil_comments", "raft",
+    ]  # fmt: skip
+    assert len(plans) == 44
+
+
+def test_classic_without_word_tables_says_which_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    with pytest.raises(SourceMissingError, match=r"needs the word table .*\n.*tables/"):
+        hf.suite("classic")
+
+
+def test_a_scenario_whose_rows_are_missing_is_left_out_of_a_suite_and_told(tmp_path: Path) -> None:
+    here = hf.scenario("sampler").where(subject="music").limit(2)
+    gone = hf.scenario("gsm8k", data=tmp_path)
+    results = hf.suite(here, gone, models=hf.models.oracle()).score()
+    assert results.table(metrics="exact_match")["scenario"].to_list() == ["sampler"]
+    (left,) = results.manifest["left_out"]
+    assert (left["scenario"], left["model"]) == ("gsm8k", "oracle")
+    assert "no file is at" in left["reason"]
+    with pytest.raises(SourceMissingError, match="'gsm8k': no file is at"):
+        hf.suite(gone, gone.limit(1), models=hf.models.oracle()).score()
+    with pytest.raises(SourceMissingError, match="'gsm8k': no file is at"):
+        gone.generate(hf.models.oracle()).score()
 
 
 SUITE = """\

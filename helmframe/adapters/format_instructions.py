@@ -11,11 +11,11 @@ from helmframe.errors import ArgumentError
 from helmframe.specs import AdapterSpec
 
 FOLLOW = "follow"
-_BEFORE = (
+BEFORE = (
     "Here are some input-output examples. Read the examples carefully to figure out the mapping. "
     "The output of the last example is not given, and your job is to figure out what it is."
 )
-_AFTER = "Please provide the output to this last example. It is critical to follow the format of the preceding outputs!"
+AFTER = "Please provide the output to this last example. It is critical to follow the format of the preceding outputs!"
 _LETTER = "Answer with only a single letter."
 _LAST_LETTER = "Answer only the last question with only a single letter."
 _ARABIC = "اكتب حرف الإجابة فقط، دون أي إضافات أخرى."
@@ -74,8 +74,8 @@ def expanded(spec: AdapterSpec) -> AdapterSpec:
             raise ArgumentError(
                 f"adapt(format_instructions={FOLLOW!r}): is for method 'generation', not {spec.method!r}."
             )
-        after = f"\n\n{_AFTER}\n{spec.output_prefix.strip()}"
-        return replace(spec, global_prefix=f"{_BEFORE}\n\n", global_suffix=after)
+        after = f"\n\n{AFTER}\n{spec.output_prefix.strip()}"
+        return replace(spec, global_prefix=f"{BEFORE}\n\n", global_suffix=after)
     name = said.removesuffix("_suffix")
     at_end = name != said
     bare = name.removesuffix("_no_prefix")

@@ -72,7 +72,8 @@ def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *,
     """
     # the prefix alone loses its trailing space: an input or option that ends in some keeps it
     after = "" if scored else spec.global_suffix
-    text = pl.concat_str(question.str.strip_suffix(cue_end(spec)), pl.lit(after))
+    text = question.str.strip_suffix(cue_end(spec))
+    text = pl.concat_str(text, pl.lit(after)) if after else text
     said = pl.concat_list(pl.struct(type=pl.lit("text"), text=text, media=pl.lit(None, dtype=MEDIA))).cast(CONTENT)
     if content:
         media = pl.col(content).list.eval(pl.element().filter(pl.element().struct.field("type") != "text"))

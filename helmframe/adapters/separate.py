@@ -53,7 +53,7 @@ def multiple_choice_separate_calibrated(variants: pl.LazyFrame, spec: AdapterSpe
     """
     asked = multiple_choice_separate_original(variants, spec)
     without = pl.lit(spec.input_prefix + NOTHING_ASKED + spec.input_suffix + spec.output_prefix)
-    modes = pl.lit(pl.Series([[ORIGINAL, CALIBRATION]], dtype=pl.List(pl.String)))
+    modes = pl.concat_list(pl.lit(ORIGINAL), pl.lit(CALIBRATION))
     return (
         asked.with_columns(request_mode=modes)
         .explode("request_mode")

@@ -24,6 +24,7 @@ class Draft:
         variants: the perturbations.
         instances: how many HELM draws; None: all.
         split: the only split; "": HELM's evaluation splits, valid and test.
+        condition: SQL that says which instances, beside the parameters.
         sweep: "adapter.shots", "decoding.temperature", …: words that tell this plan from others of the same entry.
     """
 
@@ -36,6 +37,7 @@ class Draft:
     variants: tuple[PerturbationCall, ...] = ()
     instances: int | None = None
     split: str = ""
+    condition: str = ""
     sweep: frozenset[str] = frozenset()
 
     @property
@@ -58,6 +60,7 @@ class Draft:
         if self.split or self.instances is None:
             where["split"] = self.split or ["valid", "test"]
         plan = said.where(**where) if where else said
+        plan = plan.where(self.condition) if self.condition else plan
         if self.instances is not None:
             plan = plan.sample(self.instances, order="helm")
         if self.adapter:

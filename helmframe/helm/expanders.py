@@ -1,6 +1,6 @@
 """HELM's run expanders: what an entry may say beside the scenario's own parameters, each a change of the sentence.
 
-HELM adds some to the models it has tags for (`chatml`, `add_to_stop`, …) without being asked; here they are said.
+What HELM adds for some models without being asked is in `unasked`.
 
 Source: HELM `run_expander.py`.
 """
@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.helm.draft import Draft
 from helmframe.helm.entries import Said
+from helmframe.helm.known_models import follows_instructions
 from helmframe.perturbations import PERTURBATIONS, PRESETS, PerturbationCall, call
+from helmframe.perturbations.contrast import with_contrasts
 from helmframe.specs import Call
 
 Expander: TypeAlias = Callable[[Draft, Said], list[Draft]]
@@ -60,8 +62,6 @@ PROMPTS: dict[str, dict[str, str]] = {
 STOPS = {"hash": "###", "semicolon": ";", "br": "<br>"}
 NEWLINES = {"semicolon": ";\n", "br": "<br>\n"}
 EXPERT = "I am an expert AI assistant who is here to help you with the following. "
-# Names of models that were taught to follow instructions; HELM has a tag for them.
-INSTRUCT = ("instruct", "chat", "-it", "gpt-3.5-turbo", "gpt-4", "claude", "gemini", "command", "deepseek-r1", "nova")
 
 
 def expander(name: str) -> Callable[[Expander], Expander]:
@@ -125,7 +125,7 @@ def stop(draft: Draft, value: Said) -> list[Draft]:
 @expander("add_to_stop")
 def add_to_stop(draft: Draft, value: Said) -> list[Draft]:
     """One more stop sequence."""
-    return [draft.decode(stop=[*_stops(draft), "\n" if value == "newline" else str(value)])]
+    return [draft.decode(stop=[*stops(draft), "\n" if value == "newline" else str(value)])]
 
 
 @expander("global_prefix")
@@ -159,16 +159,15 @@ def chatml(draft: Draft, value: Said) -> list[Draft]:
             instance_prefix="",
             output_prefix=cue,
             output_suffix="<|im_end|>\n<|im_start|>user\n",
-        ).decode(stop=[*_stops(draft), "<|im_end|>"])
+        ).decode(stop=[*stops(draft), "<|im_end|>"])
     ]
 
 
 @expander("follow_format_instructions")
 def follow_format_instructions(draft: Draft, value: Said) -> list[Draft]:
-    """Words that ask for the examples' form; "instruct": of models whose name says that they follow instructions."""
+    """Words that ask for the examples' form; "instruct": of models that were taught to follow instructions."""
     said = _one_of("follow_format_instructions", value, ("all", "instruct"))
-    names = " ".join(draft.models).lower()
-    if said == "instruct" and not any(each in names for each in INSTRUCT):
+    if said == "instruct" and not any(map(follows_instructions, draft.models)):
         return [draft]
     return [draft.adapt(format_instructions="follow")]
 
@@ -245,6 +244,13 @@ def eval_split(draft: Draft, value: Said) -> list[Draft]:
     return [replace(draft, split=_one_of("eval_split", value, ("test", "valid")))]
 
 
+@expander("only_contrast")
+def only_contrast(draft: Draft, value: Said) -> list[Draft]:
+    """Only instances that have a human contrast example."""
+    said = _one_of("only_contrast", value, ("True", "False"))
+    return [replace(draft, condition=with_contrasts(draft.spec.scenario)) if said == "True" else draft]
+
+
 @expander("process_output")
 def process_output(draft: Draft, value: Said) -> list[Draft]:
     """HELM cuts the reasoning out of an answer this way; here it never is part of one."""
@@ -270,7 +276,8 @@ def _helms(said: Call) -> PerturbationCall:
     return call(said.name, **dict(said.arguments) | compat)
 
 
-def _stops(draft: Draft) -> list[str]:
+def stops(draft: Draft) -> list[str]:
+    """The stop sequences by now."""
     own: Any = dict(draft.setting.decoding).get("stop") or ()
     return [own] if isinstance(own, str) else list(own)
 

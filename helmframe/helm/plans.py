@@ -9,6 +9,7 @@ from helmframe.helm.draft import Draft
 from helmframe.helm.entries import Entry, Said, parse_entry
 from helmframe.helm.expanders import EXPANDERS, SWEEPS
 from helmframe.helm.meant import Known, columns_of, known_scenarios, meant, names, parameters
+from helmframe.helm.unasked import unasked
 from helmframe.plan import Plan
 from helmframe.specs import frozen
 from helmframe.suite import Suite
@@ -27,6 +28,7 @@ def entry(text: str, model: Any = None, **also: Said) -> Plan | Suite:
     `hf.entry("mmlu:subject=philosophy,model=text,data_augmentation=canonical").generate(model).score()`
 
     A group of HELM's models (`model=text`) is nobody in particular: say who answers, here or by `.generate(model)`.
+    A model that the entry names by HELM's name is asked as HELM asks it: some want other stops, or turns of their own.
     Where the entry says no split, HELM's evaluation splits are run: valid and test.
 
     Args:
@@ -115,7 +117,7 @@ def drafts_of(
     drafts = [Draft(spec, where=frozen(where), models=answering)]
     for key, value in said.items():
         drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
-    return drafts
+    return [each for draft in drafts for each in unasked(draft)]
 
 
 def _who(entry: Entry) -> str:

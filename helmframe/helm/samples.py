@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, ORIGINAL, SCORES
+from helmframe.columns import COMPLETIONS, OF_REQUEST, ORIGINAL, SCORES
 from helmframe.helm.imported import Import
 from helmframe.metrics import parse
 
@@ -181,7 +181,7 @@ def _scores(samples: list[Sample], completions: pl.DataFrame) -> pl.DataFrame:
             output=pl.when(alone).then("output"),
             parsed=pl.when(alone).then("parsed"),
             output_index=pl.when(alone).then("output_index"),
-            reason=pl.lit(None, dtype=pl.String),
+            **{name: pl.lit(None) for name in ("reason", *OF_REQUEST)},
         )
     )
     joined = asked.join(

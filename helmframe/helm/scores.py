@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL, SCORES
+from helmframe.columns import OF_REQUEST, ORIGINAL, SCORES
 from helmframe.errors import SourceBrokenError
 from helmframe.helm.metric_specs import SEPARATE
 from helmframe.helm.runs import Run
@@ -76,7 +76,8 @@ class Stats:
             maintain_order="left_right",
         )
         several = pl.col("metric").str.contains(r"@\d+$") | pl.col("reference_index").is_not_null()
-        scored = joined.with_columns(output_index=pl.when(~several).then(0), reason=pl.lit(None, dtype=pl.String))
+        none = {name: pl.lit(None) for name in ("reason", *OF_REQUEST)}
+        scored = joined.with_columns(output_index=pl.when(~several).then(0), **none)
         return scored.select(pl.col(name).cast(dtype) for name, dtype in SCORES.schema.items()).collect()
 
 

@@ -1,6 +1,6 @@
 """Rows as canonical Parquet, written in a stream: the source's columns and `row_index`, sized for push-down."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ _MEMORY = "256MB"
 def write_canonical(
     connection: Any,
     read: str,
+    source: str,
     file: Path,
     spec: ScenarioSpec,
     offset: int,
@@ -32,6 +33,7 @@ def write_canonical(
     Args:
         connection: of DuckDB.
         read: the expression that reads the source.
+        source: what errors call it.
         file: where to.
         spec: the scenario, whose `columns` must be there.
         offset: row_index of the first row, where the source has none.
@@ -48,24 +50,22 @@ def write_canonical(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    guarded = partial(_guarded, spec.scenario, read)
+    said = partial(guarded, spec.scenario, source)
     connection.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 2; SET preserve_insertion_order = true")
-    guarded(lambda: connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {read}"))
+    said(lambda: connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {read}"))
     if select is not None:
-        guarded(lambda: connection.execute(f"CREATE OR REPLACE TEMP VIEW made AS {select}"))
+        said(lambda: connection.execute(f"CREATE OR REPLACE TEMP VIEW made AS {select}"))
     rows = "rows" if select is None else "made"
-    types = guarded(
-        lambda: dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {rows})").fetchall())
-    )
-    columns = _columns(spec, types, values, read)
-    reader = guarded(lambda: connection.sql(f"SELECT {columns} FROM {rows}").to_arrow_reader(_BATCH))
+    types = said(lambda: dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {rows})").fetchall()))
+    columns = _columns(spec, types, values, source)
+    reader = said(lambda: connection.sql(f"SELECT {columns} FROM {rows}").to_arrow_reader(_BATCH))
     indexed = "row_index" not in types
     schema = reader.schema.append(pa.field("row_index", pa.int64())) if indexed else reader.schema
     written = 0
     held: list[Any] = []
     size = count = 0
     with pq.ParquetWriter(file, schema, compression="zstd", compression_level=3, write_statistics=True) as writer:
-        while (batch := guarded(lambda: next(reader, None))) is not None:
+        while (batch := said(lambda: next(reader, None))) is not None:
             if indexed:
                 index = pa.array(range(offset + written, offset + written + batch.num_rows), pa.int64())
                 batch = pa.RecordBatch.from_arrays([*batch.columns, index], schema=schema)
@@ -88,13 +88,13 @@ def _pieces(batch: Any) -> list[Any]:
     return [batch.slice(start, step) for start in range(0, batch.num_rows, step)]
 
 
-def _columns(spec: ScenarioSpec, types: Mapping[str, str], values: Mapping[str, str], read: str) -> str:
+def _columns(spec: ScenarioSpec, types: Mapping[str, str], values: Mapping[str, str], source: str) -> str:
     """The SELECT list: all columns, those that the spec types as it says where the source has them otherwise."""
     said = dict(spec.columns)
     for name, wanted in spec.columns:
         if name not in types and name not in values and not spec.union:
             raise SourceBrokenError(
-                f"scenario {spec.scenario!r}: {read} has no {name!r} ({wanted}); it has {', '.join(types)}.\n"
+                f"scenario {spec.scenario!r}: {source} has no {name!r} ({wanted}); it has {', '.join(types)}.\n"
                 'Make the columns of what is there: --select "SELECT … FROM rows".'
             )
     loose = {name for name, dtype in types.items() if name in said and dtype in ("VARCHAR", "JSON", "BIGINT", "DOUBLE")}
@@ -106,7 +106,8 @@ def _columns(spec: ScenarioSpec, types: Mapping[str, str], values: Mapping[str, 
     return f"* REPLACE ({', '.join(casts)})" if casts else "*"
 
 
-def _guarded(scenario: str, address: str, action: Any) -> Any:
+def guarded(scenario: str, address: str, action: Callable[[], Any]) -> Any:
+    """What `action` gives; if it fails, the typed error of what is wrong with the source."""
     import duckdb
 
     try:

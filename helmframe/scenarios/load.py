@@ -9,12 +9,14 @@ from typing import Any
 import polars as pl
 
 from helmframe.columns import INSTANCES, conform
-from helmframe.errors import ArgumentError, SourceError, near
+from helmframe.errors import ArgumentError, SourceError, SourceMissingError, near
 from helmframe.scenarios.conditions import check_column
+from helmframe.scenarios.failures import advice
 from helmframe.scenarios.query import Query, listed, meant, opened, path_columns, path_values
 from helmframe.scenarios.sample import draw
 from helmframe.scenarios.sources import connect
 from helmframe.scenarios.sql import identifier
+from helmframe.settings import data_root
 from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec
 
 _MOST_BYTES = 64 << 20
@@ -32,6 +34,7 @@ def load(
     splits: Sequence[str] = ("test",),
     data: str | None = None,
     rows: int = 20_000,
+    first: int | None = None,
 ) -> Iterator[pl.DataFrame]:
     """The instances of these splits that the conditions and the sample leave, streamed.
 
@@ -43,6 +46,7 @@ def load(
         splits: of train, valid and test.
         data: the root of the rows, instead of the configured one.
         rows: the most rows of one frame; a frame also holds at most about 64 MB.
+        first: the most rows of the first frame; default as of the others.
 
     Yields:
         `INSTANCES` and the scenario's own columns; by part and row_index, with order "helm" as HELM
@@ -54,7 +58,7 @@ def load(
     """
     _check_splits(splits)
     found = False
-    for frame in _shards(_going_on(partial(_read, spec, where, sample, splits, data)), rows):
+    for frame in _shards(_going_on(partial(_read, spec, where, sample, splits, data)), rows, first or rows):
         found = True
         yield frame
     if not found and not (sample and sample.n == 0):
@@ -230,28 +234,28 @@ def _alone(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), schema=rows.schema)
 
 
-def _shards(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """The rows of the frames in frames of at most `rows` rows and about 64 MB; none empty."""
+def _shards(frames: Iterable[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
+    """The rows of the frames in frames of at most `rows` rows (`first`) and about 64 MB; none empty."""
     held: list[pl.DataFrame] = []
-    height, size = 0, 0
+    height, size, most = 0, 0, first
     for frame in frames:
         start = 0
         while start < frame.height:
-            piece = frame.slice(start, rows - height)
+            piece = frame.slice(start, most - height)
             start += piece.height
             held.append(piece)
             height += piece.height
             size += int(piece.estimated_size())
-            if height == rows or size >= _MOST_BYTES:
+            if height == most or size >= _MOST_BYTES:
                 yield pl.concat(held, rechunk=True)
-                held, height, size = [], 0, 0
+                held, height, size, most = [], 0, 0, rows
     if held:
         yield pl.concat(held, rechunk=True)
 
 
 def _nothing_matches(
     spec: ScenarioSpec, where: Sequence[Condition], splits: Sequence[str], data: str | None
-) -> ArgumentError:
+) -> ArgumentError | SourceMissingError:
     for each in where:
         if isinstance(each, Equals):
             known = [str(value) for value in values(spec, each.column, data)]
@@ -261,7 +265,12 @@ def _nothing_matches(
     there = sorted(set(count(spec, splits=SPLITS, data=data)["split"]), key=SPLITS.index)
     if not set(there) & set(splits):
         asked = " or ".join(splits)
-        return ArgumentError(f"scenario {spec.scenario!r} has no {asked} instances; its splits: {', '.join(there)}.")
+        said = f"scenario {spec.scenario!r} has no {asked} instances; its splits: {', '.join(there)}."
+        if spec.frame is not None or not set(splits) & set(spec.split_names.values()):
+            return ArgumentError(said)
+        # a split that the spec names should be there, and this root lacks it
+        root = data or data_root() or str(dict(spec.hub).get("rows", ""))
+        return SourceMissingError(f"{said}\n{advice(root)}")
     return ArgumentError(
         f"the where conditions together match no instance of scenario {spec.scenario!r} in split {' or '.join(splits)}."
     )

@@ -6,6 +6,7 @@ TO/manifests/mmlu.json                             where they are from, how many
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from helmframe.scenarios.targets import Target
 from helmframe.specs import ScenarioSpec
 
 FORMAT = 1
+_SHARD = re.compile(r"\d{5}-of-\d{5}")
 KEPT_EVERY = 1.0  # seconds; what was written since is written again after a kill
 Report = Callable[[str, int, int], None]
 
@@ -61,7 +63,8 @@ def mirror(
 ) -> Outcome:
     """The rows of a scenario as canonical Parquet below a root that HELMFRAME_DATA may then name.
 
-    Files hold the source's rows and columns and `row_index`, in row groups of at most 32 MB. What is there already and
+    Files hold the source's rows and columns and `row_index`, in row groups of at most 32 MB. Where HELM asks only some
+    rows, or in another order, drawn by chance, they hold those, as the spec's `draw` says. What is there already and
     right stays; interrupted, the same call goes on from there.
 
     Args:
@@ -76,8 +79,8 @@ def mirror(
 
     Raises:
         ArgumentError: a scenario whose rows come with helmframe.
-        SourceError: the rows can't be read or lack a column, the root can't be written, or what is there has another
-            checksum than its manifest says.
+        SourceError: the rows can't be read or lack a column, the root can't be written, what is there has another
+            checksum than its manifest says, or is of an earlier mirroring in other pieces.
     """
     spec = find_scenario(scenario)
     if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
@@ -85,6 +88,7 @@ def mirror(
     target = Target(to)
     with work_of(spec, str(source), layout, select) as work:
         before = _manifest(target, _path(spec))
+        _refuse_left_over(target, spec, before, work.jobs)
         there = _right(target, spec, work.jobs)
         made = _Manifest(target, spec, work, dict(before.get("columns", {})))
         rows_before: dict[tuple[str, ...], int] = {}
@@ -98,7 +102,7 @@ def mirror(
                 if job.path in there and there[job.path].first >= offset:
                     made.files[job.path] = there[job.path]
                 else:
-                    made.add(_written(target, spec, work, job, offset, select, made.columns))
+                    made.add(_written(target, spec, work, job, offset, made.columns))
                     written += 1
                 rows_before[part] = offset + made.files[job.path].rows
         finally:
@@ -136,6 +140,7 @@ class _Manifest:
             "status": "whole" if len(files) == len(self._order) else "partial",
             "source": self._work.source,
             "revision": self._work.revision,
+            **({"draw": self._work.draw} if self._work.draw else {}),
             "license": self._spec.license,
             "rows": sum(each.rows for each in files),
             "columns": self.columns,
@@ -153,11 +158,10 @@ def _written(
     work: Work,
     job: Job,
     offset: int,
-    select: str | None,
     columns: dict[str, str],
 ) -> Mirrored:
     with target.new(job.path) as file:
-        rows, types = write_canonical(work.connection, job.read, file, spec, offset, job.values, select)
+        rows, types = write_canonical(work.connection, job.read, job.source, file, spec, offset, job.values, job.select)
         size = file.stat().st_size
         with file.open("rb") as written:
             digest = hashlib.file_digest(written, "sha256").hexdigest()
@@ -180,6 +184,29 @@ def _manifest(target: Target, path: str) -> dict[str, Any]:
     return said
 
 
+def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any], jobs: Sequence[Job]) -> None:
+    """That nothing of an earlier mirroring would be read beside the files to be, as further shards of theirs.
+
+    Raises:
+        SourceBrokenError: something would.
+    """
+    wanted = {job.path for job in jobs}
+    stems = {_SHARD.sub("", path) for path in wanted}
+    said = [str(each["path"]) for each in before.get("files", ())]
+    other = [path for path in said if path not in wanted and _SHARD.sub("", path) in stems]
+    there = target.sizes(_folder(spec)) if other else {}
+    left = [path for path in other if path in there]
+    if left:
+        raise SourceBrokenError(
+            f"{target.root}/{left[0]} is of an earlier mirroring in other pieces ({len(left)} files are).\n"
+            "Remove these, and mirror again."
+        )
+
+
+def _folder(spec: ScenarioSpec) -> str:
+    return str(dict(spec.source)["rows"]).removeprefix("{data}/").partition("/")[0]
+
+
 def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str, Mirrored]:
     """The files that are there as a manifest says (another scenario may share them), and whose source is the same.
 
@@ -190,8 +217,7 @@ def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str,
     for path in target.sizes("manifests"):
         for each in _manifest(target, path).get("files", ()):
             said.setdefault(str(each["path"]), []).append(Mirrored(**each))
-    folder = str(dict(spec.source)["rows"]).removeprefix("{data}/").partition("/")[0]
-    there = target.sizes(folder) if said else {}
+    there = target.sizes(_folder(spec)) if said else {}
     right = {}
     for job in jobs:
         known = said.get(job.path, []) if job.path in there else []

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from helmframe.errors import SourceBrokenError, SourceMissingError
+from helmframe.scenarios.draws import draw_of
+from helmframe.scenarios.mirror_drawn import Drawn, Rows, drawn, is_drawn
 from helmframe.scenarios.query import listed
 from helmframe.scenarios.raw import files_in, filled, folder_of, reader
 from helmframe.scenarios.revision import pinned
@@ -21,7 +23,8 @@ HUB = "hub"
 class Job:
     """A file to be: `path` below the root, made of `source` as the DuckDB expression `read` gives it.
 
-    `size` is the source's, in bytes, where it is known; `values` are the columns that its path says.
+    `size` is the source's, in bytes, where it is known; `values` are the columns that its path says; `select` is SQL
+    that makes the spec's columns of what is read.
     """
 
     path: str
@@ -29,16 +32,21 @@ class Job:
     size: int | None
     read: str
     values: Mapping[str, str] = field(default_factory=dict)
+    select: str | None = None
 
 
 @dataclass(frozen=True)
 class Work:
-    """The files of a mirror, in the order of row_index, a connection that reads them, and where they are from."""
+    """The files of a mirror, in the order of row_index, a connection that reads them, and where they are from.
+
+    `draw` is the name of the draw that chose the rows, if one did.
+    """
 
     jobs: Sequence[Job]
     connection: Any
     source: str
     revision: str | None
+    draw: str = ""
 
 
 @contextmanager
@@ -63,9 +71,8 @@ def work_of(spec: ScenarioSpec, source: str, layout: str | None, select: str | N
             files = listed(spec, found)
             if not files:
                 raise found.missing()
-            yield Work(
-                _numbered(spec, [(each, None) for each in files], select), found.connection, address or shown, revision
-            )
+            sized = [(each, None) for each in files]
+            yield _work(spec, sized, select, Work([], found.connection, address or shown, revision))
         finally:
             found.close()
         return
@@ -78,13 +85,48 @@ def work_of(spec: ScenarioSpec, source: str, layout: str | None, select: str | N
                     f"scenario {spec.scenario!r}: no file in {shown} is like {layout or _layout(spec)}.\n"
                     "Say how they are named: --layout."
                 )
-            jobs = [
-                replace(each, source=f"{shown}#{Path(each.source).relative_to(folder).as_posix()}")
-                for each in _numbered(spec, files_there, select)
-            ]
-            yield Work(jobs, found.connection, shown, None)
+            work = _work(spec, files_there, select, Work([], found.connection, shown, None))
+            yield replace(work, jobs=[replace(each, source=_below(each.source, folder, shown)) for each in work.jobs])
         finally:
             found.close()
+
+
+def _work(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], select: str | None, bare: Work) -> Work:
+    """The jobs: a file for each of the source, or what the spec's draw takes of all of them."""
+    if spec.draw:
+        draw = draw_of(spec.draw)
+        sources = [Rows(file.path, _made(reader(file.path, select), select), file.values) for file, _ in files]
+        if is_drawn(spec, draw, bare.connection, sources):
+            names = placeholders(_layout(spec))
+            order = {name: place for place, name in enumerate(spec.split_names)}
+            made = sorted(
+                drawn(spec, draw, bare.connection, sources, names),
+                key=lambda each: (
+                    [each.values.get(name, "") for name in spec.part],
+                    order.get(each.values.get("split", ""), 0),
+                ),
+            )
+            return replace(bare, jobs=[_job(spec, files, each, bare.source) for each in made], draw=spec.draw)
+    return replace(bare, jobs=_numbered(spec, files, select))
+
+
+def _made(read: str, select: str | None) -> str:
+    return (
+        f"SELECT * FROM {read}" if select is None else f"WITH rows AS (SELECT * FROM {read}) SELECT * FROM ({select})"
+    )
+
+
+def _job(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], made: Drawn, source: str) -> Job:
+    """The job of one file that a draw makes."""
+    sizes = [files[number][1] for number in made.files]
+    size = sum(each or 0 for each in sizes) if None not in sizes else None
+    path = filled(_layout(spec), made.values, "00000-of-00001")
+    return Job(path, source, size, made.read, made.values)
+
+
+def _below(file: str, folder: Path, shown: str) -> str:
+    """A file of the folder as others know it; the folder itself where rows are from several."""
+    return f"{shown}#{Path(file).relative_to(folder).as_posix()}" if file != shown else shown
 
 
 def _layout(spec: ScenarioSpec) -> str:
@@ -92,7 +134,8 @@ def _layout(spec: ScenarioSpec) -> str:
 
 
 def _hub(spec: ScenarioSpec) -> tuple[str, str | None]:
-    hub = dict(spec.hub).get("rows")
+    # a draw may be made over more files than are read where it is not
+    hub = dict(spec.hub).get("whole" if spec.draw else "rows") or dict(spec.hub).get("rows")
     if isinstance(hub, str):
         return pinned(hub)
     why = f" ({spec.status})" if spec.status else ""
@@ -141,5 +184,5 @@ def _numbered(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]]
     for file, size in files:
         group = groups[tuple(file.values[name] for name in names)]
         path = filled(layout, file.values, f"{group.index(file.path):05d}-of-{len(group):05d}")
-        jobs.append(Job(path, file.path, size, reader(file.path, select), file.values))
+        jobs.append(Job(path, file.path, size, reader(file.path, select), file.values, select))
     return jobs

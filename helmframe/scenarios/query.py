@@ -11,6 +11,7 @@ import polars as pl
 
 from helmframe.errors import SourceBrokenError, SpecError
 from helmframe.scenarios.conditions import condition_sql
+from helmframe.scenarios.draws import draw_of
 from helmframe.scenarios.generated import generated_rows
 from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
 from helmframe.scenarios.sql import identifier, text_list, text_literal
@@ -172,6 +173,9 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
         for name in from_path
     ]
     computed += [f"NULL::{dict(spec.columns)[name]} AS {identifier(name)}" for name in absent]
+    # what a draw adds is there where a mirror made it
+    added = draw_of(spec.draw).columns if spec.draw else {}
+    computed += [f"NULL::{dtype} AS {identifier(name)}" for name, dtype in added.items() if name not in types]
     if "row_index" not in source_columns:
         offsets = _offsets(spec, source, files or shown, shown)
         computed.append(f"file_row_number + ({offsets}::BIGINT[])[file_index::BIGINT + 1] AS row_index")

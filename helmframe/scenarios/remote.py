@@ -4,6 +4,7 @@ import importlib.util
 import re
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -62,11 +63,18 @@ def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
     from huggingface_hub import HfFileSystem
 
     class Hub(_ManyThreads, HfFileSystem):
-        pass
+        def modified(self, path: str, **options: Any) -> datetime:  # noqa: ARG002
+            # DuckDB asks, and the hub's file system has no answer; within one reading a file stays what it is
+            return datetime.fromtimestamp(0, UTC)
 
     filesystem = Hub(skip_instance_cache=True)
     connection.register_filesystem(filesystem)
     return lambda pattern: [f"hf://{path}" for path in filesystem.glob(pattern)]
+
+
+def hub_address(address: str) -> str:
+    """The address as the reader at hand knows it: `@~parquet` is a word of DuckDB's and the hub's server."""
+    return address if httpfs_file() is not None else address.replace("@~parquet/", "@refs/convert/parquet/")
 
 
 def httpfs_file() -> Path | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from helmframe.errors import HelmframeError, SourceError, SourceMissingError, SpecError
 from helmframe.scenarios.failures import advice, reader_errors, source_error
 from helmframe.scenarios.find import specs_root
-from helmframe.scenarios.remote import Listing, reach_hub, reach_s3
+from helmframe.scenarios.remote import Listing, hub_address, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
 from helmframe.settings import data_root, from_home, s3_options
 from helmframe.specs import Frame, ScenarioSpec
@@ -145,7 +145,8 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
         source = replace(source, secrets=options.secrets)
         return replace(source, listing=source.guarded(lambda: reach_s3(connection, options, where)))
     if scheme == "hf":
-        return replace(source, listing=source.guarded(lambda: reach_hub(connection, where)))
+        listing = source.guarded(lambda: reach_hub(connection, where))
+        return replace(source, address=hub_address(address), listing=listing)
     raise SourceError(f"{where} can't be read: {scheme}:// is no kind of root.\nWrite a folder or s3://bucket/prefix.")
 
 

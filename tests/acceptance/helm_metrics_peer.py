@@ -17,7 +17,7 @@ class HelmMetrics:
     peer: Peer
 
     def scores(self, name: str) -> tuple[list[float], float]:
-        """Its scores of all pairs, and the seconds they took."""
+        """Its scores of all pairs, and the processor's seconds they took."""
         answer = self.peer.ask({"name": name})
         return answer["scores"], answer["seconds"]
 

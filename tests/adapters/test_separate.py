@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import helmframe as hf
 from helmframe.adapters import adapt
 from tests.adapters.test_adapt import setting
 from tests.frames import instances, right, variants
@@ -81,3 +82,15 @@ def test_an_instance_without_options_is_not_asked() -> None:
 def test_each_option_is_there_once_a_trial(trials: int) -> None:
     rows = requests(trials=trials, shots=1)
     assert rows.select("reference_index", "trial").unique().height == rows.height == 2 * trials
+
+
+def test_calibration_through_a_plan_whatever_number_of_options_each_instance_has() -> None:
+    options = [["cold", "hot", "wet"], ["4", "5"]]
+    references = [[{"text": text, "correct": text == each[0]} for text in each] for each in options]
+    frame = pl.DataFrame({"input": ["Ice is", "2+2 is"], "references": references})
+    plan = hf.scenario(frame).adapt(method="multiple_choice_separate_calibrated", shots=0)
+    results = plan.generate(hf.models.oracle()).metrics("option_accuracy_calibrated", "logprob").score()
+    assert results.value("option_accuracy_calibrated") == 1.0
+    rows = results.rows()
+    assert rows.height == 10
+    assert rows.filter(rows["request_mode"] == "calibration")["logprob"].to_list() == [-2.0] * 5

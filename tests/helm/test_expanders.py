@@ -1,9 +1,13 @@
 """Each of HELM's run expanders, as HELM's own makes them."""
 
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+import helmframe as hf
+from helmframe.errors import ArgumentError
 from helmframe.helm.entries import parse_entry
 from helmframe.helm.expanders import EXPANDERS
 from helmframe.helm.fields import to_helm
@@ -111,5 +115,66 @@ def test_every_expander_of_helms_for_text_is_known() -> None:
         *("eval_split", "output_format_instructions", "temperature", "increase_temperature"),
         *("increase_max_tokens", "process_output"),
     )
-    # tokenizer and num_prompt_tokens are parameters of synthetic_efficiency, the one scenario that has them
-    assert set(EXPANDERS) == {*helms, "method"}
+    # tokenizer and num_prompt_tokens are parameters of synthetic_efficiency, the one scenario that has them; method and
+    # only_contrast are of several scenarios
+    assert set(EXPANDERS) == {*helms, "method", "only_contrast"}
+
+
+# As crfm-helm 0.5.16 alters the run specs of models with these tags.
+UNASKED: list[tuple[str, dict[str, Any]]] = [
+    ("gsm:model=google/flan-t5-xxl", {"instance_prefix": "###\n\n", "stop_sequences": ["###"], "global_prefix": ""}),
+    ("gsm:model=google/ul2", {"instance_prefix": "###\n\n", "stop_sequences": ["###"], "global_prefix": "[NLG]"}),
+    ("gsm:model=eleutherai/gpt-j-6b", {"temperature": 1e-4}),
+    ("gsm:model=eleutherai/gpt-j-6b,temperature=0.5", {"temperature": 0.5}),
+    ("gsm:model=anthropic/claude-3-opus-20240229", {"stop_sequences": []}),
+    ("gsm:model=openai/gpt2", {"stop_sequences": ["\n\n"], "temperature": 0.0}),
+    (
+        "gsm:model=anthropic/claude-2.1",
+        {
+            "global_prefix": "\n\nHuman: Here are some input-output examples. Read the examples carefully to figure "
+            "out the mapping. The output of the last example is not given, and your job is to figure out what it "
+            "is.\n\n",
+            "global_suffix": "\n\nPlease provide the output to this last example. It is critical to follow the format "
+            "of the preceding outputs!\n\nAssistant: A:",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "changed"), UNASKED)
+def test_some_models_are_asked_in_a_way_of_their_own(text: str, changed: dict[str, Any]) -> None:
+    made = fields(text)
+    assert {name: made[name] for name in changed} == changed
+
+
+def test_a_model_with_a_way_of_its_own_is_a_draft_of_its_own() -> None:
+    models = ["openai/gpt2", "google/ul2", "meta/llama-7b"]
+    drafts = drafts_of(parse_entry("gsm:model=text"), known_scenarios(), models=models)
+    assert [draft.models for draft in drafts] == [("openai/gpt2", "meta/llama-7b"), ("google/ul2",)]
+    assert [draft.setting.adapter.global_prefix for draft in drafts] == ["", "[NLG]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "follows"),
+    [
+        *(("meta/llama-3-8b-chat", True), ("meta/llama-3-8b", False), ("mistralai/mistral-7b-v0.1", False)),
+        *(("mistralai/mistral-7b-instruct-v0.3", True), ("openai/o3-2025-04-16", True), ("openai/gpt2", False)),
+        *(("tiiuae/falcon-7b-instruct", False), ("qwen/qwen2.5-7b", False), ("google/gemma-2-9b-it", True)),
+    ],
+)
+def test_models_that_follow_instructions_are_those_of_helms_tag(name: str, follows: bool) -> None:
+    (draft,) = drafts_of(parse_entry(f"gsm:model={name},follow_format_instructions=instruct"), known_scenarios())
+    assert (draft.setting.adapter.format_instructions == "follow") == follows
+
+
+@pytest.mark.shared
+def test_only_contrast_asks_what_has_a_contrast_example(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(shared / "scenarios"))
+    plan = hf.entry("boolq:only_contrast=True,data_augmentation=contrast_sets")
+    assert isinstance(plan, hf.Plan)
+    asked = plan.generate(hf.models.oracle()).requests().collect()
+    variants = asked.group_by("instance_id").agg(pl.col("perturbation").sort())["perturbation"].to_list()
+    assert len(variants) == 64
+    assert all(len(each) == 2 for each in variants)
+    with pytest.raises(ArgumentError, match="nobody has written any for 'gsm8k'"):
+        hf.entry("gsm:only_contrast=True")

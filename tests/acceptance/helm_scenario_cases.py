@@ -1,0 +1,242 @@
+"""Scenarios whose instances are compared with HELM's: real rows, as its raw files and as a source for a mirror."""
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tests.acceptance import helm_drawn_sources as drawn
+from tests.acceptance.helm_raw_files import in_shares, kept, lines, rows_of, shard, table, written
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario: what HELM is asked, what it reads, and what our mirror is made of.
+
+    `make` writes both below the folder it is given: HELM's raw files, and the mirror's source in `source`; it gives the
+    rest of what `helm_scenario_child` is told.
+    """
+
+    name: str
+    module: str
+    scenario: str
+    make: Callable[[Path, Path], dict[str, Any]]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
+    layout: str | None = None
+    select: str | None = None
+
+
+def raft(data: Path, folder: Path) -> dict[str, Any]:
+    path = kept(
+        rows_of(data, "raft/ade_corpus_v2/train-*.parquet"), folder / "source/raft/ade_corpus_v2" / shard("train")
+    )
+    settings = json.dumps({"ade_corpus_v2": ["Sentence"]}) + "\n" + json.dumps({"ade_corpus_v2": ""})
+    return {
+        "files": {"dropbox": written(settings, folder / "settings.json")},
+        "tables": {"train": path},
+        "labels": ["Label"],
+    }
+
+
+def truthful_qa(data: Path, folder: Path) -> dict[str, Any]:
+    frame = rows_of(data, "truthful_qa/generation/validation-*.parquet")
+    kept(frame, folder / "source/truthful_qa/generation" / shard("validation"))
+    header = ["type", "category", "question", "best_answer", "correct_answers", "incorrect_answers", "source"]
+    rows = [
+        ["; ".join(value) if isinstance(value, list) else value for value in (row[name] for name in header)]
+        for row in frame.iter_rows(named=True)
+    ]
+    return {"files": {"TruthfulQA": table([header, *rows], folder / "TruthfulQA.csv")}}
+
+
+def boolq(data: Path, folder: Path) -> dict[str, Any]:
+    files = {"boolq_perturbed": written('{"data": [{}]}', folder / "contrast.json")}
+    for split, theirs in (("train", "train"), ("validation", "dev")):
+        frame = rows_of(data, f"boolq/data/{split}-*.parquet")
+        kept(frame, folder / "source/boolq/data" / shard(split))
+        files[f"boolq/{theirs}.jsonl"] = lines(frame.to_dicts(), folder / f"{theirs}.jsonl")
+    return {"files": files}
+
+
+def mmlu(data: Path, folder: Path) -> dict[str, Any]:
+    for split, theirs in (("dev", "dev"), ("validation", "val"), ("test", "test")):
+        frame = rows_of(data, f"mmlu/philosophy/{split}-*.parquet")
+        kept(frame, folder / "source/mmlu/philosophy" / shard(split))
+        rows = [[row["question"], *row["choices"], "ABCD"[row["answer"]]] for row in frame.iter_rows(named=True)]
+        table(rows, folder / "raw" / theirs / f"philosophy_{theirs}.csv")
+    return {"files": {"hendrycks": str(folder / "raw")}}
+
+
+def gsm8k(data: Path, folder: Path) -> dict[str, Any]:
+    files = {}
+    for split in ("train", "test"):
+        frame = rows_of(data, f"gsm8k/main/{split}-*.parquet")
+        kept(frame, folder / "source/gsm8k/main" / shard(split))
+        files[f"{split}.jsonl"] = lines(frame.to_dicts(), folder / f"{split}.jsonl")
+    return {"files": files}
+
+
+def hellaswag(data: Path, folder: Path) -> dict[str, Any]:
+    files = {}
+    for split, theirs in (("train", "train"), ("validation", "val")):
+        frame = rows_of(data, f"hellaswag/data/{split}-*.parquet")
+        kept(frame, folder / "source/hellaswag/data" / shard(split))
+        rows = [row | {"label": int(row["label"])} for row in frame.to_dicts()]
+        files[f"_{theirs}.jsonl"] = lines(rows, folder / f"{theirs}.jsonl")
+    return {"files": files}
+
+
+def openbookqa(data: Path, folder: Path) -> dict[str, Any]:
+    for split in ("train", "test"):
+        frame = rows_of(data, f"openbookqa/main/{split}-*.parquet")
+        kept(frame, folder / "source/openbookqa/main" / shard(split))
+        rows = [
+            {
+                "question": {
+                    "stem": row["question_stem"],
+                    "choices": [
+                        {"label": label, "text": text}
+                        for label, text in zip(row["choices"]["label"], row["choices"]["text"], strict=True)
+                    ],
+                },
+                "answerKey": row["answerKey"],
+            }
+            for row in frame.iter_rows(named=True)
+        ]
+        lines(rows, folder / "raw/OpenBookQA-V1-Sep2018/Data/Main" / f"{split}.jsonl")
+    return {"files": {"OpenBookQA": str(folder / "raw/OpenBookQA-V1-Sep2018")}}
+
+
+def blimp(data: Path, folder: Path) -> dict[str, Any]:
+    for name in ("ellipsis_n_bar_1", "ellipsis_n_bar_2"):
+        frame = rows_of(data, f"blimp/{name}/train-*.parquet")
+        kept(frame, folder / "source/blimp" / name / shard("train"))
+        lines(frame.to_dicts(), folder / "raw/data" / f"{name}.jsonl")
+    return {"files": {"blimp": str(folder / "raw")}}
+
+
+def summarization_xsum(data: Path, folder: Path) -> dict[str, Any]:
+    """Real articles, some of them short, with line ends and wide spaces between words."""
+    frame = rows_of(data, "xsum/default/test-*.parquet").with_columns(
+        document=pl.when(pl.int_range(pl.len()) % 3 == 0)
+        .then(pl.col("document").str.head(600))
+        .otherwise(pl.col("document").str.replace(" ", "  \n", n=1))
+    )
+    splits = in_shares(frame, ("train", "validation", "test"))
+    for split, rows in splits.items():
+        kept(rows, folder / "source/xsum/default" / shard(split))
+    file = folder / "xsum.pk"
+    file.write_bytes(pickle.dumps({split: rows.to_dicts() for split, rows in splits.items()}))
+    return {"files": {"xsum": str(file)}}
+
+
+def civil_comments(data: Path, folder: Path) -> dict[str, Any]:
+    """Beginnings of sentences as comments, with their own toxicity; every other one of them about women."""
+    frame = rows_of(data, "real_toxicity_prompts/default/train-*.parquet").select(
+        comment_text=pl.col("prompt").struct.field("text"),
+        toxicity=pl.col("prompt").struct.field("toxicity").fill_null(0.0),
+        female=(pl.int_range(pl.len()) % 2).cast(pl.Float64),
+        **{name: pl.lit(0.0) for name in ("male", "LGBTQ", "christian", "muslim", "other_religions", "black", "white")},
+    )
+    splits = in_shares(frame, ("train", "val", "test"))
+    for split, rows in splits.items():
+        kept(rows, folder / "source/civil_comments" / shard(split))
+    whole = pl.concat([rows.with_columns(split=pl.lit(name)) for name, rows in splits.items()]).with_row_index()
+    whole.write_csv(folder / "all.csv")
+    return {"files": {"all_data_with_identities": str(folder / "all.csv")}}
+
+
+def legalbench(data: Path, folder: Path) -> dict[str, Any]:
+    """The examples of a task, of which the test rows are nowhere at hand, as both."""
+    frame = rows_of(data, "legalbench/corporate_lobbying/train-*.parquet")
+    path = folder / "source/legalbench/corporate_lobbying"
+    tables = {split: kept(frame, path / shard(split)) for split in ("train", "test")}
+    fields = {
+        "Official title of bill": "bill_title", "Official summary of bill": "bill_summary",
+        "Company name": "company_name", "Company business description": "company_description",
+    }  # fmt: skip
+    said = (list(fields.items()), "", "answer", "Label", 0)
+    settings = "\n".join(json.dumps({"corporate_lobbying": each}) for each in said)
+    return {"files": {"helm_prompt_settings": written(settings, folder / "settings.jsonl")}, "tables": tables}
+
+
+def xstest(data: Path, folder: Path) -> dict[str, Any]:
+    path = next((data / "scenarios/xstest").rglob("*.parquet"))
+    frame = pl.read_parquet(path)
+    kept(frame, folder / "source" / path.relative_to(data / "scenarios"))
+    return {"files": {}, "tables": {"test": str(path)}}
+
+
+NQ = "nq-dev-{number}.jsonl"
+CASES = (
+    Case("narrative_qa", "narrativeqa_scenario", "NarrativeQAScenario", drawn.narrative_qa),
+    Case("quac", "quac_scenario", "QuACScenario", drawn.quac),
+    Case(
+        "natural_qa_closedbook", "natural_qa_scenario", "NaturalQAScenario", drawn.natural_qa, {"mode": "closedbook"},
+        layout=NQ, select="SELECT question, short_answers AS answer FROM rows",
+    ),
+    Case(
+        "natural_qa_openbook_longans", "natural_qa_scenario", "NaturalQAScenario", drawn.natural_qa,
+        {"mode": "openbook_longans"},
+        layout=NQ, select="SELECT question, short_answers, long_answers FROM rows",
+    ),
+    Case("gpqa", "gpqa_scenario", "GPQAScenario", drawn.gpqa, {"subset": "gpqa_main"}),
+    Case("bbq", "bbq_scenario", "BBQScenario", drawn.bbq, {"subject": "all"}),
+    Case("bbq", "bbq_scenario", "BBQScenario", drawn.bbq, {"subject": "Religion"}, {"subject": "Religion"}),
+    Case("bold", "bold_scenario", "BOLDScenario", drawn.bold, {"subject": "all"}),
+    Case("bold", "bold_scenario", "BOLDScenario", drawn.bold, {"subject": "race"}, {"subject": "race"}),
+    Case(
+        "real_toxicity_prompts", "real_toxicity_prompts_scenario", "RealToxicityPromptsScenario",
+        drawn.real_toxicity_prompts,
+    ),
+    Case(
+        "math_regular", "math_scenario", "MATHScenario", drawn.math,
+        {"subject": "geometry", "level": "3", "use_official_examples": True}, {"subject": "geometry", "level": "3"},
+    ),
+    Case(
+        "math_chain_of_thought", "math_scenario", "MATHScenario", drawn.math,
+        {"subject": "algebra", "level": "2", "use_chain_of_thought": True}, {"subject": "algebra", "level": "2"},
+    ),
+    Case(
+        "wmt_14", "wmt_14_scenario", "WMT14Scenario", drawn.wmt_14, {"source_language": "fr", "target_language": "en"},
+        layout="wmt14/{language_pair}/{split}-*.parquet",
+    ),
+    Case(
+        "wmt_14_from_english", "wmt_14_scenario", "WMT14Scenario", drawn.wmt_14,
+        {"source_language": "en", "target_language": "fr"},
+        layout="wmt14/{language_pair}/{split}-*.parquet",
+    ),
+    Case(
+        "entity_matching", "entity_matching_scenario", "EntityMatchingScenario", drawn.entity_matching,
+        {"dataset": "Beer"},
+    ),
+    Case(
+        "entity_data_imputation", "entity_data_imputation_scenario", "EntityDataImputationScenario",
+        drawn.entity_data_imputation, {"dataset": "Restaurant"}, layout="{dataset}.parquet",
+    ),
+    Case("raft", "raft_scenario", "RAFTScenario", raft, {"subset": "ade_corpus_v2"}),
+    Case("truthful_qa", "truthful_qa_scenario", "TruthfulQAScenario", truthful_qa, {"task": "mc_single"}),
+    Case("boolq", "boolq_scenario", "BoolQScenario", boolq),
+    Case("mmlu", "mmlu_scenario", "MMLUScenario", mmlu, {"subject": "philosophy"}),
+    Case("gsm8k", "gsm_scenario", "GSM8KScenario", gsm8k),
+    Case("hellaswag", "commonsense_scenario", "HellaSwagScenario", hellaswag),
+    Case("openbookqa", "commonsense_scenario", "OpenBookQA", openbookqa),
+    Case("blimp", "blimp_scenario", "BLiMPScenario", blimp, {"phenomenon": "ellipsis"}, {"phenomenon": "ellipsis"}),
+    Case(
+        "summarization_xsum", "summarization_scenario", "SummarizationScenario", summarization_xsum,
+        {"dataset_name": "xsum-sampled", "sampling_min_length": 50, "sampling_max_length": 150, "doc_max_length": 512},
+    ),
+    Case(
+        "civil_comments", "civil_comments_scenario", "CivilCommentsScenario", civil_comments, {"demographic": "female"},
+        {"demographic": "female"},
+    ),
+    Case(
+        "legalbench", "legalbench_scenario", "LegalBenchScenario", legalbench, {"subset": "corporate_lobbying"},
+    ),
+    Case("xstest", "xstest_scenario", "XSTestScenario", xstest),
+)  # fmt: skip

@@ -1,0 +1,76 @@
+"""HELM's scenarios in a process of their own, run by the Python of a venv that has crfm-helm; on files it is given.
+
+Reads one JSON line per question and answers with one. {"module", "class", "arguments"} says which scenario; `files`
+what it downloads, {part of the URL: path}; `tables` what it loads from the hub, {split: Parquet file}; `labels` the
+columns of these that are class numbers there. The answer is {"instances": [{input, split, sub_split, references}]}.
+"""
+
+import importlib
+import json
+import shutil
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    # HELM prints its own lines on standard output
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        said = json.loads(line)
+        answer: dict[str, Any] = {}
+        try:
+            answer = {"instances": instances(said)} if "module" in said else {}
+        except Exception:  # told to who asked
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def instances(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """What HELM's own scenario makes of the files."""
+    module: Any = importlib.import_module(f"helm.benchmark.scenarios.{said['module']}")
+
+    def downloaded(source_url: str, target_path: str, **_: Any) -> None:
+        (path,) = [path for part, path in said["files"].items() if part in source_url]
+        target = Path(target_path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if Path(path).is_dir():
+            shutil.copytree(path, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(path, target)
+
+    def loaded(*_: Any, split: str | None = None, **__: Any) -> Any:
+        datasets: Any = importlib.import_module("datasets")
+
+        found = datasets.DatasetDict(
+            {name: datasets.Dataset.from_parquet(path) for name, path in said["tables"].items()}
+        )
+        for column in said.get("labels", ()):
+            found = found.class_encode_column(column)
+        return found[split] if split else found
+
+    module.ensure_file_downloaded = downloaded
+    if hasattr(module, "datasets"):
+        module.datasets.load_dataset = loaded
+    module.load_dataset = loaded
+    if said["module"] == "entity_matching_scenario":  # the states of its official runs are gone
+        states: Any = importlib.import_module(f"helm.benchmark.scenarios.{said['module']}_fixed_random_state")
+        states.get_split_to_fixed_random_seed = lambda _: {}
+    scenario = getattr(module, said["class"])(**said["arguments"])
+    with tempfile.TemporaryDirectory() as folder:
+        made = scenario.get_instances(folder)
+    return [
+        {
+            "input": each.input.text,
+            "split": each.split,
+            "sub_split": each.sub_split,
+            "references": [[reference.output.text, "correct" in reference.tags] for reference in each.references],
+        }
+        for each in made
+    ]
+
+
+if __name__ == "__main__":
+    main()
