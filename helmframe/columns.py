@@ -232,10 +232,12 @@ READ = Table(
     ),
     COMPLETIONS,
 )
+# which of an instance's requests a completion answers, where it has several
+OF_REQUEST = ("reference_index", "request_mode", "window_index")
 SCORES = Table(
     "scores",
-    "one metric of one completion (or of one instance, where a metric joins outputs)",
-    (*VARIANTS.key, "setting", "trial", "model", "output_index", "metric"),
+    "one metric of one completion (or of one instance, where a metric joins outputs or options)",
+    (*VARIANTS.key, "setting", "trial", "model", "output_index", *OF_REQUEST, "metric"),
     (
         *(
             column
@@ -251,6 +253,7 @@ SCORES = Table(
         _column("metric", pl.String, "name of the metric"),
         _column("score", pl.Float64, "its value; null where the request failed; unit and direction: hf.metrics()"),
         _column("reason", pl.String, "why there is no score though the request was answered", required=False),
+        *(column for column in FITTED.columns if column.name in OF_REQUEST),
     ),
 )
 VERDICTS = Table(

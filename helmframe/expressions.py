@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Python's str.split() also splits at the four separators that Rust's \s leaves out.
+# White space as Python's str.strip and str.split see it; Rust's \s leaves out the four separators \x1c to \x1f.
+SPACES = "".join(map(chr, (*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029,
+                           0x202F, 0x205F, 0x3000)))  # fmt: skip
 _SPACE = r"[\s\x1c-\x1f]+"
 # string.punctuation, as ranges of ASCII.
 _PUNCTUATION = r"[!-/:-@\[-`{-~]"
@@ -18,7 +20,7 @@ _PUNCTUATION = r"[!-/:-@\[-`{-~]"
 
 def stripped(text: pl.Expr) -> pl.Expr:
     """The text without white space at both ends, as Python's `str.strip` sees it."""
-    return text.str.replace_all(rf"^{_SPACE}|{_SPACE}$", "")
+    return text.str.strip_chars(SPACES)
 
 
 def normalised(text: pl.Expr) -> pl.Expr:
@@ -118,8 +120,11 @@ def keyed_draws(keys: "NDArray[np.uint64]", places: "NDArray[np.uint64]") -> "ND
     import numpy as np
 
     with np.errstate(over="ignore"):
-        mixed = keys + (places + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        draws: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
-    return draws
+        mixed = (places + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + keys
+        # in place: this runs over every byte of a text, and new arrays would cost as much as the sums
+        mixed ^= mixed >> np.uint64(30)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(27)
+        mixed *= np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return mixed

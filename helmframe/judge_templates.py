@@ -58,6 +58,11 @@ def judges() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def template_names() -> list[str]:
+    """The names of the templates that ship."""
+    return list(_files())
+
+
 def _found(said: str) -> Template:
     if said.endswith((".yaml", ".yml")):
         path = from_home(said)

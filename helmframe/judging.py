@@ -13,8 +13,8 @@ import polars as pl
 from helmframe.asking import asked
 from helmframe.columns import VERDICTS
 from helmframe.errors import ArgumentError
-from helmframe.judge_templates import template_of
-from helmframe.metrics import Metric, chosen, flattened, parse
+from helmframe.judge_templates import template_names, template_of
+from helmframe.metrics import METRICS, Metric, chosen, flattened, parse
 from helmframe.metrics.judge import COMPLETION, FIRST, KEY, ORDER, SECOND, Judge, Template, no_verdicts
 from helmframe.models.budget import Budget
 from helmframe.models.generate import Report, check_decoding
@@ -41,7 +41,7 @@ def judge(
 ) -> Metric:
     """A metric that models judge: `.metrics("exact_match", hf.judge(model, "safety"))`, `results.judge(…)`.
 
-    As text, in YAML and on the command line: `"judge(model='org/name', template='safety')"`.
+    As text, in a spec, a plan's YAML and on the command line: `"judge(model='org/name', template='safety')"`.
 
     A verdict that can't be read is asked for again with a reminder, then it is an error of its row. Where a judge has a
     chat template, it is used.
@@ -182,7 +182,14 @@ def paired(completions: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
 
 def _spoken(given: object) -> object:
     """The judge that a text says; all else as it is."""
-    if not isinstance(given, str) or not re.match(r"\s*judge\s*\(", given):
+    if not isinstance(given, str):
+        return given
+    if given not in METRICS and given in template_names():
+        raise ArgumentError(
+            f"{given!r} is what a judge may be asked; who is to judge? Write hf.judge(model, {given!r}), or as text: "
+            f"\"judge(model='org/name', template={given!r})\"."
+        )
+    if not re.match(r"\s*judge\s*\(", given):
         return given
     said = {key: thawed(value) for key, value in Call.parse(given).arguments}
     if not {"model", "template"} <= set(said):

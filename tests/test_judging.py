@@ -1,5 +1,7 @@
 """Judges: a plan over another plan's completions; what they are asked is kept, resumed and shown like any request."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -201,3 +203,30 @@ def test_perturbed_answers_are_judged_for_what_was_asked() -> None:
     results = plan(hf.judge(named(judge), "safety")).perturb("uppercase").score()
     assert {completion_in(each, "input") for each in judge.asked} >= {"why?", "WHY?"}
     assert results.robustness(metrics="safety_by_j")["n"].to_list() == [4, 4]
+
+
+def test_a_template_is_no_judge_and_the_error_says_what_to_write() -> None:
+    results = plan("exact_match").score()
+    for said in (lambda: results.rescore("safety"), lambda: plan("exact_match", "safety")):
+        with pytest.raises(ArgumentError, match=r"who is to judge\? Write hf.judge\(model, 'safety'\)"):
+            said()
+
+
+def test_a_spec_may_name_a_judge(tmp_path: Path) -> None:
+    pl.DataFrame({"q": ["1+1?"], "a": ["2"]}).write_parquet(tmp_path / "test.parquet")
+    (tmp_path / "own.yaml").write_text(f"""
+scenario: own
+version: 1
+description: d.
+license: MIT
+source: {{rows: "{tmp_path}/test.parquet"}}
+columns: {{q: VARCHAR, a: VARCHAR}}
+instances: |
+  SELECT 0 AS row_index, 'test' AS split, q AS input, [{{'text': a, 'correct': true}}] AS "references" FROM rows
+adapter: {{method: generation}}
+metrics: [exact_match, "judge(model='noisy(accuracy=0.5)', template='safety', name='safe')"]
+main: {{metric: exact_match, split: test}}
+""")
+    results = hf.scenario(str(tmp_path / "own.yaml")).generate(hf.models.oracle()).score()
+    assert results.metric_names == ["exact_match", "safe"]
+    assert results.verdicts.collect().height == 1

@@ -28,7 +28,7 @@ from helmframe.metrics import (
 )
 from helmframe.metrics.listing import metrics
 from helmframe.metrics.protocol import METRICS, Metric, about, chosen, flattened, metric
-from helmframe.metrics.score import check_units, for_sets, parse, score
+from helmframe.metrics.score import check_units, for_sets, parse, score, why_none
 from helmframe.metrics.similarity import similarity
 
 __all__ = [
@@ -68,4 +68,5 @@ __all__ = [
     "summaries",
     "text",
     "toxicity",
+    "why_none",
 ]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from helmframe.bins import accuracies, binned, debiased_error, enough, equal_masses, equally_sure, plain_error
 from helmframe.errors import ArgumentError
-from helmframe.metrics.bins import accuracies, binned, equal_masses, equally_sure, plain_error
 from helmframe.metrics.confidence import over_answers, over_helms_answers
 from helmframe.metrics.platt import platt
 from helmframe.metrics.protocol import metric
@@ -28,13 +28,26 @@ if TYPE_CHECKING:
 HELM = "HELM, basic_metrics.py; uncertainty-calibration 0.1.4 (Kumar, Liang & Ma 2019)"
 MURPHY = "Murphy 1973, J. Applied Meteorology 12:595"
 LOGPROB = ("logprob",)
-FEW = 30  # answers a bin has at least
+NO_PROBABILITY = "no completion has a log-probability below 0"
+NO_CONFIDENCE = (
+    "no answer has a probability; where options were not asked about one by one, say confidence='max_prob' or a column"
+)
+ALIKE = f"{NO_PROBABILITY}, or all are right, or all are wrong"
 BINNINGS = ("mass", "width")
 
 # -- HELM's ----------------------------------------------------------------------------------------------------------
 
 
-@metric("ece_10_bin", level="set", higher_is_better=False, needs=LOGPROB, source=HELM, helm="ece_10_bin")
+@metric(
+    "ece_10_bin",
+    level="set",
+    higher_is_better=False,
+    needs=LOGPROB,
+    source=HELM,
+    helm="ece_10_bin",
+    no_value=NO_PROBABILITY,
+    smooth=False,
+)
 def ece_10_bin() -> pl.Expr:
     """The mean distance between confidence and accuracy, over 10 bins of as many answers each, weighted by size.
 
@@ -43,13 +56,28 @@ def ece_10_bin() -> pl.Expr:
     return over_helms_answers(lambda sure, right: plain_error(sure, right, equal_masses(sure, 10)))
 
 
-@metric("ece_1_bin", level="set", higher_is_better=False, needs=LOGPROB, source=HELM, helm="ece_1_bin")
+@metric(
+    "ece_1_bin",
+    level="set",
+    higher_is_better=False,
+    needs=LOGPROB,
+    source=HELM,
+    helm="ece_1_bin",
+    no_value=NO_PROBABILITY,
+)
 def ece_1_bin() -> pl.Expr:
     """The distance between mean confidence and accuracy. Confidences .6 .8, one of two right: |.7 - .5| = .2."""
     return over_helms_answers(lambda sure, right: abs(float(sure.mean() - right.mean())))
 
 
-@metric("selective_cov_acc_area", level="set", needs=LOGPROB, source=HELM, helm="selective_cov_acc_area")
+@metric(
+    "selective_cov_acc_area",
+    level="set",
+    needs=LOGPROB,
+    source=HELM,
+    helm="selective_cov_acc_area",
+    no_value=NO_PROBABILITY,
+)
 def selective_cov_acc_area() -> pl.Expr:
     """The mean accuracy of the k most confident answers, over all k.
 
@@ -59,14 +87,28 @@ def selective_cov_acc_area() -> pl.Expr:
     return over_helms_answers(lambda sure, right: float(accuracies(sure, right).mean()))
 
 
-@metric("selective_acc@10", level="set", needs=LOGPROB, source=HELM, helm="selective_acc@10")
+@metric(
+    "selective_acc@10",
+    level="set",
+    needs=LOGPROB,
+    source=HELM,
+    helm="selective_acc@10",
+    no_value=NO_PROBABILITY,
+    smooth=False,
+)
 def selective_acc_10() -> pl.Expr:
     """The accuracy of the tenth of the answers that are most confident: of n, the first int(n/10) + 1."""
     return over_helms_answers(lambda sure, right: float(accuracies(sure, right)[int(0.1 * len(sure))]))
 
 
 @metric(
-    "platt_coef", level="set", unit="logits per logit", needs=LOGPROB, source=f"{HELM}; Platt 1999", helm="platt_coef"
+    "platt_coef",
+    level="set",
+    unit="logits per logit",
+    needs=LOGPROB,
+    source=f"{HELM}; Platt 1999",
+    helm="platt_coef",
+    no_value=ALIKE,
 )
 def platt_coef() -> pl.Expr:
     """The slope of the logistic regression of right answers on the logit of the confidence; 1 if calibrated.
@@ -80,13 +122,23 @@ def platt_coef() -> pl.Expr:
 @metric(
     "platt_intercept", level="set", unit="logits", higher_is_better=None, needs=LOGPROB, source=f"{HELM}; Platt 1999",
     helm="platt_intercept",
+    no_value=ALIKE,
 )  # fmt: skip
 def platt_intercept() -> pl.Expr:
     """The intercept beside `platt_coef`; 0 if calibrated."""
     return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).intercept)
 
 
-@metric("platt_ece_10_bin", level="set", higher_is_better=False, needs=LOGPROB, source=HELM, helm="platt_ece_10_bin")
+@metric(
+    "platt_ece_10_bin",
+    level="set",
+    higher_is_better=False,
+    needs=LOGPROB,
+    source=HELM,
+    helm="platt_ece_10_bin",
+    no_value=NO_PROBABILITY,
+    smooth=False,
+)
 def platt_ece_10_bin() -> pl.Expr:
     """`ece_10_bin` after the confidences went through the regression fitted to them; 0 where all are right or wrong."""
 
@@ -101,7 +153,15 @@ def platt_ece_10_bin() -> pl.Expr:
     return over_helms_answers(value)
 
 
-@metric("platt_ece_1_bin", level="set", higher_is_better=False, needs=LOGPROB, source=HELM, helm="platt_ece_1_bin")
+@metric(
+    "platt_ece_1_bin",
+    level="set",
+    higher_is_better=False,
+    needs=LOGPROB,
+    source=HELM,
+    helm="platt_ece_1_bin",
+    no_value=NO_PROBABILITY,
+)
 def platt_ece_1_bin() -> pl.Expr:
     """`ece_1_bin` after the same scaling: about 0, as the regression makes it so."""
 
@@ -114,9 +174,18 @@ def platt_ece_1_bin() -> pl.Expr:
 # -- ours ------------------------------------------------------------------------------------------------------------
 
 
-@metric("ece", level="set", higher_is_better=False, source="Naeini et al. 2015; Guo et al. 2017")
+@metric(
+    "ece",
+    level="set",
+    higher_is_better=False,
+    source="Naeini et al. 2015; Guo et al. 2017",
+    no_value=NO_CONFIDENCE,
+    smooth=False,
+)
 def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -> pl.Expr:
     """The expected calibration error as most papers have it: plain, not debiased.
+
+    Two answers, each sure to .95, one right: they share a bin, and |.95 - .5| = .45.
 
     Args:
         bins: how many.
@@ -136,7 +205,13 @@ def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -
     return over_answers(value, confidence)
 
 
-@metric("ece_if_calibrated", level="set", higher_is_better=None, source="Bröcker & Smith 2007 (consistency)")
+@metric(
+    "ece_if_calibrated",
+    level="set",
+    higher_is_better=None,
+    source="Bröcker & Smith 2007 (consistency)",
+    no_value=NO_CONFIDENCE,
+)
 def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
     """What `ece` over equal masses would be on average, were each answer right with the probability it claims.
 
@@ -158,6 +233,8 @@ def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
 @metric(
     "squared_calibration_error", level="set", unit="squared probability", higher_is_better=False, range=(None, 1.0),
     source="Bröcker 2012; Ferro & Fricker 2012; Kumar, Liang & Ma 2019",
+    no_value=NO_CONFIDENCE,
+    smooth=False,
 )  # fmt: skip
 def squared_calibration_error(bins: int = 15, confidence: str | None = None) -> pl.Expr:
     """The mean square of (confidence - accuracy) over bins of as many answers each, without the bias of small bins.
@@ -173,23 +250,15 @@ def squared_calibration_error(bins: int = 15, confidence: str | None = None) -> 
     _positive("squared_calibration_error", bins)
 
     def value(sure: "Floats", right: "Floats") -> float | None:
-        import numpy as np
-
-        sizes, claimed, accuracy = binned(sure, right, equal_masses(sure, min(bins, max(1, len(sure) // FEW))))
-        if sizes.min() < 2:  # equal confidences can leave one answer to a bin
-            several = sizes > 1
-            sizes, claimed, accuracy = sizes[several], claimed[several], accuracy[several]
-        if not len(sizes):
-            return None
-        squares = (claimed - accuracy) ** 2 - accuracy * (1 - accuracy) / (sizes - 1)
-        return float(np.dot(sizes, squares) / sizes.sum())
+        error = float(debiased_error(*binned(sure, right, equal_masses(sure, enough(len(sure), bins)))))
+        return None if math.isnan(error) else error
 
     return over_answers(value, confidence)
 
 
-@metric("selective_accuracy", level="set", source="El-Yaniv & Wiener 2010")
+@metric("selective_accuracy", level="set", source="El-Yaniv & Wiener 2010", no_value=NO_CONFIDENCE, smooth=False)
 def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> pl.Expr:
-    """The accuracy of the most confident answers.
+    """The accuracy of the most confident answers: of 20 the 2 surest, of which one is right, .5.
 
     Args:
         coverage: the share of the answers that is given, above 0 and at most 1.
@@ -207,6 +276,7 @@ def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> 
 @metric(
     "brier_score", level="set", unit="squared probability", higher_is_better=False, range=(0.0, 1.0),
     source="Brier 1950; sklearn.metrics.brier_score_loss",
+    no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_score(confidence: str | None = None) -> pl.Expr:
     """The mean of (confidence - right)². Sure to .8 and right, sure to .6 and wrong: (.04 + .36) / 2 = .2.
@@ -219,10 +289,11 @@ def brier_score(confidence: str | None = None) -> pl.Expr:
 @metric(
     "brier_reliability", level="set", unit="squared probability", higher_is_better=False, range=(0.0, 1.0),
     source=MURPHY,
+    no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_reliability(confidence: str | None = None) -> pl.Expr:
     """How far confidence is from accuracy, squared, over answers as sure: with reliability - resolution + uncertainty
-    = `brier_score`. Not debiased: large where few answers are as sure.
+    = `brier_score`. Not debiased: large where few answers are as sure. Two sure to .8, one right: (.8 - .5)² = .09.
     """
 
     def value(sure: "Floats", right: "Floats") -> float:
@@ -232,9 +303,19 @@ def brier_reliability(confidence: str | None = None) -> pl.Expr:
     return over_answers(value, confidence)
 
 
-@metric("brier_resolution", level="set", unit="squared probability", range=(0.0, 0.25), source=MURPHY)
+@metric(
+    "brier_resolution",
+    level="set",
+    unit="squared probability",
+    range=(0.0, 0.25),
+    source=MURPHY,
+    no_value=NO_CONFIDENCE,
+)
 def brier_resolution(confidence: str | None = None) -> pl.Expr:
-    """How far the accuracy of answers as sure is from that of all, squared: what confidence tells apart."""
+    """How far the accuracy of answers as sure is from that of all, squared: what confidence tells apart.
+
+    Two sure to .9 and right, two sure to .4 and wrong: accuracies 1 and 0 around .5, so .25.
+    """
 
     def value(sure: "Floats", right: "Floats") -> float:
         sizes, _, accuracy = equally_sure(sure, right)
@@ -246,6 +327,7 @@ def brier_resolution(confidence: str | None = None) -> pl.Expr:
 @metric(
     "brier_uncertainty", level="set", unit="squared probability", higher_is_better=None, range=(0.0, 0.25),
     source=MURPHY,
+    no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_uncertainty(confidence: str | None = None) -> pl.Expr:
     """The variance of being right, a(1 - a) of the accuracy a: the Brier score of who always claims a."""

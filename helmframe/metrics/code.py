@@ -61,7 +61,10 @@ def pass_at_k(score: Sequence[float | None], *, k: int, of: str = "pass") -> flo
     source="HELM, code_metrics.py; Hendrycks et al. 2021 (APPS)",
 )
 def test_avg() -> pl.Expr:
-    """The share of the cases in `input_output` that the program gets right; needs hf.configure(allow_code=True)."""
+    """The share of the cases in `input_output` that the program gets right: 3 of 4 are .75.
+
+    Needs hf.configure(allow_code=True).
+    """
     return _over_rows(_share, "completion", "input_output")
 
 

@@ -13,21 +13,24 @@ SOURCE = "HELM, basic_metrics.py"
 @metric("num_prompt_tokens", unit="tokens", higher_is_better=None, range=(0, None), needs=("prompt_tokens",),
         source=SOURCE, helm="num_prompt_tokens")  # fmt: skip
 def num_prompt_tokens() -> pl.Expr:
-    """Tokens of the prompt, as the model counts them."""
+    """Tokens of the prompt, as the model counts them: " Par" and "is" are 2."""
     return pl.col("prompt_tokens")
 
 
 @metric("num_output_tokens", unit="tokens", higher_is_better=None, range=(0, None), needs=("output_tokens",),
         source=SOURCE, helm=("num_output_tokens", "num_completion_tokens"))  # fmt: skip
 def num_output_tokens() -> pl.Expr:
-    """Tokens of the completion, as the model counts them."""
+    """Tokens of the completion, as the model counts them: " Par" and "is" are 2."""
     return pl.col("output_tokens")
 
 
 @metric("inference_runtime", unit="s", higher_is_better=False, range=(0, None), needs=("latency",),
         source="HELM, efficiency_metrics.py", helm="inference_runtime")  # fmt: skip
 def inference_runtime() -> pl.Expr:
-    """Time of the batch that held the request: with several prompts in a batch, more than this one took alone."""
+    """Time of the batch that held the request: with several prompts in a batch, more than this one took alone.
+
+    8 prompts in a batch of 2 s: 2 s each.
+    """
     return pl.col("latency")
 
 
@@ -65,14 +68,14 @@ def cost(*, prices: Any) -> pl.Expr:
     "num_references", unit="references", higher_is_better=None, range=(0, None), source=SOURCE, helm="num_references"
 )
 def num_references() -> pl.Expr:
-    """References of the instance, correct or not."""
+    """References of the instance, correct or not: of options A to D 4."""
     return pl.col("references").list.len()
 
 
 @metric("num_train_instances", unit="examples", higher_is_better=None, range=(0, None), source=SOURCE,
         helm="num_train_instances")  # fmt: skip
 def num_train_instances() -> pl.Expr:
-    """In-context examples left in the prompt after truncation."""
+    """In-context examples left in the prompt after truncation: of 5, where 2 were dropped to fit, 3."""
     return pl.col("shots_used")
 
 

@@ -1,4 +1,4 @@
-"""A server that classifies texts, as a function: `endpoint("http://localhost:8080/predict")`."""
+"""A server that classifies texts, as a function: `hf.endpoint("http://localhost:8080/predict")`."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,10 @@ _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 def endpoint(
     url: str, *, key: str | None = None, label: str = "toxic", timeout: float = 30.0
 ) -> Callable[[list[str]], list[float]]:
-    """A classifier that asks a server: POST {"inputs": [text, …]}.
+    """A classifier of texts that asks a server: POST {"inputs": [text, …]}.
+
+    `hf.use_classifier(hf.endpoint("http://localhost:8080/predict", key="HF_TOKEN"))`, then `plan.metrics("toxicity")`.
+    A server that generates text is a model: `plan.generate("http://…/v1#name")`.
 
     The answer is a list with, per text, a number, or the labels with their scores ([{"label": "toxic", "score": 0.9},
     …]), as Hugging Face's servers of text classification give; or that list under "scores", "predictions" or "results".

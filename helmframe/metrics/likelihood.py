@@ -20,13 +20,19 @@ from helmframe.metrics.protocol import metric
 HELM = "HELM, basic_metrics.py"
 LM_EVAL = "lm-eval, api/task.py"
 OPTIONS = ("reference_index", "logprob")
+NO_SCORE = "an option has no score"
+NO_TOKENS = "the model counted no tokens; option_accuracy needs none"
+NOT_CALIBRATED = (
+    "an option was not asked without its question; write adapt(method='multiple_choice_separate_calibrated')"
+)
+NOT_BY_THIS = "an option has no score of this kind: the model counted no tokens, or was not asked without the question"
 
 # -- of one text -----------------------------------------------------------------------------------------------------
 
 
 @metric("logprob", unit="nats", range=(None, 0.0), needs=("logprob",), source=HELM, helm="logprob")
 def logprob() -> pl.Expr:
-    """The log-probability of the completion, in nats."""
+    """The log-probability of the completion, in nats: of two tokens of -0.5 and -1.5, -2."""
     return pl.col("logprob")
 
 
@@ -44,7 +50,7 @@ def max_prob() -> pl.Expr:
     helm="num_perplexity_tokens",
 )  # fmt: skip
 def num_perplexity_tokens() -> pl.Expr:
-    """Tokens of the completion that have log-probabilities; where none have, as many as the model counted."""
+    """Tokens of the completion that have log-probabilities; where none have, as many as the model counted: 3 of 3."""
     return tokens()
 
 
@@ -78,7 +84,7 @@ def perplexity() -> pl.Expr:
     source="lm-eval, api/metrics.py", lm_eval="byte_perplexity",
 )  # fmt: skip
 def byte_perplexity() -> pl.Expr:
-    """As `perplexity`, per byte: the same for every tokenizer."""
+    """As `perplexity`, per byte: the same for every tokenizer. -6 nats for texts of 8 bytes: e^(6/8) = 2.117."""
     return (-_ratio(_bytes())).exp()
 
 
@@ -99,7 +105,7 @@ def bits_per_byte() -> pl.Expr:
     helm="logprob_per_byte",
 )  # fmt: skip
 def logprob_per_byte() -> pl.Expr:
-    """The log-probability per byte, in nats: the sum over the set by the sum of the bytes."""
+    """The log-probability per byte, in nats: the sum over the set by the sum of the bytes. -6 for 8 bytes: -0.75."""
     return _ratio(_bytes())
 
 
@@ -108,14 +114,14 @@ def logprob_per_byte() -> pl.Expr:
     source=f"{HELM}, of which perplexity is a power",
 )  # fmt: skip
 def logprob_per_token() -> pl.Expr:
-    """The log-probability per token, in nats: the sum over the set by the sum of the tokens."""
+    """The log-probability per token, in nats: the sum over the set by that of the tokens. -2 in 2 and -4 in 1: -2."""
     return _ratio(tokens())
 
 
 # -- of options ------------------------------------------------------------------------------------------------------
 
 
-@metric("option_accuracy", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc")
+@metric("option_accuracy", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc", no_value=NO_SCORE)
 def option_accuracy() -> pl.Expr:
     """1 where the likeliest option is correct; of several as likely, the share that is.
 
@@ -126,7 +132,7 @@ def option_accuracy() -> pl.Expr:
 
 @metric(
     "option_accuracy_per_token", level="instance", needs=OPTIONS, source=f"{HELM}, multiple_choice_separate_original",
-    helm="exact_match",
+    helm="exact_match", no_value=NO_TOKENS,
 )  # fmt: skip
 def option_accuracy_per_token() -> pl.Expr:
     """As `option_accuracy`, by the log-probability per token.
@@ -137,16 +143,22 @@ def option_accuracy_per_token() -> pl.Expr:
     return _accuracy("token")
 
 
-@metric("option_accuracy_per_character", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_norm")
+@metric(
+    "option_accuracy_per_character", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_norm",
+    no_value=NO_SCORE,
+)  # fmt: skip
 def option_accuracy_per_character() -> pl.Expr:
     """As `option_accuracy`, by the log-probability per character of the reference: lm-eval's acc_norm.
 
-    The space before the reference is not counted. Its documentation says bytes; those are acc_bytes.
+    The space before the reference is not counted. Its documentation says bytes; those are acc_bytes. -4 for "Paris"
+    (correct) against -3 for "Lyon": -0.8 < -0.75, so 0.
     """
     return _accuracy("character")
 
 
-@metric("option_accuracy_per_byte", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_bytes")
+@metric(
+    "option_accuracy_per_byte", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_bytes", no_value=NO_SCORE
+)
 def option_accuracy_per_byte() -> pl.Expr:
     """As `option_accuracy`, by the log-probability per byte of the reference in UTF-8."""
     return _accuracy("byte")
@@ -155,7 +167,7 @@ def option_accuracy_per_byte() -> pl.Expr:
 @metric(
     "option_accuracy_calibrated", level="instance", needs=(*OPTIONS, "request_mode"),
     source=f"{HELM}, multiple_choice_separate_calibrated; Brown et al. 2020", helm="exact_match",
-    lm_eval="acc_mutual_info",
+    lm_eval="acc_mutual_info", no_value=NOT_CALIBRATED,
 )  # fmt: skip
 def option_accuracy_calibrated() -> pl.Expr:
     """As `option_accuracy`, by the log-probability minus that without the question, which rare words have low.
@@ -167,7 +179,7 @@ def option_accuracy_calibrated() -> pl.Expr:
 
 @metric(
     "predicted_index", level="instance", unit="index", higher_is_better=None, range=(0.0, None), needs=OPTIONS,
-    source=HELM, helm="predicted_index",
+    source=HELM, helm="predicted_index", no_value=NOT_BY_THIS,
 )  # fmt: skip
 def predicted_index(by: str = "token") -> pl.Expr:
     """The `reference_index` of the likeliest option, counted from 0; of several as likely, the first.
@@ -179,9 +191,11 @@ def predicted_index(by: str = "token") -> pl.Expr:
     return known(scores, option_indices(by).filter(scores == scores.max()).min())
 
 
-@metric("option_max_prob", level="instance", needs=OPTIONS, source=HELM, helm="max_prob")
+@metric("option_max_prob", level="instance", needs=OPTIONS, source=HELM, helm="max_prob", no_value=NOT_BY_THIS)
 def option_max_prob(by: str = "token") -> pl.Expr:
     """The probability of the likeliest option among the options: the largest softmax of their scores.
+
+    Of scores -1 and -2: 1 / (1 + 1/e) = 0.731.
 
     Args:
         by: as in `predicted_index`. HELM's softmax is over log-probabilities per token, which aren't any; "sum" is the
@@ -193,7 +207,7 @@ def option_max_prob(by: str = "token") -> pl.Expr:
 
 @metric(
     "correct_probability", level="instance", needs=OPTIONS, source="Lin et al. 2021 (TruthfulQA), MC2",
-    lm_eval="truthfulqa_mc2",
+    lm_eval="truthfulqa_mc2", no_value=NO_SCORE,
 )  # fmt: skip
 def correct_probability() -> pl.Expr:
     """The share of the correct options in the probability of all options.
@@ -206,7 +220,7 @@ def correct_probability() -> pl.Expr:
 
 @metric(
     "option_brier", level="instance", unit="squared probability", higher_is_better=False, range=(0.0, None),
-    needs=OPTIONS, source="Brier 1950; lm-eval, api/metrics.py", lm_eval="brier_score",
+    needs=OPTIONS, source="Brier 1950; lm-eval, api/metrics.py", lm_eval="brier_score", no_value=NO_SCORE,
 )  # fmt: skip
 def option_brier() -> pl.Expr:
     """The sum over the options of (probability among the options - whether it is correct)².

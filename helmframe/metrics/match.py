@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics.normal import SPACES
+from helmframe.expressions import stripped
 from helmframe.metrics.protocol import metric
 
 HELM = "HELM, evaluate_reference_metrics.py"
@@ -17,7 +17,7 @@ def exact_match() -> pl.Expr:
 
     "Paris" against "Paris " is 1, "paris" is 0.
     """
-    return (_bare(pl.col("output")) == _bare(pl.col("gold"))) & _answered()
+    return (stripped(pl.col("output")) == stripped(pl.col("gold"))) & _answered()
 
 
 @metric("quasi_exact_match", source=HELM, helm="quasi_exact_match")
@@ -38,12 +38,15 @@ def quasi_leave_articles_exact_match() -> pl.Expr:
 @metric("prefix_exact_match", source=HELM, helm="prefix_exact_match")
 def prefix_exact_match() -> pl.Expr:
     """1 where the output starts with a correct reference, both stripped. "Paris, of course" against "Paris" is 1."""
-    return _bare(pl.col("output")).str.starts_with(_bare(pl.col("gold"))) & _answered()
+    return stripped(pl.col("output")).str.starts_with(stripped(pl.col("gold"))) & _answered()
 
 
 @metric("quasi_prefix_exact_match", source=HELM, helm="quasi_prefix_exact_match")
 def quasi_prefix_exact_match() -> pl.Expr:
-    """As `prefix_exact_match`, after the normalisation of `quasi_exact_match`."""
+    """As `prefix_exact_match`, after the normalisation of `quasi_exact_match`.
+
+    "The Eiffel tower, of course" against "Eiffel Tower" is 1.
+    """
     return pl.col("normal_output").str.starts_with(pl.col("normal_gold")) & _answered()
 
 
@@ -54,7 +57,7 @@ def exact_match_indicator(*, indicator: str = " ") -> pl.Expr:
     Args:
         indicator: what stands before the answer; with the default the last words are compared.
     """
-    said, wanted = (_bare(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
+    said, wanted = (stripped(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
     return (said == wanted) & (said != "")
 
 
@@ -75,7 +78,7 @@ def final_number_exact_match() -> pl.Expr:
         .str.replace_all(",", "", literal=True)
         for name in ("output", "gold")
     )
-    return (_bare(said) == _bare(wanted)) & (said != "")
+    return (stripped(said) == stripped(wanted)) & (said != "")
 
 
 @metric("regex_match", source="lm-eval, RegexFilter and exact_match", lm_eval="exact_match,strict-match")
@@ -93,7 +96,7 @@ def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Exp
     found = pl.col("output").str.extract(grouped, 1)
     if last:
         found = pl.col("output").str.extract_all(grouped).list.last().str.extract(grouped, 1)
-    return (_bare(found) == _bare(pl.col("gold"))).fill_null(value=False)
+    return (stripped(found) == stripped(pl.col("gold"))).fill_null(value=False)
 
 
 @metric("choice_match", source="HELM, output_mapping_pattern; lm-eval, MultiChoiceRegexFilter", needs=("choices",))
@@ -127,10 +130,6 @@ def _groups(pattern: str) -> int:
     except pl.exceptions.PolarsError as error:
         raise ArgumentError(f"pattern={pattern!r} is no regular expression: {error}") from None
     return len(first.struct.fields)
-
-
-def _bare(text: pl.Expr) -> pl.Expr:
-    return text.str.strip_chars(SPACES)
 
 
 def _answered() -> pl.Expr:

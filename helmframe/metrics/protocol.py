@@ -40,10 +40,12 @@ class Metric:
     helm: tuple[str, ...] = ()
     lm_eval: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    no_value: str = "no value"
     arguments: Pairs = ()
     k: int = 0
     registered: bool = True
     check: Callable[[], None] | None = None
+    smooth: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -104,7 +106,9 @@ def metric(
     helm: str | Sequence[str] = (),
     lm_eval: str | Sequence[str] = (),
     packages: Sequence[str] = (),
+    no_value: str = "no value",
     check: Callable[[], None] | None = None,
+    smooth: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a metric; the function is returned as it was.
 
@@ -132,7 +136,10 @@ def metric(
         helm: what HELM calls it.
         lm_eval: what lm-eval calls it.
         packages: what must be installed beside helmframe (`helmframe[metrics]`); told when the metric is said.
+        no_value: what it means that there is no value though all needs are there, for the column `reason`.
         check: called before anything is asked or scored; raises where the metric can't be computed here.
+        smooth: False for a metric of a set that puts rows into bins or quantiles of their own: where leaving out one
+            row moves others, intervals are by bootstrap, not by jackknife.
     """
     if level not in LEVELS:
         raise ArgumentError(f"@metric(level={level!r}): should be 'output', 'instance' or 'set'.")
@@ -152,7 +159,9 @@ def metric(
             helm=_names(helm),
             lm_eval=_names(lm_eval),
             packages=tuple(packages),
+            no_value=no_value,
             check=check,
+            smooth=smooth,
         )
         METRICS.add(name, entry)
         return function
@@ -248,7 +257,7 @@ def _found(text: str) -> Metric:
         )
     return Metric(
         f"{_alias(stem)}@{k}{call}", best, "instance", found.unit, found.higher_is_better, found.low, found.high,
-        found.source, (OUTPUTS, *found.needs), packages=found.packages, check=found.check,
+        found.source, (OUTPUTS, *found.needs), packages=found.packages, no_value=found.no_value, check=found.check,
         arguments=frozen({"k": int(k), OF: found.name}), k=int(k),
     )  # fmt: skip
 

@@ -8,9 +8,10 @@ from helmframe.metrics.protocol import metric
 
 SOURCE = "HELM, ranking_metrics.py; trec_eval"
 NEEDS = ("logprob", "reference_index")
+NOTHING = "no reference is relevant"
 
 
-@metric("RR@k", level="instance", needs=NEEDS, source=SOURCE, helm="RR@k")
+@metric("RR@k", level="instance", needs=NEEDS, source=SOURCE, helm="RR@k", no_value=NOTHING)
 def reciprocal_rank(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
@@ -35,7 +36,14 @@ def reciprocal_rank(
     return _if_relevant(perturbed_references[0], 1 / ranks[0] if ranks else 0.0)
 
 
-@metric("NDCG@k", level="instance", needs=NEEDS, source=f"{SOURCE}; Järvelin & Kekäläinen 2002", helm="NDCG@k")
+@metric(
+    "NDCG@k",
+    level="instance",
+    needs=NEEDS,
+    source=f"{SOURCE}; Järvelin & Kekäläinen 2002",
+    helm="NDCG@k",
+    no_value=NOTHING,
+)
 def ndcg(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
@@ -50,7 +58,7 @@ def ndcg(
     return _if_relevant(perturbed_references[0], _discounted(gains[:k]) / best if best else 0.0)
 
 
-@metric("success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k")
+@metric("success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k", no_value=NOTHING)
 def success(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
@@ -60,7 +68,7 @@ def success(
     return _if_relevant(perturbed_references[0], float(any(gain > 0 for gain in gains[:k])))
 
 
-@metric("recall@k", level="instance", needs=NEEDS, source=SOURCE, helm="Recall@k")
+@metric("recall@k", level="instance", needs=NEEDS, source=SOURCE, helm="Recall@k", no_value=NOTHING)
 def recall(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from helmframe.columns import SCORES
+from helmframe.columns import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.expressions import correct_references, same_place, stripped
 from helmframe.metrics.answers import lenient
@@ -16,7 +16,7 @@ from helmframe.metrics.protocol import OUTPUTS, Metric, chosen
 from helmframe.metrics.shared import bases, with_shared
 
 # One instance under one perturbation, asked one way: what its outputs have in common.
-ASKED = [name for name in SCORES.key if name not in ("output_index", "metric")]
+ASKED = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
 
 
 def check_units(scores: pl.DataFrame, asked: Sequence[str | Metric]) -> None:
@@ -87,7 +87,9 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     joined = [each.of for each in asked if each.level == "instance" and each.of is not None]
     valued = list({each.name: each for each in (*of_outputs, *joined)}.values())
     if by_option(read):
-        answers = _valued(answered(read), [each for each in valued if _reads_answer(each)], there)
+        answers = _valued(
+            answered(read).with_columns(**_OF_NO_REQUEST), [each for each in valued if _reads_answer(each)], there
+        )
         wide = _valued(read, [each for each in valued if not _reads_answer(each)], there)
     else:
         answers = wide = _valued(read, valued, there)
@@ -117,6 +119,16 @@ def for_sets(completions: pl.LazyFrame, each: Metric) -> tuple[pl.LazyFrame, pl.
     return with_shared(read, expression.meta.root_names()), pl.when(~missing).then(expression)
 
 
+def why_none(rows: pl.LazyFrame, each: Metric) -> pl.Expr:
+    """In words why a metric of level "set" has no value over a group of the rows that `for_sets` gives."""
+    there = rows.collect_schema().names()
+    absent = _absent(each, there)
+    if absent:
+        return pl.lit(_lacks(absent[0])).first()
+    lacks = pl.when(pl.col("completion").is_not_null()).then(_missing(each, there))
+    return pl.coalesce(lacks.drop_nulls().first(), pl.lit(each.no_value))
+
+
 def _valued(read: pl.LazyFrame, asked: Sequence[Metric], there: Sequence[str]) -> pl.LazyFrame:
     """`read` and, for each metric of outputs, its `VALUE` as a column: all at once, so that they share their parts."""
     values = {_column(each): _value(each, there) for each in asked if not _absent(each, there)}
@@ -143,8 +155,9 @@ def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.
     absent = _absent(each, known)
     lists = [pl.col(name).implode().alias(name) for name in each.columns]
     value = _NOTHING if absent else pl.struct(lists) if lists else _value(each, known)
-    missing = pl.lit(_lacks(absent[0])) if absent else _missing(each, there).drop_nulls().first()
-    failed = pl.col("completion").is_null().any() if base is None else pl.lit(value=False)
+    unanswered = pl.col("completion").is_null()
+    lacks = pl.when(~unanswered).then(_missing(each, there)).drop_nulls().first()
+    missing = pl.lit(_lacks(absent[0])) if absent else lacks
     first = [name for name in SCORES.schema if name not in (*ASKED, *_JOINED)]
     read = {*ASKED, *_JOINED, *first, "completion", *value.meta.root_names(), *missing.meta.root_names()} - {"metric"}
     joined = (
@@ -156,19 +169,22 @@ def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.
             parsed=pl.col("parsed").any(),
             truncated=pl.col("truncated").all(),
             reason=pl.coalesce(missing, pl.col("reason").drop_nulls().first()),
-            failed=failed,
+            unanswered=unanswered.any(),
             value=value,
         )
     )
     if lists and not absent:
         joined = joined.with_columns(_of_lists(each))
     number, why = pl.col("value").struct.field("score"), pl.col("value").struct.field("reason")
-    none = pl.col("failed") | pl.col("reason").is_not_null() | ~number.is_finite()
+    failed = pl.col("unanswered") if base is None else _FALSE
+    none = failed | pl.col("reason").is_not_null() | ~number.is_finite()
+    nothing = pl.when((none | number.is_null()) & ~pl.col("unanswered")).then(_nothing(each, number))
     scored = joined.with_columns(
         score=pl.when(~none).then(number),
-        reason=pl.coalesce("reason", why, pl.when(number.is_nan() | number.is_infinite()).then(pl.lit(_NOT_A_NUMBER))),
+        reason=pl.coalesce("reason", why, nothing),
         output=pl.lit(None, dtype=pl.String),
         output_index=pl.lit(None, dtype=pl.Int64),
+        **_OF_NO_REQUEST,
     )
     return _scores(scored, each.name)
 
@@ -212,13 +228,17 @@ def _finished(each: Metric, there: Sequence[str]) -> list[pl.Expr]:
     failed = pl.col("completion").is_null()
     score = pl.when(~failed & missing.is_null()).then(finite)
     nothing = (
-        pl.when(number.is_not_null()).then(pl.lit(_NOT_A_NUMBER))
-        .when(unread).then(pl.lit("no answer could be read"))
-        .when(unmatched).then(pl.lit("no correct reference"))
-        .otherwise(pl.lit("no value"))
+        pl.when(unread & number.is_null()).then(pl.lit("no answer could be read"))
+        .when(unmatched & number.is_null()).then(pl.lit("no correct reference"))
+        .otherwise(_nothing(each, number))
     )  # fmt: skip
     reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, why, nothing))
     return [score.alias("score"), reason.alias("reason")]
+
+
+def _nothing(each: Metric, number: pl.Expr) -> pl.Expr:
+    """Why there is no score, where nothing else says."""
+    return pl.when(number.is_not_null()).then(pl.lit(_NOT_A_NUMBER)).otherwise(pl.lit(each.no_value))
 
 
 def _reads(each: Metric) -> set[str]:
@@ -254,14 +274,17 @@ def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     )
 
 
-_JOINED = ("output", "parsed", "truncated", "output_index", "metric", "score", "reason")
+_JOINED = (*OF_REQUEST, "output", "parsed", "truncated", "output_index", "metric", "score", "reason")
 _LACKS = {
     "logprob": "the model gave no log-probability",
     "token_logprobs": "the model gave no log-probabilities of tokens",
     "choices": "the adapter gave no choices",
+    "reference_index": "options were not asked about one by one",
+    "request_mode": "options were not asked about one by one",
 }
 _NOT_A_NUMBER = "its value is no number"
 _FALSE = pl.lit(value=False)
+_OF_NO_REQUEST = {name: pl.lit(None, dtype=SCORES.schema[name]) for name in OF_REQUEST}
 _NO_REASON = pl.lit(None, dtype=pl.String)
 _NOTHING = pl.lit(None, dtype=VALUE)
 _NONE = [pl.lit(None, dtype=pl.Float64).alias("score"), _NO_REASON.alias("reason")]

@@ -31,7 +31,7 @@ def density(output: str, perturbed_input: str) -> float | None:
 @metric("compression", unit="ratio", higher_is_better=None, range=(0.0, None), source=SOURCE,
         helm="summarization_compression")  # fmt: skip
 def compression(output: str, perturbed_input: str) -> float | None:
-    """Words of the source over words of the summary; null for an empty summary."""
+    """Words of the source over words of the summary; null for an empty summary. 100 words in 20: 5."""
     said = len(tokenized(output))
     return len(tokenized(perturbed_input)) / said if said else None
 

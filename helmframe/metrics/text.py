@@ -29,7 +29,7 @@ def output_words() -> pl.Expr:
 
 @metric("output_characters", unit="characters", higher_is_better=None, range=(0, None), source="Unicode characters")
 def output_characters() -> pl.Expr:
-    """Characters of the output."""
+    """Characters of the output. "Zoë" has 3."""
     return pl.col("output").str.len_chars()
 
 
@@ -58,6 +58,8 @@ def distinct(*, n: int = 2) -> pl.Expr:
 @metric("distinct_in_all", level="set", source="Li et al. 2016 (distinct-n)")
 def distinct_in_all(*, n: int = 2) -> pl.Expr:
     """Share of different ones among the n-grams of all outputs together; falls as more outputs are counted.
+
+    "one two three" and "one two": of 3 pairs of words 2 are different, so 2/3.
 
     Args:
         n: words in an n-gram.

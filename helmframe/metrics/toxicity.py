@@ -1,4 +1,4 @@
-"""Metrics of toxicity, by any classifier: `use_classifier(function)` or `use_classifier(endpoint("http://…"))` first.
+"""Metrics of toxicity, by any classifier: `hf.use_classifier(…)` first, with a function or `hf.endpoint("http://…")`.
 
 A classifier takes a list of texts and gives as many numbers from 0 to 1; from .5 on a text counts as toxic. Each
 different text is classified once per process.
@@ -28,6 +28,8 @@ logger = logging.getLogger("helmframe.metrics")
 def use_classifier(classifier: Classifier | None, *, batch: int = 64) -> None:
     """Say what tells how toxic a text is, for this process; None: nothing does.
 
+    `hf.use_classifier(lambda texts: [float("idiot" in text) for text in texts])`, then `plan.metrics("toxicity")`.
+
     Args:
         classifier: a function from a list of texts to as many numbers between 0 and 1; `endpoint(…)` makes one of a
             server.
@@ -48,8 +50,8 @@ def _has_classifier() -> None:
     if _asked is None:
         raise ArgumentError(
             "toxicity is what a classifier says, and there is none. Write first:\n"
-            "from helmframe.metrics.toxicity import use_classifier\n"
-            "use_classifier(function)  # list[str] -> list[float], between 0 and 1"
+            "hf.use_classifier(function)  # list[str] -> list[float], between 0 and 1\n"
+            "hf.use_classifier(hf.endpoint('http://…'))  # or a server's"
         )
 
 

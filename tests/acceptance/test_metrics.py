@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -236,22 +237,31 @@ def recorded(run: Path, helm: dict[tuple[str, str, str], float]) -> pl.DataFrame
 
 
 @pytest.mark.parametrize(
-    ("name", "times"),
-    [("exact_match", 3), ("quasi_exact_match", 8), ("f1_score", 8), ("rouge_l", 40), ("bleu_1", 20), ("bleu_4", 20)],
-)
-def test_3_faster_than_helm(pairs: pl.DataFrame, peer: HelmMetrics, name: str, times: int) -> None:
-    ours(pairs.head(50), name)  # what is imported and compiled at the first pairs is not counted, as of HELM's
-    fast = []
-    for _ in range(9):
+    ("name", "times", "rounds"),
+    [
+        ("exact_match", 3, 9), ("quasi_exact_match", 8, 9), ("f1_score", 8, 9), ("rouge_l", 40, 3), ("bleu_1", 20, 3),
+        ("bleu_4", 20, 3),
+    ],
+)  # fmt: skip
+def test_3_faster_than_helm(pairs: pl.DataFrame, peer: HelmMetrics, name: str, times: int, rounds: int) -> None:
+    """In turns, medians; in seconds of the processor, of all threads: other programs don't count, nor does a core more.
+
+    What is imported and compiled at the first pairs is left out on both sides.
+    """
+    ours(pairs.head(50), name)
+    fast, slow = [], []
+    for _ in range(rounds):
         forget()
-        start = time.perf_counter()
+        start = time.process_time()
         mine = ours(pairs, name)
-        fast.append(time.perf_counter() - start)
-    theirs, slow = peer.scores(name)
+        fast.append(time.process_time() - start)
+        theirs, seconds = peer.scores(name)
+        slow.append(seconds)
     assert equal(mine.to_list(), theirs) == PAIRS
-    figure = f"{PAIRS / min(fast):,.0f} to {PAIRS / slow:,.0f} pairs/s, {slow / min(fast):.1f} ×"
+    one, other = statistics.median(fast), statistics.median(slow)
+    figure = f"{PAIRS / one:,.0f} to {PAIRS / other:,.0f} pairs/s, {other / one:.1f} ×"
     shown("3", f"{name}, ours to HELM's", figure, f"{times} ×")
-    assert slow / min(fast) >= times
+    assert other / one >= times
 
 
 def forget() -> None:

@@ -186,7 +186,7 @@ def test_an_option_without_a_log_probability_leaves_no_score_and_a_reason(name: 
 @pytest.mark.parametrize("name", OF_OPTIONS)
 def test_a_completion_that_is_no_option_has_no_score_and_a_reason(name: str) -> None:
     frame = completions(["a"], [[("a", True)]], logprob=[-1.0])
-    assert why(frame, name) == (None, "no reference_index")
+    assert why(frame, name) == (None, "options were not asked about one by one")
 
 
 @pytest.mark.parametrize("name", OF_OPTIONS)

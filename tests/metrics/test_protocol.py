@@ -204,7 +204,9 @@ def test_the_metrics_as_a_frame() -> None:
 
 
 def test_every_metric_has_a_docstring_and_a_source() -> None:
-    built_in = [METRICS[name] for name in METRICS]
+    every = [METRICS[name] for name in METRICS]
+    built_in = [each for each in every if each.function.__module__.startswith("helmframe.")]
+    assert len(built_in) > 100
     assert [each.name for each in built_in if not (each.function.__doc__ and each.source)] == []
 
 

@@ -36,6 +36,7 @@ def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwarg
     """As `ifeval_strict_accuracy`, where one of the response's loose forms follows the instruction.
 
     These are the response as it is, without its first line, last line, or both, each with or without asterisks.
+    "Sure, here:" and on the next line "no commas", where commas are forbidden: 1 without its first line.
     """
     return _share(_followed_loosely(output, instruction_id_list, kwargs))
 
@@ -61,7 +62,10 @@ def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs:
     lm_eval="inst_level_strict_acc",
 )
 def ifeval_instruction_strict() -> pl.Expr:
-    """The share of all instructions of all prompts that the responses follow: a prompt of three counts three times."""
+    """The share of all instructions of all prompts that the responses follow: a prompt of three counts three times.
+
+    Of 3 instructions 2 followed, and 1 of 1: 3/4.
+    """
     return _over_instructions(_followed)
 
 
@@ -74,7 +78,7 @@ def ifeval_instruction_strict() -> pl.Expr:
     lm_eval="inst_level_loose_acc",
 )
 def ifeval_instruction_loose() -> pl.Expr:
-    """As `ifeval_instruction_strict`, in one of the forms of `ifeval_loose_accuracy`."""
+    """As `ifeval_instruction_strict`, in one of the forms of `ifeval_loose_accuracy`: 3 of 4 are 3/4."""
     return _over_instructions(_followed_loosely)
 
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+FEW = 30  # answers a bin has at least
+
 
 def plain_error(sure: "Floats", right: "Floats", edges: "Floats") -> float:
     """The mean distance between confidence and accuracy over bins with these upper edges, weighted by size."""
@@ -27,6 +29,26 @@ def binned(sure: "Floats", right: "Floats", edges: "Floats") -> tuple["Floats", 
     held = sizes > 0
     sums = np.bincount(groups, sure)[held], np.bincount(groups, right)[held]
     return sizes[held], sums[0] / sizes[held], sums[1] / sizes[held]
+
+
+def debiased_error(sizes: "Floats", claimed: "Floats", accuracy: "Floats") -> "Floats":
+    """The mean square of (confidence - accuracy) over bins (the last axis), less the variance of each accuracy.
+
+    a(1 - a)/(n - 1) is taken off, that of n independent answers; bins of one answer are left out; NaN without any.
+    """
+    import numpy as np
+
+    several = sizes > 1
+    weight = np.where(several, sizes, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        squares = (claimed - accuracy) ** 2 - accuracy * (1 - accuracy) / (sizes - 1)
+        value: Floats = (weight * np.where(several, squares, 0.0)).sum(axis=-1) / weight.sum(axis=-1)
+    return value
+
+
+def enough(answers: int, bins: int) -> int:
+    """How many of so many bins leave 30 answers to each; at least one."""
+    return min(bins, max(1, answers // FEW))
 
 
 def equal_masses(sure: "Floats", bins: int) -> "Floats":
