@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop
+from helmframe.models.conversations import as_messages, as_prompt, is_conversation
 from helmframe.models.endpoint_client import Endpoint, RefusedError
 from helmframe.models.endpoint_replies import answer_of, score_of
-from helmframe.models.messages import Message
 from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
 from helmframe.specs import Call, frozen
 
@@ -26,8 +26,6 @@ TIMEOUT = 600.0
 # OpenAI's protocol takes no more stop sequences; helmframe cuts the output at all of them anyway.
 MAX_STOPS = 4
 
-# A conversation as a prompt: this, all messages but the last one's text as one line of JSON, and that text.
-_CHAT = "\x02helmframe-chat\x03"
 # What OpenAI still completes; all its other models only chat.
 _OPENAI_COMPLETES = re.compile(r"(davinci|babbage)-002|.*-instruct(-\d+)?")
 
@@ -70,10 +68,11 @@ def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extr
         workers=MAX_WORKERS,
         adaptive=True,
         timeout=TIMEOUT,
-        chat=_as_prompt,
+        chat=as_prompt,
         ask_async=asked.ask_async,
         loglikelihood=None if chat else asked.loglikelihood,
         remembered_by_name=True,
+        token_logprobs=None if logprobs else False,
     )
 
 
@@ -119,6 +118,8 @@ class _Asked:
     wanted: set[str] = field(default_factory=set)  # "logprobs", until it is refused
     # the newer name is all that OpenAI's models that reason take
     max_tokens: str = "max_tokens"
+    # how the log-probabilities of a given text may be asked for; the one that gave some, once there is one
+    ways: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
 
     def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
         return list(event_loop.run(self.ask_async(prompts, decoding)))
@@ -131,7 +132,7 @@ class _Asked:
         return [event_loop.run(self._score(pair)) for pair in pairs]
 
     async def _answer(self, prompt: str, decoding: Mapping[str, Any]) -> Answer:
-        turns = _as_messages(prompt)
+        turns = as_messages(prompt)
         if turns is None and self.chat:
             turns = [{"role": "user", "content": prompt}]
         while True:
@@ -180,53 +181,35 @@ class _Asked:
         return False
 
     async def _score(self, pair: Pair) -> Answer:
-        if pair.context.startswith(_CHAT):
+        if is_conversation(pair.context):
             raise CapabilityError(
                 f"model {self.endpoint.name!r}: a server gives no log-probabilities of texts in a conversation; leave "
                 "out adapt(chat_template=True), or use .adapt(method='multiple_choice_joint')."
             )
-        # one token more than is wanted: not every server stands to be asked for none
-        body = {"prompt": pair.context + pair.continuation, "echo": True, "logprobs": 1, "max_tokens": 1}
-        try:
-            reply = await self.endpoint.post("completions", {"model": self.endpoint.name, **body, "temperature": 0})
-        except RefusedError as error:
-            if error.status_code in (400, 422) and re.search("echo|logprob", str(error), re.IGNORECASE):
-                raise self._no_scores(f" ({error})") from None
-            raise
-        found = score_of(reply, pair, self.endpoint.name)
-        if found is None:
-            raise self._no_scores("")
-        self.endpoint.answered = True
-        return found
+        why = ""
+        for way in self.ways:
+            # one token more than is wanted: not every server stands to be asked for none
+            body = {"prompt": pair.context + pair.continuation, **way, "max_tokens": 1, "temperature": 0}
+            try:
+                reply = await self.endpoint.post("completions", {"model": self.endpoint.name, **body})
+            except RefusedError as error:
+                if error.status_code not in (400, 422) or not re.search("echo|logprob", str(error), re.IGNORECASE):
+                    raise
+                why = why or f" ({error})"
+                continue
+            found = score_of(reply, pair, self.endpoint.name)
+            if found is not None:
+                self.endpoint.answered = True
+                self.ways = (way,)
+                return found
+        raise self._no_scores(why)
 
     def _no_scores(self, why: str) -> CapabilityError:
         return CapabilityError(
-            f"model {self.endpoint.name!r}: {self.endpoint.url} gives no log-probabilities of given texts "
-            f"(echo with logprobs){why}; vLLM does. Or ask otherwise: .adapt(method='multiple_choice_joint') or "
+            f"model {self.endpoint.name!r}: {self.endpoint.url} gives no log-probabilities of given texts (echo with "
+            f"logprobs, prompt_logprobs){why}; vLLM does. Or ask otherwise: .adapt(method='multiple_choice_joint') or "
             "'generation'."
         )
-
-
-def _as_prompt(turns: Sequence[Mapping[str, str]]) -> str:
-    """A conversation as one text, for the server to apply its template to.
-
-    The last text stands as it is, so that prompts share their start, and a text from data needs no escaping.
-    """
-    *before, last = turns
-    head = json.dumps([*map(dict, before), {"role": last["role"]}], ensure_ascii=False)
-    return f"{_CHAT}{head}\n{last['content']}"
-
-
-def _as_messages(prompt: str) -> list[Message] | None:
-    """The conversation that the prompt is; None: a plain one."""
-    if not prompt.startswith(_CHAT):
-        return None
-    head, _, text = prompt.removeprefix(_CHAT).partition("\n")
-    try:
-        *before, last = json.loads(head)
-        return [*map(dict, before), {**last, "content": text}]
-    except (TypeError, ValueError):  # a text that only begins like one
-        return None
 
 
 def _address(url: object) -> str:

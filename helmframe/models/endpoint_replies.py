@@ -45,15 +45,18 @@ def score_of(reply: object, pair: Pair, name: str) -> Answer | None:
         AnswerError: the tokens are not those of the prompt, or have no log-probability.
     """
     choice = _choice(reply)
-    said = choice.get("logprobs")
     whole = pair.context + pair.continuation
-    text = choice.get("text")
-    if not isinstance(said, Mapping) or not isinstance(text, str) or not text.startswith(whole):
+    said, text = choice.get("logprobs"), choice.get("text")
+    if isinstance(said, Mapping) and isinstance(text, str) and text.startswith(whole):
+        tokens, values = said.get("tokens"), said.get("token_logprobs")
+        if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
+            return None
+        ends = _ends(tokens, whole, said.get("text_offset"))
+    elif isinstance(choice.get("prompt_logprobs"), list):
+        tokens, values = _of_prompt(choice["prompt_logprobs"])
+        ends = _ends_back(tokens, whole)
+    else:
         return None
-    tokens, values = said.get("tokens"), said.get("token_logprobs")
-    if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
-        return None
-    ends = _ends(tokens, whole, said.get("text_offset"))
     if ends is None:
         raise AnswerError(f"model {name!r}: the server's tokens do not spell the prompt: {short(tokens[:8])}.")
     starts = [0, *ends[:-1]]
@@ -70,6 +73,21 @@ def score_of(reply: object, pair: Pair, name: str) -> Answer | None:
         prompt_tokens=sum(end <= len(pair.context) for end in ends),
         output_tokens=len(found),
     )
+
+
+def _of_prompt(places: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The prompt's tokens and their log-probabilities, told as vLLM does: {id: {decoded_token, logprob}} in each place.
+
+    The prompt's own token comes first; that of the first place is not told.
+    """
+    tokens: list[Any] = []
+    values: list[Any] = []
+    for place in places:
+        own = next(iter(place.values()), None) if isinstance(place, Mapping) else None
+        own = own if isinstance(own, Mapping) else {}
+        tokens.append(own.get("decoded_token"))
+        values.append(own.get("logprob"))
+    return tokens, values
 
 
 def _choice(reply: object) -> Mapping[str, Any]:
@@ -127,6 +145,15 @@ def _ends(tokens: list[Any], whole: str, offsets: object) -> list[int] | None:
         ends = [*offsets[1:], max(len(whole), offsets[-1] + 1)]
         return ends if ends == sorted(ends) else None
     return None
+
+
+def _ends_back(tokens: list[Any], whole: str) -> list[int] | None:
+    """Where each token ends in the text, counted from its end: the first token's text is not known."""
+    texts = ["", *tokens[1:]]
+    if not all(isinstance(each, str) for each in texts) or not whole.endswith("".join(texts)):
+        return None
+    before = len(whole) - sum(map(len, texts))
+    return [before + end for end in accumulate(map(len, texts))]
 
 
 def _count(reply: object, name: str) -> int | None:

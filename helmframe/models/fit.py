@@ -38,19 +38,19 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
     Args:
         requests: `REQUESTS`.
         heads: `HEADS`.
-        model: its window (tokens), chat template, and whether it takes media and gives log-probabilities.
+        model: its window (tokens), chat template, and whether it takes media, generates and gives log-probabilities.
 
     Returns:
         `FITTED`, one row per request and window, and `PREFIXES`.
 
     Raises:
-        CapabilityError: an instance holds media and the model takes text only, log-probabilities are asked for and it
-            gives none, or the chat template asked for is not there.
+        CapabilityError: an instance holds media and the model takes text only, log-probabilities (or text) are asked
+            for and it gives none, or the chat template asked for is not there.
 
     Source: HELM `InContextLearningAdapter.construct_prompt`.
     """
     _check_media(requests, model)
-    _check_scores(requests, model)
+    _check_way(requests, model)
     nothing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in _LATER.items() if name not in requests.columns]
     content = pl.col("blocks").list.last().struct.field("content")
     texts = content.list.eval(pl.element().struct.field("text")).list.join("", ignore_nulls=True)
@@ -184,9 +184,9 @@ def _check_media(requests: pl.DataFrame, model: Model) -> None:
         )
 
 
-def _check_scores(requests: pl.DataFrame, model: Model) -> None:
-    if model.loglikelihood is not None or "continuation" not in requests.columns:
-        return
-    asked = requests.filter(pl.col("continuation").is_not_null())
-    if asked.height:
+def _check_way(requests: pl.DataFrame, model: Model) -> None:
+    scores = pl.col("continuation").is_not_null() if "continuation" in requests.columns else pl.lit(value=False)
+    if model.loglikelihood is None and (asked := requests.filter(scores)).height:
         raise CapabilityError.no_log_probabilities(model.name, asked["scenario"][0])
+    if not model.generates and (asked := requests.filter(~scores)).height:
+        raise CapabilityError.no_generation(model.name, asked["scenario"][0])

@@ -134,8 +134,7 @@ def request_ids(
     ).with_row_index()
     found = [pl.DataFrame(schema={"index": pl.UInt32, "request_id": pl.Binary})]
     for (*header, prefix_id), same in own.partition_by(shared, as_dict=True).items():
-        state = sha256(_header(fingerprint, *header) + texts[prefix_id].encode())
-        ids = [_digest(state, each) for each in same["own"].to_list()]
+        ids = _digests(sha256(_header(fingerprint, *header) + texts[prefix_id].encode()), same["own"].to_list())
         found.append(same.select("index", request_id=pl.Series(ids, dtype=pl.Binary)))
     return rows.with_columns(pl.concat(found).sort("index")["request_id"])
 
@@ -176,10 +175,14 @@ def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> 
     return json.dumps(header, sort_keys=True, ensure_ascii=False).encode() + b"\0"
 
 
-def _digest(start: Any, rest: bytes) -> bytes:
-    state = start.copy()
-    state.update(rest)
-    return bytes(state.digest()[:16])
+def _digests(start: Any, own: Sequence[bytes]) -> list[bytes]:
+    """Of each the id: what `start` has hashed, then its own bytes. Every request of a run goes through this loop."""
+    ids, again = [], start.copy
+    for each in own:
+        state = again()
+        state.update(each)
+        ids.append(state.digest()[:16])
+    return ids
 
 
 def _media_digest() -> pl.Expr:
@@ -223,7 +226,8 @@ def _ask(
             for frame in _ask_block(block, prefixes, model, queue, answers, budget, report):
                 yield frame.with_columns(cached=pl.lit(value=False))
             pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
-            queue.block = max(1, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
+            # what a model takes at once it gets at once, however slow it is
+            queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
             news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest.clear()
             if news.height:
                 report("kept", news.height)
@@ -350,7 +354,8 @@ def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
         return pl.DataFrame(schema=schema)
     _, given, errors, latencies, attempts = zip(*outcomes, strict=True)
     nothing: Sequence[Any] = (None,) * len(Answer._fields)
-    columns = dict(zip(Answer._fields, zip(*(answer or nothing for answer in given), strict=True), strict=True))
+    said = given if None not in given else [answer or nothing for answer in given]
+    columns = dict(zip(Answer._fields, zip(*said, strict=True), strict=True))
     columns["completion"] = columns.pop("text")
     columns |= {"latency": latencies, "attempts": attempts, "error": errors}
     # most models leave most fields out: a column of nothing is not built value by value

@@ -5,14 +5,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
-from helmframe.models import local
-from helmframe.models.model import Model, digest
+from helmframe.models.local_files import file_digest
+from helmframe.models.local_load import quiet
+from helmframe.models.model import digest
 from helmframe.settings import from_home
 
 logger = logging.getLogger("helmframe.models")
@@ -24,7 +24,7 @@ _NEEDS = ("torch", "transformers", "gguf", "accelerate")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 _NOTE = "converted from GGUF, weights as float32"
 _GUESSED = (
-    "; its tokenizer is made from the GGUF file, which only names how text is split before (tokenizer.ggml.pre): "
+    "its tokenizer is made from the GGUF file, which only names how text is split before (tokenizer.ggml.pre): "
     "numbers and rare scripts may become other tokens than in llama.cpp; put the model's tokenizer.json beside the file"
 )
 
@@ -34,11 +34,19 @@ def is_file(given: str | Path) -> bool:
     return str(given).lower().endswith(".gguf")
 
 
-def from_file(given: str | Path) -> Model:
-    """The model in a GGUF file: `./x.gguf`, or the same under `$HELMFRAME_MODELS`.
+class Converted(NamedTuple):
+    """A GGUF file as a transformers folder, and what `explain()` says of it."""
+
+    folder: Path
+    name: str
+    note: str
+
+
+def converted(given: str | Path) -> Converted:
+    """The folder of a GGUF file: `./x.gguf`, or the same under `$HELMFRAME_MODELS`.
 
     The first time it is dequantised into a folder of the user's cache (about four times the size of a 8-bit file),
-    named by the sha256 of the file and of the tokenizer beside it, if there is one; later that folder is loaded.
+    named by the sha256 of the file and of the tokenizer beside it, if there is one; later that folder is there.
 
     Raises:
         SourceMissingError: found nowhere; lists the places looked at.
@@ -52,17 +60,21 @@ def from_file(given: str | Path) -> Model:
     beside = [path.parent / name for name in _TOKENIZER if (path.parent / name).is_file()]
     if not (path.parent / "tokenizer.json").is_file():
         beside = []
-    folder = (
-        _cache() / digest(_FORMAT, *(part for each in (path, *beside) for part in ("", local.file_digest(each))))[:32]
-    )
+    folder = _cache() / digest(_FORMAT, *(part for each in (path, *beside) for part in ("", file_digest(each))))[:32]
     if not folder.is_dir():
         missing = [name for name in _NEEDS if find_spec(name) is None]
         if missing:
             raise NotAModelError.of(given, f"reading GGUF needs {', '.join(missing)}: pip install 'helmframe[gguf]'")
         logger.info("converting %s once, into %s", path, folder)
         _convert(path, beside, folder)
-    note = _NOTE if beside else _NOTE + _GUESSED
-    return replace(local.from_name(folder), name=path.stem, source=str(given), note=note)
+    if not beside and folder not in _warned:
+        _warned.add(folder)
+        logger.warning("%s: %s", path.name, _GUESSED)
+    return Converted(folder, path.stem, _NOTE if beside else f"{_NOTE}; {_GUESSED}")
+
+
+# Folders whose tokenizer has been warned of, once in a process.
+_warned: set[Path] = set()
 
 
 def _found(given: str | Path) -> Path:
@@ -105,7 +117,7 @@ def _save(path: Path, beside: Sequence[Path], folder: Path) -> None:
 
     transformers: Any = package  # half of what is used here has no types
     where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
-    with local.quiet():
+    with quiet():
         loaded = transformers.AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **where)
         # transformers refuses to save a model loaded from GGUF, so the weights, dequantised by now, move to a clean one
         config = type(loaded.config).from_dict(

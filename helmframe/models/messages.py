@@ -46,7 +46,7 @@ def rendered(turns: Sequence[Message], model: Model) -> str:
         CapabilityError: it has none.
     """
     if model.chat is None:
-        raise CapabilityError(f"adapt(chat_template=True): model {model.name!r} has no chat template; leave it out.")
+        raise CapabilityError.no_chat_template(model.name)
     return model.chat(turns)
 
 

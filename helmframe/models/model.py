@@ -2,8 +2,9 @@
 
 import hashlib
 import types
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 from helmframe.errors import AnswerError
@@ -109,6 +110,9 @@ class Model:
             whose logprob (nats) is its own; None: it gives none.
         tokens: its tokenizer; None: not at hand.
         remembered_by_name: durable, but what answers under this name may change: `explain()` says how old answers are.
+        generates: goes on from a prompt; False for what only says how likely texts are.
+        token_logprobs: whether its answers hold the log-probabilities of their tokens; None: the answers will tell.
+        state: for `explain()`, how it answers, as far as that shows only once it is loaded; None: nothing to say.
     """
 
     name: str
@@ -132,6 +136,24 @@ class Model:
     loglikelihood: Ask | None = None
     tokens: Tokens | None = None
     remembered_by_name: bool = False
+    generates: bool = True
+    token_logprobs: bool | None = None
+    state: Callable[[], str] | None = None
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What it can do, as far as that is known before it is asked, in this order.
+
+        `generates`: goes on from a prompt; `scores`: the log-probability of a continuation; `token_logprobs`: those of
+        the tokens it generates; `chat`: takes conversations.
+        """
+        can = {
+            "generates": self.generates,
+            "scores": self.loglikelihood is not None,
+            "token_logprobs": self.token_logprobs,
+            "chat": self.chat is not None,
+        }
+        return tuple(name for name, able in can.items() if able)
 
     def asked(self, decoding: Mapping[str, Any]) -> Ask:
         """What answers a call with these decoding parameters: `ask`, or `loglikelihood` where they say so."""
@@ -147,7 +169,7 @@ class Model:
         return hash(self._key())
 
     def __repr__(self) -> str:
-        return f"Model({self.name!r})"
+        return f"Model({self.name!r}: {', '.join(self.capabilities)})"
 
     def _key(self) -> tuple[str, str | None, object]:
         return self.name, self.version, _source_key(self.source)
@@ -170,6 +192,17 @@ def as_answer(given: object, name: str) -> Answer:
     if isinstance(given, Answer):
         return _checked(given, name)
     raise AnswerError(f"model {name!r} answered {short(given)}; expected str, Answer or a dict with 'text'.")
+
+
+def is_plain(given: Sequence[Given]) -> bool:
+    """Whether each is text that needs no look: `str`, and nothing but ASCII."""
+    return set(map(type, given)) == {str} and all(map(str.isascii, given))  # type: ignore[arg-type]
+
+
+def as_answers(texts: Sequence[Given]) -> Iterable[Answer]:
+    """Plain texts as answers, without the cost of a call for each."""
+    nothing = [repeat(None)] * (len(Answer._fields) - 1)
+    return map(tuple.__new__, repeat(Answer), zip(texts, *nothing, strict=False))
 
 
 def as_scored(given: object, pair: Pair, name: str) -> Answer:

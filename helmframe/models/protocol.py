@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from helmframe.errors import AnswerError, ArgumentError, NotAModelError
-from helmframe.models import endpoint, event_loop, gguf, local, toy
+from helmframe.errors import AnswerError, ArgumentError, CapabilityError, NotAModelError
+from helmframe.models import endpoint, event_loop, inspect_model, lm_eval_model, local_model, toy, vllm_model
 from helmframe.models.identity import code_identity, identity, is_torch_module
 from helmframe.models.model import Answer, Given, Model, Pair, Prompt, as_scored, digest, short
 from helmframe.specs import Call
@@ -36,9 +36,11 @@ def from_any(
     Args:
         given: a function `str -> str` or `list[str] -> list[str]` (told by the annotation of its first parameter;
             unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)` and, if it can,
-            `.loglikelihood(pairs)` of (context, continuation): a log-probability each, in nats, or (it, tokens); a
-            transformers `(model, tokenizer)` pair; a folder in transformers format, or a GGUF file; `org/name`; a model
-            of a server (`"openai:name"`, `"http://host:port/v1#name"`); a toy as text (`"oracle()"`); or a `Model`.
+            `.loglikelihood(pairs)` of (context, continuation): a log-probability each, in nats, or (it, tokens), or
+            with that alone; a transformers `(model, tokenizer)` pair; a folder in transformers format, or a GGUF file;
+            `org/name`; a model of a server (`"openai:name"`, `"http://host:port/v1#name"`); `"vllm:org/name"`; a model
+            object of lm-eval or Inspect; a toy as text (`"oracle()"`); or a `Model`. `hf.models.local`, `.http` and
+            `.vllm` say more about how it is loaded or asked.
         name: how tables call it; default the function's, class's or folder's name.
         version: with `name`: you vouch that whatever has this name and version gives the same answers, so they are kept
             beyond the process. Of a server's model: which one answers under that name now.
@@ -69,24 +71,42 @@ def from_any(
 model = from_any
 
 
+def is_local_name(said: str) -> bool:
+    """Whether it names a folder, a file or a hub model: no address, and no call such as `oracle()`."""
+    return not (endpoint.is_address(said) or said.startswith("vllm:") or _CALL.fullmatch(said))
+
+
+_CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
+
+
 def _given(given: object, batch: bool | int | None) -> Model:
     if isinstance(given, Model):
         return given
     if isinstance(given, str) and endpoint.is_address(given):
         return endpoint.from_address(given)
-    if isinstance(given, str) and re.fullmatch(r"\w+\(.*\)", given):
+    if isinstance(given, str) and given.startswith("local("):
+        return local_model.from_text(given)
+    if isinstance(given, str) and given.startswith(("vllm:", "vllm(")):
+        return vllm_model.from_text(given)
+    if isinstance(given, str) and _CALL.fullmatch(given):
         return toy.from_text(given)
     if isinstance(given, str | Path):
-        return gguf.from_file(given) if gguf.is_file(given) else local.from_name(given)
+        return local_model.local(given)
     if isinstance(given, tuple) and len(given) == 2 and any(map(is_torch_module, given)):
-        return local.from_pair(*given)
+        return local_model.from_pair(*given)
     if is_torch_module(given) and hasattr(given, "generate"):
         raise NotAModelError.of(given, "its tokenizer is missing; give the pair (model, tokenizer)")
     if isinstance(given, type):
         raise NotAModelError.of(given, f"{given.__name__} is a class; give an object of it")
+    if lm_eval_model.is_lm(given):
+        return lm_eval_model.from_lm(given)
+    if inspect_model.is_model(given):
+        return inspect_model.from_model(given)
     many = None if batch is None else batch is not False
     if callable(getattr(given, "generate", None)):
         return _from_function(given, given.generate, many, default=True)  # type: ignore[attr-defined]
+    if callable(getattr(given, "loglikelihood", None)):
+        return _only_scores(given)
     if callable(given):
         return _from_function(given, given, many, default=False)
     raise NotAModelError.of(given)
@@ -114,6 +134,26 @@ def _from_function(given: object, function: Callable[..., Any], many: bool | Non
         timeout=ASYNC_TIMEOUT if is_async else None,
         ask_async=ask_async if is_async else None,
         loglikelihood=_Scores(scores, name).ask if callable(scores) else None,
+    )
+
+
+def _only_scores(given: Any) -> Model:
+    """An object that says how likely texts are, and generates none."""
+    name = _name(given)
+
+    def ask(_: Sequence[Prompt], __: Mapping[str, Any]) -> list[Given]:
+        raise CapabilityError(f"model {name!r} generates no text; it has no .generate(prompts).")
+
+    return Model(
+        name=name,
+        source=given,
+        ask=ask,
+        fingerprint=functools.partial(_fingerprint, given.loglikelihood),
+        durable=False,
+        takes=frozenset(),
+        loglikelihood=_Scores(given.loglikelihood, name).ask,
+        generates=False,
+        token_logprobs=False,
     )
 
 

@@ -18,11 +18,12 @@ from weakref import WeakValueDictionary
 from helmframe.errors import CapabilityError, NotAModelError, SourceError
 from helmframe.models import event_loop
 from helmframe.models.answering import Answering, Call, Labels, Outcome, Place, Reply, Steps, current_labels
+from helmframe.models.busy import Busy
 from helmframe.models.model import SCORES, Given, Model, Prompt
 from helmframe.models.pace import Pace
 from helmframe.models.timeouts import Aside
 
-__all__ = ["Labels", "ModelQueue", "Outcome", "current_labels", "queue_of"]
+__all__ = ["Labels", "ModelQueue", "Outcome", "busy_of", "current_labels", "queue_of"]
 
 # A worker takes as many prompts at a time as it answers within these seconds: few enough to show progress and lose
 # little when killed, enough that locks don't count.
@@ -44,15 +45,16 @@ class ModelQueue:
     when there are none; for an async one it is a task on the event loop. How many there are at once says the pace.
     """
 
-    def __init__(self, model: Model, pace: Pace | None = None) -> None:
+    def __init__(self, model: Model, pace: Pace | None = None, busy: Busy | None = None) -> None:
         self.model = model
         self.pace = pace or _pace(model)
+        self.busy = busy or Busy()
         self._lock = threading.Lock()
         self._open: deque[_Caller] = deque()  # those with prompts that nobody has taken
         self._workers: list[threading.Thread] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 1  # batches a worker takes at a time
-        self.block = FIRST_BLOCK  # requests that a run asks at a time, as its pace is known by now
+        self.block = max(FIRST_BLOCK, model.batch)  # requests that a run asks at a time, as its pace is known by now
 
     def ask(
         self,
@@ -197,10 +199,11 @@ class ModelQueue:
         given: Sequence[Given] = ()
         failed: Exception | None = None
         try:
-            if aside is None or self.model.timeout is None:
-                given = self.model.asked(decoding)(call.prompts, decoding)
-            else:
-                given = aside.call(partial(self.model.asked(decoding), call.prompts, decoding), self.model.timeout)
+            with self.busy.answering.running():
+                if aside is None or self.model.timeout is None:
+                    given = self.model.asked(decoding)(call.prompts, decoding)
+                else:
+                    given = aside.call(partial(self.model.asked(decoding), call.prompts, decoding), self.model.timeout)
         except (NotAModelError, SourceError, CapabilityError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
@@ -252,7 +255,8 @@ class ModelQueue:
                 answers = asyncio.to_thread(self.model.asked(decoding), call.prompts, decoding)
             else:
                 answers = self.model.ask_async(call.prompts, decoding)
-            given = await event_loop.within(answers, self.model.timeout)
+            with self.busy.answering.running():
+                given = await event_loop.within(answers, self.model.timeout)
         except (NotAModelError, SourceError, CapabilityError):
             raise
         except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
@@ -354,8 +358,13 @@ def queue_of(model: Model, fingerprint: str) -> ModelQueue:
         if queue is None or (queue.idle and _asked_as(queue.model) != _asked_as(model)):
             key = (fingerprint, model.workers, model.adaptive)
             pace = _paces.setdefault(key, _pace(model))
-            queue = _queues[fingerprint] = ModelQueue(model, pace)
+            queue = _queues[fingerprint] = ModelQueue(model, pace, busy_of(fingerprint))
         return queue
+
+
+def busy_of(fingerprint: str) -> Busy:
+    """The seconds of what answers under this fingerprint, in this process."""
+    return _busy.setdefault(fingerprint, Busy())
 
 
 def _asked_as(model: Model) -> tuple[object, ...]:
@@ -368,6 +377,7 @@ def _pace(model: Model) -> Pace:
 
 _queues: WeakValueDictionary[str, ModelQueue] = WeakValueDictionary()
 _paces: dict[tuple[str, int, bool], Pace] = {}
+_busy: dict[str, Busy] = {}
 _queues_lock = threading.Lock()
 
 
@@ -376,6 +386,7 @@ def _after_fork() -> None:
     global _queues, _queues_lock
     _queues = WeakValueDictionary()
     _paces.clear()
+    _busy.clear()
     _queues_lock = threading.Lock()
 
 

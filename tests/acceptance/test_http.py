@@ -3,15 +3,17 @@
 import time
 from collections.abc import Iterator
 
+import polars as pl
 import pytest
 
 import helmframe as hf
 from helmframe.models import endpoint_client, event_loop, http
 from tests.acceptance.figures import shown
 from tests.demo import demo_model
-from tests.models.openai_server import completion, serving, transformers_serving
+from tests.models.openai_server import Asked, Reply, completion, refusal, serving, transformers_serving
 
 LEAST_EQUAL, LEAST_TIMES = 1.0, 3.0
+ANSWERED = 24  # requests: three of each part of the sampler
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +42,66 @@ def test_5_a_servers_greedy_answers_are_the_folders() -> None:
     equal = sum(mine == other for mine, other in texts) / len(texts)
     shown("5", f"greedy answers of transformers serve equal to the folder's, of {len(texts)}", equal, LEAST_EQUAL)
     assert equal >= LEAST_EQUAL, texts
+
+
+class Faults:
+    """Replies to the prompts of a plan that go wrong now and then."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.seen: set[str] = set()
+
+    def busy(self, asked: Asked) -> Reply:
+        """Every third request is one too many."""
+        self.asked += 1
+        return refusal(429, "too many requests", Retry_After="0.05") if self.asked % 3 == 0 else completion("A")
+
+    def broken(self, asked: Asked) -> Reply:
+        """Every fourth request meets an error of the server."""
+        self.asked += 1
+        return refusal(500, "internal error") if self.asked % 4 == 0 else completion("A")
+
+    def garbled(self, asked: Asked) -> Reply:
+        """The first prompt, whenever it is asked, gets what is no reply."""
+        return Reply(b"<html>") if self._is_first(asked) else completion("A")
+
+    def slow(self, asked: Asked) -> Reply:
+        """The first prompt takes longer than a call may."""
+        return completion("A")._replace(seconds=1.5 if self._is_first(asked) else 0)
+
+    def dying(self, asked: Asked) -> Reply:
+        """After ten answers connections break off."""
+        self.asked += 1
+        return completion("A")._replace(status=200 if self.asked <= 10 else 0)
+
+    def _is_first(self, asked: Asked) -> bool:
+        self.seen = self.seen or {asked.body["prompt"]}
+        return asked.body["prompt"] in self.seen
+
+
+@pytest.mark.parametrize(
+    ("fault", "failed"), [("busy", 0), ("broken", 0), ("garbled", 1), ("slow", 1), ("dying", ANSWERED - 10)]
+)
+def test_5_faults_of_a_server(fault: str, failed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.models.retries.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("helmframe.models.pace.PAUSES", (0.02, 0.04))
+    with serving() as server:
+        server.reply = getattr(Faults(), fault)
+        model = hf.model(http(server.url, "m"), timeout=0.5, workers=1)
+        plan = hf.scenario("sampler").limit(3).adapt(shots=0).generate(model)
+        first = plan.score().completions.collect()
+        asked = len(server.asked)
+        assert first.height == ANSWERED
+        assert first["error"].count() == failed
+        assert first.filter(pl.col("error").is_not_null())["completion"].count() == 0
+        # the server is well again: the same sentence asks for what is missing, and for nothing else
+        server.reply = lambda asked: completion("A")
+        second = plan.score().completions.collect()
+        again = len(server.asked) - asked
+    left = second["error"].count()
+    said = f"{failed} of {ANSWERED} failed, of {asked} requests; then {left}, of {again} more"
+    shown("5", f"a {fault} server", said, f"{failed} failed; then 0, of {failed} more")
+    assert (left, again) == (0, failed)
 
 
 def test_5_four_workers_against_one() -> None:

@@ -18,7 +18,7 @@ from helmframe.errors import (
     SourceMissingError,
 )
 from helmframe.models import endpoint_client, event_loop, http
-from helmframe.models.model import SCORES, Model, Pair
+from helmframe.models.model import SCORES, Answer, Model, Pair
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import Outcome, queue_of
 from tests.models import tiny
@@ -339,6 +339,39 @@ def test_log_probabilities_equal_the_local_models(server: Server, tmp_path: Path
         assert ours.answer.text == theirs.text
         assert ours.answer.logprob == pytest.approx(theirs.logprob, abs=1e-5)
         assert ours.answer.output_tokens == theirs.output_tokens
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_server_that_does_not_echo_is_asked_for_prompt_logprobs(
+    server: Server, tmp_path: Path, *, refuses: bool
+) -> None:
+    local = from_any(tiny.saved(tmp_path / "tiny", tiny.gpt2()))
+    assert local.loglikelihood is not None
+
+    def reply(asked: Asked) -> Reply:
+        """As vLLM's: one token for each place, that of the first not told."""
+        if "echo" in asked.body:
+            return refusal(400, "echo is not supported") if refuses else completion("z")
+        prompt = asked.body["prompt"]
+        (found,) = local.loglikelihood([Pair(prompt[0], prompt[1:])], {SCORES: True})  # type: ignore[misc]
+        assert isinstance(found, Answer)
+        values = zip(prompt[1:], found.token_logprobs or (), strict=True)
+        places = [{str(ord(token)): {"logprob": value, "decoded_token": token, "rank": 1}} for token, value in values]
+        return completion("z", prompt_logprobs=[None, *places])
+
+    server.reply = reply
+    pairs = [Pair("The cat sat", " on the mat"), Pair("Who", "?")]
+    expected = local.loglikelihood(pairs, {SCORES: True})
+    model = http(server.url, "m")
+    found = outcomes(model, pairs, **{SCORES: True})
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.answer is not None, ours.error
+        assert isinstance(theirs, tuple)
+        assert ours.answer.logprob == pytest.approx(theirs.logprob, abs=1e-5)
+        assert (ours.answer.prompt_tokens, ours.answer.output_tokens) == (theirs.prompt_tokens, theirs.output_tokens)
+    before = len(server.asked)
+    outcomes(model, pairs, **{SCORES: True})
+    assert ["echo" in each.body for each in server.asked[before:]] == [False, False]  # it is known by then
 
 
 def test_after_nothing_the_first_token_has_none(server: Server) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import helmframe as hf
-from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
+from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models import gguf
 from helmframe.models.protocol import from_any
 
@@ -125,6 +125,25 @@ def test_a_file_answers_as_the_model_it_was_written_from(tmp_path: Path, cache: 
     again = from_any(str(path.rename(tmp_path / "other.gguf")))
     assert ((folder / "model.safetensors").stat().st_mtime_ns, len(list(cache.iterdir()))) == (stamp, 1)
     assert (again.fingerprint(), text(again)) == (model.fingerprint(), text(model))
+
+
+def test_a_guessed_tokenizer_is_warned_of_once_and_explained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path / "tiny.gguf", llama())
+    model = from_any(path)
+    from_any(path)
+    warned = [each.getMessage() for each in caplog.records if "tokenizer.ggml.pre" in each.getMessage()]
+    assert len(warned) == 1
+    assert "put the model's tokenizer.json beside the file" in warned[0]
+    assert "tokenizer.ggml.pre" in hf.scenario("sampler").limit(1).adapt(shots=0).generate(model).explain()
+
+
+def test_it_may_be_loaded_in_another_type(tmp_path: Path) -> None:
+    path = written(tmp_path / "tiny.gguf", llama())
+    plain, low = from_any(path), hf.models.local(path, dtype="bfloat16")
+    assert (low.name, low.fingerprint() != plain.fingerprint()) == ("tiny", True)
+    assert "computes in bfloat16" in low.note
+    with pytest.raises(ArgumentError, match=r"local\(revision=…\): a GGUF file has none"):
+        hf.models.local(path, revision="v1")
 
 
 def test_a_tokenizer_beside_the_file_is_the_one_used(tmp_path: Path, cache: Path) -> None:

@@ -50,6 +50,32 @@ def llama(seed: int = 0) -> Any:
     return _sharp(LlamaForCausalLM, config, seed, torch)
 
 
+def t5(seed: int = 0) -> Any:
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    kind: Any = T5Config  # some of what it takes has no types
+    config = kind(
+        vocab_size=len(CHARACTERS) + 1, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, n_positions=128,
+        pad_token_id=0, eos_token_id=0, decoder_start_token_id=0,
+    )  # fmt: skip
+    return _sharp(T5ForConditionalGeneration, config, seed, torch)
+
+
+def bart(seed: int = 0) -> Any:
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    kind: Any = BartConfig
+    config = kind(
+        vocab_size=len(CHARACTERS) + 1, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=128,
+        bos_token_id=0, pad_token_id=0, eos_token_id=0, decoder_start_token_id=0, forced_bos_token_id=0,
+        forced_eos_token_id=None,
+    )  # fmt: skip
+    return _sharp(BartForConditionalGeneration, config, seed, torch)
+
+
 def saved(folder: Path, model: Any, chat_template: str | None = None) -> Path:
     from transformers.utils import logging
 

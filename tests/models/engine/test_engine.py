@@ -1,12 +1,15 @@
 """A loaded model answers greedily, whatever the batch, and says how likely it thought its answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 
 from helmframe.models import Answer
-from helmframe.models.engine import Engine, _Chooser
+from helmframe.models.engine import Engine
+from helmframe.models.tokenizing import Tokenizing
 from tests.models import tiny
 
 SHOTS = "Question: one. Answer: A\n" * 3
@@ -14,9 +17,13 @@ PROMPTS = [f"{SHOTS}Question: {'x' * (number % 7)}{number}? Answer:" for number 
 UNLIKE = ["a", "Who? ", "The quick brown fox.", "0123456789 0123456789"]
 
 
+def made(model: Any, window: int | None = 128, tokenizer: Any = None) -> Engine:
+    return Engine(model, Tokenizing(lambda: tokenizer or tiny.tokenizer(), 0), window)
+
+
 @pytest.fixture(scope="module", params=["gpt2", "llama"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    return Engine(getattr(tiny, request.param)(), tiny.tokenizer(), 128)
+    return made(getattr(tiny, request.param)())
 
 
 def answered(engine: Engine, prompts: list[str], **decoding: Any) -> list[Answer]:
@@ -27,7 +34,7 @@ def answered(engine: Engine, prompts: list[str], **decoding: Any) -> list[Answer
 
 def by_hand(engine: Engine, prompt: str, limit: int) -> tuple[list[int], list[float]]:
     """Greedy without batches, caches and `generate`."""
-    ids, logprobs = engine.tokens([prompt])[0], []
+    ids, logprobs = engine.words.tokens([prompt])[0], []
     outputs: list[int] = []
     for _ in range(limit):
         with torch.no_grad():
@@ -44,41 +51,53 @@ def by_hand(engine: Engine, prompt: str, limit: int) -> tuple[list[int], list[fl
 def test_a_batch_answers_as_each_prompt_alone_by_hand(engine: Engine, prompts: list[str]) -> None:
     for prompt, answer in zip(prompts, answered(engine, prompts, max_tokens=6), strict=True):
         outputs, logprobs = by_hand(engine, prompt, 6)
-        assert answer.text == engine.tokenizer.decode(outputs)
+        assert answer.text == engine.words.tokenizer.decode(outputs)
         assert answer.token_logprobs == pytest.approx(logprobs, abs=1e-4)
         assert answer.logprob == pytest.approx(sum(logprobs), abs=1e-3)
 
 
-def test_what_prompts_share_is_computed_once(engine: Engine) -> None:
-    widths: list[int] = []
+@contextmanager
+def counted(engine: Engine) -> Iterator[list[int]]:
+    """The tokens of each forward pass."""
+    own, found = engine.model.forward, []
 
-    answered(engine, PROMPTS, max_tokens=1)
-    assert engine._reuses
-    plain = sum(len(each) for each in engine.tokens(PROMPTS))
-    own = engine.model.forward
-
-    def counted(**given: Any) -> Any:
-        widths.append(given["input_ids"].numel())
+    def forward(**given: Any) -> Any:
+        found.append(given["input_ids"].numel())
         return own(**given)
 
-    engine.model.forward = counted
+    engine.model.forward = forward
     try:
-        answered(engine, PROMPTS, max_tokens=1)
+        yield found
     finally:
-        engine.model.forward = own
-    assert sum(widths) < plain / 2
+        del engine.model.forward
+
+
+def test_what_prompts_share_is_computed_once(engine: Engine) -> None:
+    answered(engine, PROMPTS, max_tokens=1)
+    assert engine.reader.choice().way == "packed"
+    with counted(engine) as passes:
+        answered(engine, PROMPTS, max_tokens=1)
+    different = {tuple(tokens[: place + 1]) for tokens in engine.words.tokens(PROMPTS) for place in range(len(tokens))}
+    assert sum(passes) == len(different)
 
 
 def test_a_hook_on_the_model_sees_whole_prompts(engine: Engine) -> None:
-    handle = engine.model.register_forward_hook(lambda *_: None)
+    plain = answered(engine, PROMPTS, max_tokens=2)
+    seen: list[int] = []
+    handle = engine.model.register_forward_hook(
+        lambda _, __, given, ___: seen.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
     try:
-        assert not engine._can_reuse()
+        hooked = answered(engine, PROMPTS, max_tokens=1)
+        assert engine.reader.choice().way == "plain"
     finally:
         handle.remove()
+    assert [each.text for each in hooked] == [each.text[:1] for each in plain]
+    assert set(seen) == {len(each) for each in engine.words.tokens(PROMPTS)}
 
 
 def test_sampling_defaults_of_the_model_are_out_of_force() -> None:
-    engine = Engine(tiny.llama(), tiny.tokenizer(), 128)
+    engine = made(tiny.llama())
     plain = answered(engine, UNLIKE, max_tokens=20)
     own = engine.model.generation_config
     own.update(do_sample=True, temperature=5.0, repetition_penalty=3.0, no_repeat_ngram_size=2)
@@ -87,7 +106,7 @@ def test_sampling_defaults_of_the_model_are_out_of_force() -> None:
 
 
 def test_a_model_in_training_is_asked_in_evaluation_mode_and_left_in_training() -> None:
-    engine = Engine(tiny.gpt2(), tiny.tokenizer(), 128)
+    engine = made(tiny.gpt2())
     plain = answered(engine, UNLIKE, max_tokens=5)
     engine.model.train()
     engine.model.lm_head.eval()
@@ -106,33 +125,6 @@ def test_the_same_seed_draws_the_same_in_any_batch(engine: Engine) -> None:
 def test_without_a_seed_each_call_draws_anew(engine: Engine) -> None:
     found = {answered(engine, ["a"], max_tokens=8, temperature=5.0)[0].text for _ in range(5)}
     assert len(found) > 1
-
-
-def drawn(logits: list[float], **decoding: Any) -> list[int]:
-    """4,000 draws of a first token."""
-    chooser = _Chooser.of([str(row) for row in range(4000)], {"seed": 0, **decoding}, keep=False)
-    return [int(each) for each in chooser._drawn(torch.tensor([logits] * 4000))]
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ({"temperature": 1.0}, [0.6439, 0.2369, 0.0871, 0.0321]),  # softmax of 3, 2, 1, 0
-        ({"temperature": 2.0}, [0.4550, 0.2760, 0.1674, 0.1015]),
-        ({"temperature": 1.0, "top_k": 2}, [0.7311, 0.2689, 0, 0]),
-        ({"temperature": 1.0, "top_p": 0.7}, [0.7311, 0.2689, 0, 0]),  # the first two together pass 0.7
-        ({"temperature": 1.0, "top_p": 0.6}, [1, 0, 0, 0]),
-        ({"temperature": 1.0, "top_k": 3, "top_p": 0.999}, [0.6652, 0.2447, 0.0900, 0]),
-    ],
-)
-def test_draws_follow_the_probabilities(said: dict[str, Any], expected: list[float]) -> None:
-    found = drawn([3.0, 2.0, 1.0, 0.0], **said)
-    assert [found.count(token) / 4000 for token in range(4)] == pytest.approx(expected, abs=0.025)
-
-
-def test_unlikely_tokens_of_a_large_vocabulary_are_drawn_too() -> None:
-    found = drawn([0.0] * 3000, temperature=1.0)
-    assert len(set(found)) > 2000  # of 3,000 equally likely ones, 4,000 draws meet 2,209 on average
 
 
 @pytest.mark.parametrize("said", [{"top_k": 1}, {"top_p": 1e-9}])
@@ -159,9 +151,9 @@ def test_a_row_that_ends_early_does_not_change_the_others(engine: Engine) -> Non
 
 
 def test_the_end_of_text_token_ends_an_answer_and_is_no_part_of_it() -> None:
-    engine = Engine(tiny.gpt2(), tiny.tokenizer(), 128)
+    engine = made(tiny.gpt2())
     whole = answered(engine, ["a"], max_tokens=8)[0]
-    third = engine.tokens([whole.text])[0][2]
+    third = engine.words.tokens([whole.text])[0][2]
     engine.model.generation_config.eos_token_id = [third]
     answer = answered(engine, ["a"], max_tokens=8)[0]
     assert answer.text == whole.text[: whole.text.index(whole.text[2])]
@@ -170,7 +162,7 @@ def test_the_end_of_text_token_ends_an_answer_and_is_no_part_of_it() -> None:
 
 def test_tokens_are_counted(engine: Engine) -> None:
     answer = answered(engine, ["abc"], max_tokens=4)[0]
-    assert (answer.prompt_tokens, answer.output_tokens, engine.count_tokens(["abc", "a"])) == (3, 4, [3, 1])
+    assert (answer.prompt_tokens, answer.output_tokens, engine.words.count_tokens(["abc", "a"])) == (3, 4, [3, 1])
 
 
 def test_a_prompt_longer_than_the_window_is_an_error_of_its_row(engine: Engine) -> None:
@@ -199,48 +191,54 @@ def test_no_prompts_are_no_answers(engine: Engine) -> None:
 
 
 def test_log_probabilities_of_long_answers_are_left_out() -> None:
-    engine = Engine(tiny.llama(), tiny.tokenizer(), None)
+    engine = made(tiny.llama(), None)
     assert answered(engine, ["a"], max_tokens=513)[0].logprob is None
 
 
-def test_out_of_memory_halves_the_batch(engine: Engine) -> None:
-    own, plain = engine.model.generate, answered(engine, UNLIKE, max_tokens=3)
+@contextmanager
+def small(engine: Engine, rows: int, tokens: int) -> Iterator[None]:
+    """A memory that holds no passes larger than that."""
+    own, tokens_before = engine.model.forward, engine.reader.tokens
 
-    def small(**given: Any) -> Any:
-        if len(given["input_ids"]) > 1:
+    def forward(**given: Any) -> Any:
+        shape = given["input_ids"].shape
+        if shape[0] > rows or shape[1] > tokens:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
         return own(**given)
 
-    engine.model.generate = small
+    engine.model.forward = forward
     try:
-        assert [each.text for each in answered(engine, UNLIKE, max_tokens=3)] == [each.text for each in plain]
+        yield
     finally:
-        engine.model.generate, engine._most = own, 0
+        del engine.model.forward
+        engine.reader.tokens = tokens_before
+
+
+def test_out_of_memory_makes_passes_smaller(engine: Engine) -> None:
+    plain = answered(engine, UNLIKE, max_tokens=3)
+    assert engine.reader.choice().way == "packed"
+    with small(engine, rows=2, tokens=24):
+        found = answered(engine, UNLIKE, max_tokens=3)
+    assert [each.text for each in found] == [each.text for each in plain]
 
 
 def test_a_prompt_that_alone_does_not_fit_the_memory_is_an_error_of_its_row(engine: Engine) -> None:
-    own = engine.model.generate
-
-    def full(**_: Any) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    engine.model.generate = full
-    try:
-        answers = engine.ask(["a", "b"], {"max_tokens": 3})
-        assert [type(answer) for answer in answers] == [MemoryError, MemoryError]
-    finally:
-        engine.model.generate, engine._most = own, 0
+    assert engine.reader.choice().way == "packed"
+    with small(engine, rows=1, tokens=3):
+        answers = engine.ask(["a", "four", "b"], {"max_tokens": 3})
+    assert [type(answer) for answer in answers] == [Answer, MemoryError, Answer]
+    assert "4 tokens does not fit the memory" in str(answers[1])
 
 
 def test_a_text_that_begins_with_bos_gets_no_second_one() -> None:
     tokenizer = tiny.tokenizer()
     tokenizer.add_special_tokens({"bos_token": "<end>"})
-    engine = Engine(tiny.gpt2(), tokenizer, 128)
-    assert engine.tokens(["<end>a"])[0].count(0) == 1
+    engine = made(tiny.gpt2(), tokenizer=tokenizer)
+    assert engine.words.tokens(["<end>a"])[0].count(0) == 1
 
 
 def test_the_chat_template_is_applied() -> None:
     turns = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
     template = turns + "{% if add_generation_prompt %}[me]{% endif %}"
-    engine = Engine(tiny.gpt2(), tiny.tokenizer(template), 128)
-    assert engine.chat([{"role": "user", "content": "hi"}]) == "[user] hi\n[me]"
+    engine = made(tiny.gpt2(), tokenizer=tiny.tokenizer(template))
+    assert engine.words.chat([{"role": "user", "content": "hi"}]) == "[user] hi\n[me]"

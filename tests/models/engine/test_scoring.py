@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import helmframe as hf
-from helmframe.models.local import from_name, from_pair
+from helmframe.models.local_model import from_pair, local
 from helmframe.models.model import Answer, Pair
 from tests.models.tiny import gpt2, gpt2_folder, llama, saved, tokenizer
 
@@ -56,7 +56,7 @@ def test_a_text_longer_than_the_window_is_an_error_of_its_row() -> None:
 
 
 def test_a_folder_answers_the_same_and_is_remembered(tmp_path: Path) -> None:
-    model = from_name(saved(tmp_path / "tiny", llama()))
+    model = local(saved(tmp_path / "tiny", llama()))
     assert model.durable
     assert model.loglikelihood is not None
     (answer,) = model.loglikelihood([Pair("Ice is", " cold")], {})

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,17 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, SourceMissingError
-from helmframe.models import Answer, local
-from helmframe.models.local import folder_digest
+import helmframe as hf
+from helmframe.errors import (
+    ArgumentError,
+    CapabilityError,
+    NotAModelError,
+    SourceBrokenError,
+    SourceMissingError,
+    UnknownNameError,
+)
+from helmframe.models import Answer, local, local_model, local_options
+from helmframe.models.local_files import folder_digest
 from helmframe.models.model import Model, digest
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import queue_of
@@ -113,13 +122,6 @@ def test_a_folder_that_lacks_something_is_refused(folder: Path, file: str, messa
         from_any(folder)
 
 
-def test_an_encoder_decoder_is_refused(folder: Path) -> None:
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "is_encoder_decoder": True}))
-    with pytest.raises(NotAModelError, match="encoder-decoder"):
-        from_any(folder)
-
-
 def test_a_folder_takes_no_version(made: Path) -> None:
     with pytest.raises(ArgumentError, match="remembered by its content"):
         from_any(made, name="mine", version="1")
@@ -173,7 +175,7 @@ def test_a_file_replaced_by_one_of_equal_size_and_time_is_seen(folder: Path) -> 
 def test_weights_are_loaded_once_for_one_content(made: Path, folder: Path) -> None:
     one, other = from_any(made), from_any(folder)
     answer(one), answer(other)
-    assert one.ask.__self__._engine is other.ask.__self__._engine  # type: ignore[attr-defined]
+    assert one.ask.__self__._loaded is other.ask.__self__._loaded  # type: ignore[attr-defined]
 
 
 def test_another_checkpoint_in_the_same_folder_answers_anew(folder: Path) -> None:
@@ -262,10 +264,208 @@ def test_a_folder_is_asked_through_its_queue(made: Path) -> None:
 
 
 def test_the_engine_last_used_lives_on() -> None:
-    assert local._recent.maxlen == 1
+    assert local_model._recent.maxlen == 1
 
 
 @pytest.mark.model
 def test_the_demo_model_knows_the_capital_of_france() -> None:
     given = from_any(demo_model()).ask(["The capital of France is", "The opposite of hot is"], {"max_tokens": 2})
     assert [each.text for each in given if isinstance(each, Answer)] == [" Paris.", " cold."]
+
+
+# -- how it is loaded ------------------------------------------------------------------------------------------------
+
+
+def lora(folder: Path, base: Any, seed: int = 0) -> Path:
+    """An adapter that changes what the base says, as peft saves it."""
+    import peft
+
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    adapted = peft.get_peft_model(base, config)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.5)
+    adapted.save_pretrained(str(folder))
+    return folder
+
+
+def logprobs(model: Model, prompt: str = "Who? ") -> list[float]:
+    given = model.ask([prompt], {"max_tokens": 5})[0]
+    assert isinstance(given, Answer)
+    assert given.token_logprobs is not None
+    return list(given.token_logprobs)
+
+
+def test_it_says_what_it_can_do(made: Path) -> None:
+    assert repr(from_any(made)) == "Model('tiny': generates, scores, token_logprobs)"
+
+
+def test_with_nothing_more_said_it_is_the_folder(made: Path) -> None:
+    assert local(made) == from_any(str(made))
+    assert local(made).fingerprint() == from_any(made).fingerprint()
+    assert local(made, dtype="float32", device="cpu", replicas=2).fingerprint() == from_any(made).fingerprint()
+
+
+def test_another_type_computes_otherwise_under_another_fingerprint_and_explain_says_so(made: Path) -> None:
+    plain, low = from_any(made), local(made, dtype=torch.bfloat16)
+    assert low.fingerprint() != plain.fingerprint()
+    assert logprobs(low) != logprobs(plain)
+    assert logprobs(low) == pytest.approx(logprobs(plain), abs=1)
+    said = hf.scenario("sampler").limit(1).adapt(shots=0).generate(low).explain()
+    assert "computes in bfloat16: where two words are nearly as likely, answers differ from float32's" in said
+
+
+def test_auto_is_the_type_it_was_saved_in(made: Path, folder: Path) -> None:
+    tiny.saved(folder, tiny.gpt2().to(torch.float16))
+    assert "float16" in local(folder, dtype="auto").note
+    assert local(made, dtype="auto").note == ""
+
+
+def test_an_adapter_is_merged_and_part_of_fingerprint_and_name(tmp_path: Path) -> None:
+    base = tiny.saved(tmp_path / "base", tiny.llama())
+    adapter = lora(tmp_path / "mine", tiny.llama())
+    plain, adapted = from_any(base), local(base, adapter=adapter)
+    peft = pytest.importorskip("peft")
+    expected = peft.PeftModel.from_pretrained(tiny.llama(), adapter).merge_and_unload()
+    assert logprobs(adapted) == pytest.approx(logprobs(from_any((expected, tiny.tokenizer()))), abs=1e-5)
+    assert logprobs(adapted) != pytest.approx(logprobs(plain), abs=1e-3)
+    assert adapted.name == "base+mine"
+    assert "merged into the weights" in adapted.note
+    before = adapted.fingerprint()
+    assert before != plain.fingerprint()
+    lora(adapter, tiny.llama(), seed=1)
+    assert local(base, adapter=adapter).fingerprint() != before
+
+
+def test_an_adapter_that_can_not_be_merged_is_refused(tmp_path: Path) -> None:
+    import peft
+
+    base = tiny.saved(tmp_path / "base", tiny.llama())
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    peft.get_peft_model(tiny.llama(), config).save_pretrained(str(tmp_path / "soft"))
+    with pytest.raises(CapabilityError, match="type PROMPT_TUNING, which can't be merged"):
+        answer(local(base, adapter=tmp_path / "soft"))
+
+
+def test_an_adapter_alone_says_how_it_is_given(tmp_path: Path) -> None:
+    with pytest.raises(NotAModelError, match=r"holds an adapter; write hf\.models\.local\('org/base', adapter='"):
+        from_any(lora(tmp_path / "mine", tiny.llama()))
+
+
+def test_a_folder_that_is_no_adapter_is_refused(made: Path) -> None:
+    with pytest.raises(NotAModelError, match=r"is no adapter: it has no adapter_config\.json, no weights"):
+        local(made, adapter=made)
+
+
+def test_two_replicas_answer_as_one(made: Path) -> None:
+    prompts = [f"Question {number}: " for number in range(40)]
+    one, two = from_any(made), local(made, replicas=2, device="cpu")
+    assert two.workers == 2
+    found = queue_of(two, "two replicas").ask(prompts, {"max_tokens": 4}, labels=lambda _: {})
+    texts = {outcome.index: outcome.answer.text for batch in found for outcome in batch if outcome.answer is not None}
+    expected = [each.text for each in one.ask(prompts, {"max_tokens": 4}) if isinstance(each, Answer)]
+    assert [texts[place] for place in range(40)] == expected
+    engines = two.ask.__self__._loaded.engines  # type: ignore[attr-defined]
+    assert len({id(each.model) for each in engines}) == 2
+
+
+def test_layers_go_where_the_map_says(made: Path) -> None:
+    model = local(made, device_map={"": "cpu"})
+    assert logprobs(model) == logprobs(from_any(made))
+    assert logprobs(local(made, device_map="auto")) == pytest.approx(logprobs(from_any(made)), abs=1e-5)
+
+
+CODE = """
+from transformers import GPT2LMHeadModel
+class Mine(GPT2LMHeadModel):
+    pass
+"""
+
+
+def test_code_of_the_checkpoint_runs_only_where_it_is_trusted(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    auto = {"auto_map": {"AutoModelForCausalLM": "mine.Mine"}, "architectures": ["Mine"]}
+    (folder / "config.json").write_text(json.dumps({**config, **auto}))
+    (folder / "mine.py").write_text(CODE + f"(__import__('pathlib').Path({str(folder)!r}) / 'ran.log').touch()\n")
+    plain, trusted = from_any(folder), local(folder, trust_remote_code=True)
+    assert trusted.fingerprint() != plain.fingerprint()
+    assert "own code" in trusted.note
+    answer(plain)
+    assert not (folder / "ran.log").exists()
+    answer(trusted)
+    assert (folder / "ran.log").exists()
+
+
+def test_a_revision_is_of_the_hub(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache" / "models--some--hub"
+    commits = ["0" * 40, "1" * 40]
+    for commit in commits:
+        shutil.copytree(made, cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commits[0])
+    (cache / "refs" / "v2").write_text(commits[1])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert from_any("some/hub").fingerprint() == digest("hub", "some/hub", commits[0])
+    for revision in ("v2", commits[1]):
+        assert local("some/hub", revision=revision).fingerprint() == digest("hub", "some/hub", commits[1])
+    with pytest.raises(SourceMissingError, match="revision 'v3'"):
+        local("some/hub", revision="v3")
+    with pytest.raises(SourceMissingError, match="A revision is of a name on the hub"):
+        local(made, revision="v2")
+
+
+def test_what_is_said_goes_through_yaml(made: Path) -> None:
+    model = local(made, dtype="bfloat16", device="cpu")
+    plan = hf.scenario("sampler").generate(model)
+    assert hf.Plan.from_yaml(plan.to_yaml()) == plan
+    assert from_any(f"local(model={str(made)!r}, dtype='bfloat16', device='cpu')") == model
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        ({"dtype": "bfloat"}, UnknownNameError, "no dtype is called 'bfloat'. Did you mean 'bfloat16'"),
+        ({"device": "gpu"}, ArgumentError, "should be 'cpu', 'cuda'"),
+        ({"device": "cuda:99"}, CapabilityError, "device='cuda:99': torch sees .*cpu on this machine"),
+        ({"replicas": 0}, ArgumentError, "whole number of at least 1"),
+        ({"device": "cuda:1", "replicas": 2}, ArgumentError, "each has a GPU of its own"),
+        ({"device_map": "best"}, UnknownNameError, "no device_map is called 'best'"),
+        ({"device_map": {}}, ArgumentError, "should be 'auto' or"),
+        ({"device_map": "auto", "device": "cpu"}, ArgumentError, "the map says where the layers are"),
+        ({"trust_remote_code": "yes"}, ArgumentError, "should be True or False"),
+    ],
+)
+def test_what_can_not_be_said_of_loading_is_refused(
+    made: Path, said: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        local(made, **said)
+
+
+def test_nothing_can_be_said_of_a_pair() -> None:
+    pair = (tiny.gpt2(), tiny.tokenizer())
+    assert local(pair) == from_any(pair)
+    with pytest.raises(ArgumentError, match="loaded already"):
+        local(pair, dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("package", "said", "message"),
+    [
+        ("peft", {"adapter": "x"}, r"needs the package peft: pip install 'helmframe\[peft\]'"),
+        ("accelerate", {"device_map": "auto"}, "needs the package accelerate"),
+    ],
+)
+def test_a_missing_package_is_said_with_the_way_to_it(
+    made: Path, monkeypatch: pytest.MonkeyPatch, package: str, said: dict[str, Any], message: str
+) -> None:
+    def without(name: str) -> Any:
+        return None if name == package else find_spec(name)
+
+    monkeypatch.setattr(local_model, "find_spec", without)
+    monkeypatch.setattr(local_options, "find_spec", without)
+    with pytest.raises(CapabilityError, match=message):
+        local(made, **said)

@@ -1,0 +1,40 @@
+"""A conversation as one prompt, for models that apply their template themselves: servers, and clients of servers."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from helmframe.models.messages import Message
+
+# This, all messages but the last one's text as one line of JSON, and that text.
+_BEGIN = "\x02helmframe-chat\x03"
+
+
+def as_prompt(turns: Sequence[Mapping[str, str]]) -> str:
+    """The conversation as one text.
+
+    The last text stands as it is, so that prompts share their start, and a text from data needs no escaping.
+    """
+    *before, last = turns
+    head = json.dumps([*map(dict, before), {"role": last["role"]}], ensure_ascii=False)
+    return f"{_BEGIN}{head}\n{last['content']}"
+
+
+def as_messages(prompt: str) -> list[Message] | None:
+    """The conversation that the prompt is; None: a plain one.
+
+    >>> as_messages(as_prompt([{"role": "user", "content": "Who?"}]))
+    [{'role': 'user', 'content': 'Who?'}]
+    """
+    if not is_conversation(prompt):
+        return None
+    head, _, text = prompt.removeprefix(_BEGIN).partition("\n")
+    try:
+        *before, last = json.loads(head)
+        return [*map(dict, before), {**last, "content": text}]
+    except (TypeError, ValueError):  # a text that only begins like one
+        return None
+
+
+def is_conversation(prompt: str) -> bool:
+    """Whether it begins as `as_prompt` makes them."""
+    return prompt.startswith(_BEGIN)

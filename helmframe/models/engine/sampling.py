@@ -1,0 +1,113 @@
+"""Which token comes next: the most likely one, or one drawn by numbers that its row and place determine."""
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# For top_p so many tokens are ranked first, and the whole vocabulary only where that is not enough.
+LIKELY = 256
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen: the likeliest where the temperature is 0; all tokens may be drawn where top_k is 0."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    @classmethod
+    def of(cls, decoding: Mapping[str, Any]) -> "Sampling":
+        """What the decoding parameters say; nothing said is greedy."""
+        top_p = decoding.get("top_p")
+        return cls(
+            float(decoding.get("temperature") or 0),
+            int(decoding.get("top_k") or 0),
+            1.0 if top_p is None else min(float(top_p), 1.0),
+        )
+
+    def choose(self, logits: Any, keys: Sequence[bytes], steps: Sequence[int]) -> Any:
+        """The next token of each row, ids [rows].
+
+        Args:
+            logits: [rows, words].
+            keys: of each row, see `key_of`.
+            steps: how many tokens each row has chosen before.
+        """
+        if self.temperature <= 0:
+            return logits.argmax(dim=-1)
+        import torch
+
+        draws = [uniforms(key, step) for key, step in zip(keys, steps, strict=True)]
+        weights = torch.softmax(self._kept(logits.float() / self.temperature), dim=-1)
+        return _drawn(weights, torch.tensor(draws, dtype=torch.float64, device=logits.device))
+
+    def _kept(self, scaled: Any) -> Any:
+        """Minus infinity for all but the `top_k` likeliest, and of these the first that together reach `top_p`."""
+        import torch
+
+        size = scaled.shape[-1]
+        if not 0 < self.top_k < size and self.top_p >= 1:
+            return scaled
+        ranked = scaled.topk(min(self.top_k or LIKELY, size), dim=-1)
+        values = ranked.values
+        if self.top_p < 1:
+            norm = torch.logsumexp(values if self.top_k else scaled, dim=-1, keepdim=True)
+            if not self.top_k and bool(((values - norm).exp().sum(dim=-1) < self.top_p).any()):
+                ranked = scaled.sort(dim=-1, descending=True)
+                values = ranked.values
+            probabilities = (values - norm).double().exp()
+            before = probabilities.cumsum(dim=-1) - probabilities
+            # the first is kept whatever it reaches
+            values = values.masked_fill((before >= self.top_p) & (before > 0), -torch.inf)
+        return torch.full_like(scaled, -torch.inf).scatter(1, ranked.indices, values)
+
+
+def _drawn(weights: Any, draws: Any) -> Any:
+    """A token of each row: first one of about √words lines of tokens, then one in it, by two numbers in [0, 1).
+
+    Each of the two has few borders, and a line's weights are compared with each other only: float noise hardly moves a
+    draw. Among all tokens at once it would move most of those between unlikely ones, whose weights are as small.
+    """
+    import torch
+
+    rows, size = weights.shape
+    side = math.ceil(math.sqrt(size))
+    lines = torch.nn.functional.pad(weights, (0, side * side - size)).reshape(rows, side, side)
+    line = _picked(lines.sum(dim=-1, dtype=torch.float64), draws[:, 0])
+    place = _picked(lines[torch.arange(rows, device=line.device), line].double(), draws[:, 1])
+    return line * side + place
+
+
+def _picked(weights: Any, draws: Any) -> Any:
+    """Where the cumulated weight passes each row's draw."""
+    import torch
+
+    cumulated = weights.cumsum(dim=-1)
+    total = cumulated[:, -1:]
+    places = torch.searchsorted(cumulated, draws[:, None] * total, right=True)
+    return places.minimum((cumulated < total).sum(dim=-1, keepdim=True)).squeeze(1)
+
+
+def logprobs(logits: Any, tokens: Any) -> Any:
+    """The log-probability (nats) of each row's token [rows] in the model's own distribution, at temperature 1."""
+    import torch
+
+    return logits.gather(1, tokens[:, None]).squeeze(1) - torch.logsumexp(logits, dim=-1)
+
+
+def key_of(seed: int | None, text: str) -> bytes:
+    """What a row's draws depend on: the seed and its prompt, and no other row; without a seed it is never the same."""
+    if seed is None:
+        return os.urandom(32)
+    return hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "replace")).digest()
+
+
+def uniforms(key: bytes, step: int) -> tuple[float, float]:
+    """Two numbers in [0, 1), the same whenever row and step are."""
+    digest = hashlib.blake2b(step.to_bytes(8, "big"), key=key, digest_size=16).digest()
+    first, second = (int.from_bytes(half, "big") >> 11 for half in (digest[:8], digest[8:]))
+    return first / 2**53, second / 2**53

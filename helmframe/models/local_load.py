@@ -1,0 +1,148 @@
+"""A checkpoint's weights and tokenizer, loaded by transformers into what answers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from helmframe.errors import CapabilityError, SourceBrokenError
+from helmframe.models.local_files import INSTALL, read_json, window
+from helmframe.models.local_options import FLOAT32, Options
+from helmframe.models.model import Given, Prompt
+from helmframe.models.tokenizing import Tokenizing
+
+
+class Loaded(Protocol):
+    """What answers."""
+
+    @property
+    def model(self) -> Any:
+        """Of transformers."""
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that prompt and output may have together."""
+
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+        """One answer per prompt, in order."""
+
+    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+        """The log-probability of each pair's continuation."""
+
+    def state(self) -> str:
+        """How it answers, for `explain()`."""
+
+
+def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter: Path | None = None) -> Loaded:
+    """The model in a folder, on a device, its adapter merged into the weights.
+
+    Raises:
+        SourceBrokenError: it can't be loaded, or lacks weights.
+        CapabilityError: the adapter is none that weights can take in, or peft is missing.
+    """
+    torch, transformers = packages()
+    config = read_json(folder / "config.json")
+    kind = transformers.AutoModelForSeq2SeqLM if config.get("is_encoder_decoder") else transformers.AutoModelForCausalLM
+    with quiet(), _wrapped(folder):
+        model, report = kind.from_pretrained(
+            folder,
+            dtype=getattr(torch, options.dtype or FLOAT32),
+            device_map=options.device_map,
+            local_files_only=True,
+            trust_remote_code=options.trust_remote_code,
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise SourceBrokenError(
+            f"{folder}: the checkpoint lacks weights: {', '.join(missing[:3])} ({len(missing)} in all)."
+        )
+    if adapter is not None:
+        model = _with_adapter(model, adapter)
+    if options.device_map is None:
+        model = model.to(device)
+    return engine_of(model.eval(), words, lasting=True)
+
+
+def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded:
+    """A loaded model with its tokenizer, ready to be asked; `lasting` where nobody else can change its weights."""
+    # imported here, for they import NumPy
+    from helmframe.models.encoder_decoder import EncoderDecoder
+    from helmframe.models.engine import Engine
+
+    most = window(model.config.to_dict(), {"model_max_length": words.tokenizer.model_max_length})
+    if getattr(model.config, "is_encoder_decoder", False):
+        return EncoderDecoder(model, words, most)
+    return Engine(model, words, most, lasting=lasting)
+
+
+def words_of(model: Any, tokenizer: Any) -> Tokenizing:
+    """The tokenizer as it counts and writes for this model."""
+    configs = (getattr(model, "generation_config", None), model.config)
+    ends = [end for each in configs if (end := getattr(each, "eos_token_id", None)) is not None]
+    return Tokenizing(lambda: tokenizer, next(iter(ends), None))
+
+
+def load_tokenizer(folder: Path, options: Options) -> Any:
+    """The tokenizer in a folder.
+
+    Raises:
+        SourceBrokenError: it can't be loaded.
+    """
+    _, transformers = packages()
+    with quiet(), _wrapped(folder):
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=options.trust_remote_code
+        )
+
+
+def packages() -> tuple[Any, Any]:
+    """Torch and transformers.
+
+    Raises:
+        SourceBrokenError: they are not installed.
+    """
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise SourceBrokenError(f"{INSTALL} ({error}).") from None
+    return torch, transformers
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bar for files read from disk."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _with_adapter(model: Any, folder: Path) -> Any:
+    """The model with the adapter's changes in its weights, so that it is asked as any other."""
+    import peft
+
+    with _wrapped(folder, by="peft"):
+        adapted = peft.PeftModel.from_pretrained(model, folder, torch_device="cpu")
+    config: Any = adapted.peft_config[adapted.active_adapter]
+    if config.is_prompt_learning or not hasattr(adapted, "merge_and_unload"):
+        raise CapabilityError(
+            f"{folder} holds an adapter of type {config.peft_type.value}, which can't be merged into weights."
+        )
+    with _wrapped(folder, by="peft"):
+        return adapted.merge_and_unload()
+
+
+@contextmanager
+def _wrapped(folder: Path, by: str = "transformers") -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever transformers or peft says of a folder it can't load
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        raise SourceBrokenError(f"{folder} can't be loaded by {by}: {reason}") from error

@@ -1,0 +1,27 @@
+"""One plan on the demo model, as a user's process: loads, runs, scores.
+
+usage: python -m tests.acceptance.engine_child MODEL mmlu|hellaswag N, with HELMFRAME_DATA and HELMFRAME_STORE set.
+Prints, as its last line, {"n": instances scored, "values": of each, the log-probability of each option or the answer}.
+"""
+
+import json
+import sys
+
+import helmframe as hf
+
+
+def main(model: str, name: str, n: int) -> None:
+    plan = hf.scenario(name)
+    if name == "mmlu":
+        plan = plan.where(subject="philosophy")
+    results = plan.limit(n).generate(model).score()
+    frame = results.completions.sort("row_index", "reference_index").collect()
+    shown = "logprob" if name == "hellaswag" else "completion"
+    values: dict[str, list[object]] = {}
+    for instance, value in frame.select("instance_id", shown).iter_rows():
+        values.setdefault(instance, []).append(value)
+    print(json.dumps({"n": results.table()["n"][0], "values": list(values.values())}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

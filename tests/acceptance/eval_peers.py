@@ -1,0 +1,45 @@
+"""lm-eval and Inspect beside us, in a venv of their own that sees this one's packages; made once, in a few minutes."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.demo import ROOT
+
+PEERS = Path(sys.prefix) / ".peers"
+PACKAGES = ["lm-eval>=0.4.13", "inspect-ai>=0.3.285"]
+
+
+def asked(script: str, *arguments: str) -> Any:
+    """What a script beside this file, run where both can be imported, prints as the last line, read as JSON."""
+    command = [peers_python(), str(Path(__file__).with_name(script)), *arguments]
+    with tempfile.TemporaryDirectory() as store:
+        said = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HELMFRAME_STORE": store, "HELMFRAME_PROGRESS": "0"}
+        environment = {**os.environ, **said}
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def peers_python() -> str:
+    """The Python of the venv; made if it isn't there."""
+    python = PEERS / "bin" / "python"
+    if not (PEERS / "done").exists():
+        venv.create(PEERS, with_pip=True, clear=True)
+        ours = sysconfig.get_path("purelib")
+        theirs = sysconfig.get_path("purelib", vars={"base": str(PEERS), "platbase": str(PEERS)})
+        (Path(theirs) / "ours.pth").write_text(f"{ours}\n", encoding="utf-8")
+        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            pytest.fail(f"lm-eval and Inspect can't be installed beside us: {ended.stderr[-600:]}")
+        (PEERS / "done").touch()
+    return str(python)

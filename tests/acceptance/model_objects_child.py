@@ -1,0 +1,97 @@
+"""Models of lm-eval and Inspect asked through helmframe, and the folder they hold asked by helmframe itself."""
+
+import json
+import sys
+from typing import Any
+
+import polars as pl
+
+import helmframe as hf
+from helmframe.models import Answer
+from helmframe.models.model import Model, Pair
+
+QUESTIONS = ["The capital of France is", "Two and two is", "Water boils at", "The opposite of hot is"]
+PAIRS = [
+    Pair("The capital of France is", " Paris"),
+    Pair("The capital of France is", " a cold day"),
+    Pair("Water boils at", " 100 degrees"),
+    Pair("", "Once upon a time"),
+]
+GREEDY = {"max_tokens": 8, "temperature": 0.0, "stop": ["\n"]}
+
+
+def texts(model: Model, prompts: list[str]) -> list[str]:
+    given = model.ask(prompts, GREEDY)
+    # stop sequences are cut where answers are kept
+    return [each.text.split("\n")[0] if isinstance(each, Answer) else str(each).split("\n")[0] for each in given]
+
+
+def logprobs(model: Model) -> list[float | None]:
+    assert model.loglikelihood is not None
+    return [each.logprob if isinstance(each, Answer) else None for each in model.loglikelihood(PAIRS, {})]
+
+
+def plan(model: Any, **said: Any) -> dict[str, int]:
+    """How many requests there are for two questions, and how many of them fail."""
+    frame = pl.DataFrame({"q": ["one", "two"], "options": [["a", "bbb"], ["aaa", "b"]], "right": [1, 0]})
+    asking = hf.scenario(frame, input="q", choices="options", answer="right").adapt(shots=0, **said).generate(model)
+    completions = asking.score().completions.collect()
+    return {"errors": completions["error"].count(), "rows": completions.height}
+
+
+def of_lm_eval(folder: str) -> dict[str, Any]:
+    from lm_eval.models.dummy import DummyLM
+    from lm_eval.models.huggingface import HFLM
+
+    ours, dummy = hf.model(folder), hf.model(DummyLM())
+    theirs = hf.model(HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=4))
+    assert ours.chat is not None
+    assert theirs.chat is not None
+    turns = [{"role": "user", "content": "Who?"}]
+    return {
+        "dummy": [repr(dummy), plan(dummy), plan(dummy, method="multiple_choice_separate_original")],
+        "repr": repr(theirs),
+        "window": [ours.window, theirs.window],
+        "texts": [texts(ours, QUESTIONS), texts(theirs, QUESTIONS)],
+        "logprobs": [logprobs(ours), logprobs(theirs)],
+        "chat": [ours.chat(turns), theirs.chat(turns)],
+        "plan": plan(theirs, method="multiple_choice_separate_original"),
+        "same": theirs.fingerprint() == theirs.fingerprint() != dummy.fingerprint(),
+    }
+
+
+def of_inspect(folder: str) -> dict[str, Any]:
+    from inspect_ai.model import (
+        ChatCompletionChoice,
+        ChatMessageAssistant,
+        ContentReasoning,
+        ContentText,
+        GenerateConfig,
+        ModelOutput,
+        ModelUsage,
+        get_model,
+    )
+
+    content = [ContentReasoning(reasoning="hm"), ContentText(text="A")]
+    choice = ChatCompletionChoice(message=ChatMessageAssistant(content=content), stop_reason="max_tokens")
+    thinking = ModelOutput(choices=[choice], usage=ModelUsage(input_tokens=3, output_tokens=2))
+    mock = hf.model(get_model("mockllm/model", custom_outputs=lambda *_: thinking))
+    ours = hf.model(folder)
+    # its provider samples unless told otherwise, and then refuses a temperature of 0
+    how = {"model_path": folder, "device": "cpu", "dtype": "float32", "do_sample": False}
+    theirs = hf.model(get_model("hf/demo", config=GenerateConfig(logprobs=True), **how))
+    assert ours.chat is not None
+    assert theirs.chat is not None
+    turns = [[{"role": "user", "content": each}] for each in QUESTIONS]
+    (told,) = theirs.ask([QUESTIONS[0]], GREEDY)
+    return {
+        "mock": [repr(mock), mock.ask(["Who?"], {"max_tokens": 3})[0], plan(mock)],
+        "repr": repr(theirs),
+        "texts": [texts(ours, list(map(ours.chat, turns))), texts(theirs, list(map(theirs.chat, turns)))],
+        "told": told,
+        "plan": plan(theirs, chat_template=True),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps({"lm_eval": of_lm_eval, "inspect": of_inspect}[sys.argv[1]](sys.argv[2])))

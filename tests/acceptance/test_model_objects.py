@@ -1,0 +1,68 @@
+"""lm-eval's and Inspect's own model objects, given as they are, answer as the folder they hold does."""
+
+from typing import Any
+
+import pytest
+
+from tests.acceptance.eval_peers import asked
+from tests.acceptance.figures import shown
+from tests.demo import demo_model
+
+
+@pytest.fixture(scope="module")
+def lm_eval() -> Any:
+    return asked("model_objects_child.py", "lm_eval", str(demo_model()))
+
+
+@pytest.fixture(scope="module")
+def inspect() -> Any:
+    return asked("model_objects_child.py", "inspect", str(demo_model()))
+
+
+@pytest.mark.model
+def test_lm_evals_model_answers_as_the_folder(lm_eval: Any) -> None:
+    ours, theirs = lm_eval["texts"]
+    equal = sum(mine == other for mine, other in zip(ours, theirs, strict=True))
+    shown("5", f"greedy answers of lm-eval's HFLM equal to the folder's, of {len(ours)}", equal, len(ours))
+    assert ours == theirs
+    assert lm_eval["window"][0] == lm_eval["window"][1]
+    assert lm_eval["chat"][0] == lm_eval["chat"][1]
+    assert lm_eval["repr"].endswith(": generates, scores, chat)")
+    assert lm_eval["same"]
+
+
+@pytest.mark.model
+def test_lm_evals_model_scores_as_the_folder(lm_eval: Any) -> None:
+    ours, theirs = lm_eval["logprobs"]
+    apart = max(abs(mine - other) for mine, other in zip(ours, theirs, strict=True))
+    shown("5", "largest difference of log-probabilities, lm-eval's HFLM and the folder", f"{apart:.1e}", 1e-4)
+    assert apart < 1e-4
+    assert lm_eval["plan"] == {"errors": 0, "rows": 4}
+
+
+@pytest.mark.model
+def test_lm_evals_dummy_is_asked_both_ways(lm_eval: Any) -> None:
+    said, generated, scored = lm_eval["dummy"]
+    assert "generates, scores" in said
+    assert generated == {"errors": 0, "rows": 2}
+    assert scored == {"errors": 0, "rows": 4}
+
+
+@pytest.mark.model
+def test_inspects_model_answers_as_the_folder(inspect: Any) -> None:
+    ours, theirs = inspect["texts"]
+    equal = sum(mine == other for mine, other in zip(ours, theirs, strict=True))
+    shown("5", f"greedy answers of Inspect's hf provider equal to the folder's, of {len(ours)}", equal, len(ours))
+    assert ours == theirs
+    assert inspect["repr"] == "Model('hf/demo': generates, chat)"
+    assert inspect["plan"] == {"errors": 0, "rows": 2}
+    logprob, token_logprobs = inspect["told"][2:4]
+    assert logprob == pytest.approx(sum(token_logprobs))
+
+
+@pytest.mark.model
+def test_what_inspects_model_says_besides_its_text_is_told(inspect: Any) -> None:
+    said, answer, scored = inspect["mock"]
+    assert said == "Model('mockllm/model': generates, chat)"
+    assert answer == ["A", "hm", None, None, "length", 3, 2]
+    assert scored == {"errors": 0, "rows": 2}

@@ -1,0 +1,244 @@
+"""Rows answered in slots get what each would get alone, whatever comes and goes beside it."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from helmframe.models import Answer
+from helmframe.models.engine import decode
+from helmframe.models.engine.decode import Decoder
+from helmframe.models.engine.reading import Reader
+from helmframe.models.engine.rows import Request
+from helmframe.models.engine.sampling import key_of
+from tests.models import tiny
+from tests.models.engine.shapes import made
+
+# Of every kind of attention that slots hold: shared keys, rotated or learned or shifted positions, experts, two sizes.
+KINDS = (
+    *("llama", "gpt2", "gpt_neox", "gpt_bigcode", "gptj", "opt", "qwen2", "qwen3", "gemma", "phi", "phi3", "olmo2"),
+    *("stablelm", "mixtral", "cohere", "granite", "smollm3", "deepseek_v3"),
+)
+PROMPTS = [*("a", "Who? ", "The quick brown fox.", "0123456789 0123456789"), *(f"Q{each}" * 4 for each in range(6))]
+TOKENIZER = tiny.tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return tiny.llama()
+
+
+@pytest.fixture(autouse=True)
+def without_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def requests(limits: Sequence[int], texts: Sequence[str] = PROMPTS, seed: int | None = None) -> list[Request]:
+    return [
+        Request(TOKENIZER(text)["input_ids"], limit, key_of(seed, text))
+        for text, limit in zip(texts, limits, strict=True)
+    ]
+
+
+@functools.cache
+def reader_of(model: Any) -> Reader:
+    """A reader that has checked the model."""
+    found = Reader(model)
+    with torch.no_grad():
+        assert found.choice().way == "packed"
+    return found
+
+
+def answered(model: Any, asked: Sequence[Request], **decoding: Any) -> list[Answer]:
+    found = dict(Decoder(reader_of(model), TOKENIZER).answers(asked, decoding))
+    assert sorted(found) == list(range(len(asked)))
+    return [found[place] for place in range(len(asked))]  # type: ignore[misc]
+
+
+def by_hand(model: Any, request: Request) -> tuple[str, list[float], str]:
+    """Greedy, one row, without caches: text, log-probabilities and why it ends."""
+    outputs: list[int] = []
+    logprobs: list[float] = []
+    while len(outputs) < request.limit:
+        scores = torch.log_softmax(model(torch.tensor([[*request.tokens, *outputs]])).logits[0, -1], dim=-1)
+        best = int(scores.argmax())
+        if best == 0:
+            return TOKENIZER.decode(outputs), logprobs, "stop"
+        outputs.append(best)
+        logprobs.append(float(scores[best]))
+    return TOKENIZER.decode(outputs), logprobs, "length"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_architecture_answers_in_slots_as_by_hand(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "MAX_ROWS", {"cpu": 4})
+    model, asked = made(kind), requests([1 + 2 * (place % 5) for place in range(len(PROMPTS))])
+    for request, answer in zip(asked, answered(model, asked), strict=True):
+        text, logprobs, reason = by_hand(model, request)
+        assert (answer.text, answer.finish_reason) == (text, reason)
+        assert answer.token_logprobs == pytest.approx(logprobs, abs=1e-4)
+        assert answer.logprob == pytest.approx(sum(logprobs), abs=1e-3)
+        assert (answer.prompt_tokens, answer.output_tokens) == (len(request.tokens), len(logprobs))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_answers_do_not_depend_on_how_many_rows_there_are(
+    model: Any, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = requests([3 + 7 * (place % 3) for place in range(len(PROMPTS))])
+    expected = answered(model, asked)
+    monkeypatch.setattr(decode, "MAX_ROWS", {"cpu": rows})
+    assert [each.text for each in answered(model, asked)] == [each.text for each in expected]
+
+
+def test_samples_do_not_depend_on_how_many_rows_there_are(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = requests([12] * 32, [f"{place}?" for place in range(32)], seed=1)
+    alone = [answered(model, [each], temperature=1.0)[0].text for each in asked]
+    for rows in (4, 8, 32):
+        monkeypatch.setattr(decode, "MAX_ROWS", {"cpu": rows})
+        same = [one.text == other for one, other in zip(answered(model, asked, temperature=1.0), alone, strict=True)]
+        assert sum(same) >= 31  # 95 %
+    assert len(set(alone)) > 20
+
+
+def test_short_answers_come_first(model: Any) -> None:
+    places = [place for place, _ in Decoder(reader_of(model), TOKENIZER).answers(requests([9, 1, 5], PROMPTS[1:4]), {})]
+    assert places == [1, 2, 0]
+
+
+def test_free_slots_are_filled_while_others_go_on(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "MAX_ROWS", {"cpu": 2})
+    widths: list[int] = []
+    own = model.forward
+
+    def forward(**given: Any) -> Any:
+        if given["input_ids"].shape[1] == 1:
+            widths.append(len(given["input_ids"]))
+        return own(**given)
+
+    model.forward = forward
+    try:
+        answered(model, requests([12, 4, 4, 4], PROMPTS[:4]))
+    finally:
+        del model.forward
+    # the longest takes eleven steps, the others three each beside it, one after the other
+    assert widths.count(2) == 9
+    assert len(widths) == 11
+
+
+def passes(model: Any, asked: Sequence[Request], **decoding: Any) -> list[tuple[int, ...]]:
+    """The shapes of what the model is given once it is known."""
+    reader = reader_of(model)
+    shapes: list[tuple[int, ...]] = []
+    own = model.forward
+
+    def forward(**given: Any) -> Any:
+        shapes.append(tuple(given["input_ids"].shape))
+        return own(**given)
+
+    model.forward = forward
+    try:
+        list(Decoder(reader, TOKENIZER).answers(asked, decoding))
+    finally:
+        del model.forward
+    return shapes
+
+
+def test_samples_of_one_prompt_read_it_once(model: Any) -> None:
+    tokens = requests([5], ["The quick brown fox."])[0].tokens
+    asked = [Request(tokens, 5, key_of(seed, "fox")) for seed in range(6)]
+    assert passes(model, asked, temperature=1.0)[0] == (1, len(tokens))
+    assert len({each.text for each in answered(model, asked, temperature=5.0)}) > 1
+
+
+def test_the_same_greedy_request_is_answered_once(model: Any) -> None:
+    twice = requests([5] * 4, ["fox", "dog", "fox", "fox"])
+    assert max(rows for rows, _ in passes(model, twice)) == 2
+    found = answered(model, twice)
+    assert found[0] == found[2] == found[3] != found[1]
+
+
+def test_one_token_is_what_reading_gives(model: Any) -> None:
+    shapes = passes(model, requests([1] * len(PROMPTS)))
+    assert all(rows == 1 for rows, _ in shapes)
+    assert sum(width for _, width in shapes) <= sum(len(each.tokens) for each in requests([1] * len(PROMPTS)))
+
+
+def test_a_stop_string_ends_its_row_only(model: Any) -> None:
+    asked = requests([20] * len(PROMPTS))
+    plain = [each.text for each in answered(model, asked)]
+    stop = plain[1][2:4]
+    found = answered(model, asked, stop=[stop])
+    assert [each.text for each in found] == [
+        each[: each.index(stop) + len(stop)] if stop in each else each for each in plain
+    ]
+    assert (found[1].finish_reason, found[1].output_tokens) == ("stop", len(found[1].text))
+    assert len(found[1].token_logprobs or ()) == len(found[1].text)
+
+
+def test_long_answers_have_no_log_probabilities(model: Any) -> None:
+    short, long = answered(model, [Request([5], 3), Request([5, 6], 513)], stop=tiny.CHARACTERS[4])
+    assert (short.logprob is None, long.logprob is None, long.token_logprobs) == (False, True, None)
+
+
+class Memory:
+    """Holds no pass of more rows, or more tokens of a row, than that."""
+
+    def __init__(self, model: Any, rows: int, tokens: int) -> None:
+        self.model, self.rows, self.tokens = model, rows, tokens
+
+    def __enter__(self) -> None:
+        own = self.model.forward
+
+        def forward(**given: Any) -> Any:
+            rows, tokens = given["input_ids"].shape
+            if rows > self.rows or tokens > self.tokens:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+            return own(**given)
+
+        self.model.forward = forward
+
+    def __exit__(self, *_: object) -> None:
+        del self.model.forward
+
+
+@pytest.mark.parametrize("decoding", [{}, {"temperature": 1.0}], ids=["greedy", "sampled"])
+def test_out_of_memory_fewer_rows_go_on_from_where_they_were(model: Any, decoding: dict[str, Any]) -> None:
+    asked = requests([5 + place for place in range(len(PROMPTS))], seed=1)
+    expected = answered(model, asked, **decoding)
+    reader = reader_of(model)
+    with Memory(model, rows=3, tokens=64):
+        found = dict(Decoder(reader, TOKENIZER).answers(asked, decoding))
+    assert [found[place].text for place in range(len(asked))] == [each.text for each in expected]  # type: ignore[union-attr]
+
+
+def test_slots_that_would_not_fit_are_fewer(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = requests([40] * len(PROMPTS))
+    expected = [each.text for each in answered(model, asked)]
+    monkeypatch.setattr("helmframe.models.engine.slots._free", lambda _: 200_000.0)  # of 256 bytes a token and row
+    assert [each.text for each in answered(model, asked)] == expected
+
+
+def test_a_row_that_alone_does_not_fit_is_an_error_in_its_place(model: Any) -> None:
+    reader = reader_of(model)
+    asked = requests([5, 5, 5], ["a", "long enough to be too long", "b"])
+    with Memory(model, rows=1, tokens=9):
+        found = dict(Decoder(reader, TOKENIZER).answers(asked, {}))
+    assert [type(found[place]) for place in range(3)] == [Answer, MemoryError, Answer]
+    assert "26 tokens does not fit the memory" in str(found[1])
+
+
+def test_another_error_is_raised(model: Any) -> None:
+    def broken(**_: Any) -> None:
+        raise RuntimeError("a kernel is missing")
+
+    reader = reader_of(model)
+    model.forward = broken
+    try:
+        with pytest.raises(RuntimeError, match="a kernel is missing"):
+            list(Decoder(reader, TOKENIZER).answers(requests([5], ["a"]), {}))
+    finally:
+        del model.forward

@@ -1,0 +1,35 @@
+"""What texts share is kept, the last used longest, within bounds."""
+
+import numpy as np
+import torch
+
+from helmframe.models.engine.heads import Head, Heads
+
+TEXT = np.arange(10)
+
+
+def head(length: int) -> Head:
+    return Head(length, [(torch.zeros(1, length, 4), torch.zeros(1, length, 4))])  # 32 bytes a token
+
+
+def test_the_longest_start_within_the_limit_is_found() -> None:
+    heads = Heads(10_000)
+    heads.keep(TEXT, head(3))
+    heads.keep(TEXT, head(6))
+    assert [heads.known(TEXT, most) for most in (2, 3, 5, 6, 9)] == [0, 3, 3, 6, 6]
+    assert heads.known(TEXT + 1, 9) == 0
+
+
+def test_the_one_not_used_for_longest_goes_first() -> None:
+    heads = Heads(32 * 8)
+    heads.keep(TEXT, head(4))
+    heads.keep(TEXT + 50, head(4))
+    assert heads.known(TEXT, 9) == 4
+    heads.keep(TEXT + 90, head(4))
+    assert [heads.known(text, 9) for text in (TEXT, TEXT + 50, TEXT + 90)] == [4, 0, 4]
+
+
+def test_the_last_one_is_kept_whatever_its_size() -> None:
+    heads = Heads(1)
+    heads.keep(TEXT, head(4))
+    assert heads.known(TEXT, 9) == 4

@@ -1,0 +1,59 @@
+"""Linear layers are replaced where others are faster, and give the same."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from helmframe.models.engine import linear
+from helmframe.models.engine.linear import Timed, overall, prepack
+from tests.models import tiny
+
+
+class _Scaled(torch.nn.Linear):
+    pass
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where each prepacked layer is the faster."""
+    monkeypatch.setattr(linear, "GAIN", 0.0)
+
+
+def test_a_replaced_layer_says_the_same(always: None) -> None:
+    model, ids = tiny.llama(), torch.arange(20)[None]
+    with torch.no_grad():
+        plain = model(input_ids=ids).logits
+        timed = prepack(model)
+        assert (model(input_ids=ids).logits - plain).abs().max() < 1e-4
+    assert sum(each.layers for each in timed) == 15
+    assert not any(type(each) is torch.nn.Linear for each in model.modules())
+
+
+def test_layers_that_are_more_than_linear_are_left_alone(always: None) -> None:
+    model = tiny.llama()
+    model.lm_head = _Scaled(32, 70, bias=False)
+    prepack(model)
+    assert type(model.lm_head) is _Scaled
+
+
+def test_other_types_than_float32_are_left_alone(always: None) -> None:
+    model: Any = tiny.llama().bfloat16()
+    assert prepack(model) == []
+
+
+def test_nothing_is_replaced_where_nothing_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "GAIN", 1e9)
+    model = tiny.llama()
+    prepack(model)
+    assert type(model.lm_head) is torch.nn.Linear
+
+
+def test_a_torch_without_the_operations_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_is_there", lambda: False)
+    assert prepack(tiny.llama()) == []
+
+
+def test_the_gain_of_all_counts_each_by_its_work() -> None:
+    # of 3 parts of work one is done twice as fast, and a slower layer is not used: 3 / 2.5
+    assert overall([Timed(10, 10, 2.0, 1), Timed(10, 10, 0.5, 2)]) == pytest.approx(1.2)

@@ -1,0 +1,122 @@
+"""What is read in any company is what each text says alone; what is shared is read once."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helmframe.models.engine import attention
+from helmframe.models.engine.reading import Reader, Wanted, prefill
+from tests.models import tiny
+from tests.models.engine import shapes
+
+DRAW = np.random.default_rng(0)
+HEAD = DRAW.integers(1, 60, 40).tolist()
+OWN = [DRAW.integers(1, 60, length).tolist() for length in (5, 9, 3, 1, 7)]
+TEXTS = [
+    *([*HEAD, *own] for own in OWN),
+    [*HEAD, *OWN[0]],
+    [*HEAD, *OWN[0], 7],
+    [*HEAD[:20], *OWN[1]],
+    OWN[2],
+]
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def alone(model: Any, text: list[int]) -> Any:
+    return model(input_ids=torch.tensor([text]), use_cache=False).logits[0]
+
+
+def assert_equal(reader: Reader, first: int | None) -> None:
+    """All texts, read together, say what each says alone, from the first place on or at the last only."""
+    done = []
+    for part in reader.read([Wanted(text, len(text) - 1 if first is None else first) for text in TEXTS]):
+        for place, rows in zip(part.places, part.rows, strict=True):
+            expected = alone(reader.model, TEXTS[place])
+            expected = expected[-1:] if first is None else expected[first:]
+            assert (part.logits[rows] - expected).abs().max() <= 1e-5 * expected.abs().max()
+            done.append(place)
+    assert sorted(done) == list(range(len(TEXTS)))
+
+
+@pytest.mark.parametrize(
+    "name", ["llama", "gpt2", "opt", "deepseek_v3", "mistral, sliding", "bloom", "rwkv", "phi3, longrope"]
+)
+@pytest.mark.parametrize("tokens", [512, 30])
+def test_texts_read_together_say_what_each_says_alone(name: str, tokens: int) -> None:
+    reader = Reader(shapes.made(name))
+    reader.choice()
+    reader.tokens = tokens
+    assert_equal(reader, None)
+    assert_equal(reader, 0)
+
+
+def test_attention_without_sums_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_cascade", attention._joined)
+    reader = Reader(shapes.made("llama"))
+    assert reader.choice().way == "packed"
+    reader.tokens = 30
+    assert_equal(reader, None)
+
+
+def test_what_is_kept_is_what_a_cache_holds() -> None:
+    model = shapes.made("llama")
+    read = prefill(Reader(model), TEXTS, keep=True)
+    for text, logits, kept in zip(TEXTS, read.logits, read.kept, strict=True):
+        expected = model(input_ids=torch.tensor([text]), use_cache=True)
+        assert logits == pytest.approx(expected.logits[0, -1], abs=1e-4)
+        assert kept.length == len(text)
+        for layer, (heads, of_key, of_value) in enumerate(kept.shapes):
+            keys, values = torch.zeros(heads, 60, of_key), torch.zeros(heads, 60, of_value)
+            kept.copy(layer, keys, values)
+            cache = expected.cache.layers[layer] if "cache" in expected else expected.past_key_values.layers[layer]
+            assert (keys[:, : len(text)] - cache.keys[0]).abs().max() < 1e-4
+            assert (values[:, : len(text)] - cache.values[0]).abs().max() < 1e-4
+
+
+def passes(reader: Reader) -> list[int]:
+    """From now on, the tokens of each pass."""
+    own, found = reader.model.forward, []
+
+    def forward(**given: Any) -> Any:
+        found.append(given["input_ids"].numel())
+        return own(**given)
+
+    reader.model.forward = forward
+    return found
+
+
+def test_a_lasting_model_keeps_what_texts_share_and_another_does_not() -> None:
+    sizes = []
+    for lasting in (True, False):
+        reader = Reader(tiny.llama(), lasting=lasting)
+        reader.choice()
+        reader.tokens, reader._cost = 16, None
+        read = passes(reader)
+        for _ in range(2):
+            list(reader.read([Wanted(text, len(text) - 1) for text in TEXTS[:5]]))
+        sizes.append(sum(read))
+    once = len(HEAD) + sum(map(len, OWN))
+    assert sizes == [once + sum(map(len, OWN)), 2 * once]
+
+
+def test_choices_after_one_text_need_no_pass_of_their_own() -> None:
+    reader = Reader(tiny.llama())
+    reader.choice()
+    read = passes(reader)
+    list(reader.read([Wanted(TEXTS[0], len(TEXTS[0]) - 1)] * 4))
+    assert read == [len(TEXTS[0])]
+
+
+def test_the_model_is_left_with_its_own_attention() -> None:
+    model = tiny.llama()
+    own = model.config._attn_implementation
+    prefill(Reader(model), TEXTS, keep=False)
+    assert model.config._attn_implementation == own

@@ -1,0 +1,54 @@
+"""Every snippet of docs/models.md that needs nothing but this machine, pasted as it stands, and what the page shows."""
+
+import re
+from typing import Any, NamedTuple
+
+import pytest
+
+from helmframe.models.model import Model
+from tests.demo import ROOT, demo_model
+
+PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+NOT_RUN = "# not run here"
+
+
+class Snippet(NamedTuple):
+    """A snippet, and what stands in the block right below it."""
+
+    code: str
+    shown: str | None
+
+
+def snippets(section: str) -> list[Snippet]:
+    found = re.findall(r"^```python\n(.*?)^```\n(?:\n*^```\n(.*?)^```$)?", section, re.MULTILINE | re.DOTALL)
+    return [Snippet(code, shown.strip() or None) for code, shown in found]
+
+
+PARTS = re.findall(r"^##? ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+SECTIONS = {heading: snippets(text) for heading, text in PARTS}
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_a_sections_snippets_run_as_they_stand(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo_model()
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    for code, shown in SECTIONS[heading]:
+        if code.startswith(NOT_RUN):
+            compile(code, "docs/models.md", "exec")
+            continue
+        *lines, last = code.rstrip().split("\n")
+        exec("\n".join(lines), names)
+        value = eval(last, names)
+        assert value is not None
+        if shown is not None:
+            assert (repr(value) if isinstance(value, Model) else f"'{value}'") == shown
+
+
+def test_the_page_has_a_section_for_each_way() -> None:
+    assert list(SECTIONS) == [
+        "What answers", "A function", "An object", "A folder or hub name", "A loaded model and its tokenizer",
+        "A GGUF file", "A server", "vLLM in this process", "A model of lm-eval", "A model of Inspect", "A toy",
+    ]  # fmt: skip
+    assert sum(code.startswith(NOT_RUN) for each in SECTIONS.values() for code, _ in each) == 4
