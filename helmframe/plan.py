@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -31,6 +31,7 @@ from helmframe.results import Results
 from helmframe.scenarios.find import find_scenario, frame_scenario
 from helmframe.scenarios.load import check_where, count, load, load_train
 from helmframe.sentence import steps, written
+from helmframe.settings import reading_from
 from helmframe.specs import (
     Between,
     Condition,
@@ -46,6 +47,10 @@ from helmframe.specs import (
 from helmframe.store import Answers
 
 SHARD_ROWS = 20_000
+# The first shard is small, so that the model is asked soon.
+FIRST_ROWS = 4_000
+# A shard is small: Polars' streaming engine, its default, takes half as long again.
+ENGINE: Literal["in-memory"] = "in-memory"
 
 logger = logging.getLogger("helmframe.plan")
 
@@ -144,12 +149,17 @@ class Plan:
             compat: "helm" takes HELM's own rules and random numbers for each, text for text.
 
         Raises:
-            UnknownNameError, ArgumentError: no such perturbation or argument; with near matches.
+            UnknownNameError, ArgumentError: no such perturbation or argument, with near matches; or it is none for
+                these scenarios.
+            SourceError: the data root lacks a table that one of them reads; says how to get it.
         """
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
             raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
         each: list[Any] = list(said) if isinstance(said, list | tuple) else [said]
-        said_so = [variant for one in each if one != "original" for variant in variants(one, seeds, compat)]
+        with reading_from(self.data):
+            said_so = [variant for one in each if one != "original" for variant in variants(one, seeds, compat)]
+            for variant in said_so:
+                variant.check([spec.scenario for spec in self.scenarios])
         return replace(self, perturbations=with_models(said_so))
 
     def adapt(self, /, **said: Any) -> "Plan":
@@ -173,7 +183,7 @@ class Plan:
 
         Raises:
             NotAModelError: it can't answer.
-            CapabilityError: a decoding argument that a model can't take.
+            CapabilityError: a decoding argument that a model can't take, or what was said that it can't do.
         """
         models = _models(model)
         for each in models:
@@ -195,6 +205,7 @@ class Plan:
         Raises:
             UnknownNameError: no metric is called that.
             ArgumentError: it can't be a metric, or has no such argument.
+            CapabilityError: it needs what a model says it does not give.
         """
         flat = with_judges(given)
         names = [each.name for each in chosen(flat)]
@@ -202,7 +213,9 @@ class Plan:
         if twice:
             raise ArgumentError(f"metrics(): {twice[0]!r} is said twice.")
         refuse_pairs(flat)
-        return replace(self, scored=flat)
+        plan = replace(self, scored=flat)
+        plan.check_methods()
+        return plan
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """The plan as YAML, one to one; also written to `path`, if given.
@@ -245,7 +258,7 @@ class Plan:
 
     def variants(self) -> pl.LazyFrame:
         """`VARIANTS`: one row per instance and perturbation; no model is asked."""
-        return perturb(self.instances(), self.perturbations, asking(ask=False)).select(
+        return perturb(self.instances(), self.perturbations, asking(ask=False), self.data).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
@@ -258,7 +271,7 @@ class Plan:
         for task in self.tasks(models=plain):
             train = self.train(task)
             for shard in self.load(task.spec):
-                variants = perturb(shard.lazy(), task.variants, asking(ask=False)).collect()
+                variants = perturb(shard.lazy(), task.variants, asking(ask=False), self.data).collect()
                 for setting in task.settings:
                     requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
                     for model in task.models:
@@ -319,18 +332,26 @@ class Plan:
         )
 
     def check_methods(self) -> None:
-        """That the settings can be, and that each model can be asked by a method that was said.
+        """That the settings can be, and that each model can do what was said: method, chat template, metrics.
 
         Raises:
-            CapabilityError: one that needs log-probabilities of texts which the model doesn't give. Where the scenario
-                has it by itself, that is told when it runs: other scenarios of a suite go on.
+            CapabilityError: one can't. Where the scenario has it by itself, that is told when it runs: other scenarios
+                of a suite go on.
         """
-        said = "method" in dict(self.adapter)
+        said = dict(self.adapter)
+        sure = [each.name for each in chosen(self.scored) if {"logprob", "token_logprobs"} & {*each.needs}]
         for spec in self.scenarios:
             for cell in settings(spec, self.adapter, self.decoding):
-                for model in self.models if said and ADAPTERS[cell.adapter.method].scores else ():
-                    if model.loglikelihood is None:
+                scores = ADAPTERS[cell.adapter.method].scores
+                for model in self.models:
+                    if "method" in said and scores and model.loglikelihood is None:
                         raise CapabilityError.no_log_probabilities(model.name, spec.scenario)
+                    if "method" in said and not scores and not model.generates:
+                        raise CapabilityError.no_generation(model.name, spec.scenario)
+                    if "chat_template" in said and cell.adapter.chat_template and model.chat is None:
+                        raise CapabilityError.no_chat_template(model.name)
+                    if sure and not scores and model.token_logprobs is False:
+                        raise CapabilityError.no_token_log_probabilities(model.name, sure[0])
 
     # -- for the engines ---------------------------------------------------------------------------------------------
 
@@ -345,7 +366,8 @@ class Plan:
             raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
         tasks = []
         for spec in self.scenarios:
-            names = self.scored or spec.metrics
+            names = self.scored or with_judges(spec.metrics)
+            refuse_pairs(names)
             outputs = self.outputs or spec.outputs
             for each in chosen(names):
                 if each.check is not None:
@@ -360,7 +382,7 @@ class Plan:
 
     def load(self, spec: ScenarioSpec) -> Iterator[pl.DataFrame]:
         """`INSTANCES` of one scenario, shard by shard."""
-        return load(spec, **self._selection(spec), rows=SHARD_ROWS)
+        return load(spec, **self._selection(spec), rows=SHARD_ROWS, first=min(FIRST_ROWS, SHARD_ROWS))
 
     def size(self, spec: ScenarioSpec) -> int:
         """How many instances `load` gives, without reading their texts where nothing depends on them."""
@@ -396,12 +418,14 @@ class Plan:
         """
         train = self.train(task)
         for instances in self.load(task.spec):
-            variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget)).collect()
+            variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget), self.data).collect(
+                engine=ENGINE
+            )
             for each in judges_of(task.metrics):
                 each.template.check([*variants.columns, *READ.schema])  # before anything is asked
             for setting in task.settings:
                 requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
-                yield requests.collect(), heads
+                yield requests.collect(engine=ENGINE), heads
 
     def answers(
         self,
@@ -424,7 +448,7 @@ class Plan:
     def scores(self, completions: pl.DataFrame, task: Task, verdicts: pl.DataFrame) -> pl.DataFrame:
         """`SCORES` of the completions."""
         judged = with_verdicts(completions, verdicts, judges_of(task.metrics))
-        scores = score(judged.lazy(), task.metrics).collect()
+        scores = score(judged.lazy(), task.metrics).collect(engine=ENGINE)
         check_units(scores, task.metrics)
         return scores
 

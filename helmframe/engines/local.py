@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,11 +18,12 @@ from helmframe.engines.flow import Behind, ahead
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import manifest
 from helmframe.engines.progress import Progress
-from helmframe.errors import CapabilityError, StoreError
+from helmframe.errors import CapabilityError, SourceMissingError, StoreError
 from helmframe.judging import judges_of
 from helmframe.kept import answers_of, store_root
 from helmframe.models.budget import Budget
 from helmframe.models.model import Model
+from helmframe.models.scheduler import busy_of
 from helmframe.models.unbroken import wait_for, wait_through
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, exists
@@ -84,6 +85,7 @@ def run(
     Raises:
         PlanError, SourceError, StoreError: the first that a task met, after what was answered has been kept.
         CapabilityError: the model can't do what the plan needs. In a suite that is listed, and the others go on.
+        SourceMissingError: a scenario's rows are not there. In a suite likewise, unless that is so of all.
     """
     execution = Execution(
         plans=plans,
@@ -118,20 +120,56 @@ class Execution:
         self.budget.check([model.name for model in dict.fromkeys([*models, *judges])])
         fingerprints = {model: model.fingerprint() for model in models}
         about = manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
+        before = {model: busy_of(fingerprint).seconds for model, fingerprint in fingerprints.items()}
         with self.progress, self._kept(about), self._recorded():
             if new:
                 self.progress.say(f"the store is {self.root}; HELMFRAME_STORE names another")
             room = threading.Semaphore(TASKS)
-            jobs = [partial(self._task, plan, task, fingerprints, about, room) for plan, task in tasks]
+            missing: list[SourceMissingError] = []
+            jobs = [partial(self._there, missing, plan, task, fingerprints, about, room) for plan, task in tasks]
             together(jobs, self.budget)
+            for model, fingerprint in fingerprints.items():
+                seconds = busy_of(fingerprint).seconds.since(before[model])
+                if seconds.share:
+                    about["models"][model.name]["busy"] = round(seconds.share, 3)
+                    logger.info("%s was busy %.0f %% of %.1f s", model.name, 100 * seconds.share, seconds.waited)
+            if missing and len(missing) == len(tasks):
+                raise missing[0]
         return Results.load(self.folder.path)
+
+    def _there(
+        self,
+        missing: list[SourceMissingError],
+        plan: Runnable,
+        task: Any,
+        fingerprints: Mapping[Model, str],
+        about: dict[str, Any],
+        room: Any,
+    ) -> None:
+        """The task, if its rows are there; in a suite one whose rows are not is listed, and the others go on."""
+        try:
+            self._task(plan, task, fingerprints, about, room)
+        except SourceMissingError as error:
+            if len(self.plans) == 1:
+                raise
+            missing.append(error)
+            said = {"scenario": task.spec.scenario, "reason": str(error)}
+            about["left_out"] += [{**said, "model": model.name} for model in task.models]
 
     def _task(
         self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
     ) -> None:
         able = dict.fromkeys(task.models)
-        with room, Behind() as behind, closing(ahead(plan.asks(task, ask=self.ask, budget=self.budget))) as asks:
+        with (
+            room,
+            Behind() as behind,
+            closing(ahead(plan.asks(task, ask=self.ask, budget=self.budget))) as asks,
+            ExitStack() as waited,
+        ):
             for place, (requests, heads) in enumerate(asks):
+                if not place:
+                    for fingerprint in {fingerprints[model] for model in able}:
+                        waited.enter_context(busy_of(fingerprint).waited.running())
                 # each shard comes once per setting
                 shard = place // len(task.settings)
                 jobs = [
@@ -172,13 +210,15 @@ class Execution:
             about["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
             return
 
-        def put_away() -> None:
+        def keep() -> None:
             self.folder.add("prefixes", scenario, prefixes, shard)
             self.folder.add("completions", scenario, completions, shard)
             self.folder.add("verdicts", scenario, verdicts, shard)
+
+        def score() -> None:
             self.folder.add("scores", scenario, plan.scores(completions, task, verdicts), shard)
 
-        behind.do(put_away)
+        behind.do(lambda: together([keep, score], self.budget))
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:

@@ -77,7 +77,8 @@ def encode(frame: pl.DataFrame, about: Mapping[str, Any] | None = None) -> bytes
     """The frame as Parquet; the format's number and what is said about it stand in the footer."""
     buffer = io.BytesIO()
     footer = {"helmframe": json.dumps({"format": FORMAT, **(about or {})}, ensure_ascii=False)}
-    frame.write_parquet(buffer, compression="zstd", compression_level=1, metadata=footer)
+    # no statistics: what is searched stands in the names of parts, and they cost an eighth of the time
+    frame.write_parquet(buffer, compression="zstd", compression_level=1, statistics=False, metadata=footer)
     return buffer.getvalue()
 
 

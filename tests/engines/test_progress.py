@@ -133,7 +133,7 @@ for run in runs:
     run.wait(60)
     log, asked = run.logs(), run.manifest()["counts"]["answered"]
     printed = log.filter(pl.col("logger") == "helmframe.model.stdout")
-    print("log", run.status, log["run"].unique().to_list() == [run.id], log["model"].unique().to_list(),
+    print("log", run.status, log["run"].unique().to_list() == [run.id], log["model"].drop_nulls().unique().to_list(),
           printed["message"].unique().to_list(), printed.height == asked,
           log.filter(logger="helmframe.models").height == asked, run.errors().height == asked)
 """
