@@ -6,7 +6,7 @@ A plan is a sentence; each stage is a function from a table to a longer table; o
     hf.scenario("mmlu").where(subject="philosophy").perturb("typos").generate(model).score()
 """
 
-from helmframe import models
+from helmframe import models, stats
 from helmframe.adapters import adapter
 from helmframe.columns import columns
 from helmframe.engines.background import Run, history, run, runs
@@ -16,6 +16,8 @@ from helmframe.helm import entry, read_helm, read_inspect, read_lm_eval
 from helmframe.judge_templates import judges
 from helmframe.judging import judge
 from helmframe.metrics import metric, metrics, similarity
+from helmframe.metrics.endpoint import endpoint
+from helmframe.metrics.toxicity import use_classifier
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
 from helmframe.perturbations import perturbation, perturbations
@@ -68,6 +70,8 @@ from helmframe.results import Results
 from helmframe.scenarios.catalogue import scenarios
 from helmframe.settings import configure
 from helmframe.sides import compare_results as compare
+from helmframe.stats import Leaderboard, Power, power
+from helmframe.stats.published import leaderboard_of_means as leaderboard
 from helmframe.suite import Suite, suite
 from helmframe.views.completion import load_ipython_extension
 
@@ -77,8 +81,10 @@ load = Results.load
 
 __all__ = [
     "HelmframeError",
+    "Leaderboard",
     "Model",
     "Plan",
+    "Power",
     "Results",
     "Run",
     "Suite",
@@ -96,6 +102,7 @@ __all__ = [
     "delete_letters",
     "dialect",
     "drop_words",
+    "endpoint",
     "entry",
     "example_order",
     "expansion",
@@ -109,6 +116,7 @@ __all__ = [
     "judge",
     "judges",
     "keyboard",
+    "leaderboard",
     "leet",
     "load",
     "load_ipython_extension",
@@ -125,6 +133,7 @@ __all__ = [
     "person_name",
     "perturbation",
     "perturbations",
+    "power",
     "punctuation",
     "random_case",
     "read_helm",
@@ -138,6 +147,7 @@ __all__ = [
     "scenarios",
     "similarity",
     "space",
+    "stats",
     "suite",
     "swap_letters",
     "swap_words",
@@ -146,5 +156,6 @@ __all__ = [
     "translate",
     "typos",
     "uppercase",
+    "use_classifier",
     "zero_width",
 ]

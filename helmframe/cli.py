@@ -1,7 +1,7 @@
-"""The command `helmframe`: run, list, show, explain, check, score, store.
+"""The command `helmframe`: run, list, show, explain, check, score, compare, gate, store.
 
-Exit 0 done, 1 error, 2 wrong usage, 130 stopped by Ctrl-C. What was asked for goes to stdout, all else to stderr; a
-traceback only with --verbose.
+Exit 0 done, 1 error, 2 wrong usage, 130 stopped by Ctrl-C; of gate 2 failed, 3 undecided. What was asked for goes to
+stdout, all else to stderr; a traceback only with --verbose.
 """
 
 import argparse
@@ -17,7 +17,10 @@ from pathlib import Path
 import yaml
 
 import helmframe
+from helmframe.cli_compare import add_compare
+from helmframe.cli_gate import add_gate
 from helmframe.cli_helm import add_mirror
+from helmframe.cli_models import add_models, left_open, said_models
 from helmframe.cli_score import add_score
 from helmframe.cli_specs import add_check
 from helmframe.cli_store import add_store
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         _tell("stopped; what was answered is kept, the same command goes on from there")
@@ -63,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _tell(f"{type(error).__name__}: {error}\nMore: --verbose")
         return 1
-    return 0
+    return status or 0
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -72,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print("\n\n".join(plan.explain() for plan in plans))
         return
     if any(not plan.models for plan in plans):
-        raise PlanError("nobody answers. Add model=org/name to the run entry, or --models-to-run org/name.")
+        raise PlanError("nobody answers. Add model=org/name to the run entry, or --model org/name.")
     for plan in plans:
         plan.tasks()  # what can't be run is said before anything is
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None
@@ -111,9 +114,13 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
         raise ArgumentError(
             'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.'
         )
-    models, most = arguments.models_to_run, arguments.max_eval_instances
+    answering = said_models(arguments)
+    models, most = answering or arguments.models_to_run, arguments.max_eval_instances
     plans = [Plan.from_yaml(Path(each)) for each in files]
-    if models:
+    if answering:
+        entries = left_open(entries)
+        plans = [plan.generate(answering) for plan in plans]
+    elif models:
         plans = [plan if plan.models else plan.generate(list(models)) for plan in plans]
     if most is not None:
         plans = [plan if plan.sampling else plan.sample(most, order="helm") for plan in plans]
@@ -203,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
         command.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
+        add_models(command)
         command.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
         command.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
         command.add_argument(
@@ -236,6 +244,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--verbose", action="store_true", help="tracebacks of errors")
     add_mirror(commands)
     add_score(commands)
+    add_compare(commands)
+    add_gate(commands)
     add_check(commands)
     add_store(commands)
     return parser
@@ -247,6 +257,7 @@ examples:
   helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"    a toy model; needs no data
   helmframe run --conf-paths run_specs.conf --suite v1 -m 10
   helmframe run plan.yaml
+  helmframe run "mmlu:subject=philosophy" --model ./base --adapter ./lora --dtype bfloat16
 
 org/name is a folder in transformers format: ./org/name, ./name, below $HELMFRAME_MODELS, or on the hub.
 $HELMFRAME_DATA names the folder or bucket of the scenarios' rows, $HELMFRAME_STORE where answers are kept."""

@@ -1,12 +1,14 @@
-"""Sides of a comparison, paired: several frames of scores against one of them."""
+"""Sides of a comparison, paired: what of their scores is compared, and by which names their instances are the same."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.expressions import stripped
-from helmframe.stats import compare
+from helmframe.stats.compare import compare
 
 # Above this share of failed requests numbers are not compared unless told how.
 ERRORS_ALLOWED = 0.01
@@ -15,24 +17,52 @@ ERRORS = ("refuse", "drop", "zero")
 APART = ("scenario", "model", "setting", "perturbation")
 
 
+@dataclass(frozen=True)
+class Read:
+    """How scores are read: which metrics, which way they are better, which are fractions, and the mean over parts."""
+
+    metrics: Sequence[str]
+    higher_is_better: Mapping[str, bool]
+    fractions: Collection[str]
+    mean: str
+
+    @classmethod
+    def of(
+        cls,
+        manifests: Sequence[Mapping[str, Any]],
+        metrics: Sequence[str],
+        higher_is_better: Mapping[str, bool] | None,
+        mean: str,
+    ) -> "Read":
+        """As manifests say it; the direction of metrics that they don't know, as the user says it."""
+        about = {name: each for manifest in reversed(manifests) for name, each in manifest["metrics"].items()}
+        ways = {name: about[name]["higher_is_better"] for name in metrics} | dict(higher_is_better or {})
+        return cls(
+            metrics,
+            {name: bool(way) for name, way in ways.items() if way is not None},
+            [name for name in metrics if about[name]["unit"] == "fraction"],
+            mean,
+        )
+
+
 def paired(
-    sides: Mapping[str, pl.LazyFrame],
-    base: str,
+    scores: pl.LazyFrame,
+    axis: str,
+    by: Sequence[str],
     *,
-    without: Sequence[str],
-    higher_is_better: Mapping[str, bool],
-    fractions: Collection[str],
+    base: str | None = None,
+    read: Read,
     errors: str,
     ci: float,
 ) -> pl.DataFrame:
-    """Every side against `base`, instance by instance; one family of tests.
+    """Every value of `axis` against `base`, instance by instance; one family of tests.
 
     Args:
-        sides: label → `SCORES` of the metrics compared.
-        base: the label of the one that the others are compared with.
-        without: columns that may differ between the sides.
-        higher_is_better: metric → direction.
-        fractions: metrics between 0 and 1.
+        scores: `SCORES` of the metrics compared; trials, outputs and seeds of an instance are averaged.
+        axis: the column whose values are the sides.
+        by: what tells the rows of the table apart, besides metric and side.
+        base: as in `stats.compare`.
+        read: how they are read.
         errors: where more than 1 % of a side failed: "refuse"; "drop", leave those out; "zero", count them as 0.
         ci: level of the interval.
 
@@ -42,34 +72,43 @@ def paired(
     Raises:
         NotComparableError: too much failed, or no instance was answered by both.
     """
-    if errors not in ERRORS:
-        raise ArgumentError.unknown_value(f"errors={errors!r}", errors, ERRORS)
-    for label, scores in sides.items():
-        failed = scores.select(pl.col("score").is_null().mean()).collect().item() or 0.0
-        if failed > ERRORS_ALLOWED and errors == "refuse":
-            raise NotComparableError(
-                f"{failed:.1%} of the requests of {label!r} failed; run again before comparing, or say what they are: "
-                "errors='drop' or errors='zero'."
-            )
-    filled = pl.col("score").fill_null(0.0) if errors == "zero" else pl.col("score")
-    others = [label for label in sides if label != base]
-    one = pl.concat([sides[label].with_columns(filled, side=pl.lit(label)) for label in others])
-    two = pl.concat([sides[base].with_columns(filled, side=pl.lit(label)) for label in others])
     table = compare(
-        one,
-        two,
-        ["side", *(name for name in APART if name not in without)],
+        with_errors(scores.filter(pl.col("metric").is_in(list(read.metrics))), axis, errors),
+        axis,
+        by,
+        base=base,
         on=["instance_id"],
-        higher_is_better=higher_is_better,
-        labels=("", base),
-        fractions=fractions,
+        higher_is_better=read.higher_is_better,
+        fractions=read.fractions,
         ci=ci,
+        mean=read.mean,
     )
     if not table["n"].sum():
         raise NotComparableError(
             "no instance was answered by both sides: they are of other scenarios, or of other instances."
         )
-    return table.with_columns(a=pl.col("side")).drop("side")
+    return table
+
+
+def with_errors(scores: pl.LazyFrame, axis: str, errors: str) -> pl.LazyFrame:
+    """The scores with what failed as `errors` says.
+
+    Raises:
+        NotComparableError: "refuse", and more than 1 % of a value of `axis` failed.
+        ArgumentError: another word.
+    """
+    if errors not in ERRORS:
+        raise ArgumentError.unknown_value(f"errors={errors!r}", errors, ERRORS)
+    if errors == "zero":
+        return scores.with_columns(pl.col("score").fill_null(0.0))
+    if errors == "refuse":
+        failed = scores.group_by(axis).agg(share=pl.col("score").is_null().mean()).sort("share", axis).collect()
+        for label, share in failed.filter(pl.col("share") > ERRORS_ALLOWED).iter_rows():
+            raise NotComparableError(
+                f"{share:.1%} of the requests of {label!r} failed; run again before comparing, or say what they are: "
+                "errors='drop' or errors='zero'."
+            )
+    return scores
 
 
 def same_instances(a: pl.LazyFrame, b: pl.LazyFrame) -> pl.DataFrame:
@@ -100,10 +139,19 @@ def same_instances(a: pl.LazyFrame, b: pl.LazyFrame) -> pl.DataFrame:
 
 
 def called_as(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
-    """The rows of the second side under the first's names, as `same_instances` pairs them; others are left out."""
-    renamed = [pl.col(f"{name}_a").alias(name) for name in (*INSTANCE, "part", "cluster")]
-    joined = rows.join(pairs.lazy(), on=INSTANCE, how="inner", maintain_order="left", validate="m:1")
-    return joined.with_columns(renamed).drop(f"{name}_a" for name in (*INSTANCE, "part", "cluster"))
+    """The rows of the second side under the first's names, as `same_instances` pairs them.
+
+    Others keep an id that the first side has not, in the scenario where most of theirs have a partner.
+    """
+    partner = pairs.group_by("scenario").agg(most=pl.col("scenario_a").mode().sort().first())
+    joined = rows.join(pairs.lazy(), on=INSTANCE, how="left", maintain_order="left", validate="m:1").join(
+        partner.lazy(), on="scenario", how="left", maintain_order="left"
+    )
+    return joined.with_columns(
+        pl.coalesce("scenario_a", "most", "scenario").alias("scenario"),
+        pl.coalesce("instance_id_a", pl.lit("without a partner: ") + pl.col("instance_id")).alias("instance_id"),
+        *(pl.coalesce(f"{name}_a", name).alias(name) for name in ("part", "cluster")),
+    ).drop("most", *(f"{name}_a" for name in (*INSTANCE, "part", "cluster")))
 
 
 INSTANCE = ["scenario", "instance_id"]

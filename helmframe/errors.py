@@ -80,6 +80,29 @@ class CapabilityError(HelmframeError, ValueError):
             ".adapt(method='multiple_choice_joint') or 'generation'."
         )
 
+    @classmethod
+    def no_generation(cls, model: str, scenario: str) -> "CapabilityError":
+        """`model 'f' generates no text, and scenario 's' asks for it …`"""
+        return cls(
+            f"model {model!r} generates no text, it only says how likely texts are, and scenario {scenario!r} asks for "
+            "text. Give an object with .generate(prompts) too; or, where there are options, ask otherwise: "
+            ".adapt(method='multiple_choice_separate_original')."
+        )
+
+    @classmethod
+    def no_token_log_probabilities(cls, model: str, metric: str) -> "CapabilityError":
+        """`model 'f' gives no log-probabilities of what it generates, and metric 'm' needs them …`"""
+        return cls(
+            f"model {model!r} gives no log-probabilities of what it generates, and metric {metric!r} needs them. Give "
+            "a local model, a server with logprobs, or a function that answers with hf.models.Answer(text, "
+            "token_logprobs=…); or use another metric, such as exact_match."
+        )
+
+    @classmethod
+    def no_chat_template(cls, model: str) -> "CapabilityError":
+        """`adapt(chat_template=True): model 'f' has no chat template …`"""
+        return cls(f"adapt(chat_template=True): model {model!r} has no chat template; leave it out.")
+
 
 class NotAModelError(HelmframeError, TypeError):
     """What was given can't answer."""
@@ -93,7 +116,8 @@ class NotAModelError(HelmframeError, TypeError):
             "A model is a function str -> str or list[str] -> list[str] (async too), an object with "
             ".generate(prompts, **decoding),\n"
             "a folder with a checkpoint and tokenizer in transformers format, a (model, tokenizer) pair, "
-            "or a name 'org/name' of such a folder."
+            "a name 'org/name' of such a folder,\n"
+            "a server's 'http://host:port/v1#name', 'vllm:org/name', or a model object of lm-eval or Inspect."
         )
 
 

@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe import judged, robust
-from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES, VERDICTS
-from helmframe.comparison import paired
-from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
+from helmframe.boards import board, columns_said
+from helmframe.columns import COMPLETIONS, OF_REQUEST, ORIGINAL, PREFIXES, SCORES, VERDICTS
+from helmframe.comparison import APART, Read, paired
+from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.judging import judges_of, with_judges
-from helmframe.metrics import METRICS, about, check_units, chosen, for_sets, parse, score
+from helmframe.metrics import METRICS, about, check_units, chosen, for_sets, parse, score, why_none
 from helmframe.models.budget import Budget, Prices
 from helmframe.stats import aggregate, aggregate_set
+from helmframe.stats.board import Leaderboard
+from helmframe.stats.gate import Gate
+from helmframe.stats.table import in_order, pivoted
 from helmframe.store import Address, RunFolder, address_of, listing
-from helmframe.tables import Chunk, Held
+from helmframe.tables import Chunk, Held, with_scores
 
 if TYPE_CHECKING:
     from helmframe.views.charts import Plot
+    from helmframe.views.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ class Results:
             pivot: one of `by`: its values become columns that hold `value`.
 
         Returns:
-            `by`, metric and `STATS`; `chance` is what guessing scores, where there are choices.
+            `by`, metric and `STATS`. Where there are choices also what is scored without a model: `chance`, by
+            guessing; `majority`, by the answer that is right most often in its part.
         """
         keys = self._by(by)
         names = self._metrics(metrics)
@@ -130,20 +136,14 @@ class Results:
                     ci=ci,
                     mean=over_parts,
                     fraction=each.unit == "fraction",
+                    reason=why_none(rows, each),
                 )
             )
-        table = pl.concat(frames, how="diagonal_relaxed").join(
-            self._held.chance(keys, names), on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left"
-        )
-        order = {name: place for place, name in enumerate(self.metric_names)}
-        # The original stands first among its perturbations.
-        sorts = [pl.col(key) != ORIGINAL if key == "perturbation" else pl.col(key) for key in keys]
-        table = table.sort(*sorts, *keys, pl.col("metric").replace_strict(order), maintain_order=True)
-        if pivot is None:
-            return table
-        if pivot not in keys:
-            raise UnknownNameError.among("column of this table", pivot, keys)
-        return table.pivot(pivot, index=[*(key for key in keys if key != pivot), "metric"], values="value")
+        baselines = self._held.baselines(keys, names, over_parts)
+        table = self._held.given_examples(pl.concat(frames, how="diagonal_relaxed"), keys)
+        table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
+        table = in_order(table, keys, self.metric_names)
+        return table if pivot is None else pivoted(table, keys, pivot)
 
     def value(self, metric: str | None = None, **where: Any) -> float:
         """One aggregated score.
@@ -176,10 +176,6 @@ class Results:
             score: only rows with this score.
             **equals: column=value.
         """
-        keys = [*COMPLETIONS.key]
-        scores = self.scores.filter(pl.col("output_index").is_not_null()).collect()
-        on = [key for key in SCORES.key if key != "metric"]
-        wide = scores.pivot("metric", index=on, values="score", aggregate_function="first")
         shown = [
             "input",
             "perturbed_input",
@@ -197,10 +193,11 @@ class Results:
         )
         frame = (
             read.with_columns(prompt=pl.col("prefix") + pl.col("suffix"))
-            .select(*(key for key in keys if key not in ("reference_index", "request_mode")), *shown, "part", "split")
-            .join(wide.lazy(), on=on, how="left", nulls_equal=True, maintain_order="left")
+            .select(*COMPLETIONS.key, *shown, "part", "split")
             .collect()
         )
+        frame = with_scores(frame, self.scores.filter(pl.col("output_index").is_not_null()).collect())
+        frame = frame.drop(name for name in OF_REQUEST if frame[name].null_count() == frame.height)
         if score is not None:
             frame = frame.filter(pl.col(self._metrics(metric or self.main_metrics[0])[0]) == score)
         for column, value in equals.items():
@@ -363,42 +360,135 @@ class Results:
         self,
         axis: str,
         *,
+        base: str | None = None,
         metrics: str | Sequence[str] | None = None,
         worst: int | str | None = None,
         errors: str = "refuse",
+        mean: str | None = None,
+        higher_is_better: Mapping[str, bool] | None = None,
         ci: float = 0.95,
-    ) -> pl.DataFrame:
+    ) -> "Comparison":
         """Paired differences between the values of one axis: model, setting or perturbation.
-
-        Each value against the first (for perturbation: the original).
 
         Args:
             axis: what is compared.
+            base: the value that the others are compared with; default the first, of perturbations the original.
             metrics: default the main metric.
             worst: compare the worst case instead of each variant: "all", over the original and all variants; a number
                 k, of k draws.
             errors: where more than 1 % failed: "refuse", "drop" those, or count them as "zero".
+            mean: over parts, "macro" or "micro"; default the scenario's own.
+            higher_is_better: metric → direction, for metrics of other tools that we don't know.
             ci: level of the interval.
 
+        Returns:
+            As `helmframe.stats.compare`: a frame, which shows itself as a short table.
+
         Raises:
-            UnknownNameError: no such axis.
+            UnknownNameError: no such axis, or base.
             NotComparableError: the run has only one value of it, too many requests failed, or worst cases are over
                 other variants.
         """
         if axis not in ("model", "setting", "perturbation"):
             raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
-        if worst is not None and axis == "perturbation":
-            raise ArgumentError("compare('perturbation') has a side for each perturbation: none has a worst case.")
-        values = self.scores.select(axis).unique().collect().to_series().sort().to_list()
-        if axis == "perturbation":
-            values.sort(key=lambda value: value != ORIGINAL)
-        if len(values) < 2:
-            raise NotComparableError(f"compare({axis!r}): the run has one {axis} only: {values[0]!r}.")
-        sides = {
-            str(value): replace(self, scores=self.scores.filter(pl.col(axis) == value), path=None) for value in values
-        }
-        return paired_results(
-            sides, str(values[0]), without=(axis,), metrics=metrics, worst=worst, errors=errors, ci=ci
+        read = self.read_as(metrics, mean, higher_is_better)
+        scores = self.scores
+        if worst is not None:
+            scores = self._worst_of_each(axis, worst, read)
+        from helmframe.views.comparison import Comparison
+
+        by = [name for name in APART if name != axis]
+        return Comparison(paired(scores, axis, by, base=base, read=read, errors=errors, ci=ci))
+
+    def leaderboard(
+        self,
+        *,
+        mean: str = "win_rate",
+        columns: "Sequence[str | tuple[str, str]] | str | None" = None,
+        parts: str | None = None,
+        worst: int | str | None = None,
+        shared: bool = False,
+        errors: str = "refuse",
+        higher_is_better: Mapping[str, bool] | None = None,
+        ci: float = 0.95,
+    ) -> Leaderboard:
+        """The models ranked over scenarios, with what of their order is sure; settings of a grid rank side by side.
+
+        Args:
+            mean: "win_rate", HELM's: the share of the others that a model is better than; "mean", the mean over
+                scenarios (HELM's, macro); "micro", the mean by their instances.
+            columns: scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
+                scenarios. Original inputs alone count, of the main split.
+            parts: over the parts of a scenario, "macro" (alike, HELM's) or "micro" (by size); default the scenario's.
+            worst: rank worst cases, over the original and "all" variants, or of k draws; as in `compare`.
+            shared: rank over the instances that all models answered.
+            errors: where more than 1 % of a model failed: "refuse", "drop" those, or count them as "zero".
+            higher_is_better: metric → direction, for metrics of other tools that we don't know.
+            ci: level at which all models' ranks hold together, and of the intervals.
+
+        Returns:
+            As `helmframe.stats.leaderboard`: `.table`, `.cells`, the pool and columns it was made over, and
+            `.compare(other)`, which refuses boards of others.
+
+        Raises:
+            UnknownNameError: no such column.
+            ArgumentError: one model alone, or a mean over columns of several units.
+            NotComparableError: too many requests failed, models were asked other instances, or worst cases are over
+                other variants.
+        """
+        said = columns_said(self.manifest, columns)
+        read = self.read_as(list(dict.fromkeys(metric for _, metric in said)), parts, higher_is_better)
+        return board(self, said, read, mean=mean, worst=worst, shared=shared, errors=errors, ci=ci)
+
+    def gate(
+        self,
+        *,
+        at_least: float | None = None,
+        against: "str | Path | Results | None" = None,
+        margin: float = 0.02,
+        columns: "Sequence[str | tuple[str, str]] | str | None" = None,
+        axis: str | Sequence[str] = (),
+        errors: str = "refuse",
+        strict: bool = False,
+        ci: float = 0.95,
+    ) -> Gate:
+        """Whether these results may pass: surely at least so much, or surely not worse than a baseline by a margin.
+
+        `results.gate(against="runs/yesterday").verdict` is "pass", "fail", or "undecided" where the interval holds the
+        line; then `table` says how many instances would decide. Of all its rows together, numbers that lie on the line
+        fail in (1 − ci)/2 of runs, 2.5 %; sides that are alike less often, by the margin. Original inputs of the main
+        split alone count.
+
+        Args:
+            at_least: the least value that passes.
+            against: the baseline: results, or a folder of any tool's, as in `hf.compare`.
+            margin: by how much these may be worse than the baseline.
+            columns: scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
+                scenarios.
+            axis: what may differ from the baseline, as in `hf.compare`.
+            errors: where more than 1 % failed: "refuse", "drop" those, or count them as "zero".
+            strict: whether "undecided" is "fail".
+            ci: level of the intervals.
+
+        Returns:
+            As `helmframe.stats.gate`: `.verdict`, `.exit_code`, `.table`.
+
+        Raises:
+            ArgumentError: neither at_least nor against, or both; at_least of a metric that is better when lower.
+            NotComparableError: too many requests failed, or as in `hf.compare`.
+        """
+        from helmframe.gates import gate_of
+
+        return gate_of(
+            self,
+            at_least=at_least,
+            against=against,
+            margin=margin,
+            columns=columns,
+            axis=axis,
+            errors=errors,
+            strict=strict,
+            ci=ci,
         )
 
     def rescore(self, *metrics: Any) -> "Results":
@@ -619,6 +709,13 @@ class Results:
         means = {each["main"]["mean"] for each in self.manifest["scenarios"].values()}
         return str(means.pop()) if len(means) == 1 else "macro"
 
+    def read_as(
+        self, metrics: str | Sequence[str] | None, mean: str | None, higher_is_better: Mapping[str, bool] | None
+    ) -> Read:
+        """How the scores of these metrics, default the main ones, are read."""
+        names = self._metrics(metrics or self.main_metrics)
+        return Read.of([self.manifest], names, higher_is_better, mean or self._mean())
+
     def fractions(self) -> list[str]:
         return [name for name, each in self.manifest["metrics"].items() if each["unit"] == "fraction"]
 
@@ -630,6 +727,15 @@ class Results:
 
     def _judged(self, keys: Sequence[str]) -> judged.Judged:
         return judged.Judged(self._with(self.verdicts, keys), self.manifest["metrics"])
+
+    def _worst_of_each(self, axis: str, worst: int | str, read: Read) -> pl.LazyFrame:
+        if axis == "perturbation":
+            raise ArgumentError("compare('perturbation') has a side for each perturbation: none has a worst case.")
+        rows = self.scores.filter(pl.col("metric").is_in(list(read.metrics)))
+        values = rows.select(pl.col(axis).unique().sort()).collect().to_series().to_list()
+        sides = {value: rows.filter(pl.col(axis) == value) for value in values}
+        worst_of = robust.worst_sides(sides, worst, read.higher_is_better, self.kinds())
+        return pl.concat([scores.with_columns(pl.lit(value).alias(axis)) for value, scores in worst_of.items()])
 
     def _sides(self, rows: pl.DataFrame, against: "str | Results") -> tuple[pl.DataFrame, pl.DataFrame]:
         """The completions that are judged, and those they are compared with."""
@@ -677,29 +783,3 @@ class Results:
 
 
 _KEPT = {"completions": COMPLETIONS, "scores": SCORES, "prefixes": PREFIXES, "verdicts": VERDICTS}
-
-
-def paired_results(
-    sides: Mapping[str, Results],
-    base: str,
-    *,
-    without: Sequence[str],
-    metrics: str | Sequence[str] | None,
-    worst: int | str | None,
-    errors: str,
-    ci: float,
-) -> pl.DataFrame:
-    """Every side against `base`, as `comparison.paired`; arguments as for `Results.compare`."""
-    first = sides[base]
-    names = [metrics] if isinstance(metrics, str) else list(metrics or first.main_metrics)
-    scores = {label: side.scores.filter(pl.col("metric").is_in(names)) for label, side in sides.items()}
-    perturbations = {name: about for side in sides.values() for name, about in side.kinds().items()}
-    return paired(
-        scores if worst is None else robust.worst_sides(scores, worst, first.directions(), perturbations),
-        base,
-        without=without,
-        higher_is_better=first.directions(),
-        fractions=first.fractions(),
-        errors=errors,
-        ci=ci,
-    )

@@ -1,15 +1,25 @@
 """Two results compared, or two folders of some: what differs between them, and by how much they differ."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.comparison import called_as, same_instances
-from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.results import Results, paired_results
+from helmframe.comparison import Read, called_as, paired, same_instances
+from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
+from helmframe.results import Results
+from helmframe.robust import worst_sides
+
+if TYPE_CHECKING:
+    from helmframe.views.comparison import Comparison
+
+# What two results may differ in, and the column of their completions that says it.
+_AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
+# Those whose values are paired by name where both sides have them.
+_NAMED = ("model", "setting", "perturbation")
+_TOLD = ["scenario", "scenario_version", "model", "setting", "perturbation", "adapter_id", "decoding"]
 
 
 def compare_results(
@@ -18,69 +28,197 @@ def compare_results(
     *,
     axis: str | Sequence[str] = (),
     metrics: str | Sequence[str] | None = None,
-    labels: tuple[str, str] = ("a", "b"),
+    labels: tuple[str, str] | None = None,
     worst: int | str | None = None,
     errors: str = "refuse",
+    mean: str | None = None,
+    higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
-) -> pl.DataFrame:
+) -> "Comparison":
     """A − b over the instances that both answered, with interval and test; what differs is in the column `differs`.
 
+    Instances are the same by their id where both runs read the same version of a scenario, else by their content. What
+    both have under one name (a model, a setting, a perturbation) is compared name by name, and what one of them alone
+    has is left out; where they share no name, each must have one.
+
     Args:
-        a: results, or the folder of some.
+        a: results; the folder of some; or a folder of HELM's, lm-eval's or Inspect's.
         b: the same.
-        axis: what may differ: model, prompt, decoding, perturbation, version. Default: exactly one of them, whichever
-            it is.
+        axis: what may differ: model, prompt, decoding. Default: exactly one of them, whichever it is.
         metrics: default the main metric.
-        labels: names of the sides.
+        labels: names of the sides; default the models where these differ, else "a" and "b".
         worst: compare worst cases, as in `Results.compare`.
         errors: where more than 1 % of a side failed: "refuse", "drop" those, or count them as "zero".
+        mean: over parts, "macro" or "micro"; default the scenario's own.
+        higher_is_better: metric → direction, for metrics of other tools that we don't know.
         ci: level of the interval.
 
     Raises:
         NotComparableError: more than one thing differs and was not named, nothing is shared, or too many requests
             failed.
+        StoreError: a folder holds no results.
     """
-    for each in (a, b):
-        if not isinstance(each, Results | str | Path):
-            raise ArgumentError(
-                f"compare() takes results or the folder of some, not {type(each).__name__}: .score() first."
-            )
-    sides = [each if isinstance(each, Results) else Results.load(each) for each in (a, b)]
+    one, two = loaded(a), loaded(b)
     said = [axis] if isinstance(axis, str) else list(axis)
     for each in said:
-        if each not in _DIFFERENCES:
-            raise UnknownNameError.among("axis of comparison", each, _DIFFERENCES)
-    if any("tool" in side.manifest for side in sides):
-        sides[1] = _called_as(*sides)
-    differs = [name for name, column in _DIFFERENCES.items() if _set(sides[0], column) != _set(sides[1], column)]
-    if len(differs) > 1 and set(differs) - set(said):
+        if each not in _AXES:
+            raise UnknownNameError.among("axis of comparison", each, _AXES)
+    pair = _Pair.of(one, two)
+    if len(pair.differs) > 1 and set(pair.differs) - set(said):
         raise NotComparableError(
-            f"these differ in {' and '.join(differs)}; a difference could come from any of them. "
-            f"If that is meant: hf.compare(a, b, axis={differs!r})."
+            f"these differ in {' and '.join(pair.differs)}; a difference could come from any of them. "
+            f"If that is meant: hf.compare(a, b, axis={pair.differs!r})."
         )
-    without = [column for name, column in _DIFFERENCES.items() if name in differs] + ["setting"]
-    named = dict(zip(labels, sides, strict=True))
-    table = paired_results(named, labels[1], without=without, metrics=metrics, worst=worst, errors=errors, ci=ci)
-    return table.with_columns(differs=pl.lit(", ".join(differs) or "nothing"))
+    names = labels or pair.labels()
+    if names[0] == names[1]:
+        raise ArgumentError(f"labels={names!r}: the two sides need two names.")
+    read = _read(pair.one, pair.two, metrics, mean, higher_is_better)
+    sides = {names[0]: pair.one.scores, names[1]: pair.two.scores}
+    for column, values in pair.shared.items():
+        # worst cases are over all variants, and check that these are the same
+        if column != "perturbation" or worst is None:
+            sides = {name: rows.filter(pl.col(column).is_in(values)) for name, rows in sides.items()}
+    if worst is not None:
+        scored = {name: rows.filter(pl.col("metric").is_in(list(read.metrics))) for name, rows in sides.items()}
+        sides = worst_sides(scored, worst, read.higher_is_better, {**one.kinds(), **two.kinds()})
+    table = paired(
+        pl.concat([scores.with_columns(side=pl.lit(name)) for name, scores in sides.items()], how="diagonal_relaxed"),
+        "side",
+        list(pair.shared),
+        base=names[1],
+        read=read,
+        errors=errors,
+        ci=ci,
+    )
+    from helmframe.views.comparison import Comparison
+
+    return Comparison(table.with_columns(differs=pl.lit(pair.told())))
 
 
-_DIFFERENCES = {
-    "model": "model",
-    "prompt": "adapter_id",
-    "decoding": "decoding",
-    "perturbation": "perturbation",
-    "version": "scenario_version",
-}
+@dataclass(frozen=True)
+class _Pair:
+    """Two results whose instances have one name, what both have by name (`shared`), what differs, and notes."""
+
+    one: Results
+    two: Results
+    shared: Mapping[str, list[str]]
+    differs: list[str]
+    notes: list[str]
+    about: tuple[pl.DataFrame, pl.DataFrame]
+
+    @classmethod
+    def of(cls, one: Results, two: Results) -> "_Pair":
+        about = [_told(each) for each in (one, two)]
+        changed = _changed(*about)
+        foreign = any("tool" in each.manifest for each in (one, two))
+        if changed or foreign:
+            two = _called_as(one, two)
+            about[1] = _told(two)
+        if not set(about[0]["scenario"]) & set(about[1]["scenario"]):
+            raise NotComparableError(
+                f"no scenario is on both sides: {_named(about[0], 'scenario')}; {_named(about[1], 'scenario')}."
+            )
+        shared: dict[str, list[str]] = {}
+        alone: list[str] = []
+        for column in ("scenario", *_NAMED):
+            both = sorted(set(about[0][column]) & set(about[1][column]))
+            if both:
+                shared[column] = both
+                alone += [f"{column} {name!r}" for name in sorted({*about[0][column], *about[1][column]} - {*both})]
+                about = [each.filter(pl.col(column).is_in(both)) for each in about]
+            elif max(each[column].n_unique() for each in about) > 1:
+                raise NotComparableError(
+                    f"no {column} is on both sides, and there are several: {_named(about[0], column)}; "
+                    f"{_named(about[1], column)}. Compare runs of one {column} each, or results.compare({column!r})."
+                )
+        differs = [name for name, column in _AXES.items() if _values(about[0], column) != _values(about[1], column)]
+        notes = ["other versions, paired by content"] if changed and not foreign else []
+        notes += [f"one side alone has {', '.join(alone)}"] if alone else []
+        return cls(one, two, shared, differs, notes, (about[0], about[1]))
+
+    def told(self) -> str:
+        """What differs, and what else there is to know of the pairing."""
+        return "; ".join([", ".join(self.differs) or "nothing", *self.notes])
+
+    def labels(self) -> tuple[str, str]:
+        if "model" in self.differs:
+            return str(self.about[0]["model"][0]), str(self.about[1]["model"][0])
+        return "a", "b"
+
+
+def loaded(said: object) -> Results:
+    """Results as they are, or of a folder: a run's, HELM's, lm-eval's or Inspect's.
+
+    Raises:
+        StoreError: there are none.
+        ArgumentError: it is neither.
+    """
+    if isinstance(said, Results):
+        return said
+    if not isinstance(said, str | Path):
+        raise ArgumentError(
+            f"compare() takes results or the folder of some, not {type(said).__name__}: .score() first."
+        )
+    try:
+        return Results.load(said)
+    except StoreError as error:
+        not_ours = error
+    # other tools' results stand above ours; they are read where a folder is none of ours
+    from helmframe.helm import read_helm, read_inspect, read_lm_eval
+
+    for read in (read_helm, read_lm_eval, read_inspect):
+        try:
+            return read(said)
+        except SourceMissingError:
+            continue
+    raise StoreError(f"{not_ours} Nor are they HELM's, lm-eval's or Inspect's.")
+
+
+def _read(
+    one: Results,
+    two: Results,
+    metrics: str | Sequence[str] | None,
+    mean: str | None,
+    higher_is_better: Mapping[str, bool] | None,
+) -> Read:
+    """As the first says it, of metrics that both have."""
+    both = [name for name in one.main_metrics if name in two.metric_names] if metrics is None else metrics
+    if not both:
+        raise NotComparableError(
+            f"{one.main_metrics[0]!r} is the main metric of the first and was not scored in the second: rescore() it, "
+            "or say metrics=…"
+        )
+    two.read_as(both, mean, None)
+    return one.read_as(both, mean, higher_is_better)
+
+
+def _told(results: Results) -> pl.DataFrame:
+    return results.completions.select(_TOLD).unique().collect()
+
+
+def _changed(a: pl.DataFrame, b: pl.DataFrame) -> bool:
+    """Whether ids may be of other instances: of the scenarios on both sides one is of another version, or none is."""
+    there = [
+        {
+            str(name): set(rows["scenario_version"])
+            for (name,), rows in each.partition_by("scenario", as_dict=True).items()
+        }
+        for each in (a, b)
+    ]
+    shared = there[0].keys() & there[1].keys()
+    return not shared or any(there[0][name] != there[1][name] for name in shared)
+
+
+def _values(about: pl.DataFrame, column: str) -> set[Any]:
+    return set(about.select("scenario", column).iter_rows())
+
+
+def _named(about: pl.DataFrame, column: str) -> str:
+    return ", ".join(map(repr, about[column].unique().sort().to_list()))
 
 
 def _called_as(one: Results, two: Results) -> Results:
-    """The second results with the first's instances, where another tool calls them otherwise: paired by content."""
+    """The second results with the first's instances, where they may be called otherwise: paired by content."""
     pairs = same_instances(one.completions, two.completions)
-    # what pairs by its content is of the same version
-    version = one.completions.select(pl.col("scenario_version").first()).collect().item()
-    completions = called_as(two.completions, pairs).with_columns(scenario_version=pl.lit(version))
+    completions = called_as(two.completions, pairs)
     return replace(two, completions=completions, scores=called_as(two.scores, pairs), path=None)
-
-
-def _set(results: Results, column: str) -> set[Any]:
-    return set(results.completions.select(column).unique().collect().to_series())

@@ -148,6 +148,7 @@ class ScenarioSpec:
 
     `columns` are the source's, with DuckDB's types (an ENUM says the values that a text has); `example` gives values of
     a column to try the spec with, where any text would not do.
+    `draw` names what HELM draws of the rows, made once by `mirror`; where it was not made, the SELECT does without.
     `default` names the parts that are meant where a sentence says none (`{subject: all}`); `outputs` is how many
     completions each request asks for; `union` says that its files have different columns (a row has null where its
     file lacks one); `status` says why the rows are not free to read from the hub, if they are not.
@@ -170,6 +171,7 @@ class ScenarioSpec:
     license: str = ""
     helm: Pairs = ()
     default: Pairs = ()
+    draw: str = ""
     example: Pairs = ()
     outputs: int = 1
     union: bool = False

@@ -1,19 +1,19 @@
 """What results hold, in chunks of whole instances, and what their tables of scores are made of."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
+from helmframe.columns import OF_REQUEST, SCORES, conform
 from helmframe.errors import UnknownNameError
 from helmframe.stats.fold import each_chunk
+from helmframe.stats.table import AXES
 
 INSTANCE = ("scenario", "instance_id")
-# What may tell the rows of a table apart, in this order.
-AXES = ("scenario", "split", "model", "setting", "perturbation")
 # Those that have a column only where there are several.
 _SOMETIMES = ("split", "setting")
+_SHOTS = pl.col("shots_used").max()
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Held:
 
     chunks: Sequence[Chunk]
     schema: pl.Schema
+    # what was read of all completions, by what for: a table and the repr after it ask the same
+    _read: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def scores(self, keys: Sequence[str]) -> list[pl.LazyFrame]:
         """Chunk by chunk the scores, with the columns of the scenario's own that `keys` name."""
@@ -47,15 +49,55 @@ class Held:
         count = pl.col("completion").count()
         return sum(each_chunk(self.chunks, lambda chunk: int(chunk.completions.select(count).collect().item())))
 
-    def chance(self, keys: Sequence[str], metrics: Sequence[str]) -> pl.DataFrame:
-        """What guessing evenly among the choices scores, for metrics that compare them: `keys`, metric, chance."""
-        matching = [name for name in metrics if name.endswith("exact_match")]
-        groups = list(dict.fromkeys([*keys, "part"]))
-        tables = each_chunk(self.chunks if matching else self.chunks[:1], partial(self._shares, groups=groups))
-        share = pl.when(pl.col("count") > 0).then(pl.col("share") / pl.col("count"))
-        parts = pl.concat(tables).group_by(groups).agg(pl.col("share", "count").sum()).with_columns(share=share)
-        chance = parts.group_by(keys).agg(chance=pl.col("share").mean())
-        return chance.join(pl.DataFrame({"metric": matching}, schema={"metric": pl.String}), how="cross")
+    def baselines(self, keys: Sequence[str], metrics: Sequence[str], mean: str) -> pl.DataFrame:
+        """What is scored without a model, by metrics that say which of several choices is right.
+
+        Returns:
+            `keys`, metric, chance (of guessing evenly) and majority (of giving, in each part, the answer that is right
+            most often there; null where options have no labels), over parts as scores are.
+        """
+        choosing = [name for name in metrics if name.endswith("exact_match") or name.startswith("option_accuracy")]
+        parts = list(dict.fromkeys([*keys, "scenario", "part"]))
+        kinds = (
+            self._once("choices", parts, self._choices) if choosing else self._choices(self.chunks[0], parts).clear()
+        )
+        size = pl.col("count").sum()
+        guessed = (pl.col("right").list.mean() * pl.col("count")).sum() / size
+        labels = kinds.with_columns(label=_right_of("choices")).explode("label").drop_nulls("label")
+        most = labels.group_by([*parts, "label"]).agg(size).group_by(parts).agg(most=pl.col("count").max())
+        per_part = (
+            kinds.group_by(parts)
+            .agg(size=size, chance=guessed)
+            .join(most, on=parts, how="left", nulls_equal=True)
+            .with_columns(majority=pl.col("most") / pl.col("size"), weight=1.0 if mean == "macro" else pl.col("size"))
+            .join(pl.DataFrame({"metric": choosing}, schema={"metric": pl.String}), how="cross")
+        )
+        weight = pl.col("weight")
+        chance, majority = ((pl.col(name) * weight).sum() / weight.sum() for name in ("chance", "majority"))
+        labelled = pl.when(pl.col("majority").is_not_null().all())
+        return per_part.group_by([*keys, "metric"]).agg(chance=chance, majority=labelled.then(majority))
+
+    def given_examples(self, table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+        """The table, where each interval that stands on one draw of in-context examples says so."""
+        told = {"all": pl.lit(0), "shots shown": pl.col("shots_used"), "draw": pl.col("trial")}
+
+        def drawn(chunk: Chunk) -> pl.DataFrame:
+            rows = self.with_own(chunk.completions, chunk.completions, keys)
+            return rows.select(*keys, **told).unique().collect()
+
+        on = [*keys, "all"]
+        most, draws = pl.col("shots shown").max(), pl.col("draw").n_unique()
+        asked = pl.concat(each_chunk(self.chunks, drawn)).group_by(on).agg(most, draws)
+        shots = pl.col("shots shown")
+        words = pl.when(shots > 1).then(pl.format("{}, given these {} examples", "interval", shots))
+        one_draw = pl.col("ci_low").is_not_null() & (pl.col("draw") == 1) & (shots > 0)
+        said = pl.when(one_draw).then(words.otherwise(pl.format("{}, given this example", "interval")))
+        return (
+            table.with_columns(all=0)
+            .join(asked, on=on, how="left", nulls_equal=True, maintain_order="left")
+            .with_columns(interval=said.otherwise("interval"))
+            .select(table.columns)
+        )
 
     def with_own(self, rows: pl.LazyFrame, completions: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
         """The rows with the columns of the scenario's own that `keys` name, by instance.
@@ -75,10 +117,51 @@ class Held:
         own = completions.with_columns(absent).select(*INSTANCE, *missing).unique(INSTANCE)
         return rows.join(own, on=INSTANCE, how="left", maintain_order="left", validate="m:1")
 
-    def _shares(self, chunk: Chunk, groups: Sequence[str]) -> pl.DataFrame:
-        """Per group the sum over completions of the share of choices that are right, and how many those are."""
-        right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct")).list.sum()
-        choices = pl.col("choices").list.len()
-        rows = self.with_own(chunk.completions, chunk.completions, groups).filter(choices > 0)
-        share = right / choices
-        return rows.group_by(groups).agg(share=share.sum(), count=share.count().cast(pl.Int64)).collect()
+    def _once(
+        self, what: str, keys: Sequence[str], read: Callable[[Chunk, Sequence[str]], pl.DataFrame]
+    ) -> pl.DataFrame:
+        """What `read` makes of each chunk, all together; read the first time only."""
+        if (what, *keys) not in self._read:
+            self._read[what, *keys] = pl.concat(each_chunk(self.chunks, lambda chunk: read(chunk, keys)))
+        return self._read[what, *keys]
+
+    def _drawn(self, chunk: Chunk, keys: Sequence[str]) -> pl.DataFrame:
+        """Per group the most examples used, and the trials."""
+        rows = self.with_own(chunk.completions, chunk.completions, keys).with_columns(all=0)
+        return rows.group_by([*keys, "all"]).agg(_SHOTS, pl.col("trial").unique()).collect()
+
+    def _choices(self, chunk: Chunk, parts: Sequence[str]) -> pl.DataFrame:
+        """Per part the kinds of choices there are: right (of each option, in turn), choices, count.
+
+        Options that are asked about one by one have no labels, and null choices; the first of them stands for all.
+        """
+        right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct"))
+        apart = (pl.col("reference_index") == 0) & (pl.col("request_mode") == "original")
+        rows = self.with_own(chunk.completions, chunk.completions, parts)
+        chosen = rows.filter((pl.col("choices").list.len() > 0) | apart)
+        return chosen.group_by([*parts, right.alias("right"), "choices"]).agg(count=pl.len().cast(pl.Int64)).collect()
+
+
+def _right_of(labels: str) -> pl.Expr:
+    """Of a list the items whose place is right."""
+    return pl.col(labels).list.gather(pl.col("right").list.eval(pl.element().arg_true()))
+
+
+def with_scores(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
+    """Rows of completions with each metric as a column: its score of the row's request, else of the row's instance.
+
+    Args:
+        rows: with the keys of `COMPLETIONS`.
+        scores: `SCORES` of outputs.
+    """
+    known = conform(scores, SCORES)
+    whole = [name for name in SCORES.key if name not in (*OF_REQUEST, "metric")]
+    of_one = pl.any_horizontal(pl.col(name).is_not_null() for name in OF_REQUEST)
+    for on, part in ((whole, known.filter(~of_one)), ([*whole, *OF_REQUEST], known.filter(of_one))):
+        # the first: scores kept by older versions don't say which request they are of
+        wide = part.pivot("metric", index=on, values="score", aggregate_function="first")
+        rows = rows.join(wide, on=on, how="left", nulls_equal=True, maintain_order="left", validate="m:1", suffix="\0")
+        twice = [name for name in wide.columns if f"{name}\0" in rows.columns]
+        rows = rows.with_columns(pl.coalesce(name, f"{name}\0").alias(name) for name in twice)
+        rows = rows.drop(f"{name}\0" for name in twice)
+    return rows

@@ -13,11 +13,12 @@ ROOT = Path(__file__).parents[1]
 # From the ground up; the stages of one layer never import each other.
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"registry", "columns", "expressions", "specs", "settings", "store"},
+    {"registry", "bins", "columns", "expressions", "specs", "settings", "store"},
     {"scenarios", "perturbations", "adapters", "models", "metrics", "stats"},
     {
         "engines",
         "asking",
+        "boards",
         "checking",
         "judge_templates",
         "judged",
@@ -29,16 +30,32 @@ LAYERS: list[set[str]] = [
         "robust",
         "tables",
         "comparison",
+        "gates",
         "sentence",
         "sides",
     },
     {"helm", "views"},
-    {"cli", "cli_helm", "cli_score", "cli_specs", "cli_store", "__init__", "__main__"},
+    {
+        "cli",
+        "cli_compare",
+        "cli_gate",
+        "cli_helm",
+        "cli_models",
+        "cli_score",
+        "cli_specs",
+        "cli_store",
+        "__init__",
+        "__main__",
+    },
 ]
 STAGES = LAYERS[2]
 # What a plan, its runs and its results show of themselves is drawn by `views`, imported when it is asked for; a suite
-# reads HELM's .conf files through `helm`, where one is given.
-LATE = {("plan", "views"), ("engines", "views"), ("results", "views"), ("results", "helm"), ("suite", "helm")}
+# reads HELM's .conf files through `helm`, where one is given, as a comparison does other tools' results. A gate is said
+# of one run's results and compares two.
+LATE = {
+    *(("plan", "views"), ("engines", "views"), ("results", "views"), ("sides", "views"), ("stats", "views")),
+    *(("results", "helm"), ("suite", "helm"), ("sides", "helm"), ("results", "gates")),
+}
 
 
 class Import(NamedTuple):

@@ -12,6 +12,8 @@ from helmframe.errors import UnknownNameError
 from helmframe.store import RunFolder
 from helmframe.store.files import listing, name_of
 from helmframe.tables import Chunk, Held
+from tests.frames import completions
+from tests.metrics.options import asked
 
 KEPT = ("completions", "scores", "prefixes")
 
@@ -103,3 +105,45 @@ def test_without_choices_there_is_no_chance() -> None:
     frame = pl.DataFrame({"q": ["a", "b"], "a": ["yes", "no"]})
     table = hf.scenario(frame, input="q", references="a").generate(hf.models.noisy(0.5)).score().table()
     assert table["chance"].to_list() == [None] * 4
+
+
+def test_what_is_scored_without_a_model() -> None:
+    # A is right in 3 of 4 of the first part, C in half of the second; four options
+    first, second = [0, 0, 0, 1], [2, 2, 0, 1, 3, 2, 0, 2]
+    options = [[(text, place == gold) for place, text in enumerate("wxyz")] for gold in (*first, *second)]
+    rows = completions(["A"] * 12, options, part=["a"] * 4 + ["b"] * 8, choices=pl.Series([list("ABCD")] * 12))
+    held = Held([Chunk(rows[:6].lazy(), pl.LazyFrame()), Chunk(rows[6:].lazy(), pl.LazyFrame())], rows.schema)
+    names = ["exact_match", "f1_score"]
+    assert held.baselines(["part"], names, "macro").sort("part").rows() == [
+        ("a", "exact_match", 0.25, 0.75),
+        ("b", "exact_match", 0.25, 0.5),
+    ]
+    assert held.baselines([], names, "macro").rows() == [("exact_match", 0.25, (0.75 + 0.5) / 2)]
+    assert held.baselines([], names, "micro").rows() == [("exact_match", 0.25, pytest.approx((3 + 4) / 12))]
+
+
+def test_options_asked_one_by_one_have_a_chance_but_no_commonest_label() -> None:
+    options = asked({"yes": (-1.0, True), "no": (-2.0, False), "maybe": (-3.0, False)})
+    held = Held([Chunk(options.lazy(), pl.LazyFrame())], options.schema)
+    names = ["option_accuracy", "exact_match"]
+    assert held.baselines(["model"], names, "macro").sort("metric").rows() == [
+        ("m", "exact_match", pytest.approx(1 / 3), None),
+        ("m", "option_accuracy", pytest.approx(1 / 3), None),
+    ]
+
+
+def test_an_interval_over_one_draw_of_examples_says_so(results: hf.Results) -> None:
+    by_setting = results.table("setting", metrics="exact_match")
+    assert by_setting.select("setting", "interval").rows() == [
+        ("shots=0", "modified Wilson"),
+        ("shots=1", "modified Wilson, given this example"),
+    ]
+    trials = hf.scenario("sampler").limit(20).adapt(shots=2, trials=2).generate(hf.models.noisy(0.6)).score()
+    assert "crossed trials" in trials.table(metrics="exact_match")["interval"].item()
+    assert set(trials.table("trial", metrics="exact_match")["interval"]) == {"modified Wilson, given these 2 examples"}
+
+
+def test_a_majority_is_beside_chance_in_the_table(results: hf.Results) -> None:
+    row = results.table("model", metrics="exact_match").row(0, named=True)
+    assert row["chance"] == 0.25
+    assert row["chance"] <= row["majority"] < 1

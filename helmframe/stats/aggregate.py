@@ -10,6 +10,7 @@ from helmframe.stats.codes import coded
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, floats, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded
+from helmframe.stats.frames import as_scores
 from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.sums import sums_of
 
@@ -20,7 +21,7 @@ def aggregate(
     *,
     ci: float = 0.95,
     mean: str = "macro",
-    fractions: Collection[str] = (),
+    fractions: Collection[str] | None = (),
 ) -> pl.DataFrame:
     """The mean score of each metric in each group, over parts, with its interval.
 
@@ -36,7 +37,8 @@ def aggregate(
         ci: share of such intervals that should contain the true value.
         mean: "macro", parts (scenario × part) weigh alike; "micro", by their instances.
         fractions: metrics whose scores lie in [0, 1]: Wilson's interval where all scores are 0 or 1 (modified for
-            clusters and parts; Clopper–Pearson where all agree), else t, cut at 0 and 1. Of other metrics t.
+            clusters and parts; Clopper–Pearson where all agree), else t, cut at 0 and 1. Of other metrics t. None:
+            those whose scores are all 0 or 1.
 
     Returns:
         `by`, metric and the columns of `STATS`, sorted by `by` and metric. `interval` names the method and marks few
@@ -48,10 +50,13 @@ def aggregate(
 
     Source: Miller 2024 (arXiv 2411.00640); Korn & Graubard 1998; Pustejovsky & Tipton 2018.
     """
+    scores = as_scores(scores)
     keys = [*group_keys(scores, by), "metric"]
     left = folded(scores, partial(_left, keys=keys))
     estimates = estimate_of(left.sums["score"], keys, mean=mean)
-    intervals = with_interval(estimates, pl.col("metric").is_in(list(fractions)), ci=ci)
+    binary = pl.col("binary").all().over("metric")
+    fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
+    intervals = with_interval(estimates, fraction, ci=ci)
     table = counted(left.counts["answers"], intervals, keys)
     return table.select([*keys, *(name for name in STATS.schema if name not in keys)])
 

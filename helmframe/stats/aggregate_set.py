@@ -7,6 +7,7 @@ import polars as pl
 from helmframe.columns import STATS
 from helmframe.errors import ArgumentError
 from helmframe.expressions import key_of
+from helmframe.stats.drawn import DRAWS, drawn_within
 from helmframe.stats.error_bars import FEW_CLUSTERS, SMALL_N, mark
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.intervals import t_interval
@@ -25,12 +26,14 @@ def aggregate_set(
     ci: float = 0.95,
     mean: str = "macro",
     fraction: bool = False,
+    smooth: bool = True,
+    reason: pl.Expr | None = None,
 ) -> pl.DataFrame:
     """An aggregating expression over each group, over parts, with the interval of a jackknife over clusters.
 
     Each part's clusters (micro: the group's) are left out in turn and the expression taken again; more than 200 of them
     are dealt into 200 blocks by a key of their names, and blocks are left out, so that the cost is at most 201 passes.
-    It does not fold: all rows are read at once.
+    A value that is not smooth gets 200 draws of clusters instead. It does not fold: all rows are read at once.
 
     Args:
         rows: completions or scores with `scenario, part, cluster, instance_id`, `by` and what `value` reads. Failed
@@ -42,6 +45,9 @@ def aggregate_set(
         ci: share of such intervals that should contain the true value.
         mean: "macro", the expression per part (scenario × part), then the mean; "micro", over all rows at once.
         fraction: whether the value lies in [0, 1]: its interval is cut there.
+        smooth: False where leaving out one row moves others (bins of equal mass, quantiles): the jackknife's variance
+            is erratic there, the bootstrap's is not.
+        reason: gives one text per group: why there is no value, where there is none.
 
     Returns:
         `by`, metric and the columns of `STATS`, sorted by `by`; no interval where a part has fewer than 2 clusters, or
@@ -65,7 +71,7 @@ def aggregate_set(
     cells = merged(keys, STRATUM) if mean == "macro" else keys
     answered = _dealt(frame.filter(~pl.col("failed")), keys, cells)
     wholes = answered.group_by(cells).agg(value=value.cast(pl.Float64)).collect(engine="in-memory").lazy()
-    within = _within(_replicates(answered, value, cells), cells)
+    within = _within(_replicates(answered, value, cells), cells) if smooth else drawn_within(answered, value, cells)
     table = (
         _counts(frame, keys)
         .join(_sizes(answered, keys), on=keys, how="left", nulls_equal=True)
@@ -73,13 +79,15 @@ def aggregate_set(
         .sort(keys)
         .collect()
     )
+    why = answered.group_by(keys).agg(why=pl.lit("") if reason is None else reason).collect(engine="in-memory")
+    table = table.join(why, on=keys, how="left", nulls_equal=True, maintain_order="left")
     low, high = t_interval(table["value"].to_numpy(), table["variance"].to_numpy(), table["df"].to_numpy(), ci)
     return table.with_columns(
         pl.col("n").fill_null(0),
         stderr=pl.col("variance").sqrt(),
         ci_low=pl.Series(np.maximum(low, 0.0) if fraction else low).fill_nan(None),
         ci_high=pl.Series(np.minimum(high, 1.0) if fraction else high).fill_nan(None),
-        interval=_named(),
+        interval=_named(smooth=smooth),
     ).select([*keys, *(name for name in STATS.schema if name not in keys)])
 
 
@@ -209,11 +217,13 @@ def _sizes(answered: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
     )
 
 
-def _named() -> pl.Expr:
+def _named(*, smooth: bool) -> pl.Expr:
     clustered = pl.col("n_clusters") < pl.col("n")
     return (
         pl.when(pl.col("n").is_null())
         .then(pl.lit("no interval: nothing was scored"))
+        .when(pl.col("value").is_null() & (pl.col("why") != ""))
+        .then(pl.format("no value: {}", "why"))
         .when(pl.col("n_clusters") < 2)
         .then(pl.lit("no interval: fewer than 2 clusters"))
         .when(pl.col("lonely") > 0)
@@ -224,8 +234,8 @@ def _named() -> pl.Expr:
         .then(pl.lit("no interval: the same without any cluster"))
         .otherwise(
             pl.concat_str(
-                pl.lit("jackknife"),
-                mark(pl.col("dealt"), f" ({MOST_BLOCKS} blocks)"),
+                pl.lit("jackknife" if smooth else f"bootstrap ({DRAWS})"),
+                mark(pl.col("dealt") & smooth, f" ({MOST_BLOCKS} blocks)"),
                 mark(clustered & (pl.col("n_clusters") < FEW_CLUSTERS), ", few clusters"),
                 mark(pl.col("n") < SMALL_N, ", n small"),
             )

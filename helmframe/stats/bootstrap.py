@@ -47,23 +47,33 @@ def percentile_interval(
         return None, None, "no interval: fewer than 2 clusters"
     if np.isnan(whole):
         return None, None, "no interval: undefined, as all ratings are equal"
+    found = replicates(sums, value)
+    defined = found[~np.isnan(found)]
+    if len(defined) < 0.95 * REPLICATES:
+        return None, None, "no interval: undefined without some items"
+    low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2])
+    return float(low), float(high), f"bootstrap over items ({REPLICATES:,}){few_clusters(clusters)}"
+
+
+def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
+    """The statistic of each of 2,000 draws of as many clusters, with replacement; arguments as above."""
+    import numpy as np
+
     # alike up to rounding, in each column's own size
     scale = np.abs(sums).max(axis=0)
     rounded = np.round(sums / np.where(scale > 0, scale, 1.0), 12) + 0.0
     kinds, first, many = np.unique(rounded, axis=0, return_index=True, return_counts=True)
     key = hashlib.sha256(kinds.tobytes() + many.astype("<i8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
-    few_kinds = 4 * len(many) <= clusters
+    few_kinds = 4 * len(many) <= len(sums)
     draw = (_of_kinds if few_kinds else _of_rows)(sums[first], many, generator)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = [np.asarray(value(each), dtype=np.float64) for each in draw]
-    replicates = np.concatenate(found)
-    defined = replicates[~np.isnan(replicates)]
-    if len(defined) < 0.95 * REPLICATES:
-        return None, None, "no interval: undefined without some items"
-    low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2])
-    few = ", few clusters" if clusters < FEW_CLUSTERS else ""
-    return float(low), float(high), f"bootstrap over items ({REPLICATES:,}){few}"
+        return np.concatenate([np.asarray(value(each), dtype=np.float64) for each in draw])
+
+
+def few_clusters(clusters: int) -> str:
+    """The mark of an interval over few clusters."""
+    return ", few clusters" if clusters < FEW_CLUSTERS else ""
 
 
 def _of_kinds(kinds: Floats, many: "NDArray[np.int64]", generator: "np.random.Generator") -> Iterator[Floats]:

@@ -154,8 +154,8 @@ def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
 def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
     """The distinct values, and the number of each row's."""
     if values.dtype == pl.String and not values.null_count():
-        number, distinct = _places(values)
-        return distinct, number
+        distinct = values.unique().sort()
+        return distinct, _in(values, distinct)
     table, number = numbered(values.to_frame(), [values.name])
     return table.to_series(), number
 
@@ -184,13 +184,18 @@ def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.Da
 
 def _places(texts: pl.Series) -> tuple[Numbers, pl.Series]:
     """Of each text its place among the distinct ones, and those, sorted."""
-    import numpy as np
-
     # rows of one instance stand together: where that is so, only the first of each run is looked up
     heads = texts.ne_missing(texts.shift())
     run = None
     if (heads.sum() or 0) <= len(texts) // 2:
         texts, run = texts.filter(heads), heads.cast(pl.Int64).cum_sum().to_numpy() - 1
     distinct = texts.unique().sort()
-    place: Numbers = texts.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
+    place = _in(texts, distinct)
     return place if run is None else place[run], distinct
+
+
+def _in(texts: pl.Series, distinct: pl.Series) -> Numbers:
+    import numpy as np
+
+    place: Numbers = texts.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
+    return place

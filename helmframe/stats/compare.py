@@ -1,14 +1,21 @@
-"""Two sides on the same instances: the paired difference, its interval and its test."""
+"""Sides on the same instances: the paired difference of each from one of them, its interval and its test."""
 
 from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
-from helmframe.errors import ArgumentError
+from helmframe.columns import ORIGINAL
+from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
+from helmframe.stats.codes import Flags, Floats, Numbers, numbered, starts_of, sums
 from helmframe.stats.error_bars import with_interval
-from helmframe.stats.estimate import contributions, estimate, group_keys
-from helmframe.stats.intervals import Floats, holm, mcnemar_midp, sign_flip_p
-from helmframe.stats.nest import INSTANCE, merged, summed
+from helmframe.stats.estimate import estimate_of, group_keys, weighed
+from helmframe.stats.frames import as_scores
+from helmframe.stats.joint import joint_level
+from helmframe.stats.nest import Nest, cluster_sums, nested, residuals, stable_sum, totals
+from helmframe.stats.paired import Pairs, pairs_of
+from helmframe.stats.significance import detectable, holm, mcnemar_midp, sign_flip_p
+from helmframe.stats.sums import sums_of
+from helmframe.stats.ways import directions_of
 
 PAIRED_ON = ("scenario", "instance_id", "perturbation", "perturbation_seed")
 COMPARISON = {
@@ -21,9 +28,12 @@ COMPARISON = {
     "ci_low": pl.Float64(),
     "ci_high": pl.Float64(),
     "interval": pl.String(),
+    "joint_low": pl.Float64(),
+    "joint_high": pl.Float64(),
     "p": pl.Float64(),
     "p_holm": pl.Float64(),
     "test": pl.String(),
+    "mde": pl.Float64(),
     "win": pl.Int64(),
     "tie": pl.Int64(),
     "loss": pl.Int64(),
@@ -31,144 +41,216 @@ COMPARISON = {
     "n_dropped": pl.Int64(),
     "n_clusters": pl.Int64(),
 }
+# Up to so many rows, and rows × clusters, are taken as one set without looking which of them share clusters.
+_FEW, _DENSE = 500, 50_000_000
 
 
 def compare(
-    a: pl.LazyFrame | pl.DataFrame,
-    b: pl.LazyFrame | pl.DataFrame,
+    scores: pl.LazyFrame | pl.DataFrame,
+    axis: str,
     by: Sequence[str] = (),
     *,
     higher_is_better: Mapping[str, bool],
+    base: str | None = None,
     on: Sequence[str] = PAIRED_ON,
-    labels: tuple[str, str] = ("a", "b"),
-    fractions: Collection[str] = (),
+    fractions: Collection[str] | None = None,
     ci: float = 0.95,
     mean: str = "macro",
 ) -> pl.DataFrame:
-    """Per metric the difference a − b over the instances that both sides answered, with interval and test.
+    """Per metric the difference of each value of `axis` (a) from the base (b), over the instances that both answered.
 
     What `on` leaves together (trials, outputs) is averaged on each side before pairing. The test flips the signs of
     whole clusters; with one 0/1 answer per instance, no clusters and equal weights that is McNemar's, given as mid-p.
-    Neither the order of the rows nor swapping the sides changes p. It does not fold: both sides are read at once.
+    All rows are one family: p_holm and the joint interval hold for all of them together. Neither the order of the rows
+    nor swapping the sides changes p. With several trials the interval is given these draws of examples. It does not
+    fold: all sides are read at once.
 
     Args:
-        a: `SCORES` of the one side.
-        b: `SCORES` of the other.
-        by: columns whose values make a comparison of their own; one row per group and metric.
+        scores: `SCORES` of all sides.
+        axis: the column whose values are compared: model, setting, perturbation, or one of your own, of two runs say.
+        by: columns whose values make a comparison of their own; one row per side, group and metric.
         higher_is_better: metric → direction, for every metric in the scores.
-        on: what makes an answer the same on both sides; part and cluster are a's.
-        labels: names of the sides, for the columns a and b.
-        fractions: metrics whose scores lie in [0, 1]; their intervals stay within ±1, also where all pairs agree.
+        base: the value that the others are compared with; default the first, of perturbations the original.
+        on: what makes an answer the same on both sides; an instance's part and cluster are as the base has them.
+        fractions: metrics whose scores lie in [0, 1], default those whose scores are all 0 or 1; their intervals stay
+            within ±1, also where all pairs agree.
         ci: share of such intervals that should contain the true difference.
         mean: over parts, as in `aggregate`.
 
     Returns:
         `by`, metric, a, b, value_a, value_b (over the paired instances), difference, stderr, ci_low, ci_high, interval,
-        p, p_holm (Holm over the rows of this table), test (its name), win, tie, loss (instances where a is better,
-        equal, worse), n (instances with a pair), n_dropped (instances with an answer that lacks its counterpart: absent
-        or failed), n_clusters. Sorted by `by` and metric.
+        joint_low, joint_high (the interval of which all of this table's hold together, by the max-|t| bootstrap), p,
+        p_holm (Holm over the rows of this table), test (its name), mde (the least true difference that a comparison
+        with this standard error finds 4 times in 5), win, tie, loss (instances where a is better, equal, worse), n
+        (instances with a pair), n_dropped (instances with an answer that lacks its counterpart: absent or failed),
+        n_clusters. Sorted by `by`, metric and a.
 
     Raises:
-        UnknownNameError: a column in `by` or `on` that the scores don't have.
+        UnknownNameError: a column in `by` or `on`, or a base, that the scores don't have.
         ArgumentError: a metric whose direction is not told; `on` without instance_id.
+        NotComparableError: the axis has one value only.
 
-    Source: Fisher 1935; Phipson & Smyth 2010; Fagerland, Lydersen & Laake 2013; Holm 1979; interval as in `estimate`.
+    Source: Fisher 1935; Phipson & Smyth 2010; Fagerland, Lydersen & Laake 2013; Holm 1979; Bloom 1995, Evaluation
+        Review 19:547 (mde); Chernozhukov, Chetverikov & Kato 2013 (joint); the interval as in `estimate`.
     """
     if "instance_id" not in on:
         raise ArgumentError(f"on={list(on)} should hold 'instance_id': the sides are paired by instance.")
-    sides = a.lazy(), b.lazy()
-    for side in sides:
-        group_keys(side, on)
-    keys = [*group_keys(sides[0], by), "metric"]
-    group_keys(sides[1], keys)
-    cells = _paired(_cells(sides[0], keys, on), _cells(sides[1], keys, on), merged(keys, on))
-    both = cells.filter("both").lazy()
-    differences = estimate(both, keys, "difference", mean=mean)
-    table = with_interval(differences, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
-    for name in ("value_a", "value_b"):
-        level = estimate(both, keys, name, mean=mean).select([*keys, pl.col("value").alias(name)])
-        table = table.join(level, on=keys, how="left", nulls_equal=True)
+    import numpy as np
+
+    rows = as_scores(scores).lazy()
+    keys = [*group_keys(rows, by, ("metric", axis)), "metric"]
+    group_keys(rows, [*on, axis])
+    base = _base(rows, axis, base)
+    # a perturbation's seeds are repeats of it
+    alike = ["instance_id"] if axis == "perturbation" else on
+    pairs = pairs_of(rows.with_columns(pl.col(axis).cast(pl.String)), axis, keys, base, alike)
+    columns = [*keys, axis]
+    there = np.ones(len(pairs.a), dtype=np.bool_)
+    estimates = estimate_of(sums_of(pairs.rows, columns, pairs.a - pairs.b, there), columns, mean=mean)
+    several = "trial" in rows.collect_schema() and rows.select(pl.col("trial").n_unique() > 1).collect().item()
+    estimates = estimates.with_columns(crossed=pl.lit(False if several else None, dtype=pl.Boolean))
+    groups = pairs.dropped.sort(columns).with_row_index("group")
+    nest = nested(pairs.rows, columns, there, None)
+    strata = weighed(nest.table, columns, mean).join(groups, on=columns, nulls_equal=True, maintain_order="left")
+    clusters = _clusters(pairs, nest, strata)
+    fraction = pl.col("metric").is_in(_binary(rows) if fractions is None else list(fractions))
+    joint = with_interval(estimates, fraction, ci=joint_level(_covariances(clusters), ci), least=-1.0)
     table = (
-        _groups(cells, keys)
-        .join(table, on=keys, how="left", nulls_equal=True)
-        .join(_outcomes(both, keys, higher_is_better), on=keys, how="left", nulls_equal=True)
-        .join(contributions(both, keys, "difference", mean=mean), on=keys, how="left", nulls_equal=True)
-        .sort(keys)
+        groups.join(with_interval(estimates, fraction, ci=ci, least=-1.0), on=columns, how="left", nulls_equal=True)
+        .join(
+            joint.select(*columns, joint_low="ci_low", joint_high="ci_high"), on=columns, how="left", nulls_equal=True
+        )
+        .join(_levels(pairs, nest, strata, higher_is_better), on="group", how="left")
+        .sort("group")
     )
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
     return (
-        _tested(table)
+        _tested(table, clusters)
         .with_columns(
             counts.fill_null(0),
             pl.col("interval").fill_null("no interval: no instance was answered by both"),
-            a=pl.lit(labels[0]),
-            b=pl.lit(labels[1]),
+            mde=pl.when(pl.col("stderr") > 0).then(_mde(table, ci)),
+            a=axis,
+            b=pl.lit(base),
             difference="value",
         )
         .select(*keys, *(pl.col(name).cast(dtype) for name, dtype in COMPARISON.items()))
     )
 
 
-def _cells(scores: pl.LazyFrame, keys: Sequence[str], on: Sequence[str]) -> pl.LazyFrame:
-    """One row per answer to be paired: score (mean over the rest; null where all of it failed), single."""
-    cell = merged(keys, on)
-    drawn = [name for name in INSTANCE if name not in cell]
-    one = pl.col("score").is_in([0.0, 1.0]).all() & (pl.len() == 1)
-    return (
-        summed(
-            scores.with_columns(pl.col("score").cast(pl.Float64), cluster=pl.coalesce("cluster", "instance_id")),
-            cell,
-            "score",
-            answers=pl.col("score").count(),
-            single=one,
-            **{name: pl.col(name).min() for name in drawn},
-        )
-        .with_columns(score=pl.when(pl.col("answers") > 0).then(pl.col("total") / pl.col("answers")))
-        .drop("total", "answers")
+def _base(rows: pl.LazyFrame, axis: str, base: str | None) -> str:
+    labels = rows.select(pl.col(axis).cast(pl.String).unique().sort()).collect().to_series().to_list()
+    if len(labels) < 2:
+        raise NotComparableError(f"there is one {axis} only to compare: {labels[0]!r}." if labels else "no scores.")
+    if base is None:
+        return ORIGINAL if axis == "perturbation" and ORIGINAL in labels else str(labels[0])
+    if base not in labels:
+        raise UnknownNameError.among(axis, base, labels)
+    return base
+
+
+def _binary(rows: pl.LazyFrame) -> list[str]:
+    binary = rows.group_by("metric").agg(pl.col("score").drop_nulls().is_in([0.0, 1.0]).all())
+    return binary.filter("score").collect()["metric"].to_list()
+
+
+def _clusters(pairs: Pairs, nest: Nest, strata: pl.DataFrame) -> pl.DataFrame:
+    """Per stratum and cluster what it adds to its group's difference, and its residual (CR2)."""
+    of = nest.stratum_of_cluster
+    totals = cluster_sums(nest, pairs.a - pairs.b)
+    share = (strata["weight"] / strata["size"]).to_numpy()[of]
+    return strata.select("group", "scenario")[of].with_columns(
+        cluster=pl.Series(pairs.rows.cluster[nest.unit]),
+        added=pl.Series(share * totals),
+        influence=pl.Series(share * residuals(nest, totals)),
     )
 
 
-def _paired(a: pl.LazyFrame, b: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
-    drawn = [name for name in INSTANCE if name not in keys]
-    return (
-        a.join(b, on=keys, how="full", coalesce=True, nulls_equal=True, suffix="_b")
-        .with_columns(
-            *(pl.coalesce(name, f"{name}_b") for name in drawn),
-            value_a="score",
-            value_b="score_b",
-            difference=pl.col("score") - pl.col("score_b"),
-            single=pl.col("single") & pl.col("single_b"),
-        )
-        .with_columns(both=pl.col("difference").is_not_null())
-        .collect()
-    )
+def _covariances(clusters: pl.DataFrame) -> list[Floats]:
+    """Of each set of groups that share clusters the covariance of their differences."""
+    import numpy as np
+
+    # a group with a cluster that is alone in its part has no variance
+    known = clusters.filter(pl.col("influence").is_finite().all().over("group"))
+    groups, row = np.unique(known["group"].to_numpy(), return_inverse=True)
+    if len(groups) < 2:
+        return []
+    scenario = numbered(known, ["scenario"])[1]
+    cluster = known["cluster"].to_numpy()
+    names, column = np.unique(scenario * (cluster.max() + 1) + cluster, return_inverse=True)
+    influence = known["influence"].to_numpy()
+    if len(groups) <= _FEW and len(groups) * len(names) <= _DENSE:
+        return [_gram(row, column, influence)]
+    return [_gram(row[here], column[here], influence[here]) for here in _linked(row, column, len(groups))]
 
 
-def _groups(cells: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    unpaired = pl.struct("scenario", "instance_id").filter(~pl.col("both"))
-    return cells.group_by(keys).agg(n_dropped=unpaired.n_unique(), single=pl.col("single").filter("both").all())
+def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
+    import numpy as np
+
+    rows, row = np.unique(row, return_inverse=True)
+    columns, column = np.unique(column, return_inverse=True)
+    shape = len(rows), len(columns)
+    added = np.bincount(row * shape[1] + column, weights=influence, minlength=shape[0] * shape[1])
+    matrix: Floats = np.asarray(added, dtype=np.float64).reshape(shape)
+    gram: Floats = matrix @ matrix.T
+    return gram
 
 
-def _outcomes(both: pl.LazyFrame, keys: Sequence[str], higher_is_better: Mapping[str, bool]) -> pl.DataFrame:
-    for metric in both.select(pl.col("metric").unique().sort()).collect()["metric"]:
-        if metric not in higher_is_better:
-            raise ArgumentError(
-                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
-            )
-    higher = pl.col("metric").replace_strict(dict(higher_is_better), return_dtype=pl.Boolean)
+def _linked(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
+    """The entries of each set of rows that share columns."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    nodes = rows + int(column.max()) + 1
+    links = coo_array((np.ones(len(row)), (row, rows + column)), shape=(nodes, nodes))
+    of_entry = connected_components(links, directed=False)[1][row]
+    order = np.argsort(of_entry, kind="stable")
+    return np.split(order, starts_of(of_entry[order])[1:])
+
+
+def _levels(pairs: Pairs, nest: Nest, strata: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> pl.DataFrame:
+    """Per group value_a, value_b, single, win, tie, loss."""
+    import numpy as np
+
+    ways = directions_of(strata["metric"], higher_is_better)
+
+    def counted(flags: Flags) -> pl.Series:
+        return pl.Series(sums(sums(flags.astype(np.int64), nest.of_cluster), nest.of_stratum), dtype=pl.Int64)
+
+    gain = sums((pairs.a - pairs.b)[nest.order], nest.of_instance)
+    several = sums((~pairs.single[nest.order]).astype(np.int64), nest.of_instance) > 0
     # answers that differ by rounding alone are tied
-    gain = pl.when(pl.col("total").abs() < 1e-12).then(0.0).when(higher).then("total").otherwise(-pl.col("total"))
+    up, down = counted(gain > 1e-12), counted(gain < -1e-12)
+    better = pl.Series([ways[metric] for metric in strata["metric"]], dtype=pl.Boolean)
+    share = pl.col("weight") / pl.col("size")
+    sides = {"total_a": pairs.a, "total_b": pairs.b}
+    added = {name: pl.Series(totals(nest, values)) for name, values in sides.items()}
     return (
-        summed(both, merged(keys, INSTANCE), "difference")
-        .with_columns(gain=gain)
-        .group_by(keys)
-        .agg(win=(pl.col("gain") > 0).sum(), tie=(pl.col("gain") == 0).sum(), loss=(pl.col("gain") < 0).sum())
-        .collect()
+        strata.with_columns(up=up, down=down, better=better, several=counted(several), **added)
+        .with_columns(
+            win=pl.when("better").then("up").otherwise("down"), loss=pl.when("better").then("down").otherwise("up")
+        )
+        .group_by("group")
+        .agg(
+            value_a=stable_sum(share * pl.col("total_a")),
+            value_b=stable_sum(share * pl.col("total_b")),
+            single=pl.col("several").sum() == 0,
+            win=pl.col("win").sum(),
+            loss=pl.col("loss").sum(),
+            tie=pl.col("size").sum().cast(pl.Int64) - pl.col("win").sum() - pl.col("loss").sum(),
+        )
     )
 
 
-def _tested(table: pl.DataFrame) -> pl.DataFrame:
+def _mde(table: pl.DataFrame, ci: float) -> pl.Series:
+    stderr, df = (table[name].cast(pl.Float64).to_numpy() for name in ("stderr", "df"))
+    return pl.Series(detectable(stderr, df, ci))
+
+
+def _tested(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
     """The table with p, test and p_holm; a few rows, each a test of its own."""
+    table = table.join(clusters.group_by("group").agg("added"), on="group", how="left", maintain_order="left")
     tests = [
         _test(added.to_numpy(), bool(single) and rows == clusters) if added is not None else (None, None)
         for added, single, rows, clusters in zip(

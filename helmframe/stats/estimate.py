@@ -120,8 +120,15 @@ def influences(rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, m
 
 
 def floats(values: pl.Series) -> tuple[Floats, Flags]:
-    """A column as numbers, 0 where it is null, and where it is not."""
-    return values.cast(pl.Float64).fill_null(0.0).to_numpy(), values.is_not_null().to_numpy()
+    """A column as numbers, 0 where it is null, and where it is not.
+
+    Raises:
+        ArgumentError: NaN or an infinity among them.
+    """
+    numbers = values.cast(pl.Float64).fill_null(0.0)
+    if not numbers.is_finite().all():
+        raise ArgumentError(f"column {values.name!r} holds NaN or an infinity; what is not known is null.")
+    return numbers.to_numpy(), values.is_not_null().to_numpy()
 
 
 def answers_in(rows: Coded, by: Sequence[str]) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.codes import coded
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
+from helmframe.stats.frames import as_scores
 from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.sums import sums_of
 
@@ -60,6 +61,7 @@ def gap(
     Source: Taylor linearisation of a difference of means over shared clusters (Särndal, Swensson & Wretman 1992 §5.5);
         each side as in `estimate`.
     """
+    scores = as_scores(scores)
     outer = [*group_keys(scores, by, ("metric", group)), "metric"]
     group_keys(scores, [group])
     keys = [*outer, group]

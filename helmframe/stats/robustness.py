@@ -10,6 +10,7 @@ from helmframe.stats.codes import Floats, Numbers, distinct, starts_of, sums
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, group_keys, weighed
 from helmframe.stats.fold import Known, Left, Rows, folded
+from helmframe.stats.frames import as_scores
 from helmframe.stats.nest import STRATUM, VARIANT, merged, nested, stable_sum, totals
 from helmframe.stats.sums import Sums, sums_of
 from helmframe.stats.variants import Grains, Variants, grains, variants_of
@@ -59,8 +60,8 @@ def robustness(
         fractions: metrics whose scores lie in [0, 1]; their drop stays within ±1, also where nothing flipped.
         ci: as in `aggregate`.
         mean: as in `aggregate`.
-        placebo: a perturbation that changes nothing ("again"), to be taken for noise: it does not count in "all", and
-            what a drop exceeds its drop by, on the same instances, is told too.
+        placebo: a perturbation that changes nothing ("again"), to be taken for noise: it does not count in "all", its
+            drop is over all its answers, and what a drop exceeds its drop by, on the same instances, is told too.
 
     Returns:
         `by`, metric, perturbation, then original, perturbed (mean over variants) and worst (of the original and the
@@ -76,6 +77,7 @@ def robustness(
 
     Source: Liang et al. 2022 (HELM) §4.3; the interval as in `estimate`.
     """
+    scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
     left = folded(scores, partial(_left, keys=keys, higher_is_better=higher_is_better, placebo=placebo))
     by = [*keys, "perturbation"]
@@ -178,12 +180,16 @@ def _left(
     found: dict[str, Sums] = {}
     for name, part in parts.items():
         changed = part.complete & (part.altered > 0)
-        values = {"drop": (part.drop, changed)}
+        values = {"drop": (part.drop, changed, part.altered)}
         if placebo is not None:
+            # a placebo alters nothing: its own drop is over all of its answers
+            own = (part.rows.cells["perturbation"] == placebo).to_numpy()[part.rows.cell]
+            drop = np.where(own, part.total - part.scored * part.original, part.drop)
+            values["drop"] = (drop, changed | (own & part.complete), np.where(own, part.scored, part.altered))
             beyond = _beyond(part, *_noise(parts["each"], placebo))
-            values["excess"] = (beyond, changed & ~np.isnan(beyond))
-        for value, (column, there) in values.items():
-            found[f"{value} {name}"] = sums_of(part.rows, by, column, there, count=part.altered, named=known.named)
+            values["excess"] = (beyond, changed & ~np.isnan(beyond), part.altered)
+        for value, (column, there, count) in values.items():
+            found[f"{value} {name}"] = sums_of(part.rows, by, column, there, count=count, named=known.named)
     tables = parts.values()
     counts = {
         "every": instances_of(variants, keys),

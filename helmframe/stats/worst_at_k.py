@@ -12,6 +12,7 @@ from helmframe.stats.codes import Coded, Flags, Floats, Numbers, distinct, lengt
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded
+from helmframe.stats.frames import as_scores
 from helmframe.stats.nest import merged
 from helmframe.stats.robustness import EACH, MADE
 from helmframe.stats.sums import sums_of
@@ -53,6 +54,7 @@ def worst_at_k(
 
     Source: Chen et al. 2021 (arXiv 2107.03374) eq. 1; Yao et al. 2024 (τ-bench, arXiv 2406.12045) pass^k.
     """
+    scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ArgumentError(f"k={k!r} should be a whole number from 1 on: so many draws.")

@@ -9,6 +9,7 @@ from helmframe.columns import ORIGINAL, STATS
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded
+from helmframe.stats.frames import as_scores
 from helmframe.stats.robustness import ALL, MADE, instances_of, sizes, whole_in
 from helmframe.stats.sums import sums_of
 from helmframe.stats.variants import grains, said, variants_of
@@ -46,6 +47,7 @@ def worst_case(
 
     Source: Liang et al. 2022 (HELM) §4.3.
     """
+    scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
     left = folded(scores, partial(_left, keys=keys, higher_is_better=higher_is_better))
     assert left.variants is not None  # every chunk leaves them

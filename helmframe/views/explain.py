@@ -45,7 +45,7 @@ def _task(plan: Plan, task: Task) -> list[str]:
     per_model: dict[str, dict[str, Any]] = {}
     train = plan.train(task)
     for shard in plan.load(spec):
-        variants = perturb(shard.lazy(), task.variants, asking(ask=False)).collect()
+        variants = perturb(shard.lazy(), task.variants, asking(ask=False), plan.data).collect()
         _add(counts, instances=shard.height, variants=variants.height)
         _add(counts, unchanged=variants.filter((pl.col("perturbation") != "original") & ~pl.col("changed")).height)
         for setting in task.settings:
@@ -134,7 +134,8 @@ def _model_notes(task: Task, model: Any, seen: dict[str, Any]) -> list[str]:
             f"  {model.name}: answers are kept in this process only; "
             "hf.model(…, name=…, version=…) keeps them in the store"
         )
-    return [*notes, *([f"  {model.name}: {model.note}"] if model.note else [])]
+    said = [model.note, "" if model.state is None else model.state()]
+    return [*notes, *(f"  {model.name}: {each}" for each in said if each)]
 
 
 def _age(task: Task, model: Any) -> list[str]:

@@ -1,16 +1,22 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 import pytest
 
+from helmframe import stats
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats import compare
 
 HIGHER = {"exact_match": True}
 FRACTIONS = ["exact_match"]
 Build: TypeAlias = Callable[..., pl.DataFrame]
+
+
+def compare(a: pl.DataFrame, b: pl.DataFrame, by: Sequence[str] = (), **said: Any) -> pl.DataFrame:
+    """Two frames as the sides a and b."""
+    sides = pl.concat([a.with_columns(side=pl.lit("a")), b.with_columns(side=pl.lit("b"))], how="vertical_relaxed")
+    return stats.compare(sides, "side", by, base="b", **said)
 
 
 def only(table: pl.DataFrame) -> dict[str, Any]:
@@ -20,8 +26,8 @@ def only(table: pl.DataFrame) -> dict[str, Any]:
 
 def test_one_binary_answer_each_is_mcnemar(scores: Build) -> None:
     a, b = scores([1] + [0] * 7 + [1] * 13), scores([0] + [1] * 7 + [1] * 13)
-    row = only(compare(a, b, higher_is_better=HIGHER, fractions=FRACTIONS, labels=("old", "new")))
-    assert (row["a"], row["b"], row["test"], round(row["p"], 3)) == ("old", "new", "McNemar mid-p", 0.039)
+    row = only(compare(a, b, higher_is_better=HIGHER, fractions=FRACTIONS))
+    assert (row["a"], row["b"], row["test"], round(row["p"], 3)) == ("a", "b", "McNemar mid-p", 0.039)
     assert (row["win"], row["tie"], row["loss"], row["n"]) == (1, 13, 7, 21)
     assert (row["value_a"], row["value_b"]) == (pytest.approx(14 / 21), pytest.approx(20 / 21))
     assert row["difference"] == pytest.approx(-6 / 21)
@@ -149,7 +155,7 @@ def test_the_test_keeps_its_size_in_clusters_where_mcnemar_does_not(scores: Buil
         for p in right
     )
     flipped = compare(a, b, ["draw"], higher_is_better=HIGHER)
-    counted = compare(a.with_columns(cluster="instance_id"), b, ["draw"], higher_is_better=HIGHER)
+    counted = compare(a, b.with_columns(cluster="instance_id"), ["draw"], higher_is_better=HIGHER)
     rejected = (pl.col("p") < 0.05).mean()
     assert 0.03 <= flipped.select(rejected).item() <= 0.07
     assert counted.select(rejected).item() > 0.09

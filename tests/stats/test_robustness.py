@@ -105,6 +105,10 @@ def test_the_placebos_drop_is_subtracted_pair_by_pair(answers: Build) -> None:
     # typos − again: 0, −1, −1, 0
     assert (row["drop"], row["excess"], row["n_placebo"]) == (-0.5, -0.5, 4)
     assert (round(row["excess_low"], 2), round(row["excess_high"], 2)) == (-1.0, 0.42)
+    # its own drop: −1, 0, 1, 0
+    placebo = table.row(0, named=True)
+    assert (placebo["drop"], placebo["n_changed"], placebo["changed"], placebo["excess"]) == (0.0, 4, 0.0, None)
+    assert placebo["drop_low"] < 0 < placebo["drop_high"]
     # the placebo is no variant
     assert (table["k"][1], table["worst"][1]) == (1, 0.25)
 

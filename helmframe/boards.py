@@ -1,0 +1,175 @@
+"""The leaderboard of some results: which columns, which competitors, of which scores."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import polars as pl
+
+from helmframe.columns import ORIGINAL
+from helmframe.comparison import Read, with_errors
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.robust import worst_sides
+from helmframe.stats.board import Leaderboard
+from helmframe.stats.leaderboard import column_names, columns_of
+from helmframe.stats.ranks import Estimates
+from helmframe.stats.standing import Column, board_of
+
+# A scenario (its main metric), a metric (in every scenario), or (scenario, metric).
+Said: TypeAlias = "str | tuple[str, str]"
+Named: TypeAlias = "tuple[str, str]"
+_COMPETITOR = "competitor"
+
+
+class Ranked(Protocol):
+    """What of results a board is made of."""
+
+    @property
+    def completions(self) -> pl.LazyFrame: ...
+    @property
+    def scores(self) -> pl.LazyFrame: ...
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+
+    def kinds(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the manifest says of perturbations."""
+
+    def table(self, by: Sequence[str], *, metrics: str, ci: float, mean: str) -> pl.DataFrame:
+        """Aggregated scores."""
+
+
+def board(
+    results: Ranked,
+    columns: Sequence[Named],
+    read: Read,
+    *,
+    mean: str,
+    worst: int | str | None,
+    shared: bool,
+    errors: str,
+    ci: float,
+) -> Leaderboard:
+    """The board of these (scenario, metric); `read` is how the metrics are read, with the mean over parts."""
+    asked = results.completions.select("model", "setting").unique().sort("model", "setting").collect()
+    pool = [_label(*each) for each in asked.iter_rows()]
+    about = results.manifest["metrics"]
+    of_sets = [each for each in columns if about[each[1]]["level"] == "set"]
+    if of_sets and (worst is not None or shared):
+        raise ArgumentError(f"{of_sets[0][1]!r} is one number of all instances: it has no worst case, no shared=True.")
+    of_rows = [each for each in columns if each not in of_sets]
+    name = column_names(columns)
+    found = [_of_set(results, each, pool, read, name[each], ci) for each in of_sets]
+    if of_rows:
+        scores = results.scores.filter(among(of_rows), main_splits(results)).with_columns(_competitor())
+        if worst is None:
+            scores = scores.filter(pl.col("perturbation") == ORIGINAL)
+        else:
+            scores = _worst(scores, pool, worst, read, results.kinds())
+        units = {metric: str(each["unit"]) for metric, each in about.items()}
+        found += columns_of(
+            with_errors(scores, _COMPETITOR, errors),
+            _COMPETITOR,
+            pool,
+            higher_is_better=read.higher_is_better,
+            parts=read.mean,
+            fractions=read.fractions,
+            units=units,
+            names=name,
+            shared=shared,
+            ci=ci,
+        )
+    return board_of(found, pool, mean=mean, ci=ci)
+
+
+def columns_said(manifest: Mapping[str, Any], said: "Sequence[Said] | str | None") -> list[Named]:
+    """The (scenario, metric) that are meant; default each scenario with its main metric, or the first scored.
+
+    Raises:
+        UnknownNameError: neither a scenario nor a metric of these results.
+    """
+    scenarios, metrics = list(manifest["scenarios"]), list(manifest["metrics"])
+    chosen: list[Named] = []
+    for each in scenarios if said is None else [said] if isinstance(said, str) else said:
+        if isinstance(each, tuple):
+            scenario, metric = each
+            for kind, name, known in (("scenario", scenario, scenarios), ("metric", metric, metrics)):
+                if name not in known:
+                    raise UnknownNameError.among(f"{kind} of these results", name, known)
+            chosen.append((scenario, metric))
+        elif each in scenarios:
+            main = manifest["scenarios"][each]["main"]["metric"]
+            chosen.append((each, main if main in metrics else metrics[0]))
+        elif each in metrics:
+            chosen += [(scenario, each) for scenario in scenarios]
+        else:
+            raise UnknownNameError.among("scenario or metric of these results", each, [*scenarios, *metrics])
+    return list(dict.fromkeys(chosen))
+
+
+def _label(model: str, setting: str) -> str:
+    return f"{model} {setting}" if setting else model
+
+
+def _competitor() -> pl.Expr:
+    label = pl.when(pl.col("setting") == "").then(pl.col("model")).otherwise(pl.format("{} {}", "model", "setting"))
+    return label.alias(_COMPETITOR)
+
+
+def among(columns: Sequence[Named]) -> pl.Expr:
+    """Whether a score is of one of these (scenario, metric)."""
+    return pl.any_horizontal(
+        [(pl.col("scenario") == scenario) & (pl.col("metric") == metric) for scenario, metric in columns]
+    )
+
+
+def main_splits(results: Ranked) -> pl.Expr:
+    """The main split of each scenario, where there is more than it: HELM's leaderboards show no other."""
+    there = set(results.completions.select("scenario", "split").unique().collect().iter_rows())
+    other = pl.lit(value=False)
+    for name, each in results.manifest["scenarios"].items():
+        split = each["main"].get("split")
+        if (name, split) in there:
+            other |= (pl.col("scenario") == name) & (pl.col("split") != split)
+    return ~other
+
+
+def _worst(
+    scores: pl.LazyFrame, pool: Sequence[str], worst: int | str, read: Read, kinds: Mapping[str, Any]
+) -> pl.LazyFrame:
+    sides = {label: scores.filter(pl.col(_COMPETITOR) == label) for label in pool}
+    found = worst_sides(sides, worst, read.higher_is_better, kinds)
+    return pl.concat([rows.with_columns(pl.lit(label).alias(_COMPETITOR)) for label, rows in found.items()])
+
+
+def _of_set(results: Ranked, column: Named, pool: Sequence[str], read: Read, name: str, ci: float) -> Column:
+    """A column of a metric over whole sets; what two models' values share is not known, and counts as nothing."""
+    import numpy as np
+
+    scenario, metric = column
+    table = results.table(
+        ["scenario", "split", "model", "setting", "perturbation"], metrics=metric, ci=ci, mean=read.mean
+    )
+    split = results.manifest["scenarios"][scenario]["main"].get("split")
+    rows = table.filter((pl.col("scenario") == scenario) & (pl.col("perturbation") == ORIGINAL))
+    rows = rows.filter(split=split) if split in rows["split"] else rows
+    rows = rows.with_columns(model=_competitor()).sort("model")
+    place = np.array([pool.index(model) for model in rows["model"]])
+    values = np.full(len(pool), np.nan)
+    values[place] = rows["value"].to_numpy()
+    up = read.higher_is_better[metric]
+    known = rows["stderr"].is_not_null().all()
+    n = rows["n"].cast(pl.Float64).to_numpy()
+    return Column(
+        name=name,
+        values=values,
+        higher_is_better=up,
+        unit=str(results.manifest["metrics"][metric]["unit"]),
+        size=float(n.max(initial=0.0)),
+        estimates=Estimates(
+            place=place,
+            value=values[place] if up else -values[place],
+            covariance=np.diag(rows["stderr"].to_numpy() ** 2) if known else None,
+            df=np.maximum(n - 1, 1.0),
+            clusters=n,
+        ),
+        cells=rows,
+    )

@@ -1,0 +1,74 @@
+"""The gate of some results: which of their numbers count, at which level, and against which baseline."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from helmframe.boards import Said, among, columns_said, main_splits
+from helmframe.columns import ORIGINAL
+from helmframe.comparison import with_errors
+from helmframe.errors import ArgumentError
+from helmframe.results import Results
+from helmframe.sides import compare_results, loaded
+from helmframe.stats.gate import Gate, gate
+
+_BY = ("scenario", "split", "model", "setting", "perturbation")
+
+
+def gate_of(
+    results: Results,
+    *,
+    at_least: float | None,
+    against: Results | str | Path | None,
+    margin: float,
+    columns: Sequence[Said] | str | None,
+    axis: str | Sequence[str],
+    errors: str,
+    strict: bool,
+    ci: float,
+) -> Gate:
+    """As `Results.gate` documents it."""
+    if (at_least is None) == (against is None):
+        raise ArgumentError("gate() takes one line: gate(at_least=0.3), or gate(against=baseline, margin=0.02).")
+    if not 0 < ci < 1:
+        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+    said = columns_said(results.manifest, columns)
+    metrics = list(dict.fromkeys(metric for _, metric in said))
+    original = main_splits(results) & (pl.col("perturbation") == ORIGINAL)
+    counted = original & among(said)
+    if against is not None:
+        compared = compare_results(
+            replace(results, scores=results.scores.filter(counted), path=None),
+            loaded(against),
+            axis=axis,
+            metrics=metrics,
+            labels=("these", "baseline"),
+            errors=errors,
+            ci=ci,
+        )
+        # what one side alone has is a row without a pair
+        rows = pl.DataFrame(compared).filter(among(said), pl.col("n") > 0)
+        return gate(rows, margin=margin, higher_is_better=results.directions(), strict=strict, ci=ci)
+    for metric in metrics:
+        about = results.manifest["metrics"][metric]
+        if about["higher_is_better"] is False:
+            raise ArgumentError(
+                f"gate(at_least=…): {metric!r} is better when it is lower; hold it against a baseline: "
+                "gate(against=…, margin=…)."
+            )
+        if about["level"] == "set" and errors == "zero":
+            raise ArgumentError(f"errors='zero': {metric!r} is one number of all instances; say errors='drop'.")
+    asked = results.completions.filter(pl.col("scenario").is_in([scenario for scenario, _ in said]), original)
+    with_errors(asked.select("model", score=pl.when(pl.col("error").is_null()).then(1.0)), "model", errors)
+    scores = results.scores.filter(counted)
+    if errors == "zero":
+        scores = scores.with_columns(pl.col("score").fill_null(0.0))
+    wanted = replace(results, scores=scores, path=None)
+    table = wanted.table(_BY, metrics=metrics, ci=ci).filter(counted)
+    if table.height > 1:
+        # Bonferroni's level: of all rows together at most (1 − ci)/2 fail by chance
+        ci = 1 - (1 - ci) / table.height
+        table = wanted.table(_BY, metrics=metrics, ci=ci).filter(counted)
+    return gate(table, at_least=at_least, strict=strict, ci=ci)

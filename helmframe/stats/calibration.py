@@ -1,0 +1,220 @@
+"""Whether stated probabilities come true: debiased calibration error, what chance alone would give, Brier's parts."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from helmframe.bins import binned, debiased_error, enough, equal_masses, plain_error
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, Floats, few_clusters, replicates
+from helmframe.stats.codes import Numbers, starts_of
+from helmframe.stats.error_bars import SMALL_N
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CALIBRATION = {
+    "squared_calibration_error": pl.Float64(),
+    "ci_low": pl.Float64(),
+    "ci_high": pl.Float64(),
+    "interval": pl.String(),
+    "ece": pl.Float64(),
+    "null_low": pl.Float64(),
+    "null_high": pl.Float64(),
+    "brier": pl.Float64(),
+    "resolution": pl.Float64(),
+    "uncertainty": pl.Float64(),
+    "within": pl.Float64(),
+    "bins": pl.Int64(),
+    "n": pl.Int64(),
+    "n_clusters": pl.Int64(),
+}
+# Up to so many answers each is drawn in the null band; beyond, bins are large, and their counts normal.
+DRAWN = 10_000
+_CHUNK = 4_000_000
+
+
+def calibration(
+    answers: pl.LazyFrame | pl.DataFrame,
+    by: str | Sequence[str] = (),
+    *,
+    confidence: str = "confidence",
+    right: str = "right",
+    bins: int = 15,
+    ci: float = 0.95,
+) -> pl.DataFrame:
+    """How far accuracy is from confidence, one row per group.
+
+    A plain calibration error grows as answers get fewer, whatever the model; so the headline is the debiased square,
+    around 0 for a calibrated model at any n, and beside the plain one stands the band that it would lie in if every
+    probability were true. Bins hold as many answers each, at least 30: of few answers there are fewer bins.
+
+    Args:
+        answers: one row per answer: `confidence`, `right`, and where answers come together, a column cluster (or
+            instance_id). Rows without confidence or without right are left out.
+        by: columns whose values make a group.
+        confidence: the column that holds the probability of being right, 0 to 1; of choices the probability among the
+            options.
+        right: the column that says whether it was: Boolean, or 0 and 1.
+        bins: how many at most.
+        ci: level of the interval and of the band.
+
+    Returns:
+        `by`; squared_calibration_error (squared probability; also reliability, the first part of the Brier score) with
+        its interval, by 2,000 draws of clusters within fixed bins; ece, plain, over the same bins; null_low and
+        null_high, between which ece lies for a calibrated model (2,000 consistency resamples); brier = squared
+        calibration error − resolution + uncertainty + within (what bins hide); bins made, n, n_clusters. The random
+        numbers are keyed by the answers. The variance taken off is that of independent answers.
+
+    Raises:
+        ArgumentError: values that are no probabilities, or neither 0 nor 1; bins or ci can't be.
+        UnknownNameError: a column that is not there.
+
+    Source: Bröcker 2012 and Ferro & Fricker 2012 (debiased parts); Kumar, Liang & Ma 2019; Bröcker & Smith 2007 (band);
+        Stephenson, Coelho & Jolliffe 2008 (within).
+    """
+    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+        raise ArgumentError(f"calibration(bins={bins!r}): a whole number, 1 or more.")
+    if not 0 < ci < 1:
+        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+    keys = [by] if isinstance(by, str) else list(by)
+    known = answers.lazy().collect_schema().names()
+    for name in (*keys, confidence, right):
+        if name not in known:
+            raise UnknownNameError.among("column", name, known)
+    clusters = [pl.col(name).cast(pl.String) for name in ("cluster", "instance_id") if name in known]
+    # without either, each answer is one by itself
+    none = pl.lit(None, dtype=pl.String)
+    values = {"sure": pl.col(confidence), "right": pl.col(right)}
+    numbers = [value.cast(pl.Float64).fill_nan(None).alias(name) for name, value in values.items()]
+    rows = (
+        answers.lazy().select(*keys, *numbers, cluster=pl.coalesce(*clusters, none)).drop_nulls(list(values)).collect()
+    )
+    _check(rows, confidence, right)
+    groups = rows.partition_by(keys, as_dict=True) if keys else {(): rows}
+    made = [
+        {**dict(zip(keys, values, strict=True)), **_of(group, bins, ci)}
+        for values, group in groups.items()
+        if group.height
+    ]
+    schema = {**{key: rows.schema[key] for key in keys}, **CALIBRATION}
+    return pl.DataFrame(made, schema=schema).sort(keys) if keys else pl.DataFrame(made, schema=schema)
+
+
+def _check(rows: pl.DataFrame, confidence: str, right: str) -> None:
+    outside = rows["sure"].filter(~rows["sure"].is_between(0.0, 1.0))
+    if len(outside):
+        raise ArgumentError(f"confidence={confidence!r}: {outside[0]:g} is no probability, between 0 and 1.")
+    other = rows["right"].filter(~rows["right"].is_in([0.0, 1.0]))
+    if len(other):
+        raise ArgumentError(f"right={right!r}: {other[0]:g} is neither 0 nor 1.")
+
+
+def _of(group: pl.DataFrame, bins: int, ci: float) -> dict[str, object]:
+    import numpy as np
+
+    # in one order, so that sums don't depend on that of the rows
+    answers = group.sort("sure", "right", "cluster")
+    sure, right = answers["sure"].to_numpy(), answers["right"].to_numpy()
+    edges = equal_masses(sure, enough(len(sure), bins))
+    sizes, claimed, accuracy = binned(sure, right, edges)
+    error, base = debiased_error(sizes, claimed, accuracy), float(right.mean())
+    spread = base * (1 - base)
+    # what accuracies vary by chance alone adds to reliability and to resolution alike
+    noise = float((sizes * accuracy * (1 - accuracy) / np.maximum(sizes - 1, 1)).sum()) / len(sure)
+    unbiased = spread * len(sure) / (len(sure) - 1) if len(sure) > 1 else float("nan")
+    resolution = float(sizes @ (accuracy - base) ** 2) / len(sure) - noise + (unbiased - spread)
+    brier = float(((sure - right) ** 2).mean())
+    # the bins that hold answers, in order
+    place = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
+    names = answers["cluster"]
+    alone = np.arange(len(sure)) + names.n_unique()
+    cluster = np.unique(names.rank("dense").cast(pl.Int64).fill_null(pl.Series(alone)).to_numpy(), return_inverse=True)[
+        1
+    ]
+    low, high, how, clusters = _interval(cluster, sure, right, place, float(error), ci)
+    null = _null_band(sure, place, ci)
+    numbers = {
+        "squared_calibration_error": float(error), "ci_low": low, "ci_high": high,
+        "ece": plain_error(sure, right, edges), "null_low": null[0], "null_high": null[1], "brier": brier,
+        "resolution": resolution, "uncertainty": unbiased, "within": brier - float(error) + resolution - unbiased,
+    }  # fmt: skip
+    known = {name: None if value is None or np.isnan(value) else value for name, value in numbers.items()}
+    made = f", {len(sizes)} of {bins} bins" if len(sizes) < bins else ""
+    small = ", n small" if len(sure) < SMALL_N else ""
+    said = how if low is None else f"{how}{made}{small}"
+    return {**known, "interval": said, "bins": len(sizes), "n": len(sure), "n_clusters": clusters}
+
+
+def _interval(
+    cluster: Numbers, sure: Floats, right: Floats, place: Numbers, error: float, ci: float
+) -> tuple[float | None, float | None, str, int]:
+    """Low, high, method and the number of clusters."""
+    import numpy as np
+
+    many, kinds = int(cluster.max()) + 1, int(place.max()) + 1
+    if many < 2:
+        return None, None, "no interval: fewer than 2 clusters", many
+    if np.isnan(error):
+        return None, None, "no interval: no bin has 2 answers", many
+    groups = min(many, MOST_GROUPS)
+    if groups < many:
+        # dealt at random: as good, and bounded in cost
+        cluster = (_generator(sure).permutation(many) % groups)[cluster]
+    cell = cluster * kinds + place
+    sums = np.concatenate(
+        [np.bincount(cell, each, groups * kinds).reshape(groups, kinds) for each in (np.ones(len(sure)), sure, right)],
+        axis=1,
+    )
+
+    def parts(drawn: Floats) -> tuple[Floats, Floats, Floats]:
+        sizes, claimed, hits = (drawn[..., start : start + kinds] for start in (0, kinds, 2 * kinds))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return sizes, claimed / sizes, hits / sizes
+
+    # what is drawn varies around the plain square of what was seen, not around the debiased one
+    sizes, claimed, accuracy = parts(sums.sum(axis=0))
+    centre = float(np.nansum(sizes * (claimed - accuracy) ** 2) / sizes.sum())
+    drawn = replicates(sums, lambda each: debiased_error(*parts(each)))
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) < 0.95 * REPLICATES:
+        return None, None, "no interval: undefined without some answers", many
+    low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2]) - centre
+    return error + float(low), error + float(high), f"bootstrap ({REPLICATES:,}){few_clusters(many)}", many
+
+
+def _null_band(sure: Floats, place: Numbers, ci: float) -> tuple[float, float]:
+    """Between which values the plain error lies, if each answer is right with the probability it claims."""
+    import numpy as np
+
+    generator = _generator(sure)
+    claimed = np.bincount(place, sure)
+    if len(sure) > DRAWN:
+        variance = np.bincount(place, sure * (1 - sure))
+        hits = claimed + generator.standard_normal((REPLICATES, len(claimed))) * np.sqrt(variance)
+    else:
+        hits = np.concatenate(list(_hits(sure, starts_of(place), generator)))
+    errors = np.abs(hits - claimed).sum(axis=1) / len(sure)
+    low, high = np.quantile(errors, [(1 - ci) / 2, (1 + ci) / 2])
+    return float(low), float(high)
+
+
+def _generator(sure: Floats) -> "np.random.Generator":
+    """Random numbers keyed by the confidences, sorted."""
+    import numpy as np
+
+    key = hashlib.sha256(sure.astype("<f8").tobytes()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
+
+
+def _hits(sure: Floats, starts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
+    """Right answers per bin, some resamples at a time."""
+    import numpy as np
+
+    at_once = max(1, _CHUNK // len(sure))
+    for start in range(0, REPLICATES, at_once):
+        count = min(at_once, REPLICATES - start)
+        right = (generator.random((count, len(sure))) < sure).astype(np.float64)
+        yield np.add.reduceat(right, starts, axis=1)

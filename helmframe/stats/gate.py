@@ -1,0 +1,141 @@
+"""A verdict on numbers with intervals: pass, fail, or too few instances to say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.stats.power import POWER
+
+PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
+EXIT_CODES = {PASS: 0, FAIL: 2, UNDECIDED: 3}
+# A line nearer to the value than this share of its interval: no number of instances is worth naming.
+_ON_THE_LINE = 1e-3
+
+
+@dataclass(frozen=True, repr=False)
+class Gate:
+    """What `gate` says: one verdict, and the rows it is of.
+
+    `verdict` is "fail" where a row fails, else "undecided" where one is, else "pass"; `exit_code` is what the command
+    gives for it. `asked` says in words what was asked, `table` has verdict and n_needed of every row.
+    """
+
+    table: pl.DataFrame
+    asked: str
+    verdict: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 2 fail, 3 undecided."""
+        return EXIT_CODES[self.verdict]
+
+    def __repr__(self) -> str:
+        from helmframe.views.gate import gate_text
+
+        return gate_text(self)
+
+    def _repr_html_(self) -> str:
+        from helmframe.views.gate import gate_html
+
+        return gate_html(self)
+
+
+def gate(
+    table: pl.DataFrame,
+    *,
+    at_least: float | None = None,
+    margin: float | None = None,
+    higher_is_better: Mapping[str, bool] | None = None,
+    strict: bool = False,
+    ci: float = 0.95,
+) -> Gate:
+    """Whether every row's interval lies above a line: the value at least so much, or not worse than by a margin.
+
+    An interval above the line passes, one below it fails, and one that holds it is undecided: n_needed instances would
+    decide 4 times in 5, were the value what it seems. A row exactly on the line fails in (1 − ci)/2 of runs, 2.5 %, and
+    a better one less often. A comparison's joint intervals count, so that this is so for all its rows together; for a
+    table of several rows ask it for intervals of ci=1 − .05 / rows.
+
+    Args:
+        table: as `hf.stats.table` gives it (with `at_least`), or `hf.stats.compare` (with `margin`).
+        at_least: the least value that passes.
+        margin: by how much side a may be worse than side b; at least 0.
+        higher_is_better: metric → direction, for a comparison; default up.
+        strict: whether what is undecided fails.
+        ci: level of the table's intervals.
+
+    Returns:
+        A `Gate`; its table adds line, low, high (of the value, or of how much better a is), verdict, n_needed (null
+        where the row is decided, or the value is on the line).
+
+    Raises:
+        ArgumentError: neither at_least nor margin, or both; a table without their columns, or without rows; a negative
+            margin, or an endless line.
+
+    Source: Piaggio et al. 2012, JAMA 308:2594 (non-inferiority by an interval); Bloom 1995, Evaluation Review 19:547
+        (n_needed: the gap to the line as the least difference detectable).
+    """
+    if (at_least is None) == (margin is None):
+        raise ArgumentError("gate() takes one line: at_least=0.3, or margin=0.02 of a comparison.")
+    if not 0 < ci < 1:
+        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+    if margin is not None:
+        if not (margin >= 0 and isfinite(margin)):
+            raise ArgumentError(f"margin={margin!r} is how much worse is not too bad: 0 or more.")
+        _needs(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
+        rows, line = _gains(table, higher_is_better or {}), -margin
+    else:
+        assert at_least is not None
+        if not isfinite(at_least):
+            raise ArgumentError(f"at_least={at_least!r} should be a number, such as 0.3.")
+        _needs(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
+        rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), at_least
+    judged = rows.with_columns(
+        line=pl.lit(float(line)), verdict=_verdict(line, strict=strict), n_needed=_needed(line, ci)
+    ).drop("got")
+    found = set(judged["verdict"])
+    verdict = next(each for each in (FAIL, UNDECIDED, PASS) if each in found)
+    asked = f"at least {at_least:g}" if margin is None else f"not worse by more than {margin:g}"
+    return Gate(judged, asked + (", surely" if strict else ""), verdict)
+
+
+def _gains(table: pl.DataFrame, ways: Mapping[str, bool]) -> pl.DataFrame:
+    """How much better a is than b, and its joint interval."""
+    up = pl.col("metric").replace_strict(ways, default=True, return_dtype=pl.Boolean)
+    return table.with_columns(
+        got=pl.when(up).then("difference").otherwise(-pl.col("difference")),
+        low=pl.when(up).then("joint_low").otherwise(-pl.col("joint_high")),
+        high=pl.when(up).then("joint_high").otherwise(-pl.col("joint_low")),
+    )
+
+
+def _verdict(line: float, *, strict: bool) -> pl.Expr:
+    unsure = FAIL if strict else UNDECIDED
+    return (
+        pl.when(pl.col("high") < line).then(pl.lit(FAIL)).when(pl.col("low") >= line).then(pl.lit(PASS))
+        .otherwise(pl.lit(unsure))
+    )  # fmt: skip
+
+
+def _needed(line: float, ci: float) -> pl.Expr:
+    """The n at which the line is (z₁₋α/2 + z_power) standard errors away; the interval's end is z₁₋α/2 of them away."""
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + ci) / 2))
+    share = (z + float(ndtri(POWER))) / z
+    gap = (pl.col("got") - line).abs()
+    half = pl.when(pl.col("got") >= line).then(pl.col("got") - pl.col("low")).otherwise(pl.col("high") - pl.col("got"))
+    needed = (pl.col("n") * (share * half / gap) ** 2).ceil()
+    open_ = (pl.col("low") < line) & (pl.col("high") >= line)
+    return pl.when(open_ & (gap > _ON_THE_LINE * half)).then(needed).cast(pl.Int64)
+
+
+def _needs(table: pl.DataFrame, source: str, columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise ArgumentError(f"gate() needs a table as {source} gives it, and this one has no column {missing[0]!r}.")
+    if not table.height:
+        raise ArgumentError("gate() needs at least one row: nothing was scored.")

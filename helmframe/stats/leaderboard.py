@@ -1,0 +1,226 @@
+"""Scores → a leaderboard."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from helmframe.columns import ORIGINAL
+from helmframe.errors import NotComparableError
+from helmframe.stats.board import Leaderboard
+from helmframe.stats.codes import Coded, Flags, Floats, Numbers, coded, distinct, lengths, numbered, starts_of
+from helmframe.stats.error_bars import with_interval
+from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
+from helmframe.stats.frames import as_scores
+from helmframe.stats.nest import STRATUM, merged
+from helmframe.stats.ranks import Estimates
+from helmframe.stats.standing import Column, board_of
+from helmframe.stats.sums import sums_of
+from helmframe.stats.ways import directions_of
+
+# Competitors that were asked fewer of a column's instances than this share were asked something else.
+SAME_INSTANCES = 0.99
+COLUMN = ["scenario", "metric"]
+
+
+def leaderboard(
+    scores: pl.LazyFrame | pl.DataFrame,
+    by: str = "model",
+    *,
+    higher_is_better: Mapping[str, bool],
+    mean: str = "win_rate",
+    parts: str = "macro",
+    fractions: Collection[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    shared: bool = False,
+    ci: float = 0.95,
+) -> Leaderboard:
+    """Models ranked over scenarios, with what of their order is sure.
+
+    A column is a metric of a scenario, a cell the mean of the scores of original inputs, over parts. In each column all
+    pairs of models are compared over the clusters that both answered (paired: the covariance of their means), by
+    intervals that hold together over all pairs and columns (max-|t| bootstrap). A model's rank lies between one more
+    than who is surely better and all less who is surely worse. A win rate lies between what it is if all undecided
+    pairs are lost, and won. With several trials all is given these draws of examples.
+
+    Args:
+        scores: `SCORES`; all metrics in it are columns of their scenario.
+        by: the column that tells competitors apart.
+        higher_is_better: metric → direction, for every metric in the scores.
+        mean: "win_rate", HELM's: the share of the other models that a model is better than, a tie half, averaged over
+            columns, missing cells left out; "mean": of the cells, columns alike (macro); "micro": by their instances. A
+            model that lacks a column has no mean.
+        parts: the mean over the parts of a scenario, "macro" (alike, HELM's) or "micro" (by size).
+        fractions: metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.
+        units: metric → unit; means are over columns of one unit. Default "fraction" for `fractions`.
+        shared: rank over the instances that all competitors answered.
+        ci: level of cells' intervals, and at which ranks and win rates hold for all models at once.
+
+    Raises:
+        NotComparableError: a competitor was asked other instances of a column than the rest.
+        ArgumentError: one competitor alone, a metric without direction, another mean, a mean over several units.
+
+    Source: Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91:476 (ranks); Liang et al. 2022 (HELM)
+        §1.1, helm/benchmark/presentation/summarize.py (win rates).
+    """
+    rows = as_scores(scores).lazy()
+    group_keys(rows, [by])
+    pool = rows.select(pl.col(by).cast(pl.String).unique().sort()).collect().to_series().to_list()
+    columns = columns_of(
+        rows, by, pool, higher_is_better=higher_is_better, parts=parts, fractions=fractions, units=units or {},
+        shared=shared, ci=ci,
+    )  # fmt: skip
+    return board_of(columns, pool, mean=mean, ci=ci)
+
+
+def columns_of(
+    scores: pl.LazyFrame,
+    by: str,
+    pool: Sequence[str],
+    *,
+    higher_is_better: Mapping[str, bool],
+    parts: str,
+    fractions: Collection[str] | None,
+    units: Mapping[str, str],
+    names: Mapping[tuple[str, str], str] | None = None,
+    shared: bool,
+    ci: float,
+) -> list[Column]:
+    """The columns of a leaderboard of these scores, of competitors in this order; arguments as there."""
+    keys = [by, *COLUMN]
+    rows = _originals(scores).with_columns(pl.col(by).cast(pl.String))
+    held = coded(rows, merged(keys, (*STRATUM, "trial")), ["score"])
+    ways = directions_of(held.cells["metric"], higher_is_better)
+    value, there = floats(held.rows["score"])
+    answered = _Answered.of(held, by, there)
+    if shared:
+        there &= answered.by_all(held)
+    else:
+        answered.check_alike()
+    estimates = estimate_of(sums_of(held, keys, value, there), keys, mean=parts)
+    binary = pl.col("binary").all().over("metric")
+    fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
+    cells = with_interval(estimates, fraction, ci=ci).with_columns(fraction=fraction, model=pl.col(by))
+    residuals = influences(held, keys, value, there, mean=parts).partition_by(COLUMN, as_dict=True)
+    name = names or column_names(held.cells.select(COLUMN).unique().rows())
+    return [
+        _column(
+            name[scenario, metric],
+            table,
+            residuals[scenario, metric].with_columns(model=pl.col(by)),
+            pool,
+            higher_is_better=ways[metric],
+            unit=units.get(metric, "fraction" if table["fraction"][0] else ""),
+        )
+        for (scenario, metric), table in cells.partition_by(COLUMN, as_dict=True).items()
+    ]
+
+
+def column_names(columns: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Scenario and metric → what the column is called: the scenario, and the metric where there are several of it.
+
+    >>> column_names([("gsm8k", "f1"), ("mmlu", "f1"), ("mmlu", "exact_match")])[("mmlu", "f1")]
+    'mmlu: f1'
+    """
+    often = Counter(scenario for scenario, _ in columns)
+    return {
+        (scenario, metric): (scenario or metric) if often[scenario] == 1 else f"{scenario}: {metric}"
+        for scenario, metric in columns
+    }
+
+
+def _originals(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The scores of original inputs, where there are any: worst cases have none."""
+    original = pl.col("perturbation") == ORIGINAL
+    return rows.filter(original) if rows.select(original.any()).collect().item() else rows
+
+
+def _column(
+    name: str, cells: pl.DataFrame, residuals: pl.DataFrame, pool: Sequence[str], *, higher_is_better: bool, unit: str
+) -> Column:
+    import numpy as np
+
+    cells = cells.sort("model")
+    number = {model: place for place, model in enumerate(pool)}
+    place = np.array([number[model] for model in cells["model"]])
+    values = np.full(len(pool), np.nan)
+    values[place] = cells["value"].to_numpy()
+    return Column(
+        name=name,
+        values=values,
+        higher_is_better=higher_is_better,
+        unit=unit,
+        size=float(cells["n"].max() or 0),  # type: ignore[arg-type]
+        estimates=Estimates(
+            place=place,
+            value=values[place] if higher_is_better else -values[place],
+            covariance=_covariance(residuals, cells["model"].to_list()),
+            df=cells["df"].cast(pl.Float64).fill_null(1.0).to_numpy(),
+            clusters=cells["n_clusters"].cast(pl.Float64).to_numpy(),
+        ),
+        cells=cells,
+    )
+
+
+def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | None":
+    """That of the models' means, by the clusters they share; None where a part has one cluster only."""
+    import numpy as np
+
+    influence = residuals["influence"].to_numpy()
+    if not np.isfinite(influence).all():
+        return None
+    number = {model: place for place, model in enumerate(models)}
+    row = residuals["model"].replace_strict(number, return_dtype=pl.Int64).to_numpy()
+    clusters, column = np.unique(residuals["cluster"].to_numpy(), return_inverse=True)
+    shape = len(models), len(clusters)
+    added = np.bincount(row * shape[1] + column, weights=influence, minlength=shape[0] * shape[1])
+    matrix: Floats = np.asarray(added, dtype=np.float64).reshape(shape)
+    covariance: Floats = matrix @ matrix.T
+    return covariance
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """Which instances each competitor was asked in each column, and which of them it answered."""
+
+    cells: pl.DataFrame
+    competitor: str
+    units: int
+    asked: Numbers
+    answered: Numbers
+
+    @classmethod
+    def of(cls, held: Coded, by: str, there: Flags) -> "_Answered":
+        cells, cell = held.among([by, *COLUMN])
+        key = cell * held.units + held.unit
+        asked = distinct(key)
+        return cls(cells, by, held.units, asked, asked if there.all() else distinct(key[there]))
+
+    def check_alike(self) -> None:
+        """That all competitors were asked the same instances, but for few."""
+        import numpy as np
+
+        column = numbered(self.cells, COLUMN)[1]
+        own = np.bincount(self.asked // self.units, minlength=self.cells.height)
+        union = distinct(column[self.asked // self.units] * self.units + self.asked % self.units)
+        every = np.bincount(union // self.units)[column]
+        for place in np.flatnonzero(own < SAME_INSTANCES * every)[:1]:
+            about = self.cells.row(int(place), named=True)
+            raise NotComparableError(
+                f"{about[self.competitor]!r} was asked {own[place]:,} of the {every[place]:,} instances of "
+                f"{about['scenario']!r} that others were. Ask all the same, or rank over those that all answered: "
+                "shared=True."
+            )
+
+    def by_all(self, held: Coded) -> Flags:
+        """Of each row whether its instance was answered by all competitors that the column has."""
+        import numpy as np
+
+        columns, column = numbered(self.cells, COLUMN)
+        competitors = np.bincount(column, minlength=columns.height)
+        key = np.sort(column[self.answered // self.units] * self.units + self.answered % self.units)
+        starts = starts_of(key)
+        full = key[starts][lengths(starts, len(key)) == competitors[key[starts] // self.units]]
+        own = numbered(held.cells, COLUMN)[1][held.cell] * held.units + held.unit
+        return np.isin(own, full)

@@ -1,0 +1,185 @@
+"""How many instances a paired comparison needs, what it could find with those it has, and how often."""
+
+from dataclasses import dataclass
+from math import ceil, inf, isfinite, sqrt
+from typing import Protocol
+
+import polars as pl
+
+from helmframe.errors import ArgumentError, NotComparableError
+
+POWER = 0.8
+
+
+class Compared(Protocol):
+    """What a pilot may be: results of two models."""
+
+    def compare(self, axis: str) -> pl.DataFrame:
+        """As `helmframe.stats.compare`."""
+
+
+@dataclass(frozen=True, repr=False)
+class Power:
+    """What `power` says: three numbers of which two decide the third, and what was assumed.
+
+    `effect` is a difference of means; `n` counts instances; `power` is how often it is found. `variance` is that of one
+    instance's difference where the means are equal: of right-or-wrong answers, the share on which the sides differ.
+    """
+
+    effect: float
+    n: int
+    power: float
+    ci: float
+    variance: float
+    design_effect: float
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.n:,} instances find a difference of {self.effect:.3g} in {self.power:.0%} of comparisons "
+            f"(two-sided test at {1 - self.ci:.3g}, variance of a difference {self.variance:.3g}, "
+            f"design effect {self.design_effect:.3g})"
+        )
+
+
+def power(
+    effect: float | None = None,
+    n: int | None = None,
+    *,
+    power: float | None = None,
+    p: float | None = None,
+    correlation: float = 0.5,
+    discordance: float | None = None,
+    pilot: pl.DataFrame | Compared | None = None,
+    cluster_size: float = 1.0,
+    icc: float = 0.0,
+    ci: float = 0.95,
+) -> Power:
+    """Of effect, n and power of a paired comparison the one that is not said; power is .8 where another is asked for.
+
+    >>> round(power(n=311, p=0.7).effect, 3)  # philosophy, one subject of MMLU
+    0.073
+    >>> power(0.02, discordance=0.1).n
+    1960
+
+    Args:
+        effect: the true difference between the sides, such as 0.03.
+        n: instances that both answer.
+        power: how often the difference should be found.
+        p: share that either side has right; with `correlation`, says on how many instances they differ.
+        correlation: of the sides' answers over instances; .5 is an assumption like any other.
+        discordance: share of instances that one side alone has right, instead of `p`; at least the effect.
+        pilot: a comparison with one row (`hf.compare(a, b)`), or results of two models, instead of `p`; its standard
+            error says how far an instance's difference varies, for any metric and with its clusters.
+        cluster_size: instances per cluster, of p or discordance.
+        icc: how far the differences within a cluster are alike: 0, as of independent ones, to 1.
+        ci: level of the comparison's interval; its test is two-sided at 1 − ci.
+
+    Raises:
+        ArgumentError: other than one of effect, n and power is left open, other than one of p, discordance and pilot
+            is said, or numbers that can't be.
+        NotComparableError: a pilot of other than one row, or without a standard error.
+
+    Source: Connor 1987, Biometrics 43:207 (n = (z₁₋α/₂ √δ + z_power √(δ − d²))²/d², with discordance δ); Miller 2024,
+        arXiv 2411.00640, §5; Kish 1965 (design effect 1 + (size − 1)·icc).
+    """
+    from scipy.special import ndtr, ndtri
+
+    if power is None and (effect is None or n is None):
+        power = POWER
+    if sum(each is None for each in (effect, n, power)) != 1:
+        raise ArgumentError("power() solves for one: say effect=… or n=… (power is .8 then, or said), or both.")
+    _check(effect, n, power, ci, cluster_size, icc)
+    variance, binary = _variance(p, correlation, discordance, pilot, cluster_size, icc)
+    design = 1 + (cluster_size - 1) * icc
+    z, root = float(ndtri((1 + ci) / 2)), sqrt(variance)
+
+    def spread(difference: float) -> float:
+        # right-or-wrong answers vary less where they differ to one side
+        return sqrt(max(variance - binary * difference**2, 0.0))
+
+    if effect is None:
+        assert n is not None
+        assert power is not None
+        effect = _effect(n / design, z, float(ndtri(power)), variance, binary)
+        if binary and effect > variance:
+            raise ArgumentError(
+                f"n={n} is too few to find any difference: where {variance:.3g} of the answers differ none is larger."
+            )
+    size = abs(effect)
+    if binary and size > variance:
+        raise ArgumentError(
+            f"effect={effect:.3g} can't be where the sides differ on {variance:.3g} of the instances; say "
+            "discordance=… of at least the effect, or another p or correlation."
+        )
+    if n is None:
+        assert power is not None
+        added = z * root + float(ndtri(power)) * spread(size)
+        n = max(ceil(design * added**2 / size**2 - 1e-9), 2)
+    if power is None:
+        power = float(ndtr((size * sqrt(n / design) - z * root) / max(spread(size), 1e-12)))
+    return Power(effect, n, power, ci, variance, design)
+
+
+def _effect(n: float, z: float, z_power: float, variance: float, binary: bool) -> float:
+    """The d at which d√n = z √δ + z_power √(δ − d²); without d² where the variance does not fall with it."""
+    under = n + binary * (z_power**2 - z**2)
+    if under < 0:
+        return inf
+    return sqrt(variance) * (z * sqrt(n) + z_power * sqrt(under)) / (n + binary * z_power**2)
+
+
+def _variance(
+    p: float | None,
+    correlation: float,
+    discordance: float | None,
+    pilot: pl.DataFrame | Compared | None,
+    cluster_size: float,
+    icc: float,
+) -> tuple[float, bool]:
+    """Of an instance's difference; and whether it is said as of right-or-wrong answers."""
+    if sum(each is not None for each in (p, discordance, pilot)) != 1:
+        raise ArgumentError("power() needs one of p=0.7, discordance=0.2 and pilot=results: how far answers differ.")
+    if pilot is not None:
+        if cluster_size != 1 or icc:
+            raise ArgumentError("a pilot brings its own clusters: leave cluster_size and icc out.")
+        return _of_pilot(pilot), False
+    if discordance is not None:
+        if not 0 < discordance <= 1:
+            raise ArgumentError(f"discordance={discordance!r} should lie between 0 and 1.")
+        return discordance, True
+    assert p is not None
+    if not 0 < p < 1:
+        raise ArgumentError(f"p={p!r} should lie between 0 and 1.")
+    if not -1 <= correlation < 1 or 2 * p * (1 - p) * (1 - correlation) > 2 * min(p, 1 - p):
+        raise ArgumentError(f"correlation={correlation!r} can't be between answers of which {p:.3g} are right.")
+    return 2 * p * (1 - p) * (1 - correlation), True
+
+
+def _of_pilot(pilot: pl.DataFrame | Compared) -> float:
+    table = pilot if isinstance(pilot, pl.DataFrame) else pilot.compare("model")
+    missing = {"n", "stderr"} - set(table.columns)
+    if missing or table.height != 1:
+        raise NotComparableError(
+            f"a pilot should be one comparison, not {table.height} rows with {', '.join(table.columns[:8])}: "
+            "results.compare('model', metrics=…).filter(…)."
+        )
+    n, stderr = table["n"].item(), table["stderr"].item()
+    if not stderr:
+        raise NotComparableError("this pilot's standard error is not known, or 0: it says nothing of other instances.")
+    return float(n * stderr**2)
+
+
+def _check(
+    effect: float | None, n: int | None, power: float | None, ci: float, cluster_size: float, icc: float
+) -> None:
+    if effect is not None and not (isfinite(effect) and effect):
+        raise ArgumentError(f"effect={effect!r} should be a difference other than 0, such as 0.03.")
+    if n is not None and n < 2:
+        raise ArgumentError(f"n={n!r} should be at least 2 instances.")
+    for name, value in (("power", power), ("ci", ci)):
+        if value is not None and not 0 < value < 1:
+            raise ArgumentError(f"{name}={value!r} should lie between 0 and 1.")
+    if cluster_size < 1:
+        raise ArgumentError(f"cluster_size={cluster_size!r} should be at least 1.")
+    if not 0 <= icc <= 1:
+        raise ArgumentError(f"icc={icc!r} should lie between 0 and 1.")

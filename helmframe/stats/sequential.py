@@ -1,0 +1,162 @@
+"""The mean of a benchmark's scores while they come in: an interval that holds at every look, so one may stop at any."""
+
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from helmframe.errors import ArgumentError
+from helmframe.stats.codes import Flags, Floats, Numbers
+
+# Candidate means that bets are made against, and the shares of the most that can be bet.
+CANDIDATES = 500
+STAKES = (0.9, 0.64, 0.45, 0.32, 0.16, 0.08, 0.04, 0.02)
+
+
+def sequential(
+    scores: "pl.Series | Sequence[float] | Floats",
+    population: int,
+    *,
+    binary: bool = False,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    ci: float = 0.95,
+) -> pl.DataFrame:
+    """After each score the interval of the mean over the whole population; all of them hold at once.
+
+    So the scores may be watched and the asking stopped at any time, for any reason: in `ci` of all orders no interval
+    of the sequence misses. What it is about is this benchmark's own mean, which is known once all are asked. Each
+    interval is within those before it.
+
+    >>> sequential([1, 1, 0, 1], 4, binary=True).select("asked", "ci_low", "ci_high").rows()[-2:]
+    [(3, 0.5, 0.75), (4, 0.75, 0.75)]
+
+    Args:
+        scores: as they come in, in a random order, decided before any was seen.
+        population: instances in all.
+        binary: whether each score, also those not seen, is one of the bounds; those seen so far can't tell. Then the
+            interval has a closed form, and is a little narrower.
+        bounds: least and greatest score there can be: (−1, 1) for differences of fractions.
+        ci: share of orders in which every interval holds.
+
+    Returns:
+        asked, value (the mean so far), ci_low, ci_high, interval (its method); a row per score.
+
+    Raises:
+        ArgumentError: scores out of the bounds, or unknown, or without bounds (perplexity): then no number of them
+            bounds the mean of the others; more scores than the population.
+
+    Source: Waudby-Smith & Ramdas 2020, NeurIPS, "Confidence sequences for sampling without replacement"
+        (prior–posterior ratio, uniform beta-binomial prior); the same 2024, JRSS-B 86:1, arXiv 2010.09686 (betting
+        without replacement, hedged, the capital spread over a grid of bets).
+    """
+    import numpy as np
+
+    least, most = bounds
+    if not (np.isfinite(least) and np.isfinite(most) and least < most):
+        raise ArgumentError(f"bounds={bounds!r}: a score without bounds, such as a perplexity, can't be stopped early.")
+    if not 0 < ci < 1:
+        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+    values = np.asarray(pl.Series(scores, dtype=pl.Float64, strict=False).fill_null(np.nan), dtype=np.float64)
+    if len(values) > population:
+        raise ArgumentError(f"{len(values)} scores are more than the population={population}.")
+    if not np.all((values >= least) & (values <= most)):
+        raise ArgumentError(f"scores should lie between {least:g} and {most:g}, and each be known; say bounds=(…, …).")
+    if binary and not np.all((values == least) | (values == most)):
+        raise ArgumentError(f"binary=True, and there are scores other than {least:g} and {most:g}.")
+    seen = (values - least) / (most - least)
+    ends = _ratio(seen, population, 1 - ci) if binary else _bets(seen, population, 1 - ci)
+    low, high = (least + (most - least) * each for each in _narrowing(*ends))
+    asked = np.arange(1, len(values) + 1)
+    method = "prior–posterior ratio" if binary else "betting"
+    return pl.DataFrame({
+        "asked": asked,
+        "value": np.cumsum(values) / asked,
+        "ci_low": low,
+        "ci_high": high,
+    }).with_columns(interval=pl.lit(f"{method} (anytime, without replacement)"))  # fmt: skip
+
+
+def _narrowing(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """Each interval cut by those before it; itself, where they have nothing in common (one of them has missed)."""
+    import numpy as np
+
+    lows, highs = np.maximum.accumulate(low), np.minimum.accumulate(high)
+    apart = lows > highs
+    return np.where(apart, low, lows), np.where(apart, high, highs)
+
+
+def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
+    """The numbers of ones in all whose prior is less than 1/α times their posterior, over the population.
+
+    Of K ones in N, drawing s in t has the hypergeometric chance C(K,s)·C(N−K,t−s)/C(N,t); under a uniform prior of K
+    the chance is 1/(t+1). The first is concave in K (in logarithms), so both ends are found by halving.
+    """
+    import numpy as np
+    from scipy.special import gammaln
+
+    factorials = gammaln(np.arange(population + 2, dtype=np.float64) + 1)
+    t = np.arange(1, len(seen) + 1)
+    s = np.rint(np.cumsum(seen)).astype(np.int64)
+    # ln 1/α, less what does not depend on K
+    needed = np.log(alpha) - np.log(t + 1.0) + (factorials[population] - factorials[t] - factorials[population - t])
+    needed += factorials[s] + factorials[t - s]
+
+    def holds(ones: Numbers) -> Flags:
+        chance = factorials[ones] - factorials[ones - s]
+        zeros = population - ones
+        found: Flags = chance + factorials[zeros] - factorials[zeros - (t - s)] > needed
+        return found
+
+    least, most = s, population - t + s
+    likeliest = np.clip(s * (population + 1) // t, least, most)
+    low = _first(holds, least, likeliest)
+    high = _first(holds, most, likeliest)
+    return low / population, high / population
+
+
+def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
+    """Of the whole numbers from outer to inner, where it holds, the outermost that it holds for."""
+    import numpy as np
+
+    inner = np.where(holds(outer), outer, inner)
+    while np.any(np.abs(inner - outer) > 1):
+        middle = (inner + outer) // 2
+        inside = holds(middle)
+        inner, outer = np.where(inside, middle, inner), np.where(inside, outer, middle)
+    return inner
+
+
+def _bets(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
+    """The means against which no capital of 2/α could be won, after each score.
+
+    Were the mean m, those not yet seen had the mean m' = (N·m − what was seen)/(how many are left), and betting on the
+    next one being above (or below) it were fair: no capital would ever reach 2/α but in α/2 of orders. A share g of the
+    most that can be bet turns 1 into 1 + g(x/m' − 1): it falls with m, so that all m below one that is lost are lost
+    too, and the end is the last lost candidate.
+    """
+    import numpy as np
+
+    candidates = np.linspace(0, 1, CANDIDATES + 1)
+    stakes = np.array(STAKES)[:, None]
+    above, below = (np.ones((len(STAKES), len(candidates))) for _ in range(2))
+    # those from start to end are not lost
+    start, end = 0, len(candidates)
+    low, high = np.zeros(len(seen)), np.ones(len(seen))
+    total, limit = 0.0, 2 / alpha * len(STAKES)
+    for place, score in enumerate(seen):
+        left = population - place
+        mean = (population * candidates[start:end] - total) / left
+        inside = (mean > 0) & (mean < 1)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            above *= 1 + stakes * np.where(inside, score / mean - 1, 0.0)
+            below *= 1 + stakes * np.where(inside, (1 - score) / (1 - mean) - 1, 0.0)
+            lost_above = np.flatnonzero(above.sum(axis=0) >= limit)
+            lost_below = np.flatnonzero(below.sum(axis=0) >= limit)
+        first = int(lost_above.max(initial=-1)) + 1
+        last = max(int(lost_below.min(initial=len(mean))), first)
+        above, below = above[:, first:last], below[:, first:last]
+        start, end = start + first, start + last
+        total += score
+        ends = candidates[max(start - 1, 0)], candidates[min(end, CANDIDATES)]
+        # what is left lies between 0 and 1 too
+        low[place], high[place] = np.clip(ends, total / population, (total + left - 1) / population)
+    return low, high

@@ -1,0 +1,104 @@
+"""Comparisons as people read them: text, HTML and Markdown of the frame that holds every number."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from helmframe.views.display import html_table, number, spread, text_table
+
+_KEYS = ("scenario", "model", "setting", "perturbation", "metric")
+
+
+class Comparison(pl.DataFrame):
+    """The frame of `helmframe.stats.compare`, which shows itself as a short table; it is a frame in all else."""
+
+    def __repr__(self) -> str:
+        return comparison_text(self)
+
+    def __str__(self) -> str:
+        return comparison_text(self)
+
+    def _repr_html_(self, *, _from_series: bool = False) -> str:
+        return comparison_html(self)
+
+
+def comparison_text(table: pl.DataFrame) -> str:
+    """The table and its notes, aligned with spaces."""
+    heads, rows = _cells(table)
+    return "\n".join([text_table(heads, rows), *_notes(table)])
+
+
+def comparison_html(table: pl.DataFrame) -> str:
+    """The same as HTML; every text escaped."""
+    heads, rows = _cells(table)
+    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in _notes(table))
+    return html_table(heads, rows) + notes
+
+
+def comparison_markdown(table: pl.DataFrame) -> str:
+    """The same as a Markdown table; no cell ends it, or starts another markup."""
+    heads, rows = _cells(table)
+    return "\n".join([markdown_table(heads, rows), "", *(f"- {_plain(note)}" for note in _notes(table))])
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""A Markdown table.
+
+    >>> print(markdown_table(["model", "n"], [["a|b", "7"]]))
+    | model | n |
+    |---|---|
+    | a\|b | 7 |
+    """
+    head, *body = ["| " + " | ".join(map(_plain, row)) + " |" for row in (heads, *rows)]
+    return "\n".join([head, "|" + "---|" * len(heads), *body])
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown shows it to the letter, in one line."""
+    line = " ".join(text.split())
+    for sign in "\\`*_[]<>|#~":
+        line = line.replace(sign, f"\\{sign}")
+    return line
+
+
+def _cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    keys = [name for name in _KEYS if name in table.columns and (table[name].n_unique() > 1)]
+    several = table.height > 1
+    heads = [*keys, "a", "b", "a's value", "b's value", "difference", "interval"]
+    heads += ["joint interval", "p (Holm)"] if several else ["p"]
+    heads += ["win–tie–loss", "n", "detectable"]
+    rows = []
+    for row in table.iter_rows(named=True):
+        cells = [*(str(row[key]) for key in keys), row["a"], row["b"], number(row["value_a"]), number(row["value_b"])]
+        cells += [_signed(row["difference"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"])]
+        cells += [spread(row["joint_low"], row["joint_high"])] if several else []
+        cells += [_p(row["p_holm"] if several else row["p"])]
+        cells += [f"{row['win']:,}–{row['tie']:,}–{row['loss']:,}", f"{row['n']:,}", number(row["mde"])]
+        rows.append(cells)
+    return heads, rows
+
+
+def _notes(table: pl.DataFrame) -> list[str]:
+    notes = []
+    if "differs" in table.columns and table.height:
+        notes.append(f"differs: {table['differs'][0]}")
+    for name, what in (("interval", "interval"), ("test", "test")):
+        methods = table[name].drop_nulls().unique().sort().to_list()
+        if methods:
+            notes.append(f"{what}: {'; '.join(methods)}")
+    dropped = max(table["n_dropped"].to_list(), default=0)
+    if dropped:
+        notes.append(f"left out, for want of an answer on both sides: up to {dropped:,} instances a row")
+    return notes
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def _p(value: Any) -> str:
+    if value is None:
+        return ""
+    return "<.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,76 @@
+"""Leaderboards as people read them: text, HTML and Markdown."""
+
+from html import escape
+from typing import Any
+
+from helmframe.stats.board import INSTANCES, Leaderboard
+from helmframe.views.comparison import markdown_table
+from helmframe.views.display import html_table, number, spread, text_table
+
+_SHOWN = 100
+# Where there is room, each column's values are shown if there are no more than these.
+_COLUMNS_SHOWN = 12
+_HEADS = {"win_rate": "win rate", "mean": "mean", "micro": "mean (micro)"}
+
+
+def leaderboard_text(board: Leaderboard) -> str:
+    """The board and its notes, aligned with spaces."""
+    heads, rows = _cells(board)
+    return "\n".join([text_table(heads, rows), *_notes(board)])
+
+
+def leaderboard_html(board: Leaderboard) -> str:
+    """The same as HTML; every text escaped."""
+    heads, rows = _with_values(board)
+    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in _notes(board))
+    return html_table(heads, rows) + notes
+
+
+def leaderboard_markdown(board: Leaderboard) -> str:
+    """The same as a Markdown table."""
+    heads, rows = _with_values(board)
+    return "\n".join([markdown_table(heads, rows), "", *(f"- {note}" for note in _notes(board))])
+
+
+def _cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
+    missing = board.table["n_columns"].min() != len(board.columns)
+    instances = board.over == INSTANCES
+    heads = ["rank", "between", "ties", "model", _HEADS[board.mean]]
+    heads += ["over instances"] * instances + ["over scenarios"] * (len(board.columns) > 1) + ["columns"] * missing
+    rows = []
+    for row in board.table.head(_SHOWN).iter_rows(named=True):
+        cells = [_whole(row["rank"]), _ranks(row), row["ties"] or "", row["model"], number(row["value"])]
+        cells += [spread(row["ci_low"], row["ci_high"])] * instances
+        cells += [spread(row["scenarios_low"], row["scenarios_high"])] * (len(board.columns) > 1)
+        cells += [f"{row['n_columns']:,}"] * missing
+        rows.append(cells)
+    return heads, rows
+
+
+def _with_values(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
+    """The cells, and after them what each is in each column."""
+    heads, rows = _cells(board)
+    if len(board.columns) > _COLUMNS_SHOWN or board.columns == ("",):
+        return heads, rows
+    values = {(model, column): value for model, column, value in board.cells.select("model", "column", "value").rows()}
+    models = board.table["model"].head(_SHOWN)
+    more = [[number(values.get((model, column))) for column in board.columns] for model in models]
+    return [*heads, *board.columns], [[*row, *each] for row, each in zip(rows, more, strict=True)]
+
+
+def _notes(board: Leaderboard) -> list[str]:
+    more = board.table.height - _SHOWN
+    notes = [f"{more:,} more models"] if more > 0 else []
+    notes.append(f"ranks: those of all models hold at once in {board.ci:.0%} of draws of {board.over}")
+    many = "1 column" if len(board.columns) == 1 else f"{len(board.columns)} columns"
+    notes.append(f"{many}: {', '.join(board.columns)}")
+    return notes
+
+
+def _ranks(row: dict[str, Any]) -> str:
+    low, high = row["rank_low"], row["rank_high"]
+    return "" if low is None else str(low) if low == high else f"{low}–{high}"
+
+
+def _whole(value: int | None) -> str:
+    return "" if value is None else str(value)

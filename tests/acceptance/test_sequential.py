@@ -1,0 +1,86 @@
+"""Scores watched as they come in: how often a look misses, how many are asked, and Wilson's interval beside."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from helmframe.stats import sequential
+from helmframe.stats.intervals import wilson
+from tests.acceptance.figures import shown
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+RUNS = 1_000
+MISSES = 0.071  # 5 % and three Monte Carlo errors of 1,000 runs
+
+
+def right_or_wrong(n: int, share: float) -> Floats:
+    return (np.arange(n) < round(n * share)).astype(np.float64)
+
+
+def misses(low: Floats, high: Floats, mean: float) -> bool:
+    return bool(np.any((low > mean + 1e-9) | (high < mean - 1e-9)))
+
+
+def watched(population: Floats, runs: int, halves: list[float], **how: Any) -> tuple[float, list[float]]:
+    """In how many of the orders any interval misses; and, for each half-width, how many are asked (the median)."""
+    random = np.random.default_rng(len(population))
+    missed, asked = 0, []
+    for _ in range(runs):
+        found = sequential(random.permutation(population), len(population), **how)
+        low, high = found["ci_low"].to_numpy(), found["ci_high"].to_numpy()
+        missed += misses(low, high, float(population.mean()))
+        asked.append([int(np.argmax((high - low) / 2 <= half)) + 1 for half in halves])
+    return missed / runs, [float(each) for each in np.median(asked, axis=0)]
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "figures"),
+    [
+        (311, 0.5, {0.10: 123, 0.05: 233}),
+        (1_319, 0.5, {0.05: 566, 0.03: 924}),
+        (14_042, 0.5, {0.05: 990, 0.03: 2_630, 0.02: 5_030, 0.01: 10_030}),
+        (14_042, 0.9, {0.02: 2_390}),
+    ],
+)
+def test_3_right_or_wrong(n: int, share: float, figures: dict[float, float]) -> None:
+    missed, asked = watched(right_or_wrong(n, share), RUNS, list(figures), binary=True)
+    design = f"N={n:,}, p={share}"
+    shown("3", f"{design}: misses at any look, of {RUNS:,} orders", f"{missed:.1%}", "7.1 %")
+    for (half, figure), found in zip(figures.items(), asked, strict=True):
+        shown("3", f"{design}: asked for ±{half}, median", f"{found:,.0f}", f"{1.1 * figure:,.0f}")
+        assert found <= 1.1 * figure
+    assert missed <= MISSES
+
+
+@pytest.mark.parametrize("what", ["partial scores", "differences"])
+def test_3_bets(what: str) -> None:
+    random = np.random.default_rng(3)
+    n = 311
+    if what == "differences":
+        population, bounds = random.choice([-1.0, 0.0, 1.0], n, p=[0.1, 0.8, 0.1]), (-1.0, 1.0)
+    else:
+        population, bounds = random.beta(2, 1, n), (0.0, 1.0)
+    missed, asked = watched(population, RUNS, [0.1, 0.05], bounds=bounds)
+    shown("3", f"{what}, N={n}: misses at any look, of {RUNS:,} orders", f"{missed:.1%}", "7.1 %")
+    shown("3", f"{what}, N={n}: asked for ±.10, ±.05, median", asked, "printed")
+    assert missed <= MISSES
+
+
+def test_3_bets_on_right_or_wrong_cost_little_more() -> None:
+    _, asked = watched(right_or_wrong(1_319, 0.5), 21, [0.05, 0.03])
+    shown("3", "N=1,319, p=.5, by bets: asked for ±.05, ±.03, median of 21", asked, "printed; 566 and 924 above")
+
+
+def test_3_wilson_under_the_same_peeking() -> None:
+    random = np.random.default_rng(14_042)
+    looks = np.arange(10, 1_001, 10)
+    population, missed = right_or_wrong(14_042, 0.5), 0
+    for _ in range(RUNS):
+        right = np.cumsum(random.permutation(population)[:1_000])[looks - 1]
+        missed += misses(*wilson(right, looks.astype(np.float64)), 0.5)
+    shown(
+        "3", "Wilson looked at every 10 rows up to 1,000: misses at any look", f"{missed / RUNS:.1%}", "about a third"
+    )
+    assert missed / RUNS > 0.25

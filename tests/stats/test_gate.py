@@ -1,0 +1,92 @@
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.errors import ArgumentError
+from helmframe.stats.gate import Gate
+from helmframe.stats.power import power
+
+
+def table(*rows: tuple[float, float, float]) -> pl.DataFrame:
+    """As `hf.stats.table` gives it: value, ci_low, ci_high of 100 instances each."""
+    frame = pl.DataFrame(rows, ["value", "ci_low", "ci_high"], orient="row")
+    return frame.with_columns(metric=pl.lit("exact_match"), n=100, interval=pl.lit("Wilson"))
+
+
+def difference(value: float, half: float, metric: str = "exact_match") -> pl.DataFrame:
+    ends = {"joint_low": value - half, "joint_high": value + half}
+    return pl.DataFrame({"metric": metric, "a": "new", "b": "old", "difference": value, **ends, "n": 100})
+
+
+def verdicts(gate: Gate) -> list[str]:
+    return gate.table["verdict"].to_list()
+
+
+def test_an_interval_above_the_line_passes_one_below_fails_one_across_is_undecided() -> None:
+    gate = hf.stats.gate(table((0.8, 0.7, 0.9), (0.6, 0.5, 0.69), (0.7, 0.6, 0.8)), at_least=0.7)
+    assert verdicts(gate) == ["pass", "fail", "undecided"]
+    assert (gate.verdict, gate.exit_code) == ("fail", 2)
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict", "code"),
+    [((0.7, 0.9), "pass", 0), ((0.6, 0.9), "undecided", 3), ((0.5, 0.65), "fail", 2)],
+)
+def test_the_exit_code_says_the_verdict(ends: tuple[float, float], verdict: str, code: int) -> None:
+    gate = hf.stats.gate(table((0.65, *ends)), at_least=0.7)
+    assert (gate.verdict, gate.exit_code) == (verdict, code)
+
+
+def test_strict_takes_what_is_undecided_for_failed() -> None:
+    assert hf.stats.gate(table((0.75, 0.6, 0.9)), at_least=0.7, strict=True).verdict == "fail"
+
+
+def test_no_interval_is_undecided() -> None:
+    unknown = table((0.75, 0.6, 0.9)).with_columns(ci_low=pl.lit(None, pl.Float64), ci_high=pl.lit(None, pl.Float64))
+    gate = hf.stats.gate(unknown, at_least=0.7)
+    assert (gate.verdict, gate.table["n_needed"].item()) == ("undecided", None)
+
+
+def test_a_margin_is_how_much_worse_may_pass() -> None:
+    assert hf.stats.gate(difference(0.0, 0.01), margin=0.02).verdict == "pass"
+    assert hf.stats.gate(difference(-0.05, 0.01), margin=0.02).verdict == "fail"
+    assert hf.stats.gate(difference(-0.05, 0.01), margin=0.1).verdict == "pass"
+
+
+def test_less_is_better_where_it_is_said() -> None:
+    more = difference(0.05, 0.01, "toxic_fraction")
+    assert hf.stats.gate(more, margin=0.02, higher_is_better={"toxic_fraction": False}).verdict == "fail"
+    assert hf.stats.gate(more, margin=0.02).verdict == "pass"
+
+
+def test_n_needed_is_what_power_asks_for() -> None:
+    # two sides alike, whose difference varies by .2, under a margin of .02: 100 instances say nothing
+    stderr = (0.2 / 100) ** 0.5
+    gate = hf.stats.gate(difference(0.0, 1.959964 * stderr), margin=0.02)
+    asked = power(0.02, pilot=pl.DataFrame({"n": [100], "stderr": [stderr]})).n
+    assert (gate.verdict, gate.table["n_needed"].item()) == ("undecided", asked)
+
+
+def test_n_needed_is_more_than_there_are_and_only_where_it_is_undecided() -> None:
+    gate = hf.stats.gate(table((0.8, 0.7, 0.9), (0.71, 0.61, 0.81), (0.7, 0.6, 0.8)), at_least=0.7)
+    assert gate.table["n_needed"].to_list()[::2] == [None, None]
+    assert gate.table["n_needed"][1] > 100
+
+
+@pytest.mark.parametrize(
+    ("frame", "arguments", "message"),
+    [
+        (table((0.8, 0.7, 0.9)), {}, "one line"),
+        (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "margin": 0.1}, "one line"),
+        (table((0.8, 0.7, 0.9)), {"margin": 0.1}, "hf.stats.compare gives it, and this one has no column 'difference'"),
+        (difference(0.0, 0.1), {"at_least": 0.1}, "hf.stats.table gives it, and this one has no column 'value'"),
+        (difference(0.0, 0.1), {"margin": -0.1}, "0 or more"),
+        (difference(0.0, 0.1), {"margin": float("nan")}, "0 or more"),
+        (table((0.8, 0.7, 0.9)), {"at_least": float("nan")}, "should be a number"),
+        (difference(0.0, 0.1).clear(), {"margin": 0.1}, "at least one row"),
+        (difference(0.0, 0.1), {"margin": 0.1, "ci": 95}, "ci=95"),
+    ],
+)
+def test_what_can_not_be_is_said(frame: pl.DataFrame, arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        hf.stats.gate(frame, **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from helmframe.errors import ArgumentError, NotComparableError
+from helmframe.stats import Leaderboard, leaderboard
+
+HIGHER = {"exact_match": True}
+
+
+def scored(right: dict[str, int], instances: int = 200, **columns: Any) -> pl.DataFrame:
+    """Models that answer so many of the instances, the first ones, right."""
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "model": model,
+                "instance_id": [f"id{place}" for place in range(instances)],
+                "score": [float(place < count) for place in range(instances)],
+                "scenario": "s",
+                "metric": "exact_match",
+            }
+        ).with_columns(**{name: pl.lit(value) for name, value in columns.items()})
+        for model, count in right.items()
+    )
+
+
+def board(frame: pl.DataFrame, **said: Any) -> Leaderboard:
+    return leaderboard(frame, higher_is_better=HIGHER, **said)
+
+
+def column(found: Leaderboard, name: str) -> dict[str, Any]:
+    return dict(found.table.select("model", name).iter_rows())
+
+
+def test_models_stand_from_best_to_worst() -> None:
+    found = board(scored({"bad": 20, "good": 180, "fair": 100}))
+    assert found.table.select("model", "value", "rank").rows() == [("good", 1.0, 1), ("fair", 0.5, 2), ("bad", 0.0, 3)]
+    assert (found.pool, found.columns, found.over) == (("bad", "fair", "good"), ("s",), "instances")
+
+
+def test_what_is_not_sure_is_tied() -> None:
+    found = board(scored({"a": 101, "b": 100, "c": 20}))
+    assert found.table.select("rank", "rank_low", "rank_high", "ties").rows() == [
+        *[(1, 1, 2, "a"), (2, 1, 2, "a")],
+        (3, 3, 3, "b"),
+    ]
+
+
+def test_a_win_rate_lies_between_what_undecided_pairs_leave_open() -> None:
+    found = board(scored({"a": 101, "b": 100, "c": 20}))
+    assert found.table.select("value", "ci_low", "ci_high").rows() == [
+        (1.0, 0.5, 1.0),
+        (0.5, 0.5, 1.0),
+        (0.0, 0.0, 0.0),
+    ]
+
+
+def test_the_mean_of_scenarios_or_of_their_instances() -> None:
+    frame = pl.concat(
+        [scored({"a": 50, "b": 100}, 100, scenario="few"), scored({"a": 300, "b": 200}, 300, scenario="many")]
+    )
+    assert column(board(frame, mean="mean"), "value") == pytest.approx({"a": 0.75, "b": 5 / 6})
+    assert column(board(frame, mean="micro"), "value") == pytest.approx({"a": 0.875, "b": 0.75})
+    assert column(board(frame), "value") == {"a": 0.5, "b": 0.5}
+
+
+def test_parts_weigh_alike_or_by_size() -> None:
+    frame = pl.concat([scored({"a": 10, "b": 0}, 10, part="x"), scored({"a": 0, "b": 0}, 90, part="y")])
+    frame = frame.with_columns(instance_id=pl.col("part") + pl.col("instance_id"))
+    assert column(board(frame, mean="mean"), "value")["a"] == 0.5
+    assert column(board(frame, mean="mean", parts="micro"), "value")["a"] == pytest.approx(0.1)
+
+
+def test_lower_may_be_better() -> None:
+    frame = scored({"a": 180, "b": 20})
+    found = leaderboard(frame, higher_is_better={"exact_match": False})
+    assert found.table["model"].to_list() == ["b", "a"]
+    assert leaderboard(frame, higher_is_better={"exact_match": False}, mean="mean").table["model"].to_list() == [
+        "b",
+        "a",
+    ]
+
+
+def test_a_cell_that_is_missing_is_left_out_of_a_win_rate_and_leaves_no_mean() -> None:
+    frame = pl.concat([scored({"a": 80, "b": 60, "c": 40}, scenario="x"), scored({"a": 80, "b": 60}, scenario="y")])
+    assert column(board(frame), "value") == {"a": 1.0, "b": 0.25, "c": 0.0}
+    assert column(board(frame), "n_columns") == {"a": 2, "b": 2, "c": 1}
+    assert column(board(frame, mean="mean"), "value") == pytest.approx({"a": 0.4, "b": 0.3, "c": None})
+    assert column(board(frame, mean="mean"), "rank") == {"a": 1, "b": 2, "c": None}
+
+
+def test_only_original_inputs_count() -> None:
+    frame = pl.concat([scored({"a": 100, "b": 50}), scored({"a": 0, "b": 200}, perturbation="typos")], how="diagonal")
+    frame = frame.with_columns(pl.col("perturbation").fill_null("original"))
+    assert column(board(frame, mean="mean"), "value") == {"a": 0.5, "b": 0.25}
+
+
+def test_clusters_make_ranks_less_sure() -> None:
+    random = np.random.default_rng(0)
+    right = random.random((40, 1)) < np.array([0.56, 0.5])
+    frame = pl.concat(
+        scored({model: 0}, 400).with_columns(score=pl.Series(np.repeat(right[:, place], 10).astype(float)))
+        for place, model in enumerate("ab")
+    )
+    clustered = frame.with_columns(cluster=pl.col("instance_id").str.head(-1))
+    assert board(frame, mean="mean").table["rank_high"].to_list() == [1, 2]
+    assert board(clustered, mean="mean").table["rank_high"].to_list() == [2, 2]
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    frame = pl.concat([scored({"a": 80, "b": 79, "c": 10}, scenario=name) for name in "xyz"])
+    found, again = board(frame), board(frame.sample(fraction=1, shuffle=True, seed=1))
+    assert again.table.equals(found.table)
+    assert again.cells.equals(found.cells)
+
+
+def test_models_that_were_asked_other_instances_are_not_ranked_unless_over_the_shared() -> None:
+    frame = pl.concat([scored({"a": 100}), scored({"b": 50}, 100)])
+    with pytest.raises(NotComparableError, match="'b' was asked 100 of the 200 instances of 's'"):
+        board(frame)
+    assert column(board(frame, shared=True, mean="mean"), "value") == {"a": 1.0, "b": 0.5}
+
+
+def test_one_cluster_decides_nothing() -> None:
+    found = board(scored({"a": 200, "b": 0}, cluster="all"), mean="mean")
+    assert found.table.select("rank_low", "rank_high", "ci_low").rows() == [(1, 2, None), (1, 2, None)]
+    assert found.table["interval"][0].startswith("no interval")
+
+
+def test_boards_of_other_pools_columns_or_means_are_not_compared() -> None:
+    two = board(scored({"a": 100, "b": 50}))
+    for other, message in (
+        (board(scored({"a": 100, "c": 50})), "other models.*the first alone has 'b'; the second alone has 'c'"),
+        (board(scored({"a": 100, "b": 50}, scenario="t")), "other columns; the first alone has 's'"),
+        (board(scored({"a": 100, "b": 50}), mean="mean"), "one board shows 'win_rate', the other 'mean'"),
+    ):
+        with pytest.raises(NotComparableError, match=message):
+            two.compare(other)
+
+
+def test_boards_of_the_same_pool_stand_side_by_side() -> None:
+    before, after = board(scored({"a": 100, "b": 50}), mean="mean"), board(scored({"a": 100, "b": 150}), mean="mean")
+    table = after.compare(before)
+    assert table.select("model", "rank_a", "rank_b", "difference").rows() == [("b", 1, 2, 0.5), ("a", 2, 1, 0.0)]
+
+
+def test_the_cells_as_one_row_per_model() -> None:
+    frame = pl.concat([scored({"a": 80, "b": 60}, scenario="x"), scored({"a": 80, "b": 100}, scenario="y")])
+    assert board(frame, mean="mean").pivot().rows() == [("a", 0.4, 0.4, 0.4), ("b", 0.4, 0.3, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("frame", "said", "message"),
+    [
+        (scored({"a": 1}), {}, "ranks several models, and here is one: 'a'"),
+        (scored({"a": 1, "b": 2}), {"mean": "median"}, "mean='median'"),
+        (scored({"a": 1, "b": 2}), {"ci": 95}, "ci=95 should lie between 0 and 1"),
+        (scored({"a": 1, "b": 2}, metric="f1"), {}, "which way is 'f1' better"),
+    ],
+)
+def test_what_can_not_be_is_said(frame: pl.DataFrame, said: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        board(frame, **said)
+
+
+def test_columns_of_several_units_have_no_mean() -> None:
+    frame = pl.concat([scored({"a": 1, "b": 2}), scored({"a": 3, "b": 4}, metric="seconds")])
+    how: dict[str, Any] = {"higher_is_better": {"exact_match": True, "seconds": False}, "units": {"seconds": "s"}}
+    with pytest.raises(ArgumentError, match="several units or directions"):
+        leaderboard(frame, mean="mean", **how)
+    assert leaderboard(frame, **how).columns == ("s: exact_match", "s: seconds")

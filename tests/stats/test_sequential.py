@@ -1,0 +1,86 @@
+from itertools import combinations, permutations
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import hypergeom
+
+import helmframe as hf
+from helmframe.errors import ArgumentError
+
+
+def missed(found: pl.DataFrame, mean: float) -> bool:
+    return bool(((found["ci_low"] > mean + 1e-9) | (found["ci_high"] < mean - 1e-9)).any())
+
+
+def test_right_or_wrong_it_holds_the_counts_whose_ratios_have_all_been_below_one_over_alpha() -> None:
+    population, seen = 60, np.random.default_rng(1).permutation([1] * 40 + [0] * 20)
+    found = hf.stats.sequential(list(seen), population, binary=True, ci=0.93)
+    counts = np.arange(population + 1)
+    low, high = 0, population
+    for t, row in enumerate(found.iter_rows(named=True), start=1):
+        chance = hypergeom.pmf(seen[:t].sum(), population, counts, t)
+        # the prior's chance of each count is the same, and that of what was seen 1 / (t + 1)
+        holds = counts[chance * (t + 1) > 0.07]
+        low, high = max(low, holds.min()), min(high, holds.max())
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx((low / population, high / population))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("ones", [0, 1, 3, 5])
+def test_of_all_orders_no_more_miss_than_are_allowed(ones: int, binary: bool) -> None:
+    # every order of 10 right or wrong answers, at a level where many may miss
+    orders = [[float(place in right) for place in range(10)] for right in combinations(range(10), ones)]
+    misses = [missed(hf.stats.sequential(each, 10, binary=binary, ci=0.5), ones / 10) for each in orders]
+    assert np.mean(misses) <= 0.5
+
+
+def test_of_all_orders_of_partial_scores_no_more_miss_than_are_allowed() -> None:
+    scores = [0.0, 0.1, 0.5, 0.9, 1.0, 1.0]
+    misses = [missed(hf.stats.sequential(each, 6, ci=0.5), sum(scores) / 6) for each in permutations(scores)]
+    assert np.mean(misses) <= 0.5
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_once_all_are_asked_the_mean_is_known(binary: bool) -> None:
+    scores = np.random.default_rng(0).permutation([1] * 70 + [0] * 30)
+    last = hf.stats.sequential(list(scores), 100, binary=binary).row(-1, named=True)
+    assert (last["asked"], last["ci_low"], last["ci_high"]) == (100, pytest.approx(0.7), pytest.approx(0.7))
+
+
+def test_it_narrows_and_holds_what_was_seen() -> None:
+    found = hf.stats.sequential([0.2, 0.9, 0.4, 1.0, 0.0] * 20, 400)
+    assert found["ci_low"].is_sorted()
+    assert found["ci_high"].is_sorted(descending=True)
+    assert found.row(-1, named=True)["ci_high"] - found.row(-1, named=True)["ci_low"] < 0.35
+    assert found["interval"][0] == "betting (anytime, without replacement)"
+
+
+def test_differences_are_those_of_scores_moved_between_0_and_1() -> None:
+    differences = [1, 0, 0, -1, 1, 0, 0, 0, 1, 0] * 5
+    theirs = hf.stats.sequential(differences, 200, bounds=(-1, 1))
+    moved = hf.stats.sequential([(each + 1) / 2 for each in differences], 200)
+    assert theirs["ci_low"].to_list() == pytest.approx((2 * moved["ci_low"] - 1).to_list())
+    assert theirs["value"][-1] == pytest.approx(0.2)
+
+
+def test_flags_are_scores_and_none_is_none() -> None:
+    assert hf.stats.sequential(pl.Series([True, False]), 9, binary=True)["value"].to_list() == [1.0, 0.5]
+    assert hf.stats.sequential([], 9).height == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "arguments", "message"),
+    [
+        ([12.5], {}, "between 0 and 1"),
+        ([0.5, None], {}, "each be known"),
+        ([float("nan")], {}, "each be known"),
+        ([12.5], {"bounds": (0, float("inf"))}, "without bounds, such as a perplexity"),
+        ([0.5], {"binary": True}, "other than 0 and 1"),
+        ([1] * 11, {}, "11 scores are more than the population=10"),
+        ([1], {"ci": 95}, "ci=95"),
+    ],
+)
+def test_what_can_not_be_watched_is_said(scores: list[float], arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        hf.stats.sequential(scores, 10, **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,128 @@
+"""The gate of results: what counts, at which level, against which baseline, and what is refused."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
+
+
+@hf.metric("rare_tokens_of_a_gate", level="output", unit="fraction", higher_is_better=False)
+def rare_tokens_of_a_gate() -> pl.Expr:
+    """Whether the answer is yes, which nobody wants here."""
+    return (pl.col("output") == "yes").cast(pl.Float64)
+
+
+def plan(n: int = 100) -> hf.Plan:
+    rows = pl.DataFrame({"q": [f"question {place}?" for place in range(n)], "a": ["yes"] * n})
+    return hf.scenario(rows, input="q", references="a", name="asked").metrics("exact_match", "f1_score")
+
+
+def right(share: float, seed: int = 0) -> Any:
+    return hf.model(hf.models.noisy(share, seed=seed), name="m")
+
+
+def answers(models: Mapping[str, Any]) -> hf.Results:
+    return plan().generate(models).score()
+
+
+@pytest.fixture(scope="module")
+def results() -> hf.Results:
+    return answers({"m": hf.models.noisy(0.7)})
+
+
+def test_the_main_metric_is_held_against_the_line(results: hf.Results) -> None:
+    value = results.value()
+    assert results.gate(at_least=value - 0.2).verdict == "pass"
+    assert results.gate(at_least=value).verdict == "undecided"
+    gate = results.gate(at_least=value + 0.2)
+    assert (gate.verdict, gate.table["metric"].to_list(), gate.table["value"].to_list()) == (
+        "fail", results.main_metrics, [value],
+    )  # fmt: skip
+
+
+def test_other_columns_are_said_by_name(results: hf.Results) -> None:
+    assert results.gate(at_least=0.1, columns=["f1_score"]).table["metric"].to_list() == ["f1_score"]
+    with pytest.raises(UnknownNameError, match="exact_match"):
+        results.gate(at_least=0.1, columns="exact_mach")
+
+
+def test_the_rows_of_several_models_hold_together() -> None:
+    two = answers({name: hf.models.noisy(0.7, seed=seed) for seed, name in enumerate("xy")})
+    gate = two.gate(at_least=0.3)
+    # Bonferroni's level of two rows
+    wider = two.table("model", metrics=two.main_metrics, ci=0.975)
+    assert gate.table["ci_low"].to_list() == wider["ci_low"].to_list()
+
+
+def test_original_inputs_alone_count() -> None:
+    both = plan().perturb("typos").generate(right(0.7)).score()
+    assert both.gate(at_least=0.1).table["perturbation"].to_list() == ["original"]
+    assert both.gate(against=both).table["perturbation"].to_list() == ["original"]
+
+
+def test_a_run_passes_against_itself(results: hf.Results) -> None:
+    gate = results.gate(against=results, margin=0.05)
+    assert (gate.verdict, gate.table["difference"].item()) == ("pass", 0.0)
+
+
+def test_a_fall_fails_and_a_rise_passes(results: hf.Results, tmp_path: Path) -> None:
+    worse = answers({"m": hf.models.noisy(0.3)})
+    assert worse.gate(against=results.to_parquet(tmp_path / "yesterday")).verdict == "fail"
+    assert results.gate(against=worse).verdict == "pass"
+
+
+def test_too_few_instances_say_how_many_would_decide(results: hf.Results) -> None:
+    gate = answers({"m": hf.models.noisy(0.7, seed=5)}).gate(against=results, margin=0.02)
+    assert (gate.verdict, gate.exit_code) == ("undecided", 3)
+    assert gate.table["n_needed"].item() > 100
+    assert "n to decide" in repr(gate)
+
+
+def test_too_many_errors_are_refused_unless_told() -> None:
+    def sometimes(prompt: str) -> str:
+        if "question 1" in prompt:
+            raise RuntimeError("no")
+        return "yes"
+
+    broken = plan().generate(hf.model(sometimes, name="m")).score()
+    for line in ({"at_least": 0.5}, {"against": broken}):
+        with pytest.raises(NotComparableError, match="failed"):
+            broken.gate(**line)
+    assert broken.gate(at_least=0.9, errors="drop").table["value"].item() == 1.0
+    # question 1 and 10 to 19
+    assert broken.gate(at_least=0.9, errors="zero").table["value"].item() == pytest.approx(0.89)
+
+
+def test_one_line_is_asked_for(results: hf.Results) -> None:
+    with pytest.raises(ArgumentError, match="one line"):
+        results.gate()
+    with pytest.raises(ArgumentError, match="one line"):
+        results.gate(at_least=0.5, against=results)
+    with pytest.raises(ArgumentError, match="ci=95"):
+        results.gate(at_least=0.5, ci=95)
+
+
+def test_a_metric_that_is_better_when_lower_is_held_against_a_baseline_only() -> None:
+    lengths = plan().metrics("rare_tokens_of_a_gate")
+    results = lengths.generate(right(0.7)).score()
+    with pytest.raises(ArgumentError, match="better when it is lower"):
+        results.gate(at_least=0.5, columns="rare_tokens_of_a_gate")
+    more = lengths.generate(right(0.3)).score()
+    assert more.gate(against=results, columns="rare_tokens_of_a_gate").verdict == "pass"
+    assert results.gate(against=more, columns="rare_tokens_of_a_gate").verdict == "fail"
+
+
+def test_numbers_of_whole_sets_have_a_gate_too(results: hf.Results) -> None:
+    scored = results.rescore("exact_match", "classification_macro_f1")
+    gate = scored.gate(at_least=0.01, columns="classification_macro_f1")
+    assert (gate.verdict, gate.table["interval"].item()) == (
+        "pass",
+        scored.table(metrics="classification_macro_f1")["interval"].item(),
+    )
+    with pytest.raises(ArgumentError, match="one number of all instances"):
+        scored.gate(at_least=0.01, columns="classification_macro_f1", errors="zero")
