@@ -169,7 +169,7 @@ class Execution:
             for place, (requests, heads) in enumerate(asks):
                 if not place:
                     for fingerprint in {fingerprints[model] for model in able}:
-                        waited.enter_context(busy_of(fingerprint).waited.running())
+                        waited.enter_context(busy_of(fingerprint).waited)
                 # each shard comes once per setting
                 shard = place // len(task.settings)
                 jobs = [

@@ -214,7 +214,7 @@ class Answering:
 
     def _answered(self, places: Sequence[Place], reply: Reply, calls: int) -> None:
         outcomes, seconds = self.outcomes, reply.seconds
-        if is_plain(reply.given) and all(caller is places[0][0] for caller, _ in places):
+        if len(places) > 1 and is_plain(reply.given) and all(caller is places[0][0] for caller, _ in places):
             # the usual case, five times as fast: one caller's prompts, and text for each
             indices = [index for _, index in places]
             plain = zip(indices, as_answers(reply.given), repeat(None), repeat(seconds), repeat(calls), strict=False)

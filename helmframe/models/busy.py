@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,20 +37,19 @@ class Meter:
         with self._lock:
             return self._before + (time.perf_counter() - self._began if self._running else 0.0)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """A block whose time counts."""
+    def __enter__(self) -> None:
+        """A block begins whose time counts."""
         with self._lock:
             if not self._running:
                 self._began = time.perf_counter()
             self._running += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._running -= 1
-                if not self._running:
-                    self._before += time.perf_counter() - self._began
+
+    def __exit__(self, *_: object) -> None:
+        """It ends."""
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                self._before += time.perf_counter() - self._began
 
 
 @dataclass(eq=False)

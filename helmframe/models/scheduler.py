@@ -199,7 +199,7 @@ class ModelQueue:
         given: Sequence[Given] = ()
         failed: Exception | None = None
         try:
-            with self.busy.answering.running():
+            with self.busy.answering:
                 if aside is None or self.model.timeout is None:
                     given = self.model.asked(decoding)(call.prompts, decoding)
                 else:
@@ -255,7 +255,7 @@ class ModelQueue:
                 answers = asyncio.to_thread(self.model.asked(decoding), call.prompts, decoding)
             else:
                 answers = self.model.ask_async(call.prompts, decoding)
-            with self.busy.answering.running():
+            with self.busy.answering:
                 given = await event_loop.within(answers, self.model.timeout)
         except (NotAModelError, SourceError, CapabilityError):
             raise

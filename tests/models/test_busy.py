@@ -10,9 +10,9 @@ from helmframe.models.busy import Busy, Meter, Seconds
 def test_blocks_side_by_side_count_once() -> None:
     meter = Meter()
     started = time.perf_counter()
-    with meter.running():
+    with meter:
         time.sleep(0.02)
-        with meter.running():
+        with meter:
             time.sleep(0.02)
     spent = time.perf_counter() - started
     time.sleep(0.02)
@@ -21,7 +21,7 @@ def test_blocks_side_by_side_count_once() -> None:
 
 def test_a_block_counts_while_it_runs() -> None:
     meter = Meter()
-    with meter.running():
+    with meter:
         time.sleep(0.01)
         assert meter.seconds >= 0.01
 
@@ -29,8 +29,8 @@ def test_a_block_counts_while_it_runs() -> None:
 def test_the_share_is_of_the_time_waited() -> None:
     busy = Busy()
     before = busy.seconds
-    with busy.waited.running():
-        with busy.answering.running():
+    with busy.waited:
+        with busy.answering:
             time.sleep(0.03)
         time.sleep(0.03)
     share = busy.seconds.since(before).share
