@@ -118,16 +118,17 @@ def test_6_a_notebook_with_three_submits(tmp_path: Path, monkeypatch: pytest.Mon
     from nbclient import NotebookClient
 
     code = [
-        "import helmframe as hf, time, threading\nplan = hf.scenario('sampler').where(subject='music')",
+        "import helmframe as hf, threading\nplan = hf.scenario('sampler').where(subject='music')",
         (
             "def fine(prompt: str) -> str:\n    print('fine was asked')\n    return 'A'\n"
             "def down(prompt: str) -> str:\n    raise ConnectionResetError('down')\n"
-            "gate = threading.Event()\n"
-            "def waits(prompt: str) -> str:\n    print('waits was asked')\n    gate.wait(20)\n    return 'A'"
+            "begun, gate = threading.Event(), threading.Event()\n"
+            "def waits(prompt: str) -> str:\n    print('waits was asked')\n"
+            "    begun.set()\n    gate.wait(20)\n    return 'A'"
         ),
         (
             "done, failing, cancelled = (plan.limit(5).generate(f).submit() for f in (fine, down, waits))\n"
-            "time.sleep(0.5)\ncancelled.cancel(); gate.set()"
+            "begun.wait(60); done.wait(60)\ncancelled.cancel(); gate.set()"
         ),
         "done.wait(60); failing.wait(120); cancelled.wait(60)\nprint(done.status, failing.status, cancelled.status)",
         "print(len(done.errors()), len(failing.errors()))",
