@@ -1,5 +1,6 @@
 """Folders, names and pairs as models: found, checked, fingerprinted, loaded once."""
 
+import importlib
 import json
 import os
 import shutil
@@ -327,7 +328,7 @@ def test_an_adapter_is_merged_and_part_of_fingerprint_and_name(tmp_path: Path) -
     base = tiny.saved(tmp_path / "base", tiny.llama())
     adapter = lora(tmp_path / "mine", tiny.llama())
     plain, adapted = from_any(base), local(base, adapter=adapter)
-    peft = pytest.importorskip("peft")
+    peft = importlib.import_module("peft")
     expected = peft.PeftModel.from_pretrained(tiny.llama(), adapter).merge_and_unload()
     assert logprobs(adapted) == pytest.approx(logprobs(from_any((expected, tiny.tokenizer()))), abs=1e-5)
     assert logprobs(adapted) != pytest.approx(logprobs(plain), abs=1e-3)
