@@ -22,6 +22,8 @@ Pairs: TypeAlias = tuple[tuple[str, Value], ...]
 SPLITS = ("train", "valid", "test")
 # The same safe reader in C, where PyYAML was built with it: some ten times as fast.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What a part may say otherwise.
+OF_PART = ("adapter", "decoding")
 # What `status` may say: the hub asks who you are; a licence is to be bought or signed; nobody serves the rows any more;
 # they are somewhere else, and in no form to be read from there. All of these are read from the user's own root.
 STATUSES = ("gated", "licensed", "dead", "elsewhere")
@@ -148,6 +150,9 @@ class ScenarioSpec:
 
     `columns` are the source's, with DuckDB's types (an ENUM says the values that a text has); `example` gives values of
     a column to try the spec with, where any text would not do.
+    `parts` is what single parts say otherwise of adapter and decoding: `{scotus: {adapter: {shots: 1}}}`.
+    `hub` says where the `rows` are there; `whole` what a mirror takes instead, and `select` SQL by which it makes the
+    spec's columns of what it takes; a scenario without `rows` is not read from there but through a mirror.
     `draw` names what HELM draws of the rows, made once by `mirror`; where it was not made, the SELECT does without.
     `default` names the parts that are meant where a sentence says none (`{subject: all}`); `outputs` is how many
     completions each request asks for; `union` says that its files have different columns (a row has null where its
@@ -171,6 +176,7 @@ class ScenarioSpec:
     license: str = ""
     helm: Pairs = ()
     default: Pairs = ()
+    parts: Pairs = ()
     draw: str = ""
     example: Pairs = ()
     outputs: int = 1
@@ -210,7 +216,7 @@ def load_scenario(path: Path) -> ScenarioSpec:
         elif key == "splits":
             # in the order given: it is the order of the splits within a part, and so of row_index
             values[key] = _splits(file, value)
-        elif key in ("source", "hub", "columns", "adapter", "decoding", "helm", "default", "example"):
+        elif key in ("source", "hub", "columns", "adapter", "decoding", "helm", "default", "example", "parts"):
             values[key] = _pairs(file, key, value)
         elif key == "union":
             if not isinstance(value, bool):
@@ -223,6 +229,15 @@ def load_scenario(path: Path) -> ScenarioSpec:
     spec = ScenarioSpec(**values, origin=str(path))
     _check(file, spec)
     return spec
+
+
+def of_part(spec: ScenarioSpec, part: str) -> ScenarioSpec:
+    """The spec with what it says of this part over what it says of all."""
+    said: dict[str, Any] = dict(dict(spec.parts).get(part) or ())  # type: ignore[arg-type]
+    if not said:
+        return spec
+    adapter, decoding = (said.get(key, ()) for key in OF_PART)
+    return replace(spec, adapter=merged(spec.adapter, adapter), decoding=merged(spec.decoding, decoding))
 
 
 def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
@@ -364,6 +379,24 @@ def _check(file: str, spec: ScenarioSpec) -> None:
         adapter_spec(spec.adapter, where="adapter")
     except ArgumentError as error:
         raise SpecError.at(file, "adapter", str(error)) from None
+    for part, said in spec.parts:
+        _check_part(file, spec, part, said)
+
+
+def _check_part(file: str, spec: ScenarioSpec, part: str, said: Value) -> None:
+    key = f"parts.{part}"
+    if not spec.part:
+        raise SpecError.at(file, key, "the scenario has no parts; say part: [COLUMN].")
+    pairs = said if isinstance(said, tuple) else ()
+    if not pairs or not all(isinstance(each, tuple) and isinstance(each[1], tuple) for each in pairs):
+        raise SpecError.at(file, key, "should be {adapter: {…}, decoding: {…}}, or one of these.")
+    for name in (str(each[0]) for each in pairs if isinstance(each, tuple)):
+        if name not in OF_PART:
+            raise SpecError.unknown_key(file, f"{key}.{name}", OF_PART)
+    try:
+        adapter_spec(of_part(spec, part).adapter, where="adapter")
+    except ArgumentError as error:
+        raise SpecError.at(file, f"{key}.adapter", str(error)) from None
 
 
 def _check_list(where: str, key: str, value: Value) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from itertools import product
 from typing import Any
@@ -16,7 +16,7 @@ from helmframe.adapters.format_instructions import expanded
 from helmframe.columns import REFERENCE, VARIANTS
 from helmframe.errors import ArgumentError
 from helmframe.registry import Registry
-from helmframe.specs import AdapterSpec, Pairs, ScenarioSpec, adapter_spec, frozen, merged, thawed
+from helmframe.specs import AdapterSpec, Pairs, ScenarioSpec, adapter_spec, frozen, merged, of_part, thawed
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
 
@@ -48,17 +48,30 @@ ADAPTERS: Registry[Adapter] = Registry("adapter method", "Add one with @helmfram
 
 @dataclass(frozen=True)
 class Setting:
-    """One cell of the grid of a plan: an adapter and decoding parameters, and what sets it apart (`shots=0`)."""
+    """One cell of the grid of a plan: an adapter and decoding parameters, and what sets it apart (`shots=0`).
+
+    `parts` are the settings of the parts of which the spec says otherwise.
+    """
 
     name: str
     adapter: AdapterSpec
     decoding: Pairs
+    parts: tuple[tuple[str, "Setting"], ...] = ()
 
     @property
     def decoding_json(self) -> str:
         """The decoding parameters as canonical JSON; nulls are left out, so new parameters never change old ids."""
         said = {key: thawed(value) for key, value in self.decoding if value is not None}
         return json.dumps(said, sort_keys=True, ensure_ascii=False)
+
+    @property
+    def each(self) -> tuple["Setting", ...]:
+        """Its own, and those of single parts."""
+        return (self, *(setting for _, setting in self.parts))
+
+    def of(self, part: str) -> "Setting":
+        """How this part is asked."""
+        return replace(dict(self.parts).get(part, self), name=self.name, parts=())
 
 
 def adapter(
@@ -98,11 +111,19 @@ def adapter(
 def settings(spec: ScenarioSpec, said: Pairs = (), decoding: Pairs = ()) -> list[Setting]:
     """The grid that a scenario's defaults and what the sentence says span: every list is an axis.
 
+    What the sentence says holds for all parts, whatever the spec says of one.
+
     Raises:
         UnknownNameError: no adapter method of that name.
         ArgumentError: no such adapter field, a value of the wrong type, an empty grid or one with a value twice, or an
             `answer_pattern` that is no regular expression with a group.
     """
+    cells = _cells(spec, said, decoding)
+    parts = [(part, _cells(of_part(spec, part), said, decoding)) for part, _ in spec.parts]
+    return [replace(cell, parts=tuple((part, own[place]) for part, own in parts)) for place, cell in enumerate(cells)]
+
+
+def _cells(spec: ScenarioSpec, said: Pairs, decoding: Pairs) -> list[Setting]:
     axes = [(True, key, value) for key, value in said if isinstance(value, tuple) and not _is_value(key, value)]
     axes += [(False, key, value) for key, value in decoding if isinstance(value, tuple) and not _is_value(key, value)]
     for _, key, values in axes:
@@ -147,18 +168,21 @@ def adapt(
 
     Source: HELM `InContextLearningAdapter`; prompt for prompt the same (tests/parity).
     """
+    if setting.parts:
+        return _apart(
+            variants,
+            "part",
+            lambda rows, part: adapt(rows, train.filter(part=part), setting.of(part), part_columns),
+        )
     changes = variants.select(pl.col("adapter_change").unique(maintain_order=True)).collect().to_series().to_list()
     if len(changes) < 2:
         return _asked(variants, train, setting, changed(setting.adapter, *(changes or [None])), part_columns)
-    numbered = variants.with_row_index("_place").collect()
-    asked, heads = [], []
-    for (change,), of_change in numbered.partition_by("adapter_change", maintain_order=True, as_dict=True).items():
-        spec = changed(setting.adapter, change)
-        requests, head = _asked(of_change.lazy(), train, setting, spec, part_columns)
-        asked.append(requests)
-        heads.append(head)
-    requests = pl.concat(asked).sort("_place", maintain_order=True).drop("_place")
-    return requests, pl.concat(heads).unique(["head_id", "part", "setting", "trial"], maintain_order=True)
+    requests, heads = _apart(
+        variants,
+        "adapter_change",
+        lambda rows, change: _asked(rows, train, setting, changed(setting.adapter, change), part_columns),
+    )
+    return requests, heads.unique(["head_id", "part", "setting", "trial"], maintain_order=True)
 
 
 def adapter_id(spec: AdapterSpec) -> str:
@@ -176,15 +200,26 @@ def _asked(
     named = layout.columns_named(spec, own, part_columns)
     if not named:
         return _alike(variants, train, setting, spec, part_columns)
+
+    def filled_in(rows: pl.LazyFrame, part: str) -> tuple[pl.LazyFrame, pl.DataFrame]:
+        filled = layout.filled(spec, rows.collect(), named, part_columns)
+        return _alike(rows, train.filter(part=part), setting, filled, part_columns)
+
+    return _apart(variants, "part", filled_in)
+
+
+def _apart(
+    variants: pl.LazyFrame, column: str, ask: Callable[[pl.LazyFrame, Any], tuple[pl.LazyFrame, pl.DataFrame]]
+) -> tuple[pl.LazyFrame, pl.DataFrame]:
+    """What `ask` makes of the variants of each value of a column; the requests in the variants' order."""
+    table = variants.collect()
+    place = "_place" + "_" * sum(name.startswith("_place") for name in table.columns)
     asked, heads = [], []
-    numbered = variants.with_row_index("_of_all").collect()
-    for (part,), of_part in numbered.partition_by("part", maintain_order=True, as_dict=True).items():
-        filled = layout.filled(spec, of_part, named, part_columns)
-        pool = train.filter(pl.col("part") == part)
-        requests, head = _alike(of_part.lazy(), pool, setting, filled, part_columns)
+    for (value,), rows in table.with_row_index(place).partition_by(column, maintain_order=True, as_dict=True).items():
+        requests, head = ask(rows.lazy(), value)
         asked.append(requests)
         heads.append(head)
-    return pl.concat(asked).sort("_of_all", maintain_order=True).drop("_of_all"), pl.concat(heads)
+    return pl.concat(asked).sort(place, maintain_order=True).drop(place), pl.concat(heads)
 
 
 def _alike(

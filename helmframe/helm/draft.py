@@ -42,8 +42,10 @@ class Draft:
 
     @property
     def setting(self) -> Setting:
-        """How it asks by now: the adapter filled up with defaults, and the decoding parameters."""
-        return settings(self.spec, self.adapter, self.decoding)[0]
+        """How it asks by now: the adapter filled up with defaults, and the decoding parameters; of its part, if one."""
+        said = dict(self.where)
+        part = "/".join(str(said.get(column, "")) for column in self.spec.part)
+        return settings(self.spec, self.adapter, self.decoding)[0].of(part)
 
     def adapt(self, **said: Any) -> "Draft":
         """With these fields of the adapter."""

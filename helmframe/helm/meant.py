@@ -6,16 +6,18 @@
     arguments   what chooses this spec among those of the same entry; a list: any of these
     parameters  arguments that are columns, under the same name or as {HELM's: ours}
     prefix      {parameter: text}: the column's values start with it, and HELM's do not
+    second      {parameter: another argument}: where that is said, the column's value is both, "__" between them
     values      {HELM's value: ours}
     all         parameters whose value "all" leaves nothing out
     ignored     arguments that mean nothing here
+    fixed       {argument: the one value that its rows are made for}
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from helmframe.errors import UnknownNameError
+from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.helm.entries import Entry
 from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.specs import ScenarioSpec
@@ -65,15 +67,39 @@ def parameters(spec: ScenarioSpec) -> dict[str, str]:
 def columns_of(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that arguments of HELM's say, and their values here; the others are left out."""
     block: dict[str, Any] = dict(spec.helm)
-    prefixes, values = dict(block.get("prefix", ())), dict(block.get("values", ()))
+    prefixes, values, second = (dict(block.get(key, ())) for key in ("prefix", "values", "second"))
     said = {}
     for theirs, ours in parameters(spec).items():
         value = arguments.get(theirs)
         if value is None or (theirs in names(spec, "all") and value == "all"):
             continue
         value = values.get(str(value), value)
+        if arguments.get(second.get(theirs, "")):
+            value = f"{value}__{arguments[second[theirs]]}"
         said[ours] = f"{prefixes[theirs]}{value}" if theirs in prefixes else value
     return said
+
+
+def seconds(spec: ScenarioSpec) -> list[str]:
+    """The arguments that are a part of another's column."""
+    block: dict[str, Any] = dict(spec.helm)
+    return [str(each) for each in dict(block.get("second", ())).values()]
+
+
+def check_fixed(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> frozenset[str]:
+    """The arguments that have one value only, said or not.
+
+    Raises:
+        ArgumentError: one is said with another.
+    """
+    fixed: dict[str, Any] = dict(dict(spec.helm).get("fixed") or ())  # type: ignore[arg-type]
+    for key, value in fixed.items():
+        if str(arguments.get(key, value)).lower() != str(value).lower():
+            raise ArgumentError(
+                f"run entry: {key}={arguments[key]!r}: the rows of scenario {spec.scenario!r} are made for {value!r}; "
+                "leave it out."
+            )
+    return frozenset(fixed)
 
 
 def names(spec: ScenarioSpec, key: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from helmframe.errors import UnknownNameError
 from helmframe.helm.draft import Draft
 from helmframe.helm.entries import Entry, Said, parse_entry
 from helmframe.helm.expanders import EXPANDERS, SWEEPS
-from helmframe.helm.meant import Known, columns_of, known_scenarios, meant, names, parameters
+from helmframe.helm.meant import Known, check_fixed, columns_of, known_scenarios, meant, names, parameters, seconds
 from helmframe.helm.unasked import unasked
 from helmframe.plan import Plan
 from helmframe.specs import frozen
@@ -99,7 +99,7 @@ def drafts_of(
     """The drafts that one entry says: one, or several where it sweeps; none where none of `models` is meant."""
     spec, used = meant(entry, known)
     arguments = {key: value for key, value in entry.arguments if key not in used}
-    columns, ignored = parameters(spec), names(spec, "ignored")
+    columns, ignored = parameters(spec), {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments)}
     where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
     said = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
     said = {key: value for key, value in (also or {}).items() if key not in said} | said

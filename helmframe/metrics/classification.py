@@ -1,11 +1,15 @@
-"""Metrics of a whole set of classified instances; classes are texts, normalised."""
+"""Metrics of a whole set of classified instances; classes are texts, normalised.
+
+An output is one label; where the scenario says a `label_delimiter`, it is the labels between those, as many as may be,
+and all correct references are right.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
-from helmframe.expressions import normalised
+from helmframe.metrics.normal import normal
 from helmframe.metrics.protocol import metric
 
 SOURCE = "HELM, classification_metrics.py; sklearn.metrics"
@@ -67,7 +71,9 @@ def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     Args:
         read: completions as `parse` reads them; the first correct reference is the class.
     """
-    pairs = read.lazy().filter(_scored()).select(gold=_gold(), output=_output())
+    gold, output = pl.col("correct").list.first(), pl.col("output").fill_null("")
+    scored = pl.col("completion").is_not_null() & (pl.col("correct").list.len() > 0)
+    pairs = read.lazy().filter(scored).select(gold=_normalised(gold), output=_normalised(output))
     return (
         pairs.group_by("gold", "output")
         .agg(n=pl.len())
@@ -80,22 +86,31 @@ def _over(value: Callable[[pl.DataFrame], float | None]) -> pl.Expr:
     """`value` of the table of classes: label, and how often it is right (gold), said, and both (hits)."""
 
     def over(given: Any) -> float | None:
-        frame = pl.DataFrame({"gold": given[0], "output": given[1]})
+        frame = pl.DataFrame({"gold": given[0], "output": given[1]}).with_row_index("row")
         if frame.is_empty():
             return None
-        gold = frame.group_by(label="gold").agg(gold=pl.len())
-        said = frame.group_by(label="output").agg(said=pl.len())
-        hits = frame.filter(pl.col("gold") == pl.col("output")).group_by(label="gold").agg(hits=pl.len())
-        classes = gold.join(said, on="label", how="left").join(hits, on="label", how="left").fill_null(0)
-        return value(classes.sort("label"))
+        gold, said = (_labelled(frame, column) for column in ("gold", "output"))
+        counts = [
+            gold.group_by("label").agg(gold=pl.len()),
+            said.group_by("label").agg(said=pl.len()),
+            gold.join(said, on=["row", "label"]).group_by("label").agg(hits=pl.len()),
+        ]
+        classes = counts[0].join(counts[1], on="label", how="left").join(counts[2], on="label", how="left")
+        return value(classes.fill_null(0).sort("label"))
 
     return pl.map_batches(
-        [_gold().filter(_scored()), _output().filter(_scored())], over, return_dtype=pl.Float64, returns_scalar=True
+        [_golds().filter(_scored()), _outputs().filter(_scored())], over, return_dtype=pl.Float64, returns_scalar=True
     )
 
 
+def _labelled(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """One row per row and label of it, normalised; a label said twice is said once."""
+    labels = frame.select("row", label=column).explode("label").drop_nulls("label")
+    return labels.with_columns(_normalised(pl.col("label"))).unique(["row", "label"])
+
+
 def _of(classes: pl.DataFrame, label: str) -> pl.DataFrame:
-    name = pl.select(normalised(pl.lit(label))).item()
+    name = pl.select(_normalised(pl.lit(label))).item()
     found = classes.filter(pl.col("label") == name)
     return found if found.height else pl.DataFrame({"gold": [0], "said": [0], "hits": [0]})
 
@@ -110,12 +125,21 @@ def _ratio(of: str, among: str) -> pl.Expr:
 
 
 def _scored() -> pl.Expr:
-    return pl.col("completion").is_not_null() & (pl.col("correct").list.len() > 0)
+    return pl.col("completion").is_not_null() & ((pl.col("correct").list.len() > 0) | _DELIMITER.is_not_null())
 
 
-def _gold() -> pl.Expr:
-    return normalised(pl.col("correct").list.first())
+def _golds() -> pl.Expr:
+    return pl.when(_DELIMITER.is_null()).then(pl.col("correct").list.head(1)).otherwise(pl.col("correct"))
 
 
-def _output() -> pl.Expr:
-    return normalised(pl.col("output").fill_null(""))
+def _outputs() -> pl.Expr:
+    said = pl.col("output").fill_null("")
+    return pl.when(_DELIMITER.is_null()).then(pl.concat_list(said)).otherwise(said.str.split(_DELIMITER))
+
+
+def _normalised(text: pl.Expr) -> pl.Expr:
+    """Lower case, no punctuation, single spaces; articles stay, as in HELM."""
+    return normal(text, articles=True)
+
+
+_DELIMITER = pl.col("label_delimiter")

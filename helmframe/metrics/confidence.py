@@ -1,13 +1,13 @@
 """How sure a model was of each answer, and whether the answer is right: what calibration is about."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from helmframe.errors import ArgumentError
 from helmframe.expressions import stripped
-from helmframe.metrics.options import option_rows, options
+from helmframe.metrics.options import ASKED, option_rows, options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +18,29 @@ if TYPE_CHECKING:
 MAX_PROB = "max_prob"
 
 Value = Callable[["Floats", "Floats"], float | None]
+
+
+def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.DataFrame:
+    """One row per answer: what it answers, its cluster, how sure the model was of it (confidence), and if it is right.
+
+    What `hf.stats.calibration` takes; answers without a probability are left out.
+
+    Args:
+        read: `READ`.
+        confidence: as in `over_answers`.
+
+    Raises:
+        ArgumentError: no name of a column.
+    """
+    _check(confidence)
+    told = [*ASKED, "cluster"]
+    if confidence is None:
+        asked = read.filter(pl.col("reference_index").is_not_null())
+        rows = asked.select(*told, **option_rows(["sum"])).collect()
+        found = _likeliest(rows, "sum", keep=told)
+    else:
+        found = read.select(*told, confidence=_said(confidence), right=_right()).collect()
+    return found.fill_nan(None).drop_nulls(["confidence", "right"]).sort(told)
 
 
 def over_answers(value: Value, confidence: str | None) -> pl.Expr:
@@ -31,11 +54,9 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
     Raises:
         ArgumentError: no name of a column.
     """
-    if confidence is not None and (not isinstance(confidence, str) or not confidence):
-        raise ArgumentError(f"confidence={confidence!r}: write the name of a column of probabilities, or 'max_prob'.")
+    _check(confidence)
     if confidence is None:
         return _over(lambda rows: _likeliest(rows, "sum"), value, option_rows(["sum"]))
-    sure = pl.col("logprob").exp() if confidence == MAX_PROB else pl.col(confidence).cast(pl.Float64)
 
     def answers(frame: pl.DataFrame) -> pl.DataFrame:
         outside = frame["confidence"].filter(~frame["confidence"].is_between(0.0, 1.0))
@@ -43,7 +64,7 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
             raise ArgumentError(f"confidence={confidence!r}: {outside[0]:g} is no probability, between 0 and 1.")
         return frame
 
-    return _over(answers, value, {"confidence": sure, "right": _right()})
+    return _over(answers, value, {"confidence": _said(confidence), "right": _right()})
 
 
 def over_helms_answers(value: Value) -> pl.Expr:
@@ -76,19 +97,38 @@ def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns
     return pl.map_batches(list(columns.values()), over, return_dtype=pl.Float64, returns_scalar=True)
 
 
-def _likeliest(rows: pl.DataFrame, by: str) -> pl.DataFrame:
-    """One answer per instance whose options were asked: the likeliest; right where all that are as likely are."""
+def _check(confidence: str | None) -> None:
+    if confidence is not None and (not isinstance(confidence, str) or not confidence):
+        raise ArgumentError(f"confidence={confidence!r}: write the name of a column of probabilities, or 'max_prob'.")
+
+
+def _said(confidence: str) -> pl.Expr:
+    return pl.col("logprob").exp() if confidence == MAX_PROB else pl.col(confidence).cast(pl.Float64)
+
+
+def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.DataFrame:
+    """One answer per instance whose options were asked: the likeliest; right where all that are as likely are.
+
+    Args:
+        rows: as `options` reads them.
+        by: as there.
+        keep: columns that are the same in all rows of an instance, kept.
+    """
     each = options(rows, by)
     if each.is_empty():
-        return _NOBODY
+        return _NOBODY if not keep else rows.clear().select(*keep, confidence=pl.lit(0.0), right=pl.lit(0.0))
     score, top = pl.col("score"), pl.col("top")
     return (
         each.with_columns(top=score.max().over("asked"))
         .with_columns(share=(score - top).exp(), fine=pl.col("correct") | (score < top))
         .group_by("asked")
         # in one order, as above
-        .agg(confidence=1 / pl.col("share").sort().sum(), right=pl.col("fine").all().cast(pl.Float64))
-        .select("confidence", "right")
+        .agg(
+            *(pl.col(name).first() for name in keep),
+            confidence=1 / pl.col("share").sort().sum(),
+            right=pl.col("fine").all().cast(pl.Float64),
+        )
+        .select(*keep, "confidence", "right")
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe.columns import READ
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
 from helmframe.metrics.judge import Judge
 from helmframe.metrics.lift import Constant, columns_of, lifted, lifted_whole
@@ -218,6 +219,19 @@ def chosen(names: Sequence[str | Metric]) -> list[Metric]:
         ArgumentError: it has no such argument.
     """
     return [each if isinstance(each, Metric) else _found(each) for each in names]
+
+
+def right_or_wrong(each: Metric) -> bool:
+    """Whether each of its values is 0 or 1, which the type of its expression tells; False where that can't be seen."""
+    if each.level != "output":
+        return False
+    golds = {name.replace("_output", "_gold"): dtype for name, dtype in READ.schema.items() if name.endswith("_output")}
+    try:
+        value = each.expression()
+        dtype = pl.LazyFrame(schema={**READ.schema, **golds}).select(value=value).collect_schema()["value"]
+    except (ArgumentError, pl.exceptions.ColumnNotFoundError):
+        return False
+    return dtype == pl.Boolean
 
 
 def about(each: Metric) -> dict[str, Any]:

@@ -44,7 +44,10 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     text = stripped(pl.col("completion"))
     pattern = pl.col("answer_pattern")
     said = pl.when(pattern.is_null()).then(text).otherwise(stripped(text.str.extract(pattern, 1)))
-    if "answer_parser" in completions.collect_schema():  # completions kept by older versions have none
+    there = completions.collect_schema()
+    if "label_delimiter" not in there:  # a column of those scenarios whose answers may be several labels
+        completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
+    if "answer_parser" in there:  # completions kept by older versions have none
         is_lenient = pl.col("answer_parser") == "lenient"
         said = pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(said), pl.col("choices"))).otherwise(said)
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))

@@ -106,6 +106,24 @@ def self_bleu(output: Sequence[str | None]) -> float:
     return sum(bleu.sentence_score(text, texts[:i] + texts[i + 1 :]).score for i, text in enumerate(texts)) / len(texts)
 
 
+@metric(
+    "monte_carlo_entropy",
+    level="instance",
+    unit="nats",
+    range=(0.0, None),
+    higher_is_better=None,
+    needs=("logprob",),
+    source="HELM, disinformation_metrics.py",
+    helm="monte_carlo_entropy",
+)
+def monte_carlo_entropy() -> pl.Expr:
+    """How surprising a model's outputs to one request are to it: the mean of their log-probabilities, negated.
+
+    An estimate of the entropy of its answers where it is asked at temperature 1; log-probabilities of -2 and -4: 3.
+    """
+    return -pl.col("logprob").mean()
+
+
 def _distinct(n: int) -> pl.Expr:
     def over(given: Any) -> pl.Series:
         import numpy as np

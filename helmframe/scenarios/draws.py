@@ -9,10 +9,15 @@ Source: HELM, the scenario files named below; its streams are Python's `random` 
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import polars as pl
 
 from helmframe.errors import UnknownNameError
+from helmframe.scenarios.haystacks import TEMPLATE, of_hotpotqa, of_squad
+from helmframe.scenarios.natural_questions import extracted
+from helmframe.scenarios.sql import text_literal
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Draw:
         columns: what it adds that is stored: name → DuckDB type.
         made: columns of the scenario that are stored, and follow from the source's and what the draw gives: name → SQL.
         unsplit: only where the source has no splits of its own.
+        rows: the most of one file to be, where they are long; 0: all.
+        extract: what makes a file of rows of one as its makers publish it, in a folder; gives others back as they are.
     """
 
     take: Callable[[pl.DataFrame], pl.DataFrame]
@@ -38,6 +45,8 @@ class Draw:
     made: Mapping[str, str] = field(default_factory=dict)
     by_file: bool = False
     unsplit: bool = False
+    rows: int = 0
+    extract: Callable[[Path, Path], Path] | None = None
 
 
 def draw_of(name: str) -> Draw:
@@ -80,6 +89,24 @@ def one_answer(keys: pl.DataFrame) -> pl.DataFrame:
         split=pl.when(odd).then(pl.lit("validation")).otherwise(pl.lit("train")),
         picked=pl.Series(picked, dtype=pl.Int64),
     )
+
+
+def one_language(keys: pl.DataFrame) -> pl.DataFrame:
+    """One language of each text that is there in several, by one stream for each subset (lextreme).
+
+    The stream also shuffles the wrong labels of each text before that: as many numbers as those are.
+    """
+    subsets = []
+    for subset in keys.partition_by("subset", maintain_order=True):
+        stream, picked = _stream(42), []
+        classes = subset["labels"].explode().drop_nulls().n_unique()
+        for labels, languages in subset.select("labels", "languages").iter_rows():
+            if languages:
+                stream.shuffle(list(range(classes - len(set(labels)))))
+            picked.append(stream.choice(range(languages)) + 1 if languages else None)
+        taken = subset.select("place", row_index=pl.int_range(pl.len()))
+        subsets.append(taken.with_columns(picked=pl.Series(picked, dtype=pl.Int64)))
+    return pl.concat(subsets)
 
 
 def options_shuffled(keys: pl.DataFrame) -> pl.DataFrame:
@@ -181,6 +208,18 @@ _NEVER_TWICE = "list_filter({0}, lambda text, i: list_position({0}, text) = i)"
 # What is asked of a question, and of one that is an example.
 _ANSWERS = f"CASE split WHEN 'train' THEN {{0}}[picked:picked] ELSE {_NEVER_TWICE} END"
 
+
+def _filled(context: str) -> str:
+    """The prompt of RULER around a context, as SQL."""
+    first, _, rest = TEMPLATE.partition("{context}")
+    between, _, last = rest.partition("{query}")
+    return f"{text_literal(first)} || {context} || {text_literal(between)} || question || {text_literal(last)}"
+
+
+# The context of a long prompt; the documents are in it once a question, so they are joined where they are written.
+_CONTEXT = "array_to_string(list_transform(documents, lambda text, i: 'Document ' || i || E':\\n' || text), E'\\n\\n')"
+_THERE = "list_filter(languages, lambda each: each.text IS NOT NULL)"
+
 DRAWS: Mapping[str, Draw] = {
     "narrative_qa": Draw(one_of_each, keys={"document": "md5(document.summary.text)"}),
     "news_qa": Draw(one_of_each, keys={"document": 'md5("text")'}),
@@ -190,12 +229,31 @@ DRAWS: Mapping[str, Draw] = {
         keys={"answers": "len(answer)"},
         made={"answer": _ANSWERS.format("answer")},
         unsplit=True,
+        extract=partial(extracted, columns={"question": "question", "answer": "short_answers"}),
     ),
     "natural_qa_openbook_longans": Draw(
         one_answer,
         keys={"answers": "len(short_answers)"},
         made={"long_answer": "long_answers[picked]", "short_answers": _ANSWERS.format("short_answers")},
         unsplit=True,
+        extract=partial(extracted, columns={each: each for each in ("question", "short_answers", "long_answers")}),
+    ),
+    "lextreme": Draw(
+        one_language,
+        keys={"labels": "labels", "languages": f"len({_THERE})"},
+        made={"input": f"coalesce({_THERE}[picked].text, input)"},
+    ),
+    "ruler_hotpotqa": Draw(
+        of_hotpotqa,
+        keys={"question": "question", "answer": "answer", "titles": "context.title", "sentences": "context.sentences"},
+        made={"input": _filled(_CONTEXT), "outputs": "[answer]"},
+        rows=20,
+    ),
+    "ruler_squad": Draw(
+        of_squad,
+        keys={"question": "question", "answers": 'answers."text"', "title": "title", "context": "context"},
+        made={"input": _filled(_CONTEXT), "outputs": 'answers."text"'},
+        rows=20,
     ),
     "gpqa": Draw(options_shuffled, columns={"options": "BIGINT[]"}),
     "bbq": Draw(shuffled_by_subject, keys={"subject": "category"}, columns={"alone": "BIGINT"}),

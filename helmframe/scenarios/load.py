@@ -35,6 +35,7 @@ def load(
     data: str | None = None,
     rows: int = 20_000,
     first: int | None = None,
+    only: pl.DataFrame | None = None,
 ) -> Iterator[pl.DataFrame]:
     """The instances of these splits that the conditions and the sample leave, streamed.
 
@@ -47,6 +48,7 @@ def load(
         data: the root of the rows, instead of the configured one.
         rows: the most rows of one frame; a frame also holds at most about 64 MB.
         first: the most rows of the first frame; default as of the others.
+        only: of `keys`; of those instances no others.
 
     Yields:
         `INSTANCES` and the scenario's own columns; by part and row_index, with order "helm" as HELM
@@ -58,10 +60,10 @@ def load(
     """
     _check_splits(splits)
     found = False
-    for frame in _shards(_going_on(partial(_read, spec, where, sample, splits, data)), rows, first or rows):
+    for frame in _shards(_going_on(partial(_read, spec, where, sample, splits, data, only)), rows, first or rows):
         found = True
         yield frame
-    if not found and not (sample and sample.n == 0):
+    if not found and not (sample and sample.n == 0) and only is None:
         raise _nothing_matches(spec, where, splits, data)
 
 
@@ -78,6 +80,34 @@ def load_train(spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str
     kept = [each for each in meant(spec, where) if isinstance(each, Equals | Between) and each.column in of_parts]
     with opened(spec, kept, ("train",), data) as query:
         return pl.concat(_instances(query, ()), rechunk=True)
+
+
+def keys(
+    spec: ScenarioSpec,
+    *,
+    where: Sequence[Condition] = (),
+    sample: Sample | None = None,
+    splits: Sequence[str] = ("test",),
+    data: str | None = None,
+) -> pl.DataFrame:
+    """Which instances `load` would give, without reading texts unless a condition needs them.
+
+    Returns:
+        part, row_index, instance_id, split, cluster.
+
+    Raises:
+        ArgumentError: no instance matches; names near values.
+        SourceError: the rows can't be read; names scenario and address.
+    """
+    _check_splits(splits)
+    with opened(spec, meant(spec, where), splits, data) as query:
+        found = _keys(query, where, "cluster")
+    if sample:
+        chosen = draw(found.sort("part", "row_index"), sample, spec.scenario)
+        found = found.join(chosen, on=["part", "row_index"], how="semi", maintain_order="left")
+    if found.is_empty() and not (sample and sample.n == 0):
+        raise _nothing_matches(spec, where, splits, data)
+    return found
 
 
 def count(
@@ -179,8 +209,12 @@ def _read(
     sample: Sample | None,
     splits: Sequence[str],
     data: str | None,
+    only: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
     with opened(spec, meant(spec, where), splits, data) as query:
+        if only is not None:
+            yield from _matching(_instances(query, where), only.select("part", "row_index"))
+            return
         yield from _sampled(query, where, sample) if sample else _instances(query, where)
 
 
@@ -201,9 +235,9 @@ def _instances(query: Query, where: Sequence[Condition]) -> Iterator[pl.DataFram
         yield _alone(instances.filter(*expressions)) if expressions else instances
 
 
-def _keys(query: Query, where: Sequence[Condition]) -> pl.DataFrame:
-    """part, row_index, instance_id and split of all that the conditions leave."""
-    keys = ("part", "row_index", "instance_id", "split")
+def _keys(query: Query, where: Sequence[Condition], *more: str) -> pl.DataFrame:
+    """part, row_index, instance_id and split, and more, of all that the conditions leave."""
+    keys = ("part", "row_index", "instance_id", "split", *more)
     if any(isinstance(each, Expression) for each in where):
         return pl.concat(frame.select(keys) for frame in _instances(query, where))
     return query.frame(", ".join(keys))

@@ -36,11 +36,15 @@ def is_drawn(spec: ScenarioSpec, draw: Draw, connection: Any, sources: Sequence[
 
 @dataclass(frozen=True)
 class Drawn:
-    """One file to be: what its path says, the numbers of the files its rows are from, and how DuckDB reads them."""
+    """One file to be: what its path says, the numbers of the files its rows are from, and how DuckDB reads them.
+
+    `shard` is its number among those of which the path says the same: `00000-of-00001`.
+    """
 
     values: Mapping[str, str]
     files: Sequence[int]
     read: str
+    shard: str
 
 
 def drawn(
@@ -51,7 +55,7 @@ def drawn(
     Args:
         spec: the scenario.
         draw: its draw.
-        connection: of DuckDB; is given a table of what was taken.
+        connection: of DuckDB; is given a table of what was taken for each file to be.
         sources: the files, in the order of the rows.
         names: what the path of a file to be says: columns of the source's paths, and `split`.
 
@@ -73,20 +77,22 @@ def drawn(
             said = pl.Series(name, [each.values[name] for each in sources])
             taken = taken.with_columns(said.gather(taken["file"]))
     groups = taken.partition_by(names, as_dict=True) if names else {(): taken}
-    numbered = [(number, values, rows) for number, (values, rows) in enumerate(groups.items())]
-    both = [rows.with_columns(to_file=pl.lit(number)) for number, _, rows in numbered]
-    table = (
-        pl.concat(both).with_columns((pl.col("place") - pl.col("first")).alias(_PLACE)).drop("place", "first", *names)
-    )
-    connection.register(_TAKEN, table.rename({"file": "from_file"}).to_arrow())
-    made = []
-    for number, values, rows in numbered:
+    made: list[Drawn] = []
+    for values, rows in groups.items():
         said_there = dict(zip(names, map(str, values), strict=True))
-        files = sorted(set(rows["file"].to_list()))
-        selects = [
-            _select(spec, draw, connection, sources[file], file, number, said_there.get("split")) for file in files
-        ]
-        made.append(Drawn(said_there, files, f"({' UNION ALL BY NAME '.join(selects)} ORDER BY row_index)"))
+        pieces = list(rows.sort("row_index").iter_slices(draw.rows)) if draw.rows else [rows]
+        for number, piece in enumerate(pieces):
+            table = f"{_TAKEN}_{len(made)}"
+            placed = piece.with_columns((pl.col("place") - pl.col("first")).alias(_PLACE))
+            placed = placed.drop("place", "first", *names).rename({"file": "from_file"})
+            # texts as views: one that is in many rows is in memory once
+            connection.register(table, placed.to_arrow(compat_level=pl.CompatLevel.newest()))
+            files = sorted(set(piece["file"].to_list()))
+            selects = [
+                _select(spec, draw, connection, sources[file], file, table, said_there.get("split")) for file in files
+            ]
+            read = f"({' UNION ALL BY NAME '.join(selects)} ORDER BY row_index)"
+            made.append(Drawn(said_there, files, read, f"{number:05d}-of-{len(pieces):05d}"))
     return made
 
 
@@ -106,9 +112,7 @@ def _keys(spec: ScenarioSpec, draw: Draw, connection: Any, sources: Sequence[Row
         said = "count(*) AS rows" if draw.by_file else said
         paths = "".join(f", {text_literal(value)} AS {identifier(name)}" for name, value in each.values.items())
         types = _types(spec, connection, each)
-        given = [*types, *each.values]
-        absent = [(name, dtype) for name, dtype in spec.columns if spec.union and name not in given]
-        nulls = "".join(f", NULL::{dtype} AS {identifier(name)}" for name, dtype in absent)
+        nulls = _nulls(_absent(spec, types, each))
         both = [name for name in each.values if name in types]
         star = f"* EXCLUDE ({', '.join(map(identifier, both))})" if both else "*"
         sql = f"SELECT {said} FROM (SELECT {star}{paths}{nulls} FROM ({each.select}))"
@@ -128,21 +132,32 @@ def _table(connection: Any, sql: str) -> Any:
 
 
 def _select(
-    spec: ScenarioSpec, draw: Draw, connection: Any, source: Rows, file: int, number: int, split: str | None
+    spec: ScenarioSpec, draw: Draw, connection: Any, source: Rows, file: int, table: str, split: str | None
 ) -> str:
     """The rows of one file of the source that go into one file to be."""
     types = _types(spec, connection, source)
+    absent = _absent(spec, types, source) if draw.made else {}
     star = "* EXCLUDE (split)" if split is not None and "split" in types else "*"
     named = f", {text_literal(split)} AS split" if split is not None else ""
-    gone = [_PLACE, *(name for name in draw.made if name in types), *(["split"] if split is not None else [])]
+    replaced = [name for name in draw.made if name in types]
+    gone = [_PLACE, *absent, *replaced, *(["split"] if split is not None else [])]
     made = "".join(f", {sql} AS {identifier(name)}" for name, sql in draw.made.items())
     added = "".join(f", taken.{identifier(name)}" for name in (*draw.columns, "row_index"))
+    place = f", row_number() OVER () - 1 AS {_PLACE}"
     return (
         f"SELECT source.* EXCLUDE ({', '.join(map(identifier, gone))}){made}{added} "
-        f"FROM (SELECT {star}{named}, row_number() OVER () - 1 AS {_PLACE} FROM ({source.select})) AS source "
-        f"JOIN {_TAKEN} AS taken ON taken.to_file = {number} AND taken.from_file = {file} "
-        f"AND taken.{_PLACE} = source.{_PLACE}"
+        f"FROM (SELECT {star}{named}{_nulls(absent)}{place} FROM ({source.select})) AS source "
+        f"JOIN {table} AS taken ON taken.from_file = {file} AND taken.{_PLACE} = source.{_PLACE}"
     )
+
+
+def _absent(spec: ScenarioSpec, types: Mapping[str, str], source: Rows) -> dict[str, str]:
+    """The spec's columns, and their types, that a file need not have and does not."""
+    return {name: str(dtype) for name, dtype in spec.columns if spec.union and name not in {*types, *source.values}}
+
+
+def _nulls(columns: Mapping[str, str]) -> str:
+    return "".join(f", NULL::{dtype} AS {identifier(name)}" for name, dtype in columns.items())
 
 
 def _types(spec: ScenarioSpec, connection: Any, source: Rows) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a mirror of a scenario is made of: which file of the source becomes which file below the root."""
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -57,13 +58,14 @@ def work_of(spec: ScenarioSpec, source: str, layout: str | None, select: str | N
         spec: the scenario.
         source: "hub", `s3://…`, or a folder, archive, file or URL.
         layout: the paths in it; default the spec's own.
-        select: what is made of its columns.
+        select: what is made of its columns; default what the spec says of those of the hub.
 
     Raises:
         SourceMissingError: no file is there.
         SourceError: it can't be read.
     """
     shown = re.sub(r"://[^/@\s]*@", "://", source)  # without a user's name and password
+    select = select or dict(spec.hub).get("select")  # type: ignore[assignment]
     if source == HUB or source.startswith("s3://"):
         address, revision = _hub(spec) if source == HUB else ("", None)
         found = connect(replace(spec, source=(("rows", address),)) if address else spec, source)
@@ -76,7 +78,7 @@ def work_of(spec: ScenarioSpec, source: str, layout: str | None, select: str | N
         finally:
             found.close()
         return
-    with folder_of(source) as folder:
+    with folder_of(source) as folder, tempfile.TemporaryDirectory(prefix="helmframe-rows-") as made:
         found = connect(spec, str(folder))
         try:
             files_there = _of_folder(spec, folder, layout or _layout(spec))
@@ -85,10 +87,17 @@ def work_of(spec: ScenarioSpec, source: str, layout: str | None, select: str | N
                     f"scenario {spec.scenario!r}: no file in {shown} is like {layout or _layout(spec)}.\n"
                     "Say how they are named: --layout."
                 )
+            files_there = [(_of_rows(spec, file, Path(made)), size) for file, size in files_there]
             work = _work(spec, files_there, select, Work([], found.connection, shown, None))
             yield replace(work, jobs=[replace(each, source=_below(each.source, folder, shown)) for each in work.jobs])
         finally:
             found.close()
+
+
+def _of_rows(spec: ScenarioSpec, file: SourceFile, folder: Path) -> SourceFile:
+    """The file; or of one as its makers publish it, where the scenario's draw knows them, the rows that it makes."""
+    extract = draw_of(spec.draw).extract if spec.draw else None
+    return file if extract is None else replace(file, path=str(extract(Path(file.path), folder)))
 
 
 def _work(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], select: str | None, bare: Work) -> Work:
@@ -120,7 +129,7 @@ def _job(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], mad
     """The job of one file that a draw makes."""
     sizes = [files[number][1] for number in made.files]
     size = sum(each or 0 for each in sizes) if None not in sizes else None
-    path = filled(_layout(spec), made.values, "00000-of-00001")
+    path = filled(_layout(spec), made.values, made.shard)
     return Job(path, source, size, made.read, made.values)
 
 
@@ -134,8 +143,9 @@ def _layout(spec: ScenarioSpec) -> str:
 
 
 def _hub(spec: ScenarioSpec) -> tuple[str, str | None]:
-    # a draw may be made over more files than are read where it is not
-    hub = dict(spec.hub).get("whole" if spec.draw else "rows") or dict(spec.hub).get("rows")
+    # a draw may be made over more files than are read where it is not, and other columns than are read be there
+    said = dict(spec.hub)
+    hub = said.get("rows") if "rows" in said and not spec.draw else said.get("whole", said.get("rows"))
     if isinstance(hub, str):
         return pinned(hub)
     why = f" ({spec.status})" if spec.status else ""

@@ -73,12 +73,22 @@ def quac(data: Path, folder: Path) -> dict[str, Any]:
     return {"files": files}
 
 
-def natural_qa(data: Path, folder: Path) -> dict[str, Any]:
+def natural_qa_pages(data: Path, folder: Path) -> dict[str, Any]:
+    """Pages of Wikipedia as Natural Questions has them, for both."""
+    said = natural_qa(data, folder, plain=False)
+    for file in (folder / "source").iterdir():
+        file.unlink()
+    for name, path in said["files"].items():
+        (folder / "source" / name).symlink_to(path)
+    return said
+
+
+def natural_qa(data: Path, folder: Path, *, plain: bool = True) -> dict[str, Any]:
     """Pages of Wikipedia as Natural Questions has them; ours are HELM's own extracts of these."""
     frame = rows_of(data, "natural_questions_openbook/*/validation-*.parquet")
     # HELM's extracts have no no-break spaces and nothing that looks like a tag
-    plain = pl.concat_str("long_answer", pl.col("short_answers").list.join(" ")).str.contains("[\u00a0<]").not_()
-    frame = frame.filter(pl.col("short_answers").list.len() > 0, plain)
+    special = pl.concat_str("long_answer", pl.col("short_answers").list.join(" ")).str.contains("[\u00a0<]")
+    frame = frame.filter(pl.col("short_answers").list.len() > 0, special.not_() if plain else True)
     files = {}
     for number in range(5):
         pages, extracts = [], []

@@ -10,6 +10,8 @@ from typing import Any
 import polars as pl
 
 from tests.acceptance import helm_drawn_sources as drawn
+from tests.acceptance import helm_legal_sources as legal
+from tests.acceptance import helm_long_sources as long
 from tests.acceptance.helm_raw_files import in_shares, kept, lines, rows_of, shard, table, written
 
 
@@ -172,6 +174,7 @@ def xstest(data: Path, folder: Path) -> dict[str, Any]:
     return {"files": {}, "tables": {"test": str(path)}}
 
 
+LONG = {"max_num_words": 131_072}
 NQ = "nq-dev-{number}.jsonl"
 CASES = (
     Case("narrative_qa", "narrativeqa_scenario", "NarrativeQAScenario", drawn.narrative_qa),
@@ -184,6 +187,13 @@ CASES = (
         "natural_qa_openbook_longans", "natural_qa_scenario", "NaturalQAScenario", drawn.natural_qa,
         {"mode": "openbook_longans"},
         layout=NQ, select="SELECT question, short_answers, long_answers FROM rows",
+    ),
+    *(
+        Case(
+            f"natural_qa_{mode}", "natural_qa_scenario", "NaturalQAScenario", drawn.natural_qa_pages, {"mode": mode},
+            layout=f"{NQ}.gz",
+        )
+        for mode in ("closedbook", "openbook_longans")
     ),
     Case("gpqa", "gpqa_scenario", "GPQAScenario", drawn.gpqa, {"subset": "gpqa_main"}),
     Case("bbq", "bbq_scenario", "BBQScenario", drawn.bbq, {"subject": "all"}),
@@ -239,4 +249,27 @@ CASES = (
         "legalbench", "legalbench_scenario", "LegalBenchScenario", legalbench, {"subset": "corporate_lobbying"},
     ),
     Case("xstest", "xstest_scenario", "XSTestScenario", xstest),
+    *(
+        Case("lex_glue", "lex_glue_scenario", "LexGLUEScenario", make, {"subset": subset}, {"subset": subset})
+        for subset, make in (("ecthr_a", legal.ecthr), ("scotus", legal.scotus), ("case_hold", legal.case_hold))
+    ),
+    *(
+        Case("lextreme", "lextreme_scenario", "LEXTREMEScenario", make, {"subset": subset}, {"subset": subset})
+        for subset, make in (
+            ("multi_eurlex_level_2", legal.multi_eurlex), ("german_argument_mining", legal.argument_mining)
+        )
+    ),
+    Case(
+        "ruler_hotpotqa", "ruler_qa_scenarios", "RULERHotpotQAScenario", long.hotpotqa, LONG,
+        layout="hotpot_qa/distractor/{split}-*.parquet",
+    ),
+    Case(
+        "ruler_squad", "ruler_qa_scenarios", "RULERSQuADScenario", long.squad, LONG,
+        layout="squad_v2/squad_v2/{split}-*.parquet",
+    ),
+    Case("infinite_bench_en_mc", "infinite_bench_en_mc_scenario", "InfiniteBenchEnMCScenario", long.novels_asked, LONG),
+    Case(
+        "infinite_bench_en_sum", "infinite_bench_en_sum_scenario", "InfiniteBenchEnSumScenario", long.novels_told, LONG,
+    ),
+    Case("openai_mrcr", "openai_mrcr_scenario", "OpenAIMRCRScenario", long.conversations, {"needles": 8} | LONG),
 )  # fmt: skip

@@ -2,9 +2,14 @@
 
 Reads one JSON line per question and answers with one. {"module", "class", "arguments"} says which scenario; `files`
 what it downloads, {part of the URL: path}; `tables` what it loads from the hub, {split: Parquet file}; `labels` the
-columns of these that are class numbers there. The answer is {"instances": [{input, split, sub_split, references}]}.
+columns of these that are class numbers there, and `names` those that are numbers in the file too, with the classes'
+names. The answer is {"instances": [{input, split, sub_split, references}]}, of long inputs with `digests` their sha256.
+
+{"run_spec", "arguments"} asks for the run spec that the function of that name makes.
 """
 
+import dataclasses
+import hashlib
 import importlib
 import json
 import shutil
@@ -22,7 +27,10 @@ def main() -> None:
         said = json.loads(line)
         answer: dict[str, Any] = {}
         try:
-            answer = {"instances": instances(said)} if "module" in said else {}
+            if "module" in said:
+                answer = {"instances": instances(said)}
+            elif "run_spec" in said:
+                answer = run_spec(said["run_spec"], said["arguments"])
         except Exception:  # told to who asked
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers, flush=True)
@@ -49,6 +57,8 @@ def instances(said: dict[str, Any]) -> list[dict[str, Any]]:
         )
         for column in said.get("labels", ()):
             found = found.class_encode_column(column)
+        for column, names in said.get("names", {}).items():
+            found = found.cast_column(column, datasets.ClassLabel(names=names))
         return found[split] if split else found
 
     module.ensure_file_downloaded = downloaded
@@ -58,18 +68,30 @@ def instances(said: dict[str, Any]) -> list[dict[str, Any]]:
     if said["module"] == "entity_matching_scenario":  # the states of its official runs are gone
         states: Any = importlib.import_module(f"helm.benchmark.scenarios.{said['module']}_fixed_random_state")
         states.get_split_to_fixed_random_seed = lambda _: {}
+    if hasattr(module, "tiktoken"):  # it is asked for a tokenizer, from the net, and never used
+        module.tiktoken.get_encoding = lambda _: None
     scenario = getattr(module, said["class"])(**said["arguments"])
     with tempfile.TemporaryDirectory() as folder:
         made = scenario.get_instances(folder)
     return [
         {
-            "input": each.input.text,
+            "input": digest(each.input.text) if said.get("digests") else each.input.messages or each.input.text,
             "split": each.split,
             "sub_split": each.sub_split,
             "references": [[reference.output.text, "correct" in reference.tags] for reference in each.references],
         }
         for each in made
     ]
+
+
+def run_spec(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """HELM's run spec, before what expanders make of it."""
+    functions: Any = importlib.import_module("helm.benchmark.run_specs.classic_run_specs")
+    return dataclasses.asdict(getattr(functions, function)(**arguments))
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The grid of settings, and the stage: requests, heads, parts, trials."""
 
+import json
 from typing import Any
 
 import polars as pl
@@ -337,3 +338,32 @@ def test_turns_are_blocks_of_two_roles() -> None:
         [("user", "shot", f"Input: {question}\nOutput:"), ("assistant", "shot", answer)]
         for question, answer in (("1 + 1?", "2"), ("2 + 2?", "4"), ("2 + 3?", "5"))
     )
+
+
+# -- parts of which the spec says otherwise ----------------------------------------------------------------------------
+
+
+def test_a_part_has_shots_and_decoding_of_its_own() -> None:
+    said = {"cities": {"adapter": {"shots": 1, "output_prefix": "City: "}, "decoding": {"max_tokens": 3}}}
+    of_spec = spec(part=("subject",), parts=frozen(said), adapter=frozen({"shots": 2}))
+    (cell,) = settings(of_spec)
+    rows, heads = adapt(ASKED.lazy(), TRAIN, cell, ["subject"])
+    asked = rows.collect()
+    assert asked["instance_id"].to_list() == ASKED["instance_id"].to_list()
+    assert asked["shot_ids"].list.len().to_list() == [2, 2, 1]
+    assert [json.loads(each)["max_tokens"] for each in asked["decoding"]] == [100, 100, 3]
+    assert asked["blocks"].list.last().struct.field("content").list.first().struct.field("text").to_list() == [
+        "Input: 3 + 3?\nOutput:",
+        "Input: 4 + 4?\nOutput:",
+        "Input: Capital of France?\nCity:",
+    ]
+    assert asked["adapter_id"].to_list() == [adapter_id(cell.adapter)] * 2 + [adapter_id(cell.of("cities").adapter)]
+    assert heads["part"].to_list() == ["sums", "cities"]
+
+
+def test_what_a_sentence_says_holds_for_all_parts() -> None:
+    said = {"cities": {"adapter": {"shots": 1}, "decoding": {"max_tokens": 3}}}
+    cells_ = settings(spec(part=("subject",), parts=frozen(said)), frozen({"shots": [0, 4]}), frozen({"max_tokens": 9}))
+    assert [cell.of("cities").adapter.shots for cell in cells_] == [0, 4]
+    assert [cell.of("cities").name for cell in cells_] == ["shots=0", "shots=4"]
+    assert {dict(each.decoding)["max_tokens"] for cell in cells_ for each in cell.each} == {9}

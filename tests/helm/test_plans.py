@@ -169,3 +169,26 @@ def test_a_conf_file_is_a_suite(tmp_path: Path) -> None:
     )
     (plan,) = hf.suite(str(file), models="oracle()", priority=2).plans
     assert plan == plan_of("sampler:subject=music").generate("oracle()")
+
+
+def test_an_argument_that_has_one_value_here_is_refused_with_another() -> None:
+    assert plan_of("ruler_squad:max_num_words=131072") == plan_of("ruler_squad")
+    with pytest.raises(
+        ArgumentError, match=r"max_num_words=8192: the rows of scenario 'ruler_squad' are made for 131072"
+    ):
+        plan_of("ruler_squad:max_num_words=8192")
+    with pytest.raises(ArgumentError, match=r"use_chain_of_thought='false': the rows of scenario 'mmlu_pro'"):
+        plan_of("mmlu_pro:subject=all,use_chain_of_thought=false")
+
+
+def test_a_subtask_is_a_part_of_its_own() -> None:
+    split = {"split": ["valid", "test"]}
+    assert plan_of("big_bench:task=mult,subtask=mul") == hf.scenario("big_bench").where(task="mult__mul", **split)
+    assert plan_of("big_bench:task=known,subtask=") == hf.scenario("big_bench").where(task="known", **split)
+
+
+def test_each_part_of_an_entry_is_asked_as_the_spec_says_of_it() -> None:
+    scotus, eurlex = (plan_of(f"lex_glue:subset={name},increase_max_tokens=1") for name in ("scotus", "eurlex"))
+    assert (dict(scotus.decoding), dict(eurlex.decoding)) == ({"max_tokens": 6}, {"max_tokens": 21})
+    both = plans_of([parse_entry(f"lex_glue:subset={name}") for name in ("scotus", "eurlex")])
+    assert both == [hf.scenario("lex_glue").where(subset=["scotus", "eurlex"], split=["valid", "test"])]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from helmframe.metrics import METRICS, chosen, parse
 from helmframe.metrics.classification import confusion
@@ -28,7 +29,8 @@ def macro_f1(golds: Sequence[str], outputs: Sequence[str | None], **columns: obj
         (["x", "x", "x", "y"], ["x", "x", "x", "x"], (6 / 7 + 0) / 2),  # y is never said
         (["x", "y"], ["x", "other"], (1 + 0) / 2),  # 'other' is no class: y is missed, nothing else
         (["x", "x"], ["x", "other"], 2 / 3),  # one class: 2·1/(2+1)
-        (["Yes", "No"], ["yes!", "the no"], 1.0),  # normalised
+        (["Yes", "No"], ["yes!", "NO  "], 1.0),  # normalised
+        (["a", "b"], ["a", "the b"], 0.5),  # articles are words
         (["x", "y"], ["", "y"], 0.5),  # nothing said is a miss
     ],
 )
@@ -42,6 +44,20 @@ def test_failed_requests_are_left_out() -> None:
 
 def test_unreadable_answers_are_misses() -> None:
     assert macro_f1(["x", "y"], ["A", "?"], choices=[["A"], ["A"]]) == 0.5
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_several_labels_are_what_scikit_learn_makes_of_them(average: str) -> None:
+    golds = [["x", "y"], ["y"], [], ["z"], ["x"]]
+    outputs = ["y, x", "y, x", "n/a", "", "x, x, other"]
+    read = parse(completions(outputs, [right(*each) for each in golds], label_delimiter=", ").lazy()).collect()
+    value = read.select(METRICS[f"classification_{average}_f1"].function()).item()
+    binary = MultiLabelBinarizer().fit(golds)
+    said = [[each for each in text.split(", ") if each in "xyz" and each] for text in outputs]
+    expected = f1_score(binary.transform(golds), binary.transform(said), average=average, zero_division=0)
+    assert value == pytest.approx(expected)
+    # x: said three times, right twice; y: twice, both right; z: never
+    assert value == pytest.approx({"macro": (4 / 5 + 1 + 0) / 3, "micro": 8 / 10}[average])
 
 
 def test_all_failed_has_no_value() -> None:

@@ -8,7 +8,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError, CapabilityError, PlanError, UnknownNameError
 from helmframe.metrics import METRICS, chosen, flattened, metric, score
-from helmframe.metrics.protocol import said
+from helmframe.metrics.protocol import right_or_wrong, said
 from tests.frames import completions, right
 
 
@@ -253,3 +253,9 @@ def test_rescoring_asks_no_model() -> None:
     assert again.metric_names == ["rouge_1", "chars", "maj@1"]
     assert again.value("rouge_1") == 1.0
     assert again.completions.collect().equals(results.completions.collect())
+
+
+def test_what_is_right_or_wrong_is_told_by_the_type_of_its_values() -> None:
+    names = ("exact_match", "quasi_prefix_exact_match", "f1_score", "maj@1", "output_words", "classification_macro_f1")
+    assert [right_or_wrong(each) for each in chosen(names)] == [True, True, False, False, False, False]
+    assert not right_or_wrong(chosen(flattened([chars]))[0])

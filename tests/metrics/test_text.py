@@ -84,3 +84,15 @@ def test_self_bleu_of_equals_and_of_one(texts: list[str], expected: float) -> No
     count = len(texts)
     frame = completions(texts, [[]] * count, instance_id=["id0"] * count, output_index=list(range(count)))
     assert score(frame.lazy(), ["self_bleu"]).collect()["score"].to_list() == [pytest.approx(expected)]
+
+
+def test_entropy_is_the_mean_surprise_at_the_outputs() -> None:
+    frame = completions(
+        ["x", "y", "x", "y"],
+        logprob=[-2.0, -4.0, -1.0, None],
+        instance_id=["a", "a", "b", "b"],
+        output_index=[0, 1, 0, 1],
+    )
+    rows = score(frame.lazy(), ["monte_carlo_entropy"]).collect()
+    assert rows["score"].to_list() == [3.0, None]
+    assert rows["reason"].to_list() == [None, "the model gave no log-probability"]

@@ -43,6 +43,20 @@ def test_every_other_question_of_a_file_is_an_example() -> None:
     assert (taken["picked"] <= pl.Series([1, 2, 1, 1, 3])).all()
 
 
+def test_a_text_is_asked_in_one_of_its_languages_and_each_subset_starts_anew() -> None:
+    labels = [["1", "2"], [], ["3"]]
+    taken = draws.one_language(keys(subset=["a"] * 3 + ["b"] * 3, labels=labels * 2, languages=[3, 3, 3] * 2))
+    assert taken["picked"].to_list()[:3] == taken["picked"].to_list()[3:]
+    assert taken["row_index"].to_list() == [0, 1, 2] * 2
+    # Python's random.Random(42) shuffles one wrong label, then chooses; three; two
+    assert taken["picked"].to_list()[:3] == [3, 3, 1]
+
+
+def test_a_text_in_no_language_of_its_own_is_left_as_it_is() -> None:
+    taken = draws.one_language(keys(subset=["a"], labels=[["1"]], languages=[None]))
+    assert taken["picked"].to_list() == [None]
+
+
 def test_options_start_anew_with_each_subset() -> None:
     taken = draws.options_shuffled(keys(subset=["a", "a", "b", "b"]))
     assert taken["options"].to_list()[:2] == taken["options"].to_list()[2:]

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from helmframe.columns import INSTANCES
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceError, SourceMissingError, SpecError
 from helmframe.scenarios.find import find_scenario
-from helmframe.scenarios.load import check_where, count, load, load_train, values
+from helmframe.scenarios.load import check_where, count, keys, load, load_train, values
 from helmframe.scenarios.sources import connect
 from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql, load_scenario
 
@@ -141,6 +141,20 @@ def test_count_counts_by_part_and_split(own: ScenarioSpec) -> None:
 
 def test_count_knows_the_sample(own: ScenarioSpec) -> None:
     assert count(own, sample=Sample(2)).rows() == [("sky", "test", 1), ("sums", "test", 2)]
+
+
+def test_keys_are_of_the_instances_that_load_gives(own: ScenarioSpec) -> None:
+    names = ["part", "row_index", "instance_id", "split", "cluster"]
+    for said in ({}, {"where": [Equals("topic", ("sums",))]}, {"sample": Sample(2, 0, "keyed")}, {"splits": SPLITS}):
+        assert_frame_equal(keys(own, **said).select(names), loaded(own, **said).select(names), check_row_order=False)
+    with pytest.raises(ArgumentError, match="has no valid instances"):
+        keys(own, splits=("valid",))
+
+
+def test_only_some_are_loaded_in_their_order(own: ScenarioSpec) -> None:
+    some = keys(own).sort("instance_id", descending=True).gather_every(2)
+    assert loaded(own, only=some)["instance_id"].to_list() == sorted(some["instance_id"])
+    assert list(load(own, only=some.clear())) == []
 
 
 def test_the_values_of_a_column_of_the_path_need_no_file_opened(own: ScenarioSpec, tmp_path: Path) -> None:

@@ -136,3 +136,65 @@ def test_a_source_whose_paths_lack_a_column_says_so(tmp_path: Path) -> None:
     )
     with pytest.raises(SourceBrokenError, match=r"'entity_data_imputation': .*dataset"):
         mirror("entity_data_imputation", tmp_path / "to", source=tmp_path / "buy.parquet", layout="{name}.parquet")
+
+
+def test_long_contexts_are_filled_once_in_files_of_a_few(tmp_path: Path) -> None:
+    rows = [
+        {
+            "question": f"who is {number}",
+            "answer": "Ann",
+            "context": {"title": [f"T{number}", f"U{number}"], "sentences": [["It is.", " So."], ["Ann it was."]]},
+        }
+        for number in range(45)
+    ]
+    source = tmp_path / "source" / "ruler" / "hotpotqa" / "validation-00000-of-00001.parquet"
+    source.parent.mkdir(parents=True)
+    pl.DataFrame(rows).write_parquet(source)
+    done = mirror("ruler_hotpotqa", tmp_path / "to", source=tmp_path / "source")
+    assert done == Outcome("ruler_hotpotqa", 3, 0, 45)
+    drawn = instances("ruler_hotpotqa", tmp_path / "to")
+    assert drawn["instance_id"].to_list() == [f"id{number}" for number in range(45)]
+    first = drawn["input"][0]
+    assert first.endswith("any other words.\n\nQuestion: who is 0 Answer:")
+    assert "\n\nDocument 90:\n" in first
+    assert "T0\nIt is. So." in first
+    assert [each["text"] for each in drawn["references"][0]] == ["Ann"]
+    assert mirror("ruler_hotpotqa", tmp_path / "to", source=tmp_path / "source") == Outcome("ruler_hotpotqa", 0, 3, 45)
+    mirror("ruler_hotpotqa", tmp_path / "again", source=tmp_path / "to")
+    assert instances("ruler_hotpotqa", tmp_path / "again").equals(drawn)
+
+
+def test_a_file_without_a_column_that_it_need_not_have_is_drawn_of(tmp_path: Path) -> None:
+    texts = [{"language": "de", "text": "Ein Gesetz."}, {"language": "en", "text": None}]
+    for subset, rows in (
+        ("multi_eurlex_level_1", [{"labels": ["3"], "languages": texts}]),
+        ("german_argument_mining", [{"labels": ["other"], "input": "Ein Satz."}]),
+    ):
+        file = tmp_path / "source" / "lextreme" / subset / "test-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True)
+        pl.DataFrame(rows).write_parquet(file)
+    mirror("lextreme", tmp_path / "to", source=tmp_path / "source")
+    assert instances("lextreme", tmp_path / "to").sort("part")["input"].to_list() == ["Ein Satz.", "Ein Gesetz."]
+
+
+def test_what_the_hub_has_in_other_columns_is_made_into_the_scenarios(tmp_path: Path) -> None:
+    rows = {
+        "ecthr_a": {"text": [["One.", "Two."], ["Three."]], "labels": [[0, 9], []]},
+        "ledgar": {"text": ["A.", "B."], "label": [0, 99]},
+        "case_hold": {"context": ["C", "D"], "endings": [["x", "y"], ["z", "w"]], "label": [1, 0]},
+    }
+    for subset, columns in rows.items():
+        file = tmp_path / "source" / "lex_glue" / subset / "test-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True)
+        pl.DataFrame(columns).write_parquet(file)
+    mirror("lex_glue", tmp_path / "to", source=tmp_path / "source")
+    found = instances("lex_glue", tmp_path / "to").sort("part", "row_index")
+    assert found["input"].to_list() == [
+        *("C Holdings: 0: x 1: y", "D Holdings: 0: z 1: w"), *("One. Two.", "Three."), *("A.", "B."),
+    ]  # fmt: skip
+    assert [[each["text"] for each in row] for row in found["references"]] == [
+        *(["1"], ["0"]), *(["0", "9"], []), *(["Adjustments"], ["Withholdings"]),
+    ]  # fmt: skip
+    assert found["label_delimiter"].to_list() == [None, None, ", ", ", ", None, None]
+    mirror("lex_glue", tmp_path / "again", source=tmp_path / "to")
+    assert instances("lex_glue", tmp_path / "again").sort("part", "row_index").equals(found)
