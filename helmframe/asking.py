@@ -14,7 +14,7 @@ from helmframe.errors import ArgumentError
 from helmframe.kept import answers_of, store_root
 from helmframe.models.budget import Budget
 from helmframe.models.fit import fit
-from helmframe.models.generate import Report, generate
+from helmframe.models.generate import Report, generate, request_ids
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.perturbations import PerturbationCall, Variant, perturb
@@ -111,7 +111,8 @@ def asked(
     fingerprint = model.fingerprint()
     kept = answers_of(store_root(), model, fingerprint, name)
     fitted, prefixes = fit(requests.collect(), heads, model)
-    found = generate(fitted, prefixes, model, kept, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report)
+    asked = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
+    found = generate(asked, prefixes, model, kept, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report)
     return rows.select("row_index").join(found, on="row_index", how="left", maintain_order="left", validate="1:1")
 
 

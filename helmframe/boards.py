@@ -50,7 +50,7 @@ def board(
 ) -> Leaderboard:
     """The board of these (scenario, metric); `read` is how the metrics are read, with the mean over parts."""
     asked = results.completions.select("model", "setting").unique().sort("model", "setting").collect()
-    pool = [_label(*each) for each in asked.iter_rows()]
+    pool = [competitor(*each) for each in asked.iter_rows()]
     about = results.manifest["metrics"]
     of_sets = [each for each in columns if about[each[1]]["level"] == "set"]
     if of_sets and (worst is not None or shared):
@@ -105,7 +105,8 @@ def columns_said(manifest: Mapping[str, Any], said: "Sequence[Said] | str | None
     return list(dict.fromkeys(chosen))
 
 
-def _label(model: str, setting: str) -> str:
+def competitor(model: str, setting: str) -> str:
+    """What a board calls a model, asked in one setting of a grid."""
     return f"{model} {setting}" if setting else model
 
 

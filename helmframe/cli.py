@@ -1,4 +1,4 @@
-"""The command `helmframe`: run, list, show, explain, check, score, compare, gate, store.
+"""The command `helmframe`: run, list, show, explain, check, score, compare, gate, store, view.
 
 Exit 0 done, 1 error, 2 wrong usage, 130 stopped by Ctrl-C; of gate 2 failed, 3 undecided. What was asked for goes to
 stdout, all else to stderr; a traceback only with --verbose.
@@ -21,9 +21,11 @@ from helmframe.cli_compare import add_compare
 from helmframe.cli_gate import add_gate
 from helmframe.cli_helm import add_mirror
 from helmframe.cli_models import add_models, left_open, said_models
+from helmframe.cli_report import add_report
 from helmframe.cli_score import add_score
 from helmframe.cli_specs import add_check
 from helmframe.cli_store import add_store
+from helmframe.cli_view import add_view
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
 from helmframe.helm import Entry, parse_entry, plans_of, read_conf
 from helmframe.metrics import METRICS
@@ -33,6 +35,7 @@ from helmframe.results import Results
 from helmframe.scenarios.catalogue import status
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
 from helmframe.suite import suite, suite_names
+from helmframe.until import until_said
 from helmframe.views.display import robustness_text, text_table
 
 STOPPED = 130  # what shells give for a Ctrl-C
@@ -76,6 +79,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     if any(not plan.models for plan in plans):
         raise PlanError("nobody answers. Add model=org/name to the run entry, or --model org/name.")
+    until = until_said(arguments.until) if arguments.until else None
     for plan in plans:
         plan.tasks()  # what can't be run is said before anything is
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None
@@ -86,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise StoreError(f"{folder} is not empty; choose another --suite, or remove it.")
     if arguments.local:
         _tell("--local is the only mode there is; going on")
-    results = suite(*plans).score(fresh=arguments.fresh)
+    results = suite(*plans).score(fresh=arguments.fresh, until=until)
     print(results)
     if any(plan.perturbations for plan in plans):
         table = results.robustness()
@@ -230,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-d", "--dry-run", action="store_true", help="explain only")
     run.add_argument("--local", action="store_true", help="accepted; the only mode there is")
     run.add_argument("--fresh", action="store_true", help="ask again what the store has")
+    run.add_argument("--until", metavar="WHAT", help=_UNTIL)
     run.set_defaults(run=_run)
     explain.set_defaults(run=_run, dry_run=True, local=False)
 
@@ -248,6 +253,8 @@ def _parser() -> argparse.ArgumentParser:
     add_gate(commands)
     add_check(commands)
     add_store(commands)
+    add_view(commands)
+    add_report(commands)
     return parser
 
 
@@ -265,5 +272,9 @@ _MODELS = (
     "who answers, in entries with a group of models (model=text) or none; of the others, only those with one of these"
 )
 _GROUPS = "only entries of these groups: a scenario's name (mmlu, mmlu_anatomy), or what a .conf file says"
+_UNTIL = (
+    "ask in random order, only until that is known: \"precise(.03)\", ± .03 of the main metric; \"decided('a', 'b')\", "
+    "which of two models is better"
+)
 _THREADS = "HELM's threads, of which -n 1 is one; accepted, and the queue of each model decides how many ask at once"
 _SKIP = "print the results that are in FOLDER/runs/SUITE, if there are; what the store has is never asked again anyway"

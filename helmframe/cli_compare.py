@@ -2,22 +2,22 @@
 
 import argparse
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from helmframe.cli_output import add_output, put_out
 from helmframe.errors import ArgumentError
 from helmframe.sides import compare_results, loaded
 from helmframe.views.comparison import comparison_markdown, comparison_text
-
-_FORMATS = {"text": comparison_text, "markdown": comparison_markdown}
 
 
 def comparison_json(table: pl.DataFrame) -> str:
     """Every number of a comparison: `rows`, with the columns of `helmframe.stats.compare`."""
     return json.dumps({"rows": table.to_dicts()}, ensure_ascii=False, indent=2, allow_nan=False)
+
+
+_FORMATS = {"text": comparison_text, "markdown": comparison_markdown, "json": comparison_json}
 
 
 def add_compare(commands: Any) -> None:
@@ -27,24 +27,12 @@ def add_compare(commands: Any) -> None:
     parser.add_argument("--axis", nargs="+", default=[], metavar="WHAT", help=_AXIS)
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="which; default the main one")
     parser.add_argument("--worst", metavar="all|K", help="compare worst cases, over all variants or K draws")
-    parser.add_argument("--errors", default="refuse", help="of a side with more than 1 %% failed: refuse, drop or zero")
-    parser.add_argument("--ci", type=float, default=0.95, help="level of the intervals, such as 0.95")
-    parser.add_argument("--format", default="text", choices=[*_FORMATS, "json"], help="what is printed; default text")
-    parser.add_argument("-o", "--output-path", metavar="FILE", help="also write it: to FILE.md, .json or another")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    add_output(parser, _FORMATS)
     parser.set_defaults(run=_compare)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    path = Path(arguments.output_path) if arguments.output_path else None
-    if path is not None and not path.parent.is_dir():
-        raise ArgumentError(f"there is no folder {path.parent} to write {path.name} to.")
-    table = _table(arguments)
-    print(_written(table, arguments.format))
-    if path is not None:
-        formats = {".md": "markdown", ".json": "json"}
-        path.write_text(_written(table, formats.get(path.suffix, arguments.format)) + "\n", encoding="utf-8")
-        print(f"helmframe: written: {path}", file=sys.stderr, flush=True)
+    put_out(arguments, lambda: _table(arguments), _FORMATS)
 
 
 def _table(arguments: argparse.Namespace) -> pl.DataFrame:
@@ -58,10 +46,6 @@ def _table(arguments: argparse.Namespace) -> pl.DataFrame:
     raise ArgumentError(
         "compare takes two folders, or one and what in it is compared: helmframe compare FOLDER --axis model."
     )
-
-
-def _written(table: pl.DataFrame, how: str) -> str:
-    return comparison_json(table) if how == "json" else _FORMATS[how](table)
 
 
 _FOLDERS = "A run's results (may be s3://…), or HELM's, lm-eval's or Inspect's; one alone with --axis."

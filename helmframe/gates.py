@@ -21,6 +21,7 @@ def gate_of(
     results: Results,
     *,
     at_least: float | None,
+    at_most: float | None,
     against: Results | str | Path | None,
     margin: float,
     columns: Sequence[Said] | str | None,
@@ -30,8 +31,10 @@ def gate_of(
     ci: float,
 ) -> Gate:
     """As `Results.gate` documents it."""
-    if (at_least is None) == (against is None):
-        raise ArgumentError("gate() takes one line: gate(at_least=0.3), or gate(against=baseline, margin=0.02).")
+    if [at_least, at_most, against].count(None) != 2:
+        raise ArgumentError(
+            "gate() takes one line: gate(at_least=0.3), gate(at_most=0.1), or gate(against=baseline, margin=0.02)."
+        )
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
     said = columns_said(results.manifest, columns)
@@ -53,11 +56,11 @@ def gate_of(
         return gate(rows, margin=margin, higher_is_better=results.directions(), strict=strict, ci=ci)
     for metric in metrics:
         about = results.manifest["metrics"][metric]
-        if about["higher_is_better"] is False:
-            raise ArgumentError(
-                f"gate(at_least=…): {metric!r} is better when it is lower; hold it against a baseline: "
-                "gate(against=…, margin=…)."
-            )
+        if about["higher_is_better"] is (at_least is None):
+            word, better, right = ("at_least", "lower", "most") if at_most is None else ("at_most", "higher", "least")
+            raise ArgumentError(f"gate({word}=…): {metric!r} is better when it is {better}; write gate(at_{right}=…).")
+        if at_most is not None and errors == "zero":
+            raise ArgumentError(f"errors='zero': 0 would be a good {metric!r}; say errors='drop'.")
         if about["level"] == "set" and errors == "zero":
             raise ArgumentError(f"errors='zero': {metric!r} is one number of all instances; say errors='drop'.")
     asked = results.completions.filter(pl.col("scenario").is_in([scenario for scenario, _ in said]), original)
@@ -71,4 +74,4 @@ def gate_of(
         # Bonferroni's level: of all rows together at most (1 − ci)/2 fail by chance
         ci = 1 - (1 - ci) / table.height
         table = wanted.table(_BY, metrics=metrics, ci=ci).filter(counted)
-    return gate(table, at_least=at_least, strict=strict, ci=ci)
+    return gate(table, at_least=at_least, at_most=at_most, strict=strict, ci=ci)

@@ -7,6 +7,7 @@ at a time. `engines/` says where and when they run.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +24,13 @@ from helmframe.metrics import Metric, check_units, chosen, score
 from helmframe.metrics.judge import with_verdicts
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
-from helmframe.models.generate import check_decoding, generate
+from helmframe.models.generate import check_decoding, generate, request_ids
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.perturbations import PerturbationCall, Variant, perturb, variants
 from helmframe.results import Results
 from helmframe.scenarios.find import find_scenario, frame_scenario
-from helmframe.scenarios.load import check_where, count, load, load_train
+from helmframe.scenarios.load import check_where, count, keys, load, load_train
 from helmframe.sentence import steps, written
 from helmframe.settings import reading_from
 from helmframe.specs import (
@@ -45,6 +46,8 @@ from helmframe.specs import (
     merged,
 )
 from helmframe.store import Answers
+from helmframe.until import Until
+from helmframe.watch import Watch
 
 SHARD_ROWS = 20_000
 # The first shard is small, so that the model is asked soon.
@@ -290,6 +293,7 @@ class Plan:
         self,
         *,
         fresh: bool = False,
+        until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
         prices: Prices | None = None,
@@ -299,31 +303,36 @@ class Plan:
 
         Args:
             fresh: ask everything again.
+            until: what is to be known before all is asked: `hf.precise(.03)`, `hf.decided("a", "b")`.
             max_requests: ask at most so many; the same sentence goes on from there.
             max_cost: stop once the answers cost so much, by `prices`.
             prices: model name → price of a million prompt tokens and of a million output tokens.
             priority: runs of higher priority go first in their model's queue; equal ones take turns.
 
         Raises:
-            PlanError: no model was said.
+            PlanError: no model was said, or the metric that `until` watches has no bounds.
         """
-        return local.run([self], fresh=fresh, budget=Budget(max_requests, max_cost, prices, priority))
+        return local.run([self], fresh=fresh, until=until, budget=Budget(max_requests, max_cost, prices, priority))
 
     def submit(
         self,
         *,
         fresh: bool = False,
+        until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
         prices: Prices | None = None,
         priority: int = 0,
     ) -> Run:
         """As `score`, in the background: a live `Run` at once. Several share the queue of their model."""
-        return Run.start([self], budget=Budget(max_requests, max_cost, prices, priority), fresh=fresh)
+        return Run.start([self], budget=Budget(max_requests, max_cost, prices, priority), fresh=fresh, until=until)
 
-    def results(self) -> Results:
-        """What the store has now; asks nothing. `n of n planned` stands in the results' repr."""
-        return local.run([self], ask=False)
+    def results(self, *, until: Until | None = None) -> Results:
+        """What the store has now; asks nothing. `n of n planned` stands in the results' repr.
+
+        With `until`, of the looks that `score` with it would take, those that the store has whole.
+        """
+        return local.run([self], ask=False, until=until)
 
     def completions(self) -> pl.LazyFrame:
         """`COMPLETIONS`: asks, as `.score()` does, and gives the answers without scores."""
@@ -341,7 +350,7 @@ class Plan:
         said = dict(self.adapter)
         sure = [each.name for each in chosen(self.scored) if {"logprob", "token_logprobs"} & {*each.needs}]
         for spec in self.scenarios:
-            for cell in settings(spec, self.adapter, self.decoding):
+            for cell in (each for grid in settings(spec, self.adapter, self.decoding) for each in grid.each):
                 scores = ADAPTERS[cell.adapter.method].scores
                 for model in self.models:
                     if "method" in said and scores and model.loglikelihood is None:
@@ -380,9 +389,13 @@ class Plan:
             tasks.append(Task(spec, self.perturbations, cells, answering, outputs, tuple(names)))
         return tasks
 
-    def load(self, spec: ScenarioSpec) -> Iterator[pl.DataFrame]:
-        """`INSTANCES` of one scenario, shard by shard."""
-        return load(spec, **self._selection(spec), rows=SHARD_ROWS, first=min(FIRST_ROWS, SHARD_ROWS))
+    def load(self, spec: ScenarioSpec, only: pl.DataFrame | None = None) -> Iterator[pl.DataFrame]:
+        """`INSTANCES` of one scenario, or of some of its `keys`, shard by shard."""
+        return load(spec, **self._selection(spec), rows=SHARD_ROWS, first=min(FIRST_ROWS, SHARD_ROWS), only=only)
+
+    def keys(self, spec: ScenarioSpec) -> pl.DataFrame:
+        """part, row_index, instance_id, split and cluster of all that `load` gives."""
+        return keys(spec, **self._selection(spec))
 
     def size(self, spec: ScenarioSpec) -> int:
         """How many instances `load` gives, without reading their texts where nothing depends on them."""
@@ -398,7 +411,7 @@ class Plan:
 
     def train(self, task: Task) -> pl.DataFrame:
         """The train pool; empty where no setting has shots."""
-        if not any(setting.adapter.shots for setting in task.settings):
+        if not any(each.adapter.shots for setting in task.settings for each in setting.each):
             return pl.DataFrame(schema=INSTANCES.schema)
         conditions = tuple(each for each in self.filters if not _of_split(each))
         pool = load_train(task.spec, where=conditions, data=self.data)
@@ -407,7 +420,7 @@ class Plan:
         return pool
 
     def asks(
-        self, task: Task, *, ask: bool = True, budget: Budget | None = None
+        self, task: Task, *, ask: bool = True, budget: Budget | None = None, watch: Watch | None = None
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Shard by shard and setting by setting: `REQUESTS` and `HEADS`.
 
@@ -415,9 +428,11 @@ class Plan:
             task: what is asked.
             ask: whether the models that make variants (`translate`) may be asked, or only what they have answered read.
             budget: how much they may be asked.
+            watch: who takes the instances look by look, in place of shard by shard.
         """
         train = self.train(task)
-        for instances in self.load(task.spec):
+        load = partial(self.load, task.spec)
+        for instances in load() if watch is None else watch.looks(load):
             variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget), self.data).collect(
                 engine=ENGINE
             )
@@ -427,19 +442,24 @@ class Plan:
                 requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
                 yield requests.collect(engine=ENGINE), heads
 
+    def prompts(
+        self, requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model, fingerprint: str
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """`FITTED` of one model, one row per output with its request_id, and the `PREFIXES`; asks nothing."""
+        fitted, prefixes = fit(requests, heads, model)
+        return request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows), prefixes
+
     def answers(
         self,
-        requests: pl.DataFrame,
-        heads: pl.DataFrame,
-        task: Task,
+        fitted: pl.DataFrame,
+        prefixes: pl.DataFrame,
         model: Model,
         kept: Answers,
         fingerprint: str,
         **how: Any,
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """`COMPLETIONS` of one model, from the store or asked now, and the `PREFIXES` of their prompts."""
-        fitted, prefixes = fit(requests, heads, model)
-        return generate(fitted, prefixes, model, kept, fingerprint, n=task.outputs, **how), prefixes
+    ) -> pl.DataFrame:
+        """`COMPLETIONS` of one model, from the store or asked now."""
+        return generate(fitted, prefixes, model, kept, fingerprint, **how)
 
     def verdicts(self, completions: pl.DataFrame, task: Task, **how: Any) -> pl.DataFrame:
         """`VERDICTS` of the judges among the metrics, from the store or asked now."""

@@ -15,6 +15,7 @@ from helmframe.plan import Plan
 from helmframe.results import Results
 from helmframe.scenarios.find import specs_root
 from helmframe.settings import from_home
+from helmframe.until import Until
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Suite:
         self,
         *,
         fresh: bool = False,
+        until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
         prices: Prices | None = None,
@@ -61,23 +63,24 @@ class Suite:
         What a model can't do is left out and told (`results.manifest["left_out"]`), and so is a scenario whose rows are
         not there; the rest goes on.
         """
-        return local.run(self.plans, fresh=fresh, budget=Budget(max_requests, max_cost, prices, priority))
+        return local.run(self.plans, fresh=fresh, until=until, budget=Budget(max_requests, max_cost, prices, priority))
 
     def submit(
         self,
         *,
         fresh: bool = False,
+        until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
         prices: Prices | None = None,
         priority: int = 0,
     ) -> Run:
         """As `score`, in the background."""
-        return Run.start(self.plans, budget=Budget(max_requests, max_cost, prices, priority), fresh=fresh)
+        return Run.start(self.plans, budget=Budget(max_requests, max_cost, prices, priority), fresh=fresh, until=until)
 
-    def results(self) -> Results:
+    def results(self, *, until: Until | None = None) -> Results:
         """What the store has of them now; asks nothing."""
-        return local.run(self.plans, ask=False)
+        return local.run(self.plans, ask=False, until=until)
 
     def explain(self) -> str:
         """What each plan would do."""

@@ -19,6 +19,8 @@ from helmframe.models.budget import Budget
 from helmframe.models.unbroken import wait_for
 from helmframe.results import Results
 from helmframe.store import RunFolder
+from helmframe.until import Until
+from helmframe.watch import watched
 
 # A run of another process that did not write its manifest for so long is no longer there.
 GONE_SECONDS = 30.0
@@ -39,24 +41,30 @@ class Run:
         self._progress = Progress(enabled=False)
         self._ended: threading.Event | None = None  # of a run of this process
         self._plans: Sequence[local.Runnable] = ()
+        self._until: Until | None = None
         self._error: BaseException | None = None
         self._results: Results | None = None
 
     @classmethod
-    def start(cls, plans: Sequence[local.Runnable], *, budget: Budget, fresh: bool = False) -> "Run":
+    def start(
+        cls, plans: Sequence[local.Runnable], *, budget: Budget, fresh: bool = False, until: Until | None = None
+    ) -> "Run":
         """Start plans in the background.
 
         Raises:
             PlanError, CapabilityError: what can be known before anything runs.
         """
-        for plan in plans:
-            plan.tasks()
+        tasks = [task for plan in plans for task in plan.tasks()]
+        if until is not None:
+            watched(until, tasks)
         run = cls(RunFolder.new(store_root()))
-        run._plans, run._budget = plans, budget
+        run._plans, run._budget, run._until = plans, budget, until
 
         def work() -> None:
             try:
-                run._results = local.run(plans, fresh=fresh, budget=budget, folder=run.folder, progress=run._progress)
+                run._results = local.run(
+                    plans, fresh=fresh, budget=budget, until=until, folder=run.folder, progress=run._progress
+                )
             except BaseException as error:  # noqa: BLE001 - raised by wait(), in whoever waits
                 run._error = error
             finally:
@@ -85,12 +93,16 @@ class Run:
                 raise
             return {"status": "running", "counts": {}, "plans": list(map(str, self._plans))}
 
-    def results(self) -> Results:
-        """The results so far; the final ones once it is done. Asks nothing."""
+    def results(self, folder: RunFolder | None = None) -> Results:
+        """The results so far; the final ones once it is done. Asks nothing.
+
+        Args:
+            folder: where those so far are kept; default a new one in the store.
+        """
         if self._results is not None:
             return self._results
         if self._plans:
-            return local.run(self._plans, ask=False)
+            return local.run(self._plans, ask=False, until=self._until, folder=folder)
         return Results.load(self.folder.path)
 
     def logs(self) -> pl.DataFrame:
@@ -142,10 +154,15 @@ class Run:
     def __await__(self) -> Generator[Any, None, Results]:
         return asyncio.to_thread(self.wait).__await__()
 
-    def _repr_html_(self) -> str:
-        from helmframe.views.display import run_html
+    def _ipython_display_(self) -> None:
+        from helmframe.views.live import show
 
-        return run_html(self)
+        show(self)
+
+    def _repr_html_(self) -> str:
+        from helmframe.views.live import Page
+
+        return Page(self).bundle()["text/html"]
 
     def __repr__(self) -> str:
         counts = self.manifest().get("counts", {})

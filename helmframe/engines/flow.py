@@ -26,6 +26,16 @@ def ahead(items: Iterable[T]) -> Generator[T]:
             yield cast("T", item)
 
 
+def done(job: Callable[[], T]) -> "Future[T]":
+    """The job, done now: what it gives, or the exception it raised, is met where `result()` is asked for."""
+    future: Future[T] = Future()
+    try:
+        future.set_result(job())
+    except Exception as error:  # noqa: BLE001 - raised again by `result`
+        future.set_exception(error)
+    return future
+
+
 class Behind:
     """Does jobs in order in a thread, while the next are prepared; leaving the block waits for them.
 
@@ -41,6 +51,11 @@ class Behind:
         while len(self._jobs) > 1:
             self._jobs.popleft().result()
         self._jobs.append(self._thread.submit(copy_context().run, job))
+
+    def wait(self) -> None:
+        """Until all of them are done."""
+        while self._jobs:
+            self._jobs.popleft().result()
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from helmframe.columns import LOGS
-from helmframe.engines.flow import Behind, ahead
+from helmframe.engines.flow import Behind, ahead, done
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import manifest
 from helmframe.engines.progress import Progress
@@ -27,6 +28,8 @@ from helmframe.models.scheduler import busy_of
 from helmframe.models.unbroken import wait_for, wait_through
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, exists
+from helmframe.until import Until
+from helmframe.watch import Watch, watched
 
 # Tasks at once; each holds up to four shards in memory: one made ready, one asked, two to be put away.
 TASKS = 4
@@ -41,20 +44,23 @@ class Runnable(Protocol):
     def tasks(self) -> Sequence[Any]:
         """One task per scenario."""
 
-    def asks(self, task: Any, *, ask: bool, budget: Budget) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Requests and heads, shard by shard: the stages before a model."""
+    def keys(self, spec: Any) -> pl.DataFrame:
+        """The instances of a scenario without their texts."""
+
+    def asks(
+        self, task: Any, *, ask: bool, budget: Budget, watch: Watch | None
+    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Requests and heads, shard by shard, or look by look: the stages before a model."""
+
+    def prompts(
+        self, requests: pl.DataFrame, heads: pl.DataFrame, task: Any, model: Any, fingerprint: str
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Requests as one model gets them, and their prefixes."""
 
     def answers(
-        self,
-        requests: pl.DataFrame,
-        heads: pl.DataFrame,
-        task: Any,
-        model: Any,
-        kept: Any,
-        fingerprint: str,
-        **how: Any,
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Completions and prefixes of one model."""
+        self, fitted: pl.DataFrame, prefixes: pl.DataFrame, model: Any, kept: Any, fingerprint: str, **how: Any
+    ) -> pl.DataFrame:
+        """Completions of one model."""
 
     def verdicts(self, completions: pl.DataFrame, task: Any, **how: Any) -> pl.DataFrame:
         """What judges say to completions."""
@@ -69,6 +75,7 @@ def run(
     ask: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
+    until: Until | None = None,
     folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> Results:
@@ -79,6 +86,7 @@ def run(
         ask: False looks into the store only.
         fresh: True asks again what the store has.
         budget: how much may be asked.
+        until: what is to be known before all is asked; default all is asked.
         folder: where the run is kept; default a new one in the store.
         progress: what shows it; default the usual.
 
@@ -93,6 +101,7 @@ def run(
         ask=ask,
         fresh=fresh,
         budget=budget or Budget(),
+        until=until,
         folder=folder or RunFolder.new(store_root()),
         progress=progress or Progress(enabled=ask),
     )
@@ -108,6 +117,7 @@ class Execution:
     ask: bool
     fresh: bool
     budget: Budget
+    until: Until | None
     folder: RunFolder
     progress: Progress
 
@@ -120,6 +130,8 @@ class Execution:
         self.budget.check([model.name for model in dict.fromkeys([*models, *judges])])
         fingerprints = {model: model.fingerprint() for model in models}
         about = manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
+        if self.until is not None:
+            about["until"] = watched(self.until, [task for _, task in tasks])
         before = {model: busy_of(fingerprint).seconds for model, fingerprint in fingerprints.items()}
         with self.progress, self._kept(about), self._recorded():
             if new:
@@ -160,47 +172,73 @@ class Execution:
         self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
     ) -> None:
         able = dict.fromkeys(task.models)
+        watch = None if self.until is None else Watch(self.until, task, plan.keys(task.spec))
         with (
             room,
             Behind() as behind,
-            closing(ahead(plan.asks(task, ask=self.ask, budget=self.budget))) as asks,
+            closing(ahead(self._prompts(plan, task, able, fingerprints, watch))) as prompts,
             ExitStack() as waited,
         ):
-            for place, (requests, heads) in enumerate(asks):
+            for place, of_model in enumerate(prompts):
                 if not place:
                     for fingerprint in {fingerprints[model] for model in able}:
                         waited.enter_context(busy_of(fingerprint).waited)
                 # each shard comes once per setting
                 shard = place // len(task.settings)
-                jobs = [
-                    partial(
-                        self._ask, plan, task, requests, heads, model, fingerprints[model], shard, behind, about, able
-                    )
-                    for model in able
-                ]
-                together(jobs, self.budget)
+                shared = (shard, behind, about, able, watch)
+                together(
+                    [
+                        partial(self._ask, plan, task, of_model[model], model, fingerprints[model], *shared)
+                        for model in able
+                    ],
+                    self.budget,
+                )
+                if watch is not None and (place + 1) % len(task.settings) == 0:
+                    behind.wait()
+                    if watch.look_ended(about["until"]):
+                        return
                 if self.ask and self.budget.stopped.is_set():
                     return
+
+    def _prompts(
+        self,
+        plan: Runnable,
+        task: Any,
+        able: Mapping[Model, None],
+        fingerprints: Mapping[Model, str],
+        watch: Watch | None,
+    ) -> Iterator[dict[Model, "Future[tuple[pl.DataFrame, pl.DataFrame]]"]]:
+        """What each model is to be asked, shard by shard or look by look; an error comes where the model is asked."""
+        for requests, heads in plan.asks(task, ask=self.ask, budget=self.budget, watch=watch):
+            yield {
+                model: done(partial(plan.prompts, requests, heads, task, model, fingerprints[model]))
+                for model in tuple(able)
+            }
 
     def _ask(
         self,
         plan: Runnable,
         task: Any,
-        requests: pl.DataFrame,
-        heads: pl.DataFrame,
+        prompts: "Future[tuple[pl.DataFrame, pl.DataFrame]]",
         model: Model,
         fingerprint: str,
         shard: int,
         behind: Behind,
         about: dict[str, Any],
         able: dict[Model, None],
+        watch: Watch | None,
     ) -> None:
         scenario = task.spec.scenario
         kept = answers_of(self.root, model, fingerprint, scenario)
         how = {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
         try:
             report = self.progress.reporter(scenario, model.name)
-            completions, prefixes = plan.answers(requests, heads, task, model, kept, fingerprint, report=report, **how)
+            fitted, prefixes = prompts.result()
+            if watch is not None:
+                fitted = watch.still_asked(fitted, model.name)
+                if not fitted.height:
+                    return
+            completions = plan.answers(fitted, prefixes, model, kept, fingerprint, report=report, **how)
             judging = partial(self.progress.judging, scenario)
             verdicts = plan.verdicts(completions, task, report=judging, **how)
         except CapabilityError as error:
@@ -208,6 +246,12 @@ class Execution:
                 raise
             able.pop(model, None)
             about["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
+            if watch is not None:
+                watch.cut(model.name, *(setting.name for setting in task.settings))
+            return
+        if watch is not None and completions.height < fitted.height:
+            # what was answered is in the store; a part of a look is no random draw
+            watch.cut(model.name, fitted["setting"][0])
             return
 
         def keep() -> None:
@@ -216,7 +260,10 @@ class Execution:
             self.folder.add("verdicts", scenario, verdicts, shard)
 
         def score() -> None:
-            self.folder.add("scores", scenario, plan.scores(completions, task, verdicts), shard)
+            scores = plan.scores(completions, task, verdicts)
+            self.folder.add("scores", scenario, scores, shard)
+            if watch is not None:
+                watch.saw(scores)
 
         behind.do(lambda: together([keep, score], self.budget))
 

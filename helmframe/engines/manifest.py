@@ -46,7 +46,10 @@ def manifest(plans: Sequence[object], tasks: Sequence[Any], fingerprints: Mappin
             for model, fingerprint in fingerprints.items()
         },
         "adapters": {
-            adapter_id(setting.adapter): asdict(setting.adapter) for task in tasks for setting in task.settings
+            adapter_id(each.adapter): asdict(each.adapter)
+            for task in tasks
+            for setting in task.settings
+            for each in setting.each
         },
         "metrics": {name: about(each) for name, each in metrics.items()},
         "versions": {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}

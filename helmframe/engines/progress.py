@@ -19,7 +19,7 @@ from helmframe.engines.capture import uncaptured
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_PAGES = 0.25
 MAX_ROWS = 20
-COUNTS = ("planned", "kept", "shared", "refused", "answered", "failed")
+COUNTS = ("planned", "kept", "shared", "refused", "answered", "failed", "prompt_tokens", "output_tokens")
 DONE = ("kept", "shared", "refused", "answered")
 
 
@@ -162,7 +162,7 @@ class _Bar:
             self._bar.refresh()
         elif what in DONE:
             self._bar.update(count)
-        elif count:
+        elif what == "failed" and count:
             self._bar.set_postfix(failed=self._counts["failed"])
 
     def end(self, *, failed: bool) -> None:  # noqa: ARG002
@@ -240,11 +240,16 @@ def _sentence(counts: dict[str, int], seconds: float | None) -> str:
     rate = _rate(counts["answered"], seconds or 0.0)
     left = _seconds_left(counts, rate)
     if rate and left:
-        parts += [f"{rate:,.3g}/s", f"{_duration(left)} left"]
+        parts += [f"{rate:,.3g}/s", f"{duration(left)} left"]
     return ", ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """The time as people say it.
+
+    >>> duration(42), duration(5_000)
+    ('42 s', '1 h 23 min')
+    """
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -10,7 +10,7 @@ from typing import Any
 from helmframe.models.engine.reading import is_out_of_memory
 from helmframe.models.engine.sampling import Sampling, key_of, logprobs
 from helmframe.models.engine.stops import Watch, decoded, ending_tokens, stops_of
-from helmframe.models.model import Answer, Given, Pair, Prompt
+from helmframe.models.model import Answer, Given, Pair, Prompt, Seeded
 from helmframe.models.tokenizing import Tokenizing
 
 MAX_TOKENS = 100
@@ -38,8 +38,8 @@ class EncoderDecoder:
 
     def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
         """One answer per prompt, in order; as `Engine.ask`, but the output counts by itself, not with its prompt."""
-        texts = [prompt["prompt"] if isinstance(prompt, dict) else str(prompt) for prompt in prompts]
-        tokens = self.words.tokens(texts)
+        asked = Seeded.each(prompts, decoding)
+        tokens = self.words.tokens([each.text for each in asked])
         said = decoding.get("max_tokens")
         limit = MAX_TOKENS if said is None else int(said)
         if self.window is not None:
@@ -48,7 +48,7 @@ class EncoderDecoder:
         able = [place for place, each in enumerate(tokens) if self._fits(each)]
         if limit < 1:
             return [Answer("", finish_reason="length", prompt_tokens=len(each), output_tokens=0) for each in tokens]
-        keys = [key_of(decoding.get("seed"), text) for text in texts]
+        keys = [key_of(each.seed, each.text) for each in asked]
 
         def answered(batch: Sequence[int]) -> list[Answer]:
             return self._answered([tokens[place] for place in batch], [keys[place] for place in batch], limit, decoding)

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any, overload
@@ -11,9 +11,10 @@ from typing import Any, overload
 import polars as pl
 
 from helmframe.columns import NO, YES
-from helmframe.errors import ArgumentError, CapabilityError, StoreError
+from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.models.budget import Budget
-from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Row
+from helmframe.models.keeping import Keeping
+from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Row, Seeded
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
 from helmframe.models.unbroken import unbroken
 from helmframe.store import ANSWER, SENT, Answers
@@ -26,18 +27,17 @@ BLOCK_SECONDS = 1.0
 RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
 
 # Called with what happened and to how many completions: planned, kept (in the store), shared (the same as another
-# request), refused (too long), answered, and failed of those.
+# request), refused (too long), answered, failed of those, and the prompt_tokens and output_tokens of the others.
 Report = Callable[[str, int], None]
 
 
 def generate(
-    fitted: pl.DataFrame,
+    requests: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
     answers: Answers,
     fingerprint: str,
     *,
-    n: int = 1,
     ask: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
@@ -49,12 +49,11 @@ def generate(
     not kept, and is asked again by the next run.
 
     Args:
-        fitted: `FITTED`.
+        requests: `FITTED`, one row per output, as `request_ids` gives them.
         prefixes: `PREFIXES`.
         model: who answers.
         answers: what it has answered before; new answers are added at the latest after 2 s.
         fingerprint: the model's, as of now.
-        n: completions per request.
         ask: False looks into the store only.
         fresh: True asks everything again.
         budget: how much may be asked; default: all.
@@ -64,7 +63,6 @@ def generate(
         `COMPLETIONS`; what was neither stored nor asked is left out.
     """
     budget = budget or Budget()
-    requests = request_ids(fitted, prefixes, fingerprint, n, by_instance=model.sees_rows)
     beside = ("row_index", "repeat", "request_id", "refused", "continuation")
     sent = requests if model.sees_rows else requests.select(*SENT, *beside)
     wanted = sent.filter(pl.col("refused").is_null()).unique("request_id", keep="first", maintain_order=True)
@@ -85,8 +83,7 @@ def generate(
     report("shared", ids.join(missing, on="request_id", how="semi").height - missing.height)
     asked = [known]
     if missing.height:
-        new = _ask(missing, prefixes, model, fingerprint, answers, budget, report)
-        asked += new
+        asked += _ask(missing, prefixes, model, fingerprint, answers, budget, report)
     results = pl.concat(asked, how="diagonal")
     joined = requests.join(results, on="request_id", how="left", maintain_order="left", validate="m:1")
     joined = joined.with_columns(error=pl.coalesce("refused", "error"))
@@ -97,7 +94,7 @@ def generate(
 
 
 def request_ids(
-    fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int, *, by_instance: bool = False
+    fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int = 1, *, by_instance: bool = False
 ) -> pl.DataFrame:
     """The requests with output_index and request_id, n rows for each.
 
@@ -214,28 +211,39 @@ def _ask(
     answers: Answers,
     budget: Budget,
     report: Report,
-) -> Iterator[pl.DataFrame]:
-    """Answers as they come, kept as they come; `cached` tells those that another process gave meanwhile."""
+) -> list[pl.DataFrame]:
+    """What came of it (`RESULT`), kept as it came; `cached` tells the answers that another process gave meanwhile."""
     queue = queue_of(model, fingerprint)
+    keeping = Keeping(partial(_keep, prefixes, answers))
+    found: list[pl.DataFrame] = []
     scored = missing.with_columns(scored=pl.col("continuation").is_not_null())
-    for group in scored.partition_by("decoding", "output_index", "repeat", "scored", maintain_order=True):
-        rest = _from_own_place(group) if model.durable else group
-        while rest.height and not budget.stopped.is_set():
-            block, rest = rest.head(queue.block), rest.slice(queue.block)
-            started = time.monotonic()
-            for frame in _ask_block(block, prefixes, model, queue, answers, budget, report):
-                yield frame.with_columns(cached=pl.lit(value=False))
-            pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
-            # what a model takes at once it gets at once, however slow it is
-            queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
-            news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest.clear()
-            if news.height:
-                report("kept", news.height)
-                # Somewhere else, or this process would go on side by side with the one that it has met.
-                rest = _from_own_place(rest.join(news, on="request_id", how="anti", maintain_order="left"))
-                yield news.with_columns(
-                    attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String), cached=pl.lit(value=True)
-                ).select(*RESULT, "cached")
+    try:
+        alike = ["decoding", "scored"] if model.seeded else ["decoding", "output_index", "repeat", "scored"]
+        for group in scored.partition_by(alike, maintain_order=True):
+            rest = _from_own_place(group) if model.durable else group
+            while rest.height and not budget.stopped.is_set():
+                block, rest = rest.head(queue.block), rest.slice(queue.block)
+                started = time.monotonic()
+                _ask_block(block, prefixes, model, queue, keeping, budget, report)
+                pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
+                # what a model takes at once it gets at once, however slow it is
+                queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
+                news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest
+                if news.height:
+                    report("kept", news.height)
+                    # Somewhere else, or this process would go on side by side with the one that it has met.
+                    rest = _from_own_place(rest.join(news, on="request_id", how="anti", maintain_order="left"))
+                    found.append(
+                        news.with_columns(
+                            attempts=pl.lit(0, dtype=pl.Int64),
+                            error=pl.lit(None, dtype=pl.String),
+                            cached=pl.lit(value=True),
+                        ).select(*RESULT, "cached")
+                    )
+    finally:
+        # Also after a write that failed, and whatever Ctrl-C broke off: what was paid for gets one more try.
+        unbroken(keeping.close)
+    return found + [frame.with_columns(cached=pl.lit(value=False)) for frame in keeping.frames]
 
 
 def _from_own_place(group: pl.DataFrame) -> pl.DataFrame:
@@ -254,10 +262,10 @@ def _ask_block(
     prefixes: pl.DataFrame,
     model: Model,
     queue: ModelQueue,
-    answers: Answers,
+    keeping: Keeping,
     budget: Budget,
     report: Report,
-) -> Iterator[pl.DataFrame]:
+) -> None:
     def labels(place: int) -> dict[str, str]:
         scenario, instance_id = block.select("scenario", "instance_id").row(place)
         return {"scenario": scenario, "instance_id": instance_id, "model": model.name}
@@ -266,6 +274,8 @@ def _ask_block(
     prompts: Sequence[Prompt] = Pairs(texts, block["continuation"]) if block["scored"][0] else texts
     if model.sees_rows:
         prompts = _rows(block, prefixes)
+    elif model.seeded and _samples(block, model):
+        prompts = SeededPrompts(texts, _seeds(block))
     pending: list[Outcome] = []
     left: list[Outcome] = []
     flushed = time.monotonic()
@@ -281,31 +291,26 @@ def _ask_block(
                 budget.spend(model.name, characters, [outcome.answer for outcome in batch])
             report("failed", sum(outcome.error is not None for outcome in batch))
             report("answered", len(batch))
+            given = [outcome.answer for outcome in batch if outcome.answer is not None]
+            for name in ("prompt_tokens", "output_tokens"):
+                report(name, sum(getattr(answer, name) or 0 for answer in given))
             if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > FLUSH_SECONDS:
-                kept = _keep(block, prefixes, pending, answers)
-                pending = []
-                yield kept
+                lot, pending = pending, []
+                keeping.add(block, lot)
                 flushed = time.monotonic()
     finally:
-        # Also after a write that failed, and whatever Ctrl-C broke off: what was paid for gets one more try.
-        last = unbroken(partial(_last, block, prefixes, outcomes, pending, left, answers))
-    yield last
+        unbroken(partial(_last, outcomes, keeping, block, pending, left))
 
 
 def _last(
-    group: pl.DataFrame,
-    prefixes: pl.DataFrame,
     outcomes: Generator[list[Outcome], None, None],
+    keeping: Keeping,
+    block: pl.DataFrame,
     pending: list[Outcome],
     left: list[Outcome],
-    answers: Answers,
-) -> pl.DataFrame:
+) -> None:
     outcomes.close()
-    pending = pending + left
-    try:
-        return _keep(group, prefixes, pending, answers)
-    except StoreError as error:
-        raise StoreError(f"{error} {len(pending):,} answers are not kept.") from error
+    keeping.add(block, pending + left)
 
 
 def _sizes(group: pl.DataFrame, prefixes: pl.DataFrame) -> list[int]:
@@ -321,17 +326,28 @@ def _sent(group: pl.DataFrame, model: Model) -> dict[str, Any]:
     """The decoding parameters of a group; where a model that takes a seed samples, each output has one of its own."""
     if group["scored"][0]:
         return {SCORES: True}
-    decoding, output_index, repeat = group.select("decoding", "output_index", "repeat").row(0)
-    said: dict[str, Any] = json.loads(decoding)
-    if not said.get("temperature") or not ("seed" in said or "seed" in (model.takes or ())):
-        return said
-    seed = int(said.get("seed") or 0)
-    if output_index or repeat:
-        seed = int.from_bytes(sha256(f"{seed}/{output_index}/{repeat}".encode()).digest()[:4], "little") >> 1
-    return {**said, "seed": seed}
+    said: dict[str, Any] = json.loads(group["decoding"][0])
+    return {**said, "seed": _seeds(group.head(1))[0]} if not model.seeded and _samples(group, model) else said
 
 
-def _keep(group: pl.DataFrame, prefixes: pl.DataFrame, outcomes: list[Outcome], answers: Answers) -> pl.DataFrame:
+def _samples(group: pl.DataFrame, model: Model) -> bool:
+    """Whether answers are drawn, by a seed."""
+    said = json.loads(group["decoding"][0])
+    return not group["scored"][0] and bool(said.get("temperature")) and "seed" in {*said, *(model.takes or ())}
+
+
+def _seeds(group: pl.DataFrame) -> list[int]:
+    """The seed of each row's draws: as said for the first output, another one for each of the others."""
+    said = int(json.loads(group["decoding"][0]).get("seed") or 0)
+    rows = group.select("output_index", "repeat").rows()
+    return [_seed_of(said, *row) if any(row) else said for row in rows]
+
+
+def _seed_of(said: int, output_index: int, repeat: int) -> int:
+    return int.from_bytes(sha256(f"{said}/{output_index}/{repeat}".encode()).digest()[:4], "little") >> 1
+
+
+def _keep(prefixes: pl.DataFrame, answers: Answers, group: pl.DataFrame, outcomes: list[Outcome]) -> pl.DataFrame:
     """The outcomes as a frame (`RESULT`); what succeeded is added to the answers."""
     stops = json.loads(group["decoding"][0]).get("stop") or []
     frame = _frame(outcomes)
@@ -409,6 +425,27 @@ class Prompts(Sequence[str]):
             return str(self._prefixes[self._prefix_ids[place]] + self._suffixes[place])
         pairs = zip(self._prefix_ids[place], self._suffixes[place], strict=True)
         return [self._prefixes[prefix_id] + suffix for prefix_id, suffix in pairs]
+
+
+class SeededPrompts(Sequence[Seeded]):
+    """Prompts, each with the seed of its draws."""
+
+    def __init__(self, prompts: Prompts, seeds: Sequence[int]) -> None:
+        self._prompts = prompts
+        self._seeds = seeds
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    @overload
+    def __getitem__(self, place: int) -> Seeded: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Seeded]: ...
+    def __getitem__(self, place: int | slice) -> Seeded | list[Seeded]:
+        """One prompt, or a list of them."""
+        if isinstance(place, int):
+            return Seeded(self._prompts[place], self._seeds[place])
+        return [Seeded(*each) for each in zip(self._prompts[place], self._seeds[place], strict=True)]
 
 
 class Pairs(Sequence[Pair]):

@@ -34,6 +34,19 @@ class Pair(NamedTuple):
     continuation: str
 
 
+class Seeded(NamedTuple):
+    """A prompt with the seed of its own draws (None: never the same): samples of one prompt can be asked together."""
+
+    text: str
+    seed: int | None
+
+    @classmethod
+    def each(cls, prompts: "Sequence[Prompt]", decoding: Mapping[str, Any]) -> "list[Seeded]":
+        """The prompts; those without a seed of their own have the call's."""
+        seed = decoding.get("seed")
+        return [prompt if isinstance(prompt, cls) else cls(str(prompt), seed) for prompt in prompts]
+
+
 class Row(TypedDict):
     """What a model that `sees_rows` gets instead of the prompt: for toys, which know the answers.
 
@@ -56,7 +69,7 @@ class Row(TypedDict):
     correct: list[bool]
 
 
-Prompt: TypeAlias = str | Row | Pair
+Prompt: TypeAlias = str | Seeded | Row | Pair
 Given: TypeAlias = Answer | str | Exception
 Ask: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Given]]
 AskAsync: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Given]]]
@@ -100,6 +113,7 @@ class Model:
         count_tokens: the number of tokens of each text, as the model counts them in a prompt.
         chat: a conversation of {role, content} as the prompt the model's chat template makes of it; None: has none.
         sees_rows: gets a `Row` for each prompt.
+        seeded: gets a `Seeded` for each prompt where it samples, in place of one seed for a call.
         media: takes content parts other than text.
         note: for `explain()`.
         version: the name under which the user vouches for what answers.
@@ -127,6 +141,7 @@ class Model:
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None
     chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
     sees_rows: bool = False
+    seeded: bool = False
     media: bool = False
     note: str = ""
     version: str | None = None

@@ -8,12 +8,45 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 # How long a Ctrl-C waits for the work to end.
 PATIENCE = 10.0
+
+
+class Begun(Generic[T]):
+    """Work in a thread of its own, which the interpreter does not end before."""
+
+    def __init__(self, action: Callable[[], T]) -> None:
+        self.ended = threading.Event()
+        self._action = action
+        self._given: list[T] = []
+        self._errors: list[BaseException] = []
+        # no daemon, even where this thread is one
+        context = copy_context()
+        threading.Thread(target=context.run, args=(self._work,), daemon=False, name="helmframe-unbroken").start()
+
+    def given(self) -> T:
+        """What the work gives, once it has ended.
+
+        Raises:
+            KeyboardInterrupt: one came meanwhile; the work goes on.
+            BaseException: what the work raised.
+        """
+        wait_for([self.ended])
+        if self._errors:
+            raise self._errors[0]
+        return self._given[0]
+
+    def _work(self) -> None:
+        try:
+            self._given.append(self._action())
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self._errors.append(error)
+        finally:
+            self.ended.set()
 
 
 def unbroken(action: Callable[[], T]) -> T:
@@ -25,29 +58,12 @@ def unbroken(action: Callable[[], T]) -> T:
         KeyboardInterrupt: one came meanwhile.
         BaseException: what the action raised.
     """
-    given: list[T] = []
-    errors: list[BaseException] = []
-    ended = threading.Event()
-
-    def work() -> None:
-        try:
-            given.append(action())
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
-            errors.append(error)
-        finally:
-            ended.set()
-
-    context = copy_context()
-    # no daemon, even where this thread is one
-    threading.Thread(target=context.run, args=(work,), daemon=False, name="helmframe-unbroken").start()
+    work = Begun(action)
     try:
-        wait_for([ended])
+        return work.given()
     except KeyboardInterrupt:
-        wait_through([ended])
+        wait_through([work.ended])
         raise
-    if errors:
-        raise errors[0]
-    return given[0]
 
 
 def wait_for(ended: Sequence[threading.Event], seconds: float = math.inf) -> None:

@@ -47,21 +47,23 @@ def gate(
     table: pl.DataFrame,
     *,
     at_least: float | None = None,
+    at_most: float | None = None,
     margin: float | None = None,
     higher_is_better: Mapping[str, bool] | None = None,
     strict: bool = False,
     ci: float = 0.95,
 ) -> Gate:
-    """Whether every row's interval lies above a line: the value at least so much, or not worse than by a margin.
+    """Whether every row's interval lies on the good side of a line: at least or at most so much, or not worse by more.
 
-    An interval above the line passes, one below it fails, and one that holds it is undecided: n_needed instances would
-    decide 4 times in 5, were the value what it seems. A row exactly on the line fails in (1 − ci)/2 of runs, 2.5 %, and
-    a better one less often. A comparison's joint intervals count, so that this is so for all its rows together; for a
-    table of several rows ask it for intervals of ci=1 − .05 / rows.
+    An interval above the line (of at_most below it) passes, one on the other side fails, and one that holds it is
+    undecided: n_needed instances would decide 4 times in 5, were the value what it seems. A row exactly on the line
+    fails in (1 − ci)/2 of runs, 2.5 %, and a better one less often. A comparison's joint intervals count, so that this
+    is so for all its rows together; for a table of several rows ask it for intervals of ci=1 − .05 / rows.
 
     Args:
-        table: as `hf.stats.table` gives it (with `at_least`), or `hf.stats.compare` (with `margin`).
+        table: as `hf.stats.table` gives it (with `at_least` or `at_most`), or `hf.stats.compare` (with `margin`).
         at_least: the least value that passes.
+        at_most: the greatest one that does, of metrics that are better when lower.
         margin: by how much side a may be worse than side b; at least 0.
         higher_is_better: metric → direction, for a comparison; default up.
         strict: whether what is undecided fails.
@@ -72,14 +74,14 @@ def gate(
         where the row is decided, or the value is on the line).
 
     Raises:
-        ArgumentError: neither at_least nor margin, or both; a table without their columns, or without rows; a negative
-            margin, or an endless line.
+        ArgumentError: none of at_least, at_most and margin, or two; a table without their columns, or without rows; a
+            negative margin, or an endless line.
 
     Source: Piaggio et al. 2012, JAMA 308:2594 (non-inferiority by an interval); Bloom 1995, Evaluation Review 19:547
         (n_needed: the gap to the line as the least difference detectable).
     """
-    if (at_least is None) == (margin is None):
-        raise ArgumentError("gate() takes one line: at_least=0.3, or margin=0.02 of a comparison.")
+    if [at_least, at_most, margin].count(None) != 2:
+        raise ArgumentError("gate() takes one line: at_least=0.3, at_most=0.1, or margin=0.02 of a comparison.")
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
     if margin is not None:
@@ -88,17 +90,28 @@ def gate(
         _needs(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
         rows, line = _gains(table, higher_is_better or {}), -margin
     else:
-        assert at_least is not None
-        if not isfinite(at_least):
-            raise ArgumentError(f"at_least={at_least!r} should be a number, such as 0.3.")
+        said = at_most if at_least is None else at_least
+        assert said is not None
+        if not isfinite(said):
+            word = "at_most" if at_least is None else "at_least"
+            raise ArgumentError(f"{word}={said!r} should be a number, such as 0.3.")
         _needs(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
-        rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), at_least
+        rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(said)
+        if at_least is None:
+            rows, line = _turned(rows), -line
     judged = rows.with_columns(
         line=pl.lit(float(line)), verdict=_verdict(line, strict=strict), n_needed=_needed(line, ci)
-    ).drop("got")
+    )
+    if at_most is not None:
+        judged = _turned(judged)
+    judged = judged.drop("got")
     found = set(judged["verdict"])
     verdict = next(each for each in (FAIL, UNDECIDED, PASS) if each in found)
-    asked = f"at least {at_least:g}" if margin is None else f"not worse by more than {margin:g}"
+    asked = (
+        f"not worse by more than {margin:g}" if margin is not None
+        else f"at least {at_least:g}" if at_least is not None
+        else f"at most {at_most:g}"
+    )  # fmt: skip
     return Gate(judged, asked + (", surely" if strict else ""), verdict)
 
 
@@ -110,6 +123,12 @@ def _gains(table: pl.DataFrame, ways: Mapping[str, bool]) -> pl.DataFrame:
         low=pl.when(up).then("joint_low").otherwise(-pl.col("joint_high")),
         high=pl.when(up).then("joint_high").otherwise(-pl.col("joint_low")),
     )
+
+
+def _turned(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with less for more, and back."""
+    line = [-pl.col("line")] if "line" in rows.columns else []
+    return rows.with_columns(-pl.col("got"), *line, low=-pl.col("high"), high=-pl.col("low"))
 
 
 def _verdict(line: float, *, strict: bool) -> pl.Expr:

@@ -37,13 +37,19 @@ def nested(rows: Coded, by: Sequence[str], there: Flags, many: "Numbers | None")
 
     names, stratum = rows.among(merged(by, STRATUM))
     units = rows.units
-    key = (stratum * units + rows.unit)[there]
+    stratum, unit = (stratum, rows.unit) if there.all() else (stratum[there], rows.unit[there])
+    key = stratum * units + unit
     order = np.argsort(key, kind="stable")
     key = key[order]
     of_instance = starts_of(key)
-    stratum, unit = np.divmod(key[of_instance], units)
-    of_cluster = starts_of(stratum * units + rows.cluster[unit])
-    cluster_size = lengths(of_cluster, len(of_instance)).astype(np.float64)
+    first = order[of_instance]
+    stratum, unit = stratum[first], unit[first]
+    if rows.alone:
+        of_cluster = np.arange(len(of_instance))
+        cluster_size = np.ones(len(of_instance))
+    else:
+        of_cluster = starts_of(stratum * units + rows.cluster[unit])
+        cluster_size = lengths(of_cluster, len(of_instance)).astype(np.float64)
     of_stratum = starts_of(stratum[of_cluster])
     found, clusters = stratum[of_cluster][of_stratum], lengths(of_stratum, len(of_cluster))
     size = sums(cluster_size, of_stratum)

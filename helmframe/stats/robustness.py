@@ -13,7 +13,7 @@ from helmframe.stats.fold import Known, Left, Rows, folded
 from helmframe.stats.frames import as_scores
 from helmframe.stats.nest import STRATUM, VARIANT, merged, nested, stable_sum, totals
 from helmframe.stats.sums import Sums, sums_of
-from helmframe.stats.variants import Grains, Variants, grains, variants_of
+from helmframe.stats.variants import Grains, Variants, grains, together, variants_of
 
 ALL = "all"
 # The group of variants that each perturbation is.
@@ -175,7 +175,8 @@ def _left(
 
     variants = variants_of(scores, keys, higher_is_better, there=known.variants)
     all_but = pl.when(pl.lit(placebo is None) | (pl.col("perturbation") != pl.lit(placebo))).then(pl.lit(ALL))
-    parts = dict(zip(_GROUPS, (grains(variants, keys, group) for group in (all_but, EACH)), strict=True))
+    each = grains(variants, keys, EACH)
+    parts = dict(zip(_GROUPS, (together(each, variants, keys, all_but), each), strict=True))
     by = [*keys, "perturbation"]
     found: dict[str, Sums] = {}
     for name, part in parts.items():

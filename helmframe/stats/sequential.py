@@ -1,6 +1,7 @@
 """The mean of a benchmark's scores while they come in: an interval that holds at every look, so one may stop at any."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
@@ -16,6 +17,7 @@ def sequential(
     scores: "pl.Series | Sequence[float] | Floats",
     population: int,
     *,
+    sizes: "Sequence[float] | Floats | None" = None,
     binary: bool = False,
     bounds: tuple[float, float] = (0.0, 1.0),
     ci: float = 0.95,
@@ -24,14 +26,20 @@ def sequential(
 
     So the scores may be watched and the asking stopped at any time, for any reason: in `ci` of all orders no interval
     of the sequence misses. What it is about is this benchmark's own mean, which is known once all are asked. Each
-    interval is within those before it.
+    interval is within those before it, unless these leave out the mean so far.
 
     >>> sequential([1, 1, 0, 1], 4, binary=True).select("asked", "ci_low", "ci_high").rows()[-2:]
     [(3, 0.5, 0.75), (4, 0.75, 0.75)]
 
+    Where whole clusters are drawn, each score is a cluster's mean, and `sizes` says how many instances it stands for:
+
+    >>> sequential([1.0, 0.5], 3, sizes=[2, 4, 2]).select("asked", "value", "ci_low", "ci_high").row(-1)
+    (2, 0.6666666666666666, 0.5, 0.75)
+
     Args:
         scores: as they come in, in a random order, decided before any was seen.
-        population: instances in all.
+        population: instances (or clusters) in all.
+        sizes: of all of them, those asked first in their order: what each weighs in the mean; default all alike.
         binary: whether each score, also those not seen, is one of the bounds; those seen so far can't tell. Then the
             interval has a closed form, and is a little narrower.
         bounds: least and greatest score there can be: (−1, 1) for differences of fractions.
@@ -42,7 +50,7 @@ def sequential(
 
     Raises:
         ArgumentError: scores out of the bounds, or unknown, or without bounds (perplexity): then no number of them
-            bounds the mean of the others; more scores than the population.
+            bounds the mean of the others; more scores than the population; sizes that are not positive, or not of all.
 
     Source: Waudby-Smith & Ramdas 2020, NeurIPS, "Confidence sequences for sampling without replacement"
         (prior–posterior ratio, uniform beta-binomial prior); the same 2024, JRSS-B 86:1, arXiv 2010.09686 (betting
@@ -62,25 +70,48 @@ def sequential(
         raise ArgumentError(f"scores should lie between {least:g} and {most:g}, and each be known; say bounds=(…, …).")
     if binary and not np.all((values == least) | (values == most)):
         raise ArgumentError(f"binary=True, and there are scores other than {least:g} and {most:g}.")
+    weight = np.ones(population) if sizes is None else np.asarray(sizes, dtype=np.float64)
+    if len(weight) != population or not np.all((weight > 0) & np.isfinite(weight)):
+        raise ArgumentError(f"sizes should be {population} positive numbers, one for each of the population.")
+    drawn = Drawn(population, float(weight.sum()), float(weight.max(initial=0.0)))
+    alike = bool(np.all(weight == drawn.largest))
+    return sequence(values, weight[: len(values)], drawn, binary=binary and alike, bounds=bounds, ci=ci)
+
+
+class Drawn(NamedTuple):
+    """What is drawn from: how many units, what they weigh together, and what the largest does."""
+
+    units: int
+    size: float
+    largest: float
+
+
+def sequence(
+    values: Floats, sizes: Floats, drawn: Drawn, *, binary: bool, bounds: tuple[float, float], ci: float
+) -> pl.DataFrame:
+    """`sequential` of checked scores; `sizes` are those of the scores alone, and of all the same if `binary`."""
+    import numpy as np
+
+    least, most = bounds
     seen = (values - least) / (most - least)
-    ends = _ratio(seen, population, 1 - ci) if binary else _bets(seen, population, 1 - ci)
-    low, high = (least + (most - least) * each for each in _narrowing(*ends))
-    asked = np.arange(1, len(values) + 1)
+    ends = _ratio(seen, drawn.units, 1 - ci) if binary else _bets(seen, sizes, drawn, 1 - ci)
+    so_far = np.cumsum(seen * sizes) / np.cumsum(sizes)
+    low, high = (least + (most - least) * each for each in _narrowing(*ends, so_far))
     method = "prior–posterior ratio" if binary else "betting"
     return pl.DataFrame({
-        "asked": asked,
-        "value": np.cumsum(values) / asked,
+        "asked": np.arange(1, len(values) + 1),
+        "value": least + (most - least) * so_far,
         "ci_low": low,
         "ci_high": high,
     }).with_columns(interval=pl.lit(f"{method} (anytime, without replacement)"))  # fmt: skip
 
 
-def _narrowing(low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """Each interval cut by those before it; itself, where they have nothing in common (one of them has missed)."""
+def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
+    """Each interval cut by those before it; itself, where they leave out the mean so far (one of them has missed)."""
     import numpy as np
 
     lows, highs = np.maximum.accumulate(low), np.minimum.accumulate(high)
-    apart = lows > highs
+    apart = (lows > value) | (value > highs)
     return np.where(apart, low, lows), np.where(apart, high, highs)
 
 
@@ -125,13 +156,16 @@ def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) ->
     return inner
 
 
-def _bets(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
+def _bets(seen: Floats, sizes: Floats, drawn: Drawn, alpha: float) -> tuple[Floats, Floats]:
     """The means against which no capital of 2/α could be won, after each score.
 
-    Were the mean m, those not yet seen had the mean m' = (N·m − what was seen)/(how many are left), and betting on the
-    next one being above (or below) it were fair: no capital would ever reach 2/α but in α/2 of orders. A share g of the
-    most that can be bet turns 1 into 1 + g(x/m' − 1): it falls with m, so that all m below one that is lost are lost
-    too, and the end is the last lost candidate.
+    Were the mean m, what those not yet seen add up to would be known (N·m − what was seen), and betting on the next one
+    being above (or below) their average were fair: no capital would ever reach 2/α but in α/2 of orders. A share g of
+    the most that can be bet turns 1 into 1 + g(x/m' − 1): it falls with m, so that all m below one that is lost are
+    lost too, and the end is the last lost candidate.
+
+    Of sizes that differ, x is by how much a cluster's sum exceeds what one of its size has had so far; else the bets
+    would be on the sizes, which are known. It is moved and scaled to lie between 0 and 1.
     """
     import numpy as np
 
@@ -141,22 +175,27 @@ def _bets(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
     # those from start to end are not lost
     start, end = 0, len(candidates)
     low, high = np.zeros(len(seen)), np.ones(len(seen))
-    total, limit = 0.0, 2 / alpha * len(STAKES)
-    for place, score in enumerate(seen):
-        left = population - place
-        mean = (population * candidates[start:end] - total) / left
-        inside = (mean > 0) & (mean < 1)
+    limit = 2 / alpha * len(STAKES)
+    total, weight = 0.0, 0.0
+    for place, (score, size) in enumerate(zip(seen, sizes, strict=True)):
+        left = drawn.units - place
+        usual = (total + drawn.largest / 2) / (weight + drawn.largest)
+        rest = (drawn.size * candidates[start:end] - total - usual * (drawn.size - weight)) / left
+        mean = rest / drawn.largest + usual
+        excess = (score - usual) * size / drawn.largest + usual
+        # no bets on what rounding may have moved over an edge
+        inside = (mean > 1e-9) & (mean < 1 - 1e-9)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            above *= 1 + stakes * np.where(inside, score / mean - 1, 0.0)
-            below *= 1 + stakes * np.where(inside, (1 - score) / (1 - mean) - 1, 0.0)
+            above *= 1 + stakes * np.where(inside, excess / mean - 1, 0.0)
+            below *= 1 + stakes * np.where(inside, (1 - excess) / (1 - mean) - 1, 0.0)
             lost_above = np.flatnonzero(above.sum(axis=0) >= limit)
             lost_below = np.flatnonzero(below.sum(axis=0) >= limit)
         first = int(lost_above.max(initial=-1)) + 1
         last = max(int(lost_below.min(initial=len(mean))), first)
         above, below = above[:, first:last], below[:, first:last]
         start, end = start + first, start + last
-        total += score
+        total, weight = total + score * size, weight + size
         ends = candidates[max(start - 1, 0)], candidates[min(end, CANDIDATES)]
         # what is left lies between 0 and 1 too
-        low[place], high[place] = np.clip(ends, total / population, (total + left - 1) / population)
+        low[place], high[place] = np.clip(ends, total / drawn.size, (total + drawn.size - weight) / drawn.size)
     return low, high

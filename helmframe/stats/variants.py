@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -32,6 +33,21 @@ class Variants:
     higher: Flags
     there: pl.DataFrame
     answers: Coded
+
+    @cached_property
+    def place(self) -> Numbers:
+        """Which instance as asked a row is of, ascending."""
+        return self.rows.cell * self.rows.units + self.rows.unit
+
+    @cached_property
+    def original(self) -> Floats:
+        """The original's score beside each row's; NaN where there is none."""
+        import numpy as np
+
+        first = starts_of(self.place)
+        # the original stands first among its variants
+        score = np.where(self.variant[first] == 0, self.score[first], np.nan)
+        return np.repeat(score, lengths(first, len(self.place)))
 
 
 @dataclass(frozen=True)
@@ -122,29 +138,29 @@ def grains(variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
     rows = variants.rows
     names, of_kind = grouped(variants, group)
     many = max(len(names), 1)
-    place = rows.cell * rows.units + rows.unit
-    first = starts_of(place)
-    # the original stands first among its variants
-    original = np.where(variants.variant[first] == 0, variants.score[first], np.nan)
-    original = np.repeat(original, lengths(first, len(place)))
-
-    inside = np.flatnonzero(of_kind[variants.variant] >= 0)
-    key = place[inside] * many + of_kind[variants.variant[inside]]
-    order = np.argsort(key, kind="stable")
-    key, inside = key[order], inside[order]
-    score = variants.score[inside]
-    original, changed = original[inside], variants.changed[inside]
+    place = variants.place
+    group_of = of_kind[variants.variant]
+    inside = np.flatnonzero(group_of >= 0)
+    key = place[inside] * many + group_of[inside]
+    if np.any(key[1:] < key[:-1]):
+        order = np.argsort(key, kind="stable")
+        key, inside = key[order], inside[order]
+    score, original, changed = variants.score[inside], variants.original[inside], variants.changed[inside]
     starts = starts_of(key)
-    sign = np.where(variants.higher, 1.0, -1.0)[rows.cell[inside]]
     ours = inside[starts]
-    cells, cell = cells_of(rows.cells, rows.cell[ours], of_kind[variants.variant[ours]], names)
+    cells, cell = cells_of(rows.cells, rows.cell[ours], group_of[ours], names)
     k = counts_of(variants, keys, cells, group)
 
     there, difference = ~np.isnan(score), score - original
     altered = changed & ~np.isnan(difference)
-    lowest = np.minimum.reduceat(np.where(there, sign * score, np.inf), starts) if len(starts) else score
+    original_of = original[starts]
+    up, gain = variants.higher[rows.cell[ours]], difference
+    value, first = np.where(there, score, np.inf), original_of
+    if not up.all():
+        sign = np.where(variants.higher, 1.0, -1.0)[rows.cell[inside]]
+        value, gain, first = np.where(there, sign * score, np.inf), sign * difference, np.where(up, first, -first)
+    lowest = np.minimum(np.minimum.reduceat(value, starts) if len(starts) < len(value) else value, first)
     neither = ~(((score == 0) | (score == 1)) & ((original == 0) | (original == 1)))
-    sign_of, original_of = sign[starts], original[starts]
     scored = _count(there, starts)
     return Grains(
         rows=rows.others(cells, cell, rows.unit[ours]),
@@ -152,13 +168,48 @@ def grains(variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
         original=original_of,
         total=sums(np.where(there, score, 0.0), starts),
         scored=scored,
-        worst=sign_of * np.minimum(lowest, sign_of * original_of),
+        worst=lowest if up.all() else np.where(up, lowest, -lowest),
         drop=sums(np.where(altered, difference, 0.0), starts),
         altered=_count(altered, starts),
-        worse=_count(sign * difference < 0, starts),
-        better=_count(sign * difference > 0, starts),
+        worse=_count(gain < 0, starts),
+        better=_count(gain > 0, starts),
         binary=_count(neither, starts) == 0,
         complete=~np.isnan(original_of) & (scored == k[cell]),
+        k=k,
+    )
+
+
+def together(each: Grains, variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
+    """`grains` of one group that holds several perturbations, from those of each perturbation by itself."""
+    import numpy as np
+
+    names, _ = grouped(variants, group)
+    named = each.rows.cells.select(_of_group(group)).to_series().is_not_null().to_numpy()
+    inside = np.flatnonzero(named[each.rows.cell])
+    place = each.instance[inside]
+    starts = starts_of(place)
+    first = place[starts]
+    asked, unit = np.divmod(first, variants.rows.units)
+    cells, cell = cells_of(variants.rows.cells, asked, np.zeros(len(asked), dtype=np.int64), names)
+    k = counts_of(variants, keys, cells, group)
+    worst, up = each.worst[inside], variants.higher[asked]
+    if not up.all():
+        worst = np.where(np.repeat(up, lengths(starts, len(worst))), worst, -worst)
+    worst = np.minimum.reduceat(worst, starts) if len(starts) else worst
+    original, scored = each.original[inside[starts]], sums(each.scored[inside], starts)
+    return Grains(
+        rows=variants.rows.others(cells, cell, unit),
+        instance=first,
+        original=original,
+        total=sums(each.total[inside], starts),
+        scored=scored,
+        worst=worst if up.all() else np.where(up, worst, -worst),
+        drop=sums(each.drop[inside], starts),
+        altered=sums(each.altered[inside], starts),
+        worse=sums(each.worse[inside], starts),
+        better=sums(each.better[inside], starts),
+        binary=_count(~each.binary[inside], starts) == 0,
+        complete=~np.isnan(original) & (scored == k[cell]),
         k=k,
     )
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -17,7 +16,7 @@ import helmframe as hf
 from helmframe.models.engine import Engine
 from helmframe.models.engine.linear import overall
 from helmframe.models.model import Answer, Pair
-from helmframe.models.tokenizing import Tokenizing
+from tests.acceptance.demo_engine import engine_of, loaded, timed
 from tests.acceptance.eval_peers import peers_python
 from tests.acceptance.figures import shown
 from tests.demo import ROOT, demo_model
@@ -43,14 +42,12 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="module")
 def model() -> Any:
     """As transformers loads it, for the others."""
-    return _loaded()
+    return loaded()
 
 
 @pytest.fixture(scope="module")
 def engine(tokenizer: Any) -> Engine:
-    made = Engine(_loaded(), Tokenizing(lambda: tokenizer, tokenizer.eos_token_id), 8192, lasting=True)
-    made.ask(["What is"], {"max_tokens": 1})  # checks the model, and times layers
-    return made
+    return engine_of(tokenizer, 1)
 
 
 @pytest.fixture
@@ -109,7 +106,7 @@ def test_1_whole_processes_on_mmlu(shared: Path, tmp_path: Path, prompts: list[s
 
 
 def test_3_endings_of_hellaswag_as_lm_eval_rates_them(shared: Path, tmp_path: Path, tokenizer: Any) -> None:
-    doubled = _loaded().double()
+    doubled = loaded().double()
     plan = hf.scenario("hellaswag", data=str(shared / "scenarios")).limit(ENDINGS).generate(str(demo_model()))
     frame = plan.requests().sort("row_index", "reference_index").collect()
     rows = frame.group_by("instance_id", maintain_order=True).agg("prompt", "continuation")
@@ -167,12 +164,6 @@ def interleaved(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[float
     """The median seconds of each, in turns."""
     times = [(timed(one)[0], timed(other)[0]) for _ in range(TIMES)]
     return median(first for first, _ in times), median(second for _, second in times)
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    found = work()
-    return time.perf_counter() - started, found
 
 
 def answered(engine: Engine, prompts: Sequence[str]) -> list[str]:
@@ -262,10 +253,3 @@ def whole(command: Sequence[str], shared: Path | None = None, folder: Path | Non
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     return seconds, json.loads(ended.stdout.splitlines()[-1])
-
-
-def _loaded() -> Any:
-    from transformers import AutoModelForCausalLM
-
-    model: Any = AutoModelForCausalLM.from_pretrained(demo_model(), dtype=torch.float32)
-    return model.eval()

@@ -1,7 +1,6 @@
 """Check 2 of the engine: generation beside transformers' own, in its best batch; and what samples depend on."""
 
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
@@ -17,7 +16,7 @@ from helmframe.models.engine.linear import overall
 from helmframe.models.engine.rows import Request
 from helmframe.models.engine.sampling import key_of
 from helmframe.models.model import Answer
-from helmframe.models.tokenizing import Tokenizing
+from tests.acceptance.demo_engine import engine_of, loaded, timed
 from tests.acceptance.figures import shown
 from tests.demo import demo_model
 
@@ -44,14 +43,12 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="module")
 def model() -> Any:
     """As transformers loads it."""
-    return _loaded()
+    return loaded()
 
 
 @pytest.fixture(scope="module")
 def engine(tokenizer: Any) -> Engine:
-    made = Engine(_loaded(), Tokenizing(lambda: tokenizer, tokenizer.eos_token_id), 8192, lasting=True)
-    made.ask(["What is"], {"max_tokens": 2})  # checks the model, and times layers
-    return made
+    return engine_of(tokenizer, 2)
 
 
 @pytest.fixture(autouse=True)
@@ -158,16 +155,3 @@ def generated(model: Any, prompts: Sequence[list[int]], limits: Sequence[int], s
 
 def decoded(tokenizer: Any, outputs: Sequence[list[int]]) -> list[str]:
     return [tokenizer.decode(each, skip_special_tokens=True) for each in outputs]
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    found = work()
-    return time.perf_counter() - started, found
-
-
-def _loaded() -> Any:
-    from transformers import AutoModelForCausalLM
-
-    model: Any = AutoModelForCausalLM.from_pretrained(demo_model(), dtype=torch.float32)
-    return model.eval()

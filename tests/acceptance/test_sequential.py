@@ -4,8 +4,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 
+import helmframe as hf
 from helmframe.stats import sequential
 from helmframe.stats.intervals import wilson
 from tests.acceptance.figures import shown
@@ -66,6 +68,61 @@ def test_3_bets(what: str) -> None:
     shown("3", f"{what}, N={n}: misses at any look, of {RUNS:,} orders", f"{missed:.1%}", "7.1 %")
     shown("3", f"{what}, N={n}: asked for ±.10, ±.05, median", asked, "printed")
     assert missed <= MISSES
+
+
+@pytest.mark.parametrize("mean", ["by size", "parts alike"])
+def test_3_clusters_of_unlike_size(mean: str) -> None:
+    random = np.random.default_rng(31)
+    sizes = random.geometric(0.2, 120).astype(np.float64)
+    if mean == "parts alike":
+        # two parts, of which the second has a quarter of the clusters
+        part = np.arange(120) < 30
+        sizes = sizes * np.where(part, sizes.sum() / 2 / sizes[part].sum(), sizes.sum() / 2 / sizes[~part].sum())
+    # right or wrong together within a cluster, and larger ones more often right
+    share = random.beta(1 + sizes / 4, 1.5)
+    missed, asked = 0, []
+    runs = RUNS // 2
+    for _ in range(runs):
+        order = random.permutation(120)
+        found = sequential(share[order], 120, sizes=sizes[order])
+        low, high = found["ci_low"].to_numpy(), found["ci_high"].to_numpy()
+        missed += misses(low, high, float(np.average(share, weights=sizes)))
+        asked.append(int(np.argmax((high - low) / 2 <= 0.1)) + 1)
+    shown("3", f"120 clusters, {mean}: misses at any look, of {runs} orders", f"{missed / runs:.1%}", "7.9 %")
+    shown("3", f"120 clusters, {mean}: clusters asked for ±.10, median", f"{np.median(asked):.0f}", "below 120")
+    assert missed / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
+    assert np.median(asked) < 120
+
+
+@pytest.mark.parametrize("until", ["precise", "decided"])
+def test_3_a_run_that_stops_by_itself(until: str) -> None:
+    runs = 200 if until == "precise" else 100
+    rows = pl.DataFrame({"q": [f"question {place}?" for place in range(311)], "a": ["yes"] * 311})
+    models = {"a": hf.models.noisy(0.6), "b": hf.models.noisy(0.45)}
+    plan = hf.scenario(rows, input="q", references="a", name="toy").adapt(shots=0).metrics("exact_match")
+    if until == "precise":
+        models.pop("b")
+    plan = plan.generate(models)
+    truth = dict(plan.score().table().select("model", "value").iter_rows())
+    truth["difference"] = truth["a"] - truth.get("b", 0.0)
+    missed, asked = 0, []
+    for seed in range(runs):
+        said = hf.precise(0.1, seed=seed) if until == "precise" else hf.decided("a", "b", seed=seed)
+        results = plan.score(until=said)
+        (looks,) = results.manifest["until"]["looks"].values()
+        found = looks["cells"][0]["watched"]
+        mean = truth["a"] if until == "precise" else truth["difference"]
+        missed += misses(np.array(found["ci_low"]), np.array(found["ci_high"]), mean)
+        asked.append(found["asked"])
+        if until == "precise":
+            (row,) = results.table().to_dicts()
+            assert (row["asked"], row["of"], row["ci_low"]) == (found["asked"], 311, found["ci_low"])
+            assert row["ci_high"] - row["ci_low"] <= 0.2
+    what = f"{runs} runs of the engine, N=311, until {until}"
+    shown("3", f"{what}: intervals at the stop that miss", f"{missed / runs:.1%}", "5 % and three MC errors")
+    shown("3", f"{what}: asked of 311, median", f"{np.median(asked):.0f}", "printed")
+    assert missed / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
+    assert np.median(asked) < 311
 
 
 def test_3_bets_on_right_or_wrong_cost_little_more() -> None:

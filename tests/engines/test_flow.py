@@ -75,6 +75,22 @@ def test_an_error_of_a_job_is_raised_and_the_others_are_done() -> None:
     assert done == [1]
 
 
+def test_waiting_sees_all_done_and_raises_what_one_raised() -> None:
+    done: list[int] = []
+
+    def wrong() -> None:
+        raise KeyError("wrong")
+
+    with Behind() as behind:
+        for number in range(3):
+            behind.do(lambda number=number: done.append(number))
+        behind.wait()
+        assert done == [0, 1, 2]
+        behind.do(wrong)
+        with pytest.raises(KeyError, match="wrong"):
+            behind.wait()
+
+
 def test_an_error_in_the_block_goes_before_one_of_a_job() -> None:
     def wrong() -> None:
         raise KeyError("a job")

@@ -4,10 +4,13 @@ import importlib
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from huggingface_hub import constants
@@ -23,7 +26,7 @@ from helmframe.errors import (
 )
 from helmframe.models import Answer, local, local_model, local_options
 from helmframe.models.local_files import folder_digest
-from helmframe.models.model import Model, digest
+from helmframe.models.model import Given, Model, Prompt, Seeded, digest
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import queue_of
 from tests.demo import demo_model
@@ -61,6 +64,30 @@ def test_a_folder_is_named_and_durable(made: Path) -> None:
     model = from_any(made)
     assert (model.name, model.durable, model.window, model.chat) == ("tiny", True, 128, None)
     assert model.takes == frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
+
+
+def test_the_samples_of_a_prompt_are_asked_together_and_are_those_of_their_seeds() -> None:
+    pair = from_any((tiny.gpt2(), tiny.tokenizer()))
+    calls: list[list[Seeded]] = []
+
+    def together(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+        assert "seed" not in decoding
+        calls.append([prompt for prompt in prompts if isinstance(prompt, Seeded)])
+        return pair.ask(prompts, decoding)
+
+    questions = pl.DataFrame({"q": ["Who?", "Where?"], "a": ["A", "B"]})
+
+    def sampled(model: Model) -> dict[tuple[str, int], str]:
+        plan = hf.scenario(questions, input="q", references="a").generate(model, n=4, temperature=1.0, max_tokens=6)
+        rows = plan.completions().collect()
+        return {(row["input"], row["output_index"]): row["completion"] for row in rows.iter_rows(named=True)}
+
+    found = sampled(replace(pair, name="together", ask=together))
+    assert len(found) == 8
+    assert [len(call) for call in calls] == [8]  # one call for all samples of both prompts
+    assert len({each.text for each in calls[0]}) == 2
+    assert len({each.seed for each in calls[0]}) == 4
+    assert found == sampled(replace(pair, name="apart", seeded=False))
 
 
 def test_a_name_is_looked_for_in_the_working_folder(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,16 @@ def test_the_exit_code_says_the_verdict(ends: tuple[float, float], verdict: str,
     assert (gate.verdict, gate.exit_code) == (verdict, code)
 
 
+def test_at_most_turns_the_line_round() -> None:
+    gate = hf.stats.gate(table((0.2, 0.1, 0.3), (0.4, 0.31, 0.5), (0.28, 0.2, 0.4)), at_most=0.3)
+    assert verdicts(gate) == ["pass", "fail", "undecided"]
+    assert gate.table.select("line", "low", "high").rows() == [(0.3, 0.1, 0.3), (0.3, 0.31, 0.5), (0.3, 0.2, 0.4)]
+    assert repr(gate).startswith("fail: at most 0.3")
+    # as far from the line on either side, as many are needed
+    other = hf.stats.gate(table((0.72, 0.6, 0.8)), at_least=0.7)
+    assert gate.table["n_needed"][2] == other.table["n_needed"][0]
+
+
 def test_strict_takes_what_is_undecided_for_failed() -> None:
     assert hf.stats.gate(table((0.75, 0.6, 0.9)), at_least=0.7, strict=True).verdict == "fail"
 
@@ -78,6 +88,8 @@ def test_n_needed_is_more_than_there_are_and_only_where_it_is_undecided() -> Non
     [
         (table((0.8, 0.7, 0.9)), {}, "one line"),
         (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "margin": 0.1}, "one line"),
+        (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "at_most": 0.9}, "one line"),
+        (table((0.8, 0.7, 0.9)), {"at_most": float("inf")}, "at_most=inf should be a number"),
         (table((0.8, 0.7, 0.9)), {"margin": 0.1}, "hf.stats.compare gives it, and this one has no column 'difference'"),
         (difference(0.0, 0.1), {"at_least": 0.1}, "hf.stats.table gives it, and this one has no column 'value'"),
         (difference(0.0, 0.1), {"margin": -0.1}, "0 or more"),

@@ -13,7 +13,7 @@ from helmframe.models.engine.reading import Reader
 from helmframe.models.engine.rows import Request
 from helmframe.models.engine.sampling import key_of
 from helmframe.models.engine.scoring import scored
-from helmframe.models.model import Answer, Given, Pair, Prompt
+from helmframe.models.model import Answer, Given, Pair, Prompt, Seeded
 from helmframe.models.tokenizing import Tokenizing
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
@@ -56,8 +56,8 @@ class Engine:
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution, whatever the temperature, over
         the tokens of the text, without the end-of-text token; null where more than 512 tokens were asked for.
         """
-        texts = [prompt["prompt"] if isinstance(prompt, dict) else str(prompt) for prompt in prompts]
-        tokens = self.words.tokens(texts)
+        asked = Seeded.each(prompts, decoding)
+        tokens = self.words.tokens([each.text for each in asked])
         said = decoding.get("max_tokens")
         most = MAX_TOKENS if said is None else int(said)
         if most < 1:
@@ -67,7 +67,7 @@ class Engine:
             ValueError(f"the prompt has {len(each)} tokens; the model's window is {self.window}.") for each in tokens
         ]
         able = [place for place, limit in enumerate(limits) if limit > 0]
-        requests = [Request(tokens[each], limits[each], key_of(decoding.get("seed"), texts[each])) for each in able]
+        requests = [Request(tokens[each], limits[each], key_of(asked[each].seed, asked[each].text)) for each in able]
         with self._lock, _as_we_ask(self.model):
             for place, answer in self._answered(requests, decoding):
                 answers[able[place]] = answer

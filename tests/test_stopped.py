@@ -1,0 +1,110 @@
+"""What tables and questions say of a run that stopped early."""
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.cli import main
+from helmframe.errors import NotComparableError
+
+
+@pytest.fixture(scope="module")
+def results() -> hf.Results:
+    rows = pl.DataFrame({"q": [f"question {place}?" for place in range(600)], "a": ["yes"] * 600})
+    plan = hf.scenario(rows, input="q", references="a", name="asked").adapt(shots=0).perturb("lowercase")
+    models = {"a": hf.models.noisy(0.9), "b": hf.models.noisy(0.5)}
+    scored = plan.metrics("exact_match", "f1_score", "output_words", "classification_macro_f1").generate(models)
+    return scored.score(until=hf.precise(0.08, metric="exact_match"))
+
+
+def test_other_bounded_metrics_have_a_sequence_too_and_those_without_bounds_have_no_interval(
+    results: hf.Results,
+) -> None:
+    table = results.table().filter(pl.col("model") == "a", pl.col("perturbation") == "original")
+    how = dict(table.select("metric", "interval").iter_rows())
+    assert how["f1_score"] == "betting (anytime, without replacement)"
+    assert how["output_words"] == how["classification_macro_f1"] == "no interval: stopped early, by scores with bounds"
+    without = table.filter(pl.col("metric").is_in(["output_words", "classification_macro_f1"]))
+    assert without["value"].null_count() == 0
+    assert without["ci_low"].null_count() == 2
+    assert table["stderr"].null_count() == table.height
+
+
+def test_another_level_is_another_interval(results: hf.Results) -> None:
+    wide, narrow = (results.table(metrics="exact_match", ci=ci) for ci in (0.99, 0.8))
+    assert (wide["ci_low"] < narrow["ci_low"]).all()
+    assert (wide["ci_high"] > narrow["ci_high"]).all()
+
+
+@pytest.mark.parametrize("by", ["scenario", ["model"], ["model", "perturbation", "trial"]])
+def test_over_several_cells_there_is_a_value_and_no_interval(results: hf.Results, by: str | list[str]) -> None:
+    table = results.table(by, metrics="exact_match")
+    assert table["ci_low"].null_count() == table.height
+    assert table["interval"].str.starts_with("no interval: stopped early; by scenario").all()
+
+
+def test_asked_and_of_add_up_over_cells(results: hf.Results) -> None:
+    cells = results.table(metrics="exact_match")
+    whole = results.table("scenario", metrics="exact_match")
+    assert whole.select("asked", "of").row(0) == (cells["asked"].sum(), 4 * 600)
+
+
+def test_what_is_for_a_fixed_number_of_instances_is_refused(results: hf.Results) -> None:
+    for ask in (
+        lambda: results.leaderboard(),
+        lambda: results.gate(against=results),
+        lambda: hf.compare(results, results),
+    ):
+        with pytest.raises(NotComparableError, match=r"asked until=precise\(0.08"):
+            ask()
+    assert results.gate(at_least=0.2, columns=["exact_match"]).verdict == "pass"
+
+
+def test_a_comparison_within_it_has_the_intervals_of_differences_and_no_p(results: hf.Results) -> None:
+    way = {"output_words": True}
+    table = results.compare("model", base="b", metrics=["exact_match", "output_words"], higher_is_better=way)
+    right = table.filter(pl.col("metric") == "exact_match")
+    assert (right["joint_low"] < right["ci_low"]).all()
+    assert (right["ci_low"] > 0).all()
+    assert right["interval"].unique().to_list() == ["betting (anytime, without replacement)"]
+    assert table.select("p", "p_holm", "stderr", "mde").null_count().row(0) == (table.height,) * 4
+    assert table.filter(pl.col("metric") == "output_words")["interval"].str.starts_with("no interval").all()
+    with pytest.raises(NotComparableError, match="worst cases"):
+        results.compare("model", worst="all")
+
+
+def test_the_difference_that_was_watched_is_the_one_compared() -> None:
+    rows = pl.DataFrame({"q": [f"question {place}?" for place in range(300)], "a": ["yes"] * 300})
+    plan = hf.scenario(rows, input="q", references="a", name="asked").adapt(shots=0).metrics("exact_match")
+    plan = plan.generate({"a": hf.models.noisy(0.8), "b": hf.models.noisy(0.5)})
+    results = plan.score(until=hf.decided("a", "b"))
+    (looks,) = results.manifest["until"]["looks"].values()
+    watched = looks["cells"][0]["watched"]
+    (row,) = results.compare("model", base="b").to_dicts()
+    assert {name: row[name] for name in ("ci_low", "ci_high")} == {n: watched[n] for n in ("ci_low", "ci_high")}
+    assert row["difference"] == watched["value"]
+    assert row["n"] == watched["asked"]
+
+
+def test_paired_drops_say_that_they_stopped_early(results: hf.Results) -> None:
+    drops = results.robustness(metrics="exact_match")
+    assert drops["interval"].str.ends_with(", though stopped early").all()
+
+
+def test_metrics_scored_later_have_their_sequence(results: hf.Results) -> None:
+    again = results.rescore("quasi_exact_match").table()
+    assert again["interval"].unique().to_list() == ["prior–posterior ratio (anytime, without replacement)"]
+
+
+def test_results_that_were_moved_say_the_same(results: hf.Results, tmp_path: object) -> None:
+    moved = hf.load(results.to_parquet(f"{tmp_path}/moved"))
+    assert moved.table().equals(results.table())
+    assert "asked until precise(0.08, metric='exact_match')" in repr(moved)
+
+
+def test_the_command_stops_too(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = "sampler:subject=music,model=noisy(accuracy=0.6)"
+    assert main(["run", entry, "--until", "precise(.3)"]) == 0
+    assert "asked until precise(0.3)" in capsys.readouterr().out
+    assert main(["run", entry, "--until", "precise"]) == 1
+    assert 'write "precise(0.03)"' in capsys.readouterr().err
