@@ -73,6 +73,8 @@ from helmframe.sides import compare_results as compare
 from helmframe.stats import Leaderboard, Power, power
 from helmframe.stats.published import leaderboard_of_means as leaderboard
 from helmframe.suite import Suite, suite
+from helmframe.until import decided, precise
+from helmframe.views import charts
 from helmframe.views.completion import load_ipython_extension
 
 __version__ = "0.1.0"
@@ -92,6 +94,7 @@ __all__ = [
     "again",
     "between",
     "change_numbers",
+    "charts",
     "child_logging",
     "columns",
     "compare",
@@ -99,6 +102,7 @@ __all__ = [
     "contraction",
     "contrast_sets",
     "cue_space",
+    "decided",
     "delete_letters",
     "dialect",
     "drop_words",
@@ -134,6 +138,7 @@ __all__ = [
     "perturbation",
     "perturbations",
     "power",
+    "precise",
     "punctuation",
     "random_case",
     "read_helm",

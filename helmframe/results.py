@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ import polars as pl
 
 from helmframe import judged, robust
 from helmframe.boards import board, columns_said
-from helmframe.columns import COMPLETIONS, OF_REQUEST, ORIGINAL, PREFIXES, SCORES, VERDICTS
+from helmframe.columns import COMPLETIONS, OF_REQUEST, ORIGINAL, PREFIXES, SCORES, VERDICTS, conform
 from helmframe.comparison import APART, Read, paired
-from helmframe.errors import ArgumentError, StoreError, UnknownNameError
+from helmframe.errors import ArgumentError, CapabilityError, StoreError, UnknownNameError
 from helmframe.judging import judges_of, with_judges
 from helmframe.metrics import METRICS, about, check_units, chosen, for_sets, parse, score, why_none
 from helmframe.models.budget import Budget, Prices
@@ -21,12 +22,15 @@ from helmframe.stats import aggregate, aggregate_set
 from helmframe.stats.board import Leaderboard
 from helmframe.stats.gate import Gate
 from helmframe.stats.table import in_order, pivoted
-from helmframe.store import Address, RunFolder, address_of, listing
+from helmframe.stopped import marked, refuse, with_differences, with_sequences
+from helmframe.store import Address, RunFolder, address_of, listing, write_text
 from helmframe.tables import Chunk, Held, with_scores
+from helmframe.watch import bounded
 
 if TYPE_CHECKING:
-    from helmframe.views.charts import Plot
+    from helmframe.views.charts.plot import Plot
     from helmframe.views.comparison import Comparison
+    from helmframe.views.explore_widget import ExplorerWidget
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class Results:
         return list(dict.fromkeys(name for name in mains if name in self.metric_names)) or self.metric_names[:1]
 
     @property
+    def chunks(self) -> Sequence[Chunk]:
+        """Completions and scores in parts that hold their instances whole: shard by shard in a run's folder."""
+        return self._held.chunks
+
+    @property
     def answered(self) -> int:
         """How many completions there are, without those that failed."""
         return self._held.answered()
@@ -115,7 +124,8 @@ class Results:
 
         Returns:
             `by`, metric and `STATS`. Where there are choices also what is scored without a model: `chance`, by
-            guessing; `majority`, by the answer that is right most often in its part.
+            guessing; `majority`, by the answer that is right most often in its part. Of a run that stopped `until` it
+            knew enough: asked, of (instances), and intervals that hold at every look.
         """
         keys = self._by(by)
         names = self._metrics(metrics)
@@ -140,7 +150,10 @@ class Results:
                 )
             )
         baselines = self._held.baselines(keys, names, over_parts)
-        table = self._held.given_examples(pl.concat(frames, how="diagonal_relaxed"), keys)
+        table = pl.concat(frames, how="diagonal_relaxed")
+        if "until" in self.manifest:
+            table = with_sequences(table, self.scores, self.manifest["until"], keys, mean=over_parts, ci=ci)
+        table = self._held.given_examples(table, keys)
         table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
         table = in_order(table, keys, self.metric_names)
         return table if pivot is None else pivoted(table, keys, pivot)
@@ -253,9 +266,10 @@ class Results:
             placebo also excess, its interval and n_placebo.
         """
         scored = self._scored(by, metrics)
-        return robust.drops(
+        table = robust.drops(
             scored, "robustness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
         )
+        return marked(self.manifest, table)
 
     def fairness(
         self,
@@ -269,9 +283,10 @@ class Results:
     ) -> pl.DataFrame:
         """As `robustness`, over the perturbations that count as fairness: dialect, gender, person names, your own."""
         scored = self._scored(by, metrics)
-        return robust.drops(
+        table = robust.drops(
             scored, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
         )
+        return marked(self.manifest, table)
 
     def worst_case(
         self,
@@ -296,7 +311,8 @@ class Results:
             `by`, metric, `STATS`, k, variants (what it is the worst of), n_dropped. It falls with k whatever the model:
             only the same k and variants compare.
         """
-        return robust.worst(self._scored(by, metrics), k=k, perturbations=perturbations, ci=ci)
+        table = robust.worst(self._scored(by, metrics), k=k, perturbations=perturbations, ci=ci)
+        return marked(self.manifest, table)
 
     def consistency(
         self,
@@ -314,7 +330,8 @@ class Results:
             exact: whether free text has to be the same to the letter, not only in its normalised words.
             ci: level of the interval.
         """
-        return robust.stays(self._scored(by, None), perturbations=perturbations, exact=exact, ci=ci)
+        table = robust.stays(self._scored(by, None), perturbations=perturbations, exact=exact, ci=ci)
+        return marked(self.manifest, table)
 
     def gap(
         self,
@@ -338,7 +355,7 @@ class Results:
         """
         keys = [key for key in self._by(by) if key != group]
         scored = self._scored([*keys, group], metrics)
-        return robust.gaps(replace(scored, keys=keys), group, reference=reference, ci=ci)
+        return marked(self.manifest, robust.gaps(replace(scored, keys=keys), group, reference=reference, ci=ci))
 
     def flips(self, perturbation: str | None = None, *, metric: str | None = None) -> pl.DataFrame:
         """The answers whose score a perturbation changed, original and perturbed side by side, with a word-level diff.
@@ -382,7 +399,8 @@ class Results:
             ci: level of the interval.
 
         Returns:
-            As `helmframe.stats.compare`: a frame, which shows itself as a short table.
+            As `helmframe.stats.compare`: a frame, which shows itself as a short table. Of a run that stopped `until` it
+            knew enough: intervals that hold at every look, and no p values.
 
         Raises:
             UnknownNameError: no such axis, or base.
@@ -394,11 +412,15 @@ class Results:
         read = self.read_as(metrics, mean, higher_is_better)
         scores = self.scores
         if worst is not None:
+            refuse(self.manifest, "worst cases")
             scores = self._worst_of_each(axis, worst, read)
         from helmframe.views.comparison import Comparison
 
         by = [name for name in APART if name != axis]
-        return Comparison(paired(scores, axis, by, base=base, read=read, errors=errors, ci=ci))
+        table = paired(scores, axis, by, base=base, read=read, errors=errors, ci=ci)
+        if "until" in self.manifest:
+            table = with_differences(table, scores, self.manifest["until"], axis, mean=read.mean, ci=ci)
+        return Comparison(table)
 
     def leaderboard(
         self,
@@ -436,6 +458,7 @@ class Results:
             NotComparableError: too many requests failed, models were asked other instances, or worst cases are over
                 other variants.
         """
+        refuse(self.manifest, "ranks")
         said = columns_said(self.manifest, columns)
         read = self.read_as(list(dict.fromkeys(metric for _, metric in said)), parts, higher_is_better)
         return board(self, said, read, mean=mean, worst=worst, shared=shared, errors=errors, ci=ci)
@@ -444,6 +467,7 @@ class Results:
         self,
         *,
         at_least: float | None = None,
+        at_most: float | None = None,
         against: "str | Path | Results | None" = None,
         margin: float = 0.02,
         columns: "Sequence[str | tuple[str, str]] | str | None" = None,
@@ -452,7 +476,7 @@ class Results:
         strict: bool = False,
         ci: float = 0.95,
     ) -> Gate:
-        """Whether these results may pass: surely at least so much, or surely not worse than a baseline by a margin.
+        """Whether these results may pass: surely at least (or most) so much, or not worse than a baseline by a margin.
 
         `results.gate(against="runs/yesterday").verdict` is "pass", "fail", or "undecided" where the interval holds the
         line; then `table` says how many instances would decide. Of all its rows together, numbers that lie on the line
@@ -461,6 +485,7 @@ class Results:
 
         Args:
             at_least: the least value that passes.
+            at_most: the greatest one that does, of metrics that are better when lower.
             against: the baseline: results, or a folder of any tool's, as in `hf.compare`.
             margin: by how much these may be worse than the baseline.
             columns: scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
@@ -474,7 +499,8 @@ class Results:
             As `helmframe.stats.gate`: `.verdict`, `.exit_code`, `.table`.
 
         Raises:
-            ArgumentError: neither at_least nor against, or both; at_least of a metric that is better when lower.
+            ArgumentError: none of at_least, at_most and against, or two; at_least of a metric that is better when
+                lower, or at_most of one that is better when higher.
             NotComparableError: too many requests failed, or as in `hf.compare`.
         """
         from helmframe.gates import gate_of
@@ -482,6 +508,7 @@ class Results:
         return gate_of(
             self,
             at_least=at_least,
+            at_most=at_most,
             against=against,
             margin=margin,
             columns=columns,
@@ -497,8 +524,9 @@ class Results:
         for each in asked:
             if each.check is not None:
                 each.check()
-        said = {each.name: about(each) for each in asked}
-        manifest = {**self.manifest, "metrics": said}
+        manifest = {**self.manifest, "metrics": {each.name: about(each) for each in asked}}
+        if "until" in manifest:
+            manifest["until"] = {**manifest["until"], "metrics": bounded(asked)}
         if judges_of(asked):
             rows = self.completions.collect()
             scores, verdicts = judged.judged(rows, asked, None, fresh=False, budget=Budget())
@@ -646,15 +674,98 @@ class Results:
     @property
     def plot(self) -> "Plot":
         """Charts: `results.plot.scores()`."""
-        from helmframe.views.charts import Plot
+        from helmframe.views.charts.plot import Plot
 
         return Plot(self)
 
-    def to_parquet(self, folder: str | Path) -> Address:
-        """The results as one folder of Parquet and a manifest, to move elsewhere; `hf.load` reads it.
+    def explore(self, **filters: Any) -> "ExplorerWidget":
+        """The results row by row, in a notebook: filters, pages, and all there is about an instance that is clicked.
+
+        What is shown is read when it is shown, so a million completions open at once. In a terminal: `helmframe view`.
+
+        Args:
+            **filters: what is shown at first: metric (default the main ones), scenario, model, perturbation, setting;
+                low and high bound the score; only="unscored" or "unparsed"; find=, a part of an instance id;
+                order="lowest" or "highest".
 
         Raises:
-            StoreError: there is something else in the folder.
+            ArgumentError, UnknownNameError: no such filter, or value.
+            CapabilityError: anywidget is not there.
+        """
+        if find_spec("anywidget") is None:
+            raise CapabilityError("explore() needs the package anywidget: pip install 'helmframe[widgets]'.")
+        from helmframe.views.explore import Explorer
+        from helmframe.views.explore_filters import Filters
+        from helmframe.views.explore_widget import ExplorerWidget
+
+        return ExplorerWidget(Explorer(self, Filters.of(filters)))
+
+    def report(self, path: str | Path, *, title: str | None = None) -> Address:
+        """Write a report: one file of HTML, to open, send or keep, that needs no network and runs nothing.
+
+        Scores, charts, robustness and fairness, comparisons, where models disagree, answers that a perturbation turned
+        and the worst instances (word by word what was changed), failed requests, plan and manifest. Texts of models and
+        data are shown as text, their first 2,000 characters.
+
+        Args:
+            path: the file, on disk or in a bucket; one that is there is replaced.
+            title: default the scenarios' names.
+
+        Raises:
+            ArgumentError: `path` is a folder.
+            CapabilityError: a package is missing: pip install 'helmframe[report]'.
+            StoreError: the file can't be written.
+        """
+        from helmframe.views.report import report_html
+
+        target = address_of(path)
+        if isinstance(target, Path) and target.is_dir():
+            raise ArgumentError(f"report: {target} is a folder. Name a file: report({str(target / 'report.html')!r}).")
+        write_text(report_html(self, title), target)
+        return target
+
+    def write_table(
+        self,
+        path: str | Path,
+        by: str | Sequence[str] | None = None,
+        *,
+        metrics: str | Sequence[str] | None = None,
+        ci: float = 0.95,
+        mean: str | None = None,
+        pivot: str | None = None,
+    ) -> Address:
+        """Write `table(…)` as a file: .csv and .json hold every number, .md and .tex (booktabs) what people read.
+
+        `results.write_table("scores.tex", pivot="model")`
+
+        Args:
+            path: the file, on disk or in a bucket; its name says which kind; one that is there is replaced.
+            by: as in `table`; so are the others.
+            metrics: which; default all.
+            ci: level of the intervals.
+            mean: over parts ("macro") or by size ("micro").
+            pivot: one of `by` whose values become columns.
+
+        Raises:
+            ArgumentError: another kind of file.
+            CapabilityError: LaTeX needs tabulate: pip install 'helmframe[report]'.
+            StoreError: the file can't be written.
+        """
+        from helmframe.views.written import table_as
+
+        target = address_of(path)
+        write_text(table_as(self.table(by, metrics=metrics, ci=ci, mean=mean, pivot=pivot), str(target)), target)
+        return target
+
+    def to_parquet(self, folder: str | Path) -> Address:
+        """The results as one folder of Parquet and a manifest, on disk or in a bucket; `hf.load` reads it.
+
+        `scores/scenario=S/model=M/….parquet`, and so completions and verdicts: names percent-encoded, as Hive, DuckDB
+        and Polars read them. The columns are those of `hf.columns()`, then the scenario's own; the manifest is in each
+        file's footer (key "helmframe") and, written last, in manifest.json: without it there are no results.
+
+        Raises:
+            StoreError: there is something else in the folder, or it can't be written.
         """
         target = address_of(folder)
         if listing(target):
@@ -662,10 +773,8 @@ class Results:
         copied = RunFolder(target)
         for shard, chunk in enumerate(self._held.chunks):
             for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):
-                for (scenario,), part in rows.collect().partition_by("scenario", as_dict=True).items():
-                    copied.add(name, str(scenario), part, shard)
-        for (scenario,), part in self.verdicts.collect().partition_by("scenario", as_dict=True).items():
-            copied.add("verdicts", str(scenario), part)
+                copied.add_partitioned(name, conform(rows.collect(), _KEPT[name], name), self.manifest, shard)
+        copied.add_partitioned("verdicts", conform(self.verdicts.collect(), VERDICTS, "verdicts"), self.manifest)
         copied.add("prefixes", "all", self.prefixes.unique("prefix_id", maintain_order=True).collect())
         copied.write_manifest(self.manifest)
         return target
@@ -706,7 +815,8 @@ class Results:
         return names
 
     def _mean(self) -> str:
-        means = {each["main"]["mean"] for each in self.manifest["scenarios"].values()}
+        stopped_by = self.manifest.get("until", {}).get("mean")
+        means = {stopped_by or each["main"]["mean"] for each in self.manifest["scenarios"].values()}
         return str(means.pop()) if len(means) == 1 else "macro"
 
     def read_as(

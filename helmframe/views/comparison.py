@@ -26,21 +26,21 @@ class Comparison(pl.DataFrame):
 
 def comparison_text(table: pl.DataFrame) -> str:
     """The table and its notes, aligned with spaces."""
-    heads, rows = _cells(table)
-    return "\n".join([text_table(heads, rows), *_notes(table)])
+    heads, rows = comparison_cells(table)
+    return "\n".join([text_table(heads, rows), *comparison_notes(table)])
 
 
 def comparison_html(table: pl.DataFrame) -> str:
     """The same as HTML; every text escaped."""
-    heads, rows = _cells(table)
-    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in _notes(table))
+    heads, rows = comparison_cells(table)
+    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in comparison_notes(table))
     return html_table(heads, rows) + notes
 
 
 def comparison_markdown(table: pl.DataFrame) -> str:
     """The same as a Markdown table; no cell ends it, or starts another markup."""
-    heads, rows = _cells(table)
-    return "\n".join([markdown_table(heads, rows), "", *(f"- {_plain(note)}" for note in _notes(table))])
+    heads, rows = comparison_cells(table)
+    return "\n".join([markdown_table(heads, rows), "", *(f"- {_plain(note)}" for note in comparison_notes(table))])
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -63,7 +63,8 @@ def _plain(text: str) -> str:
     return line
 
 
-def _cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the table."""
     keys = [name for name in _KEYS if name in table.columns and (table[name].n_unique() > 1)]
     several = table.height > 1
     heads = [*keys, "a", "b", "a's value", "b's value", "difference", "interval"]
@@ -80,7 +81,8 @@ def _cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def _notes(table: pl.DataFrame) -> list[str]:
+def comparison_notes(table: pl.DataFrame) -> list[str]:
+    """What a reader of it should know besides."""
     notes = []
     if "differs" in table.columns and table.height:
         notes.append(f"differs: {table['differs'][0]}")

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterator
 from html import escape
 from itertools import groupby
@@ -10,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe.views.characters import seen
 from helmframe.views.display import number
 
 # Beyond so many pairs of words the middle of two texts is shown as one change: comparing them all would take minutes.
@@ -43,7 +43,7 @@ def word_diff(before: str, after: str) -> str:
     >>> word_diff("one two", "one  two")
     'one[ →  ]two'
     """
-    return "".join(old if old == new else f"[{_seen(old)}→{_seen(new)}]" for old, new in changes(before, after))
+    return "".join(old if old == new else f"[{seen(old)}→{seen(new)}]" for old, new in changes(before, after))
 
 
 def word_diff_html(before: str, after: str) -> str:
@@ -53,7 +53,8 @@ def word_diff_html(before: str, after: str) -> str:
     'a <del>&lt;b&gt;</del><ins>&lt;i&gt;</ins>'
     """
     return "".join(
-        escape(old) if old == new else _marked("del", old) + _marked("ins", new) for old, new in changes(before, after)
+        escape(seen(old)) if old == new else _marked("del", old) + _marked("ins", new)
+        for old, new in changes(before, after)
     )
 
 
@@ -117,20 +118,8 @@ def _joined(words: list[tuple[str, str]]) -> str:
     return "".join(word + space for word, space in words)
 
 
-def _seen(text: str) -> str:
-    """The text with characters that leave no mark named, such as ⟨U+200B⟩."""
-    return "".join(
-        f"⟨U+{ord(each):04X}⟩" if unicodedata.category(each) in _UNSEEN and each not in "\n\t" else each
-        for each in text
-    )
-
-
-# controls, formats (zero width, direction), spaces other than the usual one, unassigned and private
-_UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
-
-
 def _marked(tag: str, text: str) -> str:
-    return f"<{tag}>{escape(_seen(text))}</{tag}>" if text else ""
+    return f"<{tag}>{escape(seen(text))}</{tag}>" if text else ""
 
 
 def _row(row: dict[str, Any]) -> str:
@@ -138,7 +127,7 @@ def _row(row: dict[str, Any]) -> str:
     scores = f"{number(row['score'])} → {number(row['perturbed_score'])}"
     asked = word_diff_html(_cut(row["input"]), _cut(row["perturbed_input"]))
     answers = [_cut(row["completion"]), _cut(row["perturbed_completion"])]
-    cells = [*(escape(str(each)) for each in which), scores, asked, *map(escape, answers)]
+    cells = [*(escape(seen(str(each))) for each in which), scores, asked, *(escape(seen(each)) for each in answers)]
     return "<tr>" + "".join(f"<td style='text-align:left;white-space:pre-wrap'>{cell}</td>" for cell in cells) + "</tr>"
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.engines.background import Run
-from helmframe.engines.progress import DONE
 from helmframe.results import Results
+from helmframe.stopped import notes_of
+from helmframe.views.characters import seen
 
 # Errors and unread answers are shown from this share on.
 SHOWN_FROM = 0.01
@@ -17,43 +17,25 @@ SHOWN_FROM = 0.01
 
 def results_text(results: Results) -> str:
     """The main metric's table, the metrics, and where the results lie."""
-    heads, rows = _cells(results)
-    return "\n".join([text_table(heads, rows), *_notes(results)])
+    heads, rows = score_cells(results)
+    return "\n".join([text_table(heads, rows), *score_notes(results)])
 
 
 def results_html(results: Results) -> str:
     """The same as HTML, with nothing to run; every text escaped."""
-    heads, rows = _cells(results)
-    return html_table(heads, rows) + _html_notes(_notes(results))
-
-
-def run_html(run: Run) -> str:
-    """How far a run is, by scenario and model where it is of this process; every text escaped."""
-    counts = run.manifest().get("counts", {})
-    done = sum(counts.get(name, 0) for name in DONE)
-    bar = f"<progress max='{max(counts.get('planned', 0), 1)}' value='{done}'></progress>"
-    notes = [*_reasons(run.manifest()), f"results: {shown_path(run.folder.path)}"]
-    rows = [
-        [
-            row["scenario"],
-            row["model"],
-            f"{sum(row[name] for name in DONE):,} of {row['planned']:,}",
-            _count(row["failed"]),
-        ]
-        for row in run.progress().iter_rows(named=True)
-    ]
-    table = html_table(["scenario", "model", "completions", "failed"], rows) if rows else ""
-    return f"<div>{bar} {escape(repr(run))}</div>{table}{_html_notes(notes)}"
+    heads, rows = score_cells(results)
+    return html_table(heads, rows) + _html_notes(score_notes(results))
 
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned with spaces; numbers to the right.
+    """Columns aligned with spaces; numbers to the right. No cell breaks its line or moves a terminal's cursor.
 
     >>> print(text_table(["model", "n"], [["echo", "7"], ["oracle", "10"]]))
     model    n
     echo     7
     oracle  10
     """
+    heads, *rows = [[seen(cell).replace("\n", " ") for cell in row] for row in (heads, *rows)]
     columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     right = [
@@ -69,9 +51,10 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain HTML table; every cell escaped."""
-    head = "".join(f"<th scope='col' style='text-align:left'>{escape(cell)}</th>" for cell in heads)
+    head = "".join(f"<th scope='col' style='text-align:left'>{escape(seen(cell))}</th>" for cell in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td style='text-align:left'>{escape(seen(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -99,6 +82,11 @@ def shown_path(path: Path | str) -> str:
 
 def robustness_text(table: pl.DataFrame) -> str:
     """The table of `results.robustness()` as text."""
+    return text_table(*robustness_cells(table))
+
+
+def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Its heads and rows."""
     keys = table.columns[: table.columns.index("original")]
     heads = [
         *keys,
@@ -121,10 +109,11 @@ def robustness_text(table: pl.DataFrame) -> str:
              spread(row["drop_low"], row["drop_high"]), _count(row["right_to_wrong"]), _count(row["wrong_to_right"]),
              f"{row['changed']:.0%}" if row["changed"] is not None else "", _count(row["n"])]
         )  # fmt: skip
-    return text_table(heads, rows)
+    return heads, rows
 
 
-def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
+def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the main metrics' table."""
     table = results.table(metrics=results.main_metrics)
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
     several = len(results.main_metrics) > 1
@@ -142,17 +131,36 @@ def _cells(results: Results) -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in table.iter_rows(named=True):
         cells = [str(row[key]) for key in keys] + ([row["metric"]] if several else [])
-        cells += [number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"]), _count(row["n"])]
+        cells += [number(row["value"]), _interval(row), _of(row)]
         cells += [number(row["chance"])] * show_chance
         cells += [_count(row["n_error"])] * show_errors + [_count(row["n_unparsed"])] * show_unparsed
         rows.append(cells)
     return heads, rows
 
 
-def _notes(results: Results) -> list[str]:
+def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of any table of `results.table()`: its keys, value, interval, n, and what was counted besides."""
+    if "value" not in table.columns:  # pivoted
+        return table.columns, [[_cell(value) for value in row] for row in table.iter_rows()]
+    keys = table.columns[: table.columns.index("value")]
+    chance = ["chance"] if "chance" in table.columns and table["chance"].is_not_null().any() else []
+    counts = [name for name in ("n_error", "n_unparsed", "n_truncated") if table[name].sum()]
+    rows = [
+        [
+            *(str(row[key]) for key in keys),
+            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"]), _of(row)),
+            *(_cell(row[name]) for name in (*chance, *counts)),
+        ]
+        for row in table.iter_rows(named=True)
+    ]
+    return [*keys, "value", "interval", "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
+
+
+def score_notes(results: Results) -> list[str]:
+    """What a reader of that table should know besides."""
     counts = results.manifest.get("counts") or {}
     done = results.answered
-    notes = _reasons(results.manifest)
+    notes = [*reasons(results.manifest), *notes_of(results.manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
     notes.append(f"metrics: {', '.join(results.metric_names)}")
@@ -161,17 +169,33 @@ def _notes(results: Results) -> list[str]:
     return notes
 
 
-def _reasons(manifest: Mapping[str, Any]) -> list[str]:
+def reasons(manifest: Mapping[str, Any]) -> list[str]:
+    """Why a run left out what it did."""
     left_out = manifest.get("left_out") or []
     return [f"left out: {each['scenario']} × {each['model']}: {each['reason']}" for each in left_out]
 
 
 def _html_notes(notes: Sequence[str]) -> str:
-    return "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in notes)
+    return "".join(f"<div style='opacity:.7;font-size:90%'>{escape(seen(note))}</div>" for note in notes)
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    """The interval; of few instances how it was made, and where there is none why."""
+    ends, how = spread(row["ci_low"], row["ci_high"]), str(row["interval"])
+    return f"{ends} {how}".strip() if not ends or "n small" in how else ends
+
+
+def _of(row: Mapping[str, Any]) -> str:
+    """How many instances, and of how many where they were not all asked for."""
+    return f"{row['asked']:,} of {row['of']:,}" if "of" in row else _count(row["n"])
 
 
 def _share(table: pl.DataFrame, column: str) -> float:
     return float(sum(table[column]) / max(1, sum(table["n"])))
+
+
+def _cell(value: Any) -> str:
+    return number(value) if isinstance(value, float | None) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _count(value: Any) -> str:

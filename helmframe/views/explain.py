@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.adapters import adapt
+from helmframe.adapters import Setting, adapt
 from helmframe.asking import asking
 from helmframe.judging import judges_of
 from helmframe.kept import answers_of, store_root
@@ -44,7 +44,9 @@ def _task(plan: Plan, task: Task) -> list[str]:
     counts: dict[str, int] = {}
     per_model: dict[str, dict[str, Any]] = {}
     train = plan.train(task)
+    parts: dict[str, None] = {}
     for shard in plan.load(spec):
+        parts |= dict.fromkeys(shard["part"].unique(maintain_order=True))
         variants = perturb(shard.lazy(), task.variants, asking(ask=False), plan.data).collect()
         _add(counts, instances=shard.height, variants=variants.height)
         _add(counts, unchanged=variants.filter((pl.col("perturbation") != "original") & ~pl.col("changed")).height)
@@ -56,8 +58,9 @@ def _task(plan: Plan, task: Task) -> list[str]:
         if counts["instances"] >= LOOKED_AT:
             break
     notes = _extrapolated(plan.size(spec), counts, per_model) if counts.get("instances", 0) >= LOOKED_AT else []
-    shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in task.settings))
-    method = "/".join(dict.fromkeys(setting.adapter.method for setting in task.settings))
+    told = [setting.of(part) for setting in task.settings for part in parts]
+    shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in told))
+    method = "/".join(dict.fromkeys(setting.adapter.method for setting in told))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
     asked = [f"scenario {spec.scenario} (version {spec.version})"]
     stages = [
@@ -68,7 +71,7 @@ def _task(plan: Plan, task: Task) -> list[str]:
     ]  # fmt: skip
     for model in plan.models:
         seen = per_model.get(model.name, {})
-        said = ", ".join(f"{key}={value!r}" for key, value in _decoding(task))
+        said = " or ".join(dict.fromkeys(_decoded(task.settings[0].of(part)) for part in parts))
         distinct, stored = seen.get("distinct", 0), seen.get("stored", 0)
         counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
         stages.append(["generate", f"{model.name}: {said}", counted])
@@ -110,7 +113,7 @@ def _look(seen: dict[str, Any], requests: pl.DataFrame, heads: pl.DataFrame, tas
 
 def _model_notes(task: Task, model: Any, seen: dict[str, Any]) -> list[str]:
     notes = []
-    ignored = [key for key, _ in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
+    ignored = [key for key in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
     if ignored:
         notes.append(
             f"  {model.name} can't take {', '.join(ignored)}: asked without; stop sequences are cut by helmframe"
@@ -151,8 +154,13 @@ def _age(task: Task, model: Any) -> list[str]:
     return [f"  {model.name}: {said}; the server may answer otherwise by now: score(fresh=True) asks anew"]
 
 
-def _decoding(task: Task) -> list[tuple[str, Any]]:
-    return [(key, thawed(value)) for key, value in task.settings[0].decoding if value is not None]
+def _decoding(task: Task) -> list[str]:
+    said = [pair for each in task.settings[0].each for pair in each.decoding]
+    return list(dict.fromkeys(key for key, value in said if value is not None))
+
+
+def _decoded(setting: Setting) -> str:
+    return ", ".join(f"{key}={thawed(value)!r}" for key, value in setting.decoding if value is not None)
 
 
 def _pushed(plan: Plan) -> str:

@@ -15,24 +15,25 @@ _HEADS = {"win_rate": "win rate", "mean": "mean", "micro": "mean (micro)"}
 
 def leaderboard_text(board: Leaderboard) -> str:
     """The board and its notes, aligned with spaces."""
-    heads, rows = _cells(board)
-    return "\n".join([text_table(heads, rows), *_notes(board)])
+    heads, rows = leaderboard_cells(board)
+    return "\n".join([text_table(heads, rows), *leaderboard_notes(board)])
 
 
 def leaderboard_html(board: Leaderboard) -> str:
     """The same as HTML; every text escaped."""
     heads, rows = _with_values(board)
-    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in _notes(board))
+    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in leaderboard_notes(board))
     return html_table(heads, rows) + notes
 
 
 def leaderboard_markdown(board: Leaderboard) -> str:
     """The same as a Markdown table."""
     heads, rows = _with_values(board)
-    return "\n".join([markdown_table(heads, rows), "", *(f"- {note}" for note in _notes(board))])
+    return "\n".join([markdown_table(heads, rows), "", *(f"- {note}" for note in leaderboard_notes(board))])
 
 
-def _cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
+def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the board."""
     missing = board.table["n_columns"].min() != len(board.columns)
     instances = board.over == INSTANCES
     heads = ["rank", "between", "ties", "model", _HEADS[board.mean]]
@@ -49,7 +50,7 @@ def _cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
 
 def _with_values(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     """The cells, and after them what each is in each column."""
-    heads, rows = _cells(board)
+    heads, rows = leaderboard_cells(board)
     if len(board.columns) > _COLUMNS_SHOWN or board.columns == ("",):
         return heads, rows
     values = {(model, column): value for model, column, value in board.cells.select("model", "column", "value").rows()}
@@ -58,7 +59,8 @@ def _with_values(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     return [*heads, *board.columns], [[*row, *each] for row, each in zip(rows, more, strict=True)]
 
 
-def _notes(board: Leaderboard) -> list[str]:
+def leaderboard_notes(board: Leaderboard) -> list[str]:
+    """What a reader of it should know besides."""
     more = board.table.height - _SHOWN
     notes = [f"{more:,} more models"] if more > 0 else []
     notes.append(f"ranks: those of all models hold at once in {board.ci:.0%} of draws of {board.over}")

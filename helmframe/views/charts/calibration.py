@@ -1,0 +1,124 @@
+"""Whether stated probabilities come true: the reliability diagram."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.bins import binned, enough, equal_masses
+from helmframe.errors import ArgumentError
+from helmframe.metrics import parse
+from helmframe.metrics.calibration import NO_CONFIDENCE
+from helmframe.metrics.confidence import confident_answers
+from helmframe.stats import calibration as calibrated
+from helmframe.stats import table
+from helmframe.views.charts.frames import Frame, columns_of, of_original, rows_of
+from helmframe.views.charts.theme import colour_of, finished, look, nothing, shape_of
+from helmframe.views.display import number, spread
+
+if TYPE_CHECKING:
+    from helmframe.views.charts.theme import Drawn
+
+_SIZE = 340
+# The most models whose numbers are told above the chart.
+_TOLD = 4
+
+
+def calibration(
+    frame: Frame,
+    *,
+    confidence: str | None = None,
+    bins: int = 10,
+    models: Sequence[str] | None = None,
+    mode: str = "light",
+) -> "Drawn":
+    """How often answers are right, over how sure the model was of them; on the diagonal for a calibrated one.
+
+    Points are bins of as many answers each (30 at least), with the interval of their accuracy.
+
+    Args:
+        frame: `COMPLETIONS`, of which original inputs count; or one row per answer, with confidence (0 to 1) and right,
+            and where there are model, cluster and instance_id.
+        confidence: of completions: None, the probability of the likeliest option, where options were asked one by one;
+            "max_prob", that of the completion; or a column.
+        bins: how many at most.
+        models: as in `scores`.
+        mode: "light" or "dark".
+
+    Raises:
+        ArgumentError: no such frame, or mode; values that are no probabilities.
+    """
+    import altair as alt
+
+    from helmframe.views.charts.offline import LayerChart
+
+    answers = _answers(frame, confidence)
+    if answers.is_empty():
+        return nothing(NO_CONFIDENCE, mode, "calibration")
+    numbers = calibrated(answers, "model", bins=bins)
+    points = pl.concat([_points(answers.filter(model=model), bins) for model in numbers["model"]])
+    rows = rows_of(points, [], models)
+    scale = alt.Scale(domain=[0, 1])
+    x = alt.X("claimed:Q", title="confidence (probability)", scale=scale)
+    title = "accuracy (fraction right)"
+    named = rows.shown != [""]
+    colour = colour_of(rows.models, rows.shown, mode, legend=named)
+    shape = shape_of(rows.models, rows.shown, legend=named)
+    corners = alt.InlineData(values=[{"at": 0.0}, {"at": 1.0}])
+    diagonal = alt.Chart(corners).mark_line(strokeDash=[4, 4], color=look(mode).quiet).encode(x="at:Q", y="at:Q")
+    base = alt.Chart(rows.data)
+    lines = base.mark_line(size=1.5).encode(x=x, y=alt.Y("value:Q", title=title, scale=scale), color=colour)
+    known = alt.Chart(rows.data.drop_nulls(["ci_low", "ci_high"]))
+    rules = known.mark_rule(size=1.5).encode(x=x, y=alt.Y("ci_low:Q", title=title), y2="ci_high:Q", color=colour)
+    tooltip: list[Any] = [alt.Tooltip("model:N")]
+    tooltip += [alt.Tooltip(f"{each}:Q", format=".3f") for each in ("claimed", "value", "ci_low", "ci_high")]
+    tooltip += [alt.Tooltip("interval:N"), alt.Tooltip("n:Q", title="answers")]
+    dots = base.mark_point(filled=True, size=70, opacity=1).encode(
+        x=x, y=alt.Y("value:Q", title=title), color=colour, shape=shape, tooltip=tooltip
+    )
+    chart = LayerChart(layer=[diagonal, rules, lines, dots]).properties(width=_SIZE, height=_SIZE)
+    notes = ["below the diagonal: surer than right; bins of as many answers each", *_told(numbers)]
+    drawn: Drawn = finished(chart, mode, "calibration", notes)
+    return drawn
+
+
+def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
+    names = columns_of(frame)
+    if {"confidence", "right"} <= set(names):
+        rows = of_original(frame).lazy().collect().drop_nulls(["confidence", "right"])
+        rows = rows if "model" in names else rows.with_columns(model=pl.lit(""))
+        rows = rows if "instance_id" in names else rows.with_row_index("instance_id")
+        return rows.with_columns(pl.col("model").cast(pl.String))
+    if "completion" not in names:
+        raise ArgumentError(
+            "this chart draws completions (hf.columns('completions')), or answers: columns confidence and right; "
+            f"there are: {', '.join(names) or 'none'}."
+        )
+    read = parse(of_original(frame).lazy())
+    if confidence not in (None, "max_prob", *names):
+        raise ArgumentError.unknown_value(f"confidence={confidence!r} is no column", confidence, ["max_prob", *names])
+    return confident_answers(read, confidence)
+
+
+def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:
+    """A row per bin of one model's answers: its mean confidence (claimed), and its accuracy with the interval."""
+    import numpy as np
+
+    answers = answers.sort("confidence")
+    sure, right = answers["confidence"].cast(pl.Float64).to_numpy(), answers["right"].cast(pl.Float64).to_numpy()
+    edges = equal_masses(sure, enough(len(sure), bins))
+    _, claimed, _ = binned(sure, right, edges)
+    place = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
+    rows = answers.with_columns(bin=pl.Series(place), score=pl.Series(right), part=pl.lit(""), metric=pl.lit("right"))
+    made = table(rows.drop("perturbation", "setting", "trial", strict=False), ["model", "bin"], fractions=["right"])
+    return made.with_columns(claimed=pl.Series(claimed)[made["bin"].cast(pl.Int64)])
+
+
+def _told(numbers: pl.DataFrame) -> list[str]:
+    """Of each model the calibration error, and between which values it lies for a calibrated one."""
+    if numbers.height > _TOLD:
+        return []
+    return [
+        f"{model or 'all'}: calibration error {number(ece)} (if calibrated: {spread(low, high)}), {n:,} answers"
+        for model, ece, low, high, n in numbers.select("model", "ece", "null_low", "null_high", "n").iter_rows()
+    ]

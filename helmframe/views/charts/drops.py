@@ -1,0 +1,77 @@
+"""Frames as tables of what perturbations do to scores."""
+
+import polars as pl
+
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.perturbations import PERTURBATIONS
+from helmframe.specs import Call
+from helmframe.stats import robustness
+from helmframe.stats.frames import as_scores
+from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing
+from helmframe.views.charts.words import Metrics
+
+DROPS = ("perturbation", "metric", "original", "perturbed", "worst", "k", "drop", "drop_low", "drop_high")
+
+
+def drops_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tuple[pl.DataFrame, str]:
+    """The table of `hf.stats.robustness`, of one metric, and its name.
+
+    Raises:
+        ArgumentError: a frame that is neither such a table nor scores.
+        UnknownNameError: no such metric.
+    """
+    if is_scores(frame):
+        frame = as_scores(frame)
+        by = [name for name in axes_of(frame) if name != "perturbation"]
+        ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics) or ()
+        table = robustness(frame, by, higher_is_better=ways, fractions=fractions, placebo=_placebo(frame))
+    else:
+        table = needing(frame, "a table of hf.stats.robustness", DROPS)
+    known = table["metric"].unique(maintain_order=True).to_list()
+    name = metric or (known[0] if known else "score")
+    if known and name not in known:
+        raise UnknownNameError.among("metric of this table", name, known)
+    return table.filter(pl.col("metric") == name), name
+
+
+def by_strength(names: list[str]) -> dict[str, str]:
+    """Perturbations in order, those of one name by what they are given, weak to strong → how a chart calls them.
+
+    One that leaves a number at its default, which others of its name change, says it.
+
+    >>> by_strength(["typos(prob=0.2)", "lowercase", "typos"])
+    {'lowercase': 'lowercase', 'typos': 'typos(prob=0.05)', 'typos(prob=0.2)': 'typos(prob=0.2)'}
+    """
+    calls = {name: _call(name) for name in names}
+    changed: dict[str, dict[str, None]] = {}
+    for call in calls.values():
+        changed.setdefault(call.name, {}).update(dict.fromkeys(key for key, _ in call.arguments))
+
+    def given(call: Call) -> dict[str, object]:
+        defaults = PERTURBATIONS[call.name].defaults if call.name in PERTURBATIONS else {}
+        return {key: {**defaults, **dict(call.arguments)}.get(key) for key in changed[call.name]}
+
+    def strength(name: str) -> tuple[str, list[float], str]:
+        numbers = [float(value) for value in given(calls[name]).values() if isinstance(value, int | float)]
+        return calls[name].name, numbers, name
+
+    def called(name: str) -> str:
+        told = ", ".join(f"{key}={value!r}" for key, value in given(calls[name]).items() if value is not None)
+        return f"{name}({told})" if told and not calls[name].arguments else name
+
+    return {name: called(name) for name in sorted(names, key=strength)}
+
+
+def _placebo(frame: Frame) -> str | None:
+    """A perturbation that asks the same again, which is none of the others."""
+    names = frame.lazy().select(pl.col("perturbation").unique().sort()).collect()["perturbation"].to_list()
+    known = {name: _call(name).name for name in names}
+    return next((name for name, link in known.items() if link in PERTURBATIONS and PERTURBATIONS[link].repeats), None)
+
+
+def _call(name: str) -> Call:
+    """A chain, and what is no call, is a name."""
+    try:
+        return Call.parse(name)
+    except ArgumentError:
+        return Call(name)

@@ -1,0 +1,103 @@
+"""Paired differences."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.stats import compare
+from helmframe.stats.table import in_order
+from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing, rows_of
+from helmframe.views.charts.intervals import height, line_at, points, whiskers, words_beside
+from helmframe.views.charts.theme import WIDTH, finished, nothing
+from helmframe.views.charts.words import Metrics, format_of, shown_as, unit_of
+
+if TYPE_CHECKING:
+    from helmframe.views.charts.theme import Drawn
+
+DIFFERENCES = ("metric", "a", "b", "difference", "ci_low", "ci_high", "joint_low", "joint_high", "n")
+_KEYS = ("scenario", "split", "setting", "perturbation", "metric", "a")
+
+
+def forest(
+    frame: Frame,
+    *,
+    axis: str = "model",
+    base: str | None = None,
+    models: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
+    mode: str = "light",
+) -> "Drawn":
+    """Paired differences, each with its interval, and thinner the one that holds for all rows at once.
+
+    Args:
+        frame: a table as `hf.compare`, `results.compare` or `hf.stats.compare` gives it; or `SCORES`, which are
+            compared.
+        axis: of scores: the column whose values are compared.
+        base: of scores: the value that the others are compared with; default the first.
+        models: as in `scores`.
+        metrics: as in `scores`.
+        mode: "light" or "dark".
+
+    Raises:
+        ArgumentError: no such frame, or mode.
+        NotComparableError: nothing was answered by both.
+    """
+    import altair as alt
+
+    from helmframe.views.charts.offline import LayerChart
+
+    if is_scores(frame):
+        sides = frame.lazy().select(pl.col(axis).n_unique()).collect().item() if axis in axes_of(frame) else 0
+        if sides < 2:
+            return nothing(f"one {axis} only: there is nothing to compare it with", mode, "differences")
+        ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
+        by = [name for name in axes_of(frame) if name != axis]
+        table = compare(frame, axis, by, higher_is_better=ways, base=base, fractions=fractions)
+    else:
+        table = needing(frame, "a table of hf.compare or hf.stats.compare", DIFFERENCES)
+    if table.is_empty():
+        return nothing("there is nothing to compare", mode, "differences")
+    names = table["metric"].unique(maintain_order=True).to_list()
+    # colour tells models: where models are compared, these are the sides
+    of_models = "model" not in table.columns
+    keys = [name for name in _KEYS if name in table.columns and not (of_models and name == "a")]
+    table = in_order(table, [name for name in keys if name not in ("metric", "a")])
+    rows = rows_of(table.with_columns(model=pl.col("a")) if of_models else table, keys, models)
+    sides = [list(shown_as(table[name]).values()) for name in ("a", "b")]
+    told = " − ".join(each[0] if len(each) == 1 else word for each, word in zip(sides, ("each", "base"), strict=True))
+    unit = f" ({unit_of(names[0], metrics)})" if len(names) == 1 and unit_of(names[0], metrics) else ""
+    title = f"difference in {', '.join(names)}{unit}"
+    written = format_of(names[0], metrics)
+    tooltip: list[Any] = [alt.Tooltip("a:N"), alt.Tooltip("b:N")]
+    numbers = ("value_a", "value_b", "difference", "ci_low", "ci_high", "joint_low", "joint_high", "p_holm", "mde")
+    tooltip += [alt.Tooltip(f"{each}:Q", format=written) for each in numbers if each in table.columns]
+    tooltip += [alt.Tooltip(f"{each}:N") for each in ("interval", "test", "n") if each in table.columns]
+    shown = [pl.col(name).replace(shown_as(table[name])) for name in ("a", "b")]
+    beside = {"n_told": [f"{n:,}" for n in table["n"]], "p_told": [_p(p) for p in _tests(table)]}
+    texts = [pl.Series(name, values[: rows.data.height], dtype=pl.String) for name, values in beside.items()]
+    rows = replace(rows, data=rows.data.with_columns(*shown, *texts))
+    layers = [
+        line_at(0, title, mode),
+        whiskers(rows, alt.X("joint_low:Q", title=title), "joint_high", mode, size=1, strokeDash=[2, 2]),
+        whiskers(rows, alt.X("ci_low:Q", title=title), "ci_high", mode, size=2.5),
+        points(rows, alt.X("difference:Q", title=title), mode, tooltip),
+        *words_beside(rows, "n_told", "n", mode),
+        *words_beside(rows, "p_told", "p (Holm)", mode, after=48),
+    ]
+    chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
+    notes = ["on the same instances; thick: each interval by itself; dashed: all of them hold at once"]
+    drawn: Drawn = finished(chart, mode, f"{', '.join(names)}: {told}", [*notes, *rows.notes], legend_at=130)
+    return drawn
+
+
+def _tests(table: pl.DataFrame) -> list[float | None]:
+    name = "p_holm" if "p_holm" in table.columns else "p"
+    return table[name].to_list() if name in table.columns else [None] * table.height
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "<.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,99 @@
+"""One score in each cell of two axes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.columns import ORIGINAL
+from helmframe.errors import UnknownNameError
+from helmframe.views.charts.frames import Frame, axes_of, is_scores, stats_of
+from helmframe.views.charts.grid import MOST_PANELS, cells
+from helmframe.views.charts.theme import NO_SCORES, finished, nothing
+from helmframe.views.charts.words import Metrics, axis_title, format_of, shown_as, unit_of
+
+if TYPE_CHECKING:
+    from helmframe.views.charts.theme import Drawn
+
+# The most values an axis has.
+MOST = 60
+
+
+def heatmap(
+    frame: Frame,
+    x: str,
+    y: str,
+    metric: str | None = None,
+    *,
+    metrics: Metrics | None = None,
+    mode: str = "light",
+) -> "Drawn":
+    """The score of each pair of values of two columns; a panel for whatever else tells scores apart.
+
+    Args:
+        frame: `SCORES`, which are aggregated, or a table as `hf.stats.table` gives it.
+        x: a column: scenario, model, setting, perturbation, part, or one of the scenario's own.
+        y: another.
+        metric: which; default the first.
+        metrics: as in `scores`.
+        mode: "light" or "dark".
+
+    Unless x or y is the perturbation, original inputs alone count. An axis shows at most 60 values.
+
+    Raises:
+        ArgumentError: no such frame, or mode.
+        UnknownNameError: no such column or metric.
+    """
+    import altair as alt
+
+    others = [name for name in axes_of(frame) if name not in (x, y)]
+    table = stats_of(frame, metrics, by=[x, y, *others] if is_scores(frame) else None)
+    for name in (x, y):
+        if name not in table.columns:
+            raise UnknownNameError.among("column of this table", name, table.columns)
+    name = metric or next(iter(table["metric"]), "score")
+    if not table.is_empty():
+        table = stats_of(table, metrics, metric=name)
+    if "perturbation" in others:
+        table = table.filter(pl.col("perturbation") == ORIGINAL)
+    if table.is_empty():
+        return nothing(NO_SCORES, mode, axis_title(name, metrics))
+    table, orders, panels, notes = _prepared(table, x, y, [each for each in others if each != "perturbation"])
+    unit = unit_of(name, metrics)
+    values = table["value"].cast(pl.Float64).drop_nulls().to_list() or [0.0]
+    low, high = (0.0, 1.0) if unit == "fraction" else (min(values), max(values))
+    tooltip: list[Any] = [alt.Tooltip("x:N", title=x), alt.Tooltip("y:N", title=y)]
+    numbers = [each for each in ("value", "ci_low", "ci_high") if each in table.columns]
+    tooltip += [alt.Tooltip(f"{each}:Q", format=format_of(name, metrics)) for each in numbers]
+    tooltip += [alt.Tooltip(f"{each}:N") for each in ("interval", "n") if each in table.columns]
+    chart = cells(
+        table.with_columns(share=(pl.col("value") - low) / ((high - low) or 1.0)),
+        colour=alt.Color("value:Q", title=unit or "score", scale=alt.Scale(scheme="viridis", domain=[low, high])),
+        text=alt.Text("value:Q", format=".2f" if unit in ("fraction", "") else ".3~g"),
+        titles=(x, y),
+        orders=orders,
+        panels=panels,
+        tooltip=tooltip,
+    )
+    drawn: Drawn = finished(chart, mode, axis_title(name, metrics), notes)
+    return drawn
+
+
+def _prepared(
+    table: pl.DataFrame, x: str, y: str, others: Sequence[str]
+) -> tuple[pl.DataFrame, tuple[list[str], list[str]], list[str], list[str]]:
+    """The cells with columns x, y and panel as they are shown; the order of their values; panels; what is left out."""
+    text = {"x": x, "y": y}
+    table = table.with_columns(**{to: pl.col(name).cast(pl.String).fill_null("–") for to, name in text.items()})
+    varied = [name for name in others if table[name].n_unique() > 1]
+    panel = pl.concat_str([pl.col(name) for name in varied], separator=" · ") if varied else pl.lit("")
+    table = table.with_columns(panel=panel)
+    notes, kept = [], {}
+    for to, most, name in (("x", MOST, x), ("y", MOST, y), ("panel", MOST_PANELS, " × ".join(varied))):
+        values = table[to].unique(maintain_order=True).to_list()
+        kept[to] = shown_as(values[:most])
+        notes += [f"the first {most} of {len(values):,} values of {name}"] if len(values) > most else []
+    table = table.filter(pl.col(to).is_in(list(names)) for to, names in kept.items())
+    table = table.with_columns(pl.col(to).replace(names) for to, names in kept.items())
+    first, second, panels = (list(names.values()) for names in kept.values())
+    return table, (first, second), panels, notes

@@ -1,0 +1,93 @@
+"""Rows of points with intervals, one colour per model: what most charts are made of."""
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.views.charts.frames import Rows
+from helmframe.views.charts.theme import WIDTH, colour_of, look, shape_of
+
+if TYPE_CHECKING:
+    import altair as alt
+
+_STEP = 22
+_STEP_OF_MODEL = 15
+
+
+def places(rows: Rows, mode: str) -> dict[str, Any]:
+    """Where each row's marks stand, and their colour: by label, within it by model."""
+    import altair as alt
+
+    colour = colour_of(rows.models, rows.shown, mode, legend=rows.legend)
+    domain = alt.Scale(domain=rows.labels)
+    found: dict[str, Any] = {"y": alt.Y("label:N", title=None, scale=domain, axis=_axis()), "color": colour}
+    if rows.offset:
+        found["yOffset"] = alt.YOffset("model:N", sort=rows.shown, scale=alt.Scale(domain=rows.shown))
+    return found
+
+
+def points(rows: Rows, x: "alt.X", mode: str, tooltip: list[Any]) -> "alt.Chart":
+    """A point per row where there is a value, in the shape of its model."""
+    import altair as alt
+
+    there = rows.data.filter(pl.col(_name(x)).is_not_null())
+    shape = shape_of(rows.models, rows.shown, legend=rows.legend)
+    marks = alt.Chart(there).mark_point(filled=True, size=70, opacity=1)
+    drawn: alt.Chart = marks.encode(**places(rows, mode), x=x, shape=shape, tooltip=tooltip)
+    return drawn
+
+
+def whiskers(rows: Rows, x: "alt.X", high: str, mode: str, **look_of_rule: Any) -> "alt.Chart":
+    """A line per row that has both ends."""
+    import altair as alt
+
+    there = rows.data.filter(pl.col(_name(x)).is_not_null() & pl.col(high).is_not_null())
+    marks = alt.Chart(there).mark_rule(**{"size": 1.5, **look_of_rule})
+    drawn: alt.Chart = marks.encode(**places(rows, mode), x=x, x2=f"{high}:Q")
+    return drawn
+
+
+def words_beside(rows: Rows, column: str, head: str, mode: str, *, after: int = 0) -> list["alt.Chart"]:
+    """A column of text to the right of the rows, under its head, so many pixels `after` the first."""
+    import altair as alt
+
+    at = WIDTH + 14 + after
+    texts = (
+        alt.Chart(rows.data)
+        .mark_text(align="left", fontSize=11)
+        .encode(**{**places(rows, mode), "color": alt.value(look(mode).words)}, x=alt.value(at), text=f"{column}:N")
+    )
+    heads = (
+        alt.Chart(alt.InlineData(values=[{"head": head}]))
+        .mark_text(align="left", baseline="bottom", fontSize=11)
+        .encode(x=alt.value(at), y=alt.value(-4), text="head:N", color=alt.value(look(mode).quiet))
+    )
+    return [texts, heads]
+
+
+def line_at(value: float, x_title: str, mode: str) -> "alt.Chart":
+    """An upright line through all rows."""
+    import altair as alt
+
+    data = alt.InlineData(values=[{"at": value}])
+    axis = alt.Axis(tickCount=6)
+    marks = alt.Chart(data).mark_rule(color=look(mode).quiet)
+    drawn: alt.Chart = marks.encode(x=alt.X("at:Q", title=x_title, axis=axis))
+    return drawn
+
+
+def height(rows: Rows) -> "alt.Step":
+    """The height of the rows: a step for each label, or for each model within it."""
+    import altair as alt
+
+    return alt.Step(_STEP_OF_MODEL, **{"for": "offset"}) if rows.offset else alt.Step(_STEP, **{"for": "position"})
+
+
+def _axis() -> "alt.Axis":
+    import altair as alt
+
+    return alt.Axis(ticks=False, domain=False, labelPadding=8)
+
+
+def _name(x: "alt.X") -> str:
+    return str(x.shorthand).partition(":")[0]

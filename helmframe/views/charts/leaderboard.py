@@ -1,0 +1,102 @@
+"""Ranks of models, and how sure they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.stats import Leaderboard
+from helmframe.stats import leaderboard as ranked
+from helmframe.views.charts.frames import (
+    Frame,
+    columns_of,
+    directions_of,
+    fractions_of,
+    is_scores,
+    needing,
+    of_original,
+    rows_of,
+)
+from helmframe.views.charts.intervals import height, points, whiskers, words_beside
+from helmframe.views.charts.theme import WIDTH, finished, nothing
+from helmframe.views.charts.words import Metrics, unit_of
+from helmframe.views.display import number
+
+if TYPE_CHECKING:
+    from helmframe.views.charts.theme import Drawn
+
+RANKS = ("model", "value", "rank", "rank_low", "rank_high", "ties")
+_MEANS = {"win_rate": "win rate", "mean": "mean", "micro": "mean (micro)"}
+
+
+def leaderboard(
+    board: Leaderboard | Frame,
+    *,
+    models: Sequence[str] | None = None,
+    model_of: Mapping[str, str] | None = None,
+    metrics: Metrics | None = None,
+    mode: str = "light",
+) -> "Drawn":
+    """Models from best to worst: the rank of each, and between which ranks it lies; letters of those nothing parts.
+
+    Args:
+        board: as `results.leaderboard()` gives it, or its `table`; or `SCORES`, whose models are ranked by win rate.
+        models: as in `scores`.
+        model_of: of a grid of settings: competitor → model, whose colour it has.
+        metrics: as in `scores`.
+        mode: "light" or "dark".
+
+    Raises:
+        ArgumentError: no such frame, or mode.
+        NotComparableError: models were asked other instances.
+    """
+    import altair as alt
+
+    from helmframe.views.charts.offline import LayerChart
+
+    mean, over, ci = "value", "", 0.95
+    if not isinstance(board, Leaderboard) and is_scores(board):
+        frame = of_original(board)
+        many = frame.lazy().select(pl.col("model").n_unique()).collect().item() if "model" in columns_of(frame) else 1
+        if many < 2:
+            return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+        units = {name: unit_of(name, metrics) for name in directions_of(frame, metrics)}
+        ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
+        board = ranked(frame, higher_is_better=ways, fractions=fractions, units=units)
+    if isinstance(board, Leaderboard):
+        mean, over, ci = _MEANS[board.mean], board.over, board.ci
+        table = board.table
+    else:
+        table = needing(board, "a leaderboard, or its table", RANKS)
+    if table.height < 2:
+        return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+    label = table["model"]
+    table = table.with_columns(competitor=label, model=pl.col("model").replace(dict(model_of or {})))
+    rows = rows_of(table, ["competitor"], models, always="competitor")
+    told = pl.Series([number(value) for value in rows.data["value"]], dtype=pl.String)
+    rows = replace(rows, data=rows.data.with_columns(told=told, ties=pl.col("ties").fill_null("")))
+    last = max(table.height, 2)
+    scale = alt.Scale(domain=[1 - 0.03 * last, last + 0.03 * last], nice=False, zero=False)
+    axis = alt.Axis(values=_ticks(last), format="d")
+    x = alt.X("rank:Q", title="rank", scale=scale, axis=axis)
+    tooltip: list[Any] = [alt.Tooltip("label:N", title="model"), alt.Tooltip("value:Q", format=".3f", title=mean)]
+    tooltip += [alt.Tooltip(f"{each}:N") for each in ("rank", "rank_low", "rank_high", "ties", "interval")
+                if each in table.columns]  # fmt: skip
+    layers = [
+        whiskers(rows, alt.X("rank_low:Q", title="rank"), "rank_high", mode, size=3, opacity=0.6),
+        points(rows, x, mode, tooltip),
+        *words_beside(rows, "told", mean, mode),
+        *words_beside(rows, "ties", "ties", mode, after=80),
+    ]
+    chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
+    notes = [f"lines: the ranks that all models keep at once in {ci:.0%} of draws" + (f" of {over}" if over else "")]
+    notes += ["of those that share a letter none is surely better"]
+    drawn: Drawn = finished(chart, mode, f"leaderboard, by {mean}", [*notes, *rows.notes], legend_at=150)
+    return drawn
+
+
+def _ticks(last: int) -> list[int]:
+    """Whole ranks, the first and the last among them."""
+    step = max(1, -(-last // 10))
+    return [*range(1, last - step // 2, step), last]

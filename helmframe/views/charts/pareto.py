@@ -1,0 +1,152 @@
+"""What is gained for what it takes: one number over another, and the models that no other beats in both."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.views.charts.frames import Frame, columns_of, is_scores, of_original, rows_of, stats_of
+from helmframe.views.charts.theme import WIDTH, colour_of, finished, look, nothing, shape_of
+from helmframe.views.charts.words import Metrics, axis_title, better_when_higher, format_of, unit_of
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from helmframe.views.charts.theme import Drawn
+
+_HEIGHT = 300
+# An axis whose values lie further apart than this is logarithmic.
+_FAR_APART = 20
+
+
+def pareto(
+    frame: Frame,
+    x: str,
+    y: str,
+    *,
+    models: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
+    mode: str = "light",
+) -> "Drawn":
+    """A point per model (and setting) at two of its numbers, with both intervals; a line through the best trade-offs.
+
+    Args:
+        frame: `SCORES` of both metrics, of which original inputs are aggregated by model and setting; or a table of
+            stats that holds both.
+        x: a metric: what it takes.
+        y: a metric: what is gained.
+        models: as in `scores`.
+        metrics: as in `scores`.
+        mode: "light" or "dark".
+
+    Raises:
+        ArgumentError: no such frame, or mode.
+        UnknownNameError: no such metric.
+    """
+    import altair as alt
+
+    from helmframe.views.charts.offline import LayerChart
+
+    there = columns_of(frame)
+    by = [name for name in ("model", "setting") if name in there]
+    table = of_original(stats_of(of_original(frame), metrics, by=by) if is_scores(frame) else stats_of(frame, metrics))
+    table = table.lazy().collect()
+    known = table["metric"].unique().sort().to_list()
+    for name in (x, y):
+        if name not in known:
+            raise UnknownNameError.among("metric of these scores", name, known)
+    pairs = _pairs(table, by, x, y)
+    if pairs.is_empty():
+        why = next((each for each in (x, y) if table.filter(metric=each)["value"].count() == 0), x)
+        return nothing(f"no model has both numbers: {why} is missing", mode, f"{y} over {x}")
+    up = {name: better_when_higher(name, metrics) is not False for name in (x, y)}
+    rows = rows_of(pairs.with_columns(best=_undominated(pairs, up[x], up[y])), ["setting"], models)
+    named = rows.shown != [""]
+    colour = colour_of(rows.models, rows.shown, mode, legend=named)
+    shape = shape_of(rows.models, rows.shown, legend=named)
+    axes: dict[str, Any] = {
+        axis: channel(
+            f"{axis}:Q",
+            title=axis_title(name, metrics),
+            scale=_scale(rows.data, axis, fraction=unit_of(name, metrics) == "fraction"),
+            axis=alt.Axis(tickCount=5),
+        )
+        for axis, name, channel in (("x", x, alt.X), ("y", y, alt.Y))
+    }
+    base = alt.Chart(rows.data)
+    frontier = (
+        alt.Chart(rows.data.filter("best").sort("x"))
+        .mark_line(interpolate="step-after" if up[y] != up[x] else "step-before", size=1.5, strokeDash=[4, 3])
+        .encode(**axes, color=alt.value(look(mode).quiet))
+    )
+    flat = alt.Chart(rows.data.drop_nulls(["x_low", "x_high"])).mark_rule(size=1.2)
+    upright = alt.Chart(rows.data.drop_nulls(["y_low", "y_high"])).mark_rule(size=1.2)
+    tooltip: list[Any] = [alt.Tooltip("model:N"), alt.Tooltip("label:N")]
+    for axis, name in (("x", x), ("y", y)):
+        written = format_of(name, metrics)
+        tooltip += [alt.Tooltip(f"{axis}:Q", title=name, format=written)]
+        tooltip += [alt.Tooltip(f"{axis}_{end}:Q", title=f"{name}, {end}", format=written) for end in ("low", "high")]
+    layers = [
+        frontier,
+        flat.encode(x=alt.X("x_low:Q"), x2="x_high:Q", y=axes["y"], color=colour),
+        upright.encode(y=alt.Y("y_low:Q"), y2="y_high:Q", x=axes["x"], color=colour),
+        base.mark_point(filled=True, size=90, opacity=1).encode(**axes, color=colour, shape=shape, tooltip=tooltip),
+        *_named(rows.data, axes, mode),
+    ]
+    chart = LayerChart(layer=layers).properties(width=WIDTH, height=_HEIGHT)
+    notes = ["dashed: the models that no other beats in both; lines: intervals"]
+    drawn: Drawn = finished(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
+    return drawn
+
+
+def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFrame:
+    """One row per model and setting: x and y with their intervals.
+
+    Raises:
+        ArgumentError: several of one.
+    """
+    keys = list(by) or ["model"]
+    table = table if "model" in table.columns else table.with_columns(model=pl.lit(""))
+    ends = {"value": "", "ci_low": "_low", "ci_high": "_high"}
+    sides = [
+        table.filter(metric=name).select(*keys, *(pl.col(each).alias(axis + end) for each, end in ends.items()))
+        for axis, name in (("x", x), ("y", y))
+    ]
+    for side in sides:
+        if side.select(keys).is_duplicated().any():
+            raise ArgumentError(
+                "pareto() draws one value per model and metric, and here are several: aggregate by model."
+            )
+    joined = sides[0].join(sides[1], on=keys, how="inner", nulls_equal=True, maintain_order="left")
+    return joined.drop_nulls(["x", "y"])
+
+
+def _undominated(pairs: pl.DataFrame, x_up: bool, y_up: bool) -> pl.Series:
+    """Whether no other row is at least as good in both and better in one."""
+    points = [(x if x_up else -x, y if y_up else -y) for x, y in pairs.select("x", "y").iter_rows()]
+    return pl.Series([not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points) for x, y in points])
+
+
+def _scale(data: pl.DataFrame, axis: str, *, fraction: bool) -> "alt.Scale":
+    import altair as alt
+
+    ends = pl.concat([data[name] for name in (axis, f"{axis}_low", f"{axis}_high")]).drop_nulls()
+    low, high = float(ends.min()), float(ends.max())  # type: ignore[arg-type]
+    if low > 0 and high / low > _FAR_APART:
+        return alt.Scale(type="log", domain=[low / 1.5, high * 1.5], nice=False)
+    pad = 0.06 * (high - low or abs(high) or 1.0)
+    # no further than the numbers can be
+    first = max(0.0, low - pad) if low >= 0 else low - pad
+    last = min(1.0, high + pad) if fraction else high + pad
+    return alt.Scale(domain=[first, last], zero=False, nice=False)
+
+
+def _named(data: pl.DataFrame, axes: dict[str, Any], mode: str) -> "list[alt.Chart]":
+    """The settings of a grid beside their points; colours tell models."""
+    import altair as alt
+
+    if "setting" not in data.columns or data["setting"].n_unique() < 2:
+        return []
+    words = alt.Chart(data).mark_text(align="left", dx=8, dy=-8, fontSize=10)
+    return [words.encode(**axes, text="label:N", color=alt.value(look(mode).quiet))]

@@ -1,0 +1,101 @@
+"""What perturbations do, as levels: original, perturbed, worst, and beside them the paired drop."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.stats.robustness import ALL
+from helmframe.views.charts.drops import drops_of
+from helmframe.views.charts.frames import Frame, rows_of
+from helmframe.views.charts.intervals import height, places, words_beside
+from helmframe.views.charts.theme import WIDTH, finished, look, nothing
+from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
+from helmframe.views.display import spread
+
+if TYPE_CHECKING:
+    from helmframe.views.charts.theme import Drawn
+
+NOTHING = "nothing was perturbed: ask with .perturb('typos')"
+_LEVELS = {"original": "circle", "perturbed, mean": "diamond", "worst": "triangle-down"}
+
+
+def robustness(
+    frame: Frame,
+    metric: str | None = None,
+    *,
+    models: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
+    mode: str = "light",
+) -> "Drawn":
+    """From the original score to the mean over variants and the worst of them; in words the paired drop.
+
+    Args:
+        frame: `SCORES` under perturbations, which are aggregated, or a table as `hf.stats.robustness` gives it, of
+            which the rows "all" are drawn.
+        metric: which; default the first.
+        models: as in `scores`.
+        metrics: as in `scores`.
+        mode: "light" or "dark".
+
+    Raises:
+        ArgumentError: no such frame, or mode.
+        UnknownNameError: no such metric.
+    """
+    import altair as alt
+
+    from helmframe.views.charts.offline import LayerChart
+
+    table, name = drops_of(frame, metric, metrics)
+    table = table.filter(pl.col("perturbation") == ALL)
+    if table.is_empty():
+        return nothing(NOTHING, mode, "robustness")
+    rows = rows_of(table, [each for each in ("scenario", "split", "setting") if each in table.columns], models)
+    ends = [pl.col(each) for each in ("original", "perturbed", "worst")]
+    told: dict[str, Any] = {"low": pl.min_horizontal(ends), "high": pl.max_horizontal(ends), "told": _told(rows.data)}
+    rows = replace(rows, data=rows.data.with_columns(**told))
+    where = places(rows, mode)
+    title = axis_title(name, metrics)
+    scale = alt.Scale(domain=[0, 1]) if unit_of(name, metrics) == "fraction" else alt.Scale(zero=False, nice=True)
+    lines = (
+        alt.Chart(rows.data).mark_rule(size=2, opacity=0.5).encode(**where, x=alt.X("low:Q", title=title), x2="high:Q")
+    )
+    columns = {"original": "original", "perturbed": "perturbed, mean", "worst": "worst"}
+    levels = (
+        rows.data.select("label", "model", "k", *columns)
+        .unpivot(list(columns), index=["label", "model", "k"], variable_name="level", value_name="score")
+        .with_columns(pl.col("level").replace(columns))
+        .drop_nulls("score")
+    )
+    shape = alt.Shape(
+        "level:N",
+        title=None,
+        scale=alt.Scale(domain=list(_LEVELS), range=list(_LEVELS.values())),
+        legend=alt.Legend(
+            orient="top", offset=10, symbolFillColor=look(mode).quiet, symbolStrokeWidth=0, symbolSize=70
+        ),
+    )
+    tooltip: list[Any] = [alt.Tooltip(f"{each}:N") for each in ("label", "model", "level")]
+    tooltip += [alt.Tooltip("score:Q", format=format_of(name, metrics)), alt.Tooltip("k:Q", title="variants")]
+    marks = (
+        alt.Chart(levels)
+        .mark_point(filled=True, size=70, opacity=1)
+        .encode(**where, x=alt.X("score:Q", title=title, scale=scale), shape=shape, tooltip=tooltip)
+    )
+    beside = words_beside(rows, "told", "paired drop", mode)
+    chart = LayerChart(layer=[lines, marks, *beside]).properties(width=WIDTH, height=height(rows))
+    notes = [
+        "paired drop: perturbed − original of the same instances",
+        "worst: of the original and all variants, so it falls with their number",
+    ]
+    drawn: Drawn = finished(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
+    return drawn
+
+
+def _told(data: pl.DataFrame) -> pl.Series:
+    texts = [
+        "" if drop is None else f"{drop:+.3f} {spread(low, high)}".replace("-", "−").strip()
+        for drop, low, high in data.select("drop", "drop_low", "drop_high").iter_rows()
+    ]
+    return pl.Series(texts, dtype=pl.String)

@@ -1,0 +1,120 @@
+"""Scores with their intervals."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from helmframe.stats.table import AXES
+from helmframe.views.charts.frames import Frame, Rows, needing, rows_of, stats_of
+from helmframe.views.charts.intervals import height, places, points, whiskers
+from helmframe.views.charts.theme import NO_SCORES, WIDTH, finished, look, nothing
+from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from helmframe.views.charts.theme import Drawn
+
+# The most metrics that a title names.
+_TOLD = 3
+
+
+def scores(
+    frame: Frame,
+    metric: str | Sequence[str] | None = None,
+    *,
+    models: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
+    mode: str = "light",
+) -> "Drawn":
+    """Each score with its interval, a row for whatever tells scores apart, in it a point per model; chance as a tick.
+
+    Args:
+        frame: `SCORES`, which are aggregated by the axes they have, or a table as `hf.stats.table` gives it.
+        metric: which; default all that have the unit of the first.
+        models: all models, as far as they are more than those here: colours go by their place among all, sorted.
+        metrics: metric → unit and higher_is_better, as `manifest["metrics"]` has it; default what `hf.metrics()` says.
+        mode: "light" or "dark".
+
+    Raises:
+        ArgumentError: no such frame, or mode.
+        UnknownNameError: no such metric.
+    """
+    import altair as alt
+
+    from helmframe.views.charts.offline import LayerChart
+
+    table = stats_of(frame, metrics, metric=metric)
+    needing(table, "a table of hf.stats.table", ("value", "ci_low", "ci_high"))
+    if table.is_empty():
+        return nothing(NO_SCORES, mode, "scores")
+    table, left_out = _of_one_unit(table, metrics)
+    names = table["metric"].unique(maintain_order=True).to_list()
+    keys = [*(name for name in AXES if name != "model"), "metric"]
+    rows = rows_of(table, [name for name in keys if name in table.columns], models)
+    title = axis_title(names[0], metrics) if len(names) == 1 else unit_of(names[0], metrics) or "score"
+    x = alt.X("value:Q", title=title, scale=_scale(rows.data, unit_of(names[0], metrics)))
+    written = format_of(names[0], metrics)
+    tooltip: list[Any] = [alt.Tooltip("label:N"), alt.Tooltip("model:N"), alt.Tooltip("value:Q", format=written)]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=written) for name in ("ci_low", "ci_high")]
+    tooltip += [alt.Tooltip(f"{name}:N") for name in ("interval", "n") if name in rows.data.columns]
+    layers = [
+        *_chance(rows, title, mode),
+        whiskers(rows, alt.X("ci_low:Q", title=title), "ci_high", mode),
+        points(rows, x, mode, tooltip),
+        *_unscored(rows, mode),
+    ]
+    chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
+    notes = ["lines: the interval of each score" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))]
+    drawn: Drawn = finished(chart, mode, _named(names), [*notes, *left_out, *rows.notes])
+    return drawn
+
+
+def _named(metrics: Sequence[str]) -> str:
+    return ", ".join(metrics) if len(metrics) <= _TOLD else f"{len(metrics)} metrics"
+
+
+def _of_one_unit(table: pl.DataFrame, metrics: Metrics | None) -> tuple[pl.DataFrame, list[str]]:
+    units = {name: unit_of(name, metrics) for name in table["metric"].unique(maintain_order=True)}
+    first = next(iter(units.values()))
+    others = [name for name, unit in units.items() if unit != first]
+    note = [f"not shown, as their unit is another: {', '.join(others)}"] if others else []
+    return table.filter(~pl.col("metric").is_in(others)), note
+
+
+def _scale(data: pl.DataFrame, unit: str) -> "alt.Scale":
+    import altair as alt
+
+    ends = pl.concat([data[name].cast(pl.Float64) for name in ("value", "ci_low", "ci_high")]).drop_nulls().to_list()
+    if unit == "fraction" and all(0 <= each <= 1 for each in ends):
+        return alt.Scale(domain=[0, 1])
+    return alt.Scale(zero=min(ends, default=0.0) >= 0, nice=True)
+
+
+def _has_chance(rows: Rows) -> bool:
+    return "chance" in rows.data.columns and rows.data["chance"].is_not_null().any()
+
+
+def _chance(rows: Rows, title: str, mode: str) -> "list[alt.Chart]":
+    import altair as alt
+
+    if not _has_chance(rows):
+        return []
+    there = rows.data.filter(pl.col("chance").is_not_null())
+    where = {**places(rows, mode), "color": alt.value(look(mode).quiet)}
+    ticks = alt.Chart(there).mark_tick(thickness=1.5, size=11)
+    return [ticks.encode(**where, x=alt.X("chance:Q", title=title), tooltip=alt.Tooltip("chance:Q", format=".3f"))]
+
+
+def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
+    """A word where a row has no value."""
+    import altair as alt
+
+    none = rows.data.filter(pl.col("value").is_null())
+    if none.is_empty():
+        return []
+    why = pl.col("interval") if "interval" in none.columns else pl.lit("no score")
+    where = {**places(rows, mode), "color": alt.value(look(mode).quiet)}
+    words = alt.Chart(none.with_columns(why=why)).mark_text(align="left", fontStyle="italic", fontSize=11)
+    return [words.encode(**where, x=alt.value(4), text="why:N")]

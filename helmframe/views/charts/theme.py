@@ -1,0 +1,161 @@
+"""How charts look: a colour and a shape for each model, light and dark, and the chart that says why it is empty.
+
+The first four colours are Okabe and Ito's; the others were chosen to stay apart from them and from each other under
+protanopia, deuteranopia and tritanopia, and all stand out from their background (contrast 3 : 1 and more).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from helmframe.errors import ArgumentError
+from helmframe.views.characters import seen
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    Drawn: TypeAlias = "alt.Chart | alt.LayerChart | alt.FacetChart"
+
+# The name of a chart of nothing, in its specification.
+NOTHING = "nothing"
+NO_SCORES = "no scores: nothing was asked, or nothing scored yet"
+# The width of a view in pixels.
+WIDTH = 380
+# of one width wherever one of them is, so that an image drawn here fits its words elsewhere
+_FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
+_LONGEST = 320
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colours of one mode: of the page, of words, of words that matter less, of lines, and of models in turn."""
+
+    page: str
+    words: str
+    quiet: str
+    lines: str
+    models: tuple[str, ...]
+
+
+LOOKS = {
+    "light": Look(
+        page="#FFFFFF",
+        words="#1F2328",
+        quiet="#59636E",
+        lines="#D8DEE4",
+        models=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#24292F", "#702802", "#743AD9", "#1C3A94"),
+    ),
+    "dark": Look(
+        page="#111418",
+        words="#E6EDF3",
+        quiet="#9DA7B3",
+        lines="#353C45",
+        models=("#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E6E6E6", "#E69F00", "#6863FA", "#F0E442"),
+    ),
+}
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+
+
+def look(mode: str) -> Look:
+    """The colours of a mode.
+
+    Raises:
+        ArgumentError: neither "light" nor "dark".
+    """
+    if mode not in LOOKS:
+        raise ArgumentError.unknown_value(f"mode={mode!r}", mode, LOOKS)
+    return LOOKS[mode]
+
+
+def colour_of(models: Sequence[str], shown: Sequence[str], mode: str, *, legend: bool = True) -> "alt.Color":
+    """The colours of `shown`, each by its place among `models`; colours come round again after eight."""
+    import altair as alt
+
+    colours = look(mode).models
+    places = [models.index(each) for each in shown]
+    scale = alt.Scale(domain=list(shown), range=[colours[place % len(colours)] for place in places])
+    return alt.Color("model:N", title="model", scale=scale, legend=_legend() if legend else None)
+
+
+def shape_of(models: Sequence[str], shown: Sequence[str], *, legend: bool = True) -> "alt.Shape":
+    """Their shapes, so that colour is not all that tells models apart; the pair comes round after sixty-four."""
+    import altair as alt
+
+    places = [models.index(each) for each in shown]
+    shapes = [SHAPES[(place + place // len(SHAPES)) % len(SHAPES)] for place in places]
+    scale = alt.Scale(domain=list(shown), range=shapes)
+    return alt.Shape("model:N", title="model", scale=scale, legend=_legend() if legend else None)
+
+
+def finished(chart: Any, mode: str, title: str, notes: Sequence[str] = (), *, legend_at: int = 18) -> Any:
+    """The chart with its title and notes, and the look of the mode, none of which touches any other chart.
+
+    `legend_at` is how far from the view the legend stands: beyond words beside it.
+    """
+    import altair as alt
+
+    colours = look(mode)
+    quiet = {"labelColor": colours.quiet, "titleColor": colours.words, "labelFont": _FONT, "titleFont": _FONT}
+    lines = {"gridColor": colours.lines, "domainColor": colours.lines, "tickColor": colours.lines}
+    title, notes = seen(title), [seen(note) for note in notes]
+    head = alt.Title(title, subtitle=notes) if notes else alt.Title(title)
+    return chart.properties(title=head, description="; ".join([title, *notes])).configure(
+        background=colours.page,
+        font=_FONT,
+        padding=12,
+        view={"stroke": None},
+        axis={
+            **quiet,
+            **lines,
+            "titleFontWeight": "normal",
+            "titlePadding": 8,
+            "labelLimit": _LONGEST,
+            "maxExtent": 400,
+        },
+        axisX={"labelFlush": False},
+        axisBand={"labelColor": colours.words},
+        header={**quiet, "labelColor": colours.words, "labelLimit": _LONGEST},
+        legend={
+            **quiet,
+            "labelColor": colours.words,
+            "labelLimit": _LONGEST,
+            "titleFontWeight": "normal",
+            "symbolOpacity": 1,
+            "offset": legend_at,
+        },
+        title={
+            "anchor": "start",
+            "frame": "group",
+            "offset": 12,
+            "color": colours.words,
+            "font": _FONT,
+            "fontWeight": 600,
+            "subtitleColor": colours.quiet,
+            "subtitleFont": _FONT,
+            "subtitlePadding": 5,
+        },
+        text={"color": colours.words, "font": _FONT},
+    )
+
+
+def nothing(why: str, mode: str, title: str) -> "Drawn":
+    """A chart of nothing, that says why."""
+    import altair as alt
+
+    from helmframe.views.charts.offline import Chart
+
+    lines = wrap(why, 64)
+    words = Chart(alt.InlineData(values=[{"why": "\n".join(lines)}])).mark_text(
+        align="left", baseline="top", fontStyle="italic", fontSize=12, lineBreak="\n"
+    )
+    where = {"x": alt.value(0), "y": alt.value(0), "color": alt.value(look(mode).quiet)}
+    drawn = words.encode(text="why:N", **where).properties(name=NOTHING, width=WIDTH, height=16 * len(lines))
+    chart: Drawn = finished(drawn, mode, title)
+    return chart
+
+
+def _legend() -> "alt.Legend":
+    import altair as alt
+
+    return alt.Legend(columns=1, symbolLimit=0)

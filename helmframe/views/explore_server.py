@@ -1,0 +1,122 @@
+"""The explorer as a page of this machine: what `helmframe view` serves, to nobody else."""
+
+import json
+import secrets
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from helmframe.views.explore import Explorer
+
+LOOPBACK = "127.0.0.1"
+LONGEST_QUESTION = 65_536  # bytes
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>helmframe: results</title><link rel="stylesheet" href="page.css"><link rel="icon" href="data:,">
+</head><body><h1>helmframe: results</h1><main></main><script type="module" src="page.js"></script></body></html>
+"""
+_STYLE = """:root { color-scheme: light dark; }
+body { font: 14px system-ui, sans-serif; margin: 12px; color: CanvasText; background: Canvas; }
+h1 { font-size: 16px; }
+"""
+_SCRIPT = """import { mount } from "./explore.js";
+const token = new URLSearchParams(location.search).get("token") ?? "";
+async function ask(question) {
+  const headers = { "Content-Type": "application/json", "X-Token": token };
+  const said = await fetch("ask", { method: "POST", headers, body: JSON.stringify(question) });
+  const answer = await said.json();
+  if ("error" in answer) throw new Error(answer.error);
+  return answer;
+}
+mount(document.querySelector("main"), ask);
+"""
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class ExplorerServer(ThreadingHTTPServer):
+    """Serves one explorer on the loopback interface, to whoever has the token in its address.
+
+    Another user of this machine lacks the token; a page of another site lacks it too, and its host name.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, explorer: Explorer, port: int = 0) -> None:
+        self.explorer = explorer
+        self.token = secrets.token_urlsafe(24)
+        super().__init__((LOOPBACK, port), _Handler)
+
+    @property
+    def address(self) -> str:
+        """What to open in a browser."""
+        return f"http://{LOOPBACK}:{self.server_port}/?token={self.token}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ExplorerServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        files = {
+            "/": ("text/html", _PAGE),
+            "/page.css": ("text/css", _STYLE),
+            "/page.js": ("text/javascript", _SCRIPT),
+            "/explore.js": ("text/javascript", Path(__file__).with_name("explore.js").read_text(encoding="utf-8")),
+        }
+        found = files.get(self.path.partition("?")[0])
+        if not self._is_ours():
+            self._say(HTTPStatus.FORBIDDEN, "text/plain", "no such host here")
+        elif found is None:
+            self._say(HTTPStatus.NOT_FOUND, "text/plain", "nothing here")
+        else:
+            self._say(HTTPStatus.OK, *found)
+
+    def do_POST(self) -> None:
+        size = self.headers.get("Content-Length", "")
+        if not size.isdecimal() or int(size) > LONGEST_QUESTION:
+            self.close_connection = True
+            self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "too long"}))
+            return
+        body = self.rfile.read(int(size))
+        token = self.headers.get("X-Token", "")
+        if self.path != "/ask" or not self._is_ours() or not secrets.compare_digest(token.encode(), self._token):
+            said = {"error": "open the address that helmframe view printed, with its token"}
+            self._say(HTTPStatus.FORBIDDEN, "application/json", json.dumps(said))
+            return
+        try:
+            question = json.loads(body)
+        except ValueError:
+            question = None
+        if not isinstance(question, dict):
+            self._say(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "that is no JSON object"}))
+            return
+        self._say(HTTPStatus.OK, "application/json", json.dumps(self.server.explorer.answer(question)))
+
+    @property
+    def _token(self) -> bytes:
+        return self.server.token.encode()
+
+    def _is_ours(self) -> bool:
+        """Whether the page was asked for by our address: another name that leads here is a stranger's."""
+        port = self.server.server_port
+        return self.headers.get("Host", "") in (f"{LOOPBACK}:{port}", f"localhost:{port}")
+
+    def _say(self, status: HTTPStatus, kind: str, text: str) -> None:
+        data = text.encode("utf-8", "surrogatepass")
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the address holds the token."""

@@ -1,0 +1,119 @@
+"""A report of some results: one file of HTML that holds everything, to send and to keep."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import polars as pl
+
+from helmframe.errors import HelmframeError
+from helmframe.results import Results
+from helmframe.views.comparison import comparison_cells, comparison_notes
+from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
+from helmframe.views.html import Grid, page
+from helmframe.views.leaderboard import leaderboard_cells, leaderboard_notes
+from helmframe.views.pictures import Picture, picture
+from helmframe.views.report_rows import disagreed, turned, worst
+
+if TYPE_CHECKING:
+    from helmframe.views.charts.theme import Drawn
+
+_FAILED_SHOWN = 20
+_Pictures: TypeAlias = list[Picture | str]
+
+
+def report_html(results: Results, title: str | None = None) -> str:
+    """The report: scores, charts, robustness and fairness, comparisons, instances worth reading, plan and manifest.
+
+    Every text from data or model is escaped, cut to its first 2,000 characters, and characters that leave no mark are
+    named; nothing in it runs, and nothing is fetched.
+
+    Raises:
+        ArgumentError, CapabilityError: a package that it needs is not there.
+    """
+    manifest = results.manifest
+    several = {axis: results.completions.select(pl.col(axis).n_unique()).collect().item() > 1 for axis in _AXES}
+    return page(
+        "report.html",
+        title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
+        notes=[*_about(manifest), *score_notes(results)],
+        scores=Grid.of(score_cells(results)),
+        all_scores=_all_scores(results),
+        variants=_variants(results) if several["perturbation"] else [],
+        comparisons=[(axis, _comparison(results, axis)) for axis in ("model", "setting") if several[axis]],
+        board=_board(results) if several["model"] or several["setting"] else None,
+        disagreed=disagreed(results),
+        turned=turned(results) if several["perturbation"] else None,
+        worst=worst(results),
+        failed=_failed(results),
+        charts=_charts(results, several),
+        plans=manifest.get("plans", []),
+        manifest=json.dumps(manifest, indent=1, ensure_ascii=False, default=str),
+    )
+
+
+_AXES = ("scenario", "model", "setting", "perturbation")
+
+
+def _about(manifest: Any) -> list[str]:
+    scenarios = manifest["scenarios"].items()
+    told = [f"{name}: {about['description']}" for name, about in scenarios if about.get("description")]
+    versions = manifest.get("versions", {})
+    ended = manifest.get("ended") or manifest.get("started")
+    when = datetime.fromtimestamp(ended, UTC).strftime("%Y-%m-%d %H:%M UTC") if ended else ""
+    made = [f"run of {when}"] if when else []
+    made += [f"helmframe {versions['helmframe']}"] if "helmframe" in versions else []
+    return [*told, ", ".join(made)] if made else told
+
+
+def _all_scores(results: Results) -> Grid:
+    """Every metric, where there are more than the main ones."""
+    if set(results.metric_names) <= set(results.main_metrics):
+        return Grid([], [])
+    return Grid.of(table_cells(results.table()))
+
+
+def _variants(results: Results) -> list[tuple[str, Grid]]:
+    tables = {name: verb(metrics=results.main_metrics) for name, verb in
+              (("robustness", results.robustness), ("fairness", results.fairness))}  # fmt: skip
+    return [(name, Grid.of(robustness_cells(table))) for name, table in tables.items() if table.height]
+
+
+def _comparison(results: Results, axis: str) -> Grid | str:
+    try:
+        table = results.compare(axis)
+    except HelmframeError as error:
+        return str(error)
+    return Grid.of(comparison_cells(table), comparison_notes(table))
+
+
+def _board(results: Results) -> Grid | str:
+    try:
+        board = results.leaderboard()
+    except HelmframeError as error:
+        return str(error)
+    return Grid.of(leaderboard_cells(board), leaderboard_notes(board))
+
+
+def _failed(results: Results) -> Grid:
+    failed = results.errors()
+    shown = failed.head(_FAILED_SHOWN).select("scenario", "instance_id", "perturbation", "model", "error")
+    rows = [[str(cell) for cell in row] for row in shown.iter_rows()]
+    return Grid(shown.columns, rows, more=failed.height - len(rows))
+
+
+def _charts(results: Results, several: dict[str, bool]) -> dict[str, _Pictures]:
+    plot = results.plot
+    drawn: dict[str, list[Callable[[str], Drawn]]] = {"scores": [], "variants": [], "comparisons": []}
+    drawn["scores"].append(lambda mode: plot.scores(mode=mode))
+    if several["scenario"] and several["model"]:
+        drawn["scores"].append(lambda mode: plot.heatmap("scenario", "model", mode=mode))
+    drawn["scores"] += [lambda mode: plot.calibration(mode=mode), lambda mode: plot.confusion(mode=mode)]
+    if several["perturbation"]:
+        drawn["variants"] = [lambda mode: plot.robustness(mode=mode), lambda mode: plot.perturbations(mode=mode)]
+    if several["model"]:
+        drawn["comparisons"] = [lambda mode: plot.forest("model", mode=mode), lambda mode: plot.leaderboard(mode=mode),
+                                lambda mode: plot.pareto(mode=mode)]  # fmt: skip
+    made = {name: [picture(draw) for draw in draws] for name, draws in drawn.items()}
+    return {name: [each for each in pictures if each is not None] for name, pictures in made.items()}

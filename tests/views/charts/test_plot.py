@@ -1,0 +1,117 @@
+"""The charts of a run."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.views.charts.plot import Plot
+from tests.views.charts.drawn import encoding, layer, png, rows
+
+CHARTS: dict[str, Callable[..., Any]] = {
+    "scores": Plot.scores,
+    "heatmap": lambda plot, **mode: plot.heatmap("model", "perturbation", **mode),
+    "robustness": Plot.robustness,
+    "perturbations": Plot.perturbations,
+    "forest": Plot.forest,
+    "calibration": Plot.calibration,
+    "pareto": Plot.pareto,
+    "confusion": Plot.confusion,
+    "leaderboard": Plot.leaderboard,
+}
+
+
+def music() -> hf.Plan:
+    return hf.scenario("sampler").where(subject="music")
+
+
+@pytest.fixture(scope="module")
+def several() -> hf.Results:
+    """Two models under a perturbation, with options asked one by one."""
+    plan = music().perturb(["typos", "again"]).adapt(method="multiple_choice_separate_original")
+    return plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("name", CHARTS)
+def test_each_chart_becomes_an_image(several: hf.Results, name: str, mode: str) -> None:
+    chart = CHARTS[name](several.plot, mode=mode)
+    assert "why" not in rows(chart)[0]
+    assert len(rows(chart)) < 200
+    assert png(chart).startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def one() -> hf.Results:
+    """One model, asked four questions."""
+    return music().limit(4).generate(hf.models.oracle()).score()
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_where_there_is_nothing_to_draw_a_chart_says_why(one: hf.Results, name: str) -> None:
+    chart = CHARTS[name](one.plot)
+    whys = [row["why"] for row in rows(chart) if "why" in row]
+    assert len(whys) == (0 if name in ("scores", "heatmap", "pareto", "confusion") else 1)
+    assert png(chart).startswith(b"\x89PNG")
+
+
+def test_a_model_has_one_colour_in_all_charts(several: hf.Results) -> None:
+    colours = set()
+    for name in ("scores", "robustness", "perturbations", "calibration", "pareto", "leaderboard", "forest"):
+        scale = encoding(CHARTS[name](several.plot), "point", "color")["scale"]
+        colours |= set(zip(scale["domain"], scale["range"], strict=True))
+    assert len(colours) == 2
+
+
+def test_scores_draws_the_main_metric_of_the_table(several: hf.Results) -> None:
+    table = several.table(metrics="exact_match")
+    assert sorted(row["value"] for row in layer(several.plot.scores(), "point")) == sorted(table["value"])
+
+
+def test_each_scenario_shows_its_own_main_metric() -> None:
+    frame = pl.DataFrame({"q": ["1", "2"], "a": ["yes", "no"]})
+    plans = [music().limit(2), hf.scenario(frame, input="q", references="a")]
+    results = hf.suite(*plans).generate(hf.models.oracle()).score()
+    mains = {each["main"]["metric"] for each in results.manifest["scenarios"].values()}
+    assert {row["metric"] for row in layer(results.plot.scores(), "point")} == mains
+    assert len(mains) == 2
+    assert "several main metrics" in str(rows(results.plot.pareto()))
+
+
+def test_trade_offs_take_what_answers_took_and_any_metric(several: hf.Results) -> None:
+    chart = several.plot.pareto("latency", "quasi_exact_match")
+    assert encoding(chart, "point", "x")["title"] == "latency (s, lower is better)"
+    taken = (
+        several.completions.filter(perturbation="original").group_by("model").agg(pl.col("latency").mean()).collect()
+    )
+    drawn = {row["model"]: row["x"] for row in layer(chart, "point")}
+    assert drawn == pytest.approx(dict(taken.iter_rows()))
+    with pytest.raises(UnknownNameError, match="Did you mean 'latency'"):
+        several.plot.pareto("latncy")
+
+
+def test_settings_of_a_grid_rank_side_by_side_in_the_colours_of_their_models() -> None:
+    plan = music().limit(8).adapt(shots=[0, 1]).generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)})
+    points = layer(plan.score().plot.leaderboard(), "point")
+    assert {(row["label"], row["model"]) for row in points} >= {("good shots=0", "good"), ("good shots=1", "good")}
+
+
+def test_without_altair_an_error_says_what_to_install(one: hf.Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(ArgumentError, match=r"pip install 'helmframe\[plots\]'"):
+        _ = one.plot
+
+
+def test_where_only_fairness_was_asked_robustness_says_so() -> None:
+    results = music().limit(4).perturb(hf.gender(source="male", target="female")).generate(hf.models.oracle()).score()
+    assert "nothing that was asked counts as robustness" in str(rows(results.plot.robustness()))
+
+
+def test_calibration_is_over_the_answers_that_the_metrics_see(several: hf.Results) -> None:
+    points = layer(several.plot.calibration(), "point")
+    asked = several.completions.filter(perturbation="original").select("model", "instance_id").unique().collect()
+    assert sum(row["n"] for row in points) == asked.height
