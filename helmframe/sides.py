@@ -11,6 +11,7 @@ from helmframe.comparison import Read, called_as, paired, same_instances
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
 from helmframe.results import Results
 from helmframe.robust import worst_sides
+from helmframe.stopped import refuse
 
 if TYPE_CHECKING:
     from helmframe.views.comparison import Comparison
@@ -59,6 +60,8 @@ def compare_results(
         StoreError: a folder holds no results.
     """
     one, two = loaded(a), loaded(b)
+    refuse(one.manifest, "a comparison")
+    refuse(two.manifest, "a comparison")
     said = [axis] if isinstance(axis, str) else list(axis)
     for each in said:
         if each not in _AXES:

@@ -28,6 +28,7 @@ def test_the_exit_code_is_the_verdict(folders: list[str], capsys: pytest.Capture
     assert main(["gate", bad, "--against", good]) == 2
     assert main(["gate", bad, "--against", bad, "--margin", "0.001"]) == 3
     assert main(["gate", bad, "--against", bad, "--margin", "0.001", "--strict"]) == 2
+    assert main(["gate", bad, "--at-most", "0.5"]) == 1  # an accuracy is better when it is higher
     assert "undecided: not worse by more than 0.001" in capsys.readouterr().out
 
 

@@ -103,15 +103,24 @@ def test_one_line_is_asked_for(results: hf.Results) -> None:
         results.gate()
     with pytest.raises(ArgumentError, match="one line"):
         results.gate(at_least=0.5, against=results)
+    with pytest.raises(ArgumentError, match="one line"):
+        results.gate(at_least=0.5, at_most=0.5)
+    with pytest.raises(ArgumentError, match=r"better when it is higher; write gate\(at_least"):
+        results.gate(at_most=0.5)
     with pytest.raises(ArgumentError, match="ci=95"):
         results.gate(at_least=0.5, ci=95)
 
 
-def test_a_metric_that_is_better_when_lower_is_held_against_a_baseline_only() -> None:
+def test_a_metric_that_is_better_when_lower_has_a_line_above_or_a_baseline() -> None:
     lengths = plan().metrics("rare_tokens_of_a_gate")
     results = lengths.generate(right(0.7)).score()
-    with pytest.raises(ArgumentError, match="better when it is lower"):
+    with pytest.raises(ArgumentError, match=r"better when it is lower; write gate\(at_most"):
         results.gate(at_least=0.5, columns="rare_tokens_of_a_gate")
+    value = results.value("rare_tokens_of_a_gate")
+    lines = {value + 0.2: "pass", value: "undecided", value - 0.2: "fail"}
+    assert {line: results.gate(at_most=line, columns="rare_tokens_of_a_gate").verdict for line in lines} == lines
+    with pytest.raises(ArgumentError, match="errors='drop'"):
+        results.gate(at_most=0.5, columns="rare_tokens_of_a_gate", errors="zero")
     more = lengths.generate(right(0.3)).score()
     assert more.gate(against=results, columns="rare_tokens_of_a_gate").verdict == "pass"
     assert results.gate(against=more, columns="rare_tokens_of_a_gate").verdict == "fail"

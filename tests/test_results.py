@@ -220,6 +220,12 @@ def test_the_repr_shows_value_interval_n_and_chance() -> None:
     assert "0.250" in text
 
 
+def test_the_repr_of_few_instances_says_how_the_interval_was_made() -> None:
+    assert "Wilson" not in repr(run(hf.models.noisy(0.6)))
+    few = repr(music().limit(10).generate(hf.models.noisy(0.6)).score())
+    assert "] Wilson, n small, given these 5 examples  10" in few
+
+
 def test_errors_and_unread_answers_stand_in_the_repr() -> None:
     def model(prompt: str) -> str:
         if "major" in prompt.rpartition("Question:")[2]:

@@ -7,7 +7,7 @@ import pytest
 from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import SpecError
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
-from helmframe.specs import ScenarioSpec, adapter_spec, load_scenario
+from helmframe.specs import ScenarioSpec, adapter_spec, frozen, load_scenario, of_part
 
 SPEC = """\
 scenario: mine
@@ -131,3 +131,33 @@ def test_specs_that_are_like_each_other_are_refused(tmp_path: Path) -> None:
 def test_a_value_that_can_not_be_is_named(tmp_path: Path, line: str, problem: str) -> None:
     with pytest.raises(SpecError, match=problem):
         spec(tmp_path, SPEC + line + "\n")
+
+
+PARTS = SPEC.replace('AS "references"', 'AS "references", s') + "part: [s]\n"
+
+
+def test_a_part_says_what_is_otherwise_there(tmp_path: Path) -> None:
+    said = "adapter: {shots: 5, multi_label: true}\nparts: {b: {adapter: {shots: 1}, decoding: {max_tokens: 3}}}\n"
+    found = spec(tmp_path, PARTS + said)
+    assert adapter_spec(of_part(found, "b").adapter) == adapter_spec(frozen({"shots": 1, "multi_label": True}))
+    assert dict(of_part(found, "b").decoding) == {"max_tokens": 3}
+    assert of_part(found, "a") is found
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("{b: {adapter: {shot: 1}}}", r"mine\.yaml: parts\.b\.adapter: .*'shot'. Did you mean 'shots'"),
+        ("{b: {adaptor: {shots: 1}}}", r"unknown key 'parts\.b\.adaptor'. Did you mean 'adapter'"),
+        ("{b: 3}", r"mine\.yaml: parts\.b: should be \{adapter: \{…\}, decoding: \{…\}\}"),
+        ("[b]", r"mine\.yaml: parts: should be a mapping"),
+    ],
+)
+def test_what_is_wrong_with_a_part_is_named(tmp_path: Path, said: str, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        spec(tmp_path, f"{PARTS}parts: {said}\n")
+
+
+def test_a_scenario_without_parts_has_none_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"parts\.b: the scenario has no parts"):
+        spec(tmp_path, SPEC + "parts: {b: {adapter: {shots: 1}}}\n")
