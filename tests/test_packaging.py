@@ -10,7 +10,10 @@ import pytest
 
 from tests.demo import ROOT
 
-USE = "import helmframe as hf; print(hf.scenario('sampler').limit(1).generate(hf.models.oracle()).score().value())"
+USE = (
+    "import helmframe as hf; results = hf.scenario('sampler').limit(1).generate(hf.models.oracle()).score(); "
+    "results.report('report.html'); print(results.value())"
+)
 
 
 def used(folder: Path, tmp_path: Path) -> str:

@@ -1,14 +1,18 @@
 """Results: tables people look at, self-contained, comparable, re-scorable, safe to show."""
 
+import json
 import shutil
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
+from helmframe.columns import COMPLETIONS
 from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
+from helmframe.store import RunFolder
 
 EXACT = "exact_match"
 
@@ -197,6 +201,35 @@ def test_results_travel_as_one_folder(tmp_path: Path) -> None:
     assert_frame_equal(moved.table(), results.table())
     with pytest.raises(StoreError, match="not empty"):
         results.to_parquet(tmp_path / "out")
+
+
+def test_a_folder_of_parquet_is_read_by_anything_as_hf_columns_says(tmp_path: Path) -> None:
+    plan = music().perturb("typos").generate({"org/one": hf.models.oracle(), "7": hf.models.noisy(0.5)})
+    results = plan.score()
+    folder = results.to_parquet(tmp_path / "out")
+    for name, table in (("completions", results.completions), ("scores", results.scores)):
+        documented = hf.columns(name)["column"].to_list()
+        by_duckdb = duckdb.execute("FROM read_parquet(?)", [f"{folder}/{name}/**/*.parquet"]).pl()
+        by_polars = pl.read_parquet(f"{folder}/{name}/**/*.parquet")
+        for frame in (by_duckdb, by_polars):
+            assert frame.columns[: len(documented)] == documented
+            keys = [*COMPLETIONS.key, *(["metric"] if name == "scores" else [])]
+            assert_frame_equal(frame.select(keys).sort(keys), table.select(keys).collect().sort(keys))
+    file = next(Path(str(folder)).glob("scores/scenario=sampler/model=org%2Fone/*.parquet"))
+    footer = json.loads(pl.read_parquet_metadata(file)["helmframe"])
+    assert footer["manifest"] == json.loads(json.dumps(results.manifest))
+
+
+def test_half_an_export_is_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("no space left")
+
+    results = run()
+    monkeypatch.setattr(RunFolder, "write_manifest", full)
+    with pytest.raises(StoreError, match="no space left"):
+        results.to_parquet(tmp_path / "out")
+    with pytest.raises(StoreError, match="holds no results"):
+        hf.load(tmp_path / "out")
 
 
 def test_at_k_takes_the_best_of_the_outputs() -> None:

@@ -1,4 +1,9 @@
-"""The folder of a run: what it read, asked and scored, as Parquet parts by table, and its manifest."""
+"""The folder of a run: what it read, asked and scored, as Parquet parts by table, and its manifest.
+
+A run writes RUN/TABLE/SCENARIO/SHARD-….parquet; results that are exported are
+RUN/TABLE/scenario=SCENARIO/model=MODEL/SHARD-….parquet, with the manifest in each footer. RUN/manifest.json is written
+last: without it there are no results.
+"""
 
 import itertools
 import json
@@ -7,8 +12,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import polars as pl
@@ -18,6 +25,8 @@ from helmframe.errors import StoreError
 from helmframe.store.answers import file_name
 from helmframe.store.files import Address, below, listing, name_of, read, read_all, write
 from helmframe.store.parts import FORMAT, checksum, damage, encode
+
+_LONGEST_NAME = 200  # bytes; file systems take 255
 
 
 class RunFolder:
@@ -54,10 +63,21 @@ class RunFolder:
         Raises:
             StoreError: the folder can't be written.
         """
-        if frame.height:
-            data = encode(frame)
-            name = f"{shard:06d}{next(self._written):06d}-{uuid4().hex[:8]}-{checksum(data)}.parquet"
-            write(data, below(self.path, table, file_name(scenario), name))
+        self._write(frame, (table, file_name(scenario)), shard)
+
+    def add_partitioned(self, table: str, frame: pl.DataFrame, manifest: Mapping[str, Any], shard: int = 0) -> None:
+        """Write a part for each scenario and model of the frame, in folders named as Hive names them.
+
+        The columns stay in the parts too. A name is percent-encoded; one too long for a folder ends in a hash.
+
+        Raises:
+            StoreError: the folder can't be written.
+        """
+        keys = ("scenario", "model")
+        about = {"manifest": json.loads(json.dumps(manifest, default=str))}
+        for values, part in frame.partition_by(*keys, as_dict=True, maintain_order=True).items():
+            folders = [f"{key}={_hive_name(str(value))}" for key, value in zip(keys, values, strict=True)]
+            self._write(part, (table, *folders), shard, about)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write or replace the manifest."""
@@ -102,7 +122,7 @@ class RunFolder:
             tables: which.
             whole: scenarios whose shards hold their instances whole; all parts of another are together, as one.
         """
-        folders = {file_name(scenario) for scenario in whole}
+        folders = {name for scenario in whole for name in (file_name(scenario), f"scenario={_hive_name(scenario)}")}
         shards: dict[tuple[str, int], dict[str, list[Address]]] = {}
         for table in tables:
             for scenario, parts in self._parts(table).items():
@@ -118,9 +138,17 @@ class RunFolder:
         """By scenario, as files call it."""
         folders: dict[str, list[Address]] = {}
         for file in listing(below(self.path, table)):
-            if file.name.count("/") == 1 and file.name.endswith(".parquet"):
+            if file.name.count("/") in (1, 2) and file.name.endswith(".parquet"):
                 folders.setdefault(file.name.partition("/")[0], []).append(file.address)
         return folders
+
+    def _write(
+        self, frame: pl.DataFrame, folders: Sequence[str], shard: int, about: Mapping[str, Any] | None = None
+    ) -> None:
+        if frame.height:
+            data = encode(frame, about)
+            name = f"{shard:06d}{next(self._written):06d}-{uuid4().hex[:8]}-{checksum(data)}.parquet"
+            write(data, below(self.path, *folders, name))
 
     def _read(self, table: str, scenario: str, parts: Sequence[Address]) -> pl.LazyFrame:
         paths = [part for part in parts if isinstance(part, Path)]
@@ -144,6 +172,12 @@ def write_parquet(frame: pl.DataFrame, path: Address) -> None:
 def write_text(text: str, path: Address) -> None:
     """As `write_parquet`, for text."""
     write(text.encode(), path)
+
+
+def _hive_name(value: str) -> str:
+    """A value in the name of a folder."""
+    quoted = quote(value, safe="")
+    return quoted if len(quoted) <= _LONGEST_NAME else f"{quoted[:150]}-{sha256(value.encode()).hexdigest()[:16]}"
 
 
 def _shard(part: Address) -> int:

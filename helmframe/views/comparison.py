@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe.views.characters import seen
 from helmframe.views.display import html_table, number, spread, text_table
 
 _KEYS = ("scenario", "model", "setting", "perturbation", "metric")
@@ -57,7 +58,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Text as Markdown shows it to the letter, in one line."""
-    line = " ".join(text.split())
+    line = " ".join(seen(text).split())
     for sign in "\\`*_[]<>|#~":
         line = line.replace(sign, f"\\{sign}")
     return line

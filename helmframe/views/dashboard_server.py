@@ -2,21 +2,13 @@
 
 import secrets
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from http.server import ThreadingHTTPServer
+from urllib.parse import parse_qsl
 
 from helmframe.errors import HelmframeError
 from helmframe.views.dashboard import POLICY, Dashboard
-from helmframe.views.explore_server import LOOPBACK
 from helmframe.views.html import page
-
-_HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+from helmframe.views.loopback import LOOPBACK, LoopbackHandler
 
 
 class DashboardServer(ThreadingHTTPServer):
@@ -38,40 +30,22 @@ class DashboardServer(ThreadingHTTPServer):
         return f"http://{LOOPBACK}:{self.server_port}/{self.token}/"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     server: DashboardServer
-    protocol_version = "HTTP/1.1"
+    policy = POLICY
 
-    def do_GET(self) -> None:
-        asked = urlsplit(self.path)
-        _, token, *rest = asked.path.split("/")
+    def do_GET(self) -> None:  # noqa: N802 - so http.server calls it
+        path, _, query = self.path.partition("?")
+        token, slash, name = path.removeprefix("/").partition("/")
         pages = {"": self.server.dashboard.page, "instance": self.server.dashboard.instance}
-        found = pages.get("/".join(rest)) if rest else None
-        if not self._is_ours() or not secrets.compare_digest(token.encode(), self.server.token.encode()):
+        found = pages.get(name) if slash else None
+        if not self.is_ours() or not secrets.compare_digest(token.encode(), self.server.token.encode()):
             problem = "Open the address that helmframe dashboard printed: it holds a token."
-            self._say(HTTPStatus.FORBIDDEN, page("problem.html", problem=problem))
+            self.say(HTTPStatus.FORBIDDEN, "text/html", page("problem.html", problem=problem))
         elif found is None:
-            self._say(HTTPStatus.NOT_FOUND, page("problem.html", problem="There is no such page."))
+            self.say(HTTPStatus.NOT_FOUND, "text/html", page("problem.html", problem="There is no such page."))
         else:
             try:
-                self._say(HTTPStatus.OK, found(dict(parse_qsl(asked.query))))
+                self.say(HTTPStatus.OK, "text/html", found(dict(parse_qsl(query))))
             except HelmframeError as error:
-                self._say(HTTPStatus.BAD_REQUEST, page("problem.html", problem=str(error)))
-
-    def _is_ours(self) -> bool:
-        """Whether the page was asked for by our address: another name that leads here is a stranger's."""
-        port = self.server.server_port
-        return self.headers.get("Host", "") in (f"{LOOPBACK}:{port}", f"localhost:{port}")
-
-    def _say(self, status: HTTPStatus, text: str) -> None:
-        data = text.encode("utf-8", "backslashreplace")
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in _HEADERS.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the address holds the token."""
+                self.say(HTTPStatus.BAD_REQUEST, "text/html", page("problem.html", problem=str(error)))

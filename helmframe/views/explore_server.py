@@ -3,13 +3,12 @@
 import json
 import secrets
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from helmframe.views.explore import Explorer
+from helmframe.views.loopback import LOOPBACK, LoopbackHandler
 
-LOOPBACK = "127.0.0.1"
 LONGEST_QUESTION = 65_536  # bytes
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -31,13 +30,10 @@ async function ask(question) {
 }
 mount(document.querySelector("main"), ask);
 """
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 class ExplorerServer(ThreadingHTTPServer):
@@ -59,11 +55,11 @@ class ExplorerServer(ThreadingHTTPServer):
         return f"http://{LOOPBACK}:{self.server_port}/?token={self.token}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     server: ExplorerServer
-    protocol_version = "HTTP/1.1"
+    policy = _POLICY
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - so http.server calls it
         files = {
             "/": ("text/html", _PAGE),
             "/page.css": ("text/css", _STYLE),
@@ -71,52 +67,34 @@ class _Handler(BaseHTTPRequestHandler):
             "/explore.js": ("text/javascript", Path(__file__).with_name("explore.js").read_text(encoding="utf-8")),
         }
         found = files.get(self.path.partition("?")[0])
-        if not self._is_ours():
-            self._say(HTTPStatus.FORBIDDEN, "text/plain", "no such host here")
+        if not self.is_ours():
+            self.say(HTTPStatus.FORBIDDEN, "text/plain", "no such host here")
         elif found is None:
-            self._say(HTTPStatus.NOT_FOUND, "text/plain", "nothing here")
+            self.say(HTTPStatus.NOT_FOUND, "text/plain", "nothing here")
         else:
-            self._say(HTTPStatus.OK, *found)
+            self.say(HTTPStatus.OK, *found)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         size = self.headers.get("Content-Length", "")
         if not size.isdecimal() or int(size) > LONGEST_QUESTION:
             self.close_connection = True
-            self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "too long"}))
+            self.say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "too long"}))
             return
         body = self.rfile.read(int(size))
         token = self.headers.get("X-Token", "")
-        if self.path != "/ask" or not self._is_ours() or not secrets.compare_digest(token.encode(), self._token):
+        if self.path != "/ask" or not self.is_ours() or not secrets.compare_digest(token.encode(), self._token):
             said = {"error": "open the address that helmframe view printed, with its token"}
-            self._say(HTTPStatus.FORBIDDEN, "application/json", json.dumps(said))
+            self.say(HTTPStatus.FORBIDDEN, "application/json", json.dumps(said))
             return
         try:
             question = json.loads(body)
         except ValueError:
             question = None
         if not isinstance(question, dict):
-            self._say(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "that is no JSON object"}))
+            self.say(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "that is no JSON object"}))
             return
-        self._say(HTTPStatus.OK, "application/json", json.dumps(self.server.explorer.answer(question)))
+        self.say(HTTPStatus.OK, "application/json", json.dumps(self.server.explorer.answer(question)))
 
     @property
     def _token(self) -> bytes:
         return self.server.token.encode()
-
-    def _is_ours(self) -> bool:
-        """Whether the page was asked for by our address: another name that leads here is a stranger's."""
-        port = self.server.server_port
-        return self.headers.get("Host", "") in (f"{LOOPBACK}:{port}", f"localhost:{port}")
-
-    def _say(self, status: HTTPStatus, kind: str, text: str) -> None:
-        data = text.encode("utf-8", "surrogatepass")
-        self.send_response(status)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in _HEADERS.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the address holds the token."""

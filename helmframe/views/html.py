@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 LONGEST = 2_000  # characters of one text
+LONGEST_IN_TABLE = 500
 LONGEST_WHOLE = 200_000  # of a manifest
 MOST_ROWS = 200
 _PAGES = Path(__file__).with_name("pages")
@@ -41,16 +42,16 @@ class Grid:
 
 
 def page(template: str, **values: Any) -> str:
-    """A template of `pages/` filled in.
+    """A template of `pages/` filled in; with `policy`, where no header of a server says it.
 
     Raises:
         CapabilityError: jinja2 is not there.
     """
-    return _environment().get_template(template).render(policy=policy(), **values)
+    return _environment().get_template(template).render(**values)
 
 
 def policy(*more: str) -> str:
-    """The content-security policy of a page, with more directives."""
+    """The content-security policy of a page, with more directives; by default no form sends anything."""
     style = b64encode(sha256(_style().encode()).digest()).decode()
     rules = ("default-src 'none'", f"style-src 'sha256-{style}'", "img-src data:", "base-uri 'none'")
     return "; ".join([*rules, *(more or ("form-action 'none'",))])
@@ -85,6 +86,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.globals["style"] = Markup(_style())  # noqa: S704 - our own file
+    environment.filters["start"] = lambda text: escape(shown(text, LONGEST_IN_TABLE))
     environment.filters["whole"] = lambda text: escape(shown(text, LONGEST_WHOLE))
     # a value that a form sends back must be as it is
     environment.filters["exact"] = escape

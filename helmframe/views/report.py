@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +12,7 @@ from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.views.comparison import comparison_cells, comparison_notes
 from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
-from helmframe.views.html import Grid, page
+from helmframe.views.html import Grid, page, policy
 from helmframe.views.leaderboard import leaderboard_cells, leaderboard_notes
 from helmframe.views.pictures import Picture, picture
 from helmframe.views.report_rows import disagreed, turned, worst
@@ -26,8 +27,8 @@ _Pictures: TypeAlias = list[Picture | str]
 def report_html(results: Results, title: str | None = None) -> str:
     """The report: scores, charts, robustness and fairness, comparisons, instances worth reading, plan and manifest.
 
-    Every text from data or model is escaped, cut to its first 2,000 characters, and characters that leave no mark are
-    named; nothing in it runs, and nothing is fetched.
+    Every text from data or model is escaped, cut where it is long, and characters that leave no mark are named; nothing
+    in it runs, and nothing is fetched.
 
     Raises:
         ArgumentError, CapabilityError: a package that it needs is not there.
@@ -36,8 +37,9 @@ def report_html(results: Results, title: str | None = None) -> str:
     several = {axis: results.completions.select(pl.col(axis).n_unique()).collect().item() > 1 for axis in _AXES}
     return page(
         "report.html",
+        policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
-        notes=[*_about(manifest), *score_notes(results)],
+        notes=[*_about(manifest), *score_notes(replace(results, path=None))],  # a report is read elsewhere
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),
         variants=_variants(results) if several["perturbation"] else [],

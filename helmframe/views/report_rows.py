@@ -19,6 +19,7 @@ from helmframe.views.html import LONGEST
 INSTANCES = 10
 TURNED = 20
 MOST_ANSWERS = 16
+_START = 300  # characters of a completion before what was read from it
 _INSTANCE = ["scenario", "instance_id"]
 _REQUEST = [*_INSTANCE, "setting", "trial", "model", "output_index"]
 _VARIANT = ["perturbation", "perturbation_seed"]
@@ -177,7 +178,10 @@ def _answer(row: Mapping[str, Any]) -> str:
         return f"failed: {row['error']}"
     read = row["output"]
     same = read is None or read.strip() == row["completion"].strip()
-    return str(row["completion"]) if same else f"{row['completion'][:LONGEST]} → {read}"
+    if same:
+        return str(row["completion"])
+    start = row["completion"][:_START]
+    return f"{start}{'…' if len(start) < len(row['completion']) else ''} → {read}"
 
 
 def _change(row: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_waiting_sees_all_done_and_raises_what_one_raised() -> None:
 
     with Behind() as behind:
         for number in range(3):
-            behind.do(lambda number=number: done.append(number))
+            behind.do(partial(done.append, number))
         behind.wait()
         assert done == [0, 1, 2]
         behind.do(wrong)

@@ -7,7 +7,8 @@ import pytest
 
 from helmframe.errors import StoreError
 from helmframe.store import Address, RunFolder, below
-from helmframe.store.files import listing, write
+from helmframe.store.files import listing, read, write
+from helmframe.store.parts import footer_of
 
 
 def test_columns_that_one_scenario_lacks_are_filled_with_nulls(root: Address) -> None:
@@ -102,3 +103,18 @@ def test_parts_in_a_bucket_are_fetched_when_they_are_read(s3: object) -> None:
     assert first["scores"].filter(pl.col("row") > 0).head(1).collect().height == 0
     with pytest.raises(StoreError, match="can't be read"):
         second["scores"].collect()
+
+
+def test_partitioned_parts_are_read_as_any_others(root: Address) -> None:
+    names = ["org/model", "7", "</script> \u202e", "é" * 100]
+    frame = pl.DataFrame({"scenario": "s", "model": names, "x": range(4)})
+    folder = RunFolder(below(root, "runs", "one"))
+    folder.add_partitioned("scores", frame, {"format": 1, "where": Path("x")})
+    scanned = folder.scan("scores")
+    assert scanned is not None
+    assert sorted(scanned.collect().rows()) == sorted(frame.rows())
+    assert folder.shards(["scores"], ["s"])[0]["scores"].collect().height == 4
+    found = sorted(file.name.split("/")[:2] for file in listing(below(root, "runs", "one", "scores")))
+    assert found[2:] == [["scenario=s", "model=7"], ["scenario=s", "model=org%2Fmodel"]]
+    (first, *_) = listing(below(root, "runs", "one", "scores"))
+    assert footer_of(read(first.address))["manifest"] == {"format": 1, "where": "x"}

@@ -1,0 +1,35 @@
+"""Pages that this machine alone can open: what the servers of the explorer and of the dashboard share."""
+
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any, ClassVar
+
+LOOPBACK = "127.0.0.1"
+
+
+class LoopbackHandler(BaseHTTPRequestHandler):
+    """Answers with pages that nothing keeps, frames or leaks; `policy` is their content-security policy."""
+
+    protocol_version = "HTTP/1.1"
+    policy: ClassVar[str]
+
+    def is_ours(self) -> bool:
+        """Whether the page was asked for by our address: another name that leads here is a stranger's."""
+        port = self.connection.getsockname()[1]
+        return self.headers.get("Host", "") in (f"{LOOPBACK}:{port}", f"localhost:{port}")
+
+    def say(self, status: HTTPStatus, kind: str, text: str) -> None:
+        """Send a text of this kind."""
+        data = text.encode("utf-8", "surrogatepass")
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Security-Policy", self.policy)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: addresses hold tokens."""

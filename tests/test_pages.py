@@ -1,0 +1,36 @@
+"""Every Python snippet of the pages of docs/ that have no test of their own, from top to bottom, and what they show."""
+
+import ast
+import re
+from typing import Any
+
+import pytest
+
+from helmframe.results import Results
+from tests.demo import ROOT
+
+PAGES = ["index", "your_data", "extend", "compare", "coming_from", "how_it_works"]
+NOT_RUN = "# not run here"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_snippets_run_and_show_what_it_says(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.*?)^```\n(?:\n*^```\n(.*?)^```$)?", text, re.MULTILINE | re.DOTALL)
+    assert snippets
+    names: dict[str, Any] = {}
+    for code, shown in snippets:
+        *before, last = ast.parse(code).body
+        assert isinstance(last, ast.Expr)
+        if code.startswith(NOT_RUN):
+            continue
+        exec(compile(ast.Module(before, []), page, "exec"), names)
+        value = eval(compile(ast.Expression(last.value), page, "eval"), names)
+        # below a run's table stand its metrics and its folder
+        found = str(value).split("\nmetrics:")[0] if isinstance(value, Results) else str(value)
+        assert shown.strip() in ("", found.strip())
+
+
+def test_every_page_is_tested() -> None:
+    others = {page.stem.removeprefix("test_").removesuffix("_page") for page in (ROOT / "tests").glob("test_*_page.py")}
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} == {*PAGES, *others}

@@ -1,0 +1,87 @@
+"""The documentation site: it builds without a warning, its links lead somewhere, and nothing comes from elsewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+import helmframe as hf
+from helmframe.metrics import METRICS
+from tests.demo import ROOT
+
+# What a browser fetches by itself, and what a reader may click.
+FETCHED = re.compile(r'<(?:script|img|source|iframe)\b[^>]*?\s(?:src|srcset)="([^"]+)"|<link\b[^>]*?\shref="([^"]+)"')
+CLICKED = re.compile(r'<a\b[^>]*?\shref="([^"]+)"')
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    made = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    return folder
+
+
+def test_every_link_leads_to_a_page_or_heading_of_the_site(site: Path) -> None:
+    pages = {page: page.read_text(encoding="utf-8") for page in site.rglob("*.html") if page.name != "404.html"}
+    assert len(pages) > 25
+    anchors = {page: set(re.findall(r'\s(?:id|name)="([^"]+)"', text)) for page, text in pages.items()}
+    lost = []
+    for page, text in pages.items():
+        for said in [link for pair in FETCHED.findall(text) for link in pair if link] + CLICKED.findall(text):
+            link = urlsplit(said)
+            if link.scheme in ("http", "https", "data", "mailto"):
+                continue
+            target = (page.parent / unquote(link.path)).resolve() if link.path else page
+            target = target / "index.html" if target.is_dir() else target
+            there = target.is_file() and (not link.fragment or unquote(link.fragment) in anchors.get(target, set()))
+            if not there and not said.startswith("#__"):
+                lost.append(f"{page.relative_to(site)}: {said}")
+    assert lost == []
+
+
+def test_no_page_fetches_anything_from_elsewhere(site: Path) -> None:
+    fetched = {
+        link
+        for page in site.rglob("*.html")
+        for pair in FETCHED.findall(page.read_text(encoding="utf-8"))
+        for link in pair
+        if link.startswith(("http:", "https:", "//"))
+    }
+    assert fetched == set()
+
+
+def test_the_pages_say_what_the_package_knows(site: Path) -> None:
+    metrics = (site / "reference" / "metrics.html").read_text(encoding="utf-8")
+    own = [name for name in hf.metrics()["name"] if str(METRICS[name].function.__module__).startswith("helmframe.")]
+    assert [name for name in own if f"<code>{name}</code>" not in metrics] == []
+    columns = (site / "reference" / "columns.html").read_text(encoding="utf-8")
+    assert all(f"<code>{name}</code>" in columns for name in hf.columns()["column"])
+    commands = (site / "reference" / "command_line.html").read_text(encoding="utf-8")
+    assert "usage: helmframe gate" in commands
+
+
+def test_the_reference_names_everything_public(site: Path) -> None:
+    reference = " ".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
+    headings = set(re.findall(r'\sid="(?:\w+\.)*(\w+)"', reference)) | set(re.findall(r"<code>hf\.(\w+)", reference))
+    listed = set(hf.perturbations()["name"])
+    assert [name for name in hf.__all__ if name not in headings | listed] == []
+    stats = {name: f"{getattr(hf.stats, name).__module__}.{name}" for name in hf.stats.__all__}
+    assert [name for name, path in stats.items() if f'id="{path}"' not in reference] == []
+
+
+def test_notebooks_are_pages_with_their_outputs(site: Path) -> None:
+    names = [notebook.stem for notebook in (ROOT / "notebooks").glob("*.ipynb")]
+    assert len(names) == 8
+    for name in names:
+        assert "<code>" in (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+    quickstart = (site / "notebooks" / "00_quickstart.html").read_text(encoding="utf-8")
+    assert 'class="dataframe"' in quickstart
+    assert re.search(r'<img[^>]+src="00_quickstart-\d+-0\.png"', quickstart)
