@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from helmframe.adapters import settings
-from helmframe.errors import HelmframeError, SourceError, SpecError
+from helmframe.errors import HelmframeError, SourceDeniedError, SourceMissingError, SpecError
 from helmframe.judge_templates import template_of
 from helmframe.judging import with_judges
 from helmframe.metrics import chosen
@@ -18,7 +18,7 @@ from helmframe.settings import from_home
 from helmframe.specs import SPLITS, ScenarioSpec, load_scenario
 from helmframe.suite import suite
 
-_SCHEMA = {"file": pl.String(), "problem": pl.String(), "data": pl.String()}
+_SCHEMA = {"file": pl.String(), "problem": pl.String(), "data": pl.String(), "unread": pl.String()}
 
 
 def check_specs(path: str | Path, *, data: str | None = None) -> pl.DataFrame:
@@ -32,7 +32,8 @@ def check_specs(path: str | Path, *, data: str | None = None) -> pl.DataFrame:
         data: where the rows are; default the configured root.
 
     Returns:
-        file, problem (null: none), data (how many instances; or why they could not be read).
+        file, problem (null: none; of data that is there, too), data (how many instances), unread (why the data can't be
+        looked at).
 
     Raises:
         SpecError: there is no such folder, or no YAML file in it.
@@ -64,31 +65,26 @@ def check_spec(spec: ScenarioSpec) -> None:
         plan.limit(1).requests().collect()
 
 
-def _checked(file: Path, data: str | None) -> dict[str, str | None]:
+def _checked(file: Path, data: str | None) -> dict[str, str]:
     """What is wrong with one file, and how its data is; as the columns of `check_specs`."""
     try:
         kind = _kind(file)
         if kind == "judge":
-            return {"problem": None, "data": f"scale {template_of(file).scale.shown}"}
+            return {"data": f"scale {template_of(file).scale.shown}"}
         if kind == "suite":
-            return {"problem": None, "data": f"{len(suite(file).plans)} plans"}
+            return {"data": f"{len(suite(file).plans)} plans"}
         spec = load_scenario(file)
         if spec.scenario != file.stem:
             raise SpecError.at(file.name, "scenario", f"{spec.scenario!r} should be the name of the file.")
         check_spec(spec)
-    except SourceError as error:  # word tables of a suite's perturbations
-        return {"problem": None, "data": str(error).partition("\n")[0]}
-    except HelmframeError as error:
-        return {"problem": str(error), "data": None}
-    try:
         counted = count(spec, splits=SPLITS, data=data)
-    except SourceError as error:
-        return {"problem": None, "data": str(error).partition("\n")[0]}
+    except (SourceMissingError, SourceDeniedError) as error:
+        return {"unread": str(error).partition("\n")[0]}
     except HelmframeError as error:
-        return {"problem": str(error), "data": None}
+        return {"problem": str(error)}
     parts = counted["part"].n_unique()
     said = f"{counted['n'].sum():,} instances" + (f" in {parts} parts" if parts > 1 else "")
-    return {"problem": None, "data": said}
+    return {"data": said}
 
 
 def _kind(file: Path) -> str:

@@ -17,8 +17,9 @@ def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _check(arguments: argparse.Namespace) -> None:
     table = check_specs(arguments.path, data=arguments.data)
-    for file, problem, data in table.iter_rows():
-        print(f"{'ok' if problem is None else 'WRONG':5}  {file}  {problem or data}")
+    for file, problem, data, unread in table.iter_rows():
+        word = "WRONG" if problem else "unread" if unread else "ok"
+        print(f"{word:6}  {file}  {problem or unread or data}")
     wrong = table["problem"].is_not_null().sum()
     if wrong:
         raise SpecError(f"{wrong} of {table.height} files are wrong.")

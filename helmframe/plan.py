@@ -171,7 +171,15 @@ class Plan:
         Args:
             **said: fields of `AdapterSpec`: method, shots, trials, instructions, system, input_prefix, chat_template, …
                 A list is a grid: `shots=[0, 5]`.
+
+        Raises:
+            ArgumentError: no such field, or a value that it can't have.
         """
+        for key, value in said.items():
+            if isinstance(value, Mapping):
+                raise ArgumentError(
+                    f"adapt({key}={{…}}): a mapping. Several values are a list: {key}={[*value.values()]!r}."
+                )
         plan = replace(self, adapter=merged(self.adapter, frozen(said)))
         plan.check_methods()
         return plan

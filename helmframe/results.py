@@ -167,7 +167,7 @@ class Results:
                 scenario …
 
         Raises:
-            ArgumentError: the words leave more than one value, or none.
+            ArgumentError: the words leave more than one value, or none; or nothing was scored.
         """
         name = metric or self.main_metrics[0]
         keys = list(dict.fromkeys([*self._by(None), *where]))
@@ -179,7 +179,12 @@ class Results:
         if table.height != 1:
             there = ", ".join(f"{key}=…" for key in keys if table[key].n_unique() > 1) or "other words"
             raise ArgumentError(f"value({name!r}): {table.height} values fit. Say more: {there}.\n{table.select(keys)}")
-        return float(table["value"].item())
+        value = table["value"].item()
+        if value is None:
+            failed = table["n_error"].item() or 0
+            why = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
+            raise ArgumentError(f"value({name!r}): nothing was scored: {why}.")
+        return float(value)
 
     def rows(self, *, metric: str | None = None, score: float | None = None, **equals: Any) -> pl.DataFrame:
         """Wide rows, one per completion: input, prompt, completion, output, references, and each metric as a column.

@@ -156,6 +156,12 @@ def steps(said: str | Path) -> Iterator[Step]:
     file, plan = _read(said)
     if "scenario" not in plan:
         raise SpecError.at(file, "scenario", "is missing; a plan is a mapping that starts with 'scenario: NAME'.")
+    if "instances" in plan:
+        raise SpecError.at(
+            file,
+            "instances",
+            f"this is a scenario, not a plan. A plan of it is another file: 'scenario: {file}', 'generate: MODEL'.",
+        )
     _known(file, "", plan, VERBS)
     data = {"data": _text(file, "data", plan["data"])} if "data" in plan else {}
     yield Step("scenario", (_texts(file, "scenario", plan["scenario"]),), data, file)

@@ -45,11 +45,24 @@ def test_each_spec_of_ours_makes_prompts_of_rows_as_its_columns_say(name: str) -
 def test_a_valid_spec_has_no_problem_and_says_where_its_data_should_be(folder: Path) -> None:
     table = check_specs(folder, data="/nowhere")
     assert table["problem"].to_list() == [None]
-    assert table["data"].to_list() == ["scenario 'mine': no file is at /nowhere/mine/{split}-*.parquet."]
+    assert table["unread"].to_list() == ["scenario 'mine': no file is at /nowhere/mine/{split}-*.parquet."]
 
 
 def test_data_that_is_there_is_counted(folder: Path, own_rows: Path) -> None:
     assert check_specs(folder, data=str(own_rows))["data"].to_list() == ["3 instances"]
+
+
+def test_data_that_is_not_what_the_spec_says_is_a_problem(folder: Path, own_rows: Path) -> None:
+    said = GOOD.replace("a: VARCHAR", "a: BIGINT").replace("'text': a", "'text': a::VARCHAR")
+    (folder / "mine.yaml").write_text(said)
+    found = check_specs(folder, data=str(own_rows))["problem"][0]
+    assert "column 'a' is VARCHAR, not BIGINT" in found
+
+
+@pytest.mark.parametrize("references", ["a", "[a]", "[{'text': a}]"])
+def test_references_are_lists_of_text_and_correct(folder: Path, references: str) -> None:
+    said = problem(folder, "[{'text': a, 'correct': true}]", references)
+    assert "should be a list of text and correct: [{'text': answer, 'correct': true}]" in said
 
 
 def test_an_unknown_draw_is_a_problem(folder: Path) -> None:
@@ -94,7 +107,7 @@ def test_a_file_is_called_as_its_scenario(folder: Path) -> None:
 
 def test_suites_and_judges_are_read_too() -> None:
     table = check_specs(specs_root() / "suites" / "lite.yaml")
-    assert table.row(0)[1:] == (None, "10 plans")
+    assert table.row(0)[1:] == (None, "10 plans", None)
     assert check_specs(specs_root() / "judges")["problem"].null_count() == check_specs(specs_root() / "judges").height
 
 

@@ -20,14 +20,14 @@ def test_the_command_says_what_is_wrong_and_fails(folder: Path, capsys: pytest.C
     assert main(["check", str(folder), "--data", "/nowhere"]) == 1
     out, err = capsys.readouterr()
     first, second = out.splitlines()
-    assert first.startswith("ok     mine.yaml")
-    assert second.startswith("WRONG  other.yaml")
+    assert first.startswith("unread  mine.yaml")
+    assert second.startswith("WRONG   other.yaml")
     assert "1 of 2 files are wrong" in err
 
 
 def test_the_command_is_content_with_what_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(folder / "mine.yaml"), "--data", "/nowhere"]) == 0
-    assert capsys.readouterr().out.split()[:2] == ["ok", str(folder / "mine.yaml")]
+    assert capsys.readouterr().out.split()[:2] == ["unread", str(folder / "mine.yaml")]
 
 
 def test_list_says_where_the_rows_of_each_scenario_come_from(capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,6 +166,11 @@ def test_a_list_is_a_grid_of_settings() -> None:
     assert results.value(model="o", setting="shots=2") == 1.0
 
 
+def test_a_mapping_is_no_grid_of_settings() -> None:
+    with pytest.raises(ArgumentError, match=r"Several values are a list: instructions=\['Say A\.', 'Say B\.'\]"):
+        hf.scenario("sampler").adapt(instructions={"a": "Say A.", "b": "Say B."})
+
+
 def test_a_stop_list_is_one_value_not_a_grid() -> None:
     plan = MUSIC.limit(1).generate(says_a, stop=["\n", "."])
     assert plan.score().table()["model"].unique().to_list() == ["says_a"]

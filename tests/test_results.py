@@ -43,6 +43,15 @@ def test_value_is_one_number() -> None:
         results.value(EXACT, model="nobody")
 
 
+def test_a_value_that_nothing_gave_says_why() -> None:
+    def broken(prompt: str) -> str:
+        raise RuntimeError("no")
+
+    results = hf.scenario("sampler").limit(1).generate(broken).score()
+    with pytest.raises(ArgumentError, match=r"nothing was scored: 8 completions failed; results\.errors\(\)"):
+        results.value(EXACT)
+
+
 def test_groups_can_be_made_by_a_column_of_the_scenario() -> None:
     results = hf.scenario("sampler").limit(3).generate(hf.models.oracle()).score()
     table = results.table("subject", metrics=EXACT)

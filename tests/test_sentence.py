@@ -249,6 +249,7 @@ def test_an_object_is_refused_and_named(plan: Plan, named: str) -> None:
     [
         ("", "plan: should be a mapping, such as {scenario: NAME}, not None."),
         ("limit: 2", "plan: scenario: is missing"),
+        ("scenario: mine\nversion: 1\ninstances: SELECT 1", "plan: instances: this is a scenario, not a plan."),
         ("scenario: sampler\nwere: {}", "plan: unknown key 'were'. Did you mean 'where'?"),
         ("scenario: sampler\nlimit: 2\nlimit: 3", "'limit' is said twice"),
         ("scenario: 3", "plan: scenario: should be a name or a list of names, not 3."),

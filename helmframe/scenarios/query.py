@@ -244,6 +244,10 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> dict[str, str]:
     for name in ("row_index", "split", "input", "references", *spec.part):
         if name not in types:
             raise SpecError.at(where, "instances", f"the SELECT gives no column {name!r}; it gives {', '.join(types)}.")
+    if not re.match(r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]$", types["references"]):
+        example = "[{'text': answer, 'correct': true}] AS \"references\""
+        problem = f"references is {types['references']}, and should be a list of text and correct: {example}."
+        raise SpecError.at(where, "instances", problem)
     part = " || '/' || ".join(f"{identifier(each)}::VARCHAR" for each in spec.part) or "''"
     made = {
         "row_index": "row_index::BIGINT",

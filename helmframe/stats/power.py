@@ -103,7 +103,8 @@ def power(
         effect = _effect(n / design, z, float(ndtri(power)), variance, binary)
         if binary and effect > variance:
             raise ArgumentError(
-                f"n={n} is too few to find any difference: where {variance:.3g} of the answers differ none is larger."
+                f"n={n} is too few to find any difference, if the two sides differ on {variance:.3g} of the answers: "
+                f"theirs would have to be {effect:.3g}. Say discordance= or correlation= if they differ on more."
             )
     size = abs(effect)
     if binary and size > variance:
