@@ -164,7 +164,9 @@ def steps(said: str | Path) -> Iterator[Step]:
         )
     _known(file, "", plan, VERBS)
     data = {"data": _text(file, "data", plan["data"])} if "data" in plan else {}
-    yield Step("scenario", (_texts(file, "scenario", plan["scenario"]),), data, file)
+    named = _texts(file, "scenario", plan["scenario"])
+    scenarios = _beside(file, named) if isinstance(named, str) else [_beside(file, name) for name in named]
+    yield Step("scenario", (scenarios,), data, file)
     for condition in _list(plan.get("where", [])):
         if isinstance(condition, str):
             yield Step("where", (condition,), {}, file)
@@ -194,6 +196,12 @@ def steps(said: str | Path) -> Iterator[Step]:
     if "metrics" in plan:
         names = _texts(file, "metrics", plan["metrics"])
         yield Step("metrics", (names,) if isinstance(names, str) else tuple(names), {}, file)
+
+
+def _beside(file: str, name: str) -> str:
+    """A spec's file named as seen from the plan's folder, where it is not there as seen from this one."""
+    near = Path(file).parent / name
+    return str(near) if name.endswith((".yaml", ".yml")) and not Path(name).exists() and near.is_file() else name
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------

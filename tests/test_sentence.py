@@ -12,6 +12,7 @@ import helmframe as hf
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
 from helmframe.perturbations import call
 from helmframe.plan import Plan
+from helmframe.scenarios.find import specs_root
 
 SAMPLER = hf.scenario("sampler")
 
@@ -283,6 +284,14 @@ def test_what_is_wrong_is_told_with_file_and_key(said: str, message: str) -> Non
     with pytest.raises(SpecError) as error:
         Plan.from_yaml(said)
     assert message in str(error.value)
+
+
+def test_a_spec_beside_the_plan_is_found_from_any_folder(tmp_path: Path) -> None:
+    sampler = (specs_root() / "scenarios" / "sampler.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(sampler.replace("scenario: sampler", "scenario: mine"), encoding="utf-8")
+    (tmp_path / "plan.yaml").write_text("scenario: mine.yaml\nlimit: 1")
+    (spec,) = Plan.from_yaml(tmp_path / "plan.yaml").scenarios
+    assert spec.origin == str(tmp_path / "mine.yaml")
 
 
 def test_the_file_is_named(tmp_path: Path) -> None:
