@@ -4,7 +4,7 @@ HelmframeError
 ├── UnknownNameError        (LookupError)      nothing is registered, or found, under this name
 ├── ArgumentError           (ValueError)       an argument has a value that can't be
 ├── SpecError               (ValueError)       a spec file is wrong; names file and key
-├── PlanError               (ValueError)       the sentence lacks a word, or two of its words contradict
+├── PlanError               (ValueError)       the sentence lacks a word, two contradict, or one can't be carried out
 ├── CapabilityError         (ValueError)       the plan needs what the model can't do
 ├── NotAModelError          (TypeError)        what was given can't answer
 ├── AnswerError             (TypeError)        a model answered with the wrong type or number of answers
@@ -49,6 +49,12 @@ class ArgumentError(HelmframeError, ValueError):
         """`where(subject='philosphy') matches no instance of scenario 'mmlu'. Did you mean 'philosophy'?`"""
         return cls(f"{where}.{_did_you_mean(value, known)}{_and(hint)}")
 
+    @classmethod
+    def no_name(cls, decorator: str, given: object) -> "ArgumentError":
+        """`@hf.metric needs a name, as text: write @hf.metric("shouted").`"""
+        name = getattr(given, "__name__", "name")
+        return cls(f'@{decorator} needs a name, as text: write @{decorator}("{name}").')
+
 
 class SpecError(HelmframeError, ValueError):
     """A spec file is wrong."""
@@ -65,7 +71,7 @@ class SpecError(HelmframeError, ValueError):
 
 
 class PlanError(HelmframeError, ValueError):
-    """The sentence lacks a word, or two of its words contradict."""
+    """The sentence lacks a word, two of its words contradict, or one of them can't be carried out."""
 
 
 class CapabilityError(HelmframeError, ValueError):

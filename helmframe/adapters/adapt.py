@@ -98,7 +98,12 @@ def adapter(
         examples: what makes `question` and `answer` of the train pool, one row per instance; default the function.
         scores: whether it fills `continuation`.
         ignores: fields of the adapter that it has no use for.
+
+    Raises:
+        ArgumentError: no name.
     """
+    if not isinstance(name, str):
+        raise ArgumentError.no_name("hf.adapter", name)
 
     def register(function: Questions) -> Questions:
         said = frozen(defaults or {}), frozen(decoding or {})

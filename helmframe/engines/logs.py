@@ -19,7 +19,7 @@ from helmframe.columns import LOGS
 from helmframe.engines import capture
 from helmframe.engines.capture import Captured
 from helmframe.errors import ArgumentError, StoreError
-from helmframe.models.asked import ASKED, asked_now
+from helmframe.models.asked import ASKED, SAID, asked_now
 from helmframe.store import RunFolder
 
 FLUSH_SECONDS = 2.0
@@ -56,7 +56,7 @@ def recording(run_id: str, sink: Sink, flush_seconds: float = FLUSH_SECONDS) -> 
     """
     log = RunLog(run_id, sink)
     _registry().open(log)
-    tokens = _run.set(run_id), ASKED.set(())
+    tokens = _run.set(run_id), ASKED.set(()), SAID.set(set())
     failed = True
     try:
         with log.flushed_every(flush_seconds):
@@ -65,6 +65,7 @@ def recording(run_id: str, sink: Sink, flush_seconds: float = FLUSH_SECONDS) -> 
     finally:
         _run.reset(tokens[0])
         ASKED.reset(tokens[1])
+        SAID.reset(tokens[2])
         _registry().close(log)
         log.end(failed=failed)
 

@@ -142,6 +142,8 @@ def metric(
         smooth: False for a metric of a set that puts rows into bins or quantiles of their own: where leaving out one
             row moves others, intervals are by bootstrap, not by jackknife.
     """
+    if not isinstance(name, str):
+        raise ArgumentError.no_name("hf.metric", name)
     if level not in LEVELS:
         raise ArgumentError(f"@metric(level={level!r}): should be 'output', 'instance' or 'set'.")
     low, high = range or ((0.0, 1.0) if unit == "fraction" else (None, None))

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from helmframe import settings
 from helmframe.errors import AnswerError
-from helmframe.models.asked import ASKED, on_behalf_of
+from helmframe.models.asked import ASKED, SAID, on_behalf_of
 from helmframe.models.model import Answer, Given, Prompt, as_answer, as_answers, is_plain
 from helmframe.models.pace import GoneError, Pace, Ticket
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
@@ -127,6 +127,7 @@ class Answering:
         again = not is_transient(first.error)
         parts = deque(_halves(0, len(places)))
         spent = [first.calls] * len(places)
+        more = failed = 0
         patience = 2 * math.ceil(math.log2(len(places)))
         failures, last = 0, first
         while parts and failures < patience + SINGLES:
@@ -143,6 +144,7 @@ class Answering:
             if reply is None:
                 return
             spent[rows] = [calls + reply.calls for calls in spent[rows]]
+            more += reply.calls
             if reply.error is None:
                 failures = 0
                 self._answered(places[rows], reply, spent[start])
@@ -155,10 +157,15 @@ class Answering:
                 if stop - start > 1:
                     parts.extend(_halves(start, stop))
                 else:
+                    failed += 1
                     self._failed(places[rows], reply, spent[start])
         for start, stop in parts:
             for row in range(start, stop):
                 self._failed(places[row : row + 1], last, spent[row])
+        failed += sum(stop - start for start, stop in parts)
+        # a row at fault tells so itself; where all were answered, or wrongly counted, it was the batch
+        if not failed or (failed < len(places) and isinstance(first.error, AnswerError)):
+            self._log_halving(places, first.error, more)
 
     def _again(self, places: Sequence[Place], prompts: Sequence[Prompt], first: Reply) -> Replying:
         """After an error that passes, other calls; None if nobody waits for them any more."""
@@ -241,6 +248,19 @@ class Answering:
         labels = place[0].labels(place[1])
         with on_behalf_of(place):
             logger.info("%s; asked again in %.1f s [%s]", _line(reply.error), seconds, _shown(labels), extra=labels)
+
+    def _log_halving(self, places: Sequence[Place], error: Exception | None, calls: int) -> None:
+        """What a batch that failed has cost; shown once a run, for every batch may fail."""
+        assert error is not None
+        said = _line(error).removeprefix("AnswerError: ").removesuffix(".")
+        kind = f"halved {self.name} {type(error).__name__}"
+        for caller, index in {id(place[0]): place for place in reversed(places)}.values():
+            labels, before = caller.labels(index), caller.context.get(SAID, caller.logged)
+            level = logging.DEBUG if kind in before else logging.WARNING
+            before.add(kind)
+            with on_behalf_of((caller, index)):
+                shown = said, len(places), calls, _shown(labels)
+                logger.log(level, "%s; the %d prompts asked again in halves: %d calls more [%s]", *shown, extra=labels)
 
 
 def _wait(seconds: float, places: Sequence[Place]) -> Generator[Call | Pause, Reply | None, bool]:

@@ -22,6 +22,9 @@ class Asker(Protocol):
 # made only when somebody looks: most requests are never logged.
 ASKED: ContextVar[Sequence[tuple[Asker, int]]] = ContextVar("helmframe_asked", default=())
 
+# What this run has been warned of once and need not be again; none outside of a run.
+SAID: ContextVar[set[str]] = ContextVar("helmframe_said")
+
 
 @contextmanager
 def on_behalf_of(place: tuple[Asker, int]) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """One link of a chain: a perturbation with its arguments, and what it does to a frame."""
 
 from collections.abc import Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -8,10 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import REFERENCE
+from helmframe.columns import INSTANCES, REFERENCE
 from helmframe.errors import ArgumentError
 from helmframe.expressions import key_of
 from helmframe.perturbations.asked import Ask, answered
+from helmframe.perturbations.checked import changed_by, check_text, dtype_of, named
 from helmframe.perturbations.fields import around, in_references, protected_pattern
 from helmframe.perturbations.helm_rows import by_row, text_by_row
 from helmframe.perturbations.registered import HELM, PERTURBATIONS, Perturbation
@@ -78,11 +80,15 @@ class PerturbationCall(Call):
         return self._changed(text, ids, seed)
 
     def checked(self) -> None:
-        """Builds what it does to a text, so that wrong values are told."""
-        if self.entry.asks:
+        """Builds what it does, so that wrong values are told."""
+        if self.entry.of == "frame":
+            self._reframed(pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS), pl.col("instance_id"), 0)
+        elif self.entry.asks:
             self._function(pl.col("text"), [])
         else:
-            self.on(pl.col("text"), id="id")
+            given = dtype_of(self.on(pl.col("text"), id="id"))
+            if given is not None:
+                check_text(str(self), given)
 
     def check(self, scenarios: Sequence[str]) -> None:
         """That it can be had for these scenarios; what it says otherwise is its own."""
@@ -101,8 +107,10 @@ class PerturbationCall(Call):
     def through(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, ask: Ask | None = None) -> pl.LazyFrame:
         """The frame with perturbed_input, perturbed_references and adapter_change as this leaves them."""
         if self.entry.of == "frame":
-            changed = self.entry.function(frame, *self._key(ids, seed), **self._own())
-            return changed.select(frame.collect_schema().names()) if isinstance(changed, pl.LazyFrame) else changed
+            # where tables are looked for is known now, not when it is collected
+            context = copy_context()
+            again = lambda rows: context.copy().run(self._reframed, rows.lazy(), ids, seed).collect()  # noqa: E731
+            return changed_by(frame, str(self), again, "both")
         if self.entry.asks:
             unasked = lambda _, prompts: pl.Series([None] * len(prompts), dtype=pl.String)  # noqa: E731
             return answered(frame, self.fields, lambda text: self._function(text, []), partial(ask or unasked, self))
@@ -118,7 +126,14 @@ class PerturbationCall(Call):
                 lambda text, own: self._changed(text, own, seed),
                 one_id=self.entry.one_mapping,
             )
-        return frame.with_columns(**new)
+        return changed_by(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
+
+    def _reframed(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int) -> pl.LazyFrame:
+        with named(str(self), ArgumentError):
+            changed = self.entry.function(frame, *self._key(ids, seed), **self._own())
+        if not isinstance(changed, pl.LazyFrame):
+            raise ArgumentError(f"perturbation {self.name!r} should return the lazy frame it was given, changed.")
+        return changed.select(frame.collect_schema().names())
 
     def _changed(self, text: pl.Expr, ids: pl.Expr, seed: int) -> pl.Expr:
         protect = dict(self.arguments).get("protect")
@@ -130,10 +145,8 @@ class PerturbationCall(Call):
         return around(text, key, pattern, change, one_key=self.entry.one_mapping)
 
     def _function(self, text: pl.Expr, key: list[pl.Expr]) -> pl.Expr:
-        try:
+        with named(str(self), ArgumentError, "; `text` is a Polars expression."):
             changed = self.entry.function(text, *key, **self._own())
-        except AttributeError as error:
-            raise ArgumentError(f"perturbation {self.name!r}: {error}; `text` is a Polars expression.") from error
         if not isinstance(changed, pl.Expr):
             raise ArgumentError(
                 f"perturbation {self.name!r} gave {changed!r}; it should return a Polars expression, such as "

@@ -28,6 +28,10 @@ def perturb(
         The variants of an instance stand side by side: near-copies, they take half the room in a Parquet part.
         What HELM drops as unchanged (its input is as it was) stays here, with `changed` false and the references as
         they were.
+
+    Raises:
+        PlanError: when it is collected: a perturbation raises, or gives null where there was a text; names it.
+        ArgumentError: likewise, it gives something other than text.
     """
     plain = instances.with_row_index(_PLACE).with_columns(
         perturbation=pl.lit(ORIGINAL),

@@ -117,8 +117,9 @@ def perturbation(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function `(text, **arguments) -> pl.Expr`, or `(text, key, **arguments)` if it draws random numbers.
 
-    `text` is the text column; `key` an UInt64 column to draw from (`expressions.keyed_draws`). The function is returned
-    as it was. An argument whose annotation is a sequence takes a list as it is; else a list is a grid.
+    `text` is the text column; `key` an UInt64 column to draw from (`expressions.keyed_draws`). It must give text
+    for every text: where it gives null, a run stops before a model is asked. The function is returned as it was. An
+    argument whose annotation is a sequence takes a list as it is; else a list is a grid.
 
     Args:
         name: how it is said.
@@ -136,8 +137,10 @@ def perturbation(
             where it can't be had for one of them.
 
     Raises:
-        ArgumentError: no such fields, kind or of.
+        ArgumentError: no name, or no such fields, kind or of.
     """
+    if not isinstance(name, str):
+        raise ArgumentError.no_name("hf.perturbation", name)
     for argument, value, known in (("fields", fields, FIELDS), ("kind", kind, KINDS), ("of", of, OF)):
         if value not in known:
             raise ArgumentError.unknown_value(f"@perturbation({name!r}, {argument}={value!r})", value, known)

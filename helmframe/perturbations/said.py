@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import polars as pl
-
-from helmframe.columns import INSTANCES
 from helmframe.errors import ArgumentError, SourceError, UnknownNameError
-from helmframe.perturbations.link import COMMON, VARIANT_TEXTS, PerturbationCall
+from helmframe.perturbations.link import COMMON, PerturbationCall
 from helmframe.perturbations.presets import PRESETS
 from helmframe.perturbations.registered import FIELDS, HELM, PERTURBATIONS
 from helmframe.specs import Call, call_names, frozen
@@ -186,9 +183,7 @@ def _check(said: PerturbationCall) -> None:
         if said.entry.of == "text" and value is not None and value not in known:
             raise ArgumentError.unknown_value(f"{said.name}({argument}={value!r})", value, known)
     if said.entry.of == "frame":
-        frame = pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS)
-        if not isinstance(said.through(frame, pl.col("instance_id"), 0), pl.LazyFrame):
-            raise ArgumentError(f"perturbation {said.name!r} should return the lazy frame it was given, changed.")
+        said.checked()
         return
     if said.compat and said.name not in HELM:
         raise ArgumentError.unknown_value(f"{said.name}(compat='helm'): HELM has no such perturbation", said.name, HELM)

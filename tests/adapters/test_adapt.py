@@ -367,3 +367,11 @@ def test_what_a_sentence_says_holds_for_all_parts() -> None:
     assert [cell.of("cities").adapter.shots for cell in cells_] == [0, 4]
     assert [cell.of("cities").name for cell in cells_] == ["shots=0", "shots=4"]
     assert {dict(each.decoding)["max_tokens"] for cell in cells_ for each in cell.each} == {9}
+
+
+def test_a_decorator_without_a_name_is_told() -> None:
+    def bare(frame: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+        return frame
+
+    with pytest.raises(ArgumentError, match=r'@hf.adapter needs a name, as text: write @hf.adapter\("bare"\)'):
+        adapter(bare)  # type: ignore[arg-type]

@@ -169,6 +169,14 @@ def test_a_metric_has_a_known_level() -> None:
         metric("m", level="outputs")
 
 
+def test_a_decorator_without_a_name_is_told() -> None:
+    def shouted(output: str) -> float:
+        return float(output.isupper())
+
+    with pytest.raises(ArgumentError, match=r'@hf.metric needs a name, as text: write @hf.metric\("shouted"\)'):
+        metric(shouted)  # type: ignore[arg-type]
+
+
 # -- names -----------------------------------------------------------------------------------------------------------
 
 

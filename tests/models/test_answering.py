@@ -1,6 +1,7 @@
 """A slice of prompts becomes outcomes: retries, and batches halved until a bad row is alone."""
 
 import contextvars
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.models.answering import Answering, Call, Labels, Outcome, Reply
+from helmframe.models.asked import SAID
 from helmframe.models.model import Given, Prompt
 from helmframe.models.pace import Pace
 
@@ -202,3 +204,42 @@ def test_a_caller_that_has_gone_is_not_waited_for() -> None:
 
     told = ask(answer, ["a"], caller=caller)
     assert (told.outcomes, told.calls) == ([], 1)
+
+
+def one_at_a_time(prompts: Sequence[Prompt]) -> Sequence[Given]:
+    if len(prompts) > 1:
+        raise RuntimeError("out of memory")
+    return [f"{prompts[0]}!"]
+
+
+def warnings_of(function: Function, prompts: Sequence[str], caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The warnings of two equal batches of one caller."""
+    caplog.set_level(logging.DEBUG, "helmframe.models")
+    caller = Someone()
+    for _ in range(2):
+        ask(function, prompts, caller=caller)
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_too_few_answers_are_warned_of_once_with_what_the_halving_costs(caplog: pytest.LogCaptureFixture) -> None:
+    said = warnings_of(lambda prompts: ["A"], NUMBERS[:8], caplog)
+    cost = "model 'm' gave 1 answers to 8 prompts; the 8 prompts asked again in halves: 14 calls more [instance_id=id0]"
+    assert said == [cost]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG] == [cost]
+
+
+def test_a_batch_that_fails_though_its_rows_are_answered_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    said = warnings_of(one_at_a_time, NUMBERS[:4], caplog)
+    assert said == ["RuntimeError: out of memory; the 4 prompts asked again in halves: 6 calls more [instance_id=id0]"]
+
+
+def test_a_row_at_fault_is_told_and_not_the_halving_that_found_it(caplog: pytest.LogCaptureFixture) -> None:
+    assert warnings_of(refusing("1"), NUMBERS[:4], caplog) == ["ValueError: 1 [instance_id=id1]"]
+
+
+def test_in_a_run_all_callers_are_warned_together(caplog: pytest.LogCaptureFixture) -> None:
+    context = contextvars.copy_context()
+    context.run(SAID.set, set())
+    for _ in range(2):
+        ask(one_at_a_time, ["a", "b"], caller=Someone(context=context))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]

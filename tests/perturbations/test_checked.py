@@ -1,0 +1,139 @@
+"""What a perturbation gives is text for every text, or an error names it before a model is asked."""
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.errors import ArgumentError, PlanError
+from helmframe.perturbations import PERTURBATIONS, parse, perturb
+from tests.frames import instances, right
+
+
+@pytest.fixture(autouse=True)
+def own_perturbations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is registered in the test is forgotten after it."""
+    monkeypatch.setattr(PERTURBATIONS, "_entries", dict(PERTURBATIONS._entries))
+
+
+def perturbed(said: str, *texts: str | None) -> list[str | None]:
+    """The texts under one perturbation, each the reference of its instance too."""
+    references = [[] if text is None else right(text) for text in texts]
+    rows = perturb(instances(list(texts), references).lazy(), [parse(said)]).collect()
+    return rows.filter(pl.col("perturbation") != "original")["perturbed_input"].to_list()
+
+
+def with_zzz() -> None:
+    @hf.perturbation("marked")
+    def marked(text: pl.Expr) -> pl.Expr:
+        return pl.when(text.str.contains("zzz")).then(text + "!")
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ("marked", "'marked'"),
+        ("lowercase+marked", "'marked'"),
+        ("marked(fields='references')", "\"marked(fields='references')\""),
+        ("marked(fields='both')", "\"marked(fields='both')\""),
+    ],
+)
+def test_a_text_that_becomes_null_is_an_error_that_says_how_many_and_what_to_write(said: str, named: str) -> None:
+    with_zzz()
+    with pytest.raises(PlanError) as told:
+        perturbed(said, "a", "zzz", "b", None)
+    assert str(told.value) == (
+        f"perturbation {named} gave null for 2 of 3 texts. Say what the others become: "
+        "pl.when(…).then(…).otherwise(text)."
+    )
+
+
+def test_a_text_that_was_null_may_stay_so() -> None:
+    with_zzz()
+    assert perturbed("marked", "zzz", None) == ["zzz!", None]
+
+
+def test_no_model_is_asked_where_a_text_became_null() -> None:
+    with_zzz()
+    asked = []
+
+    def model(prompt: str) -> str:
+        asked.append(prompt)
+        return "a"
+
+    frame = pl.DataFrame({"question": ["a", "zzz"], "answer": ["a", "b"]})
+    plan = hf.scenario(frame, input="question", references="answer").perturb("marked").generate(model)
+    with pytest.raises(PlanError, match="'marked' gave null for 1 of 2 texts"):
+        plan.score()
+    assert asked == []
+
+
+def test_a_perturbation_that_gives_no_text_is_told_when_it_is_said() -> None:
+    hf.perturbation("counted")(lambda text: text.str.len_chars())
+    with pytest.raises(ArgumentError, match="perturbation 'counted' gave UInt32; it should give text"):
+        parse("counted")
+
+
+def test_a_perturbation_whose_rows_alone_tell_what_it_gives_is_told_when_it_runs() -> None:
+    @hf.perturbation("measured", of="frame")
+    def measured(frame: pl.LazyFrame) -> pl.LazyFrame:
+        return frame.with_columns(perturbed_input=pl.col("perturbed_input").str.len_chars())
+
+    with pytest.raises(ArgumentError, match="perturbation 'measured' gave UInt32; it should give text"):
+        perturbed("measured", "a")
+
+
+def raising(text: str) -> str:
+    raise ValueError(f"no {text}\nat all")
+
+
+def of_text(text: pl.Expr) -> pl.Expr:
+    return text.map_elements(raising, return_dtype=pl.String)
+
+
+def of_frame(frame: pl.LazyFrame) -> pl.LazyFrame:
+    return frame.with_columns(perturbed_input=of_text(pl.col("perturbed_input")))
+
+
+@pytest.mark.parametrize("said", ["raises", "raises(fields='references')", "raises(protect='numbers')", "reframes"])
+def test_what_a_function_raises_on_a_text_is_told_with_the_perturbation(said: str) -> None:
+    hf.perturbation("raises")(of_text)
+    hf.perturbation("reframes", of="frame")(of_frame)
+    with pytest.raises(PlanError) as told:
+        perturbed(said, "a")
+    assert str(told.value) == f"perturbation {said!r} raised ValueError: no a\nat all"
+    assert isinstance(told.value.__cause__, ValueError)
+
+
+def test_what_a_function_raises_when_it_is_said_is_told_with_the_arguments() -> None:
+    @hf.perturbation("marks")
+    def marks(text: pl.Expr, n: int = 1) -> pl.Expr:
+        return text + "!" * n
+
+    assert perturbed("marks(n=2)", "a") == ["a!!"]
+    with pytest.raises(ArgumentError, match=r"""perturbation "marks\(n='x'\)" raised TypeError: can't multiply"""):
+        parse("marks(n='x')")
+
+
+def test_a_function_of_the_whole_instance_that_raises_is_told() -> None:
+    @hf.perturbation("asks_too_much", of="frame")
+    def asks_too_much(frame: pl.LazyFrame) -> pl.LazyFrame:
+        raise KeyError("subject")
+
+    with pytest.raises(ArgumentError, match="perturbation 'asks_too_much' raised KeyError: subject"):
+        parse("asks_too_much")
+
+
+def test_a_decorator_without_a_name_is_told() -> None:
+    with pytest.raises(
+        ArgumentError, match=r'@hf.perturbation needs a name, as text: write @hf.perturbation\("of_text"'
+    ):
+        hf.perturbation(of_text)  # type: ignore[arg-type]
+
+
+def test_references_that_are_none_any_more_are_told() -> None:
+    @hf.perturbation("flattened", of="frame")
+    def flattened(frame: pl.LazyFrame) -> pl.LazyFrame:
+        return frame.with_columns(perturbed_references=pl.lit("a"))
+
+    with pytest.raises(PlanError, match="perturbation 'flattened' raised "):
+        perturbed("flattened", "a")
