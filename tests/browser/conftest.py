@@ -27,9 +27,12 @@ class Watched:
         return [each for each in self.requests if urlsplit(each).scheme in schemes and _host(each) not in LOOPBACK]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser; a missing one is a failure, never a skip."""
+    """The browser; a missing one is a failure, never a skip.
+
+    Of a module, no longer: while it is there, Playwright's event loop runs in this thread, and `asyncio.run` can't.
+    """
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("google-chrome")
