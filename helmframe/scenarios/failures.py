@@ -36,7 +36,10 @@ def source_error(error: BaseException, scenario: str, address: str, secrets: Seq
     if _DENIED.search(said):
         return SourceDeniedError(f"{where} can't be read: access denied ({said}).\n{_KEYS}")
     if _BROKEN.search(said) or isinstance(error, duckdb.InvalidInputException):
-        return SourceBrokenError(f"{where} is no readable Parquet ({said}).\nCopy the file again from its origin.")
+        cure = "Copy the file again from its origin."
+        if not address.endswith(".parquet"):
+            cure = "Sources are Parquet; write it as that, such as pl.read_ndjson(…).write_parquet(…)."
+        return SourceBrokenError(f"{where} is no readable Parquet ({said}).\n{cure}")
     if isinstance(error, duckdb.OutOfMemoryException):
         return SourceError(f"{where} needs too much memory at once ({said}).\nWrite it in smaller row groups.")
     if isinstance(error, duckdb.DataError):

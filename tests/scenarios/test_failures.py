@@ -42,3 +42,10 @@ def test_the_statement_that_duckdb_quotes_is_left_out() -> None:
 
 def test_a_long_message_is_cut() -> None:
     assert len(str(source_error(OSError("x" * 1000), "mmlu", "s3://b")).partition("\n")[0]) < 300
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"), [("b/x.parquet", "from its origin"), ("b/x.jsonl", "Sources are Parquet; write it as that")]
+)
+def test_what_helps_follows_from_what_the_file_is(address: str, cure: str) -> None:
+    assert cure in str(source_error(duckdb.InvalidInputException("No magic bytes found"), "mmlu", address))
