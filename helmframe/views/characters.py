@@ -1,6 +1,7 @@
 """Characters that leave no mark, or move others: a text of someone else's is shown with their names instead."""
 
 import unicodedata
+from collections.abc import Iterable
 
 # controls, formats (zero width, direction), spaces other than the usual one, unassigned and private
 _UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
@@ -18,3 +19,19 @@ def seen(text: str) -> str:
         f"⟨U+{ord(each):04X}⟩" if unicodedata.category(each) in _UNSEEN and each not in "\n\t" else each
         for each in text
     )
+
+
+def shown_as(texts: Iterable[str], longest: int = 80) -> dict[str, str]:
+    r"""Each text as a label: one line, of at most so many characters, the unseen ones named; no two alike.
+
+    >>> shown_as(["a\u202eb", "one\ntwo"])
+    {'a\u202eb': 'a⟨U+202E⟩b', 'one\ntwo': 'one two'}
+    """
+    shown: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        line = seen(" ".join(text[: 4 * longest].split()))
+        short = line if len(line) <= longest and len(text) <= 4 * longest else f"{line[: longest - 1]}…"
+        taken = set(shown.values())
+        again = (f"{short} ({number})" for number in range(2, len(shown) + 3))
+        shown[text] = short if short not in taken else next(each for each in again if each not in taken)
+    return shown

@@ -6,9 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.views.characters import seen
+from helmframe.views.characters import seen, shown_as
 from helmframe.views.display import html_table, number, spread, text_table
 
+LONGEST = 48  # characters of a name
 _KEYS = ("scenario", "model", "setting", "perturbation", "metric")
 
 
@@ -71,9 +72,12 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     heads = [*keys, "a", "b", "a's value", "b's value", "difference", "interval"]
     heads += ["joint interval", "p (Holm)"] if several else ["p"]
     heads += ["win–tie–loss", "n", "detectable"]
+    named = [*keys, "a", "b"]
+    # a setting's name may be a whole instruction
+    shown = shown_as((str(text) for name in named for text in table[name]), LONGEST)
     rows = []
     for row in table.iter_rows(named=True):
-        cells = [*(str(row[key]) for key in keys), row["a"], row["b"], number(row["value_a"]), number(row["value_b"])]
+        cells = [*(shown[str(row[name])] for name in named), number(row["value_a"]), number(row["value_b"])]
         cells += [_signed(row["difference"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"])]
         cells += [spread(row["joint_low"], row["joint_high"])] if several else []
         cells += [_p(row["p_holm"] if several else row["p"])]

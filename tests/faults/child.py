@@ -142,14 +142,21 @@ def _sending(patch: pytest.MonkeyPatch, where: str, number: int) -> None:
 
 
 def _full(patch: pytest.MonkeyPatch, where: str, number: int) -> None:
-    """From then on no file grows beyond 1 kB."""
+    """From then on no file of the store grows beyond 1 kB."""
     replace = files._replace
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    there_is_room = [True]
 
     def full(path: Path, data: bytes) -> None:
         if _is_the_one(path, where, number):
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
-        replace(path, data)
+            there_is_room.clear()
+        with disturbed.NOTING:  # the limit holds for the whole process, and for its notes it must not
+            try:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most if there_is_room else 1024, most))
+                replace(path, data)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     patch.setattr(files, "_replace", full)
 

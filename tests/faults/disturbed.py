@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from helmframe.store.parts import newest, read_parts
 ROOT = Path(__file__).parents[2]
 # Answers are written so often, in place of every two seconds: a short run has many parts.
 FLUSH_SECONDS = 0.1
+# Held while the tests note what was answered and kept.
+NOTING = threading.Lock()
 PLANS: dict[str, Callable[[], hf.Plan]] = {
     "sampler": lambda: hf.scenario("sampler").perturb("typos"),
     "both": lambda: hf.scenario(["sampler", "boolq"]).limit(20).perturb("typos"),
@@ -57,7 +60,7 @@ class Watched:
         given = self.fault(prompts, answers) if self.fault else answers
         if isinstance(given, list) and len(given) == len(prompts):
             sound = [name(prompt) for prompt, each in zip(prompts, given, strict=True) if is_sound(each)]
-            with self.log.open("a") as log:
+            with NOTING, self.log.open("a") as log:
                 log.write("".join(f"{time.monotonic()} {each}\n" for each in sound))
         return given
 
@@ -81,7 +84,7 @@ def watch_appends(patch: pytest.MonkeyPatch, log: Path) -> None:
 
     def watched(self: ParquetAnswers, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         append(self, answers, prefixes)
-        with log.open("a") as lines:
+        with NOTING, log.open("a") as lines:
             lines.write("".join(f"{each.hex()}\n" for each in answers["request_id"]))
 
     patch.setattr(ParquetAnswers, "append", watched)

@@ -29,6 +29,15 @@ def test_several_rows_have_joint_intervals_and_holms_p() -> None:
     assert "p (Holm)" in head
 
 
+def test_long_names_are_cut_and_stay_two() -> None:
+    said = "Answer with one letter, and with nothing else, please."
+    plan = hf.scenario("sampler").limit(1).adapt(instructions=[f"{said} Now.", f"{said} Soon."])
+    row = str(plan.generate(hf.models.oracle()).score().compare("setting")).splitlines()[1]
+    assert "Soon" not in row
+    assert row.split("  ")[0] == "instructions=Answer with one letter, and with n…"
+    assert "with n… (2)" in row
+
+
 def test_it_is_a_frame_in_all_else() -> None:
     table = compared("typos")
     assert table.filter(perturbation="typos").height == 1

@@ -9,10 +9,10 @@ from helmframe.expressions import same_place
 from helmframe.metrics import parse
 from helmframe.metrics.chosen_option import answered, by_option
 from helmframe.metrics.classification import confusion as counted
+from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, columns_of, needing, of_original
 from helmframe.views.charts.grid import MOST_PANELS, cells
 from helmframe.views.charts.theme import finished, nothing
-from helmframe.views.charts.words import shown_as
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn

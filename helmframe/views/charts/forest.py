@@ -8,10 +8,11 @@ import polars as pl
 
 from helmframe.stats import compare
 from helmframe.stats.table import in_order
+from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing, rows_of
 from helmframe.views.charts.intervals import height, line_at, points, whiskers, words_beside
 from helmframe.views.charts.theme import WIDTH, finished, nothing
-from helmframe.views.charts.words import Metrics, format_of, shown_as, unit_of
+from helmframe.views.charts.words import Metrics, format_of, unit_of
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn

@@ -10,7 +10,8 @@ from helmframe.columns import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats import table
 from helmframe.stats.table import AXES
-from helmframe.views.charts.words import Metrics, better_when_higher, shown_as, unit_of
+from helmframe.views.characters import shown_as
+from helmframe.views.charts.words import Metrics, better_when_higher, unit_of
 
 Frame = pl.DataFrame | pl.LazyFrame
 # The most rows a chart draws; beyond, it draws the first and says so.

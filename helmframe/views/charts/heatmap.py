@@ -7,10 +7,11 @@ import polars as pl
 
 from helmframe.columns import ORIGINAL
 from helmframe.errors import UnknownNameError
+from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, axes_of, is_scores, stats_of
 from helmframe.views.charts.grid import MOST_PANELS, cells
 from helmframe.views.charts.theme import NO_SCORES, finished, nothing
-from helmframe.views.charts.words import Metrics, axis_title, format_of, shown_as, unit_of
+from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn

@@ -1,6 +1,6 @@
 """The words on charts: what a metric is measured in, and texts as they can be shown."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from helmframe.columns import COMPLETIONS
@@ -12,7 +12,6 @@ from helmframe.views.characters import seen
 Metrics: TypeAlias = Mapping[str, Mapping[str, Any]]
 # What answers take, from the table of completions: less is better.
 TAKEN = {column.name: column.unit for column in COMPLETIONS.columns if column.unit in ("s", "tokens")}
-LONGEST = 80
 
 
 def unit_of(metric: str, metrics: Metrics | None) -> str:
@@ -40,22 +39,6 @@ def axis_title(metric: str, metrics: Metrics | None) -> str:
 def format_of(metric: str, metrics: Metrics | None) -> str:
     """How its numbers are written, as d3-format has it."""
     return ".3f" if unit_of(metric, metrics) in ("fraction", "") else ".4~g"
-
-
-def shown_as(texts: Iterable[str]) -> dict[str, str]:
-    r"""Each text as a chart can show it: one line, of bounded length, its unseen characters named; no two alike.
-
-    >>> shown_as(["a\u202eb", "one\ntwo"])
-    {'a\u202eb': 'a⟨U+202E⟩b', 'one\ntwo': 'one two'}
-    """
-    shown: dict[str, str] = {}
-    for text in dict.fromkeys(texts):
-        line = seen(" ".join(text[: 4 * LONGEST].split()))
-        short = line if len(line) <= LONGEST and len(text) <= 4 * LONGEST else f"{line[: LONGEST - 1]}…"
-        taken = set(shown.values())
-        again = (f"{short} ({number})" for number in range(2, len(shown) + 3))
-        shown[text] = short if short not in taken else next(each for each in again if each not in taken)
-    return shown
 
 
 def _about(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
