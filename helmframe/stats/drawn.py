@@ -59,10 +59,10 @@ def drawn_within(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str]) -
     if not replicates:
         return sizes.with_columns(variance=pl.lit(None, dtype=pl.Float64), undefined=pl.lit(value=False))
     one = pl.col("replicate")
+    # as a list: its numbers are added one after the other, always in the same order
     spread = pl.concat(replicates).lazy().group_by(cells, maintain_order=True).agg(
-        variance=one.var(),
-        undefined=(~one.is_finite().fill_null(value=False)).any(),
-    )  # fmt: skip
+        "replicate", undefined=(~one.is_finite().fill_null(value=False)).any()
+    ).with_columns(variance=one.list.var()).drop("replicate")  # fmt: skip
     return sizes.join(spread, on=cells, how="left", nulls_equal=True).with_columns(
         variance=pl.when(pl.col("df") > 0).then("variance"), undefined=pl.col("undefined") & (pl.col("df") > 0)
     )
