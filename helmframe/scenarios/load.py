@@ -99,12 +99,7 @@ def keys(
         ArgumentError: no instance matches; names near values.
         SourceError: the rows can't be read; names scenario and address.
     """
-    _check_splits(splits)
-    with opened(spec, meant(spec, where), splits, data) as query:
-        found = _keys(query, where, "cluster")
-    if sample:
-        chosen = draw(found.sort("part", "row_index"), sample, spec.scenario)
-        found = found.join(chosen, on=["part", "row_index"], how="semi", maintain_order="left")
+    found = _chosen(spec, where, sample, splits, data, "cluster")
     if found.is_empty() and not (sample and sample.n == 0):
         raise _nothing_matches(spec, where, splits, data)
     return found
@@ -123,14 +118,27 @@ def count(
     Raises:
         SourceError: the rows can't be read; names scenario and address.
     """
+    found = _chosen(spec, where, sample, splits, data)
+    order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
+    return found.group_by("part", "split").agg(n=pl.len().cast(pl.Int64)).sort("part", order)
+
+
+def _chosen(
+    spec: ScenarioSpec,
+    where: Sequence[Condition],
+    sample: Sample | None,
+    splits: Sequence[str],
+    data: str | None,
+    *more: str,
+) -> pl.DataFrame:
+    """part, row_index, instance_id and split, and more, of the instances that conditions and sample leave."""
     _check_splits(splits)
     with opened(spec, meant(spec, where), splits, data) as query:
-        keys = _keys(query, where)
-        if sample:
-            chosen = draw(keys, sample, spec.scenario)
-            keys = keys.join(chosen, on=["part", "row_index"], how="semi", maintain_order="left")
-    order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
-    return keys.group_by("part", "split").agg(n=pl.len().cast(pl.Int64)).sort("part", order)
+        found = _keys(query, where, *more)
+    if not sample:
+        return found
+    chosen = draw(found.sort("part", "row_index"), sample, spec.scenario)
+    return found.join(chosen, on=["part", "row_index"], how="semi", maintain_order="left")
 
 
 def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any]:

@@ -1,7 +1,6 @@
 """Results whose every text is hostile, and the dashboard over them."""
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import helmframe as hf
 from helmframe.views.dashboard import Dashboard
 from helmframe.views.dashboard_server import DashboardServer
 from tests.browser.hostile import HOSTILE, NAMES
+from tests.browser.serving import serving
 
 
 def answers(prompts: list[str]) -> list[str]:
@@ -32,11 +32,5 @@ def hostile_results() -> hf.Results:
 @contextmanager
 def served(folder: str | Path) -> Iterator[str]:
     """The address of a dashboard over what is in the folder."""
-    with DashboardServer(Dashboard(folder)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.address
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(DashboardServer(Dashboard(folder))) as address:
+        yield address

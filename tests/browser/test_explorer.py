@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +17,13 @@ from helmframe.views.explore_server import ExplorerServer
 from tests.browser.conftest import Watched
 from tests.browser.hostile import HOSTILE, visible
 from tests.browser.lab import started_lab
+from tests.browser.serving import serving
 
 
 @contextmanager
 def served(results: hf.Results) -> Iterator[str]:
-    with ExplorerServer(Explorer(results)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.address
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(ExplorerServer(Explorer(results))) as address:
+        yield address
 
 
 def scored() -> hf.Results:
