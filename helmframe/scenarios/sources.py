@@ -173,6 +173,8 @@ def _connection() -> "duckdb.DuckDBPyConnection":
     # It would be written into a notebook or a pipe; in a kernel without ipywidgets there is none to turn off.
     with suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
+    # How much is read ahead: DuckDB counts a text as 16 bytes, so its default of 1 MB may be very much of long ones.
+    connection.execute("SET streaming_buffer_size = '64KB'")
     return connection
 
 
