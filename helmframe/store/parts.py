@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ FORMAT = 1
 # How the footer of this format says so: found there, the rest of the footer need not be read to know that it is ours.
 _OURS = (f'{{"format": {FORMAT}}}'.encode(), f'{{"format": {FORMAT}, '.encode())
 _FOOTER = 16_384  # bytes at the end, in which it stands
+_ARROW_SCHEMA = "ARROW:schema"
 log = logging.getLogger("helmframe.store")
 
 _NAME = re.compile(r"(\d{12})-(\d{12})-(\d{20})-([0-9a-f]{8})(?:-(\d+)-([0-9a-f]{8}))?\.parquet")
@@ -76,10 +78,35 @@ def checksum(data: bytes) -> str:
 def encode(frame: pl.DataFrame, about: Mapping[str, Any] | None = None) -> bytes:
     """The frame as Parquet; the format's number and what is said about it stand in the footer."""
     buffer = io.BytesIO()
-    footer = {"helmframe": json.dumps({"format": FORMAT, **(about or {})}, ensure_ascii=False)}
+    said = json.dumps({"format": FORMAT, **(about or {})}, ensure_ascii=False)
+    footer = {"helmframe": said, _ARROW_SCHEMA: _arrow_schema(tuple(frame.schema.items()))}
     # no statistics: what is searched stands in the names of parts, and they cost an eighth of the time
-    frame.write_parquet(buffer, compression="zstd", compression_level=1, statistics=False, metadata=footer)
+    frame.with_columns(_constants(frame)).write_parquet(
+        buffer, compression="zstd", compression_level=1, statistics=False, metadata=footer
+    )
     return buffer.getvalue()
+
+
+def _constants(frame: pl.DataFrame) -> list[pl.Series]:
+    """The columns of one text as enumerations, whose codes need not be found: the same bytes in two thirds of the time.
+
+    The schema in the footer says text all the same, and so does every reader.
+    """
+    found = []
+    for each in frame.iter_columns():
+        if each.dtype == pl.String and each.len() and each.null_count() == 0 and (each == each[0]).all():
+            one = pl.Series(each.name, each.head(1), dtype=pl.Enum([each[0]]))
+            found.append(one.new_from_index(0, each.len()))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _arrow_schema(columns: tuple[tuple[str, pl.DataType], ...]) -> str:
+    """What Polars writes about these columns."""
+    buffer = io.BytesIO()
+    pl.DataFrame(schema=dict(columns)).write_parquet(buffer)
+    buffer.seek(0)
+    return pl.read_parquet_metadata(buffer)[_ARROW_SCHEMA]
 
 
 def footer_of(data: bytes) -> dict[str, Any]:
