@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from helmframe.errors import SourceBrokenError
+from helmframe.errors import SourceBrokenError, UnknownNameError
 
 MEDIA = pl.Struct({"name": pl.String, "data": pl.Binary})
 CONTENT = pl.List(pl.Struct({"type": pl.String, "text": pl.String, "media": MEDIA}))
@@ -229,6 +229,7 @@ READ = Table(
         _column("bare_output", pl.String, "the same with articles; also bare_gold"),
         _column("words_output", pl.List(pl.UInt64), "hashes of the words of normal_output; also words_gold"),
         _column("stems_output", pl.List(pl.UInt64), "hashes of ROUGE's stemmed words; also stems_gold"),
+        _column("terms_output", pl.List(pl.UInt64), "the same of words as they are; also terms_gold"),
         _column("treebank_output", pl.List(pl.UInt64), "hashes of the words as BLEU cuts them; also treebank_gold"),
     ),
     COMPLETIONS,
@@ -348,7 +349,13 @@ def columns(table: str | None = None) -> pl.DataFrame:
 
     >>> columns("prefixes")["column"].to_list()
     ['prefix_id', 'prefix']
+
+    Raises:
+        UnknownNameError: no table is called that.
     """
+    names = [each.name for each in TABLES]
+    if table is not None and table not in names:
+        raise UnknownNameError.among("table", table, names)
     return pl.DataFrame(
         [
             {

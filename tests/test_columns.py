@@ -5,7 +5,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.columns import INSTANCES, TABLES, conform
-from helmframe.errors import SourceBrokenError
+from helmframe.errors import SourceBrokenError, UnknownNameError
 
 
 def test_every_column_is_documented() -> None:
@@ -39,3 +39,8 @@ def test_conform_fills_optional_columns_and_keeps_the_scenarios_own() -> None:
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(SourceBrokenError, match=r"mine: column .*input"):
         conform(pl.DataFrame({"scenario": ["s"]}), INSTANCES, "mine")
+
+
+def test_a_table_that_is_none_is_told() -> None:
+    with pytest.raises(UnknownNameError, match=r"no table is called 'completion'. Did you mean 'completions'"):
+        hf.columns("completion")

@@ -37,7 +37,10 @@ def classification_micro_f1() -> pl.Expr:
 
 @metric("class_f1", level="set", source=SOURCE)
 def class_f1(*, label: str) -> pl.Expr:
-    """F1 of one class, 0 if nothing is or is said to be it.
+    """F1 of one class, 0 if nothing is or is said to be it. Golds a a b, outputs a b b: of a 2 · 1/(2 + 1) = .667.
+
+    With two classes 0 and 1, that of label='1' is scikit-learn's f1_score, HF evaluate's f1, and lm-eval's f1 of
+    options. F1 of words is `f1_score` (HELM's) and `f1_bag` (SQuAD's).
 
     Args:
         label: the class, normalised as the outputs are.
@@ -47,7 +50,7 @@ def class_f1(*, label: str) -> pl.Expr:
 
 @metric("class_precision", level="set", source=SOURCE)
 def class_precision(*, label: str) -> pl.Expr:
-    """Share of the outputs that say `label` where it is right; 0 if none does.
+    """Share of the outputs that say `label` where it is right; 0 if none does. Golds a a b, outputs a b b: b has 1/2.
 
     Args:
         label: the class, normalised as the outputs are.
@@ -58,6 +61,8 @@ def class_precision(*, label: str) -> pl.Expr:
 @metric("class_recall", level="set", source=SOURCE)
 def class_recall(*, label: str) -> pl.Expr:
     """Share of the instances of class `label` whose output says so; 0 without any.
+
+    Golds a a b, outputs a b b: a has 1/2.
 
     Args:
         label: the class, normalised as the outputs are.

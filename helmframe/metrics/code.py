@@ -75,7 +75,10 @@ def test_avg() -> pl.Expr:
     source="HELM, code_metrics.py; Hendrycks et al. 2021 (APPS)",
 )
 def strict_acc() -> pl.Expr:
-    """1 where the program gets every case in `input_output` right; needs hf.configure(allow_code=True)."""
+    """1 where the program gets every case in `input_output` right: with 3 of 4 it is 0.
+
+    Needs hf.configure(allow_code=True).
+    """
     return (_over_rows(_share, "completion", "input_output") == 1.0).cast(pl.Float64)
 
 

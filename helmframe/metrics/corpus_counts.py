@@ -19,6 +19,11 @@ def chrf_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
     return _counts("CHRF", output, correct)
 
 
+def chrf_words_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    """Of chrF++: the same, and for single words and pairs."""
+    return _counts("CHRF++", output, correct)
+
+
 def ter_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
     """Of TER: edits, and the length of the references."""
     return _counts("TER", output, correct)
@@ -56,4 +61,4 @@ def _of_row(name: str, output: str | None, correct: Sequence[str] | None) -> lis
 def _scorer(name: str) -> Any:
     import sacrebleu
 
-    return getattr(sacrebleu, name)()
+    return sacrebleu.CHRF(word_order=2) if name == "CHRF++" else getattr(sacrebleu, name)()

@@ -68,7 +68,7 @@ def cost(*, prices: Any) -> pl.Expr:
     "num_references", unit="references", higher_is_better=None, range=(0, None), source=SOURCE, helm="num_references"
 )
 def num_references() -> pl.Expr:
-    """References of the instance, correct or not: of options A to D 4."""
+    """References of the instance, correct or not: with options A to D it is 4."""
     return pl.col("references").list.len()
 
 
@@ -81,25 +81,25 @@ def num_train_instances() -> pl.Expr:
 
 @metric("prompt_truncated", higher_is_better=None, source=SOURCE, helm="prompt_truncated")
 def prompt_truncated() -> pl.Expr:
-    """1 where examples were dropped so that the prompt fits the model's window."""
+    """1 where examples were dropped so that the prompt fits the model's window: with 3 left of 5 it is 1."""
     return pl.col("prompt_truncated")
 
 
 @metric("finish_reason_length", higher_is_better=None, source=SOURCE, helm="finish_reason_length")
 def finish_reason_length() -> pl.Expr:
-    """1 where the completion ended at the token limit."""
+    """1 where the completion ended at the token limit: "length" is 1, "stop" is 0."""
     return pl.col("finish_reason").eq_missing("length")
 
 
 @metric("finish_reason_stop", higher_is_better=None, source=SOURCE, helm="finish_reason_stop")
 def finish_reason_stop() -> pl.Expr:
-    """1 where the completion ended by itself or at a stop sequence; HELM tells its end token apart."""
+    """1 where the completion ended by itself or at a stop sequence: "stop" is 1. HELM tells its end token apart."""
     return pl.col("finish_reason").eq_missing("stop")
 
 
 @metric("finish_reason_unknown", higher_is_better=None, source=SOURCE, helm="finish_reason_unknown")
 def finish_reason_unknown() -> pl.Expr:
-    """1 where the model gave no reason why the completion ended."""
+    """1 where the model gave no reason why the completion ended: null is 1, "stop" is 0."""
     return ~pl.col("finish_reason").is_in(["length", "stop"]).fill_null(value=False)
 
 

@@ -27,7 +27,8 @@ _ALONE = r"(?:^|\n)[\s*_$(\[]*([A-J])[\s*_$)\].]*$"
 def chain_of_thought_correctness() -> pl.Expr:
     """1 where the first letter that HELM's four patterns find in the completion is that of the correct option.
 
-    "The answer is (B)." says B; "Answer: B" says nothing (`chain_of_thought_choice` reads it).
+    Where B is correct, "The answer is (B)." is 1 and "Answer: B" is 0: it says nothing (`chain_of_thought_choice` reads
+    it).
     """
     said = pl.coalesce(pl.col("completion").str.extract(pattern, 1) for pattern in _HELM_PATTERNS)
     return said.eq_missing(_right())
@@ -38,7 +39,7 @@ def chain_of_thought_choice() -> pl.Expr:
     r"""1 where the last letter that the completion names as its answer is that of the correct option.
 
     "answer is (B)", "Answer: **B**", "\\boxed{B}", or B alone on the last line; of several, the last: who says "the
-    answer is A, no, the answer is B" says B.
+    answer is A, no, the answer is B" says B; where B is correct that is 1.
     """
     found = pl.col("completion").str.extract_all(_SAID + _LETTER).list.last().str.extract(_SAID + _LETTER, 1)
     return pl.coalesce(found, pl.col("completion").str.extract(_ALONE, 1)).eq_missing(_right())

@@ -16,6 +16,7 @@ from helmframe.metrics.options import (
     tokens,
 )
 from helmframe.metrics.protocol import metric
+from helmframe.metrics.text import WORD
 
 HELM = "HELM, basic_metrics.py"
 LM_EVAL = "lm-eval, api/task.py"
@@ -74,9 +75,35 @@ def num_bytes() -> pl.Expr:
 def perplexity() -> pl.Expr:
     """The e-th power of minus the log-probability per token, over all tokens of the set: how many tokens seem likely.
 
-    Texts of -2 nats in 2 tokens and -4 nats in 1: e^(6/3) = 7.389. The mean of their perplexities would be 28.7.
+    Texts of -2 nats in 2 tokens and -4 nats in 1: e^(6/3) = 7.389. What Inspect calls perplexity_per_token. HF
+    evaluate's perplexity is the mean of the texts' own, here 28.7; lm-eval's is `text_perplexity`.
     """
     return (-_ratio(tokens())).exp()
+
+
+@metric(
+    "text_perplexity", level="set", unit="perplexity", higher_is_better=False, range=(1.0, None), needs=("logprob",),
+    source="lm-eval, api/metrics.py; Paperno et al. 2016 (LAMBADA)", lm_eval="perplexity",
+)  # fmt: skip
+def text_perplexity() -> pl.Expr:
+    """As `perplexity`, per text, however long: what lm-eval calls perplexity, for texts of one word (LAMBADA).
+
+    Texts of -2 and -4 nats: e^(6/2) = 20.086.
+    """
+    return (-pl.col("logprob").mean()).exp()
+
+
+@metric(
+    "word_perplexity", level="set", unit="perplexity", higher_is_better=False, range=(1.0, None), needs=("logprob",),
+    source="lm-eval, api/metrics.py", lm_eval="word_perplexity",
+)  # fmt: skip
+def word_perplexity() -> pl.Expr:
+    """As `perplexity`, per word, as white space parts them: the same for every tokenizer.
+
+    -6 nats for texts of 4 words together: e^(6/4) = 4.482. lm-eval counts WikiText's words before it puts punctuation
+    back to its word, so there are more of them.
+    """
+    return (-_ratio(_words())).exp()
 
 
 @metric(
@@ -160,7 +187,10 @@ def option_accuracy_per_character() -> pl.Expr:
     "option_accuracy_per_byte", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_bytes", no_value=NO_SCORE
 )
 def option_accuracy_per_byte() -> pl.Expr:
-    """As `option_accuracy`, by the log-probability per byte of the reference in UTF-8."""
+    """As `option_accuracy`, by the log-probability per byte of the reference in UTF-8.
+
+    -4 for "Zoë" (correct) against -3.3 for "Ann": -1 > -1.1, so 1; per character it would be 0.
+    """
     return _accuracy("byte")
 
 
@@ -183,6 +213,8 @@ def option_accuracy_calibrated() -> pl.Expr:
 )  # fmt: skip
 def predicted_index(by: str = "token") -> pl.Expr:
     """The `reference_index` of the likeliest option, counted from 0; of several as likely, the first.
+
+    Of scores -2, -1, -1 it is 1.
 
     Args:
         by: "sum", "token", "character", "byte" or "calibrated".
@@ -241,6 +273,10 @@ def _ratio(length: pl.Expr) -> pl.Expr:
     there = pl.col("logprob").is_not_null() & length.is_not_null()
     total = length.filter(there).sum()
     return pl.when(total > 0).then(pl.col("logprob").filter(there).sum() / total)
+
+
+def _words() -> pl.Expr:
+    return pl.col("completion").str.count_matches(WORD)
 
 
 def _bytes() -> pl.Expr:

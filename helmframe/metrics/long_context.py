@@ -14,7 +14,10 @@ from helmframe.metrics.protocol import metric
     helm="ruler_string_match_part",
 )
 def ruler_string_match_part() -> pl.Expr:
-    """1 where a correct reference stands anywhere in the completion, in any case: "It was Paris." holds "paris"."""
+    """1 where a correct reference stands anywhere in the completion, in any case.
+
+    "It was Paris." against "paris" is 1.
+    """
     said, wanted = pl.col("completion").str.to_lowercase(), pl.col("gold").str.to_lowercase()
     return said.str.contains(wanted, literal=True)
 

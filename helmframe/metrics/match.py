@@ -15,7 +15,8 @@ HELM = "HELM, evaluate_reference_metrics.py"
 def exact_match() -> pl.Expr:
     """1 where the output equals a correct reference, both stripped; an empty output scores 0.
 
-    "Paris" against "Paris " is 1, "paris" is 0.
+    "Paris" against "Paris " is 1, "paris" is 0. HELM's. What SQuAD calls exact match, and Inspect exact, is
+    `quasi_exact_match`; lm-eval's and HF evaluate's exact_match strips nothing.
     """
     return (stripped(pl.col("output")) == stripped(pl.col("gold"))) & _answered()
 
@@ -24,7 +25,8 @@ def exact_match() -> pl.Expr:
 def quasi_exact_match() -> pl.Expr:
     """1 where both are equal in lower case, without punctuation and articles; an empty output scores 0.
 
-    "the Eiffel tower!" against "Eiffel Tower" is 1.
+    "the Eiffel tower!" against "Eiffel Tower" is 1. SQuAD's exact match (Rajpurkar et al. 2016), and nearly Inspect's
+    exact, which also takes 1.0 for 1.
     """
     return (pl.col("normal_output") == pl.col("normal_gold")) & _answered()
 
@@ -103,7 +105,7 @@ def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Exp
 def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") -> pl.Expr:
     """1 where the letter that the pattern finds in the completion, else its first letter alone, is a correct choice's.
 
-    For chats: "The answer is (B)." is B, so is "B) Lyon"; "Bring it" is no choice.
+    For chats: where B is correct, "The answer is (B)." is 1, so is "B) Lyon"; "Bring it" is 0.
 
     Args:
         pattern: a regular expression whose first group is the letter.

@@ -14,7 +14,7 @@ _SOURCE = "HELM, math_scenario.py; Hendrycks et al. 2021 (MATH)"
 def math_equiv(output: str, gold: str) -> float:
     r"""1 where both are written alike but for spaces, units, \left and \right, and the forms of fractions and roots.
 
-    "1/2", "0.5" and "\\dfrac12" are alike; "0.25" and "\\frac{1}{4}" are not (`math_symbolic` says they are).
+    "0.5" against "1/2" is 1, as is "\\dfrac12"; "0.25" against "\\frac{1}{4}" is 0 (by `math_symbolic` it is 1).
     """
     return float(alike(output, gold))
 

@@ -35,7 +35,7 @@ def may_compute() -> None:
 def math_symbolic() -> pl.Expr:
     r"""1 where the output's answer equals the reference's as mathematics: its last \boxed{…}, else its last expression.
 
-    "0.25", "\\frac14" and "25\\%" are equal. What takes longer than 20 s scores 0.
+    "0.25" against "\\frac14" or "25\\%" is 1. What takes longer than 20 s scores 0.
     """
     return pl.map_batches(["output", "gold"], _over, return_dtype=pl.Float64, is_elementwise=True)
 

@@ -3,6 +3,7 @@
 import re
 from decimal import Decimal
 
+from helmframe.metrics.match import HELM
 from helmframe.metrics.protocol import metric
 
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
@@ -19,6 +20,18 @@ def final_number_equal(output: str, gold: str) -> float:
     return float(said is not None and said == wanted)
 
 
+@metric(
+    "absolute_value_difference", unit="difference", higher_is_better=False, range=(0.0, None), source=HELM,
+    helm="absolute_value_difference",
+)  # fmt: skip
+def absolute_value_difference(output: str, gold: str) -> float:
+    """How far the output is from the reference, as whole numbers: "1,010" against "1000" is 10.
+
+    HELM's: what is no whole number counts as 0. Of several references the nearest counts; HELM takes the farthest.
+    """
+    return float(abs(_whole(output) - _whole(gold)))
+
+
 def last_number(text: str) -> Decimal | None:
     """The last number in the text; None where there is none.
 
@@ -33,3 +46,10 @@ def last_number(text: str) -> Decimal | None:
     number = found[0].replace(",", "")
     after_digit = found.start() > 0 and text[found.start() - 1].isalnum()
     return Decimal(number.removeprefix("-") if after_digit else number)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text.replace(",", ""))
+    except ValueError:
+        return 0

@@ -19,8 +19,8 @@ BLEU = "HELM, evaluate_reference_metrics.py; nltk.translate.bleu_score.sentence_
 def f1_score() -> pl.Expr:
     """Harmonic mean of precision and recall over the *sets* of normalised words, the best over the correct references.
 
-    "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3. Repeated words count once; `f1_bag`
-    counts them as often as they come.
+    "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3. HELM's: repeated words count once;
+    `f1_bag`, SQuAD's, counts them as often as they come. F1 of labels is `class_f1`, `classification_macro_f1`.
     """
 
     def value(given: Any) -> pl.Series:
@@ -33,7 +33,7 @@ def f1_score() -> pl.Expr:
 
 @metric("f1_bag", source="Rajpurkar et al. 2016 (SQuAD), evaluate-v1.1.py", lm_eval="f1")
 def f1_bag() -> pl.Expr:
-    """SQuAD's F1: as `f1_score`, over words counted as often as they come.
+    """SQuAD's F1: as `f1_score`, over words counted as often as they come. What lm-eval's CoQA and Inspect call f1.
 
     "cat cat sat" against "cat sat sat": common cat and sat, so 2/3, where `f1_score` gives 1.
     """
@@ -41,23 +41,36 @@ def f1_bag() -> pl.Expr:
 
 
 @metric("rouge_1", source=ROUGE, helm="rouge_1", lm_eval="rouge1")
-def rouge_1() -> pl.Expr:
-    """F-measure over stemmed words: "cats sat" against "the cat sat" has 2 in common, so 2·(1·2/3)/(1+2/3) = 0.8."""
-    return _counted("stems", 1, _f_measure)
+def rouge_1(*, stemmed: bool = True) -> pl.Expr:
+    """F-measure over stemmed words: "cats sat" against "the cat sat" has 2 in common, so 2·(1·2/3)/(1+2/3) = 0.8.
+
+    Args:
+        stemmed: whether cats is cat, as HELM has it; HF evaluate's rouge1 and lm-eval's TruthfulQA have it not.
+    """
+    return _counted(_words(stemmed=stemmed), 1, _f_measure)
 
 
 @metric("rouge_2", source=ROUGE, helm="rouge_2", lm_eval="rouge2")
-def rouge_2() -> pl.Expr:
+def rouge_2(*, stemmed: bool = True) -> pl.Expr:
     """F-measure over pairs of neighbouring stemmed words.
 
     "cats sat" against "the cat sat" has the pair cat-sat in common: 2·(1·1/2)/(1+1/2) = 2/3.
+
+    Args:
+        stemmed: as in `rouge_1`.
     """
-    return _counted("stems", 2, _f_measure)
+    return _counted(_words(stemmed=stemmed), 2, _f_measure)
 
 
 @metric("rouge_l", source=ROUGE, helm="rouge_l", lm_eval="rougeL", packages=("rapidfuzz",))
-def rouge_l() -> pl.Expr:
-    """F-measure over the longest common subsequence of stemmed words: "sat a cat" against "cat sat" has 1, so 0.4."""
+def rouge_l(*, stemmed: bool = True) -> pl.Expr:
+    """F-measure over the longest common subsequence of stemmed words: "sat a cat" against "cat sat" has 1, so 0.4.
+
+    HF evaluate's rougeLsum, which takes line by line, is another.
+
+    Args:
+        stemmed: as in `rouge_1`.
+    """
 
     def value(given: Any) -> pl.Series:
         output, gold = given
@@ -65,7 +78,8 @@ def rouge_l() -> pl.Expr:
         sizes = (each.list.len().fill_null(0).to_numpy() for each in given)
         return _f_measure(Shared(common, *sizes))
 
-    return pl.map_batches(["stems_output", "stems_gold"], value, return_dtype=pl.Float64, is_elementwise=True)
+    kind = _words(stemmed=stemmed)
+    return pl.map_batches([f"{kind}_output", f"{kind}_gold"], value, return_dtype=pl.Float64, is_elementwise=True)
 
 
 @metric("bleu_1", source=BLEU, helm="bleu_1")
@@ -83,7 +97,7 @@ def bleu_1(*, sentences: bool = False) -> pl.Expr:
 
 @metric("bleu_4", source=BLEU, helm="bleu_4")
 def bleu_4(*, sentences: bool = False) -> pl.Expr:
-    """HELM's: the precision of 4-grams alone, times the brevity penalty; `bleu_cumulative` is what others mean.
+    """HELM's: the precision of 4-grams alone, times the brevity penalty; others' BLEU-4 is `bleu_cumulative`.
 
     "a b c d x" against "a b c d e": 1 of 2.
 
@@ -103,6 +117,10 @@ def bleu_cumulative(*, sentences: bool = False) -> pl.Expr:
         sentences: as in `bleu_1`.
     """
     return _bleu([0.25] * 4, sentences=sentences)
+
+
+def _words(*, stemmed: bool) -> str:
+    return "stems" if stemmed else "terms"
 
 
 def _counted(kind: str, n: int, value: Callable[[Shared], pl.Series]) -> pl.Expr:

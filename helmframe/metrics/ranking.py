@@ -50,7 +50,7 @@ def ndcg(
 ) -> float | None:  # fmt: skip
     """Relevance over log2(rank + 1), summed over the first k ranks, as a share of the best order's; order as in `RR@k`.
 
-    Relevances 0 and 1 in this order: (1/log2 3) / 1 = 0.631.
+    Relevances 0 and 1 in this order: (1/log2 3) / 1 = 0.631. As trec_eval; others take 2^relevance - 1 for relevance.
     """
     gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
     ideal = sorted((_relevance(each) for each in perturbed_references[0]), reverse=True)
@@ -63,7 +63,7 @@ def success(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """1 where a relevant reference is among the first k; order as in `RR@k`. Relevant on rank 2: success@1 0, @2 1."""
+    """1 where a relevant reference is among the first k; order as in `RR@k`. On rank 2: @1 is 0, @2 is 1."""
     gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
     return _if_relevant(perturbed_references[0], float(any(gain > 0 for gain in gains[:k])))
 

@@ -25,7 +25,7 @@ def iou_set_match(*, start: str = " is ", separator: str = " and ", empty: str =
 
 @metric("f1_set_match", source=HELM, helm="f1_set_match")
 def f1_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """As `iou_set_match`, twice the common elements over the sum of both sets' sizes: there 1/2."""
+    """As `iou_set_match`, twice the common elements over both sizes: "it is a and b" against "it is b and c" is 1/2."""
     said, wanted = _sets(start, separator, empty)
     common = said.list.set_intersection(wanted).list.len()
     return _unless_empty(2 * common / (said.list.len() + wanted.list.len()), said, wanted)
@@ -33,7 +33,7 @@ def f1_set_match(*, start: str = " is ", separator: str = " and ", empty: str = 
 
 @metric("exact_set_match", source=HELM, helm="exact_set_match")
 def exact_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """As `iou_set_match`, 1 where the sets are equal."""
+    """As `iou_set_match`, 1 where the sets are equal: "it is a and b" against "it is b and a" is 1."""
     said, wanted = _sets(start, separator, empty)
     return said.list.sort() == wanted.list.sort()
 

@@ -5,20 +5,22 @@ from functools import partial
 
 import polars as pl
 
-from helmframe.metrics.corpus_counts import bleu_counts, chrf_counts, ter_counts
+from helmframe.metrics.corpus_counts import bleu_counts, chrf_counts, chrf_words_counts, ter_counts
 from helmframe.metrics.normal import normal
-from helmframe.metrics.tokens import sentences, stems, treebank, words
+from helmframe.metrics.tokens import sentences, stems, terms, treebank, words
 
 # name → the columns it is made of, and how
 SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
     **{f"normal_{text}": ((text,), normal) for text in ("output", "gold")},
     **{f"bare_{text}": ((text,), partial(normal, articles=True)) for text in ("output", "gold")},
     **{f"stems_{text}": ((text,), stems) for text in ("output", "gold")},
+    **{f"terms_{text}": ((text,), terms) for text in ("output", "gold")},
     **{f"treebank_{text}": ((text,), treebank) for text in ("output", "gold")},
     **{f"sentences_{text}": ((text,), sentences) for text in ("output", "gold")},
     **{f"words_{text}": ((f"normal_{text}",), words) for text in ("output", "gold")},
     "bleu_counts": (("output", "correct"), bleu_counts),
     "chrf_counts": (("output", "correct"), chrf_counts),
+    "chrf_words_counts": (("output", "correct"), chrf_words_counts),
     "ter_counts": (("output", "correct"), ter_counts),
 }
 

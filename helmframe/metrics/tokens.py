@@ -21,7 +21,9 @@ _PLAIN = "^[A-Za-z0-9]+$"
 
 def words(text: pl.Expr) -> pl.Expr:
     """The words of a text with single spaces, such as a normalised one."""
-    return text.map_batches(_split, return_dtype=IDS, is_elementwise=True)
+    hashes = text.str.split(" ").list.eval(pl.element().hash())
+    # an empty text is split into one empty word
+    return pl.when(text != "").then(hashes).when(text == "").then(pl.lit([], dtype=IDS))
 
 
 def stems(text: pl.Expr) -> pl.Expr:
@@ -29,7 +31,12 @@ def stems(text: pl.Expr) -> pl.Expr:
 
     Source: rouge_score.tokenize with use_stemmer=True.
     """
-    return text.map_batches(_stems, return_dtype=IDS, is_elementwise=True)
+    return alphanumeric(text).map_batches(_stems, return_dtype=IDS, is_elementwise=True)
+
+
+def terms(text: pl.Expr) -> pl.Expr:
+    """The words of ROUGE, none stemmed."""
+    return words(alphanumeric(text))
 
 
 def treebank(text: pl.Expr) -> pl.Expr:
@@ -45,13 +52,8 @@ def sentences(text: pl.Expr) -> pl.Expr:
     return text.map_batches(_sentences, return_dtype=IDS, is_elementwise=True)
 
 
-def _split(texts: pl.Series) -> pl.Series:
-    flat, counts = _single(texts)
-    return _lists(flat.hash().to_numpy(), counts, texts)
-
-
 def _stems(texts: pl.Series) -> pl.Series:
-    flat, counts = _single(alphanumeric(texts))
+    flat, counts = _single(texts)
     which, vocabulary = _vocabulary(flat, flat.hash().to_numpy())
     stemmed = pl.Series([stem(word) if len(word) > 3 else word for word in vocabulary], dtype=pl.String)
     return _lists(stemmed.hash().to_numpy()[which], counts, texts)

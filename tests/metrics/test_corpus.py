@@ -9,6 +9,13 @@ import helmframe as hf
 from helmframe.metrics import chosen, for_sets
 from tests.frames import Options, completions, right
 
+THEIRS = {
+    "corpus_bleu": sacrebleu.BLEU(),
+    "corpus_chrf": sacrebleu.CHRF(),
+    "corpus_chrf(words=True)": sacrebleu.CHRF(word_order=2),
+    "corpus_ter": sacrebleu.TER(),
+}
+
 
 def corpus(name: str, texts: list[str | None], references: list[Options]) -> float | None:
     rows, value = for_sets(completions(texts, references).lazy(), chosen([name])[0])
@@ -27,8 +34,8 @@ WORDS = st.lists(st.sampled_from(["the", "cat", "sat", "on", "mat", ".", "Cats"]
 def test_it_is_sacrebleus(rows: list[tuple[str, str, str]]) -> None:
     outputs, first, second = ([row[place] for row in rows] for place in range(3))
     golds = [right(*pair) for pair in zip(first, second, strict=True)]
-    for name, theirs in (("corpus_bleu", "BLEU"), ("corpus_chrf", "CHRF"), ("corpus_ter", "TER")):
-        expected = getattr(sacrebleu, theirs)().corpus_score(outputs, [first, second]).score
+    for name, theirs in THEIRS.items():
+        expected = theirs.corpus_score(outputs, [first, second]).score
         assert corpus(name, list(outputs), golds) == pytest.approx(expected, abs=1e-9)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helmframe.metrics.normal import normal
+from helmframe.metrics.normal import BLOCK, normal
 
 
 def by_definition(text: str, *, articles: bool) -> str:
@@ -79,3 +79,9 @@ def test_it_is_helms_definition_on_any_text(texts: list[str]) -> None:
 def test_rows_longer_than_a_block() -> None:
     text = "the cat, a hat. " * 40_000
     assert normalised(text, "b", text) == ["cat hat " * 39_999 + "cat hat", "b", "cat hat " * 39_999 + "cat hat"]
+
+
+def test_rows_of_several_blocks() -> None:
+    texts = [" ".join(PIECES[place % size] for place in range(size)) for size in range(1, len(PIECES) + 1)] * 200
+    assert sum(map(len, texts)) > BLOCK
+    assert normalised(*texts) == [by_definition(text, articles=False) for text in texts]

@@ -24,3 +24,15 @@ from tests.frames import right, scored
 )
 def test_the_last_numbers_are_compared_as_numbers(output: str, gold: str, score: float) -> None:
     assert scored([output], [right(gold)], "final_number_equal") == [score]
+
+
+@pytest.mark.parametrize(
+    ("output", "gold", "expected"),
+    [("1,010", "1000", 10), (" -5 ", "5", 10), ("about 7", "3", 3), ("3.5", "3", 3), ("7", "seven", 7)],
+)
+def test_the_difference_of_whole_numbers_as_helm_has_it(output: str, gold: str, expected: float) -> None:
+    assert scored([output], [right(gold)], "absolute_value_difference") == [expected]
+
+
+def test_of_several_references_the_nearest_counts() -> None:
+    assert scored(["7"], [right("1", "6")], "absolute_value_difference") == [1.0]

@@ -62,6 +62,9 @@ def test_no_completions() -> None:
         ("rouge_1", "\u00e9t\u00e9", "t", 1.0),  # only a to z and digits are words
         ("rouge_2", "cats sat", "the cat sat", 2 / 3),
         ("rouge_2", "cat", "cat", 0.0),
+        ("rouge_1(stemmed=False)", "cats sat", "the cat sat", 0.4),
+        ("rouge_2(stemmed=False)", "cats sat", "the cat sat", 0.0),
+        ("rouge_l(stemmed=False)", "The cats sat!", "the cats sit", 2 / 3),
         ("rouge_l", "sat a cat", "cat sat", 0.4),
         ("rouge_l", "a b c d", "a c d", 6 / 7),
         ("rouge_l", "", "cat", 0.0),
@@ -90,11 +93,13 @@ WORDS = st.lists(
 @settings(deadline=None)
 @given(st.lists(st.tuples(WORDS.map(" ".join), WORDS.map(" ".join)), min_size=1, max_size=6))
 def test_rouge_is_rouge_scores(pairs: list[tuple[str, str]]) -> None:
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
     golds = [right(gold) for _, gold in pairs]
-    for ours, theirs in (("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")):
-        expected = [scorer.score(gold, output)[theirs].fmeasure for output, gold in pairs]
-        assert scored([output for output, _ in pairs], golds, ours) == pytest.approx(expected, abs=1e-12)
+    for stemmed in (True, False):
+        scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=stemmed)
+        for ours, theirs in (("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")):
+            expected = [scorer.score(gold, output)[theirs].fmeasure for output, gold in pairs]
+            found = scored([output for output, _ in pairs], golds, f"{ours}(stemmed={stemmed})")
+            assert found == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("weights", [(1, 0, 0, 0), (0, 0, 0, 1), (0.25, 0.25, 0.25, 0.25)])

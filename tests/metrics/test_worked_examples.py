@@ -1,6 +1,8 @@
 """Every metric has a worked example in its docstring; those about an output and references are worked again here."""
 
 import inspect
+import math
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -18,6 +20,7 @@ PAIRS = [
     ("exact_match_indicator", "so it is ## 7", ["it is ## 7"], 1),
     ("final_number_exact_match", "so 1,500 eggs", ["#### 1500"], 1),
     ("final_number_equal", "about $1,200.00.", ["#### 1200"], 1),
+    ("absolute_value_difference", "1,010", ["1000"], 10),
     ("regex_match(pattern='#### (.+)')", "#### 18", ["18"], 1),
     ("f1_score", "the cat sat", ["a cat"], 2 / 3),
     ("f1_bag", "cat cat sat", ["cat sat sat"], 2 / 3),
@@ -28,6 +31,11 @@ PAIRS = [
     ("bleu_4", "a b c d x", ["a b c d e"], 1 / 2),
     ("bleu_cumulative", "a b c d x", ["a b c d e"], (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25),
     ("iou_set_match", "it is a and b", ["it is b and c"], 1 / 3),
+    ("f1_set_match", "it is a and b", ["it is b and c"], 1 / 2),
+    ("exact_set_match", "it is a and b", ["it is b and a"], 1),
+    ("math_equiv", "0.5", ["1/2"], 1),
+    ("ruler_string_match_part", "It was Paris.", ["paris"], 1),
+    ("refusal", "I'm sorry, but I can't help with that.", [], 1),
     ("label_f1", "red, blue", ["red", "green"], 1 / 2),
     ("output_characters", "Zoë", ["Zoë"], 3),
 ]
@@ -47,9 +55,26 @@ def test_it_is_true(name: str, output: str, references: Sequence[str], value: fl
     assert scored([output], [right(*references)], name) == [pytest.approx(value)]
 
 
+# What a worked example ends with: "… is 1", "…: 2/3", "so .5"; "1 where …" and names in backticks are none.
+NO_EXAMPLE = r"`[^`]*`|\b[01] (?:where|if|for|-)|\(\.5 or more\)"
+EXAMPLE = r"(?:[:=,>≈]|\b(?:is|so|are|has|in|of|cost)) *-?\.?\d"
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_every_metric_has_one(name: str) -> None:
-    assert any(character.isdigit() for character in docstring(name))
+    assert re.search(EXAMPLE, re.sub(NO_EXAMPLE, "", docstring(name)))
+
+
+# slopes and intercepts may be any number
+UNBOUNDED = ("platt_coef", "platt_intercept")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_metric_says_its_unit_range_and_source(name: str) -> None:
+    metric = METRICS[name]
+    assert metric.unit
+    assert metric.source
+    assert name in UNBOUNDED or (metric.low, metric.high) != (None, None)
 
 
 def test_those_of_options_are_true() -> None:
@@ -81,10 +106,31 @@ def test_those_of_calibration_are_true(name: str, answers: Sequence[str], sure: 
     assert of_set(frame, f"{name}(confidence='sure')") == pytest.approx(value)
 
 
+def test_those_of_platt_scaling_are_true() -> None:
+    sure = [math.log(0.5)] * 2 + [math.log(0.9)] * 4
+    frame = completions(["yes", "no", "yes", "yes", "yes", "no"], [right("yes")] * 6, logprob=sure)
+    assert of_set(frame, "platt_coef") == pytest.approx(0.5, abs=1e-6)
+    assert of_set(frame, "platt_intercept") == pytest.approx(0.0, abs=1e-6)
+    assert of_set(frame, "platt_ece_10_bin") == pytest.approx(0.0, abs=1e-6)
+    assert of_set(frame, "platt_ece_1_bin") == pytest.approx(0.0, abs=1e-6)
+
+
+def test_those_of_classes_and_translations_are_true() -> None:
+    classes = completions(["x", "b", "b"], [right("x"), right("x"), right("b")])
+    assert of_set(classes, "class_f1(label='x')") == pytest.approx(2 / 3)
+    assert of_set(classes, "class_precision(label='b')") == 0.5
+    assert of_set(classes, "class_recall(label='x')") == 0.5
+    assert of_set(completions(["The cat sat"], [right("The cat sat.")]), "corpus_chrf") == pytest.approx(88.4, abs=0.05)
+    assert of_set(completions(["The cat sat"], [right("The cat sat down")]), "corpus_ter") == 25
+
+
 def test_those_of_sets_of_texts_are_true() -> None:
     texts = completions(["one two three", "one two"], [right("x")] * 2)
     assert of_set(texts, "distinct_in_all") == pytest.approx(2 / 3)
     bytes_8 = completions(["abcd", "efgh"], [right("x")] * 2, logprob=[-2.0, -4.0], output_tokens=[2, 1])
     assert of_set(bytes_8, "byte_perplexity") == pytest.approx(2.117, abs=5e-4)
+    assert of_set(bytes_8, "text_perplexity") == pytest.approx(20.086, abs=5e-4)
+    words_4 = completions([" the cat", "it sat"], [right("x")] * 2, logprob=[-2.0, -4.0], output_tokens=[2, 2])
+    assert of_set(words_4, "word_perplexity") == pytest.approx(4.482, abs=5e-4)
     assert of_set(bytes_8, "logprob_per_byte") == pytest.approx(-0.75)
     assert of_set(bytes_8, "logprob_per_token") == pytest.approx(-2.0)
