@@ -6,7 +6,7 @@ A plan is a sentence; each stage is a function from a table to a longer table; o
     hf.scenario("mmlu").where(subject="philosophy").perturb("typos").generate(model).score()
 """
 
-from helmframe import models, stats
+from helmframe import engines, models, stats
 from helmframe.adapters import adapter
 from helmframe.columns import columns
 from helmframe.engines.background import Run, history, run, runs
@@ -67,9 +67,9 @@ from helmframe.perturbations.prompt_calls import (
 )
 from helmframe.plan import Plan, between, scenario
 from helmframe.results import Results
+from helmframe.results.sides import compare_results as compare
 from helmframe.scenarios.catalogue import scenarios
 from helmframe.settings import configure
-from helmframe.sides import compare_results as compare
 from helmframe.stats import Leaderboard, Power, power
 from helmframe.stats.published import leaderboard_of_means as leaderboard
 from helmframe.suite import Suite, suite
@@ -107,6 +107,7 @@ __all__ = [
     "dialect",
     "drop_words",
     "endpoint",
+    "engines",
     "entry",
     "example_order",
     "expansion",
@@ -164,3 +165,8 @@ __all__ = [
     "use_classifier",
     "zero_width",
 ]
+
+
+def __dir__() -> list[str]:
+    # what the Tab key offers: not the modules that the names come from
+    return __all__

@@ -14,9 +14,10 @@ from helmframe.errors import ArgumentError
 from helmframe.kept import answers_of, store_root
 from helmframe.models.budget import Budget
 from helmframe.models.fit import fit
-from helmframe.models.generate import Report, generate, request_ids
+from helmframe.models.generate import Report, generate
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
+from helmframe.models.request_ids import request_ids
 from helmframe.perturbations import PerturbationCall, Variant, perturb
 from helmframe.perturbations.asked import Ask
 from helmframe.scenarios.find import frame_scenario

@@ -14,8 +14,9 @@ from helmframe.models import toy
 from helmframe.plan import Plan
 from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.load import count
+from helmframe.scenarios.spec_file import load_scenario
 from helmframe.settings import from_home
-from helmframe.specs import SPLITS, ScenarioSpec, load_scenario
+from helmframe.specs import SPLITS, ScenarioSpec
 from helmframe.suite import suite
 
 _SCHEMA = {"file": pl.String(), "problem": pl.String(), "data": pl.String(), "unread": pl.String()}

@@ -18,6 +18,7 @@ import yaml
 
 import helmframe
 from helmframe.cli_compare import add_compare
+from helmframe.cli_engine import add_engine, said_engine
 from helmframe.cli_gate import add_gate
 from helmframe.cli_helm import add_mirror
 from helmframe.cli_models import add_models, left_open, said_models
@@ -90,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise StoreError(f"{folder} is not empty; choose another --suite, or remove it.")
     if arguments.local:
         _tell("--local is the only mode there is; going on")
-    results = suite(*plans).score(fresh=arguments.fresh, until=until)
+    results = suite(*plans).score(fresh=arguments.fresh, until=until, engine=said_engine(arguments))
     print(results)
     if any(plan.perturbations for plan in plans):
         table = results.robustness()
@@ -235,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--local", action="store_true", help="accepted; the only mode there is")
     run.add_argument("--fresh", action="store_true", help="ask again what the store has")
     run.add_argument("--until", metavar="WHAT", help=_UNTIL)
+    add_engine(run)
     run.set_defaults(run=_run)
     explain.set_defaults(run=_run, dry_run=True, local=False)
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from helmframe.cli_output import add_output, put_out
 from helmframe.errors import ArgumentError
-from helmframe.sides import compare_results, loaded
+from helmframe.results.sides import compare_results, loaded
 from helmframe.views.comparison import comparison_markdown, comparison_text
 
 

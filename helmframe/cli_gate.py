@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from helmframe.cli_output import add_output, put_out
-from helmframe.sides import loaded
+from helmframe.results.sides import loaded
 from helmframe.stats.gate import Gate
 from helmframe.views.gate import gate_markdown, gate_text
 

@@ -1,6 +1,5 @@
 """Expressions that two stages share: normalised text, best over references, keyed random numbers."""
 
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -45,31 +44,6 @@ def correct_references(references: str = "perturbed_references") -> pl.Expr:
     """The texts of the correct references, as a list."""
     correct = pl.element().filter(pl.element().struct.field("correct"))
     return pl.col(references).list.eval(correct.struct.field("text"))
-
-
-def best_reference(
-    value: Callable[[pl.Expr, pl.Expr], pl.Expr], output: str = "output", golds: str = "correct"
-) -> pl.Expr:
-    """The largest `value(output, gold)` over the texts of the list `golds`; 0 if it is empty, null for a null output.
-
-    `value` says one expression over two text columns; it is run once over all pairs of a batch.
-    """
-
-    def over_pairs(columns: list[pl.Series] | Any) -> pl.Series:
-        outputs, lists = columns
-        pairs = pl.DataFrame({"row": pl.int_range(len(outputs), eager=True), "output": outputs, "gold": lists})
-        scored = (
-            pairs.lazy()
-            .explode("gold", empty_as_null=True)
-            .select("row", value=value(pl.col("output"), pl.col("gold")).cast(pl.Float64))
-            .group_by("row", maintain_order=True)
-            .agg(pl.col("value").max().fill_null(0.0))
-            .collect()
-        )
-        return scored["value"]
-
-    joined = pl.map_batches([pl.col(output), pl.col(golds)], over_pairs, return_dtype=pl.Float64, is_elementwise=True)
-    return pl.when(pl.col(output).is_not_null()).then(joined)
 
 
 def same_place(needle: pl.Expr, keys: pl.Expr, values: pl.Expr) -> pl.Expr:

@@ -1,36 +1,33 @@
 """The sentence: what is said is a frozen value, what is read runs what it must.
 
-The last three methods of `Plan` are the whole engine: each stage a function from a table to a longer table, one shard
-at a time. `engines/` says where and when they run.
+What it goes through once it is read stands in `stages.py`.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
-from helmframe.adapters import ADAPTERS, Setting, adapt, settings
+from helmframe.adapters import adapt
 from helmframe.asking import asking, with_models
-from helmframe.columns import COMPLETIONS, INSTANCES, READ, VARIANTS
+from helmframe.columns import COMPLETIONS, VARIANTS
 from helmframe.engines import local
 from helmframe.engines.background import Run
-from helmframe.errors import ArgumentError, CapabilityError, PlanError, SpecError
-from helmframe.judging import judges_of, refuse_pairs, verdicts_on, with_judges
-from helmframe.metrics import Metric, check_units, chosen, score
-from helmframe.metrics.judge import with_verdicts
+from helmframe.engines.chosen import Engine, running
+from helmframe.errors import ArgumentError, SpecError
+from helmframe.judging import refuse_pairs, with_judges
+from helmframe.metrics import chosen
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
-from helmframe.models.generate import check_decoding, generate, request_ids
+from helmframe.models.generate import check_decoding
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
-from helmframe.perturbations import PerturbationCall, Variant, perturb, variants
+from helmframe.perturbations import PerturbationCall, perturb, variants
 from helmframe.results import Results
 from helmframe.scenarios.find import find_scenario, frame_scenario
-from helmframe.scenarios.load import check_where, count, keys, load, load_train
+from helmframe.scenarios.load import check_where
 from helmframe.sentence import steps, written
 from helmframe.settings import reading_from
 from helmframe.specs import (
@@ -38,62 +35,29 @@ from helmframe.specs import (
     Condition,
     Equals,
     Expression,
-    Pairs,
     Sample,
-    ScenarioSpec,
     Sql,
     frozen,
     merged,
 )
-from helmframe.store import Answers
+from helmframe.stages import Stages, of_split
 from helmframe.until import Until
-from helmframe.watch import Watch
-
-SHARD_ROWS = 20_000
-# The first shard is small, so that the model is asked soon.
-FIRST_ROWS = 4_000
-# A shard is small: Polars' streaming engine, its default, takes half as long again.
-ENGINE: Literal["in-memory"] = "in-memory"
-
-logger = logging.getLogger("helmframe.plan")
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one scenario of a plan needs to be answered: HELM's run spec, for all its parts."""
-
-    spec: ScenarioSpec
-    variants: tuple[Variant, ...]
-    settings: tuple[Setting, ...]
-    models: tuple[Model, ...]
-    outputs: int
-    metrics: tuple[str | Metric, ...]
 
 
 @dataclass(frozen=True, repr=False)
-class Plan:
+class Plan(Stages):
     """One sentence: which instances, changed how, asked how, of whom, and what is scored.
 
-    The verbs that say (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`, `metrics`) return a new plan and run
-    nothing; their order does not matter, and a list is a grid. The verbs that read (`explain`, `instances`, `variants`,
-    `requests`, `score`, `results`, `completions`) run what they must, and only that.
+    `hf.scenario(…)` begins one. The verbs that say (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`,
+    `metrics`) return a new plan and run nothing; their order does not matter, and a list is a grid. The verbs that read
+    (`explain`, `instances`, `variants`, `requests`, `score`, `submit`, `results`, `completions`) run what they must,
+    and only that. `print(plan)` is the plan as YAML; `to_yaml` and `from_yaml` keep it.
 
     >>> import helmframe as hf
     >>> plan = hf.scenario("sampler").where(subject="music").limit(2).perturb("lowercase").generate(hf.models.oracle())
     >>> plan.score().value("exact_match")
     1.0
     """
-
-    scenarios: tuple[ScenarioSpec, ...]
-    filters: tuple[Condition, ...] = ()
-    sampling: Sample | None = None
-    perturbations: tuple[Variant, ...] = ()
-    adapter: Pairs = ()
-    models: tuple[Model, ...] = ()
-    decoding: Pairs = ()
-    outputs: int = 0  # completions of each request; 0: as many as the scenario says
-    scored: tuple[str | Metric, ...] = ()
-    data: str | None = None
 
     # -- say ---------------------------------------------------------------------------------------------------------
 
@@ -117,7 +81,7 @@ class Plan:
             else:
                 raise ArgumentError(f"where({condition!r}): write column=value, SQL as text, or a Polars expression.")
         said += [_equality(column, value) for column, value in equals.items()]
-        of_rows = tuple(each for each in said if not _of_split(each))
+        of_rows = tuple(each for each in said if not of_split(each))
         for spec in self.scenarios if of_rows else ():
             check_where(spec, of_rows, self.data)
         return replace(self, filters=self.filters + tuple(said))
@@ -127,9 +91,11 @@ class Plan:
 
         `order="helm"` is HELM's own draw over its evaluation splits (valid and test together).
         """
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ArgumentError(f"sample(seed={seed!r}): a whole number.")
         if order not in ("keyed", "helm"):
             raise ArgumentError.unknown_value(f"sample(order={order!r})", order, ["keyed", "helm"])
-        return replace(self, sampling=Sample(_count("sample", n), int(seed), order))
+        return replace(self, sampling=Sample(_count("sample", n), seed, order))
 
     def limit(self, n: int) -> "Plan":
         """The first n of each part's instances by `row_index`."""
@@ -199,8 +165,8 @@ class Plan:
         models = _models(model)
         for each in models:
             check_decoding(each, decoding)
-        if n is not None and n < 1:
-            raise ArgumentError(f"generate(n={n}): at least 1.")
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+            raise ArgumentError(f"generate(n={n!r}): a whole number from 1 on.")
         plan = replace(self, models=models, decoding=merged(self.decoding, frozen(decoding)), outputs=n or self.outputs)
         plan.check_methods()
         return plan
@@ -306,6 +272,7 @@ class Plan:
         max_cost: float | None = None,
         prices: Prices | None = None,
         priority: int = 0,
+        engine: Engine = "local",
     ) -> Results:
         """Run the sentence: ask what the store does not have, score everything, keep it.
 
@@ -316,11 +283,14 @@ class Plan:
             max_cost: stop once the answers cost so much, by `prices`.
             prices: model name → price of a million prompt tokens and of a million output tokens.
             priority: runs of higher priority go first in their model's queue; equal ones take turns.
+            engine: "local", or "ray": the same on a Ray cluster; `hf.engines.Ray(…)` says which, and with what.
 
         Raises:
-            PlanError: no model was said, or the metric that `until` watches has no bounds.
+            PlanError: no model was said, or the metric that `until` watches has no bounds; or, of Ray, something can't
+                be sent to workers.
         """
-        return local.run([self], fresh=fresh, until=until, budget=Budget(max_requests, max_cost, prices, priority))
+        budget = Budget(max_requests, max_cost, prices, priority)
+        return running(engine)([self], fresh=fresh, until=until, budget=budget)
 
     def submit(
         self,
@@ -331,9 +301,11 @@ class Plan:
         max_cost: float | None = None,
         prices: Prices | None = None,
         priority: int = 0,
+        engine: Engine = "local",
     ) -> Run:
         """As `score`, in the background: a live `Run` at once. Several share the queue of their model."""
-        return Run.start([self], budget=Budget(max_requests, max_cost, prices, priority), fresh=fresh, until=until)
+        budget = Budget(max_requests, max_cost, prices, priority)
+        return Run.start([self], budget=budget, fresh=fresh, until=until, engine=engine)
 
     def results(self, *, until: Until | None = None) -> Results:
         """What the store has now; asks nothing. `n of n planned` stands in the results' repr.
@@ -347,138 +319,6 @@ class Plan:
         return self.score().completions.select(
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )
-
-    def check_methods(self) -> None:
-        """That the settings can be, and that each model can do what was said: method, chat template, metrics.
-
-        Raises:
-            CapabilityError: one can't. Where the scenario has it by itself, that is told when it runs: other scenarios
-                of a suite go on.
-        """
-        said = dict(self.adapter)
-        sure = [each.name for each in chosen(self.scored) if {"logprob", "token_logprobs"} & {*each.needs}]
-        for spec in self.scenarios:
-            for cell in (each for grid in settings(spec, self.adapter, self.decoding) for each in grid.each):
-                scores = ADAPTERS[cell.adapter.method].scores
-                for model in self.models:
-                    if "method" in said and scores and model.loglikelihood is None:
-                        raise CapabilityError.no_log_probabilities(model.name, spec.scenario)
-                    if "method" in said and not scores and not model.generates:
-                        raise CapabilityError.no_generation(model.name, spec.scenario)
-                    if "chat_template" in said and cell.adapter.chat_template and model.chat is None:
-                        raise CapabilityError.no_chat_template(model.name)
-                    if sure and not scores and model.token_logprobs is False:
-                        raise CapabilityError.no_token_log_probabilities(model.name, sure[0])
-
-    # -- for the engines ---------------------------------------------------------------------------------------------
-
-    def tasks(self, models: Sequence[Model] | None = None) -> list[Task]:
-        """The plan scenario by scenario.
-
-        Raises:
-            PlanError: no model; says the line to add. A metric that needs more outputs than are asked for.
-        """
-        answering = tuple(models) if models is not None else self.models
-        if not answering:
-            raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
-        tasks = []
-        for spec in self.scenarios:
-            names = self.scored or with_judges(spec.metrics)
-            refuse_pairs(names)
-            outputs = self.outputs or spec.outputs
-            for each in chosen(names):
-                if each.check is not None:
-                    each.check()
-                if each.k > outputs:
-                    raise PlanError(
-                        f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k})."
-                    )
-            cells = tuple(settings(spec, self.adapter, self.decoding))
-            tasks.append(Task(spec, self.perturbations, cells, answering, outputs, tuple(names)))
-        return tasks
-
-    def load(self, spec: ScenarioSpec, only: pl.DataFrame | None = None) -> Iterator[pl.DataFrame]:
-        """`INSTANCES` of one scenario, or of some of its `keys`, shard by shard."""
-        return load(spec, **self._selection(spec), rows=SHARD_ROWS, first=min(FIRST_ROWS, SHARD_ROWS), only=only)
-
-    def keys(self, spec: ScenarioSpec) -> pl.DataFrame:
-        """part, row_index, instance_id, split and cluster of all that `load` gives."""
-        return keys(spec, **self._selection(spec))
-
-    def size(self, spec: ScenarioSpec) -> int:
-        """How many instances `load` gives, without reading their texts where nothing depends on them."""
-        return int(count(spec, **self._selection(spec))["n"].sum())
-
-    def _selection(self, spec: ScenarioSpec) -> dict[str, Any]:
-        splits = tuple(str(value) for each in self.filters if _of_split(each) for value in _values(each))
-        if not splits:
-            helm = self.sampling is not None and self.sampling.order == "helm"
-            splits = ("valid", "test") if helm else (spec.main.split,)
-        conditions = [each for each in self.filters if not _of_split(each)]
-        return {"where": tuple(conditions), "sample": self.sampling, "splits": splits, "data": self.data}
-
-    def train(self, task: Task) -> pl.DataFrame:
-        """The train pool; empty where no setting has shots."""
-        if not any(each.adapter.shots for setting in task.settings for each in setting.each):
-            return pl.DataFrame(schema=INSTANCES.schema)
-        conditions = tuple(each for each in self.filters if not _of_split(each))
-        pool = load_train(task.spec, where=conditions, data=self.data)
-        if pool.is_empty():
-            logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
-        return pool
-
-    def asks(
-        self, task: Task, *, ask: bool = True, budget: Budget | None = None, watch: Watch | None = None
-    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Shard by shard and setting by setting: `REQUESTS` and `HEADS`.
-
-        Args:
-            task: what is asked.
-            ask: whether the models that make variants (`translate`) may be asked, or only what they have answered read.
-            budget: how much they may be asked.
-            watch: who takes the instances look by look, in place of shard by shard.
-        """
-        train = self.train(task)
-        load = partial(self.load, task.spec)
-        for instances in load() if watch is None else watch.looks(load):
-            variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget), self.data).collect(
-                engine=ENGINE
-            )
-            for each in judges_of(task.metrics):
-                each.template.check([*variants.columns, *READ.schema])  # before anything is asked
-            for setting in task.settings:
-                requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
-                yield requests.collect(engine=ENGINE), heads
-
-    def prompts(
-        self, requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model, fingerprint: str
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """`FITTED` of one model, one row per output with its request_id, and the `PREFIXES`; asks nothing."""
-        fitted, prefixes = fit(requests, heads, model)
-        return request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows), prefixes
-
-    def answers(
-        self,
-        fitted: pl.DataFrame,
-        prefixes: pl.DataFrame,
-        model: Model,
-        kept: Answers,
-        fingerprint: str,
-        **how: Any,
-    ) -> pl.DataFrame:
-        """`COMPLETIONS` of one model, from the store or asked now."""
-        return generate(fitted, prefixes, model, kept, fingerprint, **how)
-
-    def verdicts(self, completions: pl.DataFrame, task: Task, **how: Any) -> pl.DataFrame:
-        """`VERDICTS` of the judges among the metrics, from the store or asked now."""
-        return verdicts_on(completions, judges_of(task.metrics), **how)
-
-    def scores(self, completions: pl.DataFrame, task: Task, verdicts: pl.DataFrame) -> pl.DataFrame:
-        """`SCORES` of the completions."""
-        judged = with_verdicts(completions, verdicts, judges_of(task.metrics))
-        scores = score(judged.lazy(), task.metrics).collect(engine=ENGINE)
-        check_units(scores, task.metrics)
-        return scores
 
 
 def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan:
@@ -498,6 +338,8 @@ def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan
     if isinstance(said, str | Path):
         return Plan((find_scenario(str(said)),), data=_text(data))
     if isinstance(said, list | tuple):
+        if not said or not all(isinstance(each, str | Path) for each in said):
+            raise ArgumentError("scenario([…]): a list of names; rows become a frame first: pl.DataFrame(rows).")
         return Plan(tuple(find_scenario(str(each)) for each in said), data=_text(data))
     return Plan((frame_scenario(said, **frame),), data=_text(data))
 
@@ -521,14 +363,6 @@ def _equality(column: str, value: Any) -> Condition:
                 f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high)."
             )
     return Equals(column, values)
-
-
-def _of_split(condition: Condition) -> bool:
-    return isinstance(condition, Equals) and condition.column == "split"
-
-
-def _values(condition: Condition) -> tuple[Any, ...]:
-    return condition.values if isinstance(condition, Equals) else ()
 
 
 def _count(verb: str, n: int) -> int:

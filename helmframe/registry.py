@@ -1,6 +1,6 @@
 """Names → functions, filled by decorators and by entry points of other packages."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from helmframe.errors import ArgumentError, UnknownNameError
@@ -46,6 +46,10 @@ class Registry(Generic[T]):
         self._discover()
         return iter(sorted(self._entries))
 
+    def added(self) -> dict[str, T]:
+        """What was not registered by helmframe itself."""
+        return {name: entry for name, entry in self._entries.items() if not _origin(entry).startswith("helmframe.")}
+
     def _discover(self) -> None:
         """Import what other packages announce; importing runs their decorators."""
         if self._discovered:
@@ -60,6 +64,3 @@ class Registry(Generic[T]):
 def _origin(entry: object) -> str:
     function: object = getattr(entry, "function", entry)
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"
-
-
-Decorator = Callable[[Callable[..., T]], Callable[..., T]]

@@ -12,15 +12,17 @@ metrics: [exact_match]
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import yaml
 
 from helmframe.errors import PlanError, SpecError
 from helmframe.metrics import Metric
 from helmframe.metrics.judge import Judge
+from helmframe.models.model import Model
 from helmframe.scenarios.find import find_scenario, scenario_names
-from helmframe.specs import Between, Call, Condition, Equals, Expression, Pairs, Sample, ScenarioSpec, Sql, thawed
+from helmframe.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
+from helmframe.stages import Stages
 
 VERBS = ("scenario", "data", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
 
@@ -34,54 +36,7 @@ class Step(NamedTuple):
     file: str
 
 
-class Chain(Protocol):
-    """A variant of a plan, as far as it is written."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def seeds(self) -> int: ...
-    @property
-    def objects(self) -> tuple[str, ...]: ...
-
-
-class Named(Protocol):
-    """A model of a plan, as far as it is written."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def source(self) -> object: ...
-    @property
-    def version(self) -> str | None: ...
-
-
-class Sentence(Protocol):
-    """The fields of a plan."""
-
-    @property
-    def scenarios(self) -> tuple[ScenarioSpec, ...]: ...
-    @property
-    def filters(self) -> tuple[Condition, ...]: ...
-    @property
-    def sampling(self) -> Sample | None: ...
-    @property
-    def perturbations(self) -> Sequence[Chain]: ...
-    @property
-    def adapter(self) -> Pairs: ...
-    @property
-    def models(self) -> Sequence[Named]: ...
-    @property
-    def decoding(self) -> Pairs: ...
-    @property
-    def outputs(self) -> int: ...
-    @property
-    def scored(self) -> Sequence[object]: ...
-    @property
-    def data(self) -> str | None: ...
-
-
-def written(plan: Sentence, *, objects: bool = False) -> str:
+def written(plan: Stages, *, objects: bool = False) -> str:
     """The plan as YAML.
 
     Args:
@@ -241,7 +196,7 @@ def _shown(condition: Condition) -> str:
     return str(condition.expr) if isinstance(condition, Expression) else str(condition)
 
 
-def _model(model: Named) -> str | None:
+def _model(model: Model) -> str | None:
     """A folder or name as it was said, a toy as a call; None for an object, or a toy that holds one."""
     source = model.source
     if isinstance(source, Call) and model.version is None and "content" not in dict(source.arguments):

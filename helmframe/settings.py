@@ -31,6 +31,9 @@ class Secret:
         """The text itself."""
         return self._text
 
+    def __reduce__(self) -> Any:
+        raise ArgumentError("a credential stays in its process; the other one takes its own from the environment.")
+
     def __repr__(self) -> str:
         return "Secret(…)"
 
@@ -111,6 +114,9 @@ def configure(
         allow_code: whether metrics may run programs that models wrote, in a sandbox; before HELMFRAME_ALLOW_CODE.
     """
     global _said
+    for name, root in (("data", data), ("store", store)):
+        if root is not None and not isinstance(root, str | Path):
+            raise ArgumentError(f"configure({name}={root!r}): a folder or an address, such as 's3://bucket/prefix'.")
     new = _Settings(
         data=None if data is None else str(data),
         store=None if store is None else str(store),
@@ -125,6 +131,23 @@ def configure(
         raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}) should start with http:// or https://.")
     changes = {each.name: getattr(new, each.name) for each in fields(new) if getattr(new, each.name) is not None}
     _said = replace(_said, **changes)
+
+
+def said_without_credentials() -> dict[str, Any]:
+    """What `configure` was told, as another process may be told it."""
+    said = {each.name: getattr(_said, each.name) for each in fields(_said)}
+    return {name: value for name, value in said.items() if value is not None and not isinstance(value, Secret)}
+
+
+def credentials_said() -> bool:
+    """Whether `configure` was given some."""
+    return _said.s3_key is not None or _said.s3_secret is not None
+
+
+def variables_without_credentials() -> dict[str, str]:
+    """The HELMFRAME_* variables, but those whose names say that they hold a credential."""
+    found = {name: value for name, value in os.environ.items() if name.startswith("HELMFRAME_")}
+    return {name: value for name, value in found.items() if not _is_secret(name)}
 
 
 def data_root() -> str | None:

@@ -9,6 +9,7 @@ import yaml
 
 from helmframe.engines import local
 from helmframe.engines.background import Run
+from helmframe.engines.chosen import Engine, running
 from helmframe.errors import ArgumentError, HelmframeError, SourceError, SpecError, UnknownNameError
 from helmframe.models.budget import Budget, Prices
 from helmframe.plan import Plan
@@ -57,13 +58,15 @@ class Suite:
         max_cost: float | None = None,
         prices: Prices | None = None,
         priority: int = 0,
+        engine: Engine = "local",
     ) -> Results:
         """Run all plans side by side; one `Results` for all of them. Arguments as for `Plan.score`.
 
         What a model can't do is left out and told (`results.manifest["left_out"]`), and so is a scenario whose rows are
         not there; the rest goes on.
         """
-        return local.run(self.plans, fresh=fresh, until=until, budget=Budget(max_requests, max_cost, prices, priority))
+        budget = Budget(max_requests, max_cost, prices, priority)
+        return running(engine)(self.plans, fresh=fresh, until=until, budget=budget)
 
     def submit(
         self,
@@ -74,9 +77,11 @@ class Suite:
         max_cost: float | None = None,
         prices: Prices | None = None,
         priority: int = 0,
+        engine: Engine = "local",
     ) -> Run:
         """As `score`, in the background."""
-        return Run.start(self.plans, budget=Budget(max_requests, max_cost, prices, priority), fresh=fresh, until=until)
+        budget = Budget(max_requests, max_cost, prices, priority)
+        return Run.start(self.plans, budget=budget, fresh=fresh, until=until, engine=engine)
 
     def results(self, *, until: Until | None = None) -> Results:
         """What the store has of them now; asks nothing."""
@@ -163,7 +168,8 @@ def _file(path: Path) -> Iterator[Plan]:
 
 def _conf(path: str, options: dict[str, Any], models: Any) -> list[Plan]:
     # HELM's language stands above plans; a suite reads it where one is given
-    from helmframe.helm import plans_of, read_conf
+    from helmframe.helm.entries import read_conf
+    from helmframe.helm.plans import plans_of
 
     # where the user says who answers, entries that name one model of HELM's are none of his
     return plans_of(read_conf(path), named=models is None, **options)

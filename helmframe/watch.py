@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe.errors import ArgumentError
 from helmframe.metrics import Metric, chosen
 from helmframe.metrics.protocol import right_or_wrong
 from helmframe.stats.population import UNIT, Population, cluster_means, instance_means, interval_of
@@ -29,7 +30,10 @@ def watched(until: Until, tasks: Sequence[Any]) -> dict[str, Any]:
 
     Raises:
         PlanError, UnknownNameError: a task in which it can't be watched.
+        ArgumentError: it is no `until`.
     """
+    if not isinstance(until, Until):
+        raise ArgumentError(f"until={until!r}: write until=hf.precise(.03), or until=hf.decided('a', 'b').")
     for task in tasks:
         until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
         metric_of(until, task)

@@ -37,6 +37,11 @@ def test_nothing_else_is_public_by_accident() -> None:
     assert names - set(hf.__all__) == set()
 
 
+@pytest.mark.parametrize("face", [hf, hf.models, hf.stats, hf.charts])
+def test_the_tab_key_offers_what_is_exported(face: ModuleType) -> None:
+    assert dir(face) == sorted(face.__all__)
+
+
 def _is_submodule(found: object) -> bool:
     return isinstance(found, ModuleType) and found.__name__.startswith("helmframe.")
 

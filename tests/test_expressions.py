@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.expressions import (
-    best_reference,
     correct_references,
     key_of,
     keyed_draws,
@@ -96,27 +95,6 @@ def test_words_of_an_empty_text_are_none() -> None:
 def test_correct_references_leave_the_wrong_ones_out() -> None:
     frame = variants(["q", "q"], [[("x", True), ("y", False), ("z", True)], []])
     assert frame.select(correct_references()).to_series().to_list() == [["x", "z"], []]
-
-
-def test_best_reference_is_the_largest_value() -> None:
-    frame = pl.DataFrame({"output": ["abc"], "correct": [["a", "abc", "ab"]]})
-    longest = best_reference(lambda output, gold: gold.str.len_chars())
-    assert frame.select(longest).to_series().to_list() == [3.0]
-
-
-def test_best_reference_of_none_is_zero() -> None:
-    frame = pl.DataFrame({"output": ["abc"], "correct": pl.Series([[]], dtype=pl.List(pl.String))})
-    assert frame.select(best_reference(lambda output, gold: output == gold)).to_series().to_list() == [0.0]
-
-
-def test_best_reference_of_a_null_output_is_null() -> None:
-    frame = pl.DataFrame({"output": pl.Series([None, "a"], dtype=pl.String), "correct": [["a"], ["a"]]})
-    assert frame.select(best_reference(lambda output, gold: output == gold)).to_series().to_list() == [None, 1.0]
-
-
-def test_best_reference_over_no_rows() -> None:
-    frame = pl.DataFrame(schema={"output": pl.String, "correct": pl.List(pl.String)})
-    assert frame.select(best_reference(lambda output, gold: output == gold)).height == 0
 
 
 def test_same_place() -> None:

@@ -9,7 +9,7 @@ import pytest
 from helmframe.results import Results
 from tests.demo import ROOT
 
-PAGES = ["index", "your_data", "extend", "compare", "coming_from", "how_it_works"]
+PAGES = ["index", "your_data", "extend", "compare", "coming_from", "how_it_works", "ray", "ray_arithmetic"]
 NOT_RUN = "# not run here"
 
 

@@ -1,6 +1,8 @@
 """The sentence: frozen, comparable, checked as it is said; order does not matter; a list is a grid."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 import pytest
@@ -227,3 +229,19 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
     assert kept[0]["media"] == {"name": "cat.png", "data": b"\x89PNG"}
     with pytest.raises(CapabilityError, match="takes text only"):
         plan.generate(says_a).score()
+
+
+@pytest.mark.parametrize(
+    ("say", "problem"),
+    [
+        (lambda plan: plan.sample(3, seed="abc"), r"sample\(seed='abc'\): a whole number"),
+        (lambda plan: plan.generate(hf.models.oracle(), n="3"), r"generate\(n='3'\): a whole number from 1 on"),
+        (lambda plan: plan.generate(hf.models.oracle()).score(max_requests="3"), "max_requests='3': a number from 0"),
+        (lambda plan: plan.generate(hf.models.oracle()).score(until=0.03), r"until=0.03: write until=hf.precise"),
+        (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): a list of names; rows become a frame first"),
+        (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: row_index"),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_told_with_what_to_write(say: Callable[[hf.Plan], Any], problem: str) -> None:
+    with pytest.raises(ArgumentError, match=problem):
+        say(hf.scenario("sampler"))

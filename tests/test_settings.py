@@ -115,3 +115,8 @@ def test_short_values_and_other_variables_are_no_secrets(monkeypatch: pytest.Mon
     monkeypatch.setenv("MY_TOKEN", "short")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false-or-true")
     assert settings.redacted("short, false-or-true") == "short, false-or-true"
+
+
+def test_a_root_is_a_folder_or_an_address() -> None:
+    with pytest.raises(ArgumentError, match=r"configure\(store=5\): a folder or an address"):
+        settings.configure(store=5)  # type: ignore[arg-type]

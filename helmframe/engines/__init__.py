@@ -1,5 +1,5 @@
 """Engines: where the shards of a plan are taken through the stages."""
 
-from helmframe.engines import local
+from helmframe.engines.ray import Ray
 
-__all__ = ["local"]
+__all__ = ["Ray"]

@@ -1,6 +1,5 @@
 """Runs in the background, and runs seen from elsewhere: `plan.submit()`, `hf.runs()`, `hf.history()`."""
 
-import asyncio
 import math
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe.engines import local
+from helmframe.engines.chosen import Engine, running
 from helmframe.engines.logs import read_logs
 from helmframe.engines.progress import DONE, Progress
 from helmframe.errors import HelmframeError, StoreError, UnknownNameError
@@ -47,13 +47,21 @@ class Run:
 
     @classmethod
     def start(
-        cls, plans: Sequence[local.Runnable], *, budget: Budget, fresh: bool = False, until: Until | None = None
+        cls,
+        plans: Sequence[local.Runnable],
+        *,
+        budget: Budget,
+        fresh: bool = False,
+        until: Until | None = None,
+        engine: Engine = "local",
     ) -> "Run":
         """Start plans in the background.
 
         Raises:
+            ArgumentError: no such engine.
             PlanError, CapabilityError: what can be known before anything runs.
         """
+        go = running(engine)
         tasks = [task for plan in plans for task in plan.tasks()]
         if until is not None:
             watched(until, tasks)
@@ -62,7 +70,7 @@ class Run:
 
         def work() -> None:
             try:
-                run._results = local.run(
+                run._results = go(
                     plans, fresh=fresh, budget=budget, until=until, folder=run.folder, progress=run._progress
                 )
             except BaseException as error:  # noqa: BLE001 - raised by wait(), in whoever waits
@@ -152,6 +160,8 @@ class Run:
         return self.results()
 
     def __await__(self) -> Generator[Any, None, Results]:
+        import asyncio
+
         return asyncio.to_thread(self.wait).__await__()
 
     def _ipython_display_(self) -> None:

@@ -127,7 +127,8 @@ class _Tee:
         whose = taker.whose(printed=True) if taker and not _passing_on.get() else None
         if taker and whose is not None and not _logging_now():
             self._add(taker, whose, text)
-        return int(_passed_on(self.previous.write, text))
+        written = _passed_on(self.previous.write, text)
+        return len(text) if written is None else int(written)  # streams that others put there may say nothing
 
     def writelines(self, lines: Iterable[str]) -> None:
         """As `write`."""

@@ -1,10 +1,8 @@
 """Log records from the processes that a model function starts."""
 
 import logging
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 from helmframe.engines.capture import captured
@@ -19,6 +17,9 @@ def child_logging() -> Iterator[dict[str, Any]]:
     `ProcessPoolExecutor(4, **how)` likewise. Close and join a `Pool`: one that is terminated takes its last records
     with it. What children print goes to the terminal, and is not captured.
     """
+    import multiprocessing
+    from logging.handlers import QueueListener
+
     # a queue made for spawned children serves forked ones, too
     queue = multiprocessing.get_context("spawn").Queue()
     listener = QueueListener(queue, _Arrivals())
@@ -47,6 +48,8 @@ class _Arrivals(logging.Handler):
 
 def _send(queue: Any, level: int) -> None:
     """In a child: send its records to the queue, and nowhere else."""
+    from logging.handlers import QueueHandler
+
     logging.captureWarnings(capture=True)
     root = logging.getLogger()
     for handler in list(root.handlers):  # inherited by a forked child

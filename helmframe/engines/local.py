@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -120,6 +120,7 @@ class Execution:
     until: Until | None
     folder: RunFolder
     progress: Progress
+    shard: int | None = None  # the number of the one shard that this is of a run of several processes
 
     def go(self) -> Results:
         """Run it to its end, or to the first error."""
@@ -129,6 +130,7 @@ class Execution:
         judges = [model for _, task in tasks for each in judges_of(task.metrics) for model in each.models]
         self.budget.check([model.name for model in dict.fromkeys([*models, *judges])])
         fingerprints = {model: model.fingerprint() for model in models}
+        self.prepare(tasks, fingerprints)
         about = manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
         if self.until is not None:
             about["until"] = watched(self.until, [task for _, task in tasks])
@@ -136,10 +138,7 @@ class Execution:
         with self.progress, self._kept(about), self._recorded():
             if new:
                 self.progress.say(f"the store is {self.root}; HELMFRAME_STORE names another")
-            room = threading.Semaphore(TASKS)
-            missing: list[SourceMissingError] = []
-            jobs = [partial(self._there, missing, plan, task, fingerprints, about, room) for plan, task in tasks]
-            together(jobs, self.budget)
+            missing = self.work(tasks, fingerprints, about)
             for model, fingerprint in fingerprints.items():
                 seconds = busy_of(fingerprint).seconds.since(before[model])
                 if seconds.share:
@@ -148,6 +147,24 @@ class Execution:
             if missing and len(missing) == len(tasks):
                 raise missing[0]
         return Results.load(self.folder.path)
+
+    def prepare(self, tasks: Sequence[tuple[Runnable, Any]], fingerprints: Mapping[Model, str]) -> None:
+        """What must be said before anything is asked or written; here there is nothing."""
+
+    def work(
+        self, tasks: Sequence[tuple[Runnable, Any]], fingerprints: Mapping[Model, str], about: dict[str, Any]
+    ) -> list[SourceMissingError]:
+        """Do all tasks; in a suite, gives an error for each whose rows are not there."""
+        room = threading.Semaphore(TASKS)
+        missing: list[SourceMissingError] = []
+        together(
+            [partial(self._there, missing, plan, task, fingerprints, about, room) for plan, task in tasks], self.budget
+        )
+        return missing
+
+    def one(self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str]) -> None:
+        """Do one task, or what a plan that is cut gives of it."""
+        self._task(plan, task, fingerprints, {"left_out": []}, nullcontext())
 
     def _there(
         self,
@@ -162,11 +179,15 @@ class Execution:
         try:
             self._task(plan, task, fingerprints, about, room)
         except SourceMissingError as error:
-            if len(self.plans) == 1:
-                raise
+            self.absent(error, task, about)
             missing.append(error)
-            said = {"scenario": task.spec.scenario, "reason": str(error)}
-            about["left_out"] += [{**said, "model": model.name} for model in task.models]
+
+    def absent(self, error: SourceMissingError, task: Any, about: dict[str, Any]) -> None:
+        """List a task whose rows are not there, in a suite; else that is raised."""
+        if len(self.plans) == 1:
+            raise error
+        said = {"scenario": task.spec.scenario, "reason": str(error)}
+        about["left_out"] += [{**said, "model": model.name} for model in task.models]
 
     def _task(
         self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
@@ -184,7 +205,7 @@ class Execution:
                     for fingerprint in {fingerprints[model] for model in able}:
                         waited.enter_context(busy_of(fingerprint).waited)
                 # each shard comes once per setting
-                shard = place // len(task.settings)
+                shard = place // len(task.settings) if self.shard is None else self.shard
                 shared = (shard, behind, about, able, watch)
                 together(
                     [
@@ -209,11 +230,12 @@ class Execution:
         watch: Watch | None,
     ) -> Iterator[dict[Model, "Future[tuple[pl.DataFrame, pl.DataFrame]]"]]:
         """What each model is to be asked, shard by shard or look by look; an error comes where the model is asked."""
-        for requests, heads in plan.asks(task, ask=self.ask, budget=self.budget, watch=watch):
-            yield {
-                model: done(partial(plan.prompts, requests, heads, task, model, fingerprints[model]))
-                for model in tuple(able)
-            }
+        with closing(ahead(plan.asks(task, ask=self.ask, budget=self.budget, watch=watch))) as asked:
+            for requests, heads in asked:
+                yield {
+                    model: done(partial(plan.prompts, requests, heads, task, model, fingerprints[model]))
+                    for model in tuple(able)
+                }
 
     def _ask(
         self,

@@ -3,10 +3,11 @@
 And the logs of lm-eval and Inspect, as the same tables.
 """
 
+from helmframe.helm.as_sentence import entry
 from helmframe.helm.entries import Entry, parse_entry, read_conf
 from helmframe.helm.inspect_logs import read_inspect
 from helmframe.helm.lm_eval import read_lm_eval
-from helmframe.helm.plans import entry, plans_of
+from helmframe.helm.plans import plans_of
 from helmframe.helm.read import read_helm
 from helmframe.helm.write import write_helm
 

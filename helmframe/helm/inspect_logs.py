@@ -13,6 +13,7 @@ from helmframe.helm.imported import Import
 from helmframe.helm.samples import Answered, Sample, Task, add, apart, reference
 from helmframe.helm.states import items
 from helmframe.results import Results
+from helmframe.results.sides import reader
 from helmframe.settings import from_home
 
 # Inspect's grades as numbers: correct, partly, incorrect, no answer.
@@ -21,6 +22,7 @@ _ZSTANDARD = 93  # as a method of compression
 _FINISH = {"max_tokens": "length", "model_length": "length", "stop": "stop"}
 
 
+@reader
 def read_inspect(said: str | Path, *, fresh: bool = False) -> Results:
     """The samples of Inspect's logs as results; each scorer is a metric, each epoch a trial.
 

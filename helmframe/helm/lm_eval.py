@@ -11,6 +11,7 @@ from helmframe.helm.imported import Import
 from helmframe.helm.samples import Answered, Sample, Task, add, apart, reference
 from helmframe.metrics import METRICS
 from helmframe.results import Results
+from helmframe.results.sides import reader
 from helmframe.settings import from_home
 
 # What tasks call the text to answer, in this order.
@@ -21,6 +22,7 @@ _INPUTS = (
 _OPTIONS = ("choices", "options", "endings")
 
 
+@reader
 def read_lm_eval(said: str | Path, *, fresh: bool = False) -> Results:
     """The samples that lm-eval logged (`--log_samples`) as results.
 

@@ -6,8 +6,6 @@ Public runs: https://storage.googleapis.com/crfm-helm-public/lite/benchmark_outp
 import json
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,6 +146,9 @@ def _download(address: Address, file: BinaryIO) -> None:
         reraise=True,
     )
     def fetch() -> int:
+        import urllib.error
+        import urllib.request
+
         file.seek(0)
         file.truncate()
         try:

@@ -16,11 +16,13 @@ from helmframe.helm.runs import Run, run_of, told_apart
 from helmframe.helm.scores import Stats
 from helmframe.helm.states import States, items
 from helmframe.results import Results
+from helmframe.results.sides import reader
 from helmframe.store import RunFolder
 
 logger = logging.getLogger("helmframe.helm")
 
 
+@reader
 def read_helm(said: str | Path, *, fresh: bool = False) -> Results:
     """HELM's results as ours: what was asked, what was answered, and HELM's own scores.
 

@@ -1,9 +1,11 @@
 """Our tables as HELM's run directories: `results.to_helm(folder)`; helm-summarize and helm-server read them."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -18,9 +20,11 @@ from helmframe.helm.stated import VARIANT, states_of, without_none
 from helmframe.helm.statistics import stat, stats_of
 from helmframe.helm.variants import OURS, description
 from helmframe.metrics import METRICS
-from helmframe.results import Results
 from helmframe.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.store import Address, address_of, below, listing, write_text
+
+if TYPE_CHECKING:
+    from helmframe.results import Results
 
 # HELM's bookkeeping of one instance, from our columns.
 _BOOKS: dict[str, pl.Expr] = {

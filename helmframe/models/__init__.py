@@ -7,3 +7,8 @@ from helmframe.models.toy import echo, noisy, oracle, replay
 from helmframe.models.vllm_model import vllm
 
 __all__ = ["Answer", "Model", "echo", "http", "local", "noisy", "oracle", "replay", "vllm"]
+
+
+def __dir__() -> list[str]:
+    # what the Tab key offers: not the modules that the names come from
+    return __all__

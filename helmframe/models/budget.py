@@ -30,7 +30,7 @@ class Budget:
         priority: int = 0,
     ) -> None:
         for name, limit in (("max_requests", max_requests), ("max_cost", max_cost)):
-            if limit is not None and (isinstance(limit, bool) or limit < 0):
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
                 raise ArgumentError(f"{name}={limit!r}: a number from 0 on.")
         if max_cost is not None and not prices:
             raise ArgumentError(
@@ -53,6 +53,16 @@ class Budget:
         for name in models:
             if self._max_cost is not None and name not in self._prices:
                 raise ArgumentError(f"max_cost: no price for model {name!r}; prices has: {', '.join(self._prices)}.")
+
+    @property
+    def prices(self) -> Prices:
+        """As they were said."""
+        return self._prices
+
+    @property
+    def left(self) -> int | None:
+        """Requests that may still be asked; None: any number."""
+        return self._left
 
     def grant(self, wanted: int) -> int:
         """How many of the wanted requests may be asked; they count as asked."""
@@ -79,7 +89,11 @@ class Budget:
             for answer in given
         )
         per_prompt, per_output = self._prices[model]
+        self.paid((prompt * per_prompt + output * per_output) / 1e6)
+
+    def paid(self, cost: float) -> None:
+        """Count what somebody has spent elsewhere."""
         with self._lock:
-            self.cost += (prompt * per_prompt + output * per_output) / 1e6
+            self.cost += cost
             if self._max_cost is not None and self.cost >= self._max_cost:
                 self.stopped.set()

@@ -1,6 +1,5 @@
 """One model of one server over HTTP: requests, keys from the environment, and what its refusals mean."""
 
-import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from helmframe.errors import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+
     import httpx
 
 # Seconds to get a connection, and for a call that nobody has put another limit to.
@@ -161,6 +162,8 @@ _clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]" = We
 
 
 def _client() -> "httpx.AsyncClient":
+    import asyncio
+
     import httpx
 
     loop = asyncio.get_running_loop()

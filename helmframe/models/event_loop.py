@@ -1,23 +1,30 @@
-"""One event loop for the async models of a process, in a thread of its own that ends with the process."""
+"""One event loop for the async models of a process, in a thread of its own that ends with the process.
 
-import asyncio
+asyncio is imported where it is used: most runs have no async model, and it takes a tenth of `import helmframe`.
+"""
+
 import atexit
 import os
 import threading
 from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 _lock = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
+_loop: "asyncio.AbstractEventLoop | None" = None
 _thread: threading.Thread | None = None
 
 
-def loop() -> asyncio.AbstractEventLoop:
+def loop() -> "asyncio.AbstractEventLoop":
     """The loop, turning; made when it is first needed.
 
     It is one for the process and never stops before it: a client that was opened by one call, and the connections it
     keeps, serve the next. A notebook's own loop has no part in it.
     """
+    import asyncio
+
     global _loop, _thread
     with _lock:
         if _loop is None or _thread is None or not _thread.is_alive():
@@ -33,6 +40,8 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     Raises:
         RuntimeError: called on the loop itself, which would wait for itself.
     """
+    import asyncio
+
     if inside():
         coroutine.close()
         raise RuntimeError("an async model can't wait for another inside its own call; await it, or ask in a thread.")
@@ -51,6 +60,8 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
         TimeoutError: it gave nothing in time.
         RuntimeError: it was cancelled from within.
     """
+    import asyncio
+
     task = asyncio.ensure_future(coroutine)
     try:
         # not wait_for: that one waits for a cancelled task, which may hang on
@@ -67,7 +78,7 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
     return task.result()
 
 
-def _turn(turning: asyncio.AbstractEventLoop) -> None:
+def _turn(turning: "asyncio.AbstractEventLoop") -> None:
     while True:
         try:
             turning.run_forever()
@@ -91,7 +102,9 @@ def _end() -> None:
         _loop.close()
 
 
-def _cancel_all(turning: asyncio.AbstractEventLoop) -> None:
+def _cancel_all(turning: "asyncio.AbstractEventLoop") -> None:
+    import asyncio
+
     for task in asyncio.all_tasks(turning):
         task.cancel()
     # two turns: one for the cancelled tasks to end, one for those who wait for them

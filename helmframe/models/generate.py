@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Any, overload
+from typing import Any
 
 import polars as pl
 
-from helmframe.columns import NO, YES
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.models.budget import Budget
 from helmframe.models.keeping import Keeping
-from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Row, Seeded
+from helmframe.models.model import SCORES, Answer, Model, Prompt
+from helmframe.models.prompts import Pairs, Prompts, SeededPrompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
 from helmframe.models.unbroken import unbroken
 from helmframe.store import ANSWER, SENT, Answers
@@ -93,49 +93,6 @@ def generate(
     return joined.filter(pl.col("completion").is_not_null() | pl.col("error").is_not_null())
 
 
-def request_ids(
-    fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int = 1, *, by_instance: bool = False
-) -> pl.DataFrame:
-    """The requests with output_index and request_id, n rows for each.
-
-    The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and
-    prefix are hashed once for all requests that share them.
-
-    Args:
-        fitted: `FITTED`.
-        prefixes: `PREFIXES`.
-        fingerprint: the model's.
-        n: outputs per request.
-        by_instance: whether the model sees the instance beside the prompt, so that it belongs to what is sent.
-    """
-    rows = fitted
-    if n > 1:
-        rows = rows.join(pl.DataFrame({"output_index": range(n)}, schema={"output_index": pl.Int64}), how="cross")
-    else:
-        rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
-    texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
-    if "continuation" not in rows.columns:
-        rows = rows.with_columns(continuation=pl.lit(None, dtype=pl.String))
-    # how likely a text is, is the same each time
-    rows = rows.filter(pl.col("continuation").is_null() | (pl.col("output_index") == 0))
-    instance = pl.concat_str("scenario", pl.lit("\0"), "instance_id") if by_instance else pl.lit(None, dtype=pl.String)
-    if by_instance and "reference_index" in rows.columns:
-        of_option = pl.concat_str(pl.lit("\0"), pl.col("reference_index").cast(pl.String))
-        instance = pl.concat_str(instance, of_option, ignore_nulls=True)
-    scored = pl.lit("\0continuation\0") + pl.col("continuation")
-    beside = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
-    beside = pl.when(beside.str.len_bytes() > 0).then(pl.lit("\0beside\0") + beside)
-    shared = ["decoding", "output_index", "repeat", "prefix_id"]
-    own = rows.select(
-        *shared, own=pl.concat_str("suffix", beside, scored, ignore_nulls=True).cast(pl.Binary)
-    ).with_row_index()
-    found = [pl.DataFrame(schema={"index": pl.UInt32, "request_id": pl.Binary})]
-    for (*header, prefix_id), same in own.partition_by(shared, as_dict=True).items():
-        ids = _digests(sha256(_header(fingerprint, *header) + texts[prefix_id].encode()), same["own"].to_list())
-        found.append(same.select("index", request_id=pl.Series(ids, dtype=pl.Binary)))
-    return rows.with_columns(pl.concat(found).sort("index")["request_id"])
-
-
 def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
     """That the model honours each decoding argument the user wrote.
 
@@ -160,49 +117,6 @@ def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
             )
 
 
-def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> bytes:
-    header: dict[str, Any] = {
-        "v": 1,
-        "model": fingerprint,
-        "decoding": json.loads(decoding),
-        "output_index": output_index,
-    }
-    if repeat:
-        header["repeat"] = repeat
-    return json.dumps(header, sort_keys=True, ensure_ascii=False).encode() + b"\0"
-
-
-def _digests(start: Any, own: Sequence[bytes]) -> list[bytes]:
-    """Of each the id: what `start` has hashed, then its own bytes. Every request of a run goes through this loop."""
-    ids, again = [], start.copy
-    for each in own:
-        state = again()
-        state.update(each)
-        ids.append(state.digest()[:16])
-    return ids
-
-
-def _media_digest() -> pl.Expr:
-    """A digest of the media of a request; null where it is all text."""
-
-    def digest(blocks: list[dict[str, Any]]) -> str | None:
-        parts = [part for block in blocks for part in block["content"] if part["type"] != "text"]
-        if not parts:
-            return None
-        state = sha256()
-        for part in parts:
-            media = part["media"] or {"name": "", "data": b""}
-            state.update(f"{part['type']}\0{media['name']}\0".encode() + (media["data"] or b""))
-        return state.hexdigest()
-
-    media = pl.col("blocks").list.last().struct.field("content").list.eval(pl.element().struct.field("type") != "text")
-    return (
-        pl.when(media.list.any())
-        .then(pl.col("blocks").map_elements(digest, return_dtype=pl.String))
-        .otherwise(pl.lit(None, dtype=pl.String))
-    )
-
-
 def _ask(
     missing: pl.DataFrame,
     prefixes: pl.DataFrame,
@@ -222,7 +136,8 @@ def _ask(
         for group in scored.partition_by(alike, maintain_order=True):
             rest = _from_own_place(group) if model.durable else group
             while rest.height and not budget.stopped.is_set():
-                block, rest = rest.head(queue.block), rest.slice(queue.block)
+                size = queue.block  # once: others who ask the same model set it meanwhile
+                block, rest = rest.head(size), rest.slice(size)
                 started = time.monotonic()
                 _ask_block(block, prefixes, model, queue, keeping, budget, report)
                 pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
@@ -273,7 +188,7 @@ def _ask_block(
     texts = Prompts(block, prefixes)
     prompts: Sequence[Prompt] = Pairs(texts, block["continuation"]) if block["scored"][0] else texts
     if model.sees_rows:
-        prompts = _rows(block, prefixes)
+        prompts = rows_of(block, prefixes)
     elif model.seeded and _samples(block, model):
         prompts = SeededPrompts(texts, _seeds(block))
     pending: list[Outcome] = []
@@ -402,98 +317,3 @@ def _cut(stops: list[str]) -> list[pl.Expr]:
         text.alias("completion"),
         pl.when(was_cut).then(pl.lit("stop")).otherwise("finish_reason").alias("finish_reason"),
     ]
-
-
-class Prompts(Sequence[str]):
-    """Prompts glued from prefix and suffix when they are looked at, so that a shared prefix is held once."""
-
-    def __init__(self, requests: pl.DataFrame, prefixes: pl.DataFrame) -> None:
-        self._prefixes = dict(prefixes.select("prefix_id", "prefix").iter_rows())
-        self._prefix_ids = requests["prefix_id"].to_list()
-        self._suffixes = requests["suffix"].to_list()
-
-    def __len__(self) -> int:
-        return len(self._suffixes)
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        """One prompt, or a list of them."""
-        if isinstance(place, int):
-            return str(self._prefixes[self._prefix_ids[place]] + self._suffixes[place])
-        pairs = zip(self._prefix_ids[place], self._suffixes[place], strict=True)
-        return [self._prefixes[prefix_id] + suffix for prefix_id, suffix in pairs]
-
-
-class SeededPrompts(Sequence[Seeded]):
-    """Prompts, each with the seed of its draws."""
-
-    def __init__(self, prompts: Prompts, seeds: Sequence[int]) -> None:
-        self._prompts = prompts
-        self._seeds = seeds
-
-    def __len__(self) -> int:
-        return len(self._seeds)
-
-    @overload
-    def __getitem__(self, place: int) -> Seeded: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Seeded]: ...
-    def __getitem__(self, place: int | slice) -> Seeded | list[Seeded]:
-        """One prompt, or a list of them."""
-        if isinstance(place, int):
-            return Seeded(self._prompts[place], self._seeds[place])
-        return [Seeded(*each) for each in zip(self._prompts[place], self._seeds[place], strict=True)]
-
-
-class Pairs(Sequence[Pair]):
-    """Contexts and the texts whose log-probability is asked for."""
-
-    def __init__(self, contexts: Sequence[str], continuations: pl.Series) -> None:
-        self._contexts = contexts
-        self._continuations = continuations.to_list()
-
-    def __len__(self) -> int:
-        return len(self._continuations)
-
-    @overload
-    def __getitem__(self, place: int) -> Pair: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Pair]: ...
-    def __getitem__(self, place: int | slice) -> Pair | list[Pair]:
-        """One pair, or a list of them."""
-        if isinstance(place, int):
-            return Pair(self._contexts[place], self._continuations[place])
-        return [Pair(*each) for each in zip(self._contexts[place], self._continuations[place], strict=True)]
-
-
-def _rows(requests: pl.DataFrame, prefixes: pl.DataFrame) -> list[Row]:
-    """What toys look at beside the prompt."""
-    prompts = Prompts(requests, prefixes)
-    rows: list[Row] = []
-    names = (
-        "scenario", "instance_id", "perturbation", "perturbation_seed", "output_index", "continuation",
-        "reference_index", "request_mode",
-    )  # fmt: skip
-    for place, row in enumerate(requests.iter_rows(named=True)):
-        references = row["perturbed_references"]
-        said = row["choices"] or [reference["text"] for reference in references]
-        correct = [bool(reference["correct"]) for reference in references]
-        answers = list(zip(said, correct, strict=True))
-        if row["reference_index"] is not None:  # whether this one is right
-            is_right = correct[row["reference_index"]]
-            answers = [(YES, is_right), (NO, not is_right)]
-        content = row["blocks"][-1]["content"]
-        rows.append(
-            {
-                "prompt": prompts[place],
-                **{name: row[name] for name in names},  # type: ignore[typeddict-item]
-                "right": [text for text, is_right in answers if is_right],
-                "wrong": [text for text, is_right in answers if not is_right],
-                "content": content if any(part["type"] != "text" for part in content) else None,
-                "correct": correct,
-            }
-        )
-    return rows

@@ -68,9 +68,6 @@ def from_any(
     return model if version is None else _vouched(model, version)
 
 
-model = from_any
-
-
 def is_local_name(said: str) -> bool:
     """Whether it names a folder, a file or a hub model: no address, and no call such as `oracle()`."""
     return not (endpoint.is_address(said) or said.startswith("vllm:") or _CALL.fullmatch(said))

@@ -1,27 +1,26 @@
 """One queue per model: all plans that run in a process ask through it, fill the same batches and take turns."""
 
-import asyncio
-import contextvars
-import json
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from helmframe.errors import CapabilityError, NotAModelError, SourceError
 from helmframe.models import event_loop
 from helmframe.models.answering import Answering, Call, Labels, Outcome, Place, Reply, Steps, current_labels
 from helmframe.models.busy import Busy
+from helmframe.models.callers import Caller, Share, deliver
 from helmframe.models.model import SCORES, Given, Model, Prompt
 from helmframe.models.pace import Pace
 from helmframe.models.timeouts import Aside
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Labels", "ModelQueue", "Outcome", "busy_of", "current_labels", "queue_of"]
 
@@ -32,9 +31,6 @@ MAX_SLICE = 512
 # Prompts of one caller that may be taken without their outcomes being fetched.
 BACKLOG = 4 * MAX_SLICE
 FIRST_BLOCK = 64
-# How long one who stops waits for the calls that are under way, whose answers may have been paid for.
-STOP_SECONDS = 5.0
-POLL = 0.05
 
 
 class ModelQueue:
@@ -50,7 +46,7 @@ class ModelQueue:
         self.pace = pace or _pace(model)
         self.busy = busy or Busy()
         self._lock = threading.Lock()
-        self._open: deque[_Caller] = deque()  # those with prompts that nobody has taken
+        self._open: deque[Caller] = deque()  # those with prompts that nobody has taken
         self._workers: list[threading.Thread] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 1  # batches a worker takes at a time
@@ -92,7 +88,7 @@ class ModelQueue:
         """
         if event_loop.inside():
             raise RuntimeError("an async model can't wait for answers inside its own call; ask in a thread.")
-        caller = _Caller(prompts, decoding, labels, len(prompts), priority)
+        caller = Caller(prompts, decoding, labels, len(prompts), priority)
         if not caller.total or (stop is not None and stop.is_set()):
             return
         self.pace.try_again()
@@ -123,19 +119,19 @@ class ModelQueue:
         with self._lock:
             return not (self._open or self._workers or self._tasks)
 
-    def _enter(self, caller: "_Caller") -> None:
+    def _enter(self, caller: Caller) -> None:
         with self._lock:
             self._open.append(caller)
             self._staff()
 
-    def _fetched(self, caller: "_Caller", count: int) -> None:
+    def _fetched(self, caller: Caller, count: int) -> None:
         with self._lock:
             caller.fetched += count
             if caller.stalled and caller.backlog <= self._bound() // 2:
                 caller.stalled = False
                 self._staff()
 
-    def _leave(self, caller: "_Caller") -> None:
+    def _leave(self, caller: Caller) -> None:
         caller.gone = True
         with self._lock:
             if caller in self._open:
@@ -226,7 +222,7 @@ class ModelQueue:
         self._tasks.discard(task)
         self._start_tasks()
 
-    async def _work_async(self, shares: "list[_Share]") -> None:
+    async def _work_async(self, shares: list[Share]) -> None:
         """Answer one slice, as a task on the event loop."""
         started = time.perf_counter()
         try:
@@ -236,6 +232,8 @@ class ModelQueue:
         self._release(shares, time.perf_counter() - started)
 
     async def _walk_async(self, steps: Steps, decoding: Mapping[str, Any]) -> None:
+        import asyncio
+
         with closing(steps), suppress(StopIteration):
             step = next(steps)
             while True:
@@ -246,6 +244,8 @@ class ModelQueue:
                     step = next(steps)
 
     async def _called_async(self, call: Call, decoding: Mapping[str, Any]) -> Reply:
+        import asyncio
+
         assert self.model.ask_async is not None
         started = time.perf_counter()
         given: Sequence[Given] = ()
@@ -263,7 +263,7 @@ class ModelQueue:
             failed = error
         return Reply(given, failed, time.perf_counter() - started)
 
-    def _take(self) -> "list[_Share]":
+    def _take(self) -> list[Share]:
         """The next prompts to ask, from all callers with the decoding parameters of the one whose turn it is.
 
         Called with the lock held. Those of highest priority fill the slice, the same share each; others with the same
@@ -278,7 +278,7 @@ class ModelQueue:
         if self.pace.limit > 1:  # leave something for the others
             waiting = sum(each.total - each.taken for each in alike)
             room = min(room, max(self.model.batch, waiting // (2 * self.pace.limit)))
-        shares: list[_Share] = []
+        shares: list[Share] = []
         for priority in sorted({each.priority for each in alike}, reverse=True):
             if priority < first.priority:
                 room = min(room, -sum(share.stop - share.start for share in shares) % self.model.batch)
@@ -291,27 +291,27 @@ class ModelQueue:
                 self._open.remove(share.caller)
         return shares
 
-    def _share_out(self, callers: "list[_Caller]", room: int, shares: "list[_Share]") -> int:
+    def _share_out(self, callers: list[Caller], room: int, shares: list[Share]) -> int:
         """Fill the room with prompts of these callers, the same number of each; what is left of it."""
         while room and callers:
             portion = -(-room // len(callers))
             for caller in callers:
                 count = min(portion, room, caller.total - caller.taken)
                 if count:
-                    shares.append(_Share(caller, caller.taken, caller.taken + count))
+                    shares.append(Share(caller, caller.taken, caller.taken + count))
                     caller.taken += count
                     room -= count
             callers = [each for each in callers if each.taken < each.total]
         return room
 
-    def _stalls(self, caller: "_Caller") -> bool:
+    def _stalls(self, caller: Caller) -> bool:
         caller.stalled = caller.stalled or caller.backlog >= self._bound()
         return caller.stalled
 
     def _bound(self) -> int:
         return max(BACKLOG, 2 * self.model.batch * self.pace.most)
 
-    def _answer(self, shares: "list[_Share]") -> Steps:
+    def _answer(self, shares: list[Share]) -> Steps:
         """The steps that answer these prompts, whose outcomes are delivered on the way."""
         places: list[Place] = [(share.caller, index) for share in shares for index in range(share.start, share.stop)]
         prompts = [prompt for share in shares for prompt in share.caller.prompts[share.start : share.stop]]
@@ -324,16 +324,16 @@ class ModelQueue:
                 continue
             yield from answering.batch(places[batch], prompts[batch])
             if time.perf_counter() - last > SLICE_SECONDS[1]:
-                _deliver(shares, outcomes)
+                deliver(shares, outcomes)
                 last = time.perf_counter()
-        _deliver(shares, outcomes)
+        deliver(shares, outcomes)
 
-    def _abort(self, shares: "Sequence[_Share]", error: BaseException) -> None:
+    def _abort(self, shares: Sequence[Share], error: BaseException) -> None:
         for share in shares:
             share.caller.outbox.put(error)
             self._leave(share.caller)
 
-    def _release(self, shares: "Sequence[_Share]", seconds: float) -> None:
+    def _release(self, shares: Sequence[Share], seconds: float) -> None:
         low, high = SLICE_SECONDS
         if seconds < low and self._calls * self.model.batch < MAX_SLICE:
             self._calls *= 2
@@ -392,80 +392,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-@dataclass(eq=False)
-class _Caller:
-    """One `ask` in progress.
-
-    `taken` counts the prompts that workers have taken, `fetched` the outcomes the caller has got, `held` the slices
-    that workers have; `gone` says that nobody waits any more, `stalled` that outcomes must be fetched first.
-    """
-
-    prompts: Sequence[Prompt]
-    decoding: Mapping[str, Any]
-    labels: Labels
-    total: int
-    priority: int
-    taken: int = 0
-    fetched: int = 0
-    held: int = 0
-    gone: bool = False
-    stalled: bool = False
-    key: str = ""
-    outbox: "SimpleQueue[list[Outcome] | BaseException]" = field(default_factory=SimpleQueue)
-    logged: set[str] = field(default_factory=set)
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
-
-    def __post_init__(self) -> None:
-        self.key = json.dumps(dict(self.decoding), sort_keys=True, default=repr)
-
-    @property
-    def backlog(self) -> int:
-        return self.taken - self.fetched
-
-    def next(self, stop: threading.Event | None) -> list[Outcome] | None:
-        """The next outcomes; None once `stop` is set."""
-        while stop is None or not stop.is_set():
-            try:
-                # never for long: a signal that another thread got is seen by this one only when it wakes
-                outcomes = self.outbox.get(timeout=POLL)
-            except Empty:
-                continue
-            if isinstance(outcomes, BaseException):
-                raise outcomes
-            return outcomes
-        return None
-
-    def last(self) -> Iterator[list[Outcome]]:
-        """What is answered but not fetched yet, and what the calls under way still bring in a few seconds."""
-        until = time.monotonic() + STOP_SECONDS
-        while self.held and time.monotonic() < until:
-            time.sleep(POLL)
-            yield from self.rest()
-        yield from self.rest()
-
-    def rest(self) -> Iterator[list[Outcome]]:
-        """What is answered but not fetched yet."""
-        while True:
-            try:
-                outcomes = self.outbox.get_nowait()
-            except Empty:
-                return
-            if not isinstance(outcomes, BaseException):
-                yield outcomes
-
-
-def _deliver(shares: "Sequence[_Share]", outcomes: dict[int, list[Outcome]]) -> None:
-    for share in shares:
-        if outcomes[id(share.caller)]:
-            share.caller.outbox.put(outcomes[id(share.caller)])
-            outcomes[id(share.caller)] = []
-
-
-class _Share(NamedTuple):
-    """A range of one caller's prompts."""
-
-    caller: _Caller
-    start: int
-    stop: int

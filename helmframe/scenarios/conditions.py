@@ -46,6 +46,7 @@ def check_column(source: Source, columns: Mapping[str, str], name: str) -> None:
 
 def _own_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
     def refused(why: str) -> ArgumentError:
+        why = why.partition("\n\tCandidate functions:")[0]  # DuckDB tells all of them, a hundred lines
         return ArgumentError(f"where({text!r}): {why}\nColumns: {', '.join(columns)}.")
 
     # Without brackets around it, a bracket that closes one of ours is an error, as are several statements. The line

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
 from helmframe.scenarios.frames import frame_scenario
+from helmframe.scenarios.spec_file import load_scenario
 from helmframe.settings import from_home
-from helmframe.specs import ScenarioSpec, load_scenario
+from helmframe.specs import ScenarioSpec
 
 __all__ = ["find_scenario", "frame_scenario", "scenario_names", "specs_root"]
 
 _HINT = (
     "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."
 )
+_ROWS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
 
 
 def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
@@ -26,6 +28,8 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
         SpecError: the file is no valid spec.
     """
     said = str(name_or_path)
+    if said.endswith(_ROWS):
+        raise SpecError.at(said, "", "rows are no spec; read them first: hf.scenario(pl.read_csv(path), input=…).")
     if said.endswith((".yaml", ".yml")) or "/" in said:
         path = from_home(said)
         if not path.is_file():

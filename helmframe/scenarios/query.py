@@ -167,24 +167,35 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     source_columns, from_path = list(types), list(shown[0].values)
     absent = [name for name, _ in spec.columns if name not in (*types, *from_path)] if spec.union else []
     _check_columns(spec, source, shown[0].path, types, [*from_path, *absent])
-    computed = [
-        f"({text_list(file.values[name] for file in shown)})[file_index::BIGINT + 1]"
-        f"::{_path_type(spec, name)} AS {identifier(name)}"
-        for name in from_path
-    ]
-    computed += [f"NULL::{dict(spec.columns)[name]} AS {identifier(name)}" for name in absent]
+    fixed = [f"NULL::{dict(spec.columns)[name]} AS {identifier(name)}" for name in absent]
     # what a draw adds is there where a mirror made it
     added = draw_of(spec.draw).columns if spec.draw else {}
-    computed += [f"NULL::{dtype} AS {identifier(name)}" for name, dtype in added.items() if name not in types]
-    if "row_index" not in source_columns:
-        offsets = _offsets(spec, source, files or shown, shown)
-        computed.append(f"file_row_number + ({offsets}::BIGINT[])[file_index::BIGINT + 1] AS row_index")
-    replaced = [identifier(name) for name in source_columns if name in from_path]
-    star = f"* EXCLUDE ({', '.join(replaced)})" if replaced else "*"
-    paths = text_list(file.path for file in shown)
-    view = f"CREATE VIEW rows AS SELECT {', '.join([star, *computed])} FROM read_parquet({paths}{several})"
+    fixed += [f"NULL::{dtype} AS {identifier(name)}" for name, dtype in added.items() if name not in types]
+    stored = [identifier(name) for name in source_columns if name not in from_path]
+    offsets = None if "row_index" in source_columns else _offsets(spec, source, files or shown, shown)
+
+    def scan(files: Sequence[SourceFile]) -> str:
+        computed = [
+            f"{_of_file([text_literal(file.values[name]) for file in files])}::{_path_type(spec, name)} "
+            f"AS {identifier(name)}"
+            for name in from_path
+        ]
+        if offsets is not None:
+            computed.append(f"file_row_number + {_of_file([str(offsets[file.path]) for file in files])} AS row_index")
+        paths = text_list(file.path for file in files)
+        return f"SELECT {', '.join([*stored, *computed, *fixed])} FROM read_parquet({paths}{several})"
+
+    # what is looked up by the file keeps DuckDB from leaving out row groups; what is said of a file alone does not
+    ranged = any(isinstance(each, Between) and each.column == "row_index" for each in where)
+    scans = [scan([file]) for file in shown] if ranged and not spec.union else [scan(shown)]
+    view = f"CREATE VIEW rows AS {' UNION ALL BY NAME '.join(scans)}"
     source.guarded(lambda: source.connection.execute(view))
     return bool(scanned)
+
+
+def _of_file(said: Sequence[str]) -> str:
+    """SQL for what is said of the file that a row is from."""
+    return said[0] if len(said) == 1 else f"([{', '.join(said)}])[file_index::BIGINT + 1]"
 
 
 def _path_type(spec: ScenarioSpec, name: str) -> str:
@@ -205,8 +216,9 @@ def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], spl
         # a path says text; only text is compared as text
         elif (
             isinstance(each, Between)
+            and each.column in values
             and types.get(each.column, "VARCHAR") == "VARCHAR"
-            and not str(each.low) <= values.get(each.column, str(each.low)) <= str(each.high)
+            and not str(each.low) <= values[each.column] <= str(each.high)
         ):
             return False
     return True
@@ -214,8 +226,8 @@ def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], spl
 
 def _offsets(
     spec: ScenarioSpec, source: Source, files: Sequence[SourceFile], scanned: Sequence[SourceFile]
-) -> list[int]:
-    """How many rows of its part stand before each scanned file; so row_index does not depend on what is asked for.
+) -> dict[str, int]:
+    """How many rows of its part stand before each file, by path; so row_index does not depend on what is asked for.
 
     Columns of the part that the path does not say are left out: then it is the place among all rows of these files,
     which orders each part as well, though with gaps.
@@ -232,7 +244,7 @@ def _offsets(
     for file in files:
         offsets[file.path] = before.get(part(file), 0)
         before[part(file)] = offsets[file.path] + heights.get(file.path, 0)
-    return [offsets[file.path] for file in scanned]
+    return offsets
 
 
 def _make_instances(spec: ScenarioSpec, source: Source) -> dict[str, str]:

@@ -92,22 +92,6 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
     )
 
 
-def contributions(
-    rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro"
-) -> pl.DataFrame:
-    """Per group the list `added`: what each cluster adds to the mean of the value; it sums to it."""
-    numbers = coded(rows, merged(by, STRATUM), [value])
-    column, there = floats(numbers.rows[value])
-    nest = nested(numbers, by, there, None)
-    share = weighed(nest.table, by, mean).select(*by, share=pl.col("weight") / pl.col("size"))
-    return (
-        share[nest.stratum_of_cluster]
-        .with_columns(added=pl.col("share") * pl.Series(cluster_sums(nest, column[there])))
-        .group_by(by)
-        .agg("added")
-    )
-
-
 def influences(rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, mean: str = "macro") -> pl.DataFrame:
     """`by`, scenario, part, cluster (its number) and influence: the residuals whose squares sum to the variance."""
     nest = nested(rows, by, there, None)

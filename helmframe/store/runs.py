@@ -23,7 +23,7 @@ from polars.io.plugins import register_io_source
 
 from helmframe.errors import StoreError
 from helmframe.store.answers import file_name
-from helmframe.store.files import Address, below, listing, name_of, read, read_all, write
+from helmframe.store.files import Address, below, listing, name_of, read, read_all, remove, write
 from helmframe.store.parts import FORMAT, checksum, damage, encode
 
 _LONGEST_NAME = 200  # bytes; file systems take 255
@@ -32,8 +32,10 @@ _LONGEST_NAME = 200  # bytes; file systems take 255
 class RunFolder:
     """What one run read and scored, as Parquet parts by table, with a manifest; derived and deletable."""
 
-    def __init__(self, path: Address) -> None:
+    def __init__(self, path: Address, writer: str | None = None) -> None:
+        """`writer`: 8 hex digits that stand in the names of all parts, so that they can be told from others'."""
         self.path = path
+        self._writer = writer
         self._written = itertools.count()
         self._schemas: dict[tuple[str, str], pl.Schema] = {}
 
@@ -78,6 +80,11 @@ class RunFolder:
         for values, part in frame.partition_by(*keys, as_dict=True, maintain_order=True).items():
             folders = [f"{key}={_hive_name(str(value))}" for key, value in zip(keys, values, strict=True)]
             self._write(part, (table, *folders), shard, about)
+
+    def keep_only(self, tables: Sequence[str], writers: Collection[str]) -> None:
+        """Remove from these tables the parts of all other writers: of those that were lost half way."""
+        files = [file for table in tables for parts in self._parts(table).values() for file in parts]
+        remove([file for file in files if name_of(file).split("-")[1] not in writers])
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write or replace the manifest."""
@@ -147,7 +154,7 @@ class RunFolder:
     ) -> None:
         if frame.height:
             data = encode(frame, about)
-            name = f"{shard:06d}{next(self._written):06d}-{uuid4().hex[:8]}-{checksum(data)}.parquet"
+            name = f"{shard:06d}{next(self._written):06d}-{self._writer or uuid4().hex[:8]}-{checksum(data)}.parquet"
             write(data, below(self.path, *folders, name))
 
     def _read(self, table: str, scenario: str, parts: Sequence[Address]) -> pl.LazyFrame:

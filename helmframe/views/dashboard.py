@@ -5,7 +5,8 @@ its forms ask for the next page. What its address says is a value to look up, an
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Dashboard:
         for name in said:
             if name not in _FORM:
                 raise ArgumentError.unknown_argument("this page", name, _FORM)
-        with self._lock:
+        with self._lock, self._read(said):
             name, filters = self._asked(said)
             _, explorer = self._opened(name)
             opened = explorer.answer({"ask": "open"})
@@ -86,7 +87,7 @@ class Dashboard:
         Raises:
             HelmframeError: there is no such row, or it can't be read.
         """
-        with self._lock:
+        with self._lock, self._read(said):
             name, filters = self._asked({key: said.get(key, "") for key in ("run", "metric")})
             _, explorer = self._opened(name)
             asked = {"ask": "instance", "filters": {"metric": filters.metric}, "row": _whole(said, "row", 0)}
@@ -99,6 +100,15 @@ class Dashboard:
             raise UnknownNameError.among("run here", name, self.runs)
         filters = {key: value for key, value in said.items() if value and key not in ("run", "page")}
         return name, Filters.of({"order": "lowest", **filters})
+
+    @contextmanager
+    def _read(self, said: Mapping[str, str]) -> Iterator[None]:
+        """A file that is no whole Parquet is told as one."""
+        try:
+            yield
+        except pl.exceptions.PolarsError as error:
+            run = said.get("run") or next(iter(self.runs))
+            raise StoreError(f"the results at {self.runs[run]} can't be read, a file is damaged: {error}") from error
 
     def _open(self, name: str) -> tuple[Results, Explorer]:
         results = Results.load(self.runs[name])

@@ -1,15 +1,19 @@
 """The repr of results: the score table of the main metric, as text and as HTML that carries every number."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.results import Results
-from helmframe.stopped import notes_of
+from helmframe.results.stopped import notes_of
 from helmframe.views.characters import seen
+
+if TYPE_CHECKING:
+    from helmframe.results import Results
 
 # Errors and unread answers are shown from this share on.
 SHOWN_FROM = 0.01

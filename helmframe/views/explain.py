@@ -1,7 +1,9 @@
 """The text of `plan.explain()`: what a run would do, counted without asking any model."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -10,12 +12,15 @@ from helmframe.asking import asking
 from helmframe.judging import judges_of
 from helmframe.kept import answers_of, store_root
 from helmframe.models.fit import fit
-from helmframe.models.generate import request_ids
+from helmframe.models.request_ids import request_ids
 from helmframe.perturbations import perturb
-from helmframe.plan import Plan, Task
 from helmframe.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe.store import ParquetAnswers
 from helmframe.views.display import text_table
+
+if TYPE_CHECKING:
+    from helmframe.plan import Plan
+    from helmframe.stages import Task
 
 # Characters of English per token, where the model's own tokenizer is not at hand.
 CHARACTERS_PER_TOKEN = 4

@@ -1,19 +1,23 @@
 """Explored results: pages of rows and single instances, read when they are asked for."""
 
+from __future__ import annotations
+
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from helmframe.columns import COMPLETIONS, OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError
-from helmframe.results import Results
-from helmframe.tables import Chunk
+from helmframe.results.held import Chunk
 from helmframe.views.explore_filters import AXES, Filters
 from helmframe.views.explore_instance import about_instance, answers_of_row
+
+if TYPE_CHECKING:
+    from helmframe.results import Results
 
 ROWS = 50  # of a page
 EXCERPT = 160  # characters of a text in the table

@@ -1,10 +1,15 @@
 """Gates as people read them: the verdict, its rows and what would decide; as text, HTML and Markdown."""
 
-from html import escape
+from __future__ import annotations
 
-from helmframe.stats.gate import UNDECIDED, Gate
+from html import escape
+from typing import TYPE_CHECKING
+
 from helmframe.views.comparison import markdown_table
 from helmframe.views.display import html_table, number, spread, text_table
+
+if TYPE_CHECKING:
+    from helmframe.stats.gate import Gate
 
 _KEYS = ("scenario", "model", "setting", "perturbation", "metric")
 
@@ -35,7 +40,7 @@ def _cells(gate: Gate) -> tuple[list[str], list[list[str]]]:
     compared = "difference" in table.columns
     keys = [name for name in _KEYS if name in table.columns and (name == "metric" or table[name].n_unique() > 1)]
     keys += ["a", "b"] if compared else []
-    undecided = UNDECIDED in set(table["verdict"]) or table["n_needed"].is_not_null().any()
+    undecided = "undecided" in set(table["verdict"]) or table["n_needed"].is_not_null().any()
     heads = [*keys, "verdict", "difference" if compared else "value", "interval", "n", *["n to decide"] * undecided]
     rows = []
     for row in table.iter_rows(named=True):

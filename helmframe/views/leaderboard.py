@@ -1,11 +1,15 @@
 """Leaderboards as people read them: text, HTML and Markdown."""
 
-from html import escape
-from typing import Any
+from __future__ import annotations
 
-from helmframe.stats.board import INSTANCES, Leaderboard
+from html import escape
+from typing import TYPE_CHECKING, Any
+
 from helmframe.views.comparison import markdown_table
 from helmframe.views.display import html_table, number, spread, text_table
+
+if TYPE_CHECKING:
+    from helmframe.stats.board import Leaderboard
 
 _SHOWN = 100
 # Where there is room, each column's values are shown if there are no more than these.
@@ -35,7 +39,7 @@ def leaderboard_markdown(board: Leaderboard) -> str:
 def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the board."""
     missing = board.table["n_columns"].min() != len(board.columns)
-    instances = board.over == INSTANCES
+    instances = board.over == "instances"
     heads = ["rank", "between", "ties", "model", _HEADS[board.mean]]
     heads += ["over instances"] * instances + ["over scenarios"] * (len(board.columns) > 1) + ["columns"] * missing
     rows = []

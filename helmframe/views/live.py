@@ -1,5 +1,7 @@
 """A run as it goes on: how far it is, and its scores so far; in a notebook changed in place until it ends."""
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Sequence
@@ -7,16 +9,18 @@ from contextlib import suppress
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.engines.background import Run
 from helmframe.engines.progress import DONE, duration
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.store import RunFolder
 from helmframe.views.display import html_table, number, reasons, shown_path, spread
+
+if TYPE_CHECKING:
+    from helmframe.engines.background import Run
 
 SECONDS_BETWEEN_PAGES = 0.5
 # The scores so far are looked up at most so often, and for at most this share of the time.
@@ -26,7 +30,7 @@ SHARE_OF_LOOKS = 0.1
 LOOKED_UP = 20_000
 _BAR = "position:relative;width:120px;height:10px;background:rgba(128,128,128,.2)"
 
-_shown: "dict[str, threading.Thread]" = {}
+_shown: dict[str, threading.Thread] = {}
 
 
 def show(run: Run) -> None:

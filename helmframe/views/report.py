@@ -1,5 +1,7 @@
 """A report of some results: one file of HTML that holds everything, to send and to keep."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from helmframe.errors import HelmframeError
-from helmframe.results import Results
 from helmframe.views.comparison import comparison_cells, comparison_notes
 from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
 from helmframe.views.html import Grid, page, policy
@@ -18,6 +19,7 @@ from helmframe.views.pictures import Picture, picture
 from helmframe.views.report_rows import disagreed, turned, worst
 
 if TYPE_CHECKING:
+    from helmframe.results import Results
     from helmframe.views.charts.theme import Drawn
 
 _FAILED_SHOWN = 20

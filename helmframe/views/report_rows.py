@@ -3,18 +3,22 @@
 They are found in the scores alone; texts are read of those that are shown.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.boards import competitor
 from helmframe.columns import ORIGINAL
-from helmframe.results import Results
+from helmframe.results.boards import competitor
 from helmframe.views.diff import changes
 from helmframe.views.display import number
 from helmframe.views.html import LONGEST
+
+if TYPE_CHECKING:
+    from helmframe.results import Results
 
 INSTANCES = 10
 TURNED = 20

@@ -49,7 +49,7 @@ def pasted(python: Path, headings: list[str], cwd: Path, store: Path) -> list[st
     """What each snippet gives, by its type."""
     snippets = json.dumps({heading: SNIPPETS[heading] for heading in headings})
     environment = os.environ | {"HELMFRAME_STORE": str(store), "HELMFRAME_PROGRESS": "0"}
-    command = [python, "-I", "-c", PASTED, snippets]
+    command = [str(python), "-I", "-c", PASTED, snippets]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if line.partition(" -> ")[0] in headings]

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.columns import COMPLETIONS, SCORES
@@ -240,6 +241,15 @@ def model(log: Path, fault: ModelFault | None = None, seconds: float = 0.0, **ho
 def scores_of(results: hf.Results) -> pl.DataFrame:
     scores = results.scores.collect()
     return scores.sort([name for name in SCORES.key if name in scores.columns])
+
+
+def same_tables(one: hf.Results, other: hf.Results) -> bool:
+    """Whether the tables agree, but for the order in which floats were summed."""
+    try:
+        assert_frame_equal(one.table(), other.table(), rel_tol=1e-12, abs_tol=1e-12)
+    except AssertionError:
+        return False
+    return True
 
 
 def doubled(results: hf.Results) -> int:

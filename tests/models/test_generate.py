@@ -1,5 +1,6 @@
 """The stage generate: asks once, keeps, isolates failures, cuts at stops."""
 
+import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -9,7 +10,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.models.generate import Prompts, request_ids
+from helmframe.models.prompts import Prompts
+from helmframe.models.request_ids import request_ids
+from helmframe.models.scheduler import ModelQueue
 from helmframe.store import ParquetAnswers
 
 
@@ -42,6 +45,15 @@ def test_fresh_asks_everything_again() -> None:
     plan.score()
     plan.score(fresh=True)
     assert len(asked) == 12
+
+
+def test_who_asks_the_same_model_meanwhile_changes_nothing_of_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = itertools.cycle([64, 32, 32, 64])  # another run sets it between any two looks at it
+    monkeypatch.setattr(ModelQueue, "block", property(lambda _: next(sizes), lambda *_: None), raising=False)
+    model, asked = counting(lambda _: "A")
+    results = hf.scenario("sampler").generate(model).score()
+    assert results.completions.collect().height == 256
+    assert len(asked) == len(set(asked))
 
 
 def test_an_unchanged_variant_is_not_asked_again() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import AnswerError, CapabilityError
-from helmframe.models.generate import request_ids
 from helmframe.models.model import Answer, Pair, as_scored
 from helmframe.models.protocol import from_any
+from helmframe.models.request_ids import request_ids
 from tests.models.test_fit import ASKED, both, scoring
 
 PAIR = Pair("Ice is", " cold")

@@ -404,7 +404,7 @@ def test_a_stop_gives_what_is_answered_and_asks_no_more() -> None:
 
 
 def test_a_stop_does_not_wait_long_for_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("helmframe.models.scheduler.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("helmframe.models.callers.STOP_SECONDS", 0.1)
     stop, go = threading.Event(), threading.Event()
 
     def answer(prompt: str) -> str:

@@ -1,9 +1,12 @@
 """Conditions as SQL: what a user writes stays in its place."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
+from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.load import check_where, load
 from helmframe.specs import Between, Condition, Equals, Sql
@@ -90,3 +93,25 @@ def test_a_refusal_names_the_columns() -> None:
 def test_a_range_without_an_end_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"where\(n=None\): column 'n' .* is BIGINT, which None is not"):
         check_where(NUMBERS, [Between("n", None, 2)])
+
+
+def test_a_range_over_a_column_that_no_path_says_prunes_no_file(tmp_path: Path) -> None:
+    # as text, 102 would come before 39
+    (tmp_path / "counted.yaml").write_text(
+        f"""
+scenario: counted
+version: 1
+description: Two hundred rows.
+source: {{rows: "{tmp_path}/rows.parquet"}}
+columns: {{input: VARCHAR}}
+splits: {{test: test}}
+instances: |
+  SELECT row_index, 'test' AS split, input, [{{'text': 'a', 'correct': true}}] AS "references" FROM rows
+adapter: {{method: generation}}
+metrics: [exact_match]
+main: {{metric: exact_match, split: test}}
+"""
+    )
+    pl.DataFrame({"input": [f"q{n}" for n in range(200)]}).write_parquet(tmp_path / "rows.parquet")
+    spec = find_scenario(str(tmp_path / "counted.yaml"))
+    assert pl.concat(load(spec, where=[Between("row_index", 39, 102)])).height == 64

@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from helmframe.scenarios.example import write_examples
-from helmframe.specs import ScenarioSpec, load_scenario
+from helmframe.scenarios.spec_file import load_scenario
+from helmframe.specs import ScenarioSpec
 
 SPEC = """\
 scenario: mine

@@ -30,3 +30,9 @@ def test_an_unknown_name_has_near_ones() -> None:
 def test_a_path_to_no_file_is_named() -> None:
     with pytest.raises(SpecError, match=r"nowhere/x\.yaml: there is no such file"):
         find_scenario("nowhere/x.yaml")
+
+
+@pytest.mark.parametrize("said", ["rows.csv", "data/rows.parquet"])
+def test_a_file_of_rows_is_no_spec(said: str) -> None:
+    with pytest.raises(SpecError, match=r"rows are no spec; read them first: hf.scenario\(pl.read_csv\(path\)"):
+        find_scenario(said)

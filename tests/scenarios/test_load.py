@@ -13,7 +13,8 @@ from helmframe.errors import ArgumentError, SourceBrokenError, SourceError, Sour
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import check_where, count, keys, load, load_train, values
 from helmframe.scenarios.sources import connect
-from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql, load_scenario
+from helmframe.scenarios.spec_file import load_scenario
+from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 
 PHILOSOPHY = Equals("subject", ("philosophy",))
 OWN = """\
@@ -119,6 +120,29 @@ def test_the_rows_do_not_depend_on_the_size_of_the_frames(own: ScenarioSpec) -> 
 )
 def test_a_condition_leaves_what_it_says(own: ScenarioSpec, condition: Condition, found: list[str]) -> None:
     assert loaded(own, where=[condition])["input"].to_list() == found
+
+
+def test_a_range_of_row_index_reads_its_row_groups_alone_and_keeps_the_order(
+    own: ScenarioSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in range(3):
+        rows = pl.DataFrame({"q": [f"{file}/{row}" + "x" * 500 for row in range(20_000)], "a": 1})
+        rows.write_parquet(
+            tmp_path / "own" / "sums" / f"test-{file + 2}.parquet", row_group_size=2_000, compression="uncompressed"
+        )
+    sums, wanted = Equals("topic", ("sums",)), Between("row_index", 9, 45_006)
+    everything = loaded(own, where=[sums])
+    assert loaded(own, where=[sums, wanted]).equals(everything.filter(pl.col("row_index").is_between(9, 45_006)))
+    before = read_so_far()
+    found = loaded(own, where=[sums, Between("row_index", 19_007, 21_006)])
+    assert found["row_index"].to_list() == list(range(19_007, 21_007))
+    # 30 MB in all; the last row group of one file and the first of the next
+    assert read_so_far() - before < 4_000_000
+
+
+def read_so_far() -> int:
+    """Bytes that this process has read."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def test_a_value_is_data_and_never_sql(own: ScenarioSpec) -> None:

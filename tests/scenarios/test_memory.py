@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from helmframe.scenarios.load import load
-from helmframe.specs import Expression, Sample, load_scenario
+from helmframe.scenarios.spec_file import load_scenario
+from helmframe.specs import Expression, Sample
 
 SPEC = """\
 scenario: long
@@ -28,7 +29,8 @@ import re, sys
 from pathlib import Path
 import polars as pl
 from helmframe.scenarios.load import load
-from helmframe.specs import Expression, Sample, load_scenario
+from helmframe.scenarios.spec_file import load_scenario
+from helmframe.specs import Expression, Sample
 
 def most():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000

@@ -10,7 +10,7 @@ import pytest
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceDeniedError, SourceError, SourceMissingError
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import Outcome, mirror
-from helmframe.specs import load_scenario
+from helmframe.scenarios.spec_file import load_scenario
 
 SPEC = """\
 scenario: capitals

@@ -7,7 +7,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.scenarios.load import count, load, load_train, values
-from helmframe.specs import Equals, Expression, ScenarioSpec, Sql, load_scenario
+from helmframe.scenarios.spec_file import load_scenario
+from helmframe.specs import Equals, Expression, ScenarioSpec, Sql
 
 GROUPS = """\
 scenario: groups

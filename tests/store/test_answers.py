@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from helmframe.errors import StoreError
 from helmframe.store import Address, ParquetAnswers, ProcessAnswers, file_name
 from helmframe.store import answers as module
 from helmframe.store.compact import compact
-from helmframe.store.files import listing, read, write
+from helmframe.store.files import File, listing, read, write
 from helmframe.store.parts import Clock, Read, encode, part_name, read_parts
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes
 
@@ -126,6 +127,7 @@ def test_what_is_not_wanted_is_left_out(root: Address) -> None:
 
 WRITER = """
 import sys
+import time
 from helmframe.store import ParquetAnswers, address_of
 from tests.store.rows import FINGERPRINT, answers, prefixes
 me = int(sys.argv[2])
@@ -164,6 +166,22 @@ def test_a_bucket_is_not_listed_for_every_shard(s3: object, monkeypatch: pytest.
     other = ParquetAnswers(store.root, FINGERPRINT, "mmlu")
     assert other.known(0, 9).height == 3
     assert listed == []
+
+
+def test_news_are_looked_for_less_often_where_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ParquetAnswers, "NEWS_SECONDS", 0.0)
+    looks: list[Address] = []
+
+    def slow(folder: Address) -> list[File]:
+        looks.append(folder)
+        time.sleep(0.1)
+        return []
+
+    monkeypatch.setattr(module, "settled_listing", slow)
+    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    for _ in range(5):
+        assert store.news(0, 9).is_empty()
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ".hidden", "a" * 300, "naïve", "x:y=z,w"])

@@ -1,4 +1,5 @@
 import re
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -66,6 +67,14 @@ def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
 def test_what_an_address_says_wrong_is_told(folder: Path, said: dict[str, str], error: str) -> None:
     with pytest.raises((ArgumentError, UnknownNameError), match=error):
         Dashboard(folder).page(said)
+
+
+def test_a_damaged_file_is_told_as_one(folder: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    file = next(damaged.glob("scores/**/*.parquet"))
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(StoreError, match=r"damaged can't be read, a file is damaged"):
+        Dashboard(damaged).page({})
 
 
 def test_no_results_are_an_error(tmp_path: Path) -> None:

@@ -75,5 +75,5 @@ def test_the_page_holds_no_data_and_a_policy_against_strangers_scripts(server: E
         assert status == 200
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert server.token not in text
-    assert call(server, "GET", "/../results.py", None, {})[0] == 404
+    assert call(server, "GET", "/../plan.py", None, {})[0] == 404
     assert call(server, "GET", "/", None, {"Host": "evil.example"})[0] == 403

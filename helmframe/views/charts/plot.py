@@ -1,5 +1,7 @@
 """The charts of some results: `results.plot`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -7,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.boards import competitor
 from helmframe.columns import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.results import Results
+from helmframe.results.boards import competitor
 from helmframe.stats import table
 from helmframe.stats.table import AXES
 from helmframe.views.charts.calibration import calibration
@@ -26,6 +27,7 @@ from helmframe.views.charts.theme import nothing
 from helmframe.views.charts.words import TAKEN
 
 if TYPE_CHECKING:
+    from helmframe.results import Results
     from helmframe.views.charts.theme import Drawn
 
 
@@ -43,7 +45,7 @@ class Plot:
         if find_spec("altair") is None:
             raise ArgumentError("charts need the package altair: pip install 'helmframe[plots]'.")
 
-    def scores(self, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+    def scores(self, metric: str | None = None, *, mode: str = "light") -> Drawn:
         """Score with its interval, by whatever the run varied; chance as a tick.
 
         Args:
@@ -52,7 +54,7 @@ class Plot:
         """
         return scores(self._main(metric), models=self._models, metrics=self._metrics, mode=mode)
 
-    def heatmap(self, x: str, y: str, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+    def heatmap(self, x: str, y: str, metric: str | None = None, *, mode: str = "light") -> Drawn:
         """The score of each pair of values of two columns, such as "model", "perturbation" or one of the scenario's.
 
         Args:
@@ -65,7 +67,7 @@ class Plot:
         found = self.results.table(list(dict.fromkeys([x, y, *AXES])), metrics=name)
         return heatmap(found, x, y, metrics=self._metrics, mode=mode)
 
-    def robustness(self, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+    def robustness(self, metric: str | None = None, *, mode: str = "light") -> Drawn:
         """Original to worst, over the perturbations that count as robustness, and the paired drop.
 
         Args:
@@ -79,7 +81,7 @@ class Plot:
             return nothing(why, mode, f"{name}, original to worst")
         return robustness(found, models=self._models, metrics=self._metrics, mode=mode)
 
-    def perturbations(self, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+    def perturbations(self, metric: str | None = None, *, mode: str = "light") -> Drawn:
         """The paired drop under each perturbation, of any family, placebos too; those of one name weak to strong.
 
         Args:
@@ -95,7 +97,7 @@ class Plot:
 
     def forest(
         self, axis: str | None = None, *, base: str | None = None, metric: str | None = None, mode: str = "light"
-    ) -> "Drawn":
+    ) -> Drawn:
         """Paired differences between models, settings or perturbations, as `results.compare` finds them.
 
         Args:
@@ -111,7 +113,7 @@ class Plot:
         found = self.results.compare(chosen, base=base, metrics=metric)
         return forest(found, models=self._models, metrics=self._metrics, mode=mode)
 
-    def calibration(self, *, confidence: str | None = None, bins: int = 10, mode: str = "light") -> "Drawn":
+    def calibration(self, *, confidence: str | None = None, bins: int = 10, mode: str = "light") -> Drawn:
         """How often answers are right, over how sure the model was of them.
 
         Args:
@@ -123,7 +125,7 @@ class Plot:
         completions = self.results.completions
         return calibration(completions, confidence=confidence, bins=bins, models=self._models, mode=mode)
 
-    def pareto(self, x: str = "latency", y: str = "score", *, mode: str = "light") -> "Drawn":
+    def pareto(self, x: str = "latency", y: str = "score", *, mode: str = "light") -> Drawn:
         """A point per model (and setting): what it gains for what it takes.
 
         Args:
@@ -141,7 +143,7 @@ class Plot:
         found = pl.concat([self._of_models(name) for name in (x, gained)], how="diagonal_relaxed")
         return pareto(found, x, gained, models=self._models, metrics=self._metrics, mode=mode)
 
-    def confusion(self, *, mode: str = "light") -> "Drawn":
+    def confusion(self, *, mode: str = "light") -> Drawn:
         """How often each answer was given where each class is right; a panel per model.
 
         Args:
@@ -149,7 +151,7 @@ class Plot:
         """
         return confusion(self.results.completions, mode=mode)
 
-    def leaderboard(self, *, mean: str = "win_rate", mode: str = "light") -> "Drawn":
+    def leaderboard(self, *, mean: str = "win_rate", mode: str = "light") -> Drawn:
         """Models from best to worst, and between which ranks each lies.
 
         Args:

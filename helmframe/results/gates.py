@@ -6,23 +6,23 @@ from pathlib import Path
 
 import polars as pl
 
-from helmframe.boards import Said, among, columns_said, main_splits
 from helmframe.columns import ORIGINAL
-from helmframe.comparison import with_errors
 from helmframe.errors import ArgumentError
-from helmframe.results import Results
-from helmframe.sides import compare_results, loaded
+from helmframe.results.boards import Said, among, columns_said, main_splits
+from helmframe.results.pairing import with_errors
+from helmframe.results.sides import compare_results, loaded
+from helmframe.results.tables import Tables
 from helmframe.stats.gate import Gate, gate
 
 _BY = ("scenario", "split", "model", "setting", "perturbation")
 
 
 def gate_of(
-    results: Results,
+    results: Tables,
     *,
     at_least: float | None,
     at_most: float | None,
-    against: Results | str | Path | None,
+    against: Tables | str | Path | None,
     margin: float,
     columns: Sequence[Said] | str | None,
     axis: str | Sequence[str],
@@ -59,6 +59,9 @@ def gate_of(
         if about["higher_is_better"] is (at_least is None):
             word, better, right = ("at_least", "lower", "most") if at_most is None else ("at_most", "higher", "least")
             raise ArgumentError(f"gate({word}=…): {metric!r} is better when it is {better}; write gate(at_{right}=…).")
+        line = at_least if at_most is None else at_most
+        if about["unit"] == "fraction" and not 0 <= (line or 0) <= 1:
+            raise ArgumentError(f"gate({line!r}): {metric!r} is a fraction, between 0 and 1; 30 % is 0.3.")
         if at_most is not None and errors == "zero":
             raise ArgumentError(f"errors='zero': 0 would be a good {metric!r}; say errors='drop'.")
         if about["level"] == "set" and errors == "zero":

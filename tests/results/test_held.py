@@ -9,9 +9,9 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.errors import UnknownNameError
+from helmframe.results.held import Chunk, Held
 from helmframe.store import RunFolder
 from helmframe.store.files import listing, name_of
-from helmframe.tables import Chunk, Held
 from tests.frames import completions
 from tests.metrics.options import asked
 

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from helmframe.columns import OF_REQUEST, SCORES, conform
-from helmframe.errors import UnknownNameError
+from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.fold import each_chunk
 from helmframe.stats.table import AXES
 
 INSTANCE = ("scenario", "instance_id")
 # Those that have a column only where there are several.
 _SOMETIMES = ("split", "setting")
-_SHOTS = pl.col("shots_used").max()
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,6 @@ class Held:
             self._read[what, *keys] = pl.concat(each_chunk(self.chunks, lambda chunk: read(chunk, keys)))
         return self._read[what, *keys]
 
-    def _drawn(self, chunk: Chunk, keys: Sequence[str]) -> pl.DataFrame:
-        """Per group the most examples used, and the trials."""
-        rows = self.with_own(chunk.completions, chunk.completions, keys).with_columns(all=0)
-        return rows.group_by([*keys, "all"]).agg(_SHOTS, pl.col("trial").unique()).collect()
-
     def _choices(self, chunk: Chunk, parts: Sequence[str]) -> pl.DataFrame:
         """Per part the kinds of choices there are: right (of each option, in turn), choices, count.
 
@@ -145,6 +139,19 @@ class Held:
 def _right_of(labels: str) -> pl.Expr:
     """Of a list the items whose place is right."""
     return pl.col(labels).list.gather(pl.col("right").list.eval(pl.element().arg_true()))
+
+
+def only(frame: pl.DataFrame, column: str, value: object) -> pl.DataFrame:
+    """The rows whose column has this value.
+
+    Raises:
+        ArgumentError: the column is of another type.
+    """
+    try:
+        return frame.filter(pl.col(column) == value)
+    except pl.exceptions.PolarsError:
+        kind = frame.schema[column]
+    raise ArgumentError(f"{column}={value!r}: column {column!r} is {kind}, which {value!r} is not.")
 
 
 def with_scores(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:

@@ -135,3 +135,8 @@ def test_numbers_of_whole_sets_have_a_gate_too(results: hf.Results) -> None:
     )
     with pytest.raises(ArgumentError, match="one number of all instances"):
         scored.gate(at_least=0.01, columns="classification_macro_f1", errors="zero")
+
+
+def test_a_fraction_is_not_held_against_a_percentage(results: hf.Results) -> None:
+    with pytest.raises(ArgumentError, match=r"gate\(30\): 'exact_match' is a fraction, between 0 and 1; 30 % is 0.3"):
+        results.gate(at_least=30)

@@ -83,11 +83,14 @@ def drops(
 def worst(scored: Scored, *, k: int | None, perturbations: Said, ci: float) -> pl.DataFrame:
     """`stats.worst_case`, or `stats.worst_at_k` where k is said; placebos are drawn from, but no variants."""
     names = scored.there() if k is not None and perturbations is None else scored.chosen(perturbations, default=None)
-    how = {"fractions": scored.fractions, "higher_is_better": scored.higher_is_better}
-    rows = scored.under(names)
+    rows, better = scored.under(names), scored.higher_is_better
     if k is None:
-        return worst_case(rows, scored.keys, ci=ci, mean=scored.mean, **how)  # type: ignore[arg-type]
-    return worst_at_k(rows, scored.keys, k, ci=ci, mean=scored.mean, **how)  # type: ignore[arg-type]
+        return worst_case(
+            rows, scored.keys, higher_is_better=better, fractions=scored.fractions, ci=ci, mean=scored.mean
+        )
+    return worst_at_k(
+        rows, scored.keys, k, higher_is_better=better, fractions=scored.fractions, ci=ci, mean=scored.mean
+    )
 
 
 def worst_sides(

@@ -204,6 +204,33 @@ def test_sql_reads_the_tables() -> None:
     assert results.sql("SELECT count(*) FROM requests").item() == 64
 
 
+@pytest.mark.parametrize("query", ["SELECT * FORM scores", "SELECT nothing FROM scores", "SELECT * FROM result"])
+def test_sql_that_duckdb_refuses_is_told_with_the_tables(query: str) -> None:
+    with pytest.raises(ArgumentError, match=r"(?s)sql\(\): .*The tables are completions, requests, scores, stats"):
+        run().sql(query)
+
+
+def test_a_value_that_no_score_fits_is_told_with_those_there_are() -> None:
+    with pytest.raises(ArgumentError, match=r"(?s)value\(perturbation='typo'\): 0 values fit.*Known: original"):
+        run().value(perturbation="typo")
+
+
+def test_a_value_of_another_type_than_its_column_is_told() -> None:
+    with pytest.raises(ArgumentError, match="exact_match='zero': column 'exact_match' is Float64"):
+        run().rows(score="zero")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="trial='first': column 'trial' is Int64"):
+        run().rows(trial="first")
+
+
+def test_what_is_loaded_is_a_folder(tmp_path: Path) -> None:
+    file = tmp_path / "results.parquet"
+    file.touch()
+    with pytest.raises(ArgumentError, match="is a file; results are a folder"):
+        hf.load(file)
+    with pytest.raises(ArgumentError, match=r"load\(None\): give the folder"):
+        hf.load(None)  # type: ignore[arg-type]
+
+
 def test_results_travel_as_one_folder(tmp_path: Path) -> None:
     results = run()
     moved = hf.load(results.to_parquet(tmp_path / "out"))
@@ -218,7 +245,7 @@ def test_a_folder_of_parquet_is_read_by_anything_as_hf_columns_says(tmp_path: Pa
     folder = results.to_parquet(tmp_path / "out")
     for name, table in (("completions", results.completions), ("scores", results.scores)):
         documented = hf.columns(name)["column"].to_list()
-        by_duckdb = duckdb.execute("FROM read_parquet(?)", [f"{folder}/{name}/**/*.parquet"]).pl()
+        by_duckdb = duckdb.sql("FROM read_parquet(?)", params=[f"{folder}/{name}/**/*.parquet"]).pl()
         by_polars = pl.read_parquet(f"{folder}/{name}/**/*.parquet")
         for frame in (by_duckdb, by_polars):
             assert frame.columns[: len(documented)] == documented

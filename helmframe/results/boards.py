@@ -1,14 +1,15 @@
 """The leaderboard of some results: which columns, which competitors, of which scores."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import polars as pl
 
 from helmframe.columns import ORIGINAL
-from helmframe.comparison import Read, with_errors
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.robust import worst_sides
+from helmframe.results.pairing import Read, with_errors
+from helmframe.results.perturbed import worst_sides
+from helmframe.results.tables import Tables
 from helmframe.stats.board import Leaderboard
 from helmframe.stats.leaderboard import column_names, columns_of
 from helmframe.stats.ranks import Estimates
@@ -20,25 +21,8 @@ Named: TypeAlias = "tuple[str, str]"
 _COMPETITOR = "competitor"
 
 
-class Ranked(Protocol):
-    """What of results a board is made of."""
-
-    @property
-    def completions(self) -> pl.LazyFrame: ...
-    @property
-    def scores(self) -> pl.LazyFrame: ...
-    @property
-    def manifest(self) -> Mapping[str, Any]: ...
-
-    def kinds(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the manifest says of perturbations."""
-
-    def table(self, by: Sequence[str], *, metrics: str, ci: float, mean: str) -> pl.DataFrame:
-        """Aggregated scores."""
-
-
 def board(
-    results: Ranked,
+    results: Tables,
     columns: Sequence[Named],
     read: Read,
     *,
@@ -122,7 +106,7 @@ def among(columns: Sequence[Named]) -> pl.Expr:
     )
 
 
-def main_splits(results: Ranked) -> pl.Expr:
+def main_splits(results: Tables) -> pl.Expr:
     """The main split of each scenario, where there is more than it: HELM's leaderboards show no other."""
     there = set(results.completions.select("scenario", "split").unique().collect().iter_rows())
     other = pl.lit(value=False)
@@ -141,7 +125,7 @@ def _worst(
     return pl.concat([rows.with_columns(pl.lit(label).alias(_COMPETITOR)) for label, rows in found.items()])
 
 
-def _of_set(results: Ranked, column: Named, pool: Sequence[str], read: Read, name: str, ci: float) -> Column:
+def _of_set(results: Tables, column: Named, pool: Sequence[str], read: Read, name: str, ci: float) -> Column:
     """A column of a metric over whole sets; what two models' values share is not known, and counts as nothing."""
     import numpy as np
 

@@ -7,7 +7,8 @@ import pytest
 from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import SpecError
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
-from helmframe.specs import ScenarioSpec, adapter_spec, frozen, load_scenario, of_part
+from helmframe.scenarios.spec_file import load_scenario
+from helmframe.specs import ScenarioSpec, adapter_spec, frozen, of_part
 
 SPEC = """\
 scenario: mine

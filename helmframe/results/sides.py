@@ -1,31 +1,35 @@
 """Two results compared, or two folders of some: what differs between them, and by how much they differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import polars as pl
 
-from helmframe.comparison import Read, called_as, paired, same_instances
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
-from helmframe.results import Results
-from helmframe.robust import worst_sides
-from helmframe.stopped import refuse
+from helmframe.results.pairing import Read, called_as, paired, same_instances
+from helmframe.results.perturbed import worst_sides
+from helmframe.results.stopped import refuse
+from helmframe.results.tables import Tables
 
 if TYPE_CHECKING:
+    from helmframe.results import Results
     from helmframe.views.comparison import Comparison
 
 # What two results may differ in, and the column of their completions that says it.
 _AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
 # Those whose values are paired by name where both sides have them.
 _NAMED = ("model", "setting", "perturbation")
+_Reader = TypeVar("_Reader", bound="Callable[..., Results]")
+# Ours first; what reads other tools' results stands above ours, and adds itself.
+_READERS: "list[Callable[..., Results]]" = []
 _TOLD = ["scenario", "scenario_version", "model", "setting", "perturbation", "adapter_id", "decoding"]
 
 
 def compare_results(
-    a: Results | str | Path,
-    b: Results | str | Path,
+    a: Tables | str | Path,
+    b: Tables | str | Path,
     *,
     axis: str | Sequence[str] = (),
     metrics: str | Sequence[str] | None = None,
@@ -102,15 +106,15 @@ def compare_results(
 class _Pair:
     """Two results whose instances have one name, what both have by name (`shared`), what differs, and notes."""
 
-    one: Results
-    two: Results
+    one: Tables
+    two: Tables
     shared: Mapping[str, list[str]]
     differs: list[str]
     notes: list[str]
     about: tuple[pl.DataFrame, pl.DataFrame]
 
     @classmethod
-    def of(cls, one: Results, two: Results) -> "_Pair":
+    def of(cls, one: Tables, two: Tables) -> "_Pair":
         about = [_told(each) for each in (one, two)]
         changed = _changed(*about)
         foreign = any("tool" in each.manifest for each in (one, two))
@@ -149,27 +153,31 @@ class _Pair:
         return "a", "b"
 
 
-def loaded(said: object) -> Results:
+def reader(read: _Reader) -> _Reader:
+    """A decorator: this reads the folders of a tool, and says `SourceMissingError` of those that are not its."""
+    _READERS.append(read)
+    return read
+
+
+def loaded(said: object) -> "Results":
     """Results as they are, or of a folder: a run's, HELM's, lm-eval's or Inspect's.
 
     Raises:
         StoreError: there are none.
         ArgumentError: it is neither.
     """
-    if isinstance(said, Results):
-        return said
+    if isinstance(said, Tables):
+        return cast("Results", said)
     if not isinstance(said, str | Path):
         raise ArgumentError(
             f"compare() takes results or the folder of some, not {type(said).__name__}: .score() first."
         )
+    ours, *others = _READERS
     try:
-        return Results.load(said)
+        return ours(said)
     except StoreError as error:
         not_ours = error
-    # other tools' results stand above ours; they are read where a folder is none of ours
-    from helmframe.helm import read_helm, read_inspect, read_lm_eval
-
-    for read in (read_helm, read_lm_eval, read_inspect):
+    for read in others:
         try:
             return read(said)
         except SourceMissingError:
@@ -178,8 +186,8 @@ def loaded(said: object) -> Results:
 
 
 def _read(
-    one: Results,
-    two: Results,
+    one: Tables,
+    two: Tables,
     metrics: str | Sequence[str] | None,
     mean: str | None,
     higher_is_better: Mapping[str, bool] | None,
@@ -195,7 +203,7 @@ def _read(
     return one.read_as(both, mean, higher_is_better)
 
 
-def _told(results: Results) -> pl.DataFrame:
+def _told(results: Tables) -> pl.DataFrame:
     return results.completions.select(_TOLD).unique().collect()
 
 
@@ -220,7 +228,7 @@ def _named(about: pl.DataFrame, column: str) -> str:
     return ", ".join(map(repr, about[column].unique().sort().to_list()))
 
 
-def _called_as(one: Results, two: Results) -> Results:
+def _called_as(one: Tables, two: Tables) -> Tables:
     """The second results with the first's instances, where they may be called otherwise: paired by content."""
     pairs = same_instances(one.completions, two.completions)
     completions = called_as(two.completions, pairs)

@@ -1,0 +1,94 @@
+"""What names a request in the store: a hash over all that is sent."""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import polars as pl
+
+
+def request_ids(
+    fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int = 1, *, by_instance: bool = False
+) -> pl.DataFrame:
+    """The requests with output_index and request_id, n rows for each.
+
+    The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and
+    prefix are hashed once for all requests that share them.
+
+    Args:
+        fitted: `FITTED`.
+        prefixes: `PREFIXES`.
+        fingerprint: the model's.
+        n: outputs per request.
+        by_instance: whether the model sees the instance beside the prompt, so that it belongs to what is sent.
+    """
+    rows = fitted
+    if n > 1:
+        rows = rows.join(pl.DataFrame({"output_index": range(n)}, schema={"output_index": pl.Int64}), how="cross")
+    else:
+        rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
+    texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
+    if "continuation" not in rows.columns:
+        rows = rows.with_columns(continuation=pl.lit(None, dtype=pl.String))
+    # how likely a text is, is the same each time
+    rows = rows.filter(pl.col("continuation").is_null() | (pl.col("output_index") == 0))
+    instance = pl.concat_str("scenario", pl.lit("\0"), "instance_id") if by_instance else pl.lit(None, dtype=pl.String)
+    if by_instance and "reference_index" in rows.columns:
+        of_option = pl.concat_str(pl.lit("\0"), pl.col("reference_index").cast(pl.String))
+        instance = pl.concat_str(instance, of_option, ignore_nulls=True)
+    scored = pl.lit("\0continuation\0") + pl.col("continuation")
+    beside = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
+    beside = pl.when(beside.str.len_bytes() > 0).then(pl.lit("\0beside\0") + beside)
+    shared = ["decoding", "output_index", "repeat", "prefix_id"]
+    own = rows.select(
+        *shared, own=pl.concat_str("suffix", beside, scored, ignore_nulls=True).cast(pl.Binary)
+    ).with_row_index()
+    found = [pl.DataFrame(schema={"index": pl.UInt32, "request_id": pl.Binary})]
+    for (*header, prefix_id), same in own.partition_by(shared, as_dict=True).items():
+        ids = _digests(sha256(_header(fingerprint, *header) + texts[prefix_id].encode()), same["own"].to_list())
+        found.append(same.select("index", request_id=pl.Series(ids, dtype=pl.Binary)))
+    return rows.with_columns(pl.concat(found).sort("index")["request_id"])
+
+
+def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> bytes:
+    header: dict[str, Any] = {
+        "v": 1,
+        "model": fingerprint,
+        "decoding": json.loads(decoding),
+        "output_index": output_index,
+    }
+    if repeat:
+        header["repeat"] = repeat
+    return json.dumps(header, sort_keys=True, ensure_ascii=False).encode() + b"\0"
+
+
+def _digests(start: Any, own: Sequence[bytes]) -> list[bytes]:
+    """Of each the id: what `start` has hashed, then its own bytes. Every request of a run goes through this loop."""
+    ids, again = [], start.copy
+    for each in own:
+        state = again()
+        state.update(each)
+        ids.append(state.digest()[:16])
+    return ids
+
+
+def _media_digest() -> pl.Expr:
+    """A digest of the media of a request; null where it is all text."""
+
+    def digest(blocks: list[dict[str, Any]]) -> str | None:
+        parts = [part for block in blocks for part in block["content"] if part["type"] != "text"]
+        if not parts:
+            return None
+        state = sha256()
+        for part in parts:
+            media = part["media"] or {"name": "", "data": b""}
+            state.update(f"{part['type']}\0{media['name']}\0".encode() + (media["data"] or b""))
+        return state.hexdigest()
+
+    media = pl.col("blocks").list.last().struct.field("content").list.eval(pl.element().struct.field("type") != "text")
+    return (
+        pl.when(media.list.any())
+        .then(pl.col("blocks").map_elements(digest, return_dtype=pl.String))
+        .otherwise(pl.lit(None, dtype=pl.String))
+    )

@@ -1,0 +1,162 @@
+"""Results scored anew: by other metrics, by judges, and as people would have scored them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import polars as pl
+
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.judging import judges_of, with_judges
+from helmframe.metrics import about, check_units, chosen, score
+from helmframe.models.budget import Budget, Prices
+from helmframe.results.comparisons import Comparisons
+from helmframe.results.tables import Tables
+from helmframe.results.verdicts import Judged, agreements, corrected, judged, position_bias, to_label
+from helmframe.watch import bounded
+
+
+class Judgements(Comparisons):
+    """Results that are scored anew, and by judges."""
+
+    def rescore(self, *metrics: Any) -> Self:
+        """The same completions under other metrics, said as in `Plan.metrics`; asks no model but the judges said."""
+        asked = chosen(with_judges(metrics) or tuple(self.metric_names))
+        for each in asked:
+            if each.check is not None:
+                each.check()
+        manifest = {**self.manifest, "metrics": {each.name: about(each) for each in asked}}
+        if "until" in manifest:
+            manifest["until"] = {**manifest["until"], "metrics": bounded(asked)}
+        if judges_of(asked):
+            rows = self.completions.collect()
+            scores, verdicts = judged(rows, asked, None, fresh=False, budget=Budget())
+            return replace(self, scores=scores.lazy(), verdicts=verdicts.lazy(), manifest=manifest, path=None)
+        scores = score(self.completions, asked).collect()
+        check_units(scores, asked)
+        none = self.verdicts.clear()
+        return replace(self, scores=scores.lazy(), verdicts=none, manifest=manifest, path=None)
+
+    def judge(
+        self,
+        *judges: Any,
+        against: str | Tables | None = None,
+        fresh: bool = False,
+        max_requests: int | None = None,
+        max_cost: float | None = None,
+        prices: Prices | None = None,
+    ) -> Self:
+        """These results with what judges say of the same completions; only judges are asked.
+
+        `results.judge(hf.judge(model, "safety"))`; `results.verdicts` has each verdict, with the judge's reasons.
+
+        Args:
+            *judges: as `hf.judge` makes them, or as text.
+            against: for judges of pairs: the model, or the results of one, whose completions the others are compared
+                with. Each pair is judged in both orders, and the mean counts.
+            fresh: whether judges are asked again what the store has.
+            max_requests: ask at most so many; the same call goes on from there.
+            max_cost: stop once the replies cost so much, by `prices`.
+            prices: judge → price of a million prompt tokens and of a million output tokens.
+
+        Raises:
+            NotComparableError: nothing to compare with.
+        """
+        asked = chosen(with_judges(judges))
+        if not asked or len(judges_of(asked)) < len(asked):
+            raise ArgumentError("results.judge() takes judges: hf.judge(model, 'safety'); other metrics: rescore().")
+        rows, others = self.completions.collect(), None
+        if against is not None:
+            rows, others = self._sides(rows, against)
+        budget = Budget(max_requests, max_cost, prices)
+        scores, verdicts = judged(rows, asked, others, fresh=fresh, budget=budget)
+        said = {each.name: about(each) for each in asked}
+        other = ~pl.col("metric").is_in(list(said))
+        return replace(
+            self,
+            scores=pl.concat([self.scores.filter(other), scores.lazy()], how="diagonal_relaxed"),
+            verdicts=pl.concat([self.verdicts.filter(other), verdicts.lazy()], how="diagonal_relaxed"),
+            manifest={**self.manifest, "metrics": {**self.manifest["metrics"], **said}},
+            path=None,
+        )
+
+    def agreement(
+        self,
+        metric: str | None = None,
+        by: str | Sequence[str] = (),
+        *,
+        labels: pl.DataFrame | None = None,
+        level: str | None = None,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """How far judges agree with each other, and with people: Krippendorff's α, κ, shares, differences.
+
+        Args:
+            metric: a judged metric; default the only one. Other metrics of the same template count with it.
+            by: columns whose values make a group.
+            labels: what people say: as for `corrected`; they are the rater "human".
+            level: "nominal", "ordinal" or "interval"; default "nominal" for scales of two values, else "interval".
+            ci: level of the intervals, by a bootstrap over clusters of instances.
+
+        Returns:
+            As `helmframe.stats.agreement`: a row per statistic and raters.
+        """
+        keys = [by] if isinstance(by, str) else list(by)
+        return agreements(self._judged(keys), metric, keys, labels, level, ci)
+
+    def corrected(
+        self,
+        labels: pl.DataFrame,
+        metric: str | None = None,
+        by: str | Sequence[str] | None = None,
+        *,
+        tuned: bool = True,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """A judged score as people would have given it: prediction-powered, from labels of some of the completions.
+
+        Without labels an interval says nothing of the judge's own errors; with them it does.
+
+        Args:
+            labels: a Polars frame with instance_id, label (on the judge's scale), and what else tells completions apart
+                (scenario, model, perturbation, …): `results.to_label(100)`, filled in. A random draw, or it misleads.
+            metric: default the judged one.
+            by: as in `table`.
+            tuned: whether the judge is trusted as far as makes the interval narrowest, or wholly.
+            ci: level of the intervals.
+
+        Returns:
+            As `helmframe.stats.prediction_powered`: value and interval, the judge's own mean, the labels' own, the
+            judge's bias.
+        """
+        keys = self._by(by)
+        said = self._judged([])
+        name = said.judge_of(None)[0] if metric is None else self._metrics(metric)[0]
+        scores = self._with(self.scores.filter(pl.col("metric") == name), keys).collect()
+        about = self.manifest["metrics"][name]
+        fraction = about["unit"] == "fraction"
+        how = {"mean": self._mean(), "tuned": tuned, "fraction": fraction, "ci": ci}
+        return corrected(scores, labels, keys, about.get("judge", {}), **how)
+
+    def position_bias(
+        self, metric: str | None = None, by: str | Sequence[str] = (), *, ci: float = 0.95
+    ) -> pl.DataFrame:
+        """Of each judge of pairs how much it favours what stands first (−½ to ½), and how often its verdict turns."""
+        keys = [by] if isinstance(by, str) else list(by)
+        return position_bias(self._judged(keys), metric, keys, ci)
+
+    def to_label(self, n: int, seed: int = 0) -> pl.DataFrame:
+        """A random n of the completions for people to score, with an empty column `label`; no scores in sight."""
+        return to_label(self.completions, n, seed)
+
+    def _judged(self, keys: Sequence[str]) -> Judged:
+        return Judged(self._with(self.verdicts, keys), self.manifest["metrics"])
+
+    def _sides(self, rows: pl.DataFrame, against: str | Tables) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The completions that are judged, and those they are compared with."""
+        if isinstance(against, Tables):
+            return rows, against.completions.collect()
+        names = rows["model"].unique().sort().to_list()
+        if against not in names:
+            raise UnknownNameError.among("model of these results", against, names)
+        return rows.filter(pl.col("model") != against), rows.filter(pl.col("model") == against)

@@ -1,0 +1,166 @@
+"""Results: what a run read, asked and scored; how they are shown, explored, written and sent.
+
+What can be asked of them stands by topic in the classes below: `Tables` (aggregated scores), `Rows` (row by row),
+`Robustness`, `Comparisons`, `Judgements`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helmframe.columns import VERDICTS, conform
+from helmframe.errors import ArgumentError, CapabilityError, StoreError
+from helmframe.results.judgements import Judgements
+from helmframe.results.sides import reader
+from helmframe.results.tables import KEPT
+from helmframe.store import Address, RunFolder, address_of, listing, write_text
+
+if TYPE_CHECKING:
+    from helmframe.views.charts.plot import Plot
+    from helmframe.views.explore_widget import ExplorerWidget
+
+
+@dataclass(frozen=True, repr=False)
+class Results(Judgements):
+    """The outcome of a run, self-contained: it needs neither bucket nor spec nor model.
+
+    `completions`, `scores`, `prefixes`, `verdicts` are lazy tables (`hf.columns()` documents them); the methods
+    aggregate, compare and show. `path` is where they lie; None where the tables are others than there.
+
+    The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard and keep sums, so
+    their memory does not grow with it. Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and
+    HELM's definition of robustness do not add up, and read all of it.
+    """
+
+    @property
+    def plot(self) -> "Plot":
+        """Charts: `results.plot.scores()`."""
+        from helmframe.views.charts.plot import Plot
+
+        return Plot(self)
+
+    def explore(self, **filters: Any) -> "ExplorerWidget":
+        """The results row by row, in a notebook: filters, pages, and all there is about an instance that is clicked.
+
+        What is shown is read when it is shown, so a million completions open at once. In a terminal: `helmframe view`.
+
+        Args:
+            **filters: what is shown at first: metric (default the main ones), scenario, model, perturbation, setting;
+                low and high bound the score; only="unscored" or "unparsed"; find=, a part of an instance id;
+                order="lowest" or "highest".
+
+        Raises:
+            ArgumentError, UnknownNameError: no such filter, or value.
+            CapabilityError: anywidget is not there.
+        """
+        if find_spec("anywidget") is None:
+            raise CapabilityError("explore() needs the package anywidget: pip install 'helmframe[widgets]'.")
+        from helmframe.views.explore import Explorer
+        from helmframe.views.explore_filters import Filters
+        from helmframe.views.explore_widget import ExplorerWidget
+
+        return ExplorerWidget(Explorer(self, Filters.of(filters)))
+
+    def report(self, path: str | Path, *, title: str | None = None) -> Address:
+        """Write a report: one file of HTML, to open, send or keep, that needs no network and runs nothing.
+
+        Scores, charts, robustness and fairness, comparisons, where models disagree, answers that a perturbation turned
+        and the worst instances (word by word what was changed), failed requests, plan and manifest. Texts of models and
+        data are shown as text, of long ones the start.
+
+        Args:
+            path: the file, on disk or in a bucket; one that is there is replaced.
+            title: default the scenarios' names.
+
+        Raises:
+            ArgumentError: `path` is a folder.
+            CapabilityError: a package is missing: pip install 'helmframe[report]'.
+            StoreError: the file can't be written.
+        """
+        from helmframe.views.report import report_html
+
+        target = address_of(path)
+        if isinstance(target, Path) and target.is_dir():
+            raise ArgumentError(f"report: {target} is a folder. Name a file: report({str(target / 'report.html')!r}).")
+        write_text(report_html(self, title), target)
+        return target
+
+    def write_table(
+        self,
+        path: str | Path,
+        by: str | Sequence[str] | None = None,
+        *,
+        metrics: str | Sequence[str] | None = None,
+        ci: float = 0.95,
+        mean: str | None = None,
+        pivot: str | None = None,
+    ) -> Address:
+        """Write `table(…)` as a file: .csv and .json hold every number, .md and .tex (booktabs) what people read.
+
+        `results.write_table("scores.tex", pivot="model")`
+
+        Args:
+            path: the file, on disk or in a bucket; its name says which kind; one that is there is replaced.
+            by: as in `table`; so are the others.
+            metrics: which; default all.
+            ci: level of the intervals.
+            mean: over parts ("macro") or by size ("micro").
+            pivot: one of `by` whose values become columns.
+
+        Raises:
+            ArgumentError: another kind of file.
+            CapabilityError: LaTeX needs tabulate: pip install 'helmframe[report]'.
+            StoreError: the file can't be written.
+        """
+        from helmframe.views.written import table_as
+
+        target = address_of(path)
+        write_text(table_as(self.table(by, metrics=metrics, ci=ci, mean=mean, pivot=pivot), str(target)), target)
+        return target
+
+    def to_parquet(self, folder: str | Path) -> Address:
+        """The results as one folder of Parquet and a manifest, on disk or in a bucket; `hf.load` reads it.
+
+        `scores/scenario=S/model=M/….parquet`, and so completions and verdicts: names percent-encoded, as Hive, DuckDB
+        and Polars read them. The columns are those of `hf.columns()`, then the scenario's own; the manifest is in each
+        file's footer (key "helmframe") and, written last, in manifest.json: without it there are no results.
+
+        Raises:
+            StoreError: there is something else in the folder, or it can't be written.
+        """
+        target = address_of(folder)
+        if listing(target):
+            raise StoreError(f"{target} is not empty; choose another folder.")
+        copied = RunFolder(target)
+        for shard, chunk in enumerate(self._held.chunks):
+            for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):
+                copied.add_partitioned(name, conform(rows.collect(), KEPT[name], name), self.manifest, shard)
+        copied.add_partitioned("verdicts", conform(self.verdicts.collect(), VERDICTS, "verdicts"), self.manifest)
+        copied.add("prefixes", "all", self.prefixes.unique("prefix_id", maintain_order=True).collect())
+        copied.write_manifest(self.manifest)
+        return target
+
+    def to_helm(self, folder: str | Path) -> Address:
+        """The results as HELM's run directories, for `helm-summarize`; `hf.read_helm` reads them.
+
+        Raises:
+            StoreError: there is something else in the folder.
+        """
+        from helmframe.helm.write import write_helm
+
+        return write_helm(self, folder)
+
+    def __repr__(self) -> str:
+        from helmframe.views.display import results_text
+
+        return results_text(self)
+
+    def _repr_html_(self) -> str:
+        from helmframe.views.display import results_html
+
+        return results_html(self)
+
+
+reader(Results.load)

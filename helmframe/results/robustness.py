@@ -1,0 +1,164 @@
+"""What results say of perturbations and of groups of instances."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from helmframe.results import perturbed
+from helmframe.results.rows import Rows
+from helmframe.results.stopped import marked
+
+
+class Robustness(Rows):
+    """Results that are asked what perturbations did to them."""
+
+    def robustness(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        metrics: str | Sequence[str] | None = None,
+        perturbations: str | Sequence[str] | None = None,
+        placebo: str | None = None,
+        definition: str = "paired",
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """Original against perturbed, one row per group, metric and perturbation ("all": over all of them).
+
+        Args:
+            by: as in `table`, without perturbation.
+            metrics: which; default all.
+            perturbations: which, by name or family; default those that count as robustness (`hf.perturbations()`).
+            placebo: a perturbation that changes nothing ("again"): also tells what the drops exceed its drop by.
+            definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
+                family's over all instances, a perturbation's over those it changed.
+            ci: level of the drop's interval.
+
+        Returns:
+            original, mean over variants, worst (of the original and its k variants), right→wrong, wrong→right, changed
+            share, and the headline: the paired drop (perturbed − original, on changed inputs) with its interval. With a
+            placebo also excess, its interval and n_placebo.
+        """
+        scored = self._scored(by, metrics)
+        table = perturbed.drops(
+            scored, "robustness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
+        )
+        return marked(self.manifest, table)
+
+    def fairness(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        metrics: str | Sequence[str] | None = None,
+        perturbations: str | Sequence[str] | None = None,
+        placebo: str | None = None,
+        definition: str = "paired",
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """As `robustness`, over the perturbations that count as fairness: dialect, gender, person names, your own."""
+        scored = self._scored(by, metrics)
+        table = perturbed.drops(
+            scored, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
+        )
+        return marked(self.manifest, table)
+
+    def worst_case(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        k: int | None = None,
+        metrics: str | Sequence[str] | None = None,
+        perturbations: str | Sequence[str] | None = None,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """The mean worst score over the original and all variants; with `k`, the expected worst of k draws (worst@k).
+
+        Args:
+            by: as in `table`, without perturbation.
+            k: draws of one perturbation, from `perturb(…, seeds=…)` of at least as many; the original is none. A row
+                per perturbation that has so many, a placebo among them.
+            metrics: which; default all.
+            perturbations: which, by name or family ("robustness", "fairness"); default all but placebos.
+            ci: level of the interval.
+
+        Returns:
+            `by`, metric, `STATS`, k, variants (what it is the worst of), n_dropped. It falls with k whatever the model:
+            only the same k and variants compare.
+        """
+        table = perturbed.worst(self._scored(by, metrics), k=k, perturbations=perturbations, ci=ci)
+        return marked(self.manifest, table)
+
+    def consistency(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        perturbations: str | Sequence[str] | None = None,
+        exact: bool = False,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """The share of instances whose answer stays the same under each perturbation, right or wrong.
+
+        Args:
+            by: as in `table`, without perturbation and metric.
+            perturbations: which, by name or family; default all, placebos too.
+            exact: whether free text has to be the same to the letter, not only in its normalised words.
+            ci: level of the interval.
+        """
+        table = perturbed.stays(self._scored(by, None), perturbations=perturbations, exact=exact, ci=ci)
+        return marked(self.manifest, table)
+
+    def gap(
+        self,
+        group: str,
+        by: str | Sequence[str] | None = None,
+        *,
+        reference: Any = None,
+        metrics: str | Sequence[str] | None = None,
+        ci: float = 0.95,
+    ) -> pl.DataFrame:
+        """The score of each group of instances minus the score of all, or of one group, with its interval.
+
+        `results.gap("sub_split")`, `results.gap("demographic", reference="white")`
+
+        Args:
+            group: a column: sub_split, part, or one of the scenario's own.
+            by: as in `table`.
+            reference: the group that the others are compared with; default all instances.
+            metrics: which; default all.
+            ci: level of the interval.
+        """
+        keys = [key for key in self._by(by) if key != group]
+        scored = self._scored([*keys, group], metrics)
+        return marked(self.manifest, perturbed.gaps(replace(scored, keys=keys), group, reference=reference, ci=ci))
+
+    def flips(self, perturbation: str | None = None, *, metric: str | None = None) -> pl.DataFrame:
+        """The answers whose score a perturbation changed, original and perturbed side by side, with a word-level diff.
+
+        Args:
+            perturbation: which; default all but placebos.
+            metric: by which score; default the main one.
+
+        Returns:
+            flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions,
+            outputs and scores; in a notebook it shows itself with the changes marked.
+        """
+        from helmframe.views.diff import with_diff
+
+        (name,) = self._metrics(metric or self.main_metrics[0])
+        return with_diff(perturbed.flips(self._scored(None, name), perturbation, name))
+
+    def _scored(self, by: str | Sequence[str] | None, metrics: str | Sequence[str] | None) -> perturbed.Scored:
+        """What the questions of `perturbed` are about, for tables by these columns but the perturbation."""
+        keys = [key for key in self._by(by) if key != "perturbation"]
+        asked = pl.lit(value=True) if metrics is None else pl.col("metric").is_in(self._metrics(metrics))
+        return perturbed.Scored(
+            scores=self._with(self.scores, keys).filter(asked),
+            chunks=[rows.filter(asked) for rows in self._held.scores(keys)],
+            completions=self._with(self.completions, keys),
+            keys=keys,
+            higher_is_better=self.directions(),
+            fractions=self.fractions(),
+            mean=self._mean(),
+            perturbations=self.kinds(),
+        )

@@ -1,0 +1,222 @@
+"""What some results hold: completions and scores as lazy tables, and the tables of aggregated scores made of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES, VERDICTS
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.metrics import METRICS, chosen, for_sets, why_none
+from helmframe.results.held import Chunk, Held, only
+from helmframe.results.pairing import Read
+from helmframe.results.stopped import with_sequences
+from helmframe.stats import aggregate, aggregate_set
+from helmframe.stats.table import in_order, pivoted
+from helmframe.store import Address, RunFolder, address_of
+
+KEPT = {"completions": COMPLETIONS, "scores": SCORES, "prefixes": PREFIXES, "verdicts": VERDICTS}
+
+
+@dataclass(frozen=True, repr=False)
+class Tables:
+    """The tables of some results, and where they lie; what else can be asked of them stands in its subclasses."""
+
+    completions: pl.LazyFrame
+    scores: pl.LazyFrame
+    prefixes: pl.LazyFrame
+    manifest: Mapping[str, Any]
+    path: Address | None = None
+    verdicts: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=VERDICTS.schema))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Results from a run's folder, which may lie in a bucket: `s3://bucket/…`.
+
+        Raises:
+            StoreError: the folder holds none.
+            ArgumentError: it is no folder.
+        """
+        if not isinstance(path, str | Path):
+            raise ArgumentError(f"load({path!r}): give the folder of a run, or of results.to_parquet(folder).")
+        if Path(path).is_file():
+            raise ArgumentError(f"load({str(path)!r}) is a file; results are a folder with a manifest.json.")
+        folder = RunFolder(address_of(path))
+        manifest = folder.manifest()
+        empty = {name: pl.LazyFrame(schema=table.schema) for name, table in KEPT.items()}
+        tables = {name: folder.scan(name) for name in KEPT}
+        return cls(**{name: empty[name] if table is None else table for name, table in tables.items()},
+                   manifest=manifest, path=folder.path)  # fmt: skip
+
+    @property
+    def stats(self) -> pl.LazyFrame:
+        """`STATS` of every metric by what the run varied: `.table()`, lazily."""
+        return self.table().lazy()
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The metrics scored."""
+        return list(self.manifest["metrics"])
+
+    @property
+    def main_metrics(self) -> list[str]:
+        """The main metric of each scenario, where it was scored; else the first scored."""
+        mains = [each["main"]["metric"] for each in self.manifest["scenarios"].values()]
+        return list(dict.fromkeys(name for name in mains if name in self.metric_names)) or self.metric_names[:1]
+
+    @property
+    def chunks(self) -> Sequence[Chunk]:
+        """Completions and scores in parts that hold their instances whole: shard by shard in a run's folder."""
+        return self._held.chunks
+
+    @property
+    def answered(self) -> int:
+        """How many completions there are, without those that failed."""
+        return self._held.answered()
+
+    def table(
+        self,
+        by: str | Sequence[str] | None = None,
+        *,
+        metrics: str | Sequence[str] | None = None,
+        ci: float = 0.95,
+        mean: str | None = None,
+        pivot: str | None = None,
+    ) -> pl.DataFrame:
+        """Aggregated scores, one row per group and metric.
+
+        Args:
+            by: what makes a group: any of scenario, split, model, setting, perturbation, trial, part, or a column of
+                the scenario's own (`subject`); default: whatever the run varied.
+            metrics: which; default all.
+            ci: share of intervals that should contain the true value.
+            mean: over parts ("macro") or by size ("micro"); default the scenario's own.
+            pivot: one of `by`: its values become columns that hold `value`.
+
+        Returns:
+            `by`, metric and `STATS`. Where there are choices also what is scored without a model: `chance`, by
+            guessing; `majority`, by the answer that is right most often in its part. Of a run that stopped `until` it
+            knew enough: asked, of (instances), and intervals that hold at every look.
+        """
+        keys = self._by(by)
+        names = self._metrics(metrics)
+        over_parts = mean or self._mean()
+        frames = []
+        per_row = [name for name in names if self.manifest["metrics"][name]["level"] != "set"]
+        if per_row:
+            scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in self._held.scores(keys)]
+            frames.append(aggregate(scores, keys, fractions=self.fractions(), ci=ci, mean=over_parts))
+        for each in chosen([name for name in names if name not in per_row]):
+            rows, value = for_sets(self.completions, each)
+            frames.append(
+                aggregate_set(
+                    self._with(rows, keys),
+                    value,
+                    keys,
+                    metric=each.name,
+                    ci=ci,
+                    mean=over_parts,
+                    fraction=each.unit == "fraction",
+                    reason=why_none(rows, each),
+                )
+            )
+        baselines = self._held.baselines(keys, names, over_parts)
+        table = pl.concat(frames, how="diagonal_relaxed")
+        if "until" in self.manifest:
+            table = with_sequences(table, self.scores, self.manifest["until"], keys, mean=over_parts, ci=ci)
+        table = self._held.given_examples(table, keys)
+        table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
+        table = in_order(table, keys, self.metric_names)
+        return table if pivot is None else pivoted(table, keys, pivot)
+
+    def value(self, metric: str | None = None, **where: Any) -> float:
+        """One aggregated score.
+
+        Args:
+            metric: default the main one.
+            **where: what tells it apart, where the run varied it: model, perturbation (default "original"), setting,
+                scenario …
+
+        Raises:
+            ArgumentError: the words leave more than one value, or none; or nothing was scored.
+        """
+        name = metric or self.main_metrics[0]
+        keys = list(dict.fromkeys([*self._by(None), *where]))
+        table = self.table(keys, metrics=name)
+        if "perturbation" in keys and "perturbation" not in where:
+            table = table.filter(pl.col("perturbation") == ORIGINAL)
+        for column, value in where.items():
+            known = table[column].unique().sort().to_list()
+            table = only(table, column, value)
+            if table.is_empty():
+                raise ArgumentError.unknown_value(f"value({column}={value!r}): 0 values fit", value, map(str, known))
+        if table.height != 1:
+            there = ", ".join(f"{key}=…" for key in keys if table[key].n_unique() > 1) or "other words"
+            raise ArgumentError(f"value({name!r}): {table.height} values fit. Say more: {there}.\n{table.select(keys)}")
+        value = table["value"].item()
+        if value is None:
+            failed = table["n_error"].item() or 0
+            why = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
+            raise ArgumentError(f"value({name!r}): nothing was scored: {why}.")
+        return float(value)
+
+    # -- for charts, boards and gates ---------------------------------------------------------------------------------
+
+    def read_as(
+        self, metrics: str | Sequence[str] | None, mean: str | None, higher_is_better: Mapping[str, bool] | None
+    ) -> Read:
+        """How the scores of these metrics, default the main ones, are read."""
+        names = self._metrics(metrics or self.main_metrics)
+        return Read.of([self.manifest], names, higher_is_better, mean or self._mean())
+
+    def fractions(self) -> list[str]:
+        return [name for name, each in self.manifest["metrics"].items() if each["unit"] == "fraction"]
+
+    def directions(self) -> dict[str, bool]:
+        return {name: bool(each["higher_is_better"]) for name, each in self.manifest["metrics"].items()}
+
+    def kinds(self) -> Mapping[str, Mapping[str, Any]]:
+        return dict(self.manifest.get("perturbations", {}))
+
+    # -- private -----------------------------------------------------------------------------------------------------
+
+    def _by(self, by: str | Sequence[str] | None) -> list[str]:
+        if by is not None:
+            return [by] if isinstance(by, str) else list(by)
+        return list(self._varied)
+
+    def _metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
+        names = [metrics] if isinstance(metrics, str) else list(metrics or self.metric_names)
+        for name in names:
+            if name not in self.metric_names:
+                hint = f"It can be scored without asking again: results.rescore({name!r})." if name in METRICS else ""
+                raise UnknownNameError.among("metric of these results", name, self.metric_names, hint=hint)
+        return names
+
+    def _mean(self) -> str:
+        stopped_by = self.manifest.get("until", {}).get("mean")
+        means = {stopped_by or each["main"]["mean"] for each in self.manifest["scenarios"].values()}
+        return str(means.pop()) if len(means) == 1 else "macro"
+
+    def _with(self, rows: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+        """The rows with the columns of the scenario's own that `keys` name."""
+        return self._held.with_own(rows, self.completions, keys)
+
+    @cached_property
+    def _varied(self) -> list[str]:
+        return self._held.varied()
+
+    @cached_property
+    def _held(self) -> Held:
+        """Completions and scores in chunks: shard by shard where they lie in a run's folder, else one."""
+        shards: list[dict[str, pl.LazyFrame]] = []
+        if self.path is not None:
+            scenarios = self.manifest["scenarios"].items()
+            whole = [name for name, about in scenarios if about.get("whole_shards", False)]
+            shards = RunFolder(self.path).shards(("completions", "scores"), whole)
+        empty = {name: pl.LazyFrame(schema=KEPT[name].schema) for name in ("completions", "scores")}
+        chunks = [Chunk(**{**empty, **shard}) for shard in shards] or [Chunk(self.completions, self.scores)]
+        return Held(chunks, self.completions.collect_schema())

@@ -1,0 +1,128 @@
+"""A scenario cut into spans: which instances one worker of many is to read, said by their keys alone."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from helmframe.scenarios.load import keys
+from helmframe.scenarios.query import meant, opened
+from helmframe.scenarios.sql import text_literal
+from helmframe.specs import Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
+
+_KEY = ("part", "row_index")
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """Some instances that stand together: of each part those with row_index between two, both included.
+
+    Args:
+        rows: how many.
+        segments: part, lowest and highest row_index.
+        keys: part and row_index of those that are meant, where the segments hold others too.
+    """
+
+    rows: int
+    segments: tuple[tuple[str, int, int], ...]
+    keys: pl.DataFrame | None = None
+
+    @classmethod
+    def of(cls, chosen: pl.DataFrame) -> "Span":
+        """The span of instances named one by one."""
+        return cls(chosen.height, tuple(_ends(chosen).rows()), chosen.select(_KEY))
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """What `load` is to be told: files and row groups of others are not read."""
+        parts = tuple(dict.fromkeys(part for part, _, _ in self.segments))
+        of_parts = (Equals("part", parts),) if parts != ("",) else ()
+        low, high = min(each[1] for each in self.segments), max(each[2] for each in self.segments)
+        whole = (*of_parts, Between("row_index", low, high))
+        if len(self.segments) == 1 or self.keys is not None:
+            return whole
+        low_of, high_of = (
+            "MAP {" + ", ".join(f"{text_literal(each[0])}: {each[end]}" for each in self.segments) + '}["part"]'
+            for end in (1, 2)
+        )
+        return (*whole, Sql(f"row_index BETWEEN {low_of} AND {high_of}"))
+
+
+def spans(
+    spec: ScenarioSpec,
+    *,
+    where: Sequence[Condition] = (),
+    sample: Sample | None = None,
+    splits: Sequence[str] = ("test",),
+    data: str | None = None,
+    most: int = 20_000,
+    least: int = 8,
+    pieces: int = 1,
+) -> list[Span]:
+    """All that `load` would give, in spans of about one size; no text is read unless a condition needs it.
+
+    Memory does not grow with the instances, unless keys must be held: of a sample, after a condition that is a Polars
+    expression, and where row_index does not grow within each part.
+
+    Args:
+        spec: the scenario.
+        where: as for `load`.
+        sample: as for `load`.
+        splits: as for `load`.
+        data: as for `load`.
+        most: instances in a span at most.
+        least: and at least, but for the last.
+        pieces: how many spans there should be at least, where `least` allows it.
+
+    Raises:
+        ArgumentError: no instance matches; names near values.
+        SourceError: the rows can't be read; names scenario and address.
+    """
+
+    def size(count: int) -> int:
+        return min(most, max(least, -(-count // pieces)))
+
+    if sample is None and not any(isinstance(each, Expression) for each in where):
+        with opened(spec, meant(spec, where), splits, data) as query:
+            count = int(query.frame("count(*) AS n")["n"][0])
+            found = _cut(query.stream(", ".join(_KEY)), size(count)) if count else None
+        if found is not None:
+            return found
+    chosen = keys(spec, where=where, sample=sample, splits=splits, data=data).sort(_KEY)
+    rows = size(chosen.height)
+    return [Span.of(chosen.slice(start, rows)) for start in range(0, chosen.height, rows)]
+
+
+def _cut(frames: Iterable[pl.DataFrame], rows: int) -> list[Span] | None:
+    """The spans of instances in their order; None where that is not the order of row_index within each part."""
+    found: list[Span] = []
+    highest: dict[str, int] = {}
+    segments: dict[str, tuple[int, int]] = {}
+    held = 0
+
+    def end() -> None:
+        found.append(Span(held, tuple((part, *ends) for part, ends in segments.items())))
+        highest.update({part: high for part, (_, high) in segments.items()})
+        segments.clear()
+
+    for frame in frames:
+        start = 0
+        while start < frame.height:
+            piece = frame.slice(start, rows - held)
+            start, held = start + piece.height, held + piece.height
+            for part, low, high in _ends(piece).iter_rows():
+                if low <= highest.get(part, -1):
+                    return None
+                before = segments.get(part, (low, high))
+                segments[part] = (min(before[0], low), max(before[1], high))
+            if held == rows:
+                end()
+                held = 0
+    if segments:
+        end()
+    return found
+
+
+def _ends(rows: pl.DataFrame) -> pl.DataFrame:
+    """part, low and high of row_index."""
+    index = pl.col("row_index")
+    return rows.group_by("part", maintain_order=True).agg(low=index.min(), high=index.max())

@@ -1,0 +1,156 @@
+"""Spec files: a scenario in YAML, read strictly.
+
+An unknown key, a wrong type or a missing word is a `SpecError` that names file and key. No code in specs.
+"""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helmframe.errors import ArgumentError, SpecError
+from helmframe.specs import OF_PART, SPLITS, MainScore, Pairs, ScenarioSpec, Value, adapter_spec, frozen, of_part
+
+# The same safe reader in C, where PyYAML was built with it: some ten times as fast.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What `status` may say: the hub asks who you are; a licence is to be bought or signed; nobody serves the rows any more;
+# they are somewhere else, and in no form to be read from there. All of these are read from the user's own root.
+STATUSES = ("gated", "licensed", "dead", "elsewhere")
+
+
+def load_scenario(path: Path) -> ScenarioSpec:
+    """The spec in a YAML file.
+
+    Raises:
+        SpecError: not YAML, an unknown or missing key, a wrong type; names file and key.
+    """
+    file = path.name
+    said = _mapping(path)
+    for key in ("scenario", "version", "source", "instances", "metrics", "main"):
+        if key not in said:
+            raise SpecError.at(file, key, "is missing.")
+    values: dict[str, Any] = {}
+    for key, value in said.items():
+        if key == "main":
+            values[key] = _main(file, value)
+        elif key in ("metrics", "part"):
+            values[key] = _names(file, key, value)
+        elif key == "splits":
+            # in the order given: it is the order of the splits within a part, and so of row_index
+            values[key] = _splits(file, value)
+        elif key in ("source", "hub", "columns", "adapter", "decoding", "helm", "default", "example", "parts"):
+            values[key] = _pairs(file, key, value)
+        elif key == "union":
+            if not isinstance(value, bool):
+                raise SpecError.at(file, key, f"should be true or false, not {value!r}.")
+            values[key] = value
+        elif key == "outputs":
+            values[key] = _outputs(file, value)
+        else:
+            values[key] = str(value)
+    spec = ScenarioSpec(**values, origin=str(path))
+    _check(file, spec)
+    return spec
+
+
+def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What the file says, over what the file says that it is `like`: by key, in adapter and decoding by their keys."""
+    file = path.name
+    try:
+        said = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
+    except yaml.YAMLError as error:
+        raise SpecError.at(file, "", f"not YAML: {error}") from None
+    if not isinstance(said, dict):
+        raise SpecError.at(file, "", "a scenario spec is a mapping that starts with 'scenario: NAME'.")
+    known = ["like", *(each.name for each in fields(ScenarioSpec) if each.name not in ("origin", "frame"))]
+    for key in said:
+        if key not in known:
+            raise SpecError.unknown_key(file, str(key), known)
+    like = said.pop("like", None)
+    if like is None:
+        return said
+    base = path.parent / f"{like}.yaml"
+    if not re.fullmatch(r"\w+", str(like)) or base in (path, *seen) or not base.is_file():
+        raise SpecError.at(file, "like", f"{like!r} should be the name of another spec in the same folder.")
+    over = _mapping(base, (path, *seen))
+    for key in ("adapter", "decoding"):
+        if isinstance(said.get(key), dict) and isinstance(over.get(key), dict):
+            said[key] = over[key] | said[key]
+    return over | said
+
+
+def _pairs(file: str, key: str, value: object) -> Pairs:
+    if not isinstance(value, dict):
+        raise SpecError.at(file, key, f"should be a mapping, not {value!r}.")
+    return frozen(value)
+
+
+def _splits(file: str, value: object) -> Pairs:
+    pairs = dict(_pairs(file, "splits", value))
+    return tuple((str(name), pairs[str(name)]) for name in value) if isinstance(value, dict) else ()
+
+
+def _names(file: str, key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise SpecError.at(file, key, f"should be a list of names, not {value!r}.")
+    return tuple(value)
+
+
+def _outputs(file: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SpecError.at(file, "outputs", f"should be a whole number from 1 on, not {value!r}.")
+    return value
+
+
+def _main(file: str, value: object) -> MainScore:
+    if not isinstance(value, dict) or "metric" not in value:
+        raise SpecError.at(file, "main", "should be {metric: …, split: …, mean: macro or micro}.")
+    known = [each.name for each in fields(MainScore)]
+    for key in value:
+        if key not in known:
+            raise SpecError.unknown_key(file, f"main.{key}", known)
+    main = MainScore(**{key: str(each) for key, each in value.items()})
+    if main.split not in SPLITS:
+        raise SpecError.at(file, "main.split", f"{main.split!r} is none of {', '.join(SPLITS)}.")
+    if main.mean not in ("macro", "micro"):
+        raise SpecError.at(file, "main.mean", f"{main.mean!r} is neither macro nor micro.")
+    return main
+
+
+def _check(file: str, spec: ScenarioSpec) -> None:
+    if not re.fullmatch(r"[a-z0-9_]+", spec.scenario):
+        raise SpecError.at(file, "scenario", f"{spec.scenario!r} should be lower-case letters, digits and _.")
+    if spec.status and spec.status not in STATUSES:
+        raise SpecError.at(file, "status", f"{spec.status!r} is none of {', '.join(STATUSES)}.")
+    for theirs, ours in spec.splits:
+        if ours not in SPLITS:
+            raise SpecError.at(file, f"splits.{theirs}", f"{ours!r} is none of {', '.join(SPLITS)}.")
+    for table, address in (*spec.source, *spec.hub):
+        if not isinstance(address, str):
+            raise SpecError.at(
+                file, f"source.{table}", "should be one address, such as '{data}/name/{split}-*.parquet'."
+            )
+    try:
+        adapter_spec(spec.adapter, where="adapter")
+    except ArgumentError as error:
+        raise SpecError.at(file, "adapter", str(error)) from None
+    for part, said in spec.parts:
+        _check_part(file, spec, part, said)
+
+
+def _check_part(file: str, spec: ScenarioSpec, part: str, said: Value) -> None:
+    key = f"parts.{part}"
+    if not spec.part:
+        raise SpecError.at(file, key, "the scenario has no parts; say part: [COLUMN].")
+    pairs = said if isinstance(said, tuple) else ()
+    if not pairs or not all(isinstance(each, tuple) and isinstance(each[1], tuple) for each in pairs):
+        raise SpecError.at(file, key, "should be {adapter: {…}, decoding: {…}}, or one of these.")
+    for name in (str(each[0]) for each in pairs if isinstance(each, tuple)):
+        if name not in OF_PART:
+            raise SpecError.unknown_key(file, f"{key}.{name}", OF_PART)
+    try:
+        adapter_spec(of_part(spec, part).adapter, where="adapter")
+    except ArgumentError as error:
+        raise SpecError.at(file, f"{key}.adapter", str(error)) from None

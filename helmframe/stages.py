@@ -1,0 +1,218 @@
+"""The engine: each stage a function from a table to a longer table, one shard at a time.
+
+The last methods of `Stages` are all of it: `asks` (load, perturb, adapt), `prompts` (fit), `answers` (generate),
+`verdicts`, `scores`. `engines/` says where and when they run.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import polars as pl
+
+from helmframe.adapters import ADAPTERS, Setting, adapt, settings
+from helmframe.asking import asking
+from helmframe.columns import INSTANCES, READ
+from helmframe.errors import CapabilityError, PlanError
+from helmframe.judging import judges_of, refuse_pairs, verdicts_on, with_judges
+from helmframe.metrics import Metric, check_units, chosen, score
+from helmframe.metrics.judge import with_verdicts
+from helmframe.models.budget import Budget
+from helmframe.models.fit import fit
+from helmframe.models.generate import generate
+from helmframe.models.model import Model
+from helmframe.models.request_ids import request_ids
+from helmframe.perturbations import Variant, perturb
+from helmframe.scenarios.load import count, keys, load, load_train
+from helmframe.scenarios.spans import Span, spans
+from helmframe.specs import Condition, Equals, Pairs, Sample, ScenarioSpec
+from helmframe.store import Answers
+from helmframe.watch import Watch
+
+SHARD_ROWS = 20_000
+# The first shard is small, so that the model is asked soon.
+FIRST_ROWS = 4_000
+# A shard is small: Polars' streaming engine, its default, takes half as long again.
+ENGINE: Literal["in-memory"] = "in-memory"
+
+logger = logging.getLogger("helmframe.plan")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one scenario of a plan needs to be answered: HELM's run spec, for all its parts."""
+
+    spec: ScenarioSpec
+    variants: tuple[Variant, ...]
+    settings: tuple[Setting, ...]
+    models: tuple[Model, ...]
+    outputs: int
+    metrics: tuple[str | Metric, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Stages:
+    """What a sentence says, as fields, and the stages that it goes through."""
+
+    scenarios: tuple[ScenarioSpec, ...]
+    filters: tuple[Condition, ...] = ()
+    sampling: Sample | None = None
+    perturbations: tuple[Variant, ...] = ()
+    adapter: Pairs = ()
+    models: tuple[Model, ...] = ()
+    decoding: Pairs = ()
+    outputs: int = 0  # completions of each request; 0: as many as the scenario says
+    scored: tuple[str | Metric, ...] = ()
+    data: str | None = None
+    span: Span | None = None  # of an engine that shares the work out: no other instances than these
+
+    def check_methods(self) -> None:
+        """That the settings can be, and that each model can do what was said: method, chat template, metrics.
+
+        Raises:
+            CapabilityError: one can't. Where the scenario has it by itself, that is told when it runs: other scenarios
+                of a suite go on.
+        """
+        said = dict(self.adapter)
+        sure = [each.name for each in chosen(self.scored) if {"logprob", "token_logprobs"} & {*each.needs}]
+        for spec in self.scenarios:
+            for cell in (each for grid in settings(spec, self.adapter, self.decoding) for each in grid.each):
+                scores = ADAPTERS[cell.adapter.method].scores
+                for model in self.models:
+                    if "method" in said and scores and model.loglikelihood is None:
+                        raise CapabilityError.no_log_probabilities(model.name, spec.scenario)
+                    if "method" in said and not scores and not model.generates:
+                        raise CapabilityError.no_generation(model.name, spec.scenario)
+                    if "chat_template" in said and cell.adapter.chat_template and model.chat is None:
+                        raise CapabilityError.no_chat_template(model.name)
+                    if sure and not scores and model.token_logprobs is False:
+                        raise CapabilityError.no_token_log_probabilities(model.name, sure[0])
+
+    def tasks(self, models: Sequence[Model] | None = None) -> list[Task]:
+        """The plan scenario by scenario.
+
+        Raises:
+            PlanError: no model; says the line to add. A metric that needs more outputs than are asked for.
+        """
+        answering = tuple(models) if models is not None else self.models
+        if not answering:
+            raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
+        tasks = []
+        for spec in self.scenarios:
+            names = self.scored or with_judges(spec.metrics)
+            refuse_pairs(names)
+            outputs = self.outputs or spec.outputs
+            for each in chosen(names):
+                if each.check is not None:
+                    each.check()
+                if each.k > outputs:
+                    raise PlanError(
+                        f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k})."
+                    )
+            cells = tuple(settings(spec, self.adapter, self.decoding))
+            tasks.append(Task(spec, self.perturbations, cells, answering, outputs, tuple(names)))
+        return tasks
+
+    def load(self, spec: ScenarioSpec, only: pl.DataFrame | None = None) -> Iterator[pl.DataFrame]:
+        """`INSTANCES` of one scenario, or of some of its `keys`, shard by shard."""
+        first = min(FIRST_ROWS, SHARD_ROWS)
+        if self.span is not None:
+            first, only = SHARD_ROWS, self.span.keys if only is None else only
+        return load(spec, **self._selection(spec), rows=SHARD_ROWS, first=first, only=only)
+
+    def spans(self, spec: ScenarioSpec, pieces: int) -> list[Span]:
+        """All that `load` gives in so many spans or more, none larger than a shard; `replace(plan, span=…)` is one."""
+        return spans(spec, **self._selection(spec), most=SHARD_ROWS, pieces=pieces)
+
+    def keys(self, spec: ScenarioSpec) -> pl.DataFrame:
+        """part, row_index, instance_id, split and cluster of all that `load` gives."""
+        return keys(spec, **self._selection(spec))
+
+    def size(self, spec: ScenarioSpec) -> int:
+        """How many instances `load` gives, without reading their texts where nothing depends on them."""
+        return int(count(spec, **self._selection(spec))["n"].sum())
+
+    def _selection(self, spec: ScenarioSpec) -> dict[str, Any]:
+        splits = tuple(str(value) for each in self.filters if of_split(each) for value in _values(each))
+        if not splits:
+            helm = self.sampling is not None and self.sampling.order == "helm"
+            splits = ("valid", "test") if helm else (spec.main.split,)
+        conditions = [each for each in self.filters if not of_split(each)]
+        sample = self.sampling
+        if self.span is not None:
+            conditions, sample = [*conditions, *self.span.conditions()], None
+        return {"where": tuple(conditions), "sample": sample, "splits": splits, "data": self.data}
+
+    def train(self, task: Task) -> pl.DataFrame:
+        """The train pool; empty where no setting has shots."""
+        if not any(each.adapter.shots for setting in task.settings for each in setting.each):
+            return pl.DataFrame(schema=INSTANCES.schema)
+        conditions = tuple(each for each in self.filters if not of_split(each))
+        pool = load_train(task.spec, where=conditions, data=self.data)
+        if pool.is_empty():
+            logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
+        return pool
+
+    def asks(
+        self, task: Task, *, ask: bool = True, budget: Budget | None = None, watch: Watch | None = None
+    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Shard by shard and setting by setting: `REQUESTS` and `HEADS`.
+
+        Args:
+            task: what is asked.
+            ask: whether the models that make variants (`translate`) may be asked, or only what they have answered read.
+            budget: how much they may be asked.
+            watch: who takes the instances look by look, in place of shard by shard.
+        """
+        train = self.train(task)
+        load = partial(self.load, task.spec)
+        for instances in load() if watch is None else watch.looks(load):
+            variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget), self.data).collect(
+                engine=ENGINE
+            )
+            for each in judges_of(task.metrics):
+                each.template.check([*variants.columns, *READ.schema])  # before anything is asked
+            for setting in task.settings:
+                requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+                yield requests.collect(engine=ENGINE), heads
+
+    def prompts(
+        self, requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model, fingerprint: str
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """`FITTED` of one model, one row per output with its request_id, and the `PREFIXES`; asks nothing."""
+        fitted, prefixes = fit(requests, heads, model)
+        return request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows), prefixes
+
+    def answers(
+        self,
+        fitted: pl.DataFrame,
+        prefixes: pl.DataFrame,
+        model: Model,
+        kept: Answers,
+        fingerprint: str,
+        **how: Any,
+    ) -> pl.DataFrame:
+        """`COMPLETIONS` of one model, from the store or asked now."""
+        return generate(fitted, prefixes, model, kept, fingerprint, **how)
+
+    def verdicts(self, completions: pl.DataFrame, task: Task, **how: Any) -> pl.DataFrame:
+        """`VERDICTS` of the judges among the metrics, from the store or asked now."""
+        return verdicts_on(completions, judges_of(task.metrics), **how)
+
+    def scores(self, completions: pl.DataFrame, task: Task, verdicts: pl.DataFrame) -> pl.DataFrame:
+        """`SCORES` of the completions."""
+        judged = with_verdicts(completions, verdicts, judges_of(task.metrics))
+        scores = score(judged.lazy(), task.metrics).collect(engine=ENGINE)
+        check_units(scores, task.metrics)
+        return scores
+
+
+def of_split(condition: Condition) -> bool:
+    """Whether it says which split is read, not which of its rows."""
+    return isinstance(condition, Equals) and condition.column == "split"
+
+
+def _values(condition: Condition) -> tuple[Any, ...]:
+    return condition.values if isinstance(condition, Equals) else ()

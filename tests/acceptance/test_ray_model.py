@@ -1,0 +1,48 @@
+"""A real model on a cluster of this machine: two replicas with a thread each, beside the local engine with both."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.columns import COMPLETIONS
+from helmframe.engines.ray.cluster import connected
+from tests.acceptance.figures import peak_mb, shown
+from tests.demo import demo_model
+
+pytestmark = [pytest.mark.shared, pytest.mark.model]
+
+INSTANCES = 24
+
+
+def answers(results: hf.Results) -> pl.DataFrame:
+    rows = results.completions.collect()
+    keys = [name for name in COMPLETIONS.key if name in rows.columns]
+    return rows.sort(keys).select(*keys, "completion")
+
+
+def test_4_two_replicas_answer_as_the_local_engine_does(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = hf.scenario("mmlu", data=str(shared / "scenarios")).where(subject="philosophy").limit(INSTANCES)
+    plan = plan.generate(str(demo_model()))
+    with connected(None):  # its two CPUs are one for each replica, and so a thread
+        started = time.time()
+        there = plan.score(engine=hf.engines.Ray(replicas=2))
+        ended = time.time()
+    up = hf.run(hf.history()["run"][0]).logs().filter(pl.col("message").str.contains("is up on"))["time"]
+    seconds = ended - up.dt.timestamp("ms").max() / 1000  # type: ignore[operator]
+    said = f"{INSTANCES / seconds:.2f} requests/s with loading, up after {ended - seconds - started:.1f} s"
+    shown("4", "SmolLM2 on two replicas, one thread each", said, "told")
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "another-store"))
+    started = time.time()
+    here = plan.score()
+    seconds = time.time() - started
+    said = f"{INSTANCES / seconds:.2f} requests/s with loading; peak {peak_mb()} MB"
+    shown("4", "SmolLM2 in the local engine, two threads", said, "told")
+    same: Any = (answers(there)["completion"] == answers(here)["completion"]).sum()
+    shown("4", "completions that are the same", f"{same} of {INSTANCES}", "all")
+    assert same == INSTANCES

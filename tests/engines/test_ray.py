@@ -1,0 +1,141 @@
+"""The engine of a cluster, on a real Ray of this machine: the same tables, nothing lost, nothing doubled."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.cli import main
+from helmframe.engines.ray.cluster import connected
+from tests.faults.disturbed import doubled, same_tables, scores_of
+
+ONE = hf.engines.Ray(replicas=1, num_cpus=0.5)
+TWO = hf.engines.Ray(replicas=2, num_cpus=0.5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> Iterator[Any]:
+    """A small Ray for all tests here: engines use what is connected already."""
+    with connected(None) as ray:
+        yield ray
+
+
+def slow_letters(prompt: str) -> str:
+    time.sleep(0.005)
+    return "ABCD"[len(prompt) % 4]
+
+
+def letters() -> hf.Model:
+    return hf.model(slow_letters, name="letters", version="1")
+
+
+def plan() -> hf.Plan:
+    return hf.scenario("sampler").perturb(["lowercase", "typos"])
+
+
+def same(one: hf.Results, other: hf.Results) -> bool:
+    return same_tables(one, other) and scores_of(one).equals(scores_of(other)) and not doubled(one)
+
+
+def test_the_tables_are_those_of_the_local_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"q": [f"what is {n}?" for n in range(30)], "a": [str(n) for n in range(30)]})
+    more = hf.scenario(frame, input="q", references="a", name="numbers")
+    suite = hf.suite(plan(), more).generate([letters(), hf.models.noisy(0.5)])
+    there = suite.score(engine=ONE)
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "another-store"))
+    here = suite.score()
+    assert same(there, here)
+    counts = there.manifest["counts"]
+    assert counts["planned"] == here.manifest["counts"]["planned"] == 2 * (3 * 256 + 30)
+    assert counts["answered"] + counts["shared"] + counts["kept"] == counts["planned"]
+    assert there.manifest["status"] == "done"
+
+
+def test_what_is_said_in_a_script_travels_and_its_log_comes_back() -> None:
+    @hf.perturbation("shouted_over_there")
+    def shouted(text: pl.Expr) -> pl.Expr:
+        return text.str.to_uppercase()
+
+    @hf.metric("length_over_there", level="output", unit="characters", higher_is_better=False)
+    def length() -> pl.Expr:
+        return pl.col("completion").str.len_chars().cast(pl.Float64)
+
+    answer = "four"
+
+    def speaks(prompt: str) -> str:
+        print("I was asked")
+        if "planet" in prompt.rpartition("Question")[2]:
+            raise ValueError("no planets")
+        return answer
+
+    asked = hf.scenario("sampler").perturb("shouted_over_there").metrics("length_over_there")
+    run = asked.generate({"speaks": speaks}).submit(engine=ONE)
+    results = run.wait(120)
+    assert run.status == "done"
+    assert results.table()["value"].to_list() == [4.0, 4.0]
+    said = run.logs().filter(pl.col("message") == "I was asked")
+    assert said.height == results.manifest["counts"]["answered"] == run.progress()["answered"].sum()
+    assert set(said["model"]) == {"speaks"}
+    assert said["instance_id"].null_count() == 0
+    failed = results.errors()
+    assert set(failed["error"]) == {"ValueError: no planets"}
+    assert failed.height == results.manifest["counts"]["failed"] > 0
+
+
+def test_a_killed_replica_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = plan().generate(letters()).submit(engine=TWO)
+    while run.manifest()["counts"].get("answered", 0) < 50:
+        assert run.status == "running"
+        time.sleep(0.05)
+    up = run.logs()["message"].str.extract(r"replica of letters is up on .*, process (\d+)").drop_nulls()
+    os.kill(int(up[0]), signal.SIGKILL)
+    results = run.wait(120)
+    assert any("was lost" in each for each in run.logs()["message"])
+    counts = results.manifest["counts"]
+    assert counts["planned"] == 3 * 256
+    assert counts["answered"] + counts["shared"] + counts["kept"] == counts["planned"]
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "another-store"))
+    assert same(results, plan().generate(letters()).score())
+
+
+def test_a_row_that_ends_its_process_is_left_alone() -> None:
+    asked = hf.scenario("sampler").where(subject="music").limit(4)
+    poison = asked.instances().collect()["input"][2]
+
+    def ends(prompt: str) -> str:
+        if poison in prompt.rpartition("Question")[2]:
+            os._exit(1)
+        return "A"
+
+    results = asked.generate(hf.model(ends, name="ends", version="1")).score(engine=ONE)
+    (error,) = results.errors()["error"]
+    assert "the process that asked this ended" in error
+    assert results.completions.collect().height == 4
+    assert not doubled(results)
+
+
+def test_the_command_runs_there(capsys: pytest.CaptureFixture[str]) -> None:
+    said = ["run", "sampler:subject=music,model=oracle()", "-m", "4", "--engine", "ray", "--actors", "1"]
+    assert main(said) == 0
+    assert "1.000" in capsys.readouterr().out
+
+
+def test_a_limit_of_requests_holds_and_the_rest_comes_later() -> None:
+    results = plan().generate(letters()).score(engine=ONE, max_requests=100)
+    assert results.manifest["counts"]["answered"] == 100
+    run = plan().generate(letters()).submit(engine=ONE)
+    while run.manifest()["counts"].get("answered", 0) < 50:
+        assert run.status == "running"
+        time.sleep(0.05)
+    run.cancel()
+    stopped = run.wait(60).manifest
+    assert stopped["status"] == "stopped"
+    rest = plan().generate(letters()).score(engine=ONE).manifest["counts"]
+    assert rest["kept"] >= 100 + stopped["counts"]["answered"]
+    assert rest["kept"] + rest["answered"] + rest["shared"] == rest["planned"]
