@@ -18,6 +18,7 @@ from helmframe.kept import store_root
 from helmframe.models.budget import Budget
 from helmframe.models.unbroken import wait_for
 from helmframe.results import Results
+from helmframe.stages import Stages
 from helmframe.store import RunFolder
 from helmframe.until import Until
 from helmframe.watch import watched
@@ -40,7 +41,7 @@ class Run:
         self._budget: Budget | None = None
         self._progress = Progress(enabled=False)
         self._ended: threading.Event | None = None  # of a run of this process
-        self._plans: Sequence[local.Runnable] = ()
+        self._plans: Sequence[Stages] = ()
         self._until: Until | None = None
         self._error: BaseException | None = None
         self._results: Results | None = None
@@ -48,7 +49,7 @@ class Run:
     @classmethod
     def start(
         cls,
-        plans: Sequence[local.Runnable],
+        plans: Sequence[Stages],
         *,
         budget: Budget,
         fresh: bool = False,

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import polars as pl
 
@@ -27,6 +27,7 @@ from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
 from helmframe.models.unbroken import wait_for, wait_through
 from helmframe.results import Results
+from helmframe.stages import Stages, Task
 from helmframe.store import Address, RunFolder, exists
 from helmframe.until import Until
 from helmframe.watch import Watch, watched
@@ -38,39 +39,8 @@ HEARTBEAT_SECONDS = 3.0
 logger = logging.getLogger("helmframe.engines")
 
 
-class Runnable(Protocol):
-    """A plan, as far as an engine sees it."""
-
-    def tasks(self) -> Sequence[Any]:
-        """One task per scenario."""
-
-    def keys(self, spec: Any) -> pl.DataFrame:
-        """The instances of a scenario without their texts."""
-
-    def asks(
-        self, task: Any, *, ask: bool, budget: Budget, watch: Watch | None
-    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Requests and heads, shard by shard, or look by look: the stages before a model."""
-
-    def prompts(
-        self, requests: pl.DataFrame, heads: pl.DataFrame, task: Any, model: Any, fingerprint: str
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Requests as one model gets them, and their prefixes."""
-
-    def answers(
-        self, fitted: pl.DataFrame, prefixes: pl.DataFrame, model: Any, kept: Any, fingerprint: str, **how: Any
-    ) -> pl.DataFrame:
-        """Completions of one model."""
-
-    def verdicts(self, completions: pl.DataFrame, task: Any, **how: Any) -> pl.DataFrame:
-        """What judges say to completions."""
-
-    def scores(self, completions: pl.DataFrame, task: Any, verdicts: pl.DataFrame) -> pl.DataFrame:
-        """The scores of completions: the stages after a model."""
-
-
 def run(
-    plans: Sequence[Runnable],
+    plans: Sequence[Stages],
     *,
     ask: bool = True,
     fresh: bool = False,
@@ -108,11 +78,38 @@ def run(
     return execution.go()
 
 
+# Requests as one model gets them and their prefixes, made ahead.
+Prompts: TypeAlias = Future[tuple[pl.DataFrame, pl.DataFrame]]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One task being done: what its shards share.
+
+    Args:
+        plan: whose task it is.
+        task: the task.
+        fingerprints: of its models, as of the start.
+        about: the run's manifest.
+        able: the models that can do it; one that can't is taken out.
+        behind: where what is answered is put away.
+        watch: who tells when enough is known.
+    """
+
+    plan: Stages
+    task: Task
+    fingerprints: Mapping[Model, str]
+    about: dict[str, Any]
+    able: dict[Model, None]
+    behind: Behind
+    watch: Watch | None
+
+
 @dataclass(frozen=True)
 class Execution:
     """One execution of some plans: what its threads share."""
 
-    plans: Sequence[Runnable]
+    plans: Sequence[Stages]
     root: Address
     ask: bool
     fresh: bool
@@ -148,11 +145,11 @@ class Execution:
                 raise missing[0]
         return Results.load(self.folder.path)
 
-    def prepare(self, tasks: Sequence[tuple[Runnable, Any]], fingerprints: Mapping[Model, str]) -> None:
+    def prepare(self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str]) -> None:
         """What must be said before anything is asked or written; here there is nothing."""
 
     def work(
-        self, tasks: Sequence[tuple[Runnable, Any]], fingerprints: Mapping[Model, str], about: dict[str, Any]
+        self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str], about: dict[str, Any]
     ) -> list[SourceMissingError]:
         """Do all tasks; in a suite, gives an error for each whose rows are not there."""
         room = threading.Semaphore(TASKS)
@@ -162,15 +159,15 @@ class Execution:
         )
         return missing
 
-    def one(self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str]) -> None:
+    def one(self, plan: Stages, task: Task, fingerprints: Mapping[Model, str]) -> None:
         """Do one task, or what a plan that is cut gives of it."""
         self._task(plan, task, fingerprints, {"left_out": []}, nullcontext())
 
     def _there(
         self,
         missing: list[SourceMissingError],
-        plan: Runnable,
-        task: Any,
+        plan: Stages,
+        task: Task,
         fingerprints: Mapping[Model, str],
         about: dict[str, Any],
         room: Any,
@@ -182,7 +179,7 @@ class Execution:
             self.absent(error, task, about)
             missing.append(error)
 
-    def absent(self, error: SourceMissingError, task: Any, about: dict[str, Any]) -> None:
+    def absent(self, error: SourceMissingError, task: Task, about: dict[str, Any]) -> None:
         """List a task whose rows are not there, in a suite; else that is raised."""
         if len(self.plans) == 1:
             raise error
@@ -190,67 +187,43 @@ class Execution:
         about["left_out"] += [{**said, "model": model.name} for model in task.models]
 
     def _task(
-        self, plan: Runnable, task: Any, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
+        self, plan: Stages, task: Task, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
     ) -> None:
-        able = dict.fromkeys(task.models)
         watch = None if self.until is None else Watch(self.until, task, plan.keys(task.spec))
-        with (
-            room,
-            Behind() as behind,
-            closing(ahead(self._prompts(plan, task, able, fingerprints, watch))) as prompts,
-            ExitStack() as waited,
-        ):
-            for place, of_model in enumerate(prompts):
-                if not place:
-                    for fingerprint in {fingerprints[model] for model in able}:
-                        waited.enter_context(busy_of(fingerprint).waited)
-                # each shard comes once per setting
-                shard = place // len(task.settings) if self.shard is None else self.shard
-                shared = (shard, behind, about, able, watch)
-                together(
-                    [
-                        partial(self._ask, plan, task, of_model[model], model, fingerprints[model], *shared)
-                        for model in able
-                    ],
-                    self.budget,
-                )
-                if watch is not None and (place + 1) % len(task.settings) == 0:
-                    behind.wait()
-                    if watch.look_ended(about["until"]):
+        with room, Behind() as behind:
+            shared = Shared(plan, task, fingerprints, about, dict.fromkeys(task.models), behind, watch)
+            with closing(ahead(self._prompts(shared))) as prompts, ExitStack() as waited:
+                for place, of_model in enumerate(prompts):
+                    if not place:
+                        for fingerprint in {fingerprints[model] for model in shared.able}:
+                            waited.enter_context(busy_of(fingerprint).waited)
+                    # each shard comes once per setting
+                    shard = place // len(task.settings) if self.shard is None else self.shard
+                    together(
+                        [partial(self._ask, shared, model, of_model[model], shard) for model in shared.able],
+                        self.budget,
+                    )
+                    if watch is not None and (place + 1) % len(task.settings) == 0:
+                        behind.wait()
+                        if watch.look_ended(about["until"]):
+                            return
+                    if self.ask and self.budget.stopped.is_set():
                         return
-                if self.ask and self.budget.stopped.is_set():
-                    return
 
-    def _prompts(
-        self,
-        plan: Runnable,
-        task: Any,
-        able: Mapping[Model, None],
-        fingerprints: Mapping[Model, str],
-        watch: Watch | None,
-    ) -> Iterator[dict[Model, "Future[tuple[pl.DataFrame, pl.DataFrame]]"]]:
+    def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
         """What each model is to be asked, shard by shard or look by look; an error comes where the model is asked."""
-        with closing(ahead(plan.asks(task, ask=self.ask, budget=self.budget, watch=watch))) as asked:
+        plan, task = shared.plan, shared.task
+        with closing(ahead(plan.asks(task, ask=self.ask, budget=self.budget, watch=shared.watch))) as asked:
             for requests, heads in asked:
                 yield {
-                    model: done(partial(plan.prompts, requests, heads, task, model, fingerprints[model]))
-                    for model in tuple(able)
+                    model: done(partial(plan.prompts, requests, heads, task, model, shared.fingerprints[model]))
+                    for model in tuple(shared.able)
                 }
 
-    def _ask(
-        self,
-        plan: Runnable,
-        task: Any,
-        prompts: "Future[tuple[pl.DataFrame, pl.DataFrame]]",
-        model: Model,
-        fingerprint: str,
-        shard: int,
-        behind: Behind,
-        about: dict[str, Any],
-        able: dict[Model, None],
-        watch: Watch | None,
-    ) -> None:
-        scenario = task.spec.scenario
+    def _ask(self, shared: Shared, model: Model, prompts: Prompts, shard: int) -> None:
+        """Have one model answer one shard, and put away what came of it behind."""
+        plan, task, watch = shared.plan, shared.task, shared.watch
+        scenario, fingerprint = task.spec.scenario, shared.fingerprints[model]
         kept = answers_of(self.root, model, fingerprint, scenario)
         how = {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
         try:
@@ -266,8 +239,8 @@ class Execution:
         except CapabilityError as error:
             if len(self.plans) == 1:
                 raise
-            able.pop(model, None)
-            about["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
+            shared.able.pop(model, None)
+            shared.about["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
             if watch is not None:
                 watch.cut(model.name, *(setting.name for setting in task.settings))
             return
@@ -287,7 +260,7 @@ class Execution:
             if watch is not None:
                 watch.saw(scores)
 
-        behind.do(lambda: together([keep, score], self.budget))
+        shared.behind.do(lambda: together([keep, score], self.budget))
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -334,7 +307,7 @@ class Execution:
             write(status)
 
 
-def tell_apart(tasks: list[tuple[Runnable, Any]]) -> list[tuple[Runnable, Any]]:
+def tell_apart(tasks: list[tuple[Stages, Task]]) -> list[tuple[Stages, Task]]:
     """Where plans of a suite ask the same scenario of the same model, their settings' names get the plan's number."""
     asked = Counter((task.spec.scenario, model.name) for _, task in tasks for model in task.models)
     plans = list(dict.fromkeys(id(plan) for plan, _ in tasks))

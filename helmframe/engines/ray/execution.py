@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from helmframe.engines.local import Execution, Runnable
+from helmframe.engines.local import Execution
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.cluster import connected
 from helmframe.engines.ray.driver import Driver
@@ -18,6 +18,7 @@ from helmframe.models.model import Model
 from helmframe.results import Results
 from helmframe.scenarios.spans import Span
 from helmframe.settings import data_root
+from helmframe.stages import Stages, Task
 from helmframe.store import RunFolder
 from helmframe.until import Until
 
@@ -27,7 +28,7 @@ PIECES = 8
 
 def run(
     options: Ray,
-    plans: Sequence[Runnable],
+    plans: Sequence[Stages],
     *,
     ask: bool = True,
     fresh: bool = False,
@@ -67,7 +68,7 @@ class RayExecution(Execution):
     options: Ray = field(default_factory=Ray)
     _packed: dict[Model, bytes] = field(default_factory=dict)
 
-    def prepare(self, tasks: Sequence[tuple[Runnable, Any]], fingerprints: Mapping[Model, str]) -> None:
+    def prepare(self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str]) -> None:
         """Pickle what every replica is to know.
 
         Raises:
@@ -79,7 +80,7 @@ class RayExecution(Execution):
                 raise UnknownNameError.among("model of the plan", name, names)
         for model, fingerprint in fingerprints.items():
             work = [
-                (replace(plan, models=(model,)), replace(task, models=(model,)))  # type: ignore[type-var]
+                (replace(plan, models=(model,)), replace(task, models=(model,)))
                 for plan, task in tasks
                 if model in task.models
             ]
@@ -92,7 +93,7 @@ class RayExecution(Execution):
 
     def work(
         self,
-        tasks: Sequence[tuple[Runnable, Any]],
+        tasks: Sequence[tuple[Stages, Task]],
         fingerprints: Mapping[Model, str],  # noqa: ARG002
         about: dict[str, Any],
     ) -> list[SourceMissingError]:
@@ -113,11 +114,11 @@ class RayExecution(Execution):
         return missing
 
     def _spans(
-        self, plan: Any, task: Any, pieces: int, missing: list[SourceMissingError], about: dict[str, Any]
+        self, plan: Stages, task: Task, pieces: int, missing: list[SourceMissingError], about: dict[str, Any]
     ) -> Sequence[Span]:
         most = max(self.options.of(model).least_and_most[1] for model in task.models)
         try:
-            spans: list[Span] = plan.spans(task.spec, pieces * most)
+            spans = plan.spans(task.spec, pieces * most)
         except SourceMissingError as error:
             self.absent(error, task, about)
             missing.append(error)
