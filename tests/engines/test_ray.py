@@ -89,11 +89,17 @@ def test_what_is_said_in_a_script_travels_and_its_log_comes_back() -> None:
 
 
 def test_a_killed_replica_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    run = plan().generate(letters()).submit(engine=TWO)
-    while run.manifest()["counts"].get("answered", 0) < 50:
+    def slower(prompt: str) -> str:
+        time.sleep(0.01)  # so that it is far from its end when it is seen to have begun
+        return slow_letters(prompt)
+
+    asked = plan().generate(hf.model(slower, name="slower", version="1"))
+    run = asked.submit(engine=TWO)
+    up = pl.Series(dtype=pl.String)
+    while not len(up) or run.manifest()["counts"].get("answered", 0) < 20:
         assert run.status == "running"
         time.sleep(0.05)
-    up = run.logs()["message"].str.extract(r"replica of letters is up on .*, process (\d+)").drop_nulls()
+        up = run.logs()["message"].str.extract(r"replica of slower is up on .*, process (\d+)").drop_nulls()
     os.kill(int(up[0]), signal.SIGKILL)
     results = run.wait(120)
     assert any("was lost" in each for each in run.logs()["message"])
@@ -101,7 +107,7 @@ def test_a_killed_replica_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPa
     assert counts["planned"] == 3 * 256
     assert counts["answered"] + counts["shared"] + counts["kept"] == counts["planned"]
     monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "another-store"))
-    assert same(results, plan().generate(letters()).score())
+    assert same(results, asked.score())
 
 
 def test_a_row_that_ends_its_process_is_left_alone() -> None:

@@ -71,7 +71,8 @@ class Driver:
         for each in self.lanes:
             each.tell_slow()
             # what nobody needs any more makes room for others
-            for replica in [replica for replica in each.replicas if not replica.jobs and not each.backlog]:
+            idle = [replica for replica in each.replicas if not replica.jobs and (replica.gone or not each.backlog)]
+            for replica in idle:
                 each.replicas.remove(replica)
                 self._close([replica])
 
@@ -165,8 +166,8 @@ class Driver:
 
     def _lost(self, lane: Lane, replica: Up, job: Job, error: Exception) -> None:
         """A replica has ended with this job: another one does it. One that ends them all is halved till it is alone."""
-        if replica in lane.replicas:
-            lane.replicas.remove(replica)
+        if not replica.gone:
+            replica.gone = True  # it stays in its lane until all of its jobs are known to be lost or done
             with suppress(Exception):  # it may be there still, and only out of reach
                 self.ray.kill(replica.actor)
             logger.warning("a replica of %s was lost, its spans are done again: %s", lane.model.name, _line(error))
@@ -197,7 +198,7 @@ class Driver:
         awaited = set(map(id, self._asked.values()))
         for lane in self.lanes:
             for replica in lane.replicas:
-                if replica.ready and replica.jobs and id(replica) not in awaited:
+                if replica.ready and not replica.gone and replica.jobs and id(replica) not in awaited:
                     ref = replica.actor.news.options(concurrency_group="aside").remote()
                     self._asked[ref] = replica
 
@@ -248,7 +249,11 @@ class Driver:
 
     def _close(self, replicas: Sequence[Up]) -> None:
         """Let their logs be written, and end them."""
-        closing = [each.actor.close.options(concurrency_group="aside").remote() for each in replicas if each.ready]
+        closing = [
+            each.actor.close.options(concurrency_group="aside").remote()
+            for each in replicas
+            if each.ready and not each.gone
+        ]
         if closing:
             self.ray.wait(closing, num_returns=len(closing), timeout=PATIENCE)
         for each in replicas:

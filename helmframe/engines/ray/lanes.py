@@ -50,18 +50,19 @@ class Job:
 
 @dataclass(eq=False)
 class Up:
-    """A replica: the actor, and the jobs that it has, by what Ray will give for each."""
+    """A replica: the actor, and the jobs that it has, by what Ray will give for each; `gone` once it was lost."""
 
     actor: Any
     hello: Any
     started: float = field(default_factory=time.monotonic)
     ready: bool = False
     told: bool = False
+    gone: bool = False
     jobs: dict[Any, Job] = field(default_factory=dict)
 
     def takes(self, job: Job) -> bool:
         """Whether it may do this job beside those that it has: one that was lost before is done alone."""
-        if not self.ready or len(self.jobs) >= AT_ONCE or job.after > time.monotonic():
+        if not self.ready or self.gone or len(self.jobs) >= AT_ONCE or job.after > time.monotonic():
             return False
         return not self.jobs or not (job.deaths or any(each.deaths for each in self.jobs.values()))
 
@@ -104,7 +105,8 @@ class Lane:
         So models that share a cluster come to their shares by turns.
         """
         least, most = self.options.least_and_most
-        there, up = len(self.replicas), sum(each.ready for each in self.replicas)
+        there = sum(not each.gone for each in self.replicas)
+        up = sum(each.ready and not each.gone for each in self.replicas)
         useful = -(-(self.backlog + self.busy) // AT_ONCE)
         return self.backlog > 0 and (there < least or (there < min(most, useful) and there - up < max(up, 1)))
 
