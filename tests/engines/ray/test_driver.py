@@ -41,7 +41,11 @@ class Cluster:
             self.done.append(order.shard)
             return Done({("model", "s", "m", "answered"): 1}, 0.0)
 
-        calls = {"hello": lambda: Hello("host", 1, version("helmframe")), "do": do, "close": lambda: None}
+        calls: dict[str, Callable[..., Any]] = {
+            "hello": lambda: Hello("host", 1, version("helmframe")),
+            "do": do,
+            "close": lambda: None,
+        }
         return SimpleNamespace(**{name: self.method(call) for name, call in calls.items()})
 
     def method(self, call: Callable[..., Any]) -> Any:
