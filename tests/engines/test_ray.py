@@ -60,6 +60,7 @@ def test_the_tables_are_those_of_the_local_engine(monkeypatch: pytest.MonkeyPatc
 def test_what_is_said_in_a_script_travels_and_its_log_comes_back() -> None:
     @hf.perturbation("shouted_over_there")
     def shouted(text: pl.Expr) -> pl.Expr:
+        """In capitals."""
         return text.str.to_uppercase()
 
     @hf.metric("length_over_there", level="output", unit="characters", higher_is_better=False)
