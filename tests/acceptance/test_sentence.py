@@ -15,7 +15,6 @@ from helmframe.adapters import adapt
 from helmframe.columns import SCORES
 from helmframe.kept import answers_of, store_root
 from helmframe.metrics import score
-from helmframe.models.fit import fit
 from helmframe.models.generate import generate
 from helmframe.perturbations import perturb
 from tests.acceptance.figures import peak_mb, shown
@@ -89,8 +88,8 @@ def test_4_mmlu_from_s3_through_smollm2(s3: S3Server, shared: Path) -> None:
     variants = timed(seconds, "perturb", lambda: perturb(shard.lazy(), task.variants).collect())
     lazy, heads = timed(seconds, "adapt", lambda: adapt(variants.lazy(), train, task.settings[0], task.spec.part))
     requests = timed(seconds, "adapt", lambda: lazy.collect())
-    fitted, prefixes = timed(seconds, "fit", lambda: fit(requests, heads, model))
     fingerprint = timed(seconds, "fingerprint", model.fingerprint)
+    fitted, prefixes = timed(seconds, "fit", lambda: plan.prompts(requests, heads, task, model, fingerprint))
     kept = answers_of(store_root(), model, fingerprint, "mmlu")
     completions = timed(seconds, "generate", lambda: generate(fitted, prefixes, model, kept, fingerprint))
     timed(seconds, "score", lambda: score(completions.lazy(), task.metrics).collect())
