@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
 
+def _import_altair() -> None:
+    with suppress(Exception):  # raised where a chart is drawn
+        import_module("altair")
+
+
 @dataclass(frozen=True)
 class Plot:
     """The charts of some results: Altair charts over tables that are small already.
@@ -44,6 +52,8 @@ class Plot:
     def __post_init__(self) -> None:
         if find_spec("altair") is None:
             raise ArgumentError("charts need the package altair: pip install 'helmframe[plots]'.")
+        # it takes a second or two to import, while the scores are read
+        threading.Thread(target=_import_altair, name="helmframe-altair", daemon=True).start()
 
     def scores(self, metric: str | None = None, *, mode: str = "light") -> Drawn:
         """Score with its interval, by whatever the run varied; chance as a tick.
