@@ -13,8 +13,8 @@ import polars as pl
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.models.budget import Budget
 from helmframe.models.keeping import Keeping
-from helmframe.models.model import SCORES, Answer, Model, Prompt
-from helmframe.models.prompts import Pairs, Prompts, SeededPrompts, rows_of
+from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Seeded
+from helmframe.models.prompts import Beside, Prompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
 from helmframe.models.unbroken import unbroken
 from helmframe.store import ANSWER, SENT, Answers
@@ -186,11 +186,13 @@ def _ask_block(
         return {"scenario": scenario, "instance_id": instance_id, "model": model.name}
 
     texts = Prompts(block, prefixes)
-    prompts: Sequence[Prompt] = Pairs(texts, block["continuation"]) if block["scored"][0] else texts
+    prompts: Sequence[Prompt] = texts
     if model.sees_rows:
         prompts = rows_of(block, prefixes)
+    elif block["scored"][0]:
+        prompts = Beside(Pair, texts, block["continuation"].to_list())
     elif model.seeded and _samples(block, model):
-        prompts = SeededPrompts(texts, _seeds(block))
+        prompts = Beside(Seeded, texts, _seeds(block))
     pending: list[Outcome] = []
     left: list[Outcome] = []
     flushed = time.monotonic()

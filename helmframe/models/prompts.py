@@ -1,12 +1,14 @@
 """What a queue is asked, made of requests when it is looked at."""
 
-from collections.abc import Sequence
-from typing import overload
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
 
 import polars as pl
 
 from helmframe.columns import NO, YES
-from helmframe.models.model import Pair, Row, Seeded
+from helmframe.models.model import Row
+
+P = TypeVar("P")
 
 
 class Prompts(Sequence[str]):
@@ -32,46 +34,26 @@ class Prompts(Sequence[str]):
         return [self._prefixes[prefix_id] + suffix for prefix_id, suffix in pairs]
 
 
-class SeededPrompts(Sequence[Seeded]):
-    """Prompts, each with the seed of its draws."""
+class Beside(Sequence[P]):
+    """Prompts, each made one with what belongs to it: `Pair` with its continuation, `Seeded` with its seed."""
 
-    def __init__(self, prompts: Prompts, seeds: Sequence[int]) -> None:
+    def __init__(self, make: Callable[[str, Any], P], prompts: Sequence[str], others: Sequence[Any]) -> None:
+        self._make = make
         self._prompts = prompts
-        self._seeds = seeds
+        self._others = others
 
     def __len__(self) -> int:
-        return len(self._seeds)
+        return len(self._others)
 
     @overload
-    def __getitem__(self, place: int) -> Seeded: ...
+    def __getitem__(self, place: int) -> P: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Seeded]: ...
-    def __getitem__(self, place: int | slice) -> Seeded | list[Seeded]:
-        """One prompt, or a list of them."""
+    def __getitem__(self, place: slice) -> list[P]: ...
+    def __getitem__(self, place: int | slice) -> P | list[P]:
+        """One of them, or a list."""
         if isinstance(place, int):
-            return Seeded(self._prompts[place], self._seeds[place])
-        return [Seeded(*each) for each in zip(self._prompts[place], self._seeds[place], strict=True)]
-
-
-class Pairs(Sequence[Pair]):
-    """Contexts and the texts whose log-probability is asked for."""
-
-    def __init__(self, contexts: Sequence[str], continuations: pl.Series) -> None:
-        self._contexts = contexts
-        self._continuations = continuations.to_list()
-
-    def __len__(self) -> int:
-        return len(self._continuations)
-
-    @overload
-    def __getitem__(self, place: int) -> Pair: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Pair]: ...
-    def __getitem__(self, place: int | slice) -> Pair | list[Pair]:
-        """One pair, or a list of them."""
-        if isinstance(place, int):
-            return Pair(self._contexts[place], self._continuations[place])
-        return [Pair(*each) for each in zip(self._contexts[place], self._continuations[place], strict=True)]
+            return self._make(self._prompts[place], self._others[place])
+        return list(map(self._make, self._prompts[place], self._others[place]))
 
 
 def rows_of(requests: pl.DataFrame, prefixes: pl.DataFrame) -> list[Row]:
