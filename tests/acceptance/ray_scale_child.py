@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ class Letters:
 
 
 class Watch(threading.Thread):
-    """Looks at the processes that left a note, ten times a second until `end`: MB of VmHWM, and CPU seconds."""
+    """Looks at some processes ten times a second until `end`: MB of VmHWM, and CPU seconds."""
 
-    def __init__(self, notes: Path) -> None:
+    def __init__(self, processes: Callable[[], list[int]]) -> None:
         super().__init__(daemon=True)
-        self.notes = notes
+        self.processes = processes
         self.seen: dict[int, tuple[float, float]] = {}
         self._ended = threading.Event()
 
@@ -56,7 +57,7 @@ class Watch(threading.Thread):
             self.look()
 
     def look(self) -> None:
-        for process in [int(note.name) for note in self.notes.iterdir()]:
+        for process in self.processes():
             try:
                 status = Path(f"/proc/{process}/status").read_text()
                 times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
@@ -86,7 +87,7 @@ def main(folder: Path, engine: str) -> dict[str, Any]:
     letters = Letters(folder / f"notes-{engine}")
     model = hf.model(letters, name="letters", version="1", batch=512)
     plan = hf.suite(*map(hf.scenario, sorted(folder.glob("eval*.yaml")))).generate(model)
-    watch = Watch(letters.notes)
+    watch = Watch(lambda: [int(note.name) for note in letters.notes.iterdir()])
     watch.start()
     started = time.perf_counter()
     results = plan.score(engine=ENGINES[engine])
