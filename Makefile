@@ -32,7 +32,7 @@ notebooks: $(VENV)/.dev $(MODEL)/.made
 
 # The documentation as pages that open from the folder build/docs: no network, and no warning passes.
 docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 	@echo build/docs/index.html
 
 acceptance: $(VENV)/.dev $(MODEL)/.made

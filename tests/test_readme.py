@@ -23,7 +23,7 @@ def pasted(heading: str) -> tuple[dict[str, Any], Any]:
 
 
 def test_every_snippet_is_pasted_below() -> None:
-    said = ["The sentence", "Your bucket", "Your model", "Your scenario", "Perturbed, robust, fair"]
+    said = ["The sentence", "Your bucket", "Your scenario", "Your model", "Perturbed, robust, fair"]
     assert list(SNIPPETS) == [*said, "Another prompt, compared", "Many at once, nothing lost"]
 
 

@@ -28,7 +28,7 @@ def sequential(
     of the sequence misses. What it is about is this benchmark's own mean, which is known once all are asked. Each
     interval is within those before it, unless these leave out the mean so far.
 
-    >>> sequential([1, 1, 0, 1], 4, binary=True).select("asked", "ci_low", "ci_high").rows()[-2:]
+    >>> sequential([1, 1, 0, 1], 4, binary=True).select("asked", "ci_low", "ci_high").tail(2).rows()
     [(3, 0.5, 0.75), (4, 0.75, 0.75)]
 
     Where whole clusters are drawn, each score is a cluster's mean, and `sizes` says how many instances it stands for:
