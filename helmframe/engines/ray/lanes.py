@@ -95,9 +95,10 @@ class Lane:
         return sum(len(each.jobs) for each in self.replicas)
 
     @property
-    def need(self) -> float:
-        """Jobs that wait for each replica."""
-        return self.backlog / max(len(self.replicas), 1)
+    def need(self) -> tuple[bool, float]:
+        """Whether the least that was said is not there yet; jobs that wait for each replica, by the model's weight."""
+        there = len(self.replicas)
+        return there < self.options.least_and_most[0], self.options.weight * self.backlog / max(there, 1)
 
     def wants_more(self) -> bool:
         """Whether another replica should be started: beyond the least, as many at a time as are up already.

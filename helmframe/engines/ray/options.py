@@ -23,7 +23,9 @@ class Ray:
         num_cpus: of each replica, as Ray counts them; a fraction lets several share one.
         num_gpus: of each replica; default as many as vLLM is told to spread the model over, of other models none.
         resources: of each replica, of those that the cluster's nodes were given names for: {"a100": 1}.
-        models: where models differ: {"big": {"num_gpus": 4, "replicas": (1, 2)}}, by their names in the plan.
+        weight: a model's share of a cluster that is too small for all: of two with as much to do, one with twice the
+            weight has twice the replicas.
+        models: where models differ: {"big": {"num_gpus": 4, "weight": 2}}, by their names in the plan.
 
     Raises:
         ArgumentError: a number that can't be, or a word that is none of these.
@@ -34,6 +36,7 @@ class Ray:
     num_cpus: float = 1.0
     num_gpus: float | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
+    weight: float = 1.0
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,6 +51,8 @@ class Ray:
                 isinstance(amount, bool) or not isinstance(amount, int | float) or not amount >= 0
             ):
                 raise ArgumentError(f"Ray({name}={amount!r}): a number from 0 on.")
+        if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not self.weight > 0:
+            raise ArgumentError(f"Ray(weight={self.weight!r}): a number above 0.")
         for name, said in self.models.items():
             for key in said:
                 if key not in _OF_A_MODEL:

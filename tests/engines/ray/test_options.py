@@ -32,6 +32,8 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         ({"replicas": 0}, "replicas=0"),
         ({"replicas": (4, 1)}, "at least"),
         ({"num_gpus": -1}, "num_gpus=-1"),
+        ({"weight": 0}, "weight=0"),
+        ({"models": {"big": {"weight": "much"}}}, "weight='much'"),
         ({"resources": {"a100": "two"}}, "a100='two'"),
         ({"models": {"big": {"num_gpu": 1}}}, "Did you mean 'num_gpus'"),
     ],
@@ -53,7 +55,7 @@ def test_until_is_not_shared_out() -> None:
 
 
 def test_a_model_has_the_options_said_of_it() -> None:
-    engine = hf.engines.Ray(num_cpus=2, models={"oracle": {"num_gpus": 2, "replicas": 3}})
+    engine = hf.engines.Ray(num_cpus=2, models={"oracle": {"num_gpus": 2, "replicas": 3, "weight": 2}})
     of_it = engine.of(hf.models.oracle())
-    assert (of_it.num_cpus, of_it.num_gpus, of_it.least_and_most) == (2, 2, (3, 3))
+    assert (of_it.num_cpus, of_it.num_gpus, of_it.least_and_most, of_it.weight) == (2, 2, (3, 3), 2)
     assert engine.of(hf.models.echo()).num_gpus == 0
