@@ -63,34 +63,37 @@ def generate(
         `COMPLETIONS`; what was neither stored nor asked is left out.
     """
     budget = budget or Budget()
-    beside = ("row_index", "repeat", "request_id", "refused", "continuation")
-    sent = requests if model.sees_rows else requests.select(*SENT, *beside)
-    wanted = sent.filter(pl.col("refused").is_null()).unique("request_id", keep="first", maintain_order=True)
-    low, high = (wanted["row_index"].min(), wanted["row_index"].max()) if wanted.height else (0, 0)
-    nothing = pl.DataFrame(schema=ANSWER)
-    known = answers.known(int(low), int(high), wanted["request_id"])  # type: ignore[arg-type]
+    wanted = requests.select("row_index", "request_id", "refused").filter(pl.col("refused").is_null())
+    low, high = _range(wanted) if wanted.height else (0, 0)
+    known = answers.known(low, high, wanted["request_id"])
     if fresh:  # looked at all the same: what is there by now is no news later
-        known = nothing
-    known = known.join(wanted.select("request_id"), on="request_id", how="semi").with_columns(
+        known = known.clear()
+    if wanted.height < requests.height:  # one that is refused now may have been answered before
+        known = known.join(wanted, on="request_id", how="semi")
+    known = known.with_columns(
         cached=pl.lit(value=True), attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String)
     )
-    missing = wanted.join(known, on="request_id", how="anti", maintain_order="left")
+    joined = _with_results(requests, known)
+    columns = requests.columns if model.sees_rows else [*SENT, "row_index", "repeat", "request_id", "continuation"]
+    sent = joined.filter(pl.col("cached").is_null() & pl.col("refused").is_null()).select(columns)
+    missing = sent.unique("request_id", keep="first", maintain_order=True)
     missing = missing.head(budget.grant(missing.height) if ask else 0)
-    ids = requests.select("request_id")
     report("planned", requests.height)
-    report("kept", ids.join(known, on="request_id", how="semi").height)
+    report("kept", joined["cached"].count())
     report("refused", requests["refused"].count())
-    report("shared", ids.join(missing, on="request_id", how="semi").height - missing.height)
-    asked = [known]
+    report("shared", sent.join(missing, on="request_id", how="semi").height - missing.height)
     if missing.height:
-        asked += _ask(missing, prefixes, model, fingerprint, answers, budget, report)
-    results = pl.concat(asked, how="diagonal")
-    joined = requests.join(results, on="request_id", how="left", maintain_order="left", validate="m:1")
+        found = _ask(missing, prefixes, model, fingerprint, answers, budget, report)
+        joined = _with_results(requests, pl.concat([known, *found], how="diagonal"))
     joined = joined.with_columns(error=pl.coalesce("refused", "error"))
     if joined["content"].null_count() == joined.height:
         # All text, and prefix and suffix hold it: nothing is gained by keeping it a second time.
         joined = joined.with_columns(blocks=pl.lit(None, dtype=joined.schema["blocks"]))
     return joined.filter(pl.col("completion").is_not_null() | pl.col("error").is_not_null())
+
+
+def _with_results(requests: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:
+    return requests.join(results, on="request_id", how="left", maintain_order="left", validate="m:1")
 
 
 def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
