@@ -22,6 +22,7 @@ from helmframe.cli_engine import add_engine, said_engine
 from helmframe.cli_gate import add_gate
 from helmframe.cli_helm import add_mirror
 from helmframe.cli_models import add_models, left_open, said_models
+from helmframe.cli_output import Commands
 from helmframe.cli_report import add_report
 from helmframe.cli_score import add_score
 from helmframe.cli_specs import add_check
@@ -108,11 +109,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _plans(arguments: argparse.Namespace) -> list[Plan]:
     """The plans that the words, files and options say, in this order: plan files, entries, .conf files."""
-    words = [each for each in arguments.what if "=" not in each]
-    files = [each for each in words if each.endswith((".yaml", ".yml"))]
-    confs = [each for each in words if each.endswith(".conf")]
-    said = [each for each in arguments.what if each not in files + confs]
-    entries: list[Entry] = [parse_entry(each) for each in said + arguments.run_entries]
+    names = [word for word in arguments.what if "=" not in word]
+    files = [name for name in names if name.endswith((".yaml", ".yml"))]
+    confs = [name for name in names if name.endswith(".conf")]
+    others = [word for word in arguments.what if word not in files + confs]
+    entries: list[Entry] = [parse_entry(entry) for entry in others + arguments.run_entries]
     for path in confs + arguments.conf_paths:
         entries += read_conf(path)
     if not files and not entries:
@@ -121,7 +122,7 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
         )
     answering = said_models(arguments)
     models, most = answering or arguments.models_to_run, arguments.max_eval_instances
-    plans = [Plan.from_yaml(Path(each)) for each in files]
+    plans = [Plan.from_yaml(Path(file)) for file in files]
     if answering:
         entries = left_open(entries)
         plans = [plan.generate(answering) for plan in plans]
@@ -207,26 +208,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"helmframe {helmframe.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    ours = (_add_run, _add_list, _add_show)
+    for add in (*ours, add_mirror, add_score, add_compare, add_gate, add_check, add_store, add_view, add_report):
+        add(commands)
+    return parser
+
+
+def _add_run(commands: Commands) -> None:
     run = commands.add_parser("run", help="run entries, .conf files or plans, and print the table")
     explain = commands.add_parser("explain", help="what a run would do; asks no model")
     for command in (run, explain):
-        command.add_argument(
-            "what", nargs="*", metavar="ENTRY|FILE", help="run entries, plan files (.yaml), HELM's files (.conf)"
-        )
-        command.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
-        command.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
-        add_models(command)
-        command.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
-        command.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
-        command.add_argument(
-            "-m", "--max-eval-instances", type=int, metavar="N", help="instances per part, HELM's draw"
-        )
-        command.add_argument(
-            "-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples, in entries"
-        )
-        command.add_argument(
-            "--priority", type=int, metavar="P", help="only entries of a .conf file with priority up to P"
-        )
+        _add_plans(command)
         command.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
     run.add_argument("--suite", default="default", help="name of the run's folder below --output-path")
     run.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the results to FOLDER/runs/SUITE")
@@ -240,24 +232,37 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(run=_run)
     explain.set_defaults(run=_run, dry_run=True, local=False)
 
-    listing = commands.add_parser("list", help="scenarios, suites, perturbations and metrics")
+
+def _add_plans(command: argparse.ArgumentParser) -> None:
+    """The words and options of which `_plans` makes plans."""
+    command.add_argument(
+        "what", nargs="*", metavar="ENTRY|FILE", help="run entries, plan files (.yaml), HELM's files (.conf)"
+    )
+    command.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
+    command.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
+    add_models(command)
+    command.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
+    command.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
+    command.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per part, HELM's draw")
+    command.add_argument(
+        "-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples, in entries"
+    )
+    command.add_argument("--priority", type=int, metavar="P", help="only entries of a .conf file with priority up to P")
+
+
+def _add_list(commands: Commands) -> None:
+    command = commands.add_parser("list", help="scenarios, suites, perturbations and metrics")
     kinds = ["all", "scenarios", "suites", "perturbations", "metrics"]
-    listing.add_argument("kind", nargs="?", default="all", choices=kinds)
-    listing.set_defaults(run=_list)
-    show = commands.add_parser("show", help="the spec of a scenario or suite, or the results in a folder")
-    show.add_argument("what", metavar="SCENARIO|SUITE|FOLDER")
-    show.set_defaults(run=_show)
-    for command in (listing, show):
-        command.add_argument("--verbose", action="store_true", help="tracebacks of errors")
-    add_mirror(commands)
-    add_score(commands)
-    add_compare(commands)
-    add_gate(commands)
-    add_check(commands)
-    add_store(commands)
-    add_view(commands)
-    add_report(commands)
-    return parser
+    command.add_argument("kind", nargs="?", default="all", choices=kinds)
+    command.add_argument("--verbose", action="store_true", help="tracebacks of errors")
+    command.set_defaults(run=_list)
+
+
+def _add_show(commands: Commands) -> None:
+    command = commands.add_parser("show", help="the spec of a scenario or suite, or the results in a folder")
+    command.add_argument("what", metavar="SCENARIO|SUITE|FOLDER")
+    command.add_argument("--verbose", action="store_true", help="tracebacks of errors")
+    command.set_defaults(run=_show)
 
 
 _EXAMPLES = """\

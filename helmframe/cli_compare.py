@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.cli_output import add_output, put_out
+from helmframe.cli_output import Commands, add_output, put_out
 from helmframe.errors import ArgumentError
+from helmframe.results import Results
 from helmframe.results.sides import compare_results, loaded
 from helmframe.views.comparison import comparison_markdown, comparison_text
 
@@ -20,7 +21,7 @@ def comparison_json(table: pl.DataFrame) -> str:
 _FORMATS = {"text": comparison_text, "markdown": comparison_markdown, "json": comparison_json}
 
 
-def add_compare(commands: Any) -> None:
+def add_compare(commands: Commands) -> None:
     """Add the command to those of `helmframe`."""
     parser = commands.add_parser("compare", help="paired differences of two results, with interval and test")
     parser.add_argument("results", nargs="+", metavar="FOLDER", help="A and B: gives A − B. " + _FOLDERS)
@@ -42,7 +43,9 @@ def _table(arguments: argparse.Namespace) -> pl.DataFrame:
         case [a, b]:
             return compare_results(a, b, axis=arguments.axis, **how)
         case [one] if len(arguments.axis) == 1:
-            return loaded(one).compare(arguments.axis[0], **how)
+            results = loaded(one)
+            assert isinstance(results, Results)  # as every reader gives them
+            return results.compare(arguments.axis[0], **how)
     raise ArgumentError(
         "compare takes two folders, or one and what in it is compared: helmframe compare FOLDER --axis model."
     )

@@ -2,9 +2,9 @@
 
 import argparse
 import json
-from typing import Any
 
-from helmframe.cli_output import add_output, put_out
+from helmframe.cli_output import Commands, add_output, put_out
+from helmframe.results import Results
 from helmframe.results.sides import loaded
 from helmframe.stats.gate import Gate
 from helmframe.views.gate import gate_markdown, gate_text
@@ -19,7 +19,7 @@ def gate_json(gate: Gate) -> str:
 _FORMATS = {"text": gate_text, "markdown": gate_markdown, "json": gate_json}
 
 
-def add_gate(commands: Any) -> None:
+def add_gate(commands: Commands) -> None:
     """Add the command to those of `helmframe`."""
     parser = commands.add_parser("gate", help="whether results may pass: exit 0, 2 failed, 3 too few instances to say")
     parser.add_argument("results", metavar="FOLDER", help="a run's results (may be s3://…), or another tool's")
@@ -40,7 +40,9 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 
 def _verdict(arguments: argparse.Namespace) -> Gate:
-    return loaded(arguments.results).gate(
+    results = loaded(arguments.results)
+    assert isinstance(results, Results)  # as every reader gives them
+    return results.gate(
         at_least=arguments.at_least,
         at_most=arguments.at_most,
         against=arguments.against,

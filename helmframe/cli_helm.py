@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from typing import Any
 
+from helmframe.cli_output import Commands
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.scenarios.mirror import Outcome, mirror
@@ -18,7 +18,7 @@ Then HELMFRAME_DATA=s3://bucket/evals. Interrupted, the same command goes on; ru
 TO/manifests says where rows are from, under which licence, and a sha256 of each file: another is an error."""
 
 
-def add_mirror(commands: Any) -> None:
+def add_mirror(commands: Commands) -> None:
     """Add both commands to those of `helmframe`."""
     parser = commands.add_parser(
         "mirror",

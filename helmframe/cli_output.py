@@ -1,13 +1,17 @@
-"""What commands that judge results share: whose failures count, how sure, what is printed, and the file it goes to."""
+"""What commands share: what they are added to; of those that judge results whose failures count, how sure, and where
+what is printed is written too.
+"""
 
 import argparse
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from helmframe.errors import ArgumentError
 
+# argparse has no public name for it
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 T = TypeVar("T")
 _OF_FILES = {".md": "markdown", ".json": "json"}
 

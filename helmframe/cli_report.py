@@ -2,15 +2,15 @@
 
 import argparse
 from functools import partial
-from typing import Any
 
+from helmframe.cli_output import Commands
 from helmframe.cli_serve import serve
 from helmframe.results import Results
 from helmframe.views.dashboard import Dashboard
 from helmframe.views.dashboard_server import DashboardServer
 
 
-def add_report(commands: Any) -> None:
+def add_report(commands: Commands) -> None:
     """Add both commands to those of `helmframe`."""
     report = commands.add_parser("report", help="a run's results as one file of HTML, to open, send or keep")
     report.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")

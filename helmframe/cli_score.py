@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-from typing import Any
 
+from helmframe.cli_output import Commands
 from helmframe.results import Results
 
 
-def add_score(commands: Any) -> None:
+def add_score(commands: Commands) -> None:
     """Add the command to those of `helmframe`."""
     parser = commands.add_parser("score", help="score the answers of a run by other metrics; asks no model")
     parser.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")

@@ -3,10 +3,11 @@
 import argparse
 
 from helmframe.checking import check_specs
+from helmframe.cli_output import Commands
 from helmframe.errors import SpecError
 
 
-def add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_check(commands: Commands) -> None:
     """Add the command `check`."""
     check = commands.add_parser("check", help="whether the scenario specs in a folder are valid, and fit their data")
     check.add_argument("path", metavar="FOLDER|FILE", help="where the YAML files are; with folders below")

@@ -5,11 +5,11 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from helmframe import settings
+from helmframe.cli_output import Commands
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.store.compact import compact, remove_answers
 from helmframe.store.contents import Shelf, completions, contents, count_rows, export, shelves
@@ -19,7 +19,7 @@ from helmframe.store.verify import verify
 from helmframe.views.display import text_table
 
 
-def add_store(commands: Any) -> None:
+def add_store(commands: Commands) -> None:
     """Add the command to those of `helmframe`."""
     parser = commands.add_parser("store", help="answers kept: ls, show, verify, compact, rm, export")
     actions = parser.add_subparsers(required=True, metavar="ACTION")

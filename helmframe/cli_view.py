@@ -2,15 +2,15 @@
 
 import argparse
 from functools import partial
-from typing import Any
 
+from helmframe.cli_output import Commands
 from helmframe.cli_serve import serve
 from helmframe.results import Results
 from helmframe.views.explore import Explorer
 from helmframe.views.explore_server import ExplorerServer
 
 
-def add_view(commands: Any) -> None:
+def add_view(commands: Commands) -> None:
     """Add the command to those of `helmframe`."""
     parser = commands.add_parser("view", help="look through a run's results in a browser, instance by instance")
     parser.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")

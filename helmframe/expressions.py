@@ -94,11 +94,36 @@ def keyed_draws(keys: "NDArray[np.uint64]", places: "NDArray[np.uint64]") -> "ND
     import numpy as np
 
     with np.errstate(over="ignore"):
-        mixed = (places + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + keys
-        # in place: this runs over every byte of a text, and new arrays would cost as much as the sums
-        mixed ^= mixed >> np.uint64(30)
-        mixed *= np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= mixed >> np.uint64(27)
-        mixed *= np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed
+        return _mixed((places + np.uint64(1)) * np.uint64(_STEP) + keys)
+
+
+def row_draws(keys: "NDArray[np.uint64]", lengths: "NDArray[np.int64]") -> "NDArray[np.uint64]":
+    """`keyed_draws` of all places, from 0 on, of rows that lie end to end.
+
+    Args:
+        keys: one per row.
+        lengths: how many places each row has.
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        starts = (np.cumsum(lengths) - lengths).astype(np.uint64)
+        # a place counts from the start of its row: what all rows before take is taken off its key
+        states = np.repeat(keys - starts * np.uint64(_STEP), lengths)
+        states += np.arange(1, len(states) + 1, dtype=np.uint64) * np.uint64(_STEP)
+        return _mixed(states)
+
+
+_STEP = 0x9E3779B97F4A7C15
+
+
+def _mixed(states: "NDArray[np.uint64]") -> "NDArray[np.uint64]":
+    """The states with their bits spread, in place: of each byte of a text, new arrays cost as much as the sums."""
+    import numpy as np
+
+    states ^= states >> np.uint64(30)
+    states *= np.uint64(0xBF58476D1CE4E5B9)
+    states ^= states >> np.uint64(27)
+    states *= np.uint64(0x94D049BB133111EB)
+    states ^= states >> np.uint64(31)
+    return states

@@ -19,7 +19,7 @@ from helmframe.metrics.judge import COMPLETION, FIRST, KEY, ORDER, SECOND, Judge
 from helmframe.models.budget import Budget
 from helmframe.models.generate import Report, check_decoding
 from helmframe.models.model import Model
-from helmframe.models.protocol import from_any
+from helmframe.models.protocol import check_spelling, from_any
 from helmframe.specs import Call, frozen, thawed
 
 # Two completions of a pair answer the same; what may differ is who answered, and in which setting.
@@ -72,21 +72,22 @@ def judge(
         raise ArgumentError(f"judge(model=…): {problem}.")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ArgumentError(f"judge(retries={retries!r}): a whole number from 0 on.")
+    check_spelling(decoding, models)
     for each in models:
         check_decoding(each, decoding)
-    found = template_of(template, scale, rescale)
-    said = name or f"{found.judge}_by_{'+'.join(names)}"
-    how = frozen({"max_tokens": found.max_tokens, "temperature": 0.0, "stop": [], **decoding})
+    form = template_of(template, scale, rescale)
+    called = name or f"{form.judge}_by_{'+'.join(names)}"
+    decoded = frozen({"max_tokens": form.max_tokens, "temperature": 0.0, "stop": [], **decoding})
     given = {"rescale": rescale, "name": name, "retries": None if retries == _RETRIES else retries, **decoding}
-    low, high = (0.0, 1.0) if found.rescale else (found.scale.low, found.scale.high)
+    low, high = (0.0, 1.0) if form.rescale else (form.scale.low, form.scale.high)
     return Metric(
-        said,
-        Judge(found, models, said, how, retries, _text(model, template, scale, given)),
+        called,
+        Judge(form, models, called, decoded, retries, _text(model, template, scale, given)),
         unit="fraction" if low >= 0 and high <= 1 else "points",
-        higher_is_better=found.higher_is_better,
+        higher_is_better=form.higher_is_better,
         low=low,
         high=high,
-        source=found.source,
+        source=form.source,
         registered=False,
     )
 

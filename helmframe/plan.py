@@ -16,17 +16,17 @@ from helmframe.columns import COMPLETIONS, VARIANTS
 from helmframe.engines import local
 from helmframe.engines.background import Run
 from helmframe.engines.chosen import Engine, running
-from helmframe.errors import ArgumentError, SpecError
+from helmframe.errors import ArgumentError, NotAModelError, SpecError
 from helmframe.judging import refuse_pairs, with_judges
 from helmframe.metrics import chosen
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import check_decoding
 from helmframe.models.model import Model
-from helmframe.models.protocol import from_any
+from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations import PerturbationCall, perturb, variants
 from helmframe.results import Results
-from helmframe.scenarios.find import find_scenario, frame_scenario
+from helmframe.scenarios.find import check_words, find_scenario, frame_scenario
 from helmframe.scenarios.load import check_where
 from helmframe.sentence import steps, written
 from helmframe.settings import reading_from
@@ -160,9 +160,13 @@ class Plan(Stages):
 
         Raises:
             NotAModelError: it can't answer.
+            ArgumentError: a decoding argument misspelt, or with a value that it can't have.
             CapabilityError: a decoding argument that a model can't take, or what was said that it can't do.
         """
-        models = _models(model)
+        if isinstance(model, Plan):  # it has a method generate, as models do
+            raise NotAModelError.of(model, "it says who is asked, and does not answer itself")
+        models = models_of(model)
+        check_spelling(decoding, models)
         for each in models:
             check_decoding(each, decoding)
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
@@ -334,7 +338,9 @@ def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan
     Raises:
         UnknownNameError: no such scenario; with near matches.
         SpecError: the spec file is wrong.
+        ArgumentError: it is neither, or a column that is not there; with near matches.
     """
+    check_words(said, frame)
     if isinstance(said, str | Path):
         return Plan((find_scenario(str(said)),), data=_text(data))
     if isinstance(said, list | tuple):
@@ -355,8 +361,14 @@ def _text(data: str | Path | None) -> str | None:
 
 def _equality(column: str, value: Any) -> Condition:
     if isinstance(value, Between):
+        low, high = value.low, value.high
+        numbers = isinstance(low, int | float) and isinstance(high, int | float) and low > high
+        if numbers or (isinstance(low, str) and isinstance(high, str) and low > high):
+            raise ArgumentError(f"where({column}=between({low!r}, {high!r})): write the lower one first.")
         return replace(value, column=column)
     values = tuple(value) if isinstance(value, list | tuple | set) else (value,)
+    if not values:
+        raise ArgumentError(f"where({column}={value!r}): matches nothing; give one value at least.")
     for each in values:
         if each is not None and not isinstance(each, str | int | float | bool):
             raise ArgumentError(
@@ -369,21 +381,3 @@ def _count(verb: str, n: int) -> int:
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ArgumentError(f"{verb}({n!r}): a whole number from 1 on.")
     return n
-
-
-def _models(said: Any) -> tuple[Model, ...]:
-    if isinstance(said, Mapping):
-        models = tuple(from_any(each, name=str(name)) for name, each in said.items())
-    elif isinstance(said, list):
-        models = tuple(from_any(each) for each in said)
-    else:
-        models = (from_any(said),)
-    names = [model.name for model in models]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ArgumentError(
-            f"generate(): two models are called {twice[0]!r}. Name them: generate({{'first': …, 'second': …}})."
-        )
-    if not models:
-        raise ArgumentError("generate([]): give at least one model.")
-    return models

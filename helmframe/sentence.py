@@ -250,6 +250,8 @@ def _read(said: str | Path) -> tuple[str, dict[str, Any]]:
             raise SpecError.at(said, "", f"can't be read: {error.strerror or error}.") from None
         except UnicodeDecodeError as error:
             raise SpecError.at(said, "", f"not a text in UTF-8: {error}") from None
+    if not isinstance(said, str):
+        raise SpecError.at("plan", "", f"a text of YAML, or its file, not {type(said).__name__}.")
     if said.strip().endswith((".yaml", ".yml")) and ":" not in said:
         return _read(Path(said.strip()))
     return "plan", _parsed("plan", said)

@@ -5,6 +5,7 @@ The last methods of `Stages` are all of it: `asks` (load, perturb, adapt), `prom
 """
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,8 @@ from helmframe.models.generate import generate
 from helmframe.models.model import Model
 from helmframe.models.request_ids import request_ids
 from helmframe.perturbations import Variant, perturb
-from helmframe.scenarios.load import count, keys, load, load_train
+from helmframe.scenarios.checksums import Data, data_checksum
+from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
 from helmframe.specs import Condition, Equals, Pairs, Sample, ScenarioSpec
 from helmframe.store import Answers
@@ -35,7 +37,7 @@ SHARD_ROWS = 20_000
 # The first shard is small, so that the model is asked soon.
 FIRST_ROWS = 4_000
 # A shard is small: Polars' streaming engine, its default, takes half as long again.
-ENGINE: Literal["in-memory"] = "in-memory"
+IN_MEMORY: Literal["in-memory"] = "in-memory"
 
 logger = logging.getLogger("helmframe.plan")
 
@@ -130,11 +132,19 @@ class Stages:
         """part, row_index, instance_id, split and cluster of all that `load` gives."""
         return keys(spec, **self._selection(spec))
 
+    def data_checksum(self, task: Task, stop: threading.Event) -> Data:
+        """What the task's rows are read from, its examples too."""
+        selection = self._selection(task.spec)
+        splits = {*selection["splits"], *(["train"] if _has_shots(task) else [])}
+        return data_checksum(
+            task.spec, where=selection["where"], splits=sorted(splits), data=selection["data"], stop=stop
+        )
+
     def size(self, spec: ScenarioSpec) -> int:
         """How many instances `load` gives, without reading their texts where nothing depends on them."""
         return int(count(spec, **self._selection(spec))["n"].sum())
 
-    def _selection(self, spec: ScenarioSpec) -> dict[str, Any]:
+    def _selection(self, spec: ScenarioSpec) -> Selection:
         splits = tuple(str(value) for each in self.filters if of_split(each) for value in _values(each))
         if not splits:
             helm = self.sampling is not None and self.sampling.order == "helm"
@@ -147,7 +157,7 @@ class Stages:
 
     def train(self, task: Task) -> pl.DataFrame:
         """The train pool; empty where no setting has shots."""
-        if not any(each.adapter.shots for setting in task.settings for each in setting.each):
+        if not _has_shots(task):
             return pl.DataFrame(schema=INSTANCES.schema)
         conditions = tuple(each for each in self.filters if not of_split(each))
         pool = load_train(task.spec, where=conditions, data=self.data)
@@ -170,13 +180,13 @@ class Stages:
         load = partial(self.load, task.spec)
         for instances in load() if watch is None else watch.looks(load):
             variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget), self.data).collect(
-                engine=ENGINE
+                engine=IN_MEMORY
             )
             for each in judges_of(task.metrics):
                 each.template.check([*variants.columns, *READ.schema])  # before anything is asked
             for setting in task.settings:
                 requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
-                yield requests.collect(engine=ENGINE), heads
+                yield requests.collect(engine=IN_MEMORY), heads
 
     def prompts(
         self, requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model, fingerprint: str
@@ -204,7 +214,7 @@ class Stages:
     def scores(self, completions: pl.DataFrame, task: Task, verdicts: pl.DataFrame) -> pl.DataFrame:
         """`SCORES` of the completions."""
         judged = with_verdicts(completions, verdicts, judges_of(task.metrics))
-        scores = score(judged.lazy(), task.metrics).collect(engine=ENGINE)
+        scores = score(judged.lazy(), task.metrics).collect(engine=IN_MEMORY)
         check_units(scores, task.metrics)
         return scores
 
@@ -212,6 +222,10 @@ class Stages:
 def of_split(condition: Condition) -> bool:
     """Whether it says which split is read, not which of its rows."""
     return isinstance(condition, Equals) and condition.column == "split"
+
+
+def _has_shots(task: Task) -> bool:
+    return any(each.adapter.shots for setting in task.settings for each in setting.each)
 
 
 def _values(condition: Condition) -> tuple[Any, ...]:

@@ -113,9 +113,12 @@ def suite(*said: Plan | str | Path, models: Any = None, **options: Any) -> Suite
         elif isinstance(each, str | Path):
             plans += _conf(str(each), options, models) if str(each).endswith(".conf") else _file(_found(str(each)))
         else:
-            raise ArgumentError(f"hf.suite({each!r}): give plans, as hf.scenario(…) makes them, or a suite's name.")
+            raise _no_plan(each)
     if not plans:
         raise ArgumentError("hf.suite(): give at least one plan.")
+    for name in options:
+        if name not in _OPTIONS:
+            raise ArgumentError.unknown_argument("hf.suite()", name, ("models", *_OPTIONS))
     if options and not any(str(each).endswith(".conf") for each in said if isinstance(each, str | Path)):
         raise ArgumentError(f"hf.suite({', '.join(options)}=…) is said of .conf files; there is none.")
     if models is not None:
@@ -123,9 +126,20 @@ def suite(*said: Plan | str | Path, models: Any = None, **options: Any) -> Suite
     return Suite(tuple(dict.fromkeys(plans)))
 
 
+# Of .conf files.
+_OPTIONS = ("priority", "groups", "max_eval_instances", "num_train_trials")
+
+
 def suite_names() -> list[str]:
     """The names that `suite` knows, sorted."""
     return sorted(file.stem for file in (specs_root() / "suites").glob("*.yaml"))
+
+
+def _no_plan(given: object) -> ArgumentError:
+    if isinstance(given, list | tuple):
+        return ArgumentError("hf.suite([…]): give plans one by one, not as a list: hf.suite(*plans).")
+    kind = type(given).__name__
+    return ArgumentError(f"hf.suite(): give plans, as hf.scenario(…) makes them, or a suite's name, not {kind}.")
 
 
 def _found(said: str) -> Path:

@@ -14,6 +14,7 @@ import polars as pl
 
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
 from helmframe.metrics import Metric, chosen
+from helmframe.specs import ScenarioSpec
 from helmframe.stats.population import differences
 
 Bounds: TypeAlias = tuple[float, float]
@@ -193,18 +194,18 @@ def until_said(text: str) -> Until:
     return known[name](*said.args, **said.kwargs)
 
 
-def metric_of(until: Until, task: Any) -> Metric:
-    """The metric that is watched in a task.
+def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric]) -> Metric:
+    """The metric that is watched where these are scored.
 
     Raises:
         PlanError: the plan does not score it, or it can't be watched; says what to use.
     """
-    asked = {each.name: each for each in chosen(task.metrics)}
-    name = until.metric or task.spec.main.metric
+    asked = {each.name: each for each in chosen(metrics)}
+    name = until.metric or spec.main.metric
     if name not in asked:
         if until.metric:
             raise UnknownNameError.among(
-                f"metric of scenario {task.spec.scenario!r} here", name, list(asked), hint=f"until={until}."
+                f"metric of scenario {spec.scenario!r} here", name, list(asked), hint=f"until={until}."
             )
         name = next(iter(asked))
     found = asked[name]
@@ -213,7 +214,7 @@ def metric_of(until: Until, task: Any) -> Metric:
         instead = f"Watch another: metric={others[0]!r}." if others else "Score another beside it, and say metric=."
         why = "one number of the whole set" if found.level == "set" else "without bounds"
         raise PlanError(
-            f"until={until}: {name!r} (scenario {task.spec.scenario!r}) is {why}, so no number of scores bounds the "
+            f"until={until}: {name!r} (scenario {spec.scenario!r}) is {why}, so no number of scores bounds the "
             f"others. {instead}"
         )
     return found

@@ -2,13 +2,16 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
+from helmframe.adapters import Setting
 from helmframe.errors import ArgumentError
 from helmframe.metrics import Metric, chosen
 from helmframe.metrics.protocol import right_or_wrong
+from helmframe.models.model import Model
+from helmframe.specs import ScenarioSpec
 from helmframe.stats.population import UNIT, Population, cluster_means, instance_means, interval_of
 from helmframe.until import Bounds, Until, metric_of, watchable
 
@@ -25,7 +28,23 @@ _AXES = ("split", "model", "setting", "perturbation")
 _ROW = ("part", "row_index")
 
 
-def watched(until: Until, tasks: Sequence[Any]) -> dict[str, Any]:
+class Watched(Protocol):
+    """What is to be known of a task here; `stages.Task` has it."""
+
+    @property
+    def spec(self) -> ScenarioSpec: ...
+
+    @property
+    def models(self) -> Sequence[Model]: ...
+
+    @property
+    def settings(self) -> Sequence[Setting]: ...
+
+    @property
+    def metrics(self) -> Sequence[str | Metric]: ...
+
+
+def watched(until: Until, tasks: Sequence[Watched]) -> dict[str, Any]:
     """What a manifest keeps of `until`, before anything is asked.
 
     Raises:
@@ -36,7 +55,7 @@ def watched(until: Until, tasks: Sequence[Any]) -> dict[str, Any]:
         raise ArgumentError(f"until={until!r}: write until=hf.precise(.03), or until=hf.decided('a', 'b').")
     for task in tasks:
         until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
-        metric_of(until, task)
+        metric_of(until, task.spec, task.metrics)
     return {
         "said": str(until),
         "ci": until.ci,
@@ -64,10 +83,10 @@ class Watch:
         keys: of all its instances: part, row_index, instance_id, split, cluster.
     """
 
-    def __init__(self, until: Until, task: Any, keys: pl.DataFrame) -> None:
+    def __init__(self, until: Until, task: Watched, keys: pl.DataFrame) -> None:
         scenario = task.spec.scenario
         self._until, self._scenario = until, scenario
-        self._metric = metric_of(until, task)
+        self._metric = metric_of(until, task.spec, task.metrics)
         self._name = _name(task)
         mean = until.mean or task.spec.main.mean
         self._populations = {
@@ -183,7 +202,7 @@ class Watch:
         return float(metric.low), float(metric.high)
 
 
-def _name(task: Any) -> str:
+def _name(task: Watched) -> str:
     """Of a task of a run, which may hold the same scenario twice."""
     said = (task.spec.scenario, *(model.name for model in task.models), *(each.name for each in task.settings))
     return " | ".join(said)

@@ -1,27 +1,16 @@
 """Every snippet of docs/models.md that needs nothing but this machine, pasted as it stands, and what the page shows."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from helmframe.models.model import Model
 from tests.demo import ROOT, demo_model
+from tests.snippets import snippets
 
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 NOT_RUN = "# not run here"
-
-
-class Snippet(NamedTuple):
-    """A snippet, and what stands in the block right below it."""
-
-    code: str
-    shown: str | None
-
-
-def snippets(section: str) -> list[Snippet]:
-    found = re.findall(r"^```python\n(.*?)^```\n(?:\n*^```\n(.*?)^```$)?", section, re.MULTILINE | re.DOTALL)
-    return [Snippet(code, shown.strip() or None) for code, shown in found]
 
 
 PARTS = re.findall(r"^##? ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)

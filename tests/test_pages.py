@@ -1,13 +1,13 @@
 """Every Python snippet of the pages of docs/ that have no test of their own, from top to bottom, and what they show."""
 
 import ast
-import re
 from typing import Any
 
 import pytest
 
 from helmframe.results import Results
 from tests.demo import ROOT
+from tests.snippets import snippets
 
 PAGES = ["index", "your_data", "extend", "compare", "coming_from", "how_it_works", "ray", "ray_arithmetic"]
 NOT_RUN = "# not run here"
@@ -16,10 +16,9 @@ NOT_RUN = "# not run here"
 @pytest.mark.parametrize("page", PAGES)
 def test_a_pages_snippets_run_and_show_what_it_says(page: str) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    snippets = re.findall(r"^```python\n(.*?)^```\n(?:\n*^```\n(.*?)^```$)?", text, re.MULTILINE | re.DOTALL)
-    assert snippets
+    assert snippets(text)
     names: dict[str, Any] = {}
-    for code, shown in snippets:
+    for code, shown in snippets(text):
         *before, last = ast.parse(code).body
         assert isinstance(last, ast.Expr)
         if code.startswith(NOT_RUN):
@@ -28,7 +27,7 @@ def test_a_pages_snippets_run_and_show_what_it_says(page: str) -> None:
         value = eval(compile(ast.Expression(last.value), page, "eval"), names)
         # below a run's table stand its metrics and its folder
         found = str(value).split("\nmetrics:")[0] if isinstance(value, Results) else str(value)
-        assert shown.strip() in ("", found.strip())
+        assert shown in (None, found.strip())
 
 
 def test_every_page_is_tested() -> None:

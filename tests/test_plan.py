@@ -70,10 +70,30 @@ def test_frames_with_equal_rows_make_equal_plans() -> None:
     assert plans[0] == plans[1]
 
 
+ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
+
+
 @pytest.mark.parametrize(
     ("say", "error", "message"),
     [
         (lambda: hf.scenario("samplr"), UnknownNameError, "Did you mean 'sampler'"),
+        (
+            lambda: hf.scenario(ROWS, inputs="q"),
+            ArgumentError,
+            r"scenario\(\) has no argument 'inputs'. Did you mean",
+        ),
+        (lambda: hf.scenario("sampler", input="q"), ArgumentError, "input is said of frames; leave it out"),
+        (lambda: SAMPLER.where(subject=[]), ArgumentError, "give one value at least"),
+        (lambda: SAMPLER.where(row_index=hf.between(5, 1)), ArgumentError, "write the lower one first"),
+        (
+            lambda: SAMPLER.where(pl.col("input")).instances(),
+            ArgumentError,
+            "should be true or false for each",
+        ),
+        (lambda: SAMPLER.perturb("typos+canonical"), ArgumentError, "'canonical' .* is no link of a chain"),
+        (lambda: SAMPLER.generate(SAMPLER), NotAModelError, "Plan is no model: it says who is asked"),
+        (lambda: SAMPLER.generate(says_a).score(priority="high"), ArgumentError, "priority='high': a whole number"),  # type: ignore[arg-type]
+        (lambda: hf.Plan.from_yaml({"scenario": "sampler"}), SpecError, "not dict"),  # type: ignore[arg-type]
         (lambda: SAMPLER.where(subjekt="music"), ArgumentError, "Did you mean 'subject'"),
         (lambda: SAMPLER.where(subject="musik"), ArgumentError, "Did you mean 'music'"),
         (lambda: SAMPLER.where(3), ArgumentError, "write column=value"),  # type: ignore[arg-type]
@@ -82,8 +102,10 @@ def test_frames_with_equal_rows_make_equal_plans() -> None:
         (lambda: SAMPLER.perturb("typos(prob=2)"), ArgumentError, "between 0 and 1"),
         (lambda: SAMPLER.perturb(str.lower), ArgumentError, "by @hf.perturbation"),  # type: ignore[arg-type]
         (lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"), ArgumentError, "should be a number"),
+        (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
         (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]
         (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),
+        (lambda: SAMPLER.metrics(pl.col("output").alias("m_text")), ArgumentError, "'m_text' gives String"),
         (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "whole set"),
         (lambda: SAMPLER.adapt(shotz=3), ArgumentError, "Did you mean 'shots'"),
         (lambda: SAMPLER.adapt(shots="five"), ArgumentError, "should be int"),

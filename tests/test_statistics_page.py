@@ -3,26 +3,15 @@
 import ast
 import re
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 import pytest
 
 from tests.demo import ROOT
+from tests.snippets import snippets
 
 PAGE = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
-
-
-class Snippet(NamedTuple):
-    """A snippet, and what stands in the block right below it."""
-
-    code: str
-    shown: str | None
-
-
-def snippets(section: str) -> list[Snippet]:
-    found = re.findall(r"^```python\n(.*?)^```\n(?:\n*^```\n(.*?)^```$)?", section, re.MULTILINE | re.DOTALL)
-    return [Snippet(code, shown.strip() or None) for code, shown in found]
 
 
 SECTIONS = {

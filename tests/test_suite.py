@@ -58,6 +58,8 @@ def test_an_error_in_one_plan_keeps_the_answers_of_the_others() -> None:
 def test_a_suite_takes_plans_only() -> None:
     with pytest.raises(ArgumentError, match="give plans"):
         hf.suite(42)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"not as a list: hf\.suite\(\*plans\)\.$"):
+        hf.suite([hf.scenario("sampler")])  # type: ignore[arg-type]
 
 
 def test_a_suite_is_found_by_name() -> None:
@@ -146,3 +148,5 @@ def test_models_answer_the_plans_that_say_nobody() -> None:
 def test_options_of_conf_files_need_one() -> None:
     with pytest.raises(ArgumentError, match=r"priority=….* said of \.conf files"):
         hf.suite("mmlu", priority=2)
+    with pytest.raises(ArgumentError, match=r"hf\.suite\(\) has no argument 'model'. Did you mean 'models'"):
+        hf.suite("mmlu", model="oracle()")

@@ -1,5 +1,6 @@
 """The stage `adapt`, the decorator that makes a function an adapter, and the grid of settings."""
 
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -100,12 +101,13 @@ def adapter(
         ignores: fields of the adapter that it has no use for.
 
     Raises:
-        ArgumentError: no name.
+        ArgumentError: no name, or a function of something else.
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.adapter", name)
 
     def register(function: Questions) -> Questions:
+        _check_signature(name, function)
         said = frozen(defaults or {}), frozen(decoding or {})
         ADAPTERS.add(name, Adapter(function, *said, examples or function, scores, tuple(ignores)))
         return function
@@ -237,7 +239,7 @@ def _alike(
     shots = examples.draw(entry.examples(_unperturbed(train.lazy()), spec).collect(), spec, parts["part"])
     heads = layout.heads(parts, shots, setting.name, spec, part_columns).with_columns(without=pl.lit(value=False))
     asked = entry.function(variants, spec)
-    present = asked.collect_schema()
+    present = _checked(spec.method, asked)
     without = pl.lit(value=False)
     calibrated = pl.col("request_mode").eq_missing("calibration")
     if "request_mode" in present and asked.select(calibrated.any()).collect().item():
@@ -273,6 +275,24 @@ def _alike(
     )
     heads = heads.drop("without").unique(["head_id", "part", "setting", "trial"], maintain_order=True)
     return _repeated(requests, spec), heads
+
+
+def _check_signature(name: str, function: Questions) -> None:
+    try:
+        inspect.signature(function).bind("variants", "adapter")
+    except TypeError as error:
+        raise ArgumentError(f"@hf.adapter({name!r}): the function takes (variants, adapter); {error}.") from None
+
+
+def _checked(method: str, asked: object) -> pl.Schema:
+    """What an adapter gave has for columns, once it is what an adapter gives."""
+    if not isinstance(asked, pl.LazyFrame):
+        raise ArgumentError(f"adapter {method!r} should return the lazy frame it was given, with columns added.")
+    present = asked.collect_schema()
+    for name in ("question", "choices"):
+        if name not in present:
+            raise ArgumentError(f"adapter {method!r} adds no column {name!r}; hf.adapter says what it should add.")
+    return present
 
 
 def _repeated(requests: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:

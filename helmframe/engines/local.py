@@ -17,9 +17,9 @@ import polars as pl
 from helmframe.columns import LOGS
 from helmframe.engines.flow import Behind, ahead, done
 from helmframe.engines.logs import recording
-from helmframe.engines.manifest import manifest
+from helmframe.engines.manifest import manifest, without_secrets
 from helmframe.engines.progress import Progress
-from helmframe.errors import CapabilityError, SourceMissingError, StoreError
+from helmframe.errors import CapabilityError, SourceError, SourceMissingError, StoreError
 from helmframe.judging import judges_of
 from helmframe.kept import answers_of, store_root
 from helmframe.models.budget import Budget
@@ -27,6 +27,7 @@ from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
 from helmframe.models.unbroken import wait_for, wait_through
 from helmframe.results import Results
+from helmframe.scenarios.checksums import Data
 from helmframe.stages import Stages, Task
 from helmframe.store import Address, RunFolder, exists
 from helmframe.until import Until
@@ -132,7 +133,7 @@ class Execution:
         if self.until is not None:
             about["until"] = watched(self.until, [task for _, task in tasks])
         before = {model: busy_of(fingerprint).seconds for model, fingerprint in fingerprints.items()}
-        with self.progress, self._kept(about), self._recorded():
+        with self.progress, self._kept(about), self._recorded(), self._summed(tasks, about):
             if new:
                 self.progress.say(f"the store is {self.root}; HELMFRAME_STORE names another")
             missing = self.work(tasks, fingerprints, about)
@@ -261,6 +262,30 @@ class Execution:
                 watch.saw(scores)
 
         shared.behind.do(lambda: together([keep, score], self.budget))
+
+    @contextmanager
+    def _summed(self, tasks: Sequence[tuple[Stages, Task]], about: dict[str, Any]) -> Iterator[None]:
+        """What data the run stands on, summed beside it; a mere look into the store needs none."""
+        if not self.ask:
+            yield
+            return
+
+        def summed() -> None:
+            found: dict[str, list[Data]] = {}
+            for plan, task in tasks:
+                try:
+                    data = plan.data_checksum(task, self.budget.stopped)
+                except (SourceError, StoreError, OSError) as error:  # the task itself raises what must be raised
+                    logger.warning("no checksum of what %s is read from: %s", task.spec.scenario, error)
+                    continue
+                data["address"] = without_secrets(data["address"])
+                of_scenario = found.setdefault(task.spec.scenario, [])
+                of_scenario += [data] * (data not in of_scenario)
+            about["data"] = found
+
+        with Behind() as beside:
+            beside.do(summed)
+            yield
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:

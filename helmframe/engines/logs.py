@@ -176,9 +176,9 @@ class Place(NamedTuple):
 NOWHERE = Place()
 
 
-def whose_now(*, printed: bool = False) -> "tuple[tuple[RunLog, Place], ...] | None":
+def whose_now() -> "tuple[tuple[RunLog, Place], ...] | None":
     """The logs that a record made here and now belongs to; None if it belongs to none."""
-    return _registry().whose(printed=printed)
+    return _registry().whose(printed=False)
 
 
 def read_logs(folder: RunFolder) -> pl.DataFrame:

@@ -13,11 +13,13 @@ from typing import Any
 from helmframe.adapters.adapt import adapter_id
 from helmframe.metrics import about, chosen
 from helmframe.models.model import Model
+from helmframe.specs import ScenarioSpec
+from helmframe.stages import Task
 
 FORMAT = 1
 
 
-def manifest(plans: Sequence[object], tasks: Sequence[Any], fingerprints: Mapping[Model, str]) -> dict[str, Any]:
+def manifest(plans: Sequence[object], tasks: Sequence[Task], fingerprints: Mapping[Model, str]) -> dict[str, Any]:
     """What a run says of itself when it starts.
 
     Args:
@@ -39,7 +41,9 @@ def manifest(plans: Sequence[object], tasks: Sequence[Any], fingerprints: Mappin
             for task in tasks
         },
         "perturbations": {
-            each.name: {"kind": each.kind, "repeats": each.repeats} for task in tasks for each in task.variants
+            each.name: {"kind": each.kind, "repeats": each.repeats, "seeds": each.seeds}
+            for task in tasks
+            for each in task.variants
         },
         "models": {
             model.name: {"fingerprint": fingerprint, "durable": model.durable, "note": model.note}
@@ -72,7 +76,7 @@ def without_secrets(text: str) -> str:
     return re.sub(r"://[^/@\s]*@", "://", text)
 
 
-def _scenario(spec: Any) -> dict[str, Any]:
+def _scenario(spec: ScenarioSpec) -> dict[str, Any]:
     return {
         "version": spec.version,
         "main": dict(spec.main.__dict__),

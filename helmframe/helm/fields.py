@@ -120,7 +120,7 @@ def as_said(
     """
     if adapter.method != ours.method:
         return adapter, decoding
-    idle = {ADAPTER.get(each) or DECODING.get(each, ("", None))[0] for each in IDLE[adapter.method]}
+    idle = {ADAPTER.get(each) or DECODING.get(each, ("", None))[0] for each in IDLE.get(adapter.method, ())}
     same = {
         name: getattr(ours, name)
         for name in (*ADAPTER.values(), "instructions_suffix")

@@ -20,9 +20,9 @@ _UNKNOWN = {"level": "output", "unit": "", "higher_is_better": None}
 class Import:
     """One reading of an address: `kept()` gives what an earlier one kept; else `folder` takes tables, then `finish`."""
 
-    def __init__(self, tool: str, address: Address, version: int = 1) -> None:
+    def __init__(self, tool: str, address: Address) -> None:
         self.tool, self.address = tool, address
-        self._shelf = below(store_root(), "imported", _key(f"{tool} {version}", address))
+        self._shelf = below(store_root(), "imported", _key(f"{tool} {FORMAT}", address))
         self.folder = RunFolder(below(self._shelf, f"{time.time_ns():020d}"))
         self.left_out: list[dict[str, str]] = []
 

@@ -123,19 +123,21 @@ def _scores(line: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _sample(line: Mapping[str, Any], config: Mapping[str, Any], scores: Mapping[str, float | None]) -> Sample:
     document = line["doc"] if isinstance(line["doc"], Mapping) else {"text": line["doc"]}
-    asked = [_values(each) for each in _values(line["arguments"])]
-    prompts = [str(each[0]) for each in asked]
+    asked = [_values(arguments) for arguments in _values(line["arguments"])]
+    prompts = [str(arguments[0]) for arguments in asked]
     if _is_scored(line):
-        texts = _options(document, [str(each[1]).strip() for each in asked])
+        texts = _options(document, [str(arguments[1]).strip() for arguments in asked])
         right = _right(line["target"], texts)
         answers = [
-            Answered(prompts[place], str(each[1]), 0, place, str(each[1]), float(line["resps"][place][0][0]))
-            for place, each in enumerate(asked)
+            Answered(
+                prompts[option], str(continuation), 0, option, str(continuation), float(line["resps"][option][0][0])
+            )
+            for option, (_, continuation, *_) in enumerate(asked)
         ]
-        references = [reference(text, correct=place == right) for place, text in enumerate(texts)]
+        references = [reference(text, correct=option == right) for option, text in enumerate(texts)]
     else:
-        outputs = [text for each in line["resps"] for text in each]
-        answers = [Answered(prompts[0], str(text), place) for place, text in enumerate(outputs)]
+        outputs = [text for response in line["resps"] for text in response]
+        answers = [Answered(prompts[0], str(text), output_index) for output_index, text in enumerate(outputs)]
         references = [reference(line["target"], correct=True)]
     return Sample(
         instance_id=str(line["doc_id"]),

@@ -50,20 +50,20 @@ def plans_of(
     drafts: dict[Draft, list[Draft]] = {}
     also: dict[str, Said] = {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
     known = known_scenarios()
-    for each in entries:
-        if (priority is not None and each.priority > priority) or not (named or _open(each)):
+    for entry in entries:
+        if (priority is not None and entry.priority > priority) or not (named or _open(entry)):
             continue
-        for draft in drafts_of(each, known, models=models, also=also):
-            if groups and not set(groups_of(each, draft)) & set(groups):
+        for draft in drafts_of(entry, known, models=models, also=also):
+            if groups and not set(groups_of(entry, draft)) & set(groups):
                 continue
-            said = draft
+            asked = draft
             if draft.setting.adapter.shots == 0:
-                said = draft.adapt(trials=1) if draft.setting.adapter.trials > 1 else draft
+                asked = draft.adapt(trials=1) if draft.setting.adapter.trials > 1 else draft
             elif num_train_trials is not None:
-                said = draft.adapt(trials=num_train_trials)
+                asked = draft.adapt(trials=num_train_trials)
             # the product of several parameters would ask for more than the entries do, so only one is merged over
-            apart = replace(said, where=()) if len(said.where) == 1 else said
-            drafts.setdefault(apart, []).append(said)
+            apart = replace(asked, where=()) if len(asked.where) == 1 else asked
+            drafts.setdefault(apart, []).append(asked)
     return [_over_parts(same).plan() for same in drafts.values()]
 
 
@@ -75,13 +75,13 @@ def drafts_of(
     arguments = {key: value for key, value in entry.arguments if key not in used}
     columns, ignored = parameters(spec), {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments)}
     where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
-    said = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
-    said = {key: value for key, value in (also or {}).items() if key not in said} | said
-    for key in said:
+    expanding = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
+    expanding = {key: value for key, value in (also or {}).items() if key not in expanding} | expanding
+    for key in expanding:
         if key not in EXPANDERS:
             raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, [*columns, *EXPANDERS])
     who = _who(entry)
-    said = {key: value for key, value in said.items() if key not in ("model", "model_deployment")}
+    expanding = {key: value for key, value in expanding.items() if key not in ("model", "model_deployment")}
     if _open(entry):
         answering = tuple(models)
     elif models and who not in models:
@@ -89,7 +89,7 @@ def drafts_of(
     else:
         answering = (who,)
     drafts = [Draft(spec, where=frozen(where), models=answering)]
-    for key, value in said.items():
+    for key, value in expanding.items():
         drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
     return [each for draft in drafts for each in unasked(draft)]
 

@@ -57,19 +57,19 @@ def stat(
 ) -> dict[str, Any]:
     """One statistic as HELM's JSON has it; nulls count for nothing."""
     known = [float(each) for each in values if each is not None and not math.isnan(each)]
-    said: dict[str, Any] = {"name": name, "split": split}
+    metric_name: dict[str, Any] = {"name": name, "split": split}
     if sub_split is not None:
-        said["sub_split"] = sub_split
+        metric_name["sub_split"] = sub_split
     if description is not None:
-        said["perturbation"] = json.loads(description)
+        metric_name["perturbation"] = json.loads(description)
     total, squared = math.fsum(known), math.fsum(each * each for each in known)
-    found: dict[str, Any] = {"name": said, "count": len(known), "sum": total, "sum_squared": squared}
+    statistic: dict[str, Any] = {"name": metric_name, "count": len(known), "sum": total, "sum_squared": squared}
     if known:
         mean = total / len(known)
         variance = max(squared / len(known) - mean * mean, 0.0)
-        found |= {"min": min(known), "max": max(known), "mean": mean}
-        found |= {"variance": variance, "stddev": math.sqrt(variance)}
-    return found
+        statistic |= {"min": min(known), "max": max(known), "mean": mean}
+        statistic |= {"variance": variance, "stddev": math.sqrt(variance)}
+    return statistic
 
 
 def _family(rows: pl.DataFrame, keys: Sequence[str], kind: str, description: str) -> pl.DataFrame:

@@ -68,19 +68,19 @@ def description(perturbation: str, seed: int, parameters: str | None) -> dict[st
     """HELM's description of one of our variants; None for the original."""
     if perturbation == ORIGINAL:
         return None
-    links = [dict(each) for each in json.loads(parameters)] if parameters else [{"perturbation": perturbation}]
+    links = [dict(link) for link in json.loads(parameters)] if parameters else [{"perturbation": perturbation}]
     first = links[0]
     name = str(first.pop("perturbation"))
-    kinds = {str(each.get("kind") or _kind(str(each.get("perturbation", name)))) for each in (*links, {})}
-    kind = next((each for each in ("fairness", "robustness") if each in kinds), "")
-    said: dict[str, Any] = {"name": name if len(links) == 1 else perturbation}
-    said |= {"robustness": kind == "robustness", "fairness": kind == "fairness", "computed_on": "perturbed"}
+    kinds = {str(link.get("kind") or _kind(str(link.get("perturbation", name)))) for link in (*links, {})}
+    kind = next((family for family in ("fairness", "robustness") if family in kinds), "")
+    described: dict[str, Any] = {"name": name if len(links) == 1 else perturbation}
+    described |= {"robustness": kind == "robustness", "fairness": kind == "fairness", "computed_on": "perturbed"}
     if seed:
-        said["seed"] = seed
+        described["seed"] = seed
     if name not in PERTURBATIONS:
-        return said | {key: value for key, value in first.items() if key != "kind"}
+        return described | {key: value for key, value in first.items() if key != "kind"}
     arguments = _ARGUMENTS.get(name, {})
-    return said | {theirs: first[ours] for theirs, ours in arguments.items() if first.get(ours) is not None}
+    return described | {theirs: first[ours] for theirs, ours in arguments.items() if first.get(ours) is not None}
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -20,11 +20,9 @@ from helmframe.helm.stated import VARIANT, states_of, without_none
 from helmframe.helm.statistics import stat, stats_of
 from helmframe.helm.variants import OURS, description
 from helmframe.metrics import METRICS
+from helmframe.results.tables import Tables
 from helmframe.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.store import Address, address_of, below, listing, write_text
-
-if TYPE_CHECKING:
-    from helmframe.results import Results
 
 # HELM's bookkeeping of one instance, from our columns.
 _BOOKS: dict[str, pl.Expr] = {
@@ -40,7 +38,7 @@ _BOOKS: dict[str, pl.Expr] = {
 }
 
 
-def write_helm(results: Results, folder: str | Path) -> Address:
+def write_helm(results: Tables, folder: str | Path) -> Address:
     """Write one run directory with HELM's five files for each scenario, part, model and setting.
 
     Args:
@@ -55,6 +53,8 @@ def write_helm(results: Results, folder: str | Path) -> Address:
         StoreError: there is something else in the folder, or it can't be written.
     """
     target = address_of(folder)
+    if isinstance(target, Path) and target.is_file():
+        raise StoreError(f"{target} is a file; name a folder.")
     if listing(target):
         raise StoreError(f"{target} is not empty; choose another folder.")
     models: list[str] = []
@@ -79,7 +79,7 @@ def _helms(completions: pl.LazyFrame) -> pl.DataFrame:
 class _Written:
     """One run about to be written; `spec` is its run_spec.json."""
 
-    def __init__(self, results: Results, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
+    def __init__(self, results: Tables, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
         self.completions = completions
         self.part = keys["part"]
         self.about = results.manifest["scenarios"].get(keys["scenario"], {})
@@ -152,7 +152,7 @@ class _Written:
     def _id(self) -> pl.Expr:
         return pl.col("instance_id").str.strip_prefix(f"{self.part}/") if self.part else pl.col("instance_id")
 
-    def _spec(self, results: Results, keys: Mapping[str, str]) -> dict[str, Any]:
+    def _spec(self, results: Tables, keys: Mapping[str, str]) -> dict[str, Any]:
         """A run spec for a run of ours."""
         adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
         row = self.completions.row(0, named=True)
@@ -175,7 +175,7 @@ class _Written:
             "groups": [keys["scenario"]],
         }
 
-    def _adapter(self, results: Results) -> AdapterSpec:
+    def _adapter(self, results: Tables) -> AdapterSpec:
         """As the manifest keeps it; of a run kept before manifests did, what can be seen in the requests."""
         kept = results.manifest.get("adapters", {}).get(self.completions["adapter_id"][0])
         if kept is not None:

@@ -225,15 +225,23 @@ def chosen(names: Sequence[str | Metric]) -> list[Metric]:
 
 def right_or_wrong(each: Metric) -> bool:
     """Whether each of its values is 0 or 1, which the type of its expression tells; False where that can't be seen."""
-    if each.level != "output":
-        return False
-    golds = {name.replace("_output", "_gold"): dtype for name, dtype in READ.schema.items() if name.endswith("_output")}
-    try:
-        value = each.expression()
-        dtype = pl.LazyFrame(schema={**READ.schema, **golds}).select(value=value).collect_schema()["value"]
-    except (ArgumentError, pl.exceptions.ColumnNotFoundError):
-        return False
-    return dtype == pl.Boolean
+    return each.level == "output" and _dtype(each, READ.schema) == pl.Boolean
+
+
+def check_number(each: Metric, columns: Mapping[str, pl.DataType]) -> None:
+    """That the values of an expression over these columns are numbers, or yes or no; as far as that can be seen.
+
+    Raises:
+        ArgumentError: they are not.
+    """
+    dtype = _dtype(each, columns)
+    if dtype is None or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
+        return
+    raise ArgumentError(
+        f"metric {each.name!r} gives {dtype}, and a score is a number, or yes or no. Compare it, measure it, or "
+        f"read the number in it: (pl.col('output') == 'yes').alias({each.name!r}), ….str.len_chars(), "
+        "….cast(pl.Float64, strict=False)."
+    )
 
 
 def about(each: Metric) -> dict[str, Any]:
@@ -243,6 +251,16 @@ def about(each: Metric) -> dict[str, Any]:
 
 
 # -- private ---------------------------------------------------------------------------------------------------------
+
+
+def _dtype(each: Metric, columns: Mapping[str, pl.DataType]) -> pl.DataType | None:
+    """The type of its values over these columns; None where that can't be seen."""
+    golds = {name.replace("_output", "_gold"): dtype for name, dtype in READ.schema.items() if name.endswith("_output")}
+    try:
+        frame = pl.LazyFrame(schema={**golds, **columns})
+        return frame.select(value=each.expression()).collect_schema()["value"]
+    except (ArgumentError, pl.exceptions.PolarsError):
+        return None
 
 
 def _names(said: str | Sequence[str]) -> tuple[str, ...]:
@@ -330,7 +348,9 @@ def _of_expression(given: pl.Expr) -> Metric:
     except pl.exceptions.PolarsError:
         name = ""
     if not given.meta.has_multiple_outputs() and name and name not in given.meta.root_names() and name != "literal":
-        return Metric(_free(name), Constant(Expression.of(given)), registered=False)
+        made = Metric(_free(name), Constant(Expression.of(given)), registered=False)
+        check_number(made, READ.schema)
+        return made
     raise ArgumentError(f"metrics({given}): give the expression a name of its own: ….alias('chars').")
 
 

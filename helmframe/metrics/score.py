@@ -10,9 +10,9 @@ from helmframe.expressions import correct_references, same_place, stripped
 from helmframe.metrics.answers import lenient
 from helmframe.metrics.chosen_option import answered, by_option
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.lift import VALUE, lifted
+from helmframe.metrics.lift import VALUE, Constant, lifted
 from helmframe.metrics.pairs import GOLD, best_of_pairs
-from helmframe.metrics.protocol import OUTPUTS, Metric, chosen
+from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, chosen
 from helmframe.metrics.shared import bases, with_shared
 
 # One instance under one perturbation, asked one way: what its outputs have in common.
@@ -78,29 +78,34 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
         `SCORES`; score is null where the request failed, or where `reason` says that the metric has no value.
 
     Raises:
-        ArgumentError: a metric reads a column that is not there.
+        UnknownNameError: a metric reads a column that is not there.
+        ArgumentError: an expression of the user's own gives neither numbers nor yes or no.
     """
     asked = chosen(names)
-    for each in asked:
-        if each.check is not None:
-            each.check()
+    for metric in asked:
+        if metric.check is not None:
+            metric.check()
     read = parse(completions)
-    there = read.collect_schema().names()
-    of_outputs = [each for each in asked if each.level == "output"]
-    joined = [each.of for each in asked if each.level == "instance" and each.of is not None]
-    valued = list({each.name: each for each in (*of_outputs, *joined)}.values())
+    columns = read.collect_schema()
+    there = columns.names()
+    for metric in asked:
+        if not metric.columns and _of_users(metric):  # over the scenario's own columns too, which are known here only
+            check_number(metric, columns)
+    of_outputs = [metric for metric in asked if metric.level == "output"]
+    joined = [metric.of for metric in asked if metric.level == "instance" and metric.of is not None]
+    valued = list({metric.name: metric for metric in (*of_outputs, *joined)}.values())
     if by_option(read):
         answers = _valued(
-            answered(read).with_columns(**_OF_NO_REQUEST), [each for each in valued if _reads_answer(each)], there
+            answered(read).with_columns(**_OF_NO_REQUEST), [metric for metric in valued if _reads_answer(metric)], there
         )
-        wide = _valued(read, [each for each in valued if not _reads_answer(each)], there)
+        wide = _valued(read, [metric for metric in valued if not _reads_answer(metric)], there)
     else:
         answers = wide = _valued(read, valued, there)
-    frames = [_per_output(answers if _reads_answer(each) else wide, each, there) for each in of_outputs]
+    frames = [_per_output(answers if _reads_answer(metric) else wide, metric, there) for metric in of_outputs]
     frames += [
-        _per_instance(answers if each.of is not None and _reads_answer(each.of) else wide, each, there)
-        for each in asked
-        if each.level == "instance"
+        _per_instance(answers if metric.of is not None and _reads_answer(metric.of) else wide, metric, there)
+        for metric in asked
+        if metric.level == "instance"
     ]
     if not frames:
         return read.select(pl.lit(None, dtype=dtype).alias(name) for name, dtype in SCORES.schema.items()).clear()
@@ -190,6 +195,11 @@ def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.
         **_OF_NO_REQUEST,
     )
     return _scores(scored, each.name)
+
+
+def _of_users(each: Metric) -> bool:
+    """Whether its expression is not one of this package."""
+    return isinstance(each.function, Constant) or not str(each.function.__module__).startswith("helmframe.")
 
 
 def _of_gold(roots: Sequence[str]) -> bool:

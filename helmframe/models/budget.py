@@ -32,6 +32,8 @@ class Budget:
         for name, limit in (("max_requests", max_requests), ("max_cost", max_cost)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
                 raise ArgumentError(f"{name}={limit!r}: a number from 0 on.")
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise ArgumentError(f"priority={priority!r}: a whole number; higher goes first.")
         if max_cost is not None and not prices:
             raise ArgumentError(
                 "max_cost needs prices={model: (per million prompt tokens, per million output tokens)}."

@@ -39,16 +39,16 @@ class EncoderDecoder:
     def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
         """One answer per prompt, in order; as `Engine.ask`, but the output counts by itself, not with its prompt."""
         asked = Seeded.each(prompts, decoding)
-        tokens = self.words.tokens([each.text for each in asked])
-        said = decoding.get("max_tokens")
-        limit = MAX_TOKENS if said is None else int(said)
+        tokens = self.words.tokens([prompt.text for prompt in asked])
+        max_tokens = decoding.get("max_tokens")
+        limit = MAX_TOKENS if max_tokens is None else int(max_tokens)
         if self.window is not None:
             limit = min(limit, self.window)
-        answers: list[Given] = [self._too_long(each) for each in tokens]
-        able = [place for place, each in enumerate(tokens) if self._fits(each)]
+        answers: list[Given] = [self._too_long(ids) for ids in tokens]
+        able = [place for place, ids in enumerate(tokens) if self._fits(ids)]
         if limit < 1:
-            return [Answer("", finish_reason="length", prompt_tokens=len(each), output_tokens=0) for each in tokens]
-        keys = [key_of(each.seed, each.text) for each in asked]
+            return [Answer("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
+        keys = [key_of(prompt.seed, prompt.text) for prompt in asked]
 
         def answered(batch: Sequence[int]) -> list[Answer]:
             return self._answered([tokens[place] for place in batch], [keys[place] for place in batch], limit, decoding)
@@ -60,13 +60,14 @@ class EncoderDecoder:
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
         """The log-probability of each pair's continuation, and of its tokens, in nats."""
         pairs = [each for each in prompts if isinstance(each, Pair)]
-        contexts = self.words.tokens([each.context for each in pairs])
-        asked = [self.words.encode(each.continuation) for each in pairs]
-        answers: list[Given] = [self._too_long(each) for each in contexts]
-        able = [place for place in range(len(pairs)) if self._fits(contexts[place]) and self._fits(asked[place])]
+        contexts = self.words.tokens([pair.context for pair in pairs])
+        continuations = [self.words.encode(pair.continuation) for pair in pairs]
+        answers: list[Given] = [self._too_long(ids) for ids in contexts]
+        fits = [self._fits(one) and self._fits(two) for one, two in zip(contexts, continuations, strict=True)]
+        able = [place for place, both_fit in enumerate(fits) if both_fit]
 
         def scored(batch: Sequence[int]) -> list[Answer]:
-            return self._scored([contexts[place] for place in batch], [asked[place] for place in batch])
+            return self._scored([contexts[place] for place in batch], [continuations[place] for place in batch])
 
         for place, answer in self._in_batches(able, contexts, scored):
             answers[place] = answer

@@ -231,20 +231,20 @@ def as_scored(given: object, pair: Pair, name: str) -> Answer:
     """
     if isinstance(given, Exception):
         raise given
-    said: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if isinstance(given, Answer):
-        said = given._asdict()
+        fields = given._asdict()
     elif isinstance(given, Mapping):
-        said = {field: given[field] for field in Answer._fields if field in given}
+        fields = {field: given[field] for field in Answer._fields if field in given}
     elif isinstance(given, tuple | list) and len(given) == 2:
-        said = {"logprob": given[0]}
+        fields = {"logprob": given[0]}
         if isinstance(given[1], tuple | list):
-            said["token_logprobs"] = given[1]
+            fields["token_logprobs"] = given[1]
         elif isinstance(given[1], int) and not isinstance(given[1], bool):
-            said["output_tokens"] = given[1]
+            fields["output_tokens"] = given[1]
     else:
-        said = {"logprob": given}
-    answer = _checked(Answer(**{**said, "text": pair.continuation}), name)
+        fields = {"logprob": given}
+    answer = _checked(Answer(**{**fields, "text": pair.continuation}), name)
     if answer.logprob is None and answer.token_logprobs is not None:
         answer = answer._replace(logprob=sum(answer.token_logprobs))
     if answer.logprob is None or not answer.logprob <= _NOT_LIKELIER:

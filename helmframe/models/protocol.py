@@ -1,10 +1,11 @@
 """What counts as a model: anything that answers prompts, as one frozen value that the stages can ask."""
 
+import difflib
 import functools
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +67,43 @@ def from_any(
     if batch is not None and not isinstance(batch, bool):
         model = replace(model, batch=batch)
     return model if version is None else _vouched(model, version)
+
+
+def models_of(said: object) -> tuple[Model, ...]:
+    """All who are said to answer: what `from_any` takes, a list of that, or {name: model}.
+
+    Raises:
+        ArgumentError: none, or two of one name.
+        NotAModelError: one can't answer.
+    """
+    if isinstance(said, Mapping):
+        models = tuple(from_any(each, name=str(name)) for name, each in said.items())
+    elif isinstance(said, list):
+        models = tuple(from_any(each) for each in said)
+    else:
+        models = (from_any(said),)
+    names = [model.name for model in models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ArgumentError(
+            f"generate(): two models are called {twice[0]!r}. Name them: generate({{'first': …, 'second': …}})."
+        )
+    if not models:
+        raise ArgumentError("generate([]): give at least one model.")
+    return models
+
+
+def check_spelling(said: Iterable[str], models: Sequence[Model]) -> None:
+    """That no decoding argument is a known one misspelt: a model that takes any would take it, and nothing come of it.
+
+    Raises:
+        ArgumentError: one is; says which was meant.
+    """
+    known = {*DECODING, *(name for model in models for name in model.takes or ())}
+    for name in said:
+        # as near as a slip of the keys; min_tokens is a word of its own
+        if name not in known and difflib.get_close_matches(name, known, n=1, cutoff=0.85):
+            raise ArgumentError.unknown_argument("generate()", name, known)
 
 
 def is_local_name(said: str) -> bool:

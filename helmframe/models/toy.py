@@ -102,7 +102,7 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         name: how tables call it.
 
     Raises:
-        ArgumentError: a frame without instance_id or completion, or with two rows for one answer.
+        ArgumentError: neither; a frame without instance_id or completion, or with two rows for one answer.
     """
     if isinstance(recorded, Mapping):
         texts = dict(recorded)
@@ -112,6 +112,11 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
             return [_or_error(lambda prompt: _found(texts, prompt, _of_prompt), prompt) for prompt in prompts]
 
         return _toy(Call("replay", (("content", content),)), ask, name=name, sees_rows=False, durable=True, media=True)
+    if not isinstance(recorded, pl.DataFrame):
+        raise ArgumentError(
+            f"replay({type(recorded).__name__}): give a mapping {{prompt: text}}, or a frame with instance_id and "
+            "completion."
+        )
     keys = _replay_keys(recorded)
     answers = {tuple(row[key] for key in keys): _recorded(row) for row in recorded.iter_rows(named=True)}
     content = digest(*keys, *(f"{key}: {answer}" for key, answer in sorted(answers.items(), key=str)))

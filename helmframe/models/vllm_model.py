@@ -127,17 +127,17 @@ class _VLLM:
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
         pairs = [each for each in prompts if isinstance(each, Pair)]
         words = self.words
-        starts = words.tokens([each.context for each in pairs])
-        wholes = words.tokens([each.context + each.continuation for each in pairs])
+        starts = words.tokens([pair.context for pair in pairs])
+        wholes = words.tokens([pair.context + pair.continuation for pair in pairs])
         for place, (start, whole, pair) in enumerate(zip(starts, wholes, pairs, strict=True)):
             if not pair.context and whole[: len(start)] != start:
                 wholes[place] = start + (whole if pair.continuation else [])
         answers: list[Given] = [
-            ValueError(f"the text has {len(each)} tokens; the model's window is {self.window}.") for each in wholes
+            ValueError(f"the text has {len(whole)} tokens; the model's window is {self.window}.") for whole in wholes
         ]
-        able = [place for place, each in enumerate(wholes) if self.window is None or len(each) < self.window]
-        found = self._generated([wholes[place] for place in able], prompt_logprobs=0, max_tokens=1, temperature=0.0)
-        for place, output in zip(able, found, strict=True):
+        able = [place for place, whole in enumerate(wholes) if self.window is None or len(whole) < self.window]
+        outputs = self._generated([wholes[place] for place in able], prompt_logprobs=0, max_tokens=1, temperature=0.0)
+        for place, output in zip(able, outputs, strict=True):
             answers[place] = _scored(output, pairs[place], len(starts[place]))
         return answers
 

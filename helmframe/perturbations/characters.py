@@ -4,14 +4,14 @@
 family of emoji: Unicode's grapheme clusters), and stays whole.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import polars as pl
 
 from helmframe.expressions import keyed_draws
+from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers, Points
 from helmframe.perturbations.graphemes import DIGIT, LETTER, SPACE, begins, kinds
 from helmframe.perturbations.text_kernel import blocks, over_buffer
 
@@ -30,31 +30,31 @@ class Units:
     `rows` (which row), `places` (number of the piece within its row). `keys` has one element per row.
     """
 
-    points: Any
-    starts: Any
-    lengths: Any
-    rows: Any
-    places: Any
-    keys: Any
+    points: Points
+    starts: Numbers
+    lengths: Numbers
+    rows: Numbers
+    places: Draws
+    keys: Draws
 
     def __len__(self) -> int:
         return len(self.starts)
 
     @cached_property
-    def first(self) -> Any:
+    def first(self) -> Points:
         """The first code point of each piece."""
         return self.points[self.starts]
 
     @cached_property
-    def kinds(self) -> Any:
+    def kinds(self) -> Bytes:
         """What the first code point of each piece is: LETTER, UPPER, … as bits."""
         return kinds(self.first)
 
-    def draws(self, purpose: int) -> Any:
+    def draws(self, purpose: int) -> Draws:
         """A 64-bit random number per piece."""
         return draws(self.keys, purpose, self.rows, self.places)
 
-    def with_extra(self, after: Any, extra: Any, keep: Any = None) -> "Text":
+    def with_extra(self, after: Numbers, extra: Points, keep: "Flags | None" = None) -> "Text":
         """The texts with one more code point after each of some pieces.
 
         Args:
@@ -70,7 +70,9 @@ class Units:
         order[np.cumsum(copies)[after] - 1] = len(self) + np.arange(len(after))
         return self.rebuilt(order, np.repeat(self.rows, copies), extra)
 
-    def rebuilt(self, order: Any, rows: Any = None, extra: Any = None) -> "Text":
+    def rebuilt(
+        self, order: Numbers, rows: "Numbers | None" = None, extra: "Points | Sequence[int] | None" = None
+    ) -> "Text":
         """The texts from these pieces in this order.
 
         Args:
@@ -98,8 +100,8 @@ class Units:
 class Text:
     """Changed texts: the code points of all rows, and how many each row has."""
 
-    points: Any
-    counts: Any
+    points: Points
+    counts: Numbers
 
 
 def changed_characters(text: pl.Expr, key: pl.Expr, change: Callable[[Units], Text]) -> pl.Expr:
@@ -111,7 +113,7 @@ def changed_characters(text: pl.Expr, key: pl.Expr, change: Callable[[Units], Te
         change: sees the characters of some whole rows.
     """
 
-    def run(data: Any, offsets: Any, keys: Any) -> tuple[Any, Any]:
+    def run(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
         import numpy as np
 
         parts, ends = [data[:0]], [np.zeros(1, np.int64)]
@@ -126,7 +128,7 @@ def changed_characters(text: pl.Expr, key: pl.Expr, change: Callable[[Units], Te
     return over_buffer(text, key, run)
 
 
-def words(characters: Units) -> tuple[Units, Any, Any]:
+def words(characters: Units) -> tuple[Units, Flags, Numbers]:
     """The texts as words, runs of white space and runs of other marks.
 
     A word is a run of letters, digits and `_`; an apostrophe, hyphen, point or comma between two of them belongs to it
@@ -150,7 +152,7 @@ def words(characters: Units) -> tuple[Units, Any, Any]:
     return pieces, is_word, np.cumsum(edge) - 1
 
 
-def word_numbers(characters: Units) -> tuple[Any, Any, Any]:
+def word_numbers(characters: Units) -> tuple[Numbers, Numbers, Draws]:
     """For each character the number of the word it is in, over all rows, or -1; for each word its row and its place."""
     import numpy as np
 
@@ -159,7 +161,7 @@ def word_numbers(characters: Units) -> tuple[Any, Any, Any]:
     return number[piece], pieces.rows[is_word], pieces.places[is_word]
 
 
-def draws(keys: Any, purpose: int, rows: Any, places: Any) -> Any:
+def draws(keys: Draws, purpose: int, rows: Numbers, places: Draws) -> Draws:
     """A 64-bit random number for each (row, place)."""
     import numpy as np
 
@@ -167,7 +169,7 @@ def draws(keys: Any, purpose: int, rows: Any, places: Any) -> Any:
     return keyed_draws(own[rows], places.astype(np.uint64))
 
 
-def _characters(data: Any, offsets: Any, keys: Any) -> Units:
+def _characters(data: Bytes, offsets: Numbers, keys: Draws) -> Units:
     """The bytes as characters."""
     import numpy as np
 
@@ -190,7 +192,7 @@ def _characters(data: Any, offsets: Any, keys: Any) -> Units:
     return Units(points, starts, np.diff(np.append(starts, len(points))), rows, _within(rows).astype(np.uint64), keys)
 
 
-def _encoded(text: Text) -> tuple[Any, Any]:
+def _encoded(text: Text) -> tuple[Bytes, Numbers]:
     """The bytes of all rows, and how many each row has."""
     import numpy as np
 
@@ -203,11 +205,11 @@ def _encoded(text: Text) -> tuple[Any, Any]:
     return np.frombuffer(encoded, np.uint8), np.diff(ends)
 
 
-def _in_words(characters: Units) -> Any:
+def _in_words(characters: Units) -> Flags:
     import numpy as np
 
     points, kind, rows = characters.first, characters.kinds, characters.rows
-    inside = (kind & (LETTER | DIGIT) > 0) | (points == ord("_"))
+    inside: Flags = (kind & (LETTER | DIGIT) > 0) | (points == ord("_"))
     if len(points) < 3:
         return inside
     between = inside[:-2] & inside[2:] & (rows[:-2] == rows[2:])
@@ -218,12 +220,13 @@ def _in_words(characters: Units) -> Any:
     return inside
 
 
-def _within(rows: Any, counted: Any = None) -> Any:
+def _within(rows: Numbers, counted: "Flags | None" = None) -> Numbers:
     """The number of each element within its row; with `counted`, how many such come before it there."""
     import numpy as np
 
     if len(rows) == 0:
         return np.zeros(0, np.int64)
     new = np.append(True, rows[1:] != rows[:-1])
-    before = np.arange(len(rows)) if counted is None else np.cumsum(counted) - counted
-    return before - np.repeat(before[new], np.diff(np.append(np.flatnonzero(new), len(rows))))
+    before: Numbers = np.arange(len(rows)) if counted is None else np.cumsum(counted) - counted
+    firsts: Numbers = np.repeat(before[new], np.diff(np.append(np.flatnonzero(new), len(rows))))
+    return before - firsts

@@ -2,19 +2,21 @@
 
 import unicodedata
 from functools import cache
-from typing import Any
+
+from helmframe.perturbations.arrays import Bytes, Flags, Numbers, Points
 
 LETTER, UPPER, DIGIT, SPACE, PUNCTUATION, EXTENDS, JOINS, CONTROL = (1 << bit for bit in range(8))
 
 
-def kinds(points: Any) -> Any:
+def kinds(points: Points) -> Bytes:
     """What each code point is, as bits: LETTER, UPPER, DIGIT, SPACE, PUNCTUATION, EXTENDS, JOINS, CONTROL."""
     import numpy as np
 
-    return _kinds()[np.minimum(points, 0x20000) + (points >= 0xE0000)]
+    places: Points = np.minimum(points, 0x20000) + (points >= 0xE0000)
+    return _kinds()[places]
 
 
-def other_case(points: Any) -> Any:
+def other_case(points: Points) -> Points:
     """Each code point in the other case; itself where it has none, or one that does not lead back (ß, ς)."""
     import numpy as np
 
@@ -22,7 +24,7 @@ def other_case(points: Any) -> Any:
     return np.where(points < len(table), table[np.minimum(points, len(table) - 1)], points)
 
 
-def begins(points: Any, rows: Any) -> Any:
+def begins(points: Points, rows: Numbers) -> Flags:
     """Where a character begins, near to UAX #29; where in doubt, together (consonants joined by a virama)."""
     import numpy as np
 
@@ -44,43 +46,45 @@ def begins(points: Any, rows: Any) -> Any:
     return begins
 
 
-def _syllable(points: Any) -> Any:
+def _syllable(points: Points) -> Flags:
     """Where a Hangul vowel or final goes on with the syllable before it."""
     before, after = points[:-1], points[1:]
     block = (before >= 0xAC00) & (before <= 0xD7A3)
-    open_block = block & ((before - 0xAC00) % 28 == 0)
+    open_block: Flags = block & ((before - 0xAC00) % 28 == 0)
     after_leading = _leading(before) & (_leading(after) | _vowel(after) | (after >= 0xAC00) & (after <= 0xD7A3))
     after_vowel = (_vowel(before) | open_block) & (_vowel(after) | _final(after))
     return after_leading | after_vowel | (_final(before) | block & ~open_block) & _final(after)
 
 
-def _leading(points: Any) -> Any:
+def _leading(points: Points) -> Flags:
     return (points >= 0x1100) & (points <= 0x115F) | (points >= 0xA960) & (points <= 0xA97C)
 
 
-def _vowel(points: Any) -> Any:
+def _vowel(points: Points) -> Flags:
     return (points >= 0x1160) & (points <= 0x11A7) | (points >= 0xD7B0) & (points <= 0xD7C6)
 
 
-def _final(points: Any) -> Any:
+def _final(points: Points) -> Flags:
     return (points >= 0x11A8) & (points <= 0x11FF) | (points >= 0xD7CB) & (points <= 0xD7FB)
 
 
-def _flag(points: Any, rows: Any) -> Any:
+def _flag(points: Points, rows: Numbers) -> Flags:
     """Where the second letter of a flag follows its first."""
     import numpy as np
 
-    letter = (points >= 0x1F1E6) & (points <= 0x1F1FF)
+    letter: Flags = (points >= 0x1F1E6) & (points <= 0x1F1FF)
     if not letter.any():
         return np.zeros(len(points) - 1, bool)
     opens = letter.copy()
     opens[1:] &= ~(letter[:-1] & (rows[1:] == rows[:-1]))
     place = np.arange(len(points))
-    return (letter & ((place - np.maximum.accumulate(np.where(opens, place, 0))) % 2 == 1))[1:]
+    since_opened: Numbers = place - np.maximum.accumulate(np.where(opens, place, 0))
+    second: Flags = since_opened % 2 == 1
+    return (letter & second)[1:]
 
 
 @cache
-def _kinds() -> Any:
+def _kinds() -> Bytes:
     """The kind of each code point below 0x20000; of those above (Chinese); of those from 0xE0000 on (tags)."""
     import numpy as np
 
@@ -102,7 +106,7 @@ def _kinds() -> Any:
 
 
 @cache
-def _other_cases() -> Any:
+def _other_cases() -> Points:
     import numpy as np
 
     table = np.arange(0x20000, dtype=np.uint32)

@@ -74,6 +74,9 @@ class PerturbationCall(Call):
             raise ArgumentError(f"{self} is {len(self.cells())} perturbations; .on(…) takes one.")
         if self.entry.of != "text" or self.entry.asks:
             raise ArgumentError(f"{self.name} needs more than a text; say it in a sentence: .perturb({str(self)!r}).")
+        for argument, given in (("text", text), ("id", id)):
+            if not isinstance(given, str | pl.Expr):
+                raise ArgumentError(f"{self.name}.on({argument}={given!r}): a column's name, or an expression.")
         ids = pl.col(id) if isinstance(id, str) else id
         if self.compat:
             return text_by_row(HELM[self.name], self._all(), text, ids, seed)

@@ -6,7 +6,12 @@ themselves are compared last, so that no hash decides.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _BITS = 17
 _ODD = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio; each chunk is multiplied by its next power
@@ -19,12 +24,12 @@ class Table:
     `filled`: of each beginning of a hash, whether a string has it; `firsts`: the first that does; `most`: how many do.
     """
 
-    lengths: Any
-    chunks: tuple[Any, ...]
-    hashes: Any
-    numbers: Any
-    filled: Any
-    firsts: Any
+    lengths: Numbers
+    chunks: tuple[Draws, ...]
+    hashes: Draws
+    numbers: Numbers
+    filled: Flags
+    firsts: Numbers
     most: int
 
     def __len__(self) -> int:
@@ -47,7 +52,7 @@ def table(strings: Sequence[bytes]) -> Table:
     return Table(lengths[order], chunks, hashes[order], order, sizes > 0, firsts, int(sizes.max()))
 
 
-def eights(data: Any) -> Any:
+def eights(data: Bytes) -> Draws:
     """The buffer as numbers of 8 bytes, one from each byte on; zeros beyond its end.
 
     Not for `take`, which copies the whole view first, eight times the buffer.
@@ -59,7 +64,7 @@ def eights(data: Any) -> Any:
     return np.ndarray((len(data) + 1,), dtype="<u8", buffer=padded, strides=(1,))
 
 
-def find(words: Table, view: Any, starts: Any, lengths: Any) -> tuple[Any, Any]:
+def find(words: Table, view: Draws, starts: Numbers, lengths: Numbers) -> tuple[Numbers, Numbers]:
     """Which of the spans are strings of the table.
 
     Args:
@@ -91,7 +96,7 @@ def find(words: Table, view: Any, starts: Any, lengths: Any) -> tuple[Any, Any]:
     return maybe[same], words.numbers[place[same]]
 
 
-def _hashes(view: Any, starts: Any, lengths: Any, chunks: int) -> Any:
+def _hashes(view: Draws, starts: Numbers, lengths: Numbers, chunks: int) -> Draws:
     """Length and chunks of each span times odd numbers, added up: the high bits depend on all bits of all of them."""
     import numpy as np
 
@@ -104,24 +109,24 @@ def _hashes(view: Any, starts: Any, lengths: Any, chunks: int) -> Any:
     return hashes
 
 
-def _beginning(hashes: Any) -> Any:
+def _beginning(hashes: Draws) -> Numbers:
     import numpy as np
 
     # as signed numbers: NumPy takes no others as places
     return (hashes >> np.uint64(64 - _BITS)).view(np.int64)
 
 
-def _odd(place: int) -> Any:
+def _odd(place: int) -> "np.uint64":
     import numpy as np
 
     return np.uint64(pow(_ODD, place + 1, 1 << 64))
 
 
-def _chunks(view: Any, starts: Any, lengths: Any, count: int) -> tuple[Any, ...]:
+def _chunks(view: Draws, starts: Numbers, lengths: Numbers, count: int) -> tuple[Draws, ...]:
     return tuple(_chunk(view, starts, lengths, place) for place in range(count))
 
 
-def _chunk(view: Any, starts: Any, lengths: Any, place: int) -> Any:
+def _chunk(view: Draws, starts: Numbers, lengths: Numbers, place: int) -> Draws:
     """Bytes 8 × place and on of each span, zeros where it has ended."""
     import numpy as np
 
@@ -130,4 +135,5 @@ def _chunk(view: Any, starts: Any, lengths: Any, place: int) -> Any:
         return view[starts] & kept[np.minimum(lengths, 8)]
     # beyond the buffer's end there is nothing of a span: what is read there instead is not kept
     places = np.minimum(starts + 8 * place, len(view) - 1)
-    return view[places] & kept[(lengths - 8 * place).clip(0, 8)]
+    left: Numbers = (lengths - 8 * place).clip(0, 8)
+    return view[places] & kept[left]

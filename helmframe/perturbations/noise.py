@@ -4,10 +4,9 @@
 changes, a higher one changes too. Letters keep their accents, and what is no letter is left alone, in any script.
 """
 
-from typing import Any
-
 import polars as pl
 
+from helmframe.perturbations.arrays import Flags
 from helmframe.perturbations.characters import (
     WHERE,
     WHETHER,
@@ -229,7 +228,7 @@ def _check(perturbation: str, prob: object, per: str) -> None:
     check_word(perturbation, "per", per, PER)
 
 
-def _letters(characters: Units, prob: float, per: str, keep_edges: bool) -> Any:
+def _letters(characters: Units, prob: float, per: str, keep_edges: bool) -> Flags:
     return struck(characters, characters.kinds & LETTER > 0, prob, per, keep_edges)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 from helmframe.errors import ArgumentError
+from helmframe.perturbations.arrays import Draws, Flags, Numbers, Points
 from helmframe.perturbations.characters import WHERE, WHETHER, WHICH, Text, Units, draws, word_numbers
 from helmframe.perturbations.graphemes import other_case
 from helmframe.perturbations.text_kernel import below, scaled
@@ -13,7 +13,7 @@ from helmframe.perturbations.text_kernel import below, scaled
 PER = ("letter", "word")
 
 
-def struck(characters: Units, candidates: Any, prob: float, per: str, keep_edges: bool) -> Any:
+def struck(characters: Units, candidates: Flags, prob: float, per: str, keep_edges: bool) -> Flags:
     """Which characters are hit: each candidate by itself, or one of those of each word that is hit."""
     import numpy as np
 
@@ -30,18 +30,19 @@ def struck(characters: Units, candidates: Any, prob: float, per: str, keep_edges
     return spots
 
 
-def one_of_each(number: Any, rows: Any, places: Any, keys: Any, prob: float) -> Any:
+def one_of_each(number: Numbers, rows: Numbers, places: Draws, keys: Draws, prob: float) -> Flags:
     """Which elements are drawn, one of each word that is hit. `number` is the word of each, ascending."""
     import numpy as np
 
     counts = np.bincount(number, minlength=len(rows))
     first = np.cumsum(counts) - counts
     chosen = first + scaled(draws(keys, WHERE, rows, places), counts)
-    is_hit = below(draws(keys, WHETHER, rows, places), prob)
-    return is_hit[number] & (np.arange(len(number)) == chosen[number])
+    is_hit: Flags = below(draws(keys, WHETHER, rows, places), prob)
+    is_chosen: Flags = np.arange(len(number)) == chosen[number]
+    return is_hit[number] & is_chosen
 
 
-def edges(number: Any) -> Any:
+def edges(number: Numbers) -> Flags:
     """The first and last character of each word."""
     import numpy as np
 
@@ -52,12 +53,12 @@ def edges(number: Any) -> Any:
     return edges
 
 
-def known(characters: Units, table: Mapping[str, str]) -> Any:
+def known(characters: Units, table: Mapping[str, str]) -> Flags:
     """Which characters the table has, those of a pair at its first; a letter with an accent of its own is another."""
     return _sources(characters, _compiled(tuple(table.items()))) >= 0
 
 
-def substituted(characters: Units, spots: Any, table: Mapping[str, str]) -> Text:
+def substituted(characters: Units, spots: Flags, table: Mapping[str, str]) -> Text:
     """The texts with what stands at the spots replaced by one of what the table has for it, drawn evenly.
 
     Args:
@@ -83,7 +84,7 @@ def substituted(characters: Units, spots: Any, table: Mapping[str, str]) -> Text
     return changed.with_extra(places[second > 0], second[second > 0], keep)
 
 
-def recased(characters: Units, spots: Any, order: Any = None) -> Text:
+def recased(characters: Units, spots: "Flags | Numbers", order: "Numbers | None" = None) -> Text:
     """The texts with the characters at these spots in the other case."""
     import numpy as np
 
@@ -109,12 +110,12 @@ class _Compiled:
     `counts`, `first`, `second` (0: none) what may stand for each source, and whether it `is_pair`.
     """
 
-    singles: Any
+    singles: Numbers
     pairs: tuple[tuple[int, int, int], ...]
-    counts: Any
-    first: Any
-    second: Any
-    is_pair: Any
+    counts: Numbers
+    first: Points
+    second: Points
+    is_pair: Flags
 
 
 @cache
@@ -138,7 +139,7 @@ def _compiled(table: tuple[tuple[str, str], ...]) -> _Compiled:
     return _Compiled(singles, tuple(pairs), np.array([len(each) for each in options]), first, second, is_pair)
 
 
-def _sources(characters: Units, table: _Compiled) -> Any:
+def _sources(characters: Units, table: _Compiled) -> Numbers:
     """Which entry of the table each character is, or -1; the second of a pair is none."""
     import numpy as np
 

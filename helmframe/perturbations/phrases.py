@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from helmframe.errors import ArgumentError
+from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
 from helmframe.perturbations.lookup import Table, eights, find, table
 from helmframe.perturbations.text_kernel import row_of
 
@@ -31,8 +31,8 @@ class Phrases:
     fold: bool
     hyphens: bool
     heads: Table
-    numbers: Any
-    begins: Any
+    numbers: Numbers
+    begins: Numbers
     longer: tuple["_OfShape", ...]
 
 
@@ -43,10 +43,10 @@ class Words:
     `firsts` has the number of each row's first, and that of all; `inside` says of each byte whether it is in a word.
     """
 
-    starts: Any
-    ends: Any
-    firsts: Any
-    inside: Any
+    starts: Numbers
+    ends: Numbers
+    firsts: Numbers
+    inside: Flags
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Found:
     within the row.
     """
 
-    numbers: Any
-    starts: Any
-    ends: Any
-    rows: Any
-    places: Any
+    numbers: Numbers
+    starts: Numbers
+    ends: Numbers
+    rows: Numbers
+    places: Numbers
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class _Shape:
 class _OfShape:
     shape: _Shape
     table: Table
-    numbers: Any
+    numbers: Numbers
 
 
 _ONE_WORD = _Shape(0, 1, 0)
@@ -116,7 +116,7 @@ def phrases(said: Sequence[str], *, fold: bool = True, hyphens: bool = False) ->
     )
 
 
-def words(data: Any, offsets: Any, *, hyphens: bool = False) -> Words:
+def words(data: Bytes, offsets: Numbers, *, hyphens: bool = False) -> Words:
     """The words of the texts that `offsets` cut the bytes into."""
     import numpy as np
 
@@ -134,7 +134,7 @@ def words(data: Any, offsets: Any, *, hyphens: bool = False) -> Words:
     return Words(starts, ends, np.searchsorted(starts, offsets), inside)
 
 
-def found(said: Phrases, data: Any, offsets: Any, *, then: int | None = None) -> Found:
+def found(said: Phrases, data: Bytes, offsets: Numbers, *, then: int | None = None) -> Found:
     """The phrases in the texts that `offsets` cut the bytes into, from left to right, the longest where several begin.
 
     Args:
@@ -168,7 +168,7 @@ def found(said: Phrases, data: Any, offsets: Any, *, then: int | None = None) ->
 _WORD, _NUMBER, _START, _END, _ROW = range(5)
 
 
-def _spans(each: Words, at: Any, numbers: Any, offsets: Any, shape: _Shape = _ONE_WORD) -> Any:
+def _spans(each: Words, at: Numbers, numbers: Numbers, offsets: Numbers, shape: _Shape = _ONE_WORD) -> Numbers:
     """An array of spans of this shape, one per word of `at`."""
     import numpy as np
 
@@ -177,7 +177,7 @@ def _spans(each: Words, at: Any, numbers: Any, offsets: Any, shape: _Shape = _ON
     return np.stack([at, numbers, starts - shape.before, ends, row_of(starts, offsets)])
 
 
-def _longer(kind: _OfShape, view: Any, offsets: Any, each: Words, at: Any) -> Any:
+def _longer(kind: _OfShape, view: Draws, offsets: Numbers, each: Words, at: Numbers) -> Numbers:
     """The spans of the phrases of one shape whose first words are `at`."""
     shape = kind.shape
     at = at[at + shape.words <= len(each.starts)]
@@ -193,15 +193,16 @@ def _longer(kind: _OfShape, view: Any, offsets: Any, each: Words, at: Any) -> An
     return spans
 
 
-def _followed(data: Any, offsets: Any, spans: Any, then: int) -> Any:
+def _followed(data: Bytes, offsets: Numbers, spans: Numbers, then: int) -> Flags:
     """Whether the byte `then` follows each span in its row."""
     import numpy as np
 
-    ends, last = spans[_END], offsets[spans[_ROW] + 1]
-    return (ends < last) & (data[np.where(ends < last, ends, 0)] == then) if len(data) else ends < last
+    ends = spans[_END]
+    goes_on: Flags = ends < offsets[spans[_ROW] + 1]
+    return goes_on & (data[np.where(goes_on, ends, 0)] == then) if len(data) else goes_on
 
 
-def _both(words: Any, longer: Any, each: Words) -> Any:
+def _both(words: Numbers, longer: Numbers, each: Words) -> Numbers:
     """The spans of one word and of more, in order, without the words that are part of a longer span."""
     import numpy as np
 
@@ -217,7 +218,7 @@ def _both(words: Any, longer: Any, each: Words) -> Any:
     return both[:, np.argsort(both[_WORD], kind="stable")]
 
 
-def _touches(each: Words, offsets: Any, places: Any, rows: Any) -> Any:
+def _touches(each: Words, offsets: Numbers, places: Numbers, rows: Numbers) -> Flags:
     """Whether there is a byte of a word at each place of the row."""
     import numpy as np
 
@@ -225,7 +226,7 @@ def _touches(each: Words, offsets: Any, places: Any, rows: Any) -> Any:
     return there & each.inside[np.where(there, places, 0)]
 
 
-def _leftmost(starts: Any, ends: Any) -> Any:
+def _leftmost(starts: Numbers, ends: Numbers) -> Numbers:
     """The spans that a reader takes from left to right, the longest of those that start together, none over another."""
     import numpy as np
 
@@ -240,7 +241,7 @@ def _leftmost(starts: Any, ends: Any) -> Any:
     return np.array(kept, dtype=np.int64)
 
 
-def _mend_beyond_ascii(data: Any, inside: Any) -> None:
+def _mend_beyond_ascii(data: Bytes, inside: Flags) -> None:
     """Take the characters beyond ASCII that are neither letter nor number out of `inside`."""
     import numpy as np
 

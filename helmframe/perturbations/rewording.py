@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import polars as pl
 
 from helmframe.expressions import keyed_draws
+from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
 from helmframe.perturbations.phrases import Found, Phrases, found, phrases
 from helmframe.perturbations.text_kernel import Change, below, over_buffer, ranges, scaled, spliced
 
@@ -31,12 +31,12 @@ class Lexicon:
     """
 
     phrases: Phrases
-    firsts: Any
-    counts: Any
-    data: Any
-    starts: Any
-    lengths: Any
-    identities: Any
+    firsts: Numbers
+    counts: Numbers
+    data: Bytes
+    starts: Numbers
+    lengths: Numbers
+    identities: Draws
     cases: "_Cases"
 
 
@@ -44,9 +44,9 @@ class Lexicon:
 class _Cases:
     """Per phrase: whether it can be all lower, all upper case, and how many ASCII letters it has."""
 
-    lower: Any
-    upper: Any
-    letters: Any
+    lower: Flags
+    upper: Flags
+    letters: Numbers
 
 
 def lexicon(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: bool = False) -> Lexicon:
@@ -111,14 +111,14 @@ def reworded(text: pl.Expr, key: pl.Expr, words: Lexicon, prob: float, *, by_wor
 
 
 def with_words(
-    data: Any,
-    offsets: Any,
-    keys: Any,
+    data: Bytes,
+    offsets: Numbers,
+    keys: Draws,
     words: Lexicon,
     prob: float = 1.0,
     by_word: bool = False,
     then: int | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Bytes, Numbers]:
     """What `reworded` does, on a batch's bytes; `then`: a byte that has to follow the phrase."""
     import numpy as np
 
@@ -134,7 +134,7 @@ def with_words(
     return spliced(data, offsets, change, words.data)
 
 
-def _case_of(data: Any, hits: Found, cases: _Cases) -> Any:
+def _case_of(data: Bytes, hits: Found, cases: _Cases) -> Numbers:
     """In which case each alternative is written, by HELM's `match_case`."""
     import numpy as np
 

@@ -157,6 +157,11 @@ _PIECES = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(.)""", re.DOTALL
 
 
 def _named(said: Call, more: dict[str, str]) -> PerturbationCall:
+    if said.name in PRESETS and said.name not in PERTURBATIONS:
+        raise ArgumentError(
+            f"preset {said.name!r} is a list of perturbations: it stands alone, without arguments, and is no link of a "
+            "chain; chain single ones: 'lowercase+typos(prob=.1)'."
+        )
     if said.name not in PERTURBATIONS:
         hint = "Add one with @helmframe.perturbation."
         raise UnknownNameError.among("perturbation", said.name, {*PERTURBATIONS, *PRESETS}, hint=hint)

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.expressions import keyed_draws
+from helmframe.expressions import keyed_draws, row_draws
 from helmframe.perturbations.registered import perturbation
 from helmframe.perturbations.text_kernel import below, changed_bytes, probability, scaled
 
@@ -42,17 +42,20 @@ def typos(text: pl.Expr, key: pl.Expr, prob: float = 0.05) -> pl.Expr:
     Source: HELM `TyposPerturbation` (same keyboard; our random numbers hang on the instance, not on a stream).
     """
     chance = probability("typos", "prob", prob)
-    return changed_bytes(text, key, lambda data, keys, places: _typed(data, keys, places, chance))
+    return changed_bytes(text, key, lambda data, keys, lengths: _typed(data, keys, lengths, chance))
 
 
-def _typed(data: Any, keys: Any, places: Any, prob: float) -> Any:
-    """The bytes after typing: one draw per byte decides whether and which."""
+def _typed(data: Any, keys: Any, lengths: Any, prob: float) -> Any:
+    """The bytes after typing: one draw per byte decides whether, another which."""
     import numpy as np
 
     count, table = _keyboard()
-    hits = np.flatnonzero(below(keyed_draws(keys, places), prob))
+    hits = np.flatnonzero(below(row_draws(keys, lengths), prob))
     letters = hits[count[data[hits]] > 0]
-    draws = keyed_draws(keyed_draws(keys[letters], places[letters]), places[letters])
+    ends = np.cumsum(lengths)
+    rows = np.searchsorted(ends, letters, side="right")
+    places = (letters - (ends - lengths)[rows]).astype(np.uint64)
+    draws = keyed_draws(keyed_draws(keys[rows], places), places)
     out = data.copy()
     out[letters] = table[data[letters], scaled(draws, count[data[letters]])]
     return out

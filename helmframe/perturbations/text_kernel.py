@@ -8,12 +8,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
 from helmframe.errors import ArgumentError
 from helmframe.expressions import keyed_draws
+from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
 
 # Bytes per call of a kernel, about: its arrays of 8 bytes per byte then stay in the processor's cache.
 BLOCK = 1 << 16
@@ -21,30 +22,27 @@ BLOCK = 1 << 16
 # Bytes per call of a kernel over words or characters: its arrays, one element per word, then stay small.
 ROWS_BLOCK = 1 << 18
 
-Kernel = Callable[[Any, Any, Any], Any]
-Run = Callable[[Any, Any, Any], tuple[Any, Any]]
+Kernel: TypeAlias = Callable[[Bytes, Draws, Numbers], Bytes]
+Run: TypeAlias = Callable[[Bytes, Numbers, Draws], tuple[Bytes, Numbers]]
 
 
 def changed_bytes(text: pl.Expr, key: pl.Expr, kernel: Kernel) -> pl.Expr:
-    """The text after `kernel(bytes, keys, places) -> bytes` of the same length.
+    """The text after `kernel(bytes, keys, lengths) -> bytes` of the same length.
 
     Args:
         text: the text column.
         key: an UInt64 column, one key per row.
-        kernel: sees the bytes of some rows, for each the key of its row and its place within the row. It may change
-            ASCII bytes into ASCII bytes only, so that the text stays UTF-8.
+        kernel: sees the bytes of some rows, and of each row its key and how many bytes it has. It may change ASCII
+            bytes into ASCII bytes only, so that the text stays UTF-8.
     """
 
-    def run(data: Any, offsets: Any, keys: Any) -> tuple[Any, Any]:
+    def run(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
         import numpy as np
 
         changed = np.empty_like(data)
         for first, last in blocks(offsets, BLOCK):
             start, end = offsets[first], offsets[last]
-            lengths = np.diff(offsets[first : last + 1])
-            places = np.arange(start, end) - np.repeat(offsets[first:last], lengths)
-            block = kernel(data[start:end], np.repeat(keys[first:last], lengths), places.astype(np.uint64))
-            changed[start:end] = block
+            changed[start:end] = kernel(data[start:end], keys[first:last], np.diff(offsets[first : last + 1]))
         return changed, offsets
 
     return over_buffer(text, key, run)
@@ -55,7 +53,7 @@ def respaced(text: pl.Expr, key: pl.Expr, max_spaces: int) -> pl.Expr:
     return over_buffer(text, key, lambda data, offsets, keys: with_spaces(data, offsets, keys, max_spaces))
 
 
-def with_spaces(data: Any, offsets: Any, keys: Any, max_spaces: int) -> tuple[Any, Any]:
+def with_spaces(data: Bytes, offsets: Numbers, keys: Draws, max_spaces: int) -> tuple[Bytes, Numbers]:
     """What `respaced` does, on a batch's bytes."""
     import numpy as np
 
@@ -81,14 +79,14 @@ class Change:
     come start in a buffer of their own, and how many they are.
     """
 
-    starts: Any
-    ends: Any
-    rows: Any
-    pieces: Any
-    lengths: Any
+    starts: Numbers
+    ends: Numbers
+    rows: Numbers
+    pieces: Numbers
+    lengths: Numbers
 
 
-def spliced(data: Any, offsets: Any, change: Change, pieces: Any) -> tuple[Any, Any]:
+def spliced(data: Bytes, offsets: Numbers, change: Change, pieces: Bytes) -> tuple[Bytes, Numbers]:
     """The bytes after the change, and the offsets of their rows."""
     import numpy as np
 
@@ -104,7 +102,7 @@ def spliced(data: Any, offsets: Any, change: Change, pieces: Any) -> tuple[Any, 
 _FEW = 256
 
 
-def _joined(data: Any, change: Change, pieces: Any) -> Any:
+def _joined(data: Bytes, change: Change, pieces: Bytes) -> Bytes:
     import numpy as np
 
     parts, done = [], 0
@@ -115,7 +113,7 @@ def _joined(data: Any, change: Change, pieces: Any) -> Any:
     return np.concatenate([*parts, data[done:]])
 
 
-def _repeated(data: Any, change: Change, gone: Any, grown: Any, pieces: Any) -> Any:
+def _repeated(data: Bytes, change: Change, gone: Numbers, grown: Numbers, pieces: Bytes) -> Bytes:
     import numpy as np
 
     # what comes is first as many copies of a byte: of the first that goes, or of that before which it stands
@@ -127,7 +125,7 @@ def _repeated(data: Any, change: Change, gone: Any, grown: Any, pieces: Any) -> 
     return out
 
 
-def ranges(starts: Any, lengths: Any) -> Any:
+def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
     """The numbers from each start on, as many as its length says, one range after the other."""
     import numpy as np
 
@@ -135,14 +133,14 @@ def ranges(starts: Any, lengths: Any) -> Any:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
-def row_of(places: Any, offsets: Any) -> Any:
+def row_of(places: Numbers, offsets: Numbers) -> Numbers:
     """The row that each place in the buffer belongs to; places are in order."""
     import numpy as np
 
     return np.repeat(np.arange(len(offsets) - 1), np.diff(np.searchsorted(places, offsets)))
 
 
-def numbers(rows: Any) -> Any:
+def numbers(rows: Numbers) -> Draws:
     """The number of each element among those of its row, which stand together."""
     import numpy as np
 
@@ -161,14 +159,14 @@ def probability(perturbation: str, argument: str, said: object) -> float:
     return float(said)
 
 
-def below(draws: Any, prob: float) -> Any:
+def below(draws: Draws, prob: float) -> Flags:
     """Whether each draw falls, with probability `prob`; by 53 bits, as many as a float tells apart: 1 is always."""
     import numpy as np
 
     return draws >> np.uint64(11) < np.uint64(round(prob * 2.0**53))
 
 
-def scaled(draws: Any, count: Any) -> Any:
+def scaled(draws: Draws, count: "Numbers | Bytes | int") -> Numbers:
     """Each draw as a whole number from 0 to count - 1: its high half, scaled, so without modulo bias to speak of."""
     import numpy as np
 
@@ -207,7 +205,7 @@ def over_buffer(text: pl.Expr, key: pl.Expr, run: Run) -> pl.Expr:
     return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
 
 
-def blocks(offsets: Any, size: int) -> Iterator[tuple[int, int]]:
+def blocks(offsets: Numbers, size: int) -> Iterator[tuple[int, int]]:
     """First row and the one after the last of blocks of about so many bytes; a longer row is one of its own."""
     import numpy as np
 
@@ -216,7 +214,7 @@ def blocks(offsets: Any, size: int) -> Iterator[tuple[int, int]]:
     return itertools.pairwise(np.unique([0, *cuts, rows]).tolist())
 
 
-def _run(run: Run, data: Any, offsets: Any, keys: Any) -> Any:
+def _run(run: Run, data: Bytes, offsets: Numbers, keys: Draws) -> Any:
     import numpy as np
     import pyarrow as pa
 

@@ -6,10 +6,10 @@ changes too.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 
+from helmframe.perturbations.arrays import Flags
 from helmframe.perturbations.characters import WHERE, WHETHER, WHICH, Text, Units, changed_characters, draws, words
 from helmframe.perturbations.graphemes import PUNCTUATION, SPACE
 from helmframe.perturbations.noise_kernel import check_word
@@ -126,7 +126,7 @@ def _dropped(characters: Units, prob: float) -> Text:
     return pieces.rebuilt(np.flatnonzero(keep))
 
 
-def _going(pieces: Units, is_word: Any, prob: float) -> Any:
+def _going(pieces: Units, is_word: Flags, prob: float) -> Flags:
     """The words that are hit; where all would be, the one with the highest draw stays: the last to go as prob rises."""
     import numpy as np
 

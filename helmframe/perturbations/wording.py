@@ -1,12 +1,12 @@
 """Perturbations of wording: contractions and their expansions, filler words."""
 
 from functools import lru_cache
-from typing import Any
 
 import polars as pl
 
 from helmframe.errors import ArgumentError
 from helmframe.expressions import keyed_draws
+from helmframe.perturbations.arrays import Bytes, Draws, Numbers
 from helmframe.perturbations.registered import perturbation
 from helmframe.perturbations.rewording import Lexicon, lexicon, with_words
 from helmframe.perturbations.tables import contractions
@@ -80,7 +80,7 @@ def filler_words(
     return over_buffer(text, key, lambda data, offsets, keys: _filled(data, offsets, keys, fillers, prob, most))
 
 
-def contracted(data: Any, offsets: Any, keys: Any) -> tuple[Any, Any]:
+def contracted(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
     """What `contraction` does, on a batch's bytes."""
     return with_words(data, offsets, keys, _contracting(), then=ord(" "))
 
@@ -89,7 +89,7 @@ def contracted(data: Any, offsets: Any, keys: Any) -> tuple[Any, Any]:
 _NO_KEY = pl.lit(0, dtype=pl.UInt64)
 
 
-def _expanded(data: Any, offsets: Any, keys: Any) -> tuple[Any, Any]:
+def _expanded(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
     return with_words(data, offsets, keys, _expanding())
 
 
@@ -107,8 +107,8 @@ def _expanding() -> Lexicon:
 
 
 def _filled(
-    data: Any, offsets: Any, keys: Any, fillers: tuple[str, ...], prob: float, most: int | None
-) -> tuple[Any, Any]:
+    data: Bytes, offsets: Numbers, keys: Draws, fillers: tuple[str, ...], prob: float, most: int | None
+) -> tuple[Bytes, Numbers]:
     import numpy as np
 
     after = np.flatnonzero(data == ord(" ")) + 1

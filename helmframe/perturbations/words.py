@@ -1,11 +1,10 @@
 """Perturbations of words: common misspellings, and HELM's mild mix."""
 
-from typing import Any
-
 import polars as pl
 
 from helmframe.expressions import keyed_draws
 from helmframe.perturbations import tables
+from helmframe.perturbations.arrays import Bytes, Draws, Numbers
 from helmframe.perturbations.registered import perturbation
 from helmframe.perturbations.rewording import Lexicon, lexicon_of, reworded, with_words
 from helmframe.perturbations.text_kernel import over_buffer, probability, with_spaces
@@ -43,7 +42,7 @@ def mild_mix(text: pl.Expr, key: pl.Expr) -> pl.Expr:
     """
     words = _misspelled()
 
-    def mixed(data: Any, offsets: Any, keys: Any) -> tuple[Any, Any]:
+    def mixed(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
         import numpy as np
 
         data, offsets = contracted(data, offsets, keys)

@@ -34,22 +34,22 @@ def board(
 ) -> Leaderboard:
     """The board of these (scenario, metric); `read` is how the metrics are read, with the mean over parts."""
     asked = results.completions.select("model", "setting").unique().sort("model", "setting").collect()
-    pool = [competitor(*each) for each in asked.iter_rows()]
-    about = results.manifest["metrics"]
-    of_sets = [each for each in columns if about[each[1]]["level"] == "set"]
+    pool = [competitor(*column) for column in asked.iter_rows()]
+    metrics = results.manifest["metrics"]
+    of_sets = [column for column in columns if metrics[column[1]]["level"] == "set"]
     if of_sets and (worst is not None or shared):
         raise ArgumentError(f"{of_sets[0][1]!r} is one number of all instances: it has no worst case, no shared=True.")
-    of_rows = [each for each in columns if each not in of_sets]
+    of_rows = [column for column in columns if column not in of_sets]
     name = column_names(columns)
-    found = [_of_set(results, each, pool, read, name[each], ci) for each in of_sets]
+    made = [_of_set(results, column, pool, read, name[column], ci) for column in of_sets]
     if of_rows:
         scores = results.scores.filter(among(of_rows), main_splits(results)).with_columns(_competitor())
         if worst is None:
             scores = scores.filter(pl.col("perturbation") == ORIGINAL)
         else:
             scores = _worst(scores, pool, worst, read, results.kinds())
-        units = {metric: str(each["unit"]) for metric, each in about.items()}
-        found += columns_of(
+        units = {metric: str(column["unit"]) for metric, column in metrics.items()}
+        made += columns_of(
             with_errors(scores, _COMPETITOR, errors),
             _COMPETITOR,
             pool,
@@ -61,7 +61,7 @@ def board(
             shared=shared,
             ci=ci,
         )
-    return board_of(found, pool, mean=mean, ci=ci)
+    return board_of(made, pool, mean=mean, ci=ci)
 
 
 def columns_said(manifest: Mapping[str, Any], said: "Sequence[Said] | str | None") -> list[Named]:

@@ -184,48 +184,50 @@ def flips(scored: Scored, perturbation: str | None, metric: str) -> pl.DataFrame
         The columns that tell them apart, then flip ("worse" or "better"), input, perturbed_input (with the references
         where those changed), completion, perturbed_completion, output, perturbed_output, score, perturbed_score.
     """
-    names = scored.chosen(perturbation, default=None)
-    on = ["scenario", "instance_id", "setting", "trial", "model", "output_index"]
-    variant = ["perturbation", "perturbation_seed"]
-    answered = ["output", "score"]
+    told = _with_texts(_turned(scored, scored.chosen(perturbation, default=None), metric), scored.completions)
+    worse = (pl.col("perturbed_score") < pl.col("score")) == scored.higher_is_better[metric]
+    keys = [*_ANSWER[:2], *_VARIANT, *_ANSWER[2:]]
+    shown = [f"{which}{name}" for name in ("input", "completion", *_VALUES) for which in ("", "perturbed_")]
+    return (
+        told.with_columns(flip=pl.when(worse).then(pl.lit("worse")).otherwise(pl.lit("better")))
+        .select(*keys, "flip", *shown)
+        .sort(pl.col("flip") != "worse", *keys)
+        .collect()
+    )
+
+
+# An answer whatever the variant, and what one of a variant and of the original are compared by.
+_ANSWER = ("scenario", "instance_id", "setting", "trial", "model", "output_index")
+_VARIANT = ("perturbation", "perturbation_seed")
+_VALUES = ("output", "score")
+
+
+def _turned(scored: Scored, names: Sequence[str], metric: str) -> pl.LazyFrame:
+    """The scores of variants that differ from the original's: both, and both outputs."""
     scores = scored.scores.filter(pl.col("metric") == metric)
-    originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*on, *answered)
-    changed = (
+    originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*_ANSWER, *_VALUES)
+    return (
         scores.filter(pl.col("perturbation").is_in(names))
-        .select(*on, *variant, *(pl.col(name).alias(f"perturbed_{name}") for name in answered))
-        .join(originals, on=on, how="inner", nulls_equal=True)
+        .select(*_ANSWER, *_VARIANT, *(pl.col(name).alias(f"perturbed_{name}") for name in _VALUES))
+        .join(originals, on=_ANSWER, how="inner", nulls_equal=True)
         .filter(pl.col("perturbed_score") != pl.col("score"))
     )
+
+
+def _with_texts(turned: pl.LazyFrame, completions: pl.LazyFrame) -> pl.LazyFrame:
+    """With input and completion, the original's and the variant's."""
     # a metric over an instance's outputs has no output of its own: the first is shown
-    texts = scored.completions.with_columns(place=pl.col("output_index"), asked=_asked("perturbed_"))
-    first = changed.with_columns(place=pl.col("output_index").fill_null(0))
-    at = [*on[:-1], "place"]
-    told = (
-        first.join(
-            texts.select(*at, *variant, "input", own="asked", first=_asked(""), perturbed_completion="completion"),
-            on=[*at, *variant],
-            how="left",
-        )
-        .join(texts.filter(pl.col("perturbation") == ORIGINAL).select(*at, "completion"), on=at, how="left")
-        .with_columns(
-            input=pl.when(pl.col("own") == pl.col("first")).then("input").otherwise("first"),
-            perturbed_input="own",
-            flip=pl.when((pl.col("perturbed_score") < pl.col("score")) == scored.higher_is_better[metric])
-            .then(pl.lit("worse"))
-            .otherwise(pl.lit("better")),
-        )
-    )
-    shown = [
-        "input",
-        "perturbed_input",
-        "completion",
-        "perturbed_completion",
-        *(f"{p}{name}" for name in answered for p in ("", "perturbed_")),
-    ]
+    first = turned.with_columns(place=pl.col("output_index").fill_null(0))
+    texts = completions.with_columns(place=pl.col("output_index"), asked=_asked("perturbed_"))
+    at = [*_ANSWER[:-1], "place"]
+    originals = texts.filter(pl.col("perturbation") == ORIGINAL).select(*at, "completion")
+    own = texts.select(*at, *_VARIANT, "input", own="asked", first=_asked(""), perturbed_completion="completion")
     return (
-        told.select(*on[:2], *variant, *on[2:], "flip", *shown)
-        .sort(pl.col("flip") != "worse", *on[:2], *variant, *on[2:])
-        .collect()
+        first.join(own, on=[*at, *_VARIANT], how="left")
+        .join(originals, on=at, how="left")
+        .with_columns(
+            input=pl.when(pl.col("own") == pl.col("first")).then("input").otherwise("first"), perturbed_input="own"
+        )
     )
 
 
@@ -255,15 +257,15 @@ def _chosen(
     if said is None:
         return [name for name in there if not _is_placebo(name, known) and default in (None, _kind(name, known))]
     chosen: list[str] = []
-    for each in [said] if isinstance(said, str) else said:
-        found = [name for name in there if each == name]
-        found = found or [name for name in there if each == name.partition("(")[0] and "+" not in name]
-        if each in FAMILIES and not found:
-            found = [name for name in there if _kind(name, known) == each and not _is_placebo(name, known)]
-        if not found:
+    for wanted in [said] if isinstance(said, str) else said:
+        meant = [name for name in there if wanted == name]
+        meant = meant or [name for name in there if wanted == name.partition("(")[0] and "+" not in name]
+        if wanted in FAMILIES and not meant:
+            meant = [name for name in there if _kind(name, known) == wanted and not _is_placebo(name, known)]
+        if not meant:
             names = dict.fromkeys([*there, *(name.partition("(")[0] for name in there if "+" not in name)])
-            raise UnknownNameError.among("perturbation of these results", each, names)
-        chosen += [name for name in found if name not in chosen]
+            raise UnknownNameError.among("perturbation of these results", wanted, names)
+        chosen += [name for name in meant if name not in chosen]
     return chosen
 
 

@@ -94,6 +94,8 @@ class Rows(Tables):
         """
         import duckdb
 
+        if not isinstance(query, str) or not query.strip():
+            raise ArgumentError(f"sql({query!r}): write a query, such as 'SELECT * FROM scores'.")
         tables = ("completions", "requests", "scores", "stats")
         with duckdb.connect() as connection:
             # Else a table that is not there might be found among the variables of this file.
@@ -102,6 +104,7 @@ class Rows(Tables):
                 if re.search(rf"\b{name}\b", query):
                     connection.register(name, getattr(self, name).collect().to_arrow())
             try:
-                return connection.sql(query).pl()
+                answer = connection.sql(query)
             except duckdb.Error as error:
                 raise ArgumentError(f"sql(): {error}\nThe tables are {', '.join(tables)}.") from None
+            return pl.DataFrame() if answer is None else answer.pl()

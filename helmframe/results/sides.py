@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
@@ -14,16 +14,15 @@ from helmframe.results.stopped import refuse
 from helmframe.results.tables import Tables
 
 if TYPE_CHECKING:
-    from helmframe.results import Results
     from helmframe.views.comparison import Comparison
 
 # What two results may differ in, and the column of their completions that says it.
 _AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
 # Those whose values are paired by name where both sides have them.
 _NAMED = ("model", "setting", "perturbation")
-_Reader = TypeVar("_Reader", bound="Callable[..., Results]")
+_Reader = TypeVar("_Reader", bound=Callable[..., Tables])
 # Ours first; what reads other tools' results stands above ours, and adds itself.
-_READERS: "list[Callable[..., Results]]" = []
+_READERS: list[Callable[..., Tables]] = []
 _TOLD = ["scenario", "scenario_version", "model", "setting", "perturbation", "adapter_id", "decoding"]
 
 
@@ -159,7 +158,7 @@ def reader(read: _Reader) -> _Reader:
     return read
 
 
-def loaded(said: object) -> "Results":
+def loaded(said: object) -> Tables:
     """Results as they are, or of a folder: a run's, HELM's, lm-eval's or Inspect's.
 
     Raises:
@@ -167,7 +166,7 @@ def loaded(said: object) -> "Results":
         ArgumentError: it is neither.
     """
     if isinstance(said, Tables):
-        return cast("Results", said)
+        return said
     if not isinstance(said, str | Path):
         raise ArgumentError(
             f"compare() takes results or the folder of some, not {type(said).__name__}: .score() first."

@@ -191,8 +191,8 @@ def _rows(
     scores: pl.LazyFrame, until: Mapping[str, Any], metric: str, mean: str, ci: float
 ) -> Iterator[dict[str, Any]]:
     """The interval of a metric in each cell of which it can be known."""
-    about = until["metrics"][metric]
-    bounds = (float(about["low"]), float(about["high"]))
+    kept = until["metrics"][metric]
+    bounds = (float(kept["low"]), float(kept["high"]))
     there = scores.filter(pl.col("metric") == metric)
     means = instance_means(there, CELL, bounds).collect().partition_by(CELL, as_dict=True)
     for cell in cells_of(until):
@@ -201,14 +201,19 @@ def _rows(
         rows = means.get(tuple(name.values()))
         if not cell["whole"] or rows is None or rows.height != cell["asked"]:
             what = "score" if cell["whole"] else "variant"
-            found: dict[str, Any] = {"how": f"no interval: stopped early, and not every instance has this {what}"}
+            interval: dict[str, Any] = {"how": f"no interval: stopped early, and not every instance has this {what}"}
         elif not _weighed(population, mean):
-            found = {"how": f"no interval: stopped early by another mean: mean={population.mean!r}"}
+            interval = {"how": f"no interval: stopped early by another mean: mean={population.mean!r}"}
         else:
             clusters = cluster_means(rows.lazy(), [], population).collect()
-            got = interval_of(clusters, population, bounds, binary=about["binary"], ci=ci)
-            found = {"seen": got["value"], "low": got["ci_low"], "high": got["ci_high"], "how": got["interval"]}
-        yield {**name, "metric": metric, **_counted(cell), **found}
+            bounded = interval_of(clusters, population, bounds, binary=kept["binary"], ci=ci)
+            interval = {
+                "seen": bounded["value"],
+                "low": bounded["ci_low"],
+                "high": bounded["ci_high"],
+                "how": bounded["interval"],
+            }
+        yield {**name, "metric": metric, **_counted(cell), **interval}
 
 
 def _counted(cell: Mapping[str, Any]) -> dict[str, Any]:

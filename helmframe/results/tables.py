@@ -1,6 +1,6 @@
 """What some results hold: completions and scores as lazy tables, and the tables of aggregated scores made of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -184,12 +184,10 @@ class Tables:
     # -- private -----------------------------------------------------------------------------------------------------
 
     def _by(self, by: str | Sequence[str] | None) -> list[str]:
-        if by is not None:
-            return [by] if isinstance(by, str) else list(by)
-        return list(self._varied)
+        return list(self._varied) if by is None else _listed("by", by)
 
     def _metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
-        names = [metrics] if isinstance(metrics, str) else list(metrics or self.metric_names)
+        names = _listed("metrics", metrics or self.metric_names)
         for name in names:
             if name not in self.metric_names:
                 hint = f"It can be scored without asking again: results.rescore({name!r})." if name in METRICS else ""
@@ -220,3 +218,11 @@ class Tables:
         empty = {name: pl.LazyFrame(schema=KEPT[name].schema) for name in ("completions", "scores")}
         chunks = [Chunk(**{**empty, **shard}) for shard in shards] or [Chunk(self.completions, self.scores)]
         return Held(chunks, self.completions.collect_schema())
+
+
+def _listed(argument: str, said: str | Sequence[str]) -> list[str]:
+    if isinstance(said, str):
+        return [said]
+    if not isinstance(said, Iterable):
+        raise ArgumentError(f"{argument}={said!r}: a name, or a list of names.")
+    return list(said)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import polars as pl
 
@@ -24,6 +24,15 @@ _MOST_BYTES = 64 << 20
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 logger = logging.getLogger("helmframe.scenarios")
+
+
+class Selection(TypedDict):
+    """Which instances of a scenario: the arguments that `load`, `keys`, `count` and `spans` have in common."""
+
+    where: tuple[Condition, ...]
+    sample: Sample | None
+    splits: tuple[str, ...]
+    data: str | None
 
 
 def load(
@@ -240,7 +249,15 @@ def _instances(query: Query, where: Sequence[Condition]) -> Iterator[pl.DataFram
     for frame in query.stream():
         named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
         instances = conform(named, INSTANCES, f"scenario {query.spec.scenario!r}")
-        yield _alone(instances.filter(*expressions)) if expressions else instances
+        yield _alone(_met(instances, expressions)) if expressions else instances
+
+
+def _met(instances: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
+    try:
+        return instances.filter(*expressions)
+    except pl.exceptions.PolarsError as error:
+        said = ", ".join(map(str, expressions))
+        raise ArgumentError(f"where({said}): should be true or false for each instance: {error}") from None
 
 
 def _keys(query: Query, where: Sequence[Condition], *more: str) -> pl.DataFrame:

@@ -213,18 +213,18 @@ def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str,
     Raises:
         SourceBrokenError: a file that should be there has other bytes.
     """
-    said: dict[str, list[Mirrored]] = {}
+    in_manifests: dict[str, list[Mirrored]] = {}
     for path in target.sizes("manifests"):
-        for each in _manifest(target, path).get("files", ()):
-            said.setdefault(str(each["path"]), []).append(Mirrored(**each))
-    there = target.sizes(_folder(spec)) if said else {}
+        for file in _manifest(target, path).get("files", ()):
+            in_manifests.setdefault(str(file["path"]), []).append(Mirrored(**file))
+    sizes = target.sizes(_folder(spec)) if in_manifests else {}
     right = {}
     for job in jobs:
-        known = said.get(job.path, []) if job.path in there else []
-        if not any((each.source, each.source_size) == (job.source, job.size) for each in known):
+        known = in_manifests.get(job.path, []) if job.path in sizes else []
+        if not any((file.source, file.source_size) == (job.source, job.size) for file in known):
             continue
-        digest = target.sha256(job.path) if there[job.path] in {each.size for each in known} else ""
-        fitting = [each for each in known if each.sha256 == digest]
+        digest = target.sha256(job.path) if sizes[job.path] in {file.size for file in known} else ""
+        fitting = [file for file in known if file.sha256 == digest]
         if not fitting:
             raise SourceBrokenError(
                 f"{target.root}/{job.path} is not what was mirrored: its sha256 should be {known[0].sha256}.\n"

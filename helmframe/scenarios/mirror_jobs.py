@@ -68,18 +68,18 @@ def work_of(spec: ScenarioSpec, source: str, layout: str | None, select: str | N
     select = select or dict(spec.hub).get("select")  # type: ignore[assignment]
     if source == HUB or source.startswith("s3://"):
         address, revision = _hub(spec) if source == HUB else ("", None)
-        found = connect(replace(spec, source=(("rows", address),)) if address else spec, source)
+        opened = connect(replace(spec, source=(("rows", address),)) if address else spec, source)
         try:
-            files = listed(spec, found)
+            files = listed(spec, opened)
             if not files:
-                raise found.missing()
+                raise opened.missing()
             sized = [(each, None) for each in files]
-            yield _work(spec, sized, select, Work([], found.connection, address or shown, revision))
+            yield _work(spec, sized, select, Work([], opened.connection, address or shown, revision))
         finally:
-            found.close()
+            opened.close()
         return
     with folder_of(source) as folder, tempfile.TemporaryDirectory(prefix="helmframe-rows-") as made:
-        found = connect(spec, str(folder))
+        opened = connect(spec, str(folder))
         try:
             files_there = _of_folder(spec, folder, layout or _layout(spec))
             if not files_there:
@@ -88,10 +88,10 @@ def work_of(spec: ScenarioSpec, source: str, layout: str | None, select: str | N
                     "Say how they are named: --layout."
                 )
             files_there = [(_of_rows(spec, file, Path(made)), size) for file, size in files_there]
-            work = _work(spec, files_there, select, Work([], found.connection, shown, None))
+            work = _work(spec, files_there, select, Work([], opened.connection, shown, None))
             yield replace(work, jobs=[replace(each, source=_below(each.source, folder, shown)) for each in work.jobs])
         finally:
-            found.close()
+            opened.close()
 
 
 def _of_rows(spec: ScenarioSpec, file: SourceFile, folder: Path) -> SourceFile:

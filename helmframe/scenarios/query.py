@@ -144,6 +144,21 @@ def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) 
     )
 
 
+def kept_files(
+    spec: ScenarioSpec,
+    source: Source,
+    where: Sequence[Condition],
+    splits: Sequence[str],
+    files: Sequence[SourceFile] | None = None,
+) -> list[SourceFile]:
+    """Those of the files that may hold rows of these splits under these conditions, as far as their paths tell.
+
+    `files`: what `listed` gives, where it is known already.
+    """
+    files = listed(spec, source, where) if files is None else files
+    return [file for file in files if _keeps(spec, file, where, splits)]
+
+
 def _wanted(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, list[str]]:
     """The values of part columns that equalities leave, as text."""
     wanted: dict[str, list[str]] = {}
@@ -157,7 +172,7 @@ def _wanted(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, list[st
 def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> bool:
     """Create the view `rows`; false if no file can hold a wanted row (the view then has the right columns only)."""
     files = listed(spec, source, where)
-    scanned = [file for file in files if _keeps(spec, file, where, splits)]
+    scanned = kept_files(spec, source, where, splits, files)
     shown = scanned or files[:1] or listed(spec, source)[:1]
     if not shown:
         raise source.missing()

@@ -97,17 +97,8 @@ def gap(
         .join(shared, on=keys, how="left", nulls_equal=True)
         .filter(pl.lit(reference is None) | (pl.col(group) != pl.lit(reference)))
     )
-    own, theirs = pl.col("variance"), pl.col("other")
-    differences = both.with_columns(
-        score=pl.col("value"),
-        value=pl.col("value") - pl.col("reference_value"),
-        variance=(own + theirs - 2 * pl.col("shared").fill_null(0.0)).clip(lower_bound=0.0),
-        df=(own + theirs) ** 2 / (own**2 / pl.col("df") + theirs**2 / pl.col("df_other")),
-        binary=pl.lit(value=False),
-        crossed=pl.when(rows.cells["trial"].n_unique() > 1).then(pl.lit(value=False))
-        if "trial" not in keys
-        else pl.lit(None, dtype=pl.Boolean),
-    )
+    several_trials = "trial" not in keys and rows.cells["trial"].n_unique() > 1
+    differences = _differences(both).with_columns(crossed=pl.lit(False if several_trials else None, dtype=pl.Boolean))
     table = with_interval(differences, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
     return (
         table.with_columns(
@@ -115,6 +106,18 @@ def gap(
         )
         .select(*keys, *(pl.col(name).cast(dtype) for name, dtype in GAP.items()))
         .sort(keys)
+    )
+
+
+def _differences(both: pl.DataFrame) -> pl.DataFrame:
+    """Two sides with what they share → their difference as `value`, its variance and degrees of freedom."""
+    own, theirs = pl.col("variance"), pl.col("other")
+    return both.with_columns(
+        score=pl.col("value"),
+        value=pl.col("value") - pl.col("reference_value"),
+        variance=(own + theirs - 2 * pl.col("shared").fill_null(0.0)).clip(lower_bound=0.0),
+        df=(own + theirs) ** 2 / (own**2 / pl.col("df") + theirs**2 / pl.col("df_other")),
+        binary=pl.lit(value=False),
     )
 
 

@@ -71,8 +71,8 @@ def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interva
     return low, high
 
 
-def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.0, most: float = 1.0) -> Interval:
-    """The interval of a mean in [least, most] when all `n` independent clusters have the same `value`.
+def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.0) -> Interval:
+    """The interval of a mean in [least, 1] when all `n` independent clusters have the same `value`.
 
     The share of clusters that would differ is at most the upper end of `clopper_pearson(0, n)`, and those that do can
     be anything: for a fraction of 0 or 1 this is Clopper–Pearson itself.
@@ -88,7 +88,7 @@ def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.
 
     share = clopper_pearson(0.0, n, ci)[1]
     value = np.asarray(value, dtype=np.float64)
-    return value - share * (value - least), value + share * (most - value)
+    return value - share * (value - least), value + share * (1.0 - value)
 
 
 def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) -> Interval:

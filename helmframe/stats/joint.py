@@ -10,7 +10,7 @@ DRAWS = 4_000
 _CHUNK = 4_000_000
 
 
-def joint_level(covariances: Sequence[Floats], ci: float, draws: int = DRAWS) -> float:
+def joint_level(covariances: Sequence[Floats], ci: float) -> float:
     """The level at which intervals of `covariances` have to be taken for all of them to hold together in `ci`.
 
     The max-|t| multiplier bootstrap: each cluster's residuals are multiplied by a normal number, and the largest of all
@@ -21,7 +21,6 @@ def joint_level(covariances: Sequence[Floats], ci: float, draws: int = DRAWS) ->
     Args:
         covariances: one matrix per set of estimates that share clusters; sets are independent.
         ci: share of families of intervals that should contain all true values.
-        draws: how many.
 
     >>> import numpy as np
     >>> 0.95**0.1 < joint_level([np.eye(10)], 0.95) < 0.96**0.1 + 0.001  # ten independent ones
@@ -38,19 +37,19 @@ def joint_level(covariances: Sequence[Floats], ci: float, draws: int = DRAWS) ->
     known = [each for each in known if len(each)]
     if sum(map(len, known)) < 2:
         return ci
-    largest = np.zeros(draws)
+    largest = np.zeros(DRAWS)
     for place, each in enumerate(known):
-        for start, drawn in _normals(each, place, draws):
+        for start, drawn in _normals(each, place):
             several = slice(start, start + len(drawn))
             largest[several] = np.maximum(largest[several], np.abs(drawn).max(axis=1))
     return _level(largest, ci)
 
 
-def pairwise_level(covariances: Sequence[Floats], ci: float, draws: int = DRAWS) -> float:
+def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
     """As `joint_level`, for the differences of all pairs of the estimates of each set."""
     import numpy as np
 
-    largest = np.zeros(draws)
+    largest = np.zeros(DRAWS)
     pairs = 0
     for place, covariance in enumerate(covariances):
         variance = variances_of_pairs(covariance)
@@ -59,7 +58,7 @@ def pairwise_level(covariances: Sequence[Floats], ci: float, draws: int = DRAWS)
         error = np.sqrt(np.where(variance > 0, variance, np.inf))
         if scale == 0:
             continue
-        for start, drawn in _normals(covariance / scale**2, place, draws):
+        for start, drawn in _normals(covariance / scale**2, place):
             several = largest[start : start + len(drawn)]
             for one in range(len(covariance) - 1):
                 apart = np.abs(drawn[:, one + 1 :] - drawn[:, one : one + 1]) * (scale / error[one, one + 1 :])
@@ -97,17 +96,17 @@ def _correlation(covariance: Floats) -> Floats:
     return correlation
 
 
-def _normals(covariance: Floats, place: int, draws: int) -> Iterator[tuple[int, Floats]]:
+def _normals(covariance: Floats, place: int) -> Iterator[tuple[int, Floats]]:
     """Draws with this covariance, which may be singular, some at a time; the same for the same numbers."""
     import numpy as np
 
     # rounded, so that sums taken in another order are the same covariance
     rounded = np.round(covariance, 9) + 0.0
-    key = hashlib.sha256(f"{place} {draws}".encode() + rounded.tobytes()).digest()
+    key = hashlib.sha256(f"{place} {DRAWS}".encode() + rounded.tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
     values, vectors = np.linalg.eigh(rounded)
     root = vectors * np.sqrt(np.clip(values, 0.0, None))
     at_once = max(1, _CHUNK // len(root))
-    for start in range(0, draws, at_once):
-        count = min(at_once, draws - start)
+    for start in range(0, DRAWS, at_once):
+        count = min(at_once, DRAWS - start)
         yield start, generator.standard_normal((count, len(root))) @ root.T

@@ -173,6 +173,10 @@ def _of_pilot(pilot: pl.DataFrame | Compared) -> float:
 def _check(
     effect: float | None, n: int | None, power: float | None, ci: float, cluster_size: float, icc: float
 ) -> None:
+    said = {"effect": effect, "n": n, "power": power, "ci": ci, "cluster_size": cluster_size, "icc": icc}
+    for name, value in said.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ArgumentError(f"power({name}={value!r}): a number.")
     if effect is not None and not (isfinite(effect) and effect):
         raise ArgumentError(f"effect={effect!r} should be a difference other than 0, such as 0.03.")
     if n is not None and n < 2:

@@ -12,16 +12,18 @@ Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 EXACT_FLIPS = 20
 FLIPS = 9_999
+# How often `detectable` is to be found.
+POWER = 0.8
 # More differences of unlike size than these: the largest are flipped, of the rest the flips' sum is normal.
 MOST_FLIPPED = 500
 # Signs drawn at once.
 _CHUNK = 512
 
 
-def sign_flip_p(differences: Floats, flips: int = FLIPS) -> tuple[float, str]:
+def sign_flip_p(differences: Floats) -> tuple[float, str]:
     """Two-sided p that the differences (one per cluster, weighted) are symmetric about 0, and how it was had.
 
-    Exact for up to 20 differences that are not 0; beyond, `flips` random sign vectors and p = (1+b)/(1+flips). The
+    Exact for up to 20 differences that are not 0; beyond, `FLIPS` random sign vectors and p = (1+b)/(1+FLIPS). The
     random numbers are keyed by the sizes of the differences: neither their order nor swapping the sides changes p.
 
     >>> import numpy as np
@@ -42,8 +44,8 @@ def sign_flip_p(differences: Floats, flips: int = FLIPS) -> tuple[float, str]:
     if units.size <= EXACT_FLIPS:
         return float(np.mean(np.abs(_all_flips(np.abs(units))) >= observed)), "sign-flip (exact)"
     sizes, counts = np.unique(np.abs(units), return_counts=True)
-    extreme = int(np.sum(np.abs(_random_flips(sizes, counts, flips)) >= observed))
-    return (1 + extreme) / (1 + flips), f"sign-flip ({flips:,} flips)"
+    extreme = int(np.sum(np.abs(_random_flips(sizes, counts)) >= observed))
+    return (1 + extreme) / (1 + FLIPS), f"sign-flip ({FLIPS:,} flips)"
 
 
 def mcnemar_midp(only_a: int, only_b: int) -> float:
@@ -87,8 +89,8 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(each) for each in adjusted]
 
 
-def detectable(stderr: Floats, df: Floats, ci: float = 0.95, power: float = 0.8) -> Floats:
-    """The least true difference that a two-sided test at 1 − ci finds with this power, given its standard error.
+def detectable(stderr: Floats, df: Floats, ci: float = 0.95) -> Floats:
+    """The least true difference that a two-sided test at 1 − ci finds 4 times in 5, given its standard error.
 
     >>> import numpy as np
     >>> detectable(np.array([0.01]), np.array([np.inf])).round(4)  # (1.96 + 0.84) · 0.01
@@ -99,7 +101,7 @@ def detectable(stderr: Floats, df: Floats, ci: float = 0.95, power: float = 0.8)
     import numpy as np
     from scipy.special import stdtrit
 
-    return np.asarray((stdtrit(df, (1 + ci) / 2) + stdtrit(df, power)) * stderr, dtype=np.float64)
+    return np.asarray((stdtrit(df, (1 + ci) / 2) + stdtrit(df, POWER)) * stderr, dtype=np.float64)
 
 
 def _all_flips(sizes: Floats) -> Floats:
@@ -112,21 +114,21 @@ def _all_flips(sizes: Floats) -> Floats:
     return sums
 
 
-def _random_flips(sizes: Floats, counts: "npt.NDArray[np.int64]", flips: int) -> Floats:
+def _random_flips(sizes: Floats, counts: "npt.NDArray[np.int64]") -> Floats:
     import numpy as np
 
     key = hashlib.sha256(sizes.tobytes() + counts.astype("<i8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
     rest, rest_counts = sizes[:-MOST_FLIPPED], counts[:-MOST_FLIPPED]
     sizes, counts = sizes[-MOST_FLIPPED:], counts[-MOST_FLIPPED:]
-    sums: Floats = generator.normal(size=flips) * np.sqrt(np.sum(rest**2 * rest_counts))
+    sums: Floats = generator.normal(size=FLIPS) * np.sqrt(np.sum(rest**2 * rest_counts))
     # equal sizes are flipped together: their signs add up to a binomial
     for size, count in zip(sizes[counts > 1], counts[counts > 1], strict=True):
-        sums += size * (2.0 * generator.binomial(int(count), 0.5, size=flips) - count)
+        sums += size * (2.0 * generator.binomial(int(count), 0.5, size=FLIPS) - count)
     single = sizes[counts == 1]
     for start in range(0, len(single), _CHUNK):
         some = single[start : start + _CHUNK]
-        drawn = generator.integers(0, 256, size=(flips, -(-len(some) // 8)), dtype=np.uint8)
+        drawn = generator.integers(0, 256, size=(FLIPS, -(-len(some) // 8)), dtype=np.uint8)
         heads = np.unpackbits(drawn, axis=1)[:, : len(some)].astype(np.float64)
         sums += 2.0 * (heads @ some) - some.sum()
     return sums

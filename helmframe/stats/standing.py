@@ -76,8 +76,6 @@ def board_of(columns: Sequence[Column], pool: Sequence[str], *, mean: str, ci: f
         low = high = np.full(len(pool), np.nan)
         how, overall = "no interval: only means are known", _over_scenarios(shown, weight, value, up=up, ci=ci)
         cells = [_cells(each, pool, rate, None) for each, rate in zip(columns, rates, strict=True)]
-    there = np.flatnonzero(standing)
-    first, last = rank_interval(overall, there)
     again_low, again_high, again = _bootstrap(shown, weight, standing, ci)
     table = (
         pl.DataFrame({"model": list(pool), "value": value})
@@ -88,17 +86,7 @@ def board_of(columns: Sequence[Column], pool: Sequence[str], *, mean: str, ci: f
         )
         .with_columns(pl.col("value", "ci_low", "ci_high", "scenarios_low", "scenarios_high").fill_nan(None))
     )  # fmt: skip
-    ranked = pl.DataFrame(
-        {
-            "model": [pool[int(each)] for each in there],
-            "place": there,
-            "rank": ranks(value[there] if up else -value[there]),
-            "rank_low": first,
-            "rank_high": last,
-        }
-    ).sort("rank", "model")
-    order = ranked["place"].to_numpy()
-    ranked = ranked.drop("place").with_columns(ties=pl.Series(tie_groups(overall[np.ix_(order, order)])))
+    ranked = _ranked(pool, value if up else -value, standing, overall)
     joined = table.join(ranked, on="model", how="left").sort("rank", "model", nulls_last=True)
     return Leaderboard(
         table=joined.select(pl.col(name).cast(dtype) for name, dtype in BOARD.items()),
@@ -137,6 +125,25 @@ def _rates(values: Floats) -> Floats:
     if len(there) > 1:
         rates[there] = win_rates(values[there])
     return rates
+
+
+def _ranked(pool: Sequence[str], value: Floats, standing: Flags, overall: Signs) -> pl.DataFrame:
+    """model, rank, rank_low, rank_high and ties of those that stand, best first; higher is better."""
+    import numpy as np
+
+    there = np.flatnonzero(standing)
+    first, last = rank_interval(overall, there)
+    ranked = pl.DataFrame(
+        {
+            "model": [pool[int(each)] for each in there],
+            "place": there,
+            "rank": ranks(value[there]),
+            "rank_low": first,
+            "rank_high": last,
+        }
+    ).sort("rank", "model")
+    order = ranked["place"].to_numpy()
+    return ranked.drop("place").with_columns(ties=pl.Series(tie_groups(overall[np.ix_(order, order)])))
 
 
 def _averages(counts: Floats, shown: Floats, weight: Floats) -> Floats:

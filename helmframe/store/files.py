@@ -31,12 +31,16 @@ _AT_ONCE = 64  # files read together
 
 @dataclass(frozen=True)
 class File:
-    """A file as its folder lists it; `name` is its path below that folder, `modified` in seconds since 1970."""
+    """A file as its folder lists it; `name` is its path below that folder, `modified` in seconds since 1970.
+
+    `tag`: the ETag of a bucket's, which is another one for other bytes.
+    """
 
     address: Address
     name: str
     size: int
     modified: float
+    tag: str = ""
 
 
 def address_of(said: Address) -> Address:
@@ -190,7 +194,13 @@ def _find(folder: str) -> list[File]:
     filesystem, path = _bucket(folder)
     found = filesystem.find(path, detail=True)
     return [
-        File(f"s3://{key}", key[len(path) + 1 :], int(about["size"]), about["LastModified"].timestamp())
+        File(
+            f"s3://{key}",
+            key[len(path) + 1 :],
+            int(about["size"]),
+            about["LastModified"].timestamp(),
+            str(about.get("ETag", "")).strip('"'),
+        )
         for key, about in found.items()
         if key.startswith(f"{path}/")
     ]

@@ -2,27 +2,20 @@
 
 import secrets
 from http import HTTPStatus
-from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qsl
 
 from helmframe.errors import HelmframeError
 from helmframe.views.dashboard import POLICY, Dashboard
 from helmframe.views.html import page
-from helmframe.views.loopback import LOOPBACK, LoopbackHandler
+from helmframe.views.loopback import LOOPBACK, LoopbackHandler, LoopbackServer
 
 
-class DashboardServer(ThreadingHTTPServer):
-    """Serves one dashboard on the loopback interface, to whoever has the token in its address.
-
-    Another user of this machine lacks the token; a page of another site lacks it too, and its host name.
-    """
-
-    daemon_threads = True
+class DashboardServer(LoopbackServer):
+    """Serves one dashboard."""
 
     def __init__(self, dashboard: Dashboard, port: int = 0) -> None:
         self.dashboard = dashboard
-        self.token = secrets.token_urlsafe(24)
-        super().__init__((LOOPBACK, port), _Handler)
+        super().__init__(_Handler, port)
 
     @property
     def address(self) -> str:

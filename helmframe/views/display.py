@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from helmframe.results.stopped import notes_of
+from helmframe.results.tables import Tables
 from helmframe.views.characters import seen
-
-if TYPE_CHECKING:
-    from helmframe.results import Results
 
 # Errors and unread answers are shown from this share on.
 SHOWN_FROM = 0.01
 
 
-def results_text(results: Results) -> str:
+def results_text(results: Tables) -> str:
     """The main metric's table, the metrics, and where the results lie."""
     heads, rows = score_cells(results)
     return "\n".join([text_table(heads, rows), *score_notes(results)])
 
 
-def results_html(results: Results) -> str:
+def results_html(results: Tables) -> str:
     """The same as HTML, with nothing to run; every text escaped."""
     heads, rows = score_cells(results)
     return html_table(heads, rows) + _html_notes(score_notes(results))
@@ -63,9 +61,9 @@ def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None) -> str:
     """A number as tables show it; an empty text for none."""
-    return "" if value is None else f"{value:.{digits}f}"
+    return "" if value is None else f"{value:.3f}"
 
 
 def spread(low: float | None, high: float | None, digits: int = 3) -> str:
@@ -116,7 +114,7 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
+def score_cells(results: Tables) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the main metrics' table."""
     table = results.table(metrics=results.main_metrics)
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
@@ -160,7 +158,7 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     return [*keys, "value", "interval", "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
 
 
-def score_notes(results: Results) -> list[str]:
+def score_notes(results: Tables) -> list[str]:
     """What a reader of that table should know besides."""
     counts = results.manifest.get("counts") or {}
     done = results.answered

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from helmframe.adapters import Setting, adapt
 from helmframe.asking import asking
+from helmframe.columns import ORIGINAL
 from helmframe.judging import judges_of
 from helmframe.kept import answers_of, store_root
 from helmframe.models.fit import fit
 from helmframe.models.request_ids import request_ids
 from helmframe.perturbations import perturb
 from helmframe.specs import Between, Condition, Equals, Expression, Sql, thawed
+from helmframe.stages import Stages, Task
 from helmframe.store import ParquetAnswers
 from helmframe.views.display import text_table
 
 if TYPE_CHECKING:
-    from helmframe.plan import Plan
-    from helmframe.stages import Task
+    from collections.abc import Mapping
+
+    from helmframe.models.model import Model
 
 # Characters of English per token, where the model's own tokenizer is not at hand.
 CHARACTERS_PER_TOKEN = 4
@@ -28,7 +31,7 @@ CHARACTERS_PER_TOKEN = 4
 LOOKED_AT = 1_000_000
 
 
-def explained(plan: Plan) -> str:
+def explained(plan: Stages) -> str:
     """The plan as text: rows per stage, push-down, what the store has, tokens, and what to know before running."""
     lines = []
     for task in plan.tasks(models=plan.models or ()) if plan.models else _without_models(plan):
@@ -38,70 +41,84 @@ def explained(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _without_models(plan: Plan) -> list[Task]:
+def _without_models(plan: Stages) -> list[Task]:
     from helmframe.models.toy import echo
 
     return plan.tasks(models=[echo()])
 
 
-def _task(plan: Plan, task: Task) -> list[str]:
-    spec = task.spec
-    counts: dict[str, int] = {}
-    per_model: dict[str, dict[str, Any]] = {}
+class _Counts(NamedTuple):
+    """What the instances looked at come to: rows of the stages, requests of each model, and which parts there are."""
+
+    rows: dict[str, int]
+    requests: dict[str, dict[str, int]]
+    parts: list[str]
+    train: int
+
+
+def _counted(plan: Stages, task: Task) -> _Counts:
+    rows = {"instances": 0, "variants": 0, "unchanged": 0}
+    requests: dict[str, dict[str, int]] = {model.name: {} for model in plan.models}
     train = plan.train(task)
     parts: dict[str, None] = {}
-    for shard in plan.load(spec):
+    for shard in plan.load(task.spec):
         parts |= dict.fromkeys(shard["part"].unique(maintain_order=True))
         variants = perturb(shard.lazy(), task.variants, asking(ask=False), plan.data).collect()
-        _add(counts, instances=shard.height, variants=variants.height)
-        _add(counts, unchanged=variants.filter((pl.col("perturbation") != "original") & ~pl.col("changed")).height)
+        unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
+        _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:
-            requests, heads = adapt(variants.lazy(), train, setting, spec.part)
-            collected = requests.collect()
+            asked, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+            collected = asked.collect()
             for model in plan.models:
-                _look(per_model.setdefault(model.name, {}), collected, heads, task, model)
-        if counts["instances"] >= LOOKED_AT:
+                _look(requests[model.name], collected, heads, task, model)
+        if rows["instances"] >= LOOKED_AT:
             break
-    notes = _extrapolated(plan.size(spec), counts, per_model) if counts.get("instances", 0) >= LOOKED_AT else []
-    told = [setting.of(part) for setting in task.settings for part in parts]
-    shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in told))
-    method = "/".join(dict.fromkeys(setting.adapter.method for setting in told))
+    return _Counts(rows, requests, list(parts), train.height)
+
+
+def _task(plan: Stages, task: Task) -> list[str]:
+    spec, counts = task.spec, _counted(plan, task)
+    rows = counts.rows
+    notes = _extrapolated(plan.size(spec), counts) if rows["instances"] >= LOOKED_AT else []
+    settings = [setting.of(part) for setting in task.settings for part in counts.parts]
+    shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
+    method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
-    asked = [f"scenario {spec.scenario} (version {spec.version})"]
     stages = [
-        ["load", _pushed(plan), f"{counts.get('instances', 0):,} instances"],
-        ["perturb", ", ".join(["original", *(each.name for each in task.variants)]),
-         f"{counts.get('variants', 0):,} variants, {counts.get('unchanged', 0):,} unchanged (asked once)"],
-        ["adapt", f"{method}, {shots} shots{grid}", f"{train.height:,} train instances"],
+        ["load", _pushed(plan), f"{rows['instances']:,} instances"],
+        ["perturb", ", ".join([ORIGINAL, *(each.name for each in task.variants)]),
+         f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (asked once)"],
+        ["adapt", f"{method}, {shots} shots{grid}", f"{counts.train:,} train instances"],
     ]  # fmt: skip
     for model in plan.models:
-        seen = per_model.get(model.name, {})
-        said = " or ".join(dict.fromkeys(_decoded(task.settings[0].of(part)) for part in parts))
+        seen = counts.requests[model.name]
+        decoding = " or ".join(dict.fromkeys(_decoded(task.settings[0].of(part)) for part in counts.parts))
         distinct, stored = seen.get("distinct", 0), seen.get("stored", 0)
         counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
-        stages.append(["generate", f"{model.name}: {said}", counted])
+        stages.append(["generate", f"{model.name}: {decoding}", counted])
         notes += _model_notes(task, model, seen)
-    judged = counts.get("variants", 0) * len(task.settings) * len(plan.models) * task.outputs
-    for each in judges_of(task.metrics):
-        names, bound = ", ".join(model.name for model in each.models), judged * len(each.models)
-        stages.append(["judge", f"{names}: {each.template.judge}", f"up to {bound:,} verdicts, one per completion"])
+    completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
+    for judge in judges_of(task.metrics):
+        names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
+        stages.append(["judge", f"{names}: {judge.template.judge}", f"up to {bound:,} verdicts, one per completion"])
     stages.append(
         ["score", ", ".join(map(str, task.metrics)), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
     )
-    return [*asked, *("  " + line for line in text_table(["stage", "what", "rows"], stages).splitlines()), *notes]
+    head = f"scenario {spec.scenario} (version {spec.version})"
+    return [head, *("  " + line for line in text_table(["stage", "what", "rows"], stages).splitlines()), *notes]
 
 
-def _extrapolated(size: int, counts: dict[str, int], per_model: dict[str, dict[str, Any]]) -> list[str]:
+def _extrapolated(size: int, counts: _Counts) -> list[str]:
     """All counts scaled from the instances looked at to all there are, and a line that says so."""
-    looked_at = counts["instances"]
+    looked_at = counts.rows["instances"]
     if size <= looked_at:
         return []
-    for each in (counts, *per_model.values()):
+    for each in (counts.rows, *counts.requests.values()):
         each.update({name: round(count * size / looked_at) for name, count in each.items()})
     return [f"  counts are scaled up from the first {looked_at:,} of {size:,} instances"]
 
 
-def _look(seen: dict[str, Any], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Any) -> None:
+def _look(seen: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model) -> None:
     fitted, prefixes = fit(requests, heads, model)
     fingerprint = model.fingerprint()
     wanted = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique("request_id")
@@ -116,7 +133,7 @@ def _look(seen: dict[str, Any], requests: pl.DataFrame, heads: pl.DataFrame, tas
     _add(seen, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
 
-def _model_notes(task: Task, model: Any, seen: dict[str, Any]) -> list[str]:
+def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]:
     notes = []
     ignored = [key for key in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
     if ignored:
@@ -146,7 +163,7 @@ def _model_notes(task: Task, model: Any, seen: dict[str, Any]) -> list[str]:
     return [*notes, *(f"  {model.name}: {each}" for each in said if each)]
 
 
-def _age(task: Task, model: Any) -> list[str]:
+def _age(task: Task, model: Model) -> list[str]:
     """How long ago a model that only its name tells from others gave its oldest answer."""
     known = answers_of(store_root(), model, model.fingerprint(), task.spec.scenario)
     oldest = known.oldest() if isinstance(known, ParquetAnswers) else None
@@ -168,7 +185,7 @@ def _decoded(setting: Setting) -> str:
     return ", ".join(f"{key}={thawed(value)!r}" for key, value in setting.decoding if value is not None)
 
 
-def _pushed(plan: Plan) -> str:
+def _pushed(plan: Stages) -> str:
     said = [_condition(each) for each in plan.filters]
     if plan.sampling is not None:
         order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)"}[plan.sampling.order]
@@ -190,6 +207,6 @@ def _condition(condition: Condition) -> str:
             return f"{expr} (applied after the scan)"
 
 
-def _add(counts: dict[str, Any], **more: int) -> None:
+def _add(counts: dict[str, int], **more: int) -> None:
     for name, count in more.items():
         counts[name] = counts.get(name, 0) + count

@@ -6,18 +6,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from helmframe.columns import COMPLETIONS, OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError
 from helmframe.results.held import Chunk
+from helmframe.results.tables import Tables
 from helmframe.views.explore_filters import AXES, Filters
 from helmframe.views.explore_instance import about_instance, answers_of_row
-
-if TYPE_CHECKING:
-    from helmframe.results import Results
 
 ROWS = 50  # of a page
 EXCERPT = 160  # characters of a text in the table
@@ -34,7 +32,7 @@ class Explorer:
     which of them the last filters left; texts are read from the chunks that hold the rows of a page.
     """
 
-    def __init__(self, results: Results, start: Filters | None = None) -> None:
+    def __init__(self, results: Tables, start: Filters | None = None) -> None:
         self.results = results
         self.start = start or Filters()
         self._chunks = results.chunks

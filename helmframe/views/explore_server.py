@@ -3,11 +3,10 @@
 import json
 import secrets
 from http import HTTPStatus
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from helmframe.views.explore import Explorer
-from helmframe.views.loopback import LOOPBACK, LoopbackHandler
+from helmframe.views.loopback import LOOPBACK, LoopbackHandler, LoopbackServer
 
 LONGEST_QUESTION = 65_536  # bytes
 _PAGE = """<!doctype html>
@@ -36,18 +35,12 @@ _POLICY = (
 )
 
 
-class ExplorerServer(ThreadingHTTPServer):
-    """Serves one explorer on the loopback interface, to whoever has the token in its address.
-
-    Another user of this machine lacks the token; a page of another site lacks it too, and its host name.
-    """
-
-    daemon_threads = True
+class ExplorerServer(LoopbackServer):
+    """Serves one explorer."""
 
     def __init__(self, explorer: Explorer, port: int = 0) -> None:
         self.explorer = explorer
-        self.token = secrets.token_urlsafe(24)
-        super().__init__((LOOPBACK, port), _Handler)
+        super().__init__(_Handler, port)
 
     @property
     def address(self) -> str:

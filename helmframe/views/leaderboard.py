@@ -1,11 +1,10 @@
-"""Leaderboards as people read them: text, HTML and Markdown."""
+"""Leaderboards as people read them: text and HTML."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from helmframe.views.comparison import markdown_table
 from helmframe.views.display import html_table, number, spread, text_table
 
 if TYPE_CHECKING:
@@ -28,12 +27,6 @@ def leaderboard_html(board: Leaderboard) -> str:
     heads, rows = _with_values(board)
     notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in leaderboard_notes(board))
     return html_table(heads, rows) + notes
-
-
-def leaderboard_markdown(board: Leaderboard) -> str:
-    """The same as a Markdown table."""
-    heads, rows = _with_values(board)
-    return "\n".join([markdown_table(heads, rows), "", *(f"- {note}" for note in leaderboard_notes(board))])
 
 
 def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:

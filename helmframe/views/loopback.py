@@ -1,7 +1,8 @@
 """Pages that this machine alone can open: what the servers of the explorer and of the dashboard share."""
 
+import secrets
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 LOOPBACK = "127.0.0.1"
@@ -33,3 +34,16 @@ class LoopbackHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: addresses hold tokens."""
+
+
+class LoopbackServer(ThreadingHTTPServer):
+    """Serves on the loopback interface, to whoever has the `token` in its address.
+
+    Another user of this machine lacks the token; a page of another site lacks it too, and its host name.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, handler: type[LoopbackHandler], port: int) -> None:
+        self.token = secrets.token_urlsafe(24)
+        super().__init__((LOOPBACK, port), handler)

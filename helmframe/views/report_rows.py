@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from helmframe.columns import ORIGINAL
 from helmframe.results.boards import competitor
+from helmframe.results.robustness import Robustness
 from helmframe.views.diff import changes
 from helmframe.views.display import number
 from helmframe.views.html import LONGEST
-
-if TYPE_CHECKING:
-    from helmframe.results import Results
 
 INSTANCES = 10
 TURNED = 20
@@ -65,7 +63,7 @@ class Told:
     rows: Sequence[Mapping[str, Any]] = ()
 
 
-def disagreed(results: Results) -> Told | None:
+def disagreed(results: Robustness) -> Told | None:
     """The instances whose scores differ most between models; None where there is one model only."""
     sides = ["model", "setting"]
     if results.completions.select(sides).unique().collect().height < 2:
@@ -82,7 +80,7 @@ def disagreed(results: Results) -> Told | None:
     return Told(said, _instances(results, picks, pl.col("perturbation") == ORIGINAL))
 
 
-def worst(results: Results) -> Told:
+def worst(results: Robustness) -> Told:
     """The instances with the lowest mean score over all models and variants."""
     scored = _of_mains(results).group_by(*_INSTANCE, "part").agg(low=pl.col("good").mean()).drop_nulls("low")
     found = scored.collect()
@@ -90,26 +88,26 @@ def worst(results: Results) -> Told:
     return Told(said if found.height else "Nothing was scored.", _instances(results, _first(found)))
 
 
-def turned(results: Results) -> Told | None:
+def turned(results: Robustness) -> Told | None:
     """The answers that a perturbation made worse, with the change; None where nothing was perturbed."""
     placebos = [name for name, about in results.kinds().items() if about.get("repeats")]
     scores = _of_mains(results).group_by(*_REQUEST, *_VARIANT).agg(pl.col("good").mean())
     originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*_REQUEST, before="good")
     variants = scores.filter(~pl.col("perturbation").is_in([ORIGINAL, *placebos]))
     pairs = variants.join(originals, on=_REQUEST, how="inner", nulls_equal=True).drop_nulls(["good", "before"])
-    found = pairs.with_columns(drop=pl.col("good") - pl.col("before")).collect()
-    if found.is_empty():
+    drops = pairs.with_columns(drop=pl.col("good") - pl.col("before")).collect()
+    if drops.is_empty():
         return None
-    worse, better = found.filter(pl.col("drop") < 0), found.filter(pl.col("drop") > 0).height
+    worse, better = drops.filter(pl.col("drop") < 0), drops.filter(pl.col("drop") > 0).height
     # by turns, so that one perturbation does not fill the page
     place = pl.int_range(pl.len()).over("perturbation", "model")
     order = worse.sort("drop", *_REQUEST, *_VARIANT).with_columns(place=place).sort("place", *_VARIANT, "model")
     picks = order.head(TURNED)
-    said = f"Of {found.height:,} answers to perturbed inputs {worse.height:,} score worse than the original's, "
-    said += f"{better:,} better."
+    sentence = f"Of {drops.height:,} answers to perturbed inputs {worse.height:,} score worse than the original's, "
+    sentence += f"{better:,} better."
     if picks.height < worse.height:
-        said += f" {picks.height} of those that fell most:"
-    return Told(said, rows=[_turn(row) for row in _flips(results, picks)])
+        sentence += f" {picks.height} of those that fell most:"
+    return Told(sentence, rows=[_turn(row) for row in _flips(results, picks)])
 
 
 def _first(found: pl.DataFrame) -> pl.DataFrame:
@@ -128,7 +126,7 @@ def _turn(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flips(results: Results, picks: pl.DataFrame) -> list[dict[str, Any]]:
+def _flips(results: Robustness, picks: pl.DataFrame) -> list[dict[str, Any]]:
     """What `results.flips` tells of the picks, in their order."""
     if picks.is_empty():
         return []
@@ -142,7 +140,7 @@ def _flips(results: Results, picks: pl.DataFrame) -> list[dict[str, Any]]:
     return pl.concat(frames).unique(keys, maintain_order=True).sort("place", *_VARIANT, "model").to_dicts()
 
 
-def _instances(results: Results, picks: pl.DataFrame, of: pl.Expr | None = None) -> list[Instance]:
+def _instances(results: Robustness, picks: pl.DataFrame, of: pl.Expr | None = None) -> list[Instance]:
     """The picked instances in order, with their answers, or those that `of` leaves."""
     if picks.is_empty():
         return []
@@ -193,7 +191,7 @@ def _change(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [] if before == after else list(changes(before[:LONGEST], after[:LONGEST]))
 
 
-def _only(results: Results, picks: pl.DataFrame) -> Results:
+def _only(results: Robustness, picks: pl.DataFrame) -> Robustness:
     """The results of some instances."""
     each = [
         (pl.col("scenario") == name) & pl.col("instance_id").is_in(some["instance_id"].unique().to_list())
@@ -203,14 +201,14 @@ def _only(results: Results, picks: pl.DataFrame) -> Results:
     return replace(results, completions=results.completions.filter(of), scores=results.scores.filter(of), path=None)
 
 
-def _mains(results: Results) -> dict[str, str]:
+def _mains(results: Robustness) -> dict[str, str]:
     """Scenario → its main metric, or the first that has a score for each answer or instance."""
     known = [name for name, about in results.manifest["metrics"].items() if about["level"] != "set"]
     mains = {name: about["main"]["metric"] for name, about in results.manifest["scenarios"].items()}
     return {name: main if main in known else known[0] for name, main in mains.items() if known}
 
 
-def _of_mains(results: Results) -> pl.LazyFrame:
+def _of_mains(results: Robustness) -> pl.LazyFrame:
     """The scores of main metrics, as `good`: higher is better."""
     each = [(pl.col("scenario") == name) & (pl.col("metric") == main) for name, main in _mains(results).items()]
     rows = results.scores.filter(pl.any_horizontal(each) if each else pl.lit(value=False))

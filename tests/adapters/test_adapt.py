@@ -308,6 +308,18 @@ def test_an_adapter_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (row["prompt"], row["decoding"]) == ("3 + 3?", '{"max_tokens": 3}')
 
 
+def test_an_adapter_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ADAPTERS, "_entries", dict(ADAPTERS._entries))
+    with pytest.raises(ArgumentError, match=r"@hf\.adapter\('of_one'\): the function takes \(variants, adapter\)"):
+        adapter("of_one")(lambda asked: asked)  # type: ignore[arg-type,misc]
+    adapter("of_nothing", examples=ADAPTERS["generation"].function)(lambda asked, _: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ArgumentError, match="'of_nothing' should return the lazy frame"):
+        requests(ASKED, method="of_nothing")
+    adapter("of_no_columns", examples=ADAPTERS["generation"].function)(lambda asked, _: asked)
+    with pytest.raises(ArgumentError, match="'of_no_columns' adds no column 'question'"):
+        requests(ASKED, method="of_no_columns")
+
+
 def test_repeats_are_further_trials_with_the_same_examples() -> None:
     rows = requests(ASKED.head(1), shots=1, trials=2, repeats=2).sort("trial")
     assert rows["trial"].to_list() == [0, 1, 2, 3]

@@ -1,10 +1,7 @@
 """HELM's run directories as tables."""
 
 import json
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +10,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
 from tests.helm.runs import TYPOS, state, write_run
+from tests.listening import serving_files
 from tests.s3_server import BUCKET, S3Server
 
 
@@ -153,16 +151,6 @@ def test_a_long_run_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert results.value("exact_match") == 1.0
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a word, and like a public bucket lists nothing."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def list_directory(self, path: object) -> None:
-        self.send_error(403)
-
-
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
     """A URL below which a suite and a release are."""
@@ -172,13 +160,8 @@ def served(tmp_path: Path) -> Iterator[str]:
     (run.parent / "run_specs.json").write_text(json.dumps([json.loads((run / "run_spec.json").read_text())]))
     (root / "releases" / "r1").mkdir(parents=True)
     (root / "releases" / "r1" / "runs_to_run_suites.json").write_text(json.dumps({name: "v1"}))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_files(root) as address:
+        yield address
 
 
 @pytest.mark.parametrize("place", ["runs/v1", "runs/v1/facts:topic=seas,model=org_one", "releases/r1"])

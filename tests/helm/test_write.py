@@ -95,3 +95,5 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="is not empty"):
         results.to_helm(tmp_path)
+    with pytest.raises(StoreError, match="file is a file; name a folder"):
+        results.to_helm(tmp_path / "file")

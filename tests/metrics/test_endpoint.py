@@ -1,10 +1,9 @@
 """A server that classifies texts: a real one on this machine."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -15,6 +14,7 @@ from helmframe.metrics import endpoint as module
 from helmframe.metrics.endpoint import endpoint
 from helmframe.metrics.toxicity import use_classifier
 from tests.frames import completions
+from tests.listening import listening
 from tests.metrics.options import of_instances
 
 
@@ -53,13 +53,9 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
     made = Server()
-    with ThreadingHTTPServer(("127.0.0.1", 0), made.handler()) as listening:
-        made.address = f"http://127.0.0.1:{listening.server_address[1]}/predict"
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with listening(made.handler()) as address:
+        made.address = f"{address}/predict"
         yield made
-        listening.shutdown()
-        thread.join()
     use_classifier(None)
 
 
@@ -110,8 +106,8 @@ def test_a_refusal_is_not_asked_again(server: Server, status: int) -> None:
 
 
 def test_a_server_that_is_not_there_is_asked_again_and_told(server: Server) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), server.handler()) as gone:
-        address = f"http://127.0.0.1:{gone.server_address[1]}"
+    with listening(server.handler()) as address:
+        pass
     with pytest.raises(httpx.ConnectError):
         endpoint(address)(["abc"])
 

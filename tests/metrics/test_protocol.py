@@ -37,6 +37,25 @@ def test_an_expression_over_a_reference() -> None:
     assert values(same, ["Paris", "Lyon"], ["PARIS", "Paris"]) == [(1.0, None), (0.0, None)]
 
 
+def test_an_expression_that_gives_text_is_told_when_it_is_said() -> None:
+    with pytest.raises(ArgumentError, match=r"'m' gives String, and a score is a number.*\.alias\('m'\)"):
+        said(pl.col("output").alias("m"))
+    number = pl.col("output").cast(pl.Float64, strict=False).alias("m")
+    assert values(number, ["3.5", "no"], ["x"] * 2) == [(3.5, None), (None, "no value")]
+
+
+def test_a_plug_in_that_gives_text_is_told() -> None:
+    metric("texts", range=None)(lambda: pl.col("output"))
+    with pytest.raises(ArgumentError, match="metric 'texts' gives String"):
+        values("texts", ["3.5"], ["x"])
+
+
+def test_an_expression_over_a_scenarios_own_column_is_looked_at_where_that_is_known() -> None:
+    frame = completions(["a"], [right("x")]).with_columns(subject=pl.lit("music"))
+    with pytest.raises(ArgumentError, match="'m' gives String"):
+        score(frame.lazy(), chosen(flattened([pl.col("subject").alias("m")])))
+
+
 def test_a_function_whose_parameters_are_columns() -> None:
     def longer(output: str, gold: str) -> bool:
         return len(output) > len(gold)

@@ -5,18 +5,18 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.demo import ROOT
+from tests.listening import listening
 
 
 class Asked(NamedTuple):
@@ -92,24 +92,13 @@ class Server:
         return Handler
 
 
-class _Listening(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
 @contextmanager
 def serving() -> Iterator[Server]:
     """A server, listening."""
     made = Server()
-    with _Listening(("127.0.0.1", 0), made.handler()) as listening:
-        made.url = f"http://127.0.0.1:{listening.server_address[1]}/v1"
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield made
-        finally:
-            listening.shutdown()
-            thread.join()
+    with listening(made.handler()) as address:
+        made.url = f"{address}/v1"
+        yield made
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import helmframe as hf
 from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models import gguf
 from helmframe.models.protocol import from_any
+from tests.models import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -20,28 +21,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def llama() -> Any:
     """A tiny random model of bytes."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=258,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    model: Any = LlamaForCausalLM(config)
-    model.eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(4)
-    return model
+    return tiny.llama(vocabulary=258)
 
 
 def written(path: Path, model: Any) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from helmframe.errors import AnswerError, ArgumentError, NotAModelError
 from helmframe.models import Answer, Model, echo, event_loop, noisy
 from helmframe.models.model import as_answer
-from helmframe.models.protocol import from_any
+from helmframe.models.protocol import check_spelling, from_any
 
 
 def shout(prompt: str) -> str:
@@ -131,6 +131,13 @@ def test_takes_are_the_other_parameters() -> None:
     model = from_any(answer)
     assert model.takes == frozenset({"max_tokens", "temperature"})
     assert answers(model, ["a"], max_tokens=5, stop=["x"]) == ["a 5 0"]
+
+
+def test_a_decoding_argument_of_ones_own_is_no_slip_of_the_keys() -> None:
+    takes_any = from_any(Speaker())
+    check_spelling(["min_tokens", "repetition_penalty", "max_tokens"], [takes_any])
+    with pytest.raises(ArgumentError, match=r"generate\(\) has no argument 'temprature'. Did you mean 'temperature'"):
+        check_spelling(["temprature"], [takes_any])
 
 
 def test_a_model_is_given_back_with_what_changes() -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ import helmframe as hf
 from helmframe.models import event_loop
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import Outcome, queue_of
+from tests.listening import listening
 
 Reply = tuple[int, dict[str, str]]
 
@@ -67,21 +68,11 @@ class Server:
         return Handler
 
 
-class _Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     made = Server()
-    with _Quiet(("127.0.0.1", 0), made.handler()) as listening:
-        made.address = f"http://127.0.0.1:{listening.server_address[1]}"
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with listening(made.handler()) as made.address:
         yield made
-        listening.shutdown()
-        thread.join()
 
 
 @pytest.fixture

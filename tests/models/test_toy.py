@@ -124,6 +124,11 @@ def test_replay_refuses_a_frame_without_completions() -> None:
         replay(pl.DataFrame({"instance_id": ["a"], "text": ["x"]}))
 
 
+def test_replay_refuses_what_is_no_frame() -> None:
+    with pytest.raises(ArgumentError, match=r"replay\(list\): give a mapping"):
+        replay(["x"])  # type: ignore[arg-type]
+
+
 def test_replays_of_other_content_have_other_fingerprints() -> None:
     one, other = (replay({"a": text}) for text in "xy")
     assert one.fingerprint() == replay({"a": "x"}).fingerprint() != other.fingerprint()

@@ -32,12 +32,12 @@ def gpt2(seed: int = 0) -> Any:
     return _sharp(GPT2LMHeadModel, config, seed, torch)
 
 
-def llama(seed: int = 0) -> Any:
+def llama(seed: int = 0, vocabulary: int = len(CHARACTERS) + 1) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=len(CHARACTERS) + 1,
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,

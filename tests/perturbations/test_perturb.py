@@ -180,6 +180,11 @@ def test_on_takes_an_expression_as_id_and_a_seed() -> None:
     assert first != frame.select(typos.on(pl.col("q"), id="id", seed=1)).item()
 
 
+def test_on_takes_columns() -> None:
+    with pytest.raises(ArgumentError, match=r"typos\.on\(id=3\): a column's name, or an expression"):
+        call("typos").on(pl.col("q"), id=3)  # type: ignore[arg-type]
+
+
 def test_on_works_lazily_and_in_groups() -> None:
     frame = pl.DataFrame({"id": ["a", "b", "c"], "g": [0, 1, 0], "q": ["the fox", "a dog", "one cat"]})
     expression = call("typos", prob=0.5).on(pl.col("q"), id="id")

@@ -16,10 +16,11 @@ from helmframe.perturbations.text_kernel import Change, changed_bytes, over_buff
 TEXTS = ["abc", None, "", "ünï", "a b  c", "x" * 100]
 
 
-def places(data: Any, keys: Any, places: Any) -> Any:
+def places(data: Any, keys: Any, lengths: Any) -> Any:
     """Each ASCII letter becomes the digit of its place."""
     import numpy as np
 
+    places = np.concatenate([np.arange(length) for length in lengths])
     letter = (data >= ord("a")) & (data <= ord("z"))
     return np.where(letter, ord("0") + places % 10, data).astype(np.uint8)
 

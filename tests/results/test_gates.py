@@ -107,6 +107,8 @@ def test_one_line_is_asked_for(results: hf.Results) -> None:
         results.gate(at_least=0.5, at_most=0.5)
     with pytest.raises(ArgumentError, match=r"better when it is higher; write gate\(at_least"):
         results.gate(at_most=0.5)
+    with pytest.raises(ArgumentError, match=r"gate\(at_least='30%'\): a number"):
+        results.gate(at_least="30%")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="ci=95"):
         results.gate(at_least=0.5, ci=95)
 

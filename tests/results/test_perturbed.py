@@ -55,7 +55,7 @@ def test_what_is_registered_elsewhere_counts_as_robustness() -> None:
 
 def test_a_perturbation_counts_as_the_manifest_says() -> None:
     results = run("typos", "mirrored")
-    assert results.manifest["perturbations"]["mirrored"] == {"kind": "fairness", "repeats": False}
+    assert results.manifest["perturbations"]["mirrored"] == {"kind": "fairness", "repeats": False, "seeds": 1}
     scores = results.scores.with_columns(pl.col("perturbation").replace("typos", "elsewhere"))
     said = {"elsewhere": {"kind": "fairness", "repeats": False}, "mirrored": {"kind": "robustness", "repeats": True}}
     told = hf.Results(results.completions, scores, results.prefixes, {**results.manifest, "perturbations": said})

@@ -322,6 +322,23 @@ def test_the_manifest_says_how_and_holds_no_password() -> None:
     assert without_secrets("s3://key:secret@bucket/x") == "s3://bucket/x"
 
 
+@pytest.mark.parametrize("query", ["", " "])
+def test_sql_without_a_query_says_what_one_is(query: str) -> None:
+    with pytest.raises(ArgumentError, match="write a query, such as 'SELECT"):
+        run().sql(query)
+
+
+def test_sql_that_asks_for_nothing_gives_nothing() -> None:
+    assert run().sql("CREATE TABLE mine (n INTEGER)").is_empty()
+
+
+def test_a_table_is_by_names() -> None:
+    with pytest.raises(ArgumentError, match="by=3: a name, or a list of names"):
+        run().table(by=3)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="metrics=3: a name"):
+        run().table(metrics=3)  # type: ignore[arg-type]
+
+
 def test_a_query_of_a_table_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(ArgumentError, match="completions, requests, scores, stats"):
         run().sql("SELECT * FROM score")

@@ -3,11 +3,8 @@
 import gzip
 import io
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +13,7 @@ import pytest
 from helmframe.errors import SourceBrokenError, SourceMissingError
 from helmframe.scenarios.mirror import mirror
 from helmframe.scenarios.raw import files_in, filled
+from tests.listening import serving_files
 
 SPEC = """\
 scenario: capitals
@@ -127,18 +125,8 @@ def test_what_the_layout_leaves_unsaid_is_told(spec: Path) -> None:
 @pytest.fixture
 def served(spec: Path) -> Iterator[str]:
     root = folder(spec, {"europe/dev.csv": CSV.encode()}).parent
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_files(root) as address:
+        yield address
 
 
 def test_a_url_is_fetched(spec: Path, served: str) -> None:

@@ -90,6 +90,7 @@ def test_it_reads_as_a_sentence() -> None:
         ({"n": 100, "p": 0.7, "correlation": -1}, "can't be between answers of which 0.7 are right"),
         ({"n": 100, "p": 1.0}, "p=1.0"),
         ({"n": 1, "p": 0.7}, "at least 2"),
+        ({"n": "many", "p": 0.7}, r"power\(n='many'\): a number"),
         ({"effect": 0, "p": 0.7}, "other than 0"),
         ({"effect": 0.1, "p": 0.7, "power": 1}, "power=1"),
         ({"effect": 0.1, "p": 0.7, "icc": 2}, "icc=2"),

@@ -21,6 +21,7 @@ from helmframe.models.protocol import from_any, is_local_name
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.registry import Registry
 from helmframe.specs import Call
+from helmframe.stages import Stages, Task
 from helmframe.store import Address
 
 _BACKENDS = ("local", "http", "vllm")
@@ -42,7 +43,7 @@ class Parcel:
         priority: as `Budget` takes it.
     """
 
-    work: Sequence[tuple[Any, Any]]
+    work: Sequence[tuple[Stages, Task]]
     model: Model
     fingerprint: str
     root: Address
@@ -106,7 +107,7 @@ def unpacked(data: bytes) -> Parcel:
     return parcel
 
 
-def _settled(plan: Any) -> Any:
+def _settled(plan: Stages) -> Stages:
     """The plan with its root as others see it."""
     return plan if plan.data is None else replace(plan, data=_absolute(plan.data))
 

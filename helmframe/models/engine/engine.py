@@ -57,17 +57,19 @@ class Engine:
         the tokens of the text, without the end-of-text token; null where more than 512 tokens were asked for.
         """
         asked = Seeded.each(prompts, decoding)
-        tokens = self.words.tokens([each.text for each in asked])
-        said = decoding.get("max_tokens")
-        most = MAX_TOKENS if said is None else int(said)
+        tokens = self.words.tokens([prompt.text for prompt in asked])
+        max_tokens = decoding.get("max_tokens")
+        most = MAX_TOKENS if max_tokens is None else int(max_tokens)
         if most < 1:
-            return [Answer("", finish_reason="length", prompt_tokens=len(each), output_tokens=0) for each in tokens]
-        limits = [most if self.window is None else min(most, self.window - len(each)) for each in tokens]
+            return [Answer("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
+        limits = [most if self.window is None else min(most, self.window - len(ids)) for ids in tokens]
         answers: list[Given] = [
-            ValueError(f"the prompt has {len(each)} tokens; the model's window is {self.window}.") for each in tokens
+            ValueError(f"the prompt has {len(ids)} tokens; the model's window is {self.window}.") for ids in tokens
         ]
         able = [place for place, limit in enumerate(limits) if limit > 0]
-        requests = [Request(tokens[each], limits[each], key_of(asked[each].seed, asked[each].text)) for each in able]
+        requests = [
+            Request(tokens[place], limits[place], key_of(asked[place].seed, asked[place].text)) for place in able
+        ]
         with self._lock, _as_we_ask(self.model):
             for place, answer in self._answered(requests, decoding):
                 answers[able[place]] = answer
@@ -89,17 +91,17 @@ class Engine:
         """Each request's place and answer: by slots where the tokens are of a kind that these hold."""
         ways: dict[Way, list[int]] = {}
         choice = self.reader.choice() if requests else Choice("packed")
-        for place, each in enumerate(requests):
+        for place, request in enumerate(requests):
             # one token is what reading gives, whichever way
-            way: Way = "packed" if each.limit == 1 else choice.of(len(each.tokens) + each.limit)
+            way: Way = "packed" if request.limit == 1 else choice.of(len(request.tokens) + request.limit)
             ways.setdefault(way, []).append(place)
         for way, places in ways.items():
             of_way = [requests[place] for place in places]
             if way == "packed":
-                found = self._decoder.answers(of_way, decoding)
+                answers = self._decoder.answers(of_way, decoding)
             else:
-                found = self._plain.answers(of_way, decoding, padded=way == "cached")
-            for place, answer in found:
+                answers = self._plain.answers(of_way, decoding, padded=way == "cached")
+            for place, answer in answers:
                 yield places[place], answer
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from helmframe.models.engine.caches import after, as_cache, head_of
 from helmframe.models.engine.heads import Head, Heads
 from helmframe.models.engine.planner import Step
 from helmframe.models.engine.trie import Ids
@@ -27,7 +26,7 @@ def read_padded(
         mask[row, : len(texts[place])] = 1
     more: dict[str, Any] = {}
     if head:
-        more = {"use_cache": True, **as_cache(model, after(head, len(places)))}
+        more = {"use_cache": True, **_as_cache(model, _after(head, len(places)))}
     if not mask.all():
         more["attention_mask"] = _tensor(model, mask)
     return _asked(model, ids, [(len(texts[place]), wanted[place], place) for place in places], base, more)
@@ -55,10 +54,10 @@ def _head(model: Any, text: Ids, length: int, heads: Heads) -> Head:
     known = heads.longest(text, length)
     if known is not None and known.length == length:
         return known
-    cache = after(known)
+    cache = _after(known)
     ids = _tensor(model, text[None, known.length if known else 0 : length])
-    model(input_ids=ids, use_cache=True, **_last(model), **as_cache(model, cache))
-    head = head_of(cache)
+    model(input_ids=ids, use_cache=True, **_last(model), **_as_cache(model, cache))
+    head = _head_of(cache)
     heads.keep(text, head)
     return head
 
@@ -90,3 +89,29 @@ def _tensor(model: Any, array: Any) -> Any:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(array)).to(model.device)
+
+
+def _as_cache(model: Any, cache: Any) -> dict[str, Any]:
+    """The argument a model takes its cache by: transformers called it past_key_values up to 5.23."""
+    named = "cache" in inspect.signature(type(model).forward).parameters
+    return {"cache" if named else "past_key_values": cache}
+
+
+def _after(head: Head | None, rows: int = 1) -> Any:
+    """A cache of so many rows to go on from; nothing is copied before it grows.
+
+    It is one without the model's configuration: a layer with a window then keeps what is beyond it, and its mask, not
+    the cache, leaves that out.
+    """
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    for place, (keys, values) in enumerate(head.layers if head else ()):
+        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), place)
+    return cache
+
+
+def _head_of(cache: Any) -> Head:
+    """The head that a cache of one row holds."""
+    layers = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
+    return Head(layers[0][0].shape[1], layers)

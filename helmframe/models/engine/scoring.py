@@ -21,26 +21,26 @@ def scored(
         pairs: what is asked.
         window: tokens that the model reads at once.
     """
-    starts = tokens([each.context for each in pairs])
+    starts = tokens([pair.context for pair in pairs])
     wholes = [
         _joined(start, whole, pair)
         for start, whole, pair in zip(
-            starts, tokens([each.context + each.continuation for each in pairs]), pairs, strict=True
+            starts, tokens([pair.context + pair.continuation for pair in pairs]), pairs, strict=True
         )
     ]
     asked = [max(len(whole) - len(start), 0) for whole, start in zip(wholes, starts, strict=True)]
     answers: list[Given] = [
-        ValueError(f"the text has {len(each)} tokens; the model's window is {window}.") for each in wholes
+        ValueError(f"the text has {len(whole)} tokens; the model's window is {window}.") for whole in wholes
     ]
     # the last token is predicted, and not read
-    able = [place for place, each in enumerate(wholes) if window is None or len(each) - 1 <= window]
-    found: dict[int, Sequence[float] | MemoryError] = {place: () for place in able if not asked[place]}
+    able = [place for place, whole in enumerate(wholes) if window is None or len(whole) - 1 <= window]
+    read: dict[int, Sequence[float] | MemoryError] = {place: () for place in able if not asked[place]}
     texts = {place: Wanted(wholes[place][:-1], len(wholes[place]) - 1 - asked[place]) for place in able if asked[place]}
     places = list(texts)
     for part in reader.read(list(texts.values())):
-        of_part = [places[each] for each in part.places]
-        found.update(zip(of_part, _logprobs(part, [wholes[each][-asked[each] :] for each in of_part]), strict=True))
-    for place, logprobs in found.items():
+        of_part = [places[number] for number in part.places]
+        read.update(zip(of_part, _logprobs(part, [wholes[place][-asked[place] :] for place in of_part]), strict=True))
+    for place, logprobs in read.items():
         if isinstance(logprobs, MemoryError):
             answers[place] = logprobs
             continue

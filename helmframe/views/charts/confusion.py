@@ -60,16 +60,7 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     notes = [f"the {MOST} most frequent of {len(classes):,} classes"] if len(classes) > MOST else []
     models = counts["model"].unique().sort().to_list()
     notes += [f"the first {MOST_PANELS} of {len(models):,} models"] if len(models) > MOST_PANELS else []
-    data = (
-        counts.filter(pl.col("gold").is_in(kept), pl.col("model").is_in(models[:MOST_PANELS]))
-        .with_columns(
-            output=pl.when(pl.col("output").is_in([*answers, UNREAD])).then("output").otherwise(pl.lit(OTHER))
-        )
-        .group_by("model", "gold", "output")
-        .agg(pl.col("n").sum())
-        .with_columns(share=pl.col("n") / pl.col("n").sum().over("model", "gold"))
-        .sort("model", "gold", "output")
-    )
+    data = _shares(counts.filter(pl.col("gold").is_in(kept), pl.col("model").is_in(models[:MOST_PANELS])), answers)
     others = [each for each in (OTHER, UNREAD) if each in set(data["output"])]
     shown = shown_as([*answers, *others])
     panels = shown_as(models[:MOST_PANELS])
@@ -86,6 +77,19 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     )
     drawn: Drawn = finished(chart, mode, title, ["numbers: answers; colours: their share of the class", *notes])
     return drawn
+
+
+def _shares(counts: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
+    """How often each of these answers, or another, was given to each class, as `n` and as `share` of the class."""
+    return (
+        counts.with_columns(
+            output=pl.when(pl.col("output").is_in([*answers, UNREAD])).then("output").otherwise(pl.lit(OTHER))
+        )
+        .group_by("model", "gold", "output")
+        .agg(pl.col("n").sum())
+        .with_columns(share=pl.col("n") / pl.col("n").sum().over("model", "gold"))
+        .sort("model", "gold", "output")
+    )
 
 
 def _tooltip() -> list[Any]:

@@ -53,9 +53,7 @@ def forest(
         sides = frame.lazy().select(pl.col(axis).n_unique()).collect().item() if axis in axes_of(frame) else 0
         if sides < 2:
             return nothing(f"one {axis} only: there is nothing to compare it with", mode, "differences")
-        ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
-        by = [name for name in axes_of(frame) if name != axis]
-        table = compare(frame, axis, by, higher_is_better=ways, base=base, fractions=fractions)
+        table = _compared(frame, axis, base, metrics)
     else:
         table = needing(frame, "a table of hf.compare or hf.stats.compare", DIFFERENCES)
     if table.is_empty():
@@ -66,15 +64,8 @@ def forest(
     keys = [name for name in _KEYS if name in table.columns and not (of_models and name == "a")]
     table = in_order(table, [name for name in keys if name not in ("metric", "a")])
     rows = rows_of(table.with_columns(model=pl.col("a")) if of_models else table, keys, models)
-    sides = [list(shown_as(table[name]).values()) for name in ("a", "b")]
-    told = " − ".join(each[0] if len(each) == 1 else word for each, word in zip(sides, ("each", "base"), strict=True))
     unit = f" ({unit_of(names[0], metrics)})" if len(names) == 1 and unit_of(names[0], metrics) else ""
     title = f"difference in {', '.join(names)}{unit}"
-    written = format_of(names[0], metrics)
-    tooltip: list[Any] = [alt.Tooltip("a:N"), alt.Tooltip("b:N")]
-    numbers = ("value_a", "value_b", "difference", "ci_low", "ci_high", "joint_low", "joint_high", "p_holm", "mde")
-    tooltip += [alt.Tooltip(f"{each}:Q", format=written) for each in numbers if each in table.columns]
-    tooltip += [alt.Tooltip(f"{each}:N") for each in ("interval", "test", "n") if each in table.columns]
     shown = [pl.col(name).replace(shown_as(table[name])) for name in ("a", "b")]
     beside = {"n_told": [f"{n:,}" for n in table["n"]], "p_told": [_p(p) for p in _tests(table)]}
     texts = [pl.Series(name, values[: rows.data.height], dtype=pl.String) for name, values in beside.items()]
@@ -83,14 +74,38 @@ def forest(
         line_at(0, title, mode),
         whiskers(rows, alt.X("joint_low:Q", title=title), "joint_high", mode, size=1, strokeDash=[2, 2]),
         whiskers(rows, alt.X("ci_low:Q", title=title), "ci_high", mode, size=2.5),
-        points(rows, alt.X("difference:Q", title=title), mode, tooltip),
+        points(rows, alt.X("difference:Q", title=title), mode, _tooltip(table.columns, format_of(names[0], metrics))),
         *words_beside(rows, "n_told", "n", mode),
         *words_beside(rows, "p_told", "p (Holm)", mode, after=48),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
     notes = ["on the same instances; thick: each interval by itself; dashed: all of them hold at once"]
-    drawn: Drawn = finished(chart, mode, f"{', '.join(names)}: {told}", [*notes, *rows.notes], legend_at=130)
+    drawn: Drawn = finished(chart, mode, f"{', '.join(names)}: {_sides(table)}", [*notes, *rows.notes], legend_at=130)
     return drawn
+
+
+def _compared(frame: Frame, axis: str, base: str | None, metrics: Metrics | None) -> pl.DataFrame:
+    """The differences of scores along an axis."""
+    by = [name for name in axes_of(frame) if name != axis]
+    ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
+    return compare(frame, axis, by, higher_is_better=ways, base=base, fractions=fractions)
+
+
+def _sides(table: pl.DataFrame) -> str:
+    """Who is compared with whom: by name where it is one."""
+    sides = [list(shown_as(table[name]).values()) for name in ("a", "b")]
+    return " − ".join(each[0] if len(each) == 1 else word for each, word in zip(sides, ("each", "base"), strict=True))
+
+
+def _tooltip(columns: Sequence[str], written: str) -> list[Any]:
+    import altair as alt
+
+    numbers = ("value_a", "value_b", "difference", "ci_low", "ci_high", "joint_low", "joint_high", "p_holm", "mde")
+    return [
+        *(alt.Tooltip(f"{name}:N") for name in ("a", "b")),
+        *(alt.Tooltip(f"{name}:Q", format=written) for name in numbers if name in columns),
+        *(alt.Tooltip(f"{name}:N") for name in ("interval", "test", "n") if name in columns),
+    ]
 
 
 def _tests(table: pl.DataFrame) -> list[float | None]:

@@ -108,12 +108,10 @@ def needing(frame: Frame, what: str, columns: Sequence[str]) -> pl.DataFrame:
     return frame.lazy().collect()
 
 
-def rows_of(
-    data: pl.DataFrame, keys: Sequence[str], models: Sequence[str] | None, *, most: int = MOST_ROWS, always: str = ""
-) -> Rows:
+def rows_of(data: pl.DataFrame, keys: Sequence[str], models: Sequence[str] | None, *, always: str = "") -> Rows:
     """Rows labelled with those of `keys` that vary (with `always` too), or, where none does, with their models."""
-    notes = [f"the first {most:,} of {data.height:,} rows"] if data.height > most else []
-    data = data.head(most)
+    notes = [f"the first {MOST_ROWS:,} of {data.height:,} rows"] if data.height > MOST_ROWS else []
+    data = data.head(MOST_ROWS)
     data = data if "model" in data.columns else data.with_columns(model=pl.lit(""))
     pool = _pool(models, data["model"])
     names = shown_as(pool)

@@ -82,11 +82,7 @@ def pareto(
     )
     flat = alt.Chart(rows.data.drop_nulls(["x_low", "x_high"])).mark_rule(size=1.2)
     upright = alt.Chart(rows.data.drop_nulls(["y_low", "y_high"])).mark_rule(size=1.2)
-    tooltip: list[Any] = [alt.Tooltip("model:N"), alt.Tooltip("label:N")]
-    for axis, name in (("x", x), ("y", y)):
-        written = format_of(name, metrics)
-        tooltip += [alt.Tooltip(f"{axis}:Q", title=name, format=written)]
-        tooltip += [alt.Tooltip(f"{axis}_{end}:Q", title=f"{name}, {end}", format=written) for end in ("low", "high")]
+    tooltip = _tooltip(x, y, metrics)
     layers = [
         frontier,
         flat.encode(x=alt.X("x_low:Q"), x2="x_high:Q", y=axes["y"], color=colour),
@@ -98,6 +94,17 @@ def pareto(
     notes = ["dashed: the models that no other beats in both; lines: intervals"]
     drawn: Drawn = finished(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
     return drawn
+
+
+def _tooltip(x: str, y: str, metrics: Metrics | None) -> list[Any]:
+    import altair as alt
+
+    told: list[Any] = [alt.Tooltip("model:N"), alt.Tooltip("label:N")]
+    for axis, name in (("x", x), ("y", y)):
+        written = format_of(name, metrics)
+        told += [alt.Tooltip(f"{axis}:Q", title=name, format=written)]
+        told += [alt.Tooltip(f"{axis}_{end}:Q", title=f"{name}, {end}", format=written) for end in ("low", "high")]
+    return told
 
 
 def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFrame:

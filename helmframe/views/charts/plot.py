@@ -15,6 +15,7 @@ import polars as pl
 from helmframe.columns import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.results.boards import competitor
+from helmframe.results.comparisons import Comparisons
 from helmframe.stats import table
 from helmframe.stats.table import AXES
 from helmframe.views.charts.calibration import calibration
@@ -30,7 +31,6 @@ from helmframe.views.charts.theme import nothing
 from helmframe.views.charts.words import TAKEN
 
 if TYPE_CHECKING:
-    from helmframe.results import Results
     from helmframe.views.charts.theme import Drawn
 
 
@@ -47,7 +47,7 @@ class Plot:
     "dark" they are for dark pages. `hf.charts` has the same functions for any frame of the documented schema.
     """
 
-    results: Results
+    results: Comparisons
 
     def __post_init__(self) -> None:
         if find_spec("altair") is None:

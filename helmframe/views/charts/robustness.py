@@ -15,6 +15,8 @@ from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 from helmframe.views.display import spread
 
 if TYPE_CHECKING:
+    import altair as alt
+
     from helmframe.views.charts.theme import Drawn
 
 NOTHING = "nothing was perturbed: ask with .perturb('typos')"
@@ -61,27 +63,12 @@ def robustness(
     lines = (
         alt.Chart(rows.data).mark_rule(size=2, opacity=0.5).encode(**where, x=alt.X("low:Q", title=title), x2="high:Q")
     )
-    columns = {"original": "original", "perturbed": "perturbed, mean", "worst": "worst"}
-    levels = (
-        rows.data.select("label", "model", "k", *columns)
-        .unpivot(list(columns), index=["label", "model", "k"], variable_name="level", value_name="score")
-        .with_columns(pl.col("level").replace(columns))
-        .drop_nulls("score")
-    )
-    shape = alt.Shape(
-        "level:N",
-        title=None,
-        scale=alt.Scale(domain=list(_LEVELS), range=list(_LEVELS.values())),
-        legend=alt.Legend(
-            orient="top", offset=10, symbolFillColor=look(mode).quiet, symbolStrokeWidth=0, symbolSize=70
-        ),
-    )
     tooltip: list[Any] = [alt.Tooltip(f"{each}:N") for each in ("label", "model", "level")]
     tooltip += [alt.Tooltip("score:Q", format=format_of(name, metrics)), alt.Tooltip("k:Q", title="variants")]
     marks = (
-        alt.Chart(levels)
+        alt.Chart(_levels(rows.data))
         .mark_point(filled=True, size=70, opacity=1)
-        .encode(**where, x=alt.X("score:Q", title=title, scale=scale), shape=shape, tooltip=tooltip)
+        .encode(**where, x=alt.X("score:Q", title=title, scale=scale), shape=_shape(mode), tooltip=tooltip)
     )
     beside = words_beside(rows, "told", "paired drop", mode)
     chart = LayerChart(layer=[lines, marks, *beside]).properties(width=WIDTH, height=height(rows))
@@ -91,6 +78,30 @@ def robustness(
     ]
     drawn: Drawn = finished(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
     return drawn
+
+
+def _levels(data: pl.DataFrame) -> pl.DataFrame:
+    """A row for each of the three scores of a row: `level` says which."""
+    columns = dict(zip(("original", "perturbed", "worst"), _LEVELS, strict=True))
+    return (
+        data.select("label", "model", "k", *columns)
+        .unpivot(list(columns), index=["label", "model", "k"], variable_name="level", value_name="score")
+        .with_columns(pl.col("level").replace(columns))
+        .drop_nulls("score")
+    )
+
+
+def _shape(mode: str) -> "alt.Shape":
+    import altair as alt
+
+    return alt.Shape(
+        "level:N",
+        title=None,
+        scale=alt.Scale(domain=list(_LEVELS), range=list(_LEVELS.values())),
+        legend=alt.Legend(
+            orient="top", offset=10, symbolFillColor=look(mode).quiet, symbolStrokeWidth=0, symbolSize=70
+        ),
+    )
 
 
 def _told(data: pl.DataFrame) -> pl.Series:

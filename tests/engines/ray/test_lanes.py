@@ -11,7 +11,7 @@ ROOM = 12
 
 def lane(name: str, jobs: int, weight: float = 1.0) -> Lane:
     options = hf.engines.Ray(replicas=(1, ROOM), weight=weight)
-    waiting = [Job(0, Span((), 1), shard) for shard in range(jobs)]
+    waiting = [Job(0, Span(1, ()), shard) for shard in range(jobs)]
     return Lane(None, hf.model(lambda prompt: prompt, name=name), options, None, [(None, None)], [waiting])
 
 
@@ -38,7 +38,7 @@ def placed(*lanes: Lane) -> list[int]:
 def test_replicas_follow_backlog_and_weight(
     jobs: tuple[int, int], weights: tuple[float, float], expected: list[int]
 ) -> None:
-    assert placed(*(lane(name, *said) for name, *said in zip("ab", jobs, weights, strict=True))) == expected
+    assert placed(*map(lane, "ab", jobs, weights)) == expected
 
 
 def test_nobody_gets_more_than_the_work_can_use() -> None:

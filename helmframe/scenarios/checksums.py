@@ -1,0 +1,97 @@
+"""What a scenario's rows were read from, in one checksum: a run says which data it stands on."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypedDict
+
+from helmframe.scenarios.query import kept_files, meant
+from helmframe.scenarios.sources import connect
+from helmframe.specs import Condition, ScenarioSpec
+from helmframe.store import Address, address_of, listing
+
+_BLOCK = 1 << 20  # bytes
+
+
+class Data(TypedDict):
+    """Where rows are, how many files they fill, and `checksum`: two runs with the same have read the same."""
+
+    address: str
+    files: int
+    bytes: int | None
+    checksum: str | None
+
+
+def data_checksum(
+    spec: ScenarioSpec,
+    *,
+    where: Sequence[Condition] = (),
+    splits: Sequence[str] = ("test",),
+    data: str | None = None,
+    stop: threading.Event | None = None,
+) -> Data:
+    """The files that hold these splits under these conditions, as far as their paths tell.
+
+    The checksum is a BLAKE2b over the files' names and, on disk, over their bytes; in a bucket over their sizes and the
+    ETags that the server gives; of a frame over its rows. It is null for what the hub or nobody holds (its revision
+    stands in the address; what is generated hangs on the spec's version alone).
+
+    Args:
+        spec: the scenario.
+        where: conditions.
+        splits: of train, valid and test.
+        data: the root of the rows, instead of the configured one.
+        stop: once it is set no more bytes are read, and there is no checksum.
+
+    Raises:
+        SourceError: the rows can't be reached.
+        StoreError: the bucket can't be listed.
+    """
+    if spec.frame is not None:
+        return Data(address="a frame", files=0, bytes=None, checksum=spec.frame.digest)
+    if spec.generated:
+        return Data(address=f"generated: {spec.generated}", files=0, bytes=None, checksum=None)
+    with closing(connect(spec, data)) as source:
+        paths = [file.path for file in kept_files(spec, source, meant(spec, where), splits)]
+        address = source.address
+    if address.startswith("hf://") or not paths:
+        return Data(address=address, files=len(paths), bytes=None, checksum=None)
+    root = _folder(paths)
+    found = list(_in_bucket(root, paths) if "://" in address else _on_disk(root, paths, stop))
+    whole = len(found) == len(paths)
+    state = blake2b("\n".join(f"{name}\0{size}\0{said}" for name, size, said in found).encode(), digest_size=16)
+    return Data(
+        address=address,
+        files=len(paths),
+        bytes=sum(size for _, size, _ in found) if whole else None,
+        checksum=state.hexdigest() if whole else None,
+    )
+
+
+def _on_disk(root: str, paths: Sequence[str], stop: threading.Event | None) -> Iterator[tuple[str, int, str]]:
+    for path in paths:
+        state, size = blake2b(digest_size=16), 0
+        with Path(path).open("rb") as file:
+            while block := file.read(_BLOCK):
+                if stop is not None and stop.is_set():
+                    return
+                state.update(block)
+                size += len(block)
+        yield path.removeprefix(root), size, state.hexdigest()
+
+
+def _in_bucket(root: str, paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
+    folder: Address = address_of(root)
+    there = {str(file.address): file for file in listing(folder)}
+    for path in paths:
+        if path in there and there[path].tag:
+            yield path.removeprefix(root), there[path].size, there[path].tag
+
+
+def _folder(paths: Sequence[str]) -> str:
+    """The folder that all of them are in or below, with its slash: the same data may lie elsewhere."""
+    first, last = min(paths), max(paths)
+    same = next((place for place, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    return first[: first.rfind("/", 0, same) + 1]
