@@ -29,6 +29,8 @@ from helmframe.specs import (
 
 # DuckDB's vectors hold this many rows: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
+# Bytes of rows until nothing more is kept of files in a bucket.
+_MOST_KEPT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,12 @@ class Query:
         reader: Any = guarded(lambda: connection.sql(sql).to_arrow_reader(_VECTOR))
         empty = pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
         yield empty
+        left = _MOST_KEPT
         while (batch := guarded(lambda: next(reader, None))) is not None:
+            if 0 < left <= batch.nbytes:
+                # what DuckDB has fetched it would keep, until that fills all the memory that it may have
+                connection.cursor().execute("SET enable_external_file_cache = false")
+            left -= batch.nbytes
             yield pl.DataFrame(pl.from_arrow(batch), schema=empty.schema)
 
     def frame(self, select: str = "*", tail: str = "") -> pl.DataFrame:

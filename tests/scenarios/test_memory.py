@@ -8,10 +8,14 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+import helmframe as hf
+from helmframe.scenarios import query
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spec_file import load_scenario
 from helmframe.specs import Expression, Sample
+from tests.s3_server import S3Server
 
 SPEC = """\
 scenario: long
@@ -67,6 +71,18 @@ def test_a_scenario_of_800_mb_is_never_in_memory_whole(tmp_path: Path) -> None:
     *rows, megabytes = map(int, said.split())
     assert rows == [800_000, 500, 800]
     assert megabytes < 500
+
+
+def test_of_a_bucket_nothing_more_is_kept_once_much_was_read(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept() -> int:
+        with query.opened(*hf.scenario("boolq").scenarios) as found:
+            assert found.frame().height > 3_000
+            (count,) = found.source.connection.sql("SELECT count(*) FROM duckdb_external_file_cache()").fetchall()[0]
+        return int(count)
+
+    assert kept() > 0
+    monkeypatch.setattr(query, "_MOST_KEPT", 1 << 20)
+    assert kept() == 0
 
 
 def test_what_is_left_does_not_hold_what_is_left_out(tmp_path: Path) -> None:
