@@ -19,7 +19,7 @@ from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.models.request_ids import request_ids
 from helmframe.perturbations import PerturbationCall, Variant, perturb
-from helmframe.perturbations.asked import Ask
+from helmframe.perturbations.by_model import Ask
 from helmframe.scenarios.find import frame_scenario
 from helmframe.scenarios.load import load
 

@@ -12,7 +12,7 @@ import polars as pl
 from helmframe.columns import INSTANCES, REFERENCE
 from helmframe.errors import ArgumentError
 from helmframe.expressions import key_of
-from helmframe.perturbations.asked import Ask, answered
+from helmframe.perturbations.by_model import Ask, answered
 from helmframe.perturbations.checked import changed_by, check_text, dtype_of, named
 from helmframe.perturbations.fields import around, in_references, protected_pattern
 from helmframe.perturbations.helm_rows import by_row, text_by_row

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe.columns import ORIGINAL
-from helmframe.perturbations.asked import Ask
+from helmframe.perturbations.by_model import Ask
 from helmframe.perturbations.said import Variant
 from helmframe.settings import reading_from
 
