@@ -102,6 +102,9 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.perturb("typos(prob=2)"), ArgumentError, "between 0 and 1"),
         (lambda: SAMPLER.perturb(str.lower), ArgumentError, "by @hf.perturbation"),  # type: ignore[arg-type]
         (lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"), ArgumentError, "should be a number"),
+        (lambda: SAMPLER.generate(hf.models.oracle(), temperature=[0, -1]), ArgumentError, "should be at least 0"),
+        (lambda: SAMPLER.generate(hf.models.oracle(), top_p=2), ArgumentError, "should be between 0 and 1"),
+        (lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]), ArgumentError, "a text, or several"),
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
         (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]
         (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),

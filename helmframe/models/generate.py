@@ -1,6 +1,7 @@
 """The stage `generate`: the only one that touches the world. Asks what the store does not have, and keeps it."""
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -22,6 +23,7 @@ from helmframe.store import ANSWER, SENT, Answers
 FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
 NUMBERS = {"temperature": int | float, "top_p": int | float, "max_tokens": int, "top_k": int, "seed": int}
+RANGES = {"temperature": (0, math.inf), "top_p": (0, 1), "max_tokens": (0, math.inf)}
 # Requests are asked block by block, each of about so many seconds; between them it is looked what others have answered.
 BLOCK_SECONDS = 1.0
 RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
@@ -109,6 +111,12 @@ def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
         said_so = [each for each in values if each is not None]
         if wanted and not all(isinstance(each, wanted) and not isinstance(each, bool) for each in said_so):
             raise ArgumentError(f"generate({name}={value!r}): should be a number.")
+        low, high = RANGES.get(name, (-math.inf, math.inf))
+        if wanted and not all(low <= each <= high for each in said_so):
+            within = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+            raise ArgumentError(f"generate({name}={value!r}): should be {within}.")
+        if name == "stop" and not all(_is_text(each) for each in said_so):
+            raise ArgumentError(f"generate(stop={value!r}): a text, or several: stop=['\\n', '###'].")
     if model.takes is None:
         return
     for name in said:
@@ -118,6 +126,11 @@ def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
                 f"generate({name}=…): model {model.name!r} can't take {name}; it takes: {takes}. "
                 f"Leave it out, or give a model whose function has a parameter {name}."
             )
+
+
+def _is_text(said: object) -> bool:
+    """Whether it is a text, or a list of texts: one value of `stop`, in a list of several."""
+    return isinstance(said, str) or (isinstance(said, list | tuple) and all(isinstance(each, str) for each in said))
 
 
 def _ask(
