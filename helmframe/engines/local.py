@@ -270,11 +270,13 @@ class Execution:
             yield
             return
 
+        ended = threading.Event()
+
         def summed() -> None:
             found: dict[str, list[Data]] = {}
             for plan, task in tasks:
                 try:
-                    data = plan.data_checksum(task, self.budget.stopped)
+                    data = plan.data_checksum(task, ended)
                 except (SourceError, StoreError, OSError) as error:  # the task itself raises what must be raised
                     logger.warning("no checksum of what %s is read from: %s", task.spec.scenario, error)
                     continue
@@ -285,7 +287,11 @@ class Execution:
 
         with Behind() as beside:
             beside.do(summed)
-            yield
+            try:
+                yield
+            except BaseException:
+                ended.set()
+                raise
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:

@@ -6,8 +6,10 @@ import threading
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 import helmframe as hf
+from helmframe.scenarios import checksums
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.specs import Condition, Equals
 from tests.s3_server import S3Server
@@ -57,6 +59,16 @@ def test_the_same_files_elsewhere_are_the_same_data(tmp_path: Path) -> None:
 def test_another_byte_is_other_data(tmp_path: Path) -> None:
     before = checksum(written(tmp_path))
     assert checksum(written(tmp_path, "Bogo")) != before
+
+
+def test_of_very_much_sizes_and_times_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = checksum(written(tmp_path))
+    monkeypatch.setattr(checksums, "MOST_BYTES", 10)
+    times = checksum(tmp_path)
+    assert times != before
+    assert times["bytes"] == before["bytes"]
+    os.utime(tmp_path / "south" / "test.parquet", (0, 0))
+    assert checksum(tmp_path) != times
 
 
 def test_only_what_the_plan_reads_counts(tmp_path: Path) -> None:
