@@ -83,10 +83,11 @@ adapters = st.fixed_dictionaries(
         "sample_train": st.booleans(),
     },
 )
+warmth = numbers.map(abs)
 decodings = st.fixed_dictionaries(
     {},
     optional={
-        "temperature": numbers | st.lists(numbers, min_size=1, max_size=2, unique=True),
+        "temperature": warmth | st.lists(warmth, min_size=1, max_size=2, unique=True),
         "stop": st.lists(words, max_size=2)
         | st.lists(st.lists(words, max_size=2), min_size=1, max_size=2, unique_by=tuple),
         "max_tokens": st.none() | st.integers(1, 99),
