@@ -1,12 +1,12 @@
 """The engine: each stage a function from a table to a longer table, one shard at a time.
 
-The last methods of `Stages` are all of it: `asks` (load, perturb, adapt), `prompts` (fit), `answers` (generate),
-`verdicts`, `scores`. `engines/` says where and when they run.
+The last methods of `Stages` are all of it: `shards` (load), `asks` (perturb, adapt), `prompts` (fit), `answers`
+(generate), `verdicts`, `scores`. `engines/` says where and when they run.
 """
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -165,20 +165,23 @@ class Stages:
             logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
         return pool
 
+    def shards(self, task: Task, watch: Watch | None = None) -> Iterator[pl.DataFrame]:
+        """`INSTANCES` of one task as they are asked: shard by shard, or look by look as `watch` takes them."""
+        return self.load(task.spec) if watch is None else watch.looks(partial(self.load, task.spec))
+
     def asks(
-        self, task: Task, *, ask: bool = True, budget: Budget | None = None, watch: Watch | None = None
+        self, task: Task, shards: Iterable[pl.DataFrame], *, ask: bool = True, budget: Budget | None = None
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Shard by shard and setting by setting: `REQUESTS` and `HEADS`.
 
         Args:
             task: what is asked.
+            shards: of whom.
             ask: whether the models that make variants (`translate`) may be asked, or only what they have answered read.
             budget: how much they may be asked.
-            watch: who takes the instances look by look, in place of shard by shard.
         """
         train = self.train(task)
-        load = partial(self.load, task.spec)
-        for instances in load() if watch is None else watch.looks(load):
+        for instances in shards:
             variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget), self.data).collect(
                 engine=IN_MEMORY
             )

@@ -33,7 +33,7 @@ from helmframe.store import Address, RunFolder, exists
 from helmframe.until import Until
 from helmframe.watch import Watch, watched
 
-# Tasks at once; each holds up to four shards in memory: one made ready, one asked, two to be put away.
+# Tasks at once; each holds up to five shards in memory: one read, one made ready, one asked, two to be put away.
 TASKS = 4
 HEARTBEAT_SECONDS = 3.0
 
@@ -214,7 +214,10 @@ class Execution:
     def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
         """What each model is to be asked, shard by shard or look by look; an error comes where the model is asked."""
         plan, task = shared.plan, shared.task
-        with closing(ahead(plan.asks(task, ask=self.ask, budget=self.budget, watch=shared.watch))) as asked:
+        with (
+            closing(ahead(plan.shards(task, shared.watch))) as shards,
+            closing(ahead(plan.asks(task, shards, ask=self.ask, budget=self.budget))) as asked,
+        ):
             for requests, heads in asked:
                 yield {
                     model: done(partial(plan.prompts, requests, heads, task, model, shared.fingerprints[model]))

@@ -104,32 +104,14 @@ class Tables:
         keys = self._by(by)
         names = self._metrics(metrics)
         over_parts = mean or self._mean()
-        frames = []
-        per_row = [name for name in names if self.manifest["metrics"][name]["level"] != "set"]
-        if per_row:
-            scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in self._held.scores(keys)]
-            frames.append(aggregate(scores, keys, fractions=self.fractions(), ci=ci, mean=over_parts))
-        for each in chosen([name for name in names if name not in per_row]):
-            rows, value = for_sets(self.completions, each)
-            frames.append(
-                aggregate_set(
-                    self._with(rows, keys),
-                    value,
-                    keys,
-                    metric=each.name,
-                    ci=ci,
-                    mean=over_parts,
-                    fraction=each.unit == "fraction",
-                    reason=why_none(rows, each),
-                )
-            )
-        baselines = self._held.baselines(keys, names, over_parts)
-        table = pl.concat(frames, how="diagonal_relaxed")
-        if "until" in self.manifest:
-            table = with_sequences(table, self.scores, self.manifest["until"], keys, mean=over_parts, ci=ci)
-        table = self._held.given_examples(table, keys)
-        table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
-        table = in_order(table, keys, self.metric_names)
+        # the repr after a table, and most charts, ask for rows of the same
+        made = repr((keys, ci, over_parts))
+        table = self._last.get(made)
+        if table is None or not {*names} <= {*table["metric"]}:
+            table = self._aggregated(keys, names, ci, over_parts)
+            self._last.clear()
+            self._last[made] = table
+        table = table.filter(pl.col("metric").is_in(names))
         return table if pivot is None else pivoted(table, keys, pivot)
 
     def value(self, metric: str | None = None, **where: Any) -> float:
@@ -183,6 +165,35 @@ class Tables:
 
     # -- private -----------------------------------------------------------------------------------------------------
 
+    def _aggregated(self, keys: Sequence[str], names: Sequence[str], ci: float, mean: str) -> pl.DataFrame:
+        """`table` by these columns, of these metrics."""
+        frames = []
+        per_row = [name for name in names if self.manifest["metrics"][name]["level"] != "set"]
+        if per_row:
+            scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in self._held.scores(keys)]
+            frames.append(aggregate(scores, keys, fractions=self.fractions(), ci=ci, mean=mean))
+        for each in chosen([name for name in names if name not in per_row]):
+            rows, value = for_sets(self.completions, each)
+            frames.append(
+                aggregate_set(
+                    self._with(rows, keys),
+                    value,
+                    keys,
+                    metric=each.name,
+                    ci=ci,
+                    mean=mean,
+                    fraction=each.unit == "fraction",
+                    reason=why_none(rows, each),
+                )
+            )
+        baselines = self._held.baselines(keys, names, mean)
+        table = pl.concat(frames, how="diagonal_relaxed")
+        if "until" in self.manifest:
+            table = with_sequences(table, self.scores, self.manifest["until"], keys, mean=mean, ci=ci)
+        table = self._held.given_examples(table, keys)
+        table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
+        return in_order(table, keys, self.metric_names)
+
     def _by(self, by: str | Sequence[str] | None) -> list[str]:
         return list(self._varied) if by is None else _listed("by", by)
 
@@ -202,6 +213,11 @@ class Tables:
     def _with(self, rows: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
         """The rows with the columns of the scenario's own that `keys` name."""
         return self._held.with_own(rows, self.completions, keys)
+
+    @cached_property
+    def _last(self) -> dict[str, pl.DataFrame]:
+        """The table made last, by how it was made."""
+        return {}
 
     @cached_property
     def _varied(self) -> list[str]:

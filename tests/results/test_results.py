@@ -52,6 +52,19 @@ def test_a_value_that_nothing_gave_says_why() -> None:
         results.value(EXACT)
 
 
+def test_a_table_of_some_metrics_is_the_same_after_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = run()
+    fresh = hf.load(results.path)
+    whole = results.table()
+    with monkeypatch.context() as patch:
+        patch.setattr("helmframe.results.tables.aggregate", None)  # what was read is not read again
+        some = results.table(metrics=["quasi_exact_match"])
+    assert_frame_equal(some, fresh.table(metrics=["quasi_exact_match"]))
+    assert_frame_equal(whole, fresh.table())
+    assert_frame_equal(results.table("part", ci=0.5), fresh.table("part", ci=0.5))
+    assert_frame_equal(results.table(mean="micro"), fresh.table(mean="micro"))
+
+
 def test_groups_can_be_made_by_a_column_of_the_scenario() -> None:
     results = hf.scenario("sampler").limit(3).generate(hf.models.oracle()).score()
     table = results.table("subject", metrics=EXACT)
