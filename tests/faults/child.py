@@ -17,7 +17,8 @@ import pytest
 
 import helmframe as hf
 from helmframe import settings
-from helmframe.store import files
+from helmframe.results import tables
+from helmframe.store import answers, files
 from tests.faults import disturbed
 
 
@@ -99,7 +100,7 @@ def _in_load(patch: pytest.MonkeyPatch) -> None:
 
 
 def _in_aggregate(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("helmframe.results.aggregate", lambda *_, **__: _die())
+    patch.setattr(tables, "aggregate", lambda *_, **__: _die())
 
 
 STAGES: dict[str, Callable[[pytest.MonkeyPatch], None]] = {"load": _in_load, "aggregate": _in_aggregate}
@@ -138,7 +139,7 @@ def _sending(patch: pytest.MonkeyPatch, where: str, number: int) -> None:
             threading.Timer(0.002, _die).start()
         write(data, address)
 
-    patch.setattr("helmframe.store.answers.write", dying)
+    patch.setattr(answers, "write", dying)
 
 
 def _full(patch: pytest.MonkeyPatch, where: str, number: int) -> None:

@@ -14,6 +14,7 @@ SMALL = {
     "model tells its keys",
     "kill -9 while answers are written",
     "kill -9 while scores are written",
+    "kill -9 while aggregating",
     "Ctrl-C twice",
     "two writers",
     "server dies while answers are written",
