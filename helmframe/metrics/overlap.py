@@ -24,9 +24,13 @@ def f1_score() -> pl.Expr:
     """
 
     def value(given: Any) -> pl.Series:
-        common, both = shared_distinct(*given)
-        # without a word there is nothing in common either
-        return pl.Series(2 * common / both.clip(1))
+        import numpy as np
+
+        common, output, gold = shared_distinct(*given)
+        # as NLTK has it, so that it rounds the same
+        with np.errstate(divide="ignore", invalid="ignore"):
+            f_measure = 1 / (0.5 / (common / output) + 0.5 / (common / gold))
+        return pl.Series(np.where(common > 0, f_measure, 0.0))
 
     return pl.map_batches(["words_output", "words_gold"], value, return_dtype=pl.Float64, is_elementwise=True)
 

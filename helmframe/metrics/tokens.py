@@ -107,7 +107,7 @@ def ragged(lists: pl.Series) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
     import numpy as np
 
     counts = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
-    return lists.filter(counts > 0).explode().to_numpy(), counts
+    return lists.explode(empty_as_null=False, keep_nulls=False).to_numpy(), counts
 
 
 def _lists(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]", like: pl.Series) -> pl.Series:

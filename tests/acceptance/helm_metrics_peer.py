@@ -16,10 +16,10 @@ class HelmMetrics:
 
     peer: Peer
 
-    def scores(self, name: str) -> tuple[list[float], float]:
-        """Its scores of all pairs, and the processor's seconds they took."""
+    def scores(self, name: str) -> tuple[list[float], float, float]:
+        """Its scores of all pairs, and the seconds they took: the processor's and the clock's."""
         answer = self.peer.ask({"name": name})
-        return answer["scores"], answer["seconds"]
+        return answer["scores"], answer["seconds"], answer["wall"]
 
 
 @contextmanager

@@ -1,8 +1,15 @@
 """Metrics that compare the output with the references as wholes: HELM's rules, case by case."""
 
+import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from helmframe.expressions import SPACES
+from helmframe.metrics import chosen
+from helmframe.metrics.pairs import over_pairs
 from tests.frames import right, scored
+from tests.metrics.helm_rules import RULES
 
 NAMES = ["exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match"]
 
@@ -74,6 +81,40 @@ def test_all_failed(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_completions(name: str) -> None:
     assert scored([], [], name) == []
+
+
+# -- HELM's functions over pairs that nothing has stripped ------------------------------------------------------------
+
+SPACE = st.text(st.sampled_from(SPACES), max_size=2)
+# not those of later editions of Unicode, whose small letters Polars knows before Python does
+LETTERS = st.characters(exclude_categories=("Cs", "Cn"))
+CORE = st.one_of(
+    st.sampled_from(["", "a", "The cat", "the  cat!", "twelve bytes", "thirteen byte", "\u00e9" * 7, "\0", "\u200b"]),
+    st.text(LETTERS, max_size=20),
+)  # texts of up to twelve bytes Polars keeps in another way than longer ones
+TEXT = st.tuples(SPACE, CORE, SPACE).map("".join)
+PAIR = st.one_of(
+    st.tuples(TEXT, TEXT),
+    st.tuples(SPACE, SPACE, CORE, SPACE, SPACE).map(
+        lambda parts: (parts[0] + parts[2] + parts[3], parts[1] + parts[2] + parts[4])
+    ),
+    st.tuples(st.none(), TEXT),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(PAIR, max_size=12), st.sampled_from(sorted(RULES)), st.sampled_from(["whole", "sliced", "chunked"]))
+def test_it_is_helms_to_the_last_bit(pairs: list[tuple[str | None, str]], name: str, kept: str) -> None:
+    expected = [None if output is None else RULES[name](gold, output) for output, gold in pairs]
+    frame = pl.DataFrame(pairs, schema={"output": pl.String, "gold": pl.String}, orient="row")
+    if kept == "sliced":
+        frame = pl.concat([frame, frame, frame]).rechunk().slice(len(frame), len(frame))
+    if kept == "chunked":
+        frame = pl.concat([frame.head(5), frame.slice(5)], rechunk=False)
+    (each,) = chosen([name])
+    found = over_pairs(frame, {name: each.expression()})[name]
+    scores = [None if output is None else float(score) for output, score in zip(frame["output"], found, strict=True)]
+    assert scores == expected
 
 
 # -- with arguments, numbers and patterns ------------------------------------------------------------------------------
