@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import tempfile
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,28 @@ def asked(script: str, *arguments: str) -> Any:
 
 def peers_python() -> str:
     """The Python of the venv; made if it isn't there."""
-    python = PEERS / "bin" / "python"
-    if not (PEERS / "done").exists():
-        venv.create(PEERS, with_pip=True, clear=True)
+    return made_venv(PEERS, PACKAGES)
+
+
+def made_venv(folder: Path, packages: Sequence[str], without: Sequence[str] = ()) -> str:
+    """The Python of a venv that sees this one's packages and has these; made if it isn't there.
+
+    Args:
+        folder: of the venv.
+        packages: as pip takes them.
+        without: names of what comes with them and is taken out again.
+    """
+    python = folder / "bin" / "python"
+    if not (folder / "done").exists():
+        venv.create(folder, with_pip=True, clear=True)
         ours = sysconfig.get_path("purelib")
-        theirs = sysconfig.get_path("purelib", vars={"base": str(PEERS), "platbase": str(PEERS)})
+        theirs = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
         (Path(theirs) / "ours.pth").write_text(f"{ours}\n", encoding="utf-8")
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            pytest.fail(f"lm-eval and Inspect can't be installed beside us: {ended.stderr[-600:]}")
-        (PEERS / "done").touch()
+        pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        steps = [[*pip, "install", *packages], *([[*pip, "uninstall", "--yes", *without]] if without else [])]
+        for command in steps:
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            if ended.returncode:
+                pytest.fail(f"{', '.join(packages)} can't be installed beside us: {ended.stderr[-600:]}")
+        (folder / "done").touch()
     return str(python)

@@ -2,17 +2,22 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.models import endpoint_client, event_loop, http
+from helmframe.models import endpoint, endpoint_client, event_loop, http
+from helmframe.models.endpoint_client import Endpoint
+from helmframe.models.model import Pair
 from tests.acceptance.figures import shown
+from tests.acceptance.vllm_server import vllm_serving
 from tests.demo import demo_model
 from tests.models.openai_server import Asked, Reply, completion, refusal, serving, transformers_serving
 
 LEAST_EQUAL, LEAST_TIMES = 1.0, 3.0
+ENDINGS, FARTHEST = 3, 1e-4
 ANSWERED = 24  # requests: three of each part of the sampler
 
 
@@ -42,6 +47,44 @@ def test_5_a_servers_greedy_answers_are_the_folders() -> None:
     equal = sum(mine == other for mine, other in texts) / len(texts)
     shown("5", f"greedy answers of transformers serve equal to the folder's, of {len(texts)}", equal, LEAST_EQUAL)
     assert equal >= LEAST_EQUAL, texts
+
+
+@pytest.mark.model
+def test_5_a_server_rates_texts_as_the_folder_does() -> None:
+    folder = demo_model()
+    local = hf.model(str(folder))
+    questions = {
+        "The capital of France is": (" Paris", " Rome", " a cheese"),
+        "Two and two is": (" four", " five", " blue, naïve…"),
+        "Water boils at": (" 100 degrees Celsius.", " night", " a man's price"),
+        "Question: Which is the largest planet?\nAnswer:": (" Mars", " Jupiter", " The Moon, by far"),
+    }
+    pairs = [Pair(context, ending) for context, endings in questions.items() for ending in endings]
+    ours = rated(local.loglikelihood, pairs)
+    with vllm_serving(folder) as url:
+        # both ways that servers know; a model tries the second one only where the first gives nothing
+        for way in endpoint._Asked.ways:
+            asked = endpoint._Asked(Endpoint(url, str(folder)), chat=False, extra={}, ways=(way,))
+            theirs = rated(asked.loglikelihood, pairs)
+            far = max(
+                abs(x - y) for mine, other in zip(ours, theirs, strict=True) for x, y in zip(mine, other, strict=True)
+            )
+            shown("5", f"vLLM's server, {next(iter(way))}: farthest log-probability, nats", f"{far:.1e}", FARTHEST)
+            assert far <= FARTHEST
+            same = sum(likeliest(ours, place) == likeliest(theirs, place) for place in range(len(questions)))
+            shown("5", f"vLLM's server, {next(iter(way))}: the folder's choices", f"{same}/{len(questions)}", "all")
+            assert same == len(questions)
+
+
+def rated(loglikelihood: Any, pairs: list[Pair]) -> list[tuple[float, ...]]:
+    """The log-probabilities of each continuation's tokens."""
+    return [each.token_logprobs for each in loglikelihood(pairs, {})]
+
+
+def likeliest(found: list[tuple[float, ...]], question: int) -> int:
+    """Which of the question's continuations, of which each has as many, is the most likely one."""
+    sums = [sum(each) for each in found[ENDINGS * question : ENDINGS * (question + 1)]]
+    return sums.index(max(sums))
 
 
 class Faults:

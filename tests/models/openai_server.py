@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -104,22 +104,32 @@ def serving() -> Iterator[Server]:
 @contextmanager
 def transformers_serving(folder: Path, patience: float = 180.0) -> Iterator[str]:
     """The base address of `transformers serve` with the model in this folder, in a process of its own."""
+    program = "from transformers.cli.transformers import main; main()"
+    command = [sys.executable, "-c", program, "serve", str(folder), "--dtype", "float32", "--device", "cpu"]
+    with running(command, {}, patience) as url:
+        yield url
+
+
+@contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str], patience: float) -> Iterator[str]:
+    """The base address of a server that the command starts, given --host and --port beside, once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = "from transformers.cli.transformers import main; main()"
-    command = [sys.executable, "-c", program, "serve", str(folder), "--port", str(port), "--host", "127.0.0.1"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    options = ["--dtype", "float32", "--device", "cpu"]
+    said = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
     with subprocess.Popen(
-        [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        cwd=ROOT,
+        env=said,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         try:
             url = f"http://127.0.0.1:{port}/v1"
             until = time.monotonic() + patience
             while not _listens(url):
-                assert process.poll() is None, "transformers serve ended; does it lack a package?"
-                assert time.monotonic() < until, "transformers serve did not start"
+                assert process.poll() is None, "the server ended; does it lack a package?"
+                assert time.monotonic() < until, "the server did not start"
                 time.sleep(0.2)
             yield url
         finally:

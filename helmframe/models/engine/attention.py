@@ -158,9 +158,10 @@ def _cascade(packed: Packed, query: Any, key: Any, value: Any, head: Layer | Non
         ours, our_sums = flash(*own, is_causal=True, scale=scaling)
     else:
         ours, our_sums = flash(*own, attn_mask=packed.mask(query, with_head=False), scale=scaling)
-    ours, our_sums = packed.row(ours), packed.row(our_sums[..., None])
+    ours = packed.row(ours)
     if head is None:
         return ours
+    our_sums = packed.row(our_sums[..., None])
     keys, values = (states[None] for states in head)
     _, heads, tokens, size = query.shape
     groups = keys.shape[1]

@@ -12,6 +12,9 @@ from helmframe.models.engine.heads import Head, Heads
 from helmframe.models.engine.planner import Step
 from helmframe.models.engine.trie import Block, Ids
 
+# To bring a token into its line takes about as long as to see so many.
+GATHERED = 64
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -114,19 +117,20 @@ def _forward(
     import torch
 
     device = model.device
-    sizes = [len(block.tokens) for block in blocks]
-    width = max(sizes)
-    starts = np.cumsum([0, *sizes[:-1]])
-    places = np.zeros((len(blocks), width), dtype=np.int64)
-    for row, (size, start) in enumerate(zip(sizes, starts, strict=True)):
-        places[row, :size] = np.arange(start, start + size)
-    back = np.concatenate([row * width + np.arange(size) for row, size in enumerate(sizes)])
+    starts = np.cumsum([0, *(len(block.tokens) for block in blocks)])
+    lines, sees = _lines(blocks, starts)
+    width = max(map(len, lines))
+    places = np.zeros((len(lines), width), dtype=np.int64)
+    back = np.zeros(starts[-1], dtype=np.int64)
+    for row, line in enumerate(lines):
+        places[row, : len(line)] = line
+        back[line] = row * width + np.arange(len(line))
     packed = Packed(
         head=head.layers if head else (),
         length=head.length if head else 0,
         places=torch.from_numpy(places).to(device),
         back=torch.from_numpy(back).to(device),
-        sees=_sees(blocks, width),
+        sees=sees,
         reach=1 + max(int(block.depths.max()) for block in blocks),
         keep=keep,
     )
@@ -143,16 +147,29 @@ def _forward(
     return logits, [packed.layers[layer] for layer in sorted(packed.layers)]
 
 
-def _sees(blocks: Sequence[Block], width: int) -> Any:
-    """[blocks, width, width]: what each token sees of its block; None where each sees all before it."""
+def _lines(blocks: Sequence[Block], starts: Ids) -> tuple[list[Ids], Any]:
+    """Which tokens of the row attend to each other, and which of them each sees; None: those before it, and itself.
+
+    They are those of a text, the tokens that it shares with others among them, or those of a block, whichever is less
+    to multiply: texts that share little see little of each other, and texts that share much would repeat it.
+    """
     import torch
 
-    if all(block.is_chain for block in blocks):
-        return None
-    found = np.zeros((len(blocks), width, width), dtype=bool)
+    tries = [np.arange(start, start + len(block.tokens)) for block, start in zip(blocks, starts, strict=False)]
+    chains = [path + start for block, start in zip(blocks, starts, strict=False) for path in block.paths]
+    if _work(chains) <= _work(tries):
+        return chains, None
+    width = max(map(len, tries))
+    sees = np.zeros((len(tries), width, width), dtype=bool)
     for row, block in enumerate(blocks):
         size = len(block.tokens)
-        found[row, :size, :size] = block.sees()
+        sees[row, :size, :size] = block.sees()
         # what stands past the end is read by nobody, and must see something
-        found[row, np.arange(size, width), np.arange(size, width)] = True
-    return torch.from_numpy(found)
+        sees[row, np.arange(size, width), np.arange(size, width)] = True
+    return tries, torch.from_numpy(sees)
+
+
+def _work(lines: Sequence[Ids]) -> int:
+    """What it takes that the tokens of lines see each other, which are padded to the longest."""
+    width = max(map(len, lines))
+    return len(lines) * width * (width + GATHERED)

@@ -127,8 +127,7 @@ class _Planner:
         if not self.limits.tries:
             path, runs = 0, [_Run(each, each + 1) for run in runs for each in range(*run)]
         sizes = {run: self._size(run, base) - path for run in runs}
-        if not path:
-            runs = sorted(runs, key=lambda run: -sizes[run])
+        runs = sorted(runs, key=lambda run: -sizes[run])
         group: list[_Run] = []
         size, wanted = path, 0
         for run in runs:
@@ -144,4 +143,4 @@ class _Planner:
 
     def _step(self, group: list[_Run], base: int, path: int) -> Step:
         blocks = [list(range(*run)) for run in group]
-        return Step(base, [[each for part in blocks for each in part]] if path else blocks)
+        return Step(base, [sorted(each for part in blocks for each in part)] if path else blocks)

@@ -9,6 +9,8 @@ from typing import Any
 
 # For top_p so many tokens are ranked first, and the whole vocabulary only where that is not enough.
 LIKELY = 256
+# Rows of the vocabulary's size that a CPU's cache holds.
+CACHED = 8
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,16 @@ def _picked(weights: Any, draws: Any) -> Any:
 
 def logprobs(logits: Any, tokens: Any) -> Any:
     """The log-probability (nats) of each row's token [rows] in the model's own distribution, at temperature 1."""
+    return logits.gather(1, tokens[:, None]).squeeze(1) - norms(logits)
+
+
+def norms(logits: Any) -> Any:
+    """The log of the summed exponentials of each row [rows, words]."""
     import torch
 
-    return logits.gather(1, tokens[:, None]).squeeze(1) - torch.logsumexp(logits, dim=-1)
+    # on a CPU few rows at a time, whose exponentials its cache holds
+    size = CACHED if logits.device.type == "cpu" else len(logits)
+    return torch.cat([torch.logsumexp(rows, dim=-1) for rows in logits.split(size)])
 
 
 def key_of(seed: int | None, text: str) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from helmframe.models.engine.reading import Part, Reader, Wanted
+from helmframe.models.engine.sampling import norms
 from helmframe.models.model import Answer, Given, Pair
 
 
@@ -68,8 +69,8 @@ def _logprobs(part: Part, targets: Sequence[list[int]]) -> list[list[float]] | l
     if part.error is not None:
         return [part.error for _ in targets]
     logits = part.logits.float()
-    norms = torch.logsumexp(logits, dim=-1)
+    summed = norms(logits)
     tokens = torch.tensor([token for each in targets for token in each], device=logits.device)
     rows = torch.cat(part.rows)
-    found = iter((logits[rows, tokens] - norms[rows]).tolist())
+    found = iter((logits[rows, tokens] - summed[rows]).tolist())
     return [[next(found) for _ in each] for each in targets]

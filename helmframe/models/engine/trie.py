@@ -39,11 +39,6 @@ class Block:
     depths: Ids
     paths: list[Ids]
 
-    @property
-    def is_chain(self) -> bool:
-        """Whether each token follows the one before it."""
-        return len(self.tokens) == max(map(len, self.paths))
-
     def sees(self) -> NDArray[np.bool_]:
         """[tokens, tokens]: whether a token is, or comes after, another one in a text."""
         size = len(self.tokens)

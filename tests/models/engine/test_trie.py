@@ -24,7 +24,6 @@ def test_a_text_that_another_goes_on_from_is_its_path() -> None:
     block = trie.block(texts([1, 2], [1, 2, 3]), 0)
     assert block.tokens.tolist() == [1, 2, 3]
     assert [path.tolist() for path in block.paths] == [[0, 1], [0, 1, 2]]
-    assert block.is_chain
 
 
 def test_every_path_spells_its_text() -> None:
@@ -42,4 +41,3 @@ def test_a_token_sees_those_before_it_in_its_text_and_no_others() -> None:
     block = trie.block(texts([1, 2, 3], [1, 4]), 0)
     expected = [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
     assert block.sees().astype(int).tolist() == expected
-    assert not block.is_chain
