@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import tempfile
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,19 @@ PEERS = Path(sys.prefix) / ".peers"
 PACKAGES = ["lm-eval>=0.4.13", "inspect-ai>=0.3.285"]
 
 
-def asked(script: str, *arguments: str) -> Any:
-    """What a script beside this file, run where both can be imported, prints as the last line, read as JSON."""
-    command = [peers_python(), str(Path(__file__).with_name(script)), *arguments]
+def asked(script: str, *arguments: str, python: str | None = None, said: Mapping[str, str] | None = None) -> Any:
+    """What a script beside this file prints as the last line, read as JSON.
+
+    Args:
+        script: its name.
+        arguments: its arguments.
+        python: what runs it; default that of the venv in which both can be imported.
+        said: variables of its environment.
+    """
+    command = [python or peers_python(), str(Path(__file__).with_name(script)), *arguments]
     with tempfile.TemporaryDirectory() as store:
-        said = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HELMFRAME_STORE": store, "HELMFRAME_PROGRESS": "0"}
-        environment = {**os.environ, **said}
+        ours = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HELMFRAME_STORE": store, "HELMFRAME_PROGRESS": "0"}
+        environment = {**os.environ, **ours, **(said or {})}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
     assert ended.returncode == 0, ended.stderr[-4000:]
     return json.loads(ended.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Models of lm-eval and Inspect asked through helmframe, and the folder they hold asked by helmframe itself."""
+"""Models of lm-eval, Inspect and vLLM asked through helmframe, and the folder they hold asked by helmframe itself."""
 
 import json
 import sys
@@ -93,5 +93,21 @@ def of_inspect(folder: str) -> dict[str, Any]:
     }
 
 
+def of_vllm(folder: str) -> dict[str, Any]:
+    ours = hf.model(folder)
+    theirs = hf.models.vllm(folder, dtype="float32", max_model_len=1024, max_num_seqs=8, enforce_eager=True)
+    few = hf.scenario("sampler").where(subject="music")
+    kept = ["completion", "finish_reason", "prompt_tokens", "output_tokens"]
+    answered = [
+        few.generate(model).score().completions.sort("row_index").select(kept).collect() for model in (ours, theirs)
+    ]
+    return {
+        "repr": repr(theirs),
+        "texts": [texts(ours, QUESTIONS), texts(theirs, QUESTIONS)],
+        "logprobs": [logprobs(ours), logprobs(theirs)],
+        "answered": [each.rows() for each in answered],
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps({"lm_eval": of_lm_eval, "inspect": of_inspect}[sys.argv[1]](sys.argv[2])))
+    print(json.dumps({"lm_eval": of_lm_eval, "inspect": of_inspect, "vllm": of_vllm}[sys.argv[1]](sys.argv[2])))

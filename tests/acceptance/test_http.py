@@ -12,7 +12,7 @@ from helmframe.models import endpoint, endpoint_client, event_loop, http
 from helmframe.models.endpoint_client import Endpoint
 from helmframe.models.model import Pair
 from tests.acceptance.figures import shown
-from tests.acceptance.vllm_server import vllm_serving
+from tests.acceptance.vllm_peer import vllm_serving
 from tests.demo import demo_model
 from tests.models.openai_server import Asked, Reply, completion, refusal, serving, transformers_serving
 

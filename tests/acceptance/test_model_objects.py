@@ -1,4 +1,4 @@
-"""lm-eval's and Inspect's own model objects, given as they are, answer as the folder they hold does."""
+"""lm-eval's and Inspect's own model objects, and vLLM in the process, answer as the folder they hold does."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import pytest
 
 from tests.acceptance.eval_peers import asked
 from tests.acceptance.figures import shown
+from tests.acceptance.vllm_peer import asked_of_vllm
 from tests.demo import demo_model
 
 
@@ -66,3 +67,19 @@ def test_what_inspects_model_says_besides_its_text_is_told(inspect: Any) -> None
     assert said == "Model('mockllm/model': generates, chat)"
     assert answer == ["A", "hm", None, None, "length", 3, 2]
     assert scored == {"errors": 0, "rows": 2}
+
+
+@pytest.mark.model
+def test_vllm_in_this_process_answers_and_rates_as_the_folder() -> None:
+    """On a CPU; a GPU is another matter (tests/models/test_vllm_model.py)."""
+    vllm = asked_of_vllm("model_objects_child.py", "vllm", str(demo_model()))
+    ours, theirs = vllm["answered"]
+    equal = sum(mine == other for mine, other in zip(ours, theirs, strict=True))
+    shown("7", f"answers of vLLM in the process equal to the folder's, of {len(ours)}", equal, len(ours))
+    first, second = vllm["logprobs"]
+    apart = max(abs(mine - other) for mine, other in zip(first, second, strict=True))
+    shown("7", "largest difference of log-probabilities, vLLM and the folder", f"{apart:.1e}", 1e-4)
+    assert ours == theirs
+    assert vllm["texts"][0] == vllm["texts"][1]
+    assert apart < 1e-4
+    assert vllm["repr"].endswith(": generates, scores, token_logprobs, chat)")
