@@ -54,6 +54,7 @@ def test_a_value_that_nothing_gave_says_why() -> None:
 
 def test_a_table_of_some_metrics_is_the_same_after_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     results = run()
+    assert results.path is not None
     fresh = hf.load(results.path)
     whole = results.table()
     with monkeypatch.context() as patch:
