@@ -119,6 +119,9 @@ def _cut_quoted(text: str) -> str:
 
     def cut(chunk: re.Match[str]) -> str:
         start, end = chunk.span()
+        around = text[max(start - 1, 0) : start].strip(" ") or text[end : end + 1].strip(" ")
+        if not around and (start > first or not first) and (end < last or last == len(text)):
+            return chunk[0]  # a text of such chunks is not cut here at all
         left = ("x" if start > first else "") + _space(text[max(start - 1, 0) : start])
         right = _space(text[end : end + 1]) + ("x" if end < last else "")
         return _cut_between(left, chunk[0], right)
