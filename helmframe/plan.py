@@ -21,7 +21,7 @@ from helmframe.judging import refuse_pairs, with_judges
 from helmframe.metrics import chosen
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
-from helmframe.models.generate import check_decoding
+from helmframe.models.generate import NUMBERS, check_decoding
 from helmframe.models.model import Model
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations import PerturbationCall, perturb, variants
@@ -145,6 +145,10 @@ class Plan(Stages):
             if isinstance(value, Mapping):
                 raise ArgumentError(
                     f"adapt({key}={{…}}): a mapping. Several values are a list: {key}={[*value.values()]!r}."
+                )
+            if key in NUMBERS or key == "stop":
+                raise ArgumentError(
+                    f"adapt({key}={value!r}): says how the model answers: write .generate(model, {key}={value!r})."
                 )
         plan = replace(self, adapter=merged(self.adapter, frozen(said)))
         plan.check_methods()

@@ -105,6 +105,7 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.generate(hf.models.oracle(), temperature=[0, -1]), ArgumentError, "should be at least 0"),
         (lambda: SAMPLER.generate(hf.models.oracle(), top_p=2), ArgumentError, "should be between 0 and 1"),
         (lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]), ArgumentError, "a text, or several"),
+        (lambda: SAMPLER.adapt(max_tokens=3), ArgumentError, r"write \.generate\(model, max_tokens=3\)"),
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
         (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]
         (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),
