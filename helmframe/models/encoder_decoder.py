@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
 
-from helmframe.models.engine.reading import is_out_of_memory
+from helmframe.models.engine.memory import is_out_of_memory
 from helmframe.models.engine.sampling import Sampling, key_of, logprobs
-from helmframe.models.engine.stops import Watch, decoded, ending_tokens, stops_of
+from helmframe.models.engine.stops import Watch, ending_tokens, kept, text_of
 from helmframe.models.model import Answer, Given, Pair, Prompt, Seeded
+from helmframe.models.stop_strings import stops_of
 from helmframe.models.tokenizing import Tokenizing
 
 MAX_TOKENS = 100
+STATE = "prompts are read in padded batches (an encoder-decoder)"
 # Padded tokens of prompts read at once, and rows.
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65_536}
 MAX_ROWS = {"cpu": 32, "cuda": 256}
-# Longer answers have no log-probabilities.
-MAX_LOGPROBS = 512
 
 
 @dataclass(eq=False)
@@ -27,7 +27,7 @@ class EncoderDecoder:
 
     A prompt goes to the encoder as the tokenizer writes it, with the token that ends texts; the answer is what the
     decoder says after its start token. Of a pair for `loglikelihood` the context goes to the encoder, and the
-    continuation's own tokens are what the decoder is asked about.
+    continuation's own tokens are what the decoder is asked about: no token is shared by the two.
     """
 
     model: Any
@@ -78,7 +78,7 @@ class EncoderDecoder:
 
     def state(self) -> str:
         """How it answers."""
-        return "prompts are read in padded batches (an encoder-decoder)"
+        return STATE
 
     def _fits(self, tokens: Sequence[int]) -> bool:
         return self.window is None or len(tokens) <= self.window
@@ -162,16 +162,19 @@ class EncoderDecoder:
             if all(ended):
                 break
             ids = chosen[:, None]
+        texts = [text_of(self.words.tokenizer, [], tokens) for tokens in outputs]
+        owns = [
+            of_row[: kept(self.words.tokenizer, [], tokens, stops)]
+            for of_row, tokens in zip(values, outputs, strict=True)
+        ]
         return [
             Answer(
-                decoded(self.words.tokenizer, tokens),
-                logprob=float(sum(of_tokens)) if limit <= MAX_LOGPROBS else None,
-                token_logprobs=tuple(of_tokens) if limit <= MAX_LOGPROBS else None,
+                text,
                 finish_reason="stop" if end else "length",
                 prompt_tokens=len(prompt),
                 output_tokens=len(tokens),
-            )
-            for prompt, tokens, of_tokens, end in zip(rows, outputs, values, ended, strict=True)
+            ).rated(own)
+            for text, own, prompt, tokens, end in zip(texts, owns, rows, outputs, ended, strict=True)
         ]
 
     def _scored(self, contexts: Sequence[Sequence[int]], asked: Sequence[Sequence[int]]) -> list[Answer]:
@@ -184,13 +187,7 @@ class EncoderDecoder:
         logits = logits[:, len(start) - 1 :].float()
         chosen = logits.gather(-1, wanted[..., None]).squeeze(-1) - torch.logsumexp(logits, dim=-1)
         return [
-            Answer(
-                "",
-                logprob=float(sum(line[: len(each)])),
-                token_logprobs=tuple(line[: len(each)]),
-                prompt_tokens=len(context),
-                output_tokens=len(each),
-            )
+            Answer("", prompt_tokens=len(context), output_tokens=len(each)).rated(line[: len(each)])
             for line, context, each in zip(chosen.tolist(), contexts, asked, strict=True)
         ]
 

@@ -15,6 +15,7 @@ from helmframe.models.conversations import as_messages, as_prompt, is_conversati
 from helmframe.models.endpoint_client import Endpoint, RefusedError
 from helmframe.models.endpoint_replies import answer_of, score_of
 from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
+from helmframe.models.stop_strings import stops_of
 from helmframe.specs import Call, frozen
 
 OPENAI = "https://api.openai.com/v1"
@@ -28,6 +29,8 @@ MAX_STOPS = 4
 
 # What OpenAI still completes; all its other models only chat.
 _OPENAI_COMPLETES = re.compile(r"(davinci|babbage)-002|.*-instruct(-\d+)?")
+# Of these, what gives a prompt back with log-probabilities (lm-eval, models/openai_completions.py).
+_OPENAI_ECHOES = re.compile(r"(davinci|babbage)-002")
 
 
 def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extra: object = None) -> Model:
@@ -43,7 +46,7 @@ def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extr
         url: the server's base address, as clients take it; mostly it ends in /v1.
         name: the model, as the server calls it.
         chat: also plain prompts go to /chat/completions, as one message of the user; for servers that only chat. It
-            gives no log-probabilities of given texts then.
+            gives no log-probabilities of given texts then; of OpenAI's own models only davinci-002 and babbage-002 do.
         logprobs: ask for the log-probabilities of the tokens generated, where the server gives them.
         extra: more fields for each request, such as `{"top_k": 1}`, as this server takes them.
 
@@ -70,7 +73,7 @@ def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extr
         timeout=TIMEOUT,
         chat=as_prompt,
         ask_async=asked.ask_async,
-        loglikelihood=None if chat else asked.loglikelihood,
+        loglikelihood=asked.loglikelihood if _rates(asked) else None,
         remembered_by_name=True,
         token_logprobs=None if logprobs else False,
     )
@@ -142,14 +145,14 @@ class _Asked:
                     reply = await self.endpoint.post("completions", {"prompt": prompt, **body})
                 else:
                     reply = await self.endpoint.post("chat/completions", {"messages": turns, **body})
-                return await self._read(reply)
+                return await self._read(reply, stops_of(decoding))
             except RefusedError as error:
                 if not self._learn(error, body):
                     raise
 
-    async def _read(self, reply: Any) -> Answer:
+    async def _read(self, reply: Any, stops: Sequence[str]) -> Answer:
         try:
-            answer = answer_of(reply, self.endpoint.name)
+            answer = answer_of(reply, self.endpoint.name, stops)
         except AnswerError:
             await self.endpoint.check_protocol()
             raise
@@ -158,9 +161,9 @@ class _Asked:
 
     def _body(self, decoding: Mapping[str, Any], is_chat: bool) -> dict[str, Any]:
         said = {key: value for key, value in decoding.items() if key in TAKES and value is not None}
-        stops = said.pop("stop", None) or []
-        if stops:
-            said["stop"] = [stops] if isinstance(stops, str) else list(stops)[:MAX_STOPS]
+        said["stop"] = stops_of(decoding)[:MAX_STOPS]
+        if not said["stop"]:
+            del said["stop"]
         if is_chat and "max_tokens" in said:
             said[self.max_tokens] = said.pop("max_tokens")
         if "logprobs" in self.wanted:
@@ -186,6 +189,8 @@ class _Asked:
                 f"model {self.endpoint.name!r}: a server gives no log-probabilities of texts in a conversation; leave "
                 "out adapt(chat_template=True), or use .adapt(method='multiple_choice_joint')."
             )
+        if not pair.continuation:  # which a server would not know from the context's last token
+            return Answer("", output_tokens=0)
         why = ""
         for way in self.ways:
             # one token more than is wanted: not every server stands to be asked for none
@@ -210,6 +215,13 @@ class _Asked:
             f"logprobs, prompt_logprobs){why}; vLLM does. Or ask otherwise: .adapt(method='multiple_choice_joint') or "
             "'generation'."
         )
+
+
+def _rates(asked: _Asked) -> bool:
+    """Whether the model may give log-probabilities of given texts; of a server that is not known, the answer tells."""
+    if asked.endpoint.is_openai and not _OPENAI_ECHOES.fullmatch(asked.endpoint.name):
+        return False
+    return not asked.chat
 
 
 def _address(url: object) -> str:

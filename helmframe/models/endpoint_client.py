@@ -53,6 +53,11 @@ class Endpoint:
     name: str
     answered: bool = False
 
+    @property
+    def is_openai(self) -> bool:
+        """It is OpenAI itself, and no server that speaks as it does."""
+        return urlsplit(self.url).hostname == "api.openai.com"
+
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
         """The server's reply, read as JSON.
 
@@ -140,7 +145,7 @@ class Endpoint:
     @property
     def _variable(self) -> str:
         """The key's variable. OpenAI's key goes to OpenAI alone: another server would only learn it."""
-        return "OPENAI_API_KEY" if urlsplit(self.url).hostname == "api.openai.com" else "HELMFRAME_API_KEY"
+        return "OPENAI_API_KEY" if self.is_openai else "HELMFRAME_API_KEY"
 
     def _headers(self) -> dict[str, str]:
         key = _key(self._variable)

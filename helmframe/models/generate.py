@@ -315,13 +315,17 @@ def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
 
 
 def _without_reasoning() -> list[pl.Expr]:
-    """Text between think tags goes to `reasoning`; the opening tag may stand in the prompt, the closing one lack."""
+    """Text between think tags goes to `reasoning`; the opening tag may stand in the prompt, the closing one lack.
+
+    Log-probabilities are of both then, and the completion has none of its own.
+    """
     text = pl.col("completion")
     thought = text.str.extract(r"(?s)^\s*(?:<think>)?(.*?)(?:</think>|\z)", 1)
     thinks = text.str.contains(r"^\s*<think>|</think>")
     return [
         pl.coalesce("reasoning", pl.when(thinks).then(thought)).alias("reasoning"),
         pl.when(thinks).then(text.str.replace(r"(?s)^.*?(?:</think>\s*|\z)", "")).otherwise(text).alias("completion"),
+        *(pl.when(thinks).then(None).otherwise(name).alias(name) for name in ("logprob", "token_logprobs")),
     ]
 
 

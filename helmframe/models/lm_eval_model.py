@@ -9,7 +9,7 @@ from typing import Any
 
 from helmframe.errors import AnswerError
 from helmframe.models.identity import identity
-from helmframe.models.model import Given, Model, Pair, Prompt, Tokens, as_scored, digest
+from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Tokens, as_scored, digest
 
 # Decoding parameters as lm-eval calls them. A seed it has for a whole run only.
 _NAMES = {
@@ -29,7 +29,8 @@ def is_lm(given: object) -> bool:
 def from_lm(given: Any) -> Model:
     """The LM as a model.
 
-    It generates by `generate_until` and scores by `loglikelihood`; window, token counts and chat template are used
+    It generates by `generate_until` and scores by `loglikelihood`, which counts white space at a context's end to the
+    continuation; the local engine does so where they share a token. Window, token counts and chat template are used
     where it has them. It gives no log-probabilities of what it generates. Answers are kept in this process only.
     """
     name = _text(given, "pretrained") or _text(given, "model") or type(given).__name__
@@ -73,8 +74,8 @@ class _Asked:
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
         pairs = [each for each in prompts if isinstance(each, Pair)]
-        given = self._asked("loglikelihood", [tuple(each) for each in pairs])
-        return [self._scored(each, pair) for each, pair in zip(given, pairs, strict=True)]
+        given = iter(self._asked("loglikelihood", [tuple(each) for each in pairs if each.continuation]))
+        return [self._scored(next(given), each) if each.continuation else Answer("", output_tokens=0) for each in pairs]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(self.lm.tok_encode(text)) for text in texts]
@@ -100,7 +101,7 @@ class _Asked:
         ]
         function: Callable[..., Any] = getattr(self.lm, method)
         quiet = {"disable_tqdm": True} if "disable_tqdm" in inspect.signature(function).parameters else {}
-        found = list(function(rows, **quiet))
+        found = list(function(rows, **quiet)) if rows else []
         if len(found) != len(rows):
             raise AnswerError(f"{method} of model {self.name!r} gave {len(found)} answers to {len(rows)} requests.")
         return found

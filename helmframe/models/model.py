@@ -1,6 +1,7 @@
 """What a model is to the stages: how it is asked, what it answers, and what sets it apart from every other."""
 
 import hashlib
+import math
 import types
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from helmframe.specs import Call
 class Answer(NamedTuple):
     """What a model may give instead of plain text.
 
-    `logprob` (nats) is that of the whole text, `token_logprobs` (nats) of its tokens; `finish_reason` is "stop" or
-    "length"; the token counts are the model's own.
+    `logprob` (nats) is that of the whole text, `token_logprobs` (nats) of its tokens, without what ended it: None
+    where there are none, as in an empty text. `finish_reason` is "stop" or "length"; the token counts are the model's
+    own.
     """
 
     text: str
@@ -25,6 +27,10 @@ class Answer(NamedTuple):
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+
+    def rated(self, logprobs: Sequence[float]) -> "Answer":
+        """The answer with the log-probabilities (nats) of its tokens; without a token it has none."""
+        return self._replace(logprob=math.fsum(logprobs), token_logprobs=tuple(logprobs)) if logprobs else self
 
 
 class Pair(NamedTuple):
@@ -126,7 +132,8 @@ class Model:
         remembered_by_name: durable, but what answers under this name may change: `explain()` says how old answers are.
         generates: goes on from a prompt; False for what only says how likely texts are.
         token_logprobs: whether its answers hold the log-probabilities of their tokens; None: the answers will tell.
-        state: for `explain()`, how it answers, as far as that shows only once it is loaded; None: nothing to say.
+        state: for `explain()` and the manifest, how it answers: what is to be expected, and once it has answered, what
+            was chosen; None: nothing to say.
     """
 
     name: str

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError
+from helmframe.models.continuations import Split, splits
 from helmframe.models.local_files import CODE, SMALL, Checkpoint, check_model, found, read_json, window
 from helmframe.models.local_load import load_tokenizer
 from helmframe.models.local_options import Options
 from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
+from helmframe.models.stop_strings import stops_of
 from helmframe.models.tokenizing import Tokenizing
 from helmframe.specs import Call, frozen
 
@@ -122,24 +123,35 @@ class _VLLM:
         if said["max_tokens"] < 1:
             return [Answer("", finish_reason="length", prompt_tokens=len(each), output_tokens=0) for each in tokens]
         # the token chosen, and no other
-        return [_answer(each) for each in self._generated(tokens, logprobs=0, **said)]
+        return [self._answer(each, said) for each in self._generated(tokens, logprobs=0, **said)]
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
         pairs = [each for each in prompts if isinstance(each, Pair)]
-        words = self.words
-        starts = words.tokens([pair.context for pair in pairs])
-        wholes = words.tokens([pair.context + pair.continuation for pair in pairs])
-        for place, (start, whole, pair) in enumerate(zip(starts, wholes, pairs, strict=True)):
-            if not pair.context and whole[: len(start)] != start:
-                wholes[place] = start + (whole if pair.continuation else [])
+        found = splits(self.words, pairs)
         answers: list[Given] = [
-            ValueError(f"the text has {len(whole)} tokens; the model's window is {self.window}.") for whole in wholes
+            ValueError(f"the text has {len(each.tokens)} tokens; the model's window is {self.window}.")
+            for each in found
         ]
-        able = [place for place, whole in enumerate(wholes) if self.window is None or len(whole) < self.window]
-        outputs = self._generated([wholes[place] for place in able], prompt_logprobs=0, max_tokens=1, temperature=0.0)
+        able = [place for place, each in enumerate(found) if self.window is None or len(each.tokens) < self.window]
+        texts = [found[place].tokens for place in able]
+        outputs = self._generated(texts, prompt_logprobs=0, max_tokens=1, temperature=0.0)
         for place, output in zip(able, outputs, strict=True):
-            answers[place] = _scored(output, pairs[place], len(starts[place]))
+            answers[place] = _scored(output, pairs[place], found[place])
         return answers
+
+    def _answer(self, output: Any, said: Mapping[str, Any]) -> Answer:
+        """What was generated, with the log-probabilities of its tokens, not those of what ended it."""
+        from helmframe.models.engine.stops import kept
+
+        (found,) = output.outputs
+        by_token = found.finish_reason == "stop" and not isinstance(found.stop_reason, str)
+        prompt, tokens = output.prompt_token_ids, list(found.token_ids)[: -1 if by_token else None]
+        answer = Answer(
+            found.text, finish_reason=found.finish_reason, prompt_tokens=len(prompt), output_tokens=len(tokens)
+        )
+        own = tokens[: kept(self.words.tokenizer, prompt, tokens, stops_of(said))]
+        places = zip(list(found.logprobs)[: len(own)], own, strict=True)
+        return answer.rated([float(each[token].logprob) for each, token in places])
 
     def _generated(self, tokens: Sequence[Sequence[int]], **said: Any) -> list[Any]:
         """What vLLM puts out, one for each prompt of token ids, in order."""
@@ -160,38 +172,11 @@ class _VLLM:
             raise SourceBrokenError(f"{where['model']} can't be loaded by vLLM: {reason}") from error
 
 
-def _answer(output: Any) -> Answer:
-    """What was generated. The token that ends a text is none of its own."""
-    (found,) = output.outputs
-    ended = found.finish_reason == "stop" and not isinstance(found.stop_reason, str)
-    tokens = list(found.token_ids)[: -1 if ended else None]
-    logprobs = None
-    if found.logprobs is not None:
-        pairs = zip(list(found.logprobs)[: len(tokens)], tokens, strict=True)
-        logprobs = tuple(float(each[token].logprob) for each, token in pairs)
-    return Answer(
-        found.text,
-        logprob=None if logprobs is None else math.fsum(logprobs),
-        token_logprobs=logprobs,
-        finish_reason=found.finish_reason,
-        prompt_tokens=len(output.prompt_token_ids),
-        output_tokens=len(tokens),
-    )
-
-
-def _scored(output: Any, pair: Pair, start: int) -> Answer:
-    """The continuation's tokens are those beyond the context's; each place holds what the token there was given."""
-    tokens = list(output.prompt_token_ids)
-    start = min(start, len(tokens))
-    places = zip(output.prompt_logprobs[start:], tokens[start:], strict=True)
-    values = tuple(float(each[token].logprob) for each, token in places)
-    return Answer(
-        pair.continuation,
-        logprob=math.fsum(values),
-        token_logprobs=values,
-        prompt_tokens=start,
-        output_tokens=len(values),
-    )
+def _scored(output: Any, pair: Pair, found: Split) -> Answer:
+    """How likely the continuation's tokens are: each place holds what the token there was given."""
+    places = zip(output.prompt_logprobs[found.start :], found.own, strict=True)
+    answer = Answer(pair.continuation, prompt_tokens=found.start, output_tokens=len(found.own))
+    return answer.rated([float(each[token].logprob) for each, token in places])
 
 
 def _fingerprint(checkpoint: Checkpoint, options: str, *, trust_remote_code: bool) -> str:

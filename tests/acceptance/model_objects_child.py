@@ -16,7 +16,14 @@ PAIRS = [
     Pair("The capital of France is", " a cold day"),
     Pair("Water boils at", " 100 degrees"),
     Pair("", "Once upon a time"),
+    # the space is a token's of the continuation's first word, and nothing is asked about
+    Pair("The capital of France is ", "Paris"),
+    Pair("Answer: ", "Antananarivo"),
+    Pair("Water boils at", ""),
 ]
+# Where lm-eval counts white space, or tokens, otherwise.
+BORDERS = [Pair("Answer:\n\n", "Paris"), Pair("Two is ", "2"), Pair("The univ", "ersal 😀"), Pair("A", "pple")]
+STOPS = [["\n"], ["."], ["is", "o"], [" "]]
 GREEDY = {"max_tokens": 8, "temperature": 0.0, "stop": ["\n"]}
 
 
@@ -26,9 +33,15 @@ def texts(model: Model, prompts: list[str]) -> list[str]:
     return [each.text.split("\n")[0] if isinstance(each, Answer) else str(each).split("\n")[0] for each in given]
 
 
-def logprobs(model: Model) -> list[float | None]:
+def logprobs(model: Model, pairs: list[Pair]) -> list[Any]:
     assert model.loglikelihood is not None
-    return [each.logprob if isinstance(each, Answer) else None for each in model.loglikelihood(PAIRS, {})]
+    return [each.logprob if isinstance(each, Answer) else str(each) for each in model.loglikelihood(pairs, {})]
+
+
+def generated(model: Model, stop: list[str]) -> list[Any]:
+    """The log-probabilities of the tokens of answers."""
+    given = model.ask(QUESTIONS, {**GREEDY, "stop": stop})
+    return [each.token_logprobs if isinstance(each, Answer) else str(each) for each in given]
 
 
 def plan(model: Any, **said: Any) -> dict[str, int]:
@@ -53,7 +66,7 @@ def of_lm_eval(folder: str) -> dict[str, Any]:
         "repr": repr(theirs),
         "window": [ours.window, theirs.window],
         "texts": [texts(ours, QUESTIONS), texts(theirs, QUESTIONS)],
-        "logprobs": [logprobs(ours), logprobs(theirs)],
+        "logprobs": [logprobs(ours, PAIRS), logprobs(theirs, PAIRS)],
         "chat": [ours.chat(turns), theirs.chat(turns)],
         "plan": plan(theirs, method="multiple_choice_separate_original"),
         "same": theirs.fingerprint() == theirs.fingerprint() != dummy.fingerprint(),
@@ -104,7 +117,8 @@ def of_vllm(folder: str) -> dict[str, Any]:
     return {
         "repr": repr(theirs),
         "texts": [texts(ours, QUESTIONS), texts(theirs, QUESTIONS)],
-        "logprobs": [logprobs(ours), logprobs(theirs)],
+        "logprobs": [logprobs(ours, PAIRS + BORDERS), logprobs(theirs, PAIRS + BORDERS)],
+        "generated": [[each for stop in STOPS for each in generated(model, stop)] for model in (ours, theirs)],
         "answered": [each.rows() for each in answered],
     }
 

@@ -92,11 +92,11 @@ def test_every_metric_of_log_probabilities(completions: dict[str, pl.DataFrame],
     for frame in completions.values():
         assert frame["error"].null_count() == len(frame)
         each = [plain(row) for row in frame.iter_rows(named=True)]
-        exact = frame.with_columns(
-            token_logprobs=pl.Series(each, dtype=frame["token_logprobs"].dtype),
-            logprob=pl.Series([sum(own) for own in each], dtype=pl.Float64),
+        exact = frame.with_columns(  # an empty answer has none
+            token_logprobs=pl.Series([own or None for own in each], dtype=frame["token_logprobs"].dtype),
+            logprob=pl.Series([sum(own) if own else None for own in each], dtype=pl.Float64),
         )
-        assert frame["token_logprobs"].list.len().to_list() == [len(own) for own in each]
+        assert frame["token_logprobs"].list.len().equals(exact["token_logprobs"].list.len())
         for name in names:
             for ours, theirs in zip(values(frame, name), values(exact, name), strict=True):
                 assert (ours is None) == (theirs is None)

@@ -1,16 +1,17 @@
 """A real server with the demo model gives the folder's answers; several workers keep a server busier than one."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.models import endpoint, endpoint_client, event_loop, http
+from helmframe.models import Answer, endpoint, endpoint_client, event_loop, http
 from helmframe.models.endpoint_client import Endpoint
 from helmframe.models.model import Pair
+from helmframe.models.stop_strings import before_stop
 from tests.acceptance.figures import shown
 from tests.acceptance.vllm_peer import vllm_serving
 from tests.demo import demo_model
@@ -19,6 +20,8 @@ from tests.models.openai_server import Asked, Reply, completion, refusal, servin
 LEAST_EQUAL, LEAST_TIMES = 1.0, 3.0
 ENDINGS, FARTHEST = 3, 1e-4
 ANSWERED = 24  # requests: three of each part of the sampler
+# Said in a conversation so that the demo model says the like: what vLLM's parser for Granite takes for reasoning.
+THINKING = "Here is my thought process: {0} and {0} is {1}. Here is my response: {2}"
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +31,13 @@ def closed() -> Iterator[None]:
     client = endpoint_client._clients.pop(event_loop.loop(), None)
     if client is not None:
         event_loop.run(client.aclose())
+
+
+@pytest.fixture(scope="module")
+def vllm() -> Iterator[str]:
+    """The address of vLLM's server with the demo model."""
+    with vllm_serving(demo_model(), "--reasoning-parser", "granite") as url:
+        yield url
 
 
 @pytest.mark.model
@@ -50,7 +60,7 @@ def test_5_a_servers_greedy_answers_are_the_folders() -> None:
 
 
 @pytest.mark.model
-def test_5_a_server_rates_texts_as_the_folder_does() -> None:
+def test_5_a_server_rates_texts_as_the_folder_does(vllm: str) -> None:
     folder = demo_model()
     local = hf.model(str(folder))
     questions = {
@@ -58,22 +68,86 @@ def test_5_a_server_rates_texts_as_the_folder_does() -> None:
         "Two and two is": (" four", " five", " blue, naïve…"),
         "Water boils at": (" 100 degrees Celsius.", " night", " a man's price"),
         "Question: Which is the largest planet?\nAnswer:": (" Mars", " Jupiter", " The Moon, by far"),
+        # where tokens are of both, and where the context alone has others
+        "Answer: ": ("Paris", "Antananarivo", "42"),
+        "Answer:\n\n": ("Paris", "😀 and more", " no"),
+        "The uni": ("versal rule", "corn", "t test"),
     }
     pairs = [Pair(context, ending) for context, endings in questions.items() for ending in endings]
     ours = rated(local.loglikelihood, pairs)
-    with vllm_serving(folder) as url:
-        # both ways that servers know; a model tries the second one only where the first gives nothing
-        for way in endpoint._Asked.ways:
-            asked = endpoint._Asked(Endpoint(url, str(folder)), chat=False, extra={}, ways=(way,))
-            theirs = rated(asked.loglikelihood, pairs)
-            far = max(
-                abs(x - y) for mine, other in zip(ours, theirs, strict=True) for x, y in zip(mine, other, strict=True)
-            )
-            shown("5", f"vLLM's server, {next(iter(way))}: farthest log-probability, nats", f"{far:.1e}", FARTHEST)
-            assert far <= FARTHEST
-            same = sum(likeliest(ours, place) == likeliest(theirs, place) for place in range(len(questions)))
-            shown("5", f"vLLM's server, {next(iter(way))}: the folder's choices", f"{same}/{len(questions)}", "all")
-            assert same == len(questions)
+    # both ways that servers know; a model tries the second one only where the first gives nothing
+    for way in endpoint._Asked.ways:
+        asked = endpoint._Asked(Endpoint(vllm, str(folder)), chat=False, extra={}, ways=(way,))
+        theirs = rated(asked.loglikelihood, pairs)
+        apart = farthest(ours, theirs)
+        shown("5", f"vLLM's server, {next(iter(way))}: farthest log-probability, nats", f"{apart:.1e}", FARTHEST)
+        assert apart <= FARTHEST
+        same = sum(likeliest(ours, place) == likeliest(theirs, place) for place in range(len(questions)))
+        shown("5", f"vLLM's server, {next(iter(way))}: the folder's choices", f"{same}/{len(questions)}", "all")
+        assert same == len(questions)
+
+
+@pytest.mark.model
+def test_5_what_a_server_generates_is_as_likely_as_to_the_folder(vllm: str) -> None:
+    """Ended by the limit, by an end-of-text token, by a stop string, by one within a token, and at once."""
+    folder = demo_model()
+    local, served = hf.model(str(folder)), http(vllm, str(folder))
+    questions = ["The capital of France is", "Two and two is", "The opposite of hot is", "😀😀😀😀"]
+    said = ["What is the capital of France? Answer in one word.", 'Repeat: "naïve café 😀"']
+    turns = [[{"role": "user", "content": each}] for each in said]
+    assert local.chat is not None
+    assert served.chat is not None
+    ends: set[tuple[str | None, bool]] = set()
+    for stop in ([], ["."], ["is", "o"], [" "]):
+        decoding = {"max_tokens": 24, "temperature": 0, "stop": stop}
+        ours = local.ask([*questions, *map(local.chat, turns)], decoding)
+        theirs = served.ask([*questions, *map(served.chat, turns)], decoding)
+        assert [before_stop(mine.text, stop) for mine in ours] == [each.text for each in theirs]  # type: ignore[union-attr]
+        assert [each.finish_reason for each in ours] == [each.finish_reason for each in theirs]  # type: ignore[union-attr]
+        ends |= {(each.finish_reason, each.logprob is None) for each in theirs}  # type: ignore[union-attr]
+        route = f"vLLM's server, {len(ours)} answers until {stop or 'the end'}: farthest log-probability, nats"
+        apart = farthest(*([each.token_logprobs for each in answers] for answers in (ours, theirs)))  # type: ignore[union-attr]
+        shown("5", route, f"{apart:.1e}", FARTHEST)
+        assert apart <= FARTHEST
+    assert ends == {("length", False), ("stop", False), ("stop", True)}
+
+
+@pytest.mark.model
+def test_5_reasoning_that_a_server_tells_apart_is_no_part_of_the_answer(vllm: str) -> None:
+    folder = demo_model()
+    local, served = hf.model(str(folder)), http(vllm, str(folder))
+    numbers = [("two", "four", "Four"), ("one", "two", "Two")]
+    turns = [
+        turn
+        for each in numbers
+        for turn in (
+            {"role": "user", "content": f"{each[0].title()} and {each[0]}?"},
+            {"role": "assistant", "content": THINKING.format(*each)},
+        )
+    ] + [{"role": "user", "content": "Three and three?"}]
+    assert local.chat is not None
+    assert served.chat is not None
+    decoding = {"max_tokens": 40, "temperature": 0}
+    (ours,) = local.ask([local.chat(turns)], decoding)
+    (theirs,) = served.ask([served.chat(turns)], decoding)
+    assert isinstance(ours, Answer)
+    assert isinstance(theirs, Answer)
+    assert theirs.reasoning
+    assert ours.text == f"Here is my thought process:{theirs.reasoning}Here is my response:{theirs.text}"
+    own = len(theirs.token_logprobs or ())
+    assert 0 < own < len(ours.token_logprobs or ())
+    apart = farthest([(ours.token_logprobs or ())[-own:]], [theirs.token_logprobs])
+    shown("5", "vLLM's server, an answer after reasoning: farthest log-probability, nats", f"{apart:.1e}", FARTHEST)
+    assert apart <= FARTHEST
+    (end,) = local.loglikelihood([Pair(local.chat(turns) + ours.text.removesuffix(theirs.text), theirs.text)], {})  # type: ignore[misc]
+    assert theirs.logprob == pytest.approx(end.logprob, abs=FARTHEST)  # type: ignore[union-attr]
+
+
+def farthest(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
+    """How far the log-probabilities of as many tokens are apart; where one has none, the other has none."""
+    assert [each and len(each) for each in ours] == [each and len(each) for each in theirs]
+    pairs = [pair for mine, other in zip(ours, theirs, strict=True) if mine for pair in zip(mine, other, strict=True)]
+    return float(max(abs(mine - other) for mine, other in pairs))
 
 
 def rated(loglikelihood: Any, pairs: list[Pair]) -> list[tuple[float, ...]]:

@@ -7,13 +7,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+import helmframe as hf
 from helmframe.metrics import score
 from tests.acceptance.figures import shown
+from tests.demo import demo_model
 from tests.frames import completions
 from tests.metrics.options import of_set
 from tests.parity import replayed
-
-pytestmark = pytest.mark.shared
 
 ROBUST = f"{replayed.MMLU_SMOLLM2},data_augmentation=robustness"
 RUNS = [replayed.MMLU_GPT2, replayed.MMLU_SMOLLM2, ROBUST, replayed.NARRATIVE_QA]
@@ -22,6 +22,25 @@ OF_SETS = ["perplexity", "bits_per_byte", "logprob_per_byte"]
 LIMIT = 1e-9
 
 
+@pytest.mark.model
+def test_2_a_space_after_the_cue_does_not_make_options_certain() -> None:
+    """The tokens of "Answer: " and "Lyra" are those of "Answer:" and " Lyra", and as likely; none is certain."""
+    plan = hf.scenario("sampler").limit(2).adapt(method="multiple_choice_separate_original", shots=0)
+    asked = plan.generate(str(demo_model()))
+    usual, spaced = (
+        each.score().completions.sort("row_index", "reference_index").collect()
+        for each in (asked, asked.adapt(cue_space="space"))
+    )
+    assert usual["continuation"].to_list() == [f" {each}" for each in spaced["continuation"]]
+    assert spaced["logprob"].max() < 0  # type: ignore[operator]
+    words = usual["continuation"].str.contains(r"^ \p{L}")
+    apart = (usual["logprob"] - spaced["logprob"]).filter(words).abs().max()
+    shown("2", f"{words.sum()} options that are words, after a cue with a space and before: nats apart", apart, 1e-4)
+    assert words.sum() > 10
+    assert apart < 1e-4  # type: ignore[operator]
+
+
+@pytest.mark.shared
 @pytest.mark.parametrize("name", OF_TEXTS)
 def test_2_per_instance_stats_of_recorded_runs(shared: Path, name: str) -> None:
     equal = total = 0
@@ -35,6 +54,7 @@ def test_2_per_instance_stats_of_recorded_runs(shared: Path, name: str) -> None:
     assert equal == total == 165
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("name", OF_SETS)
 def test_2_stats_of_recorded_runs(shared: Path, name: str) -> None:
     equal = total = 0

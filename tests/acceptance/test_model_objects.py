@@ -34,8 +34,8 @@ def test_lm_evals_model_answers_as_the_folder(lm_eval: Any) -> None:
 
 @pytest.mark.model
 def test_lm_evals_model_scores_as_the_folder(lm_eval: Any) -> None:
-    ours, theirs = lm_eval["logprobs"]
-    apart = max(abs(mine - other) for mine, other in zip(ours, theirs, strict=True))
+    apart = farthest(*lm_eval["logprobs"])
+    assert lm_eval["logprobs"][0].count(None) == 1
     shown("5", "largest difference of log-probabilities, lm-eval's HFLM and the folder", f"{apart:.1e}", 1e-4)
     assert apart < 1e-4
     assert lm_eval["plan"] == {"errors": 0, "rows": 4}
@@ -76,10 +76,21 @@ def test_vllm_in_this_process_answers_and_rates_as_the_folder() -> None:
     ours, theirs = vllm["answered"]
     equal = sum(mine == other for mine, other in zip(ours, theirs, strict=True))
     shown("7", f"answers of vLLM in the process equal to the folder's, of {len(ours)}", equal, len(ours))
-    first, second = vllm["logprobs"]
-    apart = max(abs(mine - other) for mine, other in zip(first, second, strict=True))
+    apart = farthest(*vllm["logprobs"])
     shown("7", "largest difference of log-probabilities, vLLM and the folder", f"{apart:.1e}", 1e-4)
+    first, second = vllm["generated"]
+    assert [each and len(each) for each in first] == [each and len(each) for each in second]
+    assert None in first  # the stop string was all that came
+    told = farthest(*([value for each in answers if each for value in each] for answers in (first, second)))
+    shown("7", "the same of generated tokens, until stop strings of several kinds", f"{told:.1e}", 1e-4)
+    assert told < 1e-4
     assert ours == theirs
     assert vllm["texts"][0] == vllm["texts"][1]
     assert apart < 1e-4
     assert vllm["repr"].endswith(": generates, scores, token_logprobs, chat)")
+
+
+def farthest(ours: list[float | None], theirs: list[float | None]) -> float:
+    """How far two lists of log-probabilities are apart; where one has none, the other has none."""
+    assert [each is None for each in ours] == [each is None for each in theirs]
+    return max(abs(mine - other) for mine, other in zip(ours, theirs, strict=True) if mine is not None)  # type: ignore[operator]

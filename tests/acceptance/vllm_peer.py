@@ -19,10 +19,10 @@ SAID = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING
 
 
 @contextmanager
-def vllm_serving(folder: Path) -> Iterator[str]:
-    """The base address of vLLM's server with the model in this folder, in float32."""
+def vllm_serving(folder: Path, *more: str) -> Iterator[str]:
+    """The base address of vLLM's server with the model in this folder, in float32; `more` are options of its own."""
     options = ["--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager"]
-    command = [_python(), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), *options]
+    command = [_python(), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), *options, *more]
     with running(command, SAID, patience=600.0) as url:
         yield url
 

@@ -76,10 +76,25 @@ def test_a_sample_depends_on_its_prompt_and_seed_alone() -> None:
 
 def test_it_ends_where_a_stop_sequence_is() -> None:
     model = from_any((tiny.t5(), tiny.tokenizer()))
-    (whole,) = texts(model, ["Who? "])
-    (answer,) = model.ask(["Who? "], {"max_tokens": 12, "stop": [whole[3]]})
+    whole, answer = (model.ask(["Who? "], {"max_tokens": 12, "stop": stop})[0] for stop in ([], ["W"]))
+    assert isinstance(whole, Answer)
     assert isinstance(answer, Answer)
-    assert (answer.finish_reason, answer.output_tokens) == ("stop", whole.index(whole[3]) + 1)
+    count = whole.text.index("W")
+    assert count > 0
+    assert (answer.finish_reason, answer.output_tokens) == ("stop", count + 1)
+    assert answer.token_logprobs == (whole.token_logprobs or ())[:count]
+
+
+def test_long_answers_have_log_probabilities_and_empty_ones_none() -> None:
+    model = from_any((tiny.t5(), tiny.tokenizer()))
+    (long,) = model.ask(["Who? "], {"max_tokens": 120})
+    assert isinstance(long, Answer)
+    assert len(long.token_logprobs or ()) == long.output_tokens
+    (nothing,) = model.ask(["Who? "], {"max_tokens": 120, "stop": [long.text[0]]})
+    assert (nothing.logprob, nothing.token_logprobs) == (None, None)  # type: ignore[union-attr]
+    found = model.loglikelihood([Pair("Who? ", "me"), Pair("Who? ", "")], {})  # type: ignore[misc]
+    assert [each.logprob is None for each in found] == [False, True]  # type: ignore[union-attr]
+    assert found[1] == Answer("", prompt_tokens=5, output_tokens=0)
 
 
 def test_a_prompt_longer_than_the_window_is_an_error_in_its_place() -> None:

@@ -144,6 +144,62 @@ def test_a_missing_log_probability_is_null(server: Server, values: Any) -> None:
     assert (found.text, found.logprob, found.token_logprobs) == ("a b", None, None)
 
 
+END = "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "own"),
+    [
+        ("a b", ["a", " b", END], [-1.0, -2.0]),  # vLLM tells the token that ends a text, OpenAI does not
+        ("a b", ["a", " b"], [-1.0, -2.0]),
+        ("a", ["a", "\n", "\n"], [-1.0]),  # a stop string's
+        ("a.", ["a", ".\n"], [-1.0, -2.0]),  # and one that holds the text's end too
+        ("é", ["", "é", END], [-1.0, -2.0]),  # vLLM shows the first part of a character as nothing
+        ("", [END], None),
+        ("", ["\n"], None),
+        ("a", [" a", END], [-1.0]),  # the server has stripped the text
+        ("é", ["\ufffd", "\ufffd", END], None),  # who knows which these are
+        ("a b", ["a"], None),
+    ],
+)
+def test_log_probabilities_are_those_of_the_texts_own_tokens(
+    server: Server, text: str, tokens: list[str], own: list[float] | None
+) -> None:
+    values = [-float(place + 1) for place in range(len(tokens))]
+    expected = (None, None) if own is None else (sum(own), tuple(own))
+    logprobs = {"tokens": tokens, "token_logprobs": values}
+    server.reply = lambda asked: completion(text, logprobs=logprobs)
+    assert answer(http(server.url, "m"))[2:4] == expected
+    content = [{"token": token, "logprob": value} for token, value in zip(tokens, values, strict=True)]
+    choice = {"message": {"content": text}, "logprobs": {"content": content}, "finish_reason": "stop"}
+    server.reply = lambda asked: Reply({"choices": [choice]})
+    assert answer(http(server.url, "m", chat=True))[2:4] == expected
+
+
+def test_tokens_that_are_parts_of_characters_are_told_by_their_bytes(server: Server) -> None:
+    told: list[tuple[str, object]] = [("\\xc3", [0xC3]), ("\\xa9", [0xA9]), (END, None)]
+    content = [{"token": token, "bytes": each, "logprob": -1.0} for token, each in told]
+    choice = {"message": {"content": "é"}, "logprobs": {"content": content}, "finish_reason": "stop"}
+    server.reply = lambda asked: Reply({"choices": [choice]})
+    assert answer(http(server.url, "m", chat=True)).token_logprobs == (-1.0, -1.0)
+    content[0]["bytes"] = [10**9]
+    assert answer(http(server.url, "m", chat=True)).token_logprobs is None
+
+
+def test_a_text_cut_by_the_limit_has_all_tokens_however_they_are_spelled(server: Server) -> None:
+    logprobs = {"tokens": ["\ufffd", "\ufffd"], "token_logprobs": [-1.0, -2.0]}
+    server.reply = lambda asked: completion("é", logprobs=logprobs, finish_reason="length")
+    assert answer(http(server.url, "m")).logprob == -3.0
+
+
+def test_what_comes_after_a_stop_sequence_that_the_server_did_not_know_is_not_counted(server: Server) -> None:
+    logprobs = {"tokens": ["A", "6", "B"], "token_logprobs": [-1.0, -2.0, -4.0]}
+    server.reply = lambda asked: completion("A6B", logprobs=logprobs, finish_reason="length")
+    plan = hf.scenario("sampler").where(subject="music").limit(1).generate(http(server.url, "m"), stop=list("123456"))
+    (found,) = plan.score().completions.select("completion", "logprob", "token_logprobs").collect().rows()
+    assert found == ("A", -1.0, [-1.0])
+
+
 def test_one_whose_tokens_ran_out_while_thinking_has_said_nothing(server: Server) -> None:
     server.reply = lambda asked: message(None, reasoning="Well,")
     assert answer(http(server.url, "m", chat=True))[:2] == ("", "Well,")
@@ -383,6 +439,33 @@ def test_after_nothing_the_first_token_has_none(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("context", "continuation", "tokens", "own"),
+    [
+        ("Answer: ", "Paris", ["Answer", ":", " Paris"], 1),  # the space is the word's
+        ("Say", "é!", ["Say", "", "é", "!"], 3),  # the first part of a character is shown as nothing
+        ("Who", " is", ["<s>", "Who", " is"], 1),
+        ("uni", "versal", ["<s>", "univers", "al"], 2),
+    ],
+)
+def test_tokens_that_hold_something_of_the_continuation_are_its_own(
+    server: Server, context: str, continuation: str, tokens: list[str], own: int
+) -> None:
+    values = [None, *(-float(place) for place in range(1, len(tokens)))]
+    logprobs = {"tokens": tokens, "token_logprobs": values}
+    server.reply = lambda asked: completion(context + continuation, logprobs=logprobs)
+    (found,) = outcomes(http(server.url, "m"), [Pair(context, continuation)], **{SCORES: True})
+    assert found.answer is not None, found.error
+    assert found.answer.token_logprobs == tuple(values[-own:])
+    assert (found.answer.prompt_tokens, found.answer.output_tokens) == (len(tokens) - own, own)
+
+
+def test_an_empty_continuation_has_none_and_is_not_asked_about(server: Server) -> None:
+    (found,) = outcomes(http(server.url, "m"), [Pair("Answer: ", "")], **{SCORES: True})
+    assert found.answer == Answer("", output_tokens=0)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
     "reply", [completion("A"), refusal(400, "echo is not allowed"), completion("ab", logprobs=None)]
 )
 def test_a_server_that_gives_none_is_said_with_the_way_out(server: Server, reply: Reply) -> None:
@@ -412,6 +495,15 @@ def test_addresses_are_models() -> None:
     assert (model.name, model.source, model.durable) == ("org/name", "http://localhost:8000/v1#org/name", True)
     assert model == from_any("http://localhost:8000/v1#org/name") != from_any("https://localhost:8000/v1#org/name")
     assert from_any("http://localhost:8000/v1/chat/completions#a") == from_any("http://localhost:8000/v1#a")
+
+
+@pytest.mark.parametrize("said", ["openai:gpt-4.1", "openai:gpt-3.5-turbo-instruct"])
+def test_openais_own_models_say_that_they_rate_no_texts_before_anything_runs(said: str) -> None:
+    plan = hf.scenario("sampler").adapt(method="multiple_choice_separate_original")
+    with pytest.raises(CapabilityError, match=r"gives no log-probabilities of texts.*multiple_choice_joint"):
+        plan.generate(said)
+    plan.generate("openai:davinci-002")
+    plan.generate("http://localhost:8000/v1#gpt-3.5-turbo-instruct")
 
 
 def test_openais_models_chat_but_for_the_old_ones() -> None:

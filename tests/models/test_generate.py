@@ -133,6 +133,16 @@ def test_thoughts_go_to_their_own_column(text: str, reasoning: str | None, compl
     assert row["completion"].to_list() == [completion]
 
 
+@pytest.mark.parametrize(("text", "logprob"), [("<think>hm</think> B", None), ("B", -1.5)])
+def test_the_log_probability_of_thoughts_is_not_the_answers(text: str, logprob: float | None) -> None:
+    def model(prompt: str) -> hf.models.Answer:
+        return hf.models.Answer(text, logprob=-1.5, token_logprobs=(-1.0, -0.5))
+
+    frame = pl.DataFrame({"q": [text], "a": ["B"]})
+    row = hf.scenario(frame, input="q", references="a").generate(model).score().completions.collect()
+    assert (row["logprob"].item(), row["token_logprobs"].is_null().item()) == (logprob, logprob is None)
+
+
 def test_outputs_are_asked_and_stored_one_by_one() -> None:
     model, asked = counting(lambda _: "A")
     results = small().limit(2).generate(model, n=3).score()

@@ -133,21 +133,32 @@ def test_its_answers_come_with_log_probabilities(folder: Path) -> None:
         assert other.token_logprobs == pytest.approx(mine.token_logprobs, abs=1e-4)
 
 
-@pytest.mark.parametrize(("reason", "tokens"), [(None, 1), ("b", 2)])
-def test_the_token_that_ends_a_text_is_none_of_its_own(reason: str | None, tokens: int) -> None:
-    values = [{5: Logprob(-1.0)}, {0: Logprob(-2.0)}]
-    output = RequestOutput([1, 2], [CompletionOutput("a", [5, 0], values, "stop", reason)])
-    answer = vllm_model._answer(output)
-    assert (answer.output_tokens, answer.logprob) == (tokens, sum((-1.0, -2.0)[:tokens]))
+@pytest.mark.parametrize(
+    ("last", "reason", "tokens", "logprob"),
+    [(0, None, 1, -1.0), (2, "b", 2, -1.0), (3, None, 1, -1.0), (1, "a", 2, None)],
+    ids=["end of text", "stop string", "stop token", "nothing before the stop"],
+)
+@pytest.mark.usefixtures("stand_in")
+def test_what_ends_a_text_is_none_of_its_own(
+    folder: Path, last: int, reason: str | None, tokens: int, logprob: float | None
+) -> None:
+    values = [{1: Logprob(-1.0)}, {last: Logprob(-2.0)}]
+    output = RequestOutput([1, 2], [CompletionOutput("a", [1, last], values, "stop", reason)])
+    vllm = hf.models.vllm(folder).ask.__self__  # type: ignore[attr-defined]
+    answer = vllm._answer(output, {"stop": reason})
+    assert (answer.output_tokens, answer.logprob) == (tokens, logprob)
+    assert answer.token_logprobs == (None if logprob is None else (logprob,))
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_given_texts_are_as_likely_as_to_the_local_engine(folder: Path) -> None:
-    pairs = [Pair("Who? ", "me and you"), Pair("a", "b"), Pair("", "abc"), Pair("x" * 200, "y")]
+    pairs = [Pair("Who? ", "me and you"), Pair("a", "b"), Pair("", "abc"), Pair("x" * 200, "y"), Pair("x", "")]
     models = from_any(f"vllm:{folder}"), from_any(folder)
     theirs, ours = (list(each.loglikelihood(pairs, {})) for each in models)  # type: ignore[misc]
     assert isinstance(theirs[3], ValueError)
-    for mine, other in zip(ours[:3], theirs[:3], strict=True):
+    del ours[3], theirs[3]
+    assert (ours[3][2:4], theirs[3][2:4]) == ((None, None), (None, None))  # type: ignore[index]
+    for mine, other in zip(ours, theirs, strict=True):
         assert isinstance(mine, Answer)
         assert isinstance(other, Answer)
         assert other.token_logprobs == pytest.approx(mine.token_logprobs, abs=1e-4)

@@ -4,11 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from helmframe.models.engine.stops import Watch, text_of
+from helmframe.models.engine.stops import Watch, kept, text_of
 from helmframe.models.model import Answer
-
-# Longer answers have no log-probabilities.
-MAX_LOGPROBS = 512
 
 
 @dataclass(frozen=True)
@@ -71,18 +68,20 @@ class Row:
         self.watch = replace(self.watch)
 
     def answer(self, tokenizer: Any) -> Answer | MemoryError:
-        """What the row has got, as an answer; or why it has none."""
+        """What the row has got, as an answer; or why it has none.
+
+        Log-probabilities are those of the tokens that are `kept`, and null where there is none of these; all that came
+        are counted.
+        """
         if self.error is not None:
             return self.error
-        kept = tuple(self.logprobs) if self.request.limit <= MAX_LOGPROBS else None
+        own = self.logprobs[: kept(tokenizer, self.request.tokens, self.outputs, self.watch.stops)]
         return Answer(
             text_of(tokenizer, self.request.tokens, self.outputs),
-            logprob=None if kept is None else float(sum(kept)),
-            token_logprobs=kept,
             finish_reason="stop" if self.stopped else "length",
             prompt_tokens=len(self.request.tokens),
             output_tokens=len(self.outputs),
-        )
+        ).rated(own)
 
 
 def rows_of(requests: Sequence[Request], tokenizer: Any, stops: Sequence[str], *, once: bool) -> dict[Row, list[int]]:

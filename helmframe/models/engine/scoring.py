@@ -1,65 +1,46 @@
 """How likely given texts are to a loaded transformers model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from helmframe.models.continuations import splits
 from helmframe.models.engine.reading import Part, Reader, Wanted
 from helmframe.models.engine.sampling import norms
 from helmframe.models.model import Answer, Given, Pair
+from helmframe.models.tokenizing import Tokenizing
 
 
-def scored(
-    reader: Reader, tokens: Callable[[Sequence[str]], list[list[int]]], pairs: Sequence[Pair], window: int | None
-) -> list[Given]:
+def scored(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window: int | None) -> list[Given]:
     """The continuation of each pair with its log-probability (nats) after the context, in order.
 
-    The text is tokenized as a whole; tokens of the continuation are those beyond the context's. An empty context is the
-    token that texts begin with. A pair longer than the window, or the memory, is an error in its place. Continuations
-    of one context, and contexts that begin alike, are read once as far as they are the same.
+    `splits` says which tokens are the continuation's; one that has none has no log-probability either. A pair longer
+    than the window, or the memory, is an error in its place. Continuations of one context, and contexts that begin
+    alike, are read once as far as they are the same.
 
     Args:
         reader: of the model, in evaluation mode and without gradients.
-        tokens: token ids of texts, with what the tokenizer puts before them.
+        words: the model's tokenizer.
         pairs: what is asked.
         window: tokens that the model reads at once.
     """
-    starts = tokens([pair.context for pair in pairs])
-    wholes = [
-        _joined(start, whole, pair)
-        for start, whole, pair in zip(
-            starts, tokens([pair.context + pair.continuation for pair in pairs]), pairs, strict=True
-        )
-    ]
-    asked = [max(len(whole) - len(start), 0) for whole, start in zip(wholes, starts, strict=True)]
+    found = splits(words, pairs)
     answers: list[Given] = [
-        ValueError(f"the text has {len(whole)} tokens; the model's window is {window}.") for whole in wholes
+        ValueError(f"the text has {len(each.tokens)} tokens; the model's window is {window}.") for each in found
     ]
     # the last token is predicted, and not read
-    able = [place for place, whole in enumerate(wholes) if window is None or len(whole) - 1 <= window]
-    read: dict[int, Sequence[float] | MemoryError] = {place: () for place in able if not asked[place]}
-    texts = {place: Wanted(wholes[place][:-1], len(wholes[place]) - 1 - asked[place]) for place in able if asked[place]}
+    able = [place for place, each in enumerate(found) if window is None or len(each.tokens) - 1 <= window]
+    read: dict[int, Sequence[float] | MemoryError] = {place: () for place in able if not found[place].own}
+    texts = {place: Wanted(found[place].tokens[:-1], found[place].start - 1) for place in able if found[place].own}
     places = list(texts)
     for part in reader.read(list(texts.values())):
         of_part = [places[number] for number in part.places]
-        read.update(zip(of_part, _logprobs(part, [wholes[place][-asked[place] :] for place in of_part]), strict=True))
+        read.update(zip(of_part, _logprobs(part, [found[place].own for place in of_part]), strict=True))
     for place, logprobs in read.items():
         if isinstance(logprobs, MemoryError):
             answers[place] = logprobs
             continue
-        answers[place] = Answer(
-            pairs[place].continuation,
-            logprob=float(sum(logprobs)),
-            token_logprobs=tuple(logprobs),
-            prompt_tokens=len(wholes[place]) - asked[place],
-            output_tokens=asked[place],
-        )
+        answer = Answer(pairs[place].continuation, prompt_tokens=found[place].start, output_tokens=len(logprobs))
+        answers[place] = answer.rated(logprobs)
     return answers
-
-
-def _joined(start: list[int], whole: list[int], pair: Pair) -> list[int]:
-    """The tokens of context and continuation, with the token that texts begin with where there is no context."""
-    if pair.context or whole[: len(start)] == start:
-        return whole
-    return start + (whole if pair.continuation else [])
 
 
 def _logprobs(part: Part, targets: Sequence[list[int]]) -> list[list[float]] | list[MemoryError]:

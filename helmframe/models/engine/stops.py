@@ -1,9 +1,11 @@
 """Where an answer ends, and its text: stop strings that cross token borders, characters that take several tokens."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from helmframe.models.stop_strings import before_stop
 
 # Tokens before an answer that its text is read with: some tokenizers drop the space before a first word.
 BEFORE = 4
@@ -48,12 +50,6 @@ class Watch:
         return False
 
 
-def stops_of(decoding: Mapping[str, Any]) -> list[str]:
-    """The stop strings that the decoding parameters name; an empty one is none."""
-    said = decoding.get("stop") or []
-    return [each for each in ([said] if isinstance(said, str) else map(str, said)) if each]
-
-
 def ending_tokens(model: Any, tokenizer: Any, stops: Sequence[str]) -> list[int]:
     """The tokens that end an answer: the model's own, else the tokenizer's, and stops that are a special token.
 
@@ -76,6 +72,24 @@ def text_of(tokenizer: Any, prompt: Sequence[int], outputs: Sequence[int]) -> st
     before = _before(tokenizer, prompt)
     start, whole = decoded(tokenizer, before), decoded(tokenizer, [*before, *outputs])
     return whole[len(start) :] if whole.startswith(start) else decoded(tokenizer, outputs)
+
+
+def kept(tokenizer: Any, prompt: Sequence[int], outputs: Sequence[int], stops: Sequence[str]) -> int:
+    """How many of the outputs hold something of their text before a stop string.
+
+    One that holds the end of that text and the start of the stop string does; a model could not say the one without the
+    other.
+    """
+    count = len(outputs)
+    if not stops:
+        return count
+    whole = text_of(tokenizer, prompt, outputs)
+    text = before_stop(whole, stops)
+    if text == whole:
+        return count
+    while count and text_of(tokenizer, prompt, outputs[: count - 1]).startswith(text):
+        count -= 1
+    return count
 
 
 def _before(tokenizer: Any, prompt: Sequence[int]) -> list[int]:

@@ -41,9 +41,12 @@ def test_a_batch_gives_what_each_text_gives_alone(make: Any) -> None:
         assert isinstance(answer, Answer)
         expected = by_hand(model, words, *pair)
         assert answer.text == pair.continuation
+        assert answer.output_tokens == len(pair.continuation)
+        if not pair.continuation:
+            assert (answer.logprob, answer.token_logprobs) == (None, None)
+            continue
         assert answer.token_logprobs == pytest.approx(expected, abs=1e-4)
         assert answer.logprob == pytest.approx(math.fsum(expected), abs=1e-4)
-        assert answer.output_tokens == len(pair.continuation)
 
 
 def test_a_text_longer_than_the_window_is_an_error_of_its_row() -> None:

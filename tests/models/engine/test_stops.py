@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from helmframe.models.engine.stops import Watch, ending_tokens, stops_of, text_of
+from helmframe.models.engine.stops import Watch, ending_tokens, text_of
 from tests.models import tiny
 
 ALPHABET = "ab \n.é€😀"
@@ -129,10 +129,3 @@ def test_a_stop_that_is_a_special_token_ends_an_answer() -> None:
     turn = tokenizer.convert_tokens_to_ids("<turn>")
     assert ending_tokens(Silent(), tokenizer, ["<turn>", "a"]) == [0, turn]
     assert ending_tokens(Silent(), tokenizer, []) == [0]
-
-
-@pytest.mark.parametrize(
-    ("said", "stops"), [(None, []), ("a", ["a"]), (["a", ""], ["a"]), ("", []), ([], []), (("a", "b"), ["a", "b"])]
-)
-def test_stops_are_one_string_or_several(said: object, stops: list[str]) -> None:
-    assert stops_of({"stop": said}) == stops
