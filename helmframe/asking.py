@@ -18,6 +18,7 @@ from helmframe.models.generate import Report, generate
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.models.request_ids import request_ids
+from helmframe.models.scheduler import busy_of
 from helmframe.perturbations import PerturbationCall, Variant, perturb
 from helmframe.perturbations.by_model import Ask
 from helmframe.scenarios.find import frame_scenario
@@ -113,7 +114,8 @@ def asked(
     kept = answers_of(store_root(), model, fingerprint, name)
     fitted, prefixes = fit(requests.collect(), heads, model)
     asked = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
-    found = generate(asked, prefixes, model, kept, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report)
+    with busy_of(fingerprint).waited:
+        found = generate(asked, prefixes, model, kept, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report)
     return rows.select("row_index").join(found, on="row_index", how="left", maintain_order="left", validate="1:1")
 
 

@@ -1,4 +1,4 @@
-"""Where a run is done, on the command line: `--engine ray --address auto --replicas 1-8 --num-gpus 1`."""
+"""Where a run is done, on the command line: `--engine ray --address auto --actors 1-8 --num-gpus 1`."""
 
 import argparse
 

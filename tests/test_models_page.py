@@ -38,6 +38,7 @@ def test_a_sections_snippets_run_as_they_stand(heading: str, monkeypatch: pytest
 def test_the_page_has_a_section_for_each_way() -> None:
     assert list(SECTIONS) == [
         "What answers", "A function", "An object", "A folder or hub name", "A loaded model and its tokenizer",
-        "A GGUF file", "A server", "vLLM in this process", "A model of lm-eval", "A model of Inspect", "A toy",
+        "A GGUF file", "How prompts are read", "Log-probabilities", "A server", "vLLM in this process",
+        "A model of lm-eval", "A model of Inspect", "A toy",
     ]  # fmt: skip
     assert sum(code.startswith(NOT_RUN) for each in SECTIONS.values() for code, _ in each) == 4

@@ -19,6 +19,7 @@ from helmframe.engines.flow import Behind, ahead, done
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import manifest, without_secrets
 from helmframe.engines.progress import Progress
+from helmframe.engines.working import Working, working_notes
 from helmframe.errors import CapabilityError, SourceError, SourceMissingError, StoreError
 from helmframe.judging import judges_of
 from helmframe.kept import answers_of, store_root
@@ -132,18 +133,19 @@ class Execution:
         about = manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
         if self.until is not None:
             about["until"] = watched(self.until, [task for _, task in tasks])
-        before = {model: busy_of(fingerprint).seconds for model, fingerprint in fingerprints.items()}
+        working, judging = Working(fingerprints), Working({judge: judge.fingerprint() for judge in judges})
         with self.progress, self._kept(about), self._recorded(), self._summed(tasks, about):
             if new:
                 self.progress.say(f"the store is {self.root}; HELMFRAME_STORE names another")
             missing = self.work(tasks, fingerprints, about)
-            for model, fingerprint in fingerprints.items():
-                seconds = busy_of(fingerprint).seconds.since(before[model])
-                if seconds.share:
-                    about["models"][model.name]["busy"] = round(seconds.share, 3)
-                    logger.info("%s was busy %.0f %% of %.1f s", model.name, 100 * seconds.share, seconds.waited)
+            for name, noted in working.noted().items():
+                about["models"][name] |= noted
+            if judged := judging.noted():
+                about["judges"] = judged
             if missing and len(missing) == len(tasks):
                 raise missing[0]
+        for note in working_notes(about):
+            self.progress.say(note)
         return Results.load(self.folder.path)
 
     def prepare(self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str]) -> None:

@@ -15,6 +15,7 @@ from helmframe.models.model import digest
 from helmframe.settings import from_home
 
 INSTALL = "local models need torch and transformers: pip install 'helmframe[local]'"
+# The better first. The others are pickled; transformers and peft unpickle nothing but tensors and plain values.
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 ADAPTER = "adapter_config.json"
@@ -24,6 +25,8 @@ NOT_CONTENT = re.compile(r"\..*|.*\.(md|png|gguf|onnx|pt|pth|log)|LICENSE.*|trai
 # Of a hub model, what is fetched before it is first asked; code only where it may run.
 SMALL = ("*.json", "*.model", "*.txt", "*.jinja")
 CODE = "*.py"
+# Bytes of a file at a time: so many that other threads' Python is hardly waited for in between.
+READ = 1 << 25
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
 
 
@@ -104,6 +107,18 @@ def fetched(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
     return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
 
 
+def fetched_whole(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
+    """Fetch what a hub model has of these patterns, and its weights: as safetensors, or where it has none as torch's.
+
+    Raises:
+        NotAModelError: it has neither.
+    """
+    for kind in WEIGHTS:
+        if any(fetched(checkpoint.hub, checkpoint.folder.name, (*patterns, kind)).glob(kind)):
+            return
+    raise NotAModelError.of(checkpoint.hub, f"{checkpoint.hub} has no weights ({', '.join(WEIGHTS)})")
+
+
 def folder_digest(folder: Path) -> str:
     """sha256 (hex) over names and contents of the files in a checkpoint folder that answer.
 
@@ -118,8 +133,11 @@ def file_digest(path: Path) -> str:
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if key not in _digests:
-        with path.open("rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        found, part = hashlib.sha256(), memoryview(bytearray(min(READ, stat.st_size)))
+        with path.open("rb", buffering=0) as file:
+            while size := file.readinto(part):
+                found.update(part[:size])
+        _digests[key] = found.hexdigest()
     return _digests[key]
 
 

@@ -1,7 +1,8 @@
 """A checkpoint's weights and tokenizer, loaded by transformers into what answers."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,6 +65,26 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
     return engine_of(model.eval(), words, lasting=True)
 
 
+def foreseen(folder: Path, options: Options) -> str:
+    """How its prompts will be read, for `explain()`: by the configuration alone, nothing is loaded.
+
+    Raises:
+        SourceBrokenError: there is none that transformers can read.
+    """
+    # imported here, for they import NumPy
+    from helmframe.models.encoder_decoder import STATE
+    from helmframe.models.engine.gates import by_config, expected
+
+    if options.trust_remote_code and "auto_map" in read_json(folder / "config.json"):
+        return "how prompts are read is chosen when its own code is loaded"
+    _, transformers = packages()
+    with _wrapped(folder):
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    if getattr(config, "is_encoder_decoder", False):
+        return STATE
+    return expected(by_config(config, transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)))
+
+
 def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded:
     """A loaded model with its tokenizer, ready to be asked; `lasting` where nobody else can change its weights."""
     # imported here, for they import NumPy
@@ -108,6 +129,22 @@ def packages() -> tuple[Any, Any]:
     except ImportError as error:
         raise SourceBrokenError(f"{INSTALL} ({error}).") from None
     return torch, transformers
+
+
+@contextmanager
+def imported_beside() -> Iterator[None]:
+    """Within, transformers and what loads its tokenizers are imported by another thread, which takes seconds."""
+
+    def work() -> None:
+        with suppress(SourceBrokenError):  # who needs them says so
+            _ = packages()[1].AutoTokenizer
+
+    beside = threading.Thread(target=work)
+    beside.start()
+    try:
+        yield
+    finally:
+        beside.join()
 
 
 @contextmanager

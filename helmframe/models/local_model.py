@@ -22,21 +22,21 @@ from helmframe.models.local_files import (
     SMALL,
     Checkpoint,
     check_model,
-    fetched,
+    fetched_whole,
     found,
     read_json,
     window,
 )
-from helmframe.models.local_load import Loaded, engine_of, load, load_tokenizer, words_of
+from helmframe.models.local_load import Loaded, engine_of, foreseen, imported_beside, load, load_tokenizer, words_of
 from helmframe.models.local_options import Options, checked
 from helmframe.models.model import Given, Model, Prompt, digest
 from helmframe.models.replicas import Replicas
 from helmframe.models.tokenizing import Tokenizing
 from helmframe.specs import Call, frozen
 
-# Prompts of a call: so many that what they share is read once for many, and slots are refilled; few enough that not
-# much is lost with a process that is killed.
-BATCH = 128
+# Prompts of a call, by device: so many that what they share is read once for many, and slots are refilled (of which the
+# engine has half as many); few enough that not much is lost with a process that is killed.
+BATCH = {"cpu": 128, "mps": 128, "cuda": 512}
 
 
 def local(
@@ -153,7 +153,7 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
         durable=False,
         takes=TAKES,
         seeded=True,
-        batch=BATCH,
+        batch=BATCH.get(model.device.type, BATCH["cpu"]),
         window=engine.window,
         count_tokens=words.count_tokens,
         chat=words.chat if tokenizer.chat_template else None,
@@ -212,7 +212,7 @@ def _made(
         durable=True,
         takes=TAKES,
         seeded=True,
-        batch=BATCH,
+        batch=BATCH[options.devices()[0].partition(":")[0]],
         workers=options.replicas,
         window=window(config, settings),
         count_tokens=words.count_tokens,
@@ -238,9 +238,10 @@ class _Local:
 
     def fingerprint(self) -> str:
         changes = self.options.changes()
-        if self.adapter is not None:
-            changes.append(f"adapter {self.adapter.digest()}")
-        base = self.checkpoint.digest()
+        with imported_beside():
+            if self.adapter is not None:
+                changes.append(f"adapter {self.adapter.digest()}")
+            base = self.checkpoint.digest()
         self._stamp = digest("loaded", base, *changes) if changes else base
         return self._stamp
 
@@ -251,7 +252,11 @@ class _Local:
         return self._ready().loglikelihood(prompts, decoding)
 
     def state(self) -> str:
-        return "how prompts are read is chosen when it is loaded" if self._loaded is None else self._loaded.state()
+        loaded = self._loaded or _answering.get(self._key())
+        return foreseen(self.checkpoint.folder, self.options) if loaded is None else loaded.state()
+
+    def _key(self) -> tuple[str, str]:
+        return self._stamp or self.fingerprint(), str(self.options.device_map or self.options.devices())
 
     def _ready(self) -> Loaded | Replicas:
         """What answers, of the content last fingerprinted.
@@ -259,20 +264,18 @@ class _Local:
         Raises:
             SourceBrokenError: the files changed since, or can't be loaded.
         """
-        stamp = self._stamp or self.fingerprint()
         with _loading:
-            devices = self.options.devices()
-            key = (stamp, str(self.options.device_map or devices))
+            key = self._key()
             loaded = _answering.get(key)
             if loaded is None:
                 if self.checkpoint.hub:
-                    code = [CODE] if self.options.trust_remote_code else []
-                    fetched(self.checkpoint.hub, self.checkpoint.folder.name, (*SMALL, "*.safetensors", *code))
+                    fetched_whole(self.checkpoint, (*SMALL, CODE) if self.options.trust_remote_code else SMALL)
                 adapter = None if self.adapter is None else self.adapter.folder
                 # the files may have changed since tokens were first counted
                 words = self.words.anew()
-                engines = [load(self.checkpoint.folder, words, self.options, device, adapter) for device in devices]
-                if self.fingerprint() != stamp:
+                devices, folder = self.options.devices(), self.checkpoint.folder
+                engines = [load(folder, words, self.options, device, adapter) for device in devices]
+                if self.fingerprint() != key[0]:
                     raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began; run it again.")
                 loaded = _answering[key] = engines[0] if len(engines) == 1 else Replicas(engines)
             self._loaded = loaded

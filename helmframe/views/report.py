@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
+from helmframe.engines.working import working_notes
 from helmframe.errors import HelmframeError
 from helmframe.results.comparisons import Comparisons
 from helmframe.views.charts.plot import Plot
@@ -36,13 +37,13 @@ def report_html(results: Comparisons, title: str | None = None) -> str:
     Raises:
         ArgumentError, CapabilityError: a package that it needs is not there.
     """
-    manifest = results.manifest
+    manifest, unsaid = results.manifest, replace(results, path=None)  # a report is read elsewhere
     several = {axis: results.completions.select(pl.col(axis).n_unique()).collect().item() > 1 for axis in _AXES}
     return page(
         "report.html",
         policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
-        notes=[*_about(manifest), *score_notes(replace(results, path=None))],  # a report is read elsewhere
+        notes=[*_about(manifest), *working_notes(manifest), *score_notes(unsaid)],
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),
         variants=_variants(results) if several["perturbation"] else [],

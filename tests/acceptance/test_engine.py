@@ -1,5 +1,6 @@
 """The local engine: as fast as it says, and never silently wrong."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from helmframe.models.engine import Engine
+from helmframe.models.engine import Engine, linear
 from helmframe.models.engine.angles import reset
 from helmframe.models.engine.reading import Wanted
 from helmframe.models.model import Answer
@@ -30,12 +31,25 @@ TEXTS = [
     *([*HEAD[:20], *own] for own in OWN[:2]),
     OWN[1],
 ]
+# Of shots, one might say, and questions.
+START = DRAW.integers(1, 60, 90).tolist()
+LONG = [[*START, *DRAW.integers(1, 60, length).tolist()] for length in (5, 9, 3, 1, 7, 5)]
+# Their code looks at the weights of linear layers itself, which therefore stay.
+LOOKING = ("mamba", "mamba2", "jamba")
+
+
+@pytest.fixture(params=[False, True], ids=["a pair", "a folder"])
+def lasting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the engine has a model for itself, as it has a folder's: all linear layers are then replaced, on any
+    machine, and starts are kept."""
+    monkeypatch.setattr(linear, "GAIN", 0.0)
+    return bool(request.param)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_4_every_architecture_says_what_it_says_of_each_text_alone(name: str) -> None:
+def test_4_every_architecture_says_what_it_says_of_each_text_alone(name: str, lasting: bool) -> None:
     assert min(map(len, TEXTS)) < WINDOW < TRAINED < max(map(len, TEXTS))
-    engine = Engine(made(name), Tokenizing(tiny.tokenizer, 0), None)
+    engine = Engine(made(name), Tokenizing(tiny.tokenizer, 0), None, lasting=lasting)
     with torch.no_grad():
         alone = [_alone(engine.model, text) for text in TEXTS]
         worst, same, total = 0.0, 0, 0
@@ -48,7 +62,10 @@ def test_4_every_architecture_says_what_it_says_of_each_text_alone(name: str) ->
                     worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
                     same += int((found.argmax(-1) == expected.argmax(-1)).sum())
                     total += len(expected)
-    shown("4", f"{name}: {choice}; largest difference, and tokens as likely", f"{worst:.0e}, {same}/{total}", LARGEST)
+    kind = f"{name}{', ' + _replaced(engine.model) if lasting else ''}: {choice}"
+    shown("4", f"{kind}; largest difference, and tokens as likely", f"{worst:.0e}, {same}/{total}", LARGEST)
+    assert "Prepacked" not in _kinds(engine.model) or lasting
+    assert not lasting or name in LOOKING or "Linear" not in _kinds(engine.model)
     assert total == 2 * sum(map(len, TEXTS))
     assert same == total
     assert worst <= LARGEST
@@ -60,18 +77,54 @@ def test_4_there_are_enough_architectures() -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_4_every_architecture_answers_as_transformers_does_prompt_by_prompt(name: str) -> None:
-    engine = Engine(made(name), Tokenizing(tiny.tokenizer, 0), None)
-    texts = [engine.words.decode(text) for text in TEXTS]
-    assert engine.words.tokens(texts) == TEXTS
-    expected = [_generated(engine.model, text) for text in TEXTS]
-    found = engine.ask(texts, {"max_tokens": NEW})
+@pytest.mark.parametrize("texts", [TEXTS, LONG], ids=["of all lengths", "with a long start"])
+def test_4_every_architecture_answers_as_transformers_does_prompt_by_prompt(
+    name: str, lasting: bool, texts: list[list[int]]
+) -> None:
+    engine = Engine(made(name), Tokenizing(tiny.tokenizer, 0), None, lasting=lasting)
+    prompts = [engine.words.decode(text) for text in texts]
+    assert engine.words.tokens(prompts) == texts
+    expected = [_generated(engine.model, text) for text in texts]
+    found = [*engine.ask(prompts, {"max_tokens": NEW}), *engine.ask(prompts[:2], {"max_tokens": NEW})]
     same = sum(
         isinstance(each, Answer) and each.text == engine.words.decode(tokens)
-        for tokens, each in zip(expected, found, strict=True)
+        for tokens, each in zip([*expected, *expected[:2]], found, strict=True)
     )
-    shown("4", f"{name}: answers of {NEW} tokens equal to transformers' own", f"{same}/{len(TEXTS)}", "all")
-    assert same == len(TEXTS)
+    shown("4", f"{name}: answers of {NEW} tokens equal to transformers' own", f"{same}/{len(found)}", "all")
+    assert same == len(found)
+
+
+SHARED = ["gemma2", "gpt_oss", "bloom", "mpt", "falcon", "falcon, alibi", "gpt_neo", "xglm", "mistral, sliding"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_4_what_prompts_share_is_read_once_where_they_are_padded_too(name: str) -> None:
+    engine = Engine(made(name), Tokenizing(tiny.tokenizer, 0), None, lasting=True)
+    prompts = [engine.words.decode(text) for text in LONG]
+    engine.ask(prompts[:1], {"max_tokens": NEW})
+    engine.ask([prompt[1:] for prompt in prompts[:2]], {"max_tokens": NEW})
+    engine.reader._cost = None  # here a pass of its own pays always
+    own, sizes = engine.model.forward, []
+
+    @functools.wraps(own)
+    def forward(**given: Any) -> Any:
+        sizes.append(given["input_ids"].numel())
+        return own(**given)
+
+    engine.model.forward = forward
+    samples = engine.ask(prompts * 2, {"max_tokens": NEW, "temperature": 1.0, "seed": 1})
+    whole, once = 2 * sum(map(len, LONG)), len(START) + sum(len(text) - len(START) for text in LONG)
+    read = sum(sizes) - NEW * len(samples)
+    shown("4", f"{name}: tokens read for prompts of {whole}, of which {once} are different", read, 2 * once)
+    assert read <= 2 * once
+
+
+def _kinds(model: Any) -> set[str]:
+    return {type(each).__name__ for each in model.modules()}
+
+
+def _replaced(model: Any) -> str:
+    return f"{sum(type(each).__name__ == 'Prepacked' for each in model.modules())} layers replaced"
 
 
 def _alone(model: Any, text: Sequence[int]) -> Any:

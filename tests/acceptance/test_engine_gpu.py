@@ -64,7 +64,8 @@ def by_transformers(folder: str, prompts: list[str], size: int) -> tuple[float, 
 
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(device()).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model = model.to(device()).eval()
     ordered, tokens = sorted(prompts, key=len, reverse=True), 0
 
     def work() -> None:

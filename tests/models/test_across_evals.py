@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import helmframe as hf
-from helmframe.models.engine import packed, reading
+from helmframe.models.engine import memory, packed
 from helmframe.models.engine.check import Cost
 from tests.models.tiny import gpt2_folder
 
@@ -22,7 +22,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return forward(model, blocks, *given, **more)
 
     monkeypatch.setattr(packed, "_forward", counted)
-    monkeypatch.setattr(reading, "TOKENS", {"cpu": 128})
+    monkeypatch.setattr(memory, "TOKENS", {"cpu": 128})
     monkeypatch.setattr(Cost, "worth", property(lambda _: 0.0))
     return passes
 

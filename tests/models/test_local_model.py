@@ -230,6 +230,13 @@ def test_weights_that_can_not_be_read_are_an_error_with_the_folder(folder: Path)
         answer(from_any(folder))
 
 
+def test_a_kind_of_model_that_transformers_does_not_know_is_told_before_it_is_loaded(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt22"}))
+    plan = hf.scenario("sampler").limit(1).adapt(shots=0).generate(str(folder))
+    with pytest.raises(SourceBrokenError, match=r"can't be loaded by transformers: .*gpt22"):
+        plan.explain()
+
+
 def test_a_checkpoint_that_lacks_weights_is_refused(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -304,12 +311,13 @@ def test_the_demo_model_knows_the_capital_of_france() -> None:
 # -- how it is loaded ------------------------------------------------------------------------------------------------
 
 
-def lora(folder: Path, base: Any, seed: int = 0) -> Path:
+def lora(folder: Path, base: Any, seed: int = 0, **layers: Any) -> Path:
     """An adapter that changes what the base says, as peft saves it."""
     import peft
 
     torch.manual_seed(seed)
-    config = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    layers = layers or {"target_modules": ["q_proj", "v_proj"]}
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=2, init_lora_weights=False, **layers)
     adapted = peft.get_peft_model(base, config)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
@@ -420,6 +428,9 @@ def test_code_of_the_checkpoint_runs_only_where_it_is_trusted(folder: Path) -> N
     plain, trusted = from_any(folder), local(folder, trust_remote_code=True)
     assert trusted.fingerprint() != plain.fingerprint()
     assert "own code" in trusted.note
+    assert trusted.state is not None
+    assert trusted.state() == "how prompts are read is chosen when its own code is loaded"
+    assert not (folder / "ran.log").exists()
     answer(plain)
     assert not (folder / "ran.log").exists()
     answer(trusted)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -15,22 +16,22 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def hub(repositories: Mapping[str, Path]) -> Iterator[str]:
-    """The address of a hub that has these data sets: `owner/name`, or `owner/name@branch` for another branch than main.
+    """The address of a hub that has these data sets or models: `owner/name`, or `owner/name@branch`.
 
-    Every branch is at `COMMIT`.
+    That without a branch is main. Every branch is at `COMMIT`.
     """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
-            if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/revision/(.+))?", path):
+            if found := re.fullmatch(rf"{_API}(?:/revision/(.+))?", path):
                 if _folder(repositories, found[1], found[2] or "main") is None:
                     self._missing()
                 else:
                     self._json({"id": found[1], "sha": COMMIT, "siblings": [], "private": False})
-            elif found := re.fullmatch(rf"/api/datasets/([^/]+/[^/]+)/tree/({_REVISION})(?:/(.+))?", path):
+            elif found := re.fullmatch(rf"{_API}/tree/({_REVISION})(?:/(.+))?", path):
                 self._tree(found[1], found[2], (found[3] or "").rstrip("/"))
-            elif found := re.fullmatch(rf"/datasets/([^/]+/[^/]+)/resolve/({_REVISION})/(.+)", path):
+            elif found := re.fullmatch(rf"(?:/datasets)?/([^/]+/[^/]+)/resolve/({_REVISION})/(.+)", path):
                 self._file(found[1], found[2], found[3])
             else:
                 self._missing()
@@ -40,7 +41,7 @@ def hub(repositories: Mapping[str, Path]) -> Iterator[str]:
         def do_POST(self) -> None:
             path = unquote(urlsplit(self.path).path)
             said = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            found = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/paths-info/(.+)", path)
+            found = re.fullmatch(rf"{_API}/paths-info/(.+)", path)
             folder = _folder(repositories, found[1], found[2]) if found else None
             if folder is None:
                 self._missing()
@@ -70,7 +71,7 @@ def hub(repositories: Mapping[str, Path]) -> Iterator[str]:
             self.send_header("Content-Length", str(end + 1 - start))
             self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
             self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", '"e"')
+            self.send_header("ETag", f'"{sha256(content).hexdigest()}"')
             self.end_headers()
             if self.command == "GET":
                 self.wfile.write(content[start : end + 1])
@@ -96,6 +97,7 @@ def hub(repositories: Mapping[str, Path]) -> Iterator[str]:
         yield address
 
 
+_API = r"/api/(?:datasets|models)/([^/]+/[^/]+)"
 _REVISION = r"refs/convert/parquet|[^/]+"
 
 

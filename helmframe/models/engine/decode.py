@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any
 
-from helmframe.models.engine.reading import Reader, Wanted, is_out_of_memory
+from helmframe.models.engine.memory import is_out_of_memory
+from helmframe.models.engine.reading import Reader, Wanted
 from helmframe.models.engine.rows import Request, Row, longest_first, rows_of
 from helmframe.models.engine.sampling import Sampling, logprobs
 from helmframe.models.engine.slots import Slots
-from helmframe.models.engine.stops import ending_tokens, stops_of
+from helmframe.models.engine.stops import ending_tokens
 from helmframe.models.model import Answer
+from helmframe.models.stop_strings import stops_of
 
 # Rows answered at once. A step reads all weights: the more rows share that, the better, until their own keys and values
 # are as large.
@@ -35,9 +37,10 @@ class Decoder:
         """Each request's place and answer, as they finish.
 
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution over the tokens of the text,
-        without what ended it; null where more than 512 tokens were asked for. A request that does not fit the memory
-        even alone is an error in its place. Out of memory, half as many rows are answered at once, and go on from
-        where they were. Call it with the model in evaluation mode and without gradients.
+        without what ended it (`Row.answer`); null where there are none. A request that does not fit the memory even
+        alone is an error in its place. Out of memory, what is kept of prompts before goes first; then half as many rows
+        are answered at once. They go on from where they were. Call it with the model in evaluation mode and without
+        gradients.
 
         Args:
             requests: what to answer; what several of them begin with is read once. Where more than one token may
@@ -50,6 +53,7 @@ class Decoder:
         model = self.reader.model
         running = _Running(self.reader, sampling, frozenset(ending_tokens(model, self.tokenizer, stops)))
         most = MAX_ROWS.get(model.device.type, MAX_ROWS["cpu"])
+        made_room = False
         while waiting or running.rows:
             at_once = min(most, len(waiting) + len(running.rows))
             entering = _entering(waiting, at_once - len(running.rows), at_once)
@@ -63,11 +67,14 @@ class Decoder:
                     raise
                 back = [row for row in dict.fromkeys([*running.rows, *entering]) if not row.finished]
                 running.clear()
-                if len(back) == 1:
-                    row = back.pop()
-                    row.fail(error)
-                    yield from ((place, row.answer(self.tokenizer)) for place in places[row])
-                most = max(1, len(back) // 2)
+                if not made_room and self.reader.make_room():
+                    made_room = True
+                else:
+                    if len(back) == 1:
+                        row = back.pop()
+                        row.fail(error)
+                        yield from ((place, row.answer(self.tokenizer)) for place in places[row])
+                    most = max(1, len(back) // 2)
                 waiting = back + waiting
 
 

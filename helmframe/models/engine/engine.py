@@ -48,13 +48,14 @@ class Engine:
     def __post_init__(self) -> None:
         self.reader = Reader(self.model, lasting=self.lasting)
         self._decoder = Decoder(self.reader, self.words.tokenizer)
-        self._plain = PlainDecoder(self.model, self.words.tokenizer)
+        self._plain = PlainDecoder(self.reader, self.words.tokenizer)
 
     def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
         """One answer per prompt, in order; a prompt that fits neither window nor memory is an error in its place.
 
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution, whatever the temperature, over
-        the tokens of the text, without the end-of-text token; null where more than 512 tokens were asked for.
+        the tokens of the text, without what ended it: an end-of-text token, or those of a stop string. A text without a
+        token has none.
         """
         asked = Seeded.each(prompts, decoding)
         tokens = self.words.tokens([prompt.text for prompt in asked])
@@ -70,7 +71,7 @@ class Engine:
         requests = [
             Request(tokens[place], limits[place], key_of(asked[place].seed, asked[place].text)) for place in able
         ]
-        with self._lock, _as_we_ask(self.model):
+        with self._asking():
             for place, answer in self._answered(requests, decoding):
                 answers[able[place]] = answer
         return answers
@@ -78,12 +79,22 @@ class Engine:
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
         """The log-probability of each pair's continuation, and of its tokens, in nats."""
         pairs = [each for each in prompts if isinstance(each, Pair)]
-        with self._lock, _as_we_ask(self.model):
-            return scored(self.reader, self.words.tokens, pairs, self.window)
+        with self._asking():
+            return scored(self.reader, self.words, pairs, self.window)
 
     def state(self) -> str:
-        """How prompts are read, as far as it is known by now, and which layers are faster than torch's own."""
-        return self.reader.state()
+        """How prompts are read and longer answers asked for, as far as it is known by now, and what is gained by it."""
+        return "; ".join(each for each in (self.reader.state(), self._plain.state()) if each)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """The model for this thread alone, as we ask it; what prompts share is kept no longer where others have it."""
+        with self._lock, _as_we_ask(self.model):
+            try:
+                yield
+            finally:
+                if not self.lasting:
+                    self.reader.forget()
 
     def _answered(
         self, requests: Sequence[Request], decoding: Mapping[str, Any]

@@ -54,27 +54,41 @@ _SAID = {"packed": "packed", "cached": "padded", "plain": "read whole, in batche
 
 def choice(model: Any) -> Choice:
     """The fastest way that the model's configuration, class and hooks allow."""
-    config = model.config.get_text_config()
-    kind = config.model_type
-    if getattr(model.config, "is_encoder_decoder", False):
-        return Choice("plain", f"{kind} is an encoder-decoder")
     if _is_hooked(model):
         return Choice("plain", "a hook on the model may look at positions")
     if any(getattr(each, "is_prompt_learning", False) for each in (getattr(model, "peft_config", None) or {}).values()):
         return Choice("plain", "its adapter puts tokens of its own before a text")
+    return by_config(model.config, model)
+
+
+def by_config(config: Any, kind: Any) -> Choice:
+    """The fastest way that a configuration allows to a model of this class, or to this model."""
+    if getattr(config, "is_encoder_decoder", False):
+        return Choice("plain", f"{config.model_type} is an encoder-decoder")
+    config = config.get_text_config()
+    name = config.model_type
     layers = set(getattr(config, "layer_types", None) or ())
-    if getattr(model, "_is_stateful", False) or layers - ATTENDING:
-        return Choice("plain", f"{kind} has layers that keep a state instead of tokens")
+    if getattr(kind, "_is_stateful", False) or layers - ATTENDING:
+        return Choice("plain", f"{name} has layers that keep a state instead of tokens")
     if not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False):
-        return Choice("plain", f"{kind} looks ahead")
+        return Choice("plain", f"{name} looks ahead")
     found = [_by_window(config, layers), _by_rope(config)]
     limited = [each for each in found if each.most is not None]
-    if not limited:
-        return Choice("packed")
-    shortest = min(limited, key=lambda each: each.most or 0)
-    # what is longer than both goes by the stricter of the two
-    beyond: Way = "plain" if any(each.beyond == "plain" for each in limited) else "cached"
-    return replace(shortest, beyond=beyond)
+    allowed = Choice("packed")
+    if limited:
+        shortest = min(limited, key=lambda each: each.most or 0)
+        # what is longer than both goes by the stricter of the two
+        beyond: Way = "plain" if any(each.beyond == "plain" for each in limited) else "cached"
+        allowed = replace(shortest, beyond=beyond)
+    if getattr(config, "attn_logit_softcapping", None):
+        return allowed.lowered("cached", "its attention takes softcap")
+    return allowed
+
+
+def expected(allowed: Choice) -> str:
+    """What is to be expected of a choice before it is tried."""
+    check = "; a check before the first prompt bears that out, or lowers it" if allowed.way != "plain" else ""
+    return f"by its configuration {allowed}{check}"
 
 
 def _by_window(config: Any, layers: set[str]) -> Choice:

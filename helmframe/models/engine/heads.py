@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from helmframe.models.engine.attention import Layer
 from helmframe.models.engine.trie import Ids
 
-# Bytes of the heads kept beside the last one.
-ROOM = {"cpu": 1 << 30, "mps": 1 << 30, "cuda": 4 << 30}
-
 
 @dataclass(frozen=True, eq=False)
 class Head:
@@ -26,7 +23,11 @@ class Head:
 
 @dataclass(eq=False)
 class Heads:
-    """The heads of one model, whose weights stay as they are; those used last are kept."""
+    """The heads of one model, whose weights stay as they are; those used last are kept.
+
+    Args:
+        room: bytes of the heads kept beside the last one.
+    """
 
     room: int
     _kept: "OrderedDict[bytes, Head]" = field(default_factory=OrderedDict)
@@ -51,6 +52,14 @@ class Heads:
         size = sum(each.size for each in self._kept.values())
         while size > self.room and len(self._kept) > 1:
             size -= self._kept.popitem(last=False)[1].size
+
+    def make_room(self) -> int:
+        """Forget all, and keep half as much from now on; the bytes that this frees."""
+        size = sum(each.size for each in self._kept.values())
+        if size:
+            self.room = min(self.room, size) // 2
+            self.clear()
+        return size
 
     def clear(self) -> None:
         """Forget all."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from helmframe.models.engine.memory import is_out_of_memory
+
 # Rows of a multiplication that is timed, as far as it stays small: a step of generation to a packed row.
 ROWS = (8, 32, 128)
 SMALL = 500_000_000  # multiplications
@@ -14,6 +16,9 @@ TURNS = 4
 GAIN = 1.05
 # Of the largest number, what the order of additions may change.
 NOISE = 1e-5
+# The same for all layers together: of the largest logit, after so many tokens and after each of a few more.
+NOISE_OF_ALL = 2e-5
+TOKENS, MORE = 12, 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,9 @@ def prepack(model: Any) -> list[Timed]:
 
     The weights of a replaced layer are gone but for their packed copy, unless another layer has them too: what reads
     or changes them comes before. Layers that are more than linear (adapters, quantised ones) are left alone. Nothing is
-    done where torch lacks oneDNN, in other types than float32, and on other devices.
+    done where torch lacks oneDNN, in other types than float32, and on other devices; and all is undone if the model
+    then says something else, or fails, as one does whose code looks at the weights themselves. Call it in evaluation
+    mode.
 
     Returns:
         What was timed, by shape.
@@ -45,14 +52,25 @@ def prepack(model: Any) -> list[Timed]:
         for name, layer in parent.named_children():
             if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
                 shapes.setdefault((layer.in_features, layer.out_features), []).append((parent, name, layer))
-    found = []
+    before = _said(model) if shapes else None
+    if before is None:
+        return []
+    found, replaced = [], []
     for (inputs, outputs), layers in shapes.items():
         gain = _gain(layers[0][2])
         found.append(Timed(inputs, outputs, gain, len(layers)))
         if gain > GAIN:
-            for parent, name, layer in layers:
-                setattr(parent, name, _kind()(layer))
-    return found
+            replaced += layers
+    kept = False
+    try:
+        for parent, name, layer in replaced:
+            setattr(parent, name, _kind()(layer))
+        kept = not replaced or _is_like(_said(model), before)
+    finally:
+        if not kept:
+            for parent, name, layer in replaced:
+                setattr(parent, name, layer)
+    return found if kept else []
 
 
 def overall(timed: list[Timed]) -> float:
@@ -69,6 +87,44 @@ def _is_there() -> bool:
     return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
         hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
     )
+
+
+def _said(model: Any) -> Any:
+    """Logits [tokens, words] after some random tokens, and after a few more, one by one; None where the model fails.
+
+    Some models have code of its own for one token more.
+    """
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    size = int(model.get_input_embeddings().weight.shape[0])
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(size, (1, TOKENS), generator=draw)
+    more = torch.randint(size, (MORE, 1, 1), generator=draw)
+    found: list[Any] = []
+
+    def forced(_: Any, scores: Any) -> Any:
+        found.append(scores[0].clone())
+        return torch.full_like(scores, -torch.inf).scatter(1, more[len(found) - 1], 0.0)
+
+    # whatever comes, no end
+    config = GenerationConfig(do_sample=False, max_new_tokens=MORE, eos_token_id=None, pad_token_id=0)  # type: ignore[no-untyped-call]
+    try:
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=config,
+            logits_processor=LogitsProcessorList([forced]),
+        )
+    except Exception as error:  # whatever a model's code says
+        if is_out_of_memory(error):
+            raise
+        return None
+    return torch.stack(found)
+
+
+def _is_like(found: Any, said: Any) -> bool:
+    return found is not None and bool((found - said).abs().max() <= NOISE_OF_ALL * said.abs().max())
 
 
 def _gain(layer: Any) -> float:

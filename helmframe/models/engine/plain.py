@@ -1,4 +1,7 @@
-"""Answers rows through transformers' own `generate`, batch by batch: for models that slots can't hold."""
+"""Answers rows through transformers' own `generate`, batch by batch: for models that slots can't hold.
+
+Prompts that may be padded are read before, so that what they share is read once; `generate` goes on from there.
+"""
 
 import logging
 import random
@@ -7,11 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helmframe.models.engine.angles import reset
-from helmframe.models.engine.reading import is_out_of_memory
+from helmframe.models.engine.memory import is_out_of_memory
+from helmframe.models.engine.packed import Kept
+from helmframe.models.engine.padded import as_cache, side_by_side
+from helmframe.models.engine.reading import Reader, Wanted
 from helmframe.models.engine.rows import Request, Row, longest_first, rows_of
 from helmframe.models.engine.sampling import Sampling, logprobs
-from helmframe.models.engine.stops import ending_tokens, stops_of
+from helmframe.models.engine.stops import ending_tokens
 from helmframe.models.model import Answer
+from helmframe.models.stop_strings import stops_of
 
 # Of a batch: rows, and tokens of its prompts, padded. On a CPU reading is fastest in small batches, writing in large.
 MAX_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}
@@ -27,12 +34,22 @@ logger = logging.getLogger("helmframe.models")
 
 @dataclass(eq=False)
 class PlainDecoder:
-    """Answers with one model, `most` rows at once: half as many from when the memory did not hold them."""
+    """Answers with one model, `most` rows at once: half as many from when the memory did not hold them.
 
-    model: Any
+    Args:
+        reader: of the model.
+        tokenizer: the model's.
+    """
+
+    reader: Reader
     tokenizer: Any
     most: int | None = None
     _together: dict[bool, bool] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Any:
+        """Of the reader."""
+        return self.reader.model
 
     def answers(
         self, requests: Sequence[Request], decoding: Mapping[str, Any], *, padded: bool
@@ -42,33 +59,46 @@ class PlainDecoder:
         Args:
             requests: what to answer.
             decoding: temperature, top_k, top_p and stop.
-            padded: whether prompts of different lengths may be asked together, padded on the left.
+            padded: whether prompts of different lengths may be asked together, padded on the left; what they share is
+                then read once, and so is a prompt of which there are several samples.
         """
         sampling, stops = Sampling.of(decoding), stops_of(decoding)
         ends = frozenset(ending_tokens(self.model, self.tokenizer, stops))
         places = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
         waiting = longest_first(places)
         most = 1
-        if len(waiting) > 1:
-            padded = padded and self._may_be_together(padded=True)
-            most = len(waiting) if padded or self._may_be_together(padded=False) else 1
+        padded = padded and len(waiting) > 1 and self._may_be_together(padded=True)
+        if padded or (len(waiting) > 1 and self._may_be_together(padded=False)):
+            most = len(waiting)
+        made_room = False
         while waiting:
             rows = self._batch(waiting[:most], padded=padded)
             try:
-                self._generate(rows, sampling, ends)
+                self._generate(rows, sampling, ends, padded=padded)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
+                for row in rows:
+                    row.clear()
+                if not made_room and self.reader.make_room():
+                    made_room = True
+                    continue
                 if len(rows) > 1:
                     self.most = len(rows) // 2
-                    for row in rows:
-                        row.clear()
                     continue
                 rows[0].fail(error)
             for row in rows:
                 answer = row.answer(self.tokenizer)
                 yield from ((place, answer) for place in places[row])
             del waiting[: len(rows)]
+
+    def state(self) -> str:
+        """How rows are asked where some were answered otherwise together than alone; "" where none were, so far."""
+        if self._together.get(False) is False:
+            return "longer answers are asked for one by one, as several come out otherwise together"
+        if self._together.get(True) is False:
+            return "longer answers are asked for in batches of equal length, as padded ones come out otherwise"
+        return ""
 
     def _batch(self, waiting: Sequence[Row], *, padded: bool) -> list[Row]:
         """The first of those waiting that are asked together: the limit is that of the whole batch."""
@@ -102,12 +132,12 @@ class PlainDecoder:
         for together in (True, False):
             rows = [*rows_of(asked, self.tokenizer, [], once=False)]
             for batch in [rows] if together else [[row] for row in rows]:
-                self._generate(batch, Sampling(), frozenset())
+                self._generate(batch, Sampling(), frozenset(), padded=padded and together)
             found.append([logprob for row in rows for logprob in row.logprobs])
         noise = NOISE if str(self.model.dtype) in ("torch.float32", "torch.float64") else ROUGH
         return all(abs(one - other) <= noise for one, other in zip(*found, strict=True))
 
-    def _generate(self, rows: Sequence[Row], sampling: Sampling, ends: frozenset[int]) -> None:
+    def _generate(self, rows: Sequence[Row], sampling: Sampling, ends: frozenset[int], *, padded: bool) -> None:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
@@ -120,6 +150,7 @@ class PlainDecoder:
         )
         mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps], device=device)
         steps = _Steps(rows, sampling, ends)
+        read = self._read(rows, width - 1) if padded and width > 1 else {}
         reset(self.model)
         self.model.generate(
             input_ids=ids,
@@ -133,7 +164,24 @@ class PlainDecoder:
             ),
             logits_processor=LogitsProcessorList([steps.choose]),
             stopping_criteria=StoppingCriteriaList([steps.stop]),
+            **read,
         )
+
+    def _read(self, rows: Sequence[Row], width: int) -> dict[str, Any]:
+        """What `generate` goes on from: all tokens of the prompts but the last, those they share read once.
+
+        Raises:
+            MemoryError: a prompt does not fit the memory.
+        """
+        texts = {place: row.request.tokens[:-1] for place, row in enumerate(rows) if len(row.request.tokens) > 1}
+        places = list(texts)
+        kept: list[Kept | None] = [None] * len(rows)
+        for part in self.reader.read([Wanted(text, len(text) - 1) for text in texts.values()], keep=True):
+            if part.error is not None:
+                raise part.error
+            for place, each in zip(part.places, part.kept, strict=True):
+                kept[places[place]] = each
+        return as_cache(self.model, side_by_side(kept, width))
 
 
 @dataclass(eq=False)

@@ -29,15 +29,18 @@ class Limits:
 
     Args:
         tokens: read in a pass; a longer text is alone in its own.
-        wanted: of them, those whose successors' probabilities are wanted.
+        wanted: places whose successors' probabilities a pass gives: those that are wanted; where texts are padded, of
+            each text those that are wanted of any.
         worth: tokens that one pass more must save.
         tries: whether texts of one pass share tokens; else they are padded to the longest.
+        chosen: whether the model can be told which places are wanted; else it gives those of all.
     """
 
     tokens: int
     wanted: int
     worth: float
     tries: bool = True
+    chosen: bool = True
 
 
 def plan(texts: Sorted, wanted: Sequence[int], limits: Limits, known: Known) -> Iterator[Step]:
@@ -80,7 +83,10 @@ class _Planner:
                 small.append(each)
             else:
                 yield from self.part(each, base)
-        yield from self._packed(small, base, max(alike - base, 0))
+        if self.limits.tries:
+            yield from self._packed(small, base, max(alike - base, 0))
+        else:
+            yield from self._padded([each for part in small for each in range(*part)], base)
 
     def _alike(self, run: _Run) -> int:
         """How many first tokens all texts of the run share."""
@@ -124,8 +130,6 @@ class _Planner:
 
     def _packed(self, runs: list[_Run], base: int, path: int) -> Iterator[Step]:
         """Steps of runs that share a path of so many tokens beyond the base."""
-        if not self.limits.tries:
-            path, runs = 0, [_Run(each, each + 1) for run in runs for each in range(*run)]
         sizes = {run: self._size(run, base) - path for run in runs}
         runs = sorted(runs, key=lambda run: -sizes[run])
         group: list[_Run] = []
@@ -133,13 +137,28 @@ class _Planner:
         for run in runs:
             size += sizes[run]
             wanted += self._wanted(run)
-            padded = size if self.limits.tries else (len(group) + 1) * sizes[(group or [run])[0]]
-            if group and (padded > self.limits.tokens or wanted > self.limits.wanted):
+            if group and (size > self.limits.tokens or wanted > self.limits.wanted):
                 yield self._step(group, base, path)
                 group, size, wanted = [], path + sizes[run], self._wanted(run)
             group.append(run)
         if group:
             yield self._step(group, base, path)
+
+    def _padded(self, places: list[int], base: int) -> Iterator[Step]:
+        """Steps of texts side by side, as wide as the longest of each, with logits of all where any text wants some."""
+        texts = self.texts.texts
+        group: list[int] = []
+        columns: set[int] = set()
+        for place in sorted(places, key=lambda place: -len(texts[place])):
+            own = set(range(int(self.wanted[place]) if self.limits.chosen else base, len(texts[place])))
+            rows, width = len(group) + 1, len(texts[(group or [place])[0]]) - base
+            if group and (rows * width > self.limits.tokens or rows * len(columns | own) > self.limits.wanted):
+                yield Step(base, [[each] for each in group])
+                group, columns = [], set()
+            group.append(place)
+            columns |= own
+        if group:
+            yield Step(base, [[each] for each in group])
 
     def _step(self, group: list[_Run], base: int, path: int) -> Step:
         blocks = [list(range(*run)) for run in group]

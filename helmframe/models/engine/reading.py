@@ -8,20 +8,19 @@ from typing import Any, NamedTuple
 from helmframe.models.engine import trie
 from helmframe.models.engine.angles import reset
 from helmframe.models.engine.check import Cost, Trial, checked, cost
-from helmframe.models.engine.gates import Choice, Way, choice
-from helmframe.models.engine.heads import ROOM, Heads
+from helmframe.models.engine.gates import Choice, Way, choice, expected
+from helmframe.models.engine.heads import Heads
 from helmframe.models.engine.linear import Timed, overall, prepack
+from helmframe.models.engine.memory import budgets, is_out_of_memory
 from helmframe.models.engine.packed import Kept, read_packed
-from helmframe.models.engine.padded import of_equal_length, read_padded, read_plain
+from helmframe.models.engine.padded import has_choice, of_equal_length, read_padded, read_plain
 from helmframe.models.engine.planner import Limits, Step, plan
 from helmframe.models.engine.trie import Ids, Sorted
 
-__all__ = ["Kept", "Part", "Read", "Reader", "Wanted", "is_out_of_memory", "prefill"]
+__all__ = ["Kept", "Part", "Read", "Reader", "Wanted", "prefill"]
 
 logger = logging.getLogger("helmframe.models")
 
-# Tokens of a forward pass; on a CPU, of each thread. More are not faster there, and attention to all of them slower.
-TOKENS = {"cpu": 256, "mps": 2048, "cuda": 8192}
 # Logits held at once: tokens × words of the vocabulary. 400 MB in float32.
 LOGITS = 100_000_000
 
@@ -66,8 +65,8 @@ class Reader:
 
     Args:
         model: in evaluation mode and without gradients whenever it is read with.
-        lasting: whether its weights are the engine's own: what texts share is then kept from one call to the next, and
-            linear layers may be replaced by faster ones.
+        lasting: whether its weights are the engine's own: linear layers may then be replaced by faster ones. Where they
+            are not, `forget` before they may have changed: what texts share is kept.
         tokens: of a pass; 0 until the device and its memory have said.
         linears: how much faster than torch's own the layers are that replaced them.
     """
@@ -81,49 +80,62 @@ class Reader:
     _heads: Heads = field(default_factory=lambda: Heads(0))
 
     def choice(self) -> Choice:
-        """How texts are read: what the configuration allows, as far as a check against plain passes bears it out."""
+        """How texts are read: what the configuration allows, as far as a check against plain passes bears it out.
+
+        Raises:
+            MemoryError: there is none left for the check, which is tried again the next time.
+        """
         allowed = choice(self.model)
         if allowed not in self._choices:
-            self._prepare(allowed)
+            try:
+                self._prepare(allowed)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                said = "out of memory before the first prompt: beside the model there is no room for a few short texts"
+                raise MemoryError(f"{said}: {error}") from error
         return self._choices[allowed]
 
     def read(self, texts: Sequence[Wanted], *, keep: bool = False) -> Iterator[Part]:
         """All texts, a part after each forward pass; what they share is computed once, where the model allows it.
 
-        Out of memory, passes become smaller, and nothing is read twice.
+        Out of memory, what is kept of texts before goes first, then passes become smaller; no text is read twice.
 
         Args:
             texts: none is empty, or longer than the window.
-            keep: whether keys and values are wanted; only of texts that are read packed.
+            keep: whether keys and values are wanted; there are none of texts that are read plainly.
         """
         chosen = self.choice()
         ways: dict[Way, list[int]] = {}
         for place, text in enumerate(texts):
             ways.setdefault(chosen.of(len(text.tokens)), []).append(place)
-        try:
-            for way, places in ways.items():
-                for part in self._in_memory(way, [texts[place] for place in places], keep=keep):
-                    yield part._replace(places=[places[place] for place in part.places])
-        finally:
-            if not self.lasting:
-                self.forget()
+        for way, places in ways.items():
+            for part in self._in_memory(way, [texts[place] for place in places], keep=keep):
+                yield part._replace(places=[places[place] for place in part.places])
 
     def state(self) -> str:
-        """What was chosen last, and what was gained by it."""
+        """What was chosen, one after the other where hooks came or went, and what was gained by it."""
         if not self._choices:
-            return "how prompts are read is chosen at the first one"
+            return expected(choice(self.model))
         gained = f"; linear layers {overall(self.linears):.1f} times as fast by oneDNN" if self.linears else ""
-        return f"{list(self._choices.values())[-1]}{gained}"
+        chosen = dict.fromkeys(map(_as_borne_out, self._choices.values()))
+        return f"{', then '.join(chosen)}{gained}"
 
     def forget(self) -> None:
         """What texts share is read anew."""
         self._heads.clear()
 
+    def make_room(self) -> bool:
+        """Out of memory: let go what texts share, and keep less of it from now on; whether that frees any."""
+        freed = self._heads.make_room()
+        if freed:
+            logger.info("out of memory: %.1f MB of what prompts share are let go", freed / 1e6)
+        return freed > 0
+
     def _prepare(self, allowed: Choice) -> None:
-        device = self.model.device.type
         if not self.tokens:
-            self.tokens = TOKENS.get(device, TOKENS["cpu"]) * (_threads() if device == "cpu" else 1)
-            self._heads = Heads(ROOM.get(device, ROOM["cpu"]))
+            self.tokens, room = budgets(self.model.device)
+            self._heads = Heads(room)
         trial = None if allowed.way == "plain" else Trial.of(self.model, allowed.most)
         if self.lasting and not self._choices:
             self.linears = prepack(self.model)
@@ -177,21 +189,33 @@ class Reader:
             yield Part(places, logits, found, [kept[unique] for _, unique in asked] if keep else [])
 
     def _steps(self, way: Way, ordered: Sorted, wanted: Sequence[int]) -> Iterator[Step]:
-        if way == "plain":
-            return (Step(0, [[place] for place in places]) for places in of_equal_length(ordered.texts, self.tokens))
-        words = int(self.model.config.get_text_config().vocab_size)
+        logits = max(1, LOGITS // int(self.model.config.get_text_config().vocab_size))
         worth = self._cost.worth if self._cost else 0.0
-        limits = Limits(self.tokens, max(1, LOGITS // words), worth, tries=way == "packed")
+        limits = Limits(self.tokens, logits, worth, tries=way == "packed", chosen=has_choice(self.model))
+        if way == "plain":
+            parts = of_equal_length(ordered.texts, wanted, limits)
+            return (Step(0, [[place] for place in places]) for places in parts)
         return plan(ordered, wanted, limits, self._heads.known)
 
     def _pass(
+        self, way: Way, step: Step, texts: Sequence[Ids], wanted: Sequence[int], *, keep: bool
+    ) -> tuple[Any, dict[int, Any], dict[int, Kept]]:
+        try:
+            return self._read(way, step, texts, wanted, keep=keep)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or not self.make_room():
+                raise
+        # here, where the error no longer holds what the pass had
+        return self._read(way, step, texts, wanted, keep=keep)
+
+    def _read(
         self, way: Way, step: Step, texts: Sequence[Ids], wanted: Sequence[int], *, keep: bool
     ) -> tuple[Any, dict[int, Any], dict[int, Kept]]:
         reset(self.model)
         if way == "packed":
             return read_packed(self.model, step, texts, wanted, self._heads, keep=keep)
         if way == "cached":
-            return *read_padded(self.model, step, texts, wanted, self._heads), {}
+            return read_padded(self.model, step, texts, wanted, self._heads, keep=keep)
         return *read_plain(self.model, [place for block in step.blocks for place in block], texts, wanted), {}
 
 
@@ -222,13 +246,5 @@ def prefill(reader: Reader, rows: Sequence[Sequence[int]], *, keep: bool) -> Rea
     return Read(torch.stack(logits).float(), kept if keep else [])
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch says that there is no memory, of whichever device."""
-    text = str(error).lower()
-    return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
+def _as_borne_out(chosen: Choice) -> str:
+    return str(chosen) if chosen.way == "plain" else f"{chosen}, as a check against plain passes bears out"

@@ -1,12 +1,11 @@
 """The keys and values of rows that are being answered: a slot for each, written in place as the row grows."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from helmframe.models.engine.attention import attending
+from helmframe.models.engine.memory import free
 from helmframe.models.engine.packed import Kept
 
 # Room is added in steps: by half of what there is, and a multiple of this.
@@ -139,7 +138,7 @@ class Slots:
         dtype, device = self.model.dtype, self.model.device
         bytes_each = sum(heads * (key + value) for heads, key, value in shapes) * dtype.itemsize
         more = self.most * (room - self.room) * bytes_each
-        if more > SHARE * _free(device):
+        if more > SHARE * free(device):
             raise MemoryError(f"out of memory: {self.most} rows of {room} tokens need {more / 1e9:.1f} GB more.")
         count = len(self)
         for tensors, sizes in (
@@ -156,17 +155,3 @@ class Slots:
                 else:
                     grown[:count, :, : before.shape[2]] = before[:count]
                     tensors[layer] = grown
-
-
-def _free(device: Any) -> float:
-    """Bytes of the device's memory that nobody has."""
-    import torch
-
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return float(torch.cuda.mem_get_info(device)[0] + unused)
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return math.inf  # this system does not say so: the allocation fails, if it must

@@ -190,9 +190,17 @@ def test_no_prompts_are_no_answers(engine: Engine) -> None:
     assert engine.ask([], {}) == []
 
 
-def test_log_probabilities_of_long_answers_are_left_out() -> None:
-    engine = made(tiny.llama(), None)
-    assert answered(engine, ["a"], max_tokens=513)[0].logprob is None
+@pytest.mark.parametrize("lasting", [True, False])
+def test_what_prompts_share_is_kept_from_call_to_call_where_nobody_else_has_the_model(lasting: bool) -> None:
+    engine = Engine(tiny.llama(), Tokenizing(tiny.tokenizer, 0), 128, lasting=lasting)
+    answered(engine, PROMPTS[:1], max_tokens=1)
+    engine.reader.tokens, engine.reader._cost = 32, None
+    read = []
+    for _ in range(2):
+        with counted(engine) as passes:
+            answered(engine, PROMPTS, max_tokens=1)
+        read.append(sum(passes))
+    assert (read[1] < read[0] - len(SHOTS)) == lasting
 
 
 @contextmanager

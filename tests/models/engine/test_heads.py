@@ -29,6 +29,15 @@ def test_the_one_not_used_for_longest_goes_first() -> None:
     assert [heads.known(text, 9) for text in (TEXT, TEXT + 50, TEXT + 90)] == [4, 0, 4]
 
 
+def test_out_of_memory_all_go_and_less_is_kept_from_then_on() -> None:
+    heads = Heads(10_000)
+    heads.keep(TEXT, head(4))
+    heads.keep(TEXT + 50, head(4))
+    assert (heads.make_room(), heads.room) == (32 * 8, 32 * 4)
+    assert [heads.known(text, 9) for text in (TEXT, TEXT + 50)] == [0, 0]
+    assert (heads.make_room(), heads.room) == (0, 32 * 4)
+
+
 def test_the_last_one_is_kept_whatever_its_size() -> None:
     heads = Heads(1)
     heads.keep(TEXT, head(4))

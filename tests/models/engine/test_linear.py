@@ -37,6 +37,43 @@ def test_layers_that_are_more_than_linear_are_left_alone(always: None) -> None:
     assert type(model.lm_head) is _Scaled
 
 
+class _Looking(torch.nn.Linear):
+    """Has a layer, and looks at its weights itself."""
+
+    def __init__(self, layer: torch.nn.Linear, when: int) -> None:
+        super().__init__(1, 1)
+        self.layer, self.when = layer, when
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        if given.shape[1] >= self.when:
+            return self.layer(given)  # type: ignore[no-any-return]
+        return torch.nn.functional.linear(given, self.layer.weight)
+
+
+@pytest.mark.parametrize("when", [99, 2])
+def test_a_model_that_looks_at_weights_keeps_them(always: None, when: int) -> None:
+    """In all passes, or in those over one token only."""
+    model = tiny.llama()
+    layers = [each for each in model.modules() if type(each) is torch.nn.Linear]
+    model.model.layers[0].mlp.down_proj = _Looking(model.model.layers[0].mlp.down_proj, when)
+    assert prepack(model) == []
+    assert [each for each in model.modules() if type(each) is torch.nn.Linear] == layers
+
+
+def test_layers_that_together_say_something_else_are_not_used(always: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, kind = tiny.llama(), linear._kind()
+
+    def off(layer: torch.nn.Linear) -> Any:
+        """Right for random numbers, not for those of the model."""
+        found, own = kind(layer), kind(layer).forward
+        found.forward = lambda given: own(given) + (0.01 if given.shape[0] == 1 else 0)
+        return found
+
+    monkeypatch.setattr(linear, "_kind", lambda: off)
+    assert prepack(model) == []
+    assert type(model.lm_head) is torch.nn.Linear
+
+
 def test_other_types_than_float32_are_left_alone(always: None) -> None:
     model: Any = tiny.llama().bfloat16()
     assert prepack(model) == []

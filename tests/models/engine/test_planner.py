@@ -63,6 +63,14 @@ def test_a_pass_holds_no_more_wanted_places_than_allowed() -> None:
     assert [len(step.blocks) for step in steps] == [4, 4, 2]
 
 
+def test_without_tries_a_pass_gives_what_is_wanted_of_any_of_its_texts() -> None:
+    given = [[number] * (number + 1) for number in range(8)]  # each wants its last place, which is another in each
+    for chosen, expected in ((True, [3, 3, 2]), (False, [1, 1, 1, 1, 2, 2])):
+        limits = Limits(tokens=99, wanted=9, worth=10, tries=False, chosen=chosen)
+        steps, _ = planned(given, limits)
+        assert [len(step.blocks) for step in steps] == expected
+
+
 def test_a_text_longer_than_a_pass_is_alone() -> None:
     steps, _ = planned([[1] * 50, [2]], Limits(tokens=10, wanted=99, worth=10))
     assert steps == [Step(0, [[0]]), Step(0, [[1]])]

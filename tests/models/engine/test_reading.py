@@ -1,13 +1,16 @@
 """What is read in any company is what each text says alone; what is shared is read once."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import DynamicCache
 
 from helmframe.models.engine import attention
+from helmframe.models.engine.padded import as_cache
 from helmframe.models.engine.reading import Reader, Wanted, prefill
 from tests.models import tiny
 from tests.models.engine import shapes
@@ -22,6 +25,7 @@ TEXTS = [
     [*HEAD[:20], *OWN[1]],
     OWN[2],
 ]
+LAST = [Wanted(text, len(text) - 1) for text in TEXTS[:5]]
 
 
 @pytest.fixture(autouse=True)
@@ -93,18 +97,76 @@ def passes(reader: Reader) -> list[int]:
     return found
 
 
-def test_a_lasting_model_keeps_what_texts_share_and_another_does_not() -> None:
-    sizes = []
-    for lasting in (True, False):
-        reader = Reader(tiny.llama(), lasting=lasting)
+def with_a_head() -> Reader:
+    """A reader of small passes that has read texts, and keeps their start."""
+    reader = Reader(tiny.llama())
+    reader.choice()
+    reader.tokens, reader._cost = 16, None
+    list(reader.read(LAST))
+    return reader
+
+
+def test_what_texts_share_is_kept_until_it_shall_be_forgotten() -> None:
+    reader = with_a_head()
+    read = passes(reader)
+    list(reader.read(LAST))
+    assert sum(read) == sum(map(len, OWN))
+    reader.forget()
+    list(reader.read(LAST))
+    assert sum(read) == len(HEAD) + 2 * sum(map(len, OWN))
+
+
+@contextmanager
+def full(reader: Reader, times: int = 1) -> Iterator[None]:
+    """A memory that is full, so many times."""
+    own, left = reader.model.forward, [times]
+
+    def forward(**given: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return own(**given)
+
+    reader.model.forward = forward
+    try:
+        yield
+    finally:
+        reader.model.forward = own
+
+
+def test_out_of_memory_what_is_kept_goes_before_passes_become_smaller() -> None:
+    reader = with_a_head()
+    room = reader._heads.room
+    with full(reader):
+        places = [place for part in reader.read(LAST) for place in part.places]
+    assert sorted(places) == list(range(len(LAST)))
+    assert reader.tokens == 16
+    assert reader._heads.room < room
+    with full(reader, times=2):
+        list(reader.read(LAST))
+    assert reader.tokens == 8
+
+
+def test_out_of_memory_before_the_first_text_says_nothing_about_the_way() -> None:
+    reader = Reader(tiny.llama())
+    with full(reader), pytest.raises(MemoryError, match="no room for a few short texts"):
         reader.choice()
-        reader.tokens, reader._cost = 16, None
-        read = passes(reader)
-        for _ in range(2):
-            list(reader.read([Wanted(text, len(text) - 1) for text in TEXTS[:5]]))
-        sizes.append(sum(read))
-    once = len(HEAD) + sum(map(len, OWN))
-    assert sizes == [once + sum(map(len, OWN)), 2 * once]
+    assert reader.choice().way == "packed"
+
+
+def test_what_is_padded_is_kept_too() -> None:
+    model = shapes.made("gemma2")
+    reader = Reader(model)
+    assert reader.choice().way == "cached"
+    kept = prefill(reader, TEXTS, keep=True).kept
+    for text, each in zip(TEXTS, kept, strict=True):
+        cache: Any = DynamicCache()
+        model(input_ids=torch.tensor([text]), use_cache=True, **as_cache(model, cache))
+        for layer, (heads, of_key, of_value) in enumerate(each.shapes):
+            keys, values = torch.zeros(heads, 60, of_key), torch.zeros(heads, 60, of_value)
+            each.copy(layer, keys, values)
+            assert (keys[:, : len(text)] - cache.layers[layer].keys[0]).abs().max() < 1e-4
+            assert (values[:, : len(text)] - cache.layers[layer].values[0]).abs().max() < 1e-4
 
 
 def test_choices_after_one_text_need_no_pass_of_their_own() -> None:

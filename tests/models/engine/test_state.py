@@ -2,14 +2,94 @@
 
 from pathlib import Path
 
+import polars as pl
+import pytest
+import torch
+
 import helmframe as hf
-from tests.models.tiny import gpt2_folder
+from helmframe.models.engine.reading import Reader
+from helmframe.models.protocol import from_any
+from tests.models import tiny
+from tests.models.engine import shapes
+
+QUESTIONS = pl.DataFrame({"q": ["Who?", "What is it?", "Where, and when?"], "a": ["A", "B", "C"]})
+CHECKED = "a check before the first prompt bears that out, or lowers it"
+BORNE_OUT = "as a check against plain passes bears out"
+SLIDING = (
+    f"prompts of up to {shapes.WINDOW} tokens are packed, "
+    f"longer ones padded (a sliding window of {shapes.WINDOW} tokens)"
+)
+# Of a folder: what its configuration allows, and what was chosen in the end.
+FOLDERS = {
+    "llama": (
+        f"by its configuration prompts are packed and what they share is read once; {CHECKED}",
+        f"prompts are packed and what they share is read once, {BORNE_OUT}",
+    ),
+    "mistral, sliding": (
+        f"by its configuration {SLIDING}; {CHECKED}",
+        f"{SLIDING}, {BORNE_OUT}",
+    ),
+    "gemma2": (
+        f"by its configuration prompts are padded (its attention takes softcap); {CHECKED}",
+        f"prompts are padded (its attention takes softcap), {BORNE_OUT}",
+    ),
+    "gpt_neo": (
+        f"by its configuration prompts are packed and what they share is read once; {CHECKED}",
+        f"prompts are padded (0 of its 2 layers take their attention from outside), {BORNE_OUT}",
+    ),
+    "mamba": (
+        "by its configuration prompts are read whole, in batches of equal length (mamba has layers that keep a state",
+        "prompts are read whole, in batches of equal length (mamba has layers that keep a state",
+    ),
+}
 
 
-def test_the_chosen_way_is_explained_once_it_is_known_and_a_run_says_how_busy_the_model_was(tmp_path: Path) -> None:
-    folder = str(gpt2_folder(tmp_path / "bytes"))
-    plan = hf.scenario("sampler").where(subject="music").limit(4).generate(folder)
-    assert "how prompts are read is chosen when it is loaded" in plan.explain()
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_says_by_its_configuration_how_it_will_read_and_a_run_how_it_did(name: str, tmp_path: Path) -> None:
+    folder = tiny.saved(tmp_path / "tiny", shapes.made(name))
+    (folder / "own.json").write_text("{}")  # no other test has loaded such a folder
+    allowed, chosen = FOLDERS[name]
+    plan = hf.scenario(QUESTIONS, input="q", references="a").generate(str(folder), max_tokens=3)
+    before = plan.explain()
+    assert allowed in before
+    assert (CHECKED in before) == (name != "mamba")
     results = plan.score()
-    assert 0 < results.manifest["models"]["bytes"]["busy"] <= 1
-    assert "prompts are packed and what they share is read once" in plan.explain()
+    about = results.manifest["models"]["tiny"]
+    assert chosen in about["state"]
+    assert 0 < about["busy"] <= 1
+    assert f"tiny: {about['state']}" in plan.explain()
+
+
+def test_an_encoder_decoder_says_so_before_it_is_loaded_and_after(tmp_path: Path) -> None:
+    model = from_any(tiny.saved(tmp_path / "tiny", tiny.t5()))
+    assert model.state is not None
+    before = model.state()
+    model.ask(["Who?"], {"max_tokens": 2})
+    assert before == model.state() == "prompts are read in padded batches (an encoder-decoder)"
+
+
+def test_another_plan_knows_what_a_run_of_this_process_chose(tmp_path: Path) -> None:
+    folder = tiny.saved(tmp_path / "tiny", tiny.llama())
+    from_any(folder).ask(["Who?"], {"max_tokens": 2})
+    model = from_any(folder)
+    assert model.state is not None
+    assert BORNE_OUT in model.state()
+
+
+def test_all_choices_are_told_where_hooks_come() -> None:
+    model = shapes.made("llama")
+    reader = Reader(model)
+    assert reader.state() == f"by its configuration prompts are packed and what they share is read once; {CHECKED}"
+    with torch.no_grad():
+        reader.choice()
+        model.model.layers[0].register_forward_pre_hook(lambda *_: None)
+        reader.choice()
+    hooked = "prompts are read whole, in batches of equal length (a hook on the model may look at positions)"
+    assert reader.state() == f"prompts are packed and what they share is read once, {BORNE_OUT}, then {hooked}"
+
+
+def test_rows_that_come_out_otherwise_together_are_told() -> None:
+    model = from_any((shapes.made("rwkv"), tiny.tokenizer()))
+    model.ask(["Who is it?", "Who was it?"], {"max_tokens": 3})
+    assert model.state is not None
+    assert model.state().endswith("; longer answers are asked for one by one, as several come out otherwise together")
