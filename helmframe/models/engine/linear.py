@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from helmframe.models.engine.memory import is_out_of_memory
 
@@ -16,9 +16,9 @@ TURNS = 4
 GAIN = 1.05
 # Of the largest number, what the order of additions may change.
 NOISE = 1e-5
-# The same for all layers together: of the largest logit, after so many tokens and after each of a few more.
+# The same for a whole model: of the largest logit, after so many tokens and after one more.
 NOISE_OF_ALL = 2e-5
-TOKENS, MORE = 12, 3
+TOKENS, MORE = 12, 2
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,8 @@ def prepack(model: Any) -> list[Timed]:
 
     The weights of a replaced layer are gone but for their packed copy, unless another layer has them too: what reads
     or changes them comes before. Layers that are more than linear (adapters, quantised ones) are left alone. Nothing is
-    done where torch lacks oneDNN, in other types than float32, and on other devices; and all is undone if the model
-    then says something else, or fails, as one does whose code looks at the weights themselves. Call it in evaluation
-    mode.
+    done where torch lacks oneDNN, in other types than float32, on other devices, and where the model then says
+    something else, or fails, as one does whose code looks at the weights themselves. Call it in evaluation mode.
 
     Returns:
         What was timed, by shape.
@@ -47,30 +46,48 @@ def prepack(model: Any) -> list[Timed]:
 
     if model.device.type != "cpu" or not _is_there():
         return []
-    shapes: dict[tuple[int, int], list[tuple[Any, str, Any]]] = {}
+    shapes: dict[tuple[int, int], list[_Place]] = {}
     for parent in model.modules():
         for name, layer in parent.named_children():
             if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
-                shapes.setdefault((layer.in_features, layer.out_features), []).append((parent, name, layer))
+                shapes.setdefault((layer.in_features, layer.out_features), []).append(_Place(parent, name))
     before = _said(model) if shapes else None
     if before is None:
         return []
-    found, replaced = [], []
-    for (inputs, outputs), layers in shapes.items():
-        gain = _gain(layers[0][2])
-        found.append(Timed(inputs, outputs, gain, len(layers)))
-        if gain > GAIN:
-            replaced += layers
+    found = [Timed(*shape, _gain(places[0].layer), len(places)) for shape, places in shapes.items()]
+    faster = [place for timed in found if timed.gain > GAIN for place in shapes[timed.inputs, timed.outputs]]
+    # one of each kind is tried first: a model's memory might not hold all of them twice
+    tried = list({(type(place.parent), place.name): place for place in faster}.values())
+    layers = [place.layer for place in tried]
     kept = False
     try:
-        for parent, name, layer in replaced:
-            setattr(parent, name, _kind()(layer))
-        kept = not replaced or _is_like(_said(model), before)
+        for place in tried:
+            place.replace()
+        kept = not tried or _is_like(_said(model), before)
     finally:
         if not kept:
-            for parent, name, layer in replaced:
-                setattr(parent, name, layer)
-    return found if kept else []
+            for place, layer in zip(tried, layers, strict=True):
+                setattr(place.parent, place.name, layer)
+    if not kept:
+        return []
+    for place in faster:
+        if place not in tried:
+            place.replace()
+    return found
+
+
+class _Place(NamedTuple):
+    """Where in a model a layer is."""
+
+    parent: Any
+    name: str
+
+    @property
+    def layer(self) -> Any:
+        return getattr(self.parent, self.name)
+
+    def replace(self) -> None:
+        setattr(self.parent, self.name, _kind()(self.layer))
 
 
 def overall(timed: list[Timed]) -> float:
@@ -90,7 +107,7 @@ def _is_there() -> bool:
 
 
 def _said(model: Any) -> Any:
-    """Logits [tokens, words] after some random tokens, and after a few more, one by one; None where the model fails.
+    """Logits [2, words] after some random tokens, and after one more; None where the model fails.
 
     Some models have code of its own for one token more.
     """
