@@ -20,6 +20,10 @@ class Head:
         """Bytes."""
         return sum(states.nbytes for layer in self.layers for states in layer)
 
+    def cut(self, length: int) -> "Head":
+        """Its first tokens, in the same memory."""
+        return Head(length, [(keys[:, :length], values[:, :length]) for keys, values in self.layers])
+
 
 @dataclass(eq=False)
 class Heads:
@@ -33,7 +37,15 @@ class Heads:
     _kept: "OrderedDict[bytes, Head]" = field(default_factory=OrderedDict)
 
     def longest(self, text: Ids, most: int) -> Head | None:
-        """The longest head that the text begins with, of at most so many tokens."""
+        """The longest head that the text begins with, of at most so many tokens.
+
+        The first tokens of a longer one will do, but for a few of many: a pass that begins with them saves too little.
+        """
+        start = text[:most].tobytes()
+        for key, head in self._kept.items():
+            if most <= head.length <= 2 * most and key.startswith(start):
+                self._kept.move_to_end(key)
+                return head.cut(most)
         for length in sorted({head.length for head in self._kept.values() if head.length <= most}, reverse=True):
             key = text[:length].tobytes()
             if key in self._kept:

@@ -16,8 +16,24 @@ def test_the_longest_start_within_the_limit_is_found() -> None:
     heads = Heads(10_000)
     heads.keep(TEXT, head(3))
     heads.keep(TEXT, head(6))
-    assert [heads.known(TEXT, most) for most in (2, 3, 5, 6, 9)] == [0, 3, 3, 6, 6]
+    heads.keep(TEXT + 50, head(2))
+    assert [heads.known(TEXT, most) for most in (6, 7, 9)] == [6, 6, 6]
+    assert heads.known(TEXT + 50, 9) == 2
     assert heads.known(TEXT + 1, 9) == 0
+
+
+def test_a_longer_start_holds_the_shorter_ones() -> None:
+    heads = Heads(10_000)
+    states = torch.arange(24.0).reshape(1, 6, 4)
+    heads.keep(TEXT, Head(6, [(states, states + 1)]))
+    assert [heads.known(TEXT, most) for most in (1, 2, 3, 6)] == [0, 0, 3, 6]
+    found = heads.longest(TEXT, 3)
+    assert found is not None
+    assert (found.length, found.size) == (3, 2 * 3 * 16)
+    (layer,) = found.layers
+    assert torch.equal(layer[0], states[:, :3])
+    assert torch.equal(layer[1], states[:, :3] + 1)
+    assert heads.longest(np.append(TEXT[:2], 99), 3) is None
 
 
 def test_the_one_not_used_for_longest_goes_first() -> None:
