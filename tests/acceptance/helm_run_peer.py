@@ -62,8 +62,9 @@ def read(folder: Path, said: str) -> Helm:
 
 
 def _seconds(said: str) -> list[float]:
-    """What HELM says at the end of each block."""
-    return [float(each) for each in re.findall(r"\} \[([\d.]+)s\]", said)]
+    """What HELM says at the end of each block: `} [2m33.5s]`."""
+    found = re.findall(r"\} \[(?:(\d+)h)?(?:(\d+)m)?([\d.]+)s\]", said)
+    return [3600 * int(hours or 0) + 60 * int(minutes or 0) + float(rest) for hours, minutes, rest in found]
 
 
 def _model(folder: Path) -> Path:
