@@ -4,7 +4,6 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from statistics import median
 from types import ModuleType
 
 import pytest
@@ -66,8 +65,8 @@ def test_importing_takes_at_most_two_and_a_half_times_polars(tmp_path: Path, mon
         return float(run(code))
 
     seconds("helmframe")
-    # in pairs, so that a machine busy with something else slows both
+    # in pairs, and the fastest of each, so that a machine busy with something else slows both or none
     pairs = [(seconds("helmframe"), seconds("polars")) for _ in range(7)]
-    times = median(ours / polars for ours, polars in pairs)
+    times = min(ours for ours, _ in pairs) / min(polars for _, polars in pairs)
     print(f"import helmframe takes {times:.2f} times as long as import polars, at most 2.5")
     assert times <= 2.5
