@@ -117,7 +117,9 @@ class Reader:
         """What was chosen, one after the other where hooks came or went, and what was gained by it."""
         if not self._choices:
             return expected(choice(self.model))
-        gained = f"; linear layers {overall(self.linears):.1f} times as fast by oneDNN" if self.linears else ""
+        gained = ""
+        if self.linears:
+            gained = f"; linear layers {overall(self.linears):.1f} times as fast by oneDNN in passes of few tokens"
         chosen = dict.fromkeys(map(_as_borne_out, self._choices.values()))
         return f"{', then '.join(chosen)}{gained}"
 
