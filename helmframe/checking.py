@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from helmframe.adapters import settings
-from helmframe.errors import HelmframeError, SourceDeniedError, SourceMissingError, SpecError
+from helmframe.errors import HelmframeError, RepeatedKeyError, SourceDeniedError, SourceMissingError, SpecError
 from helmframe.judge_templates import template_of
 from helmframe.judging import with_judges
 from helmframe.metrics import chosen
@@ -62,8 +62,12 @@ def check_spec(spec: ScenarioSpec) -> None:
     with tempfile.TemporaryDirectory(prefix="helmframe-") as folder:
         write_examples(spec, Path(folder))
         # its own metrics may need what is not here, a sandbox say; the oracle can be asked anything
-        plan = Plan((spec,), data=folder).metrics("exact_match").generate(toy.oracle())
-        plan.limit(1).requests().collect()
+        plan = Plan((spec,), data=folder).metrics("exact_match").generate(toy.oracle()).limit(1)
+        try:
+            plan.requests().collect()
+        except RepeatedKeyError:  # the spec may take row_index from a column of whole numbers
+            write_examples(spec, Path(folder), distinct=True)
+            plan.requests().collect()
 
 
 def _checked(file: Path, data: str | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 The table grows and is never rewritten: each stage's table holds the columns of the stage before it and its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -17,6 +17,8 @@ REFERENCE = pl.Struct({"text": pl.String, "correct": pl.Boolean, "tags": pl.List
 ORIGINAL = "original"
 # What a model answers that is asked about one reference at a time.
 YES, NO = "Yes", "No"
+# Every table holds a scenario's own columns under this prefix; no column of helmframe starts with it.
+SOURCE_PREFIX = "data_"
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,11 @@ READ = Table(
     ),
     COMPLETIONS,
 )
+# What `Results.rows()` shows of a completion beside its key; each metric is a further column.
+ROW_COLUMNS = (
+    *("input", "perturbed_input", "prompt", "completion", "reasoning", "output", "parsed", "correct", "choices"),
+    *("error", "part", "split"),
+)
 # which of an instance's requests a completion answers, where it has several
 OF_REQUEST = ("reference_index", "request_mode", "window_index")
 SCORES = Table(
@@ -371,6 +378,49 @@ def columns(table: str | None = None) -> pl.DataFrame:
             if table in (None, each.name)
         ]
     )
+
+
+def source_column(name: str) -> str:
+    """Return the table column that holds a scenario's own column `name`.
+
+    >>> source_column("subject")
+    'data_subject'
+    """
+    return SOURCE_PREFIX + name
+
+
+def source_names(columns: Iterable[str]) -> list[str]:
+    """Return the names of a scenario's own columns among a table's columns, without the prefix.
+
+    >>> source_names(["input", "data_subject"])
+    ['subject']
+    """
+    return [name.removeprefix(SOURCE_PREFIX) for name in columns if name.startswith(SOURCE_PREFIX)]
+
+
+def resolve_column(name: str, columns: Collection[str]) -> str | None:
+    """Return the column of a table that a user's `name` refers to, or None if there is no such column.
+
+    A column of helmframe wins over a scenario's own column of the same name; `data_NAME` always means the latter.
+
+    >>> resolve_column("subject", ["input", "data_subject", "data_input"])
+    'data_subject'
+    >>> resolve_column("input", ["input", "data_subject", "data_input"])
+    'input'
+    """
+    if name in columns and not name.startswith(SOURCE_PREFIX):
+        return name
+    own = source_column(name)
+    if own in columns:
+        return own
+    return name if name in columns else None
+
+
+def with_source_columns(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
+    """Add the scenario's own columns among `names` under their bare names, unless a table column has that name."""
+    columns = frame.collect_schema()
+    own = [name for name in dict.fromkeys(names) if name not in columns and source_column(name) in columns]
+    return frame.with_columns(pl.col(source_column(name)).alias(name) for name in own) if own else frame
 
 
 def conform(frame: pl.DataFrame, table: Table, where: str = "") -> pl.DataFrame:

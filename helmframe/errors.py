@@ -4,6 +4,7 @@ HelmframeError
 ├── UnknownNameError        (LookupError)      nothing is registered, or found, under this name
 ├── ArgumentError           (ValueError)       an argument has a value that can't be
 ├── SpecError               (ValueError)       a spec file is wrong; names file and key
+│   └── RepeatedKeyError                       two rows have the same row_index or instance_id
 ├── PlanError               (ValueError)       the sentence lacks a word, two contradict, or one can't be carried out
 ├── CapabilityError         (ValueError)       the plan needs what the model can't do
 ├── NotAModelError          (TypeError)        what was given can't answer
@@ -68,6 +69,10 @@ class SpecError(HelmframeError, ValueError):
     def unknown_key(cls, file: object, key: str, known: Iterable[str]) -> "SpecError":
         """`specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
         return cls(f"{file}: unknown key {key!r}.{_did_you_mean(key.rpartition('.')[2], known)}")
+
+
+class RepeatedKeyError(SpecError):
+    """Two rows of a scenario have the same row_index or instance_id."""
 
 
 class PlanError(HelmframeError, ValueError):

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from helmframe.asking import asked
-from helmframe.columns import VERDICTS
+from helmframe.columns import VERDICTS, with_source_columns
 from helmframe.errors import ArgumentError
 from helmframe.judge_templates import template_names, template_of
 from helmframe.metrics import METRICS, Metric, chosen, flattened, parse
@@ -153,7 +153,9 @@ def verdicts_on(
         each.template.check([*there, "output"])
     if not judges:
         return no_verdicts()
-    read = parse(completions.lazy()).filter(pl.col("completion").is_not_null()).collect()
+    names = [name for each in judges for name in each.template.columns]
+    parsed = with_source_columns(parse(completions.lazy()), names)
+    read = parsed.filter(pl.col("completion").is_not_null()).collect()
     found = [no_verdicts()]
     for each in judges:
         put, empty = _put(read, each)

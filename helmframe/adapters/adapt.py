@@ -14,7 +14,7 @@ from helmframe.adapters import examples, layout
 from helmframe.adapters.changes import changed
 from helmframe.adapters.checks import STRICT, check
 from helmframe.adapters.format_instructions import expanded
-from helmframe.columns import REFERENCE, VARIANTS
+from helmframe.columns import REFERENCE, source_column, source_names
 from helmframe.errors import ArgumentError
 from helmframe.registry import Registry
 from helmframe.specs import AdapterSpec, Pairs, ScenarioSpec, adapter_spec, frozen, merged, of_part, thawed
@@ -203,7 +203,7 @@ def _asked(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, part_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """`adapt` for variants that are all asked by one adapter: the setting's, or as a perturbation changes it."""
-    own = [name for name in variants.collect_schema().names() if name not in VARIANTS.schema]
+    own = source_names(variants.collect_schema())
     named = layout.columns_named(spec, own, part_columns)
     if not named:
         return _alike(variants, train, setting, spec, part_columns)
@@ -220,13 +220,12 @@ def _apart(
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """What `ask` makes of the variants of each value of a column; the requests in the variants' order."""
     table = variants.collect()
-    place = "_place" + "_" * sum(name.startswith("_place") for name in table.columns)
     asked, heads = [], []
-    for (value,), rows in table.with_row_index(place).partition_by(column, maintain_order=True, as_dict=True).items():
+    for (value,), rows in table.with_row_index("_row").partition_by(column, maintain_order=True, as_dict=True).items():
         requests, head = ask(rows.lazy(), value)
         asked.append(requests)
         heads.append(head)
-    return pl.concat(asked).sort(place, maintain_order=True).drop(place), pl.concat(heads)
+    return pl.concat(asked).sort("_row", maintain_order=True).drop("_row"), pl.concat(heads)
 
 
 def _alike(
@@ -235,7 +234,8 @@ def _alike(
     """`adapt` for variants whose adapter is the same text by text; instructions alone may differ by part columns."""
     spec = expanded(layout.cued(spec))
     entry = ADAPTERS[spec.method]
-    parts = variants.select("part", *part_columns).unique("part", maintain_order=True).collect()
+    own = map(source_column, part_columns)
+    parts = variants.select("part", *own).unique("part", maintain_order=True).collect()
     shots = examples.draw(entry.examples(_unperturbed(train.lazy()), spec).collect(), spec, parts["part"])
     heads = layout.heads(parts, shots, setting.name, spec, part_columns).with_columns(without=pl.lit(value=False))
     asked = entry.function(variants, spec)

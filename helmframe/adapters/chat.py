@@ -3,7 +3,7 @@
 import polars as pl
 
 from helmframe.adapters.adapt import adapter
-from helmframe.columns import BLOCK, MEDIA
+from helmframe.columns import BLOCK, MEDIA, source_column
 from helmframe.errors import ArgumentError
 from helmframe.specs import AdapterSpec
 
@@ -29,12 +29,13 @@ def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     """
     schema = variants.collect_schema()
     rows = variants
-    if "messages" in schema:
-        if schema["messages"] not in (pl.List(MESSAGE), pl.List(pl.Null), pl.Null()):
+    column = source_column("messages")
+    if column in schema:
+        if schema[column] not in (pl.List(MESSAGE), pl.List(pl.Null), pl.Null()):
             raise ArgumentError(
-                f"column 'messages' is {schema['messages']}; chat wants a list of {{role, content}}, both text."
+                f"column 'messages' is {schema[column]}; chat wants a list of {{role, content}}, both text."
             )
-        messages = pl.col("messages").cast(pl.List(MESSAGE))
+        messages = pl.col(column).cast(pl.List(MESSAGE))
         rows = rows.with_columns(earlier=messages.list.head(messages.list.len() - 1).list.eval(_block()))
     return rows.with_columns(
         question=pl.col("perturbed_input"),

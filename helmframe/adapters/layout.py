@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import BLOCK, CONTENT, HEADS, MEDIA, VARIANTS
+from helmframe.columns import BLOCK, CONTENT, HEADS, MEDIA, VARIANTS, source_column
 from helmframe.errors import ArgumentError
 from helmframe.specs import AdapterSpec
 
@@ -43,7 +43,7 @@ def heads(
     rows = []
     by_part = shots.partition_by("part", "trial", as_dict=True)
     for part in parts.iter_rows(named=True):
-        filled = {name: str(part[name]).replace("_", " ") for name in part_columns}
+        filled = {name: str(part[source_column(name)]).replace("_", " ") for name in part_columns}
         for trial in range(spec.trials):
             drawn = by_part.get((part["part"], trial), shots.clear())
             blocks = _head(drawn, spec, filled)
@@ -124,7 +124,7 @@ def filled(spec: AdapterSpec, part: pl.DataFrame, named: Sequence[str], part_col
     """
     values = {}
     for name in named:
-        said = part[name].unique()
+        said = part[source_column(name)].unique()
         if said.len() > 1:
             raise ArgumentError(
                 f"adapt(): {{{name}}} stands for one text per part, but column {name!r} has {said.len()} values in "

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS
+from helmframe.columns import COMPLETIONS, source_column
 from helmframe.errors import SourceBrokenError
 from helmframe.helm.fields import SCORED
 from helmframe.helm.runs import Run
@@ -16,7 +16,7 @@ from helmframe.helm.variants import Named, named
 
 ROWS = 2_000  # of one frame
 # What our tables hold of a run beside the columns of `COMPLETIONS`: the texts of the tokens, for `to_helm`.
-TOKENS = "tokens"
+TOKENS = source_column("tokens")
 _FINISH = {"endoftext": "stop", "unknown": None}
 _NONE = hashlib.sha256(b"").hexdigest()[:32]
 # Instance, perturbation, seed, trial: what HELM's statistics of one instance are about.
@@ -112,7 +112,7 @@ class States:
         rows, self._rows = self._rows, []
         run = self.run
         frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").with_columns(
-            **{name: pl.lit(value) for name, value in run.values.items()},
+            **{source_column(name): pl.lit(value) for name, value in run.values.items()},
             scenario=pl.lit(run.scenario),
             scenario_version=pl.lit("helm"),
             row_index=pl.col("instance_id").str.extract(r"(\d+)$").cast(pl.Int64).fill_null(0),
@@ -130,13 +130,13 @@ class States:
             reasoning=pl.col("reasoning"),
             attempts=pl.lit(1),
         )
-        own = [*run.values, TOKENS]
+        own = [*map(source_column, run.values), TOKENS]
         return frame.select(
             *(
                 pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
                 for name, dtype in COMPLETIONS.schema.items()
             ),
-            *(name for name in own if name not in COMPLETIONS.schema),
+            *own,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe.columns import ORIGINAL, source_column
 from helmframe.errors import StoreError
 from helmframe.helm.fields import ADAPTER, SCORED, to_helm
 from helmframe.helm.metric_specs import SEPARATE, specs_of
@@ -156,7 +156,8 @@ class _Written:
         """A run spec for a run of ours."""
         adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
         row = self.completions.row(0, named=True)
-        values = {name: str(row[name]) for name in self.about.get("part", ()) if row.get(name) is not None}
+        own = {name: row.get(source_column(name)) for name in self.about.get("part", ())}
+        values = {name: str(value) for name, value in own.items() if value is not None}
         outputs = int(self.completions["output_index"].max() or 0) + 1  # type: ignore[arg-type]
         columns = {name: value.replace("_", " ") for name, value in values.items()}
         fields = to_helm(adapter, frozen(decoding), outputs, columns)

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, VERDICTS
+from helmframe.columns import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.expressions import key_of
 from helmframe.metrics.lift import VALUE
@@ -170,9 +170,11 @@ class Template:
         Raises:
             UnknownNameError: a column is missing.
         """
-        known = [*there, *NAMES, *((FIRST, SECOND) if self.of_pairs else ())]
+        own = [name for name in source_names(there) if name not in there]
+        table = [name for name in there if not name.startswith(SOURCE_PREFIX)]
+        known = [*table, *own, *NAMES, *((FIRST, SECOND) if self.of_pairs else ())]
         for name in self.columns:
-            if name not in known:
+            if name not in known and name not in there:
                 raise UnknownNameError.among("column", name, known, hint=f"Judge template {self.judge!r} names it.")
 
     def read(self, reply: str) -> list[pl.Expr]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import READ
+from helmframe.columns import COMPLETIONS, READ, ROW_COLUMNS
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
 from helmframe.metrics.judge import Judge
 from helmframe.metrics.lift import Constant, columns_of, lifted, lifted_whole
@@ -146,6 +146,7 @@ def metric(
         raise ArgumentError.no_name("hf.metric", name)
     if level not in LEVELS:
         raise ArgumentError(f"@metric(level={level!r}): should be 'output', 'instance' or 'set'.")
+    _check_free_of_columns(name)
     low, high = range or ((0.0, 1.0) if unit == "fraction" else (None, None))
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -371,4 +372,11 @@ def _of_function(given: Callable[..., Any]) -> Metric:
 def _free(name: str) -> str:
     if name in METRICS:
         raise ArgumentError(f"a metric called {name!r} is there already; choose another name.")
+    _check_free_of_columns(name)
     return name
+
+
+def _check_free_of_columns(name: str) -> None:
+    """Refuse the name of a column that `Results.rows()` has, in which each metric is a column too."""
+    if name in COMPLETIONS.key or name in ROW_COLUMNS:
+        raise ArgumentError(f"a metric can't be named {name!r}: tables have a column of that name. Rename the metric.")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from helmframe.columns import OF_REQUEST, SCORES
+from helmframe.columns import OF_REQUEST, SCORES, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.expressions import correct_references, same_place, stripped
 from helmframe.metrics.answers import lenient
@@ -45,7 +45,10 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     pattern = pl.col("answer_pattern")
     said = pl.when(pattern.is_null()).then(text).otherwise(stripped(text.str.extract(pattern, 1)))
     there = completions.collect_schema()
-    if "label_delimiter" not in there:  # a column of those scenarios whose answers may be several labels
+    delimiter = source_column("label_delimiter")  # scenarios have it whose answers may be several labels
+    if there.get(delimiter) == pl.String:
+        completions = completions.with_columns(label_delimiter=delimiter)
+    else:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
     if "answer_parser" in there:  # completions kept by older versions have none
         is_lenient = pl.col("answer_parser") == "lenient"
@@ -85,7 +88,7 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     for metric in asked:
         if metric.check is not None:
             metric.check()
-    read = parse(completions)
+    read = with_source_columns(parse(completions), _names_read(asked))
     columns = read.collect_schema()
     there = columns.names()
     for metric in asked:
@@ -114,7 +117,7 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
 
 def for_sets(completions: pl.LazyFrame, each: Metric) -> tuple[pl.LazyFrame, pl.Expr]:
     """What a metric of level "set" aggregates: `READ` with what it reads, and its expression; null where a need is."""
-    read = parse(completions)
+    read = with_source_columns(parse(completions), _names_read([each]))
     there = read.collect_schema().names()
     if _absent(each, there):
         return read, pl.lit(None, dtype=pl.Float64).first()
@@ -200,6 +203,13 @@ def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.
 def _of_users(each: Metric) -> bool:
     """Whether its expression is not one of this package."""
     return isinstance(each.function, Constant) or not str(each.function.__module__).startswith("helmframe.")
+
+
+def _names_read(metrics: Sequence[Metric]) -> list[str]:
+    """Return the names of the columns that metrics read or need."""
+    every = [*metrics, *(metric.of for metric in metrics if metric.of is not None)]
+    roots = [name for metric in every for name in metric.columns or metric.expression().meta.root_names()]
+    return [*bases(roots), *(name for metric in every for name in metric.needs)]
 
 
 def _of_gold(roots: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from helmframe.columns import OF_REQUEST, SCORES, conform
+from helmframe.columns import OF_REQUEST, SCORES, SOURCE_PREFIX, Table, conform, resolve_column, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.fold import each_chunk
 from helmframe.stats.table import AXES
@@ -98,19 +98,25 @@ class Held:
             .select(table.columns)
         )
 
-    def with_own(self, rows: pl.LazyFrame, completions: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
-        """The rows with the columns of the scenario's own that `keys` name, by instance.
+    def column(self, name: str, table: Table = SCORES) -> str:
+        """Return the column that a user's `name` refers to: one of the table's or of the completions', or an own one.
 
         Raises:
-            UnknownNameError: there is no such column.
+            UnknownNameError: No table has it, nor has the scenario.
         """
+        column = resolve_column(name, {*table.schema, *self.schema})
+        if column is None:
+            own = source_names(self.schema)
+            ours = (column for column in self.schema if not column.startswith(SOURCE_PREFIX))
+            raise UnknownNameError.among("column to group by", name, dict.fromkeys([*AXES, *own, *ours]))
+        return column
+
+    def with_own(self, rows: pl.LazyFrame, completions: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+        """The rows with the columns of the scenario's own among `keys`, by instance; keys as `column` gives them."""
         there = rows.collect_schema().names()
         missing = [key for key in keys if key not in there]
         if not missing:
             return rows
-        for key in missing:
-            if key not in self.schema:
-                raise UnknownNameError.among("column to group by", key, dict.fromkeys([*AXES, *self.schema.names()]))
         known = completions.collect_schema().names()
         absent = [pl.lit(None, dtype=self.schema[key]).alias(key) for key in missing if key not in known]
         own = completions.with_columns(absent).select(*INSTANCE, *missing).unique(INSTANCE)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from helmframe.columns import VERDICTS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.judging import judges_of, with_judges
 from helmframe.metrics import about, check_units, chosen, score
@@ -101,8 +102,8 @@ class Judgements(Comparisons):
         Returns:
             As `helmframe.stats.agreement`: a row per statistic and raters.
         """
-        keys = [by] if isinstance(by, str) else list(by)
-        return agreements(self._judged(keys), metric, keys, labels, level, ci)
+        keys = self._by(by, VERDICTS)
+        return self._as_written(agreements(self._judged(keys), metric, keys, labels, level, ci), by)
 
     def corrected(
         self,
@@ -136,14 +137,14 @@ class Judgements(Comparisons):
         about = self.manifest["metrics"][name]
         fraction = about["unit"] == "fraction"
         how = {"mean": self._mean(), "tuned": tuned, "fraction": fraction, "ci": ci}
-        return corrected(scores, labels, keys, about.get("judge", {}), **how)
+        return self._as_written(corrected(scores, labels, keys, about.get("judge", {}), **how), by)
 
     def position_bias(
         self, metric: str | None = None, by: str | Sequence[str] = (), *, ci: float = 0.95
     ) -> pl.DataFrame:
         """Of each judge of pairs how much it favours what stands first (−½ to ½), and how often its verdict turns."""
-        keys = [by] if isinstance(by, str) else list(by)
-        return position_bias(self._judged(keys), metric, keys, ci)
+        keys = self._by(by, VERDICTS)
+        return self._as_written(position_bias(self._judged(keys), metric, keys, ci), by)
 
     def to_label(self, n: int, seed: int = 0) -> pl.DataFrame:
         """A random n of the completions for people to score, with an empty column `label`; no scores in sight."""

@@ -44,7 +44,7 @@ class Robustness(Rows):
         table = perturbed.drops(
             scored, "robustness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
         )
-        return marked(self.manifest, table)
+        return self._as_written(marked(self.manifest, table), by)
 
     def fairness(
         self,
@@ -61,7 +61,7 @@ class Robustness(Rows):
         table = perturbed.drops(
             scored, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
         )
-        return marked(self.manifest, table)
+        return self._as_written(marked(self.manifest, table), by)
 
     def worst_case(
         self,
@@ -87,7 +87,7 @@ class Robustness(Rows):
             only the same k and variants compare.
         """
         table = perturbed.worst(self._scored(by, metrics), k=k, perturbations=perturbations, ci=ci)
-        return marked(self.manifest, table)
+        return self._as_written(marked(self.manifest, table), by)
 
     def consistency(
         self,
@@ -106,7 +106,7 @@ class Robustness(Rows):
             ci: level of the interval.
         """
         table = perturbed.stays(self._scored(by, None), perturbations=perturbations, exact=exact, ci=ci)
-        return marked(self.manifest, table)
+        return self._as_written(marked(self.manifest, table), by)
 
     def gap(
         self,
@@ -128,9 +128,12 @@ class Robustness(Rows):
             metrics: which; default all.
             ci: level of the interval.
         """
-        keys = [key for key in self._by(by) if key != group]
+        keys = [name for name in self._named(by) if name != group]
         scored = self._scored([*keys, group], metrics)
-        return marked(self.manifest, perturbed.gaps(replace(scored, keys=keys), group, reference=reference, ci=ci))
+        scored = replace(scored, keys=self._by(keys))
+        (column,) = self._by(group)
+        table = perturbed.gaps(scored, column, reference=reference, ci=ci)
+        return self._as_written(marked(self.manifest, table), [*keys, group])
 
     def flips(self, perturbation: str | None = None, *, metric: str | None = None) -> pl.DataFrame:
         """The answers whose score a perturbation changed, original and perturbed side by side, with a word-level diff.

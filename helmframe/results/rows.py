@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, OF_REQUEST
+from helmframe.columns import COMPLETIONS, OF_REQUEST, ROW_COLUMNS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics import parse
 from helmframe.results.held import only, with_scores
@@ -36,24 +36,12 @@ class Rows(Tables):
             UnknownNameError: no such metric or column.
             ArgumentError: a value of another type than its column.
         """
-        shown = [
-            "input",
-            "perturbed_input",
-            "prompt",
-            "completion",
-            "reasoning",
-            "output",
-            "parsed",
-            "correct",
-            "choices",
-            "error",
-        ]
         read = parse(self.completions).join(
             self.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left"
         )
         frame = (
             read.with_columns(prompt=pl.col("prefix") + pl.col("suffix"))
-            .select(*COMPLETIONS.key, *shown, "part", "split")
+            .select(*COMPLETIONS.key, *ROW_COLUMNS)
             .collect()
         )
         frame = with_scores(frame, self.scores.filter(pl.col("output_index").is_not_null()).collect())

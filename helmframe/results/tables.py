@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES, VERDICTS
+from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES, VERDICTS, Table, source_column
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics import METRICS, chosen, for_sets, why_none
 from helmframe.results.held import Chunk, Held, only
@@ -112,7 +112,8 @@ class Tables:
             self._last.clear()
             self._last[made] = table
         table = table.filter(pl.col("metric").is_in(names))
-        return table if pivot is None else pivoted(table, keys, pivot)
+        table = self._as_written(table, by)
+        return table if pivot is None else pivoted(table, self._named(by), pivot)
 
     def value(self, metric: str | None = None, **where: Any) -> float:
         """One aggregated score.
@@ -126,7 +127,7 @@ class Tables:
             ArgumentError: the words leave more than one value, or none; or nothing was scored.
         """
         name = metric or self.main_metrics[0]
-        keys = list(dict.fromkeys([*self._by(None), *where]))
+        keys = list(dict.fromkeys([*self._named(None), *where]))
         table = self.table(keys, metrics=name)
         if "perturbation" in keys and "perturbation" not in where:
             table = table.filter(pl.col("perturbation") == ORIGINAL)
@@ -194,8 +195,25 @@ class Tables:
         table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
         return in_order(table, keys, self.metric_names)
 
-    def _by(self, by: str | Sequence[str] | None) -> list[str]:
+    def _by(self, by: str | Sequence[str] | None, table: Table = SCORES) -> list[str]:
+        """Return the columns that `by` names: those of the table or of completions, else the scenario's own."""
+        return [self._held.column(name, table) for name in self._named(by)]
+
+    def _named(self, by: str | Sequence[str] | None) -> list[str]:
         return list(self._varied) if by is None else _listed("by", by)
+
+    def _as_written(self, table: pl.DataFrame, by: str | Sequence[str] | None) -> pl.DataFrame:
+        """Return the table with the columns of `by` under the names that the caller wrote.
+
+        Raises:
+            ArgumentError: The table has another column of such a name.
+        """
+        own = {source_column(name): name for name in self._named(by)}
+        names = {column: name for column, name in own.items() if column in table.columns}
+        for column, name in names.items():
+            if name in table.columns:
+                raise ArgumentError(f"by={name!r}: this table has another column {name!r}. Write by={column!r}.")
+        return table.rename(names)
 
     def _metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
         names = _listed("metrics", metrics or self.metric_names)

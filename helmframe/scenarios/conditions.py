@@ -1,7 +1,8 @@
 """The conditions of a `where` as SQL over the columns of the instances; a user's own SQL stays in its place."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from helmframe.columns import INSTANCES, source_column
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.sources import Source
 from helmframe.scenarios.sql import identifier, text_literal
@@ -40,14 +41,25 @@ def check_column(source: Source, columns: Mapping[str, str], name: str) -> None:
     """
     if name not in columns:
         raise ArgumentError.unknown_value(
-            f"where({name}=…): scenario {source.scenario!r} has no column {name!r}", name, columns
+            f"where({name}=…): scenario {source.scenario!r} has no column {name!r}", name, listed_names(columns)
         )
+
+
+def listed_names(columns: Iterable[str]) -> list[str]:
+    """Return the column names to list in an error: `data_NAME` only where the bare name means another column.
+
+    >>> listed_names(["input", "data_subject", "data_input", "subject"])
+    ['input', 'data_input', 'subject']
+    """
+    names = list(columns)
+    bare = {source_column(name) for name in names if name not in INSTANCES.schema}
+    return [name for name in names if name not in bare]
 
 
 def _own_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
     def refused(why: str) -> ArgumentError:
         why = why.partition("\n\tCandidate functions:")[0]  # DuckDB tells all of them, a hundred lines
-        return ArgumentError(f"where({text!r}): {why}\nColumns: {', '.join(columns)}.")
+        return ArgumentError(f"where({text!r}): {why}\nColumns: {', '.join(listed_names(columns))}.")
 
     # Without brackets around it, a bracket that closes one of ours is an error, as are several statements. The line
     # break ends a comment.

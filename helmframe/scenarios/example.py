@@ -15,11 +15,11 @@ _ITEMS = 4  # of each list
 _MOST_PARTS = 4
 
 
-def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8) -> None:
+def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: bool = False) -> None:
     """Parquet files below `root`, where the spec's address looks for them, of the types that it says.
 
     Texts say their column and row; of an ENUM its values are taken in turn, as are those of the spec's `example`. A
-    generated scenario needs none.
+    generated scenario needs none. Whole numbers are 0 and 1, as labels are, or with `distinct` never the same twice.
 
     Raises:
         SpecError: a type that DuckDB does not know.
@@ -29,13 +29,16 @@ def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8) -> None:
         return
     types = _types(spec)
     names = placeholders(address)
-    for values in itertools.product(*(_path_values(spec, types, name) for name in names)):
+    for number, values in enumerate(itertools.product(*(_path_values(spec, types, name) for name in names))):
         filled = dict(zip(names, values, strict=True))
         path = re.sub(r"\{(\w+)\}", lambda found: filled.get(found[1], str(root)), address)  # noqa: B023 - used at once
         file = Path(path.replace("*", "0"))
         file.parent.mkdir(parents=True, exist_ok=True)
         columns = [name for name in types if name not in names]
         frame = pl.DataFrame([_column(spec, name, types[name], rows) for name in columns])
+        if distinct:
+            index = pl.int_range(number * rows, (number + 1) * rows, eager=True)
+            frame = frame.with_columns(index.alias(name) for name in columns if frame.schema[name] == pl.Int64)
         frame.write_parquet(file)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import CONTENT, INSTANCES, REFERENCE
+from helmframe.columns import CONTENT, INSTANCES, REFERENCE, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
 from helmframe.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, frozen
 
@@ -37,8 +37,11 @@ def frame_scenario(
     metrics: str | Sequence[str] | None = None,
     main: str | None = None,
 ) -> ScenarioSpec:
-    """The scenario whose instances are the rows of a frame. The frame's other columns stay, under their own names;
-    `content`, `split` and `sub_split` mean what they mean in `hf.columns("instances")`.
+    """The scenario whose instances are the rows of a frame.
+
+    The frame's other columns are the scenario's own: conditions, tables and metrics name them as the frame does, and
+    tables store them as `data_NAME`. Columns `split`, `content` (a list of {type, text, media}) and `sub_split` (text)
+    mean what they mean in `hf.columns("instances")`.
 
     The names of columns:
 
@@ -68,8 +71,6 @@ def frame_scenario(
     for said, column in [*(("part", each) for each in parts), ("cluster", cluster), ("id", id)]:
         if column is not None and _need(rows, said, column).dtype.is_nested():
             raise ArgumentError(f"{said}={column!r}: the column is {rows[column].dtype}; it should be text or numbers.")
-    if "sub_split" in rows.columns and rows["sub_split"].dtype.is_nested():
-        raise ArgumentError(f"column 'sub_split' is {rows['sub_split'].dtype}; it should be text or numbers.")
     if split is None and "split" in rows.columns:
         split = "split"
     made = {
@@ -78,14 +79,28 @@ def frame_scenario(
         "split": _split(rows, split),
         **({"cluster": rows[cluster].cast(pl.String)} if cluster else {}),
         **({"instance_id": _ids(rows, id)} if id else {}),
-        **({"content": _content(rows)} if "content" in rows.columns else {}),
-        **({"sub_split": rows["sub_split"].cast(pl.String)} if "sub_split" in rows.columns else {}),
+        **_content(rows),
+        **_sub_split(rows),
     }
     # to DuckDB "Input" and "input" are one name
     if {each.lower() for each in parts} & set(INSTANCES.schema):
         raise ArgumentError(f"part={part!r}: a column of this name has another meaning; rename it, to 'subject' say.")
-    own = rows.select(each for each in rows.columns if each.lower() not in INSTANCES.schema)
-    table = _ordered(pl.DataFrame([*own, *(series.alias(column) for column, series in made.items())]), parts)
+    meanings = {"input": input, "references": references, "split": split, "cluster": cluster, "instance_id": id}
+    if choices is None and references is None:
+        meanings["references"] = "references"
+    meanings |= {name: name for name in ("content", "sub_split") if name in made}
+    own = rows.select(pl.col(name).alias(source_column(name)) for name in rows.columns if meanings.get(name) != name)
+    for stored, dtype in own.schema.items():
+        if _lacks_duckdb_type(dtype):
+            column = stored.removeprefix(SOURCE_PREFIX)
+            raise ArgumentError(
+                f"scenario(frame): column {column!r} is {dtype}, which a table can't hold. Drop it, or cast it: "
+                f"pl.col({column!r}).cast(pl.String)."
+            )
+    table = _ordered(
+        pl.DataFrame([*own, *(series.alias(column) for column, series in made.items())]),
+        [source_column(each) for each in parts],
+    )
     digest = _digest(table)
     choice = choices is not None
     said_name = name or f"frame_{digest[:8]}"
@@ -270,14 +285,36 @@ def _split(rows: pl.DataFrame, column: str | None) -> pl.Series:
     return series
 
 
-def _content(rows: pl.DataFrame) -> pl.Series:
+def _lacks_duckdb_type(dtype: pl.DataType) -> bool:
+    """Return whether DuckDB can't read a Polars type, or a type inside it."""
+    if isinstance(dtype, pl.Struct):
+        return not dtype.fields or any(_lacks_duckdb_type(field.dtype) for field in dtype.fields)  # type: ignore[arg-type]
+    if isinstance(dtype, pl.List | pl.Array):
+        empty = isinstance(dtype, pl.Array) and 0 in dtype.shape
+        return empty or _lacks_duckdb_type(dtype.inner)  # type: ignore[arg-type]
+    return isinstance(dtype, pl.Int128 | pl.UInt128 | pl.Float16 | pl.Duration)
+
+
+def _content(rows: pl.DataFrame) -> dict[str, pl.Series]:
+    """Return the input in parts where the frame has it: a column `content` that lists {type, text, media}."""
+    dtype = rows.schema.get("content")
+    inner = dtype.inner if isinstance(dtype, pl.List) else None
+    if not isinstance(inner, pl.Struct) or not {"type", "text"} <= {field.name for field in inner.fields}:
+        return {}
     try:
-        return rows["content"].cast(CONTENT)
+        return {"content": rows["content"].cast(CONTENT)}
     except pl.exceptions.PolarsError:
         raise ArgumentError(
-            f"column 'content' is {rows['content'].dtype}; it should be the input in parts, a list of "
-            "{type, text, media}. If it is something else, rename it."
+            f"column 'content' is {dtype}; it should be the input in parts, a list of {{type, text, media}}. "
+            "Rename the column if it is something else."
         ) from None
+
+
+def _sub_split(rows: pl.DataFrame) -> dict[str, pl.Series]:
+    """Return the named share of the split where the frame has it: a column `sub_split` of text or numbers."""
+    if "sub_split" not in rows.columns or rows["sub_split"].dtype.is_nested():
+        return {}
+    return {"sub_split": rows["sub_split"].cast(pl.String)}
 
 
 def _ids(rows: pl.DataFrame, column: str) -> pl.Series:

@@ -8,9 +8,9 @@ from typing import Any, TypedDict
 
 import polars as pl
 
-from helmframe.columns import INSTANCES, conform
-from helmframe.errors import ArgumentError, SourceError, SourceMissingError, near
-from helmframe.scenarios.conditions import check_column
+from helmframe.columns import INSTANCES, conform, with_source_columns
+from helmframe.errors import ArgumentError, RepeatedKeyError, SourceError, SourceMissingError, near
+from helmframe.scenarios.conditions import check_column, listed_names
 from helmframe.scenarios.failures import advice
 from helmframe.scenarios.query import Query, listed, meant, opened, path_columns, path_values
 from helmframe.scenarios.sample import draw
@@ -88,7 +88,9 @@ def load_train(spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str
     of_parts = ("part", *spec.part)
     kept = [each for each in meant(spec, where) if isinstance(each, Equals | Between) and each.column in of_parts]
     with opened(spec, kept, ("train",), data) as query:
-        return pl.concat(_instances(query, ()), rechunk=True)
+        pool = pl.concat(_instances(query, ()), rechunk=True)
+    _check_unique(spec, pool)
+    return pool
 
 
 def keys(
@@ -144,6 +146,7 @@ def _chosen(
     _check_splits(splits)
     with opened(spec, meant(spec, where), splits, data) as query:
         found = _keys(query, where, *more)
+    _check_unique(spec, found)
     if not sample:
         return found
     chosen = draw(found.sort("part", "row_index"), sample, spec.scenario)
@@ -232,7 +235,14 @@ def _read(
         if only is not None:
             yield from _matching(_instances(query, where), only.select("part", "row_index"))
             return
-        yield from _sampled(query, where, sample) if sample else _instances(query, where)
+        if sample:
+            yield from _sampled(query, where, sample)
+            return
+        # reads the keys of all rows at once, so only where the streamed keys don't prove that they are unique
+        check = partial(_chosen, spec, where, None, splits, data)
+        if query.names_instances:
+            check()
+        yield from _ascending(_instances(query, where), check)
 
 
 def _check_splits(splits: Sequence[str]) -> None:
@@ -246,7 +256,7 @@ def _check_splits(splits: Sequence[str]) -> None:
 def _instances(query: Query, where: Sequence[Condition]) -> Iterator[pl.DataFrame]:
     """Small frames in source order; one at least, which may be empty."""
     expressions = [each.expr for each in where if isinstance(each, Expression)]
-    for frame in query.stream():
+    for frame in query.stream(query.instances):
         named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
         instances = conform(named, INSTANCES, f"scenario {query.spec.scenario!r}")
         yield _alone(_met(instances, expressions)) if expressions else instances
@@ -254,7 +264,9 @@ def _instances(query: Query, where: Sequence[Condition]) -> Iterator[pl.DataFram
 
 def _met(instances: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
     try:
-        return instances.filter(*expressions)
+        names = [name for each in expressions for name in each.meta.root_names()]
+        rows = with_source_columns(instances.lazy(), names).filter(*expressions)
+        return rows.select(instances.columns).collect(engine="in-memory")
     except pl.exceptions.PolarsError as error:
         said = ", ".join(map(str, expressions))
         raise ArgumentError(f"where({said}): should be true or false for each instance: {error}") from None
@@ -268,8 +280,54 @@ def _keys(query: Query, where: Sequence[Condition], *more: str) -> pl.DataFrame:
     return query.frame(", ".join(keys))
 
 
+def _ascending(frames: Iterable[pl.DataFrame], otherwise: Callable[[], object]) -> Iterator[pl.DataFrame]:
+    """Yield the frames; call `otherwise` once if row_index does not ascend within each part."""
+    highest: dict[str, int] = {}
+    ascending = True
+    index = pl.col("row_index")
+    for frame in frames:
+        if ascending:
+            ends = frame.group_by("part").agg(index.min().alias("low"), index.max().alias("high"), n=index.n_unique())
+            ascending = ends["n"].sum() == frame.height and all(
+                low > highest.get(part, -1) for part, low in ends.select("part", "low").iter_rows()
+            )
+            highest |= dict(ends.select("part", "high").iter_rows())
+            if not ascending:
+                otherwise()
+        yield frame
+
+
+def _check_unique(spec: ScenarioSpec, keys: pl.DataFrame) -> None:
+    """Raise if two instances have one key.
+
+    Args:
+        spec: The scenario.
+        keys: part, row_index and instance_id.
+
+    Raises:
+        RepeatedKeyError: Two rows have the same row_index within their part, or the same instance_id.
+    """
+    for columns, shown in ((["part", "row_index"], "row_index"), (["instance_id"], "instance_id")):
+        repeated = keys.filter(keys.select(columns).is_duplicated())
+        if repeated.is_empty():
+            continue
+        counts = repeated.group_by(columns, maintain_order=True).len()
+        part = f" of part {counts['part'][0]!r}" if shown == "row_index" and spec.part else ""
+        examples = ", ".join(f"{value!r} ({n} rows)" for value, n in counts.select(shown, "len").head(3).iter_rows())
+        number = "Number the rows: row_number() OVER () - 1 AS row_index"
+        remedy = number if shown == "row_index" else "Leave instance_id out of the SELECT"
+        raise RepeatedKeyError.at(
+            spec.origin or f"scenario {spec.scenario!r}",
+            "instances",
+            f"{shown} must be unique, and {counts.height:,} values repeat{part}: {examples}. "
+            f"{remedy}, or select one row for each {shown}.",
+        )
+
+
 def _sampled(query: Query, where: Sequence[Condition], sample: Sample) -> Iterator[pl.DataFrame]:
-    chosen = draw(_keys(query, where).sort("part", "row_index"), sample, query.spec.scenario)
+    keys = _keys(query, where)
+    _check_unique(query.spec, keys)
+    chosen = draw(keys.sort("part", "row_index"), sample, query.spec.scenario)
     places = _matching(_instances(query, where), chosen)
     if sample.order == "helm":
         # as drawn, one part after the other; a draw is small by intent, so it is held whole
@@ -349,9 +407,9 @@ def _check_values(query: Query, condition: Equals, data: str | None) -> None:
 
 
 def _check_expression(query: Query, condition: Expression) -> None:
-    known = [*INSTANCES.schema, *(name for name in query.columns if name not in INSTANCES.schema)]
+    known = [*INSTANCES.schema, *(name for name in listed_names(query.columns) if name not in INSTANCES.schema)]
     for name in condition.expr.meta.root_names():
-        if name not in known:
+        if name not in known and name not in query.columns:
             raise ArgumentError.unknown_value(
                 f"where({condition.expr}): scenario {query.spec.scenario!r} has no column {name!r}", name, known
             )

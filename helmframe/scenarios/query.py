@@ -1,7 +1,7 @@
 """A scenario spec and conditions as one DuckDB query: which files, which rows, which columns."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe.columns import INSTANCES, SOURCE_PREFIX, source_column, source_names
 from helmframe.errors import SourceBrokenError, SpecError
 from helmframe.scenarios.conditions import condition_sql
 from helmframe.scenarios.draws import draw_of
@@ -35,12 +36,28 @@ _MOST_KEPT = 64 << 20
 
 @dataclass(frozen=True)
 class Query:
-    """The instances of a scenario, in source order, as an open DuckDB query; columns: name → DuckDB type."""
+    """The instances of a scenario, in source order, as an open DuckDB query.
+
+    Args:
+        spec: The scenario.
+        columns: Name → DuckDB type of every column that conditions may name: those of `INSTANCES`, and the scenario's
+            own under their bare names and with `SOURCE_PREFIX`.
+        source: Where the rows are.
+        condition: The rows to select, as SQL.
+        names_instances: Whether the spec's SELECT gives instance_id, instead of it following from row_index.
+    """
 
     spec: ScenarioSpec
     columns: dict[str, str]
     source: Source = field(repr=False)
     condition: str = field(repr=False)
+    names_instances: bool = False
+
+    @property
+    def instances(self) -> str:
+        """The columns of an `INSTANCES` frame, as a SELECT list."""
+        stored = [name for name in self.columns if name in INSTANCES.schema or name.startswith(SOURCE_PREFIX)]
+        return ", ".join(identifier(name) for name in stored)
 
     def stream(self, select: str = "*", tail: str = "") -> Iterator[pl.DataFrame]:
         """The selected columns in small frames; one at least, which may be empty."""
@@ -88,10 +105,10 @@ def opened(
         nothing = False
         if frame is None:
             nothing = not _make_rows(spec, source, where, splits)
-        columns = _make_instances(spec, source)
+        columns, names_instances = _make_instances(spec, source)
         conditions = [condition_sql(source, columns, each) for each in where if not isinstance(each, Expression)]
         conditions.append(f"split IN ({', '.join(text_literal(each) for each in splits)})")
-        yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions))
+        yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions), names_instances)
     finally:
         source.close()
 
@@ -269,34 +286,89 @@ def _offsets(
     return offsets
 
 
-def _make_instances(spec: ScenarioSpec, source: Source) -> dict[str, str]:
-    """Create the view `instances`: the spec's SELECT and the columns that follow from it; its name → type."""
+def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str], bool]:
+    """Create the view `instances`; return its columns, name → type, and whether the spec's SELECT gives instance_id.
+
+    It has the columns of `INSTANCES` that the spec's SELECT gives or that follow from them, and every other column of
+    the SELECT twice: with `SOURCE_PREFIX`, and under its bare name for conditions, unless that name is taken.
+    """
     where = spec.origin or f"scenario {spec.scenario!r}"
     select = f"(\n{spec.instances.rstrip().rstrip(';')}\n)"
     refused = partial(SpecError.at, where, "instances")
     types = source.understood(lambda: source.types(f"SELECT * FROM {select}"), refused)
+    own = _own_columns(spec, types)
     for name in ("row_index", "split", "input", "references", *spec.part):
-        if name not in types:
+        if name not in types and name not in own:
             raise SpecError.at(where, "instances", f"the SELECT gives no column {name!r}; it gives {', '.join(types)}.")
     if not re.match(r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]$", types["references"]):
         example = "[{'text': answer, 'correct': true}] AS \"references\""
         problem = f"references is {types['references']}, and should be a list of text and correct: {example}."
         raise SpecError.at(where, "instances", problem)
-    part = " || '/' || ".join(f"{identifier(each)}::VARCHAR" for each in spec.part) or "''"
-    made = {
+    if _is_nested(types["input"]):
+        raise SpecError.at(where, "instances", f"input is {types['input']}; it must be text.")
+    part = " || '/' || ".join(f"{identifier(own.get(each, each))}::VARCHAR" for each in spec.part) or "''"
+    table = {
         "row_index": "row_index::BIGINT",
         "split": _split_sql(spec),
+        "input": "input::VARCHAR",
         "references": _references_sql(types["references"]),
         "part": part,
         "instance_id": "instance_id::VARCHAR"
         if "instance_id" in types
         else (f"{part} || '/id' || row_index" if spec.part else "'id' || row_index"),
     }
-    made["cluster"] = "cluster::VARCHAR" if "cluster" in types else made["instance_id"]
-    columns = [f"{made.get(name, identifier(name))} AS {identifier(name)}" for name in {**types, **made}]
+    table["cluster"] = "cluster::VARCHAR" if "cluster" in types else table["instance_id"]
+    table |= {name: identifier(name) for name in ("content", "sub_split") if name in types and name not in own}
+    prefixed = {source_column(name): identifier(column) for name, column in own.items()}
+    taken = {name.lower() for name in (*INSTANCES.schema, *prefixed)}
+    bare = {name: identifier(column) for name, column in own.items() if name.lower() not in taken}
+    columns = [f"{sql} AS {identifier(name)}" for name, sql in {**table, **prefixed, **bare}.items()]
     view = f"CREATE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS said"
     source.understood(lambda: source.connection.execute(view), refused)
-    return source.guarded(lambda: source.types("SELECT * FROM instances"))
+    relation = source.guarded(lambda: source.connection.sql("SELECT * FROM instances"))
+    made = dict(zip(relation.columns, relation.types, strict=True))
+    for name, column in own.items():
+        if _lacks_arrow_type(made[source_column(name)]):
+            raise SpecError.at(
+                where,
+                "instances",
+                f"column {name!r} is {types[column]}, which a table can't hold. Write {identifier(name)}::VARCHAR.",
+            )
+    names_instances = "instance_id" in types and spec.frame is None
+    return {name: str(dtype) for name, dtype in made.items()}, names_instances
+
+
+def _lacks_arrow_type(dtype: Any) -> bool:
+    """Return whether Polars can't read a DuckDB type, or a type inside it."""
+    if dtype.id in ("interval", "union", "variant", "bignum"):
+        return True
+    if dtype.id not in ("list", "array", "struct", "map"):
+        return False
+    children = dtype.children[:1] if dtype.id == "array" else dtype.children
+    return any(name == "" or _lacks_arrow_type(child) for name, child in children)
+
+
+def _own_columns(spec: ScenarioSpec, types: Mapping[str, str]) -> dict[str, str]:
+    """Return the columns of a SELECT that mean nothing to helmframe: the scenario's own, name → column of the SELECT.
+
+    A frame's own columns have the prefix already.
+    """
+    if spec.frame is not None:
+        return {name: source_column(name) for name in source_names(types)}
+    return {name: name for name, dtype in types.items() if not _has_meaning(name, dtype)}
+
+
+def _has_meaning(name: str, dtype: str) -> bool:
+    """Return whether a column of a SELECT is one of `INSTANCES`."""
+    if name == "content":
+        return re.match(r"STRUCT\((?=.*\btype\b)(?=.*\btext\b).*\)\[\]$", dtype) is not None
+    if name == "sub_split":
+        return not _is_nested(dtype)
+    return name in ("row_index", "split", "input", "references", "instance_id", "cluster")
+
+
+def _is_nested(dtype: str) -> bool:
+    return dtype.endswith("]") or dtype.startswith(("STRUCT", "MAP", "UNION"))
 
 
 def _split_sql(spec: ScenarioSpec) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, OF_REQUEST
+from helmframe.columns import OF_REQUEST, source_column, source_names
 from helmframe.metrics import parse
 from helmframe.views.diff import changes
 
@@ -59,7 +59,8 @@ def about_instance(
     before, after = first["input"] or "", first["perturbed_input"] or ""
     compared = list(changes(before[:LONGEST_COMPARED], after[:LONGEST_COMPARED])) if before != after else None
     right = first["perturbed_references"] or []
-    own = [name for name in completions.columns if name not in COMPLETIONS.schema]
+    own = {name: first[source_column(name)] for name in source_names(completions.columns)}
+    facts = {"part": first["part"], "split": first["split"], **own}
     return {
         "row": row["row"],
         "title": {name: row[name] for name in ("scenario", "instance_id", *_ASKED, *_OF_ANSWER)},
@@ -67,7 +68,7 @@ def about_instance(
         "change": compared,
         "references": [{"text": _cut(each["text"] or ""), "correct": bool(each["correct"])} for each in right],
         "choices": first["choices"] or [],
-        "own": [[name, _cut(_said(first[name]))] for name in ("part", "split", *own) if first[name] not in (None, "")],
+        "own": [[name, _cut(_said(value))] for name, value in facts.items() if value not in (None, "")],
         "answers": [_answer(each, texts) for each in answers[:MOST_ANSWERS]],
         "more_answers": max(0, len(answers) - MOST_ANSWERS),
         "scores": [_score(each) for each in scores.to_dicts() if _same(row, each)],

@@ -17,7 +17,7 @@ TRAIN = instances(
     ["1 + 1?", "2 + 2?", "2 + 3?", "Capital of Italy?", "Capital of Peru?"],
     [right("2"), right("4"), right("5"), right("Rome"), right("Lima")],
     part=["sums", "sums", "sums", "cities", "cities"],
-    subject=["sums", "sums", "sums", "cities", "cities"],
+    data_subject=["sums", "sums", "sums", "cities", "cities"],
     instance_id=["sums/id0", "sums/id1", "sums/id2", "cities/id0", "cities/id1"],
     split="train",
 )
@@ -25,7 +25,7 @@ ASKED = variants(
     ["3 + 3?", "4 + 4?", "Capital of France?"],
     [right("6"), right("8"), right("Paris")],
     part=["sums", "sums", "cities"],
-    subject=["sums", "sums", "cities"],
+    data_subject=["sums", "sums", "cities"],
     instance_id=["sums/id3", "sums/id4", "cities/id2"],
 )
 
@@ -227,7 +227,7 @@ def test_shots_are_not_perturbed() -> None:
 
 
 def test_instructions_are_filled_from_part_columns_with_spaces_for_underscores() -> None:
-    asked = ASKED.head(1).with_columns(subject=pl.lit("high_school_maths"))
+    asked = ASKED.head(1).with_columns(data_subject=pl.lit("high_school_maths"))
     (prompt,) = requests(asked, shots=0, instructions="About {subject}.")["prompt"]
     assert prompt == "About high school maths.\n\nInput: 3 + 3?\nOutput:"
 
@@ -238,7 +238,7 @@ def test_braces_that_name_no_part_column_stay() -> None:
 
 
 def test_a_value_with_braces_is_not_filled_again() -> None:
-    asked = ASKED.head(1).with_columns(subject=pl.lit("{subject}"))
+    asked = ASKED.head(1).with_columns(data_subject=pl.lit("{subject}"))
     assert requests(asked, shots=0, instructions="{subject}!")["prompt"][0].startswith("{subject}!\n")
 
 

@@ -18,7 +18,7 @@ OPTIONS = [("Stone", False), ("Cork", True)]
 TRAIN = instances(
     ["Which sinks?", "Which burns?"],
     [[("Iron", True), ("Wood", False)], [("Water", False), ("Oil", True)]],
-    subject="physics",
+    data_subject="physics",
     split="train",
     instance_id=["t0", "t1"],
 )
@@ -29,7 +29,7 @@ def requests(changes: list[dict[str, Any] | None], trials: int = 1, **said: Any)
     asked = variants(
         ["Which floats?"] * len(changes),
         [OPTIONS] * len(changes),
-        subject="physics",
+        data_subject="physics",
         perturbation=[f"p{place}" for place in range(len(changes))],
         adapter_change=pl.Series([None if each is None else json.dumps(each) for each in changes], dtype=pl.String),
     )

@@ -18,7 +18,7 @@ TURNS = [
 
 
 def conversation(**columns: Any) -> pl.DataFrame:
-    return variants(["How are you?"], subject="talk").with_columns(**columns)
+    return variants(["How are you?"], data_subject="talk").with_columns(**columns)
 
 
 def turns(asked: pl.DataFrame, **said: Any) -> list[tuple[str, str, str]]:
@@ -27,7 +27,7 @@ def turns(asked: pl.DataFrame, **said: Any) -> list[tuple[str, str, str]]:
 
 
 def test_the_messages_are_blocks_and_the_last_is_the_question() -> None:
-    assert turns(conversation(messages=pl.lit(pl.Series([TURNS])))) == [
+    assert turns(conversation(data_messages=pl.lit(pl.Series([TURNS])))) == [
         ("system", "message", "Be brief."),
         ("user", "message", "Hi"),
         ("assistant", "message", "Yes?"),
@@ -36,7 +36,7 @@ def test_the_messages_are_blocks_and_the_last_is_the_question() -> None:
 
 
 def test_a_perturbation_changes_the_last_message() -> None:
-    asked = conversation(messages=pl.lit(pl.Series([TURNS])), perturbed_input=pl.lit("how r u"))
+    asked = conversation(data_messages=pl.lit(pl.Series([TURNS])), perturbed_input=pl.lit("how r u"))
     assert turns(asked)[-1] == ("user", "question", "how r u")
 
 
@@ -46,7 +46,7 @@ def test_without_messages_the_input_is_the_only_one() -> None:
 
 def test_one_instance_may_have_none() -> None:
     none = pl.lit(pl.Series([None], dtype=pl.List(pl.Struct({"role": pl.String, "content": pl.String}))))
-    assert turns(conversation(messages=none)) == [("user", "question", "How are you?")]
+    assert turns(conversation(data_messages=none)) == [("user", "question", "How are you?")]
 
 
 @pytest.mark.parametrize(("said", "asked"), [({}, None), ({"chat_template": True}, True)])
@@ -57,4 +57,4 @@ def test_the_chat_template_is_used_where_there_is_one_unless_it_must_be(said: di
 
 def test_messages_of_another_type_are_told() -> None:
     with pytest.raises(ArgumentError, match="column 'messages' is String; chat wants a list of"):
-        turns(conversation(messages=pl.lit("Hi")))
+        turns(conversation(data_messages=pl.lit("Hi")))

@@ -6,8 +6,8 @@ from helmframe.errors import ArgumentError
 from tests.adapters.test_adapt import requests
 from tests.frames import instances, right, variants
 
-ASKED = variants(["Capital of France?"], [right("Paris")], subject="cities")
-TRAIN = instances(["Capital of Italy?"], [right("Rome", "Roma")], subject="cities", split="train")
+ASKED = variants(["Capital of France?"], [right("Paris")], data_subject="cities")
+TRAIN = instances(["Capital of Italy?"], [right("Rome", "Roma")], data_subject="cities", split="train")
 
 
 def prompt(**said: object) -> str:
@@ -64,7 +64,7 @@ def test_only_the_output_prefix_loses_its_trailing_space() -> None:
 
 
 def test_an_example_without_a_correct_reference_says_so() -> None:
-    train = instances(["Capital of Atlantis?"], [[("Rome", False)]], subject="cities", split="train")
+    train = instances(["Capital of Atlantis?"], [[("Rome", False)]], data_subject="cities", split="train")
     (text,) = requests(ASKED, train, shots=1)["prompt"]
     assert text.startswith("Input: Capital of Atlantis?\nOutput: n/a\n\n")
 

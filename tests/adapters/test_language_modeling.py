@@ -6,7 +6,7 @@ from helmframe.errors import ArgumentError
 from tests.adapters.test_adapt import cells, requests
 from tests.frames import variants
 
-ASKED = variants(["Once upon\na time"], subject="tales")
+ASKED = variants(["Once upon\na time"], data_subject="tales")
 
 
 def test_the_text_is_asked_about_after_nothing() -> None:

@@ -7,8 +7,8 @@ from helmframe.errors import ArgumentError
 from tests.adapters.test_adapt import requests
 from tests.frames import instances, variants
 
-ASKED = variants(["Which floats?"], [[("Stone", False), ("Cork", True), ("Lead", False)]], subject="physics")
-TRAIN = instances(["Which sinks?"], [[("Iron", True), ("Wood", False)]], subject="physics", split="train")
+ASKED = variants(["Which floats?"], [[("Stone", False), ("Cork", True), ("Lead", False)]], data_subject="physics")
+TRAIN = instances(["Which sinks?"], [[("Iron", True), ("Wood", False)]], data_subject="physics", split="train")
 
 
 def prompt(**said: object) -> str:
@@ -48,24 +48,24 @@ def test_choices_name_each_reference_in_turn() -> None:
 
 
 def test_the_first_correct_option_answers() -> None:
-    train = instances(["Which?"], [[("x", False), ("y", True), ("z", True)]], subject="physics", split="train")
+    train = instances(["Which?"], [[("x", False), ("y", True), ("z", True)]], data_subject="physics", split="train")
     (text,) = requests(ASKED, train, method="multiple_choice_joint", shots=1)["prompt"]
     assert "Answer: B\n\n" in text
 
 
 def test_an_example_without_a_correct_option_says_so() -> None:
-    train = instances(["Which?"], [[("x", False)]], subject="physics", split="train")
+    train = instances(["Which?"], [[("x", False)]], data_subject="physics", split="train")
     (text,) = requests(ASKED, train, method="multiple_choice_joint", shots=1)["prompt"]
     assert text.startswith("Question: Which?\nA. x\nAnswer: n/a\n\n")
 
 
 def test_an_instance_without_options() -> None:
-    rows = requests(variants(["Which?"], [[]], subject="physics"), TRAIN, method="multiple_choice_joint", shots=0)
+    rows = requests(variants(["Which?"], [[]], data_subject="physics"), TRAIN, method="multiple_choice_joint", shots=0)
     assert rows.select("prompt", "choices").rows() == [("Question: Which?\nAnswer:", [])]
 
 
 def test_space_at_the_end_of_an_option_is_kept() -> None:
-    asked = variants(["Which?"], [[("x ", True)]], subject="physics")
+    asked = variants(["Which?"], [[("x ", True)]], data_subject="physics")
     rows = requests(asked, TRAIN, method="multiple_choice_joint", shots=0, output_prefix="", reference_suffix="")
     assert rows["prompt"].to_list() == ["Question: Which?\nA. x "]
 
@@ -73,7 +73,7 @@ def test_space_at_the_end_of_an_option_is_kept() -> None:
 def test_a_whole_alphabet_of_options() -> None:
     options = [(str(place), place == 25) for place in range(26)]
     (row,) = requests(
-        variants(["Which?"], [options], subject="physics"), TRAIN, method="multiple_choice_joint", shots=0
+        variants(["Which?"], [options], data_subject="physics"), TRAIN, method="multiple_choice_joint", shots=0
     ).rows(named=True)
     assert row["choices"] == list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     assert row["prompt"].endswith("\nZ. 25\nAnswer:")
@@ -81,7 +81,7 @@ def test_a_whole_alphabet_of_options() -> None:
 
 @pytest.mark.parametrize(("prefix", "count", "letters"), [("A. ", 27, 26), ("1. ", 10, 9), ("X. ", 4, 3)])
 def test_more_options_than_letters_are_told(prefix: str, count: int, letters: int) -> None:
-    asked = variants(["Which?"], [[("x", False)] * count], subject="physics")
+    asked = variants(["Which?"], [[("x", False)] * count], data_subject="physics")
     with pytest.raises(ArgumentError, match=f"'id0' of scenario 's' has {count} options, and .* {letters} letters"):
         requests(asked, TRAIN, method="multiple_choice_joint", shots=0, reference_prefix=prefix)
 
@@ -115,7 +115,7 @@ def test_too_few_labels_are_told() -> None:
 
 
 def test_all_correct_options_answer_with_multi_label() -> None:
-    train = instances(["Which?"], [[("x", True), ("y", False), ("z", True)]], subject="physics", split="train")
+    train = instances(["Which?"], [[("x", True), ("y", False), ("z", True)]], data_subject="physics", split="train")
     (text,) = requests(ASKED, train, method="multiple_choice_joint", shots=1, multi_label=True)["prompt"]
     assert "Answer: A, C\n\n" in text
 

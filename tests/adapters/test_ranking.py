@@ -4,8 +4,8 @@ from helmframe.columns import NO, YES
 from tests.adapters.test_adapt import requests
 from tests.frames import instances, right, variants
 
-ASKED = variants(["red fruit?"], [[("Cherries are red.", True), ("Sky is blue.", False)]], subject="food")
-TRAIN = instances(["sour fruit?"], [[("Lemons.", True), ("Dates.", False)]], subject="food", split="train")
+ASKED = variants(["red fruit?"], [[("Cherries are red.", True), ("Sky is blue.", False)]], data_subject="food")
+TRAIN = instances(["sour fruit?"], [[("Lemons.", True), ("Dates.", False)]], data_subject="food", split="train")
 CUE = "Does the passage answer the query?\nAnswer:"
 SAID = {"method": "ranking_binary"}
 
@@ -34,7 +34,7 @@ def test_an_example_is_one_however_many_passages_it_has() -> None:
 
 
 def test_texts_that_look_like_answers_stay() -> None:
-    train = instances(["Yes\n\n"], [right("No\n\n")], subject="food", split="train")
+    train = instances(["Yes\n\n"], [right("No\n\n")], data_subject="food", split="train")
     assert requests(ASKED, train, **SAID, shots=1)["prompt"][0].startswith(
         f"Passage: No\n\n\nQuery: Yes\n\n\n{CUE} Yes\n\nPassage: Ch"
     )

@@ -10,8 +10,8 @@ from helmframe.adapters import adapt
 from tests.adapters.test_adapt import setting
 from tests.frames import instances, right, variants
 
-ASKED = variants(["Ice is"], [[("cold", True), ("hot", False)]], subject="physics")
-TRAIN = instances(["Fire is"], [right("hot")], subject="physics", split="train")
+ASKED = variants(["Ice is"], [[("cold", True), ("hot", False)]], data_subject="physics")
+TRAIN = instances(["Fire is"], [right("hot")], data_subject="physics", split="train")
 
 
 def requests(asked: pl.DataFrame = ASKED, train: pl.DataFrame = TRAIN, **said: Any) -> pl.DataFrame:
@@ -70,12 +70,12 @@ def test_nothing_is_decoded() -> None:
 
 
 def test_an_empty_input_is_no_context() -> None:
-    asked = variants([""], [[("One.", True), ("Two.", False)]], subject="physics")
+    asked = variants([""], [[("One.", True), ("Two.", False)]], data_subject="physics")
     assert said(requests(asked, output_prefix="")) == [("", "One."), ("", "Two.")]
 
 
 def test_an_instance_without_options_is_not_asked() -> None:
-    assert requests(variants(["Ice is"], [[]], subject="physics")).height == 0
+    assert requests(variants(["Ice is"], [[]], data_subject="physics")).height == 0
 
 
 @pytest.mark.parametrize("trials", [1, 3])

@@ -45,7 +45,7 @@ def test_a_scenario_that_is_ours_has_our_name_part_and_adapter(shared: Path) -> 
     settings = hf.scenario("mmlu").tasks(models=[hf.models.oracle()])[0].settings
     rows = results.completions.filter(pl.col("scenario") == "mmlu")
     assert rows.select(pl.col("decoding").unique()).collect().item() == settings[0].decoding_json
-    assert set(rows.collect().get_column("subject")) == {"philosophy"}
+    assert set(rows.collect().get_column("data_subject")) == {"philosophy"}
 
 
 def test_variants_have_our_names_and_those_left_out_are_unchanged(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_unreadable_answers_are_misses() -> None:
 def test_several_labels_are_what_scikit_learn_makes_of_them(average: str) -> None:
     golds = [["x", "y"], ["y"], [], ["z"], ["x"]]
     outputs = ["y, x", "y, x", "n/a", "", "x, x, other"]
-    read = parse(completions(outputs, [right(*each) for each in golds], label_delimiter=", ").lazy()).collect()
+    read = parse(completions(outputs, [right(*each) for each in golds], data_label_delimiter=", ").lazy()).collect()
     value = read.select(METRICS[f"classification_{average}_f1"].function()).item()
     binary = MultiLabelBinarizer().fit(golds)
     said = [[each for each in text.split(", ") if each in "xyz" and each] for text in outputs]

@@ -51,7 +51,7 @@ def test_a_plug_in_that_gives_text_is_told() -> None:
 
 
 def test_an_expression_over_a_scenarios_own_column_is_looked_at_where_that_is_known() -> None:
-    frame = completions(["a"], [right("x")]).with_columns(subject=pl.lit("music"))
+    frame = completions(["a"], [right("x")]).with_columns(data_subject=pl.lit("music"))
     with pytest.raises(ArgumentError, match="'m' gives String"):
         score(frame.lazy(), chosen(flattened([pl.col("subject").alias("m")])))
 
@@ -139,6 +139,7 @@ def test_a_metric_of_a_set_may_be_a_plain_function_of_columns() -> None:
         (pl.col("output").str.len_chars(), r"give the expression a name of its own"),
         (pl.col("output", "correct").is_null(), r"give the expression a name of its own"),
         (pl.col("output").is_null().alias("f1_score"), r"a metric called 'f1_score' is there already"),
+        (pl.col("output").is_null().alias("error"), r"a metric can't be named 'error': tables have a column"),
         (lambda output: 1.0, r"a function needs a name; write it with def"),
         ("f1_score(n=2)", r"f1_score\(\) has no argument 'n'"),
         ("f1_score(2)", r"is not a name or a call"),

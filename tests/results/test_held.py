@@ -95,10 +95,11 @@ def test_two_plans_of_one_scenario_are_read_in_one_piece() -> None:
 def test_a_column_that_one_scenario_has_is_null_in_the_other() -> None:
     scores = pl.LazyFrame({"scenario": ["a"], "instance_id": ["id0"]})
     chunk = Chunk(pl.LazyFrame({"scenario": ["a"], "instance_id": ["id0"]}), scores)
-    held = Held([chunk], pl.Schema({"scenario": pl.String(), "instance_id": pl.String(), "subject": pl.String()}))
-    assert held.scores(["subject"])[0].collect()["subject"].to_list() == [None]
+    held = Held([chunk], pl.Schema({"scenario": pl.String(), "instance_id": pl.String(), "data_subject": pl.String()}))
+    assert held.column("subject") == "data_subject"
+    assert held.scores(["data_subject"])[0].collect()["data_subject"].to_list() == [None]
     with pytest.raises(UnknownNameError, match="Did you mean 'subject'"):
-        held.scores(["subjct"])
+        held.column("subjct")
 
 
 def test_without_choices_there_is_no_chance() -> None:

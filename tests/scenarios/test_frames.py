@@ -1,5 +1,6 @@
 """A frame as a scenario."""
 
+import datetime
 from typing import Any
 
 import duckdb
@@ -41,14 +42,20 @@ def test_a_column_of_texts_is_one_right_answer() -> None:
 
 
 def test_the_frames_other_columns_stay() -> None:
-    assert loaded(frame_scenario(QUESTIONS, input="q", references="a"))["subject"].to_list() == ["sums", "sky", "sums"]
+    rows = loaded(frame_scenario(QUESTIONS, input="q", references="a"))
+    assert rows["data_subject"].to_list() == ["sums", "sky", "sums"]
 
 
 def test_a_sub_split_of_the_frames_own_stays() -> None:
     frame = pl.DataFrame({"input": ["?", "!"], "references": ["1", "2"], "sub_split": ["toxic", None]})
     assert loaded(frame_scenario(frame))["sub_split"].to_list() == ["toxic", None]
-    with pytest.raises(ArgumentError, match=r"column 'sub_split' is List\(String\)"):
-        frame_scenario(frame.with_columns(sub_split=pl.lit(["a"], dtype=pl.List(pl.String))))
+
+
+def test_a_nested_sub_split_is_a_column_of_the_scenarios_own() -> None:
+    frame = pl.DataFrame({"input": ["?", "!"], "references": ["1", "2"], "sub_split": [["a"], ["b"]]})
+    rows = loaded(frame_scenario(frame))
+    assert rows["sub_split"].null_count() == 2
+    assert rows["data_sub_split"].to_list() == [["a"], ["b"]]
 
 
 def test_a_list_of_texts_is_several_right_answers() -> None:
@@ -219,9 +226,16 @@ def test_python_objects_are_refused() -> None:
         frame_scenario(frame)
 
 
-def test_a_column_content_of_another_meaning_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="column 'content' is String"):
-        frame_scenario(pl.DataFrame({"input": ["?"], "references": ["1"], "content": ["a page"]}))
+def test_a_column_content_of_another_type_is_a_column_of_the_scenarios_own() -> None:
+    rows = loaded(frame_scenario(pl.DataFrame({"input": ["?"], "references": ["1"], "content": ["a page"]})))
+    assert rows["content"].null_count() == 1
+    assert rows["data_content"].to_list() == ["a page"]
+
+
+def test_a_type_that_no_table_can_hold_is_refused() -> None:
+    frame = pl.DataFrame({"input": ["?"], "references": ["1"], "took": [datetime.timedelta(seconds=1)]})
+    with pytest.raises(ArgumentError, match=r"column 'took' is Duration(.*), which a table can't hold"):
+        frame_scenario(frame)
 
 
 def test_one_metric_may_be_said_as_a_text() -> None:

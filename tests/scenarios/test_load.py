@@ -66,7 +66,7 @@ def ids(what: ScenarioSpec, **said: Any) -> list[str]:
 def test_instances_have_the_columns_of_the_table_first(own: ScenarioSpec) -> None:
     frame = loaded(own)
     assert dict(list(frame.schema.items())[: len(INSTANCES.columns)]) == INSTANCES.schema
-    assert frame.columns[len(INSTANCES.columns) :] == ["topic", "a"]
+    assert frame.columns[len(INSTANCES.columns) :] == ["data_topic", "data_a"]
 
 
 def test_ids_are_the_part_and_the_place_over_all_splits(own: ScenarioSpec) -> None:
@@ -83,7 +83,7 @@ def test_the_cluster_is_the_instance_itself_by_default(own: ScenarioSpec) -> Non
 
 
 def test_the_columns_of_the_path_go_before_those_of_the_file(own: ScenarioSpec) -> None:
-    assert loaded(own)["topic"].unique().sort().to_list() == ["sky", "sums"]
+    assert loaded(own)["data_topic"].unique().sort().to_list() == ["sky", "sums"]
 
 
 def test_the_pool_is_cut_by_part_but_not_by_other_conditions(own: ScenarioSpec) -> None:

@@ -195,6 +195,6 @@ def test_what_the_hub_has_in_other_columns_is_made_into_the_scenarios(tmp_path: 
     assert [[each["text"] for each in row] for row in found["references"]] == [
         *(["1"], ["0"]), *(["0", "9"], []), *(["Adjustments"], ["Withholdings"]),
     ]  # fmt: skip
-    assert found["label_delimiter"].to_list() == [None, None, ", ", ", ", None, None]
+    assert found["data_label_delimiter"].to_list() == [None, None, ", ", ", ", None, None]
     mirror("lex_glue", tmp_path / "again", source=tmp_path / "to")
     assert instances("lex_glue", tmp_path / "again").sort("part", "row_index").equals(found)

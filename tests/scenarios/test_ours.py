@@ -107,9 +107,9 @@ def test_summaries_are_of_the_first_512_words_and_examples_are_short() -> None:
 
 def test_wmt_says_the_languages() -> None:
     row = first("wmt_14", language_pair="fr-en")
-    assert (row["source_language"], row["target_language"]) == ("French", "English")
+    assert (row["data_source_language"], row["data_target_language"]) == ("French", "English")
     back = first("wmt_14_from_english", language_pair="fr-en")
-    assert (back["source_language"], back["input"]) == ("English", row["references"][0]["text"])
+    assert (back["data_source_language"], back["input"]) == ("English", row["references"][0]["text"])
 
 
 def test_entity_matching_spells_out_both_rows() -> None:
