@@ -39,7 +39,7 @@ def test_the_sentence_prints_the_table_shown(shared: Path, monkeypatch: pytest.M
 def test_your_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HELMFRAME_DATA")
     _, instances = pasted("Your bucket")
-    assert instances["subject"].unique().sort().to_list() == ["anatomy", "philosophy"]
+    assert instances["data_subject"].unique().sort().to_list() == ["anatomy", "philosophy"]
 
 
 @pytest.mark.model
