@@ -84,11 +84,11 @@ class Program:
         except BrokenWireError as error:
             raise self._broke(str(error)) from None
         if "error" in reply:
-            error = _raised(str(reply["error"]), str(reply.get("text")))
+            raised = _raised(str(reply["error"]), str(reply.get("text")))
             # `all(map(f, …))` ends at StopIteration as at the end of the values, and passes what was never compared
-            if isinstance(error, StopIteration) and not self.may_stop_iteration:
-                raise RuntimeError(f"StopIteration: {error}")
-            raise error
+            if isinstance(raised, StopIteration) and not self.may_stop_iteration:
+                raise RuntimeError(f"StopIteration: {raised}")
+            raise raised
         return value
 
     def _broke(self, why: str) -> BrokenWireError:
