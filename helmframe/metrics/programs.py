@@ -92,7 +92,7 @@ def run_case(program: str, given: str, wanted: str, limits: Limits | None = None
     """The verdict of one case of a script that reads standard input and writes standard output, as APPS has them.
 
     The script runs behind APPS's imports, and must end with status 0. Lines are compared without white space at their
-    ends; empty lines at the end don't count. APPS compares numbers approximately, this does not.
+    ends; empty lines at the start and the end don't count. APPS compares numbers approximately, this does not.
 
     Raises:
         SandboxError: no sandbox, so no verdict.
@@ -165,4 +165,4 @@ def _verdict(said: bytes) -> Verdict:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.rstrip().split("\n")]
+    return [line.strip() for line in text.strip().split("\n")]

@@ -282,6 +282,8 @@ def test_programs_for_apps_have_its_imports() -> None:
         ("print('4' * 4000000)", "over the limit: output"),
         ("import sys\nsys.stderr.write('x' * 10 ** 6)\nprint(4)", ""),
         ("print(int(input()) * 2)\nexit()", ""),
+        ("print()\nprint(int(input()) * 2)", ""),
+        ("print('4 4')", "other output"),
         ("print(4)\nquit(1)", "ended with status 1: "),
         ("import os\nprint(4, flush=True)\nos._exit(0)", ""),
         ("raise StopIteration", "ended with status 1: StopIteration"),
