@@ -248,9 +248,9 @@ class Plan(Stages):
         )
 
     def requests(self) -> pl.LazyFrame:
-        """Return `REQUESTS` with `prompt`, one row per prompt as a model gets it; no model is asked.
+        """Return `REQUESTS` with `prompt`, one row per prompt as a model gets it. No request is sent.
 
-        Without a model in the plan, prompts have no limit and no chat template. `continuation` is the text whose
+        A plan without a model has prompts of any length, without a chat template. `continuation` is the text whose
         log-probability is requested.
         """
         frames = []
@@ -361,7 +361,7 @@ def between(low: Any, high: Any) -> Between:
 
 
 def _any_model() -> Model:
-    """Return a stand-in for the model of a plan without one: it takes every request, and is never asked."""
+    """Return a stand-in for plans without a model. It accepts every request and never gets one."""
 
     def ask(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:  # noqa: ARG001
         return [str(prompt) for prompt in prompts]

@@ -96,9 +96,8 @@ class Stages:
         """The plan scenario by scenario.
 
         Args:
-            models: Who is asked, in place of the plan's models.
-            scored: Whether tasks have metrics. Those of a plan whose prompts are only read need none, nor what metrics
-                need: a sandbox, a classifier, a judge.
+            models: Models to use instead of the plan's.
+            scored: False for tasks without metrics, which need neither a sandbox nor a classifier nor a judge.
 
         Raises:
             PlanError: no model; says the line to add. A metric that needs more outputs than are asked for.

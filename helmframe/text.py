@@ -37,7 +37,7 @@ def normalised(text: pl.Expr, *, articles: bool = False) -> pl.Expr:
 
     Args:
         text: The texts.
-        articles: Whether the words a, an and the stay.
+        articles: True keeps the words a, an and the.
 
     Source: HELM `normalize_text`, after SQuAD (Rajpurkar et al. 2016).
 

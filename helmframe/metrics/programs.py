@@ -13,7 +13,7 @@ from typing import Any
 
 from helmframe.metrics.sandbox import Limits, memory_file, read_to_end, sandbox
 
-# What APPS imports before each program, except NumPy, which the sandbox lacks.
+# The imports that APPS puts before every program, without NumPy, which the sandbox does not have.
 _APPS_IMPORTS = """
 import collections, fractions, heapq, itertools, math, random, sys, time
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
@@ -49,9 +49,10 @@ def run_tests(
     Arguments and results go by value, so tests don't see what a function does to its arguments, and can't hand it
     functions of their own.
 
-    Names that Python has are Python's in tests, whatever the program defines. Where tests name nothing else, one that
-    every assert calls is the function under test: `assert sum(10, 15) == 25`. A StopIteration of the program is a
-    RuntimeError to tests that don't name it, as loops such as `all(map(f, …))` would end there without an error.
+    Builtin names in tests are Python's, even if the program defines them too. The exception are tests that use no other
+    name of the program: then a builtin that every assert calls is the function under test (`assert sum(10, 15) == 25`).
+    A StopIteration of the program becomes a RuntimeError, unless the tests name it. Otherwise loops such as
+    `all(map(f, …))` would end early without an error.
 
     Args:
         program: Python source, loaded as a module.
@@ -67,32 +68,32 @@ def run_tests(
     return _judged(program, job, limits or Limits())
 
 
-def run_call(program: str, name: str, arguments: Any, wanted: Any, limits: Limits | None = None) -> Verdict:
-    """Return the verdict of one call of a program's function, as APPS has them, behind APPS's imports.
+def run_call(program: str, name: str, arguments: Any, expected: Any, limits: Limits | None = None) -> Verdict:
+    """Return the verdict of one call of a program's function, as in APPS. The program can use APPS's imports.
 
-    The value is compared as Python compares, so 1 equals 1.0 and true. Tuples are lists, which JSON has alone. The
-    wanted value may stand alone in a list: 3 passes for [3]. NaN equals NaN. A dict whose keys are all integers, as
-    the first argument or as the wanted value, has its keys as integers.
+    Values are compared with Python's `==`, so 1 equals 1.0 and true, with these rules of APPS: Tuples equal lists. A
+    value equals a list that holds only this value. Integer keys replace the text keys of a dict that is the first
+    argument or the expected value. In addition, NaN equals NaN.
 
     Args:
         program: Python source, loaded as a module.
         name: The function.
-        arguments: A list of values that JSON has.
-        wanted: A value that JSON has.
-        limits: What program and referee may use, each.
+        arguments: The arguments, as a list of JSON values.
+        expected: The expected JSON value.
+        limits: The limits of the program, and of the referee.
 
     Raises:
         SandboxError: No sandbox starts, so there is no verdict.
     """
-    job = {"call": name, "arguments": arguments, "wanted": wanted}
+    job = {"call": name, "arguments": arguments, "expected": expected}
     return _judged(program, job, limits or Limits(), imports=_APPS_IMPORTS)
 
 
 def run_case(program: str, given: str, wanted: str, limits: Limits | None = None) -> Verdict:
     """The verdict of one case of a script that reads standard input and writes standard output, as APPS has them.
 
-    The script runs behind APPS's imports, and must end with status 0. Lines are compared without white space at their
-    ends; empty lines at the start and the end don't count. APPS compares numbers approximately, this does not.
+    The script can use APPS's imports and must exit with status 0. Lines are compared without white space at both ends.
+    Empty lines at the start and at the end are ignored. APPS compares numbers approximately; this function does not.
 
     Raises:
         SandboxError: no sandbox, so no verdict.
@@ -129,7 +130,7 @@ def output_of(program: str, given: str, limits: Limits, imports: str = "") -> Ou
 
 
 def _judged(program: str, job: dict[str, Any], limits: Limits, imports: str = "") -> Verdict:
-    """Return the verdict of the referee, which gets the job, on the program."""
+    """Run the program and the referee's job, and return the verdict."""
     with ExitStack() as ours:
         with ExitStack() as theirs:
             requests, asked = _pipe(theirs, theirs)

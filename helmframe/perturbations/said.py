@@ -198,7 +198,7 @@ def _check(said: PerturbationCall) -> None:
     if said.entry.asks and "protect" in arguments:
         raise ArgumentError(f"{said}: what a model writes can't be protected; leave out protect=.")
     if said.compat:
-        # HELM's rules take the same arguments and tables, and don't look at them before there is a text
+        # HELM's rules take the same arguments and read the same tables, but validate neither
         replace(said, arguments=tuple(pair for pair in said.arguments if pair[0] != "compat")).checked()
     said.checked()
 

@@ -6,7 +6,7 @@ from helmframe.errors import ArgumentError
 from helmframe.perturbations.registered import perturbation
 from helmframe.perturbations.text_kernel import respaced
 
-# more in place of each space is no text, and does not fit into memory
+# a larger number for every space of a text does not fit into memory
 _MOST = 1000
 
 

@@ -27,7 +27,7 @@ def test_last_names_need_a_table(preset: str, compat: str | None, tmp_path: Path
 
 @pytest.mark.parametrize("compat", [None, "helm"])
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("text", "message"),
     [
         ("person_name(source_class='martian')", "no name has race 'martian'"),
         ("person_name(target_class={'race': None})", "no name has race None"),
@@ -40,9 +40,9 @@ def test_last_names_need_a_table(preset: str, compat: str | None, tmp_path: Path
         ("extra_space(num_spaces=1000000000)", "must be an integer from 1 to 1000"),
     ],
 )
-def test_helms_rules_take_the_arguments_that_ours_take(said: str, message: str, compat: str | None) -> None:
+def test_helms_rules_take_the_arguments_that_ours_take(text: str, message: str, compat: str | None) -> None:
     with pytest.raises(ArgumentError, match=message):
-        hf.scenario(ROWS).perturb(said, compat=compat)
+        hf.scenario(ROWS).perturb(text, compat=compat)
 
 
 @pytest.mark.parametrize("fields", [None, "all", 1])

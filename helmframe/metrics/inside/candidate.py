@@ -41,7 +41,7 @@ def _load(work: dict[str, Any], names: dict[str, Any]) -> None:
     # Python's `site`, which the sandbox starts without, defines both
     at_hand: dict[str, Any] = {"exit": sys.exit, "quit": sys.exit}
     exec(compile(work["imports"], "imports.py", "exec"), at_hand)  # noqa: S102
-    # not into the module: what the program itself lacks must be missing there
+    # not into the module: the referee must not see these names as the program's
     vars(builtins).update({name: value for name, value in at_hand.items() if not name.startswith("__")})
     exec(compile(work["program"], "program.py", "exec"), names)  # noqa: S102 - what we are here for
 

@@ -45,7 +45,7 @@ def ready(number: int) -> None:
 
 
 def module_namespace(name: str) -> dict[str, Any]:
-    """Return the namespace of a new, empty module, which dataclasses and their like look up by its name."""
+    """Return the namespace of a new, empty module. It is in `sys.modules`, where dataclasses look it up."""
     module = sys.modules[name] = ModuleType(name)
     return vars(module)
 

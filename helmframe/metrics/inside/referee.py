@@ -125,14 +125,14 @@ def judged(program: Program, work: dict[str, Any]) -> str:
 
     Args:
         program: The program at the other end.
-        work: `call`, `arguments` and `wanted`: one call and its value. Or `setup`, `tests` and `entry_point`, as in
+        work: `call`, `arguments` and `expected`, as in `run_call`. Or `setup`, `tests` and `entry_point`, as in
             `run_tests`.
     """
     try:
         program.loaded()
         if "call" in work:
-            arguments, wanted = _with_int_keys(work["arguments"]), _with_int_keys(work["wanted"])
-            if not _equal(program.named(work["call"])(*arguments), wanted):
+            arguments, expected = _with_int_keys(work["arguments"]), _with_int_keys(work["expected"])
+            if not _equal(program.named(work["call"])(*arguments), expected):
                 return "another value"
         else:
             _run_tests(program, work["setup"], work["tests"], work["entry_point"])
@@ -190,9 +190,9 @@ def _global_names(tests: str) -> tuple[set[str], set[str]]:
 
 
 def _tested_builtins(tests: str, free: set[str]) -> list[str]:
-    """Return the names of Python's own that can be the function under test: the innermost first, then the leftmost.
+    """Return the builtin names that every assert calls: the innermost first, then the leftmost.
 
-    Every assert calls them. Of `assert set(sum([1], [2])) == {1, 2}` these are "sum" and "set".
+    For `assert set(sum([1], [2])) == {1, 2}` these are "sum" and "set".
     """
     asserts = [node.test for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Assert)]
     calls = [[node for node in ast.walk(test) if isinstance(node, ast.Call)] for test in asserts]
@@ -201,38 +201,35 @@ def _tested_builtins(tests: str, free: set[str]) -> list[str]:
     order: dict[str, tuple[bool, int, int]] = {}
     for call in (call for group in calls for call in group):
         if isinstance(call.func, ast.Name) and call.func.id in names:
-            inner = [each for part in (*call.args, *call.keywords) for each in ast.walk(part)]
-            wraps = any(isinstance(each, ast.Name) and each.id in names - {call.func.id} for each in inner)
+            inner = [node for part in (*call.args, *call.keywords) for node in ast.walk(part)]
+            wraps = any(isinstance(node, ast.Name) and node.id in names - {call.func.id} for node in inner)
             before = order.get(call.func.id, (False, call.lineno, call.col_offset))
             order[call.func.id] = (before[0] or wraps, *min(before[1:], (call.lineno, call.col_offset)))
     return sorted(order, key=order.__getitem__)
 
 
-def _equal(value: Any, wanted: Any) -> bool:
-    """Return whether a call gave the wanted value of JSON, as APPS compares them.
-
-    Tuples are lists, which JSON has alone, and the value may stand alone in a list: [3] wants 3. NaN equals NaN.
-    """
-    value, wanted = _as_json(value), _as_json(wanted)
-    # in lists, as what is one object is equal there: NaN
-    return [value] == [wanted] or [[value]] == [wanted]
+def _equal(value: Any, expected: Any) -> bool:
+    """Return whether the value of a call equals the expected JSON value, by the rules of `run_call`."""
+    value, expected = _as_json(value), _as_json(expected)
+    # a list equals another whose elements are the same objects, and `_as_json` has one object for NaN
+    return [value] == [expected] or [[value]] == [expected]
 
 
 def _with_int_keys(value: Any) -> Any:
-    """Return the value with the integers that APPS has as keys of a dict, or of the first dict of a list, of JSON."""
+    """Return the value with integer keys, where all allow it, in a dict or in a dict that is first in a list."""
     if isinstance(value, list):
         return [*map(_with_int_keys, value[:1]), *value[1:]] if value and isinstance(value[0], dict) else value
     if isinstance(value, dict):
         with suppress(ValueError):
-            return {int(key): each for key, each in value.items()}
+            return {int(key): item for key, item in value.items()}
     return value
 
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_as_json(each) for each in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, dict):
-        return {key: _as_json(each) for key, each in value.items()}
+        return {key: _as_json(item) for key, item in value.items()}
     return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
