@@ -1,4 +1,4 @@
-"""Expressions that two stages share: normalised text, best over references, keyed random numbers."""
+"""Expressions that two stages share: stripped text, best over references, keyed random numbers."""
 
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -12,32 +12,11 @@ if TYPE_CHECKING:
 # White space as Python's str.strip and str.split see it; Rust's \s leaves out the four separators \x1c to \x1f.
 SPACES = "".join(map(chr, (*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029,
                            0x202F, 0x205F, 0x3000)))  # fmt: skip
-_SPACE = r"[\s\x1c-\x1f]+"
-# string.punctuation, as ranges of ASCII.
-_PUNCTUATION = r"[!-/:-@\[-`{-~]"
 
 
 def stripped(text: pl.Expr) -> pl.Expr:
     """The text without white space at both ends, as Python's `str.strip` sees it."""
     return text.str.strip_chars(SPACES)
-
-
-def normalised(text: pl.Expr) -> pl.Expr:
-    """Lower case, no ASCII punctuation, no articles, single spaces.
-
-    Source: HELM `normalize_text`, after SQuAD (Rajpurkar et al. 2016).
-
-    >>> pl.select(normalised(pl.lit("The  Cat, a hat!"))).item()
-    'cat hat'
-    """
-    # \b as Rust has it: beside combining marks and circled letters Python sees another edge of the word
-    bare = text.str.to_lowercase().str.replace_all(_PUNCTUATION, "").str.replace_all(r"\b(a|an|the)\b", " ")
-    return bare.str.replace_all(_SPACE, " ").str.strip_chars(" ")
-
-
-def words(text: pl.Expr) -> pl.Expr:
-    """The words of normalised text as a list; of an empty text an empty list."""
-    return text.str.extract_all(r"[^ ]+")
 
 
 def correct_references(references: str = "perturbed_references") -> pl.Expr:

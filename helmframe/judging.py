@@ -13,6 +13,7 @@ import polars as pl
 from helmframe.asking import asked
 from helmframe.columns import VERDICTS, with_source_columns
 from helmframe.errors import ArgumentError
+from helmframe.expressions import stripped
 from helmframe.judge_templates import template_names, template_of
 from helmframe.metrics import METRICS, Metric, chosen, flattened, parse
 from helmframe.metrics.judge import COMPLETION, FIRST, KEY, ORDER, SECOND, Judge, Template, no_verdicts
@@ -223,7 +224,7 @@ def _put(read: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
         )
     else:
         rows = read.with_columns(pl.lit(0, dtype=pl.Int64).alias(ORDER))
-    blank = (pl.col(COMPLETION).str.strip_chars() == "") & pl.lit(template.empty is not None)
+    blank = (stripped(pl.col(COMPLETION)) == "") & pl.lit(template.empty is not None)
     kept = [*KEY, "part", "cluster", ORDER, *(["against"] if "against" in rows.columns else [])]
     put = rows.filter(~blank).select(*kept, rest=template.rest())
     empty = rows.filter(blank).select(*kept, value=pl.lit(template.empty, dtype=pl.Float64), asks=pl.lit(0))

@@ -22,7 +22,7 @@ from helmframe.metrics import chosen
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import NUMBERS, check_decoding
-from helmframe.models.model import Model
+from helmframe.models.model import Given, Model, Prompt
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations import PerturbationCall, perturb, variants
 from helmframe.results import Results
@@ -248,12 +248,13 @@ class Plan(Stages):
         )
 
     def requests(self) -> pl.LazyFrame:
-        """`REQUESTS` with `prompt`, one row per prompt as the model (or, with none said, a plain one) gets it."""
-        plain = self.models or (
-            Model("any", "any", lambda prompts, _: list(map(str, prompts)), str, durable=False, takes=None),
-        )
+        """Return `REQUESTS` with `prompt`, one row per prompt as a model gets it. No request is sent.
+
+        A plan without a model has prompts of any length, without a chat template. `continuation` is the text whose
+        log-probability is requested.
+        """
         frames = []
-        for task in self.tasks(models=plain):
+        for task in self.tasks(self.models or [_any_model()], scored=False):
             train = self.train(task)
             for shard in self.load(task.spec):
                 variants = perturb(shard.lazy(), task.variants, asking(ask=False), self.data).collect()
@@ -357,6 +358,15 @@ def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan
 def between(low: Any, high: Any) -> Between:
     """For `where`: the column lies between both, ends included."""
     return Between("", low, high)
+
+
+def _any_model() -> Model:
+    """Return a stand-in for plans without a model. It accepts every request and never gets one."""
+
+    def ask(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:  # noqa: ARG001
+        return [str(prompt) for prompt in prompts]
+
+    return Model("any", "any", ask, str, durable=False, takes=None, media=True, loglikelihood=ask)
 
 
 def _text(data: str | Path | None) -> str | None:

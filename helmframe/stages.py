@@ -92,8 +92,12 @@ class Stages:
                     if sure and not scores and model.token_logprobs is False:
                         raise CapabilityError.no_token_log_probabilities(model.name, sure[0])
 
-    def tasks(self, models: Sequence[Model] | None = None) -> list[Task]:
+    def tasks(self, models: Sequence[Model] | None = None, *, scored: bool = True) -> list[Task]:
         """The plan scenario by scenario.
+
+        Args:
+            models: Models to use instead of the plan's.
+            scored: False for tasks without metrics, which need neither a sandbox nor a classifier nor a judge.
 
         Raises:
             PlanError: no model; says the line to add. A metric that needs more outputs than are asked for.
@@ -103,7 +107,7 @@ class Stages:
             raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
         tasks = []
         for spec in self.scenarios:
-            names = self.scored or with_judges(spec.metrics)
+            names = (self.scored or with_judges(spec.metrics)) if scored else ()
             refuse_pairs(names)
             outputs = self.outputs or spec.outputs
             for each in chosen(names):

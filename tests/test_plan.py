@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ from helmframe.errors import (
     CapabilityError,
     NotAModelError,
     PlanError,
+    SourceMissingError,
     SpecError,
     UnknownNameError,
 )
@@ -142,6 +144,59 @@ def test_prompts_can_be_read_without_a_model() -> None:
     prompt = MUSIC.limit(1).adapt(shots=1).requests().collect()["prompt"][0]
     assert prompt.startswith("The following are multiple choice questions (with answers) about music.\n\nQuestion: ")
     assert prompt.endswith("\nAnswer:")
+
+
+SKY = pl.DataFrame({"input": ["The sky is"], "choices": [["blue", "green"]], "answer": [0]})
+METHODS = (
+    "multiple_choice_separate_original",
+    "multiple_choice_separate_calibrated",
+    "multiple_choice_joint",
+    "generation",
+)
+
+
+class Rater:
+    def generate(self, prompts: list[str]) -> list[str]:
+        raise AssertionError(prompts)
+
+    def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[float]:
+        raise AssertionError(pairs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_prompts_without_a_model_are_those_of_a_model_that_takes_all(method: str) -> None:
+    plan = hf.scenario(SKY, input="input", choices="choices", answer="answer").perturb("lowercase").adapt(method=method)
+    alone = plan.requests().collect()
+    assert_frame_equal(alone.drop("model"), plan.generate(Rater()).requests().collect().drop("model"))
+    scores = "separate" in method
+    assert alone["continuation"].null_count() == (0 if scores else alone.height)
+    if scores:
+        assert alone.filter(perturbation="original", reference_index=1)["continuation"].to_list()[0] == " green"
+
+
+def test_a_whole_text_is_a_request_without_a_model() -> None:
+    rows = pl.DataFrame({"input": ["The sky is blue."], "references": [[""]]})
+    requests = hf.scenario(rows).adapt(method="language_modeling").requests().collect()
+    assert requests.select("prompt", "continuation").rows() == [("", "The sky is blue.")]
+
+
+@pytest.mark.parametrize("metrics", [["pass"], ["exact_match@5"], ["toxic_frac"]])
+def test_prompts_need_nothing_that_metrics_need(metrics: list[str]) -> None:
+    assert MUSIC.limit(1).metrics(*metrics).requests().collect().height == 1
+
+
+@pytest.mark.shared
+def test_every_spec_with_data_gives_prompts_without_a_model(shared: Path) -> None:
+    read = 0
+    for name in hf.scenarios()["name"]:
+        try:
+            rows = hf.scenario(name, data=shared / "scenarios").limit(1).requests().collect()
+        except SourceMissingError:
+            continue
+        assert rows.height > 0, name
+        assert rows["prompt"].null_count() == 0, name
+        read += 1
+    assert read >= 40
 
 
 def test_repr_is_the_sentence_and_asks_no_model() -> None:

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from helmframe.expressions import stripped
 from helmframe.metrics.options import ASKED, CALIBRATION, option_indices, option_scores, tokens
 
 
@@ -45,7 +46,7 @@ def answered(read: pl.LazyFrame) -> pl.LazyFrame:
     text = pl.col("perturbed_references").list.get(pl.col("place"), null_on_oob=True).struct.field("text")
     fine = ~pl.col("failed")
     chosen = options.with_columns(
-        output=pl.when(fine).then(text.str.strip_chars()),
+        output=pl.when(fine).then(stripped(text)),
         completion=pl.when(fine).then("completion"),
         parsed=pl.when(fine).then(text.is_not_null()),
         truncated=pl.when(fine).then(pl.lit(value=False)),

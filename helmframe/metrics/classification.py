@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.metrics.normal import normal
 from helmframe.metrics.protocol import metric
+from helmframe.text import normalised
 
 SOURCE = "HELM, classification_metrics.py; sklearn.metrics"
 
@@ -144,7 +144,7 @@ def _outputs() -> pl.Expr:
 
 def _normalised(text: pl.Expr) -> pl.Expr:
     """Lower case, no punctuation, single spaces; articles stay, as in HELM."""
-    return normal(text, articles=True)
+    return normalised(text, articles=True)
 
 
 _DELIMITER = pl.col("label_delimiter")

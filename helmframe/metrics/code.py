@@ -2,8 +2,8 @@
 
 A scenario says its tests by columns. `test` is Python source that defines `check(candidate)`, and `entry_point` the
 function to check: then the input is code that the completion goes on with (HumanEval). Without an `entry_point`, `test`
-holds asserts and the completion is the whole program (MBPP). `input_output` is JSON with `inputs`, `outputs` and, where
-a function is called, `fn_name` (APPS).
+holds asserts and the completion is the whole program (MBPP); the column may be missing. `input_output` is JSON with
+`inputs`, `outputs` and, where a function is called, `fn_name` (APPS).
 """
 
 import json
@@ -18,9 +18,10 @@ from typing import Any
 import polars as pl
 
 from helmframe.metrics.probe import may_run_programs
-from helmframe.metrics.programs import run_case, run_tests
+from helmframe.metrics.programs import run_call, run_case, run_tests
 from helmframe.metrics.protocol import OUTPUTS, metric
 
+_NO_CASES = "input_output is not JSON with inputs and as many outputs"
 _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -59,6 +60,7 @@ def pass_at_k(score: Sequence[float | None], *, k: int, of: str = "pass") -> flo
     needs=("input_output",),
     check=may_run_programs,
     source="HELM, code_metrics.py; Hendrycks et al. 2021 (APPS)",
+    no_value=_NO_CASES,
 )
 def test_avg() -> pl.Expr:
     """The share of the cases in `input_output` that the program gets right: 3 of 4 are .75.
@@ -73,6 +75,7 @@ def test_avg() -> pl.Expr:
     needs=("input_output",),
     check=may_run_programs,
     source="HELM, code_metrics.py; Hendrycks et al. 2021 (APPS)",
+    no_value=_NO_CASES,
 )
 def strict_acc() -> pl.Expr:
     """1 where the program gets every case in `input_output` right: with 3 of 4 it is 0.
@@ -99,7 +102,7 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     return f"{prompt}    ...\n\n{code}" if defining.search(code) else prompt + code
 
 
-def _over_rows(judge: Callable[..., float], *columns: str) -> pl.Expr:
+def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
     """The judge's value per row: each different row once, as many at a time as there are processors."""
 
     def over(series: Any) -> pl.Series:
@@ -125,25 +128,33 @@ def _passed(prompt: str, completion: str, test: str | None, entry_point: str | N
 
 
 @lru_cache(maxsize=100_000)
-def _share(completion: str, input_output: str | None) -> float:
-    cases = json.loads(input_output or "{}")
+def _share(completion: str, input_output: str | None) -> float | None:
+    name, cases = _cases(input_output)
     program = program_of("", completion, "")
-    pairs = list(zip(cases.get("inputs", []), cases.get("outputs", []), strict=True))
-    right = [_case_passes(program, given, wanted, cases.get("fn_name")) for given, wanted in pairs]
-    return sum(right) / len(right) if right else 0.0
+    right = [_case_passes(program, given, wanted, name) for given, wanted in cases]
+    return sum(right) / len(right) if right else None
 
 
-def _case_passes(program: str, given: Any, wanted: Any, name: str | None) -> bool:
+def _cases(input_output: str | None) -> tuple[Any, list[tuple[Any, Any]]]:
+    """Return the name of the function to call, None for a script, and pairs of input and output; none if invalid."""
+    try:
+        cases = json.loads(input_output or "{}")
+    except (ValueError, RecursionError):
+        return None, []
+    inputs, outputs = (cases.get(key) if isinstance(cases, dict) else None for key in ("inputs", "outputs"))
+    if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
+        return None, []
+    return cases.get("fn_name"), list(zip(inputs, outputs, strict=True))
+
+
+def _case_passes(program: str, given: Any, wanted: Any, name: Any) -> bool:
     if name is None:
         return run_case(program, _text(given), _text(wanted)).passed
-    if not name.isidentifier():
+    if not isinstance(name, str) or not name.isidentifier():
         return False
     # programs in the manner of LeetCode have the function in a class
-    found = f"\nif {name!r} not in globals():\n    {name} = Solution().{name}\n"
-    tests = (
-        f"found = {name}(*{given!r})\nassert found == {wanted!r} or [found] == {wanted!r} or found == tuple({wanted!r})"
-    )
-    return run_tests(program + found, tests).passed
+    method = f"\nif {name!r} not in globals():\n    {name} = Solution().{name}\n"
+    return run_call(program + method, name, given, wanted).passed
 
 
 def _text(lines: Any) -> str:

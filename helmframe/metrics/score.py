@@ -89,6 +89,8 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
         if metric.check is not None:
             metric.check()
     read = with_source_columns(parse(completions), _names_read(asked))
+    if "entry_point" not in read.collect_schema():  # tests that name no function: the program is the whole completion
+        read = read.with_columns(entry_point=pl.lit(None, dtype=pl.String))
     columns = read.collect_schema()
     there = columns.names()
     for metric in asked:

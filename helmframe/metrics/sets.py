@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from helmframe.expressions import stripped
 from helmframe.metrics.match import HELM
 from helmframe.metrics.protocol import metric
 
@@ -71,5 +72,5 @@ def _unless_empty(value: pl.Expr, said: pl.Expr, wanted: pl.Expr) -> pl.Expr:
 
 
 def _labels(parts: pl.Expr) -> pl.Expr:
-    label = pl.element().str.to_lowercase().str.strip_chars()
+    label = stripped(pl.element().str.to_lowercase())
     return parts.list.eval(label.filter(label != "")).list.unique()

@@ -6,13 +6,13 @@ from functools import partial
 import polars as pl
 
 from helmframe.metrics.corpus_counts import bleu_counts, chrf_counts, chrf_words_counts, ter_counts
-from helmframe.metrics.normal import normal
 from helmframe.metrics.tokens import sentences, stems, terms, treebank, words
+from helmframe.text import normalised
 
 # name → the columns it is made of, and how
 SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
-    **{f"normal_{text}": ((text,), normal) for text in ("output", "gold")},
-    **{f"bare_{text}": ((text,), partial(normal, articles=True)) for text in ("output", "gold")},
+    **{f"normal_{text}": ((text,), normalised) for text in ("output", "gold")},
+    **{f"bare_{text}": ((text,), partial(normalised, articles=True)) for text in ("output", "gold")},
     **{f"stems_{text}": ((text,), stems) for text in ("output", "gold")},
     **{f"terms_{text}": ((text,), terms) for text in ("output", "gold")},
     **{f"treebank_{text}": ((text,), treebank) for text in ("output", "gold")},

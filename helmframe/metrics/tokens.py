@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from helmframe.expressions import SPACES
-from helmframe.metrics.normal import alphanumeric
 from helmframe.metrics.stem import stem
 from helmframe.metrics.treebank import CUT, TWO_IN_ONE, chunk_words, cut_where_needed
+from helmframe.text import alphanumeric
 
 if TYPE_CHECKING:
     import numpy as np

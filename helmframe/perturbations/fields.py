@@ -29,6 +29,8 @@ def protected_pattern(said: str | Sequence[str], where: str) -> str:
     Raises:
         ArgumentError: no such name, or no regular expression.
     """
+    if not isinstance(said, Sequence):
+        raise ArgumentError.unknown_value(f"{where}: protect={said!r}", said, PROTECTED, hint="Or write 're:…'.")
     patterns = []
     for each in [said] if isinstance(said, str) else said:
         if isinstance(each, str) and each.startswith("re:"):

@@ -7,29 +7,27 @@ from typing import Any
 import polars as pl
 
 from helmframe.columns import REFERENCE
-from helmframe.perturbations.registered import Helm, Stream
+from helmframe.perturbations.registered import Stream
 
 _BOTH = pl.Struct({"perturbed_input": pl.String, "perturbed_references": pl.List(REFERENCE)})
 
 
-def by_row(frame: pl.LazyFrame, helm: Helm, arguments: dict[str, Any], fields: str, seed: int) -> pl.LazyFrame:
+def by_row(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int) -> pl.LazyFrame:
     """The frame with perturbed_input and perturbed_references as HELM's perturbation leaves them.
 
     Args:
         frame: `INSTANCES` with both columns; the random stream hangs on what follows the slash of `instance_id`.
-        helm: the perturbation.
-        arguments: its own arguments.
+        stream: the perturbation.
         fields: what it changes: "input", "references" or "both".
         seed: 0 is HELM's unseeded draw.
     """
-    stream = helm.make(**arguments)
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
         rows = []
         for name, text, references in zip(*(each.to_list() for each in columns), strict=True):
             known = [each["text"] for each in references or ()] if fields != "input" else []
             texts = [*known, text] if fields != "references" else known
-            changed = _drawn(stream, texts, stream_of(name, seed if helm.seeded else 0))
+            changed = _drawn(stream, texts, stream_of(name, seed))
             new = changed.pop() if fields != "references" else text
             lifted = [each | {"text": own} for each, own in zip(references or (), changed, strict=False)]
             rows.append({"perturbed_input": new, "perturbed_references": lifted or references})
@@ -47,15 +45,14 @@ def by_row(frame: pl.LazyFrame, helm: Helm, arguments: dict[str, Any], fields: s
     )
 
 
-def text_by_row(helm: Helm, arguments: dict[str, Any], text: pl.Expr, ids: pl.Expr, seed: int) -> pl.Expr:
+def text_by_row(stream: Stream, text: pl.Expr, ids: pl.Expr, seed: int) -> pl.Expr:
     """One text column as HELM's perturbation leaves it, without references."""
-    stream = helm.make(**arguments)
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
         texts, keys = columns
         each = keys if len(keys) == len(texts) else keys.new_from_index(0, len(texts))
         rows = zip(texts, each.cast(pl.String), strict=True)
-        changed = [_drawn(stream, [text], stream_of(name, seed if helm.seeded else 0))[0] for text, name in rows]
+        changed = [_drawn(stream, [text], stream_of(name, seed))[0] for text, name in rows]
         return pl.Series(texts.name, changed, dtype=pl.String)
 
     return pl.map_batches([text, ids], over_batch, return_dtype=pl.String, is_elementwise=True)

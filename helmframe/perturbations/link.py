@@ -16,7 +16,7 @@ from helmframe.perturbations.by_model import Ask, answered
 from helmframe.perturbations.checked import changed_by, check_text, dtype_of, named
 from helmframe.perturbations.fields import around, in_references, protected_pattern
 from helmframe.perturbations.helm_rows import by_row, text_by_row
-from helmframe.perturbations.registered import HELM, PERTURBATIONS, Perturbation
+from helmframe.perturbations.registered import HELM, PERTURBATIONS, Perturbation, Stream
 from helmframe.specs import Call, Pairs
 
 # The columns a perturbation may rewrite.
@@ -79,7 +79,7 @@ class PerturbationCall(Call):
                 raise ArgumentError(f"{self.name}.on({argument}={given!r}): a column's name, or an expression.")
         ids = pl.col(id) if isinstance(id, str) else id
         if self.compat:
-            return text_by_row(HELM[self.name], self._all(), text, ids, seed)
+            return text_by_row(self._stream(), text, ids, self._helm_seed(seed))
         return self._changed(text, ids, seed)
 
     def checked(self) -> None:
@@ -118,7 +118,9 @@ class PerturbationCall(Call):
             unasked = lambda _, prompts: pl.Series([None] * len(prompts), dtype=pl.String)  # noqa: E731
             return answered(frame, self.fields, lambda text: self._function(text, []), partial(ask or unasked, self))
         if self.compat:
-            return by_row(frame, HELM[self.name], self._all(), self.fields, seed)
+            stream = self._stream()
+            helms = lambda rows: by_row(rows.lazy(), stream, self.fields, self._helm_seed(seed)).collect()  # noqa: E731
+            return changed_by(frame, str(self), helms, self.fields)
         new = {}
         if self.fields != "references":
             new["perturbed_input"] = self._changed(pl.col("perturbed_input"), ids, seed)
@@ -157,6 +159,13 @@ class PerturbationCall(Call):
             )
         return changed
 
+    def _stream(self) -> Stream:
+        with named(str(self), ArgumentError):
+            return HELM[self.name].make(**{**self.entry.defaults, **self._own()})
+
+    def _helm_seed(self, seed: int) -> int:
+        return seed if HELM[self.name].seeded else 0
+
     def _key(self, ids: pl.Expr, seed: int) -> list[pl.Expr]:
         # The arguments stay out of the key: typos(prob=.1) then changes every letter that typos(prob=.05) changes.
         return [key_of(f"{seed}\x1f{self.name}\x1f", ids)] if self.entry.draws else []
@@ -166,9 +175,6 @@ class PerturbationCall(Call):
 
     def _model(self, arguments: Pairs) -> Any:
         return dict(arguments).get(self.entry.asks) if self.by_name else self.model
-
-    def _all(self) -> dict[str, Any]:
-        return {**self.entry.defaults, **self._own()}
 
     def _is_value(self, key: str, value: tuple[Any, ...]) -> bool:
         """Whether the list is one value; for what takes lists, a list of lists is the grid."""

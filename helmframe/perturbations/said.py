@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -95,8 +95,9 @@ def _made(name: str, arguments: dict[str, Any]) -> PerturbationCall:
         if argument not in known:
             raise ArgumentError.unknown_argument(f"{name}()", argument, known)
     missing = [each for each, default in entry.parameters.items() if default is inspect.Parameter.empty]
-    for argument in [*missing, *filter(None, [entry.asks])]:
-        if argument not in arguments:
+    missing += [entry.asks] if entry.asks and arguments.get(entry.asks) is None else []
+    for argument in missing:
+        if arguments.get(argument) is None:
             raise ArgumentError(f"{name}() needs {argument}=…")
     said = _said(name, entry.asks, arguments)
     cells = said.cells()
@@ -184,8 +185,8 @@ def _check(said: PerturbationCall) -> None:
     """Builds what it does, so that wrong values are told now."""
     arguments = dict(said.arguments)
     for argument, known in (("fields", FIELDS), ("compat", ("helm",))):
-        value = arguments.get(argument)
-        if said.entry.of == "text" and value is not None and value not in known:
+        value = arguments.get(argument, known[0])
+        if said.entry.of == "text" and value not in (*known, *([None] if argument == "compat" else [])):
             raise ArgumentError.unknown_value(f"{said.name}({argument}={value!r})", value, known)
     if said.entry.of == "frame":
         said.checked()
@@ -196,6 +197,9 @@ def _check(said: PerturbationCall) -> None:
         raise ArgumentError(f"{said}: HELM protects nothing; leave out protect= or compat=.")
     if said.entry.asks and "protect" in arguments:
         raise ArgumentError(f"{said}: what a model writes can't be protected; leave out protect=.")
+    if said.compat:
+        # HELM's rules take the same arguments and read the same tables, but validate neither
+        replace(said, arguments=tuple(pair for pair in said.arguments if pair[0] != "compat")).checked()
     said.checked()
 
 

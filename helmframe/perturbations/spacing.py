@@ -6,6 +6,9 @@ from helmframe.errors import ArgumentError
 from helmframe.perturbations.registered import perturbation
 from helmframe.perturbations.text_kernel import respaced
 
+# a larger number for every space of a text does not fit into memory
+_MOST = 1000
+
 
 @perturbation("extra_space")
 def extra_space(text: pl.Expr, num_spaces: int = 2) -> pl.Expr:
@@ -22,5 +25,5 @@ def space(text: pl.Expr, key: pl.Expr, max_spaces: int = 3) -> pl.Expr:
 
 
 def _check(perturbation: str, argument: str, spaces: object) -> None:
-    if isinstance(spaces, bool) or not isinstance(spaces, int) or spaces < 1:
-        raise ArgumentError(f"{perturbation}({argument}={spaces!r}): a whole number from 1 on.")
+    if isinstance(spaces, bool) or not isinstance(spaces, int) or not 1 <= spaces <= _MOST:
+        raise ArgumentError(f"{perturbation}({argument}={spaces!r}): {argument} must be an integer from 1 to {_MOST}.")

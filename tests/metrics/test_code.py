@@ -83,6 +83,47 @@ def test_mbpp_asserts_and_apps_cases() -> None:
     assert score(frame.lazy(), ["pass"]).collect()["score"].to_list() == [1.0]
 
 
+def test_pass_needs_no_column_entry_point() -> None:
+    hf.configure(allow_code=True)
+    tests = ["assert add(1, 2) == 3", "assert sum(1, 2) == 3"]
+    rows = pl.DataFrame({"input": ["Write add.", "Write sum."], "references": [["x"]] * 2, "test": tests})
+    results = hf.scenario(rows).metrics("pass", "pass@1").generate(lambda _: "def add(a, b): return a + b").score()
+    assert results.value("pass") == 0.5
+    assert results.value("pass@1") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("function", "outputs", "share"),
+    [
+        ("inf = 7\ndef made(n): return 7", "[Infinity]", 0.0),
+        ("inf = 7\ndef made(n): return 7", "[1e400]", 0.0),
+        ("nan = 7\ndef made(n): return 7", "[NaN]", 0.0),
+        ("def made(n): return float('inf')", "[Infinity]", 1.0),
+        ("print(7)", "[Infinity]", 0.0),
+        ("class Solution:\n    def made(self, n: List[int]): return 7", "[7]", 1.0),
+    ],
+)
+def test_an_apps_case_compares_values_not_source(function: str, outputs: str, share: float) -> None:
+    hf.configure(allow_code=True)
+    named = '"fn_name": "made", ' if "made" in function else ""
+    frame = completions([function], [right("x")], input_output=f'{{{named}"inputs": [[1]], "outputs": {outputs}}}')
+    scores = score(frame.lazy(), ["test_avg", "strict_acc"]).collect()
+    assert scores["score"].to_list() == [share, share]
+
+
+@pytest.mark.parametrize(
+    "cases",
+    ["", "{", "[]", "{}", '{"inputs": [], "outputs": []}', '{"inputs": [1], "outputs": []}',
+     '{"inputs": "1", "outputs": "1"}', '{"inputs": [1], "outputs": [' + "9" * 5000 + "]}", "[" * 100_000],
+)  # fmt: skip
+def test_invalid_apps_cases_have_no_score(cases: str) -> None:
+    hf.configure(allow_code=True)
+    frame = completions(["print(1)"], [right("x")], input_output=cases)
+    scores = score(frame.lazy(), ["test_avg", "strict_acc"]).collect()
+    assert scores["score"].to_list() == [None, None]
+    assert set(scores["reason"]) == {"input_output is not JSON with inputs and as many outputs"}
+
+
 def test_nothing_is_asked_before_it_is_allowed() -> None:
     asked = []
 

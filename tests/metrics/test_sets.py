@@ -36,6 +36,7 @@ def test_the_marks_of_a_set_can_be_said() -> None:
     [
         ("red, blue", ["red", "green"], 0.5),
         ("Green ,RED", ["red", "green"], 1.0),
+        ("\x1cgreen ,red\x1f", ["red", "green\x1d"], 1.0),
         ("red", ["red, green"], 2 / 3),
         ("", ["red"], 0.0),
         ("", [], 1.0),  # none said, none wanted

@@ -47,7 +47,7 @@ def test_a_list_is_a_grid() -> None:
 
 
 def test_a_truth_value_is_no_number() -> None:
-    with pytest.raises(ArgumentError, match="a whole number"):
+    with pytest.raises(ArgumentError, match="an integer"):
         hf.extra_space(num_spaces=True)
 
 

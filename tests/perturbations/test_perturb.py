@@ -228,10 +228,10 @@ def test_what_is_no_call_is_told(said: str) -> None:
         ("typos(protect='re:(')", "is no regular expression"),
         ("typos(compat='helm', protect='numbers')", "HELM protects nothing"),
         ("uppercase(compat='helm')", "HELM has no such perturbation"),
-        ("space(max_spaces=0)", "a whole number from 1 on"),
-        ("space(max_spaces=1.5)", "a whole number from 1 on"),
-        ("extra_space(num_spaces='2')", "a whole number from 1 on"),
-        ("extra_space(num_spaces=True)", "a whole number from 1 on"),
+        ("space(max_spaces=0)", "must be an integer from 1 to 1000"),
+        ("space(max_spaces=1.5)", "must be an integer from 1 to 1000"),
+        ("extra_space(num_spaces='2')", "must be an integer from 1 to 1000"),
+        ("extra_space(num_spaces=True)", "must be an integer from 1 to 1000"),
     ],
 )
 def test_values_that_cannot_be_are_told(said: str, message: str) -> None:

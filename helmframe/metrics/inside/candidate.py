@@ -1,32 +1,34 @@
 """The program under test, in a sandbox of its own: as a script, or as a module whose names the referee calls."""
 
+import builtins
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from helmframe.metrics.inside.confine import confine, job_of, ready, silence
+from helmframe.metrics.inside.confine import confine, job_of, module_namespace, ready, silence
 from helmframe.metrics.inside.wire import BrokenWireError, decode, encode, receive, send
 
 
 def script(said: str, job: str, started: str) -> None:
     """Run the program as `python program.py` would, on the standard streams."""
     confine(said)
-    program = job_of(int(job))["program"]
+    work = job_of(int(job))
     ready(int(started))
-    exec(compile(program, "program.py", "exec"), {"__name__": "__main__"})  # noqa: S102 - what we are here for
+    _load(work, module_namespace("__main__"))
 
 
 def module(said: str, job: str, started: str, requests: str, replies: str) -> None:
     """Load the program, then answer the referee's calls until it hangs up."""
     confine(said)
-    program = job_of(int(job))["program"]
+    work = job_of(int(job))
     silence(0, 1, 2)
     ready(int(started))
     with os.fdopen(int(requests), "rb") as incoming, os.fdopen(int(replies), "wb") as outgoing:
-        names: dict[str, Any] = {"__name__": "program"}
+        names = module_namespace("program")
         kept: list[Any] = []
-        send(outgoing, _answer(partial(_load, program, names), kept))
+        send(outgoing, _answer(partial(_load, work, names), kept))
         while True:
             try:
                 request = receive(incoming)
@@ -35,8 +37,13 @@ def module(said: str, job: str, started: str, requests: str, replies: str) -> No
             send(outgoing, _answer(partial(_done, request, names, kept), kept))
 
 
-def _load(program: str, names: dict[str, Any]) -> None:
-    exec(compile(program, "program.py", "exec"), names)  # noqa: S102
+def _load(work: dict[str, Any], names: dict[str, Any]) -> None:
+    # Python's `site`, which the sandbox starts without, defines both
+    at_hand: dict[str, Any] = {"exit": sys.exit, "quit": sys.exit}
+    exec(compile(work["imports"], "imports.py", "exec"), at_hand)  # noqa: S102
+    # not into the module: the referee must not see these names as the program's
+    vars(builtins).update({name: value for name, value in at_hand.items() if not name.startswith("__")})
+    exec(compile(work["program"], "program.py", "exec"), names)  # noqa: S102 - what we are here for
 
 
 def _answer(work: Callable[[], Any], kept: list[Any]) -> dict[str, Any]:
@@ -59,6 +66,10 @@ def _done(request: dict[str, Any], names: dict[str, Any], kept: list[Any]) -> An
         return list(zip(range(1), kept[request["next"]], strict=False))
     if "iterate" in request:
         return _Iterator(iter(kept[request["iterate"]]))
+    if "truth" in request:
+        return bool(kept[request["truth"]])
+    if "length" in request:
+        return len(kept[request["length"]])
     args = decode(request["args"], kept.__getitem__)
     keywords = decode(request["keywords"], kept.__getitem__)
     return kept[request["call"]](*args, **keywords)

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import sys
+from types import ModuleType
 from typing import Any
 
 
@@ -41,6 +42,12 @@ def ready(number: int) -> None:
     """Tell who started us that all is set up: from here on a failure is the program's own."""
     os.write(number, b"1")
     os.close(number)
+
+
+def module_namespace(name: str) -> dict[str, Any]:
+    """Return the namespace of a new, empty module. It is in `sys.modules`, where dataclasses look it up."""
+    module = sys.modules[name] = ModuleType(name)
+    return vars(module)
 
 
 def silence(*streams: int) -> None:

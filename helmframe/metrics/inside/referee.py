@@ -3,22 +3,25 @@
 import ast
 import builtins
 import json
+import math
 import os
-from collections.abc import Iterator
+import symtable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
-from helmframe.metrics.inside.confine import confine, job_of, ready, silence
+from helmframe.metrics.inside.confine import confine, job_of, module_namespace, ready, silence
 from helmframe.metrics.inside.wire import BrokenWireError, decode, encode, receive, send
 
 
 def main(said: str, job: str, started: str, requests: str, replies: str, verdict: str) -> None:
     """Run the tests of the job against the program at the other end and write the verdict: passed, and why not."""
     confine(said)
-    wanted = job_of(int(job))
+    work = job_of(int(job))
     silence(0, 1, 2)
     ready(int(started))
     program = Program(int(requests), int(replies))
-    reason = judged(program, wanted["setup"], wanted["tests"], wanted["entry_point"])
+    reason = judged(program, work)
     with os.fdopen(int(verdict), "wb") as file:
         file.write(json.dumps({"passed": reason == "", "reason": reason[:2000]}).encode())
     os._exit(0)
@@ -30,6 +33,7 @@ class Program:
     def __init__(self, requests: int, replies: int) -> None:
         self._requests = os.fdopen(requests, "wb")
         self._replies = os.fdopen(replies, "rb")
+        self.may_stop_iteration = False
         self.broken = ""
         self.uses = 0
 
@@ -48,6 +52,16 @@ class Program:
             KeyError: it has none.
         """
         return self.ask({"name": name})
+
+    def those_named(self, names: Iterable[str], at_most: int | None = None) -> dict[str, Any]:
+        """Return the program's values of the first of these names that it has."""
+        values: dict[str, Any] = {}
+        for name in names:
+            if len(values) == at_most:
+                break
+            with suppress(KeyError):
+                values[name] = self.named(name)
+        return values
 
     def ask(self, request: dict[str, Any]) -> Any:
         """What the program answers; where it raised, the same of Python's own exceptions."""
@@ -70,7 +84,11 @@ class Program:
         except BrokenWireError as error:
             raise self._broke(str(error)) from None
         if "error" in reply:
-            raise _raised(str(reply["error"]), str(reply.get("text")))
+            raised = _raised(str(reply["error"]), str(reply.get("text")))
+            # `all(map(f, …))` ends at StopIteration as at the end of the values, and passes what was never compared
+            if isinstance(raised, StopIteration) and not self.may_stop_iteration:
+                raise RuntimeError(f"StopIteration: {raised}")
+            raise raised
         return value
 
     def _broke(self, why: str) -> BrokenWireError:
@@ -90,35 +108,34 @@ class Remote:
             {"call": self.number, "args": encode(args, _number), "keywords": encode(keywords, _number)}
         )
 
+    def __bool__(self) -> bool:
+        return bool(self._program.ask({"truth": self.number}))
+
+    def __len__(self) -> int:
+        return int(self._program.ask({"length": self.number}))
+
     def __iter__(self) -> Iterator[Any]:
         iterator = self._program.ask({"iterate": self.number})
         while found := self._program.ask({"next": iterator.number}):
             yield found[0][1]
 
 
-def judged(program: Program, setup: str, tests: str, entry_point: str) -> str:
-    """Why the program does not pass; empty where it does.
+def judged(program: Program, work: dict[str, Any]) -> str:
+    """Return why the program does not pass, or "" if it passes.
 
     Args:
-        program: the program at the other end.
-        setup: what the tests may use besides the program: run here, by no name of the program.
-        tests: a module that defines `check(candidate)`, or one that asserts.
-        entry_point: what `check` is given; "": the tests call the program's functions by name.
+        program: The program at the other end.
+        work: `call`, `arguments` and `expected`, as in `run_call`. Or `setup`, `tests` and `entry_point`, as in
+            `run_tests`.
     """
     try:
         program.loaded()
-        names: dict[str, Any] = {"__name__": "tests"}
-        exec(compile(setup, "setup.py", "exec"), names)  # noqa: S102 - what we are here for
-        if entry_point:
-            names[entry_point] = program.named(entry_point)
-        for name in sorted(_free(tests) - names.keys()):
-            try:
-                names[name] = program.named(name)
-            except KeyError:
-                continue
-        exec(compile(tests, "tests.py", "exec"), names)  # noqa: S102
-        if entry_point and "check" in names:
-            names["check"](names[entry_point])
+        if "call" in work:
+            arguments, expected = _with_int_keys(work["arguments"]), _with_int_keys(work["expected"])
+            if not _equal(program.named(work["call"])(*arguments), expected):
+                return "another value"
+        else:
+            _run_tests(program, work["setup"], work["tests"], work["entry_point"])
     except BaseException as error:  # noqa: BLE001 - whatever stops the tests is a failure of them
         return f"the program: {program.broken}" if program.broken else f"{type(error).__name__}: {error}"
     # a test that swallows every exception must not swallow this
@@ -127,20 +144,93 @@ def judged(program: Program, setup: str, tests: str, entry_point: str) -> str:
     return "" if program.uses > 0 else "the tests never used the program"
 
 
-def _free(tests: str) -> set[str]:
-    """The names that the tests use and neither define nor have from Python."""
-    used: set[str] = set()
-    own = set(dir(builtins))
-    for node in ast.walk(ast.parse(tests)):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else own).add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            own.add(node.name)
-        elif isinstance(node, ast.arg):
-            own.add(node.arg)
-        elif isinstance(node, ast.alias):
-            own.add((node.asname or node.name).partition(".")[0])
-    return used - own
+def _run_tests(program: Program, setup: str, tests: str, entry_point: str) -> None:
+    """Run the tests.
+
+    Args:
+        program: The program at the other end.
+        setup: Source that the tests may use besides the program. It never sees a name of the program.
+        tests: A module that defines `check(candidate)`, or asserts.
+        entry_point: The function that `check` gets; "": the tests call the program's functions by name.
+
+    Raises:
+        Exception: The tests fail.
+    """
+    names = module_namespace("tests")
+    exec(compile(setup, "setup.py", "exec"), names)  # noqa: S102 - what we are here for
+    read, defined = _global_names(tests)
+    program.may_stop_iteration = "StopIteration" in read
+    candidate = program.named(entry_point) if entry_point else None
+    if entry_point:
+        names[entry_point] = candidate
+    free = read - defined - names.keys()
+    imported = program.those_named(sorted(free - vars(builtins).keys()))
+    if not entry_point and not imported:
+        imported = program.those_named(_tested_builtins(tests, free), at_most=1)
+    names.update(imported)
+    exec(compile(tests, "tests.py", "exec"), names)  # noqa: S102
+    if entry_point and "check" in defined:
+        names["check"](candidate)
+
+
+def _global_names(tests: str) -> tuple[set[str], set[str]]:
+    """Return the global names that the tests read, and those that they define."""
+    read, defined = set(), set()
+    tables = [symtable.symtable(tests, "tests.py", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            of_module = table.get_type() == "module" and symbol.is_local()
+            if of_module or (symbol.is_declared_global() and symbol.is_assigned()):
+                defined.add(symbol.get_name())
+            if symbol.is_global() and symbol.is_referenced():
+                read.add(symbol.get_name())
+    return read, defined
+
+
+def _tested_builtins(tests: str, free: set[str]) -> list[str]:
+    """Return the builtin names that every assert calls: the innermost first, then the leftmost.
+
+    For `assert set(sum([1], [2])) == {1, 2}` these are "sum" and "set".
+    """
+    asserts = [node.test for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Assert)]
+    calls = [[node for node in ast.walk(test) if isinstance(node, ast.Call)] for test in asserts]
+    in_every = [{call.func.id for call in group if isinstance(call.func, ast.Name)} for group in calls]
+    names = set.intersection(free & vars(builtins).keys(), *in_every) if in_every else set()
+    order: dict[str, tuple[bool, int, int]] = {}
+    for call in (call for group in calls for call in group):
+        if isinstance(call.func, ast.Name) and call.func.id in names:
+            inner = [node for part in (*call.args, *call.keywords) for node in ast.walk(part)]
+            wraps = any(isinstance(node, ast.Name) and node.id in names - {call.func.id} for node in inner)
+            before = order.get(call.func.id, (False, call.lineno, call.col_offset))
+            order[call.func.id] = (before[0] or wraps, *min(before[1:], (call.lineno, call.col_offset)))
+    return sorted(order, key=order.__getitem__)
+
+
+def _equal(value: Any, expected: Any) -> bool:
+    """Return whether the value of a call equals the expected JSON value, by the rules of `run_call`."""
+    value, expected = _as_json(value), _as_json(expected)
+    # a list equals another whose elements are the same objects, and `_as_json` has one object for NaN
+    return [value] == [expected] or [[value]] == [expected]
+
+
+def _with_int_keys(value: Any) -> Any:
+    """Return the value with integer keys, where all allow it, in a dict or in a dict that is first in a list."""
+    if isinstance(value, list):
+        return [*map(_with_int_keys, value[:1]), *value[1:]] if value and isinstance(value[0], dict) else value
+    if isinstance(value, dict):
+        with suppress(ValueError):
+            return {int(key): item for key, item in value.items()}
+    return value
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
 def _number(value: Any) -> int:
