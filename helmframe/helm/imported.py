@@ -1,16 +1,18 @@
 """What was read from another tool, kept in the store: read once, whole or not at all."""
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from helmframe.errors import HelmframeError
+from helmframe.errors import HelmframeError, StoreError
 from helmframe.kept import store_root
 from helmframe.metrics import about, chosen
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, below, listing
-from helmframe.store.files import remove
+
+logger = logging.getLogger("helmframe.helm")
 
 FORMAT = 1
 # What is said of a score that is no metric of ours.
@@ -27,15 +29,17 @@ class Import:
         self.left_out: list[dict[str, str]] = []
 
     def kept(self) -> Results | None:
-        """The newest whole reading of the same files."""
+        """The newest whole reading of the same files; None if there is none, or if it is damaged."""
         whole = [each.name.split("/")[0] for each in listing(self._shelf) if each.name.endswith("/manifest.json")]
-        return Results.load(below(self._shelf, whole[-1])) if whole else None
+        try:
+            return Results.load(below(self._shelf, whole[-1])) if whole else None
+        except StoreError as error:
+            logger.warning("%s is read again: %s", self.address, error)
+            return None
 
     def forget(self, number: int) -> None:
         """Take out all that was added under this number."""
-        start = f"{number:06d}"
-        files = listing(self.folder.path)
-        remove([each.address for each in files if each.name.rpartition("/")[2].startswith(start)])
+        self.folder.remove_shard(number)
 
     def finish(self, metrics: Iterable[str], **said: Any) -> Results:
         """Write the manifest, and give the results.

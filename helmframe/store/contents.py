@@ -9,14 +9,15 @@ import polars as pl
 
 from helmframe.columns import COMPLETIONS, PREFIXES
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
-from helmframe.store.answers import ANSWER, SENT, WRITTEN
+from helmframe.store.answers import ANSWER, SENT, VERSION, WRITTEN, newest
 from helmframe.store.files import Address, File, below, name_of, read_all, settled_listing, write
-from helmframe.store.parts import Part, damage, encode, footer_of, newest, read_parts, set_aside
+from helmframe.store.parts import Part, damage, encode, footer_of, read_parts, set_aside
 
 # The columns of a part.
 KEPT: dict[str, pl.DataType] = {
     **{name: COMPLETIONS.schema[name] for name in (*SENT, "row_index")},
     **ANSWER,
+    **VERSION,
     **WRITTEN,
 }
 
@@ -101,15 +102,8 @@ def contents(root: Address) -> pl.DataFrame:
 
 
 def count_rows(parts: Sequence[Part]) -> int:
-    """The rows in the parts, by their names; parts of before that are read."""
-    unsaid = [part.file for part in parts if part.rows is None]
-    sound = [
-        data
-        for file, data in zip(unsaid, read_all([file.address for file in unsaid]), strict=True)
-        if data is not None and damage(data, file.name) is None
-    ]
-    counted = sum(int(pl.scan_parquet(data).select(pl.len()).collect().item()) for data in sound)
-    return counted + sum(part.rows or 0 for part in parts)
+    """Return the number of rows in the parts, as their names state it."""
+    return sum(part.rows for part in parts)
 
 
 def completions(root: Address, shelf: Shelf, parts: Sequence[Part] | None = None) -> pl.DataFrame:
@@ -134,7 +128,7 @@ def read_prefixes(root: Address, shelf: Shelf) -> tuple[pl.DataFrame, list[File]
     sound: list[File] = []
     frames = [pl.DataFrame(schema=PREFIXES.schema)]
     for file, data in zip(shelf.prefixes, read_all([file.address for file in shelf.prefixes]), strict=True):
-        why = None if data is None else damage(data, file.name)
+        why = None if data is None else damage(data, name_of(file.address))
         if why is not None:
             set_aside(root, file, why)
         elif data is not None:
@@ -175,7 +169,7 @@ def _name(found: Sequence[Shelf]) -> None:
         files = [parts.pop().file for _, parts in unnamed]
         again = []
         for (shelf, parts), file, data in zip(unnamed, files, read_all([file.address for file in files]), strict=True):
-            if data is not None and damage(data, file.name) is None:
+            if data is not None and damage(data, name_of(file.address)) is None:
                 about = footer_of(data)
                 shelf.model = str(about.get("model") or shelf.model)
                 shelf.scenario = str(about.get("scenario") or shelf.scenario)

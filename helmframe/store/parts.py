@@ -1,19 +1,19 @@
-"""One Parquet part of answers: what its name says, how its bytes are made and read, and what is damage.
+"""One Parquet part of completions: the fields of its name, how its bytes are encoded and read, and what is damage.
 
-    LOW-HIGH-TIME-ID-ROWS-CHECKSUM.parquet
+    LOW-HIGH-VERSION-TIME-ID-ROWS-CHECKSUM.parquet
 
-row_index from LOW to HIGH, written at TIME (nanoseconds since 1970), ID to tell writers apart, the number of rows, and
-the crc32 of the bytes: Parquet readers take many flipped bits for good, and some end the thread that reads.
+The part holds row_index from LOW to HIGH. VERSION is a counter of its folder: of two completions of one request the one
+of the higher version counts. TIME (nanoseconds since 1970) is information. ID distinguishes writers, ROWS is the number
+of rows. CHECKSUM is the crc32 of the name before it and of the bytes. Parquet readers accept many flipped bits, and
+some end the thread that reads.
 """
 
 import io
 import json
 import logging
 import re
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -31,48 +31,52 @@ _FOOTER = 16_384  # bytes at the end, in which it stands
 _ARROW_SCHEMA = "ARROW:schema"
 log = logging.getLogger("helmframe.store")
 
-_NAME = re.compile(r"(\d{12})-(\d{12})-(\d{20})-([0-9a-f]{8})(?:-(\d+)-([0-9a-f]{8}))?\.parquet")
-# Answers, prefixes and the tables of runs; what was written before checksums has none.
-_CHECKED = re.compile(
-    r"(?:\d{12}-\d{12}-\d{20}-[0-9a-f]{8}-\d+|prefixes-[0-9a-f]{32}|\d{6,12}-[0-9a-f]{8})-([0-9a-f]{8})\.parquet"
-)
+_NAME = re.compile(r"(\d{12})-(\d{12})-(\d{12})-(\d{20})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8})\.parquet")
+# Completions, prefixes and the tables of runs.
+_SEALED = re.compile(r"(.+)-([0-9a-f]{8})\.parquet")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part by its name; the parts of before checksums have neither rows nor checksum."""
+    """A part of completions, as its name describes it."""
 
     file: File
     low: int
     high: int
+    version: int
     time: int
     id: str
-    rows: int | None
-    checksum: str | None
+    rows: int
+    checksum: str
 
     @classmethod
     def named(cls, file: File) -> "Part | None":
-        """The part that this file is, if its name is a part's."""
+        """Return the part that this file is; None if its name isn't a part's."""
         found = _NAME.fullmatch(file.name.rpartition("/")[2])
         if found is None:
             return None
-        low, high, at, ident, rows, checksum = found.groups()
-        return cls(file, int(low), int(high), int(at), ident, int(rows) if rows else None, checksum)
+        low, high, version, at, ident, rows, checksum = found.groups()
+        return cls(file, int(low), int(high), int(version), int(at), ident, int(rows), checksum)
 
     @property
-    def age(self) -> tuple[int, str]:
-        """Orders parts from old to new: the fixed rule by which one of two answers counts."""
-        return self.time, self.id
+    def age(self) -> tuple[int, int, str]:
+        """Return a key that sorts parts from the oldest version to the newest."""
+        return self.version, self.time, self.id
 
 
-def part_name(low: int, high: int, at: int, rows: int, data: bytes) -> str:
-    """The name of a new part with these bytes."""
-    return f"{low:012d}-{high:012d}-{at:020d}-{uuid4().hex[:8]}-{rows}-{checksum(data)}.parquet"
+def part_name(low: int, high: int, version: int, at: int, rows: int, data: bytes) -> str:
+    """Return the name of a new part with these bytes."""
+    return sealed(f"{low:012d}-{high:012d}-{version:012d}-{at:020d}-{uuid4().hex[:8]}-{rows}", data)
 
 
-def checksum(data: bytes) -> str:
-    """8 hex digits."""
-    return f"{zlib.crc32(data):08x}"
+def sealed(name: str, data: bytes) -> str:
+    """Return the name of a file: this name, and the checksum of the name and the bytes."""
+    return f"{name}-{checksum(data, name)}.parquet"
+
+
+def checksum(data: bytes, name: str) -> str:
+    """Return 8 hex digits, the crc32 of the name and then the bytes: a file under another name is damage too."""
+    return f"{zlib.crc32(data, zlib.crc32(name.encode())):08x}"
 
 
 def encode(frame: pl.DataFrame, about: Mapping[str, Any] | None = None) -> bytes:
@@ -126,19 +130,25 @@ def footer_of(data: bytes) -> dict[str, Any]:
 
 
 def damage(data: bytes, name: str) -> str | None:
-    """What is wrong with these bytes under this name; None where nothing is.
+    """Return what is wrong with a file; None if nothing is.
+
+    Args:
+        data: its bytes.
+        name: its name; of a run's part the path below the run's folder, which its checksum covers.
 
     Raises:
-        StoreError: a newer helmframe wrote them.
+        StoreError: A newer helmframe wrote it.
     """
     if not data:
         return "it is empty"
-    said = _CHECKED.fullmatch(name.rpartition("/")[2])
-    if said and said[1] != checksum(data):
-        return "its bytes are not those that were written"
+    named = _SEALED.fullmatch(name)
+    if named is None:
+        return "its name has no checksum"
+    if named[2] != checksum(data, named[1]):
+        return "its bytes do not match the checksum in its name"
     if data[:4] != b"PAR1" or data[-4:] != b"PAR1":
         return "it is no Parquet"
-    if said and any(each in data[-_FOOTER:] for each in _OURS):
+    if any(each in data[-_FOOTER:] for each in _OURS):
         return None
     try:
         footer_of(data)
@@ -170,36 +180,22 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
     """
     parts = sorted(parts, key=lambda part: part.age)
     checked: list[bytes] = []
-    frames: list[pl.DataFrame] = []
     sound: list[Part] = []
     complete = True
     for part, data in zip(parts, read_all([part.file.address for part in parts]), strict=True):
         if data is None:
             complete = False
             continue
-        why = damage(data, part.file.name)
-        if why is None and part.checksum is not None:
+        why = damage(data, part.file.name.rpartition("/")[2])
+        if why is None:
             checked.append(data)
             sound.append(part)
-            continue
-        rows = None if why else _unchecked(data, part, schema)
-        if rows is None:
-            set_aside(root, part.file, why or "its columns can't be read")
         else:
-            frames.append(rows)
-            sound.append(part)
-    if checked:
-        scan = pl.scan_parquet(checked, missing_columns="insert", extra_columns="ignore")
-        frames.append(scan.select(_conform(scan.collect_schema().names(), schema)).collect())
-    return Read(pl.concat(frames) if frames else pl.DataFrame(schema=schema), sound, complete)
-
-
-def newest(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row per request_id, of several the one written last, by the column `written`."""
-    # The hash of an id is enough to see that none repeats, which is the usual case, and six times as fast.
-    if rows["request_id"].hash().n_unique() == rows.height:
-        return rows
-    return rows.sort("written", maintain_order=True).unique("request_id", keep="last", maintain_order=True)
+            set_aside(root, part.file, why)
+    if not checked:
+        return Read(pl.DataFrame(schema=schema), sound, complete)
+    scan = pl.scan_parquet(checked, missing_columns="insert", extra_columns="ignore")
+    return Read(scan.select(_conform(scan.collect_schema().names(), schema)).collect(), sound, complete)
 
 
 def set_aside(root: Address, file: File, why: str) -> None:
@@ -213,31 +209,6 @@ def set_aside(root: Address, file: File, why: str) -> None:
         log.warning("%s is damaged: %s. It is left out; it could not be set aside: %s", address, why, error)
     else:
         log.warning("%s is damaged: %s. It is set aside to %s; the rest serves.", address, why, target)
-
-
-class Clock:
-    """Nanoseconds since 1970 that only grow within a process, even where the machine's clock is set back."""
-
-    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
-        self._clock = clock
-        self._last = 0
-        self._lock = threading.Lock()
-
-    def now(self) -> int:
-        """A time that no earlier call gave."""
-        with self._lock:
-            self._last = max(self._last + 1, self._clock())
-            return self._last
-
-
-def _unchecked(data: bytes, part: Part, schema: Mapping[str, Any]) -> pl.DataFrame | None:
-    """The rows of a part of before checksums; None where they can't be read."""
-    try:
-        rows = pl.read_parquet(io.BytesIO(data))
-        rows = rows.select(_conform(rows.columns, schema))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return None
-    return rows.with_columns(written=pl.lit(part.time, dtype=pl.Int64)) if "written" in schema else rows
 
 
 def _conform(there: Iterable[str], schema: Mapping[str, Any]) -> list[pl.Expr]:

@@ -55,6 +55,24 @@ def test_a_clock_that_jumps_changes_nothing(jump: float, monkeypatch: pytest.Mon
     assert counting.asked == asked
 
 
+AHEAD = """
+import time
+now, nanoseconds = time.time, time.time_ns
+time.time, time.time_ns = lambda: now() + 86_400, lambda: nanoseconds() + 86_400 * 10**9
+import helmframe as hf
+model = hf.model(lambda prompt: "A", name="skewed", version="1")
+hf.scenario("sampler").where(subject="music").perturb("typos").generate(model).score()
+"""
+
+
+def test_a_fresh_run_replaces_the_completions_of_a_run_whose_clock_was_ahead() -> None:
+    subprocess.run([sys.executable, "-c", AHEAD], check=True)
+    plan = PLAN.generate(hf.model(lambda prompt: "B", name="skewed", version="1"))
+    assert set(plan.score().completions.collect()["completion"]) == {"A"}
+    for results in (plan.score(fresh=True), plan.score()):
+        assert set(results.completions.collect()["completion"]) == {"B"}
+
+
 def test_two_runs_that_write_the_same_answers_count_them_once() -> None:
     plan, _ = counted("twice")
     first = plan.score()
