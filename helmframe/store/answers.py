@@ -16,7 +16,7 @@ import polars as pl
 
 from helmframe.columns import COMPLETIONS
 from helmframe.store.files import Address, File, below, settled_listing, write
-from helmframe.store.parts import Part, encode, part_name, read_parts, sealed
+from helmframe.store.parts import Part, encode, part_path, read_parts, sealed
 
 ANSWER = {
     name: COMPLETIONS.schema[name]
@@ -64,7 +64,8 @@ class ParquetAnswers:
 
     def __init__(self, root: Address, fingerprint: str, scenario: str) -> None:
         self.root = root
-        self.folder = below(root, "completions", fingerprint[:32], file_name(scenario))
+        self._path = f"{fingerprint[:32]}/{file_name(scenario)}"
+        self.folder = below(root, "completions", *self._path.split("/"))
         self._about = {"fingerprint": fingerprint[:32], "scenario": scenario}
         self._prefixes: set[str] = set()
         self._seen: set[str] = set()
@@ -136,9 +137,9 @@ class ParquetAnswers:
             version=pl.lit(version, dtype=pl.Int64), written=pl.lit(at, dtype=pl.Int64)
         )
         data = encode(rows, {**self._about, "model": answers["model"][0]})
-        name = part_name(low, high, version, at, rows.height, data)
-        self._seen.add(name)
-        self._write(name, data)
+        path = part_path(self._path, low, high, version, at, rows.height, data)
+        self._seen.add(path.rpartition("/")[2])
+        self._write(path, data)
 
     def _keep(self, prefixes: pl.DataFrame) -> None:
         new = prefixes.filter(~pl.col("prefix_id").is_in(list(self._prefixes)))
@@ -147,7 +148,7 @@ class ParquetAnswers:
         start = prefixes_name(new)
         if not any(file.name.startswith(start) for file in _listings.files(self.folder)):
             data = encode(new, self._about)
-            self._write(sealed(start, data), data)
+            self._write(sealed(f"{self._path}/{start}", data), data)
         self._prefixes.update(new["prefix_id"])
 
     def _parts(self) -> list[Part]:
@@ -164,7 +165,8 @@ class ParquetAnswers:
             self._counted = True
         return _versions.next(self.folder)
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, path: str, data: bytes) -> None:
+        name = path.rpartition("/")[2]
         address = below(self.folder, name)
         write(data, address)
         _listings.add(self.folder, File(address, name, len(data), time.time()))

@@ -12,7 +12,7 @@ import polars as pl
 from helmframe.store.answers import newest, prefixes_name
 from helmframe.store.contents import KEPT, Shelf, count_rows, read_prefixes, shelves
 from helmframe.store.files import Address, below, remove, write
-from helmframe.store.parts import Part, encode, part_name, read_parts, sealed
+from helmframe.store.parts import Part, encode, part_path, read_parts, sealed
 
 # Rows a part: a shard of a run reads those near it whole.
 ROWS = 131_072
@@ -86,8 +86,8 @@ def _merge(root: Address, shelf: Shelf, window: list[Part], rows: int) -> int:
             low=pl.col("row_index").min(), high=pl.col("row_index").max(),
             version=pl.col("version").max(), at=pl.col("written").max(),
         ).row(0)  # fmt: skip
-        name = part_name(low, high, version, at, some.height, data)
-        write(data, below(shelf.folder, name))
+        path = part_path(shelf.path, low, high, version, at, some.height, data)
+        write(data, below(root, "completions", *path.split("/")))
         written += 1
     remove([part.file.address for part in found.parts])
     return written
@@ -98,9 +98,9 @@ def _merge_prefixes(root: Address, shelf: Shelf) -> int:
         return len(shelf.prefixes)
     merged, files = read_prefixes(root, shelf)
     data = encode(merged, _about(shelf))
-    name = sealed(prefixes_name(merged), data)
-    write(data, below(shelf.folder, name))
-    remove([file.address for file in files if file.name.rpartition("/")[2] != name])
+    path = sealed(f"{shelf.path}/{prefixes_name(merged)}", data)
+    write(data, below(root, "completions", *path.split("/")))
+    remove([file.address for file in files if file.name != path])
     return 1
 
 

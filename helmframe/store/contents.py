@@ -24,9 +24,13 @@ KEPT: dict[str, pl.DataType] = {
 
 @dataclass
 class Shelf:
-    """The parts of one model's answers to one scenario; `model` and `scenario` as they were said."""
+    """The parts of one model's answers to one scenario; `model` and `scenario` as they were said.
+
+    `path` is that of its folder below `completions`; so is the name of each file.
+    """
 
     folder: Address
+    path: str
     fingerprint: str
     model: str = ""
     scenario: str = ""
@@ -58,7 +62,8 @@ def shelves(root: Address, model: str | None = None, scenario: str | None = None
         if len(names) != 3:
             continue
         folder = below(completions, *names[:2])
-        shelf = found.setdefault("/".join(names[:2]), Shelf(folder, names[0], names[0], names[1]))
+        path = "/".join(names[:2])
+        shelf = found.setdefault(path, Shelf(folder, path, names[0], names[0], names[1]))
         part = Part.named(file)
         if part is not None:
             shelf.parts.append(part)
@@ -128,7 +133,7 @@ def read_prefixes(root: Address, shelf: Shelf) -> tuple[pl.DataFrame, list[File]
     sound: list[File] = []
     frames = [pl.DataFrame(schema=PREFIXES.schema)]
     for file, data in zip(shelf.prefixes, read_all([file.address for file in shelf.prefixes]), strict=True):
-        why = None if data is None else damage(data, name_of(file.address))
+        why = None if data is None else damage(data, file.name)
         if why is not None:
             set_aside(root, file, why)
         elif data is not None:
@@ -148,7 +153,15 @@ def export(root: Address, target: Address, model: str | None = None, scenario: s
     kind = name_of(target).rpartition(".")[2]
     if kind not in ("parquet", "jsonl"):
         raise ArgumentError(f"export to {target}: the name should end in .parquet or .jsonl.")
-    frames = [completions(root, shelf) for shelf in shelves(root, model, scenario)]
+    frames = []
+    for shelf in shelves(root, model, scenario):
+        frames.append(completions(root, shelf))
+        lost = frames[-1]["prompt"].null_count()
+        if lost:
+            raise StoreError(
+                f"{shelf.folder} lacks the start of {lost:,} prompts: its prefixes are damaged or missing.\n"
+                f"Request the completions of {shelf.model} on {shelf.scenario} again: score(fresh=True)."
+            )
     if not frames:
         raise StoreError(f"the store {root} holds no answers yet.")
     rows = pl.concat(frames).sort("model", "scenario", "row_index", "instance_id", maintain_order=True)
@@ -169,7 +182,7 @@ def _name(found: Sequence[Shelf]) -> None:
         files = [parts.pop().file for _, parts in unnamed]
         again = []
         for (shelf, parts), file, data in zip(unnamed, files, read_all([file.address for file in files]), strict=True):
-            if data is not None and damage(data, name_of(file.address)) is None:
+            if data is not None and damage(data, file.name) is None:
                 about = footer_of(data)
                 shelf.model = str(about.get("model") or shelf.model)
                 shelf.scenario = str(about.get("scenario") or shelf.scenario)

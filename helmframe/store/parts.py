@@ -4,8 +4,8 @@
 
 The part holds row_index from LOW to HIGH. VERSION is a counter of its folder: of two completions of one request the one
 of the higher version counts. TIME (nanoseconds since 1970) is information. ID distinguishes writers, ROWS is the number
-of rows. CHECKSUM is the crc32 of the name before it and of the bytes. Parquet readers accept many flipped bits, and
-some end the thread that reads.
+of rows. CHECKSUM is the crc32 of the path below `completions`, up to the checksum, and of the bytes. Parquet readers
+accept many flipped bits, and some end the thread that reads.
 """
 
 import io
@@ -64,19 +64,20 @@ class Part:
         return self.version, self.time, self.id
 
 
-def part_name(low: int, high: int, version: int, at: int, rows: int, data: bytes) -> str:
-    """Return the name of a new part with these bytes."""
-    return sealed(f"{low:012d}-{high:012d}-{version:012d}-{at:020d}-{uuid4().hex[:8]}-{rows}", data)
+def part_path(folder: str, low: int, high: int, version: int, at: int, rows: int, data: bytes) -> str:
+    """Return the path of a new part with these bytes, in a folder below `completions`."""
+    name = f"{low:012d}-{high:012d}-{version:012d}-{at:020d}-{uuid4().hex[:8]}-{rows}"
+    return sealed(f"{folder}/{name}", data)
 
 
-def sealed(name: str, data: bytes) -> str:
-    """Return the name of a file: this name, and the checksum of the name and the bytes."""
-    return f"{name}-{checksum(data, name)}.parquet"
+def sealed(path: str, data: bytes) -> str:
+    """Return the path of a file: this path, and the checksum of the path and the bytes."""
+    return f"{path}-{checksum(data, path)}.parquet"
 
 
-def checksum(data: bytes, name: str) -> str:
-    """Return 8 hex digits, the crc32 of the name and then the bytes: a file under another name is damage too."""
-    return f"{zlib.crc32(data, zlib.crc32(name.encode())):08x}"
+def checksum(data: bytes, path: str) -> str:
+    """Return 8 hex digits, the crc32 of the path and then the bytes: a file at another path is damage too."""
+    return f"{zlib.crc32(data, zlib.crc32(path.encode())):08x}"
 
 
 def encode(frame: pl.DataFrame, about: Mapping[str, Any] | None = None) -> bytes:
@@ -129,23 +130,23 @@ def footer_of(data: bytes) -> dict[str, Any]:
     return about
 
 
-def damage(data: bytes, name: str) -> str | None:
+def damage(data: bytes, path: str) -> str | None:
     """Return what is wrong with a file; None if nothing is.
 
     Args:
         data: its bytes.
-        name: its name; of a run's part the path below the run's folder, which its checksum covers.
+        path: its path, as far as its checksum covers it: below `completions`, or below the run's folder.
 
     Raises:
         StoreError: A newer helmframe wrote it.
     """
     if not data:
         return "it is empty"
-    named = _SEALED.fullmatch(name)
+    named = _SEALED.fullmatch(path)
     if named is None:
         return "its name has no checksum"
     if named[2] != checksum(data, named[1]):
-        return "its bytes do not match the checksum in its name"
+        return "its content or its path does not match the checksum in its name"
     if data[:4] != b"PAR1" or data[-4:] != b"PAR1":
         return "it is no Parquet"
     if any(each in data[-_FOOTER:] for each in _OURS):
@@ -186,7 +187,7 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
         if data is None:
             complete = False
             continue
-        why = damage(data, part.file.name.rpartition("/")[2])
+        why = damage(data, _path(below(root, "completions"), part.file.address))
         if why is None:
             checked.append(data)
             sound.append(part)
@@ -200,15 +201,19 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
 
 def set_aside(root: Address, file: File, why: str) -> None:
     """Move a damaged file to the store's folder `damaged`, and say so; never fails."""
-    address, base = str(file.address), str(root)
-    names = address[len(base) :].strip("/\\").replace("\\", "/").split("/")
-    target = below(root, "damaged", *names)
+    address = file.address
+    target = below(root, "damaged", *_path(root, address).split("/"))
     try:
         move(file.address, target)
     except StoreError as error:
         log.warning("%s is damaged: %s. It is left out; it could not be set aside: %s", address, why, error)
     else:
         log.warning("%s is damaged: %s. It is set aside to %s; the rest serves.", address, why, target)
+
+
+def _path(folder: Address, address: Address) -> str:
+    """Return the path of a file below a folder, with slashes."""
+    return str(address)[len(str(folder)) :].strip("/\\").replace("\\", "/")
 
 
 def _conform(there: Iterable[str], schema: Mapping[str, Any]) -> list[pl.Expr]:

@@ -1,7 +1,8 @@
 """Every file of a store, read whole and held against its name."""
 
+import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -9,10 +10,9 @@ import polars as pl
 
 from helmframe.columns import PREFIXES
 from helmframe.errors import StoreError
-from helmframe.store.answers import file_name
 from helmframe.store.contents import KEPT
 from helmframe.store.files import Address, File, below, listing, read_all
-from helmframe.store.parts import Part, damage, footer_of
+from helmframe.store.parts import Part, damage
 from helmframe.store.runs import MANIFEST, MISSING, UNLISTED, PartsList, RunFolder
 
 _PREFIXES = re.compile(r"prefixes-[0-9a-f]{32}-[0-9a-f]{8}\.parquet")
@@ -55,26 +55,13 @@ def _answers(file: File, data: bytes) -> str | None:
     part = Part.named(file)
     if len(names) != 3 or (part is None and not _PREFIXES.fullmatch(names[2])):
         return "its name is not one that helmframe gives"
-    return _readable(names[2], data) or (_prefixes(data) if part is None else _part(data, *names[:2]))
+    columns = KEPT if part is not None else PREFIXES.schema
+    return _readable(file.name, data) or _lacking(data, columns)
 
 
-def _part(data: bytes, fingerprint: str, scenario: str) -> str | None:
-    """Return what is wrong with the content of a part whose checksum, which covers its name, holds."""
-    rows = pl.read_parquet(data)
-    missing = {*KEPT} - set(rows.columns)
-    if missing:
-        return f"it holds no answers: it has no column {', '.join(sorted(missing))}"
-    about = footer_of(data)
-    if about.get("fingerprint", fingerprint) != fingerprint:
-        return "it holds another model's answers"
-    if "scenario" in about and file_name(str(about["scenario"])) != scenario:
-        return "it holds answers to another scenario"
-    return None
-
-
-def _prefixes(data: bytes) -> str | None:
-    missing = set(PREFIXES.schema) - set(pl.read_parquet(data).columns)
-    return f"it holds no prefixes: it has no column {', '.join(sorted(missing))}" if missing else None
+def _lacking(data: bytes, columns: Collection[str]) -> str | None:
+    missing = set(columns) - set(pl.read_parquet_schema(io.BytesIO(data)))
+    return f"it has no column {', '.join(sorted(missing))}" if missing else None
 
 
 def _run(folder: RunFolder, files: Sequence[File]) -> Iterator[Found]:

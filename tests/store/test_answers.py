@@ -15,9 +15,9 @@ from helmframe.store import Address, ParquetAnswers, ProcessAnswers, file_name
 from helmframe.store import answers as module
 from helmframe.store.compact import compact
 from helmframe.store.files import File, listing, read, write
-from helmframe.store.parts import Read, encode, part_name, read_parts
+from helmframe.store.parts import Read, encode, read_parts
 from helmframe.store.verify import verify
-from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes
+from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes, write_part
 
 
 def test_an_answer_is_found_by_its_row_range(root: Address) -> None:
@@ -90,9 +90,7 @@ def test_two_completions_of_one_version_are_ordered_by_their_content(tmp_path: P
     for number, order in enumerate((parts, parts[::-1])):
         both = ParquetAnswers(tmp_path / f"both{number}", FINGERPRINT, "mmlu")
         for place, part in enumerate(map(Path, order)):
-            data = part.read_bytes()
-            name = part_name(5, 5, 1, place, 1, data)
-            write(data, path_of(both) / name)
+            write_part(both.root, part.read_bytes(), 5, 1, at=place)
         read_first += both.known(0, 9)["completion"].to_list()
         list(compact(tmp_path / f"both{number}"))
         read_first += both.known(0, 9)["completion"].to_list()
@@ -155,7 +153,7 @@ def test_a_part_named_by_an_older_helmframe_is_not_read(tmp_path: Path) -> None:
 def test_a_newer_format_says_to_upgrade(tmp_path: Path) -> None:
     store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
     data = encode(answers([b"one"], [5]), {"format": 2})
-    write(data, path_of(store) / part_name(5, 5, 1, 7, 1, data))
+    write_part(tmp_path, data, 5, 1)
     with pytest.raises(StoreError, match=r"newer helmframe \(format 2.*pip install --upgrade"):
         store.known(0, 9)
 
