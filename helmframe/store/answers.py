@@ -32,7 +32,7 @@ SENT = (
 )  # fmt: skip
 # Written by the store itself, and preserved in merged parts: the version decides which of two answers counts; `written`
 # (nanoseconds since 1970) is information.
-VERSION: dict[str, pl.DataType] = {"version": pl.Int64()}
+VERSION: dict[str, pl.DataType] = {"row_index": pl.Int64(), "version": pl.Int64()}
 WRITTEN: dict[str, pl.DataType] = {"written": pl.Int64()}
 
 
@@ -66,12 +66,14 @@ class ParquetAnswers:
         self.root = root
         self._path = f"{fingerprint[:32]}/{file_name(scenario)}"
         self.folder = below(root, "completions", *self._path.split("/"))
+        self._damaged = damaged_folder(root, self._path)
         self._about = {"fingerprint": fingerprint[:32], "scenario": scenario}
         self._prefixes: set[str] = set()
         self._seen: set[str] = set()
         self._opened = time.monotonic()
         self._next_look = self._opened + self.NEWS_SECONDS
         self._counted = False
+        self._known: list[pl.Series] | None = None  # hashes of the request_ids read
 
     def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
         """See `Answers`.
@@ -88,11 +90,17 @@ class ParquetAnswers:
                 break
             # another process has merged some parts since they were listed; their answers are in a new one
             _listings.forget(self.folder)
+            _listings.forget(self._damaged)
+        if found.damaged:
+            _listings.forget(self._damaged)
         rows = found.rows
+        lost = [*found.damaged, *_parts_in(self._damaged)]
         if wanted is not None:
             # by their hashes: several times as fast as by the ids, and those that a chance lets in do no harm
             rows = rows.filter(rows["request_id"].hash().is_in(wanted.hash().implode()))
-        return newest(rows).drop("version")
+        rows = current(rows, lost)
+        self._known = [*(self._known or []), rows["request_id"].hash()]
+        return rows.drop(VERSION)
 
     def news(self, low: int, high: int) -> pl.DataFrame:
         """See `Answers`.
@@ -107,7 +115,7 @@ class ParquetAnswers:
         near = [part for part in self._parts() if part.low <= high and low <= part.high]
         new = [part for part in near if part.file.name not in self._seen]
         self._seen.update(part.file.name for part in new)
-        found = newest(read_parts(self.root, new, ANSWER | VERSION).rows).drop("version")
+        found = newest(read_parts(self.root, new, ANSWER | VERSION).rows).drop(VERSION)
         # a bucket is listed in seconds where it holds ten thousands of parts, and the model waits meanwhile
         ended = time.monotonic()
         self._next_look = ended + max(self.NEWS_SECONDS, (ended - started) / self.NEWS_SHARE)
@@ -137,7 +145,9 @@ class ParquetAnswers:
             version=pl.lit(version, dtype=pl.Int64), written=pl.lit(at, dtype=pl.Int64)
         )
         data = encode(rows, {**self._about, "model": answers["model"][0]})
-        path = part_path(self._path, low, high, version, at, rows.height, data)
+        ids = rows["request_id"].hash()
+        replaces = self._known is None or any(ids.is_in(known.implode()).any() for known in self._known)
+        path = part_path(self._path, low, high, version, at, rows.height, data, replaces=replaces)
         self._seen.add(path.rpartition("/")[2])
         self._write(path, data)
 
@@ -153,7 +163,7 @@ class ParquetAnswers:
 
     def _parts(self) -> list[Part]:
         """Return the parts in the folder, in a bucket as of some seconds ago."""
-        parts = [part for part in map(Part.named, _listings.files(self.folder)) if part is not None]
+        parts = _parts_in(self.folder)
         _versions.see(self.folder, parts)
         return parts
 
@@ -161,7 +171,7 @@ class ParquetAnswers:
         """Return a version above those of all parts that were in the folder when this object was made."""
         if not self._counted:
             _listings.renew(self.folder, self._opened)
-            self._parts()
+            _versions.see(self.folder, [*self._parts(), *_parts_in(self._damaged)])
             self._counted = True
         return _versions.next(self.folder)
 
@@ -228,6 +238,35 @@ def newest(rows: pl.DataFrame) -> pl.DataFrame:
     ])  # fmt: skip
     ranked = ranked.sort("version", "digest", maintain_order=True)
     return ranked.unique("request_id", keep="last", maintain_order=True).drop("digest")
+
+
+def current(rows: pl.DataFrame, lost: Sequence[Part]) -> pl.DataFrame:
+    """Return the newest rows, without those that a damaged part may have replaced.
+
+    Args:
+        rows: Completions with the columns `VERSION`.
+        lost: Parts that can't be read.
+    """
+    rows = newest(rows)
+    for part in lost:
+        if part.replaces:
+            between = pl.col("row_index").is_between(part.low, part.high)
+            rows = rows.filter(~(between & (pl.col("version") < part.version)))
+    return rows
+
+
+def damaged_folder(root: Address, path: str) -> Address:
+    """Return where the damaged parts of a folder below `completions` are set aside."""
+    return below(root, "damaged", "completions", *path.split("/"))
+
+
+def set_aside_parts(root: Address, path: str) -> list[Part]:
+    """Return the damaged parts that were set aside from a folder below `completions`."""
+    return _parts_in(damaged_folder(root, path))
+
+
+def _parts_in(folder: Address) -> list[Part]:
+    return [part for part in map(Part.named, _listings.files(folder)) if part is not None]
 
 
 def prefixes_name(prefixes: pl.DataFrame) -> str:

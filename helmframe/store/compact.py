@@ -86,7 +86,8 @@ def _merge(root: Address, shelf: Shelf, window: list[Part], rows: int) -> int:
             low=pl.col("row_index").min(), high=pl.col("row_index").max(),
             version=pl.col("version").max(), at=pl.col("written").max(),
         ).row(0)  # fmt: skip
-        path = part_path(shelf.path, low, high, version, at, some.height, data)
+        replaces = any(part.replaces for part in found.parts)
+        path = part_path(shelf.path, low, high, version, at, some.height, data, replaces=replaces)
         write(data, below(root, "completions", *path.split("/")))
         written += 1
     remove([part.file.address for part in found.parts])

@@ -9,7 +9,7 @@ import polars as pl
 
 from helmframe.columns import COMPLETIONS, PREFIXES
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
-from helmframe.store.answers import ANSWER, SENT, VERSION, WRITTEN, newest
+from helmframe.store.answers import ANSWER, SENT, VERSION, WRITTEN, current, set_aside_parts
 from helmframe.store.files import Address, File, below, name_of, read_all, settled_listing, write
 from helmframe.store.parts import Part, damage, encode, footer_of, read_parts, set_aside
 
@@ -119,7 +119,8 @@ def completions(root: Address, shelf: Shelf, parts: Sequence[Part] | None = None
         shelf: whose.
         parts: only of these parts.
     """
-    rows = newest(read_parts(root, shelf.parts if parts is None else parts, KEPT).rows)
+    found = read_parts(root, shelf.parts if parts is None else parts, KEPT)
+    rows = current(found.rows, [*found.damaged, *set_aside_parts(root, shelf.path)])
     prefixes, _ = read_prefixes(root, shelf)
     prompts = rows.join(prefixes, on="prefix_id", how="left", maintain_order="left", validate="m:1")
     said = [name for name in SENT if name not in ("prefix_id", "suffix")]

@@ -3,9 +3,10 @@
     LOW-HIGH-VERSION-TIME-ID-ROWS-CHECKSUM.parquet
 
 The part holds row_index from LOW to HIGH. VERSION is a counter of its folder: of two completions of one request the one
-of the higher version counts. TIME (nanoseconds since 1970) is information. ID distinguishes writers, ROWS is the number
-of rows. CHECKSUM is the crc32 of the path below `completions`, up to the checksum, and of the bytes. Parquet readers
-accept many flipped bits, and some end the thread that reads.
+of the higher version counts. It ends in `r` if the part may replace earlier versions: if such a part is damaged, these
+do not count. TIME (nanoseconds since 1970) is information. ID distinguishes writers, ROWS is the number of rows.
+CHECKSUM is the crc32 of the path below `completions`, up to the checksum, and of the bytes. Parquet readers accept many
+flipped bits, and some end the thread that reads.
 """
 
 import io
@@ -31,7 +32,7 @@ _FOOTER = 16_384  # bytes at the end, in which it stands
 _ARROW_SCHEMA = "ARROW:schema"
 log = logging.getLogger("helmframe.store")
 
-_NAME = re.compile(r"(\d{12})-(\d{12})-(\d{12})-(\d{20})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8})\.parquet")
+_NAME = re.compile(r"(\d{12})-(\d{12})-(\d{12})(r?)-(\d{20})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8})\.parquet")
 # Completions, prefixes and the tables of runs.
 _SEALED = re.compile(r"(.+)-([0-9a-f]{8})\.parquet")
 
@@ -44,6 +45,7 @@ class Part:
     low: int
     high: int
     version: int
+    replaces: bool
     time: int
     id: str
     rows: int
@@ -55,8 +57,8 @@ class Part:
         found = _NAME.fullmatch(file.name.rpartition("/")[2])
         if found is None:
             return None
-        low, high, version, at, ident, rows, checksum = found.groups()
-        return cls(file, int(low), int(high), int(version), int(at), ident, int(rows), checksum)
+        low, high, version, replaces, at, ident, rows, checksum = found.groups()
+        return cls(file, int(low), int(high), int(version), bool(replaces), int(at), ident, int(rows), checksum)
 
     @property
     def age(self) -> tuple[int, int, str]:
@@ -64,9 +66,12 @@ class Part:
         return self.version, self.time, self.id
 
 
-def part_path(folder: str, low: int, high: int, version: int, at: int, rows: int, data: bytes) -> str:
+def part_path(
+    folder: str, low: int, high: int, version: int, at: int, rows: int, data: bytes, *, replaces: bool = False
+) -> str:
     """Return the path of a new part with these bytes, in a folder below `completions`."""
-    name = f"{low:012d}-{high:012d}-{version:012d}-{at:020d}-{uuid4().hex[:8]}-{rows}"
+    mark = "r" * replaces
+    name = f"{low:012d}-{high:012d}-{version:012d}{mark}-{at:020d}-{uuid4().hex[:8]}-{rows}"
     return sealed(f"{folder}/{name}", data)
 
 
@@ -161,11 +166,12 @@ def damage(data: bytes, path: str) -> str | None:
 
 
 class Read(NamedTuple):
-    """The rows of some parts, the parts they are from, and whether none of those asked for was gone."""
+    """The rows of some parts, the parts they are from, whether none was gone, and the parts that are damaged."""
 
     rows: pl.DataFrame
     parts: list[Part]
     complete: bool
+    damaged: list[Part]
 
 
 def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) -> Read:
@@ -182,6 +188,7 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
     parts = sorted(parts, key=lambda part: part.age)
     checked: list[bytes] = []
     sound: list[Part] = []
+    damaged: list[Part] = []
     complete = True
     for part, data in zip(parts, read_all([part.file.address for part in parts]), strict=True):
         if data is None:
@@ -192,11 +199,12 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
             checked.append(data)
             sound.append(part)
         else:
+            damaged.append(part)
             set_aside(root, part.file, why)
     if not checked:
-        return Read(pl.DataFrame(schema=schema), sound, complete)
+        return Read(pl.DataFrame(schema=schema), sound, complete, damaged)
     scan = pl.scan_parquet(checked, missing_columns="insert", extra_columns="ignore")
-    return Read(scan.select(_conform(scan.collect_schema().names(), schema)).collect(), sound, complete)
+    return Read(scan.select(_conform(scan.collect_schema().names(), schema)).collect(), sound, complete, damaged)
 
 
 def set_aside(root: Address, file: File, why: str) -> None:
