@@ -188,8 +188,8 @@ def _walk(folder: Path) -> Iterator[File]:
             yield _file(Path(entry.path), name, found)
 
 
-def _file(path: Path, name: str, found: os.stat_result) -> File:
-    return File(path, name, found.st_size, found.st_mtime, inode=found.st_ino)
+def _file(path: Path, name: str, status: os.stat_result) -> File:
+    return File(path, name, status.st_size, status.st_mtime, inode=status.st_ino)
 
 
 def _entries(folder: Path | str, prefix: str) -> Iterator[tuple["os.DirEntry[str]", str]]:

@@ -121,7 +121,8 @@ class RunFolder:
         Raises:
             StoreError: The folder can't be read.
         """
-        files = [file for file in self._files(table) if file.name not in self.parts]
+        known = self.parts
+        files = [file for file in self._files(table) if file.name not in known]
         for file, data in zip(files, read_all([file.address for file in files]), strict=True):
             if data is not None and damage(data, file.name) is None:
                 self.include({file.name: int(pl.scan_parquet(data).select(pl.len()).collect().item())})

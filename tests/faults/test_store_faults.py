@@ -124,11 +124,11 @@ def test_a_full_disk_ends_the_run_with_an_error_and_later_it_goes_on(tmp_path: P
 
 @pytest.mark.parametrize("merged", [False, True])
 def test_an_earlier_version_does_not_count_again_where_the_newest_is_damaged(tmp_path: Path, merged: bool) -> None:
-    asked: list[str] = []
+    prompts: list[str] = []
     completion = "A"
 
     def model(prompt: str) -> str:
-        asked.append(prompt)
+        prompts.append(prompt)
         return completion
 
     plan = PLAN.generate(hf.model(model, name="replaced", version="1"))
@@ -144,7 +144,7 @@ def test_an_earlier_version_does_not_count_again_where_the_newest_is_damaged(tmp
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)
-    n = len(asked)
+    n = len(prompts)
     for _ in range(3):
         assert set(plan.score().completions.collect()["completion"]) == {"B"}
-    assert len(asked) == n + n // 2
+    assert len(prompts) == n + n // 2

@@ -143,6 +143,17 @@ def test_what_was_read_is_kept_until_its_files_change(tmp_path: Path) -> None:
     assert hf.read_helm(tmp_path / "runs").manifest["scenarios"]["facts"]["description"] == "Other."
 
 
+def test_a_reading_that_is_damaged_in_the_store_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_run(tmp_path / "runs", [state("id0", "id0")], [1.0])
+    first = hf.read_helm(tmp_path / "runs")
+    part = next(Path(str(first.path)).glob("scores/*/*.parquet"))
+    part.write_bytes(part.read_bytes()[:-1])
+    again = hf.read_helm(tmp_path / "runs")
+    assert again.path != first.path
+    assert again.value("exact_match") == 1.0
+    assert part.name in caplog.text
+
+
 def test_a_long_run_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("helmframe.helm.states.ROWS", 3)
     write_run(tmp_path, [state(f"id{each}", f"id{each}") for each in range(10)], [1.0] * 10)

@@ -120,12 +120,12 @@ def _beside(address: Address, path: str) -> Address:
 def outcome(read_all: Callable[[], Tables], expected: Tables) -> str:
     """Return "healed" for the tables as they were, "typed" for an error of ours, else "silent" or "untyped"."""
     try:
-        found = read_all()
+        result = read_all()
     except HelmframeError:
         return "typed"
     except (Exception, pl.exceptions.PanicException) as error:
         return f"untyped: {type(error).__name__}: {error}"
-    different = [name for name, table in expected.items() if not found[name].equals(table, null_equal=True)]
+    different = [name for name, table in expected.items() if not result[name].equals(table, null_equal=True)]
     return f"silent: {different}" if different else "healed"
 
 
@@ -167,26 +167,25 @@ def scored(root: Address, monkeypatch: pytest.MonkeyPatch) -> Tables:
     Columns that differ between two runs, such as latency, are left out.
     """
     monkeypatch.setenv("HELMFRAME_STORE", str(root))
-    found = tables(plan().score())
+    result = tables(plan().score())
     file = below(root, "export.parquet")
     export(root, file)
     exported = pl.read_parquet(read(file))
     exported = exported.select("model", "scenario", "instance_id", "perturbation", "prompt", "completion")
     return {
-        "completions": found["completions"].drop("latency", "cached", "attempts").sort(COMPLETIONS.key),
-        "scores": found["scores"].sort(*COMPLETIONS.key, "metric"),
-        "table": found["table"],
+        "completions": result["completions"].drop("latency", "cached", "attempts").sort(COMPLETIONS.key),
+        "scores": result["scores"].sort(*COMPLETIONS.key, "metric"),
+        "table": result["table"],
         "export": exported.sort(exported.columns),
     }
 
 
-def counted(what: str, outcomes: Iterator[tuple[str, str]]) -> Counter[str]:
-    """Print and return how often each outcome occurred."""
-    found: Counter[str] = Counter()
-    for damage, each in outcomes:
-        kind = each.partition(":")[0]
-        found[kind] += 1
+def count(what: str, outcomes: Iterator[tuple[str, str]]) -> Counter[str]:
+    """Return how often each outcome occurred; print those that are neither healed nor typed."""
+    counts: Counter[str] = Counter()
+    for damage, result in outcomes:
+        kind = result.partition(":")[0]
+        counts[kind] += 1
         if kind not in ("healed", "typed"):
-            print(f"\n{what}, {damage}: {each}")
-    print(f"\n{what}: {sum(found.values())} damages: {dict(sorted(found.items()))}")
-    return found
+            print(f"\n{what}, {damage}: {result}")
+    return counts

@@ -42,7 +42,7 @@ now = time.time_ns
 time.time_ns = lambda: now() + int(sys.argv[3]) * 10**9
 from helmframe.store import ParquetAnswers, address_of
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers
-ids = [each.encode() for each in sys.argv[4:]]
+ids = [text.encode() for text in sys.argv[4:]]
 store = ParquetAnswers(address_of(sys.argv[1]), FINGERPRINT, "mmlu")
 store.append(answers(ids, [*range(len(ids))], sys.argv[2]), NO_PREFIXES)
 """
@@ -89,8 +89,8 @@ def test_two_completions_of_one_version_are_ordered_by_their_content(tmp_path: P
     read_first = []
     for number, order in enumerate((parts, parts[::-1])):
         both = ParquetAnswers(tmp_path / f"both{number}", FINGERPRINT, "mmlu")
-        for place, part in enumerate(map(Path, order)):
-            write_part(both.root, part.read_bytes(), 5, 1, at=place)
+        for time_of_part, part in enumerate(map(Path, order)):
+            write_part(both.root, part.read_bytes(), 5, 1, at=time_of_part)
         read_first += both.known(0, 9)["completion"].to_list()
         list(compact(tmp_path / f"both{number}"))
         read_first += both.known(0, 9)["completion"].to_list()
@@ -147,7 +147,7 @@ def test_a_part_named_by_an_older_helmframe_is_not_read(tmp_path: Path) -> None:
     assert store.known(0, 9).is_empty()
     store.append(answers([b"one"], [5], "new"), NO_PREFIXES)
     assert store.known(0, 9)["completion"].to_list() == ["new"]
-    assert [found.why for found in verify(tmp_path) if found.why] == ["its name is not one that helmframe gives"]
+    assert [file.why for file in verify(tmp_path) if file.why] == ["its name is not one that helmframe gives"]
 
 
 def test_a_newer_format_says_to_upgrade(tmp_path: Path) -> None:
