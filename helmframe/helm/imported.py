@@ -1,10 +1,10 @@
 """What was read from another tool, kept in the store: read once, whole or not at all."""
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 from helmframe.errors import HelmframeError, StoreError
 from helmframe.kept import store_root
@@ -15,6 +15,7 @@ from helmframe.store import Address, RunFolder, below, listing
 logger = logging.getLogger("helmframe.helm")
 
 FORMAT = 1
+_DIGITS = 20
 # What is said of a score that is no metric of ours.
 _UNKNOWN = {"level": "output", "unit": "", "higher_is_better": None}
 
@@ -25,7 +26,11 @@ class Import:
     def __init__(self, tool: str, address: Address) -> None:
         self.tool, self.address = tool, address
         self._shelf = below(store_root(), "imported", _key(f"{tool} {FORMAT}", address))
-        self.folder = RunFolder(below(self._shelf, f"{time.time_ns():020d}"))
+        # counted, not dated: a clock that was ahead must not make an earlier reading the newest
+        starts = {file.name[:_DIGITS] for file in listing(self._shelf)}
+        numbers = [int(start) for start in starts if start.isdecimal()]
+        name = f"{max(numbers, default=0) + 1:0{_DIGITS}d}-{uuid4().hex[:8]}"
+        self.folder = RunFolder(below(self._shelf, name))
         self.left_out: list[dict[str, str]] = []
 
     def kept(self) -> Results | None:
