@@ -14,8 +14,8 @@ from tests.s3_server import BUCKET
 from tests.store.damages import count, damaged_answers, damaged_runs, plan
 
 # 1,000 in all
-RUNS, EXPORTS, STORES = 400, 180, 170
-BUCKET_RUNS, BUCKET_STORES = 180, 70
+RUNS, EXPORTS, STORES = 450, 200, 140
+BUCKET_RUNS, BUCKET_STORES = 150, 60
 
 
 def report(what: str, counts: Counter[str], expected: int) -> None:
