@@ -130,7 +130,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         if found.why is not None:
             bad += 1
             print(f"{found.file.address}: {found.why}")
-            if arguments.set_aside:
+            if arguments.set_aside and not found.missing:
                 set_aside(root, found.file, found.why)
     said = f"{root}: {looked:,} files, {size_text(size)}"
     if bad:

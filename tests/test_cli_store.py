@@ -64,7 +64,7 @@ def test_verify_names_what_is_damaged_and_ends_with_1(store: Path, capsys: Said)
     part.write_bytes(part.read_bytes()[:-1])
     assert main(["store", "verify"]) == 1
     out, err = capsys.readouterr()
-    assert out == f"{part}: its bytes are not those that were written\n"
+    assert out == f"{part}: its content or its path does not match the checksum in its name\n"
     assert "1 damaged" in err
     assert part.exists()
 

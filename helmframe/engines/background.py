@@ -1,5 +1,6 @@
 """Runs in the background, and runs seen from elsewhere: `plan.submit()`, `hf.runs()`, `hf.history()`."""
 
+import logging
 import math
 import threading
 import time
@@ -25,6 +26,8 @@ from helmframe.watch import watched
 
 # A run of another process that did not write its manifest for so long is no longer there.
 GONE_SECONDS = 30.0
+
+logger = logging.getLogger("helmframe.engines")
 
 _runs: "dict[str, Run]" = {}
 
@@ -232,7 +235,8 @@ _HISTORY: dict[str, Any] = {
 def _row(each: Run) -> dict[str, Any] | None:
     try:
         about = each.manifest()
-    except StoreError:
+    except StoreError as error:
+        logger.warning("run %s is not listed: %s", each.id, error)
         return None
     if not about.get("asks", True):
         return None

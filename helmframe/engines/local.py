@@ -316,7 +316,8 @@ class Execution:
             counts, cost = self.progress.completions, self.budget.cost
             judged = {"verdicts": dict(self.progress.verdicts)} if self.progress.verdicts["planned"] else {}
             self.folder.write_manifest(
-                about | {"status": status, "counts": counts, **judged, "cost": cost, "seen": time.time()}
+                about | {"status": status, "counts": counts, **judged, "cost": cost, "seen": time.time()},
+                complete=status != "running",
             )
 
         def beat() -> None:

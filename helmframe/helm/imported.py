@@ -1,18 +1,21 @@
 """What was read from another tool, kept in the store: read once, whole or not at all."""
 
-import time
+import logging
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
-from helmframe.errors import HelmframeError
+from helmframe.errors import HelmframeError, StoreError
 from helmframe.kept import store_root
 from helmframe.metrics import about, chosen
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, below, listing
-from helmframe.store.files import remove
+
+logger = logging.getLogger("helmframe.helm")
 
 FORMAT = 1
+_DIGITS = 20
 # What is said of a score that is no metric of ours.
 _UNKNOWN = {"level": "output", "unit": "", "higher_is_better": None}
 
@@ -23,19 +26,25 @@ class Import:
     def __init__(self, tool: str, address: Address) -> None:
         self.tool, self.address = tool, address
         self._shelf = below(store_root(), "imported", _key(f"{tool} {FORMAT}", address))
-        self.folder = RunFolder(below(self._shelf, f"{time.time_ns():020d}"))
+        # counted, not dated: a clock that was ahead must not make an earlier reading the newest
+        starts = {file.name[:_DIGITS] for file in listing(self._shelf)}
+        numbers = [int(start) for start in starts if start.isdecimal()]
+        name = f"{max(numbers, default=0) + 1:0{_DIGITS}d}-{uuid4().hex[:8]}"
+        self.folder = RunFolder(below(self._shelf, name))
         self.left_out: list[dict[str, str]] = []
 
     def kept(self) -> Results | None:
-        """The newest whole reading of the same files."""
+        """The newest whole reading of the same files; None if there is none, or if it is damaged."""
         whole = [each.name.split("/")[0] for each in listing(self._shelf) if each.name.endswith("/manifest.json")]
-        return Results.load(below(self._shelf, whole[-1])) if whole else None
+        try:
+            return Results.load(below(self._shelf, whole[-1])) if whole else None
+        except StoreError as error:
+            logger.warning("%s is read again: %s", self.address, error)
+            return None
 
     def forget(self, number: int) -> None:
         """Take out all that was added under this number."""
-        start = f"{number:06d}"
-        files = listing(self.folder.path)
-        remove([each.address for each in files if each.name.rpartition("/")[2].startswith(start)])
+        self.folder.remove_shard(number)
 
     def finish(self, metrics: Iterable[str], **said: Any) -> Results:
         """Write the manifest, and give the results.

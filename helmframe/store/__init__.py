@@ -1,9 +1,9 @@
 """The store: requests as sent with their answers, and what runs scored, as Parquet in a folder or a bucket.
 
-    STORE/completions/MODEL/SCENARIO/LOW-HIGH-TIME-ID-ROWS-CHECKSUM.parquet   answers (helmframe.store.parts)
-    STORE/completions/MODEL/SCENARIO/prefixes-ID-CHECKSUM.parquet             the starts those requests share
-    STORE/runs/RUN/…                                                          what one run read and scored
-    STORE/damaged/…                                                           parts that could not be read
+    STORE/completions/MODEL/SCENARIO/LOW-HIGH-VERSION-….parquet      answers (helmframe.store.parts)
+    STORE/completions/MODEL/SCENARIO/prefixes-ID-CHECKSUM.parquet    the starts those requests share
+    STORE/runs/RUN/…                                                 what one run read and scored
+    STORE/damaged/…                                                  parts that could not be read
 
 Parts are written whole or not at all, and never changed. MODEL is the start of the model's fingerprint.
 """

@@ -1,13 +1,14 @@
 """Answers kept by request_id: as Parquet parts in the store, or in this process for models that can't be hashed whole.
 
 Any number of processes and hosts may add to one store: no name is used twice, nothing that is there is changed, and of
-two answers to one request the one written last counts.
+two answers to one request the one of the higher version counts. Versions are counted per folder, not read from a clock.
 """
 
 import re
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from hashlib import blake2b, sha256
 from typing import ClassVar, Protocol
 
@@ -15,7 +16,7 @@ import polars as pl
 
 from helmframe.columns import COMPLETIONS
 from helmframe.store.files import Address, File, below, settled_listing, write
-from helmframe.store.parts import Clock, Part, checksum, encode, newest, part_name, read_parts
+from helmframe.store.parts import Part, encode, part_path, read_parts, sealed
 
 ANSWER = {
     name: COMPLETIONS.schema[name]
@@ -29,9 +30,10 @@ SENT = (
     "model", "scenario", "scenario_version", "instance_id", "perturbation", "perturbation_seed", "setting", "trial",
     "output_index", "decoding", "prefix_id", "suffix",
 )  # fmt: skip
-WRITTEN: dict[str, pl.DataType] = {
-    "written": pl.Int64()
-}  # nanoseconds since 1970; tells which of two answers is newer, in merged parts too
+# Written by the store itself, and preserved in merged parts: the version decides which of two answers counts; `written`
+# (nanoseconds since 1970) is information.
+VERSION: dict[str, pl.DataType] = {"row_index": pl.Int64(), "version": pl.Int64()}
+WRITTEN: dict[str, pl.DataType] = {"written": pl.Int64()}
 
 
 class Answers(Protocol):
@@ -59,15 +61,19 @@ class ParquetAnswers:
     TRIES = 5
     NEWS_SECONDS = 1.0
     NEWS_SHARE = 0.2
-    _clock: ClassVar[Clock] = Clock()
 
     def __init__(self, root: Address, fingerprint: str, scenario: str) -> None:
         self.root = root
-        self.folder = below(root, "completions", fingerprint[:32], file_name(scenario))
+        self._path = f"{fingerprint[:32]}/{file_name(scenario)}"
+        self.folder = below(root, "completions", *self._path.split("/"))
+        self._damaged = damaged_folder(root, self._path)
         self._about = {"fingerprint": fingerprint[:32], "scenario": scenario}
         self._prefixes: set[str] = set()
         self._seen: set[str] = set()
-        self._next_look = time.monotonic() + self.NEWS_SECONDS
+        self._opened = time.monotonic()
+        self._next_look = self._opened + self.NEWS_SECONDS
+        self._counted = False
+        self._known: list[pl.Series] | None = None  # hashes of the request_ids read
 
     def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
         """See `Answers`.
@@ -77,19 +83,24 @@ class ParquetAnswers:
                 with a warning.
         """
         for _ in range(self.TRIES):
-            parts = [part for part in map(Part.named, _listings.files(self.folder)) if part is not None]
-            near = [part for part in parts if part.low <= high and low <= part.high]
-            found = read_parts(self.root, near, ANSWER | WRITTEN)
+            near = [part for part in self._parts() if part.low <= high and low <= part.high]
+            found = read_parts(self.root, near, ANSWER | VERSION)
             self._seen.update(part.file.name for part in near)
             if found.complete:
                 break
             # another process has merged some parts since they were listed; their answers are in a new one
             _listings.forget(self.folder)
+            _listings.forget(self._damaged)
+        if found.damaged:
+            _listings.forget(self._damaged)
         rows = found.rows
+        lost = [*found.damaged, *_parts_in(self._damaged)]
         if wanted is not None:
             # by their hashes: several times as fast as by the ids, and those that a chance lets in do no harm
             rows = rows.filter(rows["request_id"].hash().is_in(wanted.hash().implode()))
-        return newest(rows).drop("written")
+        rows = current(rows, lost)
+        self._known = [*(self._known or []), rows["request_id"].hash()]
+        return rows.drop(VERSION)
 
     def news(self, low: int, high: int) -> pl.DataFrame:
         """See `Answers`.
@@ -101,10 +112,10 @@ class ParquetAnswers:
         if started < self._next_look:
             return pl.DataFrame(schema=ANSWER)
         _listings.forget(self.folder)
-        parts = [part for part in map(Part.named, _listings.files(self.folder)) if part is not None]
-        new = [part for part in parts if part.low <= high and low <= part.high and part.file.name not in self._seen]
+        near = [part for part in self._parts() if part.low <= high and low <= part.high]
+        new = [part for part in near if part.file.name not in self._seen]
         self._seen.update(part.file.name for part in new)
-        found = newest(read_parts(self.root, new, ANSWER | WRITTEN).rows).drop("written")
+        found = newest(read_parts(self.root, new, ANSWER | VERSION).rows).drop(VERSION)
         # a bucket is listed in seconds where it holds ten thousands of parts, and the model waits meanwhile
         ended = time.monotonic()
         self._next_look = ended + max(self.NEWS_SECONDS, (ended - started) / self.NEWS_SHARE)
@@ -116,8 +127,7 @@ class ParquetAnswers:
         Raises:
             StoreError: as `known`.
         """
-        parts = [part for part in map(Part.named, _listings.files(self.folder)) if part is not None]
-        first = read_parts(self.root, parts, WRITTEN).rows["written"].min()
+        first = read_parts(self.root, self._parts(), WRITTEN).rows["written"].min()
         return first if isinstance(first, int) else None
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
@@ -129,13 +139,17 @@ class ParquetAnswers:
         if answers.is_empty():
             return
         self._keep(prefixes)
-        at = self._clock.now()
+        version, at = self._next_version(), time.time_ns()
         low, high = answers.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-        rows = answers.select(*SENT, "row_index", *ANSWER).with_columns(written=pl.lit(at, dtype=pl.Int64))
+        rows = answers.select(*SENT, "row_index", *ANSWER).with_columns(
+            version=pl.lit(version, dtype=pl.Int64), written=pl.lit(at, dtype=pl.Int64)
+        )
         data = encode(rows, {**self._about, "model": answers["model"][0]})
-        name = part_name(low, high, at, rows.height, data)
-        self._seen.add(name)
-        self._write(name, data)
+        ids = rows["request_id"].hash()
+        replaces = self._known is None or any(ids.is_in(known.implode()).any() for known in self._known)
+        path = part_path(self._path, low, high, version, at, rows.height, data, replaces=replaces)
+        self._seen.add(path.rpartition("/")[2])
+        self._write(path, data)
 
     def _keep(self, prefixes: pl.DataFrame) -> None:
         new = prefixes.filter(~pl.col("prefix_id").is_in(list(self._prefixes)))
@@ -144,10 +158,25 @@ class ParquetAnswers:
         start = prefixes_name(new)
         if not any(file.name.startswith(start) for file in _listings.files(self.folder)):
             data = encode(new, self._about)
-            self._write(f"{start}-{checksum(data)}.parquet", data)
+            self._write(sealed(f"{self._path}/{start}", data), data)
         self._prefixes.update(new["prefix_id"])
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _parts(self) -> list[Part]:
+        """Return the parts in the folder, in a bucket as of some seconds ago."""
+        parts = _parts_in(self.folder)
+        _versions.see(self.folder, parts)
+        return parts
+
+    def _next_version(self) -> int:
+        """Return a version above those of all parts that were in the folder when this object was made."""
+        if not self._counted:
+            _listings.renew(self.folder, self._opened)
+            _versions.see(self.folder, [*self._parts(), *_parts_in(self._damaged)])
+            self._counted = True
+        return _versions.next(self.folder)
+
+    def _write(self, path: str, data: bytes) -> None:
+        name = path.rpartition("/")[2]
         address = below(self.folder, name)
         write(data, address)
         _listings.add(self.folder, File(address, name, len(data), time.time()))
@@ -192,20 +221,90 @@ def file_name(name: str) -> str:
     return f"{plain.lstrip('.')}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
+def newest(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per request_id: the one of the highest version, of equal versions the one of the highest digest.
+
+    The result does not depend on the order of the rows. Versions are equal if two writers did not see each other's
+    parts, and in parts that are being merged.
+    """
+    # The hash of an id is enough to see that none repeats, which is the usual case, and six times as fast.
+    if rows["request_id"].hash().n_unique() == rows.height:
+        return rows
+    tied = rows.select("request_id", "version").is_duplicated()
+    content = rows.filter(tied).select(name for name in ANSWER if name != "request_id")
+    digests = pl.Series([blake2b(repr(row).encode()).digest() for row in content.iter_rows()], dtype=pl.Binary)
+    ranked = pl.concat([
+        rows.filter(~tied).with_columns(digest=pl.lit(b"")), rows.filter(tied).with_columns(digest=digests)
+    ])  # fmt: skip
+    ranked = ranked.sort("version", "digest", maintain_order=True)
+    return ranked.unique("request_id", keep="last", maintain_order=True).drop("digest")
+
+
+def current(rows: pl.DataFrame, lost: Sequence[Part]) -> pl.DataFrame:
+    """Return the newest rows, without those that a damaged part may have replaced.
+
+    Args:
+        rows: Completions with the columns `VERSION`.
+        lost: Parts that can't be read.
+    """
+    rows = newest(rows)
+    for part in lost:
+        if part.replaces:
+            between = pl.col("row_index").is_between(part.low, part.high)
+            rows = rows.filter(~(between & (pl.col("version") < part.version)))
+    return rows
+
+
+def damaged_folder(root: Address, path: str) -> Address:
+    """Return where the damaged parts of a folder below `completions` are set aside."""
+    return below(root, "damaged", "completions", *path.split("/"))
+
+
+def set_aside_parts(root: Address, path: str) -> list[Part]:
+    """Return the damaged parts that were set aside from a folder below `completions`."""
+    return _parts_in(damaged_folder(root, path))
+
+
+def _parts_in(folder: Address) -> list[Part]:
+    return [part for part in map(Part.named, _listings.files(folder)) if part is not None]
+
+
 def prefixes_name(prefixes: pl.DataFrame) -> str:
     """The start of the name of a part with these prefixes, the same in every process: they are written once."""
     ids = "\0".join(prefixes["prefix_id"].unique().sort())
     return f"prefixes-{blake2b(ids.encode(), digest_size=16).hexdigest()}"
 
 
+class _Versions:
+    """The highest version of each folder that this process has seen or given."""
+
+    def __init__(self) -> None:
+        self._highest: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def see(self, folder: Address, parts: Sequence[Part]) -> None:
+        """Note the versions of these parts."""
+        highest = max((part.version for part in parts), default=0)
+        with self._lock:
+            self._highest[str(folder)] = max(highest, self._highest.get(str(folder), 0))
+
+    def next(self, folder: Address) -> int:
+        """Return a version above all that were seen or given."""
+        with self._lock:
+            self._highest[str(folder)] = self._highest.get(str(folder), 0) + 1
+            return self._highest[str(folder)]
+
+
 class _Listings:
     """What folders hold. Of a bucket it is remembered for a while, so that not every shard has to ask."""
 
     SECONDS = 5.0
+    SHARE = 0.2  # of the time, spent at most on listings that `renew` wants
     KEPT = 256
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[float, dict[str, File]]] = OrderedDict()
+        self._took: dict[str, float] = {}  # seconds of the last listing
         self._lock = threading.Lock()
 
     def files(self, folder: Address) -> list[File]:
@@ -223,9 +322,10 @@ class _Listings:
             # what this process wrote while the bucket was listed may not be in the list
             found = {name: file for name, file in files.items() if file.modified >= at} | found
             self._known[folder] = (started, found)
+            self._took[folder] = time.monotonic() - started
             self._known.move_to_end(folder)
             while len(self._known) > self.KEPT:
-                self._known.popitem(last=False)
+                self._took.pop(self._known.popitem(last=False)[0], None)
             return list(found.values())
 
     def add(self, folder: Address, file: File) -> None:
@@ -239,6 +339,16 @@ class _Listings:
         with self._lock:
             self._known.pop(str(folder), None)
 
+    def renew(self, folder: Address, since: float) -> None:
+        """List the folder next time unless that was done after `since`, or a moment ago in view of its cost."""
+        with self._lock:
+            listed, _ = self._known.get(str(folder), (_NEVER, {}))
+            enough = self._took.get(str(folder), 0.0) / self.SHARE
+            stale = listed < since and time.monotonic() - listed > enough
+        if stale:
+            self.forget(folder)
+
 
 _NEVER = float("-inf")
 _listings = _Listings()
+_versions = _Versions()

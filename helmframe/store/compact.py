@@ -1,16 +1,18 @@
 """Fewer, larger parts; and answers removed for good.
 
 Merged parts are written first, then those that are in them are removed. Whatever ends it in between leaves some answers
-twice, which changes nothing: each answer carries the time it was written at, by which the newest counts.
+twice, which changes nothing: each answer carries its version, and the highest counts.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from helmframe.store.answers import prefixes_name
+import polars as pl
+
+from helmframe.store.answers import newest, prefixes_name
 from helmframe.store.contents import KEPT, Shelf, count_rows, read_prefixes, shelves
 from helmframe.store.files import Address, below, remove, write
-from helmframe.store.parts import Part, checksum, encode, newest, part_name, read_parts
+from helmframe.store.parts import Part, encode, part_path, read_parts, sealed
 
 # Rows a part: a shard of a run reads those near it whole.
 ROWS = 131_072
@@ -76,15 +78,17 @@ def _merge(root: Address, shelf: Shelf, window: list[Part], rows: int) -> int:
     found = read_parts(root, window, KEPT)
     if not found.complete or found.rows.is_empty():
         return len(found.parts)  # another process is at it
-    # Parts of before did not say their row_index: such a row may lie anywhere in what the window spans.
-    low, high = min(part.low for part in window), max(part.high for part in window)
-    merged = newest(found.rows).sort("row_index", "written", nulls_last=True, maintain_order=True)
+    merged = newest(found.rows).sort("row_index", "version", maintain_order=True)
     written = 0
     for some in merged.iter_slices(rows):
         data = encode(some, _about(shelf))
-        ends = [low, high] if some["row_index"].null_count() else [some["row_index"].min(), some["row_index"].max()]
-        name = part_name(int(ends[0]), int(ends[1]), int(some["written"].max()), some.height, data)  # type: ignore[arg-type]
-        write(data, below(shelf.folder, name))
+        low, high, version, at = some.select(
+            low=pl.col("row_index").min(), high=pl.col("row_index").max(),
+            version=pl.col("version").max(), at=pl.col("written").max(),
+        ).row(0)  # fmt: skip
+        replaces = any(part.replaces for part in found.parts)
+        path = part_path(shelf.path, low, high, version, at, some.height, data, replaces=replaces)
+        write(data, below(root, "completions", *path.split("/")))
         written += 1
     remove([part.file.address for part in found.parts])
     return written
@@ -95,9 +99,9 @@ def _merge_prefixes(root: Address, shelf: Shelf) -> int:
         return len(shelf.prefixes)
     merged, files = read_prefixes(root, shelf)
     data = encode(merged, _about(shelf))
-    name = f"{prefixes_name(merged)}-{checksum(data)}.parquet"
-    write(data, below(shelf.folder, name))
-    remove([file.address for file in files if file.name.rpartition("/")[2] != name])
+    path = sealed(f"{shelf.path}/{prefixes_name(merged)}", data)
+    write(data, below(root, "completions", *path.split("/")))
+    remove([file.address for file in files if file.name != path])
     return 1
 
 

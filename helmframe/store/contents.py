@@ -9,23 +9,28 @@ import polars as pl
 
 from helmframe.columns import COMPLETIONS, PREFIXES
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
-from helmframe.store.answers import ANSWER, SENT, WRITTEN
+from helmframe.store.answers import ANSWER, SENT, VERSION, WRITTEN, current, set_aside_parts
 from helmframe.store.files import Address, File, below, name_of, read_all, settled_listing, write
-from helmframe.store.parts import Part, damage, encode, footer_of, newest, read_parts, set_aside
+from helmframe.store.parts import Part, damage, encode, footer_of, read_parts, set_aside
 
 # The columns of a part.
 KEPT: dict[str, pl.DataType] = {
     **{name: COMPLETIONS.schema[name] for name in (*SENT, "row_index")},
     **ANSWER,
+    **VERSION,
     **WRITTEN,
 }
 
 
 @dataclass
 class Shelf:
-    """The parts of one model's answers to one scenario; `model` and `scenario` as they were said."""
+    """The parts of one model's answers to one scenario; `model` and `scenario` as they were said.
+
+    `path` is that of its folder below `completions`; so is the name of each file.
+    """
 
     folder: Address
+    path: str
     fingerprint: str
     model: str = ""
     scenario: str = ""
@@ -57,7 +62,8 @@ def shelves(root: Address, model: str | None = None, scenario: str | None = None
         if len(names) != 3:
             continue
         folder = below(completions, *names[:2])
-        shelf = found.setdefault("/".join(names[:2]), Shelf(folder, names[0], names[0], names[1]))
+        path = "/".join(names[:2])
+        shelf = found.setdefault(path, Shelf(folder, path, names[0], names[0], names[1]))
         part = Part.named(file)
         if part is not None:
             shelf.parts.append(part)
@@ -101,15 +107,8 @@ def contents(root: Address) -> pl.DataFrame:
 
 
 def count_rows(parts: Sequence[Part]) -> int:
-    """The rows in the parts, by their names; parts of before that are read."""
-    unsaid = [part.file for part in parts if part.rows is None]
-    sound = [
-        data
-        for file, data in zip(unsaid, read_all([file.address for file in unsaid]), strict=True)
-        if data is not None and damage(data, file.name) is None
-    ]
-    counted = sum(int(pl.scan_parquet(data).select(pl.len()).collect().item()) for data in sound)
-    return counted + sum(part.rows or 0 for part in parts)
+    """Return the number of rows in the parts, as their names state it."""
+    return sum(part.rows for part in parts)
 
 
 def completions(root: Address, shelf: Shelf, parts: Sequence[Part] | None = None) -> pl.DataFrame:
@@ -120,7 +119,8 @@ def completions(root: Address, shelf: Shelf, parts: Sequence[Part] | None = None
         shelf: whose.
         parts: only of these parts.
     """
-    rows = newest(read_parts(root, shelf.parts if parts is None else parts, KEPT).rows)
+    found = read_parts(root, shelf.parts if parts is None else parts, KEPT)
+    rows = current(found.rows, [*found.damaged, *set_aside_parts(root, shelf.path)])
     prefixes, _ = read_prefixes(root, shelf)
     prompts = rows.join(prefixes, on="prefix_id", how="left", maintain_order="left", validate="m:1")
     said = [name for name in SENT if name not in ("prefix_id", "suffix")]
@@ -154,7 +154,15 @@ def export(root: Address, target: Address, model: str | None = None, scenario: s
     kind = name_of(target).rpartition(".")[2]
     if kind not in ("parquet", "jsonl"):
         raise ArgumentError(f"export to {target}: the name should end in .parquet or .jsonl.")
-    frames = [completions(root, shelf) for shelf in shelves(root, model, scenario)]
+    frames = []
+    for shelf in shelves(root, model, scenario):
+        frames.append(completions(root, shelf))
+        lost = frames[-1]["prompt"].null_count()
+        if lost:
+            raise StoreError(
+                f"{shelf.folder} lacks the start of {lost:,} prompts: its prefixes are damaged or missing.\n"
+                f"Request the completions of {shelf.model} on {shelf.scenario} again: score(fresh=True)."
+            )
     if not frames:
         raise StoreError(f"the store {root} holds no answers yet.")
     rows = pl.concat(frames).sort("model", "scenario", "row_index", "instance_id", maintain_order=True)

@@ -33,7 +33,7 @@ _AT_ONCE = 64  # files read together
 class File:
     """A file as its folder lists it; `name` is its path below that folder, `modified` in seconds since 1970.
 
-    `tag`: the ETag of a bucket's, which is another one for other bytes.
+    `tag`: the ETag of a bucket's, which is another one for other bytes. `inode`: of a file on disk.
     """
 
     address: Address
@@ -41,6 +41,7 @@ class File:
     size: int
     modified: float
     tag: str = ""
+    inode: int = 0
 
 
 def address_of(said: Address) -> Address:
@@ -146,6 +147,15 @@ def write(data: bytes, address: Address) -> None:
         _attempt(lambda: filesystem.pipe_file(path, data), address, "write to")
 
 
+def stat(path: Path, name: str) -> File:
+    """Return the file on disk under this name, as a listing of its folder would.
+
+    Raises:
+        StoreError: There is none, or it can't be read.
+    """
+    return _file(path, name, _attempt(path.stat, path, "read"))
+
+
 def move(address: Address, target: Address) -> None:
     """Move a file within the store; one that is gone is left gone."""
     with suppress(FileNotFoundError):
@@ -175,7 +185,11 @@ def _walk(folder: Path) -> Iterator[File]:
     for entry, name in _entries(folder, ""):
         with suppress(FileNotFoundError):
             found = entry.stat()
-            yield File(Path(entry.path), name, found.st_size, found.st_mtime)
+            yield _file(Path(entry.path), name, found)
+
+
+def _file(path: Path, name: str, status: os.stat_result) -> File:
+    return File(path, name, status.st_size, status.st_mtime, inode=status.st_ino)
 
 
 def _entries(folder: Path | str, prefix: str) -> Iterator[tuple["os.DirEntry[str]", str]]:

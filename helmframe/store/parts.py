@@ -1,19 +1,20 @@
-"""One Parquet part of answers: what its name says, how its bytes are made and read, and what is damage.
+"""One Parquet part of completions: the fields of its name, how its bytes are encoded and read, and what is damage.
 
-    LOW-HIGH-TIME-ID-ROWS-CHECKSUM.parquet
+    LOW-HIGH-VERSION-TIME-ID-ROWS-CHECKSUM.parquet
 
-row_index from LOW to HIGH, written at TIME (nanoseconds since 1970), ID to tell writers apart, the number of rows, and
-the crc32 of the bytes: Parquet readers take many flipped bits for good, and some end the thread that reads.
+The part holds row_index from LOW to HIGH. VERSION is a counter of its folder: of two completions of one request the one
+of the higher version counts. It ends in `r` if the part may replace earlier versions: if such a part is damaged, these
+do not count. TIME (nanoseconds since 1970) is information. ID distinguishes writers, ROWS is the number of rows.
+CHECKSUM is the crc32 of the path below `completions`, up to the checksum, and of the bytes. Parquet readers accept many
+flipped bits, and some end the thread that reads.
 """
 
 import io
 import json
 import logging
 import re
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -31,48 +32,57 @@ _FOOTER = 16_384  # bytes at the end, in which it stands
 _ARROW_SCHEMA = "ARROW:schema"
 log = logging.getLogger("helmframe.store")
 
-_NAME = re.compile(r"(\d{12})-(\d{12})-(\d{20})-([0-9a-f]{8})(?:-(\d+)-([0-9a-f]{8}))?\.parquet")
-# Answers, prefixes and the tables of runs; what was written before checksums has none.
-_CHECKED = re.compile(
-    r"(?:\d{12}-\d{12}-\d{20}-[0-9a-f]{8}-\d+|prefixes-[0-9a-f]{32}|\d{6,12}-[0-9a-f]{8})-([0-9a-f]{8})\.parquet"
-)
+_NAME = re.compile(r"(\d{12})-(\d{12})-(\d{12})(r?)-(\d{20})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8})\.parquet")
+# Completions, prefixes and the tables of runs.
+_SEALED = re.compile(r"(.+)-([0-9a-f]{8})\.parquet")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part by its name; the parts of before checksums have neither rows nor checksum."""
+    """A part of completions, as its name describes it."""
 
     file: File
     low: int
     high: int
+    version: int
+    replaces: bool
     time: int
     id: str
-    rows: int | None
-    checksum: str | None
+    rows: int
+    checksum: str
 
     @classmethod
     def named(cls, file: File) -> "Part | None":
-        """The part that this file is, if its name is a part's."""
+        """Return the part that this file is; None if its name isn't a part's."""
         found = _NAME.fullmatch(file.name.rpartition("/")[2])
         if found is None:
             return None
-        low, high, at, ident, rows, checksum = found.groups()
-        return cls(file, int(low), int(high), int(at), ident, int(rows) if rows else None, checksum)
+        low, high, version, replaces, at, ident, rows, checksum = found.groups()
+        return cls(file, int(low), int(high), int(version), bool(replaces), int(at), ident, int(rows), checksum)
 
     @property
-    def age(self) -> tuple[int, str]:
-        """Orders parts from old to new: the fixed rule by which one of two answers counts."""
-        return self.time, self.id
+    def age(self) -> tuple[int, int, str]:
+        """Return a key that sorts parts from the oldest version to the newest."""
+        return self.version, self.time, self.id
 
 
-def part_name(low: int, high: int, at: int, rows: int, data: bytes) -> str:
-    """The name of a new part with these bytes."""
-    return f"{low:012d}-{high:012d}-{at:020d}-{uuid4().hex[:8]}-{rows}-{checksum(data)}.parquet"
+def part_path(
+    folder: str, low: int, high: int, version: int, at: int, rows: int, data: bytes, *, replaces: bool = False
+) -> str:
+    """Return the path of a new part with these bytes, in a folder below `completions`."""
+    mark = "r" * replaces
+    name = f"{low:012d}-{high:012d}-{version:012d}{mark}-{at:020d}-{uuid4().hex[:8]}-{rows}"
+    return sealed(f"{folder}/{name}", data)
 
 
-def checksum(data: bytes) -> str:
-    """8 hex digits."""
-    return f"{zlib.crc32(data):08x}"
+def sealed(path: str, data: bytes) -> str:
+    """Return the path of a file: this path, and the checksum of the path and the bytes."""
+    return f"{path}-{checksum(data, path)}.parquet"
+
+
+def checksum(data: bytes, path: str) -> str:
+    """Return 8 hex digits, the crc32 of the path and then the bytes: a file at another path is damage too."""
+    return f"{zlib.crc32(data, zlib.crc32(path.encode())):08x}"
 
 
 def encode(frame: pl.DataFrame, about: Mapping[str, Any] | None = None) -> bytes:
@@ -125,20 +135,26 @@ def footer_of(data: bytes) -> dict[str, Any]:
     return about
 
 
-def damage(data: bytes, name: str) -> str | None:
-    """What is wrong with these bytes under this name; None where nothing is.
+def damage(data: bytes, path: str) -> str | None:
+    """Return what is wrong with a file; None if nothing is.
+
+    Args:
+        data: its bytes.
+        path: its path, as far as its checksum covers it: below `completions`, or below the run's folder.
 
     Raises:
-        StoreError: a newer helmframe wrote them.
+        StoreError: A newer helmframe wrote it.
     """
     if not data:
         return "it is empty"
-    said = _CHECKED.fullmatch(name.rpartition("/")[2])
-    if said and said[1] != checksum(data):
-        return "its bytes are not those that were written"
+    named = _SEALED.fullmatch(path)
+    if named is None:
+        return "its name has no checksum"
+    if named[2] != checksum(data, named[1]):
+        return "its content or its path does not match the checksum in its name"
     if data[:4] != b"PAR1" or data[-4:] != b"PAR1":
         return "it is no Parquet"
-    if said and any(each in data[-_FOOTER:] for each in _OURS):
+    if any(each in data[-_FOOTER:] for each in _OURS):
         return None
     try:
         footer_of(data)
@@ -150,11 +166,12 @@ def damage(data: bytes, name: str) -> str | None:
 
 
 class Read(NamedTuple):
-    """The rows of some parts, the parts they are from, and whether none of those asked for was gone."""
+    """The rows of some parts, the parts they are from, whether none was gone, and the parts that are damaged."""
 
     rows: pl.DataFrame
     parts: list[Part]
     complete: bool
+    damaged: list[Part]
 
 
 def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) -> Read:
@@ -170,43 +187,30 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
     """
     parts = sorted(parts, key=lambda part: part.age)
     checked: list[bytes] = []
-    frames: list[pl.DataFrame] = []
     sound: list[Part] = []
+    damaged: list[Part] = []
     complete = True
     for part, data in zip(parts, read_all([part.file.address for part in parts]), strict=True):
         if data is None:
             complete = False
             continue
-        why = damage(data, part.file.name)
-        if why is None and part.checksum is not None:
+        why = damage(data, _path(below(root, "completions"), part.file.address))
+        if why is None:
             checked.append(data)
             sound.append(part)
-            continue
-        rows = None if why else _unchecked(data, part, schema)
-        if rows is None:
-            set_aside(root, part.file, why or "its columns can't be read")
         else:
-            frames.append(rows)
-            sound.append(part)
-    if checked:
-        scan = pl.scan_parquet(checked, missing_columns="insert", extra_columns="ignore")
-        frames.append(scan.select(_conform(scan.collect_schema().names(), schema)).collect())
-    return Read(pl.concat(frames) if frames else pl.DataFrame(schema=schema), sound, complete)
-
-
-def newest(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row per request_id, of several the one written last, by the column `written`."""
-    # The hash of an id is enough to see that none repeats, which is the usual case, and six times as fast.
-    if rows["request_id"].hash().n_unique() == rows.height:
-        return rows
-    return rows.sort("written", maintain_order=True).unique("request_id", keep="last", maintain_order=True)
+            damaged.append(part)
+            set_aside(root, part.file, why)
+    if not checked:
+        return Read(pl.DataFrame(schema=schema), sound, complete, damaged)
+    scan = pl.scan_parquet(checked, missing_columns="insert", extra_columns="ignore")
+    return Read(scan.select(_conform(scan.collect_schema().names(), schema)).collect(), sound, complete, damaged)
 
 
 def set_aside(root: Address, file: File, why: str) -> None:
     """Move a damaged file to the store's folder `damaged`, and say so; never fails."""
-    address, base = str(file.address), str(root)
-    names = address[len(base) :].strip("/\\").replace("\\", "/").split("/")
-    target = below(root, "damaged", *names)
+    address = file.address
+    target = below(root, "damaged", *_path(root, address).split("/"))
     try:
         move(file.address, target)
     except StoreError as error:
@@ -215,29 +219,9 @@ def set_aside(root: Address, file: File, why: str) -> None:
         log.warning("%s is damaged: %s. It is set aside to %s; the rest serves.", address, why, target)
 
 
-class Clock:
-    """Nanoseconds since 1970 that only grow within a process, even where the machine's clock is set back."""
-
-    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
-        self._clock = clock
-        self._last = 0
-        self._lock = threading.Lock()
-
-    def now(self) -> int:
-        """A time that no earlier call gave."""
-        with self._lock:
-            self._last = max(self._last + 1, self._clock())
-            return self._last
-
-
-def _unchecked(data: bytes, part: Part, schema: Mapping[str, Any]) -> pl.DataFrame | None:
-    """The rows of a part of before checksums; None where they can't be read."""
-    try:
-        rows = pl.read_parquet(io.BytesIO(data))
-        rows = rows.select(_conform(rows.columns, schema))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return None
-    return rows.with_columns(written=pl.lit(part.time, dtype=pl.Int64)) if "written" in schema else rows
+def _path(folder: Address, address: Address) -> str:
+    """Return the path of a file below a folder, with slashes."""
+    return str(address)[len(str(folder)) :].strip("/\\").replace("\\", "/")
 
 
 def _conform(there: Iterable[str], schema: Mapping[str, Any]) -> list[pl.Expr]:

@@ -2,7 +2,9 @@
 
 A run writes RUN/TABLE/SCENARIO/SHARD-….parquet; results that are exported are
 RUN/TABLE/scenario=SCENARIO/model=MODEL/SHARD-….parquet, with the manifest in each footer. RUN/manifest.json is written
-last: without it there are no results.
+last: without it there are no results. It lists the parts, and has a checksum of its content. The name of a part has a
+checksum of its path in the folder and its bytes. So a file that was changed, removed, added, copied, renamed or swapped
+is an error when the folder is opened.
 """
 
 import itertools
@@ -12,9 +14,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from hashlib import sha256
+from dataclasses import replace
+from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -23,10 +26,27 @@ from polars.io.plugins import register_io_source
 
 from helmframe.errors import StoreError
 from helmframe.store.answers import file_name
-from helmframe.store.files import Address, below, listing, name_of, read, read_all, remove, write
-from helmframe.store.parts import FORMAT, checksum, damage, encode
+from helmframe.store.files import Address, File, below, listing, name_of, read_all, remove, stat, write
+from helmframe.store.parts import FORMAT, damage, encode, sealed
 
+MANIFEST = "manifest.json"
 _LONGEST_NAME = 200  # bytes; file systems take 255
+# Keys of manifest.json beside what the run states.
+_PARTS, _COMPLETE, _CHECKSUM = "parts", "parts_complete", "checksum"
+MISSING = "it is missing"
+UNLISTED = "the manifest of its run does not list it; if it is a copy, remove it"
+
+
+class PartsList(NamedTuple):
+    """The parts that a manifest lists.
+
+    Args:
+        rows: Path of a part below the run's folder → number of rows.
+        complete: Whether these are all; False while the run writes, and after a process that was killed.
+    """
+
+    rows: Mapping[str, int]
+    complete: bool
 
 
 class RunFolder:
@@ -38,6 +58,9 @@ class RunFolder:
         self._writer = writer
         self._written = itertools.count()
         self._schemas: dict[tuple[str, str], pl.Schema] = {}
+        self._rows: dict[str, int] = {}  # of the parts that this object wrote or was passed
+        self._listed: PartsList | None = None  # as the manifest read last has it, once that is complete
+        self._lock = threading.Lock()
 
     @classmethod
     def new(cls, root: Address) -> "RunFolder":
@@ -50,9 +73,9 @@ class RunFolder:
         """The runs that the store holds, oldest first."""
         runs = below(root, "runs")
         if isinstance(runs, Path):
-            return [cls(file.parent) for file in sorted(runs.glob("*/manifest.json"))]
+            return [cls(file.parent) for file in sorted(runs.glob(f"*/{MANIFEST}"))]
         found = (file.name.split("/") for file in listing(runs))
-        return [cls(below(runs, names[0])) for names in found if names[1:] == ["manifest.json"]]
+        return [cls(below(runs, names[0])) for names in found if names[1:] == [MANIFEST]]
 
     @property
     def id(self) -> str:
@@ -81,35 +104,73 @@ class RunFolder:
             folders = [f"{key}={_hive_name(str(value))}" for key, value in zip(keys, values, strict=True)]
             self._write(part, (table, *folders), shard, about)
 
+    @property
+    def parts(self) -> dict[str, int]:
+        """The parts that this object wrote or was passed: path below the folder → number of rows."""
+        with self._lock:
+            return dict(self._rows)
+
+    def include(self, parts: Mapping[str, int]) -> None:
+        """List parts in the manifest that another process wrote."""
+        with self._lock:
+            self._rows |= parts
+
+    def include_table(self, table: str) -> None:
+        """List all sound parts of a table in the manifest, whichever process wrote them.
+
+        Raises:
+            StoreError: The folder can't be read.
+        """
+        known = self.parts
+        files = [file for file in self._files(table) if file.name not in known]
+        for file, data in zip(files, read_all([file.address for file in files]), strict=True):
+            if data is not None and damage(data, file.name) is None:
+                self.include({file.name: int(pl.scan_parquet(data).select(pl.len()).collect().item())})
+
     def keep_only(self, tables: Sequence[str], writers: Collection[str]) -> None:
         """Remove from these tables the parts of all other writers: of those that were lost half way."""
-        files = [file for table in tables for parts in self._parts(table).values() for file in parts]
-        remove([file for file in files if name_of(file).split("-")[1] not in writers])
+        files = [file for table in tables for file in self._files(table)]
+        self._remove([file for file in files if name_of(file.address).split("-")[1] not in writers])
 
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write or replace the manifest."""
-        write_text(json.dumps(manifest, indent=1, ensure_ascii=False, default=str), below(self.path, "manifest.json"))
+    def remove_shard(self, shard: int) -> None:
+        """Remove all parts of a shard."""
+        tables = {name.partition("/")[0] for name in self.parts}
+        self._remove([file for table in sorted(tables) for file in self._files(table) if _shard(file) == shard])
+
+    def write_manifest(self, manifest: Mapping[str, Any], *, complete: bool = True) -> None:
+        """Write or replace the manifest.
+
+        Args:
+            manifest: What the run states. The list of parts and a checksum are added.
+            complete: Whether all parts are written; others in the folder are an error then.
+        """
+        parts = {_PARTS: dict(sorted(self.parts.items())), _COMPLETE: complete}
+        content = json.loads(json.dumps({**manifest, **parts}, ensure_ascii=False, default=str))
+        text = json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1, ensure_ascii=False)
+        self._listed = None
+        write_text(text, below(self.path, MANIFEST))
 
     def manifest(self) -> dict[str, Any]:
         """The manifest.
 
         Raises:
-            StoreError: there is none, it is no manifest, or a newer helmframe wrote it.
+            StoreError: there is none, it is no manifest, it is damaged, or a newer helmframe wrote it.
         """
-        try:
-            said = json.loads(read(below(self.path, "manifest.json")))
-        except (OSError, ValueError) as error:
-            said, problem = None, str(error)
-        else:
-            problem = "manifest.json is no JSON object."
-        if isinstance(said, dict):
-            if isinstance(said.get("format"), int) and said["format"] > FORMAT:
-                raise StoreError(
-                    f"{self.path} was written by a newer helmframe (format {said['format']}; this one reads up to "
-                    f"{FORMAT}). Upgrade: pip install --upgrade helmframe."
-                )
-            return said
-        raise StoreError(f"{self.path} holds no results: {problem}")
+        content = self._content()
+        if content is None:
+            raise StoreError(f"{self.path} holds no results: there is no {below(self.path, MANIFEST)}.")
+        return {name: value for name, value in content.items() if name not in (_PARTS, _COMPLETE, _CHECKSUM)}
+
+    def parts_list(self) -> PartsList:
+        """Return the parts that the manifest lists; none, and incomplete, if there is no manifest yet.
+
+        Raises:
+            StoreError: As `manifest`.
+        """
+        if self._listed is not None:
+            return self._listed
+        content = self._content()
+        return PartsList({}, complete=False) if content is None else PartsList(content[_PARTS], content[_COMPLETE])
 
     def scan(self, table: str) -> pl.LazyFrame | None:
         """The parts of a table, scenario by scenario, columns filled up with nulls; None where there is no part.
@@ -117,7 +178,7 @@ class RunFolder:
         They are read when they are needed; of a bucket's the first of each scenario is fetched now.
 
         Raises:
-            StoreError: now or then, a part in a bucket can't be fetched, or is damaged.
+            StoreError: now or then, a part can't be read, is damaged or missing, or the manifest does not list it.
         """
         frames = [self._read(table, scenario, parts) for scenario, parts in self._parts(table).items()]
         return pl.concat(frames, how="diagonal_relaxed") if frames else None
@@ -128,9 +189,12 @@ class RunFolder:
         Args:
             tables: which.
             whole: scenarios whose shards hold their instances whole; all parts of another are together, as one.
+
+        Raises:
+            StoreError: as `scan`.
         """
         folders = {name for scenario in whole for name in (file_name(scenario), f"scenario={_hive_name(scenario)}")}
-        shards: dict[tuple[str, int], dict[str, list[Address]]] = {}
+        shards: dict[tuple[str, int], dict[str, list[File]]] = {}
         for table in tables:
             for scenario, parts in self._parts(table).items():
                 for part in parts:
@@ -141,24 +205,76 @@ class RunFolder:
             for (scenario, _), found in sorted(shards.items())
         ]
 
-    def _parts(self, table: str) -> dict[str, list[Address]]:
-        """By scenario, as files call it."""
-        folders: dict[str, list[Address]] = {}
-        for file in listing(below(self.path, table)):
-            if file.name.count("/") in (1, 2) and file.name.endswith(".parquet"):
-                folders.setdefault(file.name.partition("/")[0], []).append(file.address)
+    def _parts(self, table: str) -> dict[str, list[File]]:
+        """Return the parts of a table by scenario, as files call it, once they are verified.
+
+        Those on disk are read for that; those in a bucket are verified when they are fetched.
+        """
+        expected = self.parts_list()
+        files = {file.name: file for file in self._files(table)}
+        for name in sorted(name for name in expected.rows if name.startswith(f"{table}/") and name not in files):
+            raise _unsound(below(self.path, *name.split("/")), MISSING)
+        for name, file in files.items():
+            if expected.complete and name not in expected.rows:
+                raise _unsound(file.address, UNLISTED)
+        _verified.check(list(files.values()))
+        folders: dict[str, list[File]] = {}
+        for name, file in files.items():
+            folders.setdefault(name.split("/")[1], []).append(file)
         return folders
+
+    def _files(self, table: str) -> list[File]:
+        """Return the parts of a table that are in the folder; their names are paths below the run's folder."""
+        return [
+            replace(file, name=f"{table}/{file.name}")
+            for file in listing(below(self.path, table))
+            if file.name.count("/") in (1, 2) and file.name.endswith(".parquet")
+        ]
+
+    def _content(self) -> dict[str, Any] | None:
+        """Return all that manifest.json contains; None if there is no such file."""
+        address = below(self.path, MANIFEST)
+        (data,) = read_all([address])
+        if data is None:
+            return None
+        try:
+            content = json.loads(data)
+        except ValueError as error:
+            raise StoreError(f"{self.path} holds no results: {address} is not JSON: {error}. {_ADVICE}") from None
+        if not isinstance(content, dict):
+            raise StoreError(f"{self.path} holds no results: {address} is not a JSON object. {_ADVICE}")
+        if isinstance(content.get("format"), int) and content["format"] > FORMAT:
+            raise StoreError(
+                f"{self.path} was written by a newer helmframe (format {content['format']}; this one reads up to "
+                f"{FORMAT}). Upgrade: pip install --upgrade helmframe."
+            )
+        expected = content.pop(_CHECKSUM, None)
+        if expected != _digest(content):
+            raise _unsound(address, "its content does not match its checksum")
+        self._listed = PartsList(content[_PARTS], complete=True) if content[_COMPLETE] else None
+        return content
+
+    def _remove(self, files: Sequence[File]) -> None:
+        with self._lock:
+            for file in files:
+                self._rows.pop(file.name, None)
+        remove([file.address for file in files])
 
     def _write(
         self, frame: pl.DataFrame, folders: Sequence[str], shard: int, about: Mapping[str, Any] | None = None
     ) -> None:
         if frame.height:
             data = encode(frame, about)
-            name = f"{shard:06d}{next(self._written):06d}-{self._writer or uuid4().hex[:8]}-{checksum(data)}.parquet"
-            write(data, below(self.path, *folders, name))
+            start = f"{shard:06d}{next(self._written):06d}-{self._writer or uuid4().hex[:8]}"
+            name = sealed("/".join((*folders, start)), data)
+            address = below(self.path, *name.split("/"))
+            write(data, address)
+            if isinstance(address, Path):
+                _verified.add(stat(address, name))
+            self.include({name: frame.height})
 
-    def _read(self, table: str, scenario: str, parts: Sequence[Address]) -> pl.LazyFrame:
-        paths = [part for part in parts if isinstance(part, Path)]
+    def _read(self, table: str, scenario: str, parts: Sequence[File]) -> pl.LazyFrame:
+        paths = [part.address for part in parts if isinstance(part.address, Path)]
         if paths:
             return pl.scan_parquet(paths, missing_columns="insert")
         if (table, scenario) not in self._schemas:
@@ -187,13 +303,26 @@ def _hive_name(value: str) -> str:
     return quoted if len(quoted) <= _LONGEST_NAME else f"{quoted[:150]}-{sha256(value.encode()).hexdigest()[:16]}"
 
 
-def _shard(part: Address) -> int:
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return the checksum of a manifest's content, however its JSON is laid out."""
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+_ADVICE = "Run the plan again: cached completions are reused, and a new folder is written."
+
+
+def _unsound(address: Address, why: str) -> StoreError:
+    return StoreError(f"{address} is not as it was written: {why}.\n{_ADVICE}")
+
+
+def _shard(part: File) -> int:
     """Which shard a part is of, by its name; 0 where that does not say."""
-    found = re.match(r"(\d{6})\d{6}-", name_of(part))
+    found = re.match(r"(\d{6})\d{6}-", name_of(part.address))
     return int(found[1]) if found else 0
 
 
-def _fetched_when_read(parts: Sequence[Address], schema: pl.Schema) -> pl.LazyFrame:
+def _fetched_when_read(parts: Sequence[File], schema: pl.Schema) -> pl.LazyFrame:
     """The rows of parts in a bucket, of which no more is decoded than is asked for."""
 
     def read_rows(
@@ -209,21 +338,59 @@ def _fetched_when_read(parts: Sequence[Address], schema: pl.Schema) -> pl.LazyFr
     return register_io_source(read_rows, schema=schema)
 
 
-def _fetched(parts: Sequence[Address]) -> list[bytes]:
+def _fetched(parts: Sequence[File]) -> list[bytes]:
     """The bytes of parts in a bucket.
 
     Raises:
         StoreError: one can't be fetched, or is damaged.
     """
-    found = {part: data for part in parts if (data := _recent.get(part)) is not None}
-    missing = [part for part in parts if part not in found]
-    for part, data in zip(missing, read_all(missing), strict=True):
-        why = "it is gone" if data is None else damage(data, str(part))
-        if data is None or why:
-            raise StoreError(f"{part} can't be read: {why}. Run again, and it is written anew.")
-        found[part] = data
-        _recent.keep(part, data)
-    return [found[part] for part in parts]
+    found = {part.address: data for part in parts if (data := _recent.get(part.address)) is not None}
+    missing = [part for part in parts if part.address not in found]
+    for part, data in zip(missing, read_all([part.address for part in missing]), strict=True):
+        found[part.address] = _sound(part, data)
+        _recent.keep(part.address, found[part.address])
+    return [found[part.address] for part in parts]
+
+
+class _Verified:
+    """The parts on disk whose checksum this process has compared, until the file changes."""
+
+    MOST = 200_000
+
+    def __init__(self) -> None:
+        self._stamps: dict[Address, tuple[int, float, int]] = {}
+
+    def add(self, file: File) -> None:
+        """Note that the file is sound as it is now."""
+        if len(self._stamps) >= self.MOST:
+            self._stamps.clear()
+        self._stamps[file.address] = file.size, file.modified, file.inode
+
+    def check(self, files: Sequence[File]) -> None:
+        """Read those on disk that changed since they were noted.
+
+        Raises:
+            StoreError: One is damaged.
+        """
+        paths = [file for file in files if isinstance(file.address, Path)]
+        new = [file for file in paths if self._stamps.get(file.address) != (file.size, file.modified, file.inode)]
+        for file, data in zip(new, read_all([file.address for file in new]), strict=True):
+            _sound(file, data)
+            self.add(file)
+
+
+def _sound(file: File, data: bytes | None) -> bytes:
+    """Return the bytes of a part.
+
+    Raises:
+        StoreError: It is missing or damaged.
+    """
+    if data is None:
+        raise _unsound(file.address, MISSING)
+    why = damage(data, file.name)
+    if why is not None:
+        raise _unsound(file.address, why)
+    return data
 
 
 class _Recent:
@@ -250,3 +417,4 @@ class _Recent:
 
 
 _recent = _Recent(128 << 20)  # bytes
+_verified = _Verified()

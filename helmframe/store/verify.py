@@ -1,20 +1,21 @@
 """Every file of a store, read whole and held against its name."""
 
-import json
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import polars as pl
 
 from helmframe.columns import PREFIXES
 from helmframe.errors import StoreError
-from helmframe.store.answers import ANSWER, SENT, file_name
+from helmframe.store.contents import KEPT
 from helmframe.store.files import Address, File, below, listing, read_all
-from helmframe.store.parts import Part, damage, footer_of
+from helmframe.store.parts import Part, damage
+from helmframe.store.runs import MANIFEST, MISSING, UNLISTED, PartsList, RunFolder
 
-_PREFIXES = re.compile(r"prefixes-[0-9a-f]{32}(-[0-9a-f]{8})?\.parquet")
-_TABLE = re.compile(r"\d{6,12}(-[0-9a-f]{8}){0,2}\.parquet")
+_PREFIXES = re.compile(r"prefixes-[0-9a-f]{32}-[0-9a-f]{8}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Found:
     file: File
     why: str | None
 
+    @property
+    def missing(self) -> bool:
+        """Whether the file is only listed in the manifest of its run."""
+        return self.why == MISSING
+
 
 def verify(root: Address) -> Iterator[Found]:
     """Each file of the answers and of the runs, one by one.
@@ -31,11 +37,17 @@ def verify(root: Address) -> Iterator[Found]:
     Raises:
         StoreError: the store can't be reached.
     """
-    for folder, check in (("completions", _answers), ("runs", _run)):
-        files = listing(below(root, folder))
-        for file, data in zip(files, read_all([file.address for file in files]), strict=True):
-            if data is not None:
-                yield Found(file, check(file, data))
+    for file, data in _read(listing(below(root, "completions"))):
+        yield Found(file, _answers(file, data))
+    runs = below(root, "runs")
+    for run, files in groupby(listing(runs), lambda file: file.name.partition("/")[0]):
+        yield from _run(RunFolder(below(runs, run)), list(files))
+
+
+def _read(files: Sequence[File]) -> Iterator[tuple[File, bytes]]:
+    for file, data in zip(files, read_all([file.address for file in files]), strict=True):
+        if data is not None:
+            yield file, data
 
 
 def _answers(file: File, data: bytes) -> str | None:
@@ -43,56 +55,41 @@ def _answers(file: File, data: bytes) -> str | None:
     part = Part.named(file)
     if len(names) != 3 or (part is None and not _PREFIXES.fullmatch(names[2])):
         return "its name is not one that helmframe gives"
-    return _readable(file, data) or (_prefixes(data) if part is None else _part(part, data, *names[:2]))
+    columns = KEPT if part is not None else PREFIXES.schema
+    return _readable(file.name, data) or _lacking(data, columns)
 
 
-def _part(part: Part, data: bytes, fingerprint: str, scenario: str) -> str | None:
-    rows = pl.read_parquet(data)
-    missing = {*SENT, *ANSWER} - set(rows.columns)
-    if missing:
-        return f"it holds no answers: it has no column {', '.join(sorted(missing))}"
-    about = footer_of(data)
-    if about.get("fingerprint", fingerprint) != fingerprint:
-        return "it holds another model's answers"
-    if "scenario" in about and file_name(str(about["scenario"])) != scenario:
-        return "it holds answers to another scenario"
-    if part.rows is not None and part.rows != rows.height:
-        return "its name says another number of rows"
-    if "row_index" in rows.columns:
-        low, high = rows.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-        if low is not None and (low < part.low or high > part.high):
-            return "its name says other rows than it holds"
-    if "written" in rows.columns and rows["written"].max() != part.time:
-        return "its name says another time than it holds"
-    return None
+def _lacking(data: bytes, columns: Collection[str]) -> str | None:
+    missing = set(columns) - set(pl.read_parquet_schema(io.BytesIO(data)))
+    return f"it has no column {', '.join(sorted(missing))}" if missing else None
 
 
-def _prefixes(data: bytes) -> str | None:
-    missing = set(PREFIXES.schema) - set(pl.read_parquet(data).columns)
-    return f"it holds no prefixes: it has no column {', '.join(sorted(missing))}" if missing else None
-
-
-def _run(file: File, data: bytes) -> str | None:
-    name = file.name.rpartition("/")[2]
-    if name == "manifest.json":
-        return None if _is_json(data) else "it is no JSON"
-    if not name.endswith(".parquet"):
-        return None
-    return _readable(file, data) if _TABLE.fullmatch(name) else "its name is not one that helmframe gives"
-
-
-def _is_json(data: bytes) -> bool:
+def _run(folder: RunFolder, files: Sequence[File]) -> Iterator[Found]:
+    """Verify the files of a run, and that they are those that its manifest lists."""
+    problem, listed = None, PartsList({}, complete=False)
     try:
-        json.loads(data)
-    except ValueError:
-        return False
-    return True
+        listed = folder.parts_list()
+    except StoreError as error:
+        problem = str(error)
+    names = {file.name.partition("/")[2] for file in files}
+    for name in sorted({MANIFEST, *listed.rows} - names):
+        yield Found(File(below(folder.path, *name.split("/")), name, 0, 0.0), MISSING)
+    for file, data in _read(files):
+        name = file.name.partition("/")[2]
+        if name == MANIFEST:
+            yield Found(file, problem)
+        elif not name.endswith(".parquet"):
+            yield Found(file, None)
+        elif listed.complete and name not in listed.rows:
+            yield Found(file, UNLISTED)
+        else:
+            yield Found(file, _readable(name, data))
 
 
-def _readable(file: File, data: bytes) -> str | None:
+def _readable(name: str, data: bytes) -> str | None:
     """What keeps the file from being read as Parquet; a newer format is no damage, but can't be looked into."""
     try:
-        why = damage(data, file.name)
+        why = damage(data, name)
         if why is None:
             pl.read_parquet(data)
     except StoreError as error:

@@ -19,15 +19,15 @@ import helmframe as hf
 from helmframe.engines.ray.lanes import Job
 from helmframe.engines.ray.replica import Done
 from helmframe.scenarios.spans import Span
-from helmframe.store import ParquetAnswers
+from helmframe.store import ParquetAnswers, below
 from helmframe.store.compact import compact
-from helmframe.store.parts import encode, part_name
+from helmframe.store.parts import encode, part_path
 from tests.acceptance.figures import shown
 from tests.acceptance.overhead_child import repeated
 from tests.acceptance.ray_scale_child import made
 from tests.acceptance.test_store import batch
 from tests.s3_server import BUCKET, S3Server
-from tests.store.rows import FINGERPRINT, NO_PREFIXES
+from tests.store.rows import FINGERPRINT, FOLDER, NO_PREFIXES
 
 pytestmark = pytest.mark.shared
 
@@ -137,8 +137,9 @@ def test_6_a_look_at_a_shelf_of_many_parts(s3: S3Server, parts: int) -> None:
     store = ParquetAnswers(f"s3://{BUCKET}/stores/shelf-{parts}", FINGERPRINT, "mmlu")
     store.NEWS_SECONDS = 0.0
     data = encode(batch(0, 1), {})
-    folder = str(store.folder).removeprefix("s3://")
-    made = {f"{folder}/{part_name(place, place, place, 1, data)}": data for place in range(parts)}
+    completions = below(store.root, "completions")
+    paths = [part_path(FOLDER, place, place, 1, place, 1, data) for place in range(parts)]
+    made = {f"{completions}/{path}".removeprefix("s3://"): data for path in paths}
     s3.filesystem().pipe(made)
     before = s3.traffic()
     found, seconds, cpu = measured(lambda: store.news(parts, parts + SPAN))

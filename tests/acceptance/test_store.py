@@ -12,7 +12,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.store import ANSWER, SENT, ParquetAnswers
-from helmframe.store.parts import checksum, encode
+from helmframe.store.parts import encode, sealed
 from helmframe.store.verify import verify
 from tests.acceptance.figures import shown
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, prefixes
@@ -121,7 +121,7 @@ def _flipped(place: float) -> Callable[[bytes], bytes]:
 
 
 def _renamed(field: int, value: str) -> Damage:
-    """Of LOW-HIGH-TIME-ID-ROWS-CHECKSUM, one field."""
+    """Of LOW-HIGH-VERSION-TIME-ID-ROWS-CHECKSUM, one field."""
 
     def rename(path: Path) -> Path:
         fields = path.stem.split("-")
@@ -145,7 +145,9 @@ def _instead(data: bytes) -> Damage:
 
     def replace(path: Path) -> Path:
         path.unlink()
-        target = path.with_name(f"{path.stem.rpartition('-')[0]}-{checksum(data)}.parquet")
+        completions = path.parents[2]
+        start = path.relative_to(completions).as_posix().rpartition("-")[0]
+        target = completions / sealed(start, data)
         target.write_bytes(data)
         return target
 
@@ -165,8 +167,9 @@ OF_ANSWERS: dict[str, Damage] = {
     "first bytes changed": _changed(lambda data: b"NOPE" + data[4:]),
     "text in its place": _changed(lambda data: b"<html>503</html>"),
     "named for other rows": _renamed(1, f"{4:012d}"),
-    "named for another time": _renamed(2, f"{7:020d}"),
-    "named for another number of rows": _renamed(4, "11"),
+    "named for another version": _renamed(2, f"{7:012d}"),
+    "named for another time": _renamed(3, f"{7:020d}"),
+    "named for another number of rows": _renamed(5, "11"),
     "in another model's folder": _moved("e" * 32, "mmlu"),
     "in another scenario's folder": _moved("boolq"),
     "another table under its name": _instead(STRANGE),

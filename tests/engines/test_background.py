@@ -218,6 +218,16 @@ def test_a_run_whose_process_was_killed_is_gone(tmp_path: Path, monkeypatch: pyt
     assert run.status == "gone"
 
 
+def test_a_run_whose_manifest_is_damaged_is_left_out_of_history_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one, two = (MUSIC.limit(1).generate(hf.models.oracle()).score() for _ in range(2))
+    manifest = Path(str(one.path)) / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"done"', b'"dune"'))
+    assert hf.history()["path"].to_list() == [str(two.path)]
+    assert f"{manifest} is not as it was written" in caplog.text
+
+
 def test_a_suite_lists_what_a_model_can_not_do_and_goes_on() -> None:
     import polars as pl
 

@@ -13,6 +13,7 @@ import pytest
 import helmframe as hf
 from helmframe.cli import main
 from helmframe.engines.ray.cluster import connected
+from helmframe.store import RunFolder
 from tests.faults.disturbed import doubled, same_tables, scores_of
 
 ONE = hf.engines.Ray(replicas=1, num_cpus=0.5)
@@ -43,6 +44,14 @@ def same(one: hf.Results, other: hf.Results) -> bool:
     return same_tables(one, other) and scores_of(one).equals(scores_of(other)) and not doubled(one)
 
 
+def whole(results: hf.Results) -> bool:
+    """Return whether the manifest lists the parts that all processes wrote, and no others."""
+    assert isinstance(results.path, Path)
+    listed = RunFolder(results.path).parts_list()
+    parts = {path.relative_to(results.path).as_posix() for path in results.path.rglob("*.parquet")}
+    return listed.complete and {*listed.rows} == parts
+
+
 def test_the_tables_are_those_of_the_local_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     frame = pl.DataFrame({"q": [f"what is {n}?" for n in range(30)], "a": [str(n) for n in range(30)]})
     more = hf.scenario(frame, input="q", references="a", name="numbers")
@@ -55,6 +64,7 @@ def test_the_tables_are_those_of_the_local_engine(monkeypatch: pytest.MonkeyPatc
     assert counts["planned"] == here.manifest["counts"]["planned"] == 2 * (3 * 256 + 30)
     assert counts["answered"] + counts["shared"] + counts["kept"] == counts["planned"]
     assert there.manifest["status"] == "done"
+    assert whole(there)
 
 
 def test_what_is_said_in_a_script_travels_and_its_log_comes_back() -> None:
@@ -104,6 +114,7 @@ def test_a_killed_replica_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPa
     os.kill(int(up[0]), signal.SIGKILL)
     results = run.wait(120)
     assert any("was lost" in each for each in run.logs()["message"])
+    assert whole(results)
     counts = results.manifest["counts"]
     assert counts["planned"] == 3 * 256
     assert counts["answered"] + counts["shared"] + counts["kept"] == counts["planned"]

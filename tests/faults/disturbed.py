@@ -20,8 +20,9 @@ from polars.testing import assert_frame_equal
 import helmframe as hf
 from helmframe.columns import COMPLETIONS, SCORES
 from helmframe.store import Address, ParquetAnswers, address_of
+from helmframe.store.answers import newest
 from helmframe.store.contents import KEPT, shelves
-from helmframe.store.parts import newest, read_parts
+from helmframe.store.parts import read_parts
 
 ROOT = Path(__file__).parents[2]
 # Answers are written so often, in place of every two seconds: a short run has many parts.

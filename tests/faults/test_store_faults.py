@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.errors import StoreError
+from helmframe.store.compact import compact
 
 PLAN = hf.scenario("sampler").where(subject="music").perturb("typos")
 
@@ -53,6 +54,24 @@ def test_a_clock_that_jumps_changes_nothing(jump: float, monkeypatch: pytest.Mon
     asked = counting.asked
     assert_frame_equal(plan.score().table(), first.table())
     assert counting.asked == asked
+
+
+AHEAD = """
+import time
+now, nanoseconds = time.time, time.time_ns
+time.time, time.time_ns = lambda: now() + 86_400, lambda: nanoseconds() + 86_400 * 10**9
+import helmframe as hf
+model = hf.model(lambda prompt: "A", name="skewed", version="1")
+hf.scenario("sampler").where(subject="music").perturb("typos").generate(model).score()
+"""
+
+
+def test_a_fresh_run_replaces_the_completions_of_a_run_whose_clock_was_ahead() -> None:
+    subprocess.run([sys.executable, "-c", AHEAD], check=True)
+    plan = PLAN.generate(hf.model(lambda prompt: "B", name="skewed", version="1"))
+    assert set(plan.score().completions.collect()["completion"]) == {"A"}
+    for results in (plan.score(fresh=True), plan.score()):
+        assert set(results.completions.collect()["completion"]) == {"B"}
 
 
 def test_two_runs_that_write_the_same_answers_count_them_once() -> None:
@@ -101,3 +120,31 @@ def test_a_full_disk_ends_the_run_with_an_error_and_later_it_goes_on(tmp_path: P
     resumed = run("free")
     assert resumed.returncode == 0, resumed.stderr
     assert "exact_match" in resumed.stdout
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_earlier_version_does_not_count_again_where_the_newest_is_damaged(tmp_path: Path, merged: bool) -> None:
+    prompts: list[str] = []
+    completion = "A"
+
+    def model(prompt: str) -> str:
+        prompts.append(prompt)
+        return completion
+
+    plan = PLAN.generate(hf.model(model, name="replaced", version="1"))
+    plan.score()
+    (old,) = parts(tmp_path / "store")
+    data_of_old = old.read_bytes()
+    completion = "B"
+    plan.score(fresh=True)
+    if merged:
+        list(compact(tmp_path / "store"))
+        old.write_bytes(data_of_old)  # as if the compaction was killed before it removed the part
+    (newest,) = {*parts(tmp_path / "store")} - {old}
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    n = len(prompts)
+    for _ in range(3):
+        assert set(plan.score().completions.collect()["completion"]) == {"B"}
+    assert len(prompts) == n + n // 2

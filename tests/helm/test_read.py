@@ -1,6 +1,7 @@
 """HELM's run directories as tables."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,30 @@ def test_what_was_read_is_kept_until_its_files_change(tmp_path: Path) -> None:
     assert hf.read_helm(tmp_path / "runs", fresh=True).path != first.path
     (run / "scenario.json").write_text('{"name": "facts", "description": "Other."}')
     assert hf.read_helm(tmp_path / "runs").manifest["scenarios"]["facts"]["description"] == "Other."
+
+
+def test_a_fresh_reading_is_the_newest_though_a_clock_was_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "runs", [state("id0", "id0")], [1.0])
+    now = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: now() + 86_400 * 10**9)
+        first = hf.read_helm(tmp_path / "runs")
+    fresh = hf.read_helm(tmp_path / "runs", fresh=True)
+    assert fresh.path != first.path
+    assert hf.read_helm(tmp_path / "runs").path == fresh.path
+
+
+def test_a_reading_that_is_damaged_in_the_store_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_run(tmp_path / "runs", [state("id0", "id0")], [1.0])
+    first = hf.read_helm(tmp_path / "runs")
+    part = next(Path(str(first.path)).glob("scores/*/*.parquet"))
+    part.write_bytes(part.read_bytes()[:-1])
+    again = hf.read_helm(tmp_path / "runs")
+    assert again.path != first.path
+    assert again.value("exact_match") == 1.0
+    assert part.name in caplog.text
 
 
 def test_a_long_run_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from helmframe.store import ANSWER, SENT, Address, ParquetAnswers, below
-from helmframe.store.files import listing
+from helmframe.store.files import listing, write
+from helmframe.store.parts import part_path
 
 FINGERPRINT = "f" * 64
 NO_PREFIXES = pl.DataFrame(schema={"prefix_id": pl.String, "prefix": pl.String})
@@ -37,6 +38,17 @@ def filled(
         frame = answers(ids, list(places), model=model, scenario=scenario, prefix_id="Q: ", suffix="what is it?")
         store.append(frame, prefixes("Q: "))
     return store
+
+
+FOLDER = f"{FINGERPRINT[:32]}/mmlu"
+
+
+def write_part(root: Address, data: bytes, low: int, rows: int, *, at: int = 7) -> Address:
+    """Write a part of version 1 with these bytes for the model `FINGERPRINT` and mmlu; return its address."""
+    path = part_path(FOLDER, low, low, 1, at, rows, data)
+    address = below(root, "completions", *path.split("/"))
+    write(data, address)
+    return address
 
 
 def parts_of(store: ParquetAnswers) -> list[Address]:

@@ -15,8 +15,9 @@ from helmframe.store import Address, ParquetAnswers, ProcessAnswers, file_name
 from helmframe.store import answers as module
 from helmframe.store.compact import compact
 from helmframe.store.files import File, listing, read, write
-from helmframe.store.parts import Clock, Read, encode, part_name, read_parts
-from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes
+from helmframe.store.parts import Read, encode, read_parts
+from helmframe.store.verify import verify
+from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes, write_part
 
 
 def test_an_answer_is_found_by_its_row_range(root: Address) -> None:
@@ -33,13 +34,68 @@ def test_of_two_answers_the_newest_counts(root: Address) -> None:
     assert store.known(0, 9)["completion"].to_list() == ["new"]
 
 
-def test_a_clock_set_back_leaves_the_newest_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([2_000, 1_000])
-    monkeypatch.setattr(ParquetAnswers, "_clock", Clock(lambda: next(times)))
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
-    store.append(answers([b"one"], [5], "old"), NO_PREFIXES)
-    store.append(answers([b"one"], [5], "new"), NO_PREFIXES)
-    assert store.known(0, 9)["completion"].to_list() == ["new"]
+# Writes completions of one text in a process whose clock is some seconds ahead.
+WRITES = """
+import sys
+import time
+now = time.time_ns
+time.time_ns = lambda: now() + int(sys.argv[3]) * 10**9
+from helmframe.store import ParquetAnswers, address_of
+from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers
+ids = [text.encode() for text in sys.argv[4:]]
+store = ParquetAnswers(address_of(sys.argv[1]), FINGERPRINT, "mmlu")
+store.append(answers(ids, [*range(len(ids))], sys.argv[2]), NO_PREFIXES)
+"""
+
+
+def write_elsewhere(root: Address, text: str, *ids: str, ahead: int = 0) -> None:
+    """Append one completion per id from another process."""
+    command = [sys.executable, "-c", WRITES, str(root), text, str(ahead), *ids]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
+
+
+def texts(root: Address) -> dict[bytes, str]:
+    """Return the completion that counts, by request_id."""
+    known = ParquetAnswers(root, FINGERPRINT, "mmlu").known(0, 99)
+    return dict(known.select("request_id", "completion").rows())
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_version_written_after_one_of_a_clock_a_day_ahead_is_the_newest(root: Address, merged: bool) -> None:
+    write_elsewhere(root, "old", "one", "two", ahead=86_400)
+    if merged:
+        write_elsewhere(root, "old", "three", ahead=86_400)
+        list(compact(root))
+    ParquetAnswers(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "new"), NO_PREFIXES)
+    if merged:
+        list(compact(root))
+    assert texts(root) | {b"three": "old"} == {b"one": "new", b"two": "old", b"three": "old"}
+
+
+def test_of_two_processes_the_one_that_writes_later_wins(root: Address) -> None:
+    ParquetAnswers(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "first"), NO_PREFIXES)
+    write_elsewhere(root, "second", "one", ahead=86_400)
+    assert texts(root) == {b"one": "second"} or isinstance(root, str)  # a bucket's list is read again after 5 s
+    ParquetAnswers(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "third"), NO_PREFIXES)
+    assert texts(root) == {b"one": "third"}
+
+
+def test_two_completions_of_one_version_are_ordered_by_their_content(tmp_path: Path) -> None:
+    """Two writers that do not see each other's parts may give one version twice."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, text in zip(folders, ("red", "blue"), strict=True):
+        ParquetAnswers(folder, FINGERPRINT, "mmlu").append(answers([b"one"], [5], text), NO_PREFIXES)
+    parts = [parts_of(ParquetAnswers(folder, FINGERPRINT, "mmlu"))[0] for folder in folders]
+    read_first = []
+    for number, order in enumerate((parts, parts[::-1])):
+        both = ParquetAnswers(tmp_path / f"both{number}", FINGERPRINT, "mmlu")
+        for time_of_part, part in enumerate(map(Path, order)):
+            write_part(both.root, part.read_bytes(), 5, 1, at=time_of_part)
+        read_first += both.known(0, 9)["completion"].to_list()
+        list(compact(tmp_path / f"both{number}"))
+        read_first += both.known(0, 9)["completion"].to_list()
+    assert len(read_first) == 4
+    assert len(set(read_first)) == 1
 
 
 def test_no_answers_make_no_part(tmp_path: Path) -> None:
@@ -84,20 +140,20 @@ def test_a_damaged_part_is_named_and_set_aside_and_the_rest_serves(
     assert len(parts_of(store)) == 2
 
 
-def test_a_part_of_before_checksums_is_read(tmp_path: Path) -> None:
+def test_a_part_named_by_an_older_helmframe_is_not_read(tmp_path: Path) -> None:
     store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
-    old = answers([b"one"], [5], "old").drop("row_index")
-    name = "000000000005-000000000005-00000000000000000007-0a0a0a0a.parquet"
-    write(encode(old), path_of(store) / name)
-    assert store.known(0, 9)["completion"].to_list() == ["old"]
+    name = "000000000005-000000000005-00000000000000000007-0a0a0a0a-1-0a0a0a0a.parquet"
+    write(encode(answers([b"one"], [5], "old")), path_of(store) / name)
+    assert store.known(0, 9).is_empty()
     store.append(answers([b"one"], [5], "new"), NO_PREFIXES)
     assert store.known(0, 9)["completion"].to_list() == ["new"]
+    assert [file.why for file in verify(tmp_path) if file.why] == ["its name is not one that helmframe gives"]
 
 
 def test_a_newer_format_says_to_upgrade(tmp_path: Path) -> None:
     store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
     data = encode(answers([b"one"], [5]), {"format": 2})
-    write(data, path_of(store) / part_name(5, 5, 7, 1, data))
+    write_part(tmp_path, data, 5, 1)
     with pytest.raises(StoreError, match=r"newer helmframe \(format 2.*pip install --upgrade"):
         store.known(0, 9)
 

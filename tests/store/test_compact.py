@@ -12,7 +12,7 @@ from helmframe.store import compact as module
 from helmframe.store.compact import Merged, compact, remove_answers
 from helmframe.store.contents import completions, shelves
 from helmframe.store.files import listing, write
-from helmframe.store.parts import Part, encode
+from helmframe.store.parts import Part
 from helmframe.store.verify import verify
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes
 
@@ -96,17 +96,6 @@ def test_readers_and_writers_meanwhile_miss_nothing(tmp_path: Path) -> None:
     reader.join()
     assert short == []
     assert store.known(0, 99).height == 70
-
-
-def test_parts_of_before_row_indexes_keep_their_range(tmp_path: Path) -> None:
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
-    for number, request in enumerate((b"one", b"two")):
-        name = f"{number:012d}-{number + 5:012d}-{7 + number:020d}-0a0a0a0a.parquet"
-        write(encode(answers([request], [0]).drop("row_index")), path_of(store) / name)
-    list(compact(tmp_path))
-    (part,) = [Part.named(file) for file in listing(store.folder)]
-    assert part is not None
-    assert (part.low, part.high, part.rows) == (0, 6, 2)
 
 
 def test_a_damaged_part_is_set_aside_and_not_removed(tmp_path: Path) -> None:

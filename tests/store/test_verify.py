@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from helmframe.store import Address, RunFolder, below
-from helmframe.store.files import listing, move, name_of, read, write
-from helmframe.store.parts import encode, part_name
+from helmframe.store.files import listing, move, name_of, read, remove, write
+from helmframe.store.parts import encode
 from helmframe.store.verify import verify
-from tests.store.rows import FINGERPRINT, answers, filled, parts_of
+from tests.store.rows import FINGERPRINT, answers, filled, parts_of, write_part
 
 
 def damaged(root: Address) -> dict[str, str]:
@@ -20,9 +20,9 @@ def damaged(root: Address) -> dict[str, str]:
 
 def with_run(root: Address) -> RunFolder:
     run = RunFolder.new(root)
-    run.write_manifest({"format": 1})
     for number in range(3):
         run.add("scores", "mmlu", pl.DataFrame({"score": [float(number)] * 50}))
+    run.write_manifest({"format": 1})
     return run
 
 
@@ -60,31 +60,23 @@ def test_each_of_twenty_planted_damages_is_found_and_nothing_else(root: Address)
         tables[0]: flipped(read(tables[0]), draw),
         tables[1]: read(tables[1])[:-4],
         below(run.path, "manifest.json"): b"{",
-        below(store.folder, part_name(0, 0, 7, 1, foreign)): foreign,
     }
     for address, data in planted.items():
         write(data, address)
+    planted[write_part(root, foreign, 0, 1)] = foreign
     moved = below(store.folder, "notes.parquet")
     move(parts[15], moved)
     assert len(planted) + 1 == 20
     assert set(damaged(root)) == {name_of(address) for address in [*planted, moved]}
 
 
-@pytest.mark.parametrize(
-    ("field", "why"),
-    [
-        (0, "its name says other rows than it holds"),
-        (1, "its name says other rows than it holds"),
-        (2, "its name says another time than it holds"),
-        (4, "its name says another number of rows"),
-    ],
-)
-def test_a_name_that_says_something_else_is_found(tmp_path: Path, field: int, why: str) -> None:
+@pytest.mark.parametrize("field", range(6))
+def test_a_part_with_another_name_is_found(tmp_path: Path, field: int) -> None:
     part = Path(parts_of(filled(tmp_path, parts=1))[0])
     fields = part.name.split("-")
-    fields[field] = "3".rjust(len(fields[field]), "0")
+    fields[field] = "3".rjust(len(fields[field].rstrip("r")), "0")
     part.rename(part.with_name("-".join(fields)))
-    assert list(damaged(tmp_path).values()) == [why]
+    assert list(damaged(tmp_path).values()) == ["its content or its path does not match the checksum in its name"]
 
 
 def test_a_part_of_another_model_or_scenario_is_found(tmp_path: Path) -> None:
@@ -92,21 +84,45 @@ def test_a_part_of_another_model_or_scenario_is_found(tmp_path: Path) -> None:
     for folder in (part.parents[2] / ("0" * 32) / "mmlu", part.parents[1] / "gsm8k"):
         write(part.read_bytes(), folder / part.name)
     whys = [found.why for found in verify(tmp_path) if found.why]
-    assert sorted(whys) == ["it holds another model's answers", "it holds answers to another scenario"]
+    assert whys == ["its content or its path does not match the checksum in its name"] * 2
 
 
-def test_a_part_of_before_checksums_is_read_whole(tmp_path: Path) -> None:
-    folder = tmp_path / "completions" / FINGERPRINT[:32] / "mmlu"
-    name = "000000000005-000000000005-00000000000000000007-0a0a0a0{}.parquet"
-    whole = encode(answers([b"one"], [5]).drop("row_index"))
-    write(whole, folder / name.format(1))
-    write(whole[:60] + whole[61:], folder / name.format(2))
-    write(whole, tmp_path / "runs" / "one" / "scores" / "mmlu" / "000000-0a0a0a0a.parquet")
-    assert list(damaged(tmp_path)) == [name.format(2)]
+def test_a_name_of_an_older_helmframe_is_found(tmp_path: Path) -> None:
+    name = "000000000005-000000000005-00000000000000000007-0a0a0a01.parquet"
+    write(encode(answers([b"one"], [5])), tmp_path / "completions" / FINGERPRINT[:32] / "mmlu" / name)
+    assert damaged(tmp_path) == {name: "its name is not one that helmframe gives"}
+
+
+def changed_run(root: Address) -> tuple[RunFolder, list[Address]]:
+    run = with_run(root)
+    return run, [file.address for file in listing(run.path) if file.name.endswith(".parquet")]
+
+
+def test_a_part_that_the_manifest_of_its_run_lists_is_missing(root: Address) -> None:
+    _, parts = changed_run(root)
+    remove(parts[:1])
+    assert damaged(root) == {name_of(parts[0]): "it is missing"}
+
+
+def test_a_part_that_the_manifest_of_its_run_does_not_list_is_found(root: Address) -> None:
+    run, parts = changed_run(root)
+    copy = below(run.path, "scores", "mmlu", f"9{name_of(parts[0])[1:]}")
+    write(read(parts[0]), copy)
+    assert list(damaged(root)) == [name_of(copy)]
+
+
+def test_a_manifest_that_is_missing_or_changed_is_found(root: Address) -> None:
+    run, _ = changed_run(root)
+    manifest = below(run.path, "manifest.json")
+    write(read(manifest).replace(b'"format": 1', b'"format": 0'), manifest)
+    (why,) = damaged(root).values()
+    assert "its content does not match its checksum" in why
+    remove([manifest])
+    assert damaged(root) == {"manifest.json": "it is missing"}
 
 
 def test_a_newer_format_can_not_be_judged(tmp_path: Path) -> None:
     data = encode(answers([b"one"], [5]), {"format": 2})
-    write(data, tmp_path / "completions" / FINGERPRINT[:32] / "mmlu" / part_name(5, 5, 7, 1, data))
+    write_part(tmp_path, data, 5, 1)
     (why,) = damaged(tmp_path).values()
     assert "newer helmframe" in why

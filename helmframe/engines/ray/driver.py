@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from helmframe.columns import LOGS
 from helmframe.engines.local import Execution
 from helmframe.engines.ray.lanes import Job, Lane, Up, neediest
 from helmframe.engines.ray.replica import Counts, Done, Hello
@@ -145,7 +146,7 @@ class Driver:
         if done.error is not None:
             self._met(lane, job, done.error)
             return
-        self._written.add(job.writer)
+        self._keep(job, done)
 
     def _met(self, lane: Lane, job: Job, error: HelmframeError) -> None:
         """An error that a span met: a bucket is asked again later; of a suite some are listed, and the rest goes on."""
@@ -243,9 +244,16 @@ class Driver:
                         done = self.ray.get(ref, timeout=max(until - time.monotonic(), 0.1))
                         self._count(job, done)
                         if done.error is None:
-                            self._written.add(job.writer)
+                            self._keep(job, done)
         self._close(replicas)
-        self.execution.folder.keep_only(TABLES, self._written)
+        folder = self.execution.folder
+        folder.keep_only(TABLES, self._written)
+        folder.include_table(LOGS.name)
+
+    def _keep(self, job: Job, done: Done) -> None:
+        """List in the manifest what a job wrote that was done to its end."""
+        self._written.add(job.writer)
+        self.execution.folder.include(done.parts)
 
     def _close(self, replicas: Sequence[Up]) -> None:
         """Let their logs be written, and end them."""

@@ -38,11 +38,12 @@ class Hello(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of one span; `error` is what ended it before its end."""
+    """What came of one span; `error` is what ended it before its end, `parts` what it wrote (`RunFolder.parts`)."""
 
     counts: Counts
     cost: float
     error: HelmframeError | None = None
+    parts: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class _Attempt:
         self.budget = Budget(order.most, prices=parcel.prices, priority=parcel.priority)
         self._order = order
         self._counted = _Counted()
+        self._folder = RunFolder(parcel.run, order.writer)
 
     def go(self) -> None:
         parcel, order = self.parcel, self._order
@@ -144,7 +146,7 @@ class _Attempt:
             fresh=parcel.fresh and order.refused is None,
             budget=self.budget,
             until=None,
-            folder=RunFolder(parcel.run, order.writer),
+            folder=self._folder,
             progress=self._counted,
             shard=order.shard,
         )
@@ -152,7 +154,7 @@ class _Attempt:
         execution.one(cut, alone, {model: parcel.fingerprint})
 
     def done(self, error: HelmframeError | None = None) -> Done:
-        return Done(self._counted.found(), self.budget.cost, error)
+        return Done(self._counted.found(), self.budget.cost, error, self._folder.parts)
 
 
 class _Counted(Progress):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from helmframe.engines.ray.options import Ray
 from helmframe.engines.ray.replica import Done, Hello, Order
 from helmframe.models.budget import Budget
 from helmframe.scenarios.spans import Span
+from helmframe.store import RunFolder
 
 
 class Cluster:
@@ -67,14 +69,14 @@ class Cluster:
         pass
 
 
-def test_all_that_a_lost_replica_had_is_done_again() -> None:
+def test_all_that_a_lost_replica_had_is_done_again(tmp_path: Path) -> None:
     cluster = Cluster()
     jobs = [[Job(0, Span(8, (("", 8 * shard, 8 * shard + 7),)), shard) for shard in range(2)]]
     lane = Lane(cluster, hf.models.echo(), Ray(replicas=1), None, [(None, None)], jobs)
     execution: Any = SimpleNamespace(
         budget=Budget(),
         progress=Progress(enabled=False),
-        folder=SimpleNamespace(keep_only=lambda *_: None),
+        folder=RunFolder(tmp_path),
         plans=[None],
     )
     Driver(cluster, [lane], execution, {"versions": {"helmframe": version("helmframe")}, "left_out": []}).go()
