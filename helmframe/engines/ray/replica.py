@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import socket
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from helmframe.engines.ray.shipping import Parcel, unpacked
 from helmframe.errors import HelmframeError, PlanError, StoreError
 from helmframe.models.budget import Budget
 from helmframe.models.model import Given, Model, Prompt
+from helmframe.safe_text import traceback_text, type_name
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder, below, exists
 
@@ -102,9 +102,11 @@ class Replica:
             self._context.copy().run(attempt.go)
         except HelmframeError as found:
             error = found
-        except Exception as found:  # noqa: BLE001 - what a metric or a perturbation of the user's raised
-            said = settings.redacted("".join(traceback.format_exception(found)))
-            error = HelmframeError(f"{type(found).__name__} in {attempt.parcel.model.name!r} on {_here()}:\n{said}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as found:  # noqa: BLE001 - what a metric or a perturbation of the user's raised
+            said = settings.redacted(traceback_text(found))
+            error = HelmframeError(f"{type_name(type(found))} in {attempt.parcel.model.name!r} on {_here()}:\n{said}")
         finally:
             del self._attempts[order.writer]
         return attempt.done(error)
