@@ -145,7 +145,12 @@ class Driver:
         if done.error is not None:
             self._met(lane, job, done.error)
             return
+        self._done(job, done)
+
+    def _done(self, job: Job, done: Done) -> None:
+        """Keep what a job wrote that was done to its end."""
         self._written.add(job.writer)
+        self.execution.empty.add(done.empty or {})
 
     def _met(self, lane: Lane, job: Job, error: HelmframeError) -> None:
         """An error that a span met: a bucket is asked again later; of a suite some are listed, and the rest goes on."""
@@ -243,7 +248,7 @@ class Driver:
                         done = self.ray.get(ref, timeout=max(until - time.monotonic(), 0.1))
                         self._count(job, done)
                         if done.error is None:
-                            self._written.add(job.writer)
+                            self._done(job, done)
         self._close(replicas)
         self.execution.folder.keep_only(TABLES, self._written)
 

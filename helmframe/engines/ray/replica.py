@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from helmframe import settings
 from helmframe.columns import LOGS
+from helmframe.engines.empty import EmptyCompletions, EmptyCounts
 from helmframe.engines.local import Execution
 from helmframe.engines.logs import recording
 from helmframe.engines.progress import Progress
@@ -38,11 +39,12 @@ class Hello(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of one span; `error` is what ended it before its end."""
+    """What came of one span; `error` is what ended it before its end, `empty` counts its empty completions."""
 
     counts: Counts
     cost: float
     error: HelmframeError | None = None
+    empty: EmptyCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class _Attempt:
         self.budget = Budget(order.most, prices=parcel.prices, priority=parcel.priority)
         self._order = order
         self._counted = _Counted()
+        self._empty = EmptyCompletions()
 
     def go(self) -> None:
         parcel, order = self.parcel, self._order
@@ -149,12 +152,13 @@ class _Attempt:
             folder=RunFolder(parcel.run, order.writer),
             progress=self._counted,
             shard=order.shard,
+            empty=self._empty,
         )
         cut, alone = replace(plan, span=order.span), replace(task, models=(model,))
         execution.one(cut, alone, {model: parcel.fingerprint})
 
     def done(self, error: HelmframeError | None = None) -> Done:
-        return Done(self._counted.found(), self.budget.cost, error)
+        return Done(self._counted.found(), self.budget.cost, error, self._empty.counts())
 
 
 class _Counted(Progress):
