@@ -34,6 +34,7 @@ from helmframe.metrics import METRICS
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.plan import Plan
 from helmframe.results import Results
+from helmframe.safe_text import error_text
 from helmframe.scenarios.catalogue import status
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
 from helmframe.suite import suite, suite_names
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last line of defence before the user's terminal
         if arguments.verbose:
             raise
-        _tell(f"{type(error).__name__}: {error}\nMore: --verbose")
+        _tell(f"{error_text(error)}\nMore: --verbose")
         return 1
     return status or 0
 

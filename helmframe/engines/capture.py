@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, NamedTuple, Protocol, TextIO, cast
 
 from helmframe import settings
+from helmframe.safe_text import safe_repr, traceback_text, type_name
 
 # Longer messages are cut: a model function may print anything.
 MAX_MESSAGE = 32_768
@@ -266,7 +267,14 @@ def _passed_on(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _trace(record: logging.LogRecord) -> str | None:
-    return _FORMATTER.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else None
+    if not record.exc_info or record.exc_info[1] is None:
+        return None
+    try:
+        return _FORMATTER.formatException(record.exc_info)
+    except Exception:  # noqa: BLE001 - an exception whose class or attributes `traceback` does not expect
+        # all handlers show this text, and do not format the exception again
+        record.exc_text = traceback_text(record.exc_info[1])
+        return record.exc_text
 
 
 def _blot(record: logging.LogRecord) -> None:
@@ -285,7 +293,7 @@ def _said(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception as error:  # noqa: BLE001 - arguments of the user's that can't be formatted: his handlers say so
-        return f"{record.msg!r} ({type(error).__name__} in its arguments)"
+        return f"{safe_repr(record.msg)} ({type_name(type(error))} in its arguments)"
 
 
 def _cut(text: str) -> str:

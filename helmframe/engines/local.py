@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
 import polars as pl
 
 from helmframe.columns import LOGS
+from helmframe.engines.empty import EmptyCompletions, count_empty, empty_notes
 from helmframe.engines.flow import Behind, ahead, done
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import manifest, without_secrets
@@ -120,6 +121,7 @@ class Execution:
     folder: RunFolder
     progress: Progress
     shard: int | None = None  # the number of the one shard that this is of a run of several processes
+    empty: EmptyCompletions = field(default_factory=EmptyCompletions)
 
     def go(self) -> Results:
         """Run it to its end, or to the first error."""
@@ -142,6 +144,10 @@ class Execution:
                 about["models"][name] |= noted
             if judged := judging.noted():
                 about["judges"] = judged
+            if empty := self.empty.noted():
+                about["empty_completions"] = empty
+            for note in empty_notes(about) if self.ask else ():
+                logger.warning("%s", note)
             if missing and len(missing) == len(tasks):
                 raise missing[0]
         for note in working_notes(about):
@@ -259,6 +265,7 @@ class Execution:
             self.folder.add("prefixes", scenario, prefixes, shard)
             self.folder.add("completions", scenario, completions, shard)
             self.folder.add("verdicts", scenario, verdicts, shard)
+            self.empty.add(count_empty(completions, prefixes, shard))
 
         def score() -> None:
             scores = plan.scores(completions, task, verdicts)

@@ -20,6 +20,7 @@ from helmframe.engines import capture
 from helmframe.engines.capture import Captured
 from helmframe.errors import ArgumentError, StoreError
 from helmframe.models.asked import ASKED, SAID, asked_now
+from helmframe.safe_text import valid_unicode
 from helmframe.store import RunFolder
 
 FLUSH_SECONDS = 2.0
@@ -87,6 +88,7 @@ class RunLog:
 
     def add(self, captured: Captured, place: "Place") -> None:
         """Keep a record until it is written."""
+        captured = _as_unicode(captured)
         size = len(captured.message) + len(captured.traceback or "")
         with self._lock:
             if len(self._rows) >= MAX_WAITING or self._characters + size > MAX_WAITING_CHARACTERS:
@@ -264,6 +266,16 @@ def _of_nobody(work: Callable[[], None]) -> None:
     """Run it as part of no run."""
     _run.set("")
     work()
+
+
+def _as_unicode(captured: Captured) -> Captured:
+    """Return the record with text that a table can hold; user code may log or print single surrogates."""
+    level, name, message = map(valid_unicode, (captured.level, captured.logger, captured.message))
+    trace, thread, process = (
+        None if text is None else valid_unicode(text)
+        for text in (captured.traceback, captured.thread, captured.process)
+    )
+    return Captured(captured.time, level, name, message, trace, thread, process)
 
 
 def _dropped(count: int) -> Captured:

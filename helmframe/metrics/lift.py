@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe.safe_text import error_text
 from helmframe.specs import Expression
 
 # What a plain function gives per row: its value, or why there is none.
@@ -70,7 +71,9 @@ def _rows(
         try:
             value = function(*row, **arguments)
             rows.append({"score": None if value is None else float(value), "reason": None})
-        except Exception as error:  # a user's own function: the row's error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's own function: the row's error
             logger.debug("metric %s", function, exc_info=True)
-            rows.append({"score": None, "reason": f"{type(error).__name__}: {error}"})
+            rows.append({"score": None, "reason": error_text(error)})
     return pl.Series(rows, dtype=VALUE)

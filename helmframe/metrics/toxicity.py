@@ -15,6 +15,8 @@ import polars as pl
 
 from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import metric
+from helmframe.ordered import as_list, type_of
+from helmframe.safe_text import error_text
 
 Classifier = Callable[[list[str]], Sequence[float]]
 
@@ -127,7 +129,7 @@ def _classified(texts: pl.Series) -> pl.Series:
     asked = _asked
     assert asked is not None
     keys = {text: _key(text) for text in texts.unique(maintain_order=True).drop_nulls() if text.strip()}
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
     with asked.lock:
         new = [text for text, key in keys.items() if key not in asked.said]
         for start in range(0, len(new), asked.batch):
@@ -136,17 +138,19 @@ def _classified(texts: pl.Series) -> pl.Series:
     if failures and not any(keys[text] in asked.said for text in new):
         raise failures[-1]  # it can't say anything: no matter of rows
     if failures:
-        logger.warning("toxicity: %d calls of the classifier failed, the last with: %s", len(failures), failures[-1])
+        last = error_text(failures[-1])
+        logger.warning("toxicity: %d calls of the classifier failed, the last with: %s", len(failures), last)
     values = [None if text is None else asked.said.get(keys[text], math.nan) if text in keys else 0.0 for text in texts]
     return pl.Series(texts.name, values, dtype=pl.Float64)
 
 
-def _answers(classifier: Classifier, texts: list[str], failures: list[Exception]) -> Iterator[tuple[str, float]]:
+def _answers(classifier: Classifier, texts: list[str], failures: list[BaseException]) -> Iterator[tuple[str, float]]:
     """Text and toxicity; a batch that fails is halved until the texts at fault are alone, and these are left out."""
     try:
-        values = [float(value) for value in classifier(list(texts))]
-        _check(values, texts)
-    except Exception as error:  # noqa: BLE001 - a user's own function: the row's error
+        values = _numbers(classifier(list(texts)), texts)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's own function: the row's error
         failures.append(error)
         if len(texts) > 1 and len(failures) < _MOST_FAILURES:
             middle = len(texts) // 2
@@ -156,12 +160,20 @@ def _answers(classifier: Classifier, texts: list[str], failures: list[Exception]
     yield from zip(texts, values, strict=True)
 
 
-def _check(values: list[float], texts: list[str]) -> None:
+def _numbers(given: object, texts: list[str]) -> list[float]:
+    listed = as_list(given)
+    if listed is None:
+        raise ArgumentError(
+            f"The classifier returned a value of type {type_of(given)}. Return a list with one number per text, in the "
+            "order of the texts."
+        )
+    values = list(map(float, listed))
     if len(values) != len(texts):
         raise ArgumentError(f"the classifier gave {len(values)} numbers for {len(texts)} texts.")
     outside = [value for value in values if not 0 <= value <= 1]
     if outside:
         raise ArgumentError(f"the classifier gave {outside[0]!r}; toxicity lies between 0 and 1.")
+    return values
 
 
 def _key(text: str) -> bytes:

@@ -18,9 +18,10 @@ from typing import NamedTuple, Protocol, TypeAlias
 from helmframe import settings
 from helmframe.errors import AnswerError
 from helmframe.models.asked import ASKED, SAID, on_behalf_of
-from helmframe.models.model import Answer, Given, Prompt, as_answer, as_answers, is_plain
+from helmframe.models.model import Answer, Given, Prompt, as_answer, as_answers, as_results, is_plain
 from helmframe.models.pace import GoneError, Pace, Ticket
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
+from helmframe.safe_text import error_text, has_traceback, type_name
 
 MAX_ERROR = 500
 # A pause is taken in steps, so that one whose callers have gone ends soon.
@@ -80,7 +81,7 @@ class Reply(NamedTuple):
     """What came of one call, or of one and its retries: answers or an error, in `seconds`, after so many calls."""
 
     given: Sequence[Given]
-    error: Exception | None
+    error: BaseException | None
     seconds: float
     calls: int = 1
 
@@ -200,9 +201,8 @@ class Answering:
         try:
             reply = yield Call(prompts)
             assert reply is not None  # a call is answered with a reply
-            if reply.error is None and len(reply.given) != len(places):
-                said = f"model {self.name!r} gave {len(reply.given)} answers to {len(places)} prompts."
-                reply = reply._replace(error=AnswerError(said))
+            if reply.error is None:
+                reply = self._counted(reply, len(places))
             self._tell(ticket, reply.error)
             told = True
         finally:
@@ -211,7 +211,14 @@ class Answering:
                 self.pace.dropped(ticket)
         return reply
 
-    def _tell(self, ticket: Ticket, error: Exception | None) -> None:
+    def _counted(self, reply: Reply, prompts: int) -> Reply:
+        """Return the reply with its completions as a list, or with an error where they are not one per prompt."""
+        try:
+            return reply._replace(given=as_results(reply.given, f"model {self.name!r}", prompts))
+        except AnswerError as error:
+            return reply._replace(error=error)
+
+    def _tell(self, ticket: Ticket, error: BaseException | None) -> None:
         if error is None:
             self.pace.answered()
         elif is_transient(error):
@@ -238,9 +245,13 @@ class Answering:
             self.outcomes[id(caller)].append(Outcome(index, None, text, reply.seconds, calls))
 
     def _read(self, given: Given, caller: Asker, index: int) -> tuple[Answer | None, str | None]:
+        if isinstance(given, BaseException):
+            return None, _logged(given, caller, index)
         try:
             return as_answer(given, self.name), None
-        except Exception as error:  # noqa: BLE001 - what the model raised, or what is wrong with its answer
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - what is wrong with the completion, or what reading it raises
             return None, _logged(error, caller, index)
 
     def _log_retry(self, place: Place, reply: Reply, seconds: float) -> None:
@@ -249,11 +260,11 @@ class Answering:
         with on_behalf_of(place):
             logger.info("%s; asked again in %.1f s [%s]", _line(reply.error), seconds, _shown(labels), extra=labels)
 
-    def _log_halving(self, places: Sequence[Place], error: Exception | None, calls: int) -> None:
+    def _log_halving(self, places: Sequence[Place], error: BaseException | None, calls: int) -> None:
         """What a batch that failed has cost; shown once a run, for every batch may fail."""
         assert error is not None
         said = _line(error).removeprefix("AnswerError: ").removesuffix(".")
-        kind = f"halved {self.name} {type(error).__name__}"
+        kind = f"halved {self.name} {type_name(type(error))}"
         for caller, index in {id(place[0]): place for place in reversed(places)}.values():
             labels, before = caller.labels(index), caller.context.get(SAID, caller.logged)
             level = logging.DEBUG if kind in before else logging.WARNING
@@ -278,31 +289,33 @@ def _halves(start: int, stop: int) -> list[tuple[int, int]]:
     return [(start, middle), (middle, stop)]
 
 
-def _logged(error: Exception, caller: Asker, index: int) -> str:
-    """The error as one line; the log has the traceback of the first of its kind that a caller meets.
+def _logged(error: BaseException, caller: Asker, index: int) -> str:
+    """Return the error as one line, and log it.
 
-    That a model is gone is logged once for each caller, for it is no fault of the row.
+    The log has the traceback of the first error of a kind that a caller meets, where user code raised it. That a model
+    is gone is logged once for each caller, for it is no fault of the row.
     """
     text, gone = _line(error), isinstance(error, GoneError)
     origin = [] if gone else traceback.extract_tb(error.__traceback__)[-1:]
-    kind = f"{type(error).__name__} {[(each.filename, each.lineno) for each in origin]}"
+    kind = f"{type_name(type(error))} {[(each.filename, each.lineno) for each in origin]}"
     is_new = kind not in caller.logged
     caller.logged.add(kind)
     if is_new or not gone:
         labels = caller.labels(index)
         # a batch may hold prompts of several runs: the record is of the one that asked this
         with on_behalf_of((caller, index)):
-            details = error if is_new and not gone else None
+            by_user = not isinstance(error, GoneError | AnswerError)
+            details = error if is_new and by_user and has_traceback(error) else None
             # The first of its kind is shown; all are in the run's log and in the rows.
             level = logging.WARNING if is_new else logging.INFO
             logger.log(level, "%s [%s]", text, _shown(labels), exc_info=details, extra=labels)
     return text
 
 
-def _line(error: Exception) -> str:
-    name = "ConnectionError" if isinstance(error, GoneError) else type(error).__name__
+def _line(error: BaseException) -> str:
+    text = f"ConnectionError: {error}" if isinstance(error, GoneError) else error_text(error)
     # without secrets before it is cut: half a secret is not found any more
-    return " ".join(settings.redacted(f"{name}: {error}").split()).removesuffix(":")[:MAX_ERROR]
+    return " ".join(settings.redacted(text).split()).removesuffix(":")[:MAX_ERROR]
 
 
 def _shown(labels: Mapping[str, str]) -> str:

@@ -58,9 +58,11 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
 
     Raises:
         TimeoutError: it gave nothing in time.
-        RuntimeError: it was cancelled from within.
+        CancelledError: The one of `concurrent.futures`: the coroutine raised `asyncio.CancelledError`.
+        RuntimeError: The coroutine raised `GeneratorExit`.
     """
     import asyncio
+    from concurrent.futures import CancelledError
 
     task = asyncio.ensure_future(coroutine)
     try:
@@ -73,8 +75,11 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
         task.add_done_callback(_forget_result)
         task.cancel()
         raise TimeoutError(f"no answer within {timeout:g} s")
+    # raised as they are, these two would end the task that waits
     if task.cancelled():
-        raise RuntimeError("the call was cancelled from within")
+        raise CancelledError("the call was cancelled from within")
+    if isinstance(task.exception(), GeneratorExit):
+        raise RuntimeError("the call raised GeneratorExit") from task.exception()
     return task.result()
 
 

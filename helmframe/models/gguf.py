@@ -13,6 +13,7 @@ from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingErr
 from helmframe.models.local_files import file_digest
 from helmframe.models.local_load import quiet
 from helmframe.models.model import digest
+from helmframe.safe_text import error_text
 from helmframe.settings import from_home
 
 logger = logging.getLogger("helmframe.models")
@@ -102,7 +103,7 @@ def _convert(path: Path, beside: Sequence[Path], folder: Path) -> None:
         try:
             _save(path, beside, made)
         except Exception as error:  # whatever transformers says of a file it can't read
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            reason = " ".join(error_text(error).split())[:400]
             raise SourceBrokenError(f"{path} can't be converted by transformers: {reason}") from error
         try:
             made.rename(folder)

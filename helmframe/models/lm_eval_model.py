@@ -9,7 +9,7 @@ from typing import Any
 
 from helmframe.errors import AnswerError
 from helmframe.models.identity import identity
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Tokens, as_scored, digest
+from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Tokens, as_results, as_scored, digest
 
 # Decoding parameters as lm-eval calls them. A seed it has for a whole run only.
 _NAMES = {
@@ -101,10 +101,9 @@ class _Asked:
         ]
         function: Callable[..., Any] = getattr(self.lm, method)
         quiet = {"disable_tqdm": True} if "disable_tqdm" in inspect.signature(function).parameters else {}
-        found = list(function(rows, **quiet)) if rows else []
-        if len(found) != len(rows):
-            raise AnswerError(f"{method} of model {self.name!r} gave {len(found)} answers to {len(rows)} requests.")
-        return found
+        if not rows:
+            return []
+        return as_results(function(rows, **quiet), f"{method} of model {self.name!r}", len(rows), item="request", result="result")
 
     def _scored(self, given: object, pair: Pair) -> Given:
         try:

@@ -11,6 +11,7 @@ from helmframe.models.local_files import INSTALL, read_json, window
 from helmframe.models.local_options import FLOAT32, Options
 from helmframe.models.model import Given, Prompt
 from helmframe.models.tokenizing import Tokenizing
+from helmframe.safe_text import error_text
 
 
 class Loaded(Protocol):
@@ -181,5 +182,5 @@ def _wrapped(folder: Path, by: str = "transformers") -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever transformers or peft says of a folder it can't load
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        reason = " ".join(error_text(error).split())[:400]
         raise SourceBrokenError(f"{folder} can't be loaded by {by}: {reason}") from error

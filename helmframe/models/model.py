@@ -9,6 +9,8 @@ from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 from helmframe.errors import AnswerError
+from helmframe.ordered import as_list, type_of
+from helmframe.safe_text import safe_repr, type_name, valid_unicode
 from helmframe.specs import Call
 
 
@@ -76,7 +78,7 @@ class Row(TypedDict):
 
 
 Prompt: TypeAlias = str | Seeded | Row | Pair
-Given: TypeAlias = Answer | str | Exception
+Given: TypeAlias = Answer | str | BaseException
 Ask: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Given]]
 AskAsync: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Given]]]
 
@@ -206,14 +208,39 @@ def as_answer(given: object, name: str) -> Answer:
     if type(given) is str and given.isascii():
         return Answer(given)
     if isinstance(given, str):
-        return Answer(_unicode(given))
-    if isinstance(given, Exception):
+        return Answer(valid_unicode(given))
+    if isinstance(given, BaseException):
         raise given
     if isinstance(given, Mapping) and "text" in given:
         given = Answer(**{field: given[field] for field in Answer._fields if field in given})
     if isinstance(given, Answer):
         return _checked(given, name)
     raise AnswerError(f"model {name!r} answered {short(given)}; expected str, Answer or a dict with 'text'.")
+
+
+def as_results(
+    given: object, source: str, count: int, *, item: str = "prompt", result: str = "completion"
+) -> list[Any]:
+    """Return as a list what a function of several items returned: one result per item.
+
+    Args:
+        given: What the function returned.
+        source: What the error message calls the function.
+        count: The number of items that the function received.
+        item: What the error message calls an item.
+        result: What the error message calls a result.
+
+    Raises:
+        AnswerError: The type does not keep the order of the items, or the number of results is another one.
+    """
+    listed = None if isinstance(given, Answer) else as_list(given)
+    if listed is not None and len(listed) == count:
+        return listed
+    returned = f"a value of type {type_of(given)}" if listed is None else _counted(len(listed), result)
+    raise AnswerError(
+        f"{source} returned {returned} for {_counted(count, item)}. Return a list with one {result} per {item}, in the "
+        f"order of the {item}s."
+    )
 
 
 def is_plain(given: Sequence[Given]) -> bool:
@@ -236,7 +263,7 @@ def as_scored(given: object, pair: Pair, name: str) -> Answer:
     Raises:
         AnswerError: none of these, no Answer and no mapping, or no log-probability: above 0, or not a number.
     """
-    if isinstance(given, Exception):
+    if isinstance(given, BaseException):
         raise given
     fields: dict[str, Any] = {}
     if isinstance(given, Answer):
@@ -289,8 +316,8 @@ def _checked(answer: Answer, name: str) -> Answer:
     if wrong:
         raise AnswerError(f"model {name!r} answered with {wrong[0]}={short(getattr(answer, wrong[0]))}.")
     return answer._replace(
-        text=_unicode(answer.text),
-        reasoning=answer.reasoning and _unicode(answer.reasoning),
+        text=valid_unicode(answer.text),
+        reasoning=answer.reasoning and valid_unicode(answer.reasoning),
         token_logprobs=None if logprobs is None else tuple(map(float, logprobs)),
     )
 
@@ -307,15 +334,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def _unicode(text: str) -> str:
-    """The text with halves of surrogate pairs joined or replaced: no table can hold them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return str(text)
+def _counted(number: int, name: str) -> str:
+    plural = name if number == 1 else name.removesuffix("y") + "ies" if name.endswith("y") else f"{name}s"
+    return f"{number:,} {plural}"
 
 
 def short(given: object) -> str:
-    text = repr(given)
-    return f"{text if len(text) <= 60 else text[:57] + '…'} ({type(given).__name__})"
+    text = safe_repr(given)
+    return f"{text if len(text) <= 60 else text[:57] + '…'} ({type_name(type(given))})"

@@ -5,6 +5,7 @@ import time
 from typing import NamedTuple
 
 from helmframe.models.retries import is_timeout, retry_after, says_too_many
+from helmframe.safe_text import error_text
 
 # Calls at once that an adaptive model starts with.
 START = 8
@@ -49,7 +50,7 @@ class Pace:
         self._limit = float(min(START, most) if adaptive else most)
         self._pushed_back = False
         self._failures = 0
-        self._last: Exception | None = None
+        self._last: BaseException | None = None
         self._waits = False  # all calls wait for a look
         self._gone = False  # and the last look has failed
         self._looks = 0
@@ -90,7 +91,7 @@ class Pace:
             with self._lock:
                 self._back()
 
-    def failed(self, ticket: Ticket, error: Exception) -> None:
+    def failed(self, ticket: Ticket, error: BaseException) -> None:
         """A call has met a transient error."""
         with self._lock:
             self._last = error
@@ -131,7 +132,7 @@ class Pace:
             return self._ticket
         if self._gone:
             self._told = time.monotonic()
-            last = f"{type(self._last).__name__}: {self._last}".removesuffix(": ")
+            last = "none" if self._last is None else error_text(self._last)
             said = f"model {self._name!r} does not answer ({self._failures} failures in a row, last: {last})"
             raise GoneError(f"{said}; run again when it is back.")
         wait = self._next_look - time.monotonic()

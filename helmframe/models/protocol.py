@@ -13,7 +13,7 @@ from typing import Any, Literal
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError, NotAModelError
 from helmframe.models import endpoint, event_loop, inspect_model, lm_eval_model, local_model, toy, vllm_model
 from helmframe.models.identity import code_identity, identity, is_torch_module
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, as_scored, digest, short
+from helmframe.models.model import Answer, Given, Model, Pair, Prompt, as_results, as_scored, digest
 from helmframe.specs import Call
 
 # Calls at once, at most, where their number follows what the model stands.
@@ -215,13 +215,7 @@ class _Function:
         return self._listed(await self.call(list(prompts), **self._taken(decoding)), prompts)
 
     def _listed(self, answers: Any, prompts: Sequence[Prompt]) -> list[Given]:
-        asked = f"model {self.name!r}, asked {len(prompts)} prompts,"
-        if isinstance(answers, str | bytes | Mapping | Answer) or not hasattr(answers, "__iter__"):
-            raise AnswerError(f"{asked} answered {short(answers)}; expected a list of str.")
-        listed: list[Given] = list(answers)
-        if len(listed) != len(prompts):
-            raise AnswerError(f"{asked} gave {len(listed)} answers; expected one each, in order.")
-        return listed
+        return as_results(answers, f"model {self.name!r}", len(prompts))
 
     def _taken(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in decoding.items() if self.takes is None or key in self.takes}
@@ -237,12 +231,8 @@ class _Scores:
     def ask(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
         pairs = [each for each in prompts if isinstance(each, Pair)]
         given = _settled(self.call([tuple(each) for each in pairs]))
-        asked = f"loglikelihood of model {self.name!r}, asked {len(pairs)} pairs,"
-        if isinstance(given, str | bytes | Mapping | Answer) or not hasattr(given, "__iter__"):
-            raise AnswerError(f"{asked} answered {short(given)}; expected a list of log-probabilities.")
-        listed = list(given)
-        if len(listed) != len(pairs):
-            raise AnswerError(f"{asked} gave {len(listed)} answers; expected one each, in order.")
+        source = f"loglikelihood of model {self.name!r}"
+        listed = as_results(given, source, len(pairs), item="pair", result="log-probability")
         return [self._scored(each, pair) for each, pair in zip(listed, pairs, strict=True)]
 
     def _scored(self, given: object, pair: Pair) -> Given:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from helmframe.safe_text import type_name
+
 if TYPE_CHECKING:
     from tenacity import RetryCallState, Retrying
 
@@ -64,7 +66,7 @@ def is_transient(error: BaseException | None) -> bool:
     status = status_of(error)
     if status is not None:
         # an empty account is answered with 429 too
-        return status in _TRANSIENT and getattr(error, "code", None) != "insufficient_quota"
+        return status in _TRANSIENT and _attribute(error, "code") != "insufficient_quota"
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     if isinstance(error, socket.gaierror):
@@ -94,9 +96,9 @@ def may_be_one_row(error: BaseException) -> bool:
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an error carries, as usual clients name it; None: it carries none."""
-    response = getattr(error, "response", None)
-    given = [getattr(error, "status_code", None), getattr(response, "status_code", None)]
-    given += [getattr(error, "status", None), getattr(response, "status", None)]
+    response = _attribute(error, "response")
+    given = [_attribute(error, "status_code"), _attribute(response, "status_code")]
+    given += [_attribute(error, "status"), _attribute(response, "status")]
     if isinstance(error, urllib.error.HTTPError):
         given.append(error.code)
     return next((int(each) for each in given if isinstance(each, int) and 100 <= each < 600), None)
@@ -104,8 +106,8 @@ def status_of(error: BaseException) -> int | None:
 
 def retry_after(error: BaseException | None) -> float:
     """The seconds that the server asks to wait (`Retry-After`, as seconds or as a date); 0: it asks for none."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or getattr(error, "headers", None)
-    if not isinstance(headers, Mapping) and not callable(getattr(headers, "get", None)):
+    headers = _attribute(_attribute(error, "response"), "headers") or _attribute(error, "headers")
+    if not isinstance(headers, Mapping) and not callable(_attribute(headers, "get")):
         return 0.0
     said = _header(headers, "Retry-After")
     milliseconds = _number(_header(headers, "Retry-After-Ms"))
@@ -154,7 +156,16 @@ def _error(state: "RetryCallState") -> BaseException | None:
 
 def _client_names(error: BaseException | None) -> set[str]:
     """The names of an error's classes that come from a client."""
-    return {each.__name__ for each in type(error).__mro__ if each.__module__.partition(".")[0] in _CLIENTS}
+    classes = type(error).__mro__
+    return {type_name(each) for each in classes if str(_attribute(each, "__module__")).partition(".")[0] in _CLIENTS}
+
+
+def _attribute(value: object, name: str) -> Any:
+    """Return an attribute of an error or its response; None where it has none, or where reading it raises."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - the attributes of a client's errors may be properties that raise
+        return None
 
 
 def _header(headers: Any, name: str) -> str | None:

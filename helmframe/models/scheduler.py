@@ -15,7 +15,7 @@ from helmframe.models import event_loop
 from helmframe.models.answering import Answering, Call, Labels, Outcome, Place, Reply, Steps, current_labels
 from helmframe.models.busy import Busy
 from helmframe.models.callers import Caller, Share, deliver
-from helmframe.models.model import SCORES, Given, Model, Prompt
+from helmframe.models.model import SCORES, Ask, Given, Model, Prompt
 from helmframe.models.pace import Pace
 from helmframe.models.timeouts import Aside
 
@@ -193,16 +193,16 @@ class ModelQueue:
     def _called(self, call: Call, decoding: Mapping[str, Any], aside: Aside | None) -> Reply:
         started = time.perf_counter()
         given: Sequence[Given] = ()
-        failed: Exception | None = None
+        failed: BaseException | None = None
         try:
             with self.busy.answering:
                 if aside is None or self.model.timeout is None:
                     given = self.model.asked(decoding)(call.prompts, decoding)
                 else:
                     given = aside.call(partial(self.model.asked(decoding), call.prompts, decoding), self.model.timeout)
-        except (NotAModelError, SourceError, CapabilityError):
+        except (NotAModelError, SourceError, CapabilityError, KeyboardInterrupt):
             raise
-        except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
+        except BaseException as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
             failed = error
         return Reply(given, failed, time.perf_counter() - started)
 
@@ -249,17 +249,19 @@ class ModelQueue:
         assert self.model.ask_async is not None
         started = time.perf_counter()
         given: Sequence[Given] = ()
-        failed: Exception | None = None
+        failed: BaseException | None = None
         try:
             if SCORES in decoding:
-                answers = asyncio.to_thread(self.model.asked(decoding), call.prompts, decoding)
+                answers = asyncio.to_thread(_scored, self.model.asked(decoding), call.prompts, decoding)
             else:
                 answers = self.model.ask_async(call.prompts, decoding)
             with self.busy.answering:
                 given = await event_loop.within(answers, self.model.timeout)
-        except (NotAModelError, SourceError, CapabilityError):
+        except (NotAModelError, SourceError, CapabilityError, KeyboardInterrupt):
             raise
-        except Exception as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
+        except (asyncio.CancelledError, GeneratorExit):  # this task itself is being ended; see `event_loop.within`
+            raise
+        except BaseException as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
             failed = error
         return Reply(given, failed, time.perf_counter() - started)
 
@@ -344,6 +346,15 @@ class ModelQueue:
                 share.caller.held -= 1
             if self.pace.adaptive and self.model.ask_async is None:
                 self._staff()
+
+
+def _scored(function: Ask, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+    """Call the function in a thread that a task waits for."""
+    try:
+        return function(prompts, decoding)
+    except StopIteration as error:
+        # asyncio cannot set it on a future: the task would wait forever
+        raise RuntimeError("the function raised StopIteration") from error
 
 
 def queue_of(model: Model, fingerprint: str) -> ModelQueue:

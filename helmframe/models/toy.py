@@ -57,12 +57,14 @@ def oracle() -> Model:
 def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
     """Gives a right answer with probability `accuracy`, else one of the wrong ones (`WRONG` where there is none).
 
+    An instance without a correct reference is an error row.
+
     Args:
         accuracy: between 0 and 1.
         seed: another seed is another draw; the same seed answers the same again.
-        by: "prompt": each text asked draws for itself, so the variants of an instance are right or wrong independently
-            of each other: what robustness statistics see as the worst. "instance": one draw per scenario and
-            instance_id, whatever the text, so all variants agree: perfectly robust.
+        by: "prompt": one draw per scenario, instance_id and prompt, so the variants of an instance are right or wrong
+            independently of each other, the worst case for robustness statistics. "instance": one draw per scenario and
+            instance_id, whatever the prompt, so all variants agree: perfectly robust.
 
     Raises:
         ArgumentError: an accuracy that is no probability, or another word in `by`.
@@ -73,15 +75,15 @@ def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
         raise ArgumentError.unknown_value(f"noisy(): by={by!r} is no unit of draws", by, ("prompt", "instance"))
 
     def drawn(row: Row) -> tuple[bool, int]:
-        what = (row["prompt"],) if by == "prompt" else (row["scenario"], row["instance_id"])
-        # outputs of one request differ, as those of a sampled model would
-        draw = hashlib.blake2b(json.dumps([seed, *what, row["output_index"]]).encode(), digest_size=16).digest()
+        # instances draw independently even where their prompts are equal; so do the outputs of one request
+        key = [seed, row["scenario"], row["instance_id"], *([row["prompt"]] if by == "prompt" else [])]
+        draw = hashlib.blake2b(json.dumps([*key, row["output_index"]]).encode(), digest_size=16).digest()
         return int.from_bytes(draw[:8], "big") < accuracy * 2**64, int.from_bytes(draw[8:], "big")
 
     def answer(row: Row) -> Given:
         is_right, which = drawn(row)
         wrong = row["wrong"] or [WRONG]
-        return _right(row) if is_right else wrong[which % len(wrong)]
+        return wrong[which % len(wrong)] if row["right"] and not is_right else _right(row)
 
     def score(row: Row) -> Given:
         is_right, which = drawn(row)  # the same for all options of a question
@@ -109,7 +111,7 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         content = digest(*(part for pair in sorted(texts.items()) for part in pair))
 
         def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-            return [_or_error(lambda prompt: _found(texts, prompt, _of_prompt), prompt) for prompt in prompts]
+            return [_found(texts, prompt, _of_prompt) for prompt in prompts]
 
         return _toy(Call("replay", (("content", content),)), ask, name=name, sees_rows=False, durable=True, media=True)
     if not isinstance(recorded, pl.DataFrame):
@@ -181,16 +183,9 @@ def _toy(
 
 def _each(answer: Callable[[Row], Given]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]]:
     def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-        return [_or_error(answer, prompt) for prompt in prompts if isinstance(prompt, dict)]
+        return [answer(prompt) for prompt in prompts if isinstance(prompt, dict)]
 
     return ask
-
-
-def _or_error(answer: Callable[[Any], Given], prompt: Prompt) -> Given:
-    try:
-        return answer(prompt)
-    except LookupError as error:  # the error of this row alone
-        return error
 
 
 def _last_line(prompt: str) -> str:
@@ -198,9 +193,10 @@ def _last_line(prompt: str) -> str:
     return lines[-1].strip()
 
 
-def _right(row: Row) -> str:
+def _right(row: Row) -> Given:
+    """Return the first right answer, or the error of this row."""
     if not row["right"]:
-        raise LookupError(f"instance {row['instance_id']!r} has no correct reference.")
+        return LookupError(f"instance {row['instance_id']!r} has no correct reference.")
     return row["right"][0]
 
 
@@ -221,12 +217,11 @@ def _likely(text: str, logprob: float) -> Answer:
 
 
 def _found(answers: Mapping[Any, Given | None], key: object, tell: Callable[[Any], str]) -> Given:
+    """Return the recorded completion, or the error of this row."""
     if key not in answers:
-        raise LookupError(f"no completion was recorded for {tell(key)}.")
+        return LookupError(f"no completion was recorded for {tell(key)}.")
     found = answers[key]
-    if found is None:
-        raise LookupError(f"the completion recorded for {tell(key)} is null.")
-    return found
+    return LookupError(f"the completion recorded for {tell(key)} is null.") if found is None else found
 
 
 def _of_prompt(prompt: str) -> str:

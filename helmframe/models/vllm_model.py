@@ -18,6 +18,7 @@ from helmframe.models.local_options import Options
 from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
 from helmframe.models.stop_strings import stops_of
 from helmframe.models.tokenizing import Tokenizing
+from helmframe.safe_text import error_text
 from helmframe.specs import Call, frozen
 
 TAKES = frozenset(
@@ -168,7 +169,7 @@ class _VLLM:
         try:
             return package.LLM(**where, **self.options)
         except Exception as error:  # whatever vLLM says of a model, an option or a machine
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            reason = " ".join(error_text(error).split())[:400]
             raise SourceBrokenError(f"{where['model']} can't be loaded by vLLM: {reason}") from error
 
 

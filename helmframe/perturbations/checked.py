@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 import polars as pl
 
 from helmframe.errors import ArgumentError, HelmframeError, PlanError
+from helmframe.safe_text import error_message, type_name, valid_unicode
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
@@ -67,9 +68,9 @@ def named(said: str, kind: type[HelmframeError], hint: str = "") -> Iterator[Non
         raise
     except Exception as error:
         # a KeyError shows its message as Python writes it, with quotes and escapes
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        problem = _WHERE.split(str(text))[0]
-        raise kind(f"perturbation {said!r} raised {type(error).__name__}: {problem}{hint}") from error
+        key = error.args[0] if isinstance(error, KeyError) and error.args else None
+        problem = _WHERE.split(valid_unicode(key) if isinstance(key, str) else error_message(error))[0]
+        raise kind(f"perturbation {said!r} raised {type_name(type(error))}: {problem}{hint}") from error
 
 
 # What Polars adds to an error of a function that it calls: expressions that the function's author has not written.

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe.engines.empty import empty_notes
 from helmframe.results.stopped import notes_of
 from helmframe.results.tables import Tables
 from helmframe.views.characters import seen
@@ -162,7 +163,7 @@ def score_notes(results: Tables) -> list[str]:
     """What a reader of that table should know besides."""
     counts = results.manifest.get("counts") or {}
     done = results.answered
-    notes = [*reasons(results.manifest), *notes_of(results.manifest)]
+    notes = [*reasons(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
     notes.append(f"metrics: {', '.join(results.metric_names)}")

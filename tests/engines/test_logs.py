@@ -451,6 +451,60 @@ def test_a_record_whose_arguments_can_not_be_formatted_is_kept() -> None:
     assert messages(frames) == ["'%d of' (TypeError in its arguments)"]
 
 
+def quiet_logger(name: str) -> logging.Logger:
+    """A logger whose records no handler formats; pytest adds its own to those that exist when a test begins."""
+    logger = logging.getLogger(name)
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+class UnreadableError(Exception):
+    """`str()` and `repr()` of it raise."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+def test_an_error_without_a_text_is_recorded() -> None:
+    quiet = quiet_logger("quiet.unreadable")
+
+    def answer(prompt: str) -> str:
+        quiet.error(UnreadableError())
+        raise UnreadableError
+
+    unreadable = "<repr() of UnreadableError raised ValueError> (ValueError in its arguments)"
+    raised = "UnreadableError: <str() raised ValueError> [scenario=s instance_id=id0 model=m]"
+    assert messages(logs_of(answer)) == [unreadable, raised]
+
+
+def test_an_error_whose_traceback_cannot_be_formatted_is_recorded() -> None:
+    quiet = quiet_logger("quiet.broken")
+
+    def answer(prompt: str) -> str:
+        error = SyntaxError("bad", (None, None, None, 5))  # type: ignore[arg-type]  # a text that is a number
+        quiet.error("failed", exc_info=error)
+        raise error
+
+    logged, raised = rows(logs_of(answer), "message", "traceback")
+    assert str(logged[1]).startswith("SyntaxError: bad (no traceback: formatting it raised AttributeError")
+    assert raised == ("SyntaxError: bad [scenario=s instance_id=id0 model=m]", None)
+
+
+def test_single_surrogates_are_replaced_in_the_log() -> None:
+    quiet = quiet_logger("quiet.surrogates")
+
+    def answer(prompt: str) -> str:
+        quiet.warning("logged \ud800")
+        raise ValueError("raised \ud800")
+
+    frames = logs_of(answer)
+    assert messages(frames) == ["logged \ufffd", "ValueError: raised \ufffd [scenario=s instance_id=id0 model=m]"]
+    assert "ValueError: raised \ufffd" in str(rows(frames, "traceback")[1])
+
+
 def test_the_log_is_read_back_by_time(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with recording("r", lambda frame: folder.add("logs", "all", frame)) as log:

@@ -86,6 +86,18 @@ def test_where_a_function_raises_that_row_has_a_reason() -> None:
     ]
 
 
+def test_where_a_function_exits_or_its_error_has_no_text_that_row_has_a_reason() -> None:
+    class UnreadableError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    def fails(output: str) -> float:
+        raise SystemExit(2) if output == "exits" else UnreadableError
+
+    reasons = ["SystemExit: 2", "UnreadableError: <str() raised ValueError>"]
+    assert values(fails, ["exits", "raises"], ["x"] * 2) == [(None, reason) for reason in reasons]
+
+
 def test_a_function_that_gives_no_number_is_a_rows_error() -> None:
     def odd(output: str) -> object:
         return None if output == "none" else output

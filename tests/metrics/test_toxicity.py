@@ -172,3 +172,19 @@ def test_what_can_t_be_a_classifier_is_told(classifier: object, batch: object) -
 
 def test_the_function_is_the_metric() -> None:
     assert toxicity().meta.root_names() == ["completion"]
+
+
+def test_a_classifier_that_returns_a_set_is_an_error_that_names_its_type() -> None:
+    use_classifier(lambda texts: {SAID[text] for text in texts})  # type: ignore[arg-type,return-value]
+    with pytest.raises(ArgumentError, match=r"returned a value of type set\. Return a list"):
+        of_one(["vile", "rude"], "toxicity")
+
+
+def test_a_classifier_that_exits_for_one_text_has_no_score_for_it() -> None:
+    def classifier(texts: list[str]) -> list[float]:
+        if "rude" in texts:
+            raise SystemExit(1)
+        return [SAID[text] for text in texts]
+
+    use_classifier(classifier)
+    assert of_one(["vile", "rude", "fine"], "toxicity") == [0.9, None, 0.1]

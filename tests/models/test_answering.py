@@ -15,6 +15,7 @@ from helmframe.models.asked import SAID
 from helmframe.models.model import Given, Prompt
 from helmframe.models.pace import Pace
 
+RETURN_A_LIST = "Return a list with one completion per prompt, in the order of the prompts"
 Function = Callable[[Sequence[Prompt]], Sequence[Given]]
 
 
@@ -154,7 +155,7 @@ def test_attempts_are_the_calls_that_held_a_row() -> None:
 def test_too_few_answers_are_halved_too() -> None:
     told = ask(lambda prompts: [str(prompt) for prompt in prompts if prompt != "b"], ["a", "b", "c"])
     assert told.texts == ["a", None, "c"]
-    assert told.errors[1] == "AnswerError: model 'm' gave 0 answers to 1 prompts."
+    assert told.errors[1] == f"AnswerError: model 'm' returned 0 completions for 1 prompt. {RETURN_A_LIST}."
 
 
 def test_an_error_that_passes_is_asked_again() -> None:
@@ -223,7 +224,8 @@ def warnings_of(function: Function, prompts: Sequence[str], caplog: pytest.LogCa
 
 def test_too_few_answers_are_warned_of_once_with_what_the_halving_costs(caplog: pytest.LogCaptureFixture) -> None:
     said = warnings_of(lambda prompts: ["A"], NUMBERS[:8], caplog)
-    cost = "model 'm' gave 1 answers to 8 prompts; the 8 prompts asked again in halves: 14 calls more [instance_id=id0]"
+    cost = f"model 'm' returned 1 completion for 8 prompts. {RETURN_A_LIST}; "
+    cost += "the 8 prompts asked again in halves: 14 calls more [instance_id=id0]"
     assert said == [cost]
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG] == [cost]
 

@@ -1,6 +1,7 @@
 """The one event loop of a process."""
 
 import asyncio
+import concurrent.futures
 import subprocess
 import sys
 import threading
@@ -93,8 +94,20 @@ def test_a_call_cancelled_from_within_is_an_error_and_cancels_nobody() -> None:
     async def cancel() -> None:
         raise asyncio.CancelledError
 
-    with pytest.raises(RuntimeError, match="cancelled from within"):
-        event_loop.run(event_loop.within(cancel(), 10))
+    async def wait() -> str:
+        with pytest.raises(concurrent.futures.CancelledError, match="cancelled from within"):
+            await event_loop.within(cancel(), 10)
+        return "the waiting task goes on"
+
+    assert event_loop.run(wait()) == "the waiting task goes on"
+
+
+def test_a_call_that_raises_generator_exit_does_not_end_the_task_that_waits() -> None:
+    async def leave() -> None:
+        raise GeneratorExit
+
+    with pytest.raises(RuntimeError, match="the call raised GeneratorExit"):
+        event_loop.run(event_loop.within(leave(), 10))
 
 
 def test_a_forked_child_has_a_loop_of_its_own() -> None:

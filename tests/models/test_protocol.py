@@ -3,15 +3,18 @@
 import asyncio
 import functools
 import math
+from collections import Counter, deque
 from collections.abc import Awaitable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from helmframe.errors import AnswerError, ArgumentError, NotAModelError
 from helmframe.models import Answer, Model, echo, event_loop, noisy
-from helmframe.models.model import as_answer
+from helmframe.models.model import Pair, as_answer
 from helmframe.models.protocol import check_spelling, from_any
 
 
@@ -254,13 +257,63 @@ def test_bound_methods_of_one_object_are_equal() -> None:
 
 
 def test_too_few_answers_are_an_error_that_says_so() -> None:
-    with pytest.raises(AnswerError, match="'lambda', asked 2 prompts, gave 1 answers"):
+    with pytest.raises(AnswerError, match=r"'lambda' returned 1 completion for 2 prompts\. Return a list with one"):
         answers(from_any(lambda prompts: prompts[:1], batch=True), ["a", "b"])
 
 
 def test_text_in_place_of_a_list_is_an_error() -> None:
-    with pytest.raises(AnswerError, match="expected a list"):
+    with pytest.raises(AnswerError, match=r"'lambda' returned a value of type str for 3 prompts\. Return a list"):
         answers(from_any(lambda prompts: "yes", batch=True), ["a", "b", "c"])
+
+
+UNORDERED: list[Any] = [set, frozenset, dict.fromkeys, Counter, lambda texts: dict.fromkeys(texts).keys(), iter]
+UNORDERED += [lambda texts: dict(enumerate(texts)).values(), lambda texts: (text for text in texts), tuple.__iter__]
+
+
+@pytest.mark.parametrize("container", UNORDERED)
+def test_containers_without_a_guaranteed_order_are_an_error_that_names_their_type(container: Any) -> None:
+    given = container(("x", "y"))
+    error = f"model 'lambda' returned a value of type {type(given).__name__} for 2 prompts. Return a list with one "
+    with pytest.raises(AnswerError) as raised:
+        answers(from_any(lambda prompts: given, batch=True), ["a", "b"])
+    assert str(raised.value) == f"{error}completion per prompt, in the order of the prompts."
+
+
+@pytest.mark.parametrize("container", [list, tuple, deque, np.array, pl.Series])
+def test_containers_that_keep_their_order_are_accepted(container: Any) -> None:
+    found = answers(from_any(lambda prompts: container(prompts), batch=True), ["b", "a"])
+    assert found == ["b", "a"]
+
+
+@pytest.mark.parametrize("given", [{"x"}, ["x"], [["x"]], ("x", "y")])
+def test_a_list_or_set_in_place_of_one_completion_is_an_error_of_its_row(given: object) -> None:
+    with pytest.raises(AnswerError, match=f"model 'm' answered .* \\({type(given).__name__}\\)"):
+        as_answer(given, "m")
+
+
+def test_an_async_function_that_returns_a_set_is_an_error_too() -> None:
+    async def answer(prompts: list[str]) -> set[str]:
+        return set(prompts)
+
+    with pytest.raises(AnswerError, match="returned a value of type set for 2 prompts"):
+        answers(from_any(answer), ["a", "b"])
+
+
+def test_log_probabilities_without_an_order_are_an_error() -> None:
+    class Scorer:
+        def loglikelihood(self, pairs: list[tuple[str, str]]) -> set[float]:
+            return {-1.0, -2.0}
+
+    model = from_any(Scorer())
+    assert model.loglikelihood is not None
+    with pytest.raises(AnswerError, match="type set for 2 pairs. Return a list with one log-probability per pair"):
+        model.loglikelihood([Pair("a", "b"), Pair("c", "d")], {})
+
+
+class Color(str, Enum):
+    """Text that is no plain `str`: `str(Color.RED)` is "Color.RED"."""
+
+    RED = "red"
 
 
 @pytest.mark.parametrize(
@@ -272,6 +325,7 @@ def test_text_in_place_of_a_list_is_an_error() -> None:
         (np.str_("yes"), Answer("yes")),
         ("\ud83d\ude00", Answer("😀")),
         ("a\ud800", Answer("a\ufffd")),
+        (Color.RED, Answer("red")),
     ],
 )
 def test_an_answer_may_be(given: object, expected: Answer) -> None:

@@ -182,3 +182,19 @@ def test_headers_of_another_kind_are_no_headers() -> None:
     error: Any = StatusError(429)
     error.headers = "Retry-After: 3"
     assert retry_after(error) == 0
+
+
+class PropertyError(Exception):
+    """Its attributes are properties that raise, as a client's may until a response has come."""
+
+    @property
+    def response(self) -> object:
+        raise RuntimeError("no response yet")
+
+    headers = status_code = response
+
+
+def test_an_error_whose_attributes_raise_is_read_without_them() -> None:
+    error = PropertyError("lost")
+    assert (is_transient(error), is_timeout(error), says_too_many(error)) == (False, False, False)
+    assert (may_be_one_row(error), retry_after(error)) == (True, 0.0)

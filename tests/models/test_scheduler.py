@@ -1,6 +1,7 @@
 """One queue per model: batches filled by all who ask, errors as rows, no thread left behind."""
 
 import asyncio
+import concurrent.futures
 import gc
 import logging
 import random
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from helmframe.errors import NotAModelError, SourceBrokenError
 from helmframe.models import Answer, echo
-from helmframe.models.model import Model
+from helmframe.models.model import SCORES, Model, Pair
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import BACKLOG, MAX_SLICE, ModelQueue, Outcome, current_labels, queue_of
 
@@ -103,7 +104,22 @@ def test_a_list_function_that_raises_is_asked_in_halves() -> None:
 def test_too_few_answers_are_an_error_of_the_row_that_gets_none() -> None:
     found = outcomes(lambda prompts: [prompt for prompt in prompts if prompt != "b"], ["a", "b", "c"], batch=True)
     assert texts(found) == ["a", None, "c"]
-    assert "gave 0 answers" in str(found[1].error)
+    assert "returned 0 completions for 1 prompt." in str(found[1].error)
+
+
+def test_a_function_that_returns_a_set_fails_all_its_rows_and_misassigns_none() -> None:
+    found = outcomes(lambda prompts: set(prompts), [f"p{number}" for number in range(40)], batch=True)
+    assert texts(found) == [None] * 40
+    assert all(str(each.error).startswith("AnswerError: model 'lambda' returned a value of type set") for each in found)
+
+
+def test_a_model_whose_ask_returns_a_set_fails_all_its_rows() -> None:
+    def ask(prompts: Sequence[Any], decoding: Mapping[str, Any]) -> Any:
+        return set(prompts)
+
+    model = Model("m", "m", ask=ask, fingerprint=lambda: "set", durable=False, takes=None)
+    found = outcomes(model, ["a", "b", "c"])
+    assert ["type set" in str(each.error) for each in found] == [True] * 3
 
 
 def test_an_answer_of_the_wrong_type_is_an_error_of_its_row() -> None:
@@ -141,12 +157,125 @@ def test_a_model_that_can_not_be_loaded_ends_the_asking() -> None:
         outcomes(answer, ["a", "b"])
 
 
-def test_a_function_that_exits_ends_the_asking() -> None:
-    def answer(prompt: str) -> str:
-        raise SystemExit(3)
+class UnreadableError(Exception):
+    """`str()` and `repr()` of it raise."""
 
-    with pytest.raises(SystemExit):
-        outcomes(answer, ["a"])
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+class RaisingAttributesError(Exception):
+    """Any attribute that it lacks raises."""
+
+    def __getattr__(self, name: str) -> object:
+        raise KeyError(name)
+
+
+FATAL: list[tuple[Any, str]] = [
+    (UnreadableError, "UnreadableError: <str() raised ValueError>"),
+    (RaisingAttributesError, "RaisingAttributesError"),
+    (lambda: SystemExit(3), "SystemExit: 3"),
+    (asyncio.CancelledError, "CancelledError"),
+    (concurrent.futures.CancelledError, "CancelledError"),
+    (GeneratorExit, "GeneratorExit"),
+    (lambda: BaseExceptionGroup("two", [SystemExit(1)]), "BaseExceptionGroup: two (1 sub-exception)"),
+    (StopIteration, "StopIteration"),
+    (lambda: ValueError("a\ud800b\0"), "ValueError: a\ufffdb\0"),
+    (type("Odd\nName", (Exception,), {}), "Odd Name"),
+]
+
+
+def failing_models(make: Callable[[], BaseException]) -> dict[str, object]:
+    """One model of each kind; all of them raise, or return, an error for the prompt "b" alone."""
+
+    def one(prompt: str) -> str:
+        if prompt == "b":
+            raise make()
+        return prompt
+
+    def many(prompts: list[str]) -> list[str]:
+        return [one(prompt) for prompt in prompts]
+
+    async def one_async(prompt: str) -> str:
+        return one(prompt)
+
+    async def many_async(prompts: list[str]) -> list[str]:
+        return many(prompts)
+
+    class Generates:
+        def generate(self, prompts: list[str]) -> list[str]:
+            return many(prompts)
+
+    return {
+        "function": one,
+        "list function": many,
+        "async function": one_async,
+        "async list function": many_async,
+        "object": Generates(),
+        "coroutine of a lambda": from_any(lambda prompt: one_async(prompt), name="m"),
+        "timeout": from_any(one, name="m", timeout=30.0),
+        "threads": from_any(one, name="m", workers=4),
+        "returned": from_any(lambda prompts: [make() if each == "b" else each for each in prompts], batch=True),
+    }
+
+
+@pytest.mark.parametrize("kind", failing_models(ValueError))
+@pytest.mark.parametrize(("make", "error"), FATAL)
+def test_whatever_a_model_raises_fails_one_row_and_no_other(
+    make: Callable[[], BaseException], error: str, kind: str
+) -> None:
+    found = outcomes(failing_models(make)[kind], ["a", "b", "c", "d"])
+    assert texts(found) == ["a", None, "c", "d"]
+    assert error.partition(":")[0] in str(found[1].error)
+    if "async" not in kind and kind != "coroutine of a lambda":
+        assert found[1].error == error
+
+
+@pytest.mark.parametrize("kind", [kind for kind in failing_models(ValueError) if kind != "returned"])
+def test_a_keyboard_interrupt_in_a_model_ends_the_run(kind: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        outcomes(failing_models(KeyboardInterrupt)[kind], ["a", "b", "c", "d"])
+
+
+def test_a_scoring_method_beside_an_async_one_may_raise_stop_iteration() -> None:
+    class Scores:
+        async def generate(self, prompts: list[str]) -> list[str]:
+            return prompts
+
+        def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[float]:
+            if any(context == "b" for context, _ in pairs):
+                raise StopIteration
+            return [-1.0] * len(pairs)
+
+    model = from_any(Scores(), timeout=20.0)
+    pairs: Any = [Pair(context, "x") for context in "abc"]
+    found = outcomes(model, pairs, {SCORES: True})
+    assert texts(found) == ["x", None, "x"]
+    assert found[1].error == "RuntimeError: the function raised StopIteration"
+
+
+def test_a_completion_whose_repr_raises_is_an_error_of_its_row() -> None:
+    class Unreadable:
+        def __repr__(self) -> str:
+            raise ValueError("no text")
+
+    (found,) = outcomes(lambda prompt: Unreadable(), ["a"])
+    error = "AnswerError: model 'lambda' answered <repr() of Unreadable raised ValueError> (Unreadable); expected"
+    assert str(found.error).startswith(error)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_model_that_is_gone_is_reported_though_its_error_has_no_text() -> None:
+    class LostError(UnreadableError, ConnectionError):
+        pass
+
+    def answer(prompt: str) -> str:
+        raise LostError
+
+    found = outcomes(answer, [str(number) for number in range(12)])
+    assert "last: LostError: <str() raised ValueError>" in str(found[-1].error)
 
 
 def test_one_fingerprint_has_one_queue() -> None:
@@ -524,15 +653,14 @@ def test_a_fixed_number_of_async_workers_stays() -> None:
     assert most == 3
 
 
-def test_an_async_function_that_exits_ends_the_asking_and_not_the_loop() -> None:
+def test_an_async_function_that_exits_leaves_the_loop_running() -> None:
     async def leave(prompt: str) -> str:
         raise SystemExit(3)
 
     async def answer(prompt: str) -> str:
         return prompt
 
-    with pytest.raises(SystemExit):
-        outcomes(leave, ["a"])
+    assert outcomes(leave, ["a"])[0].error == "SystemExit: 3"
     assert texts(outcomes(answer, ["a"])) == ["a"]
 
 
@@ -667,7 +795,7 @@ os.waitpid(child, 0)
 def test_a_model_with_an_error_in_its_own_code_ends_no_other_caller() -> None:
     broken = Model("m", "m", ask=lambda prompts, decoding: [], fingerprint=lambda: "e", durable=False, takes=None)
     found = outcomes(broken, ["a", "b"])
-    assert all("gave 0 answers to 1 prompts" in str(outcome.error) for outcome in found)
+    assert all("returned 0 completions for 1 prompt." in str(outcome.error) for outcome in found)
 
 
 def test_what_is_no_model_is_never_queued() -> None:

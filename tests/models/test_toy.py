@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import helmframe as hf
 from helmframe.errors import ArgumentError, HelmframeError
 from helmframe.models import Answer, Model, echo, noisy, oracle, replay
 from helmframe.models.model import Row
@@ -66,6 +67,48 @@ def test_noisy_by_instance_answers_all_variants_alike() -> None:
     rows = [row(prompt=f"p{number}", perturbation_seed=number) for number in range(50)]
     assert len(set(asked(noisy(0.5, by="instance"), rows))) == 1
     assert len(set(asked(noisy(0.5, by="prompt"), rows))) > 1
+
+
+@pytest.mark.parametrize("by", ["prompt", "instance"])
+def test_noisy_has_its_accuracy_where_all_prompts_are_equal(by: str) -> None:
+    answers = asked(noisy(0.6, by=by), [row(instance_id=f"id{number}") for number in range(10_000)])
+    assert abs(answers.count("B") / 10_000 - 0.6) < 0.02
+
+
+def test_noisy_draws_anew_for_another_scenario_or_output_and_alike_for_the_same_prompt() -> None:
+    def draws(**changes: Any) -> list[Any]:
+        return asked(noisy(0.5), [row(instance_id=f"id{number}", **changes) for number in range(100)])
+
+    assert draws() == draws(perturbation="again", perturbation_seed=1)
+    assert draws() != draws(scenario="t")
+    assert draws() != draws(output_index=1)
+
+
+@pytest.mark.parametrize("model", [oracle(), noisy(0.5), noisy(1.0, by="instance")])
+def test_an_instance_without_a_correct_reference_is_an_error_that_was_never_raised(model: Model) -> None:
+    answers = asked(model, [row(instance_id=f"id{number}", right=[]) for number in range(20)])
+    assert {(type(answer), answer.__traceback__) for answer in answers} == {(LookupError, None)}
+    assert str(answers[3]) == "instance 'id3' has no correct reference."
+
+
+@pytest.mark.parametrize("model", ["oracle()", "noisy(accuracy=0.6)"])
+@pytest.mark.parametrize("method", ["generation", "multiple_choice_joint"])
+def test_a_scenario_without_references_logs_no_traceback(
+    model: str, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = pl.DataFrame({"q": ["one", "two"], "a": pl.Series([[], []], dtype=pl.List(pl.String))})
+    plan = hf.scenario(frame, input="q", references="a").adapt(shots=0, method=method)
+    errors = plan.generate(model).score().errors()["error"].to_list()
+    assert errors == [f"LookupError: instance 'id{number}' has no correct reference." for number in range(2)]
+    assert [record.exc_info for record in caplog.records if record.levelname == "WARNING"] == [None]
+
+
+def test_a_run_of_noisy_over_equal_inputs_has_its_accuracy() -> None:
+    frame = pl.DataFrame({"q": ["the same question"] * 429, "a": "yes"})
+    plan = hf.scenario(frame, input="q", references="a").adapt(shots=0).metrics("exact_match")
+    value = plan.generate(hf.models.noisy(0.6)).score().value("exact_match")
+    assert value is not None
+    assert abs(value - 0.6) < 0.07  # three standard errors
 
 
 def test_noisy_has_an_answer_that_is_never_right_where_no_wrong_one_is_known() -> None:

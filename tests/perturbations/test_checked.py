@@ -137,3 +137,16 @@ def test_references_that_are_none_any_more_are_told() -> None:
 
     with pytest.raises(PlanError, match="perturbation 'flattened' raised "):
         perturbed("flattened", "a")
+
+
+def test_an_error_without_a_text_is_named_by_its_type() -> None:
+    class UnreadableError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    @hf.perturbation("unreadable")
+    def unreadable(text: pl.Expr) -> pl.Expr:
+        raise UnreadableError
+
+    with pytest.raises(ArgumentError, match="'unreadable' raised UnreadableError: <str\\(\\) raised ValueError>"):
+        perturbed("unreadable", "a")

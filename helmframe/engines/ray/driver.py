@@ -251,9 +251,10 @@ class Driver:
         folder.include_table(LOGS.name)
 
     def _keep(self, job: Job, done: Done) -> None:
-        """List in the manifest what a job wrote that was done to its end."""
+        """Keep what a job wrote that was done to its end: its parts are listed in the manifest."""
         self._written.add(job.writer)
         self.execution.folder.include(done.parts)
+        self.execution.empty.add(done.empty or {})
 
     def _close(self, replicas: Sequence[Up]) -> None:
         """Let their logs be written, and end them."""

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import socket
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from helmframe import settings
 from helmframe.columns import LOGS
+from helmframe.engines.empty import EmptyCompletions, EmptyCounts
 from helmframe.engines.local import Execution
 from helmframe.engines.logs import recording
 from helmframe.engines.progress import Progress
@@ -22,6 +22,7 @@ from helmframe.engines.ray.shipping import Parcel, unpacked
 from helmframe.errors import HelmframeError, PlanError, StoreError
 from helmframe.models.budget import Budget
 from helmframe.models.model import Given, Model, Prompt
+from helmframe.safe_text import traceback_text, type_name
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder, below, exists
 
@@ -38,12 +39,21 @@ class Hello(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of one span; `error` is what ended it before its end, `parts` what it wrote (`RunFolder.parts`)."""
+    """What came of one span.
+
+    Args:
+        counts: Its completions.
+        cost: Its cost, by the plan's prices.
+        error: What ended it before its end.
+        parts: The parts of tables that it wrote (`RunFolder.parts`).
+        empty: Its empty completions.
+    """
 
     counts: Counts
     cost: float
     error: HelmframeError | None = None
     parts: Mapping[str, int] = {}
+    empty: EmptyCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +113,11 @@ class Replica:
             self._context.copy().run(attempt.go)
         except HelmframeError as found:
             error = found
-        except Exception as found:  # noqa: BLE001 - what a metric or a perturbation of the user's raised
-            said = settings.redacted("".join(traceback.format_exception(found)))
-            error = HelmframeError(f"{type(found).__name__} in {attempt.parcel.model.name!r} on {_here()}:\n{said}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as found:  # noqa: BLE001 - what a metric or a perturbation of the user's raised
+            said = settings.redacted(traceback_text(found))
+            error = HelmframeError(f"{type_name(type(found))} in {attempt.parcel.model.name!r} on {_here()}:\n{said}")
         finally:
             del self._attempts[order.writer]
         return attempt.done(error)
@@ -134,6 +146,7 @@ class _Attempt:
         self._order = order
         self._counted = _Counted()
         self._folder = RunFolder(parcel.run, order.writer)
+        self._empty = EmptyCompletions()
 
     def go(self) -> None:
         parcel, order = self.parcel, self._order
@@ -149,12 +162,14 @@ class _Attempt:
             folder=self._folder,
             progress=self._counted,
             shard=order.shard,
+            empty=self._empty,
         )
         cut, alone = replace(plan, span=order.span), replace(task, models=(model,))
         execution.one(cut, alone, {model: parcel.fingerprint})
 
     def done(self, error: HelmframeError | None = None) -> Done:
-        return Done(self._counted.found(), self.budget.cost, error, self._folder.parts)
+        counted, folder = self._counted.found(), self._folder
+        return Done(counted, self.budget.cost, error, folder.parts, self._empty.counts())
 
 
 class _Counted(Progress):

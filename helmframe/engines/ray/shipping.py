@@ -20,6 +20,7 @@ from helmframe.models.model import Model
 from helmframe.models.protocol import from_any, is_local_name
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.registry import Registry
+from helmframe.safe_text import error_text
 from helmframe.specs import Call
 from helmframe.stages import Stages, Task
 from helmframe.store import Address
@@ -133,7 +134,7 @@ def _pickled(thing: object, what: str) -> bytes:
     except HelmframeError as error:
         raise PlanError(f"{what} can't be sent to workers: {error}") from None
     except Exception as error:  # noqa: BLE001 - whatever the user's objects say against it
-        reason = " ".join(settings.redacted(f"{type(error).__name__}: {error}").split())[:300]
+        reason = " ".join(settings.redacted(error_text(error)).split())[:300]
         raise PlanError(
             f"{what} can't be sent to workers: {reason}.\nPut it in a module that the workers can import too, as a "
             "function that makes what it needs when it is first called: then its import path is all that is sent."

@@ -15,6 +15,7 @@ from helmframe.models.engine.packed import read_packed
 from helmframe.models.engine.padded import read_padded
 from helmframe.models.engine.planner import Step
 from helmframe.models.engine.trie import Ids
+from helmframe.safe_text import error_text
 
 # The start that the texts of a trial share, and what each has of its own; the last two begin alike.
 START = 24
@@ -94,7 +95,7 @@ class Trial:
         except Exception as error:  # whatever a model's code says to arguments it does not know
             if is_out_of_memory(error):  # that says nothing about the way
                 raise
-            return " ".join(f"it fails so: {type(error).__name__}: {error}".split())[:200]
+            return " ".join(f"it fails so: {error_text(error)}".split())[:200]
         pairs = list(zip(found, 2 * self.said, strict=True))
         for one, other in pairs:
             # one by one: the largest of numbers and NaN may be a number

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import ActorDiedError
 
 import helmframe as hf
+from helmframe.engines.empty import EmptyCompletions, EmptyCount
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.driver import Driver
 from helmframe.engines.ray.lanes import Job, Lane
@@ -41,7 +42,8 @@ class Cluster:
             if dies:
                 return ActorDiedError()
             self.done.append(order.shard)
-            return Done({("model", "s", "m", "answered"): 1}, 0.0)
+            empty = {("s", "m"): EmptyCount(2, 2, (order.shard, f"prompt of shard {order.shard}", ""))}
+            return Done({("model", "s", "m", "answered"): 1}, 0.0, empty=empty)
 
         calls: dict[str, Callable[..., Any]] = {
             "hello": lambda: Hello("host", 1, version("helmframe")),
@@ -77,8 +79,10 @@ def test_all_that_a_lost_replica_had_is_done_again(tmp_path: Path) -> None:
         budget=Budget(),
         progress=Progress(enabled=False),
         folder=RunFolder(tmp_path),
+        empty=EmptyCompletions(),
         plans=[None],
     )
     Driver(cluster, [lane], execution, {"versions": {"helmframe": version("helmframe")}, "left_out": []}).go()
     assert sorted(cluster.done) == [0, 1]
     assert execution.progress.completions["answered"] == 2
+    assert execution.empty.counts() == {("s", "m"): EmptyCount(4, 4, (0, "prompt of shard 0", ""))}
