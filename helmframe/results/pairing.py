@@ -9,22 +9,21 @@ import polars as pl
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.expressions import stripped
 from helmframe.stats.compare import compare
+from helmframe.stats.failures import Range, check_errors, treated
 
-# Above this share of failed requests numbers are not compared unless told how.
-ERRORS_ALLOWED = 0.01
-ERRORS = ("refuse", "drop", "zero")
 # What tells the rows of a comparison apart, unless it is what is compared.
 APART = ("scenario", "model", "setting", "perturbation")
 
 
 @dataclass(frozen=True)
 class Read:
-    """How scores are read: which metrics, which way they are better, which are fractions, and the mean over parts."""
+    """How scores are read: which metrics, which way they are better, their ranges, and the mean over parts."""
 
     metrics: Sequence[str]
     higher_is_better: Mapping[str, bool]
     fractions: Collection[str]
     mean: str
+    ranges: Mapping[str, Range]
 
     @classmethod
     def of(
@@ -42,7 +41,18 @@ class Read:
             {name: bool(way) for name, way in ways.items() if way is not None},
             [name for name in metrics if about[name]["unit"] == "fraction"],
             mean,
+            {name: range_of(about[name]) for name in metrics},
         )
+
+
+def range_of(metric: Mapping[str, Any]) -> Range:
+    """Return the smallest and largest value of a metric, as its entry in a manifest declares them.
+
+    >>> range_of({"unit": "nats", "range": [None, 0.0]}), range_of({"unit": "fraction"})
+    ((None, 0.0), (0.0, 1.0))
+    """
+    low, high = metric.get("range") or ((0.0, 1.0) if metric["unit"] == "fraction" else (None, None))
+    return low, high
 
 
 def paired(
@@ -63,7 +73,7 @@ def paired(
         by: what tells the rows of the table apart, besides metric and side.
         base: as in `stats.compare`.
         read: how they are read.
-        errors: where more than 1 % of a side failed: "refuse"; "drop", leave those out; "zero", count them as 0.
+        errors: as in `stats.compare`.
         ci: level of the interval.
 
     Returns:
@@ -73,13 +83,15 @@ def paired(
         NotComparableError: too much failed, or no instance was answered by both.
     """
     table = compare(
-        with_errors(scores.filter(pl.col("metric").is_in(list(read.metrics))), axis, errors),
+        scores.filter(pl.col("metric").is_in(list(read.metrics))),
         axis,
         by,
         base=base,
         on=["instance_id"],
         higher_is_better=read.higher_is_better,
         fractions=read.fractions,
+        errors=errors,
+        ranges=read.ranges,
         ci=ci,
         mean=read.mean,
     )
@@ -90,25 +102,29 @@ def paired(
     return table
 
 
-def with_errors(scores: pl.LazyFrame, axis: str, errors: str) -> pl.LazyFrame:
-    """The scores with what failed as `errors` says.
+def check_set_failures(completions: pl.LazyFrame, metric: str, side: str, errors: str) -> None:
+    """Raise if more completions failed than `errors` allows for a metric of a whole set.
+
+    Args:
+        completions: `COMPLETIONS`.
+        metric: The metric, which has no score of one completion.
+        side: The column that names the sides.
+        errors: As in `stats.compare`.
 
     Raises:
-        NotComparableError: "refuse", and more than 1 % of a value of `axis` failed.
-        ArgumentError: another word.
+        NotComparableError: If more than 1 % failed, with "refuse".
+        ArgumentError: With "worst": a failure has no score of its own.
     """
-    if errors not in ERRORS:
-        raise ArgumentError.unknown_value(f"errors={errors!r}", errors, ERRORS)
-    if errors == "zero":
-        return scores.with_columns(pl.col("score").fill_null(0.0))
-    if errors == "refuse":
-        failed = scores.group_by(axis).agg(share=pl.col("score").is_null().mean()).sort("share", axis).collect()
-        for label, share in failed.filter(pl.col("share") > ERRORS_ALLOWED).iter_rows():
-            raise NotComparableError(
-                f"{share:.1%} of the requests of {label!r} failed; run again before comparing, or say what they are: "
-                "errors='drop' or errors='zero'."
-            )
-    return scores
+    check_errors(errors)
+    if errors == "worst":
+        raise ArgumentError(
+            f"errors='worst': {metric!r} is one number of all instances, and a failure has no score of its own. "
+            "Write errors='drop', or rerun the failed requests."
+        )
+    scores = completions.with_columns(
+        metric=pl.lit(metric), score=pl.when(pl.col("error").is_null()).then(1.0), reason=pl.lit(None, dtype=pl.String)
+    )
+    treated(scores, [side, "scenario", "split", "setting", "metric"], errors, higher_is_better={}, ranges={})
 
 
 def same_instances(a: pl.LazyFrame, b: pl.LazyFrame) -> pl.DataFrame:

@@ -52,7 +52,8 @@ def compare_results(
         metrics: default the main metric.
         labels: names of the sides; default the models where these differ, else "a" and "b".
         worst: compare worst cases, as in `Results.compare`.
-        errors: where more than 1 % of a side failed: "refuse", "drop" those, or count them as "zero".
+        errors: What to do where more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
+            sides; "worst" counts a failure as the metric's worst bound.
         mean: over parts, "macro" or "micro"; default the scenario's own.
         higher_is_better: metric → direction, for metrics of other tools that we don't know.
         ci: level of the interval.

@@ -1,5 +1,6 @@
 """What some results hold: completions and scores as lazy tables, and the tables of aggregated scores made of them."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,12 +10,13 @@ from typing import Any, Self
 import polars as pl
 
 from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES, VERDICTS
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, HelmframeWarning, UnknownNameError
 from helmframe.metrics import METRICS, chosen, for_sets, why_none
 from helmframe.results.held import Chunk, Held, only
 from helmframe.results.pairing import Read
 from helmframe.results.stopped import with_sequences
 from helmframe.stats import aggregate, aggregate_set
+from helmframe.stats.failures import ERRORS_ALLOWED
 from helmframe.stats.table import in_order, pivoted
 from helmframe.store import Address, RunFolder, address_of
 
@@ -124,6 +126,9 @@ class Tables:
 
         Raises:
             ArgumentError: the words leave more than one value, or none; or nothing was scored.
+
+        Warns:
+            HelmframeWarning: If more than 1 % of its requests failed; the value leaves these out.
         """
         name = metric or self.main_metrics[0]
         keys = list(dict.fromkeys([*self._by(None), *where]))
@@ -138,11 +143,17 @@ class Tables:
         if table.height != 1:
             there = ", ".join(f"{key}=…" for key in keys if table[key].n_unique() > 1) or "other words"
             raise ArgumentError(f"value({name!r}): {table.height} values fit. Say more: {there}.\n{table.select(keys)}")
-        value = table["value"].item()
+        value, n, failed = table.select("value", "n_completions", "n_error").row(0)
         if value is None:
-            failed = table["n_error"].item() or 0
             why = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
             raise ArgumentError(f"value({name!r}): nothing was scored: {why}.")
+        if failed > ERRORS_ALLOWED * n:
+            warnings.warn(
+                f"value({name!r}): {failed:,} of {n:,} requests failed, and the value leaves these out. Rerun the plan "
+                "to retry them; results.errors() lists them.",
+                HelmframeWarning,
+                stacklevel=2,
+            )
         return float(value)
 
     # -- for charts, boards and gates ---------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ COMPARISON = {
     "loss": pl.Int64(),
     "n": pl.Int64(),
     "n_dropped": pl.Int64(),
+    "n_error": pl.Int64(),
     "n_clusters": pl.Int64(),
 }
 # Up to so many rows, and rows × clusters, are taken as one set without looking which of them share clusters.
@@ -89,7 +90,7 @@ def compare(
         p_holm (Holm over the rows of this table), test (its name), mde (the least true difference that a comparison
         with this standard error finds 4 times in 5), win, tie, loss (instances where a is better, equal, worse), n
         (instances with a pair), n_dropped (instances with an answer that lacks its counterpart: absent or failed),
-        n_clusters. Sorted by `by`, metric and a.
+        n_error (those of them that both sides were run on: one failed), n_clusters. Sorted by `by`, metric and a.
 
     Raises:
         UnknownNameError: a column in `by` or `on`, or a base, that the scores don't have.

@@ -112,9 +112,10 @@ def _failures(scores: pl.LazyFrame, cells: Sequence[str]) -> pl.DataFrame:
 
 def _refusal(row: Mapping[str, Any], cells: Sequence[str]) -> str:
     where = ", ".join(f"{name} {row[name]!r}" for name in cells[1:] if row[name] not in ("", None))
-    what = f"{row['failed'] / row['n']:.1%} of the requests of {row[cells[0]]!r} failed ({where})"
+    share, side = f"{row['failed'] / row['n']:.1%}", repr(row[cells[0]])
+    what = f"{share} of the requests of {side} failed ({where})"
     if row["reason"] is not None:
-        what = f"{row['failed'] / row['n']:.1%} of the scores of {row[cells[0]]!r} are missing ({where}): {row['reason']}"
+        what = f"{share} of the scores of {side} are missing ({where}): {row['reason']}"
     return (
         f"{what}. Rerun the failed requests, or write errors='drop' (without these instances) or errors='worst' (the "
         "metric's worst value)."

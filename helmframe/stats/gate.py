@@ -89,7 +89,7 @@ def gate(
         raise ArgumentError("gate() takes one line: at_least=0.3, at_most=0.1, or margin=0.02 of a comparison.")
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
-    _check_failures(table, errors)
+    check_errors(errors)
     if margin is not None:
         if not (margin >= 0 and isfinite(margin)):
             raise ArgumentError(f"margin={margin!r} is how much worse is not too bad: 0 or more.")
@@ -102,6 +102,7 @@ def gate(
             word = "at_most" if at_least is None else "at_least"
             raise ArgumentError(f"{word}={said!r} should be a number, such as 0.3.")
         _needs(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
+        _check_failures(table, errors)
         rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(said)
         if at_least is None:
             rows, line = _turned(rows), -line
@@ -123,7 +124,6 @@ def gate(
 
 def _check_failures(table: pl.DataFrame, errors: str) -> None:
     """Raise if more requests of a row failed than `errors` allows."""
-    check_errors(errors)
     if errors == "worst":
         raise ArgumentError(
             "gate(errors='worst') can't be computed from a table, whose failures are left out. Write "
@@ -135,8 +135,8 @@ def _check_failures(table: pl.DataFrame, errors: str) -> None:
     n = pl.col("n_completions") if "n_completions" in table.columns else pl.col("n") + pl.col("n_error")
     shares = table.with_columns(share=pl.col("n_error") / n).filter(pl.col("share") > ERRORS_ALLOWED)
     for row in shares.head(1).iter_rows(named=True):
-        keys = table.columns[: table.columns.index("n")]
-        where = ", ".join(f"{name} {row[name]!r}" for name in keys if table.schema[name] == pl.String and name != "interval")
+        keys = [name for name in table.columns if table.schema[name] == pl.String and name != "interval"]
+        where = ", ".join(f"{name} {row[name]!r}" for name in keys if row[name])
         raise NotComparableError(
             f"{row['share']:.1%} of the requests failed ({where}). Rerun the failed requests, or write errors='drop'."
         )
