@@ -127,31 +127,41 @@ def check_set_failures(completions: pl.LazyFrame, metric: str, side: str, errors
     treated(scores, [side, "scenario", "split", "setting", "metric"], errors, higher_is_better={}, ranges={})
 
 
-def same_instances(a: pl.LazyFrame, b: pl.LazyFrame) -> pl.DataFrame:
-    """The instances of `b` that are in `a` too, whatever each side calls them: by their input and references.
+def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[pl.DataFrame, int]:
+    """Pair the instances of two sides by their input and references, whatever each side calls them.
 
-    Where a side has several alike, the first is the first's, in the order of their ids. What has no partner of the same
-    references is paired by its input alone: other tools keep only the right answer.
+    References agree where both sides have the same texts, the same of them correct; or where one side has correct
+    references only, and these are the other's. Other tools keep one right answer, in their own form: it agrees with any
+    correct reference, with the letter of the correct option, or with the same last number.
+
+    Instances that are alike on one side are paired in the order of their ids.
 
     Args:
         a: `COMPLETIONS`.
-        b: the same, of another tool.
+        b: The same, of another version or tool.
+        foreign: Whether a side is another tool's.
 
     Returns:
-        scenario and instance_id as in `b`; and as in `a`: scenario_a, instance_id_a, part_a, cluster_a.
+        scenario and instance_id as in `b`, and as in `a`: scenario_a, instance_id_a, part_a, cluster_a; and the number
+        of instances whose input is on both sides, but with other references.
     """
     left, right = _contents(a), _contents(b)
-    found = []
-    for key in ("content", "input"):
-        here, there = (
-            each.with_columns(nth=pl.int_range(pl.len()).over(key), kind=pl.lit(key)).rename({key: "same"})
-            for each in (left, right)
-        )
-        pairs = there.join(here, on=["same", "nth"], how="inner", suffix="_a").select(_PAIR)
-        found.append(pairs)
-        left = left.join(pairs, left_on=INSTANCE, right_on=["scenario_a", "instance_id_a"], how="anti")
-        right = right.join(pairs, on=INSTANCE, how="anti")
-    return pl.concat(found)
+    paired: list[pl.DataFrame] = []
+    either = pl.col("only_correct") | pl.col("only_correct_a")
+    ways: list[tuple[str, pl.Expr]] = [("content", pl.lit(value=True)), ("correct", either)]
+    if foreign:
+        # a tool that keeps no correct reference can't disagree
+        ways += [("texts", ~pl.col("has_correct") | ~pl.col("has_correct_a"))]
+    for key, agree in ways:
+        paired.append(_paired_by(left, right, [key], agree))
+        left, right = _rest(left, right, paired[-1])
+    if foreign:
+        sides = (side.explode("names").drop_nulls("names") for side in (left, right))
+        found = _paired_by(*sides, ["input", "names"], pl.lit(value=True))
+        paired.append(found.unique(INSTANCE, maintain_order=True).unique(_INSTANCE_A, maintain_order=True))
+        left, right = _rest(left, right, paired[-1])
+    unlike = _paired_by(left, right, ["input"], pl.lit(value=True)).height
+    return pl.concat(paired), unlike
 
 
 def called_as(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
@@ -171,21 +181,78 @@ def called_as(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
 
 
 INSTANCE = ["scenario", "instance_id"]
-_PAIR = [*INSTANCE, "scenario_a", "instance_id_a", "part_a", "cluster_a"]
+_INSTANCE_A = ["scenario_a", "instance_id_a"]
+_PAIR = [*INSTANCE, *_INSTANCE_A, "part_a", "cluster_a"]
+_LETTERS = pl.lit(pl.Series([list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")]))
+
+
+def _paired_by(left: pl.DataFrame, right: pl.DataFrame, on: Sequence[str], agree: pl.Expr) -> pl.DataFrame:
+    """Return the pairs of instances with the same key, the first with the first, that agree."""
+    here, there = (side.with_columns(nth=pl.int_range(pl.len()).over(on)) for side in (left, right))
+    joined = there.join(here, on=[*on, "nth"], how="inner", suffix="_a", maintain_order="left")
+    return joined.filter(agree).select(_PAIR)
+
+
+def _rest(left: pl.DataFrame, right: pl.DataFrame, pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the instances of both sides that have no partner yet."""
+    return (
+        left.join(pairs, left_on=INSTANCE, right_on=_INSTANCE_A, how="anti", maintain_order="left"),
+        right.join(pairs, on=INSTANCE, how="anti", maintain_order="left"),
+    )
 
 
 def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
-    """One row per instance: what it is called, and hashes of its input, without and with its references."""
-    text = stripped(pl.col("input")).str.replace_all(r"\s+", " ")
-    texts = pl.col("references").list.eval(stripped(pl.element().struct.field("text"))).list.join("\x1f")
+    """Return one row per instance with what it is compared by.
+
+    Returns:
+        scenario, instance_id, part, cluster; hashes of the input alone, and with the references (content), their texts
+        (texts) and the correct ones (correct); only_correct, has_correct; and names, what another tool may call a
+        correct reference.
+    """
+    instances = completions.select(*INSTANCE, "part", "cluster", "input", "references").unique(INSTANCE, keep="any")
+    references = pl.col("references").fill_null([])
+    marks = references.list.eval(pl.element().struct.field("correct"))
+    texts = references.list.eval(_plain(pl.element().struct.field("text")).fill_null(""))
+    marked = references.list.eval(
+        pl.concat_str(
+            pl.element().struct.field("correct").cast(pl.String),
+            _plain(pl.element().struct.field("text")).fill_null(""),
+            separator=" ",
+        )
+    )
+    correct = texts.list.gather(marks.list.eval(pl.element().arg_true()))
+    letters = _LETTERS.list.gather(marks.list.eval(pl.element().arg_true()), null_on_oob=True)
+    short = correct.list.eval(pl.element().str.replace(r"^\(?([A-Z])[).]?$", "$1"))
+    numbers = correct.list.eval(
+        pl.lit("number ") + pl.element().str.extract_all(r"-?\d[\d,]*(?:\.\d+)?").list.last().str.replace_all(",", "")
+    )
+    has_options = marks.list.eval(~pl.element()).list.any()
+    none = pl.lit([], dtype=pl.List(pl.String))
+    named = pl.when(has_options).then(letters).otherwise(none), pl.when(~has_options).then(numbers).otherwise(none)
+    names = pl.concat_list(short, *named)
+    text = _plain(pl.col("input"))
+
+    def with_input(parts: pl.Expr) -> pl.Expr:
+        return pl.concat_str(text, parts.list.sort().list.join("\x1f"), separator="\x1e").hash()
+
     return (
-        completions.select(*INSTANCE, "part", "cluster", input=text, texts=texts)
-        .unique(INSTANCE, keep="any")
-        .select(
-            *INSTANCE, "part", "cluster",
-            input=pl.col("input").hash(),
-            content=pl.concat_str("input", pl.col("texts").fill_null(""), separator="\x1e").hash(),
+        instances.select(
+            *INSTANCE,
+            "part",
+            "cluster",
+            input=text.hash(),
+            content=with_input(marked),
+            texts=with_input(texts),
+            correct=with_input(correct),
+            only_correct=~has_options & marks.list.any(),
+            has_correct=marks.list.any(),
+            names=names.list.unique(),
         )
         .sort(INSTANCE)
         .collect()
-    )  # fmt: skip
+    )
+
+
+def _plain(text: pl.Expr) -> pl.Expr:
+    """Return the text with single spaces, and none at its ends."""
+    return stripped(text).str.replace_all(r"\s+", " ")
