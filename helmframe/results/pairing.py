@@ -132,7 +132,7 @@ def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[
 
     References agree where both sides have the same texts, the same of them correct; or where one side has correct
     references only, and these are the other's. Other tools keep one right answer, in their own form: it agrees with any
-    correct reference, with the letter of the correct option, or with the same last number.
+    correct reference, with the letter of the correct option, and in free text with one of the same last number.
 
     Instances that are alike on one side are paired in the order of their ids.
 

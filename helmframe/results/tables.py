@@ -17,7 +17,8 @@ from helmframe.results.pairing import Read
 from helmframe.results.stopped import with_sequences
 from helmframe.stats import aggregate, aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
-from helmframe.stats.table import in_order, pivoted
+from helmframe.stats.fold import each_chunk
+from helmframe.stats.table import AXES, in_order, pivoted, pooled_axes, with_pooled
 from helmframe.store import Address, RunFolder, address_of
 
 KEPT = {"completions": COMPLETIONS, "scores": SCORES, "prefixes": PREFIXES, "verdicts": VERDICTS}
@@ -87,23 +88,27 @@ class Tables:
         ci: float = 0.95,
         mean: str | None = None,
         pivot: str | None = None,
+        pool: str | Sequence[str] | bool = (),
     ) -> pl.DataFrame:
         """Aggregated scores, one row per group and metric.
 
         Args:
-            by: what makes a group: any of scenario, split, model, setting, perturbation, trial, part, or a column of
-                the scenario's own (`subject`); default: whatever the run varied.
+            by: Columns whose values make a group: trial, part, a column of the scenario's own (`subject`). The axes
+                scenario, split, model, setting and perturbation make groups too, where the run has several values of
+                them, unless `pool` names them.
             metrics: which; default all.
             ci: share of intervals that should contain the true value.
             mean: over parts ("macro") or by size ("micro"); default the scenario's own.
-            pivot: one of `by`: its values become columns that hold `value`.
+            pivot: One of the keys: its values become columns that hold `value`.
+            pool: The axes to average over: "model", ["model", "perturbation"]; True: all that are not in `by`.
 
         Returns:
-            `by`, metric and `STATS`. Where there are choices also what is scored without a model: `chance`, by
+            `by`, the other axes, metric and `STATS`. Where an axis is pooled, `pooled` says what: "3 models, 2
+            perturbations". Where there are choices also what is scored without a model: `chance`, by
             guessing; `majority`, by the answer that is right most often in its part. Of a run that stopped `until` it
             knew enough: asked, of (instances), and intervals that hold at every look.
         """
-        keys = self._by(by)
+        keys, pooled = self._keys(by, pool)
         names = self._metrics(metrics)
         over_parts = mean or self._mean()
         # the repr after a table, and most charts, ask for rows of the same
@@ -114,6 +119,7 @@ class Tables:
             self._last.clear()
             self._last[made] = table
         table = table.filter(pl.col("metric").is_in(names))
+        table = self._labelled(table, [key for key in keys if key != pivot], pooled)
         return table if pivot is None else pivoted(table, keys, pivot)
 
     def value(self, metric: str | None = None, **where: Any) -> float:
@@ -131,7 +137,7 @@ class Tables:
             HelmframeWarning: If more than 1 % of its requests failed; the value leaves these out.
         """
         name = metric or self.main_metrics[0]
-        keys = list(dict.fromkeys([*self._by(None), *where]))
+        keys = list(dict.fromkeys([*self._varied, *where]))
         table = self.table(keys, metrics=name)
         if "perturbation" in keys and "perturbation" not in where:
             table = table.filter(pl.col("perturbation") == ORIGINAL)
@@ -205,8 +211,30 @@ class Tables:
         table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
         return in_order(table, keys, self.metric_names)
 
-    def _by(self, by: str | Sequence[str] | None) -> list[str]:
-        return list(self._varied) if by is None else _listed("by", by)
+    def _keys(
+        self, by: str | Sequence[str] | None, pool: str | Sequence[str] | bool, axes: Sequence[str] = AXES
+    ) -> tuple[list[str], list[str]]:
+        """Return the columns whose values make a group, and those of `axes` that are pooled."""
+        given = [] if by is None else _listed("by", by)
+        away = pooled_axes(pool, given, axes)
+        others = self._varied if by is None else [name for name in self._several if name in axes]
+        keys = [key for key in dict.fromkeys([*given, *others]) if key not in away]
+        return keys, [name for name in self._several if name in away]
+
+    def _labelled(self, table: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
+        """Return the table with `pooled`, where axes are."""
+        if not pooled:
+            return table
+        groups = each_chunk(
+            self._held.chunks,
+            lambda chunk: (
+                self._held.with_own(chunk.completions, chunk.completions, keys)
+                .select(*keys, *pooled)
+                .unique()
+                .collect()
+            ),
+        )
+        return with_pooled(table, pl.concat(groups), keys, pooled)
 
     def _metrics(self, metrics: str | Sequence[str] | None) -> list[str]:
         names = _listed("metrics", metrics or self.metric_names)
@@ -233,6 +261,13 @@ class Tables:
     @cached_property
     def _varied(self) -> list[str]:
         return self._held.varied()
+
+    @cached_property
+    def _several(self) -> list[str]:
+        """The axes with several values."""
+        values = [pl.col(name).unique().implode() for name in AXES]
+        found = each_chunk(self._held.chunks, lambda chunk: chunk.completions.select(values).collect())
+        return [name for name in AXES if len({value for chunk in found for value in chunk[name].item()}) > 1]
 
     @cached_property
     def _held(self) -> Held:

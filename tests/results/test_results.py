@@ -75,6 +75,42 @@ def test_groups_can_be_made_by_a_column_of_the_scenario() -> None:
     assert table["n"].unique().to_list() == [3]
 
 
+def test_a_column_of_the_scenario_keeps_models_and_perturbations_apart() -> None:
+    plan = hf.scenario("sampler").where(subject=["music", "biology"]).perturb("lowercase")
+    results = plan.generate({"right": hf.models.oracle(), "wrong": lambda prompt: "Z"}).score()
+    table = results.table("subject", metrics=EXACT)
+    assert table.columns[:4] == ["subject", "model", "perturbation", "metric"]
+    assert dict(table.filter(subject="music", perturbation="original").select("model", "value").iter_rows()) == {
+        "right": 1.0,
+        "wrong": 0.0,
+    }
+    pooled = results.table("subject", metrics=EXACT, pool=["model", "perturbation"])
+    assert pooled.select("pooled", "value").unique().rows() == [("2 models, 2 perturbations", 0.5)]
+    assert results.table("subject", metrics=EXACT, pool=True).equals(pooled)
+    wide = results.table("subject", metrics=EXACT, pool="perturbation", pivot="model")
+    assert wide.select("subject", "pooled", "right", "wrong").rows() == [
+        ("biology", "2 perturbations", 1.0, 0.0),
+        ("music", "2 perturbations", 1.0, 0.0),
+    ]
+    assert results.table(metrics=EXACT, pool="model")["pooled"].to_list() == ["2 models"] * 2
+    assert "pooled" not in results.table("subject", pool="split").columns
+    with pytest.raises(UnknownNameError, match="axis to pool"):
+        results.table(pool="subject")
+
+
+def test_the_questions_about_perturbations_keep_models_apart_too() -> None:
+    plan = hf.scenario("sampler").where(subject=["music", "biology"]).perturb("lowercase")
+    results = plan.generate({"right": hf.models.oracle(), "wrong": lambda prompt: "Z"}).score()
+    for verb in (results.robustness, results.worst_case):
+        table = verb("subject", metrics=EXACT)
+        assert table.columns[:2] == ["subject", "model"]
+        assert verb("subject", metrics=EXACT, pool="model")["pooled"].unique().to_list() == ["2 models"]
+    assert results.consistency("subject").columns[:2] == ["subject", "model"]
+    assert results.consistency("subject", pool=True)["pooled"].unique().to_list() == ["2 models"]
+    assert {"model", "perturbation"} <= set(results.gap("part", "subject", metrics=EXACT).columns)
+    assert "2 models, 2 perturbations" in results.gap("part", [], metrics=EXACT, pool=True)["pooled"].to_list()
+
+
 def test_pivot_puts_an_axis_into_columns() -> None:
     table = run(hf.models.oracle()).table(metrics=EXACT, pivot="perturbation")
     assert table.select("original", "typos").row(0) == (1.0, 1.0)
