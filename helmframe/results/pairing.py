@@ -156,8 +156,8 @@ def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[
         paired.append(_paired_by(left, right, [key], agree))
         left, right = _rest(left, right, paired[-1])
     if foreign:
-        sides = (side.explode("names").drop_nulls("names") for side in (left, right))
-        found = _paired_by(*sides, ["input", "names"], pl.lit(value=True))
+        here, there = (side.explode("names").drop_nulls("names") for side in (left, right))
+        found = _paired_by(here, there, ["input", "names"], pl.lit(value=True))
         paired.append(found.unique(INSTANCE, maintain_order=True).unique(_INSTANCE_A, maintain_order=True))
         left, right = _rest(left, right, paired[-1])
     unlike = _paired_by(left, right, ["input"], pl.lit(value=True)).height

@@ -270,4 +270,5 @@ class _Answered:
         competitors = np.bincount(column, minlength=columns.height)
         key = np.sort(column[self.answered // self.units] * self.units + self.answered % self.units)
         starts = starts_of(key)
-        return key[starts][lengths(starts, len(key)) == competitors[key[starts] // self.units]]
+        shared: Numbers = key[starts][lengths(starts, len(key)) == competitors[key[starts] // self.units]]
+        return shared

@@ -1,5 +1,7 @@
 """Failed requests in scores: refused, dropped for every side, or counted as the worst."""
 
+from collections.abc import Sequence
+
 import polars as pl
 import pytest
 
@@ -10,7 +12,7 @@ HIGHER = {"exact_match": True}
 LOWER = {"exact_match": False}
 
 
-def scored(**models: list[float | None]) -> pl.DataFrame:
+def scored(**models: Sequence[float | None]) -> pl.DataFrame:
     """One score per instance and model; None is a failed request."""
     return pl.concat(
         pl.DataFrame(
@@ -102,7 +104,7 @@ def test_an_unknown_treatment_is_named() -> None:
     frame = scored(a=[1.0, 1.0], b=[0.0, 1.0])
     for verb in (stats.leaderboard, lambda rows, **said: stats.compare(rows, "model", **said)):
         with pytest.raises(ArgumentError, match="errors='zero'"):
-            verb(frame, higher_is_better=HIGHER, errors="zero")  # type: ignore[operator]
+            verb(frame, higher_is_better=HIGHER, errors="zero")
 
 
 def test_a_gate_refuses_failures_of_a_table() -> None:
