@@ -252,14 +252,14 @@ def check_number(each: Metric, columns: Mapping[str, pl.DataType]) -> None:
 def about(each: Metric) -> dict[str, Any]:
     """What a manifest keeps of a metric."""
     binary = right_or_wrong(each)
-    kept = {
+    entry = {
         "level": each.level,
         "unit": each.unit,
         "higher_is_better": each.higher_is_better,
         "range": [0.0, 1.0] if binary else [each.low, each.high],
         "correctness": each.correctness or (binary and each.higher_is_better is True),
     }
-    return kept | ({"judge": each.function.about()} if isinstance(each.function, Judge) else {})
+    return entry | ({"judge": each.function.about()} if isinstance(each.function, Judge) else {})
 
 
 # -- private ---------------------------------------------------------------------------------------------------------

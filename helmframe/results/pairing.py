@@ -156,9 +156,9 @@ def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[
         paired.append(_paired_by(left, right, [key], agree))
         left, right = _rest(left, right, paired[-1])
     if foreign:
-        here, there = (side.explode("names").drop_nulls("names") for side in (left, right))
-        found = _paired_by(here, there, ["input", "names"], pl.lit(value=True))
-        paired.append(found.unique(INSTANCE, maintain_order=True).unique(_INSTANCE_A, maintain_order=True))
+        left_names, right_names = (side.explode("names").drop_nulls("names") for side in (left, right))
+        by_name = _paired_by(left_names, right_names, ["input", "names"], pl.lit(value=True))
+        paired.append(by_name.unique(INSTANCE, maintain_order=True).unique(_INSTANCE_A, maintain_order=True))
         left, right = _rest(left, right, paired[-1])
     unlike = _paired_by(left, right, ["input"], pl.lit(value=True)).height
     return pl.concat(paired), unlike
@@ -188,8 +188,8 @@ _LETTERS = pl.lit(pl.Series([list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")]))
 
 def _paired_by(left: pl.DataFrame, right: pl.DataFrame, on: Sequence[str], agree: pl.Expr) -> pl.DataFrame:
     """Return the pairs of instances with the same key, the first with the first, that agree."""
-    here, there = (side.with_columns(nth=pl.int_range(pl.len()).over(on)) for side in (left, right))
-    joined = there.join(here, on=[*on, "nth"], how="inner", suffix="_a", maintain_order="left")
+    first, second = (side.with_columns(nth=pl.int_range(pl.len()).over(on)) for side in (left, right))
+    joined = second.join(first, on=[*on, "nth"], how="inner", suffix="_a", maintain_order="left")
     return joined.filter(agree).select(_PAIR)
 
 

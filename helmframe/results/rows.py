@@ -82,12 +82,12 @@ class Rows(Tables):
             ArgumentError: If the metric measures something else: use `worst_outputs`.
         """
         name = self._of_row(metric, "wrong")
-        about = self.manifest["metrics"][name]
+        entry = self.manifest["metrics"][name]
         frame = self._by_score(name)
         # what another tool's metric means, only its values tell
-        correctness = about.get("correctness")
+        correctness = entry.get("correctness")
         if correctness is None:
-            correctness = about["higher_is_better"] is not False and frame[name].is_in([0.0, 1.0]).all()
+            correctness = entry["higher_is_better"] is not False and frame[name].is_in([0.0, 1.0]).all()
         if not correctness:
             raise ArgumentError(
                 f"wrong({name!r}): this metric doesn't tell right outputs from wrong ones. "
@@ -117,8 +117,8 @@ class Rows(Tables):
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ArgumentError(f"worst_outputs(n={n!r}): n must be an integer ≥ 1.")
         name = self._of_row(metric, "worst_outputs")
-        known = self.manifest["metrics"][name]["higher_is_better"]
-        up = known if higher_is_better is None else higher_is_better
+        declared = self.manifest["metrics"][name]["higher_is_better"]
+        up = declared if higher_is_better is None else higher_is_better
         if up is None:
             raise ArgumentError(
                 f"worst_outputs(metric={name!r}): the metric has no direction. Specify higher_is_better=True or False."
@@ -182,8 +182,8 @@ class Rows(Tables):
         """Return the rows that have a score of the metric, the first of those that share one."""
         scores = self.scores.filter(pl.col("metric") == metric)
         key = [name for name in SCORES.key if name != "metric"]
-        known = scores.select(pl.col(key).is_not_null().any()).collect().row(0, named=True)
+        identifies = scores.select(pl.col(key).is_not_null().any()).collect().row(0, named=True)
         frame = self.rows().drop_nulls(metric)
         return frame.unique(
-            [name for name in key if known[name] and name in frame.columns], keep="first", maintain_order=True
+            [name for name in key if identifies[name] and name in frame.columns], keep="first", maintain_order=True
         )

@@ -215,10 +215,10 @@ class Tables:
         self, by: str | Sequence[str] | None, pool: str | Sequence[str] | bool, axes: Sequence[str] = AXES
     ) -> tuple[list[str], list[str]]:
         """Return the columns whose values make a group, and those of `axes` that are pooled."""
-        given = [] if by is None else _listed("by", by)
-        away = pooled_axes(pool, given, axes)
+        columns = [] if by is None else _listed("by", by)
+        away = pooled_axes(pool, columns, axes)
         others = self._varied if by is None else [name for name in self._several if name in axes]
-        keys = [key for key in dict.fromkeys([*given, *others]) if key not in away]
+        keys = [key for key in dict.fromkeys([*columns, *others]) if key not in away]
         return keys, [name for name in self._several if name in away]
 
     def _labelled(self, table: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
@@ -266,8 +266,8 @@ class Tables:
     def _several(self) -> list[str]:
         """The axes with several values."""
         values = [pl.col(name).unique().implode() for name in AXES]
-        found = each_chunk(self._held.chunks, lambda chunk: chunk.completions.select(values).collect())
-        return [name for name in AXES if len({value for chunk in found for value in chunk[name].item()}) > 1]
+        chunks = each_chunk(self._held.chunks, lambda chunk: chunk.completions.select(values).collect())
+        return [name for name in AXES if len({value for chunk in chunks for value in chunk[name].item()}) > 1]
 
     @cached_property
     def _held(self) -> Held:

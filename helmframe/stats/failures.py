@@ -104,8 +104,8 @@ def known_ranges(
 def _failures(scores: pl.LazyFrame, cells: Sequence[str]) -> pl.DataFrame:
     """Return n, failed and reason of every cell with a null score."""
     null = pl.col("score").is_null()
-    known = "reason" in scores.collect_schema()
-    reason = pl.col("reason").filter(null).drop_nulls().first() if known else pl.lit(None, dtype=pl.String)
+    has_reason = "reason" in scores.collect_schema()
+    reason = pl.col("reason").filter(null).drop_nulls().first() if has_reason else pl.lit(None, dtype=pl.String)
     counts = scores.group_by(cells).agg(n=pl.len(), failed=null.sum(), reason=reason)
     return counts.filter(pl.col("failed") > 0).collect()
 

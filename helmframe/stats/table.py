@@ -60,9 +60,9 @@ def table(
                 raise UnknownNameError.among("metric of these scores", name, sorted(map(str, known)))
         rows = [chunk.filter(pl.col("metric").is_in(names)) for chunk in chunks_of(rows)]
     varied = _varied(rows)
-    given = [by] if isinstance(by, str) else [key for key in by or () if key != "metric"]
-    away = pooled_axes(pool, given)
-    keys, pooled = [key for key in merged(given, varied) if key not in away], [key for key in varied if key in away]
+    columns = [by] if isinstance(by, str) else [key for key in by or () if key != "metric"]
+    away = pooled_axes(pool, columns)
+    keys, pooled = [key for key in merged(columns, varied) if key not in away], [key for key in varied if key in away]
     found = in_order(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), keys)
     if pooled:
         label = [key for key in keys if key != pivot]
