@@ -19,7 +19,7 @@ _OF_FILES = {".md": "markdown", ".json": "json"}
 def add_output(parser: argparse.ArgumentParser, formats: Mapping[str, Callable[[T], str]]) -> None:
     """Add the arguments; the first format is the default."""
     default = next(iter(formats))
-    parser.add_argument("--errors", default="refuse", help="where more than 1 %% failed: refuse, drop or zero")
+    parser.add_argument("--errors", default="refuse", help="where more than 1 %% failed: refuse, drop or worst")
     parser.add_argument("--ci", type=float, default=0.95, help="level of the intervals, such as 0.95")
     parser.add_argument("--format", default=default, choices=list(formats), help=f"what is printed; default {default}")
     parser.add_argument("-o", "--output-path", metavar="FILE", help="also write it: to FILE.md, .json or another")

@@ -17,6 +17,8 @@ HelmframeError
 ├── StoreError              (OSError)          the store can't be read or written
 └── SandboxError            (RuntimeError)     programs can't be run apart from this machine, or may not
 
+HelmframeWarning            (UserWarning)      a number is given that should be read with care
+
 Each message says what was wrong, where, and what to write instead.
 """
 
@@ -26,6 +28,10 @@ from collections.abc import Iterable
 
 class HelmframeError(Exception):
     """Base of every error raised on purpose by helmframe."""
+
+
+class HelmframeWarning(UserWarning):
+    """A number is given that should be read with care."""
 
 
 class UnknownNameError(HelmframeError, LookupError):

@@ -20,6 +20,11 @@ _INPUTS = (
     *("document", "article", "premise"),
 )
 _OPTIONS = ("choices", "options", "endings")
+# What a line holds besides its metrics; until lm-eval 0.4.5 no "metrics" lists these.
+_SAMPLE = {
+    *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
+    *("doc_hash", "prompt_hash", "target_hash"),
+}
 
 
 @reader
@@ -116,7 +121,8 @@ def _is_scored(line: Mapping[str, Any]) -> bool:
 def _scores(line: Mapping[str, Any]) -> dict[str, float | None]:
     """By our names, where there are some; those of other filters than "none" say which."""
     end = "" if line.get("filter", "none") == "none" else f",{line['filter']}"
-    names = [name for name in line.get("metrics", ()) if isinstance(line.get(name), int | float)]
+    listed = line.get("metrics", [name for name in line if name not in _SAMPLE])
+    names = [name for name in listed if isinstance(line.get(name), int | float)]
     scored = bool(names) and _is_scored(line)
     return {_metric(name + end, scored=scored): float(line[name]) for name in names}
 

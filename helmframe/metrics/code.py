@@ -32,6 +32,7 @@ _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MU
     source="HELM, evaluate_reference_metrics.py code_eval; Chen et al. 2021 (HumanEval)",
     helm=("pass", "code_eval_acc"),
     lm_eval="pass@1",
+    correctness=True,
 )
 def passes() -> pl.Expr:
     """1 where the program passes every test of the column `test`, in a sandbox; needs hf.configure(allow_code=True).
@@ -76,6 +77,7 @@ def test_avg() -> pl.Expr:
     check=may_run_programs,
     source="HELM, code_metrics.py; Hendrycks et al. 2021 (APPS)",
     no_value=_NO_CASES,
+    correctness=True,
 )
 def strict_acc() -> pl.Expr:
     """1 where the program gets every case in `input_output` right: with 3 of 4 it is 0.

@@ -148,7 +148,15 @@ def logprob_per_token() -> pl.Expr:
 # -- of options ------------------------------------------------------------------------------------------------------
 
 
-@metric("option_accuracy", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc", no_value=NO_SCORE)
+@metric(
+    "option_accuracy",
+    level="instance",
+    needs=OPTIONS,
+    source=LM_EVAL,
+    lm_eval="acc",
+    no_value=NO_SCORE,
+    correctness=True,
+)
 def option_accuracy() -> pl.Expr:
     """1 where the likeliest option is correct; of several as likely, the share that is.
 
@@ -159,7 +167,7 @@ def option_accuracy() -> pl.Expr:
 
 @metric(
     "option_accuracy_per_token", level="instance", needs=OPTIONS, source=f"{HELM}, multiple_choice_separate_original",
-    helm="exact_match", no_value=NO_TOKENS,
+    helm="exact_match", no_value=NO_TOKENS, correctness=True,
 )  # fmt: skip
 def option_accuracy_per_token() -> pl.Expr:
     """As `option_accuracy`, by the log-probability per token.
@@ -172,7 +180,7 @@ def option_accuracy_per_token() -> pl.Expr:
 
 @metric(
     "option_accuracy_per_character", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_norm",
-    no_value=NO_SCORE,
+    no_value=NO_SCORE, correctness=True,
 )  # fmt: skip
 def option_accuracy_per_character() -> pl.Expr:
     """As `option_accuracy`, by the log-probability per character of the reference: lm-eval's acc_norm.
@@ -184,7 +192,13 @@ def option_accuracy_per_character() -> pl.Expr:
 
 
 @metric(
-    "option_accuracy_per_byte", level="instance", needs=OPTIONS, source=LM_EVAL, lm_eval="acc_bytes", no_value=NO_SCORE
+    "option_accuracy_per_byte",
+    level="instance",
+    needs=OPTIONS,
+    source=LM_EVAL,
+    lm_eval="acc_bytes",
+    no_value=NO_SCORE,
+    correctness=True,
 )
 def option_accuracy_per_byte() -> pl.Expr:
     """As `option_accuracy`, by the log-probability per byte of the reference in UTF-8.
@@ -197,7 +211,7 @@ def option_accuracy_per_byte() -> pl.Expr:
 @metric(
     "option_accuracy_calibrated", level="instance", needs=(*OPTIONS, "request_mode"),
     source=f"{HELM}, multiple_choice_separate_calibrated; Brown et al. 2020", helm="exact_match",
-    lm_eval="acc_mutual_info", no_value=NOT_CALIBRATED,
+    lm_eval="acc_mutual_info", no_value=NOT_CALIBRATED, correctness=True,
 )  # fmt: skip
 def option_accuracy_calibrated() -> pl.Expr:
     """As `option_accuracy`, by the log-probability minus that without the question, which rare words have low.

@@ -101,7 +101,12 @@ def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Exp
     return (stripped(found) == stripped(pl.col("gold"))).fill_null(value=False)
 
 
-@metric("choice_match", source="HELM, output_mapping_pattern; lm-eval, MultiChoiceRegexFilter", needs=("choices",))
+@metric(
+    "choice_match",
+    source="HELM, output_mapping_pattern; lm-eval, MultiChoiceRegexFilter",
+    needs=("choices",),
+    correctness=True,
+)
 def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") -> pl.Expr:
     """1 where the letter that the pattern finds in the completion, else its first letter alone, is a correct choice's.
 

@@ -10,7 +10,7 @@ from helmframe.metrics.protocol import metric
 _SOURCE = "HELM, math_scenario.py; Hendrycks et al. 2021 (MATH)"
 
 
-@metric("math_equiv", source=_SOURCE, helm="math_equiv")
+@metric("math_equiv", source=_SOURCE, helm="math_equiv", correctness=True)
 def math_equiv(output: str, gold: str) -> float:
     r"""1 where both are written alike but for spaces, units, \left and \right, and the forms of fractions and roots.
 
@@ -19,7 +19,7 @@ def math_equiv(output: str, gold: str) -> float:
     return float(alike(output, gold))
 
 
-@metric("math_equiv_chain_of_thought", source=_SOURCE, helm="math_equiv_chain_of_thought")
+@metric("math_equiv_chain_of_thought", source=_SOURCE, helm="math_equiv_chain_of_thought", correctness=True)
 def math_equiv_chain_of_thought(output: str, gold: str) -> float:
     r"""As `math_equiv`, between what stands in the last \boxed{…} of output and reference.
 
@@ -29,7 +29,7 @@ def math_equiv_chain_of_thought(output: str, gold: str) -> float:
     return float(said == wanted if said is None or wanted is None else alike(said, wanted))
 
 
-@metric("math_boxed", source=_SOURCE)
+@metric("math_boxed", source=_SOURCE, correctness=True)
 def math_boxed(output: str, gold: str) -> float:
     r"""As `math_equiv`, of the last \boxed{…} of the output; without a box the output scores 0.
 

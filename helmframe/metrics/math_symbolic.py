@@ -31,7 +31,7 @@ def may_compute() -> None:
         raise ArgumentError("metric 'math_symbolic' needs the package math-verify. Install helmframe[math].")
 
 
-@metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy")
+@metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy", correctness=True)
 def math_symbolic() -> pl.Expr:
     r"""1 where the output's answer equals the reference's as mathematics: its last \boxed{…}, else its last expression.
 

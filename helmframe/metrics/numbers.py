@@ -9,7 +9,7 @@ from helmframe.metrics.protocol import metric
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 
-@metric("final_number_equal", source="as HELM's final_number_exact_match, mended")
+@metric("final_number_equal", source="as HELM's final_number_exact_match, mended", correctness=True)
 def final_number_equal(output: str, gold: str) -> float:
     """1 where the last number of the output equals the last number of the reference, as numbers.
 

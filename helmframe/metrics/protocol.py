@@ -47,6 +47,7 @@ class Metric:
     registered: bool = True
     check: Callable[[], None] | None = None
     smooth: bool = True
+    correctness: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -110,6 +111,7 @@ def metric(
     no_value: str = "no value",
     check: Callable[[], None] | None = None,
     smooth: bool = True,
+    correctness: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a metric; the function is returned as it was.
 
@@ -141,6 +143,8 @@ def metric(
         check: called before anything is asked or scored; raises where the metric can't be computed here.
         smooth: False for a metric of a set that puts rows into bins or quantiles of their own: where leaving out one
             row moves others, intervals are by bootstrap, not by jackknife.
+        correctness: True where a score of 0 means a wrong output, and 1 a right one; `Results.wrong()` lists the wrong.
+            An expression that is Boolean, and better when higher, needs no such mark.
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.metric", name)
@@ -166,6 +170,7 @@ def metric(
             no_value=no_value,
             check=check,
             smooth=smooth,
+            correctness=correctness,
         )
         METRICS.add(name, entry)
         return function
@@ -247,8 +252,15 @@ def check_number(each: Metric, columns: Mapping[str, pl.DataType]) -> None:
 
 def about(each: Metric) -> dict[str, Any]:
     """What a manifest keeps of a metric."""
-    kept = {"level": each.level, "unit": each.unit, "higher_is_better": each.higher_is_better}
-    return kept | ({"judge": each.function.about()} if isinstance(each.function, Judge) else {})
+    binary = right_or_wrong(each)
+    entry = {
+        "level": each.level,
+        "unit": each.unit,
+        "higher_is_better": each.higher_is_better,
+        "range": [0.0, 1.0] if binary else [each.low, each.high],
+        "correctness": each.correctness or (binary and each.higher_is_better is True),
+    }
+    return entry | ({"judge": each.function.about()} if isinstance(each.function, Judge) else {})
 
 
 # -- private ---------------------------------------------------------------------------------------------------------
@@ -293,7 +305,7 @@ def _found(text: str) -> Metric:
     return Metric(
         f"{_alias(stem)}@{k}{call}", best, "instance", found.unit, found.higher_is_better, found.low, found.high,
         found.source, (OUTPUTS, *found.needs), packages=found.packages, no_value=found.no_value, check=found.check,
-        arguments=frozen({"k": int(k), OF: found.name}), k=int(k),
+        arguments=frozen({"k": int(k), OF: found.name}), k=int(k), correctness=bool(about(found)["correctness"]),
     )  # fmt: skip
 
 
@@ -365,7 +377,11 @@ def _of_function(given: Callable[..., Any]) -> Metric:
         )
     # yes or no gets the intervals of fractions; of a number nothing is known
     yes_or_no = inspect.signature(given).return_annotation in (bool, "bool")
-    kind: dict[str, Any] = {"unit": "fraction", "higher_is_better": True, "low": 0.0, "high": 1.0} if yes_or_no else {}
+    kind: dict[str, Any] = (
+        {"unit": "fraction", "higher_is_better": True, "low": 0.0, "high": 1.0, "correctness": True}
+        if yes_or_no
+        else {}
+    )
     return Metric(_free(name), given, **kind, registered=False)
 
 

@@ -58,7 +58,7 @@ def ndcg(
     return _if_relevant(perturbed_references[0], _discounted(gains[:k]) / best if best else 0.0)
 
 
-@metric("success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k", no_value=NOTHING)
+@metric("success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k", no_value=NOTHING, correctness=True)
 def success(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",

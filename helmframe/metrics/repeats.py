@@ -53,7 +53,7 @@ def pass_all(*, k: int, of: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `
     return pl.when((n >= k) & pl.col("score").is_not_null().all()).then(chance)
 
 
-@metric("at_least@k", level="instance", needs=(OUTPUTS,), source="inspect_ai, at_least")
+@metric("at_least@k", level="instance", needs=(OUTPUTS,), source="inspect_ai, at_least", correctness=True)
 def at_least(*, k: int, of: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `of` says of what `score` is
     """1 where at least k of an instance's outputs are right. Of 3 outputs with 2 right, at_least@2 is 1.
 

@@ -194,7 +194,8 @@ def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.
     nothing = pl.when((none | number.is_null()) & ~pl.col("unanswered")).then(_nothing(each, number))
     scored = joined.with_columns(
         score=pl.when(~none).then(number),
-        reason=pl.coalesce("reason", why, nothing),
+        # what a function makes of a failed completion is no reason: the request failed
+        reason=pl.when(~failed).then(pl.coalesce("reason", why, nothing)),
         output=pl.lit(None, dtype=pl.String),
         output_index=pl.lit(None, dtype=pl.Int64),
         **_OF_NO_REQUEST,

@@ -107,7 +107,9 @@ def self_bleu(output: Sequence[str | None]) -> float:
     if len(texts) < 2:
         return 0.0
     bleu = BLEU(effective_order=True)
-    return sum(bleu.sentence_score(text, texts[:i] + texts[i + 1 :]).score for i, text in enumerate(texts)) / len(texts)
+    scores = [bleu.sentence_score(text, texts[:i] + texts[i + 1 :]).score for i, text in enumerate(texts)]
+    # a sum of logarithms may come out a little above 100
+    return min(sum(scores) / len(texts), 100.0)
 
 
 @metric(

@@ -1,17 +1,18 @@
 """The leaderboard of some results: which columns, which competitors, of which scores."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import polars as pl
 
 from helmframe.columns import ORIGINAL
-from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.results.pairing import Read, with_errors
+from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
+from helmframe.results.pairing import INSTANCE, Read, check_set_failures
 from helmframe.results.perturbed import worst_sides
 from helmframe.results.tables import Tables
 from helmframe.stats.board import Leaderboard
-from helmframe.stats.leaderboard import column_names, columns_of
+from helmframe.stats.leaderboard import SAME_INSTANCES, column_names, columns_of
 from helmframe.stats.ranks import Estimates
 from helmframe.stats.standing import Column, board_of
 
@@ -41,7 +42,7 @@ def board(
         raise ArgumentError(f"{of_sets[0][1]!r} is one number of all instances: it has no worst case, no shared=True.")
     of_rows = [column for column in columns if column not in of_sets]
     name = column_names(columns)
-    made = [_of_set(results, column, pool, read, name[column], ci) for column in of_sets]
+    made = [_of_set(results, column, pool, read, name[column], errors, ci) for column in of_sets]
     if of_rows:
         scores = results.scores.filter(among(of_rows), main_splits(results)).with_columns(_competitor())
         if worst is None:
@@ -50,7 +51,7 @@ def board(
             scores = _worst(scores, pool, worst, read, results.kinds())
         units = {metric: str(column["unit"]) for metric, column in metrics.items()}
         made += columns_of(
-            with_errors(scores, _COMPETITOR, errors),
+            scores,
             _COMPETITOR,
             pool,
             higher_is_better=read.higher_is_better,
@@ -59,6 +60,8 @@ def board(
             units=units,
             names=name,
             shared=shared,
+            errors=errors,
+            ranges=read.ranges,
             ci=ci,
         )
     return board_of(made, pool, mean=mean, ci=ci)
@@ -125,18 +128,22 @@ def _worst(
     return pl.concat([rows.with_columns(pl.lit(label).alias(_COMPETITOR)) for label, rows in found.items()])
 
 
-def _of_set(results: Tables, column: Named, pool: Sequence[str], read: Read, name: str, ci: float) -> Column:
-    """A column of a metric over whole sets; what two models' values share is not known, and counts as nothing."""
+def _of_set(
+    results: Tables, column: Named, pool: Sequence[str], read: Read, name: str, errors: str, ci: float
+) -> Column:
+    """Return the column of a metric over whole sets; what two models' values share is unknown, and counts as 0."""
     import numpy as np
 
     scenario, metric = column
-    table = results.table(
+    counted = results.completions.filter(
+        pl.col("scenario") == scenario, pl.col("perturbation") == ORIGINAL, main_splits(results)
+    ).with_columns(_competitor())
+    check_set_failures(counted, metric, _COMPETITOR, errors)
+    shared, n_dropped = _shared(counted, column)
+    rows = replace(results, completions=shared.drop(_COMPETITOR), path=None).table(
         ["scenario", "split", "model", "setting", "perturbation"], metrics=metric, ci=ci, mean=read.mean
     )
-    split = results.manifest["scenarios"][scenario]["main"].get("split")
-    rows = table.filter((pl.col("scenario") == scenario) & (pl.col("perturbation") == ORIGINAL))
-    rows = rows.filter(split=split) if split in rows["split"] else rows
-    rows = rows.with_columns(model=_competitor()).sort("model")
+    rows = rows.with_columns(model=_competitor(), n_dropped=n_dropped).sort("model")
     place = np.array([pool.index(model) for model in rows["model"]])
     values = np.full(len(pool), np.nan)
     values[place] = rows["value"].to_numpy()
@@ -158,3 +165,28 @@ def _of_set(results: Tables, column: Named, pool: Sequence[str], read: Read, nam
         ),
         cells=rows,
     )
+
+
+def _shared(completions: pl.LazyFrame, column: Named) -> tuple[pl.LazyFrame, int]:
+    """Return the completions of the instances that every competitor completed, and the number of the other instances.
+
+    Raises:
+        NotComparableError: If there is no such instance, or a competitor was run on fewer than 99 % of the instances.
+    """
+    failed = pl.col("error").is_not_null().any()
+    runs = completions.group_by(*INSTANCE, _COMPETITOR).agg(failed=failed).collect()
+    n_instances = runs.select(INSTANCE).n_unique()
+    for competitor, n in runs.group_by(_COMPETITOR).len().sort(_COMPETITOR).iter_rows():
+        if n < SAME_INSTANCES * n_instances:
+            raise NotComparableError(
+                f"{competitor!r} was run on {n:,} of the {n_instances:,} instances of {column[0]!r} that others were. "
+                "Run all models on the same instances."
+            )
+    completed = runs.filter(~pl.col("failed")).group_by(INSTANCE).len()
+    shared = completed.filter(pl.col("len") == runs[_COMPETITOR].n_unique()).select(INSTANCE)
+    if shared.is_empty():
+        raise NotComparableError(
+            f"no instance of {column[0]!r} was completed by every model, so {column[1]!r} ranks none. Rank without the "
+            "models that failed."
+        )
+    return completions.join(shared.lazy(), on=INSTANCE, how="semi", maintain_order="left"), n_instances - shared.height

@@ -44,7 +44,8 @@ class Comparisons(Robustness):
             metrics: default the main metric.
             worst: compare the worst case instead of each variant: "all", over the original and all variants; a number
                 k, of k draws.
-            errors: where more than 1 % failed: "refuse", "drop" those, or count them as "zero".
+            errors: What to do where more than 1 % of the requests failed: "refuse"; "drop" these instances on both
+                sides; "worst" counts a failure as the metric's worst bound.
             mean: over parts, "macro" or "micro"; default the scenario's own.
             higher_is_better: metric → direction, for metrics of other tools that we don't know.
             ci: level of the interval.
@@ -94,8 +95,10 @@ class Comparisons(Robustness):
                 scenarios. Original inputs alone count, of the main split.
             parts: over the parts of a scenario, "macro" (alike, HELM's) or "micro" (by size); default the scenario's.
             worst: rank worst cases, over the original and "all" variants, or of k draws; as in `compare`.
-            shared: rank over the instances that all models answered.
-            errors: where more than 1 % of a model failed: "refuse", "drop" those, or count them as "zero".
+            shared: Rank also where a model lacks more than 1 % of the instances. In any case only instances with a
+                score of every model count; `cells` has n, and n_dropped.
+            errors: What to do where more than 1 % of a model's requests failed: "refuse"; "drop" these instances for
+                every model; "worst" counts a failure as the metric's worst bound.
             higher_is_better: metric → direction, for metrics of other tools that we don't know.
             ci: level at which all models' ranks hold together, and of the intervals.
 
@@ -105,9 +108,10 @@ class Comparisons(Robustness):
 
         Raises:
             UnknownNameError: no such column.
-            ArgumentError: one model alone, or a mean over columns of several units.
-            NotComparableError: too many requests failed, models were asked other instances, or worst cases are over
-                other variants.
+            ArgumentError: one model alone, a mean over columns of several units, or `errors="worst"` for a metric
+                without a worst bound.
+            NotComparableError: too many requests failed, no instance has a score of every model, models were asked
+                other instances, or worst cases are over other variants.
         """
         refuse(self.manifest, "ranks")
         said = columns_said(self.manifest, columns)
@@ -142,7 +146,8 @@ class Comparisons(Robustness):
             columns: scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
                 scenarios.
             axis: what may differ from the baseline, as in `hf.compare`.
-            errors: where more than 1 % failed: "refuse", "drop" those, or count them as "zero".
+            errors: What to do where more than 1 % of the requests failed: "refuse"; "drop" these instances for every
+                model; "worst" counts a failure as the metric's worst bound.
             strict: whether "undecided" is "fail".
             ci: level of the intervals.
 

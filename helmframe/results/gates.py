@@ -10,9 +10,10 @@ import polars as pl
 from helmframe.columns import ORIGINAL
 from helmframe.errors import ArgumentError
 from helmframe.results.boards import Said, among, columns_said, main_splits
-from helmframe.results.pairing import with_errors
+from helmframe.results.pairing import INSTANCE, check_set_failures, range_of
 from helmframe.results.sides import compare_results, loaded
 from helmframe.results.tables import Tables
+from helmframe.stats.failures import treated
 from helmframe.stats.gate import Gate, gate
 
 _BY = ("scenario", "split", "model", "setting", "perturbation")
@@ -46,22 +47,29 @@ def gate_of(
             errors=errors,
             ci=ci,
         )
-        # what one side alone has is a row without a pair
-        rows = pl.DataFrame(compared).filter(among(said), pl.col("n") > 0)
+        # what one side alone has is a row without a pair, and without failures
+        rows = pl.DataFrame(compared).filter(among(said), pl.col("n") + pl.col("n_error") > 0)
         return gate(rows, margin=margin, higher_is_better=results.directions(), strict=strict, ci=ci)
     for metric in metrics:
-        _check_direction(metric, results.manifest["metrics"][metric], at_least, at_most, errors)
-    _check_failures(results, [scenario for scenario, _ in said], errors)
-    scores = results.scores.filter(counted)
-    if errors == "zero":
-        scores = scores.with_columns(pl.col("score").fill_null(0.0))
-    wanted = replace(results, scores=scores, path=None)
-    table = wanted.table(_BY, metrics=metrics, ci=ci).filter(counted)
-    if table.height > 1:
-        # Bonferroni's level: of all rows together at most (1 − ci)/2 fail by chance
-        ci = 1 - (1 - ci) / table.height
-        table = wanted.table(_BY, metrics=metrics, ci=ci).filter(counted)
-    return gate(table, at_least=at_least, at_most=at_most, strict=strict, ci=ci)
+        _check_direction(metric, results.manifest["metrics"][metric], at_least, at_most)
+    wanted = replace(
+        results, scores=results.scores.filter(counted), completions=_counted_completions(results, said), path=None
+    )
+    higher_is_better = dict.fromkeys(metrics, at_least is not None)
+    treated_results = _without_failures(wanted, metrics, higher_is_better, errors)
+    every = wanted.table(_BY, metrics=metrics).filter(among(said))
+    # Bonferroni's level: of all rows together at most (1 − ci)/2 fail by chance
+    ci = 1 - (1 - ci) / max(every.height, 1)
+    table = treated_results.table(_BY, metrics=metrics, ci=ci)
+    # failures are counted as they were; a row that lost all of its instances has no value
+    table = (
+        every.select(*_BY, "metric", "n_completions", "n_error")
+        .join(table.drop("n_completions", "n_error"), on=[*_BY, "metric"], how="left", maintain_order="left")
+        .with_columns(pl.col("n").fill_null(0), pl.col("interval").fill_null("no interval: nothing was scored"))
+        .select(table.columns)
+    )
+    # failures are treated already
+    return gate(table, at_least=at_least, at_most=at_most, strict=strict, errors="drop", ci=ci)
 
 
 def _check_lines(
@@ -79,25 +87,43 @@ def _check_lines(
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
 
 
-def _check_direction(
-    metric: str, about: Mapping[str, Any], at_least: float | None, at_most: float | None, errors: str
-) -> None:
-    """That the line lies on the side of the metric that is worse, in its unit, and failures can count so."""
+def _check_direction(metric: str, about: Mapping[str, Any], at_least: float | None, at_most: float | None) -> None:
+    """Raise if the line lies on the better side of the metric, or is in another unit."""
     if about["higher_is_better"] is (at_least is None):
         word, better, right = ("at_least", "lower", "most") if at_most is None else ("at_most", "higher", "least")
         raise ArgumentError(f"gate({word}=…): {metric!r} is better when it is {better}; write gate(at_{right}=…).")
     line = at_least if at_most is None else at_most
     if about["unit"] == "fraction" and not 0 <= (line or 0) <= 1:
         raise ArgumentError(f"gate({line!r}): {metric!r} is a fraction, between 0 and 1; 30 % is 0.3.")
-    if at_most is not None and errors == "zero":
-        raise ArgumentError(f"errors='zero': 0 would be a good {metric!r}; say errors='drop'.")
-    if about["level"] == "set" and errors == "zero":
-        raise ArgumentError(f"errors='zero': {metric!r} is one number of all instances; say errors='drop'.")
 
 
-def _check_failures(results: Tables, scenarios: Sequence[str], errors: str) -> None:
-    """That no model failed on too many of these scenarios' instances, unless told otherwise."""
-    asked = results.completions.filter(
-        pl.col("scenario").is_in(scenarios), main_splits(results), pl.col("perturbation") == ORIGINAL
+def _counted_completions(results: Tables, columns: Sequence[tuple[str, str]]) -> pl.LazyFrame:
+    return results.completions.filter(
+        pl.col("scenario").is_in([scenario for scenario, _ in columns]),
+        main_splits(results),
+        pl.col("perturbation") == ORIGINAL,
     )
-    with_errors(asked.select("model", score=pl.when(pl.col("error").is_null()).then(1.0)), "model", errors)
+
+
+def _without_failures(
+    results: Tables, metrics: Sequence[str], higher_is_better: Mapping[str, bool], errors: str
+) -> Tables:
+    """Return the results with their failures refused, dropped for every model, or counted as the worst."""
+    of_sets = [name for name in metrics if results.manifest["metrics"][name]["level"] == "set"]
+    for metric in of_sets:
+        check_set_failures(results.completions, metric, "model", errors)
+    scores = treated(
+        results.scores,
+        ["model", "scenario", "split", "setting", "perturbation", "metric"],
+        errors,
+        higher_is_better=higher_is_better,
+        ranges={name: range_of(results.manifest["metrics"][name]) for name in metrics},
+    )
+    completions = _whole(results.completions, pl.col("error").is_not_null(), INSTANCE)
+    scores = _whole(scores, pl.col("score").is_null(), [*INSTANCE, "metric"])
+    return replace(results, scores=scores, completions=completions if of_sets else results.completions)
+
+
+def _whole(rows: pl.LazyFrame, failed: pl.Expr, on: Sequence[str]) -> pl.LazyFrame:
+    """Return the rows of instances that no model failed on."""
+    return rows.join(rows.filter(failed).select(on).unique(), on=on, how="anti", maintain_order="left")

@@ -165,12 +165,18 @@ def with_scores(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         rows: with the keys of `COMPLETIONS`.
-        scores: `SCORES` of outputs.
+        scores: `SCORES`.
     """
     known = conform(scores, SCORES)
     whole = [name for name in SCORES.key if name not in (*OF_REQUEST, "metric")]
+    of_instance = [name for name in whole if name != "output_index"]
     of_one = pl.any_horizontal(pl.col(name).is_not_null() for name in OF_REQUEST)
-    for on, part in ((whole, known.filter(~of_one)), ([*whole, *OF_REQUEST], known.filter(of_one))):
+    joined = pl.col("output_index").is_null()
+    for on, part in (
+        (of_instance, known.filter(joined)),
+        (whole, known.filter(~joined & ~of_one)),
+        ([*whole, *OF_REQUEST], known.filter(~joined & of_one)),
+    ):
         # the first: scores kept by older versions don't say which request they are of
         wide = part.pivot("metric", index=on, values="score", aggregate_function="first")
         rows = rows.join(wide, on=on, how="left", nulls_equal=True, maintain_order="left", validate="m:1", suffix="\0")

@@ -112,6 +112,7 @@ class Judgements(Comparisons):
         by: str | Sequence[str] | None = None,
         *,
         tuned: bool = True,
+        pool: str | Sequence[str] | bool = (),
         ci: float = 0.95,
     ) -> pl.DataFrame:
         """A judged score as people would have given it: prediction-powered, from labels of some of the completions.
@@ -124,20 +125,22 @@ class Judgements(Comparisons):
             metric: default the judged one.
             by: as in `table`.
             tuned: whether the judge is trusted as far as makes the interval narrowest, or wholly.
+            pool: The axes to average over, as in `table`.
             ci: level of the intervals.
 
         Returns:
             As `helmframe.stats.prediction_powered`: value and interval, the judge's own mean, the labels' own, the
             judge's bias.
         """
-        keys = self._by(by)
+        keys, pooled = self._keys(by, pool)
         said = self._judged([])
         name = said.judge_of(None)[0] if metric is None else self._metrics(metric)[0]
         scores = self._with(self.scores.filter(pl.col("metric") == name), keys).collect()
         about = self.manifest["metrics"][name]
         fraction = about["unit"] == "fraction"
         how = {"mean": self._mean(), "tuned": tuned, "fraction": fraction, "ci": ci}
-        return self._as_written(corrected(scores, labels, keys, about.get("judge", {}), **how), by)
+        table = corrected(scores, labels, keys, about.get("judge", {}), **how)
+        return self._as_written(self._labelled(table, keys, pooled), by)
 
     def position_bias(
         self, metric: str | None = None, by: str | Sequence[str] = (), *, ci: float = 0.95

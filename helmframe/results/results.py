@@ -96,6 +96,7 @@ class Results(Judgements):
         ci: float = 0.95,
         mean: str | None = None,
         pivot: str | None = None,
+        pool: str | Sequence[str] | bool = (),
     ) -> Address:
         """Write `table(…)` as a file: .csv and .json hold every number, .md and .tex (booktabs) what people read.
 
@@ -107,7 +108,8 @@ class Results(Judgements):
             metrics: which; default all.
             ci: level of the intervals.
             mean: over parts ("macro") or by size ("micro").
-            pivot: one of `by` whose values become columns.
+            pivot: One of the keys, whose values become columns.
+            pool: The axes to average over, as in `table`.
 
         Raises:
             ArgumentError: another kind of file.
@@ -117,7 +119,8 @@ class Results(Judgements):
         from helmframe.views.written import table_as
 
         target = address_of(path)
-        write_text(table_as(self.table(by, metrics=metrics, ci=ci, mean=mean, pivot=pivot), str(target)), target)
+        table = self.table(by, metrics=metrics, ci=ci, mean=mean, pivot=pivot, pool=pool)
+        write_text(table_as(table, str(target)), target)
         return target
 
     def to_parquet(self, folder: str | Path) -> Address:

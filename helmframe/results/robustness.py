@@ -9,6 +9,9 @@ import polars as pl
 from helmframe.results import perturbed
 from helmframe.results.rows import Rows
 from helmframe.results.stopped import marked
+from helmframe.stats.table import AXES
+
+_WITHOUT_PERTURBATION = tuple(name for name in AXES if name != "perturbation")
 
 
 class Robustness(Rows):
@@ -22,6 +25,7 @@ class Robustness(Rows):
         perturbations: str | Sequence[str] | None = None,
         placebo: str | None = None,
         definition: str = "paired",
+        pool: str | Sequence[str] | bool = (),
         ci: float = 0.95,
     ) -> pl.DataFrame:
         """Original against perturbed, one row per group, metric and perturbation ("all": over all of them).
@@ -33,6 +37,7 @@ class Robustness(Rows):
             placebo: a perturbation that changes nothing ("again"): also tells what the drops exceed its drop by.
             definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
                 family's over all instances, a perturbation's over those it changed.
+            pool: The axes to average over, as in `table`.
             ci: level of the drop's interval.
 
         Returns:
@@ -40,11 +45,11 @@ class Robustness(Rows):
             share, and the headline: the paired drop (perturbed − original, on changed inputs) with its interval. With a
             placebo also excess, its interval and n_placebo.
         """
-        scored = self._scored(by, metrics)
+        scored, pooled = self._scored(by, metrics, pool)
         table = perturbed.drops(
             scored, "robustness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
         )
-        return self._as_written(marked(self.manifest, table), by)
+        return self._as_written(marked(self.manifest, self._labelled(table, scored.keys, pooled)), by)
 
     def fairness(
         self,
@@ -54,14 +59,15 @@ class Robustness(Rows):
         perturbations: str | Sequence[str] | None = None,
         placebo: str | None = None,
         definition: str = "paired",
+        pool: str | Sequence[str] | bool = (),
         ci: float = 0.95,
     ) -> pl.DataFrame:
         """As `robustness`, over the perturbations that count as fairness: dialect, gender, person names, your own."""
-        scored = self._scored(by, metrics)
+        scored, pooled = self._scored(by, metrics, pool)
         table = perturbed.drops(
             scored, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
         )
-        return self._as_written(marked(self.manifest, table), by)
+        return self._as_written(marked(self.manifest, self._labelled(table, scored.keys, pooled)), by)
 
     def worst_case(
         self,
@@ -70,6 +76,7 @@ class Robustness(Rows):
         k: int | None = None,
         metrics: str | Sequence[str] | None = None,
         perturbations: str | Sequence[str] | None = None,
+        pool: str | Sequence[str] | bool = (),
         ci: float = 0.95,
     ) -> pl.DataFrame:
         """The mean worst score over the original and all variants; with `k`, the expected worst of k draws (worst@k).
@@ -80,14 +87,16 @@ class Robustness(Rows):
                 per perturbation that has so many, a placebo among them.
             metrics: which; default all.
             perturbations: which, by name or family ("robustness", "fairness"); default all but placebos.
+            pool: The axes to average over, as in `table`.
             ci: level of the interval.
 
         Returns:
             `by`, metric, `STATS`, k, variants (what it is the worst of), n_dropped. It falls with k whatever the model:
             only the same k and variants compare.
         """
-        table = perturbed.worst(self._scored(by, metrics), k=k, perturbations=perturbations, ci=ci)
-        return self._as_written(marked(self.manifest, table), by)
+        scored, pooled = self._scored(by, metrics, pool)
+        table = perturbed.worst(scored, k=k, perturbations=perturbations, ci=ci)
+        return self._as_written(marked(self.manifest, self._labelled(table, scored.keys, pooled)), by)
 
     def consistency(
         self,
@@ -95,6 +104,7 @@ class Robustness(Rows):
         *,
         perturbations: str | Sequence[str] | None = None,
         exact: bool = False,
+        pool: str | Sequence[str] | bool = (),
         ci: float = 0.95,
     ) -> pl.DataFrame:
         """The share of instances whose answer stays the same under each perturbation, right or wrong.
@@ -103,10 +113,12 @@ class Robustness(Rows):
             by: as in `table`, without perturbation and metric.
             perturbations: which, by name or family; default all, placebos too.
             exact: whether free text has to be the same to the letter, not only in its normalised words.
+            pool: The axes to average over, as in `table`.
             ci: level of the interval.
         """
-        table = perturbed.stays(self._scored(by, None), perturbations=perturbations, exact=exact, ci=ci)
-        return self._as_written(marked(self.manifest, table), by)
+        scored, pooled = self._scored(by, None, pool)
+        table = perturbed.stays(scored, perturbations=perturbations, exact=exact, ci=ci)
+        return self._as_written(marked(self.manifest, self._labelled(table, scored.keys, pooled)), by)
 
     def gap(
         self,
@@ -115,6 +127,7 @@ class Robustness(Rows):
         *,
         reference: Any = None,
         metrics: str | Sequence[str] | None = None,
+        pool: str | Sequence[str] | bool = (),
         ci: float = 0.95,
     ) -> pl.DataFrame:
         """The score of each group of instances minus the score of all, or of one group, with its interval.
@@ -126,14 +139,15 @@ class Robustness(Rows):
             by: as in `table`.
             reference: the group that the others are compared with; default all instances.
             metrics: which; default all.
+            pool: The axes to average over, as in `table`.
             ci: level of the interval.
         """
-        keys = [name for name in self._named(by) if name != group]
-        scored = self._scored([*keys, group], metrics)
-        scored = replace(scored, keys=self._by(keys))
         (column,) = self._by(group)
-        table = perturbed.gaps(scored, column, reference=reference, ci=ci)
-        return self._as_written(marked(self.manifest, table), [*keys, group])
+        scored, pooled = self._scored(by, metrics, pool, axes=AXES, also=[column])
+        keys = [key for key in scored.keys if key != column]
+        table = perturbed.gaps(replace(scored, keys=keys), column, reference=reference, ci=ci)
+        table = marked(self.manifest, self._labelled(table, keys, pooled))
+        return self._as_written(table, [*self._named(by), group])
 
     def flips(self, perturbation: str | None = None, *, metric: str | None = None) -> pl.DataFrame:
         """The answers whose score a perturbation changed, original and perturbed side by side, with a word-level diff.
@@ -149,13 +163,21 @@ class Robustness(Rows):
         from helmframe.views.diff import with_diff
 
         (name,) = self._metrics(metric or self.main_metrics[0])
-        return with_diff(perturbed.flips(self._scored(None, name), perturbation, name))
+        return with_diff(perturbed.flips(self._scored(None, name)[0], perturbation, name))
 
-    def _scored(self, by: str | Sequence[str] | None, metrics: str | Sequence[str] | None) -> perturbed.Scored:
-        """What the questions of `perturbed` are about, for tables by these columns but the perturbation."""
-        keys = [key for key in self._by(by) if key != "perturbation"]
+    def _scored(
+        self,
+        by: str | Sequence[str] | None,
+        metrics: str | Sequence[str] | None,
+        pool: str | Sequence[str] | bool = (),
+        axes: Sequence[str] = _WITHOUT_PERTURBATION,
+        also: Sequence[str] = (),
+    ) -> tuple[perturbed.Scored, list[str]]:
+        """Return what the questions of `perturbed` are about, for tables by these columns, and the axes pooled."""
+        keys, pooled = self._keys(by, pool, axes)
+        keys = [key for key in dict.fromkeys([*keys, *also]) if key in axes or key != "perturbation"]
         asked = pl.lit(value=True) if metrics is None else pl.col("metric").is_in(self._metrics(metrics))
-        return perturbed.Scored(
+        scored = perturbed.Scored(
             scores=self._with(self.scores, keys).filter(asked),
             chunks=[rows.filter(asked) for rows in self._held.scores(keys)],
             completions=self._with(self.completions, keys),
@@ -165,3 +187,4 @@ class Robustness(Rows):
             mean=self._mean(),
             perturbations=self.kinds(),
         )
+        return scored, pooled

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, OF_REQUEST, ROW_COLUMNS
+from helmframe.columns import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics import parse
 from helmframe.results.held import only, with_scores
@@ -27,6 +27,8 @@ class Rows(Tables):
     def rows(self, *, metric: str | None = None, score: float | None = None, **equals: Any) -> pl.DataFrame:
         """Wide rows, one per completion: input, prompt, completion, output, references, and each metric as a column.
 
+        A metric that joins an instance's outputs or options has the same score in each of the instance's rows.
+
         Args:
             metric: with `score`: the metric it is about; default the main one.
             score: only rows with this score.
@@ -34,7 +36,7 @@ class Rows(Tables):
 
         Raises:
             UnknownNameError: no such metric or column.
-            ArgumentError: a value of another type than its column.
+            ArgumentError: a value of another type than its column; a metric of a whole set, which no row has.
         """
         read = parse(self.completions).join(
             self.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left"
@@ -44,10 +46,12 @@ class Rows(Tables):
             .select(*COMPLETIONS.key, *ROW_COLUMNS)
             .collect()
         )
-        frame = with_scores(frame, self.scores.filter(pl.col("output_index").is_not_null()).collect())
+        frame = with_scores(frame, self.scores.collect())
+        unscored = [name for name in self._of_rows() if name not in frame.columns]
+        frame = frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in unscored)
         frame = frame.drop(name for name in OF_REQUEST if frame[name].null_count() == frame.height)
         if score is not None:
-            frame = only(frame, self._metrics(metric or self.main_metrics[0])[0], score)
+            frame = only(frame, self._of_row(metric, "rows"), score)
         for column, value in equals.items():
             if column not in frame.columns:
                 raise UnknownNameError.among("column of these rows", column, frame.columns)
@@ -55,8 +59,59 @@ class Rows(Tables):
         return frame
 
     def wrong(self, metric: str | None = None) -> pl.DataFrame:
-        """The rows that score 0."""
-        return self.rows(metric=metric, score=0.0)
+        """Return the rows that score 0, by a metric that tells right outputs from wrong ones.
+
+        A score that joins an instance's outputs or options is listed once, in the instance's first row.
+
+        Args:
+            metric: A metric of correctness, such as exact_match or option_accuracy; default the main one.
+
+        Raises:
+            ArgumentError: If the metric measures something else: use `worst_outputs`.
+        """
+        name = self._of_row(metric, "wrong")
+        entry = self.manifest["metrics"][name]
+        frame = self._by_score(name)
+        # what another tool's metric means, only its values tell
+        correctness = entry.get("correctness")
+        if correctness is None:
+            correctness = entry["higher_is_better"] is not False and frame[name].is_in([0.0, 1.0]).all()
+        if not correctness:
+            raise ArgumentError(
+                f"wrong({name!r}): this metric doesn't tell right outputs from wrong ones. "
+                f"Write results.worst_outputs(n=20, metric={name!r})."
+            )
+        return frame.filter(pl.col(name) == 0.0)
+
+    def worst_outputs(
+        self, n: int = 20, metric: str | None = None, *, higher_is_better: bool | None = None
+    ) -> pl.DataFrame:
+        """Return the n rows with the worst scores, the worst first.
+
+        `results.worst_outputs(n=10, metric="toxicity")`
+
+        Rows of equal score are in the order of their instances. Rows without a score are left out. A score that joins
+        an instance's outputs or options is listed once, in the instance's first row.
+
+        Args:
+            n: How many rows.
+            metric: A metric of outputs or instances; default the main one.
+            higher_is_better: The direction of a metric that has none, or of another tool's.
+
+        Raises:
+            UnknownNameError: If no metric has this name.
+            ArgumentError: If n isn't an integer ≥ 1, the metric has no direction, or is of a whole set.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ArgumentError(f"worst_outputs(n={n!r}): n must be an integer ≥ 1.")
+        name = self._of_row(metric, "worst_outputs")
+        declared = self.manifest["metrics"][name]["higher_is_better"]
+        up = declared if higher_is_better is None else higher_is_better
+        if up is None:
+            raise ArgumentError(
+                f"worst_outputs(metric={name!r}): the metric has no direction. Specify higher_is_better=True or False."
+            )
+        return self._by_score(name).sort(name, descending=not up, maintain_order=True).head(n)
 
     def errors(self) -> pl.DataFrame:
         """The requests that failed: instance, model and error; each is asked again by the next run."""
@@ -96,3 +151,27 @@ class Rows(Tables):
             except duckdb.Error as error:
                 raise ArgumentError(f"sql(): {error}\nThe tables are {', '.join(tables)}.") from None
             return pl.DataFrame() if answer is None else answer.pl()
+
+    def _of_rows(self) -> list[str]:
+        """Return the metrics that rows have a score of."""
+        return [name for name in self.metric_names if self.manifest["metrics"][name]["level"] != "set"]
+
+    def _of_row(self, metric: str | None, where: str) -> str:
+        """Return the name of a metric that rows have, default the main one."""
+        (name,) = self._metrics(metric or self.main_metrics[0])
+        if name not in self._of_rows():
+            raise ArgumentError(
+                f"{where}(metric={name!r}): this metric is one number of all instances, and no row has a score of it. "
+                f"Metrics of rows: {', '.join(self._of_rows()) or 'none'}."
+            )
+        return name
+
+    def _by_score(self, metric: str) -> pl.DataFrame:
+        """Return the rows that have a score of the metric, the first of those that share one."""
+        scores = self.scores.filter(pl.col("metric") == metric)
+        key = [name for name in SCORES.key if name != "metric"]
+        identifies = scores.select(pl.col(key).is_not_null().any()).collect().row(0, named=True)
+        frame = self.rows().drop_nulls(metric)
+        return frame.unique(
+            [name for name in key if identifies[name] and name in frame.columns], keep="first", maintain_order=True
+        )

@@ -41,7 +41,8 @@ def compare_results(
 ) -> "Comparison":
     """A − b over the instances that both answered, with interval and test; what differs is in the column `differs`.
 
-    Instances are the same by their id where both runs read the same version of a scenario, else by their content. What
+    Instances are the same by their id where both runs read the same version of a scenario, else by their content: their
+    input and references. Those with the same input and other references are not paired, and `differs` counts them. What
     both have under one name (a model, a setting, a perturbation) is compared name by name, and what one of them alone
     has is left out; where they share no name, each must have one.
 
@@ -52,7 +53,8 @@ def compare_results(
         metrics: default the main metric.
         labels: names of the sides; default the models where these differ, else "a" and "b".
         worst: compare worst cases, as in `Results.compare`.
-        errors: where more than 1 % of a side failed: "refuse", "drop" those, or count them as "zero".
+        errors: What to do where more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
+            sides; "worst" counts a failure as the metric's worst bound.
         mean: over parts, "macro" or "micro"; default the scenario's own.
         higher_is_better: metric → direction, for metrics of other tools that we don't know.
         ci: level of the interval.
@@ -117,8 +119,9 @@ class _Pair:
         about = [_told(each) for each in (one, two)]
         changed = _changed(*about)
         foreign = any("tool" in each.manifest for each in (one, two))
+        unlike = 0
         if changed or foreign:
-            two = _called_as(one, two)
+            two, unlike = _called_as(one, two, foreign=foreign)
             about[1] = _told(two)
         if not set(about[0]["scenario"]) & set(about[1]["scenario"]):
             raise NotComparableError(
@@ -139,6 +142,7 @@ class _Pair:
                 )
         differs = [name for name, column in _AXES.items() if _values(about[0], column) != _values(about[1], column)]
         notes = ["other versions, paired by content"] if changed and not foreign else []
+        notes += [f"{unlike:,} instances not paired: their references differ"] if unlike else []
         notes += [f"one side alone has {', '.join(alone)}"] if alone else []
         return cls(one, two, shared, differs, notes, (about[0], about[1]))
 
@@ -227,8 +231,17 @@ def _named(about: pl.DataFrame, column: str) -> str:
     return ", ".join(map(repr, about[column].unique().sort().to_list()))
 
 
-def _called_as(one: Tables, two: Tables) -> Tables:
-    """The second results with the first's instances, where they may be called otherwise: paired by content."""
-    pairs = same_instances(one.completions, two.completions)
+def _called_as(one: Tables, two: Tables, *, foreign: bool) -> tuple[Tables, int]:
+    """Return the second results with the first's instances, paired by content, and how many differ in references.
+
+    Raises:
+        NotComparableError: If inputs are the same on both sides, and no references.
+    """
+    pairs, unlike = same_instances(one.completions, two.completions, foreign=foreign)
+    if unlike and pairs.is_empty():
+        raise NotComparableError(
+            f"{unlike:,} instances have the same input on both sides, and all have other references, so their scores "
+            "measure other things."
+        )
     completions = called_as(two.completions, pairs)
-    return replace(two, completions=completions, scores=called_as(two.scores, pairs), path=None)
+    return replace(two, completions=completions, scores=called_as(two.scores, pairs), path=None), unlike

@@ -1,5 +1,6 @@
 """What some results hold: completions and scores as lazy tables, and the tables of aggregated scores made of them."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,13 +10,15 @@ from typing import Any, Self
 import polars as pl
 
 from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES, VERDICTS, Table, source_column
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, HelmframeWarning, UnknownNameError
 from helmframe.metrics import METRICS, chosen, for_sets, why_none
 from helmframe.results.held import Chunk, Held, only
 from helmframe.results.pairing import Read
 from helmframe.results.stopped import with_sequences
 from helmframe.stats import aggregate, aggregate_set
-from helmframe.stats.table import in_order, pivoted
+from helmframe.stats.failures import ERRORS_ALLOWED
+from helmframe.stats.fold import each_chunk
+from helmframe.stats.table import AXES, in_order, pivoted, pooled_axes, with_pooled
 from helmframe.store import Address, RunFolder, address_of
 
 KEPT = {"completions": COMPLETIONS, "scores": SCORES, "prefixes": PREFIXES, "verdicts": VERDICTS}
@@ -85,23 +88,27 @@ class Tables:
         ci: float = 0.95,
         mean: str | None = None,
         pivot: str | None = None,
+        pool: str | Sequence[str] | bool = (),
     ) -> pl.DataFrame:
         """Aggregated scores, one row per group and metric.
 
         Args:
-            by: what makes a group: any of scenario, split, model, setting, perturbation, trial, part, or a column of
-                the scenario's own (`subject`); default: whatever the run varied.
+            by: Columns whose values make a group: trial, part, a column of the scenario's own (`subject`). The axes
+                scenario, split, model, setting and perturbation make groups too, where the run has several values of
+                them, unless `pool` names them.
             metrics: which; default all.
             ci: share of intervals that should contain the true value.
             mean: over parts ("macro") or by size ("micro"); default the scenario's own.
-            pivot: one of `by`: its values become columns that hold `value`.
+            pivot: One of the keys: its values become columns that hold `value`.
+            pool: The axes to average over: "model", ["model", "perturbation"]; True: all that are not in `by`.
 
         Returns:
-            `by`, metric and `STATS`. Where there are choices also what is scored without a model: `chance`, by
+            `by`, the other axes, metric and `STATS`. Where an axis is pooled, `pooled` says what: "3 models, 2
+            perturbations". Where there are choices also what is scored without a model: `chance`, by
             guessing; `majority`, by the answer that is right most often in its part. Of a run that stopped `until` it
             knew enough: asked, of (instances), and intervals that hold at every look.
         """
-        keys = self._by(by)
+        keys, pooled = self._keys(by, pool)
         names = self._metrics(metrics)
         over_parts = mean or self._mean()
         # the repr after a table, and most charts, ask for rows of the same
@@ -112,8 +119,11 @@ class Tables:
             self._last.clear()
             self._last[made] = table
         table = table.filter(pl.col("metric").is_in(names))
+        own = {source_column(name): name for name in self._named(by)}
+        hidden = {name for name in keys if pivot in (name, own.get(name))}
+        table = self._labelled(table, [key for key in keys if key not in hidden], pooled)
         table = self._as_written(table, by)
-        return table if pivot is None else pivoted(table, self._named(by), pivot)
+        return table if pivot is None else pivoted(table, [own.get(key, key) for key in keys], pivot)
 
     def value(self, metric: str | None = None, **where: Any) -> float:
         """One aggregated score.
@@ -125,9 +135,12 @@ class Tables:
 
         Raises:
             ArgumentError: the words leave more than one value, or none; or nothing was scored.
+
+        Warns:
+            HelmframeWarning: If more than 1 % of its requests failed; the value leaves these out.
         """
         name = metric or self.main_metrics[0]
-        keys = list(dict.fromkeys([*self._named(None), *where]))
+        keys = list(dict.fromkeys([*self._varied, *where]))
         table = self.table(keys, metrics=name)
         if "perturbation" in keys and "perturbation" not in where:
             table = table.filter(pl.col("perturbation") == ORIGINAL)
@@ -139,11 +152,17 @@ class Tables:
         if table.height != 1:
             there = ", ".join(f"{key}=…" for key in keys if table[key].n_unique() > 1) or "other words"
             raise ArgumentError(f"value({name!r}): {table.height} values fit. Say more: {there}.\n{table.select(keys)}")
-        value = table["value"].item()
+        value, n, failed = table.select("value", "n_completions", "n_error").row(0)
         if value is None:
-            failed = table["n_error"].item() or 0
             why = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
             raise ArgumentError(f"value({name!r}): nothing was scored: {why}.")
+        if failed > ERRORS_ALLOWED * n:
+            warnings.warn(
+                f"value({name!r}): {failed:,} of {n:,} requests failed, and the value leaves these out. Rerun the plan "
+                "to retry them; results.errors() lists them.",
+                HelmframeWarning,
+                stacklevel=2,
+            )
         return float(value)
 
     # -- for charts, boards and gates ---------------------------------------------------------------------------------
@@ -200,7 +219,32 @@ class Tables:
         return [self._held.column(name, table) for name in self._named(by)]
 
     def _named(self, by: str | Sequence[str] | None) -> list[str]:
-        return list(self._varied) if by is None else _listed("by", by)
+        return [] if by is None else _listed("by", by)
+
+    def _keys(
+        self, by: str | Sequence[str] | None, pool: str | Sequence[str] | bool, axes: Sequence[str] = AXES
+    ) -> tuple[list[str], list[str]]:
+        """Return the columns whose values make a group, and those of `axes` that are pooled."""
+        columns = self._by(by)
+        away = pooled_axes(pool, columns, axes)
+        others = self._varied if by is None else [name for name in self._several if name in axes]
+        keys = [key for key in dict.fromkeys([*columns, *others]) if key not in away]
+        return keys, [name for name in self._several if name in away]
+
+    def _labelled(self, table: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
+        """Return the table with `pooled`, where axes are."""
+        if not pooled:
+            return table
+        groups = each_chunk(
+            self._held.chunks,
+            lambda chunk: (
+                self._held.with_own(chunk.completions, chunk.completions, keys)
+                .select(*keys, *pooled)
+                .unique()
+                .collect()
+            ),
+        )
+        return with_pooled(table, pl.concat(groups), keys, pooled)
 
     def _as_written(self, table: pl.DataFrame, by: str | Sequence[str] | None) -> pl.DataFrame:
         """Return the table with the columns of `by` under the names that the caller wrote.
@@ -240,6 +284,13 @@ class Tables:
     @cached_property
     def _varied(self) -> list[str]:
         return self._held.varied()
+
+    @cached_property
+    def _several(self) -> list[str]:
+        """The axes with several values."""
+        values = [pl.col(name).unique().implode() for name in AXES]
+        chunks = each_chunk(self._held.chunks, lambda chunk: chunk.completions.select(values).collect())
+        return [name for name in AXES if len({value for chunk in chunks for value in chunk[name].item()}) > 1]
 
     @cached_property
     def _held(self) -> Held:

@@ -203,6 +203,7 @@ def _values(wholes: pl.LazyFrame, within: pl.LazyFrame, keys: Sequence[str], cel
 
 def _counts(frame: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
     return frame.group_by(keys).agg(
+        n_completions=pl.len().cast(pl.Int64),
         n_error=pl.col("failed").sum().cast(pl.Int64),
         n_unparsed=(~pl.col("parsed")).sum().cast(pl.Int64),
         n_truncated=pl.col("truncated").sum().cast(pl.Int64),

@@ -30,6 +30,7 @@ CELLS = {
     "ci_high": pl.Float64(),
     "interval": pl.String(),
     "n": pl.Int64(),
+    "n_dropped": pl.Int64(),
     "win_rate": pl.Float64(),
     "rank": pl.Int64(),
     "rank_low": pl.Int64(),
@@ -45,7 +46,8 @@ class Leaderboard:
     `table` has one row per competitor: value (win rate or mean), rank, rank_low and rank_high (all models' hold
     together in `ci`), ties (letters: of those that share one none is surely better), ci_low, ci_high and interval (over
     `instances`), scenarios_low, scenarios_high and scenarios_interval (over columns), n_columns. `cells` has one row
-    per competitor and column: its value there with interval, n, win_rate, rank, rank_low, rank_high.
+    per competitor and column: its value there with interval, n, n_dropped (instances without a score of every
+    competitor, which count for none), win_rate, rank, rank_low, rank_high.
 
     A win rate depends on who else is there, and any mean on its columns: `pool` and `columns` say which they were, and
     boards of others are not compared. `over` says what was drawn anew to tell the ranks: "instances", or "scenarios"

@@ -9,9 +9,10 @@ from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.stats.codes import Flags, Floats, Numbers, numbered, starts_of, sums
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, group_keys, weighed
+from helmframe.stats.failures import Range, known_ranges, treated
 from helmframe.stats.frames import as_scores
 from helmframe.stats.joint import joint_level
-from helmframe.stats.nest import Nest, cluster_sums, nested, residuals, stable_sum, totals
+from helmframe.stats.nest import Nest, cluster_sums, merged, nested, residuals, stable_sum, totals
 from helmframe.stats.paired import Pairs, pairs_of
 from helmframe.stats.significance import detectable, holm, mcnemar_midp, sign_flip_p
 from helmframe.stats.sums import sums_of
@@ -39,6 +40,7 @@ COMPARISON = {
     "loss": pl.Int64(),
     "n": pl.Int64(),
     "n_dropped": pl.Int64(),
+    "n_error": pl.Int64(),
     "n_clusters": pl.Int64(),
 }
 # Up to so many rows, and rows × clusters, are taken as one set without looking which of them share clusters.
@@ -54,6 +56,8 @@ def compare(
     base: str | None = None,
     on: Sequence[str] = PAIRED_ON,
     fractions: Collection[str] | None = None,
+    errors: str = "refuse",
+    ranges: Mapping[str, Range] | None = None,
     ci: float = 0.95,
     mean: str = "macro",
 ) -> pl.DataFrame:
@@ -74,6 +78,9 @@ def compare(
         on: what makes an answer the same on both sides; an instance's part and cluster are as the base has them.
         fractions: metrics whose scores lie in [0, 1], default those whose scores are all 0 or 1; their intervals stay
             within ±1, also where all pairs agree.
+        errors: What to do where more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
+            sides; "worst" counts a failure as the metric's worst bound.
+        ranges: metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
         ci: share of such intervals that should contain the true difference.
         mean: over parts, as in `aggregate`.
 
@@ -83,12 +90,13 @@ def compare(
         p_holm (Holm over the rows of this table), test (its name), mde (the least true difference that a comparison
         with this standard error finds 4 times in 5), win, tie, loss (instances where a is better, equal, worse), n
         (instances with a pair), n_dropped (instances with an answer that lacks its counterpart: absent or failed),
-        n_clusters. Sorted by `by`, metric and a.
+        n_error (those of them that both sides were run on: one failed), n_clusters. Sorted by `by`, metric and a.
 
     Raises:
         UnknownNameError: a column in `by` or `on`, or a base, that the scores don't have.
-        ArgumentError: a metric whose direction is not told; `on` without instance_id.
-        NotComparableError: the axis has one value only.
+        ArgumentError: a metric whose direction is not told; `on` without instance_id; or `errors="worst"` for a metric
+            without a worst bound.
+        NotComparableError: the axis has one value only, or too many requests failed.
 
     Source: Fisher 1935; Phipson & Smyth 2010; Fagerland, Lydersen & Laake 2013; Holm 1979; Bloom 1995, Evaluation
         Review 19:547 (mde); Chernozhukov, Chetverikov & Kato 2013 (joint); the interval as in `estimate`.
@@ -103,7 +111,15 @@ def compare(
     base = _base(rows, axis, base)
     # a perturbation's seeds are repeats of it
     alike = ["instance_id"] if axis == "perturbation" else on
-    pairs = pairs_of(rows.with_columns(pl.col(axis).cast(pl.String)), axis, keys, base, alike)
+    rows = treated(
+        rows.with_columns(pl.col(axis).cast(pl.String)),
+        merged([axis, *keys], ["scenario"]),
+        errors,
+        higher_is_better=higher_is_better,
+        ranges=known_ranges(ranges, fractions),
+        on=merged(["scenario"], alike),
+    )
+    pairs = pairs_of(rows, axis, keys, base, alike)
     columns = [*keys, axis]
     there = np.ones(len(pairs.a), dtype=np.bool_)
     estimates = estimate_of(sums_of(pairs.rows, columns, pairs.a - pairs.b, there), columns, mean=mean)

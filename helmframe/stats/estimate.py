@@ -116,7 +116,7 @@ def floats(values: pl.Series) -> tuple[Floats, Flags]:
 
 
 def answers_in(rows: Coded, by: Sequence[str]) -> pl.DataFrame:
-    """Per group and stratum how many rows failed (n_error), could not be read (n_unparsed), were cut (n_truncated).
+    """Return per group and stratum how many rows there are, failed, are unparsed, and are truncated.
 
     Args:
         rows: with `score`, `parsed` and `truncated`.
@@ -125,6 +125,7 @@ def answers_in(rows: Coded, by: Sequence[str]) -> pl.DataFrame:
     import numpy as np
 
     flags = {
+        "n_completions": pl.repeat(True, rows.rows.height, eager=True),  # noqa: FBT003 - a value, not a switch
         "n_error": rows.rows["score"].is_null(),
         "n_unparsed": ~rows.rows["parsed"],
         "n_truncated": rows.rows["truncated"],
@@ -141,7 +142,7 @@ def answers_in(rows: Coded, by: Sequence[str]) -> pl.DataFrame:
 
 
 def counted(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """The estimates of every group, also those without any, with n_error, n_unparsed and n_truncated.
+    """The estimates of every group, also those without any, with n_completions, n_error, n_unparsed and n_truncated.
 
     Args:
         answers: as `answers_in` gives them, of one chunk or several.
@@ -149,7 +150,7 @@ def counted(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -
         by: as in `estimate`.
     """
     counts = answers.group_by(by).agg(
-        pl.col("n_error", "n_unparsed", "n_truncated").sum(), parts=pl.struct(STRATUM).n_unique()
+        pl.col("n_completions", "n_error", "n_unparsed", "n_truncated").sum(), parts=pl.struct(STRATUM).n_unique()
     )
     silent = pl.col("parts") - pl.col("n_parts")
     interval = (

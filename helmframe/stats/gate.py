@@ -6,7 +6,8 @@ from math import isfinite
 
 import polars as pl
 
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, NotComparableError
+from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
 from helmframe.stats.power import POWER
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
@@ -51,6 +52,7 @@ def gate(
     margin: float | None = None,
     higher_is_better: Mapping[str, bool] | None = None,
     strict: bool = False,
+    errors: str = "refuse",
     ci: float = 0.95,
 ) -> Gate:
     """Whether every row's interval lies on the good side of a line: at least or at most so much, or not worse by more.
@@ -67,6 +69,8 @@ def gate(
         margin: by how much side a may be worse than side b; at least 0.
         higher_is_better: metric → direction, for a comparison; default up.
         strict: whether what is undecided fails.
+        errors: What to do where more than 1 % of a row's requests failed: "refuse", or "drop" (they count for nothing).
+            A comparison has treated its failures already. "worst" needs the scores: `results.gate(errors="worst")`.
         ci: level of the table's intervals.
 
     Returns:
@@ -76,6 +80,7 @@ def gate(
     Raises:
         ArgumentError: none of at_least, at_most and margin, or two; a table without their columns, or without rows; a
             negative margin, or an endless line.
+        NotComparableError: If more than 1 % of the requests of a row failed, with "refuse".
 
     Source: Piaggio et al. 2012, JAMA 308:2594 (non-inferiority by an interval); Bloom 1995, Evaluation Review 19:547
         (n_needed: the gap to the line as the least difference detectable).
@@ -84,6 +89,7 @@ def gate(
         raise ArgumentError("gate() takes one line: at_least=0.3, at_most=0.1, or margin=0.02 of a comparison.")
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+    check_errors(errors)
     if margin is not None:
         if not (margin >= 0 and isfinite(margin)):
             raise ArgumentError(f"margin={margin!r} is how much worse is not too bad: 0 or more.")
@@ -96,6 +102,7 @@ def gate(
             word = "at_most" if at_least is None else "at_least"
             raise ArgumentError(f"{word}={said!r} should be a number, such as 0.3.")
         _needs(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
+        _check_failures(table, errors)
         rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(said)
         if at_least is None:
             rows, line = _turned(rows), -line
@@ -113,6 +120,26 @@ def gate(
         else f"at most {at_most:g}"
     )  # fmt: skip
     return Gate(judged, asked + (", surely" if strict else ""), verdict)
+
+
+def _check_failures(table: pl.DataFrame, errors: str) -> None:
+    """Raise if more requests of a row failed than `errors` allows."""
+    if errors == "worst":
+        raise ArgumentError(
+            "gate(errors='worst') can't be computed from a table, whose failures are left out. Write "
+            "results.gate(…, errors='worst'), or errors='drop'."
+        )
+    if errors == "drop" or "n_error" not in table.columns:
+        return
+    # a table made by hand may count instances alone
+    n = pl.col("n_completions") if "n_completions" in table.columns else pl.col("n") + pl.col("n_error")
+    shares = table.with_columns(share=pl.col("n_error") / n).filter(pl.col("share") > ERRORS_ALLOWED)
+    for row in shares.head(1).iter_rows(named=True):
+        keys = [name for name in table.columns if table.schema[name] == pl.String and name != "interval"]
+        where = ", ".join(f"{name} {row[name]!r}" for name in keys if row[name])
+        raise NotComparableError(
+            f"{row['share']:.1%} of the requests failed ({where}). Rerun the failed requests, or write errors='drop'."
+        )
 
 
 def _gains(table: pl.DataFrame, ways: Mapping[str, bool]) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from helmframe.stats.board import Leaderboard
 from helmframe.stats.codes import Coded, Flags, Floats, Numbers, coded, distinct, lengths, numbered, starts_of
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
+from helmframe.stats.failures import Range, known_ranges, treated
 from helmframe.stats.frames import as_scores
 from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.ranks import Estimates
@@ -34,13 +35,16 @@ def leaderboard(
     fractions: Collection[str] | None = None,
     units: Mapping[str, str] | None = None,
     shared: bool = False,
+    errors: str = "refuse",
+    ranges: Mapping[str, Range] | None = None,
     ci: float = 0.95,
 ) -> Leaderboard:
     """Models ranked over scenarios, with what of their order is sure.
 
-    A column is a metric of a scenario, a cell the mean of the scores of original inputs, over parts. In each column all
-    pairs of models are compared over the clusters that both answered (paired: the covariance of their means), by
-    intervals that hold together over all pairs and columns (max-|t| bootstrap). A model's rank lies between one more
+    A column is a metric of a scenario, a cell the mean of the scores of original inputs, over parts. A column counts
+    the instances for which all its models have a score; the others are dropped for every model, and counted. All pairs
+    of models are compared over the same clusters (paired: the covariance of their means), by intervals that hold
+    together over all pairs and columns (max-|t| bootstrap). A model's rank lies between one more
     than who is surely better and all less who is surely worse. A win rate lies between what it is if all undecided
     pairs are lost, and won. With several trials all is given these draws of examples.
 
@@ -54,12 +58,17 @@ def leaderboard(
         parts: the mean over the parts of a scenario, "macro" (alike, HELM's) or "micro" (by size).
         fractions: metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.
         units: metric → unit; means are over columns of one unit. Default "fraction" for `fractions`.
-        shared: rank over the instances that all competitors answered.
+        shared: Rank also where a competitor lacks more than 1 % of a column's instances.
+        errors: What to do where more than 1 % of a cell's requests failed: "refuse"; "drop" these instances for every
+            competitor; "worst" counts a failure as the metric's worst bound.
+        ranges: metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
         ci: level of cells' intervals, and at which ranks and win rates hold for all models at once.
 
     Raises:
-        NotComparableError: a competitor was asked other instances of a column than the rest.
-        ArgumentError: one competitor alone, a metric without direction, another mean, a mean over several units.
+        NotComparableError: a competitor was asked other instances of a column than the rest, too many requests failed,
+            or no instance has a score of every competitor.
+        ArgumentError: one competitor alone, a metric without direction, another mean, a mean over several units; or
+            `errors="worst"` for a metric without a worst bound.
 
     Source: Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91:476 (ranks); Liang et al. 2022 (HELM)
         §1.1, helm/benchmark/presentation/summarize.py (win rates).
@@ -69,7 +78,7 @@ def leaderboard(
     pool = rows.select(pl.col(by).cast(pl.String).unique().sort()).collect().to_series().to_list()
     columns = columns_of(
         rows, by, pool, higher_is_better=higher_is_better, parts=parts, fractions=fractions, units=units or {},
-        shared=shared, ci=ci,
+        shared=shared, errors=errors, ranges=ranges, ci=ci,
     )  # fmt: skip
     return board_of(columns, pool, mean=mean, ci=ci)
 
@@ -85,23 +94,32 @@ def columns_of(
     units: Mapping[str, str],
     names: Mapping[tuple[str, str], str] | None = None,
     shared: bool,
+    errors: str,
+    ranges: Mapping[str, Range] | None = None,
     ci: float,
 ) -> list[Column]:
     """The columns of a leaderboard of these scores, of competitors in this order; arguments as there."""
     keys = [by, *COLUMN]
-    rows = _originals(scores).with_columns(pl.col(by).cast(pl.String))
+    rows = treated(
+        _originals(scores).with_columns(pl.col(by).cast(pl.String)),
+        keys,
+        errors,
+        higher_is_better=higher_is_better,
+        ranges=known_ranges(ranges, fractions, units),
+    )
     held = coded(rows, merged(keys, (*STRATUM, "trial")), ["score"])
     ways = directions_of(held.cells["metric"], higher_is_better)
     value, there = floats(held.rows["score"])
     answered = _Answered.of(held, by, there)
-    if shared:
-        there &= answered.by_all(held)
-    else:
+    if not shared:
         answered.check_alike()
+    dropped = answered.check_shared()
+    there &= answered.by_all(held)
     estimates = estimate_of(sums_of(held, keys, value, there), keys, mean=parts)
     binary = pl.col("binary").all().over("metric")
     fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
     cells = with_interval(estimates, fraction, ci=ci).with_columns(fraction=fraction, model=pl.col(by))
+    cells = cells.join(dropped, on=COLUMN, how="left", maintain_order="left")
     residuals = influences(held, keys, value, there, mean=parts).partition_by(COLUMN, as_dict=True)
     name = names or column_names(held.cells.select(COLUMN).unique().rows())
     return [
@@ -209,18 +227,48 @@ class _Answered:
             about = self.cells.row(int(place), named=True)
             raise NotComparableError(
                 f"{about[self.competitor]!r} was asked {own[place]:,} of the {every[place]:,} instances of "
-                f"{about['scenario']!r} that others were. Ask all the same, or rank over those that all answered: "
+                f"{about['scenario']!r} that others were. Run all of them on the same, or rank over the shared ones: "
                 "shared=True."
             )
 
+    def check_shared(self) -> pl.DataFrame:
+        """Return how many instances of each column are dropped, for want of a score of every competitor.
+
+        Raises:
+            NotComparableError: If a column has no instance that all of its competitors have a score for.
+        """
+        import numpy as np
+
+        columns, column = numbered(self.cells, COLUMN)
+        every = distinct(column[self.asked // self.units] * self.units + self.asked % self.units)
+        n_every, n_shared = (
+            np.bincount(keys // self.units, minlength=columns.height) for keys in (every, self._shared())
+        )
+        for index in np.flatnonzero(n_shared == 0)[:1]:
+            scored = np.bincount(self.answered // self.units, minlength=self.cells.height)
+            least = min(np.flatnonzero(column == index), key=lambda cell: scored[cell])
+            scenario, metric = columns.row(int(index))
+            raise NotComparableError(
+                f"no instance of {scenario!r} has a score of every model by {metric!r}: "
+                f"{self.cells[self.competitor][int(least)]!r} has {scored[least] or 'none'} of {n_every[index]:,}. "
+                "Rank without that model, or count its failures: errors='worst'."
+            )
+        return columns.with_columns(n_dropped=pl.Series(n_every - n_shared, dtype=pl.Int64))
+
     def by_all(self, held: Coded) -> Flags:
         """Of each row whether its instance was answered by all competitors that the column has."""
+        import numpy as np
+
+        own = numbered(held.cells, COLUMN)[1][held.cell] * held.units + held.unit
+        return np.isin(own, self._shared())
+
+    def _shared(self) -> Numbers:
+        """Return the keys (column and instance) that every competitor of the column has a score for."""
         import numpy as np
 
         columns, column = numbered(self.cells, COLUMN)
         competitors = np.bincount(column, minlength=columns.height)
         key = np.sort(column[self.answered // self.units] * self.units + self.answered % self.units)
         starts = starts_of(key)
-        full = key[starts][lengths(starts, len(key)) == competitors[key[starts] // self.units]]
-        own = numbered(held.cells, COLUMN)[1][held.cell] * held.units + held.unit
-        return np.isin(own, full)
+        shared: Numbers = key[starts][lengths(starts, len(key)) == competitors[key[starts] // self.units]]
+        return shared

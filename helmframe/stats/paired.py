@@ -28,7 +28,8 @@ class Pairs:
 
     `rows` says where each belongs (the axis, the keys, scenario and part in its cells); `a` and `b` are the means of
     side and base; `single`, whether both were one answer of 0 or 1. `dropped` has a row per side and group, also those
-    without a pair: the axis, the keys, n_dropped (instances with an answer on one side alone).
+    without a pair: the axis, the keys, n_dropped (instances with an answer on one side alone), and n_error (those of
+    them that both sides were run on: one failed).
     """
 
     rows: Coded
@@ -60,7 +61,9 @@ def pairs_of(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, on
     place = np.repeat(np.arange(len(matches)), [len(match.theirs) for _, match in matches])
     cells = rows.cells.select(merged(keys, STRATUM))
     said = [pl.lit(label, dtype=rows.cells[axis].dtype).alias(axis) for label in sides]
-    dropped = [questions.dropped(ours.key, theirs.key, match.alone) for ours, match in matches]
+    dropped = [
+        questions.counted(ours.key, theirs.key, n_dropped=match.alone, n_error=match.failed) for ours, match in matches
+    ]
     return Pairs(
         rows=rows.others(
             pl.concat([cells.with_columns(label) for label in said]),
@@ -94,15 +97,21 @@ class _Questions:
         scenario = numbered(questions, ["scenario"])[1]
         return cls(of_cell, id_of_unit, width, max(questions.height, 1), groups, group, scenario)
 
-    def dropped(self, ours: Numbers, theirs: Numbers, alone: Numbers) -> pl.DataFrame:
-        """Per group that one of the sides has, how many instances stand alone."""
+    def counted(self, ours: Numbers, theirs: Numbers, **keys: Numbers) -> pl.DataFrame:
+        """Return the groups that one of the sides has, each with the number of its instances among some keys."""
         import numpy as np
 
         there = distinct(self.group[distinct(np.concatenate([ours, theirs]) // self.width)])
-        question, instance = np.divmod(alone, self.width)
+        counts = {name: pl.Series(self._instances(some), dtype=pl.Int64) for name, some in keys.items()}
+        return self.groups.with_columns(**counts)[there]
+
+    def _instances(self, keys: Numbers) -> Numbers:
+        """Return the number of instances per group among these keys."""
+        import numpy as np
+
+        question, instance = np.divmod(keys, self.width)
         lost = distinct((self.group[question] * self.count + self.scenario[question]) * self.width + instance)
-        count = np.bincount(lost // (self.count * self.width), minlength=self.groups.height)
-        return self.groups.with_columns(n_dropped=pl.Series(count, dtype=pl.Int64))[there]
+        return np.bincount(lost // (self.count * self.width), minlength=self.groups.height)
 
 
 @dataclass(frozen=True)
@@ -122,11 +131,12 @@ class _Answers:
 
 @dataclass(frozen=True)
 class _Match:
-    """Places of the pairs on both sides, and the keys that have no partner."""
+    """Places of the pairs on both sides, the keys that have no partner, and those of them that failed on a side."""
 
     ours: Numbers
     theirs: Numbers
     alone: Numbers
+    failed: Numbers
 
 
 def _ids(rows: Coded) -> tuple[int, Numbers]:
@@ -170,8 +180,10 @@ def _match(ours: _Answers, theirs: _Answers) -> _Match:
     import numpy as np
 
     if not len(theirs.key):
-        return _Match(np.empty(0, np.int64), np.empty(0, np.int64), ours.key)
+        none = np.empty(0, np.int64)
+        return _Match(none, none, ours.key, none)
     at = np.minimum(np.searchsorted(theirs.key, ours.key), len(theirs.key) - 1)
-    both = (theirs.key[at] == ours.key) & ours.scored & theirs.scored[at]
+    same = theirs.key[at] == ours.key
+    both = same & ours.scored & theirs.scored[at]
     alone = np.concatenate([ours.key[~both], np.delete(theirs.key, at[both])])
-    return _Match(np.flatnonzero(both), at[both], alone)
+    return _Match(np.flatnonzero(both), at[both], alone, ours.key[same & ~both])

@@ -25,7 +25,7 @@ class Column:
     """A column of a board: the value of each competitor, NaN where one has none.
 
     `estimates` are those that are there, higher being better; None where only means are known. `cells` has a row for
-    each of them: model, value, ci_low, ci_high, interval, n. `size` is how many instances there are.
+    each of them: model, value, ci_low, ci_high, interval, n, n_dropped. `size` is how many instances there are.
     """
 
     name: str
@@ -270,7 +270,7 @@ def _cells(column: Column, pool: Sequence[str], rates: Floats, signs: "Signs | N
         low, high = rank_interval(signs, there)
         frame = frame.with_columns(rank_low=pl.Series(low), rank_high=pl.Series(high))
     if column.cells.height:
-        own = column.cells.select("model", "ci_low", "ci_high", "interval", "n")
+        own = column.cells.select("model", "ci_low", "ci_high", "interval", "n", "n_dropped")
         frame = frame.join(own, on="model", how="left", maintain_order="left")
     missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in CELLS.items() if name not in frame.columns]
     return frame.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in CELLS.items())

@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 import polars as pl
 
 from helmframe.columns import ORIGINAL
-from helmframe.errors import UnknownNameError
+from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.aggregate import aggregate
 from helmframe.stats.fold import Rows, chunks_of, each_chunk
 from helmframe.stats.frames import as_scores
+from helmframe.stats.nest import merged
 
 # What may tell the rows of a table apart, in this order.
 AXES = ("scenario", "split", "model", "setting", "perturbation")
@@ -22,6 +23,7 @@ def table(
     ci: float = 0.95,
     mean: str = "macro",
     pivot: str | None = None,
+    pool: str | Sequence[str] | bool = (),
     fractions: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """Aggregated scores, one row per group and metric, each with its interval.
@@ -29,19 +31,22 @@ def table(
     Args:
         scores: any frame of the documented schema (`hf.columns("scores")`): instance_id and score, and of the rest what
             there is; a score of null is a request that failed. Or a list of lazy ones, each with its instances whole.
-        by: columns whose values make a group; default those of scenario, split, model, setting and perturbation that
-            have several. Everything else is averaged: first over the outputs, seeds and trials of an instance.
+        by: Columns whose values make a group. The axes scenario, split, model, setting and perturbation make groups
+            too, where they have several values, unless `pool` names them. Everything else is averaged: first over the
+            outputs, seeds and trials of an instance.
         metrics: which; default all.
         ci: share of intervals that should contain the true value.
         mean: over parts (scenario × part) alike ("macro") or by their instances ("micro").
-        pivot: one of `by`: its values become columns that hold `value`.
+        pivot: One of the keys: its values become columns that hold `value`.
+        pool: The axes to average over, such as "model"; True: all that are not in `by`.
         fractions: metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.
 
     Returns:
-        `by`, metric and the columns of `STATS`; `interval` names the method, or says why there is no interval.
+        `by`, the other axes, metric and the columns of `STATS`; `interval` names the method, or says why there is no
+        interval. Where an axis is pooled, `pooled` says what: "3 models, 2 perturbations".
 
     Raises:
-        ArgumentError: no such frame; ci or mean can't be.
+        ArgumentError: no such frame; ci or mean can't be; a column in both `by` and `pool`.
         UnknownNameError: a column, metric or pivot that is not there.
 
     Source: as in `aggregate`.
@@ -54,10 +59,62 @@ def table(
             if name not in known:
                 raise UnknownNameError.among("metric of these scores", name, sorted(map(str, known)))
         rows = [chunk.filter(pl.col("metric").is_in(names)) for chunk in chunks_of(rows)]
-    keys = _varied(rows) if by is None else [by] if isinstance(by, str) else list(by)
-    keys = [key for key in keys if key != "metric"]
+    varied = _varied(rows)
+    columns = [by] if isinstance(by, str) else [key for key in by or () if key != "metric"]
+    away = pooled_axes(pool, columns)
+    keys, pooled = [key for key in merged(columns, varied) if key not in away], [key for key in varied if key in away]
     found = in_order(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), keys)
+    if pooled:
+        label = [key for key in keys if key != pivot]
+        groups = each_chunk(chunks_of(rows), lambda chunk: chunk.select(*label, *pooled).unique().collect())
+        found = with_pooled(found, pl.concat(groups), label, pooled)
     return found if pivot is None else pivoted(found, keys, pivot)
+
+
+def pooled_axes(pool: str | Sequence[str] | bool, by: Sequence[str] = (), axes: Sequence[str] = AXES) -> list[str]:
+    """Return the axes that `pool` names; True: all that are not in `by`.
+
+    >>> pooled_axes(True, by=["model", "subject"])
+    ['scenario', 'split', 'setting', 'perturbation']
+
+    Raises:
+        UnknownNameError: If it names something else.
+        ArgumentError: If it names a column of `by`.
+    """
+    if isinstance(pool, bool):
+        return [name for name in axes if pool and name not in by]
+    names = [pool] if isinstance(pool, str) else list(pool)
+    for name in names:
+        if name not in axes:
+            raise UnknownNameError.among("axis to pool", name, axes)
+        if name in by:
+            raise ArgumentError(f"pool={name!r}: by={list(by)!r} makes groups of this axis. Name it in one of them.")
+    return names
+
+
+def with_pooled(table: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
+    """Return the table with `pooled`, which says per group how many values of each axis are averaged.
+
+    Args:
+        table: A table by `keys`, and perhaps other columns.
+        groups: The values of `keys` and `pooled` that occur together.
+        keys: Columns whose values make a group.
+        pooled: The axes that are averaged over.
+    """
+    counts = [pl.col(name).n_unique().alias(name) for name in pooled]
+    sizes = groups.group_by(keys).agg(counts) if keys else groups.select(counts)
+    words = [
+        pl.format("{} {}", name, pl.when(pl.col(name) == 1).then(pl.lit(name)).otherwise(pl.lit(f"{name}s")))
+        for name in pooled
+    ]
+    labels = sizes.select(*keys, pooled=pl.concat_str(words, separator=", "))
+    labelled = (
+        table.join(labels, on=keys, how="left", nulls_equal=True, maintain_order="left")
+        if keys
+        else table.join(labels, how="cross", maintain_order="left")
+    )
+    first = table.columns[: table.columns.index("metric") + 1] if "metric" in table.columns else list(keys)
+    return labelled.select(*first, "pooled", *(name for name in table.columns if name not in first))
 
 
 def in_order(found: pl.DataFrame, keys: Sequence[str], metrics: Sequence[str] = ()) -> pl.DataFrame:
@@ -76,7 +133,8 @@ def pivoted(found: pl.DataFrame, keys: Sequence[str], pivot: str) -> pl.DataFram
     """
     if pivot not in keys:
         raise UnknownNameError.among("column of this table", pivot, keys)
-    return found.pivot(pivot, index=[*(key for key in keys if key != pivot), "metric"], values="value")
+    label = ["pooled"] if "pooled" in found.columns else []
+    return found.pivot(pivot, index=[*(key for key in keys if key != pivot), "metric", *label], values="value")
 
 
 def _varied(rows: Rows) -> list[str]:

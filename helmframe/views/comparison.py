@@ -98,6 +98,9 @@ def comparison_notes(table: pl.DataFrame) -> list[str]:
     dropped = max(table["n_dropped"].to_list(), default=0)
     if dropped:
         notes.append(f"left out, for want of an answer on both sides: up to {dropped:,} instances a row")
+    failed = max(table["n_error"].to_list(), default=0) if "n_error" in table.columns else 0
+    if failed:
+        notes.append(f"of these, with a failed request: up to {failed:,} instances a row")
     return notes
 
 

@@ -61,6 +61,9 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     more = board.table.height - _SHOWN
     notes = [f"{more:,} more models"] if more > 0 else []
     notes.append(f"ranks: those of all models hold at once in {board.ci:.0%} of draws of {board.over}")
+    dropped = max(board.cells["n_dropped"].drop_nulls().to_list(), default=0)
+    if dropped:
+        notes.append(f"dropped, for want of a score of every model: up to {dropped:,} instances a column")
     many = "1 column" if len(board.columns) == 1 else f"{len(board.columns)} columns"
     notes.append(f"{many}: {', '.join(board.columns)}")
     return notes

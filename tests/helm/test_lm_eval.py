@@ -80,6 +80,24 @@ def test_options_are_rows_with_log_probabilities(tmp_path: Path) -> None:
     assert results.rescore("exact_match").value("exact_match") == 0.5
 
 
+def test_the_wrong_answers_of_an_intact_log_of_options_are_listed(tmp_path: Path) -> None:
+    lines = [option_line(0, "1+1?", 1, [-2.0, -0.5, -3.0]), option_line(1, "0+1?", 0, [-2.0, -0.5, -3.0])]
+    logged(tmp_path, "sums", lines)
+    results = hf.read_lm_eval(tmp_path)
+    assert results.rows()["option_accuracy"].to_list() == [1.0] * 3 + [0.0] * 3
+    assert results.wrong()["input"].to_list() == ["0+1?"]
+    assert results.worst_outputs(n=5)["input"].to_list() == ["0+1?", "1+1?"]
+
+
+def test_an_older_log_that_lists_no_metrics_has_its_scores(tmp_path: Path) -> None:
+    line = option_line(0, "1+1?", 1, [-2.0, -0.5, -3.0])
+    older = {name: value for name, value in line.items() if name not in ("metrics", "filter", "perplexity")}
+    logged(tmp_path, "sums", [older | {"doc_hash": "a", "prompt_hash": "b", "target_hash": "c"}])
+    results = hf.read_lm_eval(tmp_path)
+    assert results.metric_names == ["option_accuracy", "option_accuracy_per_character"]
+    assert results.value("option_accuracy") == 1.0
+
+
 def test_filters_of_the_same_answers_are_metrics_of_one_row(tmp_path: Path) -> None:
     lines = [text_line(number, f"{number}+1?", f"{number + 1}", "2", "strict", 1.0 - number) for number in (0, 1)]
     lines += [text_line(number, f"{number}+1?", f"{number + 1}", "2", "none", 0.5) for number in (0, 1)]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helmframe.metrics import score
 from tests.frames import completions, right
 from tests.metrics.options import why
 
@@ -104,3 +105,8 @@ def levenshtein(one: Sequence[str], other: Sequence[str]) -> int:
             now.append(min(last[column] + 1, now[-1] + 1, last[column - 1] + (mine != theirs)))
         last = now
     return last[-1]
+
+
+def test_a_failed_request_has_no_score_and_no_reason() -> None:
+    frame = completions([None], [right("a text")])
+    assert score(frame.lazy(), ["edit_distance"]).select("score", "reason").collect().rows() == [(None, None)]

@@ -7,7 +7,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, CapabilityError, PlanError, UnknownNameError
-from helmframe.metrics import METRICS, chosen, flattened, metric, score
+from helmframe.metrics import METRICS, about, chosen, flattened, metric, score
 from helmframe.metrics.protocol import right_or_wrong, said
 from tests.frames import completions, right
 
@@ -299,3 +299,31 @@ def test_what_is_right_or_wrong_is_told_by_the_type_of_its_values() -> None:
     names = ("exact_match", "quasi_prefix_exact_match", "f1_score", "maj@1", "output_words", "classification_macro_f1")
     assert [right_or_wrong(each) for each in chosen(names)] == [True, True, False, False, False, False]
     assert not right_or_wrong(chosen(flattened([chars]))[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds", "correctness"),
+    [
+        ("exact_match", [0.0, 1.0], True),
+        ("exact_match@5", [0.0, 1.0], True),
+        ("option_accuracy", [0.0, 1.0], True),
+        ("math_equiv", [0.0, 1.0], True),
+        ("f1_score", [0.0, 1.0], False),
+        ("refusal", [0.0, 1.0], False),
+        ("logprob", [None, 0.0], False),
+        ("self_bleu", [0.0, 100.0], False),
+    ],
+)
+def test_a_manifest_has_the_range_of_a_metric_and_whether_it_is_of_correctness(
+    name: str, bounds: list[float | None], correctness: bool
+) -> None:
+    entry = about(chosen([name])[0])
+    assert (entry["range"], entry["correctness"]) == (bounds, correctness)
+
+
+def test_a_function_that_returns_bool_is_of_correctness() -> None:
+    def says_yes(output: str) -> bool:
+        return output == "yes"
+
+    entry = about(chosen(flattened([says_yes]))[0])
+    assert (entry["range"], entry["correctness"]) == ([0.0, 1.0], True)

@@ -72,9 +72,11 @@ def test_models_of_which_many_requests_failed_are_not_ranked_unless_told_how() -
     results = run(plan("one"), models={**MODELS, "half": hf.model(half)})
     with pytest.raises(NotComparableError, match=r"25.0% of the requests of 'half' failed"):
         results.leaderboard()
-    zero, dropped = (results.leaderboard(errors=errors, mean="mean").table for errors in ("zero", "drop"))
-    assert dict(zero.select("model", "value").iter_rows())["half"] == pytest.approx(0.75)
-    assert dict(dropped.select("model", "value").iter_rows())["half"] == 1.0
+    worst, dropped = (results.leaderboard(errors=errors, mean="mean") for errors in ("worst", "drop"))
+    assert dict(worst.table.select("model", "value").iter_rows())["half"] == pytest.approx(0.75)
+    assert dict(dropped.table.select("model", "value").iter_rows())["half"] == 1.0
+    # the 15 instances are dropped for every model
+    assert dropped.cells.select("n", "n_dropped").unique().rows() == [(45, 15)]
 
 
 def test_an_unknown_column_is_named() -> None:
@@ -90,3 +92,19 @@ def test_an_unknown_column_is_named() -> None:
 def test_one_model_has_no_leaderboard() -> None:
     with pytest.raises(ArgumentError, match="here is one: 'oracle"):
         run(plan("one"), models=hf.models.oracle()).leaderboard()
+
+
+def test_a_board_of_a_metric_over_whole_sets_is_paired_and_refuses_failures() -> None:
+    def half(prompt: str) -> str:
+        if "5" in prompt:
+            raise ValueError("no fives")
+        return "yes"
+
+    results = run(plan("one"), models={**MODELS, "half": hf.model(half)}).rescore("classification_macro_f1")
+    column = [("one", "classification_macro_f1")]
+    with pytest.raises(NotComparableError, match=r"25\.0% of the requests of 'half' failed"):
+        results.leaderboard(columns=column)
+    with pytest.raises(ArgumentError, match="one number of all instances"):
+        results.leaderboard(columns=column, errors="worst")
+    cells = results.leaderboard(columns=column, errors="drop").cells
+    assert cells.select("n", "n_dropped").unique().rows() == [(45, 15)]

@@ -95,7 +95,12 @@ def test_too_many_errors_are_refused_unless_told() -> None:
             broken.gate(**line)
     assert broken.gate(at_least=0.9, errors="drop").table["value"].item() == 1.0
     # question 1 and 10 to 19
-    assert broken.gate(at_least=0.9, errors="zero").table["value"].item() == pytest.approx(0.89)
+    assert broken.gate(at_least=0.9, errors="worst").table["value"].item() == pytest.approx(0.89)
+    assert broken.gate(at_least=0.9, errors="drop").table.select("n", "n_completions", "n_error").row(0) == (
+        89,
+        100,
+        11,
+    )
 
 
 def test_one_line_is_asked_for(results: hf.Results) -> None:
@@ -121,8 +126,6 @@ def test_a_metric_that_is_better_when_lower_has_a_line_above_or_a_baseline() -> 
     value = results.value("rare_tokens_of_a_gate")
     lines = {value + 0.2: "pass", value: "undecided", value - 0.2: "fail"}
     assert {line: results.gate(at_most=line, columns="rare_tokens_of_a_gate").verdict for line in lines} == lines
-    with pytest.raises(ArgumentError, match="errors='drop'"):
-        results.gate(at_most=0.5, columns="rare_tokens_of_a_gate", errors="zero")
     more = lengths.generate(right(0.3)).score()
     assert more.gate(against=results, columns="rare_tokens_of_a_gate").verdict == "pass"
     assert results.gate(against=more, columns="rare_tokens_of_a_gate").verdict == "fail"
@@ -136,9 +139,58 @@ def test_numbers_of_whole_sets_have_a_gate_too(results: hf.Results) -> None:
         scored.table(metrics="classification_macro_f1")["interval"].item(),
     )
     with pytest.raises(ArgumentError, match="one number of all instances"):
-        scored.gate(at_least=0.01, columns="classification_macro_f1", errors="zero")
+        scored.gate(at_least=0.01, columns="classification_macro_f1", errors="worst")
 
 
 def test_a_fraction_is_not_held_against_a_percentage(results: hf.Results) -> None:
     with pytest.raises(ArgumentError, match=r"gate\(30\): 'exact_match' is a fraction, between 0 and 1; 30 % is 0.3"):
         results.gate(at_least=30)
+
+
+def fails_always(prompt: str) -> str:
+    raise RuntimeError("down")
+
+
+@pytest.mark.parametrize(("metric", "line"), [("exact_match", "at_least"), ("rare_tokens_of_a_gate", "at_most")])
+def test_a_model_that_fails_everywhere_passes_no_gate(metric: str, line: str) -> None:
+    asked = plan().metrics(metric)
+    dead = asked.generate(hf.model(fails_always, name="m")).score()
+    wanted: dict[str, Any] = {line: 0.5, "columns": metric}
+    with pytest.raises(NotComparableError, match=r"100\.0% of the requests of 'm' failed"):
+        dead.gate(**wanted)
+    worst = dead.gate(**wanted, errors="worst")
+    assert (worst.verdict, worst.table["value"].item()) == ("fail", float(line == "at_most"))
+    assert dead.gate(**wanted, errors="drop").verdict == "undecided"
+    baseline = asked.generate(hf.model(lambda prompt: "no", name="m")).score()
+    assert dead.gate(against=baseline, columns=metric, errors="worst").verdict in ("fail", "undecided")
+
+
+def test_a_scenario_that_failed_everywhere_is_not_skipped_in_a_gate_against_a_baseline() -> None:
+    rows = pl.DataFrame({"q": [f"more {index}?" for index in range(40)], "a": ["yes"] * 40})
+    more = hf.scenario(rows, input="q", references="a", name="more").metrics("exact_match")
+
+    def no_more(prompt: str) -> str:
+        if "more" in prompt:
+            raise RuntimeError("down")
+        return "yes"
+
+    suite = hf.suite(plan(), more, models=hf.model(no_more, name="m")).score()
+    baseline = hf.suite(plan(), more, models=hf.model(lambda prompt: "yes", name="m")).score()
+    gate = suite.gate(against=baseline, margin=0.05, errors="drop")
+    assert gate.table.select("scenario", "verdict", "n", "n_error").rows() == [
+        ("asked", "pass", 100, 0),
+        ("more", "undecided", 0, 40),
+    ]
+
+
+def test_an_instance_that_one_model_failed_on_is_dropped_for_all_models_of_a_gate() -> None:
+    def sometimes(prompt: str) -> str:
+        if "question 1" in prompt:
+            raise RuntimeError("no")
+        return "yes"
+
+    two = plan().generate({"a": hf.model(sometimes), "b": hf.model(lambda prompt: "yes", name="b")}).score()
+    table = two.gate(at_least=0.5, errors="drop").table
+    assert table.select("model", "n", "n_completions", "n_error").rows() == [("a", 89, 100, 11), ("b", 89, 100, 0)]
+    sets = two.rescore("classification_macro_f1").gate(at_least=0.5, columns="classification_macro_f1", errors="drop")
+    assert sets.table.select("model", "n", "n_error").rows() == [("a", 89, 11), ("b", 89, 0)]

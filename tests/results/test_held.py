@@ -89,7 +89,7 @@ def test_two_plans_of_one_scenario_are_read_in_one_piece() -> None:
     sampler = hf.scenario("sampler").where(subject="music").generate(hf.models.noisy(0.6))
     both = hf.suite(sampler.limit(4), sampler.limit(8)).score()
     assert both.manifest["scenarios"]["sampler"]["whole_shards"] is False
-    assert both.table("model", metrics="exact_match")["n"].to_list() == [8]
+    assert both.table("model", metrics="exact_match", pool=True)["n"].to_list() == [8]
 
 
 def test_a_column_that_one_scenario_has_is_null_in_the_other() -> None:
@@ -134,7 +134,7 @@ def test_options_asked_one_by_one_have_a_chance_but_no_commonest_label() -> None
 
 
 def test_an_interval_over_one_draw_of_examples_says_so(results: hf.Results) -> None:
-    by_setting = results.table("setting", metrics="exact_match")
+    by_setting = results.table("setting", metrics="exact_match", pool=True)
     assert by_setting.select("setting", "interval").rows() == [
         ("shots=0", "modified Wilson"),
         ("shots=1", "modified Wilson, given this example"),

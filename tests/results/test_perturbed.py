@@ -245,6 +245,6 @@ def test_sub_populations_are_columns_of_the_scenario() -> None:
         return "yes"
 
     results = hf.scenario(frame, input="q", references="a").perturb("shouted").generate(yes).score()
-    assert results.table("group", metrics=EXACT)["value"].to_list() == [0.5, 1.0]
+    assert results.table("group", metrics=EXACT, pool=True)["value"].to_list() == [0.5, 1.0]
     assert results.robustness("group", metrics=EXACT)["group"].to_list() == ["x", "x", "y", "y"]
     assert results.gap("group", metrics=EXACT)["group"].to_list() == ["x", "y"] * 2

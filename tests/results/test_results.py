@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.columns import COMPLETIONS
-from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
+from helmframe.errors import ArgumentError, HelmframeWarning, NotComparableError, StoreError, UnknownNameError
 from helmframe.store import RunFolder
 
 EXACT = "exact_match"
@@ -71,6 +73,42 @@ def test_groups_can_be_made_by_a_column_of_the_scenario() -> None:
     table = results.table("subject", metrics=EXACT)
     assert table.height == 8
     assert table["n"].unique().to_list() == [3]
+
+
+def test_a_column_of_the_scenario_keeps_models_and_perturbations_apart() -> None:
+    plan = hf.scenario("sampler").where(subject=["music", "biology"]).perturb("lowercase")
+    results = plan.generate({"right": hf.models.oracle(), "wrong": lambda prompt: "Z"}).score()
+    table = results.table("subject", metrics=EXACT)
+    assert table.columns[:4] == ["subject", "model", "perturbation", "metric"]
+    assert dict(table.filter(subject="music", perturbation="original").select("model", "value").iter_rows()) == {
+        "right": 1.0,
+        "wrong": 0.0,
+    }
+    pooled = results.table("subject", metrics=EXACT, pool=["model", "perturbation"])
+    assert pooled.select("pooled", "value").unique().rows() == [("2 models, 2 perturbations", 0.5)]
+    assert results.table("subject", metrics=EXACT, pool=True).equals(pooled)
+    wide = results.table("subject", metrics=EXACT, pool="perturbation", pivot="model")
+    assert wide.select("subject", "pooled", "right", "wrong").rows() == [
+        ("biology", "2 perturbations", 1.0, 0.0),
+        ("music", "2 perturbations", 1.0, 0.0),
+    ]
+    assert results.table(metrics=EXACT, pool="model")["pooled"].to_list() == ["2 models"] * 2
+    assert "pooled" not in results.table("subject", pool="split").columns
+    with pytest.raises(UnknownNameError, match="axis to pool"):
+        results.table(pool="subject")
+
+
+def test_the_questions_about_perturbations_keep_models_apart_too() -> None:
+    plan = hf.scenario("sampler").where(subject=["music", "biology"]).perturb("lowercase")
+    results = plan.generate({"right": hf.models.oracle(), "wrong": lambda prompt: "Z"}).score()
+    for verb in (results.robustness, results.worst_case):
+        table = verb("subject", metrics=EXACT)
+        assert table.columns[:2] == ["subject", "model"]
+        assert verb("subject", metrics=EXACT, pool="model")["pooled"].unique().to_list() == ["2 models"]
+    assert results.consistency("subject").columns[:2] == ["subject", "model"]
+    assert results.consistency("subject", pool=True)["pooled"].unique().to_list() == ["2 models"]
+    assert {"model", "perturbation"} <= set(results.gap("part", "subject", metrics=EXACT).columns)
+    assert "2 models, 2 perturbations" in results.gap("part", [], metrics=EXACT, pool=True)["pooled"].to_list()
 
 
 def test_pivot_puts_an_axis_into_columns() -> None:
@@ -142,7 +180,23 @@ def test_results_with_many_errors_are_not_compared() -> None:
         hf.compare(run(hf.model(broken)), run())
 
 
-def test_failures_are_dropped_or_count_as_zero_when_told() -> None:
+def test_a_value_warns_where_more_than_1_percent_of_its_requests_failed() -> None:
+    def half(prompt: str) -> str:
+        if "0?" in prompt:
+            raise ValueError("down")
+        return "yes"
+
+    rows = pl.DataFrame({"q": [f"question {index}?" for index in range(50)], "a": ["yes"] * 50})
+    results = hf.scenario(rows, input="q", references="a").generate(hf.model(half)).score()
+    with pytest.warns(HelmframeWarning, match=r"value\('exact_match'\): 5 of 50 requests failed"):
+        assert results.value("exact_match") == 1.0
+    sound = hf.scenario(rows, input="q", references="a").generate(lambda prompt: "yes").score()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sound.value("exact_match") == 1.0
+
+
+def test_failures_are_dropped_or_count_as_the_worst_when_specified() -> None:
     def half(prompt: str) -> str:
         if len(prompt) % 2:
             raise ValueError("down")
@@ -150,9 +204,29 @@ def test_failures_are_dropped_or_count_as_zero_when_told() -> None:
 
     failing, sound = run(hf.model(half)), run()
     dropped = hf.compare(failing, sound, axis="model", errors="drop").filter(perturbation="original")
-    zero = hf.compare(failing, sound, axis="model", errors="zero").filter(perturbation="original")
-    assert dropped["n"][0] + dropped["n_dropped"][0] == zero["n"][0] == 32
-    assert dropped["n_dropped"][0] > 0
+    worst = hf.compare(failing, sound, axis="model", errors="worst").filter(perturbation="original")
+    assert dropped["n"][0] + dropped["n_dropped"][0] == worst["n"][0] == 32
+    assert dropped["n_dropped"][0] == dropped["n_error"][0] > 0
+
+
+def test_a_failure_counts_as_the_worst_bound_that_the_metric_declares() -> None:
+    def fails(prompt: str) -> str:
+        raise ValueError("down")
+
+    metrics = ("repetition", "self_bleu", "absolute_value_difference")
+    rows = pl.DataFrame({"q": [f"question {index}?" for index in range(10)], "a": ["1"] * 10})
+    plan = hf.scenario(rows, input="q", references="a").metrics(*metrics)
+    failing, sound = (plan.generate({"m": model}, n=2).score() for model in (fails, lambda prompt: "2"))
+    compare = {"metrics": metrics[:2], "errors": "worst"}
+    table = hf.compare(failing, sound, **compare)  # type: ignore[arg-type]
+    assert dict(table.select("metric", "value_a").iter_rows()) == {"repetition": 1.0, "self_bleu": 100.0}
+    # as a manifest of an older version or another tool, which declares no range
+    manifest = {**failing.manifest, "metrics": {"repetition": {"level": "output", "unit": "fraction",
+                                                               "higher_is_better": False}}}  # fmt: skip
+    older = replace(failing, manifest=manifest)
+    assert hf.compare(older, sound, metrics="repetition", errors="worst")["value_a"].to_list() == [1.0]
+    with pytest.raises(ArgumentError, match=r"'absolute_value_difference' has no upper bound.*errors='drop', or rerun"):
+        hf.compare(failing, sound, metrics="absolute_value_difference", errors="worst")
 
 
 def test_what_has_no_instance_in_common_is_not_compared() -> None:

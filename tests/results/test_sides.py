@@ -118,3 +118,92 @@ def test_a_metric_that_only_one_side_has_is_told() -> None:
     one = plan().generate(hf.models.oracle()).score()
     with pytest.raises(NotComparableError, match=r"was not scored in the second: rescore"):
         hf.compare(one, one.rescore("f1_score"))
+
+
+def answered(answers: list[str], references: list[str], questions: list[str] = QUESTIONS) -> hf.Results:
+    """Results of a model that gives these answers, over questions with these references."""
+    rows = pl.DataFrame({"q": questions, "a": references})
+    by_question = dict(zip(questions, answers, strict=True))
+    model = hf.model(lambda prompt: next(by_question[q] for q in questions if q in prompt.splitlines()[-2]), name="m")
+    plan = hf.scenario(rows, input="q", references="a", name="asked").metrics("exact_match")
+    return plan.generate(model).score()
+
+
+def test_changed_references_are_not_paired_but_counted() -> None:
+    # identical completions, half of them right by the old references of the last 10 instances
+    answers = ["yes"] * 20 + ["no"] * 20
+    old = answered(answers, ["yes"] * 40)
+    new = answered(answers, ["yes"] * 30 + ["no"] * 10)
+    row = hf.compare(new, old).row(0, named=True)
+    assert (row["n"], row["difference"]) == (30, 0.0)
+    assert "10 instances not paired: their references differ" in row["differs"]
+    assert "10 instances not paired: their references differ" in repr(hf.compare(new, old))
+    gate = new.gate(against=old, margin=0.2)
+    assert gate.table.select("n", "difference").row(0) == (30, 0.0)
+
+
+def test_another_correct_option_is_another_reference() -> None:
+    def options(answer: int) -> hf.Results:
+        rows = pl.DataFrame({"q": QUESTIONS, "c": [["red", "blue"]] * 40, "a": [0] * 30 + [answer] * 10})
+        plan = hf.scenario(rows, input="q", choices="c", answer="a", name="asked").metrics("exact_match")
+        return plan.generate(hf.model(lambda prompt: "A", name="m")).score()
+
+    row = hf.compare(options(1), options(0)).row(0, named=True)
+    assert (row["n"], row["difference"], row["value_a"]) == (30, 0.0, 1.0)
+    assert "10 instances not paired: their references differ" in row["differs"]
+
+
+def test_where_no_references_agree_nothing_is_compared() -> None:
+    with pytest.raises(NotComparableError, match=r"40 instances have the same input on both sides.*other references"):
+        hf.compare(answered(["yes"] * 40, ["yes"] * 40), answered(["yes"] * 40, ["no"] * 40))
+
+
+def theirs(folder: Path, targets: list[str]) -> Path:
+    """The log of lm-eval, of the first questions with these targets, all of which were right."""
+    lines = [
+        {
+            "doc_id": index,
+            "doc": {"question": question},
+            "target": target,
+            "arguments": [[question, {"until": ["\n"]}]],
+            "resps": [[target]],
+            "filtered_resps": [target],
+            "filter": "none",
+            "metrics": ["exact_match"],
+            "exact_match": 1.0,
+        }
+        for index, (question, target) in enumerate(zip(QUESTIONS, targets, strict=False))
+    ]
+    folder.mkdir()
+    file = folder / "samples_asked_2026-01-01.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("reference", "target", "agrees"),
+    [
+        (["yes", "yeah"], "yes", True),  # lm-eval keeps one of several
+        (["She sells 9 * 2 = 18. The answer is 18."], "9 * 2 = <<9*2=18>>18\n#### 18", True),
+        (["yes"], "no", False),
+        (["The answer is 18."], "#### 19", False),
+    ],
+)
+def test_the_right_answers_of_other_tools_are_compared(
+    tmp_path: Path, reference: list[str], target: str, agrees: bool
+) -> None:
+    rows = pl.DataFrame({"q": QUESTIONS, "a": [["yes"]] + [reference] * 39}, schema_overrides={"a": pl.List(pl.String)})
+    ours = hf.scenario(rows, input="q", references="a", name="asked").metrics("exact_match")
+    log = theirs(tmp_path / "theirs", ["yes"] + [target] * 39)
+    table = hf.compare(ours.generate(hf.models.oracle()).score(), log, axis=["model", "prompt", "decoding"])
+    assert table["n"].to_list() == [40 if agrees else 1]
+    assert ("39 instances not paired: their references differ" in table["differs"][0]) is not agrees
+
+
+def test_the_letter_of_another_tool_is_compared_with_the_option_it_names(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"q": QUESTIONS, "c": [["red", "blue"]] * 40, "a": [0, 1] * 20})
+    ours = hf.scenario(rows, input="q", choices="c", answer="a", name="asked").metrics("exact_match")
+    log = theirs(tmp_path / "theirs", ["(A)", "B"] * 10 + ["B", "A"] * 10)
+    table = hf.compare(ours.generate(hf.models.oracle()).score(), log, axis=["model", "prompt", "decoding"])
+    assert table["n"].to_list() == [20]
+    assert "20 instances not paired: their references differ" in table["differs"][0]

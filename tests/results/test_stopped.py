@@ -38,14 +38,14 @@ def test_another_level_is_another_interval(results: hf.Results) -> None:
 
 @pytest.mark.parametrize("by", ["scenario", ["model"], ["model", "perturbation", "trial"]])
 def test_over_several_cells_there_is_a_value_and_no_interval(results: hf.Results, by: str | list[str]) -> None:
-    table = results.table(by, metrics="exact_match")
+    table = results.table(by, metrics="exact_match", pool=True)
     assert table["ci_low"].null_count() == table.height
     assert table["interval"].str.starts_with("no interval: stopped early; by scenario").all()
 
 
 def test_asked_and_of_add_up_over_cells(results: hf.Results) -> None:
     cells = results.table(metrics="exact_match")
-    whole = results.table("scenario", metrics="exact_match")
+    whole = results.table("scenario", metrics="exact_match", pool=True)
     assert whole.select("asked", "of").row(0) == (cells["asked"].sum(), 4 * 600)
 
 

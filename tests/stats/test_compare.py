@@ -60,7 +60,7 @@ def test_variants_of_an_instance_are_paired_one_by_one(scores: Build) -> None:
 
 
 def test_instances_that_one_side_lacks_or_failed_are_dropped_and_counted(scores: Build) -> None:
-    row = only(compare(scores([1, 1, None, 1]), scores([0, 1, 1]), higher_is_better=HIGHER))
+    row = only(compare(scores([1, 1, None, 1]), scores([0, 1, 1]), higher_is_better=HIGHER, errors="drop"))
     assert (row["n"], row["n_dropped"], row["value_a"]) == (2, 2, 1.0)
 
 

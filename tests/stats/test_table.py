@@ -33,7 +33,7 @@ def test_what_does_not_vary_makes_no_group() -> None:
 
 def test_the_original_stands_first_among_its_perturbations() -> None:
     frame = FRAME.with_columns(perturbation=pl.Series(["a", "original"] * 4))
-    assert table(frame, "perturbation")["perturbation"].to_list() == ["original", "a"]
+    assert table(frame, "perturbation", pool=True)["perturbation"].to_list() == ["original", "a"]
 
 
 def test_values_of_a_key_become_columns() -> None:
@@ -42,14 +42,50 @@ def test_values_of_a_key_become_columns() -> None:
         table(FRAME, pivot="perturbation")
 
 
+def test_other_axes_that_vary_stay_rows_unless_they_are_pooled() -> None:
+    frame = pl.concat([FRAME.with_columns(perturbation=pl.lit(name)) for name in ("original", "typos")])
+    frame = frame.with_columns(subject=pl.when(pl.col("instance_id") % 2 == 0).then(pl.lit("x")).otherwise(pl.lit("y")))
+    rows = table(frame, "subject")
+    assert rows.columns[:4] == ["subject", "model", "perturbation", "metric"]
+    assert rows.filter(subject="x", model="a")["value"].to_list() == [1.0, 1.0]
+    pooled = table(frame, "subject", pool=["model", "perturbation"])
+    assert pooled.select("subject", "pooled", "value", "n").rows() == [
+        ("x", "2 models, 2 perturbations", 0.5, 4),
+        ("y", "2 models, 2 perturbations", 0.5, 4),
+    ]
+    assert table(frame, "subject", pool=True).equals(pooled)
+    assert table(frame, "subject", pool="model")["pooled"].unique().to_list() == ["2 models"]
+    assert table(frame, pool=True)["pooled"].to_list() == ["2 models, 2 perturbations"]
+    # an axis of one value is no pooling
+    assert "pooled" not in table(FRAME, "model", pool=True).columns
+
+
+def test_what_a_group_pools_is_said_group_by_group_and_kept_in_a_pivot() -> None:
+    frame = pl.concat([FRAME, FRAME.filter(pl.col("model") == "a").with_columns(scenario=pl.lit("t"))], how="diagonal")
+    frame = frame.with_columns(pl.col("scenario").fill_null("s"))
+    assert table(frame, "scenario", pool="model").select("scenario", "pooled").rows() == [
+        ("s", "2 models"),
+        ("t", "1 model"),
+    ]
+    wide = table(frame.with_columns(perturbation=pl.lit("original")), "scenario", pool="model", pivot="scenario")
+    assert wide.rows() == [("score", "2 models", 0.5, 0.75)]
+
+
+def test_an_axis_is_a_key_or_pooled() -> None:
+    with pytest.raises(ArgumentError, match="pool='model'"):
+        table(FRAME, "model", pool="model")
+    with pytest.raises(UnknownNameError, match=r"axis to pool is called 'modell'\. Did you mean 'model'"):
+        table(FRAME, pool="modell")
+
+
 def test_a_metric_is_a_fraction_where_all_its_scores_are_0_or_1() -> None:
     both = pl.concat(
         [FRAME.with_columns(metric=pl.lit("right")), FRAME.with_columns(pl.col("score") * 3, metric=pl.lit("points"))]
     )
-    found = table(both, [])
+    found = table(both, pool=True).drop("pooled")
     assert found.select("metric", "interval").rows() == [("points", "t, n small"), ("right", "Wilson, n small")]
-    assert table(both, [], metrics="right")["metric"].to_list() == ["right"]
-    assert table(both, [], fractions=[])["interval"].to_list() == ["t, n small"] * 2
+    assert table(both, pool=True, metrics="right")["metric"].to_list() == ["right"]
+    assert table(both, pool=True, fractions=[])["interval"].to_list() == ["t, n small"] * 2
 
 
 def test_a_group_of_another_metric_stays_a_fraction_s_or_not() -> None:

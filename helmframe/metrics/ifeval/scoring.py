@@ -41,13 +41,27 @@ def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwarg
     return _share(_followed_loosely(output, instruction_id_list, kwargs))
 
 
-@metric("ifeval_prompt_strict", needs=_COLUMNS, check=may_check, source=_SOURCE, lm_eval="prompt_level_strict_acc")
+@metric(
+    "ifeval_prompt_strict",
+    needs=_COLUMNS,
+    check=may_check,
+    source=_SOURCE,
+    lm_eval="prompt_level_strict_acc",
+    correctness=True,
+)
 def ifeval_prompt_strict(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
     """1 where the response follows every instruction of its prompt: with 2 of 3 followed it is 0."""
     return float(all(_followed(output, instruction_id_list, kwargs)))
 
 
-@metric("ifeval_prompt_loose", needs=_COLUMNS, check=may_check, source=_SOURCE, lm_eval="prompt_level_loose_acc")
+@metric(
+    "ifeval_prompt_loose",
+    needs=_COLUMNS,
+    check=may_check,
+    source=_SOURCE,
+    lm_eval="prompt_level_loose_acc",
+    correctness=True,
+)
 def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
     """1 where the response follows every instruction of its prompt, in one of the forms of `ifeval_loose_accuracy`.
 

@@ -197,7 +197,7 @@ class Plot:
     def _of_models(self, name: str) -> pl.DataFrame:
         """One number of each model and setting, over original inputs: a metric, or what its answers took."""
         if name in self.results.metric_names:
-            found = self.results.table(["model", "setting", "perturbation"], metrics=name)
+            found = self.results.table(["model", "setting", "perturbation"], metrics=name, pool=["scenario", "split"])
             return found.filter(pl.col("perturbation") == ORIGINAL)
         told = ["scenario", "instance_id", "part", "cluster", "setting", "trial", "model", "output_index"]
         rows = self.results.completions.filter(pl.col("perturbation") == ORIGINAL)
