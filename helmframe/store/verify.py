@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -12,6 +12,7 @@ from helmframe.errors import StoreError
 from helmframe.store.answers import ANSWER, SENT, file_name
 from helmframe.store.files import Address, File, below, listing, read_all
 from helmframe.store.parts import Part, damage, footer_of
+from helmframe.store.run_cache import CACHE
 
 _PREFIXES = re.compile(r"prefixes-[0-9a-f]{32}(-[0-9a-f]{8})?\.parquet")
 _TABLE = re.compile(r"\d{6,12}(-[0-9a-f]{8}){0,2}\.parquet")
@@ -73,6 +74,9 @@ def _prefixes(data: bytes) -> str | None:
 
 
 def _run(file: File, data: bytes) -> str | None:
+    names = file.name.split("/")
+    if names[1:3] == [CACHE, "completions"]:
+        return _answers(replace(file, name="/".join(names[3:])), data)
     name = file.name.rpartition("/")[2]
     if name == "manifest.json":
         return None if _is_json(data) else "it is no JSON"

@@ -147,6 +147,7 @@ class _Attempt:
             folder=RunFolder(parcel.run, order.writer),
             progress=self._counted,
             shard=order.shard,
+            resumed=parcel.resumed,
         )
         cut, alone = replace(plan, span=order.span), replace(task, models=(model,))
         execution.one(cut, alone, {model: parcel.fingerprint})
