@@ -220,7 +220,8 @@ def test_judges_and_translators_without_a_version_resume_too() -> None:
     calls: list[str] = []
     first = run(calls, None)
     assert calls
-    assert run(again := [], "last").table().equals(first.table())
+    again: list[str] = []
+    assert run(again, "last").table().equals(first.table())
     assert again == []
 
 
