@@ -260,6 +260,7 @@ import os, signal, sys, time
 import helmframe as hf
 import helmframe.models.generate
 sys.modules["helmframe.models.generate"].FLUSH_SECONDS = 0.1
+sys.modules["helmframe.stages"].FIRST_ROWS = sys.modules["helmframe.stages"].SHARD_ROWS = int(sys.argv[1])
 left = iter(range(300))
 
 def model(prompt: str) -> str:
@@ -272,13 +273,19 @@ hf.scenario("sampler").perturb("typos").generate(model).score()
 """
 
 
-@pytest.fixture
-def killed() -> str:
-    """The id of a run that was killed at its 300th completion."""
-    process = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, capture_output=True, check=False)
+def killed_run(shard_rows: int) -> str:
+    """Return the id of a run that was killed at its 300th completion."""
+    command = [sys.executable, "-c", KILLED, str(shard_rows)]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert process.returncode == -9, process.stderr
     (found,) = hf.history()["run"]
     return str(found)
+
+
+@pytest.fixture
+def killed() -> str:
+    """The id of a run that was killed in its only shard."""
+    return killed_run(1000)
 
 
 def test_a_killed_run_loads_with_the_completions_it_stored(killed: str) -> None:
@@ -294,6 +301,20 @@ def test_a_killed_run_loads_with_the_completions_it_stored(killed: str) -> None:
     assert f"{rows.height} of them have no scores yet: results.rescore() computes them" in repr(results)
     assert results.rescore().scores.collect()["metric"].len() == 4 * rows.height
     assert [each.why for each in verify(path.parents[1]) if each.why] == []
+
+
+def test_a_killed_run_loads_finished_and_unfinished_shards() -> None:
+    path = Path(os.environ["HELMFRAME_STORE"], "runs", killed_run(40))
+    results = hf.load(path)
+    rows, scored = results.completions.collect(), results.scores.collect()
+    n_scored = scored.filter(pl.col("metric") == "exact_match").height
+    assert n_scored >= 80
+    assert n_scored % 80 == 0
+    assert rows.height == results.answered == n_scored + results.unscored
+    assert results.unscored > 0
+    assert rows["request_id"].n_unique() == sum(stored_counts(path).values())
+    assert results.table(metrics="exact_match")["n"].sum() == n_scored
+    assert results.rescore("exact_match").table()["n"].sum() == rows.height
 
 
 def test_a_killed_run_resumes_with_the_same_table(killed: str) -> None:
@@ -313,6 +334,7 @@ def test_a_damaged_part_is_generated_again(killed: str, caplog: pytest.LogCaptur
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
+    assert [Path(each.file.address).name for each in verify(cache.parents[3]) if each.why] == [part.name]
     stored = sum(stored_counts(cache.parents[1]).values())
     plan = hf.scenario("sampler").perturb("typos")
     plan.generate(function(calls)).score(resume=killed)
