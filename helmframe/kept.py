@@ -65,15 +65,17 @@ class CompletionCache:
         Raises:
             StoreError: A run cannot be read or written.
         """
-        requests = requests.unique("request_id", keep="first", maintain_order=True)
         if model.durable or requests.is_empty():
             return
         low, high = requests.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
         in_process = ProcessAnswers(fingerprint, scenario)
-        found = in_process.known(low, high).join(requests, on="request_id", how="semi")
+        reused = in_process.known(low, high).join(requests, on="request_id", how="semi")
+        if reused.is_empty() and not self.resumed:
+            return
+        requests = requests.unique("request_id", keep="first", maintain_order=True)
         for run in self.resumed:
             for earlier in run.fingerprints.get(model.name, ()):
-                missing = requests.join(found, on="request_id", how="anti", maintain_order="left")
+                missing = requests.join(reused, on="request_id", how="anti", maintain_order="left")
                 if missing.is_empty():
                     break
                 ids = ids_for(missing, prefixes, earlier, by_instance=model.sees_rows)
@@ -82,10 +84,10 @@ class CompletionCache:
                 more = stored.join(renamed, on="request_id", how="inner").drop("request_id")
                 more = more.rename({"now": "request_id"}).select(list(ANSWER))
                 in_process.append(more, prefixes.clear())
-                found = pl.concat([found, more])
-        if self.run is not None and found.height:
+                reused = pl.concat([reused, more])
+        if self.run is not None and reused.height:
             rows = requests.select(pl.all().exclude(*(name for name in ANSWER if name != "request_id")))
-            rows = rows.join(found, on="request_id", how="inner", maintain_order="left").select(STORED)
+            rows = rows.join(reused, on="request_id", how="inner", maintain_order="left").select(STORED)
             used = prefixes.join(rows, on="prefix_id", how="semi")
             ParquetAnswers(cache_of(self.run), fingerprint, scenario).append(rows, used)
 

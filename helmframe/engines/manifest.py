@@ -85,16 +85,16 @@ def plan_texts(plans: Sequence[object]) -> list[str]:
 
 def unpinned_models(tasks: Sequence[Task]) -> list[Unpinned]:
     """Return the unpinned models that the tasks run: models, judges, and models that make variants."""
-    found = [(model, task.spec.scenario) for task in tasks for model in task.models]
-    found += [(model, judge.scenario) for task in tasks for judge in judges_of(task.metrics) for model in judge.models]
-    found += [
+    pairs = [(model, task.spec.scenario) for task in tasks for model in task.models]
+    pairs += [(model, judge.scenario) for task in tasks for judge in judges_of(task.metrics) for model in judge.models]
+    pairs += [
         (link.model, link.name)
         for task in tasks
         for variant in task.variants
         for link in variant.chain
         if isinstance(link.model, Model)
     ]
-    distinct = dict.fromkeys((model, scenario) for model, scenario in found if not model.durable)
+    distinct = dict.fromkeys((model, scenario) for model, scenario in pairs if not model.durable)
     return [Unpinned(model.name, model.fingerprint(), scenario) for model, scenario in distinct]
 
 

@@ -1,6 +1,7 @@
 """`resume=`: which earlier run's completions of unpinned models a run reuses."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from helmframe.engines.manifest import Unpinned, plan_texts, unpinned_models
@@ -48,13 +49,13 @@ def resumed_runs(
         close = near(resume, folders)[:1]
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UnknownNameError(f"resume={resume!r}: no such run in the store {root}.{hint}{_listed(folders)}")
-    found = [_stored(folders[chosen], manifest)]
-    while (earlier := manifest.get("resumed")) in folders and earlier not in [run.id for run in found]:
+    runs = [_stored(folders[chosen], manifest)]
+    while (earlier := manifest.get("resumed")) in folders and earlier not in [run.id for run in runs]:
         manifest = folders[earlier].manifest()
-        found.append(_stored(folders[earlier], manifest))
-    for run in found:
+        runs.append(_stored(folders[earlier], manifest))
+    for run in runs:
         _check_distinct(run, unpinned)
-    return tuple(found)
+    return tuple(runs)
 
 
 def _last(
@@ -63,16 +64,17 @@ def _last(
     texts = plan_texts(plans)
     names = {model.name for plan in plans for model in plan.models}
     first: tuple[str, dict[str, Any]] | None = None
-    for run_id, folder in folders.items():
-        try:
-            manifest = folder.manifest()
-        except StoreError:  # damaged, or removed meanwhile: another run may do
-            continue
-        if manifest.get("plans") != texts or set(manifest["models"]) != names or not manifest.get("asks", True):
-            continue
-        if not unpinned or any(stored_counts(folder.path).values()):
-            return run_id, manifest
-        first = first or (run_id, manifest)
+    # an id starts with the second the run started at
+    for _, same_second in groupby(folders.values(), key=lambda folder: folder.id.rpartition("-")[0]):
+        manifests = [(folder, manifest) for folder in same_second if (manifest := _readable(folder)) is not None]
+        for folder, manifest in sorted(manifests, key=lambda pair: pair[1].get("started", 0.0), reverse=True):
+            if manifest.get("plans") != texts or set(manifest.get("models", {})) != names:
+                continue
+            if not manifest.get("asks", True):
+                continue
+            if not unpinned or any(stored_counts(folder.path).values()):
+                return folder.id, manifest
+            first = first or (folder.id, manifest)
     if first is None:
         named = ", ".join(map(repr, sorted(names)))
         problem = f"resume='last': no run of this plan with {named} in the store {root}."
@@ -80,12 +82,19 @@ def _last(
     return first
 
 
+def _readable(folder: RunFolder) -> dict[str, Any] | None:
+    try:
+        return folder.manifest()
+    except StoreError:  # damaged, or removed meanwhile: another run may do
+        return None
+
+
 def _check_models(run_id: str, manifest: Mapping[str, Any], unpinned: Sequence[Unpinned]) -> None:
     stored, names = manifest.get("unpinned", {}), dict.fromkeys(each.name for each in unpinned)
     if names and not set(names) & set(stored):
-        theirs = f"the run stores those of {', '.join(map(repr, stored))}" if stored else "the run stores none itself"
+        models = f"the run stores those of {', '.join(map(repr, stored))}" if stored else "the run stores none itself"
         raise ArgumentError(
-            f"resume={run_id!r}: no completions of {', '.join(map(repr, names))} in this run; {theirs}."
+            f"resume={run_id!r}: no completions of {', '.join(map(repr, names))} in this run; {models}."
         )
 
 
@@ -97,8 +106,8 @@ def _check_distinct(run: StoredRun, unpinned: Sequence[Unpinned]) -> None:
         now.setdefault((each.name, each.scenario), set()).add(each.fingerprint)
     for (name, scenario), fingerprints in now.items():
         folder = file_name(scenario)
-        theirs = [each for each in run.fingerprints.get(name, ()) if (each[:32], folder) in stored]
-        if len(theirs) > 1 or (theirs and len(fingerprints) > 1):
+        stored_here = [each for each in run.fingerprints.get(name, ()) if (each[:32], folder) in stored]
+        if len(stored_here) > 1 or (stored_here and len(fingerprints) > 1):
             raise ArgumentError(
                 f"resume={run.id!r}: two models are called {name!r} in scenario {scenario!r}. "
                 "Name each: hf.model(function, name='…')."

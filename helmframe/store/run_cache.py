@@ -126,15 +126,15 @@ def _completed(root: Address, requests: pl.DataFrame, manifest: Mapping[str, Any
     """Return the requests of one model and scenario that have a completion, with it."""
     model, scenario = requests.select("model", "scenario").row(0)
     low, high = requests.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-    found = []
+    frames = []
     for fingerprint in manifest.get("unpinned", {}).get(model, ()):
         known = ParquetAnswers(root, fingerprint, scenario).known(low, high, requests["request_id"])
         rows = requests.join(known, on="request_id", how="inner", maintain_order="left")
-        found.append(
+        frames.append(
             rows.with_columns(
                 cached=pl.lit(value=False),
                 attempts=pl.lit(None, dtype=pl.Int64),
                 error=pl.lit(None, dtype=pl.String),
             )
         )
-    return found
+    return frames

@@ -137,6 +137,11 @@ def test_last_is_the_newest_run_of_the_plan_and_names_that_stored_completions() 
     assert resumed.manifest["resumed"] == run_id(wanted)
 
 
+def test_last_is_the_newest_of_runs_that_started_in_one_second() -> None:
+    ids = [run_id(stopped(n)) for n in range(1, 6)]
+    assert PLAN.generate(function([])).score(resume="last").manifest["resumed"] == ids[-1]
+
+
 def test_a_run_that_stored_nothing_contributes_nothing() -> None:
     calls: list[str] = []
     first = stopped(0)
@@ -165,9 +170,9 @@ def test_a_run_of_another_model_is_refused() -> None:
         PLAN.generate(function([])).score(resume=run_id(first))
 
 
-@pytest.mark.parametrize(("resume", "fresh", "said"), [(7, False, "as text"), ("last", True, "contradict")])
-def test_what_cannot_be_is_refused(resume: str, fresh: bool, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize(("resume", "fresh", "message"), [(7, False, "as text"), ("last", True, "contradict")])
+def test_what_cannot_be_is_refused(resume: str, fresh: bool, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         PLAN.generate(function([])).score(resume=resume, fresh=fresh)
 
 
@@ -235,8 +240,10 @@ def test_the_first_line_states_what_is_cached_and_why(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.splitlines().count(line) == 1
     second = PLAN.generate(function([])).score(resume="last")
     counts = second.manifest["counts"]
-    said = f"helmframe: {counts['kept']} of {counts['planned']} completions cached from run {run_id(first)}: 'model' is"
-    assert any(each.startswith(said) for each in capsys.readouterr().err.splitlines())
+    start = (
+        f"helmframe: {counts['kept']} of {counts['planned']} completions cached from run {run_id(first)}: 'model' is"
+    )
+    assert any(each.startswith(start) for each in capsys.readouterr().err.splitlines())
 
 
 def test_the_first_line_of_a_model_with_a_version_is_short(capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,8 +285,8 @@ def killed_run(shard_rows: int) -> str:
     command = [sys.executable, "-c", KILLED, str(shard_rows)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert process.returncode == -9, process.stderr
-    (found,) = hf.history()["run"]
-    return str(found)
+    (run_id,) = hf.history()["run"]
+    return str(run_id)
 
 
 @pytest.fixture

@@ -38,11 +38,11 @@ def test_completions_are_in_the_process_and_in_the_folder(run: RunFolder) -> Non
 
 
 def test_an_unfinished_run_has_the_requests_with_a_completion(run: RunFolder) -> None:
-    found = unfinished(run, MANIFEST)
-    assert found is not None
-    assert found.completions["request_id"].to_list() == [b"a", b"b"]
-    assert found.completions["completion"].null_count() == 0
-    assert found.prefixes.rows() == [("p", "Question: ")]
+    result = unfinished(run, MANIFEST)
+    assert result is not None
+    assert result.completions["request_id"].to_list() == [b"a", b"b"]
+    assert result.completions["completion"].null_count() == 0
+    assert result.prefixes.rows() == [("p", "Question: ")]
 
 
 @pytest.mark.parametrize("manifest", [MANIFEST | {"status": "done"}, {}, MANIFEST | {"unpinned": {}}])
@@ -51,9 +51,9 @@ def test_other_runs_have_none(run: RunFolder, manifest: dict[str, Any]) -> None:
 
 
 def test_rows_that_the_tables_have_are_not_repeated(run: RunFolder) -> None:
-    found = unfinished(run, MANIFEST)
-    assert found is not None
-    run.add("completions", "mmlu", found.completions.head(1))
+    result = unfinished(run, MANIFEST)
+    assert result is not None
+    run.add("completions", "mmlu", result.completions.head(1))
     rest = unfinished(run, MANIFEST)
     assert rest is not None
     assert rest.completions["request_id"].to_list() == [b"b"]
