@@ -11,7 +11,7 @@ import polars as pl
 from helmframe.adapters import adapt, settings
 from helmframe.columns import INSTANCES
 from helmframe.errors import ArgumentError
-from helmframe.kept import answers_of, store_root
+from helmframe.kept import CompletionCache, store_root
 from helmframe.models.budget import Budget
 from helmframe.models.fit import fit
 from helmframe.models.generate import Report, generate
@@ -47,7 +47,7 @@ def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
     return made
 
 
-def asking(*, ask: bool = True, budget: Budget | None = None) -> Ask:
+def asking(*, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None) -> Ask:
     """Answers to prompts by the model of a perturbation; null where it failed, or with `ask=False` is not asked yet."""
 
     def answers(said: PerturbationCall, prompts: pl.Series) -> pl.Series:
@@ -56,9 +56,8 @@ def asking(*, ask: bool = True, budget: Budget | None = None) -> Ask:
         if prompts.is_empty():
             return pl.Series("answer", [], dtype=pl.String)
         with _ONE_AT_A_TIME:
-            found = asked(
-                model, pl.DataFrame({"input": prompts}), name=said.name, decoding=_DECODING, ask=ask, budget=budget
-            )
+            rows, how = pl.DataFrame({"input": prompts}), {"ask": ask, "budget": budget, "cache": cache}
+            found = asked(model, rows, name=said.name, decoding=_DECODING, **how)  # type: ignore[arg-type]
         failed = found["error"].drop_nulls()
         if failed.len():
             counts = failed.len(), found.filter(pl.any_horizontal(pl.col("completion", "error").is_not_null())).height
@@ -79,6 +78,7 @@ def asked(
     ask: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
+    cache: CompletionCache | None = None,
     report: Report = lambda what, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
     """What a model says to some prompts, outside of a sentence: through its queue, from the store where it is there.
@@ -93,6 +93,7 @@ def asked(
         ask: False looks into the store only.
         fresh: True asks everything again.
         budget: how much may be asked.
+        cache: Completions to reuse, and where to store new ones; default the store's, outside of a run.
         report: told what is planned, kept, answered and failed.
 
     Returns:
@@ -111,9 +112,12 @@ def asked(
     rows = pl.concat(load(spec, rows=prompts.height))
     requests, heads = adapt(perturb(rows.lazy(), ()), pl.DataFrame(schema=INSTANCES.schema), setting)
     fingerprint = model.fingerprint()
-    kept = answers_of(store_root(), model, fingerprint, name)
+    cache = cache or CompletionCache(store_root())
+    kept = cache.answers(model, fingerprint, name)
     fitted, prefixes = fit(requests.collect(), heads, model)
     asked = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
+    if not fresh:
+        cache.reuse(asked, prefixes, model, fingerprint, name)
     with busy_of(fingerprint).waited:
         found = generate(asked, prefixes, model, kept, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report)
     return rows.select("row_index").join(found, on="row_index", how="left", maintain_order="left", validate="1:1")

@@ -93,7 +93,9 @@ def _run(arguments: argparse.Namespace) -> None:
         raise StoreError(f"{folder} is not empty; choose another --suite, or remove it.")
     if arguments.local:
         _tell("--local is the only mode there is; going on")
-    results = suite(*plans).score(fresh=arguments.fresh, until=until, engine=said_engine(arguments))
+    results = suite(*plans).score(
+        fresh=arguments.fresh, resume=arguments.resume, until=until, engine=said_engine(arguments)
+    )
     print(results)
     if any(plan.perturbations for plan in plans):
         table = results.robustness()
@@ -228,6 +230,7 @@ def _add_run(commands: Commands) -> None:
     run.add_argument("-d", "--dry-run", action="store_true", help="explain only")
     run.add_argument("--local", action="store_true", help="accepted; the only mode there is")
     run.add_argument("--fresh", action="store_true", help="ask again what the store has")
+    run.add_argument("--resume", metavar="RUN", help=_RESUME)
     run.add_argument("--until", metavar="WHAT", help=_UNTIL)
     add_engine(run)
     run.set_defaults(run=_run)
@@ -280,6 +283,9 @@ _MODELS = (
     "who answers, in entries with a group of models (model=text) or none; of the others, only those with one of these"
 )
 _GROUPS = "only entries of these groups: a scenario's name (mmlu, mmlu_anatomy), or what a .conf file says"
+_RESUME = (
+    "reuse the completions that this run stored of models without a version; 'last': the newest run of the same plans"
+)
 _UNTIL = (
     "ask in random order, only until that is known: \"precise(.03)\", ± .03 of the main metric; \"decided('a', 'b')\", "
     "which of two models is better"

@@ -15,6 +15,7 @@ from helmframe.columns import VERDICTS, with_source_columns
 from helmframe.errors import ArgumentError
 from helmframe.expressions import stripped
 from helmframe.judge_templates import template_names, template_of
+from helmframe.kept import CompletionCache
 from helmframe.metrics import METRICS, Metric, chosen, flattened, parse
 from helmframe.metrics.judge import COMPLETION, FIRST, KEY, ORDER, SECOND, Judge, Template, no_verdicts
 from helmframe.models.budget import Budget
@@ -129,6 +130,7 @@ def verdicts_on(
     ask: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
+    cache: CompletionCache | None = None,
     report: Callable[[str], Report] = lambda judge: lambda what, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
     """What judges say to completions: from the store, or asked now.
@@ -141,6 +143,7 @@ def verdicts_on(
         ask: False looks into the store only.
         fresh: True asks everything again.
         budget: how much may be asked.
+        cache: As for `asked`.
         report: gives for the name of a judge who is told what is planned, kept, answered and failed.
 
     Returns:
@@ -161,7 +164,7 @@ def verdicts_on(
     for each in judges:
         put, empty = _put(read, each)
         for model in each.models:
-            how = {"ask": ask, "fresh": fresh, "budget": budget, "report": report(model.name)}
+            how = {"ask": ask, "fresh": fresh, "budget": budget, "cache": cache, "report": report(model.name)}
             found += [_as_verdicts(rows, each, model) for rows in (*_replies(put, each, model, **how), empty)]
     return pl.concat(found)
 
@@ -234,7 +237,7 @@ def _put(read: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _replies(put: pl.DataFrame, judge: Judge, model: Model, **how: Any) -> list[pl.DataFrame]:
     """The rows with what the judge says to them, asked again while it can't be read, within the bound."""
     done, left = [], put
-    head, name = judge.template.head, f"judge_{judge.template.judge}"
+    head, name = judge.template.head, judge.scenario
     decoding = {key: thawed(value) for key, value in judge.decoding}
     for asks in range(1, judge.retries + 2):
         if left.is_empty():

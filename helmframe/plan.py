@@ -276,6 +276,7 @@ class Plan(Stages):
         self,
         *,
         fresh: bool = False,
+        resume: str | None = None,
         until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
@@ -287,6 +288,8 @@ class Plan(Stages):
 
         Args:
             fresh: ask everything again.
+            resume: Reuse the completions that an earlier run stored of models without a version: the run's id, or
+                "last" for the newest run of the same plan that has some. Requests match by content.
             until: what is to be known before all is asked: `hf.precise(.03)`, `hf.decided("a", "b")`.
             max_requests: ask at most so many; the same sentence goes on from there.
             max_cost: stop once the answers cost so much, by `prices`.
@@ -295,16 +298,19 @@ class Plan(Stages):
             engine: "local", or "ray": the same on a Ray cluster; `hf.engines.Ray(…)` says which, and with what.
 
         Raises:
+            UnknownNameError: `resume` names no run of the store; the newest ids are listed.
+            ArgumentError: `resume` is given with `fresh`, or the run has no completions of these models.
             PlanError: no model was said, or the metric that `until` watches has no bounds; or, of Ray, something can't
                 be sent to workers.
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        return running(engine)([self], fresh=fresh, until=until, budget=budget)
+        return running(engine)([self], fresh=fresh, resume=resume, until=until, budget=budget)
 
     def submit(
         self,
         *,
         fresh: bool = False,
+        resume: str | None = None,
         until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
@@ -314,14 +320,15 @@ class Plan(Stages):
     ) -> Run:
         """As `score`, in the background: a live `Run` at once. Several share the queue of their model."""
         budget = Budget(max_requests, max_cost, prices, priority)
-        return Run.start([self], budget=budget, fresh=fresh, until=until, engine=engine)
+        return Run.start([self], budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
-    def results(self, *, until: Until | None = None) -> Results:
+    def results(self, *, resume: str | None = None, until: Until | None = None) -> Results:
         """What the store has now; asks nothing. `n of n planned` stands in the results' repr.
 
-        With `until`, of the looks that `score` with it would take, those that the store has whole.
+        With `resume`, completions of models without a version are read from an earlier run, as in `score`. With
+        `until`, of the looks that `score` with it would take, those that the store has whole.
         """
-        return local.run([self], ask=False, until=until)
+        return local.run([self], ask=False, resume=resume, until=until)
 
     def completions(self) -> pl.LazyFrame:
         """`COMPLETIONS`: asks, as `.score()` does, and gives the answers without scores."""

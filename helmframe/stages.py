@@ -18,6 +18,7 @@ from helmframe.asking import asking
 from helmframe.columns import INSTANCES, READ
 from helmframe.errors import CapabilityError, PlanError
 from helmframe.judging import judges_of, refuse_pairs, verdicts_on, with_judges
+from helmframe.kept import CompletionCache
 from helmframe.metrics import Metric, check_units, chosen, score
 from helmframe.metrics.judge import with_verdicts
 from helmframe.models.budget import Budget
@@ -174,7 +175,13 @@ class Stages:
         return self.load(task.spec) if watch is None else watch.looks(partial(self.load, task.spec))
 
     def asks(
-        self, task: Task, shards: Iterable[pl.DataFrame], *, ask: bool = True, budget: Budget | None = None
+        self,
+        task: Task,
+        shards: Iterable[pl.DataFrame],
+        *,
+        ask: bool = True,
+        budget: Budget | None = None,
+        cache: CompletionCache | None = None,
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Shard by shard and setting by setting: `REQUESTS` and `HEADS`.
 
@@ -183,12 +190,12 @@ class Stages:
             shards: of whom.
             ask: whether the models that make variants (`translate`) may be asked, or only what they have answered read.
             budget: how much they may be asked.
+            cache: As for `asked`.
         """
+        model = asking(ask=ask, budget=budget, cache=cache)
         train = self.train(task)
         for instances in shards:
-            variants = perturb(instances.lazy(), task.variants, asking(ask=ask, budget=budget), self.data).collect(
-                engine=IN_MEMORY
-            )
+            variants = perturb(instances.lazy(), task.variants, model, self.data).collect(engine=IN_MEMORY)
             for each in judges_of(task.metrics):
                 each.template.check([*variants.columns, *READ.schema])  # before anything is asked
             for setting in task.settings:

@@ -53,6 +53,7 @@ class Suite:
         self,
         *,
         fresh: bool = False,
+        resume: str | None = None,
         until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
@@ -66,12 +67,13 @@ class Suite:
         not there; the rest goes on.
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        return running(engine)(self.plans, fresh=fresh, until=until, budget=budget)
+        return running(engine)(self.plans, fresh=fresh, resume=resume, until=until, budget=budget)
 
     def submit(
         self,
         *,
         fresh: bool = False,
+        resume: str | None = None,
         until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
@@ -81,11 +83,11 @@ class Suite:
     ) -> Run:
         """As `score`, in the background."""
         budget = Budget(max_requests, max_cost, prices, priority)
-        return Run.start(self.plans, budget=budget, fresh=fresh, until=until, engine=engine)
+        return Run.start(self.plans, budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
-    def results(self, *, until: Until | None = None) -> Results:
+    def results(self, *, resume: str | None = None, until: Until | None = None) -> Results:
         """What the store has of them now; asks nothing."""
-        return local.run(self.plans, ask=False, until=until)
+        return local.run(self.plans, ask=False, resume=resume, until=until)
 
     def explain(self) -> str:
         """What each plan would do."""

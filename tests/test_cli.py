@@ -65,7 +65,7 @@ def test_the_users_command_prints_a_table_of_ten_instances(shared: Path, here: P
     assert sum_of_n(first.stdout) == 10
     again = typed(said, here, HELMFRAME_DATA=str(shared / "scenarios"))
     assert again.returncode == 0
-    assert "completions" not in again.stderr
+    assert again.stderr.endswith("helmframe: 10 of 10 completions of 'geclm/gpt2_local' cached.\n")
     assert tables(again.stdout) == tables(first.stdout)
 
 

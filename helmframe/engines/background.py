@@ -14,6 +14,7 @@ from helmframe.engines import local
 from helmframe.engines.chosen import Engine, running
 from helmframe.engines.logs import read_logs
 from helmframe.engines.progress import DONE, Progress
+from helmframe.engines.resume import resumed_runs
 from helmframe.errors import HelmframeError, StoreError, UnknownNameError
 from helmframe.kept import store_root
 from helmframe.models.budget import Budget
@@ -46,6 +47,7 @@ class Run:
         self._ended: threading.Event | None = None  # of a run of this process
         self._plans: Sequence[Stages] = ()
         self._until: Until | None = None
+        self._resume: str | None = None
         self._error: BaseException | None = None
         self._results: Results | None = None
 
@@ -56,27 +58,30 @@ class Run:
         *,
         budget: Budget,
         fresh: bool = False,
+        resume: str | None = None,
         until: Until | None = None,
         engine: Engine = "local",
     ) -> "Run":
         """Start plans in the background.
 
         Raises:
-            ArgumentError: no such engine.
+            ArgumentError: no such engine, or `resume` is no run that can be resumed.
+            UnknownNameError: `resume` names no run of the store.
             PlanError, CapabilityError: what can be known before anything runs.
         """
         go = running(engine)
         tasks = [task for plan in plans for task in plan.tasks()]
         if until is not None:
             watched(until, tasks)
+        earlier = resumed_runs(resume, plans, store_root(), fresh=fresh)
+        resume = earlier[0].id if earlier else None
         run = cls(RunFolder.new(store_root()))
-        run._plans, run._budget, run._until = plans, budget, until
+        run._plans, run._budget, run._until, run._resume = plans, budget, until, resume
 
         def work() -> None:
             try:
-                run._results = go(
-                    plans, fresh=fresh, budget=budget, until=until, folder=run.folder, progress=run._progress
-                )
+                how: dict[str, Any] = {"fresh": fresh, "resume": resume, "budget": budget, "until": until}
+                run._results = go(plans, **how, folder=run.folder, progress=run._progress)
             except BaseException as error:  # noqa: BLE001 - raised by wait(), in whoever waits
                 run._error = error
             finally:
@@ -114,7 +119,7 @@ class Run:
         if self._results is not None:
             return self._results
         if self._plans:
-            return local.run(self._plans, ask=False, until=self._until, folder=folder)
+            return local.run(self._plans, ask=False, resume=self._resume, until=self._until, folder=folder)
         return Results.load(self.folder.path)
 
     def logs(self) -> pl.DataFrame:

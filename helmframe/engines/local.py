@@ -15,29 +15,36 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from helmframe.columns import LOGS
+from helmframe.engines.cache_notes import cache_note, noting
 from helmframe.engines.empty import EmptyCompletions, count_empty, empty_notes
 from helmframe.engines.flow import Behind, ahead, done
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import manifest, without_secrets
 from helmframe.engines.progress import Progress
+from helmframe.engines.resume import resumed_runs
 from helmframe.engines.working import Working, working_notes
 from helmframe.errors import CapabilityError, SourceError, SourceMissingError, StoreError
 from helmframe.judging import judges_of
-from helmframe.kept import answers_of, store_root
+from helmframe.kept import CompletionCache, StoredRun, store_root
 from helmframe.models.budget import Budget
+from helmframe.models.generate import Report
 from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
 from helmframe.models.unbroken import wait_for, wait_through
 from helmframe.results import Results
 from helmframe.scenarios.checksums import Data
-from helmframe.stages import Stages, Task
+from helmframe.stages import FIRST_ROWS, SHARD_ROWS, Stages, Task
 from helmframe.store import Address, RunFolder, exists
+from helmframe.store.files import remove
+from helmframe.store.run_cache import add_requests, clear_requests
 from helmframe.until import Until
 from helmframe.watch import Watch, watched
 
 # Tasks at once; each holds up to five shards in memory: one read, one made ready, one asked, two to be put away.
 TASKS = 4
 HEARTBEAT_SECONDS = 3.0
+# The first number of planned completions is in the manifest this soon: a killed run shows how many are missing.
+FIRST_COUNT_SECONDS = 0.1
 
 logger = logging.getLogger("helmframe.engines")
 
@@ -47,6 +54,7 @@ def run(
     *,
     ask: bool = True,
     fresh: bool = False,
+    resume: str | None = None,
     budget: Budget | None = None,
     until: Until | None = None,
     folder: RunFolder | None = None,
@@ -58,25 +66,29 @@ def run(
         plans: plans; a suite gives several.
         ask: False looks into the store only.
         fresh: True asks again what the store has.
+        resume: The run whose completions of unpinned models are reused: its id, or "last".
         budget: how much may be asked.
         until: what is to be known before all is asked; default all is asked.
         folder: where the run is kept; default a new one in the store.
         progress: what shows it; default the usual.
 
     Raises:
+        ArgumentError, UnknownNameError: `resume` names no run that can be resumed.
         PlanError, SourceError, StoreError: the first that a task met, after what was answered has been kept.
         CapabilityError: the model can't do what the plan needs. In a suite that is listed, and the others go on.
         SourceMissingError: a scenario's rows are not there. In a suite likewise, unless that is so of all.
     """
+    root = store_root()
     execution = Execution(
         plans=plans,
-        root=store_root(),
+        root=root,
         ask=ask,
         fresh=fresh,
         budget=budget or Budget(),
         until=until,
-        folder=folder or RunFolder.new(store_root()),
+        folder=folder or RunFolder.new(root),
         progress=progress or Progress(enabled=ask),
+        resumed=resumed_runs(resume, plans, root, fresh=fresh),
     )
     return execution.go()
 
@@ -122,6 +134,13 @@ class Execution:
     progress: Progress
     shard: int | None = None  # the number of the one shard that this is of a run of several processes
     empty: EmptyCompletions = field(default_factory=EmptyCompletions)
+    resumed: Sequence[StoredRun] = ()  # whose completions of unpinned models are reused
+    _noted: dict[str, object] = field(default_factory=dict)  # models whose cached completions were reported
+
+    @property
+    def cache(self) -> CompletionCache:
+        """The completions that are reused, and where new ones are stored."""
+        return CompletionCache(self.root, self.folder.path if self.ask else None, self.resumed)
 
     def go(self) -> Results:
         """Run it to its end, or to the first error."""
@@ -133,6 +152,8 @@ class Execution:
         fingerprints = {model: model.fingerprint() for model in models}
         self.prepare(tasks, fingerprints)
         about = manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
+        if self.resumed:
+            about["resumed"] = self.resumed[0].id
         if self.until is not None:
             about["until"] = watched(self.until, [task for _, task in tasks])
         working, judging = Working(fingerprints), Working({judge: judge.fingerprint() for judge in judges})
@@ -140,6 +161,8 @@ class Execution:
             if new:
                 self.progress.say(f"the store is {self.root}; HELMFRAME_STORE names another")
             missing = self.work(tasks, fingerprints, about)
+            if self.ask and not self.budget.stopped.is_set():
+                clear_requests(self.folder.path)
             for name, noted in working.noted().items():
                 about["models"][name] |= noted
             if judged := judging.noted():
@@ -224,7 +247,7 @@ class Execution:
         plan, task = shared.plan, shared.task
         with (
             closing(ahead(plan.shards(task, shared.watch))) as shards,
-            closing(ahead(plan.asks(task, shards, ask=self.ask, budget=self.budget))) as asked,
+            closing(ahead(plan.asks(task, shards, ask=self.ask, budget=self.budget, cache=self.cache))) as asked,
         ):
             for requests, heads in asked:
                 yield {
@@ -236,8 +259,7 @@ class Execution:
         """Have one model answer one shard, and put away what came of it behind."""
         plan, task, watch = shared.plan, shared.task, shared.watch
         scenario, fingerprint = task.spec.scenario, shared.fingerprints[model]
-        kept = answers_of(self.root, model, fingerprint, scenario)
-        how = {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
+        cache, how = self.cache, {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
         try:
             report = self.progress.reporter(scenario, model.name)
             fitted, prefixes = prompts.result()
@@ -245,9 +267,18 @@ class Execution:
                 fitted = watch.still_asked(fitted, model.name)
                 if not fitted.height:
                     return
-            completions = plan.answers(fitted, prefixes, model, kept, fingerprint, report=report, **how)
+            if self.ask:
+                report = self._noting(report, model, fitted, task)
+            if not self.fresh:
+                cache.reuse(fitted, prefixes, model, fingerprint, scenario)
+            kept = cache.answers(model, fingerprint, scenario)
+            unscored: list[Address] = []
+            with Behind() as beside:
+                if self.ask and not model.durable:
+                    beside.do(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
+                completions = plan.answers(fitted, prefixes, model, kept, fingerprint, report=report, **how)
             judging = partial(self.progress.judging, scenario)
-            verdicts = plan.verdicts(completions, task, report=judging, **how)
+            verdicts = plan.verdicts(completions, task, report=judging, cache=cache, **how)
         except CapabilityError as error:
             if len(self.plans) == 1:
                 raise
@@ -266,6 +297,7 @@ class Execution:
             self.folder.add("completions", scenario, completions, shard)
             self.folder.add("verdicts", scenario, verdicts, shard)
             self.empty.add(count_empty(completions, prefixes, shard))
+            remove(unscored)
 
         def score() -> None:
             scores = plan.scores(completions, task, verdicts)
@@ -274,6 +306,30 @@ class Execution:
                 watch.saw(scores)
 
         shared.behind.do(lambda: together([keep, score], self.budget))
+
+    def _add_requests(self, scenario: str, fitted: pl.DataFrame, shard: int) -> Address:
+        """Store the requests of a shard until its completions are in the run's tables."""
+        if fitted["content"].null_count() == fitted.height:  # all text, which prefix and suffix have
+            fitted = fitted.with_columns(blocks=pl.lit(None, dtype=fitted.schema["blocks"]))
+        return add_requests(self.folder.path, scenario, fitted, shard)
+
+    def _noting(self, report: Report, model: Model, fitted: pl.DataFrame, task: Task) -> Report:
+        """Return the report, which prints the line about the model's cached completions if it is the model's first."""
+        mine = object()
+        if self._noted.setdefault(model.name, mine) is not mine:
+            return report
+        whole = (
+            self.until is None
+            and sum(len(plan.scenarios) for plan in self.plans) == len(task.settings) == 1
+            and fitted.select("part", "row_index").n_unique() < min(FIRST_ROWS, SHARD_ROWS)
+        )
+
+        def note(cached: int, planned: int) -> None:
+            run, resumed = self.folder.id, [each.id for each in self.resumed]
+            line = cache_note(model, cached, planned, run=run, resumed=resumed, fresh=self.fresh, whole=whole)
+            self.progress.say(line)
+
+        return noting(report, note)
 
     @contextmanager
     def _summed(self, tasks: Sequence[tuple[Stages, Task]], about: dict[str, Any]) -> Iterator[None]:
@@ -328,7 +384,12 @@ class Execution:
             )
 
         def beat() -> None:
-            while not ended.wait(HEARTBEAT_SECONDS):
+            written, counted = time.monotonic(), False
+            while not ended.wait(HEARTBEAT_SECONDS if counted else min(FIRST_COUNT_SECONDS, HEARTBEAT_SECONDS)):
+                counted = counted or self.progress.counts["planned"] > 0
+                if not counted and time.monotonic() - written < HEARTBEAT_SECONDS:
+                    continue
+                written = time.monotonic()
                 try:
                     write("running")
                 except StoreError as error:  # the next beat tries again; the end raises

@@ -8,15 +8,24 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from helmframe.adapters.adapt import adapter_id
+from helmframe.judging import judges_of
 from helmframe.metrics import about, chosen
 from helmframe.models.model import Model
 from helmframe.specs import ScenarioSpec
 from helmframe.stages import Task
 
 FORMAT = 1
+
+
+class Unpinned(NamedTuple):
+    """A model without a durable identity, and a scenario that its completions are stored under."""
+
+    name: str
+    fingerprint: str
+    scenario: str
 
 
 def manifest(plans: Sequence[object], tasks: Sequence[Task], fingerprints: Mapping[Model, str]) -> dict[str, Any]:
@@ -34,7 +43,7 @@ def manifest(plans: Sequence[object], tasks: Sequence[Task], fingerprints: Mappi
     return {
         "format": FORMAT,
         "status": "running",
-        "plans": [without_secrets(str(plan)) for plan in plans],
+        "plans": plan_texts(plans),
         "scenarios": {
             # two plans of a suite may cut a scenario into other shards
             task.spec.scenario: _scenario(task.spec) | {"whole_shards": often[task.spec.scenario] == 1}
@@ -49,6 +58,8 @@ def manifest(plans: Sequence[object], tasks: Sequence[Task], fingerprints: Mappi
             model.name: {"fingerprint": fingerprint, "durable": model.durable, "note": model.note}
             for model, fingerprint in fingerprints.items()
         },
+        # what `resume=` needs to read this run's own completions from another process
+        "unpinned": fingerprints_by_name(unpinned_models(tasks)),
         "adapters": {
             adapter_id(each.adapter): asdict(each.adapter)
             for task in tasks
@@ -65,6 +76,32 @@ def manifest(plans: Sequence[object], tasks: Sequence[Task], fingerprints: Mappi
         "counts": {},
         "left_out": [],
     }
+
+
+def plan_texts(plans: Sequence[object]) -> list[str]:
+    """Return each plan as the manifest has it: YAML, with objects by their names, without credentials."""
+    return [without_secrets(str(plan)) for plan in plans]
+
+
+def unpinned_models(tasks: Sequence[Task]) -> list[Unpinned]:
+    """Return the unpinned models that the tasks run: models, judges, and models that make variants."""
+    pairs = [(model, task.spec.scenario) for task in tasks for model in task.models]
+    pairs += [(model, judge.scenario) for task in tasks for judge in judges_of(task.metrics) for model in judge.models]
+    pairs += [
+        (link.model, link.name)
+        for task in tasks
+        for variant in task.variants
+        for link in variant.chain
+        if isinstance(link.model, Model)
+    ]
+    distinct = dict.fromkeys((model, scenario) for model, scenario in pairs if not model.durable)
+    return [Unpinned(model.name, model.fingerprint(), scenario) for model, scenario in distinct]
+
+
+def fingerprints_by_name(models: Sequence[Unpinned]) -> dict[str, list[str]]:
+    """Return model name → fingerprints."""
+    names = dict.fromkeys(each.name for each in models)
+    return {name: list(dict.fromkeys(each.fingerprint for each in models if each.name == name)) for name in names}
 
 
 def without_secrets(text: str) -> str:

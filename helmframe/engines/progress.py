@@ -53,8 +53,10 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line beside the progress; nothing where progress is off."""
-        if self._enabled:
-            print(f"helmframe: {text}", file=sys.stderr, flush=True)
+        if self._enabled and self._shown is not None:
+            self._shown.write(f"helmframe: {text}")
+        elif self._enabled:
+            _print(f"helmframe: {text}")
 
     def reporter(self, scenario: str, model: str) -> Callable[[str, int], None]:
         """`report` for one scenario and model, which get a row of their own."""
@@ -127,8 +129,15 @@ class _Shown(Protocol):
     def show(self, what: str, count: int) -> None:
         """One of the counts grew."""
 
+    def write(self, line: str) -> None:
+        """Print a line beside it."""
+
     def end(self, *, failed: bool) -> None:
         """The run has ended."""
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _shown(progress: Progress) -> _Shown:
@@ -165,6 +174,9 @@ class _Bar:
         elif what == "failed" and count:
             self._bar.set_postfix(failed=self._counts["failed"])
 
+    def write(self, line: str) -> None:
+        self._bar.write(line, file=uncaptured(sys.stderr))
+
     def end(self, *, failed: bool) -> None:  # noqa: ARG002
         self._bar.close()
 
@@ -180,6 +192,9 @@ class _Lines:
     def show(self, what: str, count: int) -> None:  # noqa: ARG002
         if what == "answered" and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
             self._tell(last=False)
+
+    def write(self, line: str) -> None:
+        _print(line)
 
     def end(self, *, failed: bool) -> None:
         if not failed and self._told_at != self._progress.counts["answered"]:
@@ -206,6 +221,9 @@ class _Page:
     def show(self, what: str, count: int) -> None:  # noqa: ARG002
         if time.monotonic() - self._shown > SECONDS_BETWEEN_PAGES:
             self._update()
+
+    def write(self, line: str) -> None:
+        _print(line)
 
     def end(self, *, failed: bool) -> None:  # noqa: ARG002
         self._update(last=True)

@@ -214,6 +214,11 @@ class Judge:
         """The mean verdict of the judges; null with a reason where one failed, can't be read, or is not there yet."""
         return pl.col(column_of(self.name))
 
+    @property
+    def scenario(self) -> str:
+        """The scenario under which its replies are stored."""
+        return f"judge_{self.template.judge}"
+
     def about(self) -> dict[str, Any]:
         """What a manifest keeps of it."""
         return {

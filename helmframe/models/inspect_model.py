@@ -34,7 +34,7 @@ def from_model(given: Any) -> Model:
     """The model, as helmframe asks it: a plain prompt is one message of the user, a conversation its messages.
 
     It gives no log-probabilities of given texts, and those of what it generates where its own configuration asks for
-    them: `get_model(…, config=GenerateConfig(logprobs=True))`. Answers are kept in this process only.
+    them: `get_model(…, config=GenerateConfig(logprobs=True))`. Its completions are stored with their run.
     """
     asked = _Asked(given)
     wants = getattr(given.config, "logprobs", None)

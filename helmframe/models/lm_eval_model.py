@@ -31,7 +31,7 @@ def from_lm(given: Any) -> Model:
 
     It generates by `generate_until` and scores by `loglikelihood`, which counts white space at a context's end to the
     continuation; the local engine does so where they share a token. Window, token counts and chat template are used
-    where it has them. It gives no log-probabilities of what it generates. Answers are kept in this process only.
+    where it has them. It gives no log-probabilities of what it generates. Its completions are stored with their run.
     """
     name = _text(given, "pretrained") or _text(given, "model") or type(given).__name__
     asked = _Asked(given, name)

@@ -32,11 +32,23 @@ def request_ids(
         rows = rows.join(pl.DataFrame({"output_index": range(n)}, schema={"output_index": pl.Int64}), how="cross")
     else:
         rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
-    texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
     if "continuation" not in rows.columns:
         rows = rows.with_columns(continuation=pl.lit(None, dtype=pl.String))
     # how likely a text is, is the same each time
     rows = rows.filter(pl.col("continuation").is_null() | (pl.col("output_index") == 0))
+    return rows.with_columns(ids_for(rows, prefixes, fingerprint, by_instance=by_instance))
+
+
+def ids_for(rows: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, *, by_instance: bool = False) -> pl.Series:
+    """Return the `request_id` that each row has under a fingerprint.
+
+    Args:
+        rows: Rows as `request_ids` returns them; their own `request_id` is not read.
+        prefixes: `PREFIXES`.
+        fingerprint: The model's, in this process or an earlier one.
+        by_instance: As for `request_ids`.
+    """
+    texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
     instance = pl.concat_str("scenario", pl.lit("\0"), "instance_id") if by_instance else pl.lit(None, dtype=pl.String)
     if by_instance and "reference_index" in rows.columns:
         of_option = pl.concat_str(pl.lit("\0"), pl.col("reference_index").cast(pl.String))
@@ -52,7 +64,7 @@ def request_ids(
     for (*header, prefix_id), same in own.partition_by(shared, as_dict=True).items():
         ids = _digests(sha256(_header(fingerprint, *header) + texts[prefix_id].encode()), same["own"].to_list())
         found.append(same.select("index", request_id=pl.Series(ids, dtype=pl.Binary)))
-    return rows.with_columns(pl.concat(found).sort("index")["request_id"])
+    return pl.concat(found).sort("index")["request_id"]
 
 
 def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> bytes:

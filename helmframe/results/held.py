@@ -29,6 +29,7 @@ class Held:
 
     chunks: Sequence[Chunk]
     schema: pl.Schema
+    unscored: int = 0  # completions of shards that the run did not finish
     # what was read of all completions, by what for: a table and the repr after it ask the same
     _read: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 

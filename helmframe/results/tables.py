@@ -20,6 +20,7 @@ from helmframe.stats.failures import ERRORS_ALLOWED
 from helmframe.stats.fold import each_chunk
 from helmframe.stats.table import AXES, in_order, pivoted, pooled_axes, with_pooled
 from helmframe.store import Address, RunFolder, address_of
+from helmframe.store.run_cache import Unfinished, unfinished
 
 KEPT = {"completions": COMPLETIONS, "scores": SCORES, "prefixes": PREFIXES, "verdicts": VERDICTS}
 
@@ -39,6 +40,9 @@ class Tables:
     def load(cls, path: str | Path) -> Self:
         """Results from a run's folder, which may lie in a bucket: `s3://bucket/…`.
 
+        A run that was killed has the completions that it had stored of models without a version; those of shards that
+        it did not finish have no scores.
+
         Raises:
             StoreError: the folder holds none.
             ArgumentError: it is no folder.
@@ -50,9 +54,13 @@ class Tables:
         folder = RunFolder(address_of(path))
         manifest = folder.manifest()
         empty = {name: pl.LazyFrame(schema=table.schema) for name, table in KEPT.items()}
-        tables = {name: folder.scan(name) for name in KEPT}
-        return cls(**{name: empty[name] if table is None else table for name, table in tables.items()},
-                   manifest=manifest, path=folder.path)  # fmt: skip
+        scans = {name: folder.scan(name) for name in KEPT}
+        tables = {name: empty[name] if table is None else table for name, table in scans.items()}
+        more = unfinished(folder, manifest)
+        if more is not None:
+            tables["completions"] = _with_more(tables["completions"], more.completions)
+            tables["prefixes"] = _with_more(tables["prefixes"], more.prefixes)
+        return cls(**tables, manifest=manifest, path=folder.path)
 
     @property
     def stats(self) -> pl.LazyFrame:
@@ -74,6 +82,11 @@ class Tables:
     def chunks(self) -> Sequence[Chunk]:
         """Completions and scores in parts that hold their instances whole: shard by shard in a run's folder."""
         return self._held.chunks
+
+    @property
+    def unscored(self) -> int:
+        """How many completions the run stored, and ended before it scored them."""
+        return self._held.unscored
 
     @property
     def answered(self) -> int:
@@ -296,13 +309,21 @@ class Tables:
     def _held(self) -> Held:
         """Completions and scores in chunks: shard by shard where they lie in a run's folder, else one."""
         shards: list[dict[str, pl.LazyFrame]] = []
+        more: Unfinished | None = None
         if self.path is not None:
+            more = unfinished(RunFolder(self.path), self.manifest)
             scenarios = self.manifest["scenarios"].items()
             whole = [name for name, about in scenarios if about.get("whole_shards", False)]
             shards = RunFolder(self.path).shards(("completions", "scores"), whole)
         empty = {name: pl.LazyFrame(schema=KEPT[name].schema) for name in ("completions", "scores")}
         chunks = [Chunk(**{**empty, **shard}) for shard in shards] or [Chunk(self.completions, self.scores)]
-        return Held(chunks, self.completions.collect_schema())
+        if shards and more is not None:
+            chunks.append(Chunk(more.completions.lazy(), empty["scores"]))
+        return Held(chunks, self.completions.collect_schema(), 0 if more is None else more.completions.height)
+
+
+def _with_more(rows: pl.LazyFrame, more: pl.DataFrame) -> pl.LazyFrame:
+    return pl.concat([rows, more.lazy()], how="diagonal_relaxed")
 
 
 def _listed(argument: str, said: str | Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
     STORE/completions/MODEL/SCENARIO/LOW-HIGH-VERSION-….parquet      answers (helmframe.store.parts)
     STORE/completions/MODEL/SCENARIO/prefixes-ID-CHECKSUM.parquet    the starts those requests share
     STORE/runs/RUN/…                                                 what one run read and scored
+    STORE/runs/RUN/cache/completions/…                               its completions of unpinned models
     STORE/damaged/…                                                  parts that could not be read
 
 Parts are written whole or not at all, and never changed. MODEL is the start of the model's fingerprint.

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import polars as pl
@@ -13,6 +13,7 @@ from helmframe.errors import StoreError
 from helmframe.store.contents import KEPT
 from helmframe.store.files import Address, File, below, listing, read_all
 from helmframe.store.parts import Part, damage
+from helmframe.store.run_cache import CACHE
 from helmframe.store.runs import MANIFEST, MISSING, UNLISTED, PartsList, RunFolder
 
 _PREFIXES = re.compile(r"prefixes-[0-9a-f]{32}-[0-9a-f]{8}\.parquet")
@@ -78,12 +79,21 @@ def _run(folder: RunFolder, files: Sequence[File]) -> Iterator[Found]:
         name = file.name.partition("/")[2]
         if name == MANIFEST:
             yield Found(file, problem)
+        elif name.startswith(f"{CACHE}/"):
+            yield Found(file, _cached(file, data))
         elif not name.endswith(".parquet"):
             yield Found(file, None)
         elif listed.complete and name not in listed.rows:
             yield Found(file, UNLISTED)
         else:
             yield Found(file, _readable(name, data))
+
+
+def _cached(file: File, data: bytes) -> str | None:
+    """Return what is wrong with a file of a run's own completions, or of the requests of its unfinished shards."""
+    _, _, kind, *names = file.name.split("/")
+    name = "/".join(names)
+    return _answers(replace(file, name=name), data) if kind == "completions" else _readable(name, data)
 
 
 def _readable(name: str, data: bytes) -> str | None:

@@ -166,6 +166,8 @@ def score_notes(results: Tables) -> list[str]:
     notes = [*reasons(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
+    if results.unscored:
+        notes.append(f"{results.unscored:,} of them have no scores yet: results.rescore() computes them")
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")

@@ -156,8 +156,8 @@ def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]
         notes += _age(task, model)
     if not model.durable:
         notes.append(
-            f"  {model.name}: answers are kept in this process only; "
-            "hf.model(…, name=…, version=…) keeps them in the store"
+            f"  {model.name}: without a version, its completions are stored with their run only, and reused by "
+            "score(resume=…); hf.model(…, name=…, version=…) shares them with every run"
         )
     said = [model.note, "" if model.state is None else model.state()]
     return [*notes, *(f"  {model.name}: {each}" for each in said if each)]

@@ -67,6 +67,29 @@ def test_the_tables_are_those_of_the_local_engine(monkeypatch: pytest.MonkeyPatc
     assert whole(there)
 
 
+def test_completions_of_a_plain_function_are_stored_with_the_run_and_reused(tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+
+    def function() -> hf.Model:
+        def letters(prompt: str) -> str:
+            with log.open("a") as handle:
+                handle.write("called\n")
+            return "ABCD"[len(prompt) % 4]
+
+        return hf.model(letters, name="letters")
+
+    first = plan().generate(function()).score(max_requests=100, engine=ONE)
+    log.unlink()
+    resumed = plan().generate(function()).score(resume="last", engine=ONE)
+    calls = len(log.read_text().splitlines())
+    assert resumed.manifest["resumed"] == Path(str(first.path)).name
+    assert resumed.manifest["counts"]["kept"] >= 100
+    assert calls == resumed.manifest["counts"]["answered"]
+    here = plan().generate(function()).score(resume="last")
+    assert len(log.read_text().splitlines()) == calls
+    assert same(resumed, here)
+
+
 def test_what_is_said_in_a_script_travels_and_its_log_comes_back() -> None:
     @hf.perturbation("shouted_over_there")
     def shouted(text: pl.Expr) -> pl.Expr:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from helmframe.engines.cache_notes import cache_note
 from helmframe.engines.local import Execution
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.cluster import connected
@@ -11,6 +12,7 @@ from helmframe.engines.ray.driver import Driver
 from helmframe.engines.ray.lanes import AT_ONCE, Job, Lane
 from helmframe.engines.ray.options import Ray
 from helmframe.engines.ray.shipping import Parcel, check_credentials, packed
+from helmframe.engines.resume import resumed_runs
 from helmframe.errors import PlanError, SourceMissingError, UnknownNameError
 from helmframe.kept import store_root
 from helmframe.models.budget import Budget
@@ -32,6 +34,7 @@ def run(
     *,
     ask: bool = True,
     fresh: bool = False,
+    resume: str | None = None,
     budget: Budget | None = None,
     until: Until | None = None,
     folder: RunFolder | None = None,
@@ -56,6 +59,7 @@ def run(
         until=None,
         folder=folder or RunFolder.new(root),
         progress=progress or Progress(enabled=ask),
+        resumed=resumed_runs(resume, plans, root, fresh=fresh),
         options=options,
     )
     return execution.go()
@@ -87,17 +91,21 @@ class RayExecution(Execution):
             self._packed[model] = packed(
                 Parcel(
                     work, model, fingerprint, self.root, self.folder.path, self.fresh,
-                    self.budget.prices, self.budget.priority,
+                    self.budget.prices, self.budget.priority, self.resumed,
                 )
             )  # fmt: skip
 
     def work(
         self,
         tasks: Sequence[tuple[Stages, Task]],
-        fingerprints: Mapping[Model, str],  # noqa: ARG002
+        fingerprints: Mapping[Model, str],
         about: dict[str, Any],
     ) -> list[SourceMissingError]:
         """Do all tasks on the cluster."""
+        for model in fingerprints:
+            if not model.durable:
+                resumed = [run.id for run in self.resumed]
+                self.progress.say(cache_note(model, run=self.folder.id, resumed=resumed, fresh=self.fresh))
         missing: list[SourceMissingError] = []
         pieces = -(-PIECES * AT_ONCE // len(tasks))
         cut = [self._spans(plan, task, pieces, missing, about) for plan, task in tasks]

@@ -163,6 +163,7 @@ class _Attempt:
             progress=self._counted,
             shard=order.shard,
             empty=self._empty,
+            resumed=parcel.resumed,
         )
         cut, alone = replace(plan, span=order.span), replace(task, models=(model,))
         execution.one(cut, alone, {model: parcel.fingerprint})

@@ -15,6 +15,7 @@ from typing import Any
 from helmframe import settings
 from helmframe.adapters import ADAPTERS
 from helmframe.errors import HelmframeError, PlanError
+from helmframe.kept import StoredRun
 from helmframe.metrics import METRICS
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any, is_local_name
@@ -42,6 +43,7 @@ class Parcel:
         fresh: whether to ask what the store has.
         prices: as `Budget` takes them.
         priority: as `Budget` takes it.
+        resumed: The runs to reuse completions of unpinned models from.
     """
 
     work: Sequence[tuple[Stages, Task]]
@@ -52,6 +54,7 @@ class Parcel:
     fresh: bool
     prices: Mapping[str, tuple[float, float]]
     priority: int
+    resumed: Sequence[StoredRun] = ()
 
 
 def check_credentials(addresses: Sequence[object]) -> None:
@@ -82,7 +85,8 @@ def packed(parcel: Parcel) -> bytes:
     work = [(_settled(plan), task) for plan, task in parcel.work]
     # the model alone first, so that the message can name it
     _pickled(parcel.model, f"model {parcel.model.name!r}")
-    sent = replace(parcel, work=work, root=_address(parcel.root), run=_address(parcel.run))
+    resumed = [replace(each, path=_address(each.path)) for each in parcel.resumed]
+    sent = replace(parcel, work=work, root=_address(parcel.root), run=_address(parcel.run), resumed=resumed)
     # in two layers: where models are looked for must be known there before they are made again
     inner = _pickled((added, sent), "the plan")
     data = pickle.dumps((said, variables, inner))
