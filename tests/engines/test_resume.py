@@ -337,7 +337,7 @@ def test_a_damaged_part_is_generated_again(killed: str, caplog: pytest.LogCaptur
     calls: list[str] = []
     cache = Path(os.environ["HELMFRAME_STORE"], "runs", killed, "cache", "completions")
     part = max(cache.glob("*/*/0*.parquet"), key=lambda each: each.stat().st_size)
-    rows = int(part.name.split("-")[4])
+    rows = int(part.name.split("-")[5])
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 1
     part.write_bytes(data)
