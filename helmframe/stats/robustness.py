@@ -10,7 +10,7 @@ from helmframe.stats.codes import Floats, Numbers, distinct, starts_of, sums
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, group_keys, weighed
 from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores
+from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.nest import STRATUM, VARIANT, merged, nested, stable_sum, totals
 from helmframe.stats.sums import Sums, sums_of
 from helmframe.stats.variants import Grains, Variants, grains, together, variants_of
@@ -37,6 +37,7 @@ ROBUSTNESS = {
 }
 
 
+@own_columns("by")
 def robustness(
     scores: Rows,
     by: Sequence[str],
