@@ -166,7 +166,7 @@ def test_no_container_gives_a_completion_to_another_row() -> None:
 
         completions = plan().generate(hf.model(answers, name=f"container {number}")).score().completions.collect()
         assert completions.height == ROWS
-        wrong = completions.filter(pl.col("completion") != pl.col("a"))
+        wrong = completions.filter(pl.col("completion") != pl.col("data_a"))
         assert wrong.is_empty(), (number, wrong["completion"].head(3).to_list())
         right += completions["completion"].count()
         failed += completions["error"].count()
