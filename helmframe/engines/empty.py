@@ -22,8 +22,8 @@ class EmptyCount(NamedTuple):
 
     def plus(self, other: "EmptyCount") -> "EmptyCount":
         """Return the sum, with the first empty completion of the lower shard."""
-        firsts = [each.first for each in (self, other) if each.first is not None]
-        first = min(firsts, key=lambda each: each[0], default=None)
+        firsts = [count.first for count in (self, other) if count.first is not None]
+        first = min(firsts, key=lambda pair: pair[0], default=None)
         return EmptyCount(self.completions + other.completions, self.empty + other.empty, first)
 
 

@@ -29,7 +29,7 @@ def resumed_runs(
         fresh: Whether all completions are to be generated again.
 
     Raises:
-        ArgumentError: `resume` is no text, is combined with `fresh`, or the run has other models.
+        ArgumentError: `resume` isn't a text, is combined with `fresh`, or the run has other models.
         UnknownNameError: The store has no such run; lists at most five ids.
     """
     if resume is None:
@@ -90,7 +90,7 @@ def _readable(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _check_models(run_id: str, manifest: Mapping[str, Any], unpinned: Sequence[Unpinned]) -> None:
-    stored, names = manifest.get("unpinned", {}), dict.fromkeys(each.name for each in unpinned)
+    stored, names = manifest.get("unpinned", {}), dict.fromkeys(model.name for model in unpinned)
     if names and not set(names) & set(stored):
         models = f"the run stores those of {', '.join(map(repr, stored))}" if stored else "the run stores none itself"
         raise ArgumentError(
@@ -102,11 +102,13 @@ def _check_distinct(run: StoredRun, unpinned: Sequence[Unpinned]) -> None:
     """Raise if a name stands for two models that ran the same scenario, then or now."""
     stored = stored_counts(run.path)
     now: dict[tuple[str, str], set[str]] = {}
-    for each in unpinned:
-        now.setdefault((each.name, each.scenario), set()).add(each.fingerprint)
+    for model in unpinned:
+        now.setdefault((model.name, model.scenario), set()).add(model.fingerprint)
     for (name, scenario), fingerprints in now.items():
         folder = file_name(scenario)
-        stored_here = [each for each in run.fingerprints.get(name, ()) if (each[:32], folder) in stored]
+        stored_here = [
+            fingerprint for fingerprint in run.fingerprints.get(name, ()) if (fingerprint[:32], folder) in stored
+        ]
         if len(stored_here) > 1 or (stored_here and len(fingerprints) > 1):
             raise ArgumentError(
                 f"resume={run.id!r}: two models are called {name!r} in scenario {scenario!r}. "

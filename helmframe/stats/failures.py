@@ -64,7 +64,7 @@ def treated(
 
 
 def check_errors(errors: str) -> None:
-    """Raise if `errors` is no known treatment of failures."""
+    """Raise if `errors` is not one of `ERRORS`."""
     if errors not in ERRORS:
         raise ArgumentError.unknown_value(f"errors={errors!r}", errors, ERRORS)
 

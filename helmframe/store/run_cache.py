@@ -118,8 +118,8 @@ def unfinished(run: RunFolder, manifest: Mapping[str, Any]) -> Unfinished | None
         same = scored.filter(pl.col("instance_id").is_in(rows["instance_id"].unique().to_list())).select(key).collect()
         rows = rows.join(same, on=key, how="anti", nulls_equal=True, maintain_order="left")
     prefixes = [read_prefixes(root, shelf)[0] for shelf in shelves(root)]
-    known = pl.concat([pl.DataFrame(schema=PREFIXES.schema), *prefixes]).unique("prefix_id", maintain_order=True)
-    return Unfinished(rows, known.join(rows, on="prefix_id", how="semi")) if rows.height else None
+    stored = pl.concat([pl.DataFrame(schema=PREFIXES.schema), *prefixes]).unique("prefix_id", maintain_order=True)
+    return Unfinished(rows, stored.join(rows, on="prefix_id", how="semi")) if rows.height else None
 
 
 def _completed(root: Address, requests: pl.DataFrame, manifest: Mapping[str, Any]) -> list[pl.DataFrame]:
@@ -128,8 +128,8 @@ def _completed(root: Address, requests: pl.DataFrame, manifest: Mapping[str, Any
     low, high = requests.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     frames = []
     for fingerprint in manifest.get("unpinned", {}).get(model, ()):
-        known = ParquetAnswers(root, fingerprint, scenario).known(low, high, requests["request_id"])
-        rows = requests.join(known, on="request_id", how="inner", maintain_order="left")
+        stored = ParquetAnswers(root, fingerprint, scenario).known(low, high, requests["request_id"])
+        rows = requests.join(stored, on="request_id", how="inner", maintain_order="left")
         frames.append(
             rows.with_columns(
                 cached=pl.lit(value=False),
