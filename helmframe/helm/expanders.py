@@ -9,10 +9,13 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from helmframe.adapters import ADAPTERS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.helm.draft import Draft
 from helmframe.helm.entries import Said
 from helmframe.helm.known_models import follows_instructions
+from helmframe.helm.meant import method_fields
+from helmframe.helm.metric_specs import EXACT_MATCH, SEPARATE
 from helmframe.perturbations import PERTURBATIONS, PRESETS, PerturbationCall, call
 from helmframe.perturbations.contrast import with_contrasts
 from helmframe.specs import Call
@@ -83,8 +86,23 @@ def model(draft: Draft, value: Said) -> list[Draft]:
 
 @expander("method")
 def method(draft: Draft, value: Said) -> list[Draft]:
-    """The adapter; HELM's scenarios that can be asked in several ways take it."""
-    return [draft.adapt(method=str(value))]
+    """Set the adapter method, with the texts, the number of examples and the metrics that HELM gives it.
+
+    Source: HELM `get_multiple_choice_adapter_spec`.
+    """
+    name, own = str(value), draft.setting.adapter.method
+    if name == own:
+        return [draft]
+    fields = method_fields(draft.spec, name)
+    metrics = draft.metrics
+    if name in SEPARATE:
+        metrics = (SEPARATE[name],)
+        if own.startswith("multiple_choice_joint"):
+            # HELM scores separate options without the instructions, texts and examples of the joint prompt
+            fields = {"instructions": "", **dict(ADAPTERS[name].defaults)} | fields
+    elif own in SEPARATE:
+        metrics = EXACT_MATCH
+    return [replace(draft.adapt(method=name, **fields), metrics=metrics)]
 
 
 @expander("instructions")

@@ -72,7 +72,8 @@ def drafts_of(
 ) -> list[Draft]:
     """The drafts that one entry says: one, or several where it sweeps; none where none of `models` is meant."""
     spec, used = meant(entry, known)
-    arguments = {key: value for key, value in entry.arguments if key not in used}
+    # the method may choose the scenario, and is always an expander too
+    arguments = {key: value for key, value in entry.arguments if key not in used or key == "method"}
     columns, ignored = parameters(spec), {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments)}
     where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
     expanding = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
@@ -89,7 +90,8 @@ def drafts_of(
     else:
         answering = (who,)
     drafts = [Draft(spec, where=frozen(where), models=answering)]
-    for key, value in expanding.items():
+    # HELM builds the adapter by the method before any expander changes it
+    for key, value in sorted(expanding.items(), key=lambda pair: pair[0] != "method"):
         drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
     return [each for draft in drafts for each in unasked(draft)]
 
