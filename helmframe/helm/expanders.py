@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from helmframe.adapters import ADAPTERS
+from helmframe.adapters.format_instructions import name_of_choices
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.helm.draft import Draft
 from helmframe.helm.entries import Said
@@ -192,8 +193,11 @@ def follow_format_instructions(draft: Draft, value: Said) -> list[Draft]:
 
 @expander("output_format_instructions")
 def output_format_instructions(draft: Draft, value: Said) -> list[Draft]:
-    """Words on the form of the answer, by the scenario's name."""
-    return [draft.adapt(format_instructions=str(value))]
+    """Add words on the form of the answer, by the scenario's name; joint options have some for any name."""
+    name = str(value)
+    if draft.setting.adapter.method == "multiple_choice_joint":
+        name = name_of_choices(name)
+    return [draft.adapt(format_instructions=name)]
 
 
 @expander("num_train_trials")

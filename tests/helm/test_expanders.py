@@ -102,6 +102,38 @@ def test_an_expander_changes_what_helms_does(text: str, changed: dict[str, Any])
         assert made == plain
 
 
+@pytest.mark.parametrize(
+    ("text", "instructions"),
+    [
+        ("med_qa:output_format_instructions=med_qa", "Answer with only a single letter.\n\n"),
+        (
+            "commonsense:dataset=openbookqa,method=multiple_choice_joint,output_format_instructions=openbookqa",
+            "Answer with only a single letter.\n\n",
+        ),
+        (
+            "med_qa:output_format_instructions=med_qa_no_prefix",
+            "Answer with only a single letter. Do not include 'Answer:' in your answer.\n\n",
+        ),
+        (
+            "med_qa:output_format_instructions=mcqa_no_period",
+            "Answer with only a single letter. Do not include a period in your answer.\n\n",
+        ),
+    ],
+)
+def test_any_scenario_with_joint_options_has_words_on_the_form_of_answers(text: str, instructions: str) -> None:
+    assert fields(text)["instructions"].startswith(f"{instructions}The following are multiple choice questions")
+
+
+def test_words_on_the_form_of_answers_may_end_the_prompt() -> None:
+    made = fields("med_qa:output_format_instructions=med_qa_suffix")
+    assert made["global_suffix"] == "\n\nAnswer with only a single letter."
+
+
+def test_words_that_helm_lacks_for_free_text_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="format_instructions='med_qa'"):
+        fields("gsm:output_format_instructions=med_qa")
+
+
 # As HELM's `get_multiple_choice_separate_adapter_spec` sets them, whatever the scenario.
 BARE = {
     "instructions": "",
