@@ -30,7 +30,7 @@ from helmframe.perturbations import Variant, perturb
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
-from helmframe.specs import Condition, Equals, Pairs, Sample, ScenarioSpec
+from helmframe.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
 from helmframe.store import Answers
 from helmframe.watch import Watch
 
@@ -166,7 +166,8 @@ class Stages:
             return pl.DataFrame(schema=INSTANCES.schema)
         conditions = tuple(each for each in self.filters if not of_split(each))
         pool = load_train(task.spec, where=conditions, data=self.data)
-        if pool.is_empty():
+        splits = task.spec.split_names.values() or SPLITS
+        if pool.is_empty() and "train" in splits:
             logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
         return pool
 

@@ -65,6 +65,8 @@ PROMPTS: dict[str, dict[str, str]] = {
 }
 STOPS = {"hash": "###", "semicolon": ";", "br": "<br>"}
 NEWLINES = {"semicolon": ";\n", "br": "<br>\n"}
+# HELM's entries whose cue stays in the user's turn of ChatML.
+_CUED_BY_THE_USER = ("summarization_cnndm", "summarization_xsum")
 EXPERT = "I am an expert AI assistant who is here to help you with the following. "
 
 
@@ -170,7 +172,8 @@ def chatml(draft: Draft, value: Said) -> list[Draft]:
         question, _, cue = own.output_prefix.partition("\n")
         cue = question + turn + cue
     else:
-        cue = own.output_prefix + turn if draft.spec.scenario.startswith("summarization_") else turn + own.output_prefix
+        entry = dict(draft.spec.helm).get("entry", draft.spec.scenario)
+        cue = own.output_prefix + turn if entry in _CUED_BY_THE_USER else turn + own.output_prefix
     system = f"<|im_start|>system\n{_with_suffix(own)}<|im_end|>\n" if own.instructions else ""
     return [
         draft.adapt(

@@ -134,6 +134,23 @@ def test_words_that_helm_lacks_for_free_text_are_refused() -> None:
         fields("gsm:output_format_instructions=med_qa")
 
 
+@pytest.mark.parametrize("name", ["omni_math", "ifeval"])
+def test_scenarios_without_examples_have_helms_number_of_them(name: str) -> None:
+    assert fields(name)["max_train_instances"] == 5
+
+
+def test_no_warning_says_that_examples_are_missing_where_no_split_has_any(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "omni_math" / "default" / "test-00000-of-00001.parquet"
+    file.parent.mkdir(parents=True)
+    rows = {"problem": ["1 + 1?"], "answer": ["2"], "solution": ["Count."], "difficulty": [1.0]}
+    pl.DataFrame(rows).write_parquet(file)
+    requests = hf.scenario("omni_math", data=tmp_path).requests().collect()
+    assert requests["prompt"].item().endswith("\\boxed{} command.\n1 + 1?\n")
+    assert caplog.messages == []
+
+
 # As HELM's `get_multiple_choice_separate_adapter_spec` sets them, whatever the scenario.
 BARE = {
     "instructions": "",
@@ -254,6 +271,26 @@ UNASKED: list[tuple[str, dict[str, Any]]] = [
     ("gsm:model=eleutherai/gpt-j-6b", {"temperature": 1e-4}),
     ("gsm:model=eleutherai/gpt-j-6b,temperature=0.5", {"temperature": 0.5}),
     ("gsm:model=anthropic/claude-3-opus-20240229", {"stop_sequences": []}),
+    ("gsm:model=google/medlm-large", {"stop_sequences": []}),
+    ("gsm:model=google/medlm-medium", {"stop_sequences": ["\n\n"]}),
+    ("mmlu:subject=anatomy,model=google/gemini-1.0-pro-vision-001", {"max_tokens": 2}),
+    ("mmlu:subject=anatomy,model=google/gemini-1.5-pro-001", {"max_tokens": 1}),
+    ("gsm:model=google/gemini-1.0-pro-vision-001", {"max_tokens": 400}),
+    (
+        "summarization_cnndm:model=together/gpt-neoxt-chat-base-20b",
+        {
+            "output_prefix": "Summarize the above article in 3 sentences.\n<|im_end|>\n<|im_start|>assistant\n",
+            "stop_sequences": ["###", "<|im_end|>"],
+        },
+    ),
+    (
+        "summarization_xsum_sampled:model=together/gpt-neoxt-chat-base-20b",
+        {"output_prefix": "<|im_end|>\n<|im_start|>assistant\nSummarize the above article in 1 sentence.\n"},
+    ),
+    (
+        "summarization_xsum:model=together/gpt-neoxt-chat-base-20b",
+        {"output_prefix": "Summarize the above article in 1 sentence.\n<|im_end|>\n<|im_start|>assistant\n"},
+    ),
     ("gsm:model=openai/gpt2", {"stop_sequences": ["\n\n"], "temperature": 0.0}),
     (
         "gsm:model=anthropic/claude-2.1",
