@@ -98,7 +98,11 @@ VARIANTS = Table(
             "the adapter's fields that this variant replaces, as canonical JSON; null: none",
             required=False,
         ),
-        _column("changed", pl.Boolean, "whether input, references or adapter differ from the original"),
+        _column(
+            "changed",
+            pl.Boolean,
+            "whether input, references or adapter differ from the original, or HELM keeps the unchanged copy",
+        ),
         _column("repeat", pl.Int64, "0; above 0 where an unchanged prompt is asked once more on purpose ('again')"),
     ),
     INSTANCES,

@@ -24,7 +24,7 @@ from helmframe.models.fit import fit
 from helmframe.models.generate import NUMBERS, check_decoding
 from helmframe.models.model import Given, Model, Prompt
 from helmframe.models.protocol import check_spelling, models_of
-from helmframe.perturbations import PerturbationCall, perturb, variants
+from helmframe.perturbations import PerturbationCall, variants
 from helmframe.results import Results
 from helmframe.scenarios.find import check_words, find_scenario, frame_scenario
 from helmframe.scenarios.load import check_where
@@ -243,7 +243,7 @@ class Plan(Stages):
 
     def variants(self) -> pl.LazyFrame:
         """`VARIANTS`: one row per instance and perturbation; no model is asked."""
-        return perturb(self.instances(), self.perturbations, asking(ask=False), self.data).select(
+        return self.perturbed(self.instances(), asking(ask=False)).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
@@ -257,7 +257,7 @@ class Plan(Stages):
         for task in self.tasks(self.models or [_any_model()], scored=False):
             train = self.train(task)
             for shard in self.load(task.spec):
-                variants = perturb(shard.lazy(), task.variants, asking(ask=False), self.data).collect()
+                variants = self.perturbed(shard.lazy(), asking(ask=False)).collect()
                 for setting in task.settings:
                     requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
                     for model in task.models:

@@ -181,6 +181,11 @@ class ScenarioSpec:
         return str(dict(self.source).get("generated") or "")
 
     @property
+    def keeps_unchanged(self) -> bool:
+        """Whether HELM keeps the copies of its instances that a perturbation left unchanged."""
+        return bool(dict(self.helm).get("passage_question"))
+
+    @property
     def split_names(self) -> dict[str, str]:
         """The source's split name → ours (train, valid, test)."""
         return {key: str(value) for key, value in self.splits}

@@ -27,6 +27,7 @@ from helmframe.models.generate import generate
 from helmframe.models.model import Model
 from helmframe.models.request_ids import request_ids
 from helmframe.perturbations import Variant, perturb
+from helmframe.perturbations.by_model import Ask
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
@@ -175,6 +176,11 @@ class Stages:
         """`INSTANCES` of one task as they are asked: shard by shard, or look by look as `watch` takes them."""
         return self.load(task.spec) if watch is None else watch.looks(partial(self.load, task.spec))
 
+    def perturbed(self, instances: pl.LazyFrame, ask: Ask | None) -> pl.LazyFrame:
+        """Return `VARIANTS` of the instances under the plan's perturbations."""
+        keep_unchanged = [spec.scenario for spec in self.scenarios if spec.keeps_unchanged]
+        return perturb(instances, self.perturbations, ask, self.data, keep_unchanged=keep_unchanged)
+
     def asks(
         self,
         task: Task,
@@ -196,7 +202,7 @@ class Stages:
         model = asking(ask=ask, budget=budget, cache=cache)
         train = self.train(task)
         for instances in shards:
-            variants = perturb(instances.lazy(), task.variants, model, self.data).collect(engine=IN_MEMORY)
+            variants = self.perturbed(instances.lazy(), model).collect(engine=IN_MEMORY)
             for each in judges_of(task.metrics):
                 each.template.check([*variants.columns, *READ.schema])  # before anything is asked
             for setting in task.settings:

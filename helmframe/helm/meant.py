@@ -11,6 +11,7 @@
     all         parameters whose value "all" leaves nothing out
     ignored     arguments that mean nothing here
     fixed       {argument: the one value that its rows are made for}
+    passage_question  true: HELM builds its inputs of a passage and a question, and keeps unchanged copies of them
     methods     {adapter method: fields of the adapter that HELM sets for it}
 """
 

@@ -14,7 +14,6 @@ from helmframe.judging import judges_of
 from helmframe.kept import answers_of, store_root
 from helmframe.models.fit import fit
 from helmframe.models.request_ids import request_ids
-from helmframe.perturbations import perturb
 from helmframe.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe.stages import Stages, Task
 from helmframe.store import ParquetAnswers
@@ -63,7 +62,7 @@ def _counted(plan: Stages, task: Task) -> _Counts:
     parts: dict[str, None] = {}
     for shard in plan.load(task.spec):
         parts |= dict.fromkeys(shard["part"].unique(maintain_order=True))
-        variants = perturb(shard.lazy(), task.variants, asking(ask=False), plan.data).collect()
+        variants = plan.perturbed(shard.lazy(), asking(ask=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:
