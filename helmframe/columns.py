@@ -176,7 +176,7 @@ FITTED = Table(
         _column("prefix_id", pl.String, "the shared start of the prompt (table `prefixes`)"),
         _column("suffix", pl.String, "the rest of the prompt"),
         _column("shots_used", pl.Int64, "examples left after truncation"),
-        _column("prompt_truncated", pl.Boolean, "whether examples were dropped, or the end cut, to fit the window"),
+        _column("prompt_truncated", pl.Boolean, "whether the end of the prompt's text was cut to fit the window"),
         _column("refused", pl.String, "why this model can't be asked this; null where it can", required=False),
         _column("window_index", pl.Int64, "which window of a text longer than the model's", required=False),
         _column(

@@ -7,7 +7,7 @@ from typing import Any
 from helmframe.adapters import Setting, settings
 from helmframe.perturbations import PerturbationCall
 from helmframe.plan import Plan, scenario
-from helmframe.specs import Pairs, ScenarioSpec, frozen, merged, thawed
+from helmframe.specs import Pairs, ScenarioSpec, Sql, frozen, merged, thawed
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Draft:
 
     def plan(self) -> Plan:
         """The sentence, as the verbs check it."""
-        said = scenario(self.spec.scenario)
+        said = scenario(self.spec.scenario, compat="helm")
         where = {key: thawed(value) for key, value in self.where}
         if self.split or self.instances is None:
             where["split"] = self.split or ["valid", "test"]
         plan = said.where(**where) if where else said
-        plan = plan.where(self.condition) if self.condition else plan
+        plan = plan.where(Sql(self.condition, narrows=True)) if self.condition else plan
         if self.instances is not None:
             plan = plan.sample(self.instances, order="helm")
         if self.adapter:

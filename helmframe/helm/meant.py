@@ -12,6 +12,7 @@
     ignored     arguments that mean nothing here
     fixed       {argument: the one value that its rows are made for}
     passage_question  true: HELM builds its inputs of a passage and a question, and keeps unchanged copies of them
+    unread      columns of examples that HELM's instances lack
     methods     {adapter method: fields of the adapter that HELM sets for it}
 """
 

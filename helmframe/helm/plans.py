@@ -61,8 +61,10 @@ def plans_of(
                 asked = draft.adapt(trials=1) if draft.setting.adapter.trials > 1 else draft
             elif num_train_trials is not None:
                 asked = draft.adapt(trials=num_train_trials)
-            # the product of several parameters would ask for more than the entries do, so only one is merged over
-            apart = replace(asked, where=()) if len(asked.where) == 1 else asked
+            # the product of several parameters would run more than the entries do, so only one is merged over; one that
+            # is not the part chooses the examples of the whole plan
+            merges = len(asked.where) == 1 and asked.where[0][0] in asked.spec.part
+            apart = replace(asked, where=()) if merges else asked
             drafts.setdefault(apart, []).append(asked)
     return [_over_parts(same).plan() for same in drafts.values()]
 

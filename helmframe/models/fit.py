@@ -76,7 +76,7 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
     )
     fitted = fitted.with_columns(
         model=pl.lit(model.name),
-        prompt_truncated=(pl.col("shots_used") < pl.col("shot_ids").list.len().cast(pl.Int64)) | pl.col("was_cut"),
+        prompt_truncated="was_cut",
         refused=pl.when("too_long").then(too_long).otherwise(pl.lit(None, dtype=pl.String)),
     ).drop("limit", "too_long", "was_cut")
     return fitted, prefixes.join(fitted.select("prefix_id"), on="prefix_id", how="semi", maintain_order="left")

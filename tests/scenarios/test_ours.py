@@ -94,7 +94,7 @@ def test_math_answers_are_what_is_in_the_last_box() -> None:
 
 
 def test_babi_spells_out_paths() -> None:
-    instances = pl.concat(load(find_scenario("babi_qa"), where=[Equals("task", (19,))]))
+    instances = pl.concat(load(find_scenario("babi_qa"), where=[Equals("task", ("19",))]))
     answers = set(instances["references"].list.first().struct.field("text").str.split(" ").explode())
     assert answers == {"north", "south", "east", "west"}
 
