@@ -220,12 +220,13 @@ def _apart(
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """What `ask` makes of the variants of each value of a column; the requests in the variants' order."""
     table = variants.collect()
+    row = "_row" + "_" * sum(name.startswith("_row") for name in table.columns)  # calls are nested
     asked, heads = [], []
-    for (value,), rows in table.with_row_index("_row").partition_by(column, maintain_order=True, as_dict=True).items():
+    for (value,), rows in table.with_row_index(row).partition_by(column, maintain_order=True, as_dict=True).items():
         requests, head = ask(rows.lazy(), value)
         asked.append(requests)
         heads.append(head)
-    return pl.concat(asked).sort("_row", maintain_order=True).drop("_row"), pl.concat(heads)
+    return pl.concat(asked).sort(row, maintain_order=True).drop(row), pl.concat(heads)
 
 
 def _alike(

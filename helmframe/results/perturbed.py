@@ -27,15 +27,25 @@ Said = str | Sequence[str] | None
 
 @dataclass(frozen=True)
 class Scored:
-    """What a question is about: scores (also in chunks of whole instances) and completions, `keys` (columns that make a
-    table of their own), the metrics' directions and which of them are fractions, the mean over parts, and what the
-    manifest says of the perturbations.
+    """The scores that a question is about, and how they are read.
+
+    Args:
+        scores: `SCORES`, with the columns of `keys`.
+        chunks: The same, in chunks of whole instances.
+        completions: `COMPLETIONS`, with the columns of `keys`.
+        keys: The columns whose values make a group.
+        metrics: The names of all metrics.
+        higher_is_better: metric → direction, of the metrics that have one.
+        fractions: The metrics whose scores lie between 0 and 1.
+        mean: Over parts, "macro" or "micro".
+        perturbations: What the manifest has of each perturbation.
     """
 
     scores: pl.LazyFrame
     chunks: Sequence[pl.LazyFrame]
     completions: pl.LazyFrame
     keys: Sequence[str]
+    metrics: Sequence[str]
     higher_is_better: Mapping[str, bool]
     fractions: Collection[str]
     mean: str
@@ -73,7 +83,7 @@ def drops(
     return robustness(
         scored.under([*names, placebo] if placebo else names),
         scored.keys,
-        higher_is_better=scored.higher_is_better,
+        higher_is_better=dict.fromkeys(scored.metrics) | dict(scored.higher_is_better),
         fractions=scored.fractions,
         ci=ci,
         mean=scored.mean,
@@ -185,6 +195,8 @@ def flips(scored: Scored, perturbation: str | None, metric: str) -> pl.DataFrame
         The columns that tell them apart, then flip ("worse" or "better"), input, perturbed_input (with the references
         where those changed), completion, perturbed_completion, output, perturbed_output, score, perturbed_score.
     """
+    if metric not in scored.higher_is_better:
+        raise ArgumentError(f"flips(metric={metric!r}): the metric has no direction, so no change is better or worse.")
     told = _with_texts(_turned(scored, scored.chosen(perturbation, default=None), metric), scored.completions)
     worse = (pl.col("perturbed_score") < pl.col("score")) == scored.higher_is_better[metric]
     keys = [*_ANSWER[:2], *_VARIANT, *_ANSWER[2:]]

@@ -85,7 +85,7 @@ class Robustness(Rows):
             by: as in `table`, without perturbation.
             k: draws of one perturbation, from `perturb(…, seeds=…)` of at least as many; the original is none. A row
                 per perturbation that has so many, a placebo among them.
-            metrics: which; default all.
+            metrics: The metrics, each with a direction; default all that have one.
             perturbations: which, by name or family ("robustness", "fairness"); default all but placebos.
             pool: The axes to average over, as in `table`.
             ci: level of the interval.
@@ -94,7 +94,8 @@ class Robustness(Rows):
             `by`, metric, `STATS`, k, variants (what it is the worst of), n_dropped. It falls with k whatever the model:
             only the same k and variants compare.
         """
-        scored, pooled = self._scored(by, metrics, pool)
+        directed = list(self.directions()) if metrics is None else metrics
+        scored, pooled = self._scored(by, directed, pool)
         table = perturbed.worst(scored, k=k, perturbations=perturbations, ci=ci)
         return self._as_written(marked(self.manifest, self._labelled(table, scored.keys, pooled)), by)
 
@@ -182,6 +183,7 @@ class Robustness(Rows):
             chunks=[rows.filter(asked) for rows in self._held.scores(keys)],
             completions=self._with(self.completions, keys),
             keys=keys,
+            metrics=self.metric_names,
             higher_is_better=self.directions(),
             fractions=self.fractions(),
             mean=self._mean(),

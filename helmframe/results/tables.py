@@ -191,7 +191,9 @@ class Tables:
         return [name for name, each in self.manifest["metrics"].items() if each["unit"] == "fraction"]
 
     def directions(self) -> dict[str, bool]:
-        return {name: bool(each["higher_is_better"]) for name, each in self.manifest["metrics"].items()}
+        """Return metric → whether higher is better, without the metrics that have no direction."""
+        directions = {name: entry["higher_is_better"] for name, entry in self.manifest["metrics"].items()}
+        return {name: higher for name, higher in directions.items() if higher is not None}
 
     def kinds(self) -> Mapping[str, Mapping[str, Any]]:
         return dict(self.manifest.get("perturbations", {}))

@@ -10,11 +10,12 @@ from helmframe.stats.codes import coded
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, floats, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores
+from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.sums import sums_of
 
 
+@own_columns("by")
 def aggregate(
     scores: Rows,
     by: Sequence[str],

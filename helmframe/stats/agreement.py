@@ -9,6 +9,7 @@ import polars as pl
 from helmframe.errors import ArgumentError
 from helmframe.stats.bootstrap import percentile_interval
 from helmframe.stats.estimate import group_keys
+from helmframe.stats.frames import own_columns
 from helmframe.stats.nest import STRATUM, merged
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Statistic(NamedTuple):
     items: "NDArray[np.bool_]"
 
 
+@own_columns("by")
 def agreement(
     ratings: pl.DataFrame | pl.LazyFrame, by: Sequence[str] = (), *, level: str = "interval", ci: float = 0.95
 ) -> pl.DataFrame:

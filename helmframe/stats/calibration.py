@@ -11,6 +11,7 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, Floats, few_clusters, replicates
 from helmframe.stats.codes import Numbers, starts_of
 from helmframe.stats.error_bars import SMALL_N
+from helmframe.stats.frames import own_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,7 @@ DRAWN = 10_000
 _CHUNK = 4_000_000
 
 
+@own_columns("by")
 def calibration(
     answers: pl.LazyFrame | pl.DataFrame,
     by: str | Sequence[str] = (),

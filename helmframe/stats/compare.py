@@ -10,7 +10,7 @@ from helmframe.stats.codes import Flags, Floats, Numbers, numbered, starts_of, s
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, group_keys, weighed
 from helmframe.stats.failures import Range, known_ranges, treated
-from helmframe.stats.frames import as_scores
+from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.joint import joint_level
 from helmframe.stats.nest import Nest, cluster_sums, merged, nested, residuals, stable_sum, totals
 from helmframe.stats.paired import Pairs, pairs_of
@@ -47,6 +47,7 @@ COMPARISON = {
 _FEW, _DENSE = 500, 50_000_000
 
 
+@own_columns("axis", "by")
 def compare(
     scores: pl.LazyFrame | pl.DataFrame,
     axis: str,

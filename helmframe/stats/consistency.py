@@ -7,6 +7,7 @@ import polars as pl
 from helmframe.columns import ORIGINAL
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate, group_keys
+from helmframe.stats.frames import own_columns
 from helmframe.stats.nest import INSTANCE, VARIANT, merged
 from helmframe.stats.robustness import ALL
 from helmframe.stats.variants import ASKED
@@ -23,6 +24,7 @@ CONSISTENCY = {
 }
 
 
+@own_columns("by")
 def consistency(
     answers: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, ci: float = 0.95, mean: str = "macro"
 ) -> pl.DataFrame:

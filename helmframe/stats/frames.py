@@ -1,10 +1,13 @@
 """Frames from anywhere as scores of the documented schema."""
 
-from typing import Any, TypeVar, cast
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL, SCORES
+from helmframe.columns import ORIGINAL, SCORES, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
 from helmframe.stats.fold import Rows, chunks_of
 
@@ -24,6 +27,64 @@ DEFAULTS: dict[str, Any] = {
 _WHOLE = ("perturbation_seed", "trial", "output_index")
 
 R = TypeVar("R", bound=Rows)
+P = ParamSpec("P")
+
+
+def own_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Callable[P, pl.DataFrame]]:
+    """Return a decorator that keeps the caller's columns apart from those that a statistic makes inside.
+
+    A column that one of these parameters names may be called `weight` or `rows`: the function reads it under
+    `SOURCE_PREFIX`, and the table has it under its own name again.
+
+    Args:
+        *parameters: The parameters of the decorated function that name columns. Its first parameter is the frame.
+    """
+
+    def decorate(function: Callable[P, pl.DataFrame]) -> Callable[P, pl.DataFrame]:
+        signature = inspect.signature(function)
+        first = next(iter(signature.parameters))
+
+        @wraps(function)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> pl.DataFrame:
+            bound = signature.bind(*args, **kwargs)
+            rows = bound.arguments[first]
+            values = {name: bound.arguments[name] for name in parameters if bound.arguments.get(name) is not None}
+            names = [name for value in values.values() for name in ([value] if isinstance(value, str) else value)]
+            renamed = {name: source_column(name) for name in names if _is_own(name)} if _is_rows(rows) else {}
+            schema = chunks_of(rows)[0].collect_schema() if renamed else {}
+            renamed = {name: column for name, column in renamed.items() if name in schema and column not in schema}
+            if not renamed:
+                return function(*args, **kwargs)
+            bound.arguments[first] = _renamed(rows, renamed)
+            for name, value in values.items():
+                if isinstance(value, str):
+                    bound.arguments[name] = renamed.get(value, value)
+                else:
+                    bound.arguments[name] = [renamed.get(column, column) for column in value]
+            table = function(*bound.args, **bound.kwargs)
+            for name, column in renamed.items():
+                if column in table.columns and name in table.columns:
+                    raise ArgumentError(
+                        f"{function.__name__}(): the result has a column {name!r} already. Rename the scores' column."
+                    )
+            return table.rename({column: name for name, column in renamed.items()}, strict=False)
+
+        return wrapped
+
+    return decorate
+
+
+def _is_own(name: object) -> bool:
+    return isinstance(name, str) and name not in SCORES.schema and not name.startswith(SOURCE_PREFIX)
+
+
+def _is_rows(rows: object) -> bool:
+    several = isinstance(rows, list | tuple) and bool(rows) and all(isinstance(each, pl.LazyFrame) for each in rows)
+    return several or isinstance(rows, pl.DataFrame | pl.LazyFrame)
+
+
+def _renamed(rows: Any, names: Mapping[str, str]) -> Any:
+    return [each.rename(names) for each in rows] if isinstance(rows, list | tuple) else rows.rename(names)
 
 
 def as_scores(rows: R) -> R:
@@ -41,8 +102,7 @@ def as_scores(rows: R) -> R:
     Raises:
         ArgumentError: no frame; a needed column is missing, or is of another type.
     """
-    several = isinstance(rows, list | tuple) and rows and all(isinstance(each, pl.LazyFrame) for each in rows)
-    if not several and not isinstance(rows, pl.DataFrame | pl.LazyFrame):
+    if not _is_rows(rows):
         raise ArgumentError(
             f"scores should be a Polars frame (or a list of lazy ones), not {type(rows).__name__}: {rows!r:.80}. "
             "Write pl.DataFrame(…), or pl.from_pandas(…)."
@@ -72,6 +132,9 @@ def _missing(schema: pl.Schema) -> dict[str, pl.Expr]:
             made[name] = pl.lit(value, dtype=dtype)
         elif name in _WHOLE and not schema[name].is_integer() and schema[name] != pl.Null:
             raise ArgumentError(f"column {name!r} should hold whole numbers: {schema[name]}.")
+    for name in ("changed", "parsed", "truncated"):
+        if name in schema and schema[name] not in (pl.Boolean, pl.Null):
+            raise ArgumentError(f"column {name!r} should hold true or false: {schema[name]}.")
     for name in ("cluster", "changed", "parsed", "truncated"):
         if name not in schema:
             made[name] = pl.lit(None, dtype=SCORES.schema[name])

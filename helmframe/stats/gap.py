@@ -4,11 +4,12 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
+from helmframe.columns import SOURCE_PREFIX
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.codes import coded
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
-from helmframe.stats.frames import as_scores
+from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.sums import sums_of
 
@@ -27,6 +28,7 @@ GAP = {
 OVERALL = "all"
 
 
+@own_columns("group", "by")
 def gap(
     scores: pl.LazyFrame | pl.DataFrame,
     group: str,
@@ -68,9 +70,9 @@ def gap(
     rows = coded(scores, merged(keys, (*STRATUM, "trial")), ["score"])
     known = rows.cells[group].drop_nulls().unique().sort().to_list()
     if reference is not None and reference not in known:
-        raise UnknownNameError.among(f"value of {group!r}", reference, map(str, known))
+        raise UnknownNameError.among(f"value of {group.removeprefix(SOURCE_PREFIX)!r}", reference, map(str, known))
     if not known:
-        raise ArgumentError(f"gap({group!r}): no instance has a value in that column.")
+        raise ArgumentError(f"gap({group.removeprefix(SOURCE_PREFIX)!r}): no instance has a value in that column.")
     value, there = floats(rows.rows["score"])
     in_group = rows.cells[group].is_not_null().to_numpy()[rows.cell] & there
     inside = (

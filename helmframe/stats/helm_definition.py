@@ -7,6 +7,7 @@ import polars as pl
 from helmframe.columns import ORIGINAL
 from helmframe.stats.codes import Flags, Floats, lengths, starts_of, sums
 from helmframe.stats.estimate import group_keys
+from helmframe.stats.frames import own_columns
 from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.robustness import MADE
 from helmframe.stats.variants import Variants, variants_of
@@ -23,6 +24,7 @@ HELM = {
 }
 
 
+@own_columns("by")
 def helm_definition(
     scores: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, families: Mapping[str, Collection[str]]
 ) -> pl.DataFrame:

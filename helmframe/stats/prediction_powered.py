@@ -8,6 +8,7 @@ import polars as pl
 from helmframe.errors import ArgumentError
 from helmframe.stats.error_bars import FEW_CLUSTERS
 from helmframe.stats.estimate import group_keys
+from helmframe.stats.frames import own_columns
 from helmframe.stats.intervals import t_interval, unanimous
 from helmframe.stats.nest import INSTANCE, STRATUM, merged
 
@@ -37,6 +38,7 @@ CORRECTED = {
 }
 
 
+@own_columns("by")
 def prediction_powered(
     rows: pl.DataFrame | pl.LazyFrame,
     by: Sequence[str] = (),

@@ -10,7 +10,7 @@ from helmframe.stats.codes import Floats, Numbers, distinct, starts_of, sums
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, group_keys, weighed
 from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores
+from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.nest import STRATUM, VARIANT, merged, nested, stable_sum, totals
 from helmframe.stats.sums import Sums, sums_of
 from helmframe.stats.variants import Grains, Variants, grains, together, variants_of
@@ -37,11 +37,12 @@ ROBUSTNESS = {
 }
 
 
+@own_columns("by")
 def robustness(
     scores: Rows,
     by: Sequence[str],
     *,
-    higher_is_better: Mapping[str, bool],
+    higher_is_better: Mapping[str, bool | None],
     fractions: Collection[str] = (),
     ci: float = 0.95,
     mean: str = "macro",
@@ -56,7 +57,8 @@ def robustness(
     Args:
         scores: `SCORES`, originals among them; as in `aggregate`, also in chunks.
         by: as in `aggregate`; the perturbation is always one of them.
-        higher_is_better: metric → direction, for every metric in the scores.
+        higher_is_better: metric → direction, for every metric in the scores. None: it has no direction, and worst,
+            right_to_wrong and wrong_to_right are null.
         fractions: metrics whose scores lie in [0, 1]; their drop stays within ±1, also where nothing flipped.
         ci: as in `aggregate`.
         mean: as in `aggregate`.
@@ -79,7 +81,9 @@ def robustness(
     """
     scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
-    left = folded(scores, partial(_left, keys=keys, higher_is_better=higher_is_better, placebo=placebo))
+    undirected = [metric for metric, higher in higher_is_better.items() if higher is None]
+    directions = {metric: bool(higher) for metric, higher in higher_is_better.items()}
+    left = folded(scores, partial(_left, keys=keys, higher_is_better=directions, placebo=placebo))
     by = [*keys, "perturbation"]
     if placebo is not None and left.variants is not None:
         known = left.variants["perturbation"].unique().sort()
@@ -92,6 +96,7 @@ def robustness(
         estimates = pl.concat(tables)
         return with_interval(estimates, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
 
+    directed = ~pl.col("metric").is_in(undirected)
     drop = differences("drop")
     table = (
         sizes(left, keys)
@@ -100,7 +105,9 @@ def robustness(
         .join(_named(drop, by, "drop", "n_changed").with_columns(drop["interval"]), on=by, how="left", nulls_equal=True)
         .with_columns(
             pl.col("n", "n_changed").fill_null(0),
-            pl.when(pl.col("k").is_not_null()).then("worst"),
+            pl.when(pl.col("k").is_not_null() & directed).then("worst"),
+            pl.when(directed).then("right_to_wrong").alias("right_to_wrong"),
+            pl.when(directed).then("wrong_to_right").alias("wrong_to_right"),
             pl.col("interval").fill_null("no interval: no input was changed"),
         )
         .sort(by)

@@ -8,13 +8,14 @@ from helmframe.columns import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.aggregate import aggregate
 from helmframe.stats.fold import Rows, chunks_of, each_chunk
-from helmframe.stats.frames import as_scores
+from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.nest import merged
 
 # What may tell the rows of a table apart, in this order.
 AXES = ("scenario", "split", "model", "setting", "perturbation")
 
 
+@own_columns("by", "pivot")
 def table(
     scores: Rows,
     by: str | Sequence[str] | None = None,

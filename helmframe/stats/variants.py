@@ -287,7 +287,7 @@ def _higher(cells: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> Flags:
     import numpy as np
 
     for metric in cells["metric"].unique().sort():
-        if metric not in higher_is_better:
+        if higher_is_better.get(metric) is None:
             raise ArgumentError(
                 f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
             )

@@ -12,13 +12,14 @@ from helmframe.stats.codes import Coded, Flags, Floats, Numbers, distinct, lengt
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores
+from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.nest import merged
 from helmframe.stats.robustness import EACH, MADE
 from helmframe.stats.sums import sums_of
 from helmframe.stats.variants import Variants, cells_of, counts_of, grouped, variants_of
 
 
+@own_columns("by")
 def worst_at_k(
     scores: Rows,
     by: Sequence[str],

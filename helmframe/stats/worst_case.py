@@ -9,12 +9,13 @@ from helmframe.columns import ORIGINAL, STATS
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores
+from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.robustness import ALL, MADE, instances_of, sizes, whole_in
 from helmframe.stats.sums import sums_of
 from helmframe.stats.variants import grains, said, variants_of
 
 
+@own_columns("by")
 def worst_case(
     scores: Rows,
     by: Sequence[str],

@@ -16,7 +16,7 @@ import polars as pl
 
 from helmframe.columns import COMPLETIONS
 from helmframe.store.files import Address, File, below, settled_listing, write
-from helmframe.store.parts import Part, encode, part_path, read_parts, sealed
+from helmframe.store.parts import Part, encode, mark_of, part_path, read_parts, sealed, unmatched
 
 ANSWER = {
     name: COMPLETIONS.schema[name]
@@ -62,7 +62,8 @@ class ParquetAnswers:
     NEWS_SECONDS = 1.0
     NEWS_SHARE = 0.2
 
-    def __init__(self, root: Address, fingerprint: str, scenario: str) -> None:
+    def __init__(self, root: Address, fingerprint: str, scenario: str, *, new: bool = False) -> None:
+        """`new`: nothing is stored there yet, so that no part replaces another."""
         self.root = root
         self._path = f"{fingerprint[:32]}/{file_name(scenario)}"
         self.folder = below(root, "completions", *self._path.split("/"))
@@ -73,7 +74,7 @@ class ParquetAnswers:
         self._opened = time.monotonic()
         self._next_look = self._opened + self.NEWS_SECONDS
         self._counted = False
-        self._known: list[pl.Series] | None = None  # hashes of the request_ids read
+        self._known: list[pl.Series] | None = [] if new else None  # hashes of the request_ids read
 
     def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
         """See `Answers`.
@@ -94,7 +95,7 @@ class ParquetAnswers:
         if found.damaged:
             _listings.forget(self._damaged)
         rows = found.rows
-        lost = [*found.damaged, *_parts_in(self._damaged)]
+        lost = [*found.damaged, *_parts_in(self._damaged), *unmatched(_listings.files(self.folder))]
         if wanted is not None:
             # by their hashes: several times as fast as by the ids, and those that a chance lets in do no harm
             rows = rows.filter(rows["request_id"].hash().is_in(wanted.hash().implode()))
@@ -150,6 +151,8 @@ class ParquetAnswers:
         path = part_path(self._path, low, high, version, at, rows.height, data, replaces=replaces)
         self._seen.add(path.rpartition("/")[2])
         self._write(path, data)
+        if replaces:  # afterwards: a mark without its part tells other readers that a version is lost
+            self._write(mark_of(path), b"")
 
     def _keep(self, prefixes: pl.DataFrame) -> None:
         new = prefixes.filter(~pl.col("prefix_id").is_in(list(self._prefixes)))

@@ -12,7 +12,7 @@ import polars as pl
 from helmframe.store.answers import newest, prefixes_name
 from helmframe.store.contents import KEPT, Shelf, count_rows, read_prefixes, shelves
 from helmframe.store.files import Address, below, remove, write
-from helmframe.store.parts import Part, encode, part_path, read_parts, sealed
+from helmframe.store.parts import Part, encode, mark_of, part_path, read_parts, sealed
 
 # Rows a part: a shard of a run reads those near it whole.
 ROWS = 131_072
@@ -52,7 +52,7 @@ def remove_answers(chosen: Sequence[Shelf]) -> None:
     for shelf in chosen:
         # answers first: a prefix that nothing needs does no harm
         remove([part.file.address for part in shelf.parts])
-        remove([file.address for file in shelf.prefixes])
+        remove([file.address for file in (*shelf.prefixes, *shelf.marks)])
 
 
 def _windows(parts: Sequence[Part]) -> Iterator[list[Part]]:
@@ -89,7 +89,12 @@ def _merge(root: Address, shelf: Shelf, window: list[Part], rows: int) -> int:
         replaces = any(part.replaces for part in found.parts)
         path = part_path(shelf.path, low, high, version, at, some.height, data, replaces=replaces)
         write(data, below(root, "completions", *path.split("/")))
+        if replaces:
+            write(b"", below(root, "completions", *mark_of(path).split("/")))
         written += 1
+    marks = {mark_of(part.file.name) for part in found.parts}
+    # marks first: without its part, a mark tells readers that a version is lost
+    remove([mark.address for mark in shelf.marks if mark.name in marks])
     remove([part.file.address for part in found.parts])
     return written
 

@@ -11,7 +11,7 @@ from helmframe.columns import COMPLETIONS, PREFIXES
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.store.answers import ANSWER, SENT, VERSION, WRITTEN, current, set_aside_parts
 from helmframe.store.files import Address, File, below, name_of, read_all, settled_listing, write
-from helmframe.store.parts import Part, damage, encode, footer_of, read_parts, set_aside
+from helmframe.store.parts import MARK, Part, damage, encode, footer_of, read_parts, set_aside, unmatched
 
 # The columns of a part.
 KEPT: dict[str, pl.DataType] = {
@@ -36,11 +36,17 @@ class Shelf:
     scenario: str = ""
     parts: list[Part] = field(default_factory=list)
     prefixes: list[File] = field(default_factory=list)
+    marks: list[File] = field(default_factory=list)
 
     @property
     def files(self) -> list[File]:
         """Parts and prefixes."""
         return [*(part.file for part in self.parts), *self.prefixes]
+
+    @property
+    def deleted(self) -> list[Part]:
+        """Parts that replaced earlier versions and are gone."""
+        return unmatched([*self.files, *self.marks])
 
 
 def shelves(root: Address, model: str | None = None, scenario: str | None = None) -> list[Shelf]:
@@ -69,6 +75,8 @@ def shelves(root: Address, model: str | None = None, scenario: str | None = None
             shelf.parts.append(part)
         elif names[2].startswith("prefixes-"):
             shelf.prefixes.append(file)
+        elif names[2].endswith(MARK):
+            shelf.marks.append(file)
     _name(list(found.values()))
     chosen = list(found.values())
     if model is not None:
@@ -120,7 +128,7 @@ def completions(root: Address, shelf: Shelf, parts: Sequence[Part] | None = None
         parts: only of these parts.
     """
     found = read_parts(root, shelf.parts if parts is None else parts, KEPT)
-    rows = current(found.rows, [*found.damaged, *set_aside_parts(root, shelf.path)])
+    rows = current(found.rows, [*found.damaged, *set_aside_parts(root, shelf.path), *shelf.deleted])
     prefixes, _ = read_prefixes(root, shelf)
     prompts = rows.join(prefixes, on="prefix_id", how="left", maintain_order="left", validate="m:1")
     said = [name for name in SENT if name not in ("prefix_id", "suffix")]

@@ -4,9 +4,10 @@
 
 The part holds row_index from LOW to HIGH. VERSION is a counter of its folder: of two completions of one request the one
 of the higher version counts. It ends in `r` if the part may replace earlier versions: if such a part is damaged, these
-do not count. TIME (nanoseconds since 1970) is information. ID distinguishes writers, ROWS is the number of rows.
-CHECKSUM is the crc32 of the path below `completions`, up to the checksum, and of the bytes. Parquet readers accept many
-flipped bits, and some end the thread that reads.
+do not count. An empty file beside it, its mark, shows this where the part is deleted. TIME (nanoseconds since 1970) is
+information. ID distinguishes writers, ROWS is the number of rows. CHECKSUM is the crc32 of the path below
+`completions`, up to the checksum, and of the bytes. Parquet readers accept many flipped bits, and some end the thread
+that reads.
 """
 
 import io
@@ -15,7 +16,7 @@ import logging
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -33,6 +34,7 @@ _ARROW_SCHEMA = "ARROW:schema"
 log = logging.getLogger("helmframe.store")
 
 _NAME = re.compile(r"(\d{12})-(\d{12})-(\d{12})(r?)-(\d{20})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8})\.parquet")
+MARK = ".replaces"
 # Completions, prefixes and the tables of runs.
 _SEALED = re.compile(r"(.+)-([0-9a-f]{8})\.parquet")
 
@@ -64,6 +66,28 @@ class Part:
     def age(self) -> tuple[int, int, str]:
         """Return a key that sorts parts from the oldest version to the newest."""
         return self.version, self.time, self.id
+
+
+def mark_of(path: str) -> str:
+    """Return the path of the mark beside a part that replaces earlier versions.
+
+    The mark is an empty file that is written after the part: if the part is deleted, the mark shows that it existed.
+
+    >>> mark_of("one/two/part.parquet")
+    'one/two/part.replaces'
+    """
+    return path.removesuffix(".parquet") + MARK
+
+
+def unmatched(files: Sequence[File]) -> list[Part]:
+    """Return the parts that were deleted: only their marks show that they existed."""
+    names = {file.name for file in files}
+    parts = [
+        Part.named(replace(file, name=file.name.removesuffix(MARK) + ".parquet"))
+        for file in files
+        if file.name.endswith(MARK)
+    ]
+    return [part for part in parts if part is not None and part.file.name not in names]
 
 
 def part_path(

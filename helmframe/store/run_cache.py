@@ -32,7 +32,7 @@ class RunCompletions:
 
     def __init__(self, run: Address, fingerprint: str, scenario: str) -> None:
         self._in_process = ProcessAnswers(fingerprint, scenario)
-        self._with_run = ParquetAnswers(cache_of(run), fingerprint, scenario)
+        self._with_run = ParquetAnswers(cache_of(run), fingerprint, scenario, new=True)
 
     def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
         """See `Answers`."""

@@ -12,7 +12,7 @@ from helmframe.columns import PREFIXES
 from helmframe.errors import StoreError
 from helmframe.store.contents import KEPT
 from helmframe.store.files import Address, File, below, listing, read_all
-from helmframe.store.parts import Part, damage
+from helmframe.store.parts import MARK, Part, damage, unmatched
 from helmframe.store.run_cache import CACHE
 from helmframe.store.runs import MANIFEST, MISSING, UNLISTED, PartsList, RunFolder
 
@@ -28,7 +28,7 @@ class Found:
 
     @property
     def missing(self) -> bool:
-        """Whether the file is only listed in the manifest of its run."""
+        """Whether the file is gone: the manifest of its run lists it, or its mark shows it."""
         return self.why == MISSING
 
 
@@ -38,7 +38,12 @@ def verify(root: Address) -> Iterator[Found]:
     Raises:
         StoreError: the store can't be reached.
     """
-    for file, data in _read(listing(below(root, "completions"))):
+    completions = below(root, "completions")
+    stored = listing(completions)
+    for part in unmatched(stored):
+        name = part.file.name
+        yield Found(replace(part.file, address=below(completions, *name.split("/"))), MISSING)
+    for file, data in _read([file for file in stored if not file.name.endswith(MARK)]):
         yield Found(file, _answers(file, data))
     runs = below(root, "runs")
     for run, files in groupby(listing(runs), lambda file: file.name.partition("/")[0]):

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 import helmframe as hf
 from helmframe.errors import StoreError
 from helmframe.store.compact import compact
+from helmframe.store.verify import verify
 
 PLAN = hf.scenario("sampler").where(subject="music").perturb("typos")
 
@@ -123,7 +124,10 @@ def test_a_full_disk_ends_the_run_with_an_error_and_later_it_goes_on(tmp_path: P
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_an_earlier_version_does_not_count_again_where_the_newest_is_damaged(tmp_path: Path, merged: bool) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_earlier_version_does_not_count_again_where_the_newest_is_damaged(
+    tmp_path: Path, merged: bool, deleted: bool
+) -> None:
     prompts: list[str] = []
     completion = "A"
 
@@ -141,9 +145,13 @@ def test_an_earlier_version_does_not_count_again_where_the_newest_is_damaged(tmp
         list(compact(tmp_path / "store"))
         old.write_bytes(data_of_old)  # as if the compaction was killed before it removed the part
     (newest,) = {*parts(tmp_path / "store")} - {old}
-    data = bytearray(newest.read_bytes())
-    data[len(data) // 2] ^= 1
-    newest.write_bytes(data)
+    if deleted:
+        newest.unlink()
+        assert [found.file.address for found in verify(tmp_path / "store") if found.missing] == [newest]
+    else:
+        data = bytearray(newest.read_bytes())
+        data[len(data) // 2] ^= 1
+        newest.write_bytes(data)
     n = len(prompts)
     for _ in range(3):
         assert set(plan.score().completions.collect()["completion"]) == {"B"}

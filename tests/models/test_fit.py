@@ -370,4 +370,4 @@ def as_lines(turns: Sequence[Mapping[str, str]]) -> str:
 def talk(earlier: list[dict[str, str]]) -> pl.DataFrame:
     """A conversation whose last message is the input."""
     said = [*earlier, {"role": "user", "content": "seven eight"}]
-    return ASKED.with_columns(messages=pl.lit(pl.Series([said])))
+    return ASKED.with_columns(data_messages=pl.lit(pl.Series([said])))

@@ -248,3 +248,16 @@ def test_sub_populations_are_columns_of_the_scenario() -> None:
     assert results.table("group", metrics=EXACT, pool=True)["value"].to_list() == [0.5, 1.0]
     assert results.robustness("group", metrics=EXACT)["group"].to_list() == ["x", "x", "y", "y"]
     assert results.gap("group", metrics=EXACT)["group"].to_list() == ["x", "y"] * 2
+
+
+def test_a_metric_without_a_direction_has_no_worst_case() -> None:
+    plan = music().metrics(EXACT, "num_output_tokens", pl.col("completion").str.len_chars().alias("length"))
+    results = plan.perturb("typos").generate(hf.models.noisy(0.6)).score()
+    table = results.robustness(metrics=["length", EXACT]).filter(perturbation="typos").sort("metric")
+    assert dict(table.select("metric", pl.col("worst").is_null()).rows()) == {EXACT: False, "length": True}
+    assert table["drop"].null_count() == 0
+    assert set(results.worst_case()["metric"]) == {EXACT}
+    with pytest.raises(ArgumentError, match="which way is 'length' better"):
+        results.worst_case(metrics="length")
+    with pytest.raises(ArgumentError, match="the metric has no direction, so no change is better or worse"):
+        results.flips(metric="length")

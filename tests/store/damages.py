@@ -23,16 +23,22 @@ Tables = dict[str, pl.DataFrame]
 
 
 class Model:
-    """A model with a pinned version, whose completions depend on the prompt alone."""
+    """A model with a pinned version, whose completions depend on the prompt and on `first` alone."""
+
+    def __init__(self, *, first: bool) -> None:
+        self.letters = "BCDA" if first else "ABCD"
 
     def generate(self, prompts: list[str]) -> list[str]:
-        return ["ABCD"[len(prompt) % 4] for prompt in prompts]
+        return [self.letters[len(prompt) % 4] for prompt in prompts]
 
 
-def plan() -> hf.Suite:
-    """Two scenarios, three perturbations, two models; all completions are cached."""
+def plan(*, first: bool = False) -> hf.Suite:
+    """Two scenarios, three perturbations, two models; all completions are cached.
+
+    The completions of `plan(first=True)` are other ones of the same requests, to be replaced by `score(fresh=True)`.
+    """
     frame = pl.DataFrame({"q": [f"What is {n} + {n}?" for n in range(12)], "a": [str(2 * n) for n in range(12)]})
-    models = {name: hf.model(Model(), name=name, version="1") for name in ("one", "two")}
+    models = {name: hf.model(Model(first=first), name=name, version="1") for name in ("one", "two")}
     sums = hf.scenario(frame, input="q", references="a", name="sums").generate(models)
     return hf.suite(hf.scenario("sampler").where(subject="music").limit(12).perturb("typos").generate(models), sums)
 
@@ -58,7 +64,7 @@ def copied(source: Address, target: Address) -> Address:
 
 def flip(files: list[File], draw: random.Random) -> None:
     """Flip one bit of a file."""
-    address = draw.choice(files).address
+    address = draw.choice([file for file in files if file.size]).address
     data = bytearray(read(address))
     data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
     write(bytes(data), address)
@@ -66,7 +72,7 @@ def flip(files: list[File], draw: random.Random) -> None:
 
 def truncate(files: list[File], draw: random.Random) -> None:
     """Cut a file short, or empty it."""
-    address = draw.choice(files).address
+    address = draw.choice([file for file in files if file.size]).address
     data = read(address)
     write(data[: draw.choice([0, len(data) - 1, draw.randrange(len(data))])], address)
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from helmframe.store import ANSWER, SENT, Address, ParquetAnswers, below
 from helmframe.store.files import listing, write
-from helmframe.store.parts import part_path
+from helmframe.store.parts import Part, part_path
 
 FINGERPRINT = "f" * 64
 NO_PREFIXES = pl.DataFrame(schema={"prefix_id": pl.String, "prefix": pl.String})
@@ -53,7 +53,7 @@ def write_part(root: Address, data: bytes, low: int, rows: int, *, at: int = 7) 
 
 def parts_of(store: ParquetAnswers) -> list[Address]:
     """The addresses of its parts, without those of prefixes, by name."""
-    found = [file for file in listing(store.folder) if not file.name.startswith("prefixes")]
+    found = [file for file in listing(store.folder) if Part.named(file)]
     return [below(store.folder, file.name) for file in found]
 
 
