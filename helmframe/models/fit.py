@@ -86,8 +86,9 @@ def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
     """The tokens a prompt may have; null where there is no limit, or the prompt is a window already."""
     if model.window is None or model.count_tokens is None:
         return pl.lit(None, dtype=pl.Int64)
-    decoding = {said: json.loads(said) for said in rows["decoding"].unique()}
-    limits = {said: model.window - int(each.get("max_tokens") or 0) for said, each in decoding.items()}
+    decoding = {text: json.loads(text) for text in rows["decoding"].unique()}
+    most = model.max_request_length or model.window
+    limits = {text: most - int(values.get("max_tokens") or 0) for text, values in decoding.items()}
     limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
     return pl.when(pl.col("window_index").is_null()).then(limit)
 

@@ -103,6 +103,11 @@ def test_shots_are_dropped_until_prompt_and_answer_fit(window: int, shots: int) 
     assert (row["shots_used"], row["prompt_truncated"], row["refused"]) == (shots, False, None)
 
 
+def test_a_limit_of_requests_replaces_the_window() -> None:
+    rows = [fitted(replace(model(window=28), max_request_length=most)).row(0, named=True) for most in (29, 28, 23)]
+    assert [row["shots_used"] for row in rows] == [3, 2, 1]
+
+
 def test_the_last_shot_is_dropped_first_and_the_question_never() -> None:
     (prompt,) = fitted(model(window=19), instructions="")["prompt"]
     assert prompt == "Input: one two\nOutput: a\n\n" + QUESTION
