@@ -14,10 +14,10 @@ import tempfile
 import traceback
 from typing import Any
 
-import byte_tokens
-from helm_scenario_child import patched
-
 MODEL = "openai/gpt2"
+# files beside this one, which is run on its own
+byte_tokens: Any = importlib.import_module("byte_tokens")
+helm_scenario_child: Any = importlib.import_module("helm_scenario_child")
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def requests(question: dict[str, Any]) -> list[list[Any]]:
     module("run_spec").discover_run_spec_functions()
     specs: Any = importlib.import_module("helm.common.object_spec")
     (spec,) = factory.construct_run_specs(specs.parse_object_spec(question["entry"] + f",model={MODEL}"))
-    patched(question)
+    helm_scenario_child.patched(question)
     with tempfile.TemporaryDirectory() as folder:
         instances = module("scenarios.scenario").create_scenario(spec.scenario_spec).get_instances(folder)
     if any(instance.id is None for instance in instances):
@@ -90,7 +90,7 @@ def adapter(spec: Any, window: list[int], prefix: str = "") -> Any:
             return encoding.EncodeResult(text=text, tokens=[tokens.TokenizationToken(token) for token in ids])
 
         def decode(self, tokens: list[Any], normalized_text: str | None = None) -> str:
-            return byte_tokens.decode([token.value for token in tokens])
+            return str(byte_tokens.decode([token.value for token in tokens]))
 
     service = ByteWindowService(None, "bytes", window[0], max_request_length=window[1], prefix_token=prefix)
     module("window_services.window_service_factory").WindowServiceFactory.get_window_service = lambda *_: service

@@ -1,6 +1,7 @@
 """Run entries follow HELM's rules: which rows a run has, how they are numbered, and which copies and texts stay."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ from helmframe.specs import Sql
 from tests.acceptance import byte_tokens
 
 
-def rows(folder: Path, scenario: str, split: str, columns: dict[str, list[object]]) -> None:
+def rows(folder: Path, scenario: str, split: str, columns: Mapping[str, object]) -> None:
     file = folder / scenario / f"{split}-00000-of-00001.parquet"
     file.parent.mkdir(parents=True, exist_ok=True)
     pl.DataFrame(columns).write_parquet(file)

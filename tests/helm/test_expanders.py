@@ -200,6 +200,7 @@ def test_the_method_of_the_scenario_itself_changes_nothing() -> None:
 
 def test_prompts_of_separate_options_are_the_question_and_one_option() -> None:
     plan = hf.entry(f"sampler:subject=music,method={CALIBRATED}", max_eval_instances=1)
+    assert isinstance(plan, hf.Plan)
     requests = plan.requests().collect()
     questions = dict.fromkeys(requests["input"])
     (question,) = questions
