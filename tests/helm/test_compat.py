@@ -116,6 +116,14 @@ def test_entries_keep_the_unchanged_copies_that_helm_keeps() -> None:
 
 
 @pytest.mark.usefixtures("data")
+def test_unchanged_copies_count_in_the_rows_of_their_perturbation() -> None:
+    results = entry("boolq:data_augmentation=contract").generate("oracle()").score()
+    table = results.robustness(definition="helm").filter(metric="quasi_exact_match")
+    counts = dict(table.select("perturbation", "n").iter_rows())
+    assert counts["contraction(compat='helm')"] == counts["expansion(compat='helm')"] == 2
+
+
+@pytest.mark.usefixtures("data")
 def test_unchanged_copies_count_as_changed_by_helms_rules_alone() -> None:
     frame = hf.scenario("boolq").perturb("typos(prob=0.0)", compat="helm").variants().collect()
     assert frame.filter(pl.col("perturbation") != "original")["changed"].to_list() == [True, True]
