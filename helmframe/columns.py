@@ -98,7 +98,11 @@ VARIANTS = Table(
             "the adapter's fields that this variant replaces, as canonical JSON; null: none",
             required=False,
         ),
-        _column("changed", pl.Boolean, "whether input, references or adapter differ from the original"),
+        _column(
+            "changed",
+            pl.Boolean,
+            "whether input, references or adapter differ from the original, or HELM keeps the unchanged copy",
+        ),
         _column("repeat", pl.Int64, "0; above 0 where an unchanged prompt is asked once more on purpose ('again')"),
     ),
     INSTANCES,
@@ -172,7 +176,7 @@ FITTED = Table(
         _column("prefix_id", pl.String, "the shared start of the prompt (table `prefixes`)"),
         _column("suffix", pl.String, "the rest of the prompt"),
         _column("shots_used", pl.Int64, "examples left after truncation"),
-        _column("prompt_truncated", pl.Boolean, "whether examples were dropped, or the end cut, to fit the window"),
+        _column("prompt_truncated", pl.Boolean, "whether the end of the prompt's text was cut to fit the window"),
         _column("refused", pl.String, "why this model can't be asked this; null where it can", required=False),
         _column("window_index", pl.Int64, "which window of a text longer than the model's", required=False),
         _column(

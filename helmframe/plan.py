@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.adapters import adapt
 from helmframe.asking import asking, with_models
 from helmframe.columns import COMPLETIONS, VARIANTS
 from helmframe.engines import local
@@ -24,7 +23,7 @@ from helmframe.models.fit import fit
 from helmframe.models.generate import NUMBERS, check_decoding
 from helmframe.models.model import Given, Model, Prompt
 from helmframe.models.protocol import check_spelling, models_of
-from helmframe.perturbations import PerturbationCall, perturb, variants
+from helmframe.perturbations import PerturbationCall, variants
 from helmframe.results import Results
 from helmframe.scenarios.find import check_words, find_scenario, frame_scenario
 from helmframe.scenarios.load import check_where
@@ -61,7 +60,7 @@ class Plan(Stages):
 
     # -- say ---------------------------------------------------------------------------------------------------------
 
-    def where(self, /, *conditions: str | pl.Expr, **equals: Any) -> "Plan":
+    def where(self, /, *conditions: str | pl.Expr | Sql, **equals: Any) -> "Plan":
         """Only instances that meet all conditions; what was said before stays.
 
         Args:
@@ -76,6 +75,8 @@ class Plan(Stages):
         for condition in conditions:
             if isinstance(condition, str):
                 said.append(Sql(condition))
+            elif isinstance(condition, Sql):
+                said.append(condition)
             elif isinstance(condition, pl.Expr):
                 said.append(Expression.of(condition))
             else:
@@ -115,7 +116,8 @@ class Plan(Stages):
                 (`"typos(prob=[.1, .2])"`), a chain (`"lowercase+typos"`), a preset (`"canonical"`), or a list of
                 these. `"again"` asks the original again; `hf.perturbations()` lists all.
             seeds: draws of each that is random.
-            compat: "helm" takes HELM's own rules and random numbers for each, text for text.
+            compat: "helm" takes HELM's own rules and random numbers for each, text for text. A plan with
+                compat="helm" takes them for every perturbation that HELM has.
 
         Raises:
             UnknownNameError, ArgumentError: no such perturbation or argument, with near matches; or it is none for
@@ -126,10 +128,12 @@ class Plan(Stages):
             raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
         each: list[Any] = list(said) if isinstance(said, list | tuple) else [said]
         with reading_from(self.data):
-            said_so = [variant for one in each if one != "original" for variant in variants(one, seeds, compat)]
-            for variant in said_so:
+            parsed = [
+                variant for one in each if one != "original" for variant in variants(one, seeds, compat, self.compat)
+            ]
+            for variant in parsed:
                 variant.check([spec.scenario for spec in self.scenarios])
-        return replace(self, perturbations=with_models(said_so))
+        return replace(self, perturbations=with_models(parsed))
 
     def adapt(self, /, **said: Any) -> "Plan":
         """How an instance becomes a request; merged by key over the scenario's own.
@@ -243,7 +247,7 @@ class Plan(Stages):
 
     def variants(self) -> pl.LazyFrame:
         """`VARIANTS`: one row per instance and perturbation; no model is asked."""
-        return perturb(self.instances(), self.perturbations, asking(ask=False), self.data).select(
+        return self.perturbed(self.instances(), asking(ask=False)).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
@@ -257,9 +261,9 @@ class Plan(Stages):
         for task in self.tasks(self.models or [_any_model()], scored=False):
             train = self.train(task)
             for shard in self.load(task.spec):
-                variants = perturb(shard.lazy(), task.variants, asking(ask=False), self.data).collect()
+                variants = self.perturbed(shard.lazy(), asking(ask=False)).collect()
                 for setting in task.settings:
-                    requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+                    requests, heads = self.adapted(variants.lazy(), train, setting, task.spec)
                     for model in task.models:
                         fitted, prefixes = fit(requests.collect(), heads, model)
                         frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
@@ -337,7 +341,7 @@ class Plan(Stages):
         )
 
 
-def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan:
+def scenario(said: Any, *, data: str | Path | None = None, compat: str | None = None, **frame: Any) -> Plan:
     """A sentence about these instances.
 
     Args:
@@ -345,6 +349,9 @@ def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan
             Arrow stream).
         data: where the rows are, for this plan: a folder, `s3://bucket/prefix`; default `hf.configure(data=…)`, then
             HELMFRAME_DATA, then the hub.
+        compat: "helm" applies HELM's rules, as run entries do: ids count the instances of HELM's run, its parameters
+            (`where(task=15)`) choose the few-shot examples too, perturbations are HELM's, and prompts that are too long
+            without examples are cut at their end.
         **frame: for a frame: input=, references= (column names), choices=, answer=, part=, cluster=, split=, name=.
 
     Raises:
@@ -353,13 +360,15 @@ def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan
         ArgumentError: it is neither, or a column that is not there; with near matches.
     """
     check_words(said, frame)
+    if compat not in (None, "helm"):
+        raise ArgumentError.unknown_value(f"scenario(compat={compat!r})", compat, ["helm"])
     if isinstance(said, str | Path):
-        return Plan((find_scenario(str(said)),), data=_text(data))
+        return Plan((find_scenario(str(said)),), data=_text(data), compat=compat)
     if isinstance(said, list | tuple):
         if not said or not all(isinstance(each, str | Path) for each in said):
             raise ArgumentError("scenario([…]): a list of names; rows become a frame first: pl.DataFrame(rows).")
-        return Plan(tuple(find_scenario(str(each)) for each in said), data=_text(data))
-    return Plan((frame_scenario(said, **frame),), data=_text(data))
+        return Plan(tuple(find_scenario(str(each)) for each in said), data=_text(data), compat=compat)
+    return Plan((frame_scenario(said, **frame),), data=_text(data), compat=compat)
 
 
 def between(low: Any, high: Any) -> Between:

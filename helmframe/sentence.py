@@ -1,6 +1,7 @@
 """A plan as YAML: the sentence's verbs as keys, their arguments as values, one to one for named parts.
 
 scenario: mmlu                                    # or a list; a name, or the path of a spec
+compat: helm                                      # HELM's rules for the whole plan
 where: [{subject: philosophy}, {year: {between: [1990, 1999]}}, "length(input) < 500"]
 sample: {n: 50, seed: 0}                          # or a number; or limit: 50
 perturb: {variants: [typos(prob=0.1)], seeds: 3}  # or a name, or a list of names
@@ -24,7 +25,11 @@ from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe.stages import Stages
 
-VERBS = ("scenario", "data", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
+VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
+
+
+# The keys of a SQL condition that says which rows HELM's scenario has.
+_NARROWING = {"sql", "narrows"}
 
 
 class Step(NamedTuple):
@@ -60,6 +65,8 @@ def written(plan: Stages, *, objects: bool = False) -> str:
     said: dict[str, Any] = {"scenario": scenarios[0] if len(scenarios) == 1 else scenarios}
     if plan.data is not None:
         said["data"] = plan.data
+    if plan.compat is not None:
+        said["compat"] = plan.compat
     if plan.filters:
         said["where"] = [
             _condition(each) or named(f"where({_shown(each)})", _shown(each), f"where({_shown(each)})")
@@ -118,13 +125,18 @@ def steps(said: str | Path) -> Iterator[Step]:
             f"this is a scenario, not a plan. A plan of it is another file: 'scenario: {file}', 'generate: MODEL'.",
         )
     _known(file, "", plan, VERBS)
-    data = {"data": _text(file, "data", plan["data"])} if "data" in plan else {}
+    options: dict[str, Any] = {key: _text(file, key, plan[key]) for key in ("data", "compat") if key in plan}
     named = _texts(file, "scenario", plan["scenario"])
     scenarios = _beside(file, named) if isinstance(named, str) else [_beside(file, name) for name in named]
-    yield Step("scenario", (scenarios,), data, file)
+    yield Step("scenario", (scenarios,), options, file)
     for condition in _list(plan.get("where", [])):
         if isinstance(condition, str):
             yield Step("where", (condition,), {}, file)
+        elif isinstance(condition, dict) and condition.keys() == _NARROWING:
+            text, narrows = _text(file, "where.sql", condition["sql"]), condition["narrows"]
+            if not isinstance(narrows, bool):
+                raise SpecError.at(file, "where.narrows", f"should be true or false, not {narrows!r}.")
+            yield Step("where", (Sql(text, narrows),), {}, file)
         else:
             equals = _mapping(file, "where", condition, "column: value, or SQL as text")
             yield Step("where", (), {key: _equal(file, f"where.{key}", value) for key, value in equals.items()}, file)
@@ -187,8 +199,8 @@ def _condition(condition: Condition) -> Any:
             return {column: values[0] if len(values) == 1 else list(values)}
         case Between(column, low, high):
             return {column: {"between": [low, high]}}
-        case Sql(text):
-            return text
+        case Sql(text, narrows):
+            return {"sql": text, "narrows": True} if narrows else text
     return None
 
 

@@ -181,6 +181,18 @@ class ScenarioSpec:
         return str(dict(self.source).get("generated") or "")
 
     @property
+    def narrowing_columns(self) -> frozenset[str]:
+        """The columns whose values make a HELM run of their own: those of the part, and HELM's parameters."""
+        parameters: Any = dict(self.helm).get("parameters", ())
+        names = [name if isinstance(name, str) else name[1] for name in parameters]
+        return frozenset(("part", *self.part, *map(str, names)))
+
+    @property
+    def keeps_unchanged(self) -> bool:
+        """Whether HELM keeps the copies of its instances that a perturbation left unchanged."""
+        return bool(dict(self.helm).get("passage_question"))
+
+    @property
     def split_names(self) -> dict[str, str]:
         """The source's split name → ours (train, valid, test)."""
         return {key: str(value) for key, value in self.splits}
@@ -292,9 +304,13 @@ class Between:
 
 @dataclass(frozen=True)
 class Sql:
-    """`where("length(input) < 500")`: DuckDB SQL over the columns of `instances`, pushed into the scan."""
+    """`where("length(input) < 500")`: DuckDB SQL over the columns of `instances`, pushed into the scan.
+
+    `narrows` is for HELM's rules: evaluation rows that do not meet the condition are not part of the scenario at all.
+    """
 
     text: str
+    narrows: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import polars as pl
 
 from helmframe.adapters import ADAPTERS, Setting, adapt, settings
 from helmframe.asking import asking
-from helmframe.columns import INSTANCES, READ
+from helmframe.columns import INSTANCES, READ, source_column
 from helmframe.errors import CapabilityError, PlanError
 from helmframe.judging import judges_of, refuse_pairs, verdicts_on, with_judges
 from helmframe.kept import CompletionCache
@@ -27,10 +27,11 @@ from helmframe.models.generate import generate
 from helmframe.models.model import Model
 from helmframe.models.request_ids import request_ids
 from helmframe.perturbations import Variant, perturb
+from helmframe.perturbations.by_model import Ask
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
-from helmframe.specs import Condition, Equals, Pairs, Sample, ScenarioSpec
+from helmframe.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
 from helmframe.store import Answers
 from helmframe.watch import Watch
 
@@ -69,6 +70,7 @@ class Stages:
     outputs: int = 0  # completions of each request; 0: as many as the scenario says
     scored: tuple[str | Metric, ...] = ()
     data: str | None = None
+    compat: str | None = None  # "helm": HELM's rules for ids, examples, perturbations and prompts that are too long
     span: Span | None = None  # of an engine that shares the work out: no other instances than these
 
     def check_methods(self) -> None:
@@ -141,6 +143,8 @@ class Stages:
         """What the task's rows are read from, its examples too."""
         selection = self._selection(task.spec)
         splits = {*selection["splits"], *(["train"] if _has_shots(task) else [])}
+        if self.compat:
+            splits = {*SPLITS}  # ids count the instances of all of them
         return data_checksum(
             task.spec, where=selection["where"], splits=sorted(splits), data=selection["data"], stop=stop
         )
@@ -158,21 +162,42 @@ class Stages:
         sample = self.sampling
         if self.span is not None:
             conditions, sample = [*conditions, *self.span.conditions()], None
-        return {"where": tuple(conditions), "sample": sample, "splits": splits, "data": self.data}
+        return {
+            "where": tuple(conditions),
+            "sample": sample,
+            "splits": splits,
+            "data": self.data,
+            "compat": self.compat,
+        }
 
     def train(self, task: Task) -> pl.DataFrame:
         """The train pool; empty where no setting has shots."""
         if not _has_shots(task):
             return pl.DataFrame(schema=INSTANCES.schema)
         conditions = tuple(each for each in self.filters if not of_split(each))
-        pool = load_train(task.spec, where=conditions, data=self.data)
-        if pool.is_empty():
+        pool = load_train(task.spec, where=conditions, data=self.data, compat=self.compat)
+        splits = task.spec.split_names.values() or SPLITS
+        if pool.is_empty() and "train" in splits:
             logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
-        return pool
+        return pool.drop(unread_columns(task.spec), strict=False) if self.compat else pool
 
     def shards(self, task: Task, watch: Watch | None = None) -> Iterator[pl.DataFrame]:
         """`INSTANCES` of one task as they are asked: shard by shard, or look by look as `watch` takes them."""
         return self.load(task.spec) if watch is None else watch.looks(partial(self.load, task.spec))
+
+    def perturbed(self, instances: pl.LazyFrame, ask: Ask | None) -> pl.LazyFrame:
+        """Return `VARIANTS` of the instances under the plan's perturbations."""
+        keep_unchanged = [spec.scenario for spec in self.scenarios if spec.keeps_unchanged]
+        return perturb(instances, self.perturbations, ask, self.data, keep_unchanged=keep_unchanged)
+
+    def adapted(
+        self, variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: ScenarioSpec
+    ) -> tuple[pl.LazyFrame, pl.DataFrame]:
+        """Return `REQUESTS` and `HEADS` of the variants in one setting."""
+        requests, heads = adapt(variants, train, setting, spec.part)
+        if self.compat:  # HELM cuts every prompt that is too long without examples
+            requests = requests.with_columns(pl.col("truncation").fill_null("right"))
+        return requests, heads
 
     def asks(
         self,
@@ -195,11 +220,11 @@ class Stages:
         model = asking(ask=ask, budget=budget, cache=cache)
         train = self.train(task)
         for instances in shards:
-            variants = perturb(instances.lazy(), task.variants, model, self.data).collect(engine=IN_MEMORY)
+            variants = self.perturbed(instances.lazy(), model).collect(engine=IN_MEMORY)
             for each in judges_of(task.metrics):
                 each.template.check([*variants.columns, *READ.schema])  # before anything is asked
             for setting in task.settings:
-                requests, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+                requests, heads = self.adapted(variants.lazy(), train, setting, task.spec)
                 yield requests.collect(engine=IN_MEMORY), heads
 
     def prompts(
@@ -236,6 +261,12 @@ class Stages:
 def of_split(condition: Condition) -> bool:
     """Whether it says which split is read, not which of its rows."""
     return isinstance(condition, Equals) and condition.column == "split"
+
+
+def unread_columns(spec: ScenarioSpec) -> list[str]:
+    """Return the columns of examples that HELM's instances of the scenario lack."""
+    names: Any = dict(spec.helm).get("unread", ())
+    return [source_column(str(name)) for name in names]
 
 
 def _has_shots(task: Task) -> bool:

@@ -87,6 +87,16 @@ def expanded(spec: AdapterSpec) -> AdapterSpec:
     return replace(spec, instructions=f"{words}\n\n{spec.instructions}" if spec.instructions else words)
 
 
+def name_of_choices(name: str) -> str:
+    """Return the name of the words that HELM adds to joint options for this name: "mcqa" for one that it lacks.
+
+    >>> name_of_choices("med_qa_no_prefix_suffix"), name_of_choices("mmlu")
+    ('mcqa_no_prefix_suffix', 'mmlu')
+    """
+    bare = name.removesuffix("_suffix").removesuffix("_no_prefix")
+    return name if bare in CHOICES else f"mcqa{name[len(bare) :]}"
+
+
 def _words(name: str, spec: AdapterSpec) -> str:
     by_method = {
         "generation": TEXTS,

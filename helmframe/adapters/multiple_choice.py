@@ -6,6 +6,7 @@ import polars as pl
 
 from helmframe.adapters.adapt import adapter
 from helmframe.adapters.labels import labels
+from helmframe.columns import source_column
 from helmframe.errors import ArgumentError
 from helmframe.specs import AdapterSpec
 
@@ -48,8 +49,9 @@ def multiple_choice_joint_chain_of_thought(variants: pl.LazyFrame, spec: Adapter
     """
     prefixes, letters = labels(spec)
     most = _most_options(variants, len(letters), spec)
-    there = "chain_of_thought" in variants.collect_schema()
-    thought = pl.col("chain_of_thought").cast(pl.String).fill_null("") if there else pl.lit("")
+    column = source_column("chain_of_thought")
+    present = column in variants.collect_schema()
+    thought = pl.col(column).cast(pl.String).fill_null("") if present else pl.lit("")
     answer = pl.concat_str(
         pl.lit(spec.chain_of_thought_prefix),
         thought,

@@ -7,7 +7,7 @@ from typing import Any
 from helmframe.adapters import Setting, settings
 from helmframe.perturbations import PerturbationCall
 from helmframe.plan import Plan, scenario
-from helmframe.specs import Pairs, ScenarioSpec, frozen, merged, thawed
+from helmframe.specs import Pairs, ScenarioSpec, Sql, frozen, merged, thawed
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Draft:
         instances: how many HELM draws; None: all.
         split: the only split; "": HELM's evaluation splits, valid and test.
         condition: SQL that says which instances, beside the parameters.
+        metrics: The metrics, instead of the scenario's own.
         sweep: "adapter.shots", "decoding.temperature", …: words that tell this plan from others of the same entry.
     """
 
@@ -38,6 +39,7 @@ class Draft:
     instances: int | None = None
     split: str = ""
     condition: str = ""
+    metrics: tuple[str, ...] = ()
     sweep: frozenset[str] = frozenset()
 
     @property
@@ -57,12 +59,12 @@ class Draft:
 
     def plan(self) -> Plan:
         """The sentence, as the verbs check it."""
-        said = scenario(self.spec.scenario)
+        said = scenario(self.spec.scenario, compat="helm")
         where = {key: thawed(value) for key, value in self.where}
         if self.split or self.instances is None:
             where["split"] = self.split or ["valid", "test"]
         plan = said.where(**where) if where else said
-        plan = plan.where(self.condition) if self.condition else plan
+        plan = plan.where(Sql(self.condition, narrows=True)) if self.condition else plan
         if self.instances is not None:
             plan = plan.sample(self.instances, order="helm")
         if self.adapter:
@@ -74,7 +76,8 @@ class Draft:
         elif decoding or self.outputs:
             # said without a model: who answers is added later, by .generate(model)
             plan = replace(plan, decoding=frozen(decoding), outputs=self.outputs or plan.outputs)
-        return plan.perturb(list(self.variants)) if self.variants else plan
+        plan = plan.perturb(list(self.variants)) if self.variants else plan
+        return plan.metrics(*self.metrics) if self.metrics else plan
 
     def _words(self, field: str, said: Pairs) -> Mapping[str, Any]:
         """A grid of one where the entry sweeps, so that its setting has a name."""

@@ -9,10 +9,14 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from helmframe.adapters import ADAPTERS
+from helmframe.adapters.format_instructions import name_of_choices
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.helm.draft import Draft
 from helmframe.helm.entries import Said
 from helmframe.helm.known_models import follows_instructions
+from helmframe.helm.meant import method_fields
+from helmframe.helm.metric_specs import EXACT_MATCH, SEPARATE
 from helmframe.perturbations import PERTURBATIONS, PRESETS, PerturbationCall, call
 from helmframe.perturbations.contrast import with_contrasts
 from helmframe.specs import Call
@@ -61,6 +65,8 @@ PROMPTS: dict[str, dict[str, str]] = {
 }
 STOPS = {"hash": "###", "semicolon": ";", "br": "<br>"}
 NEWLINES = {"semicolon": ";\n", "br": "<br>\n"}
+# HELM's entries whose cue stays in the user's turn of ChatML.
+_CUED_BY_THE_USER = ("summarization_cnndm", "summarization_xsum")
 EXPERT = "I am an expert AI assistant who is here to help you with the following. "
 
 
@@ -83,8 +89,23 @@ def model(draft: Draft, value: Said) -> list[Draft]:
 
 @expander("method")
 def method(draft: Draft, value: Said) -> list[Draft]:
-    """The adapter; HELM's scenarios that can be asked in several ways take it."""
-    return [draft.adapt(method=str(value))]
+    """Set the adapter method, with the texts, the number of examples and the metrics that HELM gives it.
+
+    Source: HELM `get_multiple_choice_adapter_spec`.
+    """
+    name, own = str(value), draft.setting.adapter.method
+    if name == own:
+        return [draft]
+    fields = method_fields(draft.spec, name)
+    metrics = draft.metrics
+    if name in SEPARATE:
+        metrics = (SEPARATE[name],)
+        if own.startswith("multiple_choice_joint"):
+            # HELM scores separate options without the instructions, texts and examples of the joint prompt
+            fields = {"instructions": "", **dict(ADAPTERS[name].defaults)} | fields
+    elif own in SEPARATE:
+        metrics = EXACT_MATCH
+    return [replace(draft.adapt(method=name, **fields), metrics=metrics)]
 
 
 @expander("instructions")
@@ -151,7 +172,8 @@ def chatml(draft: Draft, value: Said) -> list[Draft]:
         question, _, cue = own.output_prefix.partition("\n")
         cue = question + turn + cue
     else:
-        cue = own.output_prefix + turn if draft.spec.scenario.startswith("summarization_") else turn + own.output_prefix
+        entry = dict(draft.spec.helm).get("entry", draft.spec.scenario)
+        cue = own.output_prefix + turn if entry in _CUED_BY_THE_USER else turn + own.output_prefix
     system = f"<|im_start|>system\n{_with_suffix(own)}<|im_end|>\n" if own.instructions else ""
     return [
         draft.adapt(
@@ -174,8 +196,11 @@ def follow_format_instructions(draft: Draft, value: Said) -> list[Draft]:
 
 @expander("output_format_instructions")
 def output_format_instructions(draft: Draft, value: Said) -> list[Draft]:
-    """Words on the form of the answer, by the scenario's name."""
-    return [draft.adapt(format_instructions=str(value))]
+    """Add words on the form of the answer, by the scenario's name; joint options have some for any name."""
+    name = str(value)
+    if draft.setting.adapter.method == "multiple_choice_joint":
+        name = name_of_choices(name)
+    return [draft.adapt(format_instructions=name)]
 
 
 @expander("num_train_trials")

@@ -23,6 +23,8 @@ _ALWAYS: dict[str, tuple[str, ...]] = {
     "google/ul2": ("no_newlines", "nlg_prefix"),
     "together/gpt-neoxt-chat-base-20b": ("chatml",),
     **dict.fromkeys(("eleutherai/gpt-j-6b", "meta/opt-6.7b", "meta/opt-1.3b", "nvidia/megatron-gpt2"), ("warm",)),
+    "google/gemini-1.0-pro-vision-001": ("two_tokens",),
+    "google/medlm-large": ("no_stop",),
 }
 _FAMILIES = {
     r"anthropic/claude-(v1\.3|instant-v1|instant-1\.2|2\.0|2\.1)": ("claude_2",),

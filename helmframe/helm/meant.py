@@ -11,6 +11,9 @@
     all         parameters whose value "all" leaves nothing out
     ignored     arguments that mean nothing here
     fixed       {argument: the one value that its rows are made for}
+    passage_question  true: HELM builds its inputs of a passage and a question, and keeps unchanged copies of them
+    unread      columns of examples that HELM's instances lack
+    methods     {adapter method: fields of the adapter that HELM sets for it}
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +23,7 @@ from typing import Any, TypeAlias
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.helm.entries import Entry
 from helmframe.scenarios.find import find_scenario, scenario_names
-from helmframe.specs import ScenarioSpec
+from helmframe.specs import ScenarioSpec, thawed
 
 # How an entry may call a scenario, by HELM's name or by ours → the specs it may mean.
 Known: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]
@@ -100,6 +103,13 @@ def check_fixed(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> frozenset[s
                 "leave it out."
             )
     return frozenset(fixed)
+
+
+def method_fields(spec: ScenarioSpec, method: str) -> dict[str, Any]:
+    """Return the adapter fields that HELM sets when an entry names this method for the scenario."""
+    block: dict[str, Any] = dict(spec.helm)
+    fields: Any = dict(block.get("methods") or ()).get(method, ())
+    return {str(key): thawed(value) for key, value in fields}
 
 
 def names(spec: ScenarioSpec, key: str) -> tuple[str, ...]:

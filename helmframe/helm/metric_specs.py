@@ -11,6 +11,8 @@ SEPARATE = {
     "multiple_choice_separate_original": "option_accuracy_per_token",
     "multiple_choice_separate_calibrated": "option_accuracy_calibrated",
 }
+# HELM's `get_exact_match_metric_specs`, by our names.
+EXACT_MATCH = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
 # HELM's class, without its module → our metrics, where its arguments make no difference.
 CLASSES: dict[str, tuple[str, ...]] = {
     "LanguageModelingMetric": ("perplexity", "bits_per_byte", "logprob_per_byte"),

@@ -61,8 +61,10 @@ def plans_of(
                 asked = draft.adapt(trials=1) if draft.setting.adapter.trials > 1 else draft
             elif num_train_trials is not None:
                 asked = draft.adapt(trials=num_train_trials)
-            # the product of several parameters would ask for more than the entries do, so only one is merged over
-            apart = replace(asked, where=()) if len(asked.where) == 1 else asked
+            # the product of several parameters would run more than the entries do, so only one is merged over; one that
+            # is not the part chooses the examples of the whole plan
+            merges = len(asked.where) == 1 and asked.where[0][0] in asked.spec.part
+            apart = replace(asked, where=()) if merges else asked
             drafts.setdefault(apart, []).append(asked)
     return [_over_parts(same).plan() for same in drafts.values()]
 
@@ -72,7 +74,8 @@ def drafts_of(
 ) -> list[Draft]:
     """The drafts that one entry says: one, or several where it sweeps; none where none of `models` is meant."""
     spec, used = meant(entry, known)
-    arguments = {key: value for key, value in entry.arguments if key not in used}
+    # the method may choose the scenario, and is always an expander too
+    arguments = {key: value for key, value in entry.arguments if key not in used or key == "method"}
     columns, ignored = parameters(spec), {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments)}
     where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
     expanding = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
@@ -89,7 +92,8 @@ def drafts_of(
     else:
         answering = (who,)
     drafts = [Draft(spec, where=frozen(where), models=answering)]
-    for key, value in expanding.items():
+    # HELM builds the adapter by the method before any expander changes it
+    for key, value in sorted(expanding.items(), key=lambda pair: pair[0] != "method"):
         drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
     return [each for draft in drafts for each in unasked(draft)]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from helmframe.adapters.format_instructions import AFTER, BEFORE
 from helmframe.helm.draft import Draft
-from helmframe.helm.expanders import chatml, global_prefix, increase_temperature, stop, stops
+from helmframe.helm.expanders import chatml, global_prefix, increase_max_tokens, increase_temperature, stop, stops
 from helmframe.helm.known_models import ways
 
 
@@ -49,11 +49,19 @@ def _warm(draft: Draft) -> Draft:
     return increase_temperature(draft, 1e-4)[0] if said == 0 else draft
 
 
+def _two_tokens(draft: Draft) -> Draft:
+    """Allow a second token for models that generate nothing when one is allowed."""
+    one = dict(draft.setting.decoding).get("max_tokens") == 1
+    return increase_max_tokens(draft, 1)[0] if one else draft
+
+
 _WAYS: dict[str, Callable[[Draft], Draft]] = {
     "chatml": lambda draft: chatml(draft, "True")[0],
     "claude_2": _claude_2,
     "claude_3": _claude_3,
     "nlg_prefix": lambda draft: global_prefix(draft, "nlg")[0],
     "no_newlines": _no_newlines,
+    "no_stop": lambda draft: stop(draft, "none")[0],
+    "two_tokens": _two_tokens,
     "warm": _warm,
 }

@@ -81,7 +81,7 @@ def num_train_instances() -> pl.Expr:
 
 @metric("prompt_truncated", higher_is_better=None, source=SOURCE, helm="prompt_truncated")
 def prompt_truncated() -> pl.Expr:
-    """1 where examples were dropped so that the prompt fits the model's window: with 3 left of 5 it is 1."""
+    """1 where the end of the prompt was cut to fit the model's window: dropped examples alone are 0."""
     return pl.col("prompt_truncated")
 
 

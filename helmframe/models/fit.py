@@ -76,7 +76,7 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
     )
     fitted = fitted.with_columns(
         model=pl.lit(model.name),
-        prompt_truncated=(pl.col("shots_used") < pl.col("shot_ids").list.len().cast(pl.Int64)) | pl.col("was_cut"),
+        prompt_truncated="was_cut",
         refused=pl.when("too_long").then(too_long).otherwise(pl.lit(None, dtype=pl.String)),
     ).drop("limit", "too_long", "was_cut")
     return fitted, prefixes.join(fitted.select("prefix_id"), on="prefix_id", how="semi", maintain_order="left")
@@ -86,8 +86,9 @@ def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
     """The tokens a prompt may have; null where there is no limit, or the prompt is a window already."""
     if model.window is None or model.count_tokens is None:
         return pl.lit(None, dtype=pl.Int64)
-    decoding = {said: json.loads(said) for said in rows["decoding"].unique()}
-    limits = {said: model.window - int(each.get("max_tokens") or 0) for said, each in decoding.items()}
+    decoding = {text: json.loads(text) for text in rows["decoding"].unique()}
+    most = model.max_request_length or model.window
+    limits = {text: most - int(values.get("max_tokens") or 0) for text, values in decoding.items()}
     limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
     return pl.when(pl.col("window_index").is_null()).then(limit)
 

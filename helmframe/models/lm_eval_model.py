@@ -103,7 +103,9 @@ class _Asked:
         quiet = {"disable_tqdm": True} if "disable_tqdm" in inspect.signature(function).parameters else {}
         if not rows:
             return []
-        return as_results(function(rows, **quiet), f"{method} of model {self.name!r}", len(rows), item="request", result="result")
+        return as_results(
+            function(rows, **quiet), f"{method} of model {self.name!r}", len(rows), item="request", result="result"
+        )
 
     def _scored(self, given: object, pair: Pair) -> Given:
         try:

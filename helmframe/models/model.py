@@ -118,6 +118,8 @@ class Model:
         batch: prompts per call; 1 for a model that takes one prompt.
         workers: calls at once; the most, if `adaptive`.
         window: tokens that prompt and output may have together; None: unknown.
+        max_request_length: HELM's limit for the tokens of prompt and output together, where it differs from `window`.
+            By default prompts have the limit `window`, and windows of whole texts one token more.
         count_tokens: the number of tokens of each text, as the model counts them in a prompt.
         chat: a conversation of {role, content} as the prompt the model's chat template makes of it; None: has none.
         sees_rows: gets a `Row` for each prompt.
@@ -147,6 +149,7 @@ class Model:
     batch: int = 32
     workers: int = 1
     window: int | None = None
+    max_request_length: int | None = None
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None
     chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
     sees_rows: bool = False

@@ -31,6 +31,7 @@ def from_any(
     batch: bool | int | None = None,
     workers: int | Literal["auto"] | None = None,
     timeout: float | None = None,
+    max_request_length: int | None = None,
 ) -> Model:
     """Anything that answers, as a `Model`.
 
@@ -50,6 +51,9 @@ def from_any(
             fewer after "too many requests" or a timeout. Default 1; "auto" for async functions.
         timeout: seconds for one call, then it counts as failed, and is tried once more. A sync function that hangs is
             left behind in its thread. Default none; 600 for async functions; `math.inf` for none there too.
+        max_request_length: The most tokens of prompt and output together, as a deployment of HELM has it. With HELM's
+            number, prompts are shortened and long texts are split where HELM does it. Default: the model's window, and
+            one token more for whole texts.
 
     Raises:
         NotAModelError: it can't answer; says what can.
@@ -57,6 +61,10 @@ def from_any(
         ArgumentError: an argument that can't be, or a version vouched for other code before.
     """
     _check(name, version, batch, workers, timeout)
+    if max_request_length is not None and (
+        isinstance(max_request_length, bool) or not isinstance(max_request_length, int) or max_request_length < 1
+    ):
+        raise ArgumentError(f"model(max_request_length={max_request_length!r}): must be an integer ≥ 1.")
     model = _given(given, batch)
     if name is not None:
         model = replace(model, name=name)
@@ -66,6 +74,8 @@ def from_any(
         model = replace(model, timeout=None if math.isinf(timeout) else float(timeout))
     if batch is not None and not isinstance(batch, bool):
         model = replace(model, batch=batch)
+    if max_request_length is not None:
+        model = replace(model, max_request_length=max_request_length)
     return model if version is None else _vouched(model, version)
 
 

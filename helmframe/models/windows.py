@@ -53,20 +53,23 @@ def cut(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
     return pl.concat([others, cut_up.select(others.columns)]).sort("_place", "window_index").drop("_place")
 
 
-def windows(text: str, tokens: Tokens, window: int) -> list[Window]:
+def windows(text: str, tokens: Tokens, window: int, max_request_length: int | None = None) -> list[Window]:
     """The windows of a text: the first begins with the tokenizer's first token, the others with all that fits before.
 
     Args:
         text: any.
         tokens: the tokenizer.
-        window: tokens that the model reads at once; one more may be predicted.
+        window: tokens that the model reads at once.
+        max_request_length: The most tokens of one request. By default one more than the window, whose last token is
+            predicted only. With no more than the window, a first token leaves no room for the last one of the first
+            window, which is skipped then, as in HELM.
 
     A window that ends within a character does without it, and so does the next, as in HELM: a token of some hundred is
     not predicted then.
 
     Source: HELM `LanguageModelingAdapter`, after EleutherAI's lm_perplexity; its windows byte for byte.
     """
-    most = window + _LAST
+    most = window + _LAST if max_request_length is None else max_request_length
     ids = list(tokens.encode(text))
     prefix = tokens.prefix()
     done = min(window, len(ids))
@@ -84,7 +87,7 @@ def windows(text: str, tokens: Tokens, window: int) -> list[Window]:
 def _windows(text: str, model: Model) -> list[Window]:
     if model.tokens is None or model.window is None:
         return [Window("", text, 0)]
-    return windows(text, model.tokens, model.window)
+    return windows(text, model.tokens, model.window, model.max_request_length)
 
 
 def _text(conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens) -> tuple[str, int]:

@@ -1,6 +1,6 @@
 """The stage `perturb`: every instance unperturbed and under each variant."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
@@ -13,7 +13,12 @@ _PLACE = "\0place"
 
 
 def perturb(
-    instances: pl.LazyFrame, variants: Sequence[Variant], ask: Ask | None = None, data: str | None = None
+    instances: pl.LazyFrame,
+    variants: Sequence[Variant],
+    ask: Ask | None = None,
+    data: str | None = None,
+    *,
+    keep_unchanged: Collection[str] = (),
 ) -> pl.LazyFrame:
     """Every instance unperturbed and under each variant.
 
@@ -22,6 +27,8 @@ def perturb(
         variants: the chains asked for; `original` need not be among them.
         ask: answers for what a model makes (`translate`); what has none is left out, and so is all of it by default.
         data: where word tables and contrast sets are looked for before the configured root.
+        keep_unchanged: Names of scenarios. Under HELM's rules their unchanged copies count as changed, references
+            included, because HELM keeps them: it compares a passage with a question to a plain text.
 
     Returns:
         `VARIANTS`, one row per (instance, perturbation, seed); `perturbed_input`, `changed` and the like added.
@@ -44,11 +51,13 @@ def perturb(
         repeat=pl.lit(0, dtype=pl.Int64),
     )
     with reading_from(data):
-        changed = [_variant(plain, each, seed, ask) for each in variants for seed in range(each.draws)]
+        changed = [_variant(plain, each, seed, ask, keep_unchanged) for each in variants for seed in range(each.draws)]
     return pl.concat([plain, *changed]).sort(_PLACE, maintain_order=True).drop(_PLACE)
 
 
-def _variant(plain: pl.LazyFrame, variant: Variant, seed: int, ask: Ask | None) -> pl.LazyFrame:
+def _variant(
+    plain: pl.LazyFrame, variant: Variant, seed: int, ask: Ask | None, keep_unchanged: Collection[str]
+) -> pl.LazyFrame:
     frame = plain
     for place, each in enumerate(variant.chain):
         # A chain may hold a perturbation twice; its place keeps the draws apart.
@@ -56,6 +65,9 @@ def _variant(plain: pl.LazyFrame, variant: Variant, seed: int, ask: Ask | None) 
         frame = each.through(frame, ids, seed, ask)
     changed = pl.col("perturbed_input").ne_missing(pl.col("input"))
     if variant.compat:
+        # HELM's contrast sets alone return the very input, which equals itself
+        if keep_unchanged and all(each.entry.of == "text" for each in variant.chain):
+            changed = changed | pl.col("scenario").is_in(list(keep_unchanged))
         kept = pl.when(changed).then("perturbed_references").otherwise("references")
         frame = frame.with_columns(perturbed_references=kept)
     elif any(each.entry.of == "frame" or each.fields != "input" for each in variant.chain):

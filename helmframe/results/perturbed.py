@@ -252,9 +252,14 @@ def _asked(which: str) -> pl.Expr:
 
 
 def _changed_input(scored: Scored) -> pl.LazyFrame:
-    """The scores with `changed` as HELM has it: whether the input is another, whatever became of the references."""
+    """Return the scores with `changed` as HELM has it: whether the input is another, or HELM keeps the unchanged copy.
+
+    References count for nothing, unless the perturbation follows HELM's rules: its `changed` is HELM's already.
+    """
     key = list(VARIANTS.key)
-    inputs = scored.completions.select(*key, changed=pl.col("perturbed_input").ne_missing(pl.col("input"))).unique(key)
+    by_helm = pl.col("changed") & pl.col("perturbation_parameters").str.contains('"compat": "helm"', literal=True)
+    changed = pl.col("perturbed_input").ne_missing(pl.col("input")) | by_helm.fill_null(value=False)
+    inputs = scored.completions.select(*key, changed=changed).unique(key)
     return scored.scores.drop("changed").join(inputs, on=key, how="left", validate="m:1")
 
 

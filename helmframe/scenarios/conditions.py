@@ -21,7 +21,8 @@ def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals 
         ArgumentError: an unknown column, a value that its column can't have, or a text that is not one SQL condition.
     """
     if isinstance(condition, Sql):
-        return _own_sql(source, columns, condition.text)
+        sql = _own_sql(source, columns, condition.text)
+        return f"({sql} OR split = 'train')" if condition.narrows else sql
     name = condition.column
     check_column(source, columns, name)
     if isinstance(condition, Between):

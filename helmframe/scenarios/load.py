@@ -17,7 +17,7 @@ from helmframe.scenarios.sample import draw
 from helmframe.scenarios.sources import connect
 from helmframe.scenarios.sql import identifier
 from helmframe.settings import data_root
-from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec
+from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 
 _MOST_BYTES = 64 << 20
 # Seconds between attempts at going on with a reading: long enough for a server that starts again.
@@ -33,6 +33,7 @@ class Selection(TypedDict):
     sample: Sample | None
     splits: tuple[str, ...]
     data: str | None
+    compat: str | None
 
 
 def load(
@@ -42,6 +43,7 @@ def load(
     sample: Sample | None = None,
     splits: Sequence[str] = ("test",),
     data: str | None = None,
+    compat: str | None = None,
     rows: int = 20_000,
     first: int | None = None,
     only: pl.DataFrame | None = None,
@@ -55,6 +57,8 @@ def load(
         sample: at most n per part.
         splits: of train, valid and test.
         data: the root of the rows, instead of the configured one.
+        compat: "helm" numbers instance ids as HELM does: from 0 in each part, train first, over the rows that
+            conditions on HELM's parameters leave.
         rows: the most rows of one frame; a frame also holds at most about 64 MB.
         first: the most rows of the first frame; default as of the others.
         only: of `keys`; of those instances no others.
@@ -69,26 +73,31 @@ def load(
     """
     _check_splits(splits)
     found = False
-    for frame in _shards(_going_on(partial(_read, spec, where, sample, splits, data, only)), rows, first or rows):
+    for frame in _shards(
+        _going_on(partial(_read, spec, where, sample, splits, data, compat, only)), rows, first or rows
+    ):
         found = True
         yield frame
     if not found and not (sample and sample.n == 0) and only is None:
         raise _nothing_matches(spec, where, splits, data)
 
 
-def load_train(spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str | None = None) -> pl.DataFrame:
+def load_train(
+    spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str | None = None, compat: str | None = None
+) -> pl.DataFrame:
     """The whole pool of in-context examples, by part and row_index; may be empty.
 
     Only equalities and ranges over the columns that make the part cut it: a condition on the questions must not change
-    which examples they are asked with.
+    which examples they are asked with. With compat "helm" those over HELM's parameters cut it too.
 
     Returns:
         `INSTANCES` of split train, and the scenario's own columns.
     """
-    of_parts = ("part", *spec.part)
-    kept = [each for each in meant(spec, where) if isinstance(each, Equals | Between) and each.column in of_parts]
-    with opened(spec, kept, ("train",), data) as query:
-        pool = pl.concat(_instances(query, ()), rechunk=True)
+    columns = spec.narrowing_columns if compat else {"part", *spec.part}
+    narrowing = [each for each in meant(spec, where) if isinstance(each, Equals | Between) and each.column in columns]
+    numbers = _numbers(spec, where, data, compat)
+    with opened(spec, narrowing, ("train",), data) as query:
+        pool = pl.concat(_instances(query, (), numbers)).sort("part", "row_index")
     _check_unique(spec, pool)
     return pool
 
@@ -100,6 +109,7 @@ def keys(
     sample: Sample | None = None,
     splits: Sequence[str] = ("test",),
     data: str | None = None,
+    compat: str | None = None,
 ) -> pl.DataFrame:
     """Which instances `load` would give, without reading texts unless a condition needs them.
 
@@ -110,7 +120,7 @@ def keys(
         ArgumentError: no instance matches; names near values.
         SourceError: the rows can't be read; names scenario and address.
     """
-    found = _chosen(spec, where, sample, splits, data, "cluster")
+    found = _chosen(spec, where, sample, splits, data, compat, "cluster")
     if found.is_empty() and not (sample and sample.n == 0):
         raise _nothing_matches(spec, where, splits, data)
     return found
@@ -123,13 +133,14 @@ def count(
     sample: Sample | None = None,
     splits: Sequence[str] = ("test",),
     data: str | None = None,
+    compat: str | None = None,
 ) -> pl.DataFrame:
     """How many instances `load` would give, without reading texts unless a condition needs them: part, split, n.
 
     Raises:
         SourceError: the rows can't be read; names scenario and address.
     """
-    found = _chosen(spec, where, sample, splits, data)
+    found = _chosen(spec, where, sample, splits, data, compat)
     order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
     return found.group_by("part", "split").agg(n=pl.len().cast(pl.Int64)).sort("part", order)
 
@@ -140,12 +151,14 @@ def _chosen(
     sample: Sample | None,
     splits: Sequence[str],
     data: str | None,
+    compat: str | None,
     *more: str,
 ) -> pl.DataFrame:
     """part, row_index, instance_id and split, and more, of the instances that conditions and sample leave."""
     _check_splits(splits)
+    numbers = _numbers(spec, where, data, compat)
     with opened(spec, meant(spec, where), splits, data) as query:
-        found = _keys(query, where, *more)
+        found = _keys(query, where, numbers, *more)
     _check_unique(spec, found)
     if not sample:
         return found
@@ -229,20 +242,60 @@ def _read(
     sample: Sample | None,
     splits: Sequence[str],
     data: str | None,
+    compat: str | None,
     only: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
+    numbers = _numbers(spec, where, data, compat)
     with opened(spec, meant(spec, where), splits, data) as query:
         if only is not None:
-            yield from _matching(_instances(query, where), only.select("part", "row_index"))
+            yield from _matching(_instances(query, where, numbers), only.select("part", "row_index"))
             return
         if sample:
-            yield from _sampled(query, where, sample)
+            yield from _sampled(query, where, sample, numbers)
             return
         # reads the keys of all rows at once, so only where the streamed keys don't prove that they are unique
-        check = partial(_chosen, spec, where, None, splits, data)
+        check = partial(_chosen, spec, where, None, splits, data, compat)
         if query.names_instances:
             check()
-        yield from _ascending(_instances(query, where), check)
+        yield from _ascending(_instances(query, where, numbers), check)
+
+
+def _numbers(
+    spec: ScenarioSpec, where: Sequence[Condition], data: str | None, compat: str | None
+) -> pl.DataFrame | None:
+    """Return the numbers that HELM gives the instances of its run: part, row_index, number.
+
+    HELM filters by the parameters of a run first, then numbers train, valid and test together. None where ids are not
+    numbered so: without HELM's rules, for frames, and where the spec's SELECT gives the ids.
+    """
+    if not compat or spec.frame is not None:
+        return None
+    narrowing = [
+        each
+        for each in meant(spec, where)
+        if (isinstance(each, Equals | Between) and each.column in spec.narrowing_columns)
+        or (isinstance(each, Sql) and each.narrows)
+    ]
+    with opened(spec, narrowing, SPLITS, data) as query:
+        if query.names_instances:
+            return None
+        keys = query.frame("part, row_index")
+    return keys.sort("part", "row_index").with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64).over("part"))
+
+
+def _renumbered(rows: pl.DataFrame, numbers: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the rows with HELM's numbers in instance_id, and in cluster where an instance is its own cluster."""
+    if numbers is None:
+        return rows
+    names = ["part", "row_index"]
+    start = pl.when(pl.col("part") == "").then(pl.lit("id")).otherwise(pl.col("part") + "/id")
+    numbered = rows.join(numbers, on=names, how="left", maintain_order="left", validate="m:1")
+    number = start + pl.col("number").cast(pl.String)
+    new = {"instance_id": number}
+    if "cluster" in rows.columns:
+        own = pl.col("cluster") == pl.col("instance_id")
+        new["cluster"] = pl.when(own).then(number).otherwise("cluster")
+    return numbered.with_columns(**new).drop("number")
 
 
 def _check_splits(splits: Sequence[str]) -> None:
@@ -253,12 +306,12 @@ def _check_splits(splits: Sequence[str]) -> None:
         raise ArgumentError(f"splits is empty; write some of {', '.join(SPLITS)}.")
 
 
-def _instances(query: Query, where: Sequence[Condition]) -> Iterator[pl.DataFrame]:
+def _instances(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
     """Small frames in source order; one at least, which may be empty."""
     expressions = [each.expr for each in where if isinstance(each, Expression)]
     for frame in query.stream(query.instances):
         named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
-        instances = conform(named, INSTANCES, f"scenario {query.spec.scenario!r}")
+        instances = _renumbered(conform(named, INSTANCES, f"scenario {query.spec.scenario!r}"), numbers)
         yield _alone(_met(instances, expressions)) if expressions else instances
 
 
@@ -272,12 +325,12 @@ def _met(instances: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFram
         raise ArgumentError(f"where({said}): should be true or false for each instance: {error}") from None
 
 
-def _keys(query: Query, where: Sequence[Condition], *more: str) -> pl.DataFrame:
+def _keys(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None, *more: str) -> pl.DataFrame:
     """part, row_index, instance_id and split, and more, of all that the conditions leave."""
     keys = ("part", "row_index", "instance_id", "split", *more)
     if any(isinstance(each, Expression) for each in where):
-        return pl.concat(frame.select(keys) for frame in _instances(query, where))
-    return query.frame(", ".join(keys))
+        return pl.concat(frame.select(keys) for frame in _instances(query, where, numbers))
+    return _renumbered(query.frame(", ".join(keys)), numbers)
 
 
 def _ascending(frames: Iterable[pl.DataFrame], otherwise: Callable[[], object]) -> Iterator[pl.DataFrame]:
@@ -324,11 +377,13 @@ def _check_unique(spec: ScenarioSpec, keys: pl.DataFrame) -> None:
         )
 
 
-def _sampled(query: Query, where: Sequence[Condition], sample: Sample) -> Iterator[pl.DataFrame]:
-    keys = _keys(query, where)
+def _sampled(
+    query: Query, where: Sequence[Condition], sample: Sample, numbers: pl.DataFrame | None
+) -> Iterator[pl.DataFrame]:
+    keys = _keys(query, where, numbers)
     _check_unique(query.spec, keys)
     chosen = draw(keys.sort("part", "row_index"), sample, query.spec.scenario)
-    places = _matching(_instances(query, where), chosen)
+    places = _matching(_instances(query, where, numbers), chosen)
     if sample.order == "helm":
         # as drawn, one part after the other; a draw is small by intent, so it is held whole
         yield pl.concat(places).sort("place").drop("place")

@@ -54,6 +54,7 @@ def spans(
     sample: Sample | None = None,
     splits: Sequence[str] = ("test",),
     data: str | None = None,
+    compat: str | None = None,
     most: int = 20_000,
     least: int = 8,
     pieces: int = 1,
@@ -69,6 +70,7 @@ def spans(
         sample: as for `load`.
         splits: as for `load`.
         data: as for `load`.
+        compat: as for `load`.
         most: instances in a span at most.
         least: and at least, but for the last.
         pieces: how many spans there should be at least, where `least` allows it.
@@ -87,7 +89,7 @@ def spans(
             found = _cut(query.stream(", ".join(_KEY)), size(count)) if count else None
         if found is not None:
             return found
-    chosen = keys(spec, where=where, sample=sample, splits=splits, data=data).sort(_KEY)
+    chosen = keys(spec, where=where, sample=sample, splits=splits, data=data, compat=compat).sort(_KEY)
     rows = size(chosen.height)
     return [Span.of(chosen.slice(start, rows)) for start in range(0, chosen.height, rows)]
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from helmframe.adapters import Setting, adapt
+from helmframe.adapters import Setting
 from helmframe.asking import asking
 from helmframe.columns import ORIGINAL
 from helmframe.judging import judges_of
 from helmframe.kept import answers_of, store_root
 from helmframe.models.fit import fit
 from helmframe.models.request_ids import request_ids
-from helmframe.perturbations import perturb
 from helmframe.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe.stages import Stages, Task
 from helmframe.store import ParquetAnswers
@@ -63,11 +62,11 @@ def _counted(plan: Stages, task: Task) -> _Counts:
     parts: dict[str, None] = {}
     for shard in plan.load(task.spec):
         parts |= dict.fromkeys(shard["part"].unique(maintain_order=True))
-        variants = perturb(shard.lazy(), task.variants, asking(ask=False), plan.data).collect()
+        variants = plan.perturbed(shard.lazy(), asking(ask=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:
-            asked, heads = adapt(variants.lazy(), train, setting, task.spec.part)
+            asked, heads = plan.adapted(variants.lazy(), train, setting, task.spec)
             collected = asked.collect()
             for model in plan.models:
                 _look(requests[model.name], collected, heads, task, model)
@@ -130,7 +129,8 @@ def _look(seen: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, tas
     )
     characters = sum(sizes.to_series().to_list())
     _add(seen, distinct=wanted.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
-    _add(seen, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
+    dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
+    _add(seen, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
 
 def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]:
@@ -144,9 +144,13 @@ def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]
         notes.append(f"  {model.name}: the tokenizer has a chat template, not used; adapt(chat_template=True) uses it")
     if seen.get("tokens"):
         notes.append(f"  {model.name}: about {seen['tokens']:,} prompt tokens in all")
+    if seen.get("dropped"):
+        notes.append(
+            f"  {model.name}: {seen['dropped']:,} prompts lose examples to fit the window of {model.window} tokens"
+        )
     if seen.get("cut"):
         notes.append(
-            f"  {model.name}: {seen['cut']:,} prompts lose examples to fit the window of {model.window} tokens"
+            f"  {model.name}: {seen['cut']:,} prompts are cut at their end to fit the window of {model.window} tokens"
         )
     if seen.get("refused"):
         notes.append(

@@ -65,9 +65,14 @@ def helm(texts: Sequence[str], folder: Path, more: Sequence[str] = ()) -> Iterat
 
 
 @contextmanager
-def running(script: str, first: dict[str, Any], folder: Path, more: Sequence[str] = ()) -> Iterator[Peer]:
-    """A script beside this file run by crfm-helm's Python, told `first`; `more` are packages it needs besides."""
-    command = [helm_python(more), str(Path(__file__).with_name(script))]
+def running(
+    script: str, first: dict[str, Any], folder: Path, more: Sequence[str] = (), python: str = ""
+) -> Iterator[Peer]:
+    """A script beside this file run by crfm-helm's Python, told `first`; `more` are packages it needs besides.
+
+    `python` replaces the Python of crfm-helm's venv.
+    """
+    command = [python or helm_python(more), str(Path(__file__).with_name(script))]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=folder, stdin=pipe, stdout=pipe, text=True) as process:
         try:

@@ -242,6 +242,10 @@ CASES = (
         {"dataset_name": "xsum-sampled", "sampling_min_length": 50, "sampling_max_length": 150, "doc_max_length": 512},
     ),
     Case(
+        "summarization_xsum_unsampled", "summarization_scenario", "SummarizationScenario", summarization_xsum,
+        {"dataset_name": "xsum", "sampling_min_length": 50, "sampling_max_length": 150, "doc_max_length": 512},
+    ),
+    Case(
         "civil_comments", "civil_comments_scenario", "CivilCommentsScenario", civil_comments, {"demographic": "female"},
         {"demographic": "female"},
     ),

@@ -38,6 +38,23 @@ def main() -> None:
 
 def instances(said: dict[str, Any]) -> list[dict[str, Any]]:
     """What HELM's own scenario makes of the files."""
+    module = patched(said)
+    scenario = getattr(module, said["class"])(**said["arguments"])
+    with tempfile.TemporaryDirectory() as folder:
+        made = scenario.get_instances(folder)
+    return [
+        {
+            "input": digest(each.input.text) if said.get("digests") else each.input.messages or each.input.text,
+            "split": each.split,
+            "sub_split": each.sub_split,
+            "references": [[reference.output.text, "correct" in reference.tags] for reference in each.references],
+        }
+        for each in made
+    ]
+
+
+def patched(said: dict[str, Any]) -> Any:
+    """Return the module of a HELM scenario, which reads the given files instead of downloading its own."""
     module: Any = importlib.import_module(f"helm.benchmark.scenarios.{said['module']}")
 
     def downloaded(source_url: str, target_path: str, **_: Any) -> None:
@@ -70,18 +87,7 @@ def instances(said: dict[str, Any]) -> list[dict[str, Any]]:
         states.get_split_to_fixed_random_seed = lambda _: {}
     if hasattr(module, "tiktoken"):  # it is asked for a tokenizer, from the net, and never used
         module.tiktoken.get_encoding = lambda _: None
-    scenario = getattr(module, said["class"])(**said["arguments"])
-    with tempfile.TemporaryDirectory() as folder:
-        made = scenario.get_instances(folder)
-    return [
-        {
-            "input": digest(each.input.text) if said.get("digests") else each.input.messages or each.input.text,
-            "split": each.split,
-            "sub_split": each.sub_split,
-            "references": [[reference.output.text, "correct" in reference.tags] for reference in each.references],
-        }
-        for each in made
-    ]
+    return module
 
 
 def run_spec(function: str, arguments: dict[str, Any]) -> dict[str, Any]:

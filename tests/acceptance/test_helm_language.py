@@ -136,7 +136,7 @@ def adapter_differences(draft: Draft, helms: dict[str, Any]) -> Iterator[str]:
 
 def metric_differences(draft: Draft, spec: dict[str, Any]) -> Iterator[str]:
     """Metrics that only one side has; HELM's books (tokens, runtime, counts) are columns of our tables."""
-    adapter, ours = spec["adapter_spec"], set(draft.spec.metrics)
+    adapter, ours = spec["adapter_spec"], set(draft.metrics or draft.spec.metrics)
     helms = set(metrics_of(spec["metric_specs"], adapter["method"]))
     # of several outputs HELM also scores the best, without being told
     best = {each for each in ours if each.endswith(f"@{adapter['num_outputs']}") and each.rpartition("@")[0] in helms}

@@ -121,7 +121,7 @@ def test_all_correct_options_answer_with_multi_label() -> None:
 
 
 def test_an_example_shows_its_reasoning() -> None:
-    train = TRAIN.with_columns(chain_of_thought=pl.lit("Iron is heavy."))
+    train = TRAIN.with_columns(data_chain_of_thought=pl.lit("Iron is heavy."))
     (text,) = requests(
         ASKED, train, method="multiple_choice_joint_chain_of_thought", shots=1, chain_of_thought_prefix="Think: ",
         chain_of_thought_suffix=" So: ",

@@ -102,6 +102,151 @@ def test_an_expander_changes_what_helms_does(text: str, changed: dict[str, Any])
         assert made == plain
 
 
+@pytest.mark.parametrize(
+    ("text", "instructions"),
+    [
+        ("med_qa:output_format_instructions=med_qa", "Answer with only a single letter.\n\n"),
+        (
+            "commonsense:dataset=openbookqa,method=multiple_choice_joint,output_format_instructions=openbookqa",
+            "Answer with only a single letter.\n\n",
+        ),
+        (
+            "med_qa:output_format_instructions=med_qa_no_prefix",
+            "Answer with only a single letter. Do not include 'Answer:' in your answer.\n\n",
+        ),
+        (
+            "med_qa:output_format_instructions=mcqa_no_period",
+            "Answer with only a single letter. Do not include a period in your answer.\n\n",
+        ),
+    ],
+)
+def test_any_scenario_with_joint_options_has_words_on_the_form_of_answers(text: str, instructions: str) -> None:
+    assert fields(text)["instructions"].startswith(f"{instructions}The following are multiple choice questions")
+
+
+def test_words_on_the_form_of_answers_may_end_the_prompt() -> None:
+    made = fields("med_qa:output_format_instructions=med_qa_suffix")
+    assert made["global_suffix"] == "\n\nAnswer with only a single letter."
+
+
+def test_words_that_helm_lacks_for_free_text_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="format_instructions='med_qa'"):
+        fields("gsm:output_format_instructions=med_qa")
+
+
+@pytest.mark.parametrize("name", ["omni_math", "ifeval"])
+def test_scenarios_without_examples_have_helms_number_of_them(name: str) -> None:
+    assert fields(name)["max_train_instances"] == 5
+
+
+def test_no_warning_says_that_examples_are_missing_where_no_split_has_any(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "omni_math" / "default" / "test-00000-of-00001.parquet"
+    file.parent.mkdir(parents=True)
+    rows = {"problem": ["1 + 1?"], "answer": ["2"], "solution": ["Count."], "difficulty": [1.0]}
+    pl.DataFrame(rows).write_parquet(file)
+    requests = hf.scenario("omni_math", data=tmp_path).requests().collect()
+    assert requests["prompt"].item().endswith("\\boxed{} command.\n1 + 1?\n")
+    assert caplog.messages == []
+
+
+# As HELM's `get_multiple_choice_separate_adapter_spec` sets them, whatever the scenario.
+BARE = {
+    "instructions": "",
+    "input_prefix": "",
+    "input_suffix": "",
+    "output_prefix": " ",
+    "output_suffix": "",
+    "max_train_instances": 0,
+    "max_tokens": 0,
+}
+JOINT = "multiple_choice_joint"
+ORIGINAL, CALIBRATED = "multiple_choice_separate_original", "multiple_choice_separate_calibrated"
+SWITCHED = ("mmlu:subject=anatomy", "truthful_qa:task=mc_single", "bbq:subject=all", "lsat_qa:task=all")
+
+
+@pytest.mark.parametrize("method", [ORIGINAL, CALIBRATED])
+@pytest.mark.parametrize("text", [*SWITCHED, "legal_support:num_outputs=1", "sampler:subject=music"])
+def test_options_scored_separately_have_no_texts_or_examples_of_the_joint_method(text: str, method: str) -> None:
+    made = fields(f"{text},method={method}")
+    assert made["method"] == method
+    assert {name: made[name] for name in BARE} == BARE
+
+
+@pytest.mark.parametrize("method", [JOINT, ORIGINAL, CALIBRATED])
+@pytest.mark.parametrize("dataset", ["commonsenseqa", "hellaswag", "openbookqa", "piqa", "siqa"])
+def test_commonsense_takes_every_method_for_every_dataset(dataset: str, method: str) -> None:
+    made = fields(f"commonsense:dataset={dataset},method={method}")
+    if method != JOINT:
+        assert {name: made[name] for name in BARE} == BARE
+        return
+    assert made["instructions"].endswith(" (with answers) about common sense.\n")
+    assert (made["input_prefix"], made["output_prefix"]) == ("Question: ", "Answer: ")
+    assert (made["max_train_instances"], made["max_tokens"]) == (5, 1)
+
+
+@pytest.mark.parametrize("order", ["max_train_instances=2,method={}", "method={},max_train_instances=2"])
+def test_an_expander_applies_after_the_method_wherever_the_entry_names_it(order: str) -> None:
+    made = fields("mmlu:subject=anatomy," + order.format(ORIGINAL))
+    assert (made["max_train_instances"], made["input_prefix"]) == (2, "")
+
+
+def test_the_method_of_the_scenario_itself_changes_nothing() -> None:
+    (named,) = drafts_of(parse_entry(f"mmlu:subject=anatomy,method={JOINT}"), known_scenarios())
+    (plain,) = drafts_of(parse_entry("mmlu:subject=anatomy"), known_scenarios())
+    assert named == plain
+
+
+def test_prompts_of_separate_options_are_the_question_and_one_option() -> None:
+    plan = hf.entry(f"sampler:subject=music,method={CALIBRATED}", max_eval_instances=1)
+    assert isinstance(plan, hf.Plan)
+    requests = plan.requests().collect()
+    questions = dict.fromkeys(requests["input"])
+    (question,) = questions
+    assert requests["prompt"].to_list() == [question, "Answer:"] * 4
+    options = [option["text"] for option in requests["references"][0]]
+    assert requests["continuation"].to_list() == [f" {option}" for option in options for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "metrics"),
+    [
+        (f"mmlu:subject=anatomy,method={ORIGINAL}", ["option_accuracy_per_token"]),
+        (f"bbq:subject=all,method={CALIBRATED}", ["option_accuracy_calibrated"]),
+        (f"blimp:phenomenon=ellipsis,method={CALIBRATED}", ["option_accuracy_calibrated"]),
+        (
+            f"blimp:phenomenon=ellipsis,method={JOINT}",
+            ["exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match"],
+        ),
+        (f"mmlu:subject=anatomy,method={JOINT}", []),
+    ],
+)
+def test_another_method_is_scored_by_its_own_metrics(text: str, metrics: list[str]) -> None:
+    (draft,) = drafts_of(parse_entry(text), known_scenarios())
+    assert list(draft.metrics) == metrics
+
+
+def test_joint_blimp_has_helms_wording() -> None:
+    made = fields(f"blimp:phenomenon=ellipsis,method={JOINT}")
+    wording = {
+        "instructions": "Please select the grammatical sentence.\n",
+        "input_prefix": "",
+        "input_suffix": "",
+        "output_prefix": "Answer: ",
+        "output_suffix": "\n",
+        "max_train_instances": 5,
+        "max_tokens": 1,
+        "temperature": 0.0,
+    }
+    assert {name: made[name] for name in wording} == wording
+
+
+def test_calibrated_blimp_keeps_its_empty_cue() -> None:
+    made = fields(f"blimp:phenomenon=ellipsis,method={CALIBRATED}")
+    assert {name: made[name] for name in BARE} == {**BARE, "output_prefix": ""}
+
+
 def test_the_letter_is_one_output_whatever_an_entry_says() -> None:
     (draft,) = drafts_of(parse_entry("mmlu:subject=philosophy,num_outputs=5"), known_scenarios())
     assert draft.outputs is None
@@ -127,6 +272,26 @@ UNASKED: list[tuple[str, dict[str, Any]]] = [
     ("gsm:model=eleutherai/gpt-j-6b", {"temperature": 1e-4}),
     ("gsm:model=eleutherai/gpt-j-6b,temperature=0.5", {"temperature": 0.5}),
     ("gsm:model=anthropic/claude-3-opus-20240229", {"stop_sequences": []}),
+    ("gsm:model=google/medlm-large", {"stop_sequences": []}),
+    ("gsm:model=google/medlm-medium", {"stop_sequences": ["\n\n"]}),
+    ("mmlu:subject=anatomy,model=google/gemini-1.0-pro-vision-001", {"max_tokens": 2}),
+    ("mmlu:subject=anatomy,model=google/gemini-1.5-pro-001", {"max_tokens": 1}),
+    ("gsm:model=google/gemini-1.0-pro-vision-001", {"max_tokens": 400}),
+    (
+        "summarization_cnndm:model=together/gpt-neoxt-chat-base-20b",
+        {
+            "output_prefix": "Summarize the above article in 3 sentences.\n<|im_end|>\n<|im_start|>assistant\n",
+            "stop_sequences": ["###", "<|im_end|>"],
+        },
+    ),
+    (
+        "summarization_xsum_sampled:model=together/gpt-neoxt-chat-base-20b",
+        {"output_prefix": "<|im_end|>\n<|im_start|>assistant\nSummarize the above article in 1 sentence.\n"},
+    ),
+    (
+        "summarization_xsum:model=together/gpt-neoxt-chat-base-20b",
+        {"output_prefix": "Summarize the above article in 1 sentence.\n<|im_end|>\n<|im_start|>assistant\n"},
+    ),
     ("gsm:model=openai/gpt2", {"stop_sequences": ["\n\n"], "temperature": 0.0}),
     (
         "gsm:model=anthropic/claude-2.1",

@@ -100,7 +100,12 @@ def test_the_suffix_is_the_question() -> None:
 @pytest.mark.parametrize(("window", "shots"), [(100, 3), (29, 3), (28, 2), (24, 2), (23, 1), (19, 1), (18, 0), (14, 0)])
 def test_shots_are_dropped_until_prompt_and_answer_fit(window: int, shots: int) -> None:
     row = fitted(model(window=window)).row(0, named=True)
-    assert (row["shots_used"], row["prompt_truncated"], row["refused"]) == (shots, shots < 3, None)
+    assert (row["shots_used"], row["prompt_truncated"], row["refused"]) == (shots, False, None)
+
+
+def test_a_limit_of_requests_replaces_the_window() -> None:
+    rows = [fitted(replace(model(window=28), max_request_length=most)).row(0, named=True) for most in (29, 28, 23)]
+    assert [row["shots_used"] for row in rows] == [3, 2, 1]
 
 
 def test_the_last_shot_is_dropped_first_and_the_question_never() -> None:
@@ -291,7 +296,7 @@ def test_turns_are_messages_and_dropped_as_pairs() -> None:
         "user: Input: five six\nOutput:|assistant: c|user: Input: seven eight\nOutput:|assistant:"
     )
     (row,) = fitted(model(chat=as_lines, window=13), **said).to_dicts()
-    assert (row["shots_used"], row["prompt_truncated"]) == (1, True)
+    assert (row["shots_used"], row["prompt_truncated"]) == (1, False)
     assert row["prompt"].count("assistant: ") == 1
 
 

@@ -350,3 +350,10 @@ def test_the_fingerprint_of_a_function_follows_its_helper() -> None:
     before = from_any(scope["answer"]).fingerprint()
     scope["help"] = lambda text: text + "!"
     assert from_any(scope["answer"]).fingerprint() != before
+
+
+@pytest.mark.parametrize("most", [0, True, 1.5, "1024"])
+def test_a_limit_of_requests_is_a_number(most: Any) -> None:
+    assert from_any(lambda prompt: prompt, max_request_length=1024).max_request_length == 1024
+    with pytest.raises(ArgumentError, match="max_request_length=.*must be an integer ≥ 1"):
+        from_any(lambda prompt: prompt, max_request_length=most)

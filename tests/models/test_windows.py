@@ -1,5 +1,7 @@
 """Windows of a text longer than the model's: each token is predicted once."""
 
+from dataclasses import replace
+
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,20 @@ def test_later_windows_are_full_and_predict_what_is_left() -> None:
         Window("<s>", "abcd", 1),
         Window("d", "efgh", 1),
         Window("fgh", "ij", 3),
+    ]
+
+
+def test_requests_no_longer_than_the_window_have_windows_as_helm_has_them() -> None:
+    # the first token leaves no room for the window's last, which HELM skips
+    assert windows("abcdefghij", BYTES, 4, max_request_length=4) == [
+        Window("<s>", "abc", 1),
+        Window("d", "efg", 1),
+        Window("g", "hij", 1),
+    ]
+    assert windows("abcdefghij", NO_PREFIX, 4, max_request_length=4) == [
+        Window("", "abcd", 0),
+        Window("d", "efg", 1),
+        Window("g", "hij", 1),
     ]
 
 
@@ -68,6 +84,12 @@ def rows() -> pl.DataFrame:
 
 def model(tokens: Tokens | None, window: int | None) -> Model:
     return Model("m", "m", lambda prompts, _: [], str, durable=False, takes=None, window=window, tokens=tokens)
+
+
+def test_a_model_says_how_long_its_requests_may_be() -> None:
+    limited = replace(model(BYTES, 4), max_request_length=4)
+    windowed = cut(rows(), limited).filter(pl.col("instance_id") == "a")
+    assert windowed.select("suffix", "continuation").rows() == [("<s>", "abc"), ("cd", "ef")]
 
 
 def test_rows_of_whole_texts_become_a_row_per_window_and_others_stay() -> None:

@@ -15,7 +15,7 @@ NARRATIVE_QA = "narrative_qa-model=openai_gpt2"
 
 def requests(run: Path) -> pl.DataFrame:
     """What HELM asked: one row per request, in HELM's order: instance_id, split, input, references, prompt, completion,
-    shots (examples left after truncation), prompt_tokens (as HELM counted).
+    shots (examples left after truncation), prompt_truncated, prompt_tokens (as HELM counted).
     """
     stats = json.loads((run / "per_instance_stats.json").read_text(encoding="utf-8"))
     tokens = {each["instance_id"]: _mean(each["stats"], "num_prompt_tokens") for each in stats}
@@ -56,6 +56,7 @@ def _row(state: Any, tokens: dict[str, float]) -> dict[str, Any]:
         "prompt": state["request"]["prompt"],
         "completion": state["result"]["completions"][0]["text"],
         "shots": state["num_train_instances"],
+        "prompt_truncated": bool(state.get("prompt_truncated")),
         "prompt_tokens": int(tokens[instance["id"]]),
     }
 

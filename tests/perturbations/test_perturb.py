@@ -359,6 +359,25 @@ def test_by_helms_rules_what_leaves_the_input_alone_leaves_the_references_too() 
     assert [each[0]["text"] for each in rows["perturbed_references"].to_list()] == ["homer", "Homer"]
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "reference"),
+    [
+        ("lowercase(compat='helm', fields='both')", True, "homer"),
+        ("lowercase+extra_space(compat='helm')", True, "Homer"),
+        ("lowercase", False, "Homer"),
+    ],
+)
+def test_helm_keeps_unchanged_copies_of_a_passage_with_a_question(name: str, changed: bool, reference: str) -> None:
+    frame = instances(["who?"], [right("Homer")], scenario="boolq")
+    variants = [parse(name)]
+    rows = perturb(frame.lazy(), variants, keep_unchanged=["boolq"]).collect()
+    (row,) = rows.filter(pl.col("perturbation") != "original").to_dicts()
+    assert row["perturbed_input"] == "who?"
+    assert (row["changed"], row["perturbed_references"][0]["text"]) == (changed, reference)
+    dropped = perturb(frame.lazy(), variants, keep_unchanged=["imdb"]).collect()
+    assert dropped["changed"].to_list() == [False, False]
+
+
 def test_by_helms_rules_the_part_is_no_share_of_the_id() -> None:
     text = "the quick brown fox jumps over the lazy dog"
     one, other, third = (

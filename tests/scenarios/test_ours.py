@@ -94,7 +94,7 @@ def test_math_answers_are_what_is_in_the_last_box() -> None:
 
 
 def test_babi_spells_out_paths() -> None:
-    instances = pl.concat(load(find_scenario("babi_qa"), where=[Equals("task", (19,))]))
+    instances = pl.concat(load(find_scenario("babi_qa"), where=[Equals("task", ("19",))]))
     answers = set(instances["references"].list.first().struct.field("text").str.split(" ").explode())
     assert answers == {"north", "south", "east", "west"}
 
@@ -103,6 +103,28 @@ def test_summaries_are_of_the_first_512_words_and_examples_are_short() -> None:
     spec = find_scenario("summarization_cnndm")
     assert (pl.concat(load(spec))["input"].str.split(" ").list.len() <= 512).all()
     assert load_train(spec)["input"].str.split(" ").list.len().is_between(50, 150).all()
+
+
+def test_unsampled_xsum_filters_examples_as_helm_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    article, summary = " ".join(["word"] * 60), " ".join(["short"] * 11)
+    rows = [
+        (article, summary),
+        (f"Media playback is unsupported on your device\n{article}", summary),
+        (f"{article} Last updated at noon.", summary),
+        (article, " ".join(["short"] * 10)),
+        (article, " ".join(["long"] * 13)),
+        (article, " ".join(["fifth"] * 12)),
+        ("word " * 49, summary),
+    ]
+    for split in ("train", "test"):
+        file = tmp_path / "xsum" / "default" / f"{split}-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame(rows, schema=["document", "summary"], orient="row").write_parquet(file)
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    spec = find_scenario("summarization_xsum_unsampled")
+    assert load_train(spec)["row_index"].to_list() == [0, 5]
+    assert pl.concat(load(spec)).height == len(rows)
+    assert load_train(find_scenario("summarization_xsum")).height == len(rows) - 1
 
 
 def test_wmt_says_the_languages() -> None:

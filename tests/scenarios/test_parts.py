@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.scenarios.load import count, load, load_train, values
+from helmframe.scenarios.load import count, keys, load, load_train, values
 from helmframe.scenarios.spec_file import load_scenario
 from helmframe.specs import Equals, Expression, ScenarioSpec, Sql
 
@@ -115,3 +115,63 @@ def test_a_spec_says_how_many_outputs_are_asked_for_unless_the_sentence_does(tmp
     plan = hf.scenario(tmp_path / "spec.yaml", data=tmp_path).where(group="old").adapt(shots=0)
     assert plan.generate(lambda prompt: "x").score().manifest["counts"]["planned"] == 3
     assert plan.generate(lambda prompt: "x", n=1).score().manifest["counts"]["planned"] == 1
+
+
+HELM_GROUPS = GROUPS + "helm: {parameters: [group, kind]}\n"
+HELM_GROUPS = HELM_GROUPS.replace("q AS input,", "q AS input, kind,").replace(
+    "{q: VARCHAR,", "{q: VARCHAR, kind: VARCHAR,"
+)
+
+
+@pytest.fixture
+def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScenarioSpec:
+    """Three train rows and four test rows, of two groups and two kinds."""
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    folder = tmp_path / "groups"
+    folder.mkdir()
+    train = {"q": ["t0", "t1", "t2"], "old": [False, True, True], "kind": ["a", "b", "a"]}
+    test = {"q": ["q0", "q1", "q2", "q3"], "old": [True, False, True, True], "kind": ["b", "a", "a", "b"]}
+    pl.DataFrame(train).write_parquet(folder / "train-0.parquet")
+    pl.DataFrame(test).write_parquet(folder / "test-0.parquet")
+    return spec(tmp_path, HELM_GROUPS)
+
+
+OLD, KIND_A = Equals("group", ("old",)), Equals("kind", ("a",))
+
+
+@pytest.mark.parametrize(
+    ("where", "train", "test"),
+    [
+        ([], ["all/id0", "all/id1", "all/id2"], ["all/id3", "all/id4", "all/id5", "all/id6"]),
+        ([OLD], ["old/id0", "old/id1"], ["old/id2", "old/id3", "old/id4"]),
+        ([OLD, KIND_A], ["old/id0"], ["old/id1"]),
+        ([OLD, Sql("input <> 'q0'")], ["old/id0", "old/id1"], ["old/id3", "old/id4"]),
+        ([OLD, Sql("input <> 'q0'", narrows=True)], ["old/id0", "old/id1"], ["old/id2", "old/id3"]),
+    ],
+)
+def test_helm_numbers_the_instances_that_its_parameters_leave(
+    kinds: ScenarioSpec, where: list[Equals | Sql], train: list[str], test: list[str]
+) -> None:
+    assert load_train(kinds, where=where, compat="helm")["instance_id"].to_list() == train
+    instances = pl.concat(load(kinds, where=where, compat="helm"))
+    assert instances["instance_id"].to_list() == test
+    assert instances["cluster"].to_list() == test
+    assert keys(kinds, where=where, compat="helm").select("instance_id", "cluster").rows() == list(
+        zip(test, test, strict=True)
+    )
+
+
+def test_rows_have_the_same_order_and_index_under_helms_rules(kinds: ScenarioSpec) -> None:
+    plain, helm = (pl.concat(load(kinds, where=[OLD], compat=compat)) for compat in (None, "helm"))
+    assert plain.drop("instance_id", "cluster").equals(helm.drop("instance_id", "cluster"))
+    assert plain["instance_id"].to_list() == ["old/id3", "old/id5", "old/id6"]
+
+
+def test_examples_of_other_kinds_stay_without_helms_rules(kinds: ScenarioSpec) -> None:
+    assert load_train(kinds, where=[OLD, KIND_A])["input"].to_list() == ["t1", "t2"]
+    assert load_train(kinds, where=[OLD, KIND_A], compat="helm")["input"].to_list() == ["t2"]
+
+
+def test_ids_that_the_spec_gives_stay_under_helms_rules(kinds: ScenarioSpec, tmp_path: Path) -> None:
+    named = spec(tmp_path, HELM_GROUPS.replace("q AS input,", "q AS input, q AS instance_id,"))
+    assert load_train(named, where=[OLD], compat="helm")["instance_id"].to_list() == ["t1", "t2"]

@@ -1,0 +1,105 @@
+"""HELM's run entries in a process of their own, run by the Python of a venv that has crfm-helm: its prompts.
+
+Reads one JSON line per question and answers with one. {"entry", "module"} and what `helm_scenario_child.patched` takes
+build the requests of an entry; `window` is the deployment's [max_sequence_length, max_request_length] in bytes. The
+answer is {"requests": [[instance id, perturbation, prompt, prompt_truncated, examples]]}.
+
+{"texts", "window"} splits texts into the windows of language modelling: {"windows": [[[prompt, conditioning tokens]]]}.
+"""
+
+import importlib
+import json
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+MODEL = "openai/gpt2"
+# files beside this one, which is run on its own
+byte_tokens: Any = importlib.import_module("byte_tokens")
+helm_scenario_child: Any = importlib.import_module("helm_scenario_child")
+
+
+def main() -> None:
+    # HELM prints its own lines on standard output
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        question = json.loads(line)
+        answer: dict[str, Any] = {}
+        try:
+            if "entry" in question:
+                answer = {"requests": requests(question)}
+            elif "texts" in question:
+                answer = {"windows": windows(question)}
+        except Exception:  # the caller shows it
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def requests(question: dict[str, Any]) -> list[list[Any]]:
+    """Return one row per request of the entry's only run spec, in HELM's order."""
+    runner, factory = module("runner"), module("run_spec_factory")
+    module("config_registry").register_builtin_configs_from_helm_package()
+    module("run_spec").discover_run_spec_functions()
+    specs: Any = importlib.import_module("helm.common.object_spec")
+    (spec,) = factory.construct_run_specs(specs.parse_object_spec(question["entry"] + f",model={MODEL}"))
+    helm_scenario_child.patched(question)
+    with tempfile.TemporaryDirectory() as folder:
+        instances = module("scenarios.scenario").create_scenario(spec.scenario_spec).get_instances(folder)
+    if any(instance.id is None for instance in instances):
+        instances = module("scenarios.scenario").with_instance_ids(instances)
+    splits = spec.adapter_spec.eval_splits or module("scenarios.scenario").EVAL_SPLITS
+    if spec.adapter_spec.max_eval_instances is not None:
+        instances = runner.downsample_eval_instances(instances, spec.adapter_spec.max_eval_instances, splits)
+    instances = module("data_preprocessor").DataPreprocessor(spec.data_augmenter_spec).preprocess(instances, 1)
+    states = adapter(spec.adapter_spec, question["window"]).adapt(instances, 1)
+    return [
+        [
+            state.instance.id,
+            state.instance.perturbation.name if state.instance.perturbation else "original",
+            state.request.prompt,
+            state.prompt_truncated,
+            state.num_train_instances,
+        ]
+        for state in states
+    ]
+
+
+def windows(question: dict[str, Any]) -> list[list[list[Any]]]:
+    """Return the windows of each text."""
+    scenario = module("scenarios.scenario")
+    spec = module("adaptation.common_adapter_specs").get_language_modeling_adapter_spec()
+    splitting = adapter(spec, question["window"], prefix=byte_tokens.PREFIX)
+    rows = []
+    for text in question["texts"]:
+        instance = scenario.Instance(scenario.Input(text=text), references=[], split="test", id="id0")
+        states = splitting.adapt([instance], 1)
+        rows.append([[state.request.prompt, state.num_conditioning_tokens] for state in states])
+    return rows
+
+
+def adapter(spec: Any, window: list[int], prefix: str = "") -> Any:
+    """Return HELM's adapter with a window service whose tokens are bytes."""
+    services, encoding = module("window_services.local_window_service"), module("window_services.window_service")
+    tokens: Any = importlib.import_module("helm.common.tokenization_request")
+
+    class ByteWindowService(services.LocalWindowService):  # type: ignore[misc, name-defined]
+        def encode(self, text: str, truncation: bool = False, max_length: int | None = None) -> Any:
+            ids = byte_tokens.encode(text)
+            ids = ids[:max_length] if truncation else ids
+            return encoding.EncodeResult(text=text, tokens=[tokens.TokenizationToken(token) for token in ids])
+
+        def decode(self, tokens: list[Any], normalized_text: str | None = None) -> str:
+            return str(byte_tokens.decode([token.value for token in tokens]))
+
+    service = ByteWindowService(None, "bytes", window[0], max_request_length=window[1], prefix_token=prefix)
+    module("window_services.window_service_factory").WindowServiceFactory.get_window_service = lambda *_: service
+    return module("adaptation.adapters.adapter_factory").AdapterFactory.get_adapter(spec, None)
+
+
+def module(name: str) -> Any:
+    return importlib.import_module(f"helm.benchmark.{name}")
+
+
+if __name__ == "__main__":
+    main()
