@@ -19,7 +19,7 @@ def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: b
     """Parquet files below `root`, where the spec's address looks for them, of the types that it says.
 
     Texts say their column and row; of an ENUM its values are taken in turn, as are those of the spec's `example`. A
-    generated scenario needs none. Whole numbers are 0 and 1, as labels are, or with `distinct` never the same twice.
+    generated scenario needs none. Whole numbers are 0 and 1, as labels are; ids, and with `distinct` all, count up.
 
     Raises:
         SpecError: a type that DuckDB does not know.
@@ -36,9 +36,9 @@ def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: b
         file.parent.mkdir(parents=True, exist_ok=True)
         columns = [name for name in types if name not in names]
         frame = pl.DataFrame([_column(spec, name, types[name], rows) for name in columns])
-        if distinct:
-            index = pl.int_range(number * rows, (number + 1) * rows, eager=True)
-            frame = frame.with_columns(index.alias(name) for name in columns if frame.schema[name] == pl.Int64)
+        index = pl.int_range(number * rows, (number + 1) * rows, eager=True)
+        numbers = [name for name in columns if frame.schema[name] == pl.Int64]
+        frame = frame.with_columns(index.alias(name) for name in numbers if distinct or re.search(r"(^|_)id$", name))
         frame.write_parquet(file)
 
 
