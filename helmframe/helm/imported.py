@@ -14,7 +14,7 @@ from helmframe.store import Address, RunFolder, below, listing
 
 logger = logging.getLogger("helmframe.helm")
 
-FORMAT = 1
+FORMAT = 2
 _DIGITS = 20
 # What is said of a score that is no metric of ours.
 _UNKNOWN = {"level": "output", "unit": "", "higher_is_better": None}
