@@ -85,6 +85,31 @@ def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
     return [first, *specs, *({"class_name": f"{_BASIC}{each}", "args": {}} for each in books)]
 
 
+def helm_names(names: Sequence[str], method: str, *, of_helm: bool) -> dict[str, str]:
+    """Return the names of metrics → HELM's names, one metric for each of HELM's names.
+
+    Where options are scored one by one, exact_match and max_prob are HELM's statistics of the chosen option.
+
+    Args:
+        names: The metrics that were scored.
+        method: The adapter's method.
+        of_helm: Whether the scores were read from HELM and have its names already.
+    """
+    own = SEPARATE.get(method)
+    if of_helm:
+        return {name: "exact_match" if name == own else name for name in names}
+    by_option = {"exact_match": own, "max_prob": "option_max_prob"} if own else {}
+    helms = {name: _helm_name(name, own) for name in names}
+    taken = {helm: name for helm, name in by_option.items() if name in helms}
+    return {name: helm for name, helm in helms.items() if taken.get(helm, name) == name}
+
+
+def _helm_name(name: str, own: str | None) -> str:
+    if name in SEPARATE.values():
+        return "exact_match" if name == own else name
+    return METRICS[name].helm[0] if name in METRICS and METRICS[name].helm else name
+
+
 def _names(spec: Mapping[str, Any], method: str) -> list[str]:
     kind = str(spec["class_name"]).rpartition(".")[2]
     arguments = spec.get("args") or {}

@@ -8,6 +8,7 @@ import polars as pl
 
 from helmframe.columns import OF_REQUEST, ORIGINAL, SCORES
 from helmframe.errors import SourceBrokenError
+from helmframe.helm.helm_stats import Row, row_of
 from helmframe.helm.metric_specs import SEPARATE
 from helmframe.helm.runs import Run
 from helmframe.helm.states import StatsKey
@@ -28,12 +29,16 @@ _STATS = {
 
 
 class Stats:
-    """HELM's statistics of one run, instance by instance: `rows`, one per statistic; `variants` that it has."""
+    """HELM's statistics of one run, instance by instance: `rows`, one per statistic; `variants` that it has.
+
+    `of_several` are rows of `HELM_STATS`: statistics of several requests, of which `rows` have the mean.
+    """
 
     def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
         rows: list[tuple[Any, ...]] = []
         frames = [pl.DataFrame(schema=_STATS)]
         self.variants: list[Named] = []
+        self.of_several: list[Row] = []
         self.prompt_tokens: dict[StatsKey, int] = {}
         windows: Counter[tuple[str, str, int, int]] = Counter()
         for number, each in enumerate(stats):
@@ -48,6 +53,8 @@ class Stats:
                     mean = stat["sum"] / stat["count"] if stat["count"] else None
                     name = str(stat["name"]["name"])
                     rows.append((*key, _metric(run, name), mean))
+                    if stat["count"] > 1:
+                        self.of_several.append(row_of(stat, text[0], trial))
                     if name == "num_prompt_tokens" and mean is not None:
                         self.prompt_tokens[key] = int(mean)
             except (KeyError, TypeError, AttributeError) as error:

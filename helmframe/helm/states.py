@@ -215,7 +215,7 @@ def _answer(
         "reasoning": thinking.get("text") if isinstance(thinking, Mapping) else thinking,
         "logprob": completion.get("logprob") if continuation is None else _sum(tokens),
         "token_logprobs": [each.get("logprob") for each in tokens] if tokens else None,
-        "tokens": [each.get("text") for each in tokens] if tokens else None,
+        TOKENS: [each.get("text") for each in tokens] if tokens else None,
         "finish_reason": _FINISH.get(str(reason), reason),
         "output_tokens": len(tokens) if tokens else None,
     }
