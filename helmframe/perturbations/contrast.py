@@ -185,7 +185,8 @@ def _paired(contrast: pl.DataFrame, reviews: pl.DataFrame) -> tuple[pl.DataFrame
     A contrast example rewrites some words of its review: it shares most of its word triples with that review. Of the
     588 examples each shares at least .38 with its own, and at most .12 with another.
     """
-    rewritten, known = _triples(contrast["text"]), _triples(reviews["text"])
+    rewritten = _triples(contrast["text"]).unique()
+    known = _triples(reviews["text"]).join(rewritten, on="triple", how="semi").unique()
     total = rewritten.group_by("row").agg(total=pl.len())
     best = (
         rewritten.join(known, on="triple")
@@ -201,11 +202,11 @@ def _paired(contrast: pl.DataFrame, reviews: pl.DataFrame) -> tuple[pl.DataFrame
 
 
 def _triples(texts: pl.Series) -> pl.DataFrame:
-    """Return the different word triples of each text, as hashes: row, triple."""
+    """Return the word triples of each text as hashes: row, triple."""
     words = pl.DataFrame({"text": texts}).with_row_index("row").with_columns(pl.col("text").str.split(" "))
     hashed = words.explode("text").with_columns(pl.col("text").hash())
     triple = pl.struct(*(pl.col("text").shift(-step).alias(str(step)) for step in range(3)))
-    return hashed.select("row", triple=triple.hash()).unique()
+    return hashed.select("row", triple=triple.hash())
 
 
 _SETS = {"boolq": _boolq, "imdb": _imdb}

@@ -100,12 +100,12 @@ def write_imdb(root: Path, texts: list[str], contrasts: list[str]) -> None:
 
 OTHERS = ["No film of this year was longer than this one, I think.", "It rains in this film from start to end."]
 REVIEWS = [
-    "What a dull film, from its first to its last scene.",
-    "The plot of this story is dull and the cast is weak.",
+    "A dull film, from its first to its last scene.",
+    "Its plot is dull and the cast is weak, I thought.",
 ]
 CONTRASTS = [
-    "What a great film, from its first to its last scene.",
-    "The plot of this story is rich and the cast is good.",
+    "A great film, from its first to its last scene.",
+    "Its plot is rich and the cast is good, I thought.",
 ]
 
 
