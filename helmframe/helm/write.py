@@ -122,7 +122,7 @@ class _Written:
 
     def scores(self, scores: pl.DataFrame) -> pl.DataFrame:
         """The scores of single instances as `stats_of` takes them, under HELM's names."""
-        helms = helm_names(scores["metric"].unique().to_list(), self.method, of_helm=self.of_helm)
+        helms = helm_names(scores["metric"].unique().to_list(), self.method)
         first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(helms)))
         said = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
         variants = self.completions.unique(_ELEMENT, keep="first", maintain_order=True).with_columns(
@@ -149,7 +149,7 @@ class _Written:
         worst = self.method != SCORED[0]
         if recorded.is_empty():
             return stats_of(scores, self._sets(), worst=worst)
-        others = scores.filter(~pl.col("name").is_in(recorded["metric"].unique()))
+        others = scores.filter(~pl.col("name").is_in(recorded["metric"].unique().to_list()))
         names = set(others["name"])
         computed = stats_of(others, pl.DataFrame(schema=_SETS), worst=worst)
         return [
@@ -160,7 +160,7 @@ class _Written:
     def _sets(self) -> pl.DataFrame:
         """Return the metrics of whole sets as `stats_of` takes them."""
         keys = ["trial", "perturbation", "perturbation_seed", "perturbation_parameters", "split", "sub_split"]
-        helms = helm_names([each.name for each in self.set_metrics], self.method, of_helm=self.of_helm)
+        helms = helm_names([each.name for each in self.set_metrics], self.method)
         frames = [pl.DataFrame(schema=_SETS)]
         answered = self.completions.filter(pl.col("error").is_null()).lazy()
         for each in self.set_metrics:

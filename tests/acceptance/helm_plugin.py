@@ -9,6 +9,7 @@ import re
 from typing import Any, ClassVar
 
 from helm.benchmark.adaptation.adapter_spec import AdapterSpec
+from helm.benchmark.adaptation.common_adapter_specs import get_multiple_choice_separate_adapter_spec
 from helm.benchmark.augmentations.data_augmenter import DataAugmenterSpec
 from helm.benchmark.augmentations.perturbation import PerturbationSpec
 from helm.benchmark.metrics.metric import MetricSpec
@@ -165,16 +166,20 @@ def colours(method: str = "generation", outputs: int = 1, trials: int = 1, shots
             ("disinformation_metrics.DisinformationMetric", {"name": each})
             for each in ("monte_carlo_entropy", "self_bleu")
         ]
-    adapter = AdapterSpec(
-        method=method,
-        input_prefix="Text: ",
-        output_prefix="Answer:" if "joint" in method else "Colour: ",
-        reference_prefix="A. ",
-        max_train_instances=0 if modelling else int(shots),
-        num_train_trials=int(trials),
-        num_outputs=int(outputs),
-        max_tokens=0 if modelling else 5,
-        stop_sequences=["\n"],
+    adapter = (
+        get_multiple_choice_separate_adapter_spec(method)
+        if "separate" in method
+        else AdapterSpec(
+            method=method,
+            input_prefix="Text: ",
+            output_prefix="Answer:" if "joint" in method else "Colour: ",
+            reference_prefix="A. ",
+            max_train_instances=0 if modelling else int(shots),
+            num_train_trials=int(trials),
+            num_outputs=int(outputs),
+            max_tokens=0 if modelling else 5,
+            stop_sequences=["\n"],
+        )
     )
     arguments = f"method={method},outputs={outputs},trials={trials},shots={shots}"
     kind = EvaluatedColours if modelling else Colours

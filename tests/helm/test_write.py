@@ -109,6 +109,22 @@ def test_statistics_of_all_instances_are_written_as_helm_recorded_them(tmp_path:
     assert [{key: value for key, value in each.items() if key != "stddev"} for each in stats] == recorded
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize("run", ["narrative_qa-*", "*data_augmentation=robustness"])
+def test_reading_writing_and_reading_again_keeps_every_statistic(run: str, shared: Path, tmp_path: Path) -> None:
+    (source,) = (shared / "helm_runs").glob(run)
+    first = hf.read_helm(source)
+    stats = written(first, tmp_path / "suite")["stats"]
+    recorded = json.loads((source / "stats.json").read_text())
+    assert [each["name"] for each in stats] == [each["name"] for each in recorded]
+    for field in ("count", "sum", "sum_squared", "min", "max", "mean"):
+        assert [each.get(field) for each in stats] == [each.get(field) for each in recorded]
+    second = hf.read_helm(tmp_path / "suite")
+    for name in ("completions", "scores", "helm_stats"):
+        one, two = (getattr(each, name).collect() for each in (first, second))
+        assert two.equals(one)
+
+
 def test_recorded_statistics_survive_parquet_and_a_second_reading(tmp_path: Path) -> None:
     run = write_run(tmp_path / "helm", [state("id0", "id0")], [1.0])
     (run / "stats.json").write_text(json.dumps([stat_of("exact_match", [1.0]), stat_of("ece_10_bin", [0.25])]))
@@ -153,14 +169,15 @@ class Scorer:
 def test_accuracy_of_options_is_written_as_the_method_of_the_run_computes_it(tmp_path: Path) -> None:
     plan = hf.scenario("sampler").where(subject="music").limit(4)
     plan = plan.adapt(method="multiple_choice_separate_calibrated", shots=0)
-    plan = plan.metrics("option_accuracy_calibrated", "option_accuracy_per_token", "exact_match", "option_max_prob")
+    certainty = "option_max_prob(by='calibrated')"
+    plan = plan.metrics("option_accuracy_calibrated", "option_accuracy_per_token", "exact_match", certainty)
     results = plan.generate(Scorer()).score()
     calibrated, per_token = (results.value(f"option_accuracy_{kind}") for kind in ("calibrated", "per_token"))
     assert calibrated != per_token
     means = written_stats(results, tmp_path / "suite")
     assert means["exact_match", None] == calibrated
     assert means["option_accuracy_per_token", None] == per_token
-    assert means["max_prob", None] == results.value("option_max_prob")
+    assert means["max_prob", None] == results.value(certainty)
 
 
 def test_metrics_of_whole_sets_are_written_for_each_perturbation(tmp_path: Path) -> None:
