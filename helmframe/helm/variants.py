@@ -76,7 +76,7 @@ def description(perturbation: str, seed: int, parameters: str | None) -> dict[st
     """HELM's description of one of our variants; None for the original."""
     if perturbation == ORIGINAL:
         return None
-    links = [dict(link) for link in json.loads(parameters)] if parameters else [{"perturbation": perturbation}]
+    links: list[dict[str, Any]] = json.loads(parameters) if parameters else [{"perturbation": perturbation}]
     first = links[0]
     if _VERBATIM in first:
         return dict(first[_VERBATIM])

@@ -124,8 +124,8 @@ class EvaluatedColours(Colours):
 
 def augmented(names: str) -> DataAugmenterSpec:
     """Return perturbations, those of person names with `names`, the path of HELM's table."""
-    person = {"source_class": {"race": "white_american"}, "target_class": {"race": "black_american"}, "prob": 1.0}
-    person["name_file_path"] = names
+    races = {"source_class": {"race": "white_american"}, "target_class": {"race": "black_american"}}
+    person: dict[str, Any] = {**races, "prob": 1.0, "name_file_path": names}
     specs = [
         ("typos_perturbation.TyposPerturbation", {"prob": 0.2}),
         ("lowercase_perturbation.LowerCasePerturbation", {}),
@@ -149,7 +149,7 @@ def colours(method: str = "generation", outputs: int = 1, trials: int = 1, shots
     """Return the run of one adapter method; with `names` it is perturbed."""
     modelling = method == "language_modeling"
     basic = ["exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match", "f1_score"]
-    metrics = [
+    metrics: list[tuple[str, dict[str, Any]]] = [
         (f"basic_metrics.{kind}", arguments)
         for kind, arguments in (
             ("BasicGenerationMetric", {"names": basic}),
