@@ -149,6 +149,8 @@ class Results(Judgements):
     def to_helm(self, folder: str | Path) -> Address:
         """The results as HELM's run directories, for `helm-summarize`; `hf.read_helm` reads them.
 
+        Statistics that HELM recorded (`helm_stats`) are written unchanged; others are computed by HELM's rules.
+
         Raises:
             StoreError: there is something else in the folder.
         """
