@@ -106,7 +106,7 @@ def _result(rows: list[dict[str, Any]], context: str, *, of_helm: bool) -> dict[
 
 
 def _completion(row: Mapping[str, Any], context: str, *, of_helm: bool) -> dict[str, Any]:
-    scores = row["token_logprobs"] or []
+    scores = _token_logprobs(row)
     # HELM has a text with each token; where ours are not kept the first has it all
     texts = (of_helm and row.get(TOKENS)) or [row["completion"], *("" for _ in scores[1:])]
     return without_none(
@@ -121,6 +121,13 @@ def _completion(row: Mapping[str, Any], context: str, *, of_helm: bool) -> dict[
             "thinking": {"text": row["reasoning"]} if row["reasoning"] else None,
         }
     )
+
+
+def _token_logprobs(row: Mapping[str, Any]) -> list[float]:
+    """Return the log-probabilities of tokens; where only the sum of a text is known, its first token has it."""
+    if row["token_logprobs"] or row["continuation"] is None or row["logprob"] is None:
+        return row["token_logprobs"] or []
+    return [row["logprob"], *(0.0 for _ in range((row["output_tokens"] or 1) - 1))]
 
 
 def _conditioning(count: int, context: str) -> list[dict[str, Any]]:

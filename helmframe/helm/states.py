@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import polars as pl
 
+from helmframe.adapters.layout import cue_end
 from helmframe.columns import COMPLETIONS, source_column
 from helmframe.errors import SourceBrokenError
 from helmframe.helm.fields import SCORED
@@ -228,7 +229,9 @@ def _continuation(run: Run, state: Mapping[str, Any]) -> str | None:
     if run.models_language:  # of a failed request, which has no tokens
         return str(state["request"]["prompt"])
     reference = state["instance"]["references"][int(state["reference_index"])]
-    return f"{run.adapter.output_prefix}{reference['output']['text']}"
+    text = cue_end(run.adapter) + str(reference["output"]["text"])
+    suffix = run.adapter.output_suffix + run.adapter.global_suffix
+    return text + suffix if str(state["request"]["prompt"]).endswith(text + suffix) else text
 
 
 def _last(tokens: Sequence[Mapping[str, Any]], characters: int) -> list[Mapping[str, Any]]:

@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import helmframe as hf
@@ -178,6 +179,22 @@ def test_accuracy_of_options_is_written_as_the_method_of_the_run_computes_it(tmp
     assert means["exact_match", None] == calibrated
     assert means["option_accuracy_per_token", None] == per_token
     assert means["max_prob", None] == results.value(certainty)
+
+
+def test_log_probabilities_of_texts_and_options_are_read_back(tmp_path: Path) -> None:
+    texts = pl.DataFrame({"input": ["The sea is wide.", "Zoë sings."], "references": [[""], [""]]})
+    modelled = hf.scenario(texts, name="texts").adapt(method="language_modeling").metrics("bits_per_byte", "perplexity")
+    options = hf.scenario("sampler").where(subject="music").limit(4)
+    options = options.adapt(method="multiple_choice_separate_original", shots=0).metrics("option_accuracy_per_token")
+    for name, plan in (("texts", modelled), ("options", options)):
+        ours = plan.generate(Scorer()).score()
+        ours.to_helm(tmp_path / name)
+        again = hf.read_helm(tmp_path / name)
+        columns = ["instance_id", "reference_index", "continuation", "completion", "logprob"]
+        one, two = (each.completions.select(columns).collect().sort(columns[:2]) for each in (ours, again))
+        assert two.equals(one)
+        for metric in ours.metric_names:
+            assert again.rescore(metric).value(metric) == pytest.approx(ours.value(metric))
 
 
 def test_metrics_of_whole_sets_are_written_for_each_perturbation(tmp_path: Path) -> None:
