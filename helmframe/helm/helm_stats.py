@@ -30,28 +30,32 @@ def row_of(stat: Mapping[str, Any], instance_id: str | None = None, trial: int |
     }
 
 
-def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], of_instances: Sequence[Row]) -> pl.DataFrame:
+def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], of_instances: pl.DataFrame) -> pl.DataFrame:
     """Return `HELM_STATS` of one run.
 
     Args:
         run: The run.
         stats: The elements of stats.json.
-        of_instances: Rows of single instances.
+        of_instances: `rows_of` statistics of single instances.
 
     Raises:
         SourceBrokenError: An element of stats.json is not as HELM has it.
     """
-    rows = list(of_instances)
+    rows = []
     for number, each in enumerate(stats):
         try:
             rows.append(row_of(each))
         except (KeyError, TypeError, AttributeError) as error:
             problem = f"element {number} of stats.json is not as HELM has it: {type(error).__name__} {error}."
             raise SourceBrokenError(problem) from None
-    schema = {name: dtype for name, dtype in HELM_STATS.schema.items() if name not in RUN}
-    frame = pl.DataFrame(rows, schema=schema, orient="row", strict=False)
     columns = {name: pl.lit(getattr(run, name)) for name in RUN}
-    return frame.with_columns(**columns).select(list(HELM_STATS.schema))
+    return pl.concat([of_instances, rows_of(rows)]).with_columns(**columns).select(list(HELM_STATS.schema))
+
+
+def rows_of(rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows as a frame with the columns of `HELM_STATS` that differ within a run."""
+    schema = {name: dtype for name, dtype in HELM_STATS.schema.items() if name not in RUN}
+    return pl.DataFrame(rows, schema=schema, orient="row", strict=False)
 
 
 def statistic_of(row: Mapping[str, Any]) -> dict[str, Any]:

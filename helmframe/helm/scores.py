@@ -8,7 +8,7 @@ import polars as pl
 
 from helmframe.columns import OF_REQUEST, ORIGINAL, SCORES
 from helmframe.errors import SourceBrokenError
-from helmframe.helm.helm_stats import Row, row_of
+from helmframe.helm.helm_stats import Row, row_of, rows_of
 from helmframe.helm.metric_specs import SEPARATE
 from helmframe.helm.runs import Run
 from helmframe.helm.states import StatsKey
@@ -31,14 +31,15 @@ _STATS = {
 class Stats:
     """HELM's statistics of one run, instance by instance: `rows`, one per statistic; `variants` that it has.
 
-    `of_several` are rows of `HELM_STATS`: statistics of several requests, of which `rows` have the mean.
+    `of_several` are `rows_of` statistics of several requests, of which `rows` have the mean.
     """
 
     def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
         rows: list[tuple[Any, ...]] = []
         frames = [pl.DataFrame(schema=_STATS)]
         self.variants: list[Named] = []
-        self.of_several: list[Row] = []
+        several: list[Row] = []
+        frames_of_several: list[pl.DataFrame] = []
         self.prompt_tokens: dict[StatsKey, int] = {}
         windows: Counter[tuple[str, str, int, int]] = Counter()
         for number, each in enumerate(stats):
@@ -54,7 +55,7 @@ class Stats:
                     name = str(stat["name"]["name"])
                     rows.append((*key, _metric(run, name), mean))
                     if stat["count"] > 1:
-                        self.of_several.append(row_of(stat, text[0], trial))
+                        several.append(row_of(stat, text[0], trial))
                     if name == "num_prompt_tokens" and mean is not None:
                         self.prompt_tokens[key] = int(mean)
             except (KeyError, TypeError, AttributeError) as error:
@@ -63,8 +64,12 @@ class Stats:
             if len(rows) > _ROWS:
                 frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))
                 rows = []
+            if len(several) > _ROWS:
+                frames_of_several.append(rows_of(several))
+                several = []
             if variant.perturbation != ORIGINAL and variant not in self.variants:
                 self.variants.append(variant)
+        self.of_several = pl.concat([*frames_of_several, rows_of(several)])
         self.rows = pl.concat([*frames, pl.DataFrame(rows, schema=_STATS, orient="row")])
 
     def scores(self, completions: pl.DataFrame) -> pl.DataFrame:
