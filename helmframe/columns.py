@@ -311,6 +311,26 @@ STATS = Table(
         _column("n_truncated", pl.Int64, "completions that ended at the token limit"),
     ),
 )
+HELM_STATS = Table(
+    "helm_stats",
+    "one statistic that HELM recorded and that scores do not hold: of all instances, or of several requests of one",
+    ("scenario", "part", "model", "setting", "instance_id", "trial", "description", "split", "sub_split", "metric"),
+    (
+        *(column for column in VARIANTS.columns if column.name in ("scenario", "part")),
+        *(column for column in FITTED.columns if column.name in ("model", "setting")),
+        _column("instance_id", pl.String, "the instance; null for a statistic of all instances"),
+        _column("trial", pl.Int64, "the trial of the instance; null for a statistic of all instances"),
+        _column("description", pl.String, "HELM's description of the perturbation as JSON; null for the original"),
+        _column("split", pl.String, "the split"),
+        _column("sub_split", pl.String, "HELM's part of the split"),
+        _column("metric", pl.String, "HELM's name of the statistic"),
+        _column("count", pl.Int64, "number of values"),
+        _column("sum", pl.Float64, "sum of the values"),
+        _column("sum_squared", pl.Float64, "sum of their squares"),
+        _column("min", pl.Float64, "the smallest value; null without values"),
+        _column("max", pl.Float64, "the largest value; null without values"),
+    ),
+)
 LOGS = Table(
     "logs",
     "one record logged, warned or printed in a run",
@@ -352,7 +372,7 @@ PROGRESS = Table(
 )
 TABLES = (
     *(INSTANCES, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS),
-    *(READ, SCORES, VERDICTS, STATS, LOGS, PROGRESS),
+    *(READ, SCORES, VERDICTS, STATS, HELM_STATS, LOGS, PROGRESS),
 )
 
 

@@ -15,6 +15,7 @@ from helmframe.store import Address, RunFolder, below, listing
 logger = logging.getLogger("helmframe.helm")
 
 FORMAT = 1
+_READERS = 2  # raised where a reader changes what it reads, so that older readings in the store are not used
 _DIGITS = 20
 # What is said of a score that is no metric of ours.
 _UNKNOWN = {"level": "output", "unit": "", "higher_is_better": None}
@@ -25,7 +26,7 @@ class Import:
 
     def __init__(self, tool: str, address: Address) -> None:
         self.tool, self.address = tool, address
-        self._shelf = below(store_root(), "imported", _key(f"{tool} {FORMAT}", address))
+        self._shelf = below(store_root(), "imported", _key(f"{tool} {_READERS}", address))
         # counted, not dated: a clock that was ahead must not make an earlier reading the newest
         starts = {file.name[:_DIGITS] for file in listing(self._shelf)}
         numbers = [int(start) for start in starts if start.isdecimal()]

@@ -13,6 +13,19 @@ SEPARATE = {
 }
 # HELM's `get_exact_match_metric_specs`, by our names.
 EXACT_MATCH = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
+# The metrics that HELM computes where options are scored one by one → its names, by method.
+_BY_OPTION = {
+    "multiple_choice_separate_original": {
+        "option_accuracy_per_token": "exact_match",
+        "option_max_prob": "max_prob",
+        "predicted_index": "predicted_index",
+    },
+    "multiple_choice_separate_calibrated": {
+        "option_accuracy_calibrated": "exact_match",
+        "option_max_prob(by='calibrated')": "max_prob",
+        "predicted_index(by='calibrated')": "predicted_index",
+    },
+}
 # HELM's class, without its module → our metrics, where its arguments make no difference.
 CLASSES: dict[str, tuple[str, ...]] = {
     "LanguageModelingMetric": ("perplexity", "bits_per_byte", "logprob_per_byte"),
@@ -85,6 +98,25 @@ def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
         "args": {"names": [each for each in basic if each not in KEPT]},
     }
     return [first, *specs, *({"class_name": f"{_BASIC}{each}", "args": {}} for each in books)]
+
+
+def helm_names(names: Sequence[str], method: str) -> dict[str, str]:
+    """Return the names of metrics → HELM's names, one metric for each of HELM's names.
+
+    Args:
+        names: The metrics that were scored.
+        method: The adapter's method.
+    """
+    own = _BY_OPTION.get(method, {})
+    helms = {name: own.get(name) or _helm_name(name) for name in names}
+    taken = {helm: name for name, helm in own.items() if name in helms}
+    return {name: helm for name, helm in helms.items() if taken.get(helm, name) == name}
+
+
+def _helm_name(name: str) -> str:
+    if any(name in each for each in _BY_OPTION.values()):  # HELM has it under another method
+        return name
+    return METRICS[name].helm[0] if name in METRICS and METRICS[name].helm else name
 
 
 def _names(spec: Mapping[str, Any], method: str) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 
 from helmframe.errors import HelmframeError, SourceBrokenError, SourceError, SourceMissingError
+from helmframe.helm.helm_stats import frame_of
 from helmframe.helm.imported import Import, metric_about
 from helmframe.helm.meant import known_scenarios
-from helmframe.helm.places import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, RunPlace, opened, place_of, runs_at
+from helmframe.helm.places import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STATS, RunPlace, opened, place_of, runs_at
 from helmframe.helm.runs import Run, run_of, told_apart
 from helmframe.helm.scores import Stats
 from helmframe.helm.states import States, items
@@ -28,8 +29,9 @@ def read_helm(said: str | Path, *, fresh: bool = False) -> Results:
 
     `hf.read_helm("benchmark_output/runs/v1").leaderboard()`
 
-    Scores are HELM's statistics of each instance, under HELM's names; `rescore` computes ours. A scenario that we have
-    too has our name, parts and columns; so `hf.compare` pairs its instances with those of our runs, by their content.
+    Scores are HELM's statistics of each instance, under HELM's names; `rescore` computes ours. HELM's statistics of all
+    instances are in `helm_stats`. A scenario that we have too has our name, parts and columns; so `hf.compare` pairs
+    its instances with those of our runs, by their content.
 
     Args:
         said: a run directory, a suite, a release, or a folder with some of them: a path, `s3://…`, `gs://…`, or a URL
@@ -101,9 +103,19 @@ def _add(folder: RunFolder, number: int, place: RunPlace, run: Run) -> dict[str,
     if not states.count:
         raise SourceBrokenError(f"{STATE} holds no request states.")
     folder.add("prefixes", run.scenario, prefixes, number)
+    folder.add("helm_stats", run.scenario, _helm_stats(place, run, stats), number)
     # what HELM computes of all answers at once, our tables compute anew from the answers
     of_sets = [name for name in run.metrics if metric_about(name)["level"] == "set"]
     return dict.fromkeys([*of_sets, *stats.rows["metric"].unique(maintain_order=True)])
+
+
+def _helm_stats(place: RunPlace, run: Run, stats: Stats) -> pl.DataFrame:
+    """Return `HELM_STATS` of a run; a run without stats.json has none of all instances."""
+    try:
+        with opened(place.address, STATS) as file:
+            return frame_of(run, items(file, "item"), stats.of_several)
+    except SourceMissingError:
+        return frame_of(run, (), stats.of_several)
 
 
 def _leave_out(reading: Import, place: RunPlace, error: Exception) -> None:

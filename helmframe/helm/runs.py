@@ -49,6 +49,11 @@ class Run:
         return adapter_id(self.adapter)
 
     @property
+    def models_language(self) -> bool:
+        """Whether whole texts are scored, in windows, and nothing is generated."""
+        return self.adapter.method == "language_modeling"
+
+    @property
     def instance_prefix(self) -> str:
         """What stands before HELM's instance ids."""
         return f"{self.part}/" if self.part else ""

@@ -1,5 +1,6 @@
 """HELM's per_instance_stats.json as `SCORES`, joined to the answers they are about."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,59 +8,76 @@ import polars as pl
 
 from helmframe.columns import OF_REQUEST, ORIGINAL, SCORES
 from helmframe.errors import SourceBrokenError
+from helmframe.helm.helm_stats import Row, row_of, rows_of
 from helmframe.helm.metric_specs import SEPARATE
 from helmframe.helm.runs import Run
-from helmframe.helm.states import Asked
+from helmframe.helm.states import StatsKey
 from helmframe.helm.variants import Named, named
 from helmframe.metrics import parse
 
-_ASKED = ["instance_id", "perturbation", "perturbation_seed", "trial"]
+_KEY = ["instance_id", "perturbation", "perturbation_seed", "trial", "window_index"]
 _ROWS = 100_000  # held as Python's objects, which take ten times the memory
 _STATS = {
     "instance_id": pl.String,
     "perturbation": pl.String,
     "perturbation_seed": pl.Int64,
     "trial": pl.Int64,
+    "window_index": pl.Int64,
     "metric": pl.String,
     "score": pl.Float64,
 }
 
 
 class Stats:
-    """HELM's statistics of one run, instance by instance: `rows`, one per statistic; `variants` that it has."""
+    """HELM's statistics of one run, instance by instance: `rows`, one per statistic; `variants` that it has.
+
+    `of_several` are `rows_of` statistics of several requests, of which `rows` have the mean.
+    """
 
     def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
         rows: list[tuple[Any, ...]] = []
         frames = [pl.DataFrame(schema=_STATS)]
         self.variants: list[Named] = []
-        self.prompt_tokens: dict[Asked, int] = {}
+        several: list[Row] = []
+        frames_of_several: list[pl.DataFrame] = []
+        self.prompt_tokens: dict[StatsKey, int] = {}
+        windows: Counter[tuple[str, str, int, int]] = Counter()
         for number, each in enumerate(stats):
             try:
                 variant = named(each.get("perturbation"), run.variants)
-                asked = (run.instance(str(each["instance_id"])), variant.perturbation, variant.seed)
                 trial = int(each.get("train_trial_index") or 0)
+                text = (run.instance(str(each["instance_id"])), variant.perturbation, variant.seed, trial)
+                # a text longer than the model's window has several elements, in order
+                key = (*text, windows[text] if run.models_language else None)
+                windows[text] += 1
                 for stat in each["stats"]:
                     mean = stat["sum"] / stat["count"] if stat["count"] else None
                     name = str(stat["name"]["name"])
-                    rows.append((*asked, trial, _metric(run, name), mean))
+                    rows.append((*key, _metric(run, name), mean))
+                    if stat["count"] > 1:
+                        several.append(row_of(stat, text[0], trial))
                     if name == "num_prompt_tokens" and mean is not None:
-                        self.prompt_tokens[*asked, trial] = int(mean)
+                        self.prompt_tokens[key] = int(mean)
             except (KeyError, TypeError, AttributeError) as error:
                 problem = f"element {number} is not as HELM has it: {type(error).__name__} {error}."
                 raise SourceBrokenError(problem) from None
             if len(rows) > _ROWS:
                 frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))
                 rows = []
+            if len(several) > _ROWS:
+                frames_of_several.append(rows_of(several))
+                several = []
             if variant.perturbation != ORIGINAL and variant not in self.variants:
                 self.variants.append(variant)
+        self.of_several = pl.concat([*frames_of_several, rows_of(several)])
         self.rows = pl.concat([*frames, pl.DataFrame(rows, schema=_STATS, orient="row")])
 
     def scores(self, completions: pl.DataFrame) -> pl.DataFrame:
         """`SCORES` of some of the run's completions; an unchanged variant has its original's."""
         unchanged = ~pl.col("changed")
-        asked = (
+        answers = (
             parse(completions.lazy())
-            .unique([*_ASKED], keep="first", maintain_order=True)
+            .unique(_KEY, keep="first", maintain_order=True)
             .with_columns(
                 _perturbation=pl.when(unchanged).then(pl.lit(ORIGINAL)).otherwise("perturbation"),
                 _seed=pl.when(unchanged).then(0).otherwise("perturbation_seed"),
@@ -68,15 +86,16 @@ class Stats:
                 parsed=pl.when(pl.col("reference_index").is_null()).then("parsed"),
             )
         )
-        joined = asked.join(
+        joined = answers.join(
             self.rows.lazy(),
-            left_on=["instance_id", "_perturbation", "_seed", "trial"],
-            right_on=_ASKED,
+            left_on=["instance_id", "_perturbation", "_seed", "trial", "window_index"],
+            right_on=_KEY,
             how="inner",
+            nulls_equal=True,
             maintain_order="left_right",
         )
         several = pl.col("metric").str.contains(r"@\d+$") | pl.col("reference_index").is_not_null()
-        none = {name: pl.lit(None) for name in ("reason", *OF_REQUEST)}
+        none = {name: pl.lit(None) for name in ("reason", *OF_REQUEST) if name != "window_index"}
         scored = joined.with_columns(output_index=pl.when(~several).then(0), **none)
         return scored.select(pl.col(name).cast(dtype) for name, dtype in SCORES.schema.items()).collect()
 

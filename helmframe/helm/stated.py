@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe.helm.fields import SCORED
 from helmframe.helm.states import TOKENS
 from helmframe.helm.variants import description
 
@@ -14,7 +15,7 @@ _REQUEST = [*VARIANT, "reference_index", "request_mode", "window_index"]
 
 
 def states_of(
-    completions: pl.DataFrame, prefixes: pl.DataFrame, adapter: Mapping[str, Any], model: str
+    completions: pl.DataFrame, prefixes: pl.DataFrame, adapter: Mapping[str, Any], model: str, *, of_helm: bool
 ) -> Iterator[dict[str, Any]]:
     """One request state per request, in the order of the rows.
 
@@ -23,15 +24,22 @@ def states_of(
         prefixes: `PREFIXES`, each once.
         adapter: HELM's AdapterSpec.
         model: as HELM calls it.
+        of_helm: Whether the rows were read from HELM: their prompts echo what is scored, and `TOKENS` is ours.
     """
     prompts = completions.join(prefixes, on="prefix_id", how="left", maintain_order="left")
     frame = prompts.with_columns(prompt=pl.col("prefix").fill_null("") + pl.col("suffix").fill_null(""))
     for _, rows in frame.group_by(_REQUEST, maintain_order=True):
-        yield _state(rows.sort("output_index").to_dicts(), adapter, model)
+        yield _state(rows.sort("output_index").to_dicts(), adapter, model, of_helm=of_helm)
 
 
-def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str) -> dict[str, Any]:
+def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str, *, of_helm: bool) -> dict[str, Any]:
     row = rows[0]
+    context = row["prompt"]
+    if row["continuation"] is not None:
+        if of_helm:
+            context = context.removesuffix(row["continuation"])
+        else:
+            row |= {"prompt": context + row["continuation"]}
     perturbation = description(row["perturbation"], row["perturbation_seed"], row["perturbation_parameters"])
     instance: dict[str, Any] = {
         "input": {"text": row["perturbed_input"]},
@@ -51,7 +59,7 @@ def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str) -
             "train_trial_index": row["trial"],
             "output_mapping": dict(zip(row["choices"], texts, strict=False)) if row["choices"] else None,
             "request": _request(row, len(rows), adapter, model),
-            "result": _result(rows),
+            "result": _result(rows, context, of_helm=of_helm),
             "num_train_instances": row["shots_used"] or 0,
             "prompt_truncated": bool(row["prompt_truncated"]),
             "num_conditioning_tokens": row["num_conditioning_tokens"] or 0,
@@ -61,20 +69,19 @@ def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str) -
 
 def _request(row: Mapping[str, Any], outputs: int, adapter: Mapping[str, Any], model: str) -> dict[str, Any]:
     scored = row["continuation"] is not None
-    joint = str(adapter.get("method", "")).startswith("multiple_choice_joint")
-    prompt = row["prompt"]
-    if scored and not prompt.endswith(row["continuation"]):
-        prompt += row["continuation"]
+    method = str(adapter.get("method", ""))
+    joint = method.startswith("multiple_choice_joint")
+    stops = adapter.get("stop_sequences", []) if method == SCORED[0] or not (scored or joint) else []
     return {
         "model_deployment": adapter.get("model_deployment") or model,
         "model": model,
         "embedding": False,
-        "prompt": prompt,
-        "temperature": 0.0 if scored else adapter.get("temperature", 1.0),
+        "prompt": row["prompt"],
+        "temperature": 0 if scored else adapter.get("temperature", 1.0),
         "num_completions": outputs,
-        "top_k_per_token": adapter.get("num_outputs", 1) if joint else outputs,
+        "top_k_per_token": adapter.get("num_outputs", 1) if joint else 1,
         "max_tokens": 0 if scored else adapter.get("max_tokens", 100),
-        "stop_sequences": [] if scored or joint else adapter.get("stop_sequences", []),
+        "stop_sequences": stops,
         "echo_prompt": scored,
         "top_p": 1,
         "presence_penalty": 0,
@@ -82,14 +89,14 @@ def _request(row: Mapping[str, Any], outputs: int, adapter: Mapping[str, Any], m
     }
 
 
-def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _result(rows: list[dict[str, Any]], context: str, *, of_helm: bool) -> dict[str, Any]:
     first = rows[0]
     failed = first["completion"] is None
     return without_none(
         {
             "success": not failed,
             "embedding": [],
-            "completions": [] if failed else [_completion(row) for row in rows],
+            "completions": [] if failed else [_completion(row, context, of_helm=of_helm) for row in rows],
             "cached": bool(first["cached"]),
             "request_time": first["latency"] or 0.0,
             "request_datetime": int(time.time()),
@@ -98,19 +105,36 @@ def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
-def _completion(row: Mapping[str, Any]) -> dict[str, Any]:
-    scores = row["token_logprobs"] or []
+def _completion(row: Mapping[str, Any], context: str, *, of_helm: bool) -> dict[str, Any]:
+    scores = _token_logprobs(row)
     # HELM has a text with each token; where ours are not kept the first has it all
-    texts = row.get(TOKENS) or [row["completion"], *("" for _ in scores[1:])]
+    texts = (of_helm and row.get(TOKENS)) or [row["completion"], *("" for _ in scores[1:])]
     return without_none(
         {
             "text": row["completion"],
             "logprob": row["logprob"] if row["logprob"] is not None else 0.0,
-            "tokens": [{"text": text, "logprob": each} for text, each in zip(texts, scores, strict=False)],
+            "tokens": [
+                *_conditioning(row["num_conditioning_tokens"] or 0, context),
+                *({"text": text, "logprob": each} for text, each in zip(texts, scores, strict=False)),
+            ],
             "finish_reason": {"reason": row["finish_reason"]} if row["finish_reason"] else None,
             "thinking": {"text": row["reasoning"]} if row["reasoning"] else None,
         }
     )
+
+
+def _token_logprobs(row: Mapping[str, Any]) -> list[float]:
+    """Return the log-probabilities of tokens; where only the sum of a text is known, its first token has it."""
+    if row["token_logprobs"] or row["continuation"] is None or row["logprob"] is None:
+        return row["token_logprobs"] or []
+    return [row["logprob"], *(0.0 for _ in range((row["output_tokens"] or 1) - 1))]
+
+
+def _conditioning(count: int, context: str) -> list[dict[str, Any]]:
+    """Return the tokens before those that are scored, which HELM skips; the first has all their text."""
+    # HELM drops a first token without text, so there is always one
+    texts = [context or "<s>", *("" for _ in range(count - 1))][:count]
+    return [{"text": text, "logprob": 0.0} for text in texts]
 
 
 def _references(references: list[dict[str, Any]] | None) -> list[dict[str, Any]]:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeAlias
 
 import polars as pl
 
+from helmframe.adapters.layout import cue_end
 from helmframe.columns import COMPLETIONS, source_column
 from helmframe.errors import SourceBrokenError
 from helmframe.helm.fields import SCORED
@@ -19,8 +21,9 @@ ROWS = 2_000  # of one frame
 TOKENS = source_column("tokens")
 _FINISH = {"endoftext": "stop", "unknown": None}
 _NONE = hashlib.sha256(b"").hexdigest()[:32]
-# Instance, perturbation, seed, trial: what HELM's statistics of one instance are about.
-Asked: TypeAlias = tuple[str, str, int, int]
+_BYTES = "bytes:"  # how HELM's clients write tokens that are no whole characters: bytes:\xe2\x80
+# Instance, perturbation, seed, trial and, in language modelling, window: the key of HELM's statistics of an instance.
+StatsKey: TypeAlias = tuple[str, str, int, int, int | None]
 
 
 def items(file: BinaryIO, path: str) -> Iterator[Any]:
@@ -45,7 +48,7 @@ class States:
 
     run: Run
     variants: Sequence[Named]
-    prompt_tokens: Mapping[Asked, int]
+    prompt_tokens: Mapping[StatsKey, int]
     count: int = 0
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _original: dict[str, Any] | None = None
@@ -82,13 +85,14 @@ class States:
         self._seen.add((variant.perturbation, variant.seed))
         original = self._original["instance"] if variant.parameters is not None else instance
         rows = _rows(self.run, state, variant, original)
-        asked = (rows[0]["instance_id"], variant.perturbation, variant.seed, rows[0]["trial"])
         window = None
-        if self.run.adapter.method == "language_modeling":
+        if self.run.models_language:
             # a text longer than the model's window is several states, in order
-            window = sum(row["perturbation"] == variant.perturbation for row in self._of_instance)
+            name = (variant.perturbation, variant.seed)
+            window = sum((row["perturbation"], row["perturbation_seed"]) == name for row in self._of_instance)
+        key = (rows[0]["instance_id"], variant.perturbation, variant.seed, rows[0]["trial"], window)
         for row in rows:
-            row |= {"prompt_tokens": self.prompt_tokens.get(asked), "window_index": window}
+            row |= {"prompt_tokens": self.prompt_tokens.get(key), "window_index": window}
         self._of_instance += rows
 
     def _close(self) -> None:
@@ -189,24 +193,30 @@ def _rows(run: Run, state: Mapping[str, Any], variant: Named, original: Mapping[
     return [
         common
         | {"output_index": number, "request_id": _id(asked, number)}
-        | _answer(each, state, common["continuation"])
+        | _answer(each, state, run, common["continuation"])
         for number, each in enumerate(completions)
     ]
 
 
-def _answer(completion: Mapping[str, Any], state: Mapping[str, Any], continuation: str | None) -> dict[str, Any]:
+def _answer(
+    completion: Mapping[str, Any], state: Mapping[str, Any], run: Run, continuation: str | None
+) -> dict[str, Any]:
     tokens = completion.get("tokens") or []
-    if continuation is not None:
+    if run.models_language:
+        tokens = _predicted(tokens, int(state.get("num_conditioning_tokens") or 0))
+        continuation = _text(tokens)
+    elif continuation is not None:
         # the request echoed the prompt: what was asked about is at its end
-        tokens = _last(tokens, len(continuation), int(state.get("num_conditioning_tokens") or 0))
+        tokens = _last(tokens, len(continuation))
     reason = (completion.get("finish_reason") or {}).get("reason")
     thinking = completion.get("thinking")
     return {
         "completion": completion["text"] if continuation is None else continuation,
+        "continuation": continuation,
         "reasoning": thinking.get("text") if isinstance(thinking, Mapping) else thinking,
         "logprob": completion.get("logprob") if continuation is None else _sum(tokens),
         "token_logprobs": [each.get("logprob") for each in tokens] if tokens else None,
-        "tokens": [each.get("text") for each in tokens] if tokens else None,
+        TOKENS: [each.get("text") for each in tokens] if tokens else None,
         "finish_reason": _FINISH.get(str(reason), reason),
         "output_tokens": len(tokens) if tokens else None,
     }
@@ -216,19 +226,43 @@ def _continuation(run: Run, state: Mapping[str, Any]) -> str | None:
     """The text whose log-probability HELM asked for; None where the model wrote one."""
     if run.adapter.method not in SCORED:
         return None
-    if run.adapter.method == "language_modeling":
+    if run.models_language:  # of a failed request, which has no tokens
         return str(state["request"]["prompt"])
     reference = state["instance"]["references"][int(state["reference_index"])]
-    return f"{run.adapter.output_prefix}{reference['output']['text']}"
+    text = cue_end(run.adapter) + str(reference["output"]["text"])
+    suffix = run.adapter.output_suffix + run.adapter.global_suffix
+    return text + suffix if str(state["request"]["prompt"]).endswith(text + suffix) else text
 
 
-def _last(tokens: Sequence[Mapping[str, Any]], characters: int, conditioning: int) -> list[Mapping[str, Any]]:
-    """The tokens at the end that hold so many characters, without those that only set the scene."""
+def _last(tokens: Sequence[Mapping[str, Any]], characters: int) -> list[Mapping[str, Any]]:
+    """The tokens at the end that hold so many characters."""
     start, held = len(tokens), 0
-    while start > conditioning and held < characters:
+    while start and held < characters:
         start -= 1
         held += len(str(tokens[start].get("text") or ""))
     return list(tokens[start:])
+
+
+def _predicted(tokens: Sequence[Mapping[str, Any]], conditioning: int) -> Sequence[Mapping[str, Any]]:
+    """Return the tokens of a window that HELM scores: those after the conditioning tokens.
+
+    Source: HELM `compute_language_modeling_metrics`, which first drops an empty token that some tokenizers insert.
+    """
+    if conditioning and tokens and not tokens[0].get("text"):
+        tokens = tokens[1:]
+    return tokens[conditioning:]
+
+
+def _text(tokens: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of tokens, with as many bytes as HELM counts: one "?" for each byte of a cut character."""
+    joined = b"".join(_bytes(str(each.get("text") or "")) for each in tokens)
+    return re.sub("[\udc80-\udcff]", "?", joined.decode("utf-8", "surrogateescape"))
+
+
+def _bytes(token: str) -> bytes:
+    if not token.startswith(_BYTES):
+        return token.encode()
+    return bytes(int(digits, 16) for digits in re.findall(r"\\x([0-9a-fA-F]{2})", token))
 
 
 def _sum(tokens: Sequence[Mapping[str, Any]]) -> float | None:

@@ -19,32 +19,26 @@ _ROBUSTNESS, _FAIRNESS = (
 )
 
 
-def stats_of(rows: pl.DataFrame) -> list[dict[str, Any]]:
+def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dict[str, Any]]:
     """HELM's `stats.json`.
 
     Args:
         rows: one per trial, instance, variant and statistic: trial, instance_id, description (the perturbation as HELM
             describes it, as JSON; null for the original), robustness, fairness, split, sub_split, name, score.
+        sets: The metrics of whole sets: trial, description, split, sub_split, name, score.
+        worst: Whether HELM computes worst cases; it has none in language modelling.
 
     Returns:
         Means over instances, reduced to one value per trial; count, mean, min, max and (population) variance are over
         trials. Also the worst cases: the lowest score of an instance, whichever is better.
     """
-    original = rows.filter(pl.col("description").is_null())
-    perturbed = rows.filter(pl.col("description").is_not_null())
-    keys = ["trial", "instance_id", "split", "sub_split", "name"]
-    before = original.select(*keys, before="score")
-    both = perturbed.join(before, on=keys, how="inner", nulls_equal=True)
-    tables = [
-        rows,
-        both.with_columns(_computed_on("original"), score="before"),
-        both.with_columns(_computed_on("worst"), score=pl.min_horizontal("score", "before")).drop_nulls("score"),
-        _family(rows, keys, "robustness", _ROBUSTNESS),
-        _family(rows, keys, "fairness", _FAIRNESS),
-    ]
+    tables = [rows, *(_worst_cases(rows) if worst else ())]
     every = pl.concat([each.select("trial", *CONTEXT, "name", "score") for each in tables])
     means = every.group_by("trial", *CONTEXT, "name", maintain_order=True).agg(pl.col("score").mean())
-    whole = pl.concat([means, _counted(rows), _derived(rows)])
+    columns = means.columns
+    derived = pl.concat([sets.select(columns), _derived(rows)])
+    derived = derived.unique(["trial", *CONTEXT, "name"], keep="first", maintain_order=True)
+    whole = pl.concat([means, _counted(rows), derived])
     gathered = whole.group_by(*CONTEXT, "name", maintain_order=True).agg("score")
     return [
         stat(name, split, sub_split, description, values)
@@ -57,19 +51,49 @@ def stat(
 ) -> dict[str, Any]:
     """One statistic as HELM's JSON has it; nulls count for nothing."""
     known = [float(each) for each in values if each is not None and not math.isnan(each)]
-    metric_name: dict[str, Any] = {"name": name, "split": split}
+    total, squared = math.fsum(known), math.fsum(each * each for each in known)
+    low, high = (min(known), max(known)) if known else (None, None)
+    return summed(name, split, sub_split, description, (len(known), total, squared, low, high))
+
+
+def summed(
+    name: str,
+    split: str | None,
+    sub_split: str | None,
+    description: str | None,
+    sums: tuple[int, float, float, float | None, float | None],
+) -> dict[str, Any]:
+    """Return a statistic as HELM's JSON has it, of its count, sum, sum of squares, minimum and maximum."""
+    metric_name: dict[str, Any] = {"name": name}
+    if split is not None:
+        metric_name["split"] = split
     if sub_split is not None:
         metric_name["sub_split"] = sub_split
     if description is not None:
         metric_name["perturbation"] = json.loads(description)
-    total, squared = math.fsum(known), math.fsum(each * each for each in known)
-    statistic: dict[str, Any] = {"name": metric_name, "count": len(known), "sum": total, "sum_squared": squared}
-    if known:
-        mean = total / len(known)
-        variance = max(squared / len(known) - mean * mean, 0.0)
-        statistic |= {"min": min(known), "max": max(known), "mean": mean}
+    count, total, squared, low, high = sums
+    statistic: dict[str, Any] = {"name": metric_name, "count": count, "sum": total, "sum_squared": squared}
+    if count:
+        mean = total / count
+        variance = max(squared / count - mean * mean, 0.0)
+        statistic |= {"min": low, "max": high, "mean": mean}
         statistic |= {"variance": variance, "stddev": math.sqrt(variance)}
     return statistic
+
+
+def _worst_cases(rows: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return the rows of worst cases: per perturbation beside the original, and over those of a kind."""
+    original = rows.filter(pl.col("description").is_null())
+    perturbed = rows.filter(pl.col("description").is_not_null())
+    keys = ["trial", "instance_id", "split", "sub_split", "name"]
+    before = original.select(*keys, before="score")
+    both = perturbed.join(before, on=keys, how="inner", nulls_equal=True)
+    return [
+        both.with_columns(_computed_on("original"), score="before"),
+        both.with_columns(_computed_on("worst"), score=pl.min_horizontal("score", "before")).drop_nulls("score"),
+        _family(rows, keys, "robustness", _ROBUSTNESS),
+        _family(rows, keys, "fairness", _FAIRNESS),
+    ]
 
 
 def _family(rows: pl.DataFrame, keys: Sequence[str], kind: str, description: str) -> pl.DataFrame:

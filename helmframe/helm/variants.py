@@ -9,6 +9,8 @@ from helmframe.columns import ORIGINAL
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.specs import Call, frozen
 
+# The key of our parameters that holds HELM's description, where ours lacks some of it.
+_VERBATIM = "helm_description"
 # How the classes that we write begin.
 OURS = "helmframe."
 # What every description says, beside a perturbation's own arguments.
@@ -21,11 +23,17 @@ _ARGUMENTS: dict[str, dict[str, str]] = {
     "filler_words": {"insert_prob": "insert_prob"},
     "gender": {"mode": "mode", "prob": "prob", **_CLASSES, "bidirectional": "bidirectional"},
     "misspellings": {"prob": "prob"},
-    "person_name": {"prob": "prob", "source_class": "source_class", "target_class": "target_class"},
+    "person_name": {
+        each: each for each in ("prob", "source_class", "target_class", "person_name_type", "preserve_gender")
+    },
     "space": {"max_spaces": "max_spaces"},
     "synonym": {"prob": "prob"},
     "typos": {"prob": "prob"},
 }
+
+
+# The arguments of `person_name` that HELM describes as text: race=white_american,gender=female.
+_PEOPLE = ("source_class", "target_class")
 
 
 class Named(NamedTuple):
@@ -68,8 +76,10 @@ def description(perturbation: str, seed: int, parameters: str | None) -> dict[st
     """HELM's description of one of our variants; None for the original."""
     if perturbation == ORIGINAL:
         return None
-    links = [dict(link) for link in json.loads(parameters)] if parameters else [{"perturbation": perturbation}]
+    links: list[dict[str, Any]] = json.loads(parameters) if parameters else [{"perturbation": perturbation}]
     first = links[0]
+    if _VERBATIM in first:
+        return dict(first[_VERBATIM])
     name = str(first.pop("perturbation"))
     kinds = {str(link.get("kind") or _kind(str(link.get("perturbation", name)))) for link in (*links, {})}
     kind = next((family for family in ("fairness", "robustness") if family in kinds), "")
@@ -80,32 +90,56 @@ def description(perturbation: str, seed: int, parameters: str | None) -> dict[st
     if name not in PERTURBATIONS:
         return described | {key: value for key, value in first.items() if key != "kind"}
     arguments = _ARGUMENTS.get(name, {})
-    return described | {theirs: first[ours] for theirs, ours in arguments.items() if first.get(ours) is not None}
+    values = {theirs: (ours, first[ours]) for theirs, ours in arguments.items() if first.get(ours) is not None}
+    return described | {theirs: _helms_value(ours, value) for theirs, (ours, value) in values.items()}
 
 
 @lru_cache(maxsize=1024)
 def _named(text: str) -> Named:
-    said = json.loads(text)
-    name, seed = str(said["name"]), int(said.get("seed") or 0)
-    arguments = {key: _plain(value) for key, value in said.items() if key not in _COMMON}
-    if name not in PERTURBATIONS:
-        kind = next((each for each in ("fairness", "robustness") if said.get(each)), "")
-        return Named(str(Call(name, frozen(arguments))), seed, _json({"perturbation": name, "kind": kind, **arguments}))
-    entry = PERTURBATIONS[name]
-    names = _ARGUMENTS.get(name, {})
-    ours = {names[key]: value for key, value in arguments.items() if key in names}
-    if entry.helms:
-        ours["compat"] = "helm"
-    return Named(str(Call(name, frozen(ours))), seed, _json({"perturbation": name, **entry.defaults, **ours}))
+    helms = {key: value for key, value in json.loads(text).items() if value is not None}
+    name, seed = str(helms["name"]), int(helms.get("seed") or 0)
+    arguments = {key: value for key, value in helms.items() if key not in _COMMON}
+    if name in PERTURBATIONS:
+        entry = PERTURBATIONS[name]
+        names = _ARGUMENTS.get(name, {})
+        ours = {names[key]: _our_value(names[key], value) for key, value in arguments.items() if key in names}
+        if entry.helms:
+            ours["compat"] = "helm"
+        call, link = Call(name, frozen(ours)), {"perturbation": name, **entry.defaults, **ours}
+    else:
+        kind = next((each for each in ("fairness", "robustness") if helms.get(each)), "")
+        call, link = Call(name, frozen(arguments)), {"perturbation": name, "kind": kind, **arguments}
+    if description(str(call), seed, _json(link)) != helms:
+        link[_VERBATIM] = helms
+    return Named(str(call), seed, _json(link))
+
+
+def _our_value(argument: str, value: Any) -> Any:
+    """Return our value of an argument for HELM's: "race=white_american" is "white_american"."""
+    if argument == "person_name_type":
+        return str(value).removesuffix("_name")
+    if argument not in _PEOPLE:
+        return value
+    if isinstance(value, str):
+        parts = [each.partition("=") for each in value.split(",")]
+        if not all(equals for _, equals, _ in parts):
+            return value
+        value = {category: each for category, _, each in parts}
+    return value["race"] if list(value) == ["race"] else value
+
+
+def _helms_value(argument: str, value: Any) -> Any:
+    """Return HELM's value of an argument for ours."""
+    if argument == "person_name_type":
+        return str(value).removesuffix("_name") + "_name"
+    if argument not in _PEOPLE:
+        return value
+    properties = value if isinstance(value, Mapping) else {"race": value}
+    return ",".join(f"{category}={each}" for category, each in properties.items())
 
 
 def _kind(name: str) -> str:
     return PERTURBATIONS[name].kind if name in PERTURBATIONS else ""
-
-
-def _plain(value: Any) -> Any:
-    """HELM's classes of people are mappings: {race: white_american}."""
-    return "_".join(map(str, value.values())) if isinstance(value, Mapping) else value
 
 
 def _json(link: Mapping[str, Any]) -> str:

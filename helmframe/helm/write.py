@@ -12,14 +12,15 @@ import polars as pl
 from helmframe.columns import ORIGINAL, source_column
 from helmframe.errors import StoreError
 from helmframe.helm.fields import ADAPTER, SCORED, to_helm
-from helmframe.helm.metric_specs import SEPARATE, specs_of
+from helmframe.helm.helm_stats import statistic_of
+from helmframe.helm.metric_specs import helm_names, specs_of
 from helmframe.helm.places import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STATS
 from helmframe.helm.registered import helm_model, registry
 from helmframe.helm.runs import RUN
 from helmframe.helm.stated import VARIANT, states_of, without_none
 from helmframe.helm.statistics import stat, stats_of
 from helmframe.helm.variants import OURS, description
-from helmframe.metrics import METRICS
+from helmframe.metrics import chosen, for_sets
 from helmframe.results.tables import Tables
 from helmframe.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.store import Address, address_of, below, listing, write_text
@@ -35,6 +36,16 @@ _BOOKS: dict[str, pl.Expr] = {
     "num_output_tokens": pl.col("output_tokens"),
     "inference_runtime": pl.col("latency"),
     "logprob": pl.col("logprob"),
+}
+# The columns that tell the elements of per_instance_stats.json apart: HELM has one per window.
+_ELEMENT = [*VARIANT, "window_index"]
+_SETS = {
+    "trial": pl.Int64,
+    "description": pl.String,
+    "split": pl.String,
+    "sub_split": pl.String,
+    "name": pl.String,
+    "score": pl.Float64,
 }
 
 
@@ -86,9 +97,15 @@ class _Written:
         read = [each for each in results.manifest.get("runs", ()) if all(each[name] == keys[name] for name in RUN)]
         self.of_helm = bool(read)
         self.name = keys["scenario"]
+        self.set_metrics = chosen(
+            [name for name, each in results.manifest["metrics"].items() if each["level"] == "set"]
+        )
+        chosen_run = pl.all_horizontal(pl.col(name) == value for name, value in keys.items())
+        self.helm_stats = results.helm_stats.filter(chosen_run).collect()
         self.prefixes = results.prefixes.unique("prefix_id").collect()
         self.spec: dict[str, Any] = read[0]["run_spec"] if read else self._spec(results, keys)
         self.adapter: dict[str, Any] = self.spec["adapter_spec"]
+        self.method = str(self.adapter.get("method", ""))
         self.model = str(self.adapter.get("model") or keys["model"])
 
     def files(self, scores: pl.DataFrame) -> Iterator[tuple[str, str]]:
@@ -96,33 +113,29 @@ class _Written:
         about = {"name": self.name, "description": self.about.get("description", ""), "tags": [], "definition_path": ""}
         yield SCENARIO, _json(about)
         answers = self.completions.with_columns(instance_id=self._id())
-        states = ",\n".join(map(_json, states_of(answers, self.prefixes, self.adapter, self.model)))
+        written = states_of(answers, self.prefixes, self.adapter, self.model, of_helm=self.of_helm)
+        states = ",\n".join(map(_json, written))
         yield STATE, f'{{"adapter_spec": {_json(self.adapter)},\n"request_states": [\n{states}\n]}}'
-        yield STATS, _json(stats_of(scores))
-        yield INSTANCE_STATS, "[\n" + ",\n".join(_json(each) for each in _per_instance(scores)) + "\n]"
+        yield STATS, _json(self._stats(scores))
+        yield INSTANCE_STATS, "[\n" + ",\n".join(_json(each) for each in self._per_instance(scores)) + "\n]"
         yield RUN_SPEC, _json(self.spec)
 
     def scores(self, scores: pl.DataFrame) -> pl.DataFrame:
         """The scores of single instances as `stats_of` takes them, under HELM's names."""
-        method = self.adapter.get("method", "")
-        helms = {SEPARATE[method]: "exact_match"} if method in SEPARATE else {}
-        names = scores["metric"].unique().to_list()
-        if not self.of_helm:
-            helms |= {each: METRICS[each].helm[0] for each in names if each in METRICS and METRICS[each].helm} | helms
-        first = scores.filter(pl.col("output_index").fill_null(0) == 0)
-        said = first.select(*VARIANT, "split", "score", name=pl.col("metric").replace(helms))
-        variants = self.completions.unique(VARIANT, keep="first", maintain_order=True).with_columns(
+        helms = helm_names(scores["metric"].unique().to_list(), self.method)
+        first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(helms)))
+        said = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
+        variants = self.completions.unique(_ELEMENT, keep="first", maintain_order=True).with_columns(
             description=self._descriptions(), place=pl.int_range(pl.len())
         )
         if not self.of_helm:
             said = pl.concat([self._books(variants), said], how="diagonal_relaxed")
-        about = variants.select(*VARIANT, "sub_split", "description", "place")
+        about = variants.select(*_ELEMENT, "sub_split", "description", "place")
         return (
-            said.join(about, on=VARIANT, how="inner", maintain_order="left")
+            said.join(about, on=_ELEMENT, how="inner", nulls_equal=True, maintain_order="left")
             .unique(["place", "name"], keep="last", maintain_order=True)
             .sort("place", maintain_order=True)
             .with_columns(
-                instance_id=self._id(),
                 robustness=pl.col("description")
                 .str.contains('"robustness": true', literal=True)
                 .fill_null(value=False),
@@ -130,11 +143,59 @@ class _Written:
             )
         )
 
+    def _stats(self, scores: pl.DataFrame) -> list[dict[str, Any]]:
+        """Return stats.json: the statistics that HELM recorded, and ours of metrics that HELM did not compute."""
+        recorded = self.helm_stats.filter(pl.col("instance_id").is_null())
+        worst = self.method != SCORED[0]
+        if recorded.is_empty():
+            return stats_of(scores, self._sets(), worst=worst)
+        others = scores.filter(~pl.col("name").is_in(recorded["metric"].unique().to_list()))
+        names = set(others["name"])
+        computed = stats_of(others, pl.DataFrame(schema=_SETS), worst=worst)
+        return [
+            *map(statistic_of, recorded.iter_rows(named=True)),
+            *(each for each in computed if each["name"]["name"] in names),
+        ]
+
+    def _sets(self) -> pl.DataFrame:
+        """Return the metrics of whole sets as `stats_of` takes them."""
+        keys = ["trial", "perturbation", "perturbation_seed", "perturbation_parameters", "split", "sub_split"]
+        helms = helm_names([each.name for each in self.set_metrics], self.method)
+        frames = [pl.DataFrame(schema=_SETS)]
+        answered = self.completions.filter(pl.col("error").is_null()).lazy()
+        for each in self.set_metrics:
+            rows, value = for_sets(answered, each)
+            groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()
+            described = groups.with_columns(description=self._descriptions(), name=pl.lit(helms[each.name]))
+            frames.append(described.select(list(_SETS)))
+        return pl.concat(frames).drop_nulls("score")
+
+    def _per_instance(self, scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
+        columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
+        gathered = scores.group_by(columns, maintain_order=True).agg("name", "score")
+        recorded = {_statistic_key(row): row for row in self.helm_stats.drop_nulls("instance_id").iter_rows(named=True)}
+        prefix = f"{self.part}/" if self.part else ""
+        for _, instance, described, trial, split, sub_split, names, values in gathered.iter_rows():
+            key = (instance, trial, _canonical(described))
+            yield without_none(
+                {
+                    "instance_id": instance.removeprefix(prefix),
+                    "perturbation": None if described is None else json.loads(described),
+                    "train_trial_index": trial,
+                    "stats": [
+                        statistic_of(recorded[*key, name])
+                        if (*key, name) in recorded
+                        else stat(name, split, sub_split, described, [value])
+                        for name, value in zip(names, values, strict=True)
+                    ],
+                }
+            )
+
     def _books(self, variants: pl.DataFrame) -> pl.DataFrame:
         kept = variants.filter(pl.col("error").is_null()).select(
-            *VARIANT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items())
+            *_ELEMENT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items())
         )
-        long = kept.unpivot(index=[*VARIANT, "split"], variable_name="name", value_name="score")
+        long = kept.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
         return long.drop_nulls("score")
 
     def _descriptions(self) -> pl.Expr:
@@ -199,20 +260,12 @@ def _key(perturbation: str, seed: int, parameters: str | None) -> str:
     return "\x1f".join((perturbation, str(seed), parameters or ""))
 
 
-def _per_instance(scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
-    gathered = scores.group_by(columns, maintain_order=True).agg("name", "score")
-    for _, instance, said, trial, split, sub_split, names, values in gathered.iter_rows():
-        yield without_none(
-            {
-                "instance_id": instance,
-                "perturbation": None if said is None else json.loads(said),
-                "train_trial_index": trial,
-                "stats": [
-                    stat(name, split, sub_split, said, [value]) for name, value in zip(names, values, strict=True)
-                ],
-            }
-        )
+def _statistic_key(row: Mapping[str, Any]) -> tuple[str, int, str | None, str]:
+    return row["instance_id"], row["trial"], _canonical(row["description"]), row["metric"]
+
+
+def _canonical(description: str | None) -> str | None:
+    return None if description is None else json.dumps(json.loads(description), sort_keys=True)
 
 
 def _augmenter(variants: pl.DataFrame) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def platt_coef() -> pl.Expr:
     """The slope of the logistic regression of right answers on the logit of the confidence; 1 if calibrated.
 
     One of two sure to .5 and three of four sure to .9 are right: logits 0 and log 9 become 0 and log 3, so .5.
-    Null where all are right or all wrong. Where confidence parts right from wrong without a mistake there is no
-    largest likelihood, and the slope is just large.
+    The optimiser stops where HELM's stops, here at .50001. Null where all are right or all wrong. Where confidence
+    parts right from wrong without a mistake there is no largest likelihood, and the slope is just large.
     """
     return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).slope)
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 # As in uncertainty-calibration: probabilities are kept so far from 0 and 1, and the slope is all but free.
 EPSILON = 1e-12
 PENALTY = 1e-10
-STEPS = 100
+# scikit-learn's defaults for its solver "lbfgs". The slope depends on them where the likelihood is flat.
+SOLVER = {"maxiter": 100, "maxls": 50, "gtol": 1e-4, "ftol": 64 * 2.0**-52}
 
 
 @dataclass(frozen=True)
@@ -28,42 +29,29 @@ class Platt:
 
 
 def platt(probabilities: "Floats", right: "Floats") -> Platt:
-    """The regression that makes the answers likeliest, by Newton's steps; `right` is 0 or 1 and has both.
+    """Return the regression that makes the outcomes likeliest, as far as HELM's optimiser goes.
 
     Args:
         probabilities: what was claimed.
-        right: what came.
+        right: what came, 0 or 1; it has both.
 
-    Source: Platt 1999; scikit-learn's LogisticRegression(C=1e10), which stops a little earlier.
+    Source: Platt 1999; scikit-learn's LogisticRegression(C=1e10), which stops at a gradient of 1e-4.
     """
     import numpy as np
+    from scipy.optimize import minimize
 
     logits = _logit(probabilities)
-    scale = float(np.abs(logits).max()) or 1.0
-    inputs = np.column_stack([logits / scale, np.ones_like(logits)])
-    penalty = np.array([PENALTY / scale**2, 0.0])
-    weights = np.zeros(2)
-    best = _loss(weights, inputs, right, penalty)
-    for _ in range(STEPS):
-        claimed = _logistic(inputs @ weights)
-        gradient = inputs.T @ (claimed - right) + penalty * weights
-        curvature = (inputs * (claimed * (1 - claimed))[:, None]).T @ inputs + np.diag(penalty)
-        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
-        shorter = (weights - step * 0.5**halved for halved in range(30))
-        weights, loss = next(
-            ((each, loss) for each in shorter if (loss := _loss(each, inputs, right, penalty)) < best), (weights, best)
-        )
-        if best - loss <= 1e-14 * abs(best):
-            break
-        best = loss
-    return Platt(float(weights[0] / scale), float(weights[1]))
+    penalty = PENALTY / len(right)
 
+    def loss(weights: "Floats") -> tuple[float, "Floats"]:
+        slope, intercept = weights
+        linear = slope * logits + intercept
+        errors = (_logistic(linear) - right) / len(right)
+        value = (np.logaddexp(0.0, linear) - right * linear).mean() + penalty * slope**2 / 2
+        return float(value), np.array([errors @ logits + penalty * slope, errors.sum()])
 
-def _loss(weights: "Floats", inputs: "Floats", right: "Floats", penalty: "Floats") -> float:
-    import numpy as np
-
-    logits = inputs @ weights
-    return float((np.logaddexp(0.0, logits) - right * logits).sum() + (penalty * weights**2).sum() / 2)
+    fitted = minimize(loss, np.zeros(2), method="L-BFGS-B", jac=True, options=SOLVER)
+    return Platt(float(fitted.x[0]), float(fitted.x[1]))
 
 
 def _logit(probabilities: "Floats") -> "Floats":

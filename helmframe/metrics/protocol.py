@@ -48,6 +48,7 @@ class Metric:
     check: Callable[[], None] | None = None
     smooth: bool = True
     correctness: bool = False
+    partial: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,6 +113,7 @@ def metric(
     check: Callable[[], None] | None = None,
     smooth: bool = True,
     correctness: bool = False,
+    partial: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a metric; the function is returned as it was.
 
@@ -145,6 +147,8 @@ def metric(
             row moves others, intervals are by bootstrap, not by jackknife.
         correctness: True where a score of 0 means a wrong output, and 1 a right one; `Results.wrong()` lists the wrong.
             An expression that is Boolean, and better when higher, needs no such mark.
+        partial: True where a metric of level "instance" has a value if one output has what it needs, not only if all
+            outputs have it.
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.metric", name)
@@ -171,6 +175,7 @@ def metric(
             check=check,
             smooth=smooth,
             correctness=correctness,
+            partial=partial,
         )
         METRICS.add(name, entry)
         return function

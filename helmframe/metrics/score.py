@@ -169,7 +169,10 @@ def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.
     lists = [pl.col(name).implode().alias(name) for name in each.columns]
     value = _NOTHING if absent else pl.struct(lists) if lists else _value(each, known)
     unanswered = pl.col("completion").is_null()
-    lacks = pl.when(~unanswered).then(_missing(each, there)).drop_nulls().first()
+    lacking = pl.when(~unanswered).then(_missing(each, there))
+    lacks = lacking.drop_nulls().first()
+    if each.partial:
+        lacks = pl.when((lacking.is_not_null() | unanswered).all()).then(lacks)
     missing = pl.lit(_lacks(absent[0])) if absent else lacks
     first = [name for name in SCORES.schema if name not in (*ASKED, *_JOINED)]
     read = {*ASKED, *_JOINED, *first, "completion", *value.meta.root_names(), *missing.meta.root_names()} - {"metric"}

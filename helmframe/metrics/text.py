@@ -119,15 +119,20 @@ def self_bleu(output: Sequence[str | None]) -> float:
     range=(0.0, None),
     higher_is_better=None,
     needs=("logprob",),
+    partial=True,
     source="HELM, disinformation_metrics.py",
     helm="monte_carlo_entropy",
+    no_value="no output has tokens",
 )
 def monte_carlo_entropy() -> pl.Expr:
     """How surprising a model's outputs to one request are to it: the mean of their log-probabilities, negated.
 
     An estimate of the entropy of its answers where it is asked at temperature 1; log-probabilities of -2 and -4: 3.
+    Outputs without tokens are left out.
     """
-    return -pl.col("logprob").mean()
+    # HELM records a log-probability of 0 for an output without tokens
+    has_tokens = (pl.col("logprob") != 0) | (pl.col("token_logprobs").list.len() > 0)
+    return -pl.col("logprob").filter(has_tokens).mean()
 
 
 def _distinct(n: int) -> pl.Expr:

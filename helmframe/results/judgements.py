@@ -1,6 +1,6 @@
 """Results scored anew: by other metrics, by judges, and as people would have scored them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -32,11 +32,10 @@ class Judgements(Comparisons):
         if judges_of(asked):
             rows = self.completions.collect()
             scores, verdicts = judged(rows, asked, None, fresh=False, budget=Budget())
-            return replace(self, scores=scores.lazy(), verdicts=verdicts.lazy(), manifest=manifest, path=None)
+            return self._rescored(scores, verdicts.lazy(), manifest)
         scores = score(self.completions, asked).collect()
         check_units(scores, asked)
-        none = self.verdicts.clear()
-        return replace(self, scores=scores.lazy(), verdicts=none, manifest=manifest, path=None)
+        return self._rescored(scores, self.verdicts.clear(), manifest)
 
     def judge(
         self,
@@ -152,6 +151,11 @@ class Judgements(Comparisons):
     def to_label(self, n: int, seed: int = 0) -> pl.DataFrame:
         """A random n of the completions for people to score, with an empty column `label`; no scores in sight."""
         return to_label(self.completions, n, seed)
+
+    def _rescored(self, scores: pl.DataFrame, verdicts: pl.LazyFrame, manifest: Mapping[str, Any]) -> Self:
+        # HELM's statistics are of the scores that these replace
+        none = self.helm_stats.clear()
+        return replace(self, scores=scores.lazy(), verdicts=verdicts, helm_stats=none, manifest=manifest, path=None)
 
     def _judged(self, keys: Sequence[str]) -> Judged:
         return Judged(self._with(self.verdicts, keys), self.manifest["metrics"])

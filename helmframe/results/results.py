@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helmframe.columns import VERDICTS, conform
+from helmframe.columns import conform
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
 from helmframe.results.judgements import Judgements
 from helmframe.results.sides import reader
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Results(Judgements):
     """The outcome of a run, self-contained: it needs neither bucket nor spec nor model.
 
-    `completions`, `scores`, `prefixes`, `verdicts` are lazy tables (`hf.columns()` documents them); the methods
-    aggregate, compare and show. `path` is where they lie; None where the tables are others than there.
+    `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` are lazy tables (`hf.columns()` documents them); the
+    methods aggregate, compare and show. `path` is where they lie; None where the tables are others than there.
 
     The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard and keep sums, so
     their memory does not grow with it. Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and
@@ -140,13 +140,16 @@ class Results(Judgements):
         for shard, chunk in enumerate(self._held.chunks):
             for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):
                 copied.add_partitioned(name, conform(rows.collect(), KEPT[name], name), self.manifest, shard)
-        copied.add_partitioned("verdicts", conform(self.verdicts.collect(), VERDICTS, "verdicts"), self.manifest)
+        for name, rows in (("verdicts", self.verdicts), ("helm_stats", self.helm_stats)):
+            copied.add_partitioned(name, conform(rows.collect(), KEPT[name], name), self.manifest)
         copied.add("prefixes", "all", self.prefixes.unique("prefix_id", maintain_order=True).collect())
         copied.write_manifest(self.manifest)
         return target
 
     def to_helm(self, folder: str | Path) -> Address:
         """The results as HELM's run directories, for `helm-summarize`; `hf.read_helm` reads them.
+
+        Statistics that HELM recorded (`helm_stats`) are written unchanged; others are computed by HELM's rules.
 
         Raises:
             StoreError: there is something else in the folder.

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, ORIGINAL, PREFIXES, SCORES, VERDICTS, Table, source_column
+from helmframe.columns import COMPLETIONS, HELM_STATS, ORIGINAL, PREFIXES, SCORES, VERDICTS, Table, source_column
 from helmframe.errors import ArgumentError, HelmframeWarning, UnknownNameError
 from helmframe.metrics import METRICS, chosen, for_sets, why_none
 from helmframe.results.held import Chunk, Held, only
@@ -22,7 +22,13 @@ from helmframe.stats.table import AXES, in_order, pivoted, pooled_axes, with_poo
 from helmframe.store import Address, RunFolder, address_of
 from helmframe.store.run_cache import Unfinished, unfinished
 
-KEPT = {"completions": COMPLETIONS, "scores": SCORES, "prefixes": PREFIXES, "verdicts": VERDICTS}
+KEPT = {
+    "completions": COMPLETIONS,
+    "scores": SCORES,
+    "prefixes": PREFIXES,
+    "verdicts": VERDICTS,
+    "helm_stats": HELM_STATS,
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,6 +41,7 @@ class Tables:
     manifest: Mapping[str, Any]
     path: Address | None = None
     verdicts: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=VERDICTS.schema))
+    helm_stats: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=HELM_STATS.schema))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

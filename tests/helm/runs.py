@@ -93,3 +93,12 @@ def write_run(
     ):
         (run / file).write_text(json.dumps(said), encoding="utf-8")
     return run
+
+
+def stat_of(name: str, values: list[float], **more: Any) -> dict[str, Any]:
+    """An element of stats.json: a statistic over these values."""
+    total, squared = sum(values), sum(each * each for each in values)
+    mean = total / len(values)
+    sums = {"count": len(values), "sum": total, "sum_squared": squared, "min": min(values), "max": max(values)}
+    variance = max(squared / len(values) - mean * mean, 0.0)
+    return {"name": {"name": name, "split": "test", **more}, **sums, "mean": mean, "variance": variance}

@@ -1,9 +1,11 @@
 """HELM's run directories as tables."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -104,6 +106,58 @@ def test_options_scored_one_by_one_have_the_logprob_of_the_option(tmp_path: Path
     assert (row["continuation"], row["completion"], row["logprob"], row["output_tokens"]) == (" id0", " id0", -0.75, 2)
     assert (row["reference_index"], row["request_mode"]) == (0, "original")
     assert hf.read_helm(tmp_path).metric_names == ["option_accuracy_per_token"]
+
+
+def window(instance: str, tokens: list[str], conditioning: int) -> dict[str, Any]:
+    """A request state of language modelling, whose n-th token has the log-probability -n."""
+    scored = [{"text": text, "logprob": -float(index)} for index, text in enumerate(tokens)]
+    result = {"success": True, "completions": [{"text": "".join(tokens), "logprob": -1.0, "tokens": scored}]}
+    prompt = {"request": {"model": "org/one", "prompt": "".join(tokens)}}
+    return state(instance, "", result=result, num_conditioning_tokens=conditioning, **prompt)
+
+
+def test_bits_per_byte_of_language_modelling_leaves_out_the_conditioning_tokens(tmp_path: Path) -> None:
+    windows = [window("id0", ["<s>", "The", " sea"], 1), window("id0", [" sea", " is", " wide", "."], 2)]
+    write_language_run(tmp_path, windows)
+    results = hf.read_helm(tmp_path)
+    shown = results.completions.select("window_index", "completion", "continuation", "logprob", "token_logprobs")
+    assert shown.collect().rows() == [
+        (0, "The sea", "The sea", -3.0, [-1.0, -2.0]),
+        (1, " wide.", " wide.", -5.0, [-2.0, -3.0]),
+    ]
+    expected = 8 / 13 / math.log(2)
+    assert results.value("bits_per_byte") == pytest.approx(expected)
+    assert results.rescore("bits_per_byte").value("bits_per_byte") == pytest.approx(expected)
+
+
+def test_an_empty_first_token_of_language_modelling_is_no_conditioning_token(tmp_path: Path) -> None:
+    write_language_run(tmp_path, [window("id0", ["", "<s>", "The", " sea"], 1)])
+    assert hf.read_helm(tmp_path).completions.collect()["completion"].to_list() == ["The sea"]
+
+
+def test_byte_tokens_are_read_as_their_characters(tmp_path: Path) -> None:
+    tokens = ["<s>", "a", r"bytes:\xe2\x80", r"bytes:\x99", "s", r"bytes:\xc3"]
+    write_language_run(tmp_path, [window("id0", tokens, 1)])
+    (completion,) = hf.read_helm(tmp_path).completions.collect()["completion"]
+    # HELM counts the bytes of a character that the window cuts, so each has one byte here too
+    assert completion == "a’s?"
+
+
+def test_each_window_of_a_text_has_its_own_statistics(tmp_path: Path) -> None:
+    windows = [window("id0", ["<s>", "The", " sea"], 1), window("id0", [" sea", " is", " wide", "."], 2)]
+    write_language_run(tmp_path, windows)
+    scores = hf.read_helm(tmp_path).scores.collect()
+    assert scores.select("window_index", "metric", "score").rows() == [(0, "num_bytes", 7.0), (1, "num_bytes", 6.0)]
+
+
+def write_language_run(folder: Path, windows: list[dict[str, Any]]) -> Path:
+    """A run of HELM's language modelling, its windows with 7 and 6 bytes."""
+    run = write_run(folder, windows, [7.0, 6.0][: len(windows)], metric="num_bytes", method="language_modeling")
+    spec = json.loads((run / "run_spec.json").read_text())
+    metric = "helm.benchmark.metrics.language_modeling_metrics.LanguageModelingMetric"
+    spec["metric_specs"] = [{"class_name": metric, "args": {"names": []}}]
+    (run / "run_spec.json").write_text(json.dumps(spec))
+    return run
 
 
 @pytest.mark.parametrize(

@@ -88,11 +88,31 @@ def test_self_bleu_of_equals_and_of_one(texts: list[str], expected: float) -> No
 
 def test_entropy_is_the_mean_surprise_at_the_outputs() -> None:
     frame = completions(
-        ["x", "y", "x", "y"],
+        ["x", "y", "x", ""],
         logprob=[-2.0, -4.0, -1.0, None],
         instance_id=["a", "a", "b", "b"],
         output_index=[0, 1, 0, 1],
     )
     rows = score(frame.lazy(), ["monte_carlo_entropy"]).collect()
-    assert rows["score"].to_list() == [3.0, None]
-    assert rows["reason"].to_list() == [None, "the model gave no log-probability"]
+    assert rows["score"].to_list() == [3.0, 1.0]
+    assert rows["reason"].to_list() == [None, None]
+
+
+def test_entropy_leaves_out_outputs_without_tokens() -> None:
+    frame = completions(
+        ["x", "", "y"],
+        logprob=[-2.0, 0.0, 0.0],
+        token_logprobs=[[-2.0], None, [0.0]],
+        instance_id=["a"] * 3,
+        output_index=[0, 1, 2],
+    )
+    assert score(frame.lazy(), ["monte_carlo_entropy"]).collect()["score"].to_list() == [1.0]
+
+
+def test_entropy_without_any_log_probability_says_why_there_is_none() -> None:
+    frame = completions(["x", "", ""], logprob=[None, None, 0.0], instance_id=["a", "a", "b"], output_index=[0, 1, 0])
+    rows = score(frame.lazy(), ["monte_carlo_entropy"]).collect()
+    assert rows.select("score", "reason").rows() == [
+        (None, "the model gave no log-probability"),
+        (None, "no output has tokens"),
+    ]

@@ -109,10 +109,10 @@ def test_those_of_calibration_are_true(name: str, answers: Sequence[str], sure: 
 def test_those_of_platt_scaling_are_true() -> None:
     sure = [math.log(0.5)] * 2 + [math.log(0.9)] * 4
     frame = completions(["yes", "no", "yes", "yes", "yes", "no"], [right("yes")] * 6, logprob=sure)
-    assert of_set(frame, "platt_coef") == pytest.approx(0.5, abs=1e-6)
-    assert of_set(frame, "platt_intercept") == pytest.approx(0.0, abs=1e-6)
-    assert of_set(frame, "platt_ece_10_bin") == pytest.approx(0.0, abs=1e-6)
-    assert of_set(frame, "platt_ece_1_bin") == pytest.approx(0.0, abs=1e-6)
+    assert of_set(frame, "platt_coef") == pytest.approx(0.5, abs=1e-4)
+    assert of_set(frame, "platt_intercept") == pytest.approx(0.0, abs=1e-4)
+    assert of_set(frame, "platt_ece_10_bin") == pytest.approx(0.0, abs=1e-4)
+    assert of_set(frame, "platt_ece_1_bin") == pytest.approx(0.0, abs=1e-4)
 
 
 def test_those_of_classes_and_translations_are_true() -> None:

@@ -87,6 +87,42 @@ def test_contrasts_without_their_originals_are_told(tmp_path: Path) -> None:
         variants(call("contrast_sets", data=str(tmp_path)))
 
 
+def write_imdb(root: Path, texts: list[str], contrasts: list[str]) -> None:
+    """Write train reviews, all negative, and positive contrast examples without their originals."""
+    for folder, name, rows, label in (
+        ("plain_text", "train", texts, 0),
+        ("contrast_sets", "dev_contrast", contrasts, 1),
+    ):
+        (root / "imdb" / folder).mkdir(parents=True)
+        frame = pl.DataFrame({"text": rows, "label": [label] * len(rows)})
+        frame.write_parquet(root / "imdb" / folder / f"{name}-0.parquet")
+
+
+OTHERS = ["No film of this year was longer than this one, I think.", "It rains in this film from start to end."]
+REVIEWS = [
+    "A dull film, from its first to its last scene.",
+    "Its plot is dull and the cast is weak, I thought.",
+]
+CONTRASTS = [
+    "A great film, from its first to its last scene.",
+    "Its plot is rich and the cast is good, I thought.",
+]
+
+
+def test_contrasts_are_paired_with_the_reviews_that_they_rewrite(tmp_path: Path) -> None:
+    write_imdb(tmp_path, [OTHERS[0], REVIEWS[1], OTHERS[1], REVIEWS[0]], CONTRASTS)
+    frame = instances([*REVIEWS, *OTHERS], [[("Negative", True)]] * 4, scenario="imdb")
+    rows = contrasted(frame, tmp_path)[::8]
+    assert [row["perturbed_input"] for row in rows] == [*CONTRASTS, *OTHERS]
+    assert [row["perturbed_references"][0]["text"] for row in rows] == ["Positive"] * 2 + ["Negative"] * 2
+
+
+def test_contrasts_whose_review_is_not_there_are_left_out(tmp_path: Path) -> None:
+    write_imdb(tmp_path, [OTHERS[0], REVIEWS[1], OTHERS[1]], CONTRASTS)
+    frame = instances([*REVIEWS, *OTHERS], [[("Negative", True)]] * 4, scenario="imdb")
+    assert [row["changed"] for row in contrasted(frame, tmp_path)[::8]] == [False, True, False, False]
+
+
 def test_a_scenario_that_has_none_is_told_when_it_is_said(root: Path) -> None:
     with pytest.raises(ArgumentError, match="nobody has written any for 'sampler'; there are those of 'boolq' and"):
         hf.scenario("sampler").perturb(["lowercase", hf.contrast_sets(data=str(root))])

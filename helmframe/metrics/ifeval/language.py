@@ -11,23 +11,26 @@ from importlib.util import find_spec
 from helmframe.errors import ArgumentError
 from helmframe.metrics.ifeval.instruction import holds, instruction
 
+# Of the web, and of mail: langdetect reads no words in them either.
+_ADDRESS = re.compile(r"https?://[-_.?&~;+=/#0-9A-Za-z]+|[-_.0-9A-Za-z]+@[-_0-9A-Za-z]+[-_.0-9A-Za-z]+")
+
 
 @instruction("language:response_language")
 def response_language(response: str, *, language: str) -> bool:
-    """The response is in the language of this code ("en"); what has no letters is in any."""
-    return not _has_letters(response) or _language(response) == language
+    """The response is in the language of this code ("en"); what has no letters but in addresses is in any."""
+    return _is_in(response, language)
 
 
 @instruction("change_case:english_capital")
 def english_capital(response: str) -> bool:
     """The response is in English and in capital letters."""
-    return response.isupper() and _language(response) == "en"
+    return response.isupper() and _is_in(response, "en")
 
 
 @instruction("change_case:english_lowercase")
 def english_lowercase(response: str) -> bool:
     """The response is in English and has no capital letters."""
-    return response.islower() and _language(response) == "en"
+    return response.islower() and _is_in(response, "en")
 
 
 @instruction("change_case:capital_word_frequency")
@@ -55,8 +58,10 @@ def may_check() -> None:
         raise ArgumentError(f"IFEval needs the packages {', '.join(missing)}. Install helmframe[ifeval].")
 
 
-def _has_letters(text: str) -> bool:
-    return any(character.isalpha() for character in text)
+def _is_in(response: str, language: str) -> bool:
+    """Whether the response is in the language, or has no words that tell."""
+    words = _ADDRESS.sub(" ", response)
+    return not any(character.isalpha() for character in words) or _language(words) == language
 
 
 @lru_cache(maxsize=4096)

@@ -27,7 +27,11 @@ Arguments = Sequence[Mapping[str, Any]]
     helm="ifeval_strict_accuracy",
 )
 def ifeval_strict_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """The share of a prompt's instructions that the response follows. One of two: 0.5."""
+    """The share of a prompt's instructions that the response follows. One of two: 0.5.
+
+    HELM's value differs in two cases. It counts a random letter where the letter to count is "#" or "!", and its
+    langdetect reads some languages otherwise, such as French in capital letters as English.
+    """
     return _share(_followed(output, instruction_id_list, kwargs))
 
 

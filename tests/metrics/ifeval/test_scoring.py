@@ -91,3 +91,14 @@ def test_a_hostile_response_is_checked_in_time(response: str) -> None:
         ("startend:quotation", {}),
     ):
         assert follows(response + "x", name, arguments) in (True, False)
+
+
+@pytest.mark.parametrize("response", ["* https://en.wikipedia.org/wiki/Vampire", "1789", "who@example.org"])
+def test_addresses_and_numbers_are_in_any_language(response: str) -> None:
+    assert follows(response, "language:response_language", {"language": "kn"})
+
+
+def test_addresses_do_not_decide_the_case_of_another_language() -> None:
+    assert follows("https://example.org/a", "change_case:english_lowercase", {})
+    german = "das wetter ist heute schön, siehe https://example.org/the/weather/is/fine/today/in/the/city"
+    assert not follows(german, "change_case:english_lowercase", {})
