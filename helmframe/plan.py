@@ -86,11 +86,13 @@ class Plan(Stages):
             check_where(spec, of_rows, self.data)
         return replace(self, filters=self.filters + tuple(said))
 
-    def sample(self, n: int, seed: int = 0, *, order: str = "keyed") -> "Plan":
+    def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Plan":
         """A random n of each part's instances, keyed by their ids: the same whatever else is asked.
 
-        `order="helm"` is HELM's own draw over its evaluation splits (valid and test together).
+        `order="helm"` is HELM's own draw over its evaluation splits (valid and test together). The default is "keyed",
+        and "helm" in a plan with `compat="helm"`.
         """
+        order = order or ("helm" if self.compat == "helm" else "keyed")
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ArgumentError(f"sample(seed={seed!r}): a whole number.")
         if order not in ("keyed", "helm"):
@@ -115,7 +117,8 @@ class Plan(Stages):
                 (`"typos(prob=[.1, .2])"`), a chain (`"lowercase+typos"`), a preset (`"canonical"`), or a list of
                 these. `"again"` asks the original again; `hf.perturbations()` lists all.
             seeds: draws of each that is random.
-            compat: "helm" takes HELM's own rules and random numbers for each, text for text.
+            compat: "helm" takes HELM's own rules and random numbers for each, text for text. A plan with
+                compat="helm" takes them for every perturbation that HELM has.
 
         Raises:
             UnknownNameError, ArgumentError: no such perturbation or argument, with near matches; or it is none for
@@ -126,10 +129,12 @@ class Plan(Stages):
             raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
         each: list[Any] = list(said) if isinstance(said, list | tuple) else [said]
         with reading_from(self.data):
-            said_so = [variant for one in each if one != "original" for variant in variants(one, seeds, compat)]
-            for variant in said_so:
+            parsed = [
+                variant for one in each if one != "original" for variant in variants(one, seeds, compat, self.compat)
+            ]
+            for variant in parsed:
                 variant.check([spec.scenario for spec in self.scenarios])
-        return replace(self, perturbations=with_models(said_so))
+        return replace(self, perturbations=with_models(parsed))
 
     def adapt(self, /, **said: Any) -> "Plan":
         """How an instance becomes a request; merged by key over the scenario's own.
@@ -337,7 +342,7 @@ class Plan(Stages):
         )
 
 
-def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan:
+def scenario(said: Any, *, data: str | Path | None = None, compat: str | None = None, **frame: Any) -> Plan:
     """A sentence about these instances.
 
     Args:
@@ -345,6 +350,8 @@ def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan
             Arrow stream).
         data: where the rows are, for this plan: a folder, `s3://bucket/prefix`; default `hf.configure(data=…)`, then
             HELMFRAME_DATA, then the hub.
+        compat: "helm" applies HELM's rules, as run entries do: perturbations are HELM's, `sample` draws as HELM does,
+            and of a request's n outputs the one of highest log-probability is scored, where helmframe averages all n.
         **frame: for a frame: input=, references= (column names), choices=, answer=, part=, cluster=, split=, name=.
 
     Raises:
@@ -353,13 +360,15 @@ def scenario(said: Any, *, data: str | Path | None = None, **frame: Any) -> Plan
         ArgumentError: it is neither, or a column that is not there; with near matches.
     """
     check_words(said, frame)
+    if compat not in (None, "helm"):
+        raise ArgumentError.unknown_value(f"scenario(compat={compat!r})", compat, ["helm"])
     if isinstance(said, str | Path):
-        return Plan((find_scenario(str(said)),), data=_text(data))
+        return Plan((find_scenario(str(said)),), data=_text(data), compat=compat)
     if isinstance(said, list | tuple):
         if not said or not all(isinstance(each, str | Path) for each in said):
             raise ArgumentError("scenario([…]): a list of names; rows become a frame first: pl.DataFrame(rows).")
-        return Plan(tuple(find_scenario(str(each)) for each in said), data=_text(data))
-    return Plan((frame_scenario(said, **frame),), data=_text(data))
+        return Plan(tuple(find_scenario(str(each)) for each in said), data=_text(data), compat=compat)
+    return Plan((frame_scenario(said, **frame),), data=_text(data), compat=compat)
 
 
 def between(low: Any, high: Any) -> Between:

@@ -1,6 +1,7 @@
 """A plan as YAML: the sentence's verbs as keys, their arguments as values, one to one for named parts.
 
 scenario: mmlu                                    # or a list; a name, or the path of a spec
+compat: helm                                      # HELM's rules for the whole plan
 where: [{subject: philosophy}, {year: {between: [1990, 1999]}}, "length(input) < 500"]
 sample: {n: 50, seed: 0}                          # or a number; or limit: 50
 perturb: {variants: [typos(prob=0.1)], seeds: 3}  # or a name, or a list of names
@@ -24,7 +25,7 @@ from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe.stages import Stages
 
-VERBS = ("scenario", "data", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
+VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
 
 
 class Step(NamedTuple):
@@ -60,6 +61,8 @@ def written(plan: Stages, *, objects: bool = False) -> str:
     said: dict[str, Any] = {"scenario": scenarios[0] if len(scenarios) == 1 else scenarios}
     if plan.data is not None:
         said["data"] = plan.data
+    if plan.compat is not None:
+        said["compat"] = plan.compat
     if plan.filters:
         said["where"] = [
             _condition(each) or named(f"where({_shown(each)})", _shown(each), f"where({_shown(each)})")
@@ -118,10 +121,10 @@ def steps(said: str | Path) -> Iterator[Step]:
             f"this is a scenario, not a plan. A plan of it is another file: 'scenario: {file}', 'generate: MODEL'.",
         )
     _known(file, "", plan, VERBS)
-    data = {"data": _text(file, "data", plan["data"])} if "data" in plan else {}
+    options = {key: _text(file, key, plan[key]) for key in ("data", "compat") if key in plan}
     named = _texts(file, "scenario", plan["scenario"])
     scenarios = _beside(file, named) if isinstance(named, str) else [_beside(file, name) for name in named]
-    yield Step("scenario", (scenarios,), data, file)
+    yield Step("scenario", (scenarios,), options, file)
     for condition in _list(plan.get("where", [])):
         if isinstance(condition, str):
             yield Step("where", (condition,), {}, file)

@@ -31,7 +31,7 @@ class Suite:
         """The suite with these models answering every plan; as `Plan.generate`."""
         return Suite(tuple(plan.generate(model, n=n, **decoding) for plan in self.plans))
 
-    def sample(self, n: int, seed: int = 0, *, order: str = "keyed") -> "Suite":
+    def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Suite":
         """The suite over a random n of each part's instances, in place of what its plans say; as `Plan.sample`."""
         return Suite(tuple(plan.sample(n, seed, order=order) for plan in self.plans))
 

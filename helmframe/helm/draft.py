@@ -57,7 +57,7 @@ class Draft:
 
     def plan(self) -> Plan:
         """The sentence, as the verbs check it."""
-        said = scenario(self.spec.scenario)
+        said = scenario(self.spec.scenario, compat="helm")
         where = {key: thawed(value) for key, value in self.where}
         if self.split or self.instances is None:
             where["split"] = self.split or ["valid", "test"]

@@ -114,13 +114,16 @@ def parse(said: str | Call, seeds: int = 1) -> Variant:
     return found[0]
 
 
-def variants(said: str | Call, seeds: int = 1, compat: str | None = None) -> tuple[Variant, ...]:
+def variants(
+    said: str | Call, seeds: int = 1, compat: str | None = None, default_compat: str | None = None
+) -> tuple[Variant, ...]:
     """The perturbations that one name, call, chain or preset stands for: grids are spelled out.
 
     Args:
         said: `"typos(prob=[.1, .2])"`, `"lowercase+typos"`, `"canonical"`, or `hf.typos(prob=.1)`.
         seeds: draws of each that is random.
         compat: "helm" takes HELM's own rules and random numbers for each.
+        default_compat: "helm" takes them for those that HELM has.
 
     Raises:
         UnknownNameError, ArgumentError: as `call`.
@@ -132,10 +135,10 @@ def variants(said: str | Call, seeds: int = 1, compat: str | None = None) -> tup
             "name by @hf.perturbation('name')."
         )
     if isinstance(said, str) and said.strip() in PRESETS and said.strip() not in PERTURBATIONS:
-        return tuple(each for one in PRESETS[said.strip()] for each in variants(one, seeds, compat))
+        return tuple(each for one in PRESETS[said.strip()] for each in variants(one, seeds, compat, default_compat))
     calls = [Call.parse(each) for each in _links(said)] if isinstance(said, str) else [said]
     more = {} if compat is None else {"compat": compat}
-    cells = [_named(each, more).cells() for each in calls]
+    cells = [_named(each, more, default_compat).cells() for each in calls]
     for each in (cell for link in cells for cell in link):
         _check(each)
     return tuple(Variant(chain, seeds) for chain in product(*cells))
@@ -157,7 +160,7 @@ def _links(said: str) -> list[str]:
 _PIECES = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(.)""", re.DOTALL)
 
 
-def _named(said: Call, more: dict[str, str]) -> PerturbationCall:
+def _named(said: Call, more: dict[str, str], default_compat: str | None) -> PerturbationCall:
     if said.name in PRESETS and said.name not in PERTURBATIONS:
         raise ArgumentError(
             f"preset {said.name!r} is a list of perturbations: it stands alone, without arguments, and is no link of a "
@@ -167,6 +170,8 @@ def _named(said: Call, more: dict[str, str]) -> PerturbationCall:
         hint = "Add one with @helmframe.perturbation."
         raise UnknownNameError.among("perturbation", said.name, {*PERTURBATIONS, *PRESETS}, hint=hint)
     arguments = {**dict(said.arguments), **more}
+    if default_compat and PERTURBATIONS[said.name].helms:
+        arguments.setdefault("compat", default_compat)
     if isinstance(said, PerturbationCall) and not said.by_name:
         arguments[said.entry.asks] = said.model
     return _made(said.name, arguments)

@@ -26,17 +26,17 @@ def plan_of(text: str, **also: Any) -> Plan:
 
 def test_an_entry_is_the_sentence_it_says() -> None:
     text = "gsm:model=oracle(),max_train_instances=2,num_train_trials=3,num_outputs=2,temperature=0.7"
-    sentence = hf.scenario("gsm8k").where(split=["valid", "test"])
+    sentence = hf.scenario("gsm8k", compat="helm").where(split=["valid", "test"])
     assert plan_of(text) == sentence.adapt(shots=2, trials=3).generate("oracle()", n=2, temperature=0.7)
 
 
 def test_a_number_of_instances_is_helms_draw() -> None:
-    assert plan_of("gsm:max_eval_instances=5") == hf.scenario("gsm8k").sample(5, order="helm")
+    assert plan_of("gsm:max_eval_instances=5") == hf.scenario("gsm8k", compat="helm").sample(5, order="helm")
 
 
 def test_helms_splits_are_run_unless_the_entry_says_one() -> None:
-    assert plan_of("gsm") == hf.scenario("gsm8k").where(split=["valid", "test"])
-    assert plan_of("gsm:eval_split=test") == hf.scenario("gsm8k").where(split="test")
+    assert plan_of("gsm") == hf.scenario("gsm8k", compat="helm").where(split=["valid", "test"])
+    assert plan_of("gsm:eval_split=test") == hf.scenario("gsm8k", compat="helm").where(split="test")
 
 
 def test_no_stop_sequence_is_said_by_none() -> None:
@@ -68,9 +68,9 @@ def test_any_other_perturbation_may_be_said_too() -> None:
 def test_entries_that_differ_in_the_part_alone_are_one_plan() -> None:
     entries = [parse_entry(f"sampler:subject={subject},model=oracle()") for subject in ("music", "biology", "music")]
     (plan,) = plans_of(entries, max_eval_instances=3)
-    assert plan == hf.scenario("sampler").where(subject=["music", "biology"]).sample(3, order="helm").generate(
-        "oracle()"
-    )
+    assert plan == hf.scenario("sampler", compat="helm").where(subject=["music", "biology"]).sample(
+        3, order="helm"
+    ).generate("oracle()")
 
 
 def test_entries_that_differ_in_more_stay_apart() -> None:
@@ -112,7 +112,9 @@ def test_an_entry_that_can_not_be_is_told(text: str, kind: type[Exception], mess
 
 def test_an_entry_is_a_plan_at_once() -> None:
     plan = hf.entry("sampler:subject=music,model=text", "oracle()", max_eval_instances=2)
-    assert plan == hf.scenario("sampler").where(subject="music").sample(2, order="helm").generate("oracle()")
+    assert plan == hf.scenario("sampler", compat="helm").where(subject="music").sample(2, order="helm").generate(
+        "oracle()"
+    )
 
 
 def test_an_entry_that_sweeps_is_a_suite_whose_plans_have_names() -> None:
@@ -157,8 +159,8 @@ def test_entries_are_chosen_by_priority_group_and_whether_they_name_a_model() ->
 
 def test_scenarios_of_one_name_are_told_apart_by_their_arguments() -> None:
     closed, opened = (plan_of(f"natural_qa:mode={mode}") for mode in ("closedbook", "openbook_longans"))
-    assert closed == hf.scenario("natural_qa_closedbook").where(split=["valid", "test"])
-    assert opened == hf.scenario("natural_qa_openbook_longans").where(split=["valid", "test"])
+    assert closed == hf.scenario("natural_qa_closedbook", compat="helm").where(split=["valid", "test"])
+    assert opened == hf.scenario("natural_qa_openbook_longans", compat="helm").where(split=["valid", "test"])
 
 
 def test_a_conf_file_is_a_suite(tmp_path: Path) -> None:
@@ -183,12 +185,16 @@ def test_an_argument_that_has_one_value_here_is_refused_with_another() -> None:
 
 def test_a_subtask_is_a_part_of_its_own() -> None:
     split = {"split": ["valid", "test"]}
-    assert plan_of("big_bench:task=mult,subtask=mul") == hf.scenario("big_bench").where(task="mult__mul", **split)
-    assert plan_of("big_bench:task=known,subtask=") == hf.scenario("big_bench").where(task="known", **split)
+    assert plan_of("big_bench:task=mult,subtask=mul") == hf.scenario("big_bench", compat="helm").where(
+        task="mult__mul", **split
+    )
+    assert plan_of("big_bench:task=known,subtask=") == hf.scenario("big_bench", compat="helm").where(
+        task="known", **split
+    )
 
 
 def test_each_part_of_an_entry_is_asked_as_the_spec_says_of_it() -> None:
     scotus, eurlex = (plan_of(f"lex_glue:subset={name},increase_max_tokens=1") for name in ("scotus", "eurlex"))
     assert (dict(scotus.decoding), dict(eurlex.decoding)) == ({"max_tokens": 6}, {"max_tokens": 21})
     both = plans_of([parse_entry(f"lex_glue:subset={name}") for name in ("scotus", "eurlex")])
-    assert both == [hf.scenario("lex_glue").where(subset=["scotus", "eurlex"], split=["valid", "test"])]
+    assert both == [hf.scenario("lex_glue", compat="helm").where(subset=["scotus", "eurlex"], split=["valid", "test"])]
