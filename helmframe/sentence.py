@@ -121,7 +121,7 @@ def steps(said: str | Path) -> Iterator[Step]:
             f"this is a scenario, not a plan. A plan of it is another file: 'scenario: {file}', 'generate: MODEL'.",
         )
     _known(file, "", plan, VERBS)
-    options = {key: _text(file, key, plan[key]) for key in ("data", "compat") if key in plan}
+    options: dict[str, Any] = {key: _text(file, key, plan[key]) for key in ("data", "compat") if key in plan}
     named = _texts(file, "scenario", plan["scenario"])
     scenarios = _beside(file, named) if isinstance(named, str) else [_beside(file, name) for name in named]
     yield Step("scenario", (scenarios,), options, file)

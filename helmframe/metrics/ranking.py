@@ -90,14 +90,15 @@ def _ranked(
     completion: Sequence[str], logprob: Sequence[float], index: Sequence[int], references: Sequence[Mapping[str, Any]],
     topk: int, right: str, wrong: str,
 ) -> list[Mapping[str, Any]]:  # fmt: skip
-    """Return the ranked references, the first rank first."""
+    """Return the ranked references, the first rank first; of n outputs about a reference the first counts."""
 
     def place(row: int) -> tuple[int, float]:
         said = completion[row].strip().lower()
         kind = 2 if said == right.lower() else 1 if said == wrong.lower() else 0
         return kind, logprob[row] if kind == 2 else -logprob[row]
 
-    order = sorted(range(len(completion)), key=place, reverse=True)
+    rows = [row for row, reference in enumerate(index) if reference not in index[:row]]
+    order = sorted(rows, key=place, reverse=True)
     ranked = [references[index[row]] for row in order]
     return [reference for reference in ranked if not topk or 0 < _tag(reference, "rank") <= topk]
 

@@ -1,5 +1,6 @@
 """Which of a request's n outputs HELM scores."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -9,7 +10,7 @@ from helmframe.metrics import chosen, for_sets, helm_scores, score
 from tests.frames import completions, right
 
 
-def outputs(texts: list[str | None], logprobs: list[float | None], **columns: Any) -> pl.DataFrame:
+def outputs(texts: Sequence[str | None], logprobs: Sequence[float | None], **columns: Any) -> pl.DataFrame:
     """Return `COMPLETIONS` of one request, an output per text; the reference is "yes"."""
     n = len(texts)
     return completions(

@@ -70,6 +70,20 @@ def test_grades_below_the_correct_ones_count_in_ndcg_alone() -> None:
     }  # fmt: skip
 
 
+def test_the_first_of_several_outputs_about_a_reference_ranks_it() -> None:
+    options = [{"text": str(index), "correct": index == 1, "tags": []} for index in range(2)]
+    frame = completions(
+        ["Yes", "No", "No", "Yes"],
+        [[]] * 4,
+        instance_id=["id0"] * 4,
+        output_index=[0, 1, 0, 1],
+        reference_index=[0, 0, 1, 1],
+        logprob=[-1.0, -1.0, -1.0, -1.0],
+    ).with_columns(perturbed_references=pl.Series([options] * 4, dtype=pl.List(REFERENCE)))
+    rows = score(frame.lazy(), ["RR@10", "recall@2", "NDCG@10"]).collect()
+    assert rows["score"].to_list() == [0.5, 1.0, pytest.approx(0.6309298)]
+
+
 def test_references_of_low_grades_alone_score_0() -> None:
     # they are judged, so HELM has a value; without any judged reference it has none
     assert ranked(["RR@10", "recall@1"], ["Yes", "No"], [-1.0, -1.0], relevant(1, 0), correct_from=2) == {

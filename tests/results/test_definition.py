@@ -9,6 +9,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError
+from helmframe.plan import Plan
 from helmframe.results import Results
 
 ROWS = pl.DataFrame({"q": ["a", "b"], "r": ["yes", "yes"]})
@@ -58,6 +59,7 @@ def test_a_plan_by_helms_rules_scores_the_likeliest_output() -> None:
 
 def test_run_entries_score_the_likeliest_output() -> None:
     plan = hf.entry("sampler:subject=music,num_outputs=3")
+    assert isinstance(plan, Plan)
     setting = plan.generate({"m": Sampler()}).tasks()[0].settings[0]
     assert setting.adapter.scored_outputs == "helm"
 
@@ -81,7 +83,7 @@ def test_a_metric_of_a_set_is_pooled_over_trials_and_helm_averages_them() -> Non
 
     def copy(prompt: str) -> str:
         """Return the label of the example."""
-        return prompt.split("Answer: ")[1].split("\n")[0]
+        return prompt.split("Answer: ")[1].split("\n", maxsplit=1)[0]
 
     results = plan.generate(copy).metrics("classification_macro_f1").score()
     by_trial = results.table("trial")["value"]
