@@ -107,7 +107,8 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
         wide = _valued(read, [metric for metric in valued if not _reads_answer(metric)], there)
     else:
         answers = wide = _valued(read, valued, there)
-    frames = [_per_output(answers if _reads_answer(metric) else wide, metric, there) for metric in of_outputs]
+    helm = _any_by_helm(read)
+    frames = [_per_output(answers if _reads_answer(metric) else wide, metric, there, helm) for metric in of_outputs]
     frames += [
         _per_instance(answers if metric.of is not None and _reads_answer(metric.of) else wide, metric, there)
         for metric in asked
@@ -134,7 +135,10 @@ def for_sets(completions: pl.LazyFrame, each: Metric, *, helm: bool = False) -> 
     _check(each, expression, there)
     if _reads_answer(each) and by_option(read):
         read = answered(read)
-    read = read.filter(is_helm_output(each, there)) if helm else _scored_rows(read, each, there)
+    if helm:
+        read = read.filter(is_helm_output(each, there))
+    elif _any_by_helm(read):
+        read = _scored_rows(read, each, there)
     has_completion = pl.col("completion").is_not_null()
     missing = (_missing(each, there).is_not_null() & has_completion).any()
     return with_shared(read, expression.meta.root_names()), pl.when(~missing).then(expression)
@@ -164,14 +168,20 @@ def _valued(read: pl.LazyFrame, asked: Sequence[Metric], there: Sequence[str]) -
     return frame.cache() if values else frame  # several metrics read it: computed once
 
 
-def _per_output(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
-    return _scores(_scored_rows(wide, each, there).with_columns(_finished(each, there)), each.name)
+def _per_output(wide: pl.LazyFrame, each: Metric, there: Sequence[str], helm: bool) -> pl.LazyFrame:
+    rows = _scored_rows(wide, each, there) if helm else wide
+    return _scores(rows.with_columns(_finished(each, there)), each.name)
+
+
+def _any_by_helm(read: pl.LazyFrame) -> bool:
+    """Return whether HELM's rule says which outputs of any request are scored."""
+    if "scored_outputs" not in read.collect_schema():  # completions stored by earlier versions
+        return False
+    return bool(read.select((pl.col("scored_outputs") == "helm").any()).collect().item())
 
 
 def _scored_rows(read: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
     """Return the rows that the metric scores: of requests with `scored_outputs` "helm", one output each."""
-    if "scored_outputs" not in there:  # completions stored by earlier versions
-        return read
     by_helm = pl.col("scored_outputs").eq_missing("helm")
     return read.filter(~by_helm | is_helm_output(each, there))
 
