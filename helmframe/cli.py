@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,7 +21,7 @@ import helmframe
 from helmframe.cli_compare import add_compare
 from helmframe.cli_engine import add_engine, said_engine
 from helmframe.cli_gate import add_gate
-from helmframe.cli_helm import add_mirror
+from helmframe.cli_helm import add_mirror, list_helm_entries
 from helmframe.cli_models import add_models, left_open, said_models
 from helmframe.cli_output import Commands
 from helmframe.cli_report import add_report
@@ -29,7 +30,7 @@ from helmframe.cli_specs import add_check
 from helmframe.cli_store import add_store
 from helmframe.cli_view import add_view
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
-from helmframe.helm import Entry, parse_entry, plans_of, read_conf
+from helmframe.helm import Entry, EntryState, parse_entry, plans_of, read_conf, skipped_text
 from helmframe.metrics import METRICS
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.plan import Plan
@@ -117,9 +118,8 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
     confs = [name for name in names if name.endswith(".conf")]
     others = [word for word in arguments.what if word not in files + confs]
     entries: list[Entry] = [parse_entry(entry) for entry in others + arguments.run_entries]
-    for path in confs + arguments.conf_paths:
-        entries += read_conf(path)
-    if not files and not entries:
+    of_files = [entry for path in confs + arguments.conf_paths for entry in read_conf(path)]
+    if not files and not entries and not of_files:
         raise ArgumentError(
             'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.'
         )
@@ -127,26 +127,34 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
     models, most = answering or arguments.models_to_run, arguments.max_eval_instances
     plans = [Plan.from_yaml(Path(file)) for file in files]
     if answering:
-        entries = left_open(entries)
+        entries, of_files = left_open(entries), left_open(of_files)
         plans = [plan.generate(answering) for plan in plans]
     elif models:
         plans = [plan if plan.models else plan.generate(list(models)) for plan in plans]
     if most is not None:
         plans = [plan if plan.sampling else plan.sample(most, order="helm") for plan in plans]
-    plans += plans_of(
-        entries,
-        models=models,
-        groups=arguments.groups_to_run,
-        priority=arguments.priority,
-        max_eval_instances=most,
-        num_train_trials=arguments.num_train_trials,
-    )
+    options: dict[str, Any] = {
+        "models": models,
+        "groups": arguments.groups_to_run,
+        "priority": arguments.priority,
+        "max_eval_instances": most,
+        "num_train_trials": arguments.num_train_trials,
+    }
+    skipped: list[EntryState] = []
+    plans += plans_of(entries, **options) + plans_of(of_files, skipped=skipped, **options)
+    if skipped and plans:
+        _tell(skipped_text(skipped))
+    elif skipped:
+        raise ArgumentError(f"nothing to run: {skipped_text(skipped)}")
     if not plans:
         raise ArgumentError("nothing to run: --priority, --models-to-run or --groups-to-run leave none of the entries.")
     return plans
 
 
 def _list(arguments: argparse.Namespace) -> None:
+    if arguments.kind == "helm-entries":
+        list_helm_entries(arguments.conf_paths)
+        return
     tables = {
         "scenarios": (["scenario", "rows", "main metric", "what"], map(_scenario, scenario_names())),
         "suites": (["suite", "what"], map(_suite, suite_names())),
@@ -255,9 +263,12 @@ def _add_plans(command: argparse.ArgumentParser) -> None:
 
 
 def _add_list(commands: Commands) -> None:
-    command = commands.add_parser("list", help="scenarios, suites, perturbations and metrics")
-    kinds = ["all", "scenarios", "suites", "perturbations", "metrics"]
+    command = commands.add_parser("list", help="scenarios, suites, perturbations, metrics, states of HELM's entries")
+    kinds = ["all", "scenarios", "suites", "perturbations", "metrics", "helm-entries"]
     command.add_argument("kind", nargs="?", default="all", choices=kinds)
+    command.add_argument(
+        "-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="for helm-entries: .conf files, or folders"
+    )
     command.add_argument("--verbose", action="store_true", help="tracebacks of errors")
     command.set_defaults(run=_list)
 

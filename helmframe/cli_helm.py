@@ -1,10 +1,15 @@
-"""`helmframe mirror`: fill a folder or bucket with scenarios' rows; `helmframe export`: results in HELM's form."""
+"""`helmframe mirror`, `helmframe export` and `helmframe list helm-entries`: rows, results and run entries of HELM."""
 
 import argparse
 import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from helmframe.cli_output import Commands
-from helmframe.errors import HelmframeError
+from helmframe.errors import ArgumentError, HelmframeError
+from helmframe.helm import entry_states, read_conf
 from helmframe.results import Results
 from helmframe.scenarios.mirror import Outcome, mirror
 
@@ -45,6 +50,30 @@ def add_mirror(commands: Commands) -> None:
     export.add_argument("--to", required=True, metavar="SUITE", help="benchmark_output/runs/NAME; may be s3://…")
     export.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
     export.set_defaults(run=_export)
+
+
+def list_helm_entries(paths: Sequence[str]) -> None:
+    """Print each distinct run entry of HELM's .conf files with its state, then the number of entries per state.
+
+    Args:
+        paths: The files, or folders that hold some.
+
+    Raises:
+        ArgumentError: There is no file.
+    """
+    files = [file for path in paths for file in (sorted(Path(path).rglob("*.conf")) if Path(path).is_dir() else [path])]
+    if not files:
+        raise ArgumentError(
+            "list helm-entries: no .conf file. Write: helmframe list helm-entries --conf-paths run_specs.conf"
+        )
+    counts: Counter[str] = Counter()
+    # priority and groups don't change the state
+    entries = [replace(entry, priority=1, groups=()) for file in files for entry in read_conf(file)]
+    for entry, state, reason in entry_states(entries):
+        counts[state] += 1
+        why = f": {reason.splitlines()[0]}" if reason else ""
+        print(f"{state:<18} {entry}{why}")
+    print(f"\n{counts.total():,} entries: {', '.join(f'{n:,} {state}' for state, n in counts.most_common())}")
 
 
 def _mirror(arguments: argparse.Namespace) -> None:

@@ -141,6 +141,12 @@ REQUESTS = Table(
             required=False,
         ),
         _column("substitutions", pl.String, "(regex, replacement) pairs over the prompt, as JSON", required=False),
+        _column(
+            "scored_outputs",
+            pl.String,
+            "'helm': one of the n outputs is scored, as HELM does; null: all of them",
+            required=False,
+        ),
         _column("truncation", pl.String, "'right': the question may be cut to fit; null: never", required=False),
         _column(
             "chat_template",

@@ -2,7 +2,9 @@
 
 HelmframeError
 ├── UnknownNameError        (LookupError)      nothing is registered, or found, under this name
+│   └── UnknownScenarioError                   no scenario has the name or the arguments of a run entry
 ├── ArgumentError           (ValueError)       an argument has a value that can't be
+│   └── NoInstancesError                       a condition matches no instance of the scenario's rows
 ├── SpecError               (ValueError)       a spec file is wrong; names file and key
 │   └── RepeatedKeyError                       two rows have the same row_index or instance_id
 ├── PlanError               (ValueError)       the sentence lacks a word, two contradict, or one can't be carried out
@@ -24,6 +26,7 @@ Each message says what was wrong, where, and what to write instead.
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class HelmframeError(Exception):
@@ -38,9 +41,13 @@ class UnknownNameError(HelmframeError, LookupError):
     """Nothing is registered, or found, under this name."""
 
     @classmethod
-    def among(cls, kind: str, name: object, known: Iterable[str], *, hint: str = "") -> "UnknownNameError":
+    def among(cls, kind: str, name: object, known: Iterable[str], *, hint: str = "") -> Self:
         """`no metric is called 'exact_mach'. Did you mean 'exact_match'?`, the known names, and a hint."""
         return cls(f"no {kind} is called {name!r}.{_did_you_mean(name, known)}{_and(hint)}")
+
+
+class UnknownScenarioError(UnknownNameError):
+    """No scenario has the name or the arguments of a run entry."""
 
 
 class ArgumentError(HelmframeError, ValueError):
@@ -52,7 +59,7 @@ class ArgumentError(HelmframeError, ValueError):
         return cls(f"{where} has no argument {name!r}.{_did_you_mean(name, known)}")
 
     @classmethod
-    def unknown_value(cls, where: str, value: object, known: Iterable[str], *, hint: str = "") -> "ArgumentError":
+    def unknown_value(cls, where: str, value: object, known: Iterable[str], *, hint: str = "") -> Self:
         """`where(subject='philosphy') matches no instance of scenario 'mmlu'. Did you mean 'philosophy'?`"""
         return cls(f"{where}.{_did_you_mean(value, known)}{_and(hint)}")
 
@@ -61,6 +68,10 @@ class ArgumentError(HelmframeError, ValueError):
         """`@hf.metric needs a name, as text: write @hf.metric("shouted").`"""
         name = getattr(given, "__name__", "name")
         return cls(f'@{decorator} needs a name, as text: write @{decorator}("{name}").')
+
+
+class NoInstancesError(ArgumentError):
+    """A condition matches no instance of the scenario's rows."""
 
 
 class SpecError(HelmframeError, ValueError):

@@ -87,11 +87,13 @@ class Plan(Stages):
             check_where(spec, of_rows, self.data)
         return replace(self, filters=self.filters + tuple(said))
 
-    def sample(self, n: int, seed: int = 0, *, order: str = "keyed") -> "Plan":
+    def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Plan":
         """A random n of each part's instances, keyed by their ids: the same whatever else is asked.
 
-        `order="helm"` is HELM's own draw over its evaluation splits (valid and test together).
+        `order="helm"` is HELM's own draw over its evaluation splits (valid and test together). The default is "keyed",
+        and "helm" in a plan with `compat="helm"`.
         """
+        order = order or ("helm" if self.compat == "helm" else "keyed")
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ArgumentError(f"sample(seed={seed!r}): a whole number.")
         if order not in ("keyed", "helm"):
@@ -350,8 +352,9 @@ def scenario(said: Any, *, data: str | Path | None = None, compat: str | None = 
         data: where the rows are, for this plan: a folder, `s3://bucket/prefix`; default `hf.configure(data=…)`, then
             HELMFRAME_DATA, then the hub.
         compat: "helm" applies HELM's rules, as run entries do: ids count the instances of HELM's run, its parameters
-            (`where(task=15)`) choose the few-shot examples too, perturbations are HELM's, and prompts that are too long
-            without examples are cut at their end.
+            (`where(task=15)`) choose the few-shot examples too, perturbations are HELM's, `sample` draws as HELM does,
+            prompts that are too long without examples are cut at their end, and of a request's n outputs the one of
+            highest log-probability is scored, where helmframe averages all n.
         **frame: for a frame: input=, references= (column names), choices=, answer=, part=, cluster=, split=, name=.
 
     Raises:

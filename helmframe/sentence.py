@@ -26,8 +26,6 @@ from helmframe.specs import Between, Call, Condition, Equals, Expression, Scenar
 from helmframe.stages import Stages
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
-
-
 # The keys of a SQL condition that says which rows HELM's scenario has.
 _NARROWING = {"sql", "narrows"}
 

@@ -72,6 +72,8 @@ class AdapterSpec:
 
     Answers: `answer_parser` says how a choice is read: "strict" as HELM does, "lenient" in a chat model's words too;
     `answer_pattern` is a regular expression whose first group is the answer. `repeats` asks every prompt so often.
+    `scored_outputs="helm"` scores one of a request's n outputs, as HELM does: the one of highest log-probability, for
+    metrics that compare it with references; "all" scores all of them, and tables average.
     `truncation="right"` lets a prompt too long without any shot be cut at its end, as HELM does; else it is refused.
     """
 
@@ -106,6 +108,7 @@ class AdapterSpec:
     answer_parser: str = "strict"
     format_instructions: str = ""
     truncation: str = ""
+    scored_outputs: str = "all"
 
 
 @dataclass(frozen=True)

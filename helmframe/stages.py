@@ -43,6 +43,9 @@ IN_MEMORY: Literal["in-memory"] = "in-memory"
 
 logger = logging.getLogger("helmframe.plan")
 
+# HELM's rules for the adapter; fields that the plan specifies come after them.
+_HELM_ADAPTER: Pairs = (("scored_outputs", "helm"),)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -70,7 +73,7 @@ class Stages:
     outputs: int = 0  # completions of each request; 0: as many as the scenario says
     scored: tuple[str | Metric, ...] = ()
     data: str | None = None
-    compat: str | None = None  # "helm": HELM's rules for ids, examples, perturbations and prompts that are too long
+    compat: str | None = None  # "helm": HELM's rules for the whole plan, as `hf.scenario(compat=)` lists them
     span: Span | None = None  # of an engine that shares the work out: no other instances than these
 
     def check_methods(self) -> None:
@@ -83,7 +86,7 @@ class Stages:
         said = dict(self.adapter)
         sure = [each.name for each in chosen(self.scored) if {"logprob", "token_logprobs"} & {*each.needs}]
         for spec in self.scenarios:
-            for cell in (each for grid in settings(spec, self.adapter, self.decoding) for each in grid.each):
+            for cell in (each for grid in self._settings(spec) for each in grid.each):
                 scores = ADAPTERS[cell.adapter.method].scores
                 for model in self.models:
                     if "method" in said and scores and model.loglikelihood is None:
@@ -120,9 +123,14 @@ class Stages:
                     raise PlanError(
                         f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k})."
                     )
-            cells = tuple(settings(spec, self.adapter, self.decoding))
+            cells = tuple(self._settings(spec))
             tasks.append(Task(spec, self.perturbations, cells, answering, outputs, tuple(names)))
         return tasks
+
+    def _settings(self, spec: ScenarioSpec) -> list[Setting]:
+        """Return the grid of adapters and decoding parameters of one scenario."""
+        adapter = (*_HELM_ADAPTER, *self.adapter) if self.compat else self.adapter
+        return settings(spec, adapter, self.decoding)
 
     def load(self, spec: ScenarioSpec, only: pl.DataFrame | None = None) -> Iterator[pl.DataFrame]:
         """`INSTANCES` of one scenario, or of some of its `keys`, shard by shard."""

@@ -31,7 +31,7 @@ class Suite:
         """The suite with these models answering every plan; as `Plan.generate`."""
         return Suite(tuple(plan.generate(model, n=n, **decoding) for plan in self.plans))
 
-    def sample(self, n: int, seed: int = 0, *, order: str = "keyed") -> "Suite":
+    def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Suite":
         """The suite over a random n of each part's instances, in place of what its plans say; as `Plan.sample`."""
         return Suite(tuple(plan.sample(n, seed, order=order) for plan in self.plans))
 
@@ -99,7 +99,8 @@ def suite(*said: Plan | str | Path, models: Any = None, **options: Any) -> Suite
 
     Args:
         *said: plans; names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
-            HELM's .conf files.
+            HELM's .conf files. Entries of these whose scenario or rows are missing here are skipped, and a warning is
+            logged that lists them.
         models: who answers, in plans that say nobody: anything that answers, a list of them, or {name: model}.
         **options: of .conf files, as the command has them: priority, groups, max_eval_instances, num_train_trials.
 
@@ -184,8 +185,14 @@ def _file(path: Path) -> Iterator[Plan]:
 
 def _conf(path: str, options: dict[str, Any], models: Any) -> list[Plan]:
     # HELM's language stands above plans; a suite reads it where one is given
-    from helmframe.helm.entries import read_conf
+    from helmframe.helm.entries import EntryState, read_conf
+    from helmframe.helm.entry_states import skipped_text, warn_skipped
     from helmframe.helm.plans import plans_of
 
     # where the user says who answers, entries that name one model of HELM's are none of his
-    return plans_of(read_conf(path), named=models is None, **options)
+    skipped: list[EntryState] = []
+    plans = plans_of(read_conf(path), named=models is None, skipped=skipped, **options)
+    if skipped and not plans:
+        raise ArgumentError(f"hf.suite({path!r}): no entry can be run. {skipped_text(skipped)}")
+    warn_skipped(skipped)
+    return plans

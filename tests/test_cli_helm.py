@@ -82,3 +82,41 @@ def test_help_says_that_one_thread_is_one(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     assert "HELM's threads, of which -n 1 is one" in " ".join(capsys.readouterr().out.split())
+
+
+HELM_CONF = """
+entries: [
+  {description: "sampler:subject=music,model=text", priority: 1},
+  {description: "sampler:subject=music,model=text", priority: 2},
+  {description: "sampler:subject=alchemy,model=text", priority: 1},
+  {description: "cleva:task=summarization,model=text", priority: 2},
+]
+"""
+
+
+def test_list_helm_entries_prints_each_entry_with_its_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run_specs.conf").write_text(HELM_CONF)
+    for given in (tmp_path / "run_specs.conf", tmp_path):
+        assert main(["list", "helm-entries", "--conf-paths", str(given)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "plan               sampler:subject=music,model=text"
+        assert lines[1].startswith("rows missing       sampler:subject=alchemy,model=text: where(subject='alchemy')")
+        assert lines[2].startswith("scenario not here  cleva:task=summarization,model=text: ")
+        assert lines[-1] == "3 entries: 1 plan, 1 rows missing, 1 scenario not here"
+
+
+def test_list_helm_entries_needs_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "helm-entries"]) == 1
+    assert "Write: helmframe list helm-entries --conf-paths run_specs.conf" in capsys.readouterr().err
+
+
+def test_a_run_of_a_conf_file_skips_what_is_not_here_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run_specs.conf").write_text(HELM_CONF)
+    assert main(["explain", str(tmp_path / "run_specs.conf"), "--models-to-run", "oracle()", "-m", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "sampler" in printed.out
+    assert "2 run entries are skipped" in printed.err
+    assert main(["explain", str(tmp_path / "run_specs.conf"), "--groups-to-run", "cleva"]) == 1
+    assert "nothing to run: 1 run entries are skipped" in capsys.readouterr().err

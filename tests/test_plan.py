@@ -326,3 +326,18 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
 def test_an_argument_of_the_wrong_type_is_told_with_what_to_write(say: Callable[[hf.Plan], Any], problem: str) -> None:
     with pytest.raises(ArgumentError, match=problem):
         say(hf.scenario("sampler"))
+
+
+def test_helms_rules_are_the_default_of_each_step() -> None:
+    plan = hf.scenario("sampler", compat="helm").sample(2).perturb(["typos", "keyboard"])
+    assert plan.sampling == hf.scenario("sampler").sample(2, order="helm").sampling
+    assert [variant.compat for variant in plan.perturbations] == ["helm", None]  # HELM has no such noise
+    keyed = hf.scenario("sampler", compat="helm").sample(2, order="keyed")
+    assert keyed.sampling == hf.scenario("sampler").sample(2).sampling
+
+
+def test_the_outputs_that_are_scored_can_be_set() -> None:
+    plan = hf.scenario("sampler", compat="helm").adapt(scored_outputs="all").generate(hf.models.oracle())
+    assert plan.tasks()[0].settings[0].adapter.scored_outputs == "all"
+    with pytest.raises(ArgumentError, match=r"adapt\(scored_outputs='likeliest'\)"):
+        hf.scenario("sampler").adapt(scored_outputs="likeliest")

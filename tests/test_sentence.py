@@ -329,3 +329,11 @@ def test_nothing_in_a_plan_is_run(tag: str, tmp_path: Path) -> None:
 def test_calls_are_written_with_their_arguments() -> None:
     plan = SAMPLER.perturb(call("typos", prob=0.1))
     assert plan.to_yaml() == "scenario: sampler\nperturb: [typos(prob=0.1)]\n"
+
+
+def test_helms_rules_are_written_and_read() -> None:
+    plan = hf.scenario("sampler", compat="helm").where(subject="music").sample(2)
+    assert "compat: helm" in plan.to_yaml()
+    assert Plan.from_yaml(plan.to_yaml()) == plan
+    with pytest.raises(SpecError, match=r"scenario\(compat='helmm'\). Did you mean 'helm'"):
+        Plan.from_yaml("scenario: sampler\ncompat: helmm")

@@ -12,7 +12,7 @@ import polars as pl
 
 from helmframe.adapters import examples, layout
 from helmframe.adapters.changes import changed
-from helmframe.adapters.checks import STRICT, check
+from helmframe.adapters.checks import ALL, STRICT, check
 from helmframe.adapters.format_instructions import expanded
 from helmframe.columns import REFERENCE, source_column, source_names
 from helmframe.errors import ArgumentError
@@ -259,6 +259,7 @@ def _alike(
             answer_pattern=pl.lit(spec.answer_pattern, dtype=pl.String),
             answer_parser=pl.lit(None if spec.answer_parser == STRICT else spec.answer_parser, dtype=pl.String),
             substitutions=pl.lit(json.dumps(spec.substitutions) if spec.substitutions else None, dtype=pl.String),
+            scored_outputs=pl.lit(None if spec.scored_outputs == ALL else spec.scored_outputs, dtype=pl.String),
             truncation=pl.lit(spec.truncation or None, dtype=pl.String),
             chat_template=pl.col("chat_template") if "chat_template" in present else pl.lit(spec.chat_template),
             decoding=_decoding(asked, setting, scored=scored),

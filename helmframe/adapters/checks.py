@@ -10,12 +10,14 @@ from helmframe.errors import ArgumentError
 from helmframe.specs import AdapterSpec
 
 STRICT = "strict"
+ALL = "all"
 # Fields whose value is one of a few words.
 WORDS = {
     "balance": ("", "letters"),
     "shots_as": ("text", "turns"),
     "answer_parser": (STRICT, "lenient"),
     "truncation": ("", "right"),
+    "scored_outputs": (ALL, "helm"),
 }
 
 

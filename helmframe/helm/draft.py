@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from helmframe.adapters import Setting, settings
+from helmframe.errors import NoInstancesError, SourceMissingError
 from helmframe.perturbations import PerturbationCall
 from helmframe.plan import Plan, scenario
 from helmframe.specs import Pairs, ScenarioSpec, Sql, frozen, merged, thawed
@@ -78,6 +79,18 @@ class Draft:
             plan = replace(plan, decoding=frozen(decoding), outputs=self.outputs or plan.outputs)
         plan = plan.perturb(list(self.variants)) if self.variants else plan
         return plan.metrics(*self.metrics) if self.metrics else plan
+
+    def without_models(self) -> "Draft":
+        """Return the draft with no model."""
+        return replace(self, models=())
+
+    def missing_rows(self) -> str | None:
+        """Return why rows that the draft needs are missing; None if they are there."""
+        try:
+            self.without_models().plan()
+        except (NoInstancesError, SourceMissingError) as error:
+            return str(error)
+        return None
 
     def _words(self, field: str, said: Pairs) -> Mapping[str, Any]:
         """A grid of one where the entry sweeps, so that its setting has a name."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from helmframe.errors import ArgumentError, SpecError
 
@@ -28,6 +28,14 @@ class Entry:
     def __str__(self) -> str:
         said = ",".join(f"{key}={value}" for key, value in self.arguments)
         return f"{self.name}:{said}" if said else self.name
+
+
+class EntryState(NamedTuple):
+    """What becomes of a run entry: `state` is "plan", or why there is none, and `reason` the error."""
+
+    entry: Entry
+    state: str
+    reason: str = ""
 
 
 def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Entry:

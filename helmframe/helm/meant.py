@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, UnknownScenarioError
 from helmframe.helm.entries import Entry
 from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.specs import ScenarioSpec, thawed
@@ -47,15 +47,15 @@ def meant(entry: Entry, known: Known) -> tuple[ScenarioSpec, frozenset[str]]:
     Several specs may have an entry's name: then the one most of whose `arguments` the entry says.
 
     Raises:
-        UnknownNameError: none has it.
+        UnknownScenarioError: none has it.
     """
     if entry.name not in known:
-        raise UnknownNameError.among(f"scenario for run entry {str(entry)!r}", entry.name, known)
+        raise UnknownScenarioError.among(f"scenario for run entry {str(entry)!r}", entry.name, known)
     said = {key: str(value).lower() for key, value in entry.arguments}
     fitting = [spec for spec in known[entry.name] if _fits(spec, said)]
     if not fitting:
         others = [_shown(spec) for spec in known[entry.name]]
-        raise UnknownNameError.among("scenario with the arguments of run entry", str(entry), others)
+        raise UnknownScenarioError.among("scenario with the arguments of run entry", str(entry), others)
     spec = max(fitting, key=lambda each: len(_arguments(each)))
     return spec, frozenset(_arguments(spec))
 

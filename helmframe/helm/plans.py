@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from helmframe.errors import UnknownNameError
+from helmframe.errors import NoInstancesError, SourceMissingError, UnknownNameError, UnknownScenarioError
 from helmframe.helm.draft import Draft
-from helmframe.helm.entries import Entry, Said
+from helmframe.helm.entries import Entry, EntryState, Said
 from helmframe.helm.expanders import EXPANDERS, SWEEPS
 from helmframe.helm.meant import Known, check_fixed, columns_of, known_scenarios, meant, names, parameters, seconds
 from helmframe.helm.unasked import unasked
@@ -30,6 +30,7 @@ def plans_of(
     priority: int | None = None,
     max_eval_instances: int | None = None,
     num_train_trials: int | None = None,
+    skipped: list[EntryState] | None = None,
 ) -> list[Plan]:
     """The plans that entries say; those that differ in nothing but the scenario's part become one plan over the parts.
 
@@ -42,18 +43,19 @@ def plans_of(
         priority: only entries with a priority up to this.
         max_eval_instances: for the entries that say none.
         num_train_trials: for all entries with in-context examples, as HELM's `-t`.
+        skipped: A list that gets the entries without a scenario or without rows here, which raise by default.
 
     Raises:
         UnknownNameError: no scenario for an entry, or no such argument; with near matches.
         ArgumentError: a value that can't be.
     """
-    drafts: dict[Draft, list[Draft]] = {}
+    drafts: dict[Draft, list[tuple[Draft, Entry]]] = {}
     also: dict[str, Said] = {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
     known = known_scenarios()
     for entry in entries:
         if (priority is not None and entry.priority > priority) or not (named or _open(entry)):
             continue
-        for draft in drafts_of(entry, known, models=models, also=also):
+        for draft in _drafts_of(entry, known, models, also, groups, skipped):
             if groups and not set(groups_of(entry, draft)) & set(groups):
                 continue
             asked = draft
@@ -65,8 +67,47 @@ def plans_of(
             # is not the part chooses the examples of the whole plan
             merges = len(asked.where) == 1 and asked.where[0][0] in asked.spec.part
             apart = replace(asked, where=()) if merges else asked
-            drafts.setdefault(apart, []).append(asked)
-    return [_over_parts(same).plan() for same in drafts.values()]
+            drafts.setdefault(apart, []).append((asked, entry))
+    return [plan for same in drafts.values() for plan in _plans(same, skipped)]
+
+
+def _drafts_of(
+    entry: Entry,
+    known: Known,
+    models: Sequence[str],
+    also: Mapping[str, Said],
+    groups: Sequence[str],
+    skipped: list[EntryState] | None,
+) -> list[Draft]:
+    """Return the drafts of an entry; none where its scenario isn't here and `skipped` takes it."""
+    try:
+        return drafts_of(entry, known, models=models, also=also)
+    except UnknownScenarioError as error:
+        if skipped is None:
+            raise
+        chosen = not groups or {entry.name, *entry.groups} & {*groups}
+        if chosen and (_open(entry) or not models or _who(entry) in models):
+            skipped.append(EntryState(entry, "scenario not here", str(error)))
+        return []
+
+
+def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None) -> list[Plan]:
+    """Return the plan over the parts of these drafts; of no part where `skipped` takes all of them."""
+    drafts = [draft for draft, _ in same]
+    try:
+        return [_over_parts(drafts).plan()]
+    except (NoInstancesError, SourceMissingError):
+        if skipped is None:
+            raise
+    reasons = [draft.missing_rows() for draft in drafts]
+    skipped += [
+        EntryState(entry, "rows missing", reason)
+        for (_, entry), reason in zip(same, reasons, strict=True)
+        if reason is not None
+    ]
+    left = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
+    # what is missing besides, such as the model, raises
+    return [_over_parts(left).plan()] if left else []
 
 
 def drafts_of(

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL, source_column
+from helmframe.columns import ORIGINAL, SCORES, source_column
 from helmframe.errors import StoreError
 from helmframe.helm.fields import ADAPTER, SCORED, to_helm
 from helmframe.helm.helm_stats import statistic_of
@@ -20,7 +20,7 @@ from helmframe.helm.runs import RUN
 from helmframe.helm.stated import VARIANT, states_of, without_none
 from helmframe.helm.statistics import stat, stats_of
 from helmframe.helm.variants import OURS, description
-from helmframe.metrics import chosen, for_sets
+from helmframe.metrics import chosen, for_sets, helm_scores
 from helmframe.results.tables import Tables
 from helmframe.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.store import Address, address_of, below, listing, write_text
@@ -72,7 +72,7 @@ def write_helm(results: Tables, folder: str | Path) -> Address:
     for keys in results.completions.select(RUN).unique().sort(RUN).collect().iter_rows():
         chosen = pl.all_horizontal(pl.col(name) == value for name, value in zip(RUN, keys, strict=True))
         run = _Written(results, dict(zip(RUN, keys, strict=True)), _helms(results.completions.filter(chosen)))
-        scores = run.scores(results.scores.filter(chosen).collect())
+        scores = run.scores(_helm_outputs(results.scores.filter(chosen), run.completions))
         place = below(target, _folder_name(run.spec["name"]))
         for name, said in run.files(scores):
             write_text(said, below(place, name))
@@ -85,6 +85,14 @@ def write_helm(results: Tables, folder: str | Path) -> Address:
 def _helms(completions: pl.LazyFrame) -> pl.DataFrame:
     """Without the variants that changed nothing, which HELM leaves out."""
     return completions.filter(pl.col("changed") | (pl.col("perturbation") == ORIGINAL)).collect()
+
+
+def _helm_outputs(scores: pl.LazyFrame, completions: pl.DataFrame) -> pl.DataFrame:
+    """Return the scores with the output that HELM counts as output 0 of its request."""
+    names = scores.select(pl.col("metric").unique()).collect()["metric"].to_list()
+    request = [name for name in SCORES.key if name != "output_index"]
+    index = pl.col("output_index").rank("dense").over(request).cast(pl.Int64) - 1
+    return helm_scores(scores, completions.lazy(), names).with_columns(output_index=index).collect()
 
 
 class _Written:

@@ -26,6 +26,7 @@ from helmframe.metrics import (
     text,
     toxicity,
 )
+from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.listing import metrics
 from helmframe.metrics.protocol import METRICS, Metric, about, chosen, flattened, metric
 from helmframe.metrics.score import check_units, for_sets, parse, score, why_none
@@ -47,6 +48,7 @@ __all__ = [
     "efficiency",
     "flattened",
     "for_sets",
+    "helm_scores",
     "ifeval",
     "letters",
     "likelihood",

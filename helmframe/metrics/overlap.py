@@ -14,6 +14,8 @@ from helmframe.metrics.protocol import metric
 ROUGE = "HELM, evaluate_reference_metrics.py; rouge_score with use_stemmer=True (Lin 2004)"
 BLEU = "HELM, evaluate_reference_metrics.py; nltk.translate.bleu_score.sentence_bleu (Papineni et al. 2002)"
 
+SENTENCES = ("nltk", "punkt")  # NLTK's sentence tokenizer, and its English model
+
 
 @metric("f1_score", source=f"{HELM}; nltk.metrics.f_measure", helm="f1_score")
 def f1_score() -> pl.Expr:
@@ -86,29 +88,38 @@ def rouge_l(*, stemmed: bool = True) -> pl.Expr:
     return pl.map_batches([f"{kind}_output", f"{kind}_gold"], value, return_dtype=pl.Float64, is_elementwise=True)
 
 
-@metric("bleu_1", source=BLEU, helm="bleu_1")
-def bleu_1(*, sentences: bool = False) -> pl.Expr:
-    """Share of the output's words that the reference has, times exp(1 − reference/output) where the output is shorter.
+@metric("bleu_1", source=BLEU, helm="bleu_1", packages=SENTENCES)
+def bleu_1() -> pl.Expr:
+    """Share of the output's words that the reference has, times exp(1 − reference/output) if the output is shorter.
 
-    "the the cat" against "the cat sat": 2 of 3.
-
-    Args:
-        sentences: whether sentences are told apart first, as HELM does where NLTK may download its model for it: every
-            full stop that ends one is then a word, else only the last. Needs helmframe[ifeval].
+    "the the cat" against "the cat sat": 2 of 3. As HELM has it: the text is split into sentences first, so the full
+    stop of each sentence is a word. `bleu_1_unsplit` takes the text as one sentence.
     """
-    return _bleu([1], sentences=sentences)
+    return _bleu([1], "sentences")
 
 
-@metric("bleu_4", source=BLEU, helm="bleu_4")
-def bleu_4(*, sentences: bool = False) -> pl.Expr:
-    """HELM's: the precision of 4-grams alone, times the brevity penalty; others' BLEU-4 is `bleu_cumulative`.
+@metric("bleu_4", source=BLEU, helm="bleu_4", packages=SENTENCES)
+def bleu_4() -> pl.Expr:
+    """The precision of 4-grams alone, times the brevity penalty, as HELM has it; sentences are split as in `bleu_1`.
 
-    "a b c d x" against "a b c d e": 1 of 2.
-
-    Args:
-        sentences: as in `bleu_1`.
+    "a b c d x" against "a b c d e": 1 of 2. The BLEU-4 of most papers is `bleu_cumulative`.
     """
-    return _bleu([0, 0, 0, 1], sentences=sentences)
+    return _bleu([0, 0, 0, 1], "sentences")
+
+
+@metric("bleu_1_unsplit", source=BLEU)
+def bleu_1_unsplit() -> pl.Expr:
+    """`bleu_1` of the text as one sentence: only its last full stop is a word, and punkt is not needed.
+
+    "It sat. Go." against "Go.": of the words It, sat., Go and the stop, the reference has 2, so 2/4; `bleu_1`: 2/5.
+    """
+    return _bleu([1], "treebank")
+
+
+@metric("bleu_4_unsplit", source=BLEU)
+def bleu_4_unsplit() -> pl.Expr:
+    """`bleu_4` of the text as one sentence, as in `bleu_1_unsplit`: "a b c d x" against "a b c d e" is 1 of 2."""
+    return _bleu([0, 0, 0, 1], "treebank")
 
 
 @metric("bleu_cumulative", source=BLEU)
@@ -118,9 +129,11 @@ def bleu_cumulative(*, sentences: bool = False) -> pl.Expr:
     "a b c d x" against "a b c d e": (4/5 · 3/4 · 2/3 · 1/2)^¼ = 0.669. Without a common 4-gram it is 0; not smoothed.
 
     Args:
-        sentences: as in `bleu_1`.
+        sentences: Whether to split the text into sentences first, as `bleu_1` does.
     """
-    return _bleu([0.25] * 4, sentences=sentences)
+    if sentences and find_spec("punkt") is None:
+        raise CapabilityError("bleu_cumulative(sentences=True) needs punkt: pip install 'helmframe[metrics]'.")
+    return _bleu([0.25] * 4, "sentences" if sentences else "treebank")
 
 
 def _words(*, stemmed: bool) -> str:
@@ -141,11 +154,13 @@ def _f_measure(shared: Shared) -> pl.Series:
     return pl.Series(np.where(shared.common > 0, 2 * shared.common / np.maximum(both, 1), 0.0))
 
 
-def _bleu(weights: Sequence[float], *, sentences: bool) -> pl.Expr:
-    """The precisions of 1-, 2-, …-grams, weighted geometrically, times the brevity penalty; 0 without a common word."""
-    if sentences and find_spec("punkt") is None:
-        raise CapabilityError("BLEU with sentences=True needs punkt: pip install 'helmframe[ifeval]'.")
-    kind = "sentences" if sentences else "treebank"
+def _bleu(weights: Sequence[float], kind: str) -> pl.Expr:
+    """Return the weighted geometric mean of the n-gram precisions, times the brevity penalty; 0 without a common word.
+
+    Args:
+        weights: Of 1-grams, 2-grams, …
+        kind: The words in `shared.SHARED`: "sentences" or "treebank".
+    """
 
     def over(given: Any) -> pl.Series:
         import numpy as np

@@ -18,8 +18,9 @@ def reciprocal_rank(
 ) -> float | None:  # fmt: skip
     """One over the rank of the first relevant reference, 0 if it is not among the first k.
 
-    First come those answered `right`, the likeliest first, then `wrong`, the unlikeliest first, then the rest. A
-    reference is as relevant as its tag `relevance=…` says, else 1 if correct. Relevant ones on ranks 2 and 5: 1/2.
+    First come those answered `right`, the likeliest first, then `wrong`, the unlikeliest first, then the rest.
+    Relevant references are the correct ones; grades (tag `relevance=…`) count in `NDCG@k` alone. HELM has the same for
+    MS MARCO: in its TREC track passages of grade 1 aren't relevant here. Relevant ones on ranks 2 and 5: 1/2.
 
     Args:
         completion: the answers.
@@ -31,9 +32,9 @@ def reciprocal_rank(
         right: the answer that says it is relevant.
         wrong: the answer that says it is not.
     """
-    gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
-    ranks = [rank for rank, gain in enumerate(gains[:k], start=1) if gain > 0]
-    return _if_relevant(perturbed_references[0], 1 / ranks[0] if ranks else 0.0)
+    ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
+    ranks = [rank for rank, reference in enumerate(ranked[:k], start=1) if reference["correct"]]
+    return _if_judged(perturbed_references[0], 1 / ranks[0] if ranks else 0.0)
 
 
 @metric(
@@ -50,12 +51,14 @@ def ndcg(
 ) -> float | None:  # fmt: skip
     """Relevance over log2(rank + 1), summed over the first k ranks, as a share of the best order's; order as in `RR@k`.
 
-    Relevances 0 and 1 in this order: (1/log2 3) / 1 = 0.631. As trec_eval; others take 2^relevance - 1 for relevance.
+    A reference is as relevant as its tag `relevance=…` says; without that tag, 1 if correct. Relevances 0 and 1 in this
+    order: (1/log2 3) / 1 = 0.631. As trec_eval; others take 2^relevance - 1 for relevance.
     """
-    gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
-    ideal = sorted((_relevance(each) for each in perturbed_references[0]), reverse=True)
+    ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
+    gains = [_relevance(reference) for reference in ranked]
+    ideal = sorted((_relevance(reference) for reference in perturbed_references[0]), reverse=True)
     best = _discounted(ideal[:k])
-    return _if_relevant(perturbed_references[0], _discounted(gains[:k]) / best if best else 0.0)
+    return _if_judged(perturbed_references[0], _discounted(gains[:k]) / best if best else 0.0)
 
 
 @metric("success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k", no_value=NOTHING, correctness=True)
@@ -64,8 +67,8 @@ def success(
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
     """1 where a relevant reference is among the first k; order as in `RR@k`. On rank 2: @1 is 0, @2 is 1."""
-    gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
-    return _if_relevant(perturbed_references[0], float(any(gain > 0 for gain in gains[:k])))
+    ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
+    return _if_judged(perturbed_references[0], float(any(reference["correct"] for reference in ranked[:k])))
 
 
 @metric("recall@k", level="instance", needs=NEEDS, source=SOURCE, helm="Recall@k", no_value=NOTHING)
@@ -77,26 +80,27 @@ def recall(
 
     Relevant ones on ranks 2 and 5: recall@3 is 1/2.
     """
-    gains = _gains(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
-    relevant = sum(_relevance(each) > 0 for each in perturbed_references[0])
-    found = sum(gain > 0 for gain in gains[:k])
-    return _if_relevant(perturbed_references[0], found / relevant if relevant else 0.0)
+    ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
+    n_relevant = sum(reference["correct"] for reference in perturbed_references[0])
+    n_ranked = sum(reference["correct"] for reference in ranked[:k])
+    return _if_judged(perturbed_references[0], n_ranked / n_relevant if n_relevant else 0.0)
 
 
-def _gains(
+def _ranked(
     completion: Sequence[str], logprob: Sequence[float], index: Sequence[int], references: Sequence[Mapping[str, Any]],
     topk: int, right: str, wrong: str,
-) -> list[int]:  # fmt: skip
-    """The relevance of each ranked reference, the first rank first."""
+) -> list[Mapping[str, Any]]:  # fmt: skip
+    """Return the ranked references, the first rank first; of n outputs about a reference the first counts."""
 
     def place(row: int) -> tuple[int, float]:
         said = completion[row].strip().lower()
         kind = 2 if said == right.lower() else 1 if said == wrong.lower() else 0
         return kind, logprob[row] if kind == 2 else -logprob[row]
 
-    order = sorted(range(len(completion)), key=place, reverse=True)
-    kept = [row for row in order if not topk or 0 < _tag(references[index[row]], "rank") <= topk]
-    return [_relevance(references[index[row]]) for row in kept]
+    rows = [row for row, reference in enumerate(index) if reference not in index[:row]]
+    order = sorted(rows, key=place, reverse=True)
+    ranked = [references[index[row]] for row in order]
+    return [reference for reference in ranked if not topk or 0 < _tag(reference, "rank") <= topk]
 
 
 def _relevance(reference: Mapping[str, Any]) -> int:
@@ -113,6 +117,6 @@ def _discounted(gains: Sequence[int]) -> float:
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
 
 
-def _if_relevant(references: Sequence[Mapping[str, Any]], value: float) -> float | None:
-    """Without a relevant reference there is nothing to find, and no score."""
-    return value if any(_relevance(each) > 0 for each in references) else None
+def _if_judged(references: Sequence[Mapping[str, Any]], value: float) -> float | None:
+    """Return the value, or null where every reference is irrelevant: there is nothing to find."""
+    return value if any(reference["correct"] or _relevance(reference) > 0 for reference in references) else None

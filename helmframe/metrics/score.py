@@ -9,6 +9,7 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.expressions import correct_references, same_place, stripped
 from helmframe.metrics.answers import lenient
 from helmframe.metrics.chosen_option import answered, by_option
+from helmframe.metrics.helm_outputs import is_helm_output
 from helmframe.metrics.judge import Judge
 from helmframe.metrics.lift import VALUE, Constant, lifted
 from helmframe.metrics.pairs import GOLD, best_of_pairs
@@ -106,7 +107,8 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
         wide = _valued(read, [metric for metric in valued if not _reads_answer(metric)], there)
     else:
         answers = wide = _valued(read, valued, there)
-    frames = [_per_output(answers if _reads_answer(metric) else wide, metric, there) for metric in of_outputs]
+    helm = _any_by_helm(read)
+    frames = [_per_output(answers if _reads_answer(metric) else wide, metric, there, helm) for metric in of_outputs]
     frames += [
         _per_instance(answers if metric.of is not None and _reads_answer(metric.of) else wide, metric, there)
         for metric in asked
@@ -117,8 +119,14 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     return pl.concat(frames)
 
 
-def for_sets(completions: pl.LazyFrame, each: Metric) -> tuple[pl.LazyFrame, pl.Expr]:
-    """What a metric of level "set" aggregates: `READ` with what it reads, and its expression; null where a need is."""
+def for_sets(completions: pl.LazyFrame, each: Metric, *, helm: bool = False) -> tuple[pl.LazyFrame, pl.Expr]:
+    """Return what a metric of level "set" aggregates: `READ` with what it reads, and its value; null where a need is.
+
+    Args:
+        completions: `COMPLETIONS`.
+        each: The metric.
+        helm: Whether to take the outputs that HELM scores, whatever the completions specify.
+    """
     read = with_source_columns(parse(completions), _names_read([each]))
     there = read.collect_schema().names()
     if _absent(each, there):
@@ -127,6 +135,10 @@ def for_sets(completions: pl.LazyFrame, each: Metric) -> tuple[pl.LazyFrame, pl.
     _check(each, expression, there)
     if _reads_answer(each) and by_option(read):
         read = answered(read)
+    if helm:
+        read = read.filter(is_helm_output(each, there))
+    elif _any_by_helm(read):
+        read = _scored_rows(read, each, there)
     has_completion = pl.col("completion").is_not_null()
     missing = (_missing(each, there).is_not_null() & has_completion).any()
     return with_shared(read, expression.meta.root_names()), pl.when(~missing).then(expression)
@@ -156,8 +168,22 @@ def _valued(read: pl.LazyFrame, asked: Sequence[Metric], there: Sequence[str]) -
     return frame.cache() if values else frame  # several metrics read it: computed once
 
 
-def _per_output(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
-    return _scores(wide.with_columns(_finished(each, there)), each.name)
+def _per_output(wide: pl.LazyFrame, each: Metric, there: Sequence[str], helm: bool) -> pl.LazyFrame:
+    rows = _scored_rows(wide, each, there) if helm else wide
+    return _scores(rows.with_columns(_finished(each, there)), each.name)
+
+
+def _any_by_helm(read: pl.LazyFrame) -> bool:
+    """Return whether HELM's rule says which outputs of any request are scored."""
+    if "scored_outputs" not in read.collect_schema():  # completions stored by earlier versions
+        return False
+    return bool(read.select((pl.col("scored_outputs") == "helm").any()).collect().item())
+
+
+def _scored_rows(read: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
+    """Return the rows that the metric scores: of requests with `scored_outputs` "helm", one output each."""
+    by_helm = pl.col("scored_outputs").eq_missing("helm")
+    return read.filter(~by_helm | is_helm_output(each, there))
 
 
 def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from helmframe.expressions import SPACES
+from helmframe.metrics.sentence_split import split_sentences
 from helmframe.metrics.stem import stem
 from helmframe.metrics.treebank import CUT, TWO_IN_ONE, chunk_words, cut_where_needed
 from helmframe.text import alphanumeric
@@ -40,9 +41,9 @@ def terms(text: pl.Expr) -> pl.Expr:
 
 
 def treebank(text: pl.Expr) -> pl.Expr:
-    """The words of HELM's BLEU: NLTK's `word_tokenize` with preserve_line, so the only full stop cut off is the last.
+    """The words of a text as one sentence: NLTK's `word_tokenize` with preserve_line, cutting off the last stop only.
 
-    HELM splits sentences first, with a model that NLTK downloads: `sentences`.
+    HELM's BLEU splits sentences first: `sentences`.
     """
     return text.map_batches(_treebank, return_dtype=IDS, is_elementwise=True)
 
@@ -92,9 +93,12 @@ def _treebank(texts: pl.Series) -> pl.Series:
 
 def _sentences(texts: pl.Series) -> pl.Series:
     import numpy as np
-    import punkt
 
-    split = [punkt.sent_tokenize(text, "english") for text in texts.fill_null("")]
+    # only a mark with something after it can end a sentence within the text
+    several = texts.str.contains(r"(?s)[.?!].").fill_null(value=False)
+    split = [
+        split_sentences(text) if marked else [text] for text, marked in zip(texts.fill_null(""), several, strict=True)
+    ]
     ids, counts = ragged(_treebank(pl.Series([each for text in split for each in text], dtype=pl.String)))
     return _lists(ids, _sums(counts, np.array([len(each) for each in split], np.int64)), texts)
 

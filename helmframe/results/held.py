@@ -7,6 +7,7 @@ import polars as pl
 
 from helmframe.columns import OF_REQUEST, SCORES, SOURCE_PREFIX, Table, conform, resolve_column, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.metrics import helm_scores
 from helmframe.stats.fold import each_chunk
 from helmframe.stats.table import AXES
 
@@ -36,6 +37,13 @@ class Held:
     def scores(self, keys: Sequence[str]) -> list[pl.LazyFrame]:
         """Chunk by chunk the scores, with the columns of the scenario's own that `keys` name."""
         return [self.with_own(chunk.scores, chunk.completions, keys) for chunk in self.chunks]
+
+    def helm_scores(self, keys: Sequence[str], metrics: Sequence[str]) -> list[pl.LazyFrame]:
+        """Return the scores as `scores` does, but of n outputs only those that HELM counts by these metrics."""
+        return [
+            self.with_own(helm_scores(chunk.scores, chunk.completions, metrics), chunk.completions, keys)
+            for chunk in self.chunks
+        ]
 
     def varied(self) -> list[str]:
         """What tells the rows of a table apart unless it is said: of `AXES` what the run varied."""

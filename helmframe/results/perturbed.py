@@ -6,7 +6,7 @@ it does not name counts as the registry says, and what is not registered here ei
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,7 @@ import polars as pl
 from helmframe.columns import ORIGINAL, VARIANTS
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.expressions import same_place
-from helmframe.metrics import parse
+from helmframe.metrics import helm_scores, parse
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.stats import consistency, gap, helm_definition, robustness, worst_at_k, worst_case, worst_scores
 from helmframe.stats.fold import each_chunk
@@ -75,7 +75,8 @@ def drops(
         if placebo is not None:
             raise ArgumentError("definition='helm' knows no placebo; leave out one of them.")
         kinds = {name: [family] for name in names}
-        table = helm_definition(_changed_input(scored), scored.keys, families=kinds)
+        counted = helm_scores(scored.scores, scored.completions, list(scored.higher_is_better))
+        table = helm_definition(_changed_input(replace(scored, scores=counted)), scored.keys, families=kinds)
         return table.filter(pl.col("perturbation").is_in([ORIGINAL, family, *names]))
     if placebo is not None:
         (placebo,) = scored.chosen(placebo, default=family)

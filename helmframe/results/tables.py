@@ -22,6 +22,7 @@ from helmframe.stats.table import AXES, in_order, pivoted, pooled_axes, with_poo
 from helmframe.store import Address, RunFolder, address_of
 from helmframe.store.run_cache import Unfinished, unfinished
 
+DEFINITIONS = ("helmframe", "helm")
 KEPT = {
     "completions": COMPLETIONS,
     "scores": SCORES,
@@ -109,6 +110,7 @@ class Tables:
         mean: str | None = None,
         pivot: str | None = None,
         pool: str | Sequence[str] | bool = (),
+        definition: str = "helmframe",
     ) -> pl.DataFrame:
         """Aggregated scores, one row per group and metric.
 
@@ -121,6 +123,10 @@ class Tables:
             mean: over parts ("macro") or by size ("micro"); default the scenario's own.
             pivot: One of the keys: its values become columns that hold `value`.
             pool: The axes to average over: "model", ["model", "perturbation"]; True: all that are not in `by`.
+            definition: "helm" gives HELM's values where these differ. Of a request's n outputs, HELM scores the one of
+                highest log-probability, where "helmframe" averages all n. A metric of a set (a calibration error, F1)
+                is HELM's mean over trials, where "helmframe" takes all trials as one set: such values are biased by the
+                size of the set.
 
         Returns:
             `by`, the other axes, metric and `STATS`. Where an axis is pooled, `pooled` says what: "3 models, 2
@@ -132,10 +138,12 @@ class Tables:
         names = self._metrics(metrics)
         over_parts = mean or self._mean()
         # the repr after a table, and most charts, ask for rows of the same
-        made = repr((keys, ci, over_parts))
+        if definition not in DEFINITIONS:
+            raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
+        made = repr((keys, ci, over_parts, definition))
         table = self._last.get(made)
         if table is None or not {*names} <= {*table["metric"]}:
-            table = self._aggregated(keys, names, ci, over_parts)
+            table = self._aggregated(keys, names, ci, over_parts, definition)
             self._last.clear()
             self._last[made] = table
         table = table.filter(pl.col("metric").is_in(names))
@@ -145,11 +153,12 @@ class Tables:
         table = self._as_written(table, by)
         return table if pivot is None else pivoted(table, [own.get(key, key) for key in keys], pivot)
 
-    def value(self, metric: str | None = None, **where: Any) -> float:
+    def value(self, metric: str | None = None, *, definition: str = "helmframe", **where: Any) -> float:
         """One aggregated score.
 
         Args:
             metric: default the main one.
+            definition: "helm" gives HELM's value, as in `table`.
             **where: what tells it apart, where the run varied it: model, perturbation (default "original"), setting,
                 scenario …
 
@@ -161,7 +170,7 @@ class Tables:
         """
         name = metric or self.main_metrics[0]
         keys = list(dict.fromkeys([*self._varied, *where]))
-        table = self.table(keys, metrics=name)
+        table = self.table(keys, metrics=name, definition=definition)
         if "perturbation" in keys and "perturbation" not in where:
             table = table.filter(pl.col("perturbation") == ORIGINAL)
         for column, value in where.items():
@@ -207,15 +216,19 @@ class Tables:
 
     # -- private -----------------------------------------------------------------------------------------------------
 
-    def _aggregated(self, keys: Sequence[str], names: Sequence[str], ci: float, mean: str) -> pl.DataFrame:
+    def _aggregated(
+        self, keys: Sequence[str], names: Sequence[str], ci: float, mean: str, definition: str
+    ) -> pl.DataFrame:
         """`table` by these columns, of these metrics."""
         frames = []
+        helm = definition == "helm"
         per_row = [name for name in names if self.manifest["metrics"][name]["level"] != "set"]
         if per_row:
-            scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in self._held.scores(keys)]
+            chunks = self._held.helm_scores(keys, per_row) if helm else self._held.scores(keys)
+            scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
             frames.append(aggregate(scores, keys, fractions=self.fractions(), ci=ci, mean=mean))
         for each in chosen([name for name in names if name not in per_row]):
-            rows, value = for_sets(self.completions, each)
+            rows, value = for_sets(self.completions, each, helm=helm)
             frames.append(
                 aggregate_set(
                     self._with(rows, keys),
@@ -225,6 +238,7 @@ class Tables:
                     ci=ci,
                     mean=mean,
                     fraction=each.unit == "fraction",
+                    by_trial=helm,
                     reason=why_none(rows, each),
                 )
             )

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import polars as pl
 
 from helmframe.columns import INSTANCES, conform, with_source_columns
-from helmframe.errors import ArgumentError, RepeatedKeyError, SourceError, SourceMissingError, near
+from helmframe.errors import ArgumentError, NoInstancesError, RepeatedKeyError, SourceError, SourceMissingError, near
 from helmframe.scenarios.conditions import check_column, listed_names
 from helmframe.scenarios.failures import advice
 from helmframe.scenarios.query import Query, listed, meant, opened, path_columns, path_values
@@ -470,9 +470,9 @@ def _check_expression(query: Query, condition: Expression) -> None:
             )
 
 
-def _unknown_value(spec: ScenarioSpec, column: str, value: object, known: Sequence[str]) -> ArgumentError:
+def _unknown_value(spec: ScenarioSpec, column: str, value: object, known: Sequence[str]) -> NoInstancesError:
     # a column may have very many values: then only the near ones are named
     shown = known if len(known) <= 100 else near(value, known)
-    return ArgumentError.unknown_value(
+    return NoInstancesError.unknown_value(
         f"where({column}={value!r}) matches no instance of scenario {spec.scenario!r}", value, shown
     )

@@ -7,7 +7,7 @@ import polars as pl
 from helmframe.columns import STATS
 from helmframe.errors import ArgumentError
 from helmframe.expressions import key_of
-from helmframe.stats.drawn import DRAWS, drawn_within
+from helmframe.stats.drawn import DRAWS, drawn_within, values_of
 from helmframe.stats.error_bars import FEW_CLUSTERS, SMALL_N, mark
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.intervals import t_interval
@@ -27,6 +27,7 @@ def aggregate_set(
     mean: str = "macro",
     fraction: bool = False,
     smooth: bool = True,
+    by_trial: bool = False,
     reason: pl.Expr | None = None,
 ) -> pl.DataFrame:
     """An aggregating expression over each group, over parts, with the interval of a jackknife over clusters.
@@ -47,6 +48,9 @@ def aggregate_set(
         fraction: whether the value lies in [0, 1]: its interval is cut there.
         smooth: False where leaving out one row moves others (bins of equal mass, quantiles): the jackknife's variance
             is erratic there, the bootstrap's is not.
+        by_trial: Whether to compute the value in each trial and average over trials, as HELM does. By default all
+            trials' rows are one set, so a value that depends on the size of the set (a calibration error, a rare
+            class's F1) has the bias of the whole set and not that of a single trial.
         reason: gives one text per group: why there is no value, where there is none.
 
     Returns:
@@ -70,8 +74,13 @@ def aggregate_set(
     frame = _prepared(rows.lazy(), metric)
     cells = merged(keys, STRATUM) if mean == "macro" else keys
     answered = _dealt(frame.filter(~pl.col("failed")), keys, cells)
-    wholes = answered.group_by(cells).agg(value=value.cast(pl.Float64)).collect(engine="in-memory").lazy()
-    within = _within(_replicates(answered, value, cells), cells) if smooth else drawn_within(answered, value, cells)
+    trials = ["trial"] if by_trial and "trial" not in cells else []
+    wholes = values_of(answered, value, cells, trials).rename({"replicate": "value"}).lazy()
+    within = (
+        _within(_replicates(answered, value, cells, trials), cells)
+        if smooth
+        else drawn_within(answered, value, cells, trials)
+    )
     table = (
         _counts(frame, keys)
         .join(_sizes(answered, keys), on=keys, how="left", nulls_equal=True)
@@ -140,18 +149,19 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
     return dealt.collect().rechunk().lazy()
 
 
-def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str]) -> pl.LazyFrame:
+def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str]) -> pl.LazyFrame:
     """One row per cell and block: the value without that block."""
     blocks = (
         answered.select([*cells, "jackknife_block", "jackknife_blocks", "jackknife_pool"]).unique().collect().lazy()
     )
     most = blocks.select(pl.col("jackknife_blocks").max()).collect().item() or 0
     replicates = [
-        answered.filter((pl.col("jackknife_block") != block) & (pl.col("jackknife_blocks") > block))
-        .group_by(cells)
-        .agg(replicate=value.cast(pl.Float64))
-        .with_columns(jackknife_block=pl.lit(block, dtype=pl.Int64))
-        .collect(engine="in-memory")
+        values_of(
+            answered.filter((pl.col("jackknife_block") != block) & (pl.col("jackknife_blocks") > block)),
+            value,
+            cells,
+            trials,
+        ).with_columns(jackknife_block=pl.lit(block, dtype=pl.Int64))
         for block in range(most)
     ]
     if not replicates:

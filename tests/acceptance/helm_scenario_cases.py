@@ -115,7 +115,7 @@ def openbookqa(data: Path, folder: Path) -> dict[str, Any]:
 
 
 def blimp(data: Path, folder: Path) -> dict[str, Any]:
-    for name in ("ellipsis_n_bar_1", "ellipsis_n_bar_2"):
+    for name in sorted(path.name for path in (data / "scenarios" / "blimp").iterdir()):
         frame = rows_of(data, f"blimp/{name}/train-*.parquet")
         kept(frame, folder / "source/blimp" / name / shard("train"))
         lines(frame.to_dicts(), folder / "raw/data" / f"{name}.jsonl")
@@ -236,7 +236,10 @@ CASES = (
     Case("gsm8k", "gsm_scenario", "GSM8KScenario", gsm8k),
     Case("hellaswag", "commonsense_scenario", "HellaSwagScenario", hellaswag),
     Case("openbookqa", "commonsense_scenario", "OpenBookQA", openbookqa),
-    Case("blimp", "blimp_scenario", "BLiMPScenario", blimp, {"phenomenon": "ellipsis"}, {"phenomenon": "ellipsis"}),
+    *(
+        Case("blimp", "blimp_scenario", "BLiMPScenario", blimp, {"phenomenon": name}, {"phenomenon": name})
+        for name in ("ellipsis", "quantifiers", "binding")
+    ),
     Case(
         "summarization_xsum", "summarization_scenario", "SummarizationScenario", summarization_xsum,
         {"dataset_name": "xsum-sampled", "sampling_min_length": 50, "sampling_max_length": 150, "doc_max_length": 512},

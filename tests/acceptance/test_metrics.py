@@ -65,6 +65,8 @@ def equal(mine: Sequence[float | None], theirs: Sequence[float]) -> int:
 
 def test_1_all_values_of_helms_functions(shared: Path) -> None:
     helm = pl.read_parquet(shared / "helm_metrics.parquet").rename({"reference": "gold", "prediction": "output"})
+    # recorded without NLTK's sentence split
+    helm = helm.rename({"bleu_1": "bleu_1_unsplit", "bleu_4": "bleu_4_unsplit"})
     names = [name for name in helm.columns if name not in ("gold", "output")]
     found = {name: equal(ours(helm, name).to_list(), helm[name].to_list()) for name in names}
     for name, count in found.items():
@@ -86,11 +88,23 @@ def test_1_rouge_equals_rouge_score(pairs: pl.DataFrame) -> None:
 def test_1_bleu_equals_nltks(pairs: pl.DataFrame) -> None:
     # NLTK's own tokenizer is beside ours in tests/metrics/test_treebank.py
     words = [(tokenized(gold), tokenized(output)) for gold, output in pairs.select("gold", "output").iter_rows()]
-    for name, weights in (("bleu_1", (1,)), ("bleu_4", (0, 0, 0, 1)), ("bleu_cumulative", (0.25,) * 4)):
+    for name, weights in (
+        ("bleu_1_unsplit", (1,)),
+        ("bleu_4_unsplit", (0, 0, 0, 1)),
+        ("bleu_cumulative", (0.25,) * 4),
+    ):
         theirs = [float(sentence_bleu([gold], output, weights=weights)) for gold, output in words]
         count = equal(ours(pairs, name).to_list(), [each if each > 1e-70 else 0.0 for each in theirs])
         shown("1", f"{name}, values equal to NLTK's", f"{count}/{PAIRS}", "all")
         assert count == PAIRS
+
+
+@pytest.mark.parametrize("name", ["bleu_1", "bleu_4", "bleu_1_unsplit", "bleu_4_unsplit"])
+def test_1_bleu_equals_helms_with_its_sentence_split(pairs: pl.DataFrame, peer: HelmMetrics, name: str) -> None:
+    theirs, _, _ = peer.scores(name)
+    count = equal(ours(pairs, name).to_list(), [value if value > 1e-70 else 0.0 for value in theirs])
+    shown("1", f"{name}, values equal to HELM's", f"{count}/{PAIRS}", "all")
+    assert count == PAIRS
 
 
 @pytest.mark.parametrize(
@@ -168,7 +182,7 @@ RECORDED = {
     "quasi_prefix_exact_match": "quasi_prefix_exact_match", "exact_match@5": "exact_match@1",
     "quasi_exact_match@5": "quasi_exact_match@1", "prefix_exact_match@5": "prefix_exact_match@1",
     "quasi_prefix_exact_match@5": "quasi_prefix_exact_match@1", "f1_score": "f1_score", "rouge_l": "rouge_l",
-    "bleu_1": "bleu_1(sentences=True)", "bleu_4": "bleu_4(sentences=True)", "num_references": "num_references",
+    "bleu_1": "bleu_1", "bleu_4": "bleu_4", "num_references": "num_references",
     "num_train_instances": "num_train_instances", "num_prompt_tokens": "num_prompt_tokens",
     "num_output_tokens": "num_output_tokens", "num_completion_tokens": "num_output_tokens",
     "prompt_truncated": "prompt_truncated",
@@ -239,8 +253,10 @@ def recorded(run: Path, helm: dict[tuple[str, str, str], float]) -> pl.DataFrame
 @pytest.mark.parametrize(
     ("name", "times", "rounds"),
     [
-        ("exact_match", 3, 9), ("quasi_exact_match", 8, 9), ("f1_score", 8, 9), ("rouge_l", 40, 3), ("bleu_1", 20, 3),
-        ("bleu_4", 20, 3),
+        ("exact_match", 3, 9), ("quasi_exact_match", 8, 9), ("f1_score", 8, 9), ("rouge_l", 40, 3),
+        ("bleu_1_unsplit", 20, 3), ("bleu_4_unsplit", 20, 3),
+        # both split sentences by NLTK
+        ("bleu_1", 5, 3), ("bleu_4", 5, 3),
     ],
 )  # fmt: skip
 def test_3_faster_than_helm(pairs: pl.DataFrame, peer: HelmMetrics, name: str, times: int, rounds: int) -> None:

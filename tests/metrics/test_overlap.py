@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from nltk.translate.bleu_score import sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
+from helmframe.errors import CapabilityError
+from helmframe.metrics import protocol
 from tests.frames import right, scored
 
 
@@ -77,12 +79,29 @@ def test_no_completions() -> None:
         ("bleu_cumulative", "a b c d x", "a b c d e", (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25),
         ("bleu_cumulative", "a b c x", "a b c d", 0.0),
         ("bleu_1", "It sat. It ran.", "It sat. It ran.", 1.0),
-        ("bleu_1", "It sat. Go.", "It ran. It sat .", math.exp(1 - 5 / 4) / 2),
-        ("bleu_1(sentences=True)", "It sat. Go.", "It ran. It sat .", math.exp(1 - 6 / 5) * 4 / 5),
+        # words: It sat . Go . / It ran . It sat .
+        ("bleu_1", "It sat. Go.", "It ran. It sat .", math.exp(1 - 6 / 5) * 4 / 5),
+        ("bleu_4", "It sat. Go.", "He sat. Go.", 0.5),
+        ("bleu_1_unsplit", "It sat. Go.", "It ran. It sat .", math.exp(1 - 5 / 4) / 2),
+        ("bleu_4_unsplit", "It sat. Go.", "He sat. Go.", 0.0),
+        ("bleu_cumulative(sentences=True)", "It sat. Go.", "It sat. Go.", 1.0),
     ],
 )
 def test_overlaps(metric: str, completion: str, reference: str, expected: float) -> None:
     assert scored([completion], [right(reference)], metric) == pytest.approx([expected], abs=1e-12)
+
+
+def test_bleu_1_splits_each_stop_of_an_ellipsis_as_nltk_does() -> None:
+    # NLTK has 8 words, since every stop but the first is a sentence of its own: It goes . . . . Far .
+    assert scored(["It goes. . . . Far."], [right("Far .")], "bleu_1") == pytest.approx([2 / 8])
+
+
+@pytest.mark.parametrize("name", ["bleu_1", "bleu_4"])
+def test_bleu_needs_the_sentence_model(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(protocol, "find_spec", lambda package: None if package == "punkt" else package)
+    with pytest.raises(CapabilityError, match=rf"'{name}' needs punkt: pip install 'helmframe\[metrics\]'"):
+        scored(["cat"], [right("cat")], name)
+    assert scored(["cat"], [right("cat")], "bleu_1_unsplit") == [1.0]
 
 
 WORDS = st.lists(
@@ -107,7 +126,8 @@ def test_rouge_is_rouge_scores(pairs: list[tuple[str, str]]) -> None:
 @settings(deadline=None)
 @given(st.lists(st.tuples(WORDS.map(" ".join), WORDS.map(" ".join)), min_size=1, max_size=6))
 def test_bleu_is_nltks(weights: tuple[float, ...], pairs: list[tuple[str, str]]) -> None:
-    name = "bleu_1" if weights[0] == 1 else "bleu_4" if weights[3] == 1 else "bleu_cumulative"
+    # words with stops among them, which a sentence split would part
+    name = "bleu_1_unsplit" if weights[0] == 1 else "bleu_4_unsplit" if weights[3] == 1 else "bleu_cumulative"
     expected = [sentence_bleu([gold.split()], output.split(), weights=weights) for output, gold in pairs]
     ours = scored([output for output, _ in pairs], [right(gold) for _, gold in pairs], name)
     assert ours == pytest.approx([float(each) if each > 1e-70 else 0.0 for each in expected], abs=1e-9)

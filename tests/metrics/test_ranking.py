@@ -15,10 +15,16 @@ from tests.frames import completions
 ANSWERS = ["Yes", " yes\n", "No", "perhaps"]
 
 
-def ranked(names: list[str], answers: list[str], logprobs: list[float | None], tags: list[list[str]]) -> dict[str, Any]:
-    """One instance with a reference per answer, without `relevance=…` wrong ones."""
+def ranked(
+    names: list[str], answers: list[str], logprobs: list[float | None], tags: list[list[str]], correct_from: int = 1
+) -> dict[str, Any]:
+    """Return the scores of an instance with a reference per answer; correct ones have a relevance of `correct_from`."""
     count = len(answers)
-    options = [{"text": str(place), "correct": False, "tags": each} for place, each in enumerate(tags)]
+    relevances = [max((int(tag[10:]) for tag in each if tag.startswith("relevance=")), default=0) for each in tags]
+    options = [
+        {"text": str(index), "correct": relevance >= correct_from, "tags": each}
+        for index, (relevance, each) in enumerate(zip(relevances, tags, strict=True))
+    ]
     frame = completions(
         answers,
         [[]] * count,
@@ -53,6 +59,36 @@ def test_worked_by_hand() -> None:
 def test_only_the_first_of_another_ranking_may_be_ranked() -> None:
     tags = [["relevance=1", "rank=40"], ["relevance=1", "rank=2"], ["rank=1"]]
     assert ranked(["RR@10(topk=30)"], ["Yes", "No", "Yes"], [-1.0, -1.0, -2.0], tags) == {"RR@10(topk=30)": 0.5}
+
+
+def test_grades_below_the_correct_ones_count_in_ndcg_alone() -> None:
+    # MS MARCO's TREC track in HELM: grade 1 is 0 for RR, success and recall
+    names = ["RR@10", "success@1", "recall@2", "NDCG@1"]
+    answers, logprobs = ["Yes", "Yes", "Yes"], [-1.0, -2.0, -3.0]
+    assert ranked(names, answers, list(logprobs), relevant(1, 3, 2), correct_from=2) == {
+        "RR@10": 0.5, "success@1": 0.0, "recall@2": 0.5, "NDCG@1": pytest.approx(1 / 3),
+    }  # fmt: skip
+
+
+def test_the_first_of_several_outputs_about_a_reference_ranks_it() -> None:
+    options = [{"text": str(index), "correct": index == 1, "tags": []} for index in range(2)]
+    frame = completions(
+        ["Yes", "No", "No", "Yes"],
+        [[]] * 4,
+        instance_id=["id0"] * 4,
+        output_index=[0, 1, 0, 1],
+        reference_index=[0, 0, 1, 1],
+        logprob=[-1.0, -1.0, -1.0, -1.0],
+    ).with_columns(perturbed_references=pl.Series([options] * 4, dtype=pl.List(REFERENCE)))
+    rows = score(frame.lazy(), ["RR@10", "recall@2", "NDCG@10"]).collect()
+    assert rows["score"].to_list() == [0.5, 1.0, pytest.approx(0.6309298)]
+
+
+def test_references_of_low_grades_alone_score_0() -> None:
+    # they are judged, so HELM has a value; without any judged reference it has none
+    assert ranked(["RR@10", "recall@1"], ["Yes", "No"], [-1.0, -1.0], relevant(1, 0), correct_from=2) == {
+        "RR@10": 0.0, "recall@1": 0.0,
+    }  # fmt: skip
 
 
 def test_without_log_probabilities_there_is_no_order() -> None:

@@ -112,3 +112,26 @@ def test_the_order_of_the_rows_does_not_matter(scores: Build, mean: str) -> None
 def test_an_unknown_mean_is_named(scores: Build) -> None:
     with pytest.raises(ArgumentError, match="neither 'macro'"):
         aggregate_set(scores([1.0]), MEAN, [], metric="mine", mean="median")
+
+
+def test_by_trial_the_value_is_the_mean_over_trials(scores: Build) -> None:
+    # the largest of a set grows with the set: 4 over both trials, (4 + 3) / 2 by trial
+    frame = scores([1.0, 4.0, 2.0, 3.0], trial=[0, 0, 1, 1], instance_id=["a", "b", "a", "b"])
+    assert only(aggregate_set(frame, pl.col("score").max(), [], metric="most"))["value"] == 4.0
+    assert only(aggregate_set(frame, pl.col("score").max(), [], metric="most", by_trial=True))["value"] == 3.5
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_by_trial_the_interval_is_over_clusters(scores: Build, smooth: bool) -> None:
+    values = [1.0, 4.0, 2.0, 8.0]
+    frame = scores([*values, *values], trial=[0] * 4 + [1] * 4, instance_id=["a", "b", "c", "d"] * 2)
+    by_trial = only(aggregate_set(frame, MEAN, [], metric="mine", by_trial=True, smooth=smooth))
+    pooled = only(aggregate_set(frame, MEAN, [], metric="mine", smooth=smooth))
+    # a mean over equal trials is the same either way
+    assert by_trial["stderr"] == pytest.approx(pooled["stderr"])
+    assert by_trial["stderr"] > 0
+
+
+def test_by_trial_a_trial_without_a_value_does_not_count(scores: Build) -> None:
+    frame = scores([1.0, 4.0, None, None], trial=[0, 0, 1, 1], instance_id=["a", "b", "a", "b"])
+    assert only(aggregate_set(frame, pl.col("score").max(), [], metric="most", by_trial=True))["value"] == 4.0

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 
 from helmframe.errors import ArgumentError
 from helmframe.metrics.ifeval.instruction import holds, instruction
+from helmframe.metrics.sentence_split import split_sentences
 
 # Of the web, and of mail: langdetect reads no words in them either.
 _ADDRESS = re.compile(r"https?://[-_.?&~;+=/#0-9A-Za-z]+|[-_.0-9A-Za-z]+@[-_0-9A-Za-z]+[-_.0-9A-Za-z]+")
@@ -42,9 +43,7 @@ def capital_word_frequency(response: str, *, capital_frequency: int, capital_rel
 @instruction("length_constraints:number_sentences")
 def number_sentences(response: str, *, num_sentences: int, relation: str) -> bool:
     """Less than, or at least, so many sentences, by Punkt's English model (Kiss & Strunk 2006)."""
-    import punkt
-
-    return holds(len(punkt.sent_tokenize(response, "english")), relation, num_sentences)
+    return holds(len(split_sentences(response)), relation, num_sentences)
 
 
 def may_check() -> None:
@@ -53,7 +52,7 @@ def may_check() -> None:
     Raises:
         ArgumentError: one is not.
     """
-    missing = [name for name in ("punkt", "py3langid") if find_spec(name) is None]
+    missing = [name for name in ("nltk", "punkt", "py3langid") if find_spec(name) is None]
     if missing:
         raise ArgumentError(f"IFEval needs the packages {', '.join(missing)}. Install helmframe[ifeval].")
 

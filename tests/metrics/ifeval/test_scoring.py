@@ -62,6 +62,12 @@ def test_an_instruction_without_its_argument_is_no_wrong_answer() -> None:
     assert "needs num_words, relation" in row["reason"]
 
 
+def test_each_stop_of_an_ellipsis_is_a_sentence_as_nltk_has_it() -> None:
+    sentences = "length_constraints:number_sentences"
+    assert follows("It sat. . . . Go!", sentences, {"num_sentences": 5, "relation": "at least"})
+    assert not follows("It sat. . . . Go!", sentences, {"num_sentences": 5, "relation": "less than"})
+
+
 def test_an_instruction_of_another_name_is_an_error() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'punctuation:no_comma'"):
         follows("x", "punctuation:no_commas", {})
@@ -74,7 +80,7 @@ def test_a_relation_of_another_name_is_an_error() -> None:
 
 def test_without_its_packages_the_metric_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "find_spec", lambda _: None)
-    with pytest.raises(ArgumentError, match=r"punkt, py3langid. Install helmframe\[ifeval\]"):
+    with pytest.raises(ArgumentError, match=r"nltk, punkt, py3langid. Install helmframe\[ifeval\]"):
         language.may_check()
 
 

@@ -1,0 +1,88 @@
+"""Which of a request's n outputs HELM scores: one of them, where helmframe takes the mean over all.
+
+Source: HELM, evaluate_reference_metrics.py (compute_reference_metrics) and basic_metrics.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import polars as pl
+
+from helmframe.columns import COMPLETIONS, SCORES
+from helmframe.errors import HelmframeError
+from helmframe.metrics.pairs import GOLD
+from helmframe.metrics.protocol import Metric, chosen
+from helmframe.metrics.shared import bases
+
+_REQUEST = tuple(name for name in COMPLETIONS.key if name != "output_index")
+# metrics of the first output, as the model returned them
+_FIRST = (
+    *("logprob", "num_bytes", "num_perplexity_tokens", "perplexity", "bits_per_byte", "logprob_per_byte"),
+    *("finish_reason_length", "finish_reason_stop", "finish_reason_unknown", "coverage", "density", "compression"),
+)
+
+
+def is_helm_output(each: Metric, columns: Sequence[str]) -> pl.Expr:
+    """Return whether HELM scores an output by this metric, as an expression over completions.
+
+    Metrics that compare an output with references, and `max_prob`, score the output of highest log-probability: the
+    first of equal ones, a missing log-probability counts as 0. Failed outputs come last. Some of HELM's own counts
+    describe the first output. Other metrics read all outputs.
+
+    Args:
+        each: The metric, of level "output" or "set".
+        columns: The columns of the completions.
+    """
+    output = _output_of(each)
+    if output is None:
+        return pl.lit(value=True)
+    first = pl.col("output_index") == 0
+    return first if output == "first" else _is_likeliest(columns)
+
+
+def helm_scores(scores: pl.LazyFrame, completions: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+    """Return the scores that HELM counts: those of one output of each request, where a metric is of one output.
+
+    A score that is the only one of its request stays: HELM's own, or one that was selected when it was computed.
+
+    Args:
+        scores: `SCORES`.
+        completions: `COMPLETIONS` that the scores belong to.
+        names: The metrics of the scores. All scores stay of metrics that aren't registered, such as another tool's.
+    """
+    outputs = {each.name: _output_of(each) for each in _registered(names) if each.level == "output"}
+    likeliest = [name for name, output in outputs.items() if output == "likeliest"]
+    first = [name for name, output in outputs.items() if output == "first"]
+    columns = completions.collect_schema().names()
+    on = [name for name in _REQUEST if name in columns and name in SCORES.schema]
+    selected = completions.filter(_is_likeliest(columns)).select(*on, likeliest_index="output_index").unique(on)
+    index = pl.col("output_index")
+    other = pl.col("metric").is_in(likeliest) & (index != pl.col("likeliest_index"))
+    later = pl.col("metric").is_in(first) & (index > 0)
+    several = pl.len().over([*on, "metric"]) > 1
+    return (
+        scores.join(selected, on=on, how="left", nulls_equal=True, maintain_order="left")
+        .filter(~(several & (other | later)).fill_null(value=False))
+        .drop("likeliest_index")
+    )
+
+
+def _registered(names: Sequence[str]) -> Iterator[Metric]:
+    for name in names:
+        with suppress(HelmframeError):  # not a metric, or one whose package isn't installed
+            yield chosen([name])[0]
+
+
+def _output_of(each: Metric) -> str | None:
+    """Return "likeliest", "first", or None where the metric reads all outputs."""
+    name = each.name.partition("(")[0]
+    if name in _FIRST:
+        return "first"
+    reads = bases(each.columns or each.expression().meta.root_names())
+    return "likeliest" if name == "max_prob" or {GOLD, "correct"} & {*reads} else None
+
+
+def _is_likeliest(columns: Sequence[str]) -> pl.Expr:
+    order = [pl.col("completion").is_not_null(), pl.col("logprob").fill_null(0.0), -pl.col("output_index")]
+    likeliest = pl.col("output_index").sort_by(order, descending=True).first()
+    return pl.col("output_index") == likeliest.over([name for name in _REQUEST if name in columns])
