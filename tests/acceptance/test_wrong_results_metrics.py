@@ -32,8 +32,9 @@ NAMES = [
 OF_GOLD = [
     "exact_match", "quasi_exact_match", "quasi_leave_articles_exact_match", "prefix_exact_match",
     "quasi_prefix_exact_match", "exact_match_indicator", "final_number_exact_match", "final_number_equal", "f1_score",
-    "f1_bag", "rouge_1", "rouge_2", "rouge_l", "bleu_1", "bleu_4", "bleu_cumulative", "iou_set_match", "f1_set_match",
-    "exact_set_match", "math_equiv", "math_boxed", "ruler_string_match_part",
+    "f1_bag", "rouge_1", "rouge_2", "rouge_l", "bleu_1", "bleu_4", "bleu_1_unsplit", "bleu_4_unsplit",
+    "bleu_cumulative", "iou_set_match", "f1_set_match", "exact_set_match", "math_equiv", "math_boxed",
+    "ruler_string_match_part",
 ]  # fmt: skip
 SYMMETRIC = [
     "exact_match", "exact_match_indicator", "final_number_exact_match", "final_number_equal", "f1_score", "f1_bag",

@@ -79,6 +79,7 @@ CASES = (
             *("exact_match", "quasi_exact_match", "quasi_leave_articles_exact_match", "prefix_exact_match"),
             *("quasi_prefix_exact_match", "exact_match_indicator", "final_number_exact_match", "final_number_equal"),
             *("f1_score", "f1_bag", "rouge_1", "rouge_2", "rouge_l", "bleu_1", "bleu_4", "bleu_cumulative"),
+            *("bleu_1_unsplit", "bleu_4_unsplit"),
             *("iou_set_match", "f1_set_match", "exact_set_match", "label_f1", "repetition", "distinct"),
             *("ruler_string_match_part", "math_equiv", "bbq_accuracy"),
         ),
@@ -289,7 +290,7 @@ def test_3_right_is_above_wrong_above_failed_by_scores_of_completions(name: str)
 def made_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics of whole sets have a made value: the mean of a number per model."""
 
-    def for_sets(completions: pl.LazyFrame, metric: Any) -> tuple[pl.LazyFrame, pl.Expr]:
+    def for_sets(completions: pl.LazyFrame, metric: Any, **_: Any) -> tuple[pl.LazyFrame, pl.Expr]:
         better, worse = values(next(name for name in SETS if called(name) == metric.name))
         number = pl.when(pl.col("model") == "right").then(better).otherwise(worse)
         step = abs(better - worse) / 10 * (pl.col("instance_id").hash() % 2).cast(pl.Float64)
