@@ -172,7 +172,7 @@ class _Written:
         frames = [pl.DataFrame(schema=_SETS)]
         answered = self.completions.filter(pl.col("error").is_null()).lazy()
         for each in self.set_metrics:
-            rows, value = for_sets(answered, each)
+            rows, value = for_sets(answered, each, helm=True)
             groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()
             described = groups.with_columns(description=self._descriptions(), name=pl.lit(helms[each.name]))
             frames.append(described.select(list(_SETS)))
