@@ -40,8 +40,11 @@ def verify(root: Address) -> Iterator[Found]:
     """
     completions = below(root, "completions")
     stored = listing(completions)
+    set_aside = {file.name for file in listing(below(root, "damaged", "completions"))}
     for part in unmatched(stored):
         name = part.file.name
+        if name in set_aside:
+            continue
         yield Found(replace(part.file, address=below(completions, *name.split("/"))), MISSING)
     for file, data in _read([file for file in stored if not file.name.endswith(MARK)]):
         yield Found(file, _answers(file, data))
