@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.metrics.judge import COMPLETION, FIRST, SECOND, Scale, Template, names_in
@@ -81,6 +80,8 @@ def _files() -> dict[str, Path]:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from helmframe.errors import PlanError, SpecError
 from helmframe.metrics import Metric
 from helmframe.metrics.judge import Judge
@@ -99,9 +97,7 @@ def written(plan: Stages, *, objects: bool = False) -> str:
         said["metrics"] = [
             _metric(each) or named(f"metric {each}", str(each), f"metrics({each})") for each in plan.scored
         ]
-    return yaml.dump(
-        _plain(said), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
-    )
+    return _dumped(_plain(said))
 
 
 def steps(said: str | Path) -> Iterator[Step]:
@@ -172,15 +168,18 @@ def _beside(file: str, name: str) -> str:
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes a text that is more than plain characters in double quotes, escaped; other styles change some of them."""
+def _dumped(value: Any) -> str:
+    """Return the value as YAML; texts of more than plain characters are quoted, as other styles change some of them."""
+    import yaml
 
+    class Dumper(yaml.SafeDumper):
+        """A dumper with representers of its own."""
 
-def _represent(to: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return to.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+    def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
 
-
-_Dumper.add_representer(str, _represent)
+    Dumper.add_representer(str, represent)
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
 
 def _scenario(spec: ScenarioSpec) -> str | None:
@@ -239,18 +238,6 @@ def _plain(value: Any) -> Any:
 # -- in ----------------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key said twice; YAML's own loader drops the first in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is said twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 def _read(said: str | Path) -> tuple[str, dict[str, Any]]:
     """The file as errors name it, and what it holds."""
     if isinstance(said, Path):
@@ -268,8 +255,21 @@ def _read(said: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def _parsed(file: str, text: str) -> dict[str, Any]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """A loader that refuses a repeated key; YAML's own drops the first."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is said twice", key.start_mark)
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
+
     try:
-        plan = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        plan = yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
     # the loader's own types, such as dates and numbers, let other errors through
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise SpecError.at(file, "", f"not YAML: {error}") from None

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from helmframe.engines import local
 from helmframe.engines.background import Run
 from helmframe.engines.chosen import Engine, running
@@ -158,6 +156,8 @@ def _found(said: str) -> Path:
 
 def _file(path: Path) -> Iterator[Plan]:
     """The plans of a suite file: `plans` is a list of them, `each` what all say that do not say it (or null)."""
+    import yaml
+
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-import yaml
-
 OURS = "helmframe/"
 
 
@@ -48,4 +46,6 @@ def registry(models: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _yaml(said: object) -> str:
+    import yaml
+
     return yaml.safe_dump(said, sort_keys=False, allow_unicode=True).replace("'1970-01-01'", "1970-01-01")

@@ -8,13 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from helmframe.errors import ArgumentError, SpecError
 from helmframe.specs import OF_PART, SPLITS, MainScore, Pairs, ScenarioSpec, Value, adapter_spec, frozen, of_part
 
-# The same safe reader in C, where PyYAML was built with it: some ten times as fast.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What `status` may say: the hub asks who you are; a licence is to be bought or signed; nobody serves the rows any more;
 # they are somewhere else, and in no form to be read from there. All of these are read from the user's own root.
 STATUSES = ("gated", "licensed", "dead", "elsewhere")
@@ -57,9 +53,13 @@ def load_scenario(path: Path) -> ScenarioSpec:
 
 def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """What the file says, over what the file says that it is `like`: by key, in adapter and decoding by their keys."""
+    import yaml
+
+    # the same safe reader in C, where PyYAML was built with it: some ten times as fast
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     file = path.name
     try:
-        said = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
+        said = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         raise SpecError.at(file, "", f"not YAML: {error}") from None
     if not isinstance(said, dict):
