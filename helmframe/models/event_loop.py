@@ -79,7 +79,7 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
     if task.cancelled():
         raise CancelledError("the call was cancelled from within")
     if isinstance(task.exception(), GeneratorExit):
-        raise RuntimeError("the call raised GeneratorExit") from task.exception()
+        raise RuntimeError("the call raised GeneratorExit") from task.exception()  # noqa: TRY004 - not a wrong type
     return task.result()
 
 

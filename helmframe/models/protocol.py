@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from helmframe.errors import AnswerError, ArgumentError, CapabilityError, NotAModelError
+from helmframe.errors import ArgumentError, CapabilityError, NotAModelError
 from helmframe.models import endpoint, event_loop, inspect_model, lm_eval_model, local_model, toy, vllm_model
 from helmframe.models.identity import code_identity, identity, is_torch_module
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, as_results, as_scored, digest
+from helmframe.models.model import Given, Model, Pair, Prompt, as_results, as_scored, digest
 from helmframe.specs import Call
 
 # Calls at once, at most, where their number follows what the model stands.

@@ -238,6 +238,7 @@ class Tables:
                     ci=ci,
                     mean=mean,
                     fraction=each.unit == "fraction",
+                    smooth=each.smooth,
                     by_trial=helm,
                     reason=why_none(rows, each),
                 )

@@ -306,11 +306,11 @@ def test_log_probabilities_without_an_order_are_an_error() -> None:
 
     model = from_any(Scorer())
     assert model.loglikelihood is not None
-    with pytest.raises(AnswerError, match="type set for 2 pairs. Return a list with one log-probability per pair"):
+    with pytest.raises(AnswerError, match=r"type set for 2 pairs\. Return a list with one log-probability per pair"):
         model.loglikelihood([Pair("a", "b"), Pair("c", "d")], {})
 
 
-class Color(str, Enum):
+class Color(str, Enum):  # noqa: UP042 - a StrEnum has another text
     """Text that is no plain `str`: `str(Color.RED)` is "Color.RED"."""
 
     RED = "red"
@@ -355,5 +355,5 @@ def test_the_fingerprint_of_a_function_follows_its_helper() -> None:
 @pytest.mark.parametrize("most", [0, True, 1.5, "1024"])
 def test_a_limit_of_requests_is_a_number(most: Any) -> None:
     assert from_any(lambda prompt: prompt, max_request_length=1024).max_request_length == 1024
-    with pytest.raises(ArgumentError, match="max_request_length=.*must be an integer ≥ 1"):
+    with pytest.raises(ArgumentError, match=r"max_request_length=.*must be an integer ≥ 1"):
         from_any(lambda prompt: prompt, max_request_length=most)

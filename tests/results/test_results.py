@@ -443,3 +443,9 @@ def test_a_metric_that_is_no_fraction_has_to_say_so() -> None:
 
 def test_metrics_may_be_said_in_a_list() -> None:
     assert run().rescore(["f1_score", EXACT]).metric_names == ["f1_score", EXACT]
+
+
+def test_the_interval_of_a_metric_that_is_not_smooth_is_a_bootstrap() -> None:
+    plan = hf.scenario("sampler").limit(3).adapt(method="multiple_choice_separate_original", shots=0)
+    table = plan.generate(hf.models.noisy(0.6)).metrics("ece_10_bin", "ece_1_bin").score().table().sort("metric")
+    assert table["interval"].to_list() == ["bootstrap (200), n small", "jackknife, n small"]
