@@ -209,7 +209,7 @@ def test_4_helm_summarize_accepts_what_we_wrote(shared: Path, rooted: Path, tmp_
 
 
 def summarize(output: Path, suite: str) -> None:
-    python = helm_peer.helm_python(["pandas", "pillow"])
+    python = helm_peer.helm_python(["nltk", "pandas", "pillow"])
     script = Path(__file__).with_name("helm_summarize.py")
     registry = output / "runs" / suite / "prod_env"
     command = [python, script, "--suite", suite, "--output-path", output, "--local-path", registry]
