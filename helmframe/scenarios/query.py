@@ -340,7 +340,7 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
 
 def _lacks_arrow_type(dtype: Any) -> bool:
     """Return whether Polars can't read a DuckDB type, or a type inside it."""
-    if dtype.id in ("interval", "union", "variant", "bignum"):
+    if dtype.id in ("interval", "union", "variant", "bignum", "tuple"):
         return True
     if dtype.id not in ("list", "array", "struct", "map"):
         return False
