@@ -189,7 +189,7 @@ OF_RUN: dict[str, Damage] = {
 def test_5_verify_finds_every_damage_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path))
     results = hf.scenario("sampler").where(subject="music").generate("oracle()").score()
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu", new=True)
     for part in range(len(OF_ANSWERS) + 10):
         rows = range(part * 10, part * 10 + 10)
         ids = [str(place).encode().rjust(16) for place in rows]
