@@ -66,7 +66,7 @@ def told(row: dict[str, Any], *, options: bool) -> tuple[Any, ...]:
     """What is asked: with all answers where one is chosen of them, else with those that are right."""
     answers = [tuple(each.values())[:2] if isinstance(each, dict) else tuple(each) for each in row["references"]]
     said = [(text, correct) for text, correct in answers if correct or options]
-    return row.get("messages") or row["input"], row["split"], row["sub_split"], said
+    return row.get("data_messages") or row["input"], row["split"], row["sub_split"], said
 
 
 def test_1_entries_that_need_data_sets_to_become_run_specs_equal_helms(
