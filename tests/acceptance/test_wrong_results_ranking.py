@@ -350,14 +350,28 @@ def test_3_a_metric_without_a_direction_ranks_nothing(name: str) -> None:
             ask()
 
 
-@pytest.mark.parametrize("name", ["exact_match", "repetition", "logprob", "self_bleu", "option_accuracy", "toxicity"])
-def test_3_a_report_ranks_no_failed_model_above_others(name: str, tmp_path: Path) -> None:
-    results = made(name)
-    text = Path(results.report(tmp_path / "all.html")).read_text(encoding="utf-8")
-    # comparison and leaderboard say why there is none
+def check_report(results: hf.Results, sound: hf.Results, folder: Path) -> None:
+    text = Path(results.report(folder / "all.html")).read_text(encoding="utf-8")
+    # comparison and leaderboard state why they are missing
     assert text.count("100.0% of the requests of &#39;failed&#39; failed") >= 2
-    sound = replace(results, completions=results.completions.filter(pl.col("model") != "failed"),
-                    scores=results.scores.filter(pl.col("model") != "failed"))  # fmt: skip
-    text = Path(sound.report(tmp_path / "sound.html")).read_text(encoding="utf-8")
+    assert "win rate" not in text
+    text = Path(sound.report(folder / "sound.html")).read_text(encoding="utf-8")
     board = text[text.index("win rate") :]
     assert 0 < board.index(">right<") < board.index(">wrong<")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_3_a_report_ranks_no_failed_model_above_others(name: str, tmp_path: Path) -> None:
+    results = made(name)
+    sound = replace(results, completions=results.completions.filter(pl.col("model") != "failed"),
+                    scores=results.scores.filter(pl.col("model") != "failed"))  # fmt: skip
+    check_report(results, sound, tmp_path)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.usefixtures("made_sets")
+def test_3_a_report_ranks_no_failed_model_above_others_by_metrics_of_whole_sets(name: str, tmp_path: Path) -> None:
+    results = of_metric(name, scores=pl.LazyFrame(schema=SCORES.schema))
+    check_report(
+        results, replace(results, completions=results.completions.filter(pl.col("model") != "failed")), tmp_path
+    )
