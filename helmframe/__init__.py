@@ -7,14 +7,18 @@ A plan is a sentence; each stage is a function from a table to a longer table; o
 """
 
 from helmframe import engines, models, stats
+from helmframe._run import Run, history, run, runs
+from helmframe._schema import columns
+from helmframe._suite import Suite, suite
 from helmframe.adapters import adapter
-from helmframe.columns import columns
-from helmframe.engines.background import Run, history, run, runs
+from helmframe.config import configure
+from helmframe.early_stopping.rules import decided, precise
 from helmframe.engines.child_logs import child_logging
 from helmframe.errors import HelmframeError
-from helmframe.helm import entry, read_helm, read_inspect, read_lm_eval
-from helmframe.judge_templates import judges
-from helmframe.judging import judge
+from helmframe.interop import read_helm, read_inspect, read_lm_eval
+from helmframe.interop.helm import entry
+from helmframe.judging.judge import judge
+from helmframe.judging.templates import judges
 from helmframe.metrics import metric, metrics, similarity
 from helmframe.metrics.endpoint import endpoint
 from helmframe.metrics.toxicity import use_classifier
@@ -69,11 +73,8 @@ from helmframe.plan import Plan, between, scenario
 from helmframe.results import Results
 from helmframe.results.sides import compare_results as compare
 from helmframe.scenarios.catalogue import scenarios
-from helmframe.settings import configure
 from helmframe.stats import Leaderboard, Power, power
 from helmframe.stats.published import leaderboard_of_means as leaderboard
-from helmframe.suite import Suite, suite
-from helmframe.until import decided, precise
 from helmframe.views import charts
 from helmframe.views.completion import load_ipython_extension
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from helmframe.cli import main
+from helmframe.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,13 +10,26 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.asking import asking, with_models
-from helmframe.columns import COMPLETIONS, VARIANTS
+from helmframe._core.specs import (
+    Between,
+    Condition,
+    Equals,
+    Expression,
+    Sample,
+    Sql,
+    frozen,
+    merged,
+)
+from helmframe._plan_yaml import steps, written
+from helmframe._run import Run
+from helmframe._schema import COMPLETIONS, VARIANTS
+from helmframe.config import reading_from
+from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
-from helmframe.engines.background import Run
-from helmframe.engines.chosen import Engine, running
+from helmframe.engines.resolve import Engine, running
 from helmframe.errors import ArgumentError, NotAModelError, SpecError
-from helmframe.judging import refuse_pairs, with_judges
+from helmframe.judging.judge import refuse_pairs, with_judges
+from helmframe.judging.query import asking, with_models
 from helmframe.metrics import chosen
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
@@ -27,20 +40,7 @@ from helmframe.perturbations import PerturbationCall, variants
 from helmframe.results import Results
 from helmframe.scenarios.find import check_words, find_scenario, frame_scenario
 from helmframe.scenarios.load import check_where
-from helmframe.sentence import steps, written
-from helmframe.settings import reading_from
-from helmframe.specs import (
-    Between,
-    Condition,
-    Equals,
-    Expression,
-    Sample,
-    Sql,
-    frozen,
-    merged,
-)
 from helmframe.stages import Stages, of_split
-from helmframe.until import Until
 
 
 @dataclass(frozen=True, repr=False)
@@ -310,7 +310,8 @@ class Plan(Stages):
                 be sent to workers.
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        return running(engine)([self], fresh=fresh, resume=resume, until=until, budget=budget)
+        folder = running(engine)([self], fresh=fresh, resume=resume, until=until, budget=budget)
+        return Results.load(folder.path)
 
     def submit(
         self,
@@ -334,7 +335,7 @@ class Plan(Stages):
         With `resume`, completions of models without a version are read from an earlier run, as in `score`. With
         `until`, of the looks that `score` with it would take, those that the store has whole.
         """
-        return local.run([self], ask=False, resume=resume, until=until)
+        return Results.load(local.run([self], ask=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
         """`COMPLETIONS`: asks, as `.score()` does, and gives the answers without scores."""

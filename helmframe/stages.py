@@ -13,15 +13,17 @@ from typing import Any, Literal
 
 import polars as pl
 
+from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
+from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters import ADAPTERS, Setting, adapt, settings
-from helmframe.asking import asking
-from helmframe.columns import INSTANCES, READ, source_column
+from helmframe.early_stopping.monitor import Watch
 from helmframe.errors import CapabilityError, PlanError
-from helmframe.judging import judges_of, refuse_pairs, verdicts_on, with_judges
-from helmframe.kept import CompletionCache
+from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
+from helmframe.judging.query import asking
 from helmframe.metrics import Metric, check_units, chosen, score
 from helmframe.metrics.judge import with_verdicts
 from helmframe.models.budget import Budget
+from helmframe.models.completion_cache import CompletionCache
 from helmframe.models.fit import fit
 from helmframe.models.generate import generate
 from helmframe.models.model import Model
@@ -31,9 +33,7 @@ from helmframe.perturbations.by_model import Ask
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
-from helmframe.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
 from helmframe.store import Answers
-from helmframe.watch import Watch
 
 SHARD_ROWS = 20_000
 # The first shard is small, so that the model is asked soon.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helmframe import settings
+from helmframe import config
 from helmframe.models import protocol
 from tests.s3_server import BUCKET, S3Server, start_server
 
@@ -70,7 +70,7 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(settings, "_said", settings._Settings())
+    monkeypatch.setattr(config, "_said", config._Settings())
     # and none stands by what another vouched for
     monkeypatch.setattr(protocol, "_VOUCHED", {})
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import BLOCK, COMPLETIONS, INSTANCES, REFERENCE, SCORES, VARIANTS, conform
+from helmframe._schema import BLOCK, COMPLETIONS, INSTANCES, REFERENCE, SCORES, VARIANTS, conform
 
 Options = Sequence[tuple[str, bool]]
 

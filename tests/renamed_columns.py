@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
-from helmframe.columns import COMPLETIONS, SCORES, TABLES
+from helmframe._schema import COMPLETIONS, SCORES, TABLES
 from helmframe.errors import ArgumentError, SpecError
 
 # Columns that mean something to helmframe under these very names, in frames and in the SELECT of a spec.

@@ -5,8 +5,8 @@ import inspect
 import pytest
 
 from helmframe import errors
+from helmframe._core.registry import Registry
 from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError, near
-from helmframe.registry import Registry
 
 
 def test_the_tree_drawn_on_top_is_the_tree_there_is() -> None:

@@ -12,49 +12,24 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up; the stages of one layer never import each other.
 LAYERS: list[set[str]] = [
-    {"errors"},
-    {"registry", "bins", "columns", "expressions", "ordered", "safe_text", "specs", "settings", "store", "text"},
+    {"errors", "_schema", "config"},
+    {"_core"},
+    {"sandbox", "store"},
     {"scenarios", "perturbations", "adapters", "models", "metrics", "stats"},
-    {
-        "engines",
-        "asking",
-        "checking",
-        "judge_templates",
-        "judging",
-        "kept",
-        "plan",
-        "suite",
-        "results",
-        "sentence",
-        "stages",
-        "until",
-        "watch",
-    },
-    {"helm", "views"},
-    {
-        "cli",
-        "cli_compare",
-        "cli_engine",
-        "cli_gate",
-        "cli_helm",
-        "cli_models",
-        "cli_output",
-        "cli_report",
-        "cli_score",
-        "cli_serve",
-        "cli_specs",
-        "cli_store",
-        "cli_view",
-        "__init__",
-        "__main__",
-    },
+    {"judging", "early_stopping"},
+    {"stages"},
+    {"engines"},
+    {"results"},
+    {"plan", "_plan_yaml", "_suite", "_run"},
+    {"interop"},
+    {"views"},
+    {"cli", "__init__", "__main__"},
 ]
-STAGES = LAYERS[2]
-# What a plan, its runs and its results show of themselves is drawn by `views`, imported when it is asked for; a suite
-# reads HELM's .conf files through `helm`, where one is given, and results are written as HELM's.
+STAGES = LAYERS[3]
+# Imports inside functions that still go upwards.
 LATE = {
-    *(("plan", "views"), ("engines", "views"), ("results", "views"), ("stats", "views")),
-    *(("results", "helm"), ("suite", "helm")),
+    *(("_run", "views"), ("plan", "views"), ("results", "views"), ("stats", "views")),
+    *(("results", "interop"), ("_suite", "interop")),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
-from helmframe.columns import COMPLETIONS, INSTANCES, REQUESTS, SCORES, VARIANTS, Table
+from helmframe._schema import COMPLETIONS, INSTANCES, REQUESTS, SCORES, VARIANTS, Table
 from helmframe.errors import (
     ArgumentError,
     CapabilityError,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import helmframe as hf
+from helmframe._suite import suite_names
 from helmframe.errors import ArgumentError, SourceMissingError, SpecError, UnknownNameError
-from helmframe.suite import suite_names
 
 
 def test_plans_of_a_suite_share_the_models_batches() -> None:

@@ -20,7 +20,7 @@ from mkdocs.structure.files import File, Files
 
 import helmframe as hf
 from helmframe import errors
-from helmframe.cli import main
+from helmframe.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-CORE = ("tests/test_plan.py", "tests/test_columns.py", "tests/results", "tests/metrics/test_match.py")
+CORE = ("tests/test_plan.py", "tests/test_schema.py", "tests/results", "tests/metrics/test_match.py")
 TESTS = {
     "polars": (*CORE, "tests/stats", "tests/perturbations/test_noise.py", "tests/adapters"),
     "duckdb": ("tests/test_plan.py", "tests/scenarios", "tests/results/test_results.py"),

@@ -10,14 +10,14 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.registry import Registry
+from helmframe._core.specs import AdapterSpec, Pairs, ScenarioSpec, adapter_spec, frozen, merged, of_part, thawed
+from helmframe._schema import REFERENCE, source_column, source_names
 from helmframe.adapters import examples, layout
 from helmframe.adapters.changes import changed
 from helmframe.adapters.checks import ALL, STRICT, check
 from helmframe.adapters.format_instructions import expanded
-from helmframe.columns import REFERENCE, source_column, source_names
 from helmframe.errors import ArgumentError
-from helmframe.registry import Registry
-from helmframe.specs import AdapterSpec, Pairs, ScenarioSpec, adapter_spec, frozen, merged, of_part, thawed
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.adapters.labels import counted
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec, adapter_spec, frozen
 
 # These say which requests there are and how they are decoded: a grid, no variant of an instance.
 FIXED = ("method", "shots", "trials", "sample_train", "repeats", "balance")

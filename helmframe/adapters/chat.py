@@ -2,10 +2,10 @@
 
 import polars as pl
 
+from helmframe._core.specs import AdapterSpec
+from helmframe._schema import BLOCK, MEDIA, source_column
 from helmframe.adapters.adapt import adapter
-from helmframe.columns import BLOCK, MEDIA, source_column
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 
 MESSAGE = pl.Struct({"role": pl.String, "content": pl.String})
 

@@ -4,10 +4,10 @@ import re
 
 import polars as pl
 
+from helmframe._core.specs import AdapterSpec
 from helmframe.adapters import examples, layout
 from helmframe.adapters.format_instructions import expanded
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 
 STRICT = "strict"
 ALL = "all"

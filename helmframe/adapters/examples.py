@@ -8,9 +8,9 @@ from random import Random
 
 import polars as pl
 
+from helmframe._core.expressions import key_of
+from helmframe._core.specs import AdapterSpec
 from helmframe.errors import ArgumentError
-from helmframe.expressions import key_of
-from helmframe.specs import AdapterSpec
 
 
 def draw(train: pl.DataFrame, spec: AdapterSpec, parts: Iterable[str]) -> pl.DataFrame:

@@ -7,8 +7,8 @@ they also ask not to repeat the cue.
 
 from dataclasses import replace
 
+from helmframe._core.specs import AdapterSpec
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 
 FOLLOW = "follow"
 BEFORE = (

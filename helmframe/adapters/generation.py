@@ -2,9 +2,9 @@
 
 import polars as pl
 
+from helmframe._core.expressions import correct_references
+from helmframe._core.specs import AdapterSpec
 from helmframe.adapters.adapt import adapter
-from helmframe.expressions import correct_references
-from helmframe.specs import AdapterSpec
 
 
 @adapter("generation", decoding={"max_tokens": 100, "temperature": 0.0})

@@ -3,8 +3,8 @@
 import re
 from itertools import takewhile
 
+from helmframe._core.specs import AdapterSpec
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 
 # Alphabets without an end (Han, Hangul) are cut here; Latin ends at Z by itself.
 MOST = 64

@@ -2,8 +2,8 @@
 
 import polars as pl
 
+from helmframe._core.specs import AdapterSpec
 from helmframe.adapters.adapt import adapter
-from helmframe.specs import AdapterSpec
 
 
 @adapter(

@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import BLOCK, CONTENT, HEADS, MEDIA, VARIANTS, source_column
+from helmframe._core.specs import AdapterSpec
+from helmframe._schema import BLOCK, CONTENT, HEADS, MEDIA, VARIANTS, source_column
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 
 _OF_HEADS = ("instructions", "system")
 _TEXTS = (

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from helmframe._core.specs import AdapterSpec
+from helmframe._schema import source_column
 from helmframe.adapters.adapt import adapter
 from helmframe.adapters.labels import labels
-from helmframe.columns import source_column
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 
 _TEXTS = {"input_prefix": "Question: ", "output_prefix": "Answer: "}
 

@@ -2,10 +2,10 @@
 
 import polars as pl
 
+from helmframe._core.specs import AdapterSpec
+from helmframe._schema import NO, YES
 from helmframe.adapters.adapt import adapter
 from helmframe.adapters.references import each_reference
-from helmframe.columns import NO, YES
-from helmframe.specs import AdapterSpec
 
 
 def examples(train: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:

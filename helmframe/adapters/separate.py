@@ -5,11 +5,11 @@ They need a model that gives log-probabilities of texts it is given (`loglikelih
 
 import polars as pl
 
+from helmframe._core.specs import AdapterSpec
 from helmframe.adapters.adapt import adapter
 from helmframe.adapters.generation import generation
 from helmframe.adapters.layout import cue_end
 from helmframe.adapters.references import each_reference
-from helmframe.specs import AdapterSpec
 
 ORIGINAL, CALIBRATION = "original", "calibration"
 # What stands for the question where it is left out.

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from helmframe._core.specs import Call
 from helmframe.models.generate import Report
 from helmframe.models.model import Model
-from helmframe.specs import Call
 
 
 def cache_note(

@@ -12,8 +12,8 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any, NamedTuple, Protocol, TextIO, cast
 
-from helmframe import settings
-from helmframe.safe_text import safe_repr, traceback_text, type_name
+from helmframe import config
+from helmframe._core.safe_text import safe_repr, traceback_text, type_name
 
 # Longer messages are cut: a model function may print anything.
 MAX_MESSAGE = 32_768
@@ -188,10 +188,10 @@ class _Warnings:
         taker = _taker
         whose = taker.whose(printed=False) if taker and file is None else None
         if taker and whose is not None and not _passing_on.get():
-            text = _cut(settings.redacted(f"{category.__name__}: {message} ({filename}:{lineno})"))
+            text = _cut(config.redacted(f"{category.__name__}: {message} ({filename}:{lineno})"))
             thread = threading.current_thread().name
             taker.take(whose, Captured(time.time(), "WARNING", "py.warnings", text, None, thread, _process_name()))
-            clean = settings.redacted(str(message))
+            clean = config.redacted(str(message))
             message = message if clean == str(message) else clean
         _passed_on(self.previous, message, category, filename, lineno, file, line)
 
@@ -280,11 +280,11 @@ def _trace(record: logging.LogRecord) -> str | None:
 def _blot(record: logging.LogRecord) -> None:
     """Take known secrets out of a record, for all handlers."""
     message = _said(record)
-    clean = settings.redacted(message)
+    clean = config.redacted(message)
     if clean != message:
         record.msg, record.args = clean, ()
     trace = _trace(record)
-    if trace and (blotted := settings.redacted(trace)) != trace:
+    if trace and (blotted := config.redacted(trace)) != trace:
         # formatters show this text, and do not make it again
         record.exc_text = blotted
 
@@ -300,7 +300,7 @@ def _cut(text: str) -> str:
     if len(text) <= MAX_MESSAGE:
         return text
     # before it is cut: half a secret is not found any more
-    text = settings.redacted(text)
+    text = config.redacted(text)
     return f"{text[:MAX_MESSAGE]}… ({len(text) - MAX_MESSAGE:,} more characters)"
 
 

@@ -14,31 +14,30 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
-from helmframe.columns import LOGS
+from helmframe._schema import LOGS
+from helmframe.early_stopping.monitor import Watch, watched
+from helmframe.early_stopping.rules import Until
 from helmframe.engines.cache_notes import cache_note, noting
 from helmframe.engines.empty import EmptyCompletions, count_empty, empty_notes
-from helmframe.engines.flow import Behind, ahead, done
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import manifest, without_secrets
+from helmframe.engines.prefetch import Behind, ahead, done
 from helmframe.engines.progress import Progress
 from helmframe.engines.resume import resumed_runs
-from helmframe.engines.working import Working, working_notes
+from helmframe.engines.utilization import Working, working_notes
 from helmframe.errors import CapabilityError, SourceError, SourceMissingError, StoreError
-from helmframe.judging import judges_of
-from helmframe.kept import CompletionCache, StoredRun, store_root
+from helmframe.judging.judge import judges_of
 from helmframe.models.budget import Budget
+from helmframe.models.completion_cache import CompletionCache, StoredRun, store_root
 from helmframe.models.generate import Report
+from helmframe.models.interrupts import wait_for, wait_through
 from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
-from helmframe.models.unbroken import wait_for, wait_through
-from helmframe.results import Results
 from helmframe.scenarios.checksums import Data
 from helmframe.stages import FIRST_ROWS, SHARD_ROWS, Stages, Task
 from helmframe.store import Address, RunFolder, exists
 from helmframe.store.files import remove
 from helmframe.store.run_cache import add_requests, clear_requests
-from helmframe.until import Until
-from helmframe.watch import Watch, watched
 
 # Tasks at once; each holds up to five shards in memory: one read, one made ready, one asked, two to be put away.
 TASKS = 4
@@ -59,7 +58,7 @@ def run(
     until: Until | None = None,
     folder: RunFolder | None = None,
     progress: Progress | None = None,
-) -> Results:
+) -> RunFolder:
     """Take every shard of every plan through the stages and keep what comes out.
 
     Args:
@@ -142,7 +141,7 @@ class Execution:
         """The completions that are reused, and where new ones are stored."""
         return CompletionCache(self.root, self.folder.path if self.ask else None, self.resumed)
 
-    def go(self) -> Results:
+    def go(self) -> RunFolder:
         """Run it to its end, or to the first error."""
         new = not exists(self.root)
         tasks = tell_apart([(plan, task) for plan in self.plans for task in plan.tasks()])
@@ -175,7 +174,7 @@ class Execution:
                 raise missing[0]
         for note in working_notes(about):
             self.progress.say(note)
-        return Results.load(self.folder.path)
+        return self.folder
 
     def prepare(self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str]) -> None:
         """What must be said before anything is asked or written; here there is nothing."""

@@ -14,13 +14,13 @@ from weakref import WeakSet
 
 import polars as pl
 
-from helmframe import settings
-from helmframe.columns import LOGS
+from helmframe import config
+from helmframe._core.safe_text import valid_unicode
+from helmframe._schema import LOGS
 from helmframe.engines import capture
 from helmframe.engines.capture import Captured
 from helmframe.errors import ArgumentError, StoreError
-from helmframe.models.asked import ASKED, SAID, asked_now
-from helmframe.safe_text import valid_unicode
+from helmframe.models.log_context import ASKED, SAID, asked_now
 from helmframe.store import RunFolder
 
 FLUSH_SECONDS = 2.0
@@ -287,8 +287,8 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     times = {**LOGS.schema, "time": pl.Int64()}
     frame = pl.DataFrame(rows, schema=times, orient="row")
     frame = frame.with_columns(pl.from_epoch("time", time_unit="us").dt.replace_time_zone("UTC"))
-    # as `settings.redacted`, but once for all: the longer first, for one may begin another
-    secrets = sorted(settings.known_secrets(), key=len, reverse=True)
+    # as `config.redacted`, but once for all: the longer first, for one may begin another
+    secrets = sorted(config.known_secrets(), key=len, reverse=True)
     if not secrets:
         return frame
     return frame.with_columns(

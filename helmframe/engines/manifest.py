@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from helmframe._core.specs import ScenarioSpec
 from helmframe.adapters.adapt import adapter_id
-from helmframe.judging import judges_of
+from helmframe.judging.judge import judges_of
 from helmframe.metrics import about, chosen
 from helmframe.models.model import Model
-from helmframe.specs import ScenarioSpec
 from helmframe.stages import Task
 
 FORMAT = 1

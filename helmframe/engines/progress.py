@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, cast
 
 import polars as pl
 
-from helmframe.columns import PROGRESS
+from helmframe._schema import PROGRESS
 from helmframe.engines.capture import uncaptured
 
 SECONDS_BETWEEN_LINES = 10.0

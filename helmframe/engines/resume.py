@@ -6,7 +6,7 @@ from typing import Any
 
 from helmframe.engines.manifest import Unpinned, plan_texts, unpinned_models
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError, near
-from helmframe.kept import StoredRun
+from helmframe.models.completion_cache import StoredRun
 from helmframe.stages import Stages
 from helmframe.store import Address, RunFolder, file_name
 from helmframe.store.run_cache import stored_counts

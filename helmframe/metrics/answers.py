@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.expressions import stripped
+from helmframe._core.expressions import stripped
 
 # What may stand around a label: space, quotes, brackets, Markdown, LaTeX.
 _BEFORE = r"[\s*_$`\"'“”‘’(\[{]*(?:\\[a-z]+\{[\s({]*)*"

@@ -6,7 +6,7 @@ tags its references: "target" (the group that the stereotype is about), "non-tar
 
 import polars as pl
 
-from helmframe.expressions import stripped
+from helmframe._core.expressions import stripped
 from helmframe.metrics.protocol import metric
 
 HELM = "HELM, bbq_metrics.py"

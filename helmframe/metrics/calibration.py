@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from helmframe.bins import accuracies, binned, debiased_error, enough, equal_masses, equally_sure, plain_error
+from helmframe._core.bins import accuracies, binned, debiased_error, enough, equal_masses, equally_sure, plain_error
 from helmframe.errors import ArgumentError
 from helmframe.metrics.confidence import over_answers, over_helms_answers
 from helmframe.metrics.platt import platt

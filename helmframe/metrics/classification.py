@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.text import normalised
 from helmframe.metrics.protocol import metric
-from helmframe.text import normalised
 
 SOURCE = "HELM, classification_metrics.py; sklearn.metrics"
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe._core.expressions import stripped
 from helmframe.errors import ArgumentError
-from helmframe.expressions import stripped
 from helmframe.metrics.options import ASKED, option_rows, options
 
 if TYPE_CHECKING:

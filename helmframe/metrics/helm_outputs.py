@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, SCORES
+from helmframe._schema import COMPLETIONS, SCORES
 from helmframe.errors import HelmframeError
 from helmframe.metrics.pairs import GOLD
 from helmframe.metrics.protocol import Metric, chosen

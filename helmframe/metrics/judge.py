@@ -1,7 +1,8 @@
 """Judged metrics: what a judge is asked about a completion, how its reply is read, how verdicts become scores.
 
-Only the template and the join are here; `helmframe.judging` asks. A completion goes into the prompt as data, between
-marks that it can't contain; a reply is read by an anchored pattern, and what does not match is no verdict.
+Only the template and the join are here; `helmframe.judging.judge` sends the requests. A completion goes into the
+prompt as data, between marks that it can't contain; a reply is read by an anchored pattern, and what does
+not match is no verdict.
 """
 
 import re
@@ -11,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names
+from helmframe._core.expressions import key_of
+from helmframe._core.specs import Between, Pairs
+from helmframe._schema import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.expressions import key_of
-from helmframe.metrics.lift import VALUE
-from helmframe.specs import Between, Pairs
+from helmframe.metrics.row_functions import VALUE
 
 # What a template may name beside the columns of `read` and the scenario's own.
 COMPLETION, FIRST, SECOND = "completion", "first", "second"

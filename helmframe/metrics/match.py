@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from helmframe._core.expressions import stripped
 from helmframe.errors import ArgumentError
-from helmframe.expressions import stripped
 from helmframe.metrics.protocol import metric
 
 HELM = "HELM, evaluate_reference_metrics.py"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from helmframe.columns import OF_REQUEST, SCORES
+from helmframe._schema import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError
 
 # One instance under one perturbation, asked one way: what the rows of its options have in common.

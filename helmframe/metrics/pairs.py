@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.metrics.lift import VALUE
+from helmframe.metrics.row_functions import VALUE
 from helmframe.metrics.shared import bases, with_shared
 
 GOLD = "gold"

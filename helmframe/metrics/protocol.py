@@ -9,12 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, READ, ROW_COLUMNS
+from helmframe._core.registry import Registry
+from helmframe._core.specs import Call, Expression, Pairs, frozen
+from helmframe._schema import COMPLETIONS, READ, ROW_COLUMNS
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.lift import Constant, columns_of, lifted, lifted_whole
-from helmframe.registry import Registry
-from helmframe.specs import Call, Expression, Pairs, frozen
+from helmframe.metrics.row_functions import Constant, columns_of, lifted, lifted_whole
 
 LEVELS = ("output", "instance", "set")
 OUTPUTS = "outputs"  # among the needs of a metric: k outputs of each request

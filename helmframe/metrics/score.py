@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from helmframe.columns import OF_REQUEST, SCORES, source_column, with_source_columns
+from helmframe._core.expressions import correct_references, same_place, stripped
+from helmframe._schema import OF_REQUEST, SCORES, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.expressions import correct_references, same_place, stripped
 from helmframe.metrics.answers import lenient
 from helmframe.metrics.chosen_option import answered, by_option
 from helmframe.metrics.helm_outputs import is_helm_output
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.lift import VALUE, Constant, lifted
 from helmframe.metrics.pairs import GOLD, best_of_pairs
 from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, chosen
+from helmframe.metrics.row_functions import VALUE, Constant, lifted
 from helmframe.metrics.shared import bases, with_shared
 
 # One instance under one perturbation, asked one way: what its outputs have in common.

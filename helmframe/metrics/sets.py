@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from helmframe.expressions import stripped
+from helmframe._core.expressions import stripped
 from helmframe.metrics.match import HELM
 from helmframe.metrics.protocol import metric
 

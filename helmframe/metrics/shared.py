@@ -5,9 +5,9 @@ from functools import partial
 
 import polars as pl
 
+from helmframe._core.text import normalised
 from helmframe.metrics.corpus_counts import bleu_counts, chrf_counts, chrf_words_counts, ter_counts
 from helmframe.metrics.tokens import sentences, stems, terms, treebank, words
-from helmframe.text import normalised
 
 # name → the columns it is made of, and how
 SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {

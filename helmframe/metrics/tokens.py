@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from helmframe.expressions import SPACES
+from helmframe._core.expressions import SPACES
+from helmframe._core.text import alphanumeric
 from helmframe.metrics.sentence_split import split_sentences
 from helmframe.metrics.stem import stem
 from helmframe.metrics.treebank import CUT, TWO_IN_ONE, chunk_words, cut_where_needed
-from helmframe.text import alphanumeric
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from helmframe._core.ordered import as_list, type_of
+from helmframe._core.safe_text import error_text
 from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import metric
-from helmframe.ordered import as_list, type_of
-from helmframe.safe_text import error_text
 
 Classifier = Callable[[list[str]], Sequence[float]]
 

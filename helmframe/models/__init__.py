@@ -2,8 +2,8 @@
 
 from helmframe.models.endpoint import http
 from helmframe.models.local_model import local
+from helmframe.models.mock import echo, noisy, oracle, replay
 from helmframe.models.model import Answer, Model
-from helmframe.models.toy import echo, noisy, oracle, replay
 from helmframe.models.vllm_model import vllm
 
 __all__ = ["Answer", "Model", "echo", "http", "local", "noisy", "oracle", "replay", "vllm"]

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple, Protocol, TypeAlias
 
-from helmframe import settings
+from helmframe import config
+from helmframe._core.safe_text import error_text, has_traceback, type_name
 from helmframe.errors import AnswerError
-from helmframe.models.asked import ASKED, SAID, on_behalf_of
+from helmframe.models.log_context import ASKED, SAID, on_behalf_of
 from helmframe.models.model import Answer, Given, Prompt, as_answer, as_answers, as_results, is_plain
 from helmframe.models.pace import GoneError, Pace, Ticket
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
-from helmframe.safe_text import error_text, has_traceback, type_name
 
 MAX_ERROR = 500
 # A pause is taken in steps, so that one whose callers have gone ends soon.
@@ -315,7 +315,7 @@ def _logged(error: BaseException, caller: Asker, index: int) -> str:
 def _line(error: BaseException) -> str:
     text = f"ConnectionError: {error}" if isinstance(error, GoneError) else error_text(error)
     # without secrets before it is cut: half a secret is not found any more
-    return " ".join(settings.redacted(text).split()).removesuffix(":")[:MAX_ERROR]
+    return " ".join(config.redacted(text).split()).removesuffix(":")[:MAX_ERROR]
 
 
 def _shown(labels: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from helmframe._core.specs import Call, frozen
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop
 from helmframe.models.conversations import as_messages, as_prompt, is_conversation
@@ -16,7 +17,6 @@ from helmframe.models.endpoint_client import Endpoint, RefusedError
 from helmframe.models.endpoint_replies import answer_of, score_of
 from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
 from helmframe.models.stop_strings import stops_of
-from helmframe.specs import Call, frozen
 
 OPENAI = "https://api.openai.com/v1"
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from helmframe import settings
+from helmframe import config
 from helmframe.errors import (
     CapabilityError,
     HelmframeError,
@@ -158,7 +158,7 @@ class Endpoint:
     def _safe(self, said: str) -> str:
         """What the server said without keys, which some repeat, in one short line."""
         key = _key(self._variable)
-        shown = settings.redacted(said.replace(key, "***") if key else said)
+        shown = config.redacted(said.replace(key, "***") if key else said)
         return " ".join("".join(each if each.isprintable() else " " for each in shown).split())[:MAX_SAID]
 
 

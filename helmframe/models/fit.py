@@ -6,12 +6,12 @@ from hashlib import sha256
 
 import polars as pl
 
-from helmframe.columns import PREFIXES
+from helmframe._schema import PREFIXES
 from helmframe.errors import CapabilityError
-from helmframe.models.cut_right import cut_right
 from helmframe.models.messages import Block, kept, messages, number_of_shots, plain, rendered
 from helmframe.models.model import Model
-from helmframe.models.whole import whole
+from helmframe.models.row_rendering import whole
+from helmframe.models.truncation import cut_right
 from helmframe.models.windows import cut
 
 # Stands where the question will be while the chat template is applied; no tokenizer or template knows it.

@@ -13,11 +13,11 @@ import polars as pl
 
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.models.budget import Budget
+from helmframe.models.interrupts import unbroken
 from helmframe.models.keeping import Keeping
 from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Seeded
 from helmframe.models.prompts import Beside, Prompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
-from helmframe.models.unbroken import unbroken
 from helmframe.store import ANSWER, SENT, Answers
 
 FLUSH_ROWS = 8192

@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from helmframe._core.safe_text import error_text
+from helmframe.config import from_home
 from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models.local_files import file_digest
 from helmframe.models.local_load import quiet
 from helmframe.models.model import digest
-from helmframe.safe_text import error_text
-from helmframe.settings import from_home
 
 logger = logging.getLogger("helmframe.models")
 

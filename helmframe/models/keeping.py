@@ -6,8 +6,8 @@ from collections.abc import Callable
 import polars as pl
 
 from helmframe.errors import StoreError
+from helmframe.models.interrupts import Begun, wait_for
 from helmframe.models.scheduler import Outcome
-from helmframe.models.unbroken import Begun, wait_for
 
 # Of a block of requests, what came of some of them, as a frame; what succeeded is in the store then.
 Keep = Callable[[pl.DataFrame, list[Outcome]], pl.DataFrame]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helmframe.config import from_home
 from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models.model import digest
-from helmframe.settings import from_home
 
 INSTALL = "local models need torch and transformers: pip install 'helmframe[local]'"
 # The better first. The others are pickled; transformers and peft unpickle nothing but tensors and plain values.

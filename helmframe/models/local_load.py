@@ -6,12 +6,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from helmframe._core.safe_text import error_text
 from helmframe.errors import CapabilityError, SourceBrokenError
 from helmframe.models.local_files import INSTALL, read_json, window
 from helmframe.models.local_options import FLOAT32, Options
 from helmframe.models.model import Given, Prompt
 from helmframe.models.tokenizing import Tokenizing
-from helmframe.safe_text import error_text
 
 
 class Loaded(Protocol):

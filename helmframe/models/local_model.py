@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError, SourceBrokenError
 from helmframe.models import gguf
 from helmframe.models.identity import identity, is_torch_module
@@ -32,7 +33,6 @@ from helmframe.models.local_options import Options, checked
 from helmframe.models.model import Given, Model, Prompt, digest
 from helmframe.models.replicas import Replicas
 from helmframe.models.tokenizing import Tokenizing
-from helmframe.specs import Call, frozen
 
 # Prompts of a call, by device: so many that what they share is read once for many, and slots are refilled (of which the
 # engine has half as many); few enough that not much is lost with a process that is killed.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
+from helmframe._core.ordered import as_list, type_of
+from helmframe._core.safe_text import safe_repr, type_name, valid_unicode
+from helmframe._core.specs import Call
 from helmframe.errors import AnswerError
-from helmframe.ordered import as_list, type_of
-from helmframe.safe_text import safe_repr, type_name, valid_unicode
-from helmframe.specs import Call
 
 
 class Answer(NamedTuple):

@@ -4,8 +4,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from helmframe._core.safe_text import error_text
 from helmframe.models.retries import is_timeout, retry_after, says_too_many
-from helmframe.safe_text import error_text
 
 # Calls at once that an adaptive model starts with.
 START = 8

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, overload
 
 import polars as pl
 
-from helmframe.columns import NO, YES
+from helmframe._schema import NO, YES
 from helmframe.models.model import Row
 
 P = TypeVar("P")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from helmframe._core.specs import Call
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError
-from helmframe.models import endpoint, event_loop, inspect_model, lm_eval_model, local_model, toy, vllm_model
+from helmframe.models import endpoint, event_loop, inspect_model, lm_eval_model, local_model, mock, vllm_model
 from helmframe.models.identity import code_identity, identity, is_torch_module
 from helmframe.models.model import Given, Model, Pair, Prompt, as_results, as_scored, digest
-from helmframe.specs import Call
 
 # Calls at once, at most, where their number follows what the model stands.
 MAX_WORKERS = 64
@@ -134,7 +134,7 @@ def _given(given: object, batch: bool | int | None) -> Model:
     if isinstance(given, str) and given.startswith(("vllm:", "vllm(")):
         return vllm_model.from_text(given)
     if isinstance(given, str) and _CALL.fullmatch(given):
-        return toy.from_text(given)
+        return mock.from_text(given)
     if isinstance(given, str | Path):
         return local_model.local(given)
     if isinstance(given, tuple) and len(given) == 2 and any(map(is_torch_module, given)):

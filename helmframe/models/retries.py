@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from helmframe.safe_text import type_name
+from helmframe._core.safe_text import type_name
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState, Retrying

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.safe_text import error_text
+from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError
 from helmframe.models.continuations import Split, splits
 from helmframe.models.local_files import CODE, SMALL, Checkpoint, check_model, found, read_json, window
@@ -18,8 +20,6 @@ from helmframe.models.local_options import Options
 from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
 from helmframe.models.stop_strings import stops_of
 from helmframe.models.tokenizing import Tokenizing
-from helmframe.safe_text import error_text
-from helmframe.specs import Call, frozen
 
 TAKES = frozenset(
     {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty"}

@@ -18,12 +18,12 @@ from helmframe.perturbations import (
     wording,
     words,
 )
-from helmframe.perturbations.known import perturbations
-from helmframe.perturbations.link import PerturbationCall
+from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.catalogue import perturbations
+from helmframe.perturbations.parsing import Variant, call, parse, variants
 from helmframe.perturbations.perturb import perturb
 from helmframe.perturbations.presets import PRESETS
-from helmframe.perturbations.registered import HELM, PERTURBATIONS, Perturbation, perturbation
-from helmframe.perturbations.said import Variant, call, parse, variants
+from helmframe.perturbations.registry import HELM, PERTURBATIONS, Perturbation, perturbation
 
 __all__ = [
     "HELM",

@@ -13,9 +13,9 @@ What differs from HELM without `compat`, and the sources, stand with each rule (
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, Unpack
 
-from helmframe.perturbations.link import PerturbationCall
-from helmframe.perturbations.registered import PERTURBATIONS
-from helmframe.perturbations.said import call
+from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.parsing import call
+from helmframe.perturbations.registry import PERTURBATIONS
 
 Number: TypeAlias = float | Sequence[float]
 Count: TypeAlias = int | Sequence[int]

@@ -5,7 +5,7 @@ import polars as pl
 from helmframe.perturbations.characters import WHETHER, Text, Units, changed_characters, words
 from helmframe.perturbations.graphemes import UPPER, other_case
 from helmframe.perturbations.noise_kernel import recased
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.text_kernel import below, probability
 
 

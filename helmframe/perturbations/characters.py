@@ -10,7 +10,7 @@ from functools import cached_property
 
 import polars as pl
 
-from helmframe.expressions import keyed_draws
+from helmframe._core.expressions import keyed_draws
 from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers, Points
 from helmframe.perturbations.graphemes import DIGIT, LETTER, SPACE, begins, kinds
 from helmframe.perturbations.text_kernel import blocks, over_buffer

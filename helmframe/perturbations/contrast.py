@@ -7,11 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import REFERENCE
+from helmframe._schema import REFERENCE
+from helmframe.config import table_roots
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
 from helmframe.perturbations.helm_rows import stream_of
-from helmframe.perturbations.registered import perturbation
-from helmframe.settings import table_roots
+from helmframe.perturbations.registry import perturbation
 from helmframe.store.files import Address, address_of, below, listing, read
 
 _ASK = "\nQuestion: "

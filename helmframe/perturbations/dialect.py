@@ -9,7 +9,7 @@ import polars as pl
 
 from helmframe.errors import ArgumentError
 from helmframe.perturbations import tables
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.rewording import lexicon_of, reworded
 from helmframe.perturbations.text_kernel import probability
 

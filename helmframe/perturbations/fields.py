@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import REFERENCE
+from helmframe._core.expressions import keyed_draws
+from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
-from helmframe.expressions import keyed_draws
 
 # What `protect=` knows by name, as regular expressions.
 PROTECTED = {

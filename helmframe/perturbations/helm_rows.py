@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import REFERENCE
-from helmframe.perturbations.registered import Stream
+from helmframe._schema import REFERENCE
+from helmframe.perturbations.registry import Stream
 
 _BOTH = pl.Struct({"perturbed_input": pl.String, "perturbed_references": pl.List(REFERENCE)})
 

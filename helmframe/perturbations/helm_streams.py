@@ -12,7 +12,7 @@ from random import Random
 
 from helmframe.errors import ArgumentError
 from helmframe.perturbations import tables
-from helmframe.perturbations.registered import Stream, helm
+from helmframe.perturbations.registry import Stream, helm
 from helmframe.perturbations.spelling import NEIGHBOURS
 from helmframe.perturbations.word_lists import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
 

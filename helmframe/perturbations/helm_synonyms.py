@@ -19,7 +19,7 @@ import polars as pl
 from helmframe.errors import CapabilityError
 from helmframe.perturbations import tables
 from helmframe.perturbations.helm_streams import each_text, in_case_of
-from helmframe.perturbations.registered import Stream, helm
+from helmframe.perturbations.registry import Stream, helm
 from helmframe.perturbations.synonyms import ENDINGS
 
 MODEL = "en_core_web_sm"

@@ -28,7 +28,7 @@ from helmframe.perturbations.noise_kernel import (
     struck,
     substituted,
 )
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.text_kernel import below, probability, scaled
 
 # The rows of a QWERTY keyboard and how far each is set in, in keys.

@@ -5,8 +5,8 @@ As in `calls`: a list is a grid, defaults are left out of the name, and each tak
 
 from typing import Unpack
 
+from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.calls import Common, Number, Word, said
-from helmframe.perturbations.link import PerturbationCall
 
 # -- letters: `prob` is per letter, or with per="word" per word, one letter of which is then hit; keep_edges leaves the
 # -- first and last character of each word alone

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
+from helmframe.config import reading_from
 from helmframe.perturbations.by_model import Ask
-from helmframe.perturbations.said import Variant
-from helmframe.settings import reading_from
+from helmframe.perturbations.parsing import Variant
 
 _PLACE = "\0place"
 

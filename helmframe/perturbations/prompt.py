@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import REFERENCE
+from helmframe._core.expressions import keyed_draws
+from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
-from helmframe.expressions import keyed_draws
 from helmframe.perturbations.noise_kernel import check_word
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 
 ORDERS = ("random", "reverse", "rotate")
 SPACES = ("none", "space", "spaces", "newline", "blank_line")

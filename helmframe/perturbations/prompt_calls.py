@@ -5,8 +5,8 @@ As in `calls`: a list is a grid (for `instructions`, a list of lists), and defau
 
 from collections.abc import Sequence
 
+from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.calls import Count, Word, said
-from helmframe.perturbations.link import PerturbationCall
 from helmframe.perturbations.prompt import INSTRUCTIONS, POINTING
 
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import polars as pl
 
-from helmframe.expressions import keyed_draws
+from helmframe._core.expressions import keyed_draws
 from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
 from helmframe.perturbations.phrases import Found, Phrases, found, phrases
 from helmframe.perturbations.text_kernel import Change, below, over_buffer, ranges, scaled, spliced

@@ -3,7 +3,7 @@
 import polars as pl
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.text_kernel import respaced
 
 # a larger number for every space of a text does not fit into memory

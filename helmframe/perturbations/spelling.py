@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.expressions import keyed_draws, row_draws
-from helmframe.perturbations.registered import perturbation
+from helmframe._core.expressions import keyed_draws, row_draws
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.text_kernel import below, changed_bytes, probability, scaled
 
 # The keys that touch each key on a QWERTY keyboard.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from helmframe.perturbations import tables
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.rewording import lexicon, reworded
 from helmframe.perturbations.text_kernel import probability
 from helmframe.perturbations.word_lists import CLOSED_CLASSES

@@ -27,9 +27,9 @@ from typing import Any, TypeVar, cast
 
 import polars as pl
 
+from helmframe.config import table_roots
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError, StoreError
 from helmframe.perturbations import word_lists
-from helmframe.settings import table_roots
 from helmframe.store.files import Address, address_of, below, read_all
 
 T = TypeVar("T")

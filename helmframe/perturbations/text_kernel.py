@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from helmframe._core.expressions import keyed_draws
 from helmframe.errors import ArgumentError
-from helmframe.expressions import keyed_draws
 from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
 
 # Bytes per call of a kernel, about: its arrays of 8 bytes per byte then stay in the processor's cache.

@@ -3,7 +3,7 @@
 import polars as pl
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 
 INSTRUCTIONS = "Translate the text below into {language}. Answer with the translation only."
 

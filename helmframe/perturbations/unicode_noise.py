@@ -5,7 +5,7 @@ import polars as pl
 from helmframe.perturbations.characters import WHICH, Text, Units, changed_characters
 from helmframe.perturbations.graphemes import LETTER
 from helmframe.perturbations.noise_kernel import check_word, known, struck, substituted
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.text_kernel import probability, scaled
 
 # Pairs that Unicode lists as confusable (UTS #39), those that look the same in common fonts.

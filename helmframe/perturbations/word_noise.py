@@ -13,7 +13,7 @@ from helmframe.perturbations.arrays import Flags
 from helmframe.perturbations.characters import WHERE, WHETHER, WHICH, Text, Units, changed_characters, draws, words
 from helmframe.perturbations.graphemes import PUNCTUATION, SPACE
 from helmframe.perturbations.noise_kernel import check_word
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.text_kernel import below, probability, scaled
 
 MODES = ("drop", "insert", "double")

@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import polars as pl
 
+from helmframe._core.expressions import keyed_draws
 from helmframe.errors import ArgumentError
-from helmframe.expressions import keyed_draws
 from helmframe.perturbations.arrays import Bytes, Draws, Numbers
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.rewording import Lexicon, lexicon, with_words
 from helmframe.perturbations.tables import contractions
 from helmframe.perturbations.text_kernel import (

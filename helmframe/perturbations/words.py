@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from helmframe.expressions import keyed_draws
+from helmframe._core.expressions import keyed_draws
 from helmframe.perturbations import tables
 from helmframe.perturbations.arrays import Bytes, Draws, Numbers
-from helmframe.perturbations.registered import perturbation
+from helmframe.perturbations.registry import perturbation
 from helmframe.perturbations.rewording import Lexicon, lexicon_of, reworded, with_words
 from helmframe.perturbations.text_kernel import over_buffer, probability, with_spaces
 from helmframe.perturbations.wording import contracted

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.results.pairing import INSTANCE, Read, check_set_failures
 from helmframe.results.perturbed import worst_sides

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError
 from helmframe.results.boards import Said, among, columns_said, main_splits
 from helmframe.results.pairing import INSTANCE, check_set_failures, range_of

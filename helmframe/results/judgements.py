@@ -6,15 +6,15 @@ from typing import Any, Self
 
 import polars as pl
 
-from helmframe.columns import VERDICTS
+from helmframe._schema import VERDICTS
+from helmframe.early_stopping.monitor import bounded
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.judging import judges_of, with_judges
+from helmframe.judging.judge import judges_of, with_judges
 from helmframe.metrics import about, check_units, chosen, score
 from helmframe.models.budget import Budget, Prices
 from helmframe.results.comparisons import Comparisons
 from helmframe.results.tables import Tables
 from helmframe.results.verdicts import Judged, agreements, corrected, judged, position_bias, to_label
-from helmframe.watch import bounded
 
 
 class Judgements(Comparisons):

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.expressions import stripped
 from helmframe.errors import ArgumentError, NotComparableError
-from helmframe.expressions import stripped
 from helmframe.stats.compare import compare
 from helmframe.stats.failures import Range, check_errors, treated
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL, VARIANTS
+from helmframe._core.expressions import same_place
+from helmframe._core.text import normalised
+from helmframe._schema import ORIGINAL, VARIANTS
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.expressions import same_place
 from helmframe.metrics import helm_scores, parse
 from helmframe.perturbations import PERTURBATIONS
 from helmframe.stats import consistency, gap, helm_definition, robustness, worst_at_k, worst_case, worst_scores
 from helmframe.stats.fold import each_chunk
-from helmframe.text import normalised
 
 FAMILIES = ("robustness", "fairness")
 DEFINITIONS = ("paired", "helm")

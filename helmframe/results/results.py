@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helmframe.columns import conform
+from helmframe._schema import conform
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
 from helmframe.results.judgements import Judgements
 from helmframe.results.sides import reader
@@ -154,7 +154,7 @@ class Results(Judgements):
         Raises:
             StoreError: there is something else in the folder.
         """
-        from helmframe.helm.write import write_helm
+        from helmframe.interop.helm.write import write_helm
 
         return write_helm(self, folder)
 

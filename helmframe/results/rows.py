@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
+from helmframe._schema import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics import parse
-from helmframe.results.held import only, with_scores
+from helmframe.results.chunks import only, with_scores
 from helmframe.results.tables import Tables
 
 

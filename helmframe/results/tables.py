@@ -9,10 +9,10 @@ from typing import Any, Self
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, HELM_STATS, ORIGINAL, PREFIXES, SCORES, VERDICTS, Table, source_column
+from helmframe._schema import COMPLETIONS, HELM_STATS, ORIGINAL, PREFIXES, SCORES, VERDICTS, Table, source_column
 from helmframe.errors import ArgumentError, HelmframeWarning, UnknownNameError
 from helmframe.metrics import METRICS, chosen, for_sets, why_none
-from helmframe.results.held import Chunk, Held, only
+from helmframe.results.chunks import Chunk, Held, only
 from helmframe.results.pairing import Read
 from helmframe.results.stopped import with_sequences
 from helmframe.stats import aggregate, aggregate_set

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import polars as pl
 
+from helmframe._core.expressions import key_of
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.expressions import key_of
-from helmframe.judging import judges_of, paired, verdicts_on
+from helmframe.judging.judge import judges_of, paired, verdicts_on
 from helmframe.metrics import Metric, check_units, score
 from helmframe.metrics.judge import KEY, with_verdicts
 from helmframe.models.budget import Budget

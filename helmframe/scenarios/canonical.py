@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import SourceBrokenError
 from helmframe.scenarios.failures import reader_errors, source_error
 from helmframe.scenarios.sql import identifier
-from helmframe.specs import ScenarioSpec
 
 GROUP_BYTES = 32 << 20  # of a row group, before compression
 # DuckDB's reader holds what a vector holds of a row group; rows in one batch, and at most so many in a row group.

@@ -4,8 +4,8 @@ import re
 
 import polars as pl
 
+from helmframe._core.specs import ScenarioSpec, adapter_spec
 from helmframe.scenarios.find import find_scenario, scenario_names
-from helmframe.specs import ScenarioSpec, adapter_spec
 
 _SCHEMA = {
     "name": pl.String(),

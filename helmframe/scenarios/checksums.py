@@ -7,9 +7,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TypedDict
 
+from helmframe._core.specs import Condition, ScenarioSpec
 from helmframe.scenarios.query import kept_files, meant
 from helmframe.scenarios.sources import connect
-from helmframe.specs import Condition, ScenarioSpec
 from helmframe.store import Address, address_of, listing
 
 # Bytes of files on disk that are read for a checksum: in a second or two.

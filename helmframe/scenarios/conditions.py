@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
-from helmframe.columns import INSTANCES, source_column
+from helmframe._core.specs import Between, Equals, Scalar, Sql
+from helmframe._schema import INSTANCES, source_column
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.sources import Source
 from helmframe.scenarios.sql import identifier, text_literal
-from helmframe.specs import Between, Equals, Scalar, Sql
 
 
 def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals | Between | Sql) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.specs import ScenarioSpec, Value, placeholders, thawed
 from helmframe.errors import SpecError
-from helmframe.specs import ScenarioSpec, Value, placeholders, thawed
 
 _ITEMS = 4  # of each list
 _MOST_PARTS = 4

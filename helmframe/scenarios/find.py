@@ -3,11 +3,11 @@
 from functools import cache
 from pathlib import Path
 
+from helmframe._core.specs import ScenarioSpec
+from helmframe.config import from_home
 from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
 from helmframe.scenarios.frames import check_words, frame_scenario
 from helmframe.scenarios.spec_file import load_scenario
-from helmframe.settings import from_home
-from helmframe.specs import ScenarioSpec
 
 __all__ = ["check_words", "find_scenario", "frame_scenario", "scenario_names", "specs_root"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import CONTENT, INSTANCES, REFERENCE, SOURCE_PREFIX, source_column
+from helmframe._core.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, frozen
+from helmframe._schema import CONTENT, INSTANCES, REFERENCE, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
-from helmframe.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, frozen
 
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

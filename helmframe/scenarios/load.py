@@ -8,7 +8,9 @@ from typing import Any, TypedDict
 
 import polars as pl
 
-from helmframe.columns import INSTANCES, conform, with_source_columns
+from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
+from helmframe._schema import INSTANCES, conform, with_source_columns
+from helmframe.config import data_root
 from helmframe.errors import ArgumentError, NoInstancesError, RepeatedKeyError, SourceError, SourceMissingError, near
 from helmframe.scenarios.conditions import check_column, listed_names
 from helmframe.scenarios.failures import advice
@@ -16,8 +18,6 @@ from helmframe.scenarios.query import Query, listed, meant, opened, path_columns
 from helmframe.scenarios.sample import draw
 from helmframe.scenarios.sources import connect
 from helmframe.scenarios.sql import identifier
-from helmframe.settings import data_root
-from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 
 _MOST_BYTES = 64 << 20
 # Seconds between attempts at going on with a reading: long enough for a server that starts again.

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, SourceBrokenError
 from helmframe.scenarios.canonical import write_canonical
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.mirror_jobs import HUB, Job, Work, work_of
 from helmframe.scenarios.targets import Target
-from helmframe.specs import ScenarioSpec
 
 FORMAT = 1
 _SHARD = re.compile(r"\d{5}-of-\d{5}")

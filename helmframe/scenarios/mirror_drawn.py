@@ -7,11 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import SourceBrokenError
 from helmframe.scenarios.canonical import guarded
 from helmframe.scenarios.draws import Draw
 from helmframe.scenarios.sql import identifier, text_literal
-from helmframe.specs import ScenarioSpec
 
 # Columns of ours beside the source's, while the rows are read.
 _PLACE = "helmframe_place"

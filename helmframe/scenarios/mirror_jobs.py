@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.specs import ScenarioSpec, placeholders
 from helmframe.errors import SourceBrokenError, SourceMissingError
 from helmframe.scenarios.draws import draw_of
 from helmframe.scenarios.mirror_drawn import Drawn, Rows, drawn, is_drawn
@@ -15,7 +16,6 @@ from helmframe.scenarios.query import listed
 from helmframe.scenarios.raw import files_in, filled, folder_of, reader
 from helmframe.scenarios.revision import pinned
 from helmframe.scenarios.sources import SourceFile, connect
-from helmframe.specs import ScenarioSpec, placeholders
 
 HUB = "hub"
 

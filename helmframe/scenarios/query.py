@@ -9,14 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import INSTANCES, SOURCE_PREFIX, source_column, source_names
-from helmframe.errors import SourceBrokenError, SpecError
-from helmframe.scenarios.conditions import condition_sql
-from helmframe.scenarios.draws import draw_of
-from helmframe.scenarios.generated import generated_rows
-from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
-from helmframe.scenarios.sql import identifier, text_list, text_literal
-from helmframe.specs import (
+from helmframe._core.specs import (
     SPLITS,
     Between,
     Condition,
@@ -27,6 +20,13 @@ from helmframe.specs import (
     Sql,
     placeholders,
 )
+from helmframe._schema import INSTANCES, SOURCE_PREFIX, source_column, source_names
+from helmframe.errors import SourceBrokenError, SpecError
+from helmframe.scenarios.conditions import condition_sql
+from helmframe.scenarios.draws import draw_of
+from helmframe.scenarios.generated import generated_rows
+from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
+from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 # DuckDB's vectors hold this many rows: the finest grain at which its reader can be bounded.
 _VECTOR = 2048

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from helmframe._core.specs import placeholders
+from helmframe.config import from_home
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
 from helmframe.scenarios.sql import text_literal
-from helmframe.settings import from_home
-from helmframe.specs import placeholders
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 # How DuckDB reads each kind; CSV as it is guessed, JSON one object a line or a list of them.

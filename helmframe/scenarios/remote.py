@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from helmframe.config import S3Options, s3_reader
 from helmframe.errors import SourceError
 from helmframe.scenarios.sql import text_literal
-from helmframe.settings import S3Options, s3_reader
 
 if TYPE_CHECKING:
     import duckdb

@@ -4,8 +4,8 @@ from hashlib import blake2b
 
 import polars as pl
 
+from helmframe._core.specs import Sample
 from helmframe.errors import ArgumentError
-from helmframe.specs import Sample
 
 ORDERS = ("keyed", "first", "helm")
 

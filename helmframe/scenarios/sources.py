@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from helmframe._core.specs import Frame, ScenarioSpec
+from helmframe.config import data_root, from_home, s3_options
 from helmframe.errors import HelmframeError, SourceError, SourceMissingError, SpecError
 from helmframe.scenarios.failures import advice, reader_errors, source_error
 from helmframe.scenarios.find import specs_root
 from helmframe.scenarios.remote import Listing, hub_address, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
-from helmframe.settings import data_root, from_home, s3_options
-from helmframe.specs import Frame, ScenarioSpec
 
 if TYPE_CHECKING:
     import duckdb

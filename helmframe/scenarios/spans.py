@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from helmframe._core.specs import Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe.scenarios.load import keys
 from helmframe.scenarios.query import meant, opened
 from helmframe.scenarios.sql import text_literal
-from helmframe.specs import Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 
 _KEY = ("part", "row_index")
 

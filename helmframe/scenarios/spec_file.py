@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.specs import OF_PART, SPLITS, MainScore, Pairs, ScenarioSpec, Value, adapter_spec, frozen, of_part
 from helmframe.errors import ArgumentError, SpecError
-from helmframe.specs import OF_PART, SPLITS, MainScore, Pairs, ScenarioSpec, Value, adapter_spec, frozen, of_part
 
 # What `status` may say: the hub asks who you are; a licence is to be bought or signed; nobody serves the rows any more;
 # they are somewhere else, and in no form to be read from there. All of these are read from the user's own root.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from helmframe.config import S3Options, s3_options
 from helmframe.errors import HelmframeError, SourceError
-from helmframe.settings import S3Options, s3_options
 from helmframe.store import Address, address_of, below, listing
 from helmframe.store.files import read, write
 

@@ -5,13 +5,13 @@ from functools import partial
 
 import polars as pl
 
-from helmframe.columns import STATS
-from helmframe.stats.codes import coded
+from helmframe._schema import STATS
+from helmframe.stats.cluster_index import STRATUM, merged
+from helmframe.stats.encoded_rows import coded
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, floats, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded
 from helmframe.stats.frames import as_scores, own_columns
-from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.sums import sums_of
 
 

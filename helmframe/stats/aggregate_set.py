@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from helmframe.columns import STATS
+from helmframe._core.expressions import key_of
+from helmframe._schema import STATS
 from helmframe.errors import ArgumentError
-from helmframe.expressions import key_of
-from helmframe.stats.drawn import DRAWS, drawn_within, values_of
+from helmframe.stats.cluster_index import INSTANCE, STRATUM, merged, stable_sum
 from helmframe.stats.error_bars import FEW_CLUSTERS, SMALL_N, mark
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.intervals import t_interval
-from helmframe.stats.nest import INSTANCE, STRATUM, merged, stable_sum
+from helmframe.stats.set_bootstrap import DRAWS, drawn_within, values_of
 
 MOST_BLOCKS = 200
 REPEATS = ("perturbation", "perturbation_seed", "setting", "trial", "model", "output_index")

@@ -8,9 +8,9 @@ import polars as pl
 
 from helmframe.errors import ArgumentError
 from helmframe.stats.bootstrap import percentile_interval
+from helmframe.stats.cluster_index import STRATUM, merged
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.frames import own_columns
-from helmframe.stats.nest import STRATUM, merged
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from helmframe.bins import binned, debiased_error, enough, equal_masses, plain_error
+from helmframe._core.bins import binned, debiased_error, enough, equal_masses, plain_error
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, Floats, few_clusters, replicates
-from helmframe.stats.codes import Numbers, starts_of
+from helmframe.stats.encoded_rows import Numbers, starts_of
 from helmframe.stats.error_bars import SMALL_N
 from helmframe.stats.frames import own_columns
 

@@ -4,19 +4,19 @@ from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.stats.codes import Flags, Floats, Numbers, numbered, starts_of, sums
+from helmframe.stats.cluster_index import Nest, cluster_sums, merged, nested, residuals, stable_sum, totals
+from helmframe.stats.directions import directions_of
+from helmframe.stats.encoded_rows import Flags, Floats, Numbers, numbered, starts_of, sums
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, group_keys, weighed
 from helmframe.stats.failures import Range, known_ranges, treated
 from helmframe.stats.frames import as_scores, own_columns
 from helmframe.stats.joint import joint_level
-from helmframe.stats.nest import Nest, cluster_sums, merged, nested, residuals, stable_sum, totals
 from helmframe.stats.paired import Pairs, pairs_of
 from helmframe.stats.significance import detectable, holm, mcnemar_midp, sign_flip_p
 from helmframe.stats.sums import sums_of
-from helmframe.stats.ways import directions_of
 
 PAIRED_ON = ("scenario", "instance_id", "perturbation", "perturbation_seed")
 COMPARISON = {

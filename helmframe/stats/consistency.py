@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
+from helmframe.stats.cluster_index import INSTANCE, VARIANT, merged
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate, group_keys
 from helmframe.stats.frames import own_columns
-from helmframe.stats.nest import INSTANCE, VARIANT, merged
 from helmframe.stats.robustness import ALL
 from helmframe.stats.variants import ASKED
 

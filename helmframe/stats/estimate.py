@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.codes import Coded, Flags, Floats, coded
+from helmframe.stats.cluster_index import STRATUM, cluster_sums, merged, nested, residuals, stable_sum
+from helmframe.stats.encoded_rows import Coded, Flags, Floats, coded
 from helmframe.stats.fold import Rows, chunks_of
-from helmframe.stats.nest import STRATUM, cluster_sums, merged, nested, residuals, stable_sum
 from helmframe.stats.sums import Sums, strata_of, sums_of
 from helmframe.stats.trials import trial_components
 

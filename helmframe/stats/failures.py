@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError
-from helmframe.stats.nest import merged
+from helmframe.stats.cluster_index import merged
 
 ERRORS = ("refuse", "drop", "worst")
 # The share of failed requests from which numbers need an explicit `errors`.

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 import polars as pl
 
-from helmframe.stats.nest import VARIANT
+from helmframe.stats.cluster_index import VARIANT
 from helmframe.stats.sums import Sums, added
 
 C = TypeVar("C")

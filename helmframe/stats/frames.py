@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL, SCORES, SOURCE_PREFIX, source_column
+from helmframe._schema import ORIGINAL, SCORES, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
 from helmframe.stats.fold import Rows, chunks_of
 

@@ -4,13 +4,13 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
-from helmframe.columns import SOURCE_PREFIX
+from helmframe._schema import SOURCE_PREFIX
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.codes import coded
+from helmframe.stats.cluster_index import STRATUM, merged
+from helmframe.stats.encoded_rows import coded
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
 from helmframe.stats.frames import as_scores, own_columns
-from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.sums import sums_of
 
 GAP = {

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
-from helmframe.stats.codes import Flags, Floats, lengths, starts_of, sums
+from helmframe._schema import ORIGINAL
+from helmframe.stats.cluster_index import STRATUM, merged
+from helmframe.stats.encoded_rows import Flags, Floats, lengths, starts_of, sums
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.frames import own_columns
-from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.robustness import MADE
 from helmframe.stats.variants import Variants, variants_of
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from helmframe.stats.codes import Floats
+from helmframe.stats.encoded_rows import Floats
 
 DRAWS = 4_000
 # Draws held at once, in numbers.

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import NotComparableError
 from helmframe.stats.board import Leaderboard
-from helmframe.stats.codes import Coded, Flags, Floats, Numbers, coded, distinct, lengths, numbered, starts_of
+from helmframe.stats.cluster_index import STRATUM, merged
+from helmframe.stats.directions import directions_of
+from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, coded, distinct, lengths, numbered, starts_of
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
 from helmframe.stats.failures import Range, known_ranges, treated
 from helmframe.stats.frames import as_scores
-from helmframe.stats.nest import STRATUM, merged
 from helmframe.stats.ranks import Estimates
 from helmframe.stats.standing import Column, board_of
 from helmframe.stats.sums import sums_of
-from helmframe.stats.ways import directions_of
 
 # Competitors that were asked fewer of a column's instances than this share were asked something else.
 SAME_INSTANCES = 0.99

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 
 import polars as pl
 
-from helmframe.stats.codes import (
+from helmframe.stats.cluster_index import STRATUM, merged
+from helmframe.stats.encoded_rows import (
     Coded,
     Flags,
     Floats,
@@ -19,7 +20,6 @@ from helmframe.stats.codes import (
     sums,
 )
 from helmframe.stats.estimate import floats
-from helmframe.stats.nest import STRATUM, merged
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.expressions import key_of
+from helmframe._core.expressions import key_of
 from helmframe.stats.sequential import Drawn, sequence
 
 UNIT = ("part", "cluster")

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from helmframe.errors import ArgumentError
+from helmframe.stats.cluster_index import INSTANCE, STRATUM, merged
 from helmframe.stats.error_bars import FEW_CLUSTERS
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.frames import own_columns
 from helmframe.stats.intervals import t_interval, unanimous
-from helmframe.stats.nest import INSTANCE, STRATUM, merged
 
 if TYPE_CHECKING:
     import numpy as np

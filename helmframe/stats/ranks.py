@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from helmframe.stats.codes import Floats, Numbers
+from helmframe.stats.encoded_rows import Floats, Numbers
 from helmframe.stats.joint import pairwise_level, variances_of_pairs
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from functools import partial
 import polars as pl
 
 from helmframe.errors import UnknownNameError
-from helmframe.stats.codes import Floats, Numbers, distinct, starts_of, sums
+from helmframe.stats.cluster_index import STRATUM, VARIANT, merged, nested, stable_sum, totals
+from helmframe.stats.encoded_rows import Floats, Numbers, distinct, starts_of, sums
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, group_keys, weighed
 from helmframe.stats.fold import Known, Left, Rows, folded
 from helmframe.stats.frames import as_scores, own_columns
-from helmframe.stats.nest import STRATUM, VARIANT, merged, nested, stable_sum, totals
 from helmframe.stats.sums import Sums, sums_of
 from helmframe.stats.variants import Grains, Variants, grains, together, variants_of
 

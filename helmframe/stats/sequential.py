@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from helmframe.errors import ArgumentError
-from helmframe.stats.codes import Flags, Floats, Numbers
+from helmframe.stats.encoded_rows import Flags, Floats, Numbers
 
 # Candidate means that bets are made against, and the shares of the most that can be bet.
 CANDIDATES = 500

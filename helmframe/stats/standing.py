@@ -10,7 +10,7 @@ import polars as pl
 from helmframe.errors import ArgumentError
 from helmframe.stats.board import BOARD, CELLS, INSTANCES, SCENARIOS, Leaderboard
 from helmframe.stats.bootstrap import REPLICATES
-from helmframe.stats.codes import Flags, Floats
+from helmframe.stats.encoded_rows import Flags, Floats
 from helmframe.stats.error_bars import FEW_CLUSTERS
 from helmframe.stats.intervals import t_interval, unanimous
 from helmframe.stats.ranks import Estimates, Signs, rank_interval, ranks, surely_better, tie_groups, win_rates

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from helmframe.stats.codes import Coded, Flags, Floats, Numbers, lengths, sums
-from helmframe.stats.nest import STRATUM, Nest, cluster_sums, merged, nested, stable_sum
+from helmframe.stats.cluster_index import STRATUM, Nest, cluster_sums, merged, nested, stable_sum
+from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, lengths, sums
 from helmframe.stats.trials import trial_cells
 
 

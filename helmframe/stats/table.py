@@ -4,12 +4,12 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.aggregate import aggregate
+from helmframe.stats.cluster_index import merged
 from helmframe.stats.fold import Rows, chunks_of, each_chunk
 from helmframe.stats.frames import as_scores, own_columns
-from helmframe.stats.nest import merged
 
 # What may tell the rows of a table apart, in this order.
 AXES = ("scenario", "split", "model", "setting", "perturbation")

@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from helmframe.stats.codes import Coded, Flags, Floats, lengths
-from helmframe.stats.nest import Nest, stable_sum, summed
+from helmframe.stats.cluster_index import Nest, stable_sum, summed
+from helmframe.stats.encoded_rows import Coded, Flags, Floats, lengths
 
 
 def trial_cells(rows: Coded, nest: Nest, there: Flags, value: Floats) -> pl.DataFrame:

@@ -6,10 +6,21 @@ from functools import cached_property
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError
-from helmframe.stats.codes import Coded, Flags, Floats, Numbers, coded, in_order, lengths, numbered, starts_of, sums
-from helmframe.stats.nest import STRATUM, VARIANT, merged
+from helmframe.stats.cluster_index import STRATUM, VARIANT, merged
+from helmframe.stats.encoded_rows import (
+    Coded,
+    Flags,
+    Floats,
+    Numbers,
+    coded,
+    in_order,
+    lengths,
+    numbered,
+    starts_of,
+    sums,
+)
 
 ASKED = ("model", "setting", "trial")
 

@@ -6,14 +6,14 @@ from math import comb
 
 import polars as pl
 
-from helmframe.columns import STATS
+from helmframe._schema import STATS
 from helmframe.errors import ArgumentError
-from helmframe.stats.codes import Coded, Flags, Floats, Numbers, distinct, lengths, starts_of, sums
+from helmframe.stats.cluster_index import merged
+from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, distinct, lengths, starts_of, sums
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded
 from helmframe.stats.frames import as_scores, own_columns
-from helmframe.stats.nest import merged
 from helmframe.stats.robustness import EACH, MADE
 from helmframe.stats.sums import sums_of
 from helmframe.stats.variants import Variants, cells_of, counts_of, grouped, variants_of

@@ -5,7 +5,7 @@ from functools import partial
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL, STATS
+from helmframe._schema import ORIGINAL, STATS
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
 from helmframe.stats.fold import Known, Left, Rows, folded

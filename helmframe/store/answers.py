@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS
+from helmframe._schema import COMPLETIONS
 from helmframe.store.files import Address, File, below, settled_listing, write
 from helmframe.store.parts import Part, encode, mark_of, part_path, read_parts, sealed, unmatched
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, PREFIXES
+from helmframe._schema import COMPLETIONS, PREFIXES
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.store.answers import ANSWER, SENT, VERSION, WRITTEN, current, set_aside_parts
 from helmframe.store.files import Address, File, below, name_of, read_all, settled_listing, write

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from uuid import uuid4
 
-from helmframe import settings
+from helmframe import config
+from helmframe.config import S3Options, from_home
 from helmframe.errors import StoreError
-from helmframe.settings import S3Options, from_home
 
 T = TypeVar("T")
 Address: TypeAlias = Path | str
@@ -303,7 +303,7 @@ def _passes(error: BaseException) -> bool:
 def _said(error: BaseException) -> str:
     """The first line of the error, short, without credentials."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    for secret in settings.s3_options().secrets:
+    for secret in config.s3_options().secrets:
         text = text.replace(secret, "…") if secret else text
     return text.rstrip(".") if len(text) <= 240 else text[:240] + "…"
 
@@ -331,7 +331,7 @@ def _bucket(address: Address) -> tuple[Any, str]:
     if scheme != "s3":
         raise StoreError(f"the store {address} can't be used: write a folder or s3://bucket/prefix (HELMFRAME_STORE).")
     # a child process must not use its parent's connections
-    return _filesystem(settings.s3_options(), os.getpid()), path
+    return _filesystem(config.s3_options(), os.getpid()), path
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, PREFIXES
+from helmframe._schema import COMPLETIONS, PREFIXES
 from helmframe.store.answers import ANSWER, SENT, ParquetAnswers, ProcessAnswers, file_name
 from helmframe.store.contents import read_prefixes, shelves
 from helmframe.store.files import Address, below, listing, read_all, remove, write

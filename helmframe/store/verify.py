@@ -8,7 +8,7 @@ from itertools import groupby
 
 import polars as pl
 
-from helmframe.columns import PREFIXES
+from helmframe._schema import PREFIXES
 from helmframe.errors import StoreError
 from helmframe.store.contents import KEPT
 from helmframe.store.files import Address, File, below, listing, read_all

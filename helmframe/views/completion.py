@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from helmframe._suite import suite_names
 from helmframe.metrics import METRICS
 from helmframe.perturbations import PERTURBATIONS, PRESETS
 from helmframe.scenarios.find import scenario_names
-from helmframe.suite import suite_names
 
 # the word whose argument is being typed → the names it takes
 _NAMES: Mapping[str, Callable[[], Sequence[str]]] = {

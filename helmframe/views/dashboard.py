@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.results import Results
 from helmframe.store import Address, address_of, below, exists, listing

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
+from helmframe._schema import ORIGINAL
 from helmframe.adapters import Setting
-from helmframe.asking import asking
-from helmframe.columns import ORIGINAL
-from helmframe.judging import judges_of
-from helmframe.kept import answers_of, store_root
+from helmframe.judging.judge import judges_of
+from helmframe.judging.query import asking
+from helmframe.models.completion_cache import answers_of, store_root
 from helmframe.models.fit import fit
 from helmframe.models.request_ids import request_ids
-from helmframe.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe.stages import Stages, Task
 from helmframe.store import ParquetAnswers
 from helmframe.views.display import text_table
@@ -41,7 +41,7 @@ def explained(plan: Stages) -> str:
 
 
 def _without_models(plan: Stages) -> list[Task]:
-    from helmframe.models.toy import echo
+    from helmframe.models.mock import echo
 
     return plan.tasks(models=[echo()])
 

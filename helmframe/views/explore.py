@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import COMPLETIONS, OF_REQUEST, SCORES
+from helmframe._schema import COMPLETIONS, OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError
-from helmframe.results.held import Chunk
+from helmframe.results.chunks import Chunk
 from helmframe.results.tables import Tables
 from helmframe.views.explore_filters import AXES, Filters
 from helmframe.views.explore_instance import about_instance, answers_of_row

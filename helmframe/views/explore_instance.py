@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import OF_REQUEST, source_column, source_names
+from helmframe._schema import OF_REQUEST, source_column, source_names
 from helmframe.metrics import parse
 from helmframe.views.diff import changes
 

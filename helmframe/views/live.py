@@ -15,14 +15,14 @@ import polars as pl
 
 from helmframe.engines.empty import empty_notes
 from helmframe.engines.progress import DONE, duration
-from helmframe.engines.working import working_notes
+from helmframe.engines.utilization import working_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.store import RunFolder
 from helmframe.views.display import html_table, number, reasons, shown_path, spread
 
 if TYPE_CHECKING:
-    from helmframe.engines.background import Run
+    from helmframe._run import Run
 
 SECONDS_BETWEEN_PAGES = 0.5
 # The scores so far are looked up at most so often, and for at most this share of the time.

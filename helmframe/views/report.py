@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
-from helmframe.engines.working import working_notes
+from helmframe.engines.utilization import working_notes
 from helmframe.errors import HelmframeError
 from helmframe.results.comparisons import Comparisons
 from helmframe.views.charts.plot import Plot

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.results.boards import competitor
 from helmframe.results.robustness import Robustness
 from helmframe.views.diff import changes

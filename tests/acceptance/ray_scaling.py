@@ -13,8 +13,8 @@ import helmframe as hf
 from helmframe.engines.local import Execution
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.cluster import connected
-from helmframe.kept import store_root
 from helmframe.models.budget import Budget
+from helmframe.models.completion_cache import store_root
 from helmframe.scenarios.spans import spans
 from helmframe.store import RunFolder, listing
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 import helmframe as hf
-from helmframe.columns import COMPLETIONS, SCORES, Table
+from helmframe._schema import COMPLETIONS, SCORES, Table
 from helmframe.store import RunFolder
 from tests.acceptance.figures import peak_mb
 from tests.frames import completions

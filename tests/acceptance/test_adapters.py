@@ -14,9 +14,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._core.specs import AdapterSpec
 from helmframe.adapters import ADAPTERS
 from helmframe.models.model import Model, Tokens
-from helmframe.specs import AdapterSpec
 from tests.acceptance import byte_tokens
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_cases import CASES, Case

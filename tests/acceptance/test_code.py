@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.metrics.programs import run_tests
-from helmframe.metrics.sandbox import Limits
+from helmframe.sandbox.process import Limits
+from helmframe.sandbox.programs import run_tests
 from tests.acceptance.figures import shown
 from tests.metrics.attacks import ATTACKS
 

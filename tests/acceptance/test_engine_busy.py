@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import helmframe as hf
-from helmframe.engines.working import working_notes
+from helmframe.engines.utilization import working_notes
 from tests.acceptance.figures import shown
 from tests.demo import demo_model
 

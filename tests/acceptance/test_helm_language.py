@@ -18,14 +18,14 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.errors import HelmframeError, SourceBrokenError
-from helmframe.helm import parse_entry, read_conf
-from helmframe.helm.draft import Draft
-from helmframe.helm.entries import Entry
-from helmframe.helm.expanders import EXPANDERS
-from helmframe.helm.fields import IDLE, to_helm
-from helmframe.helm.meant import Known, known_scenarios
-from helmframe.helm.metric_specs import metrics_of
-from helmframe.helm.plans import drafts_of
+from helmframe.interop.helm import parse_entry, read_conf
+from helmframe.interop.helm.draft import Draft
+from helmframe.interop.helm.entries import Entry
+from helmframe.interop.helm.expanders import EXPANDERS
+from helmframe.interop.helm.fields import IDLE, to_helm
+from helmframe.interop.helm.metric_specs import metrics_of
+from helmframe.interop.helm.plans import drafts_of
+from helmframe.interop.helm.scenario_lookup import Known, known_scenarios
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_peer
 from tests.acceptance.figures import shown

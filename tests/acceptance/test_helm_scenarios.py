@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.helm import parse_entry
-from helmframe.helm.fields import ADAPTER, DECODING
-from helmframe.helm.meant import known_scenarios
+from helmframe._core.specs import SPLITS, Equals
+from helmframe.interop.helm import parse_entry
+from helmframe.interop.helm.fields import ADAPTER, DECODING
+from helmframe.interop.helm.scenario_lookup import known_scenarios
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import mirror
-from helmframe.specs import SPLITS, Equals
 from tests.acceptance import helm_peer
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_raw_files import kept, shard

@@ -18,7 +18,7 @@ from nltk.translate.bleu_score import sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import f1_score as f1_of_scikit_learn
 
-from helmframe.columns import REFERENCE
+from helmframe._schema import REFERENCE
 from helmframe.metrics import METRICS, chosen, for_sets, score
 from helmframe.metrics.pairs import over_pairs
 from helmframe.metrics.treebank import tokenized

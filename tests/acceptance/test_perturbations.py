@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.columns import REFERENCE
+from helmframe._schema import REFERENCE
 from helmframe.perturbations import call, perturb, tables, variants
 from helmframe.perturbations.helm_synonyms import bases
 from tests.acceptance.figures import shown

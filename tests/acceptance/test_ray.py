@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.columns import COMPLETIONS
+from helmframe._schema import COMPLETIONS
 from tests.acceptance.figures import shown
 from tests.acceptance.ray_child import model, notes_of, plan
 from tests.faults.disturbed import ROOT, doubled, same_tables, scores_of

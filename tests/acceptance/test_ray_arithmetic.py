@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.engines.ray.lanes import Job
 from helmframe.engines.ray.replica import Done
+from helmframe.engines.ray.replica_state import Job
 from helmframe.scenarios.spans import Span
 from helmframe.store import ParquetAnswers, below
 from helmframe.store.compact import compact

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.columns import COMPLETIONS
+from helmframe._schema import COMPLETIONS
 from helmframe.engines.ray.cluster import connected
 from tests.acceptance.figures import peak_mb, shown
 from tests.acceptance.ray_scale_child import Watch

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._core.specs import SPLITS, ScenarioSpec
 from helmframe.errors import SourceMissingError
 from helmframe.metrics import toxicity
 from helmframe.models.model import Answer
@@ -17,7 +18,6 @@ from helmframe.results import Results
 from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.scenarios.load import count
-from helmframe.specs import SPLITS, ScenarioSpec
 from tests.acceptance.figures import shown
 from tests.demo import ROOT
 from tests.s3_server import BUCKET, S3Server, start_server

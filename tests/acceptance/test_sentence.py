@@ -11,18 +11,18 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
+from helmframe._schema import SCORES
 from helmframe.adapters import adapt
-from helmframe.columns import SCORES
-from helmframe.kept import answers_of, store_root
 from helmframe.metrics import score
+from helmframe.models.completion_cache import answers_of, store_root
 from helmframe.models.generate import generate
 from helmframe.perturbations import perturb
 from tests.acceptance.figures import peak_mb, shown
+from tests.cli.test_app import sum_of_n
 from tests.demo import demo_model
 from tests.models.tiny import gpt2_folder
 from tests.parity import replayed, test_prompts
 from tests.s3_server import S3Server
-from tests.test_cli import sum_of_n
 
 pytestmark = pytest.mark.shared
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
 import helmframe as hf
-from helmframe.bins import binned, debiased_error, enough, equal_masses, plain_error
+from helmframe._core.bins import binned, debiased_error, enough, equal_masses, plain_error
 from helmframe.metrics import METRICS, chosen, for_sets
 from helmframe.stats import aggregate_set, calibration, table
 from helmframe.stats.intervals import wilson

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from helmframe.metrics import METRICS, score
+from tests._core.test_text import ODD
 from tests.acceptance.figures import shown
 from tests.frames import Options, completions, right
-from tests.test_text import ODD
 
 ROWS = 400
 # What texts of models and references may hold, beside `ODD`: numbers, sets, LaTeX, markup, and texts of a size.

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.columns import OF_REQUEST, SCORES
+from helmframe._schema import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError, NotComparableError
 from helmframe.metrics import METRICS, about, chosen, parse
 from tests.acceptance.figures import shown

@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from helmframe._core.specs import AdapterSpec, MainScore, ScenarioSpec, frozen
+from helmframe._schema import HEADS, REQUESTS
 from helmframe.adapters import ADAPTERS, Setting, adapt, adapter, settings
 from helmframe.adapters.adapt import adapter_id
-from helmframe.columns import HEADS, REQUESTS
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.specs import AdapterSpec, MainScore, ScenarioSpec, frozen
 from tests.frames import instances, right, variants
 
 TRAIN = instances(

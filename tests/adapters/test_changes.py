@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from helmframe._core.specs import AdapterSpec
+from helmframe._schema import HEADS, REQUESTS
 from helmframe.adapters import adapt
 from helmframe.adapters.changes import changed
-from helmframe.columns import HEADS, REQUESTS
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 from tests.adapters.test_adapt import setting
 from tests.frames import instances, variants
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helmframe._core.specs import AdapterSpec
 from helmframe.adapters.examples import balanced, check_order, draw, ordered
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 from tests.frames import instances, right
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from helmframe._core.specs import AdapterSpec
 from helmframe.adapters.format_instructions import expanded
 from helmframe.errors import ArgumentError
-from helmframe.specs import AdapterSpec
 
 JOINT = AdapterSpec(method="multiple_choice_joint", output_prefix="Answer: ")
 

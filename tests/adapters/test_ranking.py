@@ -1,6 +1,6 @@
 """Prompts of `ranking_binary`, character for character."""
 
-from helmframe.columns import NO, YES
+from helmframe._schema import NO, YES
 from tests.adapters.test_adapt import requests
 from tests.frames import instances, right, variants
 

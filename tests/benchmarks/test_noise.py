@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.expressions import key_of
+from helmframe._core.expressions import key_of
 from helmframe.perturbations import PERTURBATIONS
 
 QUESTION = "What is the difference between a male and a female catheter, and which of 12 do nurses use today?"

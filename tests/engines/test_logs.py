@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.columns import LOGS
+from helmframe._schema import LOGS
 from helmframe.engines import logs
 from helmframe.engines.logs import RunLog, read_logs, recording
 from helmframe.errors import ArgumentError, StoreError

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 import helmframe as hf
-from helmframe.columns import PROGRESS
+from helmframe._schema import PROGRESS
 from helmframe.engines.progress import Progress
 
 PLAN = hf.scenario("sampler").where(subject="music").limit(3).generate(hf.models.oracle())

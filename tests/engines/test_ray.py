@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.cli import main
+from helmframe.cli.app import main
 from helmframe.engines.ray.cluster import connected
 from helmframe.store import RunFolder
 from helmframe.store.run_cache import CACHE

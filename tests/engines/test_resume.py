@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.cli import main
+from helmframe.cli.app import main
 from helmframe.store.files import listing
 from helmframe.store.run_cache import cache_of, stored_counts
 from helmframe.store.verify import verify

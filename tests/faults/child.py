@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import helmframe as hf
-from helmframe import settings
+from helmframe import config
 from helmframe.results import tables
 from helmframe.store import answers, files
 from tests.faults import disturbed
@@ -64,7 +64,7 @@ def _show(plan: hf.Plan, results: hf.Results, file: Path) -> None:
     texts = [repr(plan), plan.explain(), plan.to_yaml() if not plan.models else "", str(plan.models)]
     texts += [repr(results), results._repr_html_(), str(results.manifest), str(results.errors().rows())]
     texts += [repr(run), run._repr_html_(), str(run.manifest()), str(run.logs().rows()), str(hf.history().rows())]
-    texts += [repr(settings._said), repr(settings.s3_options())]
+    texts += [repr(config._said), repr(config.s3_options())]
     try:
         hf.load("s3://no-such-bucket/runs/1")
     except hf.HelmframeError as error:

@@ -18,7 +18,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
-from helmframe.columns import COMPLETIONS, SCORES
+from helmframe._schema import COMPLETIONS, SCORES
 from helmframe.store import Address, ParquetAnswers, address_of
 from helmframe.store.answers import newest
 from helmframe.store.contents import KEPT, shelves

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import REFERENCE
+from helmframe._schema import REFERENCE
 from helmframe.metrics import chosen, for_sets, score
 from tests.frames import completions
 

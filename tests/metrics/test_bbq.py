@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pytest
 
-from helmframe.columns import REFERENCE
+from helmframe._schema import REFERENCE
 from helmframe.metrics import chosen
 from tests.frames import completions
 from tests.metrics.options import of_instances, of_set

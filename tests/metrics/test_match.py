@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helmframe.expressions import SPACES
+from helmframe._core.expressions import SPACES
 from helmframe.metrics import chosen
 from helmframe.metrics.pairs import over_pairs
 from tests.frames import right, scored

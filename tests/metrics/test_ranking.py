@@ -8,7 +8,7 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helmframe.columns import REFERENCE
+from helmframe._schema import REFERENCE
 from helmframe.metrics import score
 from tests.frames import completions
 

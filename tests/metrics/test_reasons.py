@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.columns import SCORES
+from helmframe._schema import SCORES
 from helmframe.metrics import METRICS, chosen, for_sets, score, why_none
 from tests.frames import completions, right
 from tests.metrics.options import asked, why

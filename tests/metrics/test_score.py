@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.columns import SCORES
+from helmframe._schema import SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics import METRICS, chosen, metric, parse, score
 from tests.frames import completions, right, scored

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.models.answering import Answering, Call, Labels, Outcome, Reply
-from helmframe.models.asked import SAID
+from helmframe.models.log_context import SAID
 from helmframe.models.model import Given, Prompt
 from helmframe.models.pace import Pace
 

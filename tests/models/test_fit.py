@@ -7,12 +7,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from helmframe._core.specs import MainScore, ScenarioSpec, frozen
+from helmframe._schema import FITTED, PREFIXES, REQUESTS
 from helmframe.adapters import adapt, settings
-from helmframe.columns import FITTED, PREFIXES, REQUESTS
 from helmframe.errors import CapabilityError
 from helmframe.models import Model
 from helmframe.models.fit import fit
-from helmframe.specs import MainScore, ScenarioSpec, frozen
 from tests.frames import instances, right, variants
 
 Count = Callable[[Sequence[str]], Sequence[int]]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from helmframe.perturbations import PERTURBATIONS
-from helmframe.perturbations.said import Variant, parse
+from helmframe.perturbations.parsing import Variant, parse
 
 # Where the defaults leave most texts alone, or do not suffice.
 ARGUMENTS = {

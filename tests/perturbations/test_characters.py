@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helmframe.expressions import key_of
+from helmframe._core.expressions import key_of
 from helmframe.perturbations.characters import Text, Units, changed_characters, words
 
 TEXTS = ["abc", None, "", "ünï", "a b  c", "e\u0301!", "👩‍👩‍👧x", "x" * 100]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helmframe.columns import VARIANTS
+from helmframe._schema import VARIANTS
 from helmframe.perturbations import HELM, PERTURBATIONS, Variant, perturb, perturbations
 from tests.frames import instances
 from tests.perturbations.every import NAMES, OF_TEXT, said, tables, variant

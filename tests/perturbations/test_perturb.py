@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helmframe.columns import VARIANTS
+from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.perturbations import PERTURBATIONS, call, parse, perturb, perturbation, variants
 from tests.frames import instances, right

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.columns import VARIANTS
+from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError
 from helmframe.perturbations import call, parse, perturb
 from helmframe.perturbations.prompt import INSTRUCTIONS

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helmframe.expressions import key_of
+from helmframe._core.expressions import key_of
 from helmframe.perturbations.rewording import lexicon, lexicon_of, reworded
 
 

@@ -12,7 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
-from helmframe.columns import COMPLETIONS
+from helmframe._schema import COMPLETIONS
 from helmframe.errors import ArgumentError, HelmframeWarning, NotComparableError, StoreError, UnknownNameError
 from helmframe.store import RunFolder
 

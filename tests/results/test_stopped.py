@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.cli import main
+from helmframe.cli.app import main
 from helmframe.errors import NotComparableError
 
 

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._core.specs import Condition, Equals
 from helmframe.scenarios import checksums
 from helmframe.scenarios.checksums import Data, data_checksum
-from helmframe.specs import Condition, Equals
 from tests.s3_server import S3Server
 
 SPEC = """scenario: capitals

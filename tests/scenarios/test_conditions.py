@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from helmframe._core.specs import Between, Condition, Equals, Sql
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.load import check_where, load
-from helmframe.specs import Between, Condition, Equals, Sql
 
 NUMBERS = frame_scenario(
     pl.DataFrame({"input": ["one", "two", "it's"], "references": ["1", "2", "3"], "n": [1, 2, None]}), name="numbers"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
+from helmframe._core.specs import ScenarioSpec
 from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.spec_file import load_scenario
-from helmframe.specs import ScenarioSpec
 
 SPEC = """\
 scenario: mine

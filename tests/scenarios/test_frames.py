@@ -7,10 +7,10 @@ import duckdb
 import polars as pl
 import pytest
 
+from helmframe._core.specs import SPLITS, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.load import check_where, count, load, load_train, values
-from helmframe.specs import SPLITS, Equals, Expression, Sample, ScenarioSpec, Sql
 
 QUESTIONS = pl.DataFrame(
     {

@@ -6,13 +6,13 @@ from hashlib import sha256
 import polars as pl
 import pytest
 
+from helmframe._core.specs import SPLITS, Equals
 from helmframe.errors import UnknownNameError
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.generated import GENERATED, generated_rows
 from helmframe.scenarios.generators.lengths import lengths
 from helmframe.scenarios.generators.relations import relations
 from helmframe.scenarios.load import count, load, load_train, values
-from helmframe.specs import SPLITS, Equals
 
 # sha256 of [[split, input, reference], …] as JSON, of the instances that crfm-helm 0.5.16 makes
 HELM = {

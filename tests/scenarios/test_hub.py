@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from helmframe._core.specs import ScenarioSpec, placeholders
 from helmframe.errors import SourceError
 from helmframe.scenarios import remote
 from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.scenarios.load import load
-from helmframe.specs import ScenarioSpec, placeholders
 from tests.scenarios.hub_server import COMMIT, hub
 from tests.scenarios.readers import READERS
 
@@ -24,7 +24,7 @@ from helmframe.scenarios import remote
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import count, load
 from helmframe.scenarios.mirror import mirror
-from helmframe.specs import SPLITS, Equals
+from helmframe._core.specs import SPLITS, Equals
 remote.httpfs_file = lambda: None  # DuckDB's own reader knows one hub only
 where = [Equals("subject", ("philosophy",))]
 print(count(find_scenario("mmlu"), where=where, splits=SPLITS)["n"].to_list())

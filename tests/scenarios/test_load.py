@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from helmframe.columns import INSTANCES
+from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
+from helmframe._schema import INSTANCES
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceError, SourceMissingError, SpecError
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import check_where, count, keys, load, load_train, values
 from helmframe.scenarios.sources import connect
 from helmframe.scenarios.spec_file import load_scenario
-from helmframe.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 
 PHILOSOPHY = Equals("subject", ("philosophy",))
 OWN = """\

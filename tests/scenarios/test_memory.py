@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import helmframe as hf
+from helmframe._core.specs import Expression, Sample
 from helmframe.scenarios import query
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spec_file import load_scenario
-from helmframe.specs import Expression, Sample
 from tests.s3_server import S3Server
 
 SPEC = """\
@@ -34,7 +34,7 @@ from pathlib import Path
 import polars as pl
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spec_file import load_scenario
-from helmframe.specs import Expression, Sample
+from helmframe._core.specs import Expression, Sample
 
 def most():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000

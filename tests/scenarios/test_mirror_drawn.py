@@ -6,11 +6,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from helmframe._core.specs import SPLITS, Equals
 from helmframe.errors import SourceBrokenError
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import Outcome, mirror
-from helmframe.specs import SPLITS, Equals
 
 
 def instances(name: str, root: Path, **where: str) -> pl.DataFrame:

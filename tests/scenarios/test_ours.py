@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from helmframe._core.specs import SPLITS, Equals
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import count, load, load_train, values
-from helmframe.specs import SPLITS, Equals
 
 pytestmark = pytest.mark.shared
 

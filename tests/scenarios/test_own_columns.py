@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import helmframe as hf
-from helmframe.checking import check_specs
-from helmframe.columns import SOURCE_PREFIX, TABLES
+from helmframe._schema import SOURCE_PREFIX, TABLES
+from helmframe.cli.check import check_specs
 from helmframe.errors import ArgumentError, RepeatedKeyError, SpecError, UnknownNameError
 from tests.renamed_columns import MEANT, Example, check, examples
 

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._core.specs import Equals, Expression, ScenarioSpec, Sql
 from helmframe.scenarios.load import count, keys, load, load_train, values
 from helmframe.scenarios.spec_file import load_scenario
-from helmframe.specs import Equals, Expression, ScenarioSpec, Sql
 
 GROUPS = """\
 scenario: groups

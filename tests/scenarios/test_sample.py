@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
+from helmframe._core.specs import Sample
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.sample import draw
-from helmframe.specs import Sample
 
 
 def keys(n: int, part: str = "") -> pl.DataFrame:

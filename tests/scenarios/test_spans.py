@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._core.specs import ScenarioSpec
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spans import Span, spans
-from helmframe.specs import ScenarioSpec
 
 KEY = ["part", "row_index"]
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from helmframe._core.specs import ScenarioSpec, adapter_spec, frozen, of_part
 from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import SpecError
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
 from helmframe.scenarios.spec_file import load_scenario
-from helmframe.specs import ScenarioSpec, adapter_spec, frozen, of_part
 
 SPEC = """\
 scenario: mine

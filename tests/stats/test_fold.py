@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from helmframe.errors import UnknownNameError
 from helmframe.stats import aggregate, robustness, worst_at_k, worst_case
-from helmframe.stats.codes import coded
+from helmframe.stats.encoded_rows import coded
 from helmframe.stats.estimate import floats
 from helmframe.stats.fold import Known, Left, folded
 from helmframe.stats.sums import sums_of

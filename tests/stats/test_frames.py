@@ -5,7 +5,7 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 
-from helmframe.columns import SCORES
+from helmframe._schema import SCORES
 from helmframe.errors import ArgumentError
 from helmframe.stats import aggregate, compare, gap, robustness, table, worst_case
 from helmframe.stats.frames import as_scores

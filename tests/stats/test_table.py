@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.columns import STATS
+from helmframe._schema import STATS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats import aggregate, table
 from helmframe.stats.frames import as_scores

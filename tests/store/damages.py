@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.columns import COMPLETIONS
+from helmframe._schema import COMPLETIONS
 from helmframe.engines.logs import read_logs
 from helmframe.errors import HelmframeError
 from helmframe.store import Address, RunFolder, below

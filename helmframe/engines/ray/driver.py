@@ -8,14 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from helmframe.columns import LOGS
+from helmframe._schema import LOGS
+from helmframe.config import redacted
 from helmframe.engines.local import Execution
-from helmframe.engines.ray.lanes import Job, Lane, Up, neediest
 from helmframe.engines.ray.replica import Counts, Done, Hello
+from helmframe.engines.ray.replica_state import Job, Lane, Up, neediest
 from helmframe.errors import CapabilityError, HelmframeError, PlanError, SourceError, SourceMissingError, StoreError
-from helmframe.models.unbroken import PATIENCE
+from helmframe.models.interrupts import PATIENCE
 from helmframe.scenarios.spans import Span
-from helmframe.settings import redacted
 
 POLL_SECONDS = 0.2
 NEWS_SECONDS = 1.0

@@ -4,25 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from helmframe.config import data_root
+from helmframe.early_stopping.rules import Until
 from helmframe.engines.cache_notes import cache_note
 from helmframe.engines.local import Execution
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.cluster import connected
 from helmframe.engines.ray.driver import Driver
-from helmframe.engines.ray.lanes import AT_ONCE, Job, Lane
 from helmframe.engines.ray.options import Ray
+from helmframe.engines.ray.replica_state import AT_ONCE, Job, Lane
 from helmframe.engines.ray.shipping import Parcel, check_credentials, packed
 from helmframe.engines.resume import resumed_runs
 from helmframe.errors import PlanError, SourceMissingError, UnknownNameError
-from helmframe.kept import store_root
 from helmframe.models.budget import Budget
+from helmframe.models.completion_cache import store_root
 from helmframe.models.model import Model
-from helmframe.results import Results
 from helmframe.scenarios.spans import Span
-from helmframe.settings import data_root
 from helmframe.stages import Stages, Task
 from helmframe.store import RunFolder
-from helmframe.until import Until
 
 # Spans for each place where one can be done, so that a slow one at the end holds up little; tasks share in them.
 PIECES = 8
@@ -39,7 +38,7 @@ def run(
     until: Until | None = None,
     folder: RunFolder | None = None,
     progress: Progress | None = None,
-) -> Results:
+) -> RunFolder:
     """As `local.run`, on a cluster.
 
     Raises:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
 from typing import Any
 
+from helmframe._core.specs import Call
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.models.model import Model
-from helmframe.specs import Call
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from helmframe import settings
-from helmframe.columns import LOGS
+from helmframe import config
+from helmframe._core.safe_text import traceback_text, type_name
+from helmframe._schema import LOGS
 from helmframe.engines.empty import EmptyCompletions, EmptyCounts
 from helmframe.engines.local import Execution
 from helmframe.engines.logs import recording
@@ -22,7 +23,6 @@ from helmframe.engines.ray.shipping import Parcel, unpacked
 from helmframe.errors import HelmframeError, PlanError, StoreError
 from helmframe.models.budget import Budget
 from helmframe.models.model import Given, Model, Prompt
-from helmframe.safe_text import traceback_text, type_name
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder, below, exists
 
@@ -116,7 +116,7 @@ class Replica:
         except KeyboardInterrupt:
             raise
         except BaseException as found:  # noqa: BLE001 - what a metric or a perturbation of the user's raised
-            said = settings.redacted(traceback_text(found))
+            said = config.redacted(traceback_text(found))
             error = HelmframeError(f"{type_name(type(found))} in {attempt.parcel.model.name!r} on {_here()}:\n{said}")
         finally:
             del self._attempts[order.writer]

@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helmframe import settings
+from helmframe import config
+from helmframe._core.registry import Registry
+from helmframe._core.safe_text import error_text
+from helmframe._core.specs import Call
 from helmframe.adapters import ADAPTERS
 from helmframe.errors import HelmframeError, PlanError
-from helmframe.kept import StoredRun
 from helmframe.metrics import METRICS
+from helmframe.models.completion_cache import StoredRun
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any, is_local_name
 from helmframe.perturbations import PERTURBATIONS
-from helmframe.registry import Registry
-from helmframe.safe_text import error_text
-from helmframe.specs import Call
 from helmframe.stages import Stages, Task
 from helmframe.store import Address
 
@@ -63,7 +63,7 @@ def check_credentials(addresses: Sequence[object]) -> None:
     Raises:
         PlanError: this process alone was told some.
     """
-    if settings.credentials_said() and any(str(each).startswith("s3://") for each in addresses):
+    if config.credentials_said() and any(str(each).startswith("s3://") for each in addresses):
         raise PlanError(
             "hf.configure(s3_key=…, s3_secret=…) holds for this process alone, and credentials are not sent to "
             "workers. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE, or a role of the instances) on "
@@ -77,10 +77,10 @@ def packed(parcel: Parcel) -> bytes:
     Raises:
         PlanError: something in it can't be pickled, or a credential is in it; says which model or what else.
     """
-    root = settings.data_root()
-    roots = {"data": None if root is None else _absolute(root), "store": _absolute(str(settings.store_root()))}
-    said = settings.said_without_credentials() | roots
-    variables = settings.variables_without_credentials()
+    root = config.data_root()
+    roots = {"data": None if root is None else _absolute(root), "store": _absolute(str(config.store_root()))}
+    said = config.said_without_credentials() | roots
+    variables = config.variables_without_credentials()
     added = [registry.added() for registry in _REGISTRIES]
     work = [(_settled(plan), task) for plan, task in parcel.work]
     # the model alone first, so that the message can name it
@@ -90,7 +90,7 @@ def packed(parcel: Parcel) -> bytes:
     # in two layers: where models are looked for must be known there before they are made again
     inner = _pickled((added, sent), "the plan")
     data = pickle.dumps((said, variables, inner))
-    if any(secret.encode() in data for secret in settings.known_secrets()):
+    if any(secret.encode() in data for secret in config.known_secrets()):
         raise PlanError(
             "the plan holds a credential (a value of an environment variable such as OPENAI_API_KEY), and credentials "
             "are not sent to workers. Read it from the environment inside the function that needs it."
@@ -103,7 +103,7 @@ def unpacked(data: bytes) -> Parcel:
     said, variables, inner = pickle.loads(data)  # noqa: S301 - from the process that started this one
     for name, value in variables.items():
         os.environ.setdefault(name, value)
-    settings.configure(**said)
+    config.configure(**said)
     added, parcel = pickle.loads(inner)  # noqa: S301
     for registry, entries in zip(_REGISTRIES, added, strict=True):
         for name, entry in entries.items():
@@ -118,7 +118,7 @@ def _settled(plan: Stages) -> Stages:
 
 
 def _absolute(said: str) -> str:
-    return said if "://" in said else str(settings.from_home(said).resolve())
+    return said if "://" in said else str(config.from_home(said).resolve())
 
 
 def _address(said: Address) -> Address:
@@ -138,7 +138,7 @@ def _pickled(thing: object, what: str) -> bytes:
     except HelmframeError as error:
         raise PlanError(f"{what} can't be sent to workers: {error}") from None
     except Exception as error:  # noqa: BLE001 - whatever the user's objects say against it
-        reason = " ".join(settings.redacted(error_text(error)).split())[:300]
+        reason = " ".join(config.redacted(error_text(error)).split())[:300]
         raise PlanError(
             f"{what} can't be sent to workers: {reason}.\nPut it in a module that the workers can import too, as a "
             "function that makes what it needs when it is first called: then its import path is all that is sent."

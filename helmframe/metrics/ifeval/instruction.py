@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
+from helmframe._core.registry import Registry
 from helmframe.errors import ArgumentError
-from helmframe.registry import Registry
 
 Check = Callable[..., bool]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from helmframe._core.safe_text import error_text
 from helmframe.models.engine.attention import NotPackedError
 from helmframe.models.engine.gates import Choice, Way
 from helmframe.models.engine.heads import Heads
@@ -15,7 +16,6 @@ from helmframe.models.engine.packed import read_packed
 from helmframe.models.engine.padded import read_padded
 from helmframe.models.engine.planner import Step
 from helmframe.models.engine.trie import Ids
-from helmframe.safe_text import error_text
 
 # The start that the texts of a trial share, and what each has of its own; the last two begin alike.
 START = 24

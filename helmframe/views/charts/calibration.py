@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.bins import binned, enough, equal_masses
+from helmframe._core.bins import binned, enough, equal_masses
 from helmframe.errors import ArgumentError
 from helmframe.metrics import parse
 from helmframe.metrics.calibration import NO_CONFIDENCE

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.expressions import same_place
+from helmframe._core.expressions import same_place
 from helmframe.metrics import parse
 from helmframe.metrics.chosen_option import answered, by_option
 from helmframe.metrics.classification import confusion as counted

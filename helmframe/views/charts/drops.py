@@ -2,9 +2,9 @@
 
 import polars as pl
 
+from helmframe._core.specs import Call
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.perturbations import PERTURBATIONS
-from helmframe.specs import Call
 from helmframe.stats import robustness
 from helmframe.stats.frames import as_scores
 from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats import table
 from helmframe.stats.table import AXES

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import UnknownNameError
 from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, axes_of, is_scores, stats_of

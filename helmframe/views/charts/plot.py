@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.columns import ORIGINAL
+from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.results.boards import competitor
 from helmframe.results.comparisons import Comparisons

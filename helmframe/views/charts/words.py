@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from helmframe.columns import COMPLETIONS
+from helmframe._schema import COMPLETIONS
 from helmframe.errors import HelmframeError
 from helmframe.metrics import about, chosen
 from helmframe.views.characters import seen

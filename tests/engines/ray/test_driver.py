@@ -13,9 +13,9 @@ import helmframe as hf
 from helmframe.engines.empty import EmptyCompletions, EmptyCount
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.driver import Driver
-from helmframe.engines.ray.lanes import Job, Lane
 from helmframe.engines.ray.options import Ray
 from helmframe.engines.ray.replica import Done, Hello, Order
+from helmframe.engines.ray.replica_state import Job, Lane
 from helmframe.models.budget import Budget
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 import helmframe as hf
-from helmframe.engines.chosen import running
 from helmframe.engines.ray import options
+from helmframe.engines.resolve import running
 
 
 def plan() -> hf.Plan:

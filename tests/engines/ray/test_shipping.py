@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import helmframe as hf
-from helmframe import settings
+from helmframe import config
 from helmframe.engines.ray.shipping import Parcel, packed, unpacked
 from tests.models.tiny import gpt2_folder
 
@@ -59,7 +59,7 @@ def test_settings_travel_without_credentials(monkeypatch: pytest.MonkeyPatch, tm
     for secret in (b"canary-of-a-server", b"AKIACANARY", b"canary-secret"):
         assert secret not in data
     with pytest.raises(hf.HelmframeError, match="stays in its process"):
-        pickle.dumps(settings.Secret("x"))
+        pickle.dumps(config.Secret("x"))
 
 
 @pytest.mark.parametrize("said", ["http://localhost:1/v1#name", "openai:gpt-4.1", "noisy(accuracy=0.5)", "echo()"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helmframe.metrics.inside.wire import LONGEST, BrokenWireError, decode, encode, receive, send
+from helmframe.sandbox.child.wire import LONGEST, BrokenWireError, decode, encode, receive, send
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary(),

@@ -1,0 +1,1 @@
+"""Shared ground of the package: specs, the registry, expressions and text."""

@@ -1,0 +1,55 @@
+"""`helmframe gate`: whether results may pass, for scripts: exit 0 pass, 2 failed, 3 too few instances to decide."""
+
+import argparse
+import json
+
+from helmframe.cli.output import Commands, add_output, put_out
+from helmframe.results import Results
+from helmframe.results.sides import loaded
+from helmframe.stats.gate import Gate
+from helmframe.views.gate import gate_markdown, gate_text
+
+
+def gate_json(gate: Gate) -> str:
+    """The verdict, what was asked, and every number: `rows`, with the columns of `helmframe.stats.gate`."""
+    said = {"verdict": gate.verdict, "asked": gate.asked, "rows": gate.table.to_dicts()}
+    return json.dumps(said, ensure_ascii=False, indent=2, allow_nan=False)
+
+
+_FORMATS = {"text": gate_text, "markdown": gate_markdown, "json": gate_json}
+
+
+def add_gate(commands: Commands) -> None:
+    """Add the command to those of `helmframe`."""
+    parser = commands.add_parser("gate", help="whether results may pass: exit 0, 2 failed, 3 too few instances to say")
+    parser.add_argument("results", metavar="FOLDER", help="a run's results (may be s3://…), or another tool's")
+    line = parser.add_mutually_exclusive_group(required=True)
+    line.add_argument("--at-least", type=float, metavar="X", help="the least value that passes")
+    line.add_argument("--at-most", type=float, metavar="X", help="the greatest that does, where lower is better")
+    line.add_argument("--against", metavar="FOLDER", help="the baseline: the results of a run, or another tool's")
+    parser.add_argument("--margin", type=float, default=0.02, metavar="X", help="how much worse is not too bad; .02")
+    parser.add_argument("--columns", nargs="+", metavar="NAME", help="scenarios or metrics; default all scenarios")
+    parser.add_argument("--axis", nargs="+", default=[], metavar="WHAT", help="may differ: model, prompt, decoding")
+    parser.add_argument("--strict", action="store_true", help="what can't be decided has failed")
+    add_output(parser, _FORMATS)
+    parser.set_defaults(run=_gate)
+
+
+def _gate(arguments: argparse.Namespace) -> int:
+    return put_out(arguments, lambda: _verdict(arguments), _FORMATS).exit_code
+
+
+def _verdict(arguments: argparse.Namespace) -> Gate:
+    results = loaded(arguments.results)
+    assert isinstance(results, Results)  # as every reader gives them
+    return results.gate(
+        at_least=arguments.at_least,
+        at_most=arguments.at_most,
+        against=arguments.against,
+        margin=arguments.margin,
+        columns=arguments.columns,
+        axis=arguments.axis,
+        errors=arguments.errors,
+        strict=arguments.strict,
+        ci=arguments.ci,
+    )

@@ -1,0 +1,233 @@
+"""The instances of one scenario asked look by look, and which cells are still open: what `until` does in a run."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import polars as pl
+
+from helmframe._core.specs import ScenarioSpec
+from helmframe.adapters import Setting
+from helmframe.early_stopping.rules import Bounds, Until, metric_of, watchable
+from helmframe.errors import ArgumentError
+from helmframe.metrics import Metric, chosen
+from helmframe.metrics.protocol import right_or_wrong
+from helmframe.models.model import Model
+from helmframe.stats.population import UNIT, Population, cluster_means, instance_means, interval_of
+
+# The first looks are of so many instances, later ones of this share of what was asked, up to so many.
+FIRST_LOOK = 50
+GROWTH = 0.1
+MOST_LOOK = 4_000
+# What is read at once, for several looks: first so many rows, then as many as fit.
+READ_ROWS = 1_000
+MOST_ROWS = 20_000
+MOST_BYTES = 64 << 20
+
+_AXES = ("split", "model", "setting", "perturbation")
+_ROW = ("part", "row_index")
+
+
+class Watched(Protocol):
+    """What is to be known of a task here; `stages.Task` has it."""
+
+    @property
+    def spec(self) -> ScenarioSpec: ...
+
+    @property
+    def models(self) -> Sequence[Model]: ...
+
+    @property
+    def settings(self) -> Sequence[Setting]: ...
+
+    @property
+    def metrics(self) -> Sequence[str | Metric]: ...
+
+
+def watched(until: Until, tasks: Sequence[Watched]) -> dict[str, Any]:
+    """What a manifest keeps of `until`, before anything is asked.
+
+    Raises:
+        PlanError, UnknownNameError: a task in which it can't be watched.
+        ArgumentError: it is no `until`.
+    """
+    if not isinstance(until, Until):
+        raise ArgumentError(f"until={until!r}: write until=hf.precise(.03), or until=hf.decided('a', 'b').")
+    for task in tasks:
+        until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
+        metric_of(until, task.spec, task.metrics)
+    return {
+        "said": str(until),
+        "ci": until.ci,
+        "mean": until.mean,
+        "metrics": bounded([each for task in tasks for each in chosen(task.metrics)]),
+        "looks": {_name(task): {} for task in tasks},
+    }
+
+
+def bounded(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+    """Those of which there are intervals that hold at all looks: what a manifest keeps for them."""
+    return {
+        each.name: {"low": each.low, "high": each.high, "binary": right_or_wrong(each)}
+        for each in metrics
+        if watchable(each)
+    }
+
+
+class Watch:
+    """Looks at one task; safe to be told of several models at once.
+
+    Args:
+        until: when a cell has what was asked for.
+        task: what is asked.
+        keys: of all its instances: part, row_index, instance_id, split, cluster.
+    """
+
+    def __init__(self, until: Until, task: Watched, keys: pl.DataFrame) -> None:
+        scenario = task.spec.scenario
+        self._until, self._scenario = until, scenario
+        self._metric = metric_of(until, task.spec, task.metrics)
+        self._name = _name(task)
+        mean = until.mean or task.spec.main.mean
+        self._populations = {
+            str(split): Population.of(rows, scenario, str(split), seed=until.seed, mean=mean)
+            for (split,), rows in keys.partition_by("split", as_dict=True).items()
+        }
+        self._order = _in_looks(keys, self._populations)
+        self._lock = threading.Lock()
+        self._look = 0
+        self._pending: list[pl.DataFrame] = []  # instance means of this look
+        self._seen: dict[tuple[Any, ...], list[pl.DataFrame]] = {}  # cluster means by cell
+        self._cells: dict[tuple[Any, ...], dict[str, Any]] = {}  # by split, model, setting, perturbation
+        self._closed: set[tuple[Any, ...]] = set()
+        self._cut: set[tuple[str, str]] = set()  # model and setting that were not asked all of a look
+
+    def looks(self, load: Callable[..., Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
+        """`INSTANCES` of one look after the other; `load(only=keys)` reads some."""
+        start, most = 0, READ_ROWS
+        ends = self._order.group_by("look").len("rows").sort("look")["rows"].cum_sum().to_list()
+        while start < len(ends):
+            before = ends[start - 1] if start else 0
+            end = max([place for place in range(start, len(ends)) if ends[place] - before <= most], default=start)
+            wanted = self._order.filter(pl.col("look").is_between(start, end))
+            rows = pl.concat(load(only=wanted), how="diagonal_relaxed")
+            each = max(rows.estimated_size() / max(rows.height, 1), 1.0)
+            most = min(MOST_ROWS, int(MOST_BYTES / each))
+            looks = rows.join(wanted.select(*_ROW, "look"), on=_ROW, how="left", maintain_order="left", validate="1:1")
+            for look in range(start, end + 1):
+                yield looks.filter(pl.col("look") == look).drop("look")
+            start = end + 1
+
+    def still_asked(self, requests: pl.DataFrame, model: str) -> pl.DataFrame:
+        """The requests of a look, of one setting, that are of open cells."""
+        if (model, requests["setting"][0]) in self._cut:
+            return requests.clear()
+        closed = [dict(zip(_AXES, cell, strict=True)) for cell in self._closed if cell[1] == model]
+        if not closed:
+            return requests
+        cells = pl.DataFrame(closed, schema=dict.fromkeys(_AXES, pl.String)).drop("model")
+        return requests.join(cells, on=cells.columns, how="anti", maintain_order="left")
+
+    def cut(self, model: str, *settings: str) -> None:
+        """Not all of this look can be asked of a model: it does not count, and there is no next one."""
+        with self._lock:
+            self._cut |= {(model, setting) for setting in settings}
+
+    def saw(self, scores: pl.DataFrame) -> None:
+        """The scores of a model and setting in this look."""
+        of_metric = scores.lazy().filter(pl.col("metric") == self._metric.name)
+        means = instance_means(of_metric, _AXES, self._bounds).collect()
+        with self._lock:
+            self._pending.append(means)
+
+    def look_ended(self, kept: dict[str, Any]) -> bool:
+        """Whether there is nothing left to ask; closes the cells that have what was asked for.
+
+        Args:
+            kept: as `watched` gives it; is told how far this scenario is.
+        """
+        size = self._order.filter(pl.col("look") == self._look).group_by("split").len("due")
+        means = pl.concat(self._pending) if self._pending else None
+        self._look, self._pending = self._look + 1, []
+        if means is None:
+            return True
+        counted = means.group_by(_AXES).len("n").join(size, on="split", how="left")
+        for *cell, n, due in counted.iter_rows():
+            about = self._cells.setdefault(tuple(cell), {"asked": 0, "whole": True, "met": False})
+            about["asked"] += n
+            about["whole"] &= n == due
+        self._closed |= {
+            cell
+            for cell in self._cells
+            if any(cell[2] == setting and self._until.needs(cell[1], other) for other, setting in self._cut)
+        }
+        for split, population in self._populations.items():
+            self._judge(means.filter(pl.col("split") == split), population)
+        kept["looks"][self._name] = {
+            "scenario": self._scenario,
+            "populations": [each.about() for each in self._populations.values()],
+            "cells": [{**dict(zip(_AXES, cell, strict=True)), **about} for cell, about in self._cells.items()],
+        }
+        return set(self._cells) <= self._closed
+
+    def _judge(self, means: pl.DataFrame, population: Population) -> None:
+        """Take the intervals of each group of cells that stops together anew."""
+        by = list(self._until.cell)
+        watched = self._until.watched(means)
+        clusters = cluster_means(watched.lazy(), by, population).collect()
+        for group, rows in clusters.partition_by(by, as_dict=True).items():
+            cells = [cell for cell in self._cells if _same(cell, population.split, dict(zip(by, group, strict=True)))]
+            if set(cells) <= self._closed or not all(self._cells[cell]["whole"] for cell in cells):
+                continue
+            seen = self._seen.setdefault((population.split, *group), [])
+            seen.append(rows)
+            found = interval_of(
+                pl.concat(seen),
+                population,
+                self._until.bounds(self._bounds),
+                binary=right_or_wrong(self._metric),
+                ci=self._until.ci,
+            )
+            met = self._until.met(found)
+            for cell in cells:
+                self._cells[cell] |= {"met": met, "watched": found}
+            if met:
+                self._closed |= set(cells)
+
+    @property
+    def _bounds(self) -> Bounds:
+        metric: Metric = self._metric
+        assert metric.low is not None
+        assert metric.high is not None
+        return float(metric.low), float(metric.high)
+
+
+def _name(task: Watched) -> str:
+    """Of a task of a run, which may hold the same scenario twice."""
+    said = (task.spec.scenario, *(model.name for model in task.models), *(each.name for each in task.settings))
+    return " | ".join(said)
+
+
+def _same(cell: tuple[Any, ...], split: str, group: Mapping[str, Any]) -> bool:
+    said = dict(zip(_AXES, cell, strict=True))
+    return said["split"] == split and all(said[name] == value for name, value in group.items())
+
+
+def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
+    """The instances in the order in which they are asked, whole clusters together, with `look`: 0, 1, …"""
+    placed = [
+        keys.filter(pl.col("split") == split).with_columns(place=population.place)
+        for split, population in populations.items()
+    ]
+    order = pl.concat(placed).sort("place", "split", *UNIT, "row_index")
+    clusters = order.group_by("place", "split", *UNIT, maintain_order=True).len("n")
+    looks, asked, held, look = [], 0, 0, 0
+    for n in clusters["n"]:
+        looks.append(look)
+        held += n
+        if held >= min(max(FIRST_LOOK, GROWTH * asked), MOST_LOOK):
+            look, asked, held = look + 1, asked + held, 0
+    numbered = clusters.with_columns(look=pl.Series(looks, dtype=pl.Int64))
+    return order.join(numbered, on=["place", "split", *UNIT], how="left", maintain_order="left").select(
+        *_ROW, "split", "look"
+    )

@@ -1,0 +1,247 @@
+"""How long to ask: until a score is precise enough, or two models are told apart.
+
+`plan.score(until=hf.precise(.03))`. Instances are asked in a seeded random order, look by look. After each look every
+cell (a model under one setting and perturbation) that has what was asked for is left, and the others go on.
+"""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import polars as pl
+
+from helmframe._core.specs import ScenarioSpec
+from helmframe.errors import ArgumentError, PlanError, UnknownNameError
+from helmframe.metrics import Metric, chosen
+from helmframe.stats.population import differences
+
+Bounds: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Precise:
+    """Until each cell's interval reaches no further than `half_width` to either side: see `precise`."""
+
+    half_width: float
+    metric: str | None = None
+    mean: str | None = None
+    seed: int = 0
+    ci: float = 0.95
+
+    cell: ClassVar[Sequence[str]] = ("model", "setting", "perturbation")
+
+    def check(self, models: Sequence[str], where: str) -> None:
+        """Nothing about models is said."""
+
+    def bounds(self, each: Bounds) -> Bounds:
+        """Between which the watched values lie, where scores lie between these."""
+        return each
+
+    def watched(self, means: pl.DataFrame) -> pl.DataFrame:
+        """What is watched of the `instance_means` of a look, by cell."""
+        return means
+
+    def needs(self, model: str, other: str) -> bool:
+        """Whether there is no use in asking a model on, once another can't be asked any more."""
+        return model == other
+
+    def met(self, found: Mapping[str, Any]) -> bool:
+        """Whether this interval is what was asked for."""
+        return bool(found["ci_high"] - found["ci_low"] <= 2 * self.half_width)
+
+    def __str__(self) -> str:
+        return f"precise({self.half_width!r}{_said(self)})"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Until the interval of the difference of two models leaves out 0: see `decided`."""
+
+    a: str
+    b: str
+    metric: str | None = None
+    mean: str | None = None
+    seed: int = 0
+    ci: float = 0.95
+
+    cell: ClassVar[Sequence[str]] = ("setting", "perturbation")
+
+    def check(self, models: Sequence[str], where: str) -> None:
+        """That both are asked.
+
+        Raises:
+            UnknownNameError: one is not; with near matches.
+        """
+        for name in (self.a, self.b):
+            if name not in models:
+                raise UnknownNameError.among(f"model in {where}", name, models, hint="decided('a', 'b') names two.")
+
+    def bounds(self, each: Bounds) -> Bounds:
+        """Between which differences lie, where scores lie between these."""
+        return each[0] - each[1], each[1] - each[0]
+
+    def watched(self, means: pl.DataFrame) -> pl.DataFrame:
+        """Of the `instance_means` of a look the differences a − b, of instances that both were asked."""
+        a, b = (means.filter(pl.col("model") == name) for name in (self.a, self.b))
+        return differences(a, b, ["split", *self.cell])
+
+    def needs(self, model: str, other: str) -> bool:
+        """Whether there is no use in asking a model on, once another can't be asked any more."""
+        return other in (model, self.a, self.b)
+
+    def met(self, found: Mapping[str, Any]) -> bool:
+        """Whether this interval is what was asked for."""
+        return bool(found["ci_low"] > 0 or found["ci_high"] < 0)
+
+    def __str__(self) -> str:
+        return f"decided({self.a!r}, {self.b!r}{_said(self)})"
+
+
+Until: TypeAlias = Precise | Decided
+U = TypeVar("U", Precise, Decided)
+
+
+def precise(
+    half_width: float, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
+) -> Precise:
+    """For `score(until=…)`: ask until the interval of the score is no wider than ± `half_width`.
+
+    Instances (whole clusters, where there are) are asked in a random order; after each look (50 of them, later a tenth
+    of what was asked) every model, setting and perturbation stops by itself. The interval is one that holds at all
+    looks together, about the mean over this benchmark's own instances; so it closes as they run out, and ±.01 of a few
+    hundred instances asks nearly all. Tables show it, and how many were asked of how many.
+
+    >>> precise(0.03)
+    Precise(half_width=0.03, metric=None, mean=None, seed=0, ci=0.95)
+
+    Args:
+        half_width: in the metric's unit: .03 are three points of a fraction.
+        metric: which is watched; default each scenario's main one. It needs bounds, and a score of each instance.
+        mean: over parts ("macro", alike; its intervals are wider) or instances ("micro"); default the scenario's own.
+        seed: of the order. The same one goes on where a run was stopped.
+        ci: in how many orders no interval misses, at any look.
+
+    Raises:
+        ArgumentError: a half-width, mean or ci that can't be.
+
+    Source: Waudby-Smith & Ramdas 2020, NeurIPS (right or wrong); the same 2024, JRSS-B 86:1 (other scores).
+    """
+    if isinstance(half_width, bool) or not isinstance(half_width, int | float) or not half_width > 0:
+        raise ArgumentError(f"precise({half_width!r}): how far the interval may reach to either side, such as 0.03.")
+    return _checked(Precise(float(half_width), metric, mean, seed, ci))
+
+
+def decided(
+    a: str, b: str, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
+) -> Decided:
+    """For `score(until=…)`: ask until it is sure which of two models is better, or all instances are asked.
+
+    As `precise`; watched is the difference of the two on the same instances, by setting and perturbation, until its
+    interval leaves out 0. Other models of the plan are asked the same instances.
+
+    >>> decided("base", "tuned")
+    Decided(a='base', b='tuned', metric=None, mean=None, seed=0, ci=0.95)
+
+    Args:
+        a: name of a model of the plan.
+        b: name of another.
+        metric: as for `precise`.
+        mean: as for `precise`.
+        seed: as for `precise`.
+        ci: as for `precise`.
+
+    Raises:
+        ArgumentError: a model against itself; a mean or ci that can't be.
+
+    Source: Waudby-Smith & Ramdas 2024, JRSS-B 86:1 (betting, on (d + 1)/2).
+    """
+    for name in (a, b):
+        if not isinstance(name, str):
+            raise ArgumentError(f"decided({a!r}, {b!r}): the names of two models, as tables show them.")
+    if a == b:
+        raise ArgumentError(f"decided({a!r}, {b!r}): two models, not one.")
+    return _checked(Decided(a, b, metric, mean, seed, ci))
+
+
+def until_said(text: str) -> Until:
+    """What a command line says: `precise(0.03)`, `decided(base, tuned)`, with `key=value` behind.
+
+    >>> until_said("decided(base, 'org/tuned', ci=0.9)")
+    Decided(a='base', b='org/tuned', metric=None, mean=None, seed=0, ci=0.9)
+
+    Raises:
+        ArgumentError: it is neither.
+    """
+    known: dict[str, Callable[..., Until]] = {"precise": precise, "decided": decided}
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in known:
+            raise ValueError(text)
+        name, plain = node.func.id, [_literal(each) for each in node.args]
+        named = {str(each.arg): _literal(each.value) for each in node.keywords}
+    except (SyntaxError, ValueError):
+        raise ArgumentError(f"--until {text!r}: write \"precise(0.03)\" or \"decided('model', 'model')\".") from None
+    takes = inspect.signature(known[name])
+    for key in named:
+        if key not in takes.parameters:
+            raise ArgumentError.unknown_argument(f"--until {name}()", key, takes.parameters)
+    try:
+        said = takes.bind(*plain, **named)
+    except TypeError as error:
+        raise ArgumentError(f"--until {text!r}: {error}.") from None
+    return known[name](*said.args, **said.kwargs)
+
+
+def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric]) -> Metric:
+    """The metric that is watched where these are scored.
+
+    Raises:
+        PlanError: the plan does not score it, or it can't be watched; says what to use.
+    """
+    asked = {each.name: each for each in chosen(metrics)}
+    name = until.metric or spec.main.metric
+    if name not in asked:
+        if until.metric:
+            raise UnknownNameError.among(
+                f"metric of scenario {spec.scenario!r} here", name, list(asked), hint=f"until={until}."
+            )
+        name = next(iter(asked))
+    found = asked[name]
+    if not watchable(found):
+        others = [each.name for each in asked.values() if watchable(each)]
+        instead = f"Watch another: metric={others[0]!r}." if others else "Score another beside it, and say metric=."
+        why = "one number of the whole set" if found.level == "set" else "without bounds"
+        raise PlanError(
+            f"until={until}: {name!r} (scenario {spec.scenario!r}) is {why}, so no number of scores bounds the "
+            f"others. {instead}"
+        )
+    return found
+
+
+def watchable(metric: Metric) -> bool:
+    """Whether there is an interval that holds at all looks."""
+    return metric.level != "set" and metric.low is not None and metric.high is not None
+
+
+def _checked(until: U) -> U:
+    if isinstance(until.ci, bool) or not isinstance(until.ci, int | float) or not 0 < until.ci < 1:
+        raise ArgumentError(f"until: ci={until.ci!r} should lie between 0 and 1, such as 0.95.")
+    if until.mean not in (None, "macro", "micro"):
+        raise ArgumentError(f"until: mean={until.mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
+    if isinstance(until.seed, bool) or not isinstance(until.seed, int):
+        raise ArgumentError(f"until: seed={until.seed!r} should be a whole number.")
+    return until
+
+
+def _said(until: "Until") -> str:
+    """What is not left to its default."""
+    own = {each.name: each.default for each in fields(until)}
+    names = [name for name in ("metric", "mean", "seed", "ci") if getattr(until, name) != own[name]]
+    return "".join(f", {name}={getattr(until, name)!r}" for name in names)
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value; a bare word is text."""
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)

@@ -1,0 +1,34 @@
+"""Which engine takes the shards of a plan through the stages: this process, or a Ray cluster."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+from helmframe.engines import local
+from helmframe.engines.ray.options import Ray
+from helmframe.errors import ArgumentError
+from helmframe.store import RunFolder
+
+ENGINES = ("local", "ray")
+
+Engine: TypeAlias = str | Ray
+
+
+def running(engine: Engine) -> Callable[..., RunFolder]:
+    """What runs plans: a function with the arguments of `local.run`.
+
+    Raises:
+        ArgumentError: no such engine.
+        CapabilityError: its package is missing.
+    """
+    if engine == "local":
+        return local.run
+    if engine == "ray":
+        engine = Ray()
+    if not isinstance(engine, Ray):
+        hint = "Or say more of Ray: engine=hf.engines.Ray(address=…, num_gpus=1)."
+        raise ArgumentError.unknown_value(f"engine={engine!r} is no engine", engine, ENGINES, hint=hint)
+    engine.check_installed()
+    from helmframe.engines.ray import execution
+
+    return partial(execution.run, engine)

@@ -1,0 +1,162 @@
+"""HELM's MetricSpecs beside our metrics' names, both ways."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from helmframe._core.specs import Call, frozen
+from helmframe.metrics import METRICS
+
+_BASIC = "helm.benchmark.metrics.basic_metrics."
+SEPARATE = {
+    "multiple_choice_separate_original": "option_accuracy_per_token",
+    "multiple_choice_separate_calibrated": "option_accuracy_calibrated",
+}
+# HELM's `get_exact_match_metric_specs`, by our names.
+EXACT_MATCH = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
+# The metrics that HELM computes where options are scored one by one → its names, by method.
+_BY_OPTION = {
+    "multiple_choice_separate_original": {
+        "option_accuracy_per_token": "exact_match",
+        "option_max_prob": "max_prob",
+        "predicted_index": "predicted_index",
+    },
+    "multiple_choice_separate_calibrated": {
+        "option_accuracy_calibrated": "exact_match",
+        "option_max_prob(by='calibrated')": "max_prob",
+        "predicted_index(by='calibrated')": "predicted_index",
+    },
+}
+# HELM's class, without its module → our metrics, where its arguments make no difference.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "LanguageModelingMetric": ("perplexity", "bits_per_byte", "logprob_per_byte"),
+    "BBQMetric": ("bbq_accuracy", "bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias"),
+    "ClassificationMetric": ("classification_macro_f1", "classification_micro_f1"),
+    "GPQAChainOfThoughtMetric": ("chain_of_thought_correctness",),
+    "IFEvalMetric": ("ifeval_strict_accuracy",),
+    "ToxicityMetric": ("expected_max_toxicity", "max_toxicity_probability", "toxic_frac"),
+    "SummarizationMetric": ("rouge_1", "rouge_2", "rouge_l", "coverage", "density", "compression"),
+    "RulerQAMetric": ("ruler_string_match_part",),
+    "OpenAIMRCRMetric": ("openai_mrcr_accuracy",),
+    "OmniMATHMetric": ("omni_math_accuracy",),
+    "WildBenchScoreMetric": ("wildbench_score_rescaled",),
+    "SafetyScoreMetric": ("safety_score",),
+}
+# HELM's classes that keep books (tokens, runtime, counts), which the tables hold as columns, or that need what only
+# HELM has: the answers of people, of paid critics.
+BOOKKEEPING = (
+    "BasicReferenceMetric",
+    "InstancesPerSplitMetric",
+    "SafetyBasicGenerationMetric",
+    "DisinformationHumanEvalMetrics",
+    "InstructionFollowingCritiqueMetric",
+)
+_RENAMED = {"code_eval_acc": "pass", "Success": "success", "Recall": "recall"}
+_MODULES = {
+    "LanguageModelingMetric": "language_modeling_metrics",
+    "BBQMetric": "bbq_metrics",
+    "ClassificationMetric": "classification_metrics",
+    "GPQAChainOfThoughtMetric": "gpqa_chain_of_thought_metric",
+    "IFEvalMetric": "ifeval_metrics",
+    "ToxicityMetric": "toxicity_metrics",
+}
+
+
+# What BasicReferenceMetric and BasicGenerationMetric compute without being asked.
+KEPT = (
+    *("logprob", "max_prob", "num_bytes", "num_output_tokens", "num_perplexity_tokens", "num_prompt_tokens"),
+    *("num_references", "num_train_instances", "prompt_truncated", "inference_runtime", "predicted_index"),
+    *("finish_reason_length", "finish_reason_stop", "finish_reason_unknown"),
+)
+
+
+def metrics_of(specs: Iterable[Mapping[str, Any]], method: str) -> list[str]:
+    """Our names of the metrics that HELM's MetricSpecs compute; those we do not have by HELM's names.
+
+    HELM's `BasicGenerationMetric` says nothing of options scored one by one: there accuracy is a reference metric.
+    """
+    names = [name for spec in specs for name in _names(spec, method)]
+    return list(dict.fromkeys(names))
+
+
+def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
+    """HELM's MetricSpecs that compute these metrics, as far as HELM has them."""
+    plain = [each for each in names if "@" not in each and "(" not in each]
+    specs = []
+    left = list(plain)
+    for kind, module in _MODULES.items():
+        if set(CLASSES[kind]) <= set(plain):
+            specs.append({"class_name": f"helm.benchmark.metrics.{module}.{kind}", "args": {}})
+            left = [each for each in left if each not in CLASSES[kind]]
+    if method in SEPARATE:
+        left = ["exact_match", *left] if SEPARATE[method] in plain else left
+    basic = [
+        each for each in left if each in METRICS and each in METRICS[each].helm and METRICS[each].level == "output"
+    ]
+    books = ("BasicReferenceMetric", "InstancesPerSplitMetric")
+    first = {
+        "class_name": f"{_BASIC}BasicGenerationMetric",
+        "args": {"names": [each for each in basic if each not in KEPT]},
+    }
+    return [first, *specs, *({"class_name": f"{_BASIC}{each}", "args": {}} for each in books)]
+
+
+def helm_names(names: Sequence[str], method: str) -> dict[str, str]:
+    """Return the names of metrics → HELM's names, one metric for each of HELM's names.
+
+    Args:
+        names: The metrics that were scored.
+        method: The adapter's method.
+    """
+    own = _BY_OPTION.get(method, {})
+    helms = {name: own.get(name) or _helm_name(name) for name in names}
+    taken = {helm: name for name, helm in own.items() if name in helms}
+    return {name: helm for name, helm in helms.items() if taken.get(helm, name) == name}
+
+
+def _helm_name(name: str) -> str:
+    if any(name in each for each in _BY_OPTION.values()):  # HELM has it under another method
+        return name
+    return METRICS[name].helm[0] if name in METRICS and METRICS[name].helm else name
+
+
+def _names(spec: Mapping[str, Any], method: str) -> list[str]:
+    kind = str(spec["class_name"]).rpartition(".")[2]
+    arguments = spec.get("args") or {}
+    if kind == "BasicReferenceMetric" and method in SEPARATE:
+        return [SEPARATE[method]]
+    if kind in BOOKKEEPING:
+        return []
+    if kind == "BasicGenerationMetric":
+        return [] if method in SEPARATE else [_RENAMED.get(each, each) for each in arguments.get("names", ())]
+    if kind == "APPSMetric":
+        return [str(each) for each in arguments.get("names", ())]
+    if kind == "BasicCopyrightMetric":
+        return [_copyright(arguments)]
+    if kind == "DisinformationMetric":
+        return [str(arguments["name"])]
+    if kind == "BiasMetric":
+        return [_bias(arguments)]
+    if kind == "RankingMetric":
+        return [_ranking(str(each)) for each in arguments["measure_names"]]
+    return list(CLASSES.get(kind, (kind,)))
+
+
+def _copyright(arguments: Mapping[str, Any]) -> str:
+    name = str(arguments["name"])
+    said = {key: value for key, value in arguments.items() if key != "name" and value}
+    if name == "edit_similarity":  # it is a share already, and HELM ignores this there
+        said.pop("normalize_by_prefix_length", None)
+    return str(Call(name, frozen(said)))
+
+
+def _bias(arguments: Mapping[str, Any]) -> str:
+    said = {"category": arguments["demographic_category"]}
+    if arguments["mode"] == "representation":
+        return str(Call("demographic_representation", frozen(said)))
+    return str(Call("stereotypical_associations", frozen(said | {"target": arguments["target_category"]})))
+
+
+def _ranking(measure: str) -> str:
+    """`recip_rank.10` → `RR@10`."""
+    name, _, k = measure.partition(".")
+    return {"recip_rank": "RR", "ndcg_cut": "NDCG"}.get(name, name) + f"@{k}"

@@ -1,0 +1,74 @@
+"""What HELM changes of a sentence for some models, without being asked: by their names, as its tags have them.
+
+Source: HELM `run_spec_factory.py`, `run_expander.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from helmframe.adapters.format_instructions import AFTER, BEFORE
+from helmframe.interop.helm.draft import Draft
+from helmframe.interop.helm.expanders import (
+    chatml,
+    global_prefix,
+    increase_max_tokens,
+    increase_temperature,
+    stop,
+    stops,
+)
+from helmframe.interop.helm.known_models import ways
+
+
+def unasked(draft: Draft) -> list[Draft]:
+    """The draft; for each model that HELM asks in a way of its own, a draft of its own."""
+    special = [name for name in draft.models if ways(name)]
+    others = tuple(name for name in draft.models if name not in special)
+    plain = [replace(draft, models=others)] if others or not special else []
+    return [*plain, *(_asked(replace(draft, models=(name,)), name) for name in special)]
+
+
+def _asked(draft: Draft, name: str) -> Draft:
+    for way in ways(name):
+        draft = _WAYS[way](draft)
+    return draft
+
+
+def _no_newlines(draft: Draft) -> Draft:
+    """Of models that read no line ends, so that something else has to stand between the examples."""
+    generated = draft.setting.adapter.method in ("generation", "multiple_choice_joint")
+    return stop(draft, "hash")[0] if generated else draft
+
+
+def _claude_2(draft: Draft) -> Draft:
+    """Claude's own turns, and to be told to follow the form."""
+    cue = draft.setting.adapter.output_prefix.strip()
+    return draft.adapt(global_prefix=f"\n\nHuman: {BEFORE}\n\n", global_suffix=f"\n\n{AFTER}\n\nAssistant: {cue}")
+
+
+def _claude_3(draft: Draft) -> Draft:
+    """A server that refuses stop sequences of white space."""
+    return draft.decode(stop=[each for each in stops(draft) if each.strip()])
+
+
+def _warm(draft: Draft) -> Draft:
+    """A server that fails at temperature 0."""
+    said = dict(draft.setting.decoding).get("temperature")
+    return increase_temperature(draft, 1e-4)[0] if said == 0 else draft
+
+
+def _two_tokens(draft: Draft) -> Draft:
+    """Allow a second token for models that generate nothing when one is allowed."""
+    one = dict(draft.setting.decoding).get("max_tokens") == 1
+    return increase_max_tokens(draft, 1)[0] if one else draft
+
+
+_WAYS: dict[str, Callable[[Draft], Draft]] = {
+    "chatml": lambda draft: chatml(draft, "True")[0],
+    "claude_2": _claude_2,
+    "claude_3": _claude_3,
+    "nlg_prefix": lambda draft: global_prefix(draft, "nlg")[0],
+    "no_newlines": _no_newlines,
+    "no_stop": lambda draft: stop(draft, "none")[0],
+    "two_tokens": _two_tokens,
+    "warm": _warm,
+}

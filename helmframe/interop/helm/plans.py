@@ -1,0 +1,178 @@
+"""HELM's run entries and .conf files as plans."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from helmframe._core.specs import frozen
+from helmframe.errors import NoInstancesError, SourceMissingError, UnknownNameError, UnknownScenarioError
+from helmframe.interop.helm.draft import Draft
+from helmframe.interop.helm.entries import Entry, EntryState, Said
+from helmframe.interop.helm.expanders import EXPANDERS, SWEEPS
+from helmframe.interop.helm.model_overrides import unasked
+from helmframe.interop.helm.scenario_lookup import (
+    Known,
+    check_fixed,
+    columns_of,
+    known_scenarios,
+    meant,
+    names,
+    parameters,
+    seconds,
+)
+from helmframe.plan import Plan
+
+# HELM's names of groups of models: an entry that says one runs with the models that the user names.
+GROUPS = (
+    *("ablation_full_functionality_text", "ablation_text", "all", "audiolm", "biomedical", "code"),
+    *("full_functionality_text", "instruction_following", "interactive_qa", "limited_functionality_text"),
+    *("opinions_qa_ai21", "opinions_qa_openai", "summarization_zs", "text", "text_code", "text_to_image", "vlm"),
+)
+
+
+def plans_of(
+    entries: Sequence[Entry],
+    *,
+    models: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    named: bool = True,
+    priority: int | None = None,
+    max_eval_instances: int | None = None,
+    num_train_trials: int | None = None,
+    skipped: list[EntryState] | None = None,
+) -> list[Plan]:
+    """The plans that entries say; those that differ in nothing but the scenario's part become one plan over the parts.
+
+    Args:
+        entries: what to run.
+        models: who answers, where an entry says a group of HELM's models (`model=text`) or none; of the entries that
+            say one model, only those that say one of these are kept.
+        groups: only entries of one of these groups: a scenario's name, or what the .conf file says.
+        named: False leaves out entries that say one model.
+        priority: only entries with a priority up to this.
+        max_eval_instances: for the entries that say none.
+        num_train_trials: for all entries with in-context examples, as HELM's `-t`.
+        skipped: A list that gets the entries without a scenario or without rows here, which raise by default.
+
+    Raises:
+        UnknownNameError: no scenario for an entry, or no such argument; with near matches.
+        ArgumentError: a value that can't be.
+    """
+    drafts: dict[Draft, list[tuple[Draft, Entry]]] = {}
+    also: dict[str, Said] = {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
+    known = known_scenarios()
+    for entry in entries:
+        if (priority is not None and entry.priority > priority) or not (named or _open(entry)):
+            continue
+        for draft in _drafts_of(entry, known, models, also, groups, skipped):
+            if groups and not set(groups_of(entry, draft)) & set(groups):
+                continue
+            asked = draft
+            if draft.setting.adapter.shots == 0:
+                asked = draft.adapt(trials=1) if draft.setting.adapter.trials > 1 else draft
+            elif num_train_trials is not None:
+                asked = draft.adapt(trials=num_train_trials)
+            # the product of several parameters would run more than the entries do, so only one is merged over; one that
+            # is not the part chooses the examples of the whole plan
+            merges = len(asked.where) == 1 and asked.where[0][0] in asked.spec.part
+            apart = replace(asked, where=()) if merges else asked
+            drafts.setdefault(apart, []).append((asked, entry))
+    return [plan for same in drafts.values() for plan in _plans(same, skipped)]
+
+
+def _drafts_of(
+    entry: Entry,
+    known: Known,
+    models: Sequence[str],
+    also: Mapping[str, Said],
+    groups: Sequence[str],
+    skipped: list[EntryState] | None,
+) -> list[Draft]:
+    """Return the drafts of an entry; none where its scenario isn't here and `skipped` takes it."""
+    try:
+        return drafts_of(entry, known, models=models, also=also)
+    except UnknownScenarioError as error:
+        if skipped is None:
+            raise
+        chosen = not groups or {entry.name, *entry.groups} & {*groups}
+        if chosen and (_open(entry) or not models or _who(entry) in models):
+            skipped.append(EntryState(entry, "scenario not here", str(error)))
+        return []
+
+
+def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None) -> list[Plan]:
+    """Return the plan over the parts of these drafts; of no part where `skipped` takes all of them."""
+    drafts = [draft for draft, _ in same]
+    try:
+        return [_over_parts(drafts).plan()]
+    except (NoInstancesError, SourceMissingError):
+        if skipped is None:
+            raise
+    reasons = [draft.missing_rows() for draft in drafts]
+    skipped += [
+        EntryState(entry, "rows missing", reason)
+        for (_, entry), reason in zip(same, reasons, strict=True)
+        if reason is not None
+    ]
+    left = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
+    # what is missing besides, such as the model, raises
+    return [_over_parts(left).plan()] if left else []
+
+
+def drafts_of(
+    entry: Entry, known: Known, *, models: Sequence[str] = (), also: Mapping[str, Said] | None = None
+) -> list[Draft]:
+    """The drafts that one entry says: one, or several where it sweeps; none where none of `models` is meant."""
+    spec, used = meant(entry, known)
+    # the method may choose the scenario, and is always an expander too
+    arguments = {key: value for key, value in entry.arguments if key not in used or key == "method"}
+    columns, ignored = parameters(spec), {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments)}
+    where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
+    expanding = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
+    expanding = {key: value for key, value in (also or {}).items() if key not in expanding} | expanding
+    for key in expanding:
+        if key not in EXPANDERS:
+            raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, [*columns, *EXPANDERS])
+    who = _who(entry)
+    expanding = {key: value for key, value in expanding.items() if key not in ("model", "model_deployment")}
+    if _open(entry):
+        answering = tuple(models)
+    elif models and who not in models:
+        return []
+    else:
+        answering = (who,)
+    drafts = [Draft(spec, where=frozen(where), models=answering)]
+    # HELM builds the adapter by the method before any expander changes it
+    for key, value in sorted(expanding.items(), key=lambda pair: pair[0] != "method"):
+        drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
+    return [each for draft in drafts for each in unasked(draft)]
+
+
+def _who(entry: Entry) -> str:
+    said = dict(entry.arguments)
+    return str(said.get("model_deployment", said.get("model", "")))
+
+
+def _open(entry: Entry) -> bool:
+    """Whether it leaves open who answers: a group of models, or none."""
+    return _who(entry) in ("", *GROUPS)
+
+
+def groups_of(entry: Entry, draft: Draft) -> list[str]:
+    """The groups an entry belongs to: its scenario's names, with and without a part, HELM's others, and its own."""
+    own = [entry.name, draft.spec.scenario]
+    parts = [f"{name}_{value}" for name in own for _, value in draft.where]
+    return list(dict.fromkeys([*own, *parts, *names(draft.spec, "groups"), *entry.groups]))
+
+
+def _over_parts(same: Sequence[Draft]) -> Draft:
+    if len(same) == 1:
+        return same[0]
+    values = dict.fromkeys(value for draft in same for _, value in draft.where)
+    where = [(key, tuple(values) if len(values) > 1 else next(iter(values))) for key, _ in same[0].where]
+    return replace(same[0], where=tuple(where))
+
+
+def _swept(key: str, value: Said) -> Any:
+    words = SWEEPS.get(key, {})
+    return words.get(str(value), value)

@@ -1,0 +1,179 @@
+"""What a HELM run is about, as our tables name it: scenario, part, model, setting, main metric."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from helmframe._core.specs import AdapterSpec, MainScore, ScenarioSpec
+from helmframe.adapters.adapt import Setting, adapter_id, settings
+from helmframe.errors import ArgumentError, SpecError, UnknownNameError
+from helmframe.interop.helm.entries import Entry, parse_entry
+from helmframe.interop.helm.fields import SCORED, as_said, from_helm
+from helmframe.interop.helm.metric_specs import metrics_of
+from helmframe.interop.helm.registered import our_model
+from helmframe.interop.helm.scenario_lookup import Known, columns_of, meant, parameters
+from helmframe.interop.helm.variants import Named, own_names
+
+# What makes a run: HELM has one directory for each.
+RUN = ["scenario", "part", "model", "setting"]
+# What a run's name says that is not the scenario's: columns of their own hold it.
+_ELSEWHERE = ("model", "model_deployment", "groups", "eval_split", "data_augmentation")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: `spec` as HELM has it, and what its rows are called here.
+
+    `augmentation` is the name of its perturbations; `values` the columns that make the part.
+    """
+
+    spec: Mapping[str, Any] = field(repr=False)
+    scenario: str
+    part: str
+    values: Mapping[str, str]
+    model: str
+    setting: str
+    augmentation: str
+    main: MainScore
+    description: str
+    adapter: AdapterSpec = field(repr=False)
+    decoding: str = field(repr=False)
+    outputs: int
+    metrics: tuple[str, ...]
+    variants: Mapping[str, Named] = field(repr=False)
+
+    @property
+    def adapter_id(self) -> str:
+        """As our own run of the same adapter has it."""
+        return adapter_id(self.adapter)
+
+    @property
+    def models_language(self) -> bool:
+        """Whether whole texts are scored, in windows, and nothing is generated."""
+        return self.adapter.method == "language_modeling"
+
+    @property
+    def instance_prefix(self) -> str:
+        """What stands before HELM's instance ids."""
+        return f"{self.part}/" if self.part else ""
+
+    def instance(self, helms: str) -> str:
+        """Our id of an instance."""
+        return self.instance_prefix + helms
+
+
+def run_of(spec: Mapping[str, Any], about: Mapping[str, Any], known: Known) -> Run:
+    """What a run is about.
+
+    Args:
+        spec: run_spec.json.
+        about: scenario.json; may be empty.
+        known: our scenarios.
+
+    Raises:
+        SpecError: run_spec.json is none.
+    """
+    try:
+        name, theirs = str(spec["name"]), spec["adapter_spec"]
+        adapter, decoding, outputs = from_helm(theirs)
+        metrics = tuple(metrics_of(spec.get("metric_specs") or (), adapter.method))
+        model = our_model(str(theirs.get("model") or theirs["model_deployment"]))
+        variants = own_names(spec)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SpecError.at(
+            "run_spec.json", "", f"is no run spec as HELM has it: {type(error).__name__} {error}."
+        ) from None
+    said = _entry(name)
+    arguments = {str(key): value for key, value in ((spec.get("scenario_spec") or {}).get("args") or {}).items()}
+    ours, used = _meant(said, arguments, spec.get("groups") or (), known)
+    values = _values(said, arguments, ours)
+    elsewhere = {*_ELSEWHERE, *used, *(parameters(ours) if ours else arguments)}
+    differs = [
+        (key, value)
+        for key, value in said.arguments
+        if key not in elsewhere and not (key == "method" and value == adapter.method)
+    ]
+    if ours is not None:
+        own = settings(ours)[0].of("/".join(values.values()))
+        columns = {name: value.replace("_", " ") for name, value in values.items()}
+        adapter, decoding = as_said(adapter, decoding, own.adapter, own.decoding, columns)
+    setting = Setting("", adapter, decoding)
+    return Run(
+        spec=spec,
+        scenario=ours.scenario if ours else said.name,
+        part="/".join(values.values()),
+        values=values,
+        model=model,
+        # an argument that HELM's scenario takes and ours does not know sets apart as well as one of an expander
+        setting=",".join(f"{key}={value}" for key, value in differs if ours or key not in arguments),
+        augmentation=str(dict(said.arguments).get("data_augmentation", "")),
+        main=_main(ours, metrics, adapter.method),
+        description=ours.description if ours else str(about.get("description") or ""),
+        adapter=adapter,
+        decoding="{}" if adapter.method in SCORED else setting.decoding_json,
+        outputs=outputs,
+        metrics=metrics,
+        variants=variants,
+    )
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs with settings under which no two ask the same of the same model."""
+    counted = Counter(map(_same, runs))
+    named = [_with(each, f"data_augmentation={each.augmentation or 'none'}") if counted[_same(each)] > 1 else each
+             for each in runs]  # fmt: skip
+    counted, seen, apart = Counter(map(_same, named)), Counter[tuple[str, ...]](), []
+    for each in named:
+        key = _same(each)
+        seen[key] += 1
+        apart.append(_with(each, f"run={seen[key]}") if counted[key] > 1 else each)
+    return apart
+
+
+def _same(run: Run) -> tuple[str, ...]:
+    return run.scenario, run.part, run.model, run.setting
+
+
+def _with(run: Run, word: str) -> Run:
+    return replace(run, setting=",".join(filter(None, (run.setting, word))))
+
+
+def _entry(name: str) -> Entry:
+    """The name of a run as an entry; HELM writes a comma for the colon here and there (`legal_support,method=…`)."""
+    head, comma, rest = name.partition(",")
+    text = f"{head}:{rest}" if comma and ":" not in head else name
+    try:
+        return parse_entry(text)
+    except ArgumentError:
+        return Entry(name, ())
+
+
+def _meant(
+    said: Entry, arguments: Mapping[str, Any], groups: Sequence[str], known: Known
+) -> tuple[ScenarioSpec | None, frozenset[str]]:
+    """The scenario of ours, by the run's name, else by its first group."""
+    plain = {key: value for key, value in arguments.items() if isinstance(value, str | int | float)}
+    for name in (said.name, *groups[:1]):
+        entry = Entry(str(name), tuple((plain | dict(said.arguments)).items()))
+        try:
+            return meant(entry, known)
+        except UnknownNameError:
+            continue
+    return None, frozenset()
+
+
+def _values(said: Entry, arguments: Mapping[str, Any], ours: ScenarioSpec | None) -> dict[str, str]:
+    """The columns that make the part, in the scenario's order; of a scenario that is not ours, all its arguments."""
+    given = {**arguments, **dict(said.arguments)}
+    if ours is None:
+        return {key: str(value) for key, value in arguments.items() if isinstance(value, str | int | float)}
+    columns = columns_of(ours, given)
+    return {column: str(columns[column]) for column in ours.part if column in columns}
+
+
+def _main(ours: ScenarioSpec | None, metrics: Sequence[str], method: str) -> MainScore:
+    if ours is not None:
+        return ours.main
+    first = "option_accuracy_per_token" if method == "multiple_choice_separate_original" else "exact_match"
+    return MainScore(metrics[0] if metrics else first)

@@ -1,0 +1,293 @@
+"""HELM's scenario_state.json as `COMPLETIONS`, one request state after the other."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, TypeAlias
+
+import polars as pl
+
+from helmframe._schema import COMPLETIONS, source_column
+from helmframe.adapters.layout import cue_end
+from helmframe.errors import SourceBrokenError
+from helmframe.interop.helm.fields import SCORED
+from helmframe.interop.helm.runs import Run
+from helmframe.interop.helm.variants import Named, named
+
+ROWS = 2_000  # of one frame
+# What our tables hold of a run beside the columns of `COMPLETIONS`: the texts of the tokens, for `to_helm`.
+TOKENS = source_column("tokens")
+_FINISH = {"endoftext": "stop", "unknown": None}
+_NONE = hashlib.sha256(b"").hexdigest()[:32]
+_BYTES = "bytes:"  # how HELM's clients write tokens that are no whole characters: bytes:\xe2\x80
+# Instance, perturbation, seed, trial and, in language modelling, window: the key of HELM's statistics of an instance.
+StatsKey: TypeAlias = tuple[str, str, int, int, int | None]
+
+
+def items(file: BinaryIO, path: str) -> Iterator[Any]:
+    """The elements of a list in a JSON file, one at a time.
+
+    Raises:
+        SourceBrokenError: it is no JSON, or ends in the middle.
+    """
+    try:
+        import ijson
+    except ModuleNotFoundError:
+        raise SourceBrokenError("HELM's files are read with ijson. pip install 'helmframe[helm]'.") from None
+    try:
+        yield from ijson.items(file, path, use_float=True)
+    except ijson.JSONError as error:
+        raise SourceBrokenError(f"{getattr(file, 'name', 'the file')} is no whole JSON: {error}") from None
+
+
+@dataclass
+class States:
+    """Reads the states of one run; `variants` are the perturbations that it has, `prompt_tokens` HELM's counts."""
+
+    run: Run
+    variants: Sequence[Named]
+    prompt_tokens: Mapping[StatsKey, int]
+    count: int = 0
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _original: dict[str, Any] | None = None
+    _seen: set[tuple[str, int]] = field(default_factory=set)
+    _of_instance: list[dict[str, Any]] = field(default_factory=list)
+
+    def frames(self, states: Iterable[Mapping[str, Any]]) -> Iterator[pl.DataFrame]:
+        """`COMPLETIONS` in frames of some thousand rows.
+
+        HELM leaves out variants that a perturbation left unchanged; they are there as ours are, `changed` False.
+
+        Raises:
+            SourceBrokenError: a state is not as HELM has it.
+        """
+        for number, state in enumerate(states):
+            try:
+                self._add(state)
+            except (KeyError, TypeError, AttributeError, IndexError) as error:
+                problem = f"request_states[{number}] is not as HELM has it: {type(error).__name__} {error}."
+                raise SourceBrokenError(problem) from None
+            self.count = number + 1
+            if len(self._rows) >= ROWS:
+                yield self._frame()
+        self._close()
+        if self._rows:
+            yield self._frame()
+
+    def _add(self, state: Mapping[str, Any]) -> None:
+        instance = state["instance"]
+        if self._original is None or instance["id"] != self._original["id"]:
+            self._close()
+            self._original = {"id": instance["id"], "instance": instance}
+        variant = named(instance.get("perturbation"), self.run.variants)
+        self._seen.add((variant.perturbation, variant.seed))
+        original = self._original["instance"] if variant.parameters is not None else instance
+        rows = _rows(self.run, state, variant, original)
+        window = None
+        if self.run.models_language:
+            # a text longer than the model's window is several states, in order
+            name = (variant.perturbation, variant.seed)
+            window = sum((row["perturbation"], row["perturbation_seed"]) == name for row in self._of_instance)
+        key = (rows[0]["instance_id"], variant.perturbation, variant.seed, rows[0]["trial"], window)
+        for row in rows:
+            row |= {"prompt_tokens": self.prompt_tokens.get(key), "window_index": window}
+        self._of_instance += rows
+
+    def _close(self) -> None:
+        """Ends an instance: the variants that HELM left out are its original, unchanged."""
+        unchanged = [each for each in self.variants if (each.perturbation, each.seed) not in self._seen]
+        originals = [row for row in self._of_instance if row["perturbation_parameters"] is None]
+        self._rows += self._of_instance
+        self._rows += [
+            row
+            | {
+                "perturbation": each.perturbation,
+                "perturbation_seed": each.seed,
+                "perturbation_parameters": each.parameters,
+            }
+            for each in unchanged
+            for row in originals
+        ]
+        self._seen, self._of_instance = set(), []
+
+    def _frame(self) -> pl.DataFrame:
+        rows, self._rows = self._rows, []
+        run = self.run
+        frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").with_columns(
+            **{source_column(name): pl.lit(value) for name, value in run.values.items()},
+            scenario=pl.lit(run.scenario),
+            scenario_version=pl.lit("helm"),
+            row_index=pl.col("instance_id").str.extract(r"(\d+)$").cast(pl.Int64).fill_null(0),
+            part=pl.lit(run.part),
+            cluster=pl.col("instance_id"),
+            setting=pl.lit(run.setting),
+            repeat=pl.lit(0),
+            head_id=pl.lit(_NONE),
+            prefix_id=pl.lit(_NONE),
+            blocks=pl.lit(None, dtype=COMPLETIONS.schema["blocks"]),
+            answer_pattern=pl.lit(run.adapter.answer_pattern, dtype=pl.String),
+            decoding=pl.lit(run.decoding),
+            adapter_id=pl.lit(run.adapter_id),
+            shot_ids=pl.lit([], dtype=pl.List(pl.String)),
+            reasoning=pl.col("reasoning"),
+            attempts=pl.lit(1),
+        )
+        own = [*map(source_column, run.values), TOKENS]
+        return frame.select(
+            *(
+                pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
+                for name, dtype in COMPLETIONS.schema.items()
+            ),
+            *own,
+        )
+
+
+_FROM_STATES = (
+    *("instance_id", "split", "sub_split", "input", "references", "perturbation", "perturbation_seed"),
+    *("perturbation_parameters", "perturbed_input", "perturbed_references", "changed", "trial", "reference_index"),
+    *("request_mode", "choices", "continuation", "model", "suffix", "shots_used", "prompt_truncated"),
+    *("window_index", "num_conditioning_tokens", "output_index", "request_id", "completion", "reasoning", "logprob"),
+    *("token_logprobs", "finish_reason", "prompt_tokens", "output_tokens", "latency", "cached", "error"),
+)
+_SCHEMA = {name: COMPLETIONS.schema[name] for name in _FROM_STATES} | {TOKENS: pl.List(pl.String)}
+
+
+def _rows(run: Run, state: Mapping[str, Any], variant: Named, original: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per completion of a state; one with an error where the request failed."""
+    instance, request, result = state["instance"], state["request"], state.get("result") or {}
+    references = _references(original)
+    before = (instance.get("contrast_inputs") or [None])[0]
+    mapping = state.get("output_mapping")
+    asked = json.dumps(request, sort_keys=True, ensure_ascii=False).encode()
+    common = {
+        "instance_id": run.instance(str(instance["id"])),
+        "split": instance.get("split") or "test",
+        "sub_split": instance.get("sub_split"),
+        "input": original["input"]["text"] if original is not instance or not before else before["text"],
+        "references": references,
+        "perturbation": variant.perturbation,
+        "perturbation_seed": variant.seed,
+        "perturbation_parameters": variant.parameters,
+        "perturbed_input": instance["input"]["text"],
+        "perturbed_references": _references(instance),
+        "changed": variant.parameters is not None,
+        "trial": int(state.get("train_trial_index") or 0),
+        "reference_index": state.get("reference_index"),
+        "request_mode": state.get("request_mode"),
+        "choices": list(mapping) if mapping else None,
+        "continuation": _continuation(run, state),
+        "model": run.model,
+        "suffix": _prompt(request),
+        "shots_used": state.get("num_train_instances"),
+        "prompt_truncated": bool(state.get("prompt_truncated")),
+        "num_conditioning_tokens": state.get("num_conditioning_tokens") or None,
+        "latency": result.get("request_time"),
+        "cached": bool(result.get("cached")),
+    }
+    completions = result.get("completions") or []
+    if not result.get("success", False) or not completions:
+        said = str(result.get("error") or "HELM has no completion of it")
+        return [common | {"output_index": 0, "request_id": _id(asked, 0), "error": f"HelmError: {said}"}]
+    return [
+        common
+        | {"output_index": number, "request_id": _id(asked, number)}
+        | _answer(each, state, run, common["continuation"])
+        for number, each in enumerate(completions)
+    ]
+
+
+def _answer(
+    completion: Mapping[str, Any], state: Mapping[str, Any], run: Run, continuation: str | None
+) -> dict[str, Any]:
+    tokens = completion.get("tokens") or []
+    if run.models_language:
+        tokens = _predicted(tokens, int(state.get("num_conditioning_tokens") or 0))
+        continuation = _text(tokens)
+    elif continuation is not None:
+        # the request echoed the prompt: what was asked about is at its end
+        tokens = _last(tokens, len(continuation))
+    reason = (completion.get("finish_reason") or {}).get("reason")
+    thinking = completion.get("thinking")
+    return {
+        "completion": completion["text"] if continuation is None else continuation,
+        "continuation": continuation,
+        "reasoning": thinking.get("text") if isinstance(thinking, Mapping) else thinking,
+        "logprob": completion.get("logprob") if continuation is None else _sum(tokens),
+        "token_logprobs": [each.get("logprob") for each in tokens] if tokens else None,
+        TOKENS: [each.get("text") for each in tokens] if tokens else None,
+        "finish_reason": _FINISH.get(str(reason), reason),
+        "output_tokens": len(tokens) if tokens else None,
+    }
+
+
+def _continuation(run: Run, state: Mapping[str, Any]) -> str | None:
+    """The text whose log-probability HELM asked for; None where the model wrote one."""
+    if run.adapter.method not in SCORED:
+        return None
+    if run.models_language:  # of a failed request, which has no tokens
+        return str(state["request"]["prompt"])
+    reference = state["instance"]["references"][int(state["reference_index"])]
+    text = cue_end(run.adapter) + str(reference["output"]["text"])
+    suffix = run.adapter.output_suffix + run.adapter.global_suffix
+    return text + suffix if str(state["request"]["prompt"]).endswith(text + suffix) else text
+
+
+def _last(tokens: Sequence[Mapping[str, Any]], characters: int) -> list[Mapping[str, Any]]:
+    """The tokens at the end that hold so many characters."""
+    start, held = len(tokens), 0
+    while start and held < characters:
+        start -= 1
+        held += len(str(tokens[start].get("text") or ""))
+    return list(tokens[start:])
+
+
+def _predicted(tokens: Sequence[Mapping[str, Any]], conditioning: int) -> Sequence[Mapping[str, Any]]:
+    """Return the tokens of a window that HELM scores: those after the conditioning tokens.
+
+    Source: HELM `compute_language_modeling_metrics`, which first drops an empty token that some tokenizers insert.
+    """
+    if conditioning and tokens and not tokens[0].get("text"):
+        tokens = tokens[1:]
+    return tokens[conditioning:]
+
+
+def _text(tokens: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of tokens, with as many bytes as HELM counts: one "?" for each byte of a cut character."""
+    joined = b"".join(_bytes(str(each.get("text") or "")) for each in tokens)
+    return re.sub("[\udc80-\udcff]", "?", joined.decode("utf-8", "surrogateescape"))
+
+
+def _bytes(token: str) -> bytes:
+    if not token.startswith(_BYTES):
+        return token.encode()
+    return bytes(int(digits, 16) for digits in re.findall(r"\\x([0-9a-fA-F]{2})", token))
+
+
+def _sum(tokens: Sequence[Mapping[str, Any]]) -> float | None:
+    known = [float(each["logprob"]) for each in tokens if each.get("logprob") is not None]
+    return sum(known) if known else None
+
+
+def _references(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": each["output"]["text"],
+            "correct": "correct" in each["tags"],
+            "tags": [tag for tag in each["tags"] if tag != "correct"],
+        }
+        for each in instance.get("references") or []
+    ]
+
+
+def _prompt(request: Mapping[str, Any]) -> str:
+    """The prompt; of a conversation its turns, one after the other."""
+    messages = request.get("messages")
+    if not messages:
+        return str(request.get("prompt") or "")
+    return "\n\n".join(f"{each.get('role')}: {each.get('content')}" for each in messages)
+
+
+def _id(request: bytes, output: int) -> bytes:
+    return hashlib.sha256(b"%d\n%s" % (output, request)).digest()[:16]

@@ -1,0 +1,303 @@
+"""Our tables as HELM's run directories: `results.to_helm(folder)`; helm-summarize and helm-server read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
+from helmframe._schema import ORIGINAL, SCORES, source_column
+from helmframe.errors import StoreError
+from helmframe.interop.helm.fields import ADAPTER, SCORED, to_helm
+from helmframe.interop.helm.helm_stats import statistic_of
+from helmframe.interop.helm.metric_specs import helm_names, specs_of
+from helmframe.interop.helm.registered import helm_model, registry
+from helmframe.interop.helm.run_dirs import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STATS
+from helmframe.interop.helm.runs import RUN
+from helmframe.interop.helm.state_writer import VARIANT, states_of, without_none
+from helmframe.interop.helm.statistics import stat, stats_of
+from helmframe.interop.helm.variants import OURS, description
+from helmframe.metrics import chosen, for_sets, helm_scores
+from helmframe.results.tables import Tables
+from helmframe.store import Address, address_of, below, listing, write_text
+
+# HELM's bookkeeping of one instance, from our columns.
+_BOOKS: dict[str, pl.Expr] = {
+    "num_references": pl.col("perturbed_references").list.len(),
+    "num_train_trials": pl.col("trial").max() + 1,
+    "num_train_instances": pl.col("shots_used"),
+    "prompt_truncated": pl.col("prompt_truncated"),
+    "num_prompt_tokens": pl.col("prompt_tokens"),
+    "num_completion_tokens": pl.col("output_tokens"),
+    "num_output_tokens": pl.col("output_tokens"),
+    "inference_runtime": pl.col("latency"),
+    "logprob": pl.col("logprob"),
+}
+# The columns that tell the elements of per_instance_stats.json apart: HELM has one per window.
+_ELEMENT = [*VARIANT, "window_index"]
+_SETS = {
+    "trial": pl.Int64,
+    "description": pl.String,
+    "split": pl.String,
+    "sub_split": pl.String,
+    "name": pl.String,
+    "score": pl.Float64,
+}
+
+
+def write_helm(results: Tables, folder: str | Path) -> Address:
+    """Write one run directory with HELM's five files for each scenario, part, model and setting.
+
+    Args:
+        results: of a run of ours, or read from HELM.
+        folder: a suite's: `benchmark_output/runs/NAME`; a path or `s3://…`. HELM knows models by its registry only, so
+            the folder prod_env in it has them: `helm-summarize --suite NAME --local-path …/runs/NAME/prod_env`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StoreError: there is something else in the folder, or it can't be written.
+    """
+    target = address_of(folder)
+    if isinstance(target, Path) and target.is_file():
+        raise StoreError(f"{target} is a file; name a folder.")
+    if listing(target):
+        raise StoreError(f"{target} is not empty; choose another folder.")
+    models: list[str] = []
+    for keys in results.completions.select(RUN).unique().sort(RUN).collect().iter_rows():
+        chosen = pl.all_horizontal(pl.col(name) == value for name, value in zip(RUN, keys, strict=True))
+        run = _Written(results, dict(zip(RUN, keys, strict=True)), _helms(results.completions.filter(chosen)))
+        scores = run.scores(_helm_outputs(results.scores.filter(chosen), run.completions))
+        place = below(target, _folder_name(run.spec["name"]))
+        for name, said in run.files(scores):
+            write_text(said, below(place, name))
+        models.append(run.model)
+    for name, said in registry(models):
+        write_text(said, below(target, "prod_env", name))
+    return target
+
+
+def _helms(completions: pl.LazyFrame) -> pl.DataFrame:
+    """Without the variants that changed nothing, which HELM leaves out."""
+    return completions.filter(pl.col("changed") | (pl.col("perturbation") == ORIGINAL)).collect()
+
+
+def _helm_outputs(scores: pl.LazyFrame, completions: pl.DataFrame) -> pl.DataFrame:
+    """Return the scores with the output that HELM counts as output 0 of its request."""
+    names = scores.select(pl.col("metric").unique()).collect()["metric"].to_list()
+    request = [name for name in SCORES.key if name != "output_index"]
+    index = pl.col("output_index").rank("dense").over(request).cast(pl.Int64) - 1
+    return helm_scores(scores, completions.lazy(), names).with_columns(output_index=index).collect()
+
+
+class _Written:
+    """One run about to be written; `spec` is its run_spec.json."""
+
+    def __init__(self, results: Tables, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
+        self.completions = completions
+        self.part = keys["part"]
+        self.about = results.manifest["scenarios"].get(keys["scenario"], {})
+        read = [each for each in results.manifest.get("runs", ()) if all(each[name] == keys[name] for name in RUN)]
+        self.of_helm = bool(read)
+        self.name = keys["scenario"]
+        self.set_metrics = chosen(
+            [name for name, each in results.manifest["metrics"].items() if each["level"] == "set"]
+        )
+        chosen_run = pl.all_horizontal(pl.col(name) == value for name, value in keys.items())
+        self.helm_stats = results.helm_stats.filter(chosen_run).collect()
+        self.prefixes = results.prefixes.unique("prefix_id").collect()
+        self.spec: dict[str, Any] = read[0]["run_spec"] if read else self._spec(results, keys)
+        self.adapter: dict[str, Any] = self.spec["adapter_spec"]
+        self.method = str(self.adapter.get("method", ""))
+        self.model = str(self.adapter.get("model") or keys["model"])
+
+    def files(self, scores: pl.DataFrame) -> Iterator[tuple[str, str]]:
+        """Name and text of each file; the run spec last, so that a run without it is one that was not finished."""
+        about = {"name": self.name, "description": self.about.get("description", ""), "tags": [], "definition_path": ""}
+        yield SCENARIO, _json(about)
+        answers = self.completions.with_columns(instance_id=self._id())
+        written = states_of(answers, self.prefixes, self.adapter, self.model, of_helm=self.of_helm)
+        states = ",\n".join(map(_json, written))
+        yield STATE, f'{{"adapter_spec": {_json(self.adapter)},\n"request_states": [\n{states}\n]}}'
+        yield STATS, _json(self._stats(scores))
+        yield INSTANCE_STATS, "[\n" + ",\n".join(_json(each) for each in self._per_instance(scores)) + "\n]"
+        yield RUN_SPEC, _json(self.spec)
+
+    def scores(self, scores: pl.DataFrame) -> pl.DataFrame:
+        """The scores of single instances as `stats_of` takes them, under HELM's names."""
+        helms = helm_names(scores["metric"].unique().to_list(), self.method)
+        first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(helms)))
+        said = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
+        variants = self.completions.unique(_ELEMENT, keep="first", maintain_order=True).with_columns(
+            description=self._descriptions(), place=pl.int_range(pl.len())
+        )
+        if not self.of_helm:
+            said = pl.concat([self._books(variants), said], how="diagonal_relaxed")
+        about = variants.select(*_ELEMENT, "sub_split", "description", "place")
+        return (
+            said.join(about, on=_ELEMENT, how="inner", nulls_equal=True, maintain_order="left")
+            .unique(["place", "name"], keep="last", maintain_order=True)
+            .sort("place", maintain_order=True)
+            .with_columns(
+                robustness=pl.col("description")
+                .str.contains('"robustness": true', literal=True)
+                .fill_null(value=False),
+                fairness=pl.col("description").str.contains('"fairness": true', literal=True).fill_null(value=False),
+            )
+        )
+
+    def _stats(self, scores: pl.DataFrame) -> list[dict[str, Any]]:
+        """Return stats.json: the statistics that HELM recorded, and ours of metrics that HELM did not compute."""
+        recorded = self.helm_stats.filter(pl.col("instance_id").is_null())
+        worst = self.method != SCORED[0]
+        if recorded.is_empty():
+            return stats_of(scores, self._sets(), worst=worst)
+        others = scores.filter(~pl.col("name").is_in(recorded["metric"].unique().to_list()))
+        names = set(others["name"])
+        computed = stats_of(others, pl.DataFrame(schema=_SETS), worst=worst)
+        return [
+            *map(statistic_of, recorded.iter_rows(named=True)),
+            *(each for each in computed if each["name"]["name"] in names),
+        ]
+
+    def _sets(self) -> pl.DataFrame:
+        """Return the metrics of whole sets as `stats_of` takes them."""
+        keys = ["trial", "perturbation", "perturbation_seed", "perturbation_parameters", "split", "sub_split"]
+        helms = helm_names([each.name for each in self.set_metrics], self.method)
+        frames = [pl.DataFrame(schema=_SETS)]
+        answered = self.completions.filter(pl.col("error").is_null()).lazy()
+        for each in self.set_metrics:
+            rows, value = for_sets(answered, each, helm=True)
+            groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()
+            described = groups.with_columns(description=self._descriptions(), name=pl.lit(helms[each.name]))
+            frames.append(described.select(list(_SETS)))
+        return pl.concat(frames).drop_nulls("score")
+
+    def _per_instance(self, scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
+        columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
+        gathered = scores.group_by(columns, maintain_order=True).agg("name", "score")
+        recorded = {_statistic_key(row): row for row in self.helm_stats.drop_nulls("instance_id").iter_rows(named=True)}
+        prefix = f"{self.part}/" if self.part else ""
+        for _, instance, described, trial, split, sub_split, names, values in gathered.iter_rows():
+            key = (instance, trial, _canonical(described))
+            yield without_none(
+                {
+                    "instance_id": instance.removeprefix(prefix),
+                    "perturbation": None if described is None else json.loads(described),
+                    "train_trial_index": trial,
+                    "stats": [
+                        statistic_of(recorded[*key, name])
+                        if (*key, name) in recorded
+                        else stat(name, split, sub_split, described, [value])
+                        for name, value in zip(names, values, strict=True)
+                    ],
+                }
+            )
+
+    def _books(self, variants: pl.DataFrame) -> pl.DataFrame:
+        kept = variants.filter(pl.col("error").is_null()).select(
+            *_ELEMENT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items())
+        )
+        long = kept.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
+        return long.drop_nulls("score")
+
+    def _descriptions(self) -> pl.Expr:
+        """The column of perturbations as HELM describes them, as JSON."""
+        columns = ["perturbation", "perturbation_seed", "perturbation_parameters"]
+        known = self.completions.select(columns).unique()
+        texts = [_described(*row) for row in known.iter_rows()]
+        keys = [_key(*row) for row in known.iter_rows()]
+        key = pl.concat_str(
+            pl.col("perturbation"), pl.col("perturbation_seed").cast(pl.String),
+            pl.col("perturbation_parameters").fill_null(""), separator="\x1f",
+        )  # fmt: skip
+        return key.replace_strict(keys, texts, return_dtype=pl.String)
+
+    def _id(self) -> pl.Expr:
+        return pl.col("instance_id").str.strip_prefix(f"{self.part}/") if self.part else pl.col("instance_id")
+
+    def _spec(self, results: Tables, keys: Mapping[str, str]) -> dict[str, Any]:
+        """A run spec for a run of ours."""
+        adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
+        row = self.completions.row(0, named=True)
+        own = {name: row.get(source_column(name)) for name in self.about.get("part", ())}
+        values = {name: str(value) for name, value in own.items() if value is not None}
+        outputs = int(self.completions["output_index"].max() or 0) + 1  # type: ignore[arg-type]
+        columns = {name: value.replace("_", " ") for name, value in values.items()}
+        fields = to_helm(adapter, frozen(decoding), outputs, columns)
+        model = helm_model(keys["model"])
+        words = [*(f"{key}={value}" for key, value in values.items()), f"model={model}"]
+        words += [keys["setting"]] if keys["setting"] else []
+        variants = self.completions.filter(pl.col("perturbation") != ORIGINAL).unique(
+            "perturbation", maintain_order=True
+        )
+        return {
+            "name": f"{keys['scenario']}:{','.join(words)}".replace("/", "_"),
+            "scenario_spec": {"class_name": f"{OURS}scenarios.{keys['scenario']}", "args": values},
+            "adapter_spec": fields | {"model": model, "model_deployment": model},
+            "metric_specs": specs_of(results.metric_names, adapter.method),
+            "data_augmenter_spec": _augmenter(variants),
+            "groups": [keys["scenario"]],
+        }
+
+    def _adapter(self, results: Tables) -> AdapterSpec:
+        """As the manifest keeps it; of a run kept before manifests did, what can be seen in the requests."""
+        kept = results.manifest.get("adapters", {}).get(self.completions["adapter_id"][0])
+        if kept is not None:
+            return adapter_spec(frozen({key: value for key, value in kept.items() if key in ADAPTER.values()}))
+        row = self.completions.row(0, named=True)
+        if row["choices"]:
+            return AdapterSpec(method="multiple_choice_joint")
+        if row["continuation"] is None:
+            return AdapterSpec()
+        method = SCORED[0] if row["reference_index"] is None else "multiple_choice_separate_original"
+        return AdapterSpec(method=method)
+
+
+def _described(perturbation: str, seed: int, parameters: str | None) -> str | None:
+    said = description(perturbation, seed, parameters)
+    return None if said is None else _json(said)
+
+
+def _key(perturbation: str, seed: int, parameters: str | None) -> str:
+    return "\x1f".join((perturbation, str(seed), parameters or ""))
+
+
+def _statistic_key(row: Mapping[str, Any]) -> tuple[str, int, str | None, str]:
+    return row["instance_id"], row["trial"], _canonical(row["description"]), row["metric"]
+
+
+def _canonical(description: str | None) -> str | None:
+    return None if description is None else json.dumps(json.loads(description), sort_keys=True)
+
+
+def _augmenter(variants: pl.DataFrame) -> dict[str, Any]:
+    columns = ("perturbation", "perturbation_seed", "perturbation_parameters")
+    specs = [
+        {"class_name": f"{OURS}perturbations", "args": dict(zip(columns, row, strict=True))}
+        for row in variants.select(columns).iter_rows()
+    ]
+    some = bool(specs)
+    return {
+        "perturbation_specs": specs,
+        "should_augment_train_instances": False,
+        "should_include_original_train": some,
+        "should_skip_unchanged_train": some,
+        "should_augment_eval_instances": some,
+        "should_include_original_eval": some,
+        "should_skip_unchanged_eval": some,
+        "seeds_per_instance": 1,
+    }
+
+
+def _folder_name(name: str) -> str:
+    return name.replace("/", "_")
+
+
+def _json(said: Any) -> str:
+    return json.dumps(said, ensure_ascii=False)

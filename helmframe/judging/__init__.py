@@ -1,0 +1,1 @@
+"""Judges: models that score completions, and the plans that run them."""

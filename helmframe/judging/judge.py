@@ -1,0 +1,295 @@
+"""Judges: a plan over another plan's completions. `hf.judge(…)` says one; its requests go the way of all requests.
+
+So they share the queue of the judge's model and the store, are asked in batches, and go on where a run was stopped.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from helmframe._core.expressions import stripped
+from helmframe._core.specs import Call, frozen, thawed
+from helmframe._schema import VERDICTS, with_source_columns
+from helmframe.errors import ArgumentError
+from helmframe.judging.query import asked
+from helmframe.judging.templates import template_names, template_of
+from helmframe.metrics import METRICS, Metric, chosen, flattened, parse
+from helmframe.metrics.judge import COMPLETION, FIRST, KEY, ORDER, SECOND, Judge, Template, no_verdicts
+from helmframe.models.budget import Budget
+from helmframe.models.completion_cache import CompletionCache
+from helmframe.models.generate import Report, check_decoding
+from helmframe.models.model import Model
+from helmframe.models.protocol import check_spelling, from_any
+
+# Two completions of a pair answer the same; what may differ is who answered, and in which setting.
+PAIR = [name for name in KEY if name != "model"]
+# Column of a pair's other completion.
+_OTHER = "\0other"
+_RETRIES = 2
+
+
+def judge(
+    model: Any,
+    template: str | Path,
+    *,
+    scale: Any = None,
+    rescale: bool | None = None,
+    name: str | None = None,
+    retries: int = _RETRIES,
+    **decoding: Any,
+) -> Metric:
+    """A metric that models judge: `.metrics("exact_match", hf.judge(model, "safety"))`, `results.judge(…)`.
+
+    As text, in a spec, a plan's YAML and on the command line: `"judge(model='org/name', template='safety')"`.
+
+    A verdict that can't be read is asked for again with a reminder, then it is an error of its row. Where a judge has a
+    chat template, it is used.
+
+    Args:
+        model: whatever `.generate` takes, or a list of them: then the score is the mean of their verdicts.
+        template: a name (`hf.judges()` lists them), the path of a YAML file, or the prompt itself, with `{input}`,
+            `{completion}`, `{reference}`, or any column in braces; one with `{first}` and `{second}` is about pairs,
+            for `results.judge(…, against=…)`. How to reply is added to it.
+        scale: what a verdict may be: numbers ([0, .5, 1]), words ({"yes": 1, "no": 0}), or `hf.between(1, 10)`; default
+            the template's own.
+        rescale: whether scores are fractions of the scale; default the template's own, else not.
+        name: as tables have it; default "safety_by_gpt".
+        retries: how often a verdict is asked for again, at most.
+        **decoding: of the judge: max_tokens, temperature, …; default the template's, and 0.
+
+    Raises:
+        UnknownNameError: no template of that name.
+        ArgumentError: a prompt without a scale or a completion, or a scale that can't be.
+        NotAModelError: it can't answer.
+        CapabilityError: a decoding argument that it can't take.
+    """
+    models = tuple(from_any(each) for each in (model if isinstance(model, list) else [model]))
+    names = [each.name for each in models]
+    twice = [each for each in names if names.count(each) > 1]
+    if not models or twice:
+        problem = f"two are called {twice[0]!r}; name them: hf.model(…, name='…')" if twice else "there is none"
+        raise ArgumentError(f"judge(model=…): {problem}.")
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise ArgumentError(f"judge(retries={retries!r}): a whole number from 0 on.")
+    check_spelling(decoding, models)
+    for each in models:
+        check_decoding(each, decoding)
+    form = template_of(template, scale, rescale)
+    called = name or f"{form.judge}_by_{'+'.join(names)}"
+    decoded = frozen({"max_tokens": form.max_tokens, "temperature": 0.0, "stop": [], **decoding})
+    given = {"rescale": rescale, "name": name, "retries": None if retries == _RETRIES else retries, **decoding}
+    low, high = (0.0, 1.0) if form.rescale else (form.scale.low, form.scale.high)
+    return Metric(
+        called,
+        Judge(form, models, called, decoded, retries, _text(model, template, scale, given)),
+        unit="fraction" if low >= 0 and high <= 1 else "points",
+        higher_is_better=form.higher_is_better,
+        low=low,
+        high=high,
+        source=form.source,
+        registered=False,
+    )
+
+
+def with_judges(given: Sequence[object]) -> tuple[str | Metric, ...]:
+    """What is said of metrics, one by one or in lists, with each judge that is said as text made one.
+
+    Raises:
+        ArgumentError: it is no call, or lacks an argument.
+    """
+    flat = [one for each in given for one in (each if isinstance(each, list | tuple) else [each])]
+    return flattened([_spoken(each) for each in flat])
+
+
+def judges_of(metrics: Sequence[str | Metric]) -> list[Judge]:
+    """The judges among metrics."""
+    return [each.function for each in chosen(metrics) if isinstance(each.function, Judge)]
+
+
+def refuse_pairs(metrics: Sequence[str | Metric]) -> None:
+    """That no judge among a plan's metrics needs a second completion to compare with.
+
+    Raises:
+        ArgumentError: one does.
+    """
+    for each in judges_of(metrics):
+        if each.template.of_pairs:
+            raise ArgumentError(
+                f"metrics(): {each.name!r} judges pairs of completions. Score the plan first, then say who is compared "
+                "with whom: results.judge(…, against='the other model')."
+            )
+
+
+def verdicts_on(
+    completions: pl.DataFrame,
+    judges: Sequence[Judge],
+    *,
+    ask: bool = True,
+    fresh: bool = False,
+    budget: Budget | None = None,
+    cache: CompletionCache | None = None,
+    report: Callable[[str], Report] = lambda judge: lambda what, count: None,  # noqa: ARG005
+) -> pl.DataFrame:
+    """What judges say to completions: from the store, or asked now.
+
+    A request that failed is asked again by the next run; a reply that could not be read is kept, and counts.
+
+    Args:
+        completions: `COMPLETIONS`; failed ones are not judged. For pairs as `paired` gives them.
+        judges: who judges, and how.
+        ask: False looks into the store only.
+        fresh: True asks everything again.
+        budget: how much may be asked.
+        cache: As for `asked`.
+        report: gives for the name of a judge who is told what is planned, kept, answered and failed.
+
+    Returns:
+        `VERDICTS`; what was neither stored nor asked is left out.
+
+    Raises:
+        UnknownNameError: a template names a column that is not there.
+    """
+    there = completions.columns
+    for each in judges:
+        each.template.check([*there, "output"])
+    if not judges:
+        return no_verdicts()
+    names = [name for each in judges for name in each.template.columns]
+    parsed = with_source_columns(parse(completions.lazy()), names)
+    read = parsed.filter(pl.col("completion").is_not_null()).collect()
+    found = [no_verdicts()]
+    for each in judges:
+        put, empty = _put(read, each)
+        for model in each.models:
+            how = {"ask": ask, "fresh": fresh, "budget": budget, "cache": cache, "report": report(model.name)}
+            found += [_as_verdicts(rows, each, model) for rows in (*_replies(put, each, model, **how), empty)]
+    return pl.concat(found)
+
+
+def paired(completions: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """The completions that have a counterpart among others, with its text and, as `against`, whose it is.
+
+    Args:
+        completions: `COMPLETIONS`.
+        others: `COMPLETIONS` of one model; one for each instance as it was asked.
+
+    Raises:
+        ArgumentError: several for one.
+    """
+    on = [name for name in PAIR if name != "setting" or others["setting"].n_unique() > 1]
+    answered = others.filter(pl.col("completion").is_not_null())
+    if answered.select(on).is_duplicated().any():
+        raise ArgumentError("judge(against=…): several completions stand against one; choose one model and setting.")
+    other = answered.select(*on, pl.col("completion").alias(_OTHER), against="model")
+    return completions.join(other, on=on, how="inner", nulls_equal=True, maintain_order="left", validate="m:1")
+
+
+def _spoken(given: object) -> object:
+    """The judge that a text says; all else as it is."""
+    if not isinstance(given, str):
+        return given
+    if given not in METRICS and given in template_names():
+        raise ArgumentError(
+            f"{given!r} is what a judge may be asked; who is to judge? Write hf.judge(model, {given!r}), or as text: "
+            f"\"judge(model='org/name', template={given!r})\"."
+        )
+    if not re.match(r"\s*judge\s*\(", given):
+        return given
+    said = {key: thawed(value) for key, value in Call.parse(given).arguments}
+    if not {"model", "template"} <= set(said):
+        raise ArgumentError(f"{given!r}: write judge(model='org/name', template='safety').")
+    return judge(said.pop("model"), said.pop("template"), **said)
+
+
+def _text(model: Any, template: str | Path, scale: Any, given: Mapping[str, Any]) -> str:
+    """How `_spoken` reads this judge; empty where it can't."""
+    models = model if isinstance(model, list) else [model]
+    plain = scale is None or (isinstance(scale, list) and all(isinstance(each, int | float | str) for each in scale))
+    if not plain or not isinstance(template, str) or not all(isinstance(each, str) for each in models):
+        return ""
+    said = {"model": model, "template": template, "scale": scale, **given}
+    return str(Call("judge", frozen({key: value for key, value in said.items() if value is not None})))
+
+
+def _put(read: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Completions with the prompt about them, a row per order for pairs; and apart from them those that are empty."""
+    template = judge.template
+    if template.of_pairs:
+        own, other = pl.col(COMPLETION), pl.col(_OTHER)
+        rows = pl.concat(
+            [
+                read.with_columns(own.alias(FIRST), other.alias(SECOND), pl.lit(0, dtype=pl.Int64).alias(ORDER)),
+                read.with_columns(other.alias(FIRST), own.alias(SECOND), pl.lit(1, dtype=pl.Int64).alias(ORDER)),
+            ]
+        )
+    else:
+        rows = read.with_columns(pl.lit(0, dtype=pl.Int64).alias(ORDER))
+    blank = (stripped(pl.col(COMPLETION)) == "") & pl.lit(template.empty is not None)
+    kept = [*KEY, "part", "cluster", ORDER, *(["against"] if "against" in rows.columns else [])]
+    put = rows.filter(~blank).select(*kept, rest=template.rest())
+    empty = rows.filter(blank).select(*kept, value=pl.lit(template.empty, dtype=pl.Float64), asks=pl.lit(0))
+    return put.with_columns(id=_id(put)), empty
+
+
+def _replies(put: pl.DataFrame, judge: Judge, model: Model, **how: Any) -> list[pl.DataFrame]:
+    """The rows with what the judge says to them, asked again while it can't be read, within the bound."""
+    done, left = [], put
+    head, name = judge.template.head, judge.scenario
+    decoding = {key: thawed(value) for key, value in judge.decoding}
+    for asks in range(1, judge.retries + 2):
+        if left.is_empty():
+            break
+        prompts = left.select("id", input=pl.col("rest") + (judge.template.reminder if asks > 1 else ""))
+        found = asked(model, prompts, name=name, decoding=decoding, head=head, chat=model.chat is not None, **how)
+        rows = pl.concat(
+            [
+                left.with_columns(asks=pl.lit(asks), prompt=pl.lit(head) + prompts["input"]),
+                found.select("request_id", "prompt_tokens", "output_tokens", "cached", "error", reply="completion",
+                             was_cut=pl.col("finish_reason").eq_missing("length")),
+            ],
+            how="horizontal",
+        ).with_columns(judge.template.read("reply"))  # fmt: skip
+        answered, read = pl.col("reply").is_not_null(), pl.col("value").is_not_null()
+        done.append(rows.filter(read | pl.col("error").is_not_null()))
+        bad = rows.filter(answered & ~read)
+        if asks > judge.retries:
+            done.append(bad.with_columns(error=_badly_formed(judge.template)))
+        left = bad.select(put.columns)
+    return done
+
+
+def _badly_formed(template: Template) -> pl.Expr:
+    said = pl.col("reply").str.tail(80).str.replace_all(r"\s+", " ")
+    return pl.format(
+        "no verdict on the scale ({}) at the end of the reply, asked {} times{}; it ends: {}",
+        pl.lit(template.scale.shown),
+        "asks",
+        pl.when("was_cut").then(pl.lit(" (cut at max_tokens)")).otherwise(pl.lit("")),
+        said,
+    )
+
+
+def _as_verdicts(rows: pl.DataFrame, judge: Judge, model: Model) -> pl.DataFrame:
+    scale = judge.template.scale
+    given = rows.with_columns(metric=pl.lit(judge.name), judge=pl.lit(model.name))
+    if judge.template.of_pairs and "value" in given.columns:
+        turned = pl.when(pl.col(ORDER) == 1).then(scale.low + scale.high - pl.col("value"))
+        given = given.with_columns(value=pl.coalesce(turned, "value"))
+    return given.select(
+        pl.col(name).cast(dtype) if name in given.columns else pl.lit(None, dtype=dtype).alias(name)
+        for name, dtype in VERDICTS.schema.items()
+    )
+
+
+def _id(put: pl.DataFrame) -> pl.Series:
+    """A name for each row that tells it apart: as few of its keys as are needed, the instance first."""
+    names = ["instance_id"]
+    for name in ("scenario", *KEY, ORDER):
+        if not put.select(names).is_duplicated().any():
+            break
+        if name not in names and put[name].n_unique() > 1:
+            names.append(name)
+    return put.select(pl.concat_str(pl.col(names).cast(pl.String).fill_null(""), separator="/")).to_series()

@@ -1,0 +1,253 @@
+"""Toy models: for tests, notebooks and benchmarks, where the answers must be known beforehand."""
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from helmframe._core.specs import Call, frozen
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Row, digest
+
+WRONG = "[wrong answer]"
+_KEYS = (
+    "scenario", "instance_id", "perturbation", "perturbation_seed", "output_index", "reference_index", "request_mode",
+)  # fmt: skip
+# Log-probability of a word (nats): of a right option, a wrong one, and any text where nothing is to be known.
+RIGHT, OTHER, ANY = -0.1, -5.0, -2.0
+
+
+def echo() -> Model:
+    r"""Gives the last line of the prompt that is not empty back; the other parts of a message are let through unread.
+
+    To it all texts are as likely.
+
+    >>> list(echo().ask(["Question: 1 + 1?\n2"], {}))
+    ['2']
+    """
+
+    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        return [_last_line(prompt["prompt"] if isinstance(prompt, dict) else str(prompt)) for prompt in prompts]
+
+    def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        return [_likely(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
+
+    return _toy(Call("echo"), ask, scores, sees_rows=False, media=True)
+
+
+def oracle() -> Model:
+    """Gives a right answer, the first of them, as the adapter expects it; an instance without one is an error.
+
+    Right options are likelier than wrong ones.
+    """
+
+    def answer(row: Row) -> Given:
+        return _right(row)
+
+    def score(row: Row) -> Given:
+        return _scored(row, [place for place, correct in enumerate(row["correct"]) if correct])
+
+    return _toy(Call("oracle"), _each(answer), _each(score))
+
+
+def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
+    """Gives a right answer with probability `accuracy`, else one of the wrong ones (`WRONG` where there is none).
+
+    An instance without a correct reference is an error row.
+
+    Args:
+        accuracy: between 0 and 1.
+        seed: another seed is another draw; the same seed answers the same again.
+        by: "prompt": one draw per scenario, instance_id and prompt, so the variants of an instance are right or wrong
+            independently of each other, the worst case for robustness statistics. "instance": one draw per scenario and
+            instance_id, whatever the prompt, so all variants agree: perfectly robust.
+
+    Raises:
+        ArgumentError: an accuracy that is no probability, or another word in `by`.
+    """
+    if isinstance(accuracy, bool) or not isinstance(accuracy, float | int) or not 0 <= accuracy <= 1:
+        raise ArgumentError(f"noisy(): accuracy={accuracy!r} should be between 0 and 1.")
+    if by not in ("prompt", "instance"):
+        raise ArgumentError.unknown_value(f"noisy(): by={by!r} is no unit of draws", by, ("prompt", "instance"))
+
+    def drawn(row: Row) -> tuple[bool, int]:
+        # instances draw independently even where their prompts are equal; so do the outputs of one request
+        key = [seed, row["scenario"], row["instance_id"], *([row["prompt"]] if by == "prompt" else [])]
+        draw = hashlib.blake2b(json.dumps([*key, row["output_index"]]).encode(), digest_size=16).digest()
+        return int.from_bytes(draw[:8], "big") < accuracy * 2**64, int.from_bytes(draw[8:], "big")
+
+    def answer(row: Row) -> Given:
+        is_right, which = drawn(row)
+        wrong = row["wrong"] or [WRONG]
+        return wrong[which % len(wrong)] if row["right"] and not is_right else _right(row)
+
+    def score(row: Row) -> Given:
+        is_right, which = drawn(row)  # the same for all options of a question
+        places = [place for place, correct in enumerate(row["correct"]) if correct == is_right]
+        return _scored(row, [places[which % len(places)]] if places else [])
+
+    said = {"accuracy": accuracy, **({"seed": seed} if seed else {}), **({"by": by} if by != "prompt" else {})}
+    return _toy(Call("noisy", frozen(said)), _each(answer), _each(score))
+
+
+def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> Model:
+    """Gives recorded completions back; what was not recorded is an error of that row.
+
+    Args:
+        recorded: a mapping prompt → text; or a frame with `completion`, `instance_id` and, where they matter, scenario,
+            perturbation, perturbation_seed, output_index, reference_index, request_mode. Its columns reasoning,
+            logprob, token_logprobs, finish_reason, prompt_tokens and output_tokens are given back too.
+        name: how tables call it.
+
+    Raises:
+        ArgumentError: neither; a frame without instance_id or completion, or with two rows for one answer.
+    """
+    if isinstance(recorded, Mapping):
+        texts = dict(recorded)
+        content = digest(*(part for pair in sorted(texts.items()) for part in pair))
+
+        def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+            return [_found(texts, prompt, _of_prompt) for prompt in prompts]
+
+        return _toy(Call("replay", (("content", content),)), ask, name=name, sees_rows=False, durable=True, media=True)
+    if not isinstance(recorded, pl.DataFrame):
+        raise ArgumentError(
+            f"replay({type(recorded).__name__}): give a mapping {{prompt: text}}, or a frame with instance_id and "
+            "completion."
+        )
+    keys = _replay_keys(recorded)
+    answers = {tuple(row[key] for key in keys): _recorded(row) for row in recorded.iter_rows(named=True)}
+    content = digest(*keys, *(f"{key}: {answer}" for key, answer in sorted(answers.items(), key=str)))
+
+    def answer(row: Row) -> Given:
+        key = tuple(row[name] for name in keys)  # type: ignore[literal-required]
+        return _found(answers, key, functools.partial(_of_row, keys))
+
+    return _toy(Call("replay", (("content", content),)), _each(answer), _each(answer), name=name, media=True)
+
+
+def from_text(said: str) -> Model:
+    """A toy as plans and run entries write it: `oracle()`, `noisy(accuracy=0.6)`.
+
+    >>> from_text("noisy(accuracy=0.6)") == noisy(0.6)
+    True
+
+    Raises:
+        UnknownNameError: no toy is called that.
+        ArgumentError: it has no such argument, or needs one that was not said.
+    """
+    call = Call.parse(said)
+    toys: dict[str, Callable[..., Model]] = {"echo": echo, "noisy": noisy, "oracle": oracle}
+    if call.name not in toys:
+        raise UnknownNameError.among("toy model", call.name, toys)
+    toy, arguments = toys[call.name], dict(call.arguments)
+    for name in arguments:
+        if name not in inspect.signature(toy).parameters:
+            raise ArgumentError.unknown_argument(f"{call.name}()", name, inspect.signature(toy).parameters)
+    try:
+        inspect.signature(toy).bind(**arguments)
+    except TypeError as error:
+        raise ArgumentError(f"model {said!r}: {error}.") from None
+    return toy(**arguments)
+
+
+def _toy(
+    call: Call,
+    ask: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]],
+    scores: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]] | None = None,
+    *,
+    name: str = "",
+    sees_rows: bool = True,
+    durable: bool = False,
+    media: bool = False,
+) -> Model:
+    """A toy that sees rows is not durable: its answers depend on more than the prompt they are stored under."""
+    return Model(
+        name=name or str(call),
+        source=call,
+        ask=ask,
+        fingerprint=functools.partial(digest, "toy", str(call)),
+        durable=durable,
+        takes=None,
+        batch=256,
+        sees_rows=sees_rows,
+        media=media,
+        note="a toy",
+        loglikelihood=scores,
+    )
+
+
+def _each(answer: Callable[[Row], Given]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]]:
+    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        return [answer(prompt) for prompt in prompts if isinstance(prompt, dict)]
+
+    return ask
+
+
+def _last_line(prompt: str) -> str:
+    lines = prompt.rstrip().rsplit("\n", 1)
+    return lines[-1].strip()
+
+
+def _right(row: Row) -> Given:
+    """Return the first right answer, or the error of this row."""
+    if not row["right"]:
+        return LookupError(f"instance {row['instance_id']!r} has no correct reference.")
+    return row["right"][0]
+
+
+def _scored(row: Row, likely: Sequence[int]) -> Given:
+    """How likely the row's continuation is to who thinks these references likely."""
+    text, place = row["continuation"] or "", row["reference_index"]
+    if place is None or row["request_mode"] == "calibration":
+        return _likely(text, ANY)
+    if True not in row["correct"]:
+        return _right(row)
+    return _likely(text, RIGHT if place in likely else OTHER)
+
+
+def _likely(text: str, logprob: float) -> Answer:
+    """A text each of whose words has this log-probability."""
+    words = max(1, len(text.split()))
+    return Answer(text, logprob=words * logprob, token_logprobs=(logprob,) * words, output_tokens=words)
+
+
+def _found(answers: Mapping[Any, Given | None], key: object, tell: Callable[[Any], str]) -> Given:
+    """Return the recorded completion, or the error of this row."""
+    if key not in answers:
+        return LookupError(f"no completion was recorded for {tell(key)}.")
+    found = answers[key]
+    return LookupError(f"the completion recorded for {tell(key)} is null.") if found is None else found
+
+
+def _of_prompt(prompt: str) -> str:
+    return f"the prompt that ends in {prompt[-60:]!r}"
+
+
+def _of_row(keys: Sequence[str], key: Sequence[object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in zip(keys, key, strict=True))
+
+
+def _replay_keys(recorded: pl.DataFrame) -> tuple[str, ...]:
+    for column in ("instance_id", "completion"):
+        if column not in recorded.columns:
+            there = ", ".join(recorded.columns)
+            raise ArgumentError(f"replay(): the frame has no column {column!r}; there are: {there}.")
+    keys = tuple(key for key in _KEYS if key in recorded.columns)
+    twice = recorded.filter(pl.struct(keys).is_duplicated()).head(1).to_dicts()
+    if twice:
+        raise ArgumentError(f"replay(): two rows answer {_of_row(keys, [twice[0][key] for key in keys])}.")
+    return keys
+
+
+def _recorded(row: Mapping[str, Any]) -> Answer | None:
+    if row["completion"] is None:
+        return None
+    given = {field: row[field] for field in Answer._fields[1:] if row.get(field) is not None}
+    if "token_logprobs" in given:
+        given["token_logprobs"] = tuple(given["token_logprobs"])
+    return Answer(row["completion"], **given)

@@ -1,0 +1,88 @@
+"""The program under test, in a sandbox of its own: as a script, or as a module whose names the referee calls."""
+
+import builtins
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from helmframe.sandbox.child.confine import confine, job_of, module_namespace, ready, silence
+from helmframe.sandbox.child.wire import BrokenWireError, decode, encode, receive, send
+
+
+def script(said: str, job: str, started: str) -> None:
+    """Run the program as `python program.py` would, on the standard streams."""
+    confine(said)
+    work = job_of(int(job))
+    ready(int(started))
+    _load(work, module_namespace("__main__"))
+
+
+def module(said: str, job: str, started: str, requests: str, replies: str) -> None:
+    """Load the program, then answer the referee's calls until it hangs up."""
+    confine(said)
+    work = job_of(int(job))
+    silence(0, 1, 2)
+    ready(int(started))
+    with os.fdopen(int(requests), "rb") as incoming, os.fdopen(int(replies), "wb") as outgoing:
+        names = module_namespace("program")
+        kept: list[Any] = []
+        send(outgoing, _answer(partial(_load, work, names), kept))
+        while True:
+            try:
+                request = receive(incoming)
+            except BrokenWireError:
+                os._exit(0)
+            send(outgoing, _answer(partial(_done, request, names, kept), kept))
+
+
+def _load(work: dict[str, Any], names: dict[str, Any]) -> None:
+    # Python's `site`, which the sandbox starts without, defines both
+    at_hand: dict[str, Any] = {"exit": sys.exit, "quit": sys.exit}
+    exec(compile(work["imports"], "imports.py", "exec"), at_hand)  # noqa: S102
+    # not into the module: the referee must not see these names as the program's
+    vars(builtins).update({name: value for name, value in at_hand.items() if not name.startswith("__")})
+    exec(compile(work["program"], "program.py", "exec"), names)  # noqa: S102 - what we are here for
+
+
+def _answer(work: Callable[[], Any], kept: list[Any]) -> dict[str, Any]:
+    def stand_in(value: Any) -> int:
+        kept.append(value)
+        return len(kept) - 1
+
+    try:
+        return {"value": encode(work(), stand_in)}
+    except BaseException as error:  # noqa: BLE001 - SystemExit, too, is the program's answer
+        text = error.args[0] if len(error.args) == 1 else error
+        return {"error": type(error).__name__, "text": str(text)[:2000]}
+
+
+def _done(request: dict[str, Any], names: dict[str, Any], kept: list[Any]) -> Any:
+    if "name" in request:
+        return names[request["name"]]
+    if "next" in request:
+        # one by one: whoever asks may stop before an endless generator does
+        return list(zip(range(1), kept[request["next"]], strict=False))
+    if "iterate" in request:
+        return _Iterator(iter(kept[request["iterate"]]))
+    if "truth" in request:
+        return bool(kept[request["truth"]])
+    if "length" in request:
+        return len(kept[request["length"]])
+    args = decode(request["args"], kept.__getitem__)
+    keywords = decode(request["keywords"], kept.__getitem__)
+    return kept[request["call"]](*args, **keywords)
+
+
+class _Iterator:
+    """An iterator that goes as itself, and not by value."""
+
+    def __init__(self, iterator: Any) -> None:
+        self._iterator = iterator
+
+    def __iter__(self) -> "_Iterator":
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._iterator)

@@ -1,0 +1,91 @@
+"""Text of exceptions and objects, whatever their classes do."""
+
+import pytest
+
+from helmframe._core.safe_text import (
+    error_message,
+    error_text,
+    has_traceback,
+    safe_repr,
+    traceback_text,
+    type_name,
+    valid_unicode,
+)
+
+
+class ExitingError(Exception):
+    """`str()` of it exits."""
+
+    def __str__(self) -> str:
+        raise SystemExit(1)
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("a b"), "ValueError: a b"),
+        (ValueError(), "ValueError"),
+        (KeyError("a"), "KeyError: 'a'"),
+        (ExitingError(), "ExitingError: <str() raised SystemExit>"),
+        (ValueError("a\ud800"), "ValueError: a\ufffd"),
+        (BaseExceptionGroup("g", [SystemExit(1)]), "BaseExceptionGroup: g (1 sub-exception)"),
+    ],
+)
+def test_an_error_is_its_type_and_message(error: BaseException, text: str) -> None:
+    assert error_text(error) == text
+
+
+def test_a_keyboard_interrupt_is_not_swallowed() -> None:
+    class StoppedError(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        error_message(StoppedError())
+
+
+def test_an_object_whose_repr_raises_is_named_by_its_type() -> None:
+    assert safe_repr(ExitingError()) == "<repr() of ExitingError raised SystemExit>"
+    assert safe_repr("a") == "'a'"
+
+
+def test_a_class_has_its_own_name_whatever_its_metaclass_says() -> None:
+    class Nameless(type):
+        @property
+        def __name__(cls) -> str:  # type: ignore[override]
+            raise ValueError("no name")
+
+    class NamelessError(Exception, metaclass=Nameless):
+        pass
+
+    assert [type_name(ValueError), error_text(NamelessError("a"))] == ["ValueError", "NamelessError: a"]
+
+
+def test_a_traceback_has_its_frames_where_they_can_be_formatted() -> None:
+    with pytest.raises(ValueError, match="a") as raised:
+        raise ValueError("a\ud800")
+    assert "in test_a_traceback_has_its_frames" in traceback_text(raised.value)
+    assert traceback_text(raised.value).endswith("ValueError: a\ufffd\n")
+    broken = SyntaxError("bad", (None, None, None, 5))  # type: ignore[arg-type]  # a text that is a number
+    assert (has_traceback(raised.value), has_traceback(ValueError()), has_traceback(broken)) == (True, False, False)
+    assert traceback_text(broken).startswith("SyntaxError: bad (no traceback: formatting it raised AttributeError: ")
+
+
+def test_surrogate_pairs_are_joined_and_single_ones_replaced() -> None:
+    assert valid_unicode("\ud83d\ude00 \ud800 ä") == "😀 \ufffd ä"
+
+
+def test_a_subclass_of_str_becomes_plain_text() -> None:
+    class Text(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+        def encode(self, *_: str) -> bytes:
+            raise ValueError("no bytes")
+
+    text = valid_unicode(Text("a"))
+    assert (text, type(text)) == ("a", str)

@@ -1,0 +1,278 @@
+"""The command, as a user types it: what it prints where, and its exit status."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe._suite import Suite
+from helmframe.cli.app import main
+from tests.models.tiny import gpt2_folder
+
+MUSIC = "sampler:subject=music,model=oracle()"
+CONF = 'entries: [{description: "mmlu:subject=philosophy,model=geclm/gpt2_local", priority: 1}]'
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to type in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def typed(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a shell makes of the command, with `python` the one that runs the tests."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": places, "PYTHONPATH": str(Path(hf.__file__).parents[1]), **variables}
+    return subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def sum_of_n(said: str) -> int:
+    """Over the column n, which stands right below its head."""
+    heads, *rows = tables(said)
+    end = re.search(r"\bn\b", heads)
+    assert end is not None
+    return sum(int(row[: end.end()].split()[-1]) for row in rows)
+
+
+def tables(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith(("scenario", "mmlu", "sampler"))]
+
+
+@pytest.mark.shared
+def test_the_users_command_prints_a_table_of_ten_instances(shared: Path, here: Path) -> None:
+    gpt2_folder(here / "gpt2_local")
+    said = f"""
+        echo '{CONF}' > run_specs.conf
+        python -m helmframe run --conf-paths run_specs.conf --local --suite v1 --max-eval-instances 10 -n 1
+    """
+    first = typed(said, here, HELMFRAME_DATA=str(shared / "scenarios"))
+    assert (first.returncode, "Traceback" in first.stderr) == (0, False)
+    assert "--local is the only mode there is" in first.stderr
+    assert "helmframe: 10 of 10 completions" in first.stderr
+    rows = [line.split() for line in first.stdout.splitlines() if line.startswith("mmlu")]
+    assert {row[2] for row in rows} == {"geclm/gpt2_local"}
+    assert sum_of_n(first.stdout) == 10
+    again = typed(said, here, HELMFRAME_DATA=str(shared / "scenarios"))
+    assert again.returncode == 0
+    assert again.stderr.endswith("helmframe: 10 of 10 completions of 'geclm/gpt2_local' cached.\n")
+    assert tables(again.stdout) == tables(first.stdout)
+
+
+def test_an_entry_is_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "sampler:subject=music,model=noisy(accuracy=0.6, seed=81)", "-m", "8"]) == 0
+    out, err = capsys.readouterr()
+    assert sum_of_n(out) == 8
+    assert "noisy(accuracy=0.6, seed=81)" in out
+    assert "helmframe: 8 of 8 completions\n" in err
+
+
+def test_only_results_go_to_stdout(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", MUSIC, "-m", "4", "--local"])
+    out, _ = capsys.readouterr()
+    assert out.startswith("scenario")
+    assert "helmframe:" not in out
+
+
+def test_a_perturbed_entry_has_a_robustness_table_of_the_main_metric(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", f"{MUSIC},data_augmentation=lower", "-m", "4"]) == 0
+    _, robustness = capsys.readouterr().out.split("\nrobustness\n")
+    assert "exact_match" in robustness
+    assert "quasi_exact_match" not in robustness
+
+
+def test_a_plan_file_is_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hf.scenario("sampler").where(subject="music").limit(3).generate("oracle()").to_yaml("plan.yaml")
+    assert main(["run", "plan.yaml"]) == 0
+    assert sum_of_n(capsys.readouterr().out) == 3
+
+
+def test_options_say_what_a_plan_file_does_not(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hf.scenario("sampler").where(subject="music").to_yaml("plan.yaml")
+    assert main(["run", "plan.yaml", "--models-to-run", "echo()", "-m", "2"]) == 0
+    assert sum_of_n(capsys.readouterr().out) == 2
+
+
+def own_scenario(folder: Path, right: list[bool]) -> None:
+    """A plan file over instances of which some have no right answer, so that the oracle fails at them."""
+    # the process remembers what it asked before, so each test asks of its own folder
+    rows = [{"row_index": place, "input": f"{folder}, {place}?", "right": each} for place, each in enumerate(right)]
+    pl.DataFrame(rows).write_parquet(folder / "rows.parquet")
+    spec = """
+        scenario: sums
+        version: 1
+        source: {rows: "{data}/rows.parquet"}
+        instances: >
+          SELECT row_index, 'test' AS split, input, [{'text': '2', 'correct': "right"}] AS "references" FROM rows
+        adapter: {method: generation, shots: 0}
+        metrics: [exact_match]
+        main: {metric: exact_match}
+    """
+    (folder / "sums.yaml").write_text(textwrap.dedent(spec))
+    (folder / "plan.yaml").write_text(f"scenario: ./sums.yaml\ndata: {folder}\ngenerate: oracle()\n")
+
+
+def test_what_failed_is_told_beside_the_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own_scenario(here, [True, False])
+    assert main(["run", "plan.yaml"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("scenario")
+    assert "failed completions: 1; the first, of " in err
+    assert "has no correct reference" in err
+
+
+def test_a_run_without_any_answer_is_an_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own_scenario(here, [False, False])
+    assert main(["run", "plan.yaml"]) == 1
+    assert "nothing was answered; failed completions: 2" in capsys.readouterr().err
+
+
+def test_a_conf_file_is_run_with_the_models_that_the_user_names(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = '{description: "sampler:subject=music,model=text"}, {description: "sampler:model=text", priority: 2}'
+    Path("run.conf").write_text(f"entries: [{text}]")
+    assert main(["run", "run.conf", "--models-to-run", "echo()", "oracle()", "-m", "2", "--priority", "1"]) == 0
+    assert sum_of_n(capsys.readouterr().out) == 4
+
+
+def test_results_are_written_and_shown_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", MUSIC, "-m", "4", "--output-path", "out", "--suite", "v1"]) == 0
+    first = capsys.readouterr()
+    assert "helmframe: written: out/runs/v1" in first.err
+    assert main(["show", "out/runs/v1"]) == 0
+    assert tables(capsys.readouterr().out) == tables(first.out)
+
+
+def test_a_folder_of_results_is_not_written_over(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = ["run", MUSIC, "-m", "4", "--output-path", "out"]
+    main(said)
+    capsys.readouterr()
+    assert main(said) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "helmframe: out/runs/default is not empty; choose another --suite, or remove it.\n"
+
+
+def test_explain_asks_no_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = ["sampler:subject=music,model=noisy(accuracy=0.6, seed=82)", "-m", "4"]
+    assert main(["explain", *said]) == 0
+    first, err = capsys.readouterr()
+    assert "4 distinct requests: 0 in the store, 4 to ask" in first
+    assert err == ""
+    main(["run", "--dry-run", *said])
+    assert capsys.readouterr().out == first
+
+
+def test_explain_needs_no_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "sampler:subject=music", "-m", "4"]) == 0
+    assert "4 instances" in capsys.readouterr().out
+
+
+def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert {"mmlu", "sampler", "typos", "exact_match"} <= {line.partition(" ")[0] for line in out.splitlines()}
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_list_takes_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "perturbations"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.split() == ["perturbation", "arguments", "what"]
+
+
+def test_show_prints_a_scenarios_spec(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "mmlu"]) == 0
+    assert capsys.readouterr().out.startswith("scenario: mmlu\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (["run"], 'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name"'),
+        (["run", "-c", "nowhere.conf"], "nowhere.conf: can't be read: No such file or directory."),
+        (["run", "nowhere.yaml"], "nowhere.yaml: can't be read: No such file or directory."),
+        (["run", "bad.conf"], "bad.conf: not HOCON: "),
+        (["run", "samplr:model=oracle()"], "Did you mean 'sampler'?"),
+        (["run", "sampler:subjet=music,model=oracle()"], "Did you mean 'subject'?"),
+        (["run", "sampler:subject=musik,model=oracle()"], "Did you mean 'music'?"),
+        (["run", "sampler:subject=music"], "nobody answers. Add model=org/name"),
+        (["run", "sampler:model=text"], "nobody answers. Add model=org/name"),
+        (["run", "sampler:model=./geclm/nowhere"], "looked at: geclm/nowhere, nowhere"),
+        (["run", MUSIC, "-m", "0"], "a whole number from 1 on"),
+        (["run", MUSIC, "--models-to-run", "echo()"], "nothing to run: --priority, --models-to-run"),
+        (["explain", "mmlu:subject=philosophy", "-m", "4"], "scenario 'mmlu': no file is at "),
+        (["run", "mmlu:subject=philosophy,model=oracle()"], "HELMFRAME_DATA"),
+        (["show", "nothing"], "no scenario is called 'nothing'."),
+        (["show", "."], "holds no results"),
+    ],
+)
+def test_an_error_is_one_message_on_stderr(
+    said: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(here / "no-data"))
+    Path("bad.conf").write_text("entries: [")
+    assert main(said) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("helmframe: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_verbose_shows_where_an_error_is_from(here: Path) -> None:
+    with pytest.raises(hf.HelmframeError):
+        main(["run", "--verbose", "samplr"])
+
+
+def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["run", "--no-such-option"])
+    assert error.value.code == 2
+    assert "usage: helmframe" in capsys.readouterr().err
+
+
+def test_a_fault_that_nobody_foresaw_is_told_without_a_traceback(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(Suite, "score", broken)
+    assert main(["run", MUSIC]) == 1
+    assert capsys.readouterr().err == "helmframe: RuntimeError: out of luck\nMore: --verbose\n"
+
+
+def test_a_ctrl_c_ends_with_130_and_says_how_to_go_on(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Suite, "score", stopped)
+    assert main(["run", MUSIC]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error_to_tell(here: Path) -> None:
+    done = typed("python -m helmframe list | true", here)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["--version"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out == f"helmframe {hf.__version__}\n"

@@ -1,0 +1,116 @@
+"""`helmframe check`: what is wrong with a spec is found without its data."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from helmframe.cli.check import check_spec, check_specs
+from helmframe.errors import SpecError
+from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+
+GOOD = """\
+scenario: mine
+version: 1
+description: a test
+license: none
+source: {rows: "{data}/mine/{split}-*.parquet"}
+columns: {q: VARCHAR, a: VARCHAR}
+splits: {dev: train, test: test}
+instances: |
+  SELECT row_index, split, q AS input, [{'text': a, 'correct': true}] AS "references" FROM rows
+adapter: {method: generation, shots: 2}
+metrics: [exact_match]
+main: {metric: exact_match}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "mine.yaml").write_text(GOOD)
+    return tmp_path / "specs"
+
+
+def problem(folder: Path, old: str, new: str) -> str:
+    (folder / "mine.yaml").write_text(GOOD.replace(old, new))
+    return str(check_specs(folder)["problem"][0])
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_each_spec_of_ours_makes_prompts_of_rows_as_its_columns_say(name: str) -> None:
+    check_spec(find_scenario(name))
+
+
+def test_a_valid_spec_has_no_problem_and_says_where_its_data_should_be(folder: Path) -> None:
+    table = check_specs(folder, data="/nowhere")
+    assert table["problem"].to_list() == [None]
+    assert table["unread"].to_list() == ["scenario 'mine': no file is at /nowhere/mine/{split}-*.parquet."]
+
+
+def test_data_that_is_there_is_counted(folder: Path, own_rows: Path) -> None:
+    assert check_specs(folder, data=str(own_rows))["data"].to_list() == ["3 instances"]
+
+
+def test_data_that_is_not_what_the_spec_says_is_a_problem(folder: Path, own_rows: Path) -> None:
+    said = GOOD.replace("a: VARCHAR", "a: BIGINT").replace("'text': a", "'text': a::VARCHAR")
+    (folder / "mine.yaml").write_text(said)
+    found = check_specs(folder, data=str(own_rows))["problem"][0]
+    assert "column 'a' is VARCHAR, not BIGINT" in found
+
+
+@pytest.mark.parametrize("references", ["a", "[a]", "[{'text': a}]"])
+def test_references_are_lists_of_text_and_correct(folder: Path, references: str) -> None:
+    said = problem(folder, "[{'text': a, 'correct': true}]", references)
+    assert "should be a list of text and correct: [{'text': answer, 'correct': true}]" in said
+
+
+def test_an_unknown_draw_is_a_problem(folder: Path) -> None:
+    said = problem(folder, "metrics:", "draw: quacs\nmetrics:")
+    assert said.startswith("no draw is called 'quacs'. Did you mean 'quac'?")
+
+
+@pytest.fixture
+def own_rows(tmp_path: Path) -> Path:
+    (tmp_path / "rows" / "mine").mkdir(parents=True)
+    pl.DataFrame({"q": ["a", "b", "c"], "a": ["x", "y", "z"]}).write_parquet(tmp_path / "rows/mine/test-0.parquet")
+    return tmp_path / "rows"
+
+
+def test_an_unknown_metric_is_named(folder: Path) -> None:
+    said = problem(folder, "exact_match]", "exact_mach]").splitlines()[0]
+    assert said.startswith("no metric is called 'exact_mach'. Did you mean 'exact_match'")
+
+
+def test_a_main_metric_that_is_not_scored_is_named(folder: Path) -> None:
+    assert problem(folder, "metric: exact_match", "metric: f1_score") == (
+        "mine.yaml: main.metric: 'f1_score' is none of metrics: exact_match."
+    )
+
+
+def test_an_unknown_method_is_named(folder: Path) -> None:
+    said = problem(folder, "method: generation", "method: generate")
+    assert said.startswith("no adapter method is called 'generate'")
+
+
+def test_a_select_that_does_not_fit_the_columns_is_found_without_data(folder: Path) -> None:
+    assert 'Referenced column "question" not found' in problem(folder, "q AS input", "question AS input")
+
+
+def test_a_type_that_is_none_is_named(folder: Path) -> None:
+    assert "columns.a: " in problem(folder, "a: VARCHAR", "a: WORDS")
+
+
+def test_a_file_is_called_as_its_scenario(folder: Path) -> None:
+    assert "should be the name of the file" in problem(folder, "scenario: mine", "scenario: other")
+
+
+def test_suites_and_judges_are_read_too() -> None:
+    table = check_specs(specs_root() / "suites" / "lite.yaml")
+    assert table.row(0)[1:] == (None, "10 plans", None)
+    assert check_specs(specs_root() / "judges")["problem"].null_count() == check_specs(specs_root() / "judges").height
+
+
+def test_a_folder_without_specs_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="there is no spec"):
+        check_specs(tmp_path)

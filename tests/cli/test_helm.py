@@ -1,0 +1,122 @@
+"""`helmframe mirror` and `helmframe export`."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.cli.app import main
+
+SPEC = """\
+scenario: capitals
+version: 1
+source: {rows: "{data}/capitals/{split}-*.parquet"}
+columns: {country: VARCHAR, capital: VARCHAR}
+splits: {test: test}
+instances: |
+  SELECT row_index, split, country AS input, [{'text': capital, 'correct': true}] AS "references" FROM rows
+metrics: [exact_match]
+main: {metric: exact_match}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    (tmp_path / "capitals.yaml").write_text(SPEC)
+    file = tmp_path / "source" / "capitals" / "test-0.parquet"
+    file.parent.mkdir(parents=True)
+    pl.DataFrame({"country": ["France"], "capital": ["Paris"]}).write_parquet(file)
+    return tmp_path / "capitals.yaml"
+
+
+def test_mirror_says_what_it_wrote(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["mirror", str(spec), "--from", str(tmp_path / "source"), "--to", str(tmp_path / "to")]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert capsys.readouterr().out == (
+        "capitals: 1 rows, 1 files written, 0 there already\n"
+        "capitals: 1 rows, 0 files written, 1 there already\n"
+    )  # fmt: skip
+
+
+def test_mirror_goes_on_with_the_others_and_fails_at_the_end(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["gsm8k", str(spec)]
+    assert main(["mirror", *names, "--from", str(tmp_path / "source"), "--to", str(tmp_path / "to")]) == 1
+    said = capsys.readouterr()
+    assert said.out == "capitals: 1 rows, 1 files written, 0 there already\n"
+    assert "no file in" in said.err
+    assert "not mirrored: gsm8k; of 2 scenarios." in said.err
+
+
+def test_export_writes_helms_directories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hf.scenario("sampler").where(subject="music").limit(1).generate("oracle()").score().to_parquet(tmp_path / "run")
+    capsys.readouterr()
+    assert main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "suite")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'suite'}\n"
+    (spec,) = (tmp_path / "suite").glob("*/run_spec.json")
+    assert json.loads(spec.read_text())["name"] == "sampler:subject=music,model=helmframe_oracle"
+
+
+def test_helms_flags_choose_entries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = ["sampler:subject=music,model=text", "sampler:subject=biology,model=text,max_train_instances=0"]
+    flags = ["--models-to-run", "oracle()", "--groups-to-run", "sampler_music", "-n", "1", "-m", "2", "-t", "2"]
+    folder = ["-o", str(tmp_path), "--suite", "v1", "--skip-completed-runs"]
+    assert main(["run", "-r", *entries, *flags, *folder]) == 0
+    first = capsys.readouterr().out
+    assert "sampler" in first
+    results = hf.load(tmp_path / "runs" / "v1")
+    assert results.completions.select("part", "trial").unique().sort("trial").collect().rows() == [
+        ("music", 0),
+        ("music", 1),
+    ]
+    # what is there is printed, not asked again
+    assert main(["run", "-r", *entries, *flags, *folder]) == 0
+    assert "exact_match" in capsys.readouterr().out
+
+
+def test_help_says_that_one_thread_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert "HELM's threads, of which -n 1 is one" in " ".join(capsys.readouterr().out.split())
+
+
+HELM_CONF = """
+entries: [
+  {description: "sampler:subject=music,model=text", priority: 1},
+  {description: "sampler:subject=music,model=text", priority: 2},
+  {description: "sampler:subject=alchemy,model=text", priority: 1},
+  {description: "cleva:task=summarization,model=text", priority: 2},
+]
+"""
+
+
+def test_list_helm_entries_prints_each_entry_with_its_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run_specs.conf").write_text(HELM_CONF)
+    for given in (tmp_path / "run_specs.conf", tmp_path):
+        assert main(["list", "helm-entries", "--conf-paths", str(given)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "plan               sampler:subject=music,model=text"
+        assert lines[1].startswith("rows missing       sampler:subject=alchemy,model=text: where(subject='alchemy')")
+        assert lines[2].startswith("scenario not here  cleva:task=summarization,model=text: ")
+        assert lines[-1] == "3 entries: 1 plan, 1 rows missing, 1 scenario not here"
+
+
+def test_list_helm_entries_needs_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "helm-entries"]) == 1
+    assert "Write: helmframe list helm-entries --conf-paths run_specs.conf" in capsys.readouterr().err
+
+
+def test_a_run_of_a_conf_file_skips_what_is_not_here_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run_specs.conf").write_text(HELM_CONF)
+    assert main(["explain", str(tmp_path / "run_specs.conf"), "--models-to-run", "oracle()", "-m", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "sampler" in printed.out
+    assert "2 run entries are skipped" in printed.err
+    assert main(["explain", str(tmp_path / "run_specs.conf"), "--groups-to-run", "cleva"]) == 1
+    assert "nothing to run: 1 run entries are skipped" in capsys.readouterr().err

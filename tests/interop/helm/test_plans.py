@@ -1,0 +1,200 @@
+"""HELM's run entries as plans: whose scenario, which parts, who answers, and what sweeps."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import helmframe as hf
+from helmframe._suite import Suite
+from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.interop.helm import parse_entry, plans_of
+from helmframe.plan import Plan
+
+
+@pytest.fixture(autouse=True)
+def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked up on the hub; sampler's rows are packaged."""
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path / "no-data"))
+
+
+def plan_of(text: str, **also: Any) -> Plan:
+    (plan,) = plans_of([parse_entry(text)], **also)
+    return plan
+
+
+def test_an_entry_is_the_sentence_it_says() -> None:
+    text = "gsm:model=oracle(),max_train_instances=2,num_train_trials=3,num_outputs=2,temperature=0.7"
+    sentence = hf.scenario("gsm8k", compat="helm").where(split=["valid", "test"])
+    assert plan_of(text) == sentence.adapt(shots=2, trials=3).generate("oracle()", n=2, temperature=0.7)
+
+
+def test_a_number_of_instances_is_helms_draw() -> None:
+    assert plan_of("gsm:max_eval_instances=5") == hf.scenario("gsm8k", compat="helm").sample(5, order="helm")
+
+
+def test_helms_splits_are_run_unless_the_entry_says_one() -> None:
+    assert plan_of("gsm") == hf.scenario("gsm8k", compat="helm").where(split=["valid", "test"])
+    assert plan_of("gsm:eval_split=test") == hf.scenario("gsm8k", compat="helm").where(split="test")
+
+
+def test_no_stop_sequence_is_said_by_none() -> None:
+    plan = plan_of("gsm:model=oracle(),stop=none")
+    assert plan.decoding == (("stop", ()),)
+
+
+def test_options_for_all_entries_give_way_to_an_entrys_own() -> None:
+    assert plan_of("gsm:max_eval_instances=5", max_eval_instances=9) == plan_of("gsm:max_eval_instances=5")
+    assert plan_of("gsm", max_eval_instances=9) == plan_of("gsm:max_eval_instances=9")
+
+
+def test_helms_data_augmentations_are_helms_own() -> None:
+    def names(said: str) -> list[str]:
+        return [each.name for each in plan_of(f"gsm:data_augmentation={said}").perturbations]
+
+    assert names("lower") == ["lowercase(compat='helm')"]
+    assert names("typo_hard") == ["typos(compat='helm', prob=0.5)"]
+    assert names("contract") == ["contraction(compat='helm')", "expansion(compat='helm')"]
+    # the preset, and not the perturbation of the same name
+    assert names("space") == ["space(compat='helm', max_spaces=3)"]
+
+
+def test_any_other_perturbation_may_be_said_too() -> None:
+    plan = plan_of("gsm:data_augmentation=uppercase")
+    assert [each.name for each in plan.perturbations] == ["uppercase"]
+
+
+def test_entries_that_differ_in_the_part_alone_are_one_plan() -> None:
+    entries = [parse_entry(f"sampler:subject={subject},model=oracle()") for subject in ("music", "biology", "music")]
+    (plan,) = plans_of(entries, max_eval_instances=3)
+    assert plan == hf.scenario("sampler", compat="helm").where(subject=["music", "biology"]).sample(
+        3, order="helm"
+    ).generate("oracle()")
+
+
+def test_entries_that_differ_in_more_stay_apart() -> None:
+    entries = [parse_entry("sampler:subject=music"), parse_entry("sampler:subject=biology,max_train_instances=0")]
+    assert len(plans_of(entries)) == 2
+
+
+def test_who_answers_for_a_group_of_models_is_said_by_the_user() -> None:
+    entries = [parse_entry("gsm:model=text"), parse_entry("gsm:model=echo(),stop=none"), parse_entry("gsm")]
+    plans = plans_of(entries, models=["oracle()"])
+    assert [[model.name for model in plan.models] for plan in plans] == [["oracle"]]
+    # who names nobody leaves it open
+    assert plan_of("gsm:model=text,temperature=0.5") == replace(plan_of("gsm"), decoding=(("temperature", 0.5),))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("mml:subject=anatomy", UnknownNameError, "Did you mean 'mmlu'?"),
+        ("mmlu:subjec=anatomy", UnknownNameError, "Did you mean 'subject'?"),
+        ("gsm:data_augmentation=typo_eazy", UnknownNameError, "Did you mean 'typo_easy'"),
+        ("gsm:method=multiple_choice_jiont", UnknownNameError, "Did you mean 'multiple_choice_joint'"),
+        ("sampler:subject=musik", ArgumentError, "Did you mean 'music'?"),
+        ("gsm:stop=has", ArgumentError, "Did you mean 'hash'?"),
+        ("gsm:instructions=experts", ArgumentError, "Did you mean 'expert'?"),
+        ("gsm:max_train_instances=al", ArgumentError, "max_train_instances='al' is no number. Did you mean 'all'?"),
+        ("gsm:temperature=warm", ArgumentError, "temperature='warm' should be a number."),
+        ("gsm:num_train_trials=1.5", ArgumentError, "num_train_trials=1.5 should be a whole number."),
+        ("gsm:eval_split=train", ArgumentError, "eval_split='train'"),
+        ("gsm:process_output=upper", ArgumentError, "only HELM's processors that cut reasoning out"),
+        ("commonsense:dataset=hellaswags", UnknownNameError, "no scenario with the arguments of run entry"),
+    ],
+)
+def test_an_entry_that_can_not_be_is_told(text: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as error:
+        plan_of(text)
+    assert message in str(error.value)
+
+
+def test_an_entry_is_a_plan_at_once() -> None:
+    plan = hf.entry("sampler:subject=music,model=text", "oracle()", max_eval_instances=2)
+    assert plan == hf.scenario("sampler", compat="helm").where(subject="music").sample(2, order="helm").generate(
+        "oracle()"
+    )
+
+
+def test_an_entry_that_sweeps_is_a_suite_whose_plans_have_names() -> None:
+    swept = hf.entry("sampler:subject=music,max_train_instances=all", "oracle()")
+    assert isinstance(swept, Suite)
+    settings = [plan.tasks()[0].settings[0] for plan in swept.plans]
+    assert [(each.name, each.adapter.shots) for each in settings] == [
+        *(("shots=0", 0), ("shots=1", 1), ("shots=2", 2)),
+        *(("shots=4", 4), ("shots=8", 8), ("shots=16", 16)),
+    ]
+
+
+def test_a_sweep_of_perturbations_is_a_plan_for_each(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(shared))
+    swept = hf.entry("sampler:subject=music,data_augmentation=misspelling_sweep")
+    assert isinstance(swept, Suite)
+    names = [[each.name for each in plan.perturbations] for plan in swept.plans]
+    assert names == [[f"misspellings(compat='helm', prob={each})"] for each in (0.0, 0.05, 0.2, 0.5)]
+
+
+def test_the_option_for_trials_is_for_all_entries_with_examples() -> None:
+    entries = [parse_entry("gsm:num_train_trials=2"), parse_entry("boolq:max_train_instances=0")]
+    plans = plans_of(entries, num_train_trials=3)
+    assert [dict(plan.adapter).get("trials") for plan in plans] == [3, None]
+
+
+def test_entries_are_chosen_by_priority_group_and_whether_they_name_a_model() -> None:
+    entries = [
+        parse_entry("gsm:model=text", priority=3),
+        parse_entry("boolq:model=text", priority=1, groups=["core"]),
+        parse_entry("narrative_qa:model=oracle()", priority=1),
+    ]
+
+    def chosen(**said: Any) -> list[str]:
+        return [plan.scenarios[0].scenario for plan in plans_of(entries, **said)]
+
+    assert chosen(priority=2) == ["boolq", "narrative_qa"]
+    assert chosen(groups=["core", "gsm"]) == ["gsm8k", "boolq"]
+    assert chosen(groups=["gsm8k"]) == ["gsm8k"]
+    assert chosen(named=False) == ["gsm8k", "boolq"]
+
+
+def test_scenarios_of_one_name_are_told_apart_by_their_arguments() -> None:
+    closed, opened = (plan_of(f"natural_qa:mode={mode}") for mode in ("closedbook", "openbook_longans"))
+    assert closed == hf.scenario("natural_qa_closedbook", compat="helm").where(split=["valid", "test"])
+    assert opened == hf.scenario("natural_qa_openbook_longans", compat="helm").where(split=["valid", "test"])
+
+
+def test_a_conf_file_is_a_suite(tmp_path: Path) -> None:
+    file = tmp_path / "run_specs.conf"
+    file.write_text(
+        'entries: [{description: "sampler:subject=music,model=text", priority: 1},'
+        ' {description: "gsm:model=text", priority: 3}, {description: "boolq:model=openai/gpt2", priority: 1}]'
+    )
+    (plan,) = hf.suite(str(file), models="oracle()", priority=2).plans
+    assert plan == plan_of("sampler:subject=music").generate("oracle()")
+
+
+def test_an_argument_that_has_one_value_here_is_refused_with_another() -> None:
+    assert plan_of("ruler_squad:max_num_words=131072") == plan_of("ruler_squad")
+    with pytest.raises(
+        ArgumentError, match=r"max_num_words=8192: the rows of scenario 'ruler_squad' are made for 131072"
+    ):
+        plan_of("ruler_squad:max_num_words=8192")
+    with pytest.raises(ArgumentError, match=r"use_chain_of_thought='false': the rows of scenario 'mmlu_pro'"):
+        plan_of("mmlu_pro:subject=all,use_chain_of_thought=false")
+
+
+def test_a_subtask_is_a_part_of_its_own() -> None:
+    split = {"split": ["valid", "test"]}
+    assert plan_of("big_bench:task=mult,subtask=mul") == hf.scenario("big_bench", compat="helm").where(
+        task="mult__mul", **split
+    )
+    assert plan_of("big_bench:task=known,subtask=") == hf.scenario("big_bench", compat="helm").where(
+        task="known", **split
+    )
+
+
+def test_each_part_of_an_entry_is_asked_as_the_spec_says_of_it() -> None:
+    scotus, eurlex = (plan_of(f"lex_glue:subset={name},increase_max_tokens=1") for name in ("scotus", "eurlex"))
+    assert (dict(scotus.decoding), dict(eurlex.decoding)) == ({"max_tokens": 6}, {"max_tokens": 21})
+    both = plans_of([parse_entry(f"lex_glue:subset={name}") for name in ("scotus", "eurlex")])
+    assert both == [hf.scenario("lex_glue", compat="helm").where(subset=["scotus", "eurlex"], split=["valid", "test"])]

@@ -1,0 +1,81 @@
+"""Judge templates: those that ship, files and prompts of one's own."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe.errors import ArgumentError, SpecError, UnknownNameError
+from helmframe.judging.templates import template_of
+
+OWN = """
+judge: tone
+version: 2
+scale: [1, 2, 3]
+empty: 1
+prompt: "How kind is this?\\n{completion}"
+"""
+
+
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "tone.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_templates_that_ship_say_what_they_ask_and_where_it_is_from() -> None:
+    table = hf.judges()
+    assert table["name"].to_list() == [
+        "equivalence", "helpfulness", "helpfulness_checklist", "overrefusal", "preference", "safety",
+    ]  # fmt: skip
+    assert table.filter(pl.any_horizontal(pl.col("source", "description", "prompt").str.len_chars() < 20)).is_empty()
+    scales = dict(table.select("name", "scale").iter_rows())
+    assert scales["safety"] == "one of: 0, 0.5, 1"
+    assert scales["helpfulness"] == "a number from 1 to 10"
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    found = template_of(str(file(tmp_path, OWN)))
+    assert (found.judge, found.version, found.empty, found.scale.shown) == ("tone", "2", 1.0, "one of: 1, 2, 3")
+    assert template_of(file(tmp_path, OWN)) == found
+
+
+def test_a_prompt_of_ones_own_needs_a_scale() -> None:
+    assert template_of("Good?\n{completion}", [0, 1]).head.endswith("Good?\n")
+    with pytest.raises(ArgumentError, match=r"needs a scale, such as scale=\[0, 1\]"):
+        template_of("Good?\n{completion}")
+
+
+def test_another_scale_takes_the_place_of_the_templates_own() -> None:
+    found = template_of("equivalence", {"same": 1, "other": 0})
+    assert (found.scale.shown, found.empty) == ("one of: same, other", None)
+    assert template_of("equivalence").empty == 0.0
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "told"),
+    [
+        ("scale: [1, 2, 3]", "scale: [1]", "tone.yaml: scale: .*numbers"),
+        ("version: 2\n", "", "tone.yaml: version: is missing"),
+        ("empty: 1", "empty: 7", r"tone.yaml: empty: 7 is not on the scale"),
+        ("empty: 1", "emty: 1", "unknown key 'emty'. Did you mean 'empty'"),
+        ("empty: 1", "max_tokens: many", "tone.yaml: max_tokens: should be a whole number"),
+        ("judge: tone", "judge: [", "tone.yaml: not YAML"),
+        ("{completion}", "{first}", "tone.yaml: prompt: it should hold"),
+        ("{completion}", "nothing", "tone.yaml: prompt: it should hold"),
+        ("empty: 1", "empty: often", r"tone.yaml: empty: 'often' is not on the scale"),
+        ("scale: [1, 2, 3]", "scale: {between: [1]}", "tone.yaml: scale: "),
+        ("empty: 1", "rescale: perhaps", "tone.yaml: rescale: should be true or false"),
+    ],
+)
+def test_a_file_that_is_wrong_is_told_with_its_key(tmp_path: Path, was: str, is_now: str, told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        template_of(file(tmp_path, OWN.replace(was, is_now)))
+
+
+def test_an_unknown_name_is_told_with_near_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"no judge template is called 'saftey'. Did you mean 'safety'"):
+        template_of("saftey")
+    with pytest.raises(SpecError, match="there is no such file"):
+        template_of("none/of/these.yaml")

@@ -1,0 +1,122 @@
+"""Where data and store live, and that credentials are shown nowhere."""
+
+from pathlib import Path
+
+import pytest
+
+from helmframe import config
+from helmframe.errors import ArgumentError
+
+
+def test_the_data_root_is_what_configure_said_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", "/from/variable")
+    assert config.data_root() == "/from/variable"
+    config.configure(data="s3://bucket/evals")
+    assert config.data_root() == "s3://bucket/evals"
+
+
+def test_there_is_no_data_root_until_one_is_said() -> None:
+    assert config.data_root() is None
+
+
+def test_a_plans_own_root_comes_before_the_configured_one() -> None:
+    assert config.table_roots() == []
+    config.configure(data="/a")
+    with config.reading_from("/b"):
+        assert config.table_roots() == ["/b", "/a"]
+    with config.reading_from(None):
+        assert config.table_roots() == ["/a"]
+
+
+def test_configure_leaves_what_it_is_not_told() -> None:
+    config.configure(data="/a")
+    config.configure(s3_region="eu-central-1")
+    assert config.data_root() == "/a"
+    assert config.s3_options().region == "eu-central-1"
+
+
+def test_the_store_is_a_path_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_STORE", "/var/store")
+    assert config.store_root() == Path("/var/store")
+    config.configure(store="s3://bucket/store")
+    assert config.store_root() == "s3://bucket/store"
+
+
+def test_the_store_is_in_the_users_data_directory_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HELMFRAME_STORE")
+    assert Path(config.store_root()).parts[-2:] == ("helmframe", "store")
+
+
+def test_credentials_come_from_the_usual_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "t")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
+    options = config.s3_options()
+    assert options.secrets == ("k", "s", "t")
+    assert options.endpoint == "http://localhost:9000"
+
+
+def test_credentials_come_from_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("[mine]\naws_access_key_id = k\naws_secret_access_key = s\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    assert config.s3_options().secrets == ("k", "s")
+
+
+def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(ArgumentError, match="nobody"):
+        config.s3_options()
+
+
+def test_what_configure_said_goes_before_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    config.configure(s3_key="mine", s3_secret="hidden")
+    assert config.s3_options().secrets == ("mine", "hidden")
+
+
+def test_anonymous_access_sends_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    config.configure(s3_anonymous=True)
+    assert config.s3_options().secrets == ()
+
+
+def test_no_repr_shows_a_credential() -> None:
+    config.configure(s3_key="mine", s3_secret="hidden")
+    shown = f"{config._said!r} {config._said} {config.s3_options()!r} {config.s3_options().secret}"
+    assert "mine" not in shown
+    assert "hidden" not in shown
+
+
+def test_an_endpoint_without_a_scheme_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="http://"):
+        config.configure(s3_endpoint="localhost:9000")
+
+
+def test_an_unknown_reader_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_S3_READER", "s3f")
+    with pytest.raises(ArgumentError, match="Did you mean 's3fs'"):
+        config.s3_reader()
+
+
+def test_known_secrets_are_blotted_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_canary_1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws/canary+2")
+    config.configure(s3_key="said-canary-3", s3_secret="said-canary-3-longer")
+    text = "a hf_canary_1, b aws/canary+2, c said-canary-3, d said-canary-3-longer"
+    assert config.redacted(text) == "a ***, b ***, c ***, d ***"
+
+
+def test_short_values_and_other_variables_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "short")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false-or-true")
+    assert config.redacted("short, false-or-true") == "short, false-or-true"
+
+
+def test_a_root_is_a_folder_or_an_address() -> None:
+    with pytest.raises(ArgumentError, match=r"configure\(store=5\): a folder or an address"):
+        config.configure(store=5)  # type: ignore[arg-type]
