@@ -4,11 +4,16 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helmframe import config
+from helmframe._core.registry import Registry
+from helmframe.adapters import ADAPTERS
+from helmframe.metrics import METRICS
 from helmframe.models import protocol
+from helmframe.perturbations import PERTURBATIONS
 from tests.s3_server import BUCKET, S3Server, start_server
 
 SUBJECTS = ("abstract_algebra", "anatomy", "high_school_us_history", "philosophy")
@@ -73,6 +78,17 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "_said", config._Settings())
     # and none stands by what another vouched for
     monkeypatch.setattr(protocol, "_VOUCHED", {})
+
+
+@pytest.fixture(autouse=True)
+def registered_names() -> Iterator[None]:
+    """Remove the names that a test registers, at its end."""
+    registries: list[Registry[Any]] = [METRICS, PERTURBATIONS, ADAPTERS]
+    before = [set(registry.added()) for registry in registries]
+    yield
+    for registry, names in zip(registries, before, strict=True):
+        for name in set(registry.added()) - names:
+            registry.remove(name)
 
 
 @pytest.fixture(scope="session")

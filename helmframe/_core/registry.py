@@ -1,6 +1,10 @@
-"""Names → functions, filled by decorators and by entry points of other packages."""
+"""Names → plug-ins, filled by decorators; a module of helmframe is imported when one of its names is first used."""
 
+import re
 from collections.abc import Iterator
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from helmframe.errors import ArgumentError, UnknownNameError
@@ -9,46 +13,82 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """What is known under a name: perturbations, metrics, adapters, model backends.
+    """Entries by name: perturbations, metrics, adapters and the like.
+
+    With `package`, the names that its modules register are read from their source, so that a name can be listed and
+    looked up without the import of the others. Other packages register theirs by entry points of the group
+    `helmframe.{kind}s`.
 
     Args:
-        kind: the singular noun used in messages; other packages add to the entry-point group `helmframe.{kind}s`.
-        hint: what to write to add one, shown when a name is unknown.
+        kind: The singular noun for messages and for the entry-point group.
+        hint: What to write to add an entry, shown when a name is unknown.
+        package: The package whose modules register entries, such as "helmframe.metrics".
+        decorator: The decorator that registers them, called as `@decorator("name", …)`; default `kind`.
     """
 
-    def __init__(self, kind: str, hint: str = "") -> None:
+    def __init__(self, kind: str, hint: str = "", *, package: str | None = None, decorator: str | None = None) -> None:
         self.kind = kind
         self.hint = hint
+        self._package = package
+        self._decorator = decorator or kind
         self._entries: dict[str, T] = {}
         self._discovered = False
 
     def add(self, name: str, entry: T) -> None:
-        """Register `entry`; the same name again replaces it only if it comes from the same place (a cell run twice)."""
+        """Register `entry`.
+
+        A name can be registered again by the same function only: a notebook cell that is run twice.
+
+        Raises:
+            ArgumentError: The name is taken.
+        """
         old = self._entries.get(name)
-        if old is not None and _origin(old) != _origin(entry):
-            raise ArgumentError(
-                f"a {self.kind} called {name!r} is there already, from {_origin(old)}; choose another name."
-            )
+        origin = _origin(old) if old is not None else self._modules.get(name)
+        new = _origin(entry)
+        if origin is not None and new != origin and not (old is None and new.startswith(f"{origin}.")):
+            raise ArgumentError(f"a {self.kind} called {name!r} is there already, from {origin}; choose another name.")
         self._entries[name] = entry
 
     def __getitem__(self, name: str) -> T:
+        if name not in self._entries and name in self._modules:
+            import_module(self._modules[name])
         if name not in self._entries:
             self._discover()
         if name not in self._entries:
-            raise UnknownNameError.among(self.kind, name, self._entries, hint=self.hint)
+            raise UnknownNameError.among(self.kind, name, self, hint=self.hint)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
+        if name in self._entries or name in self._modules:
+            return True
         self._discover()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         self._discover()
-        return iter(sorted(self._entries))
+        return iter(sorted({*self._entries, *self._modules}))
 
     def added(self) -> dict[str, T]:
-        """What was not registered by helmframe itself."""
+        """Return the entries that helmframe itself doesn't register."""
         return {name: entry for name, entry in self._entries.items() if not _origin(entry).startswith("helmframe.")}
+
+    def remove(self, name: str) -> None:
+        """Remove an entry that was added."""
+        del self._entries[name]
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        """Name → module, of the entries that `package` registers."""
+        if self._package is None:
+            return {}
+        call = re.compile(rf'^@{self._decorator}\(\s*"([^"]+)"', re.MULTILINE)
+        root = Path(str(import_module(self._package).__file__)).parent
+        modules = {}
+        for file in sorted(root.rglob("*.py")):
+            parts = file.relative_to(root).with_suffix("").parts
+            module = ".".join((self._package, *parts)).removesuffix(".__init__")
+            modules |= dict.fromkeys(call.findall(file.read_text(encoding="utf-8")), module)
+        return modules
 
     def _discover(self) -> None:
         """Import what other packages announce; importing runs their decorators."""
@@ -62,5 +102,5 @@ class Registry(Generic[T]):
 
 
 def _origin(entry: object) -> str:
-    function: object = getattr(entry, "function", entry)
+    function: object = getattr(entry, "function", getattr(entry, "make", entry))
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"

@@ -44,7 +44,9 @@ class Adapter:
     ignores: tuple[str, ...]
 
 
-ADAPTERS: Registry[Adapter] = Registry("adapter method", "Add one with @helmframe.adapter.")
+ADAPTERS: Registry[Adapter] = Registry(
+    "adapter method", "Add one with @helmframe.adapter.", package="helmframe.adapters", decorator="adapter"
+)
 
 
 @dataclass(frozen=True)

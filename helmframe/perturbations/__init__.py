@@ -1,23 +1,5 @@
 """Perturbations: changes of the input that should not change the answer."""
 
-from helmframe.perturbations import (
-    case_noise,
-    contrast,
-    dialect,
-    helm_streams,
-    helm_synonyms,
-    noise,
-    people,
-    prompt,
-    spacing,
-    spelling,
-    synonyms,
-    translate,
-    unicode_noise,
-    word_noise,
-    wording,
-    words,
-)
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.catalogue import perturbations
 from helmframe.perturbations.parsing import Variant, call, parse, variants
@@ -33,25 +15,9 @@ __all__ = [
     "PerturbationCall",
     "Variant",
     "call",
-    "case_noise",
-    "contrast",
-    "dialect",
-    "helm_streams",
-    "helm_synonyms",
-    "noise",
     "parse",
-    "people",
     "perturb",
     "perturbation",
     "perturbations",
-    "prompt",
-    "spacing",
-    "spelling",
-    "synonyms",
-    "translate",
-    "unicode_noise",
     "variants",
-    "word_noise",
-    "wording",
-    "words",
 ]

@@ -100,8 +100,10 @@ class Helm:
     seeded: bool = True
 
 
-PERTURBATIONS: Registry[Perturbation] = Registry("perturbation", "Add one with @helmframe.perturbation.")
-HELM: dict[str, Helm] = {}
+PERTURBATIONS: Registry[Perturbation] = Registry(
+    "perturbation", "Add one with @helmframe.perturbation.", package="helmframe.perturbations"
+)
+HELM: Registry[Helm] = Registry("HELM perturbation", package="helmframe.perturbations", decorator="helm")
 
 
 def perturbation(
@@ -158,7 +160,7 @@ def helm(name: str, *, seeded: bool = True) -> Callable[[Callable[..., Stream]],
     """Register what `compat="helm"` does for the perturbation `name`; it takes the same arguments."""
 
     def register(make: Callable[..., Stream]) -> Callable[..., Stream]:
-        HELM[name] = Helm(make, seeded)
+        HELM.add(name, Helm(make, seeded))
         return make
 
     return register

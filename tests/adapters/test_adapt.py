@@ -296,9 +296,7 @@ def test_an_instance_without_content_parts_beside_one_with_some() -> None:
     assert [len(each[0]["content"]) for each in blocks] == [2, 1]
 
 
-def test_an_adapter_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ADAPTERS, "_entries", dict(ADAPTERS._entries))
-
+def test_an_adapter_of_ones_own() -> None:
     @adapter("question_only", decoding={"max_tokens": 3})
     def question_only(asked: pl.LazyFrame, _: AdapterSpec) -> pl.LazyFrame:
         free = pl.lit(None, dtype=pl.List(pl.String))
@@ -308,8 +306,7 @@ def test_an_adapter_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (row["prompt"], row["decoding"]) == ("3 + 3?", '{"max_tokens": 3}')
 
 
-def test_an_adapter_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ADAPTERS, "_entries", dict(ADAPTERS._entries))
+def test_an_adapter_that_is_none_is_told() -> None:
     with pytest.raises(ArgumentError, match=r"@hf\.adapter\('of_one'\): the function takes \(variants, adapter\)"):
         adapter("of_one")(lambda asked: asked)  # type: ignore[arg-type,misc]
     adapter("of_nothing", examples=ADAPTERS["generation"].function)(lambda asked, _: None)  # type: ignore[arg-type,return-value]

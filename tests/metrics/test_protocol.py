@@ -12,12 +12,6 @@ from helmframe.metrics.protocol import right_or_wrong, said
 from tests.frames import completions, right
 
 
-@pytest.fixture(autouse=True)
-def own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics registered by a test are gone after it."""
-    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
-
-
 def values(given: Any, texts: list[str | None], golds: list[str]) -> list[tuple[float | None, str | None]]:
     frame = completions(texts, [right(gold) for gold in golds])
     rows = score(frame.lazy(), chosen(flattened([given]))).collect()

@@ -7,7 +7,7 @@ import pytest
 
 from helmframe._schema import SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.metrics import METRICS, chosen, metric, parse, score
+from helmframe.metrics import chosen, metric, parse, score
 from tests.frames import completions, right, scored
 
 OPTIONS = [("Paris", True), ("Lyon", False)]
@@ -165,9 +165,7 @@ def test_each_variant_is_joined_for_itself() -> None:
     assert rows.select("perturbation", "score").rows() == [("original", 1.0), ("typos", 0.0)]
 
 
-def test_the_best_of_a_metric_where_lower_is_better_is_the_lowest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
-
+def test_the_best_of_a_metric_where_lower_is_better_is_the_lowest() -> None:
     @metric("length", unit="characters", higher_is_better=False)
     def length() -> pl.Expr:
         return pl.col("output").str.len_chars()
@@ -203,18 +201,11 @@ def test_a_metric_of_a_set_has_no_k() -> None:
 # -- why there is no score -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics registered by a test are gone after it."""
-    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
-
-
 def scored_with_reasons(name: str, texts: list[str | None], **columns: Any) -> list[tuple[float | None, str | None]]:
     rows = score(completions(texts, [right("a1")] * len(texts), **columns).lazy(), [name]).collect()
     return rows.select("score", "reason").rows()
 
 
-@pytest.mark.usefixtures("own")
 def test_without_what_a_metric_needs_there_is_no_score_but_a_reason() -> None:
     @metric("surprise", unit="nats", needs=["logprob"])
     def surprise() -> pl.Expr:
@@ -227,7 +218,6 @@ def test_without_what_a_metric_needs_there_is_no_score_but_a_reason() -> None:
     ]
 
 
-@pytest.mark.usefixtures("own")
 def test_a_needed_column_that_is_not_there_at_all_is_a_reason_too() -> None:
     @metric("graded", needs=["grade"])
     def graded() -> pl.Expr:
@@ -237,7 +227,6 @@ def test_a_needed_column_that_is_not_there_at_all_is_a_reason_too() -> None:
     assert scored_with_reasons("graded@1", ["a"]) == [(None, "no grade")]
 
 
-@pytest.mark.usefixtures("own")
 def test_another_column_that_is_not_there_is_an_error() -> None:
     @metric("by_subject")
     def by_subject() -> pl.Expr:
@@ -247,7 +236,6 @@ def test_another_column_that_is_not_there_is_an_error() -> None:
         scored_with_reasons("by_subject", ["a"])
 
 
-@pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_no_number_is_no_score(value: float) -> None:
     @metric("broken", unit="things")
@@ -257,7 +245,6 @@ def test_what_is_no_number_is_no_score(value: float) -> None:
     assert scored_with_reasons("broken", ["a", "b"]) == [(1.0, None), (None, "its value is no number")]
 
 
-@pytest.mark.usefixtures("own")
 def test_an_unreadable_answer_is_no_good_one_where_low_is_good() -> None:
     @metric("errors", unit="errors", higher_is_better=False)
     def errors() -> pl.Expr:
@@ -266,7 +253,6 @@ def test_an_unreadable_answer_is_no_good_one_where_low_is_good() -> None:
     assert scored_with_reasons("errors", ["?"], choices=[["A"]]) == [(None, "no answer could be read")]
 
 
-@pytest.mark.usefixtures("own")
 def test_the_best_reference_is_the_lowest_where_low_is_good() -> None:
     @metric("distance", unit="characters", higher_is_better=False)
     def distance() -> pl.Expr:
@@ -280,7 +266,6 @@ def test_the_best_reference_is_the_lowest_where_low_is_good() -> None:
 # -- joining an instance's outputs -----------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("own")
 def test_outputs_are_joined_in_their_order() -> None:
     @metric("last", level="instance", unit="number")
     def last() -> pl.Expr:
@@ -290,7 +275,6 @@ def test_outputs_are_joined_in_their_order() -> None:
     assert score(frame.lazy(), ["last"]).collect()["score"].to_list() == [3.0]
 
 
-@pytest.mark.usefixtures("own")
 def test_an_instance_with_a_failed_output_has_no_score() -> None:
     @metric("count", level="instance", unit="number")
     def count() -> pl.Expr:
@@ -300,7 +284,6 @@ def test_an_instance_with_a_failed_output_has_no_score() -> None:
     assert score(frame.lazy(), ["count"]).collect()["score"].to_list() == [None, 1.0]
 
 
-@pytest.mark.usefixtures("own")
 def test_a_plain_function_of_an_instance_gets_lists() -> None:
     @metric("spread", level="instance", unit="characters")
     def spread(output: list[str], instance_id: list[str]) -> float:

@@ -152,6 +152,6 @@ def test_what_helm_has_not_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_helms_take_the_arguments_that_ours_take() -> None:
     import inspect
 
-    for name, helm in HELM.items():
+    for name in HELM:
         if name in PERTURBATIONS:
-            assert list(inspect.signature(helm.make).parameters) == list(PERTURBATIONS[name].parameters), name
+            assert list(inspect.signature(HELM[name].make).parameters) == list(PERTURBATIONS[name].parameters), name

@@ -7,18 +7,12 @@ from hypothesis import strategies as st
 
 from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.perturbations import PERTURBATIONS, call, parse, perturb, perturbation, variants
+from helmframe.perturbations import call, parse, perturb, perturbation, variants
 from tests.frames import instances, right
 
 # Each registered perturbation, one chain, and arguments other than the defaults.
 SAID = ["lowercase", "extra_space", "space", "typos(prob=0.5)", "again", "lowercase+typos(prob=0.5)", "typos+typos"]
 QUESTION = "Who  Wrote the  Iliad, and when?"
-
-
-@pytest.fixture
-def own_perturbations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is registered in the test is forgotten after it."""
-    monkeypatch.setattr(PERTURBATIONS, "_entries", dict(PERTURBATIONS._entries))
 
 
 def perturbed(frame: pl.DataFrame, *said: str, seeds: int = 1) -> pl.DataFrame:
@@ -306,7 +300,7 @@ def test_each_text_of_an_instance_draws_for_itself() -> None:
     assert len({row["perturbed_input"], *(each["text"] for each in row["perturbed_references"])}) == 3
 
 
-def test_with_one_mapping_equal_texts_of_an_instance_stay_equal(own_perturbations: None) -> None:
+def test_with_one_mapping_equal_texts_of_an_instance_stay_equal() -> None:
     @perturbation("salted", fields="both", one_mapping=True)
     def salted(text: pl.Expr, key: pl.Expr) -> pl.Expr:
         return text + key.cast(pl.String)
@@ -317,7 +311,7 @@ def test_with_one_mapping_equal_texts_of_an_instance_stay_equal(own_perturbation
     assert inputs[0] != inputs[1]
 
 
-def test_a_perturbation_of_the_whole_instance(own_perturbations: None) -> None:
+def test_a_perturbation_of_the_whole_instance() -> None:
     @perturbation("exclaimed", of="frame")
     def exclaimed(frame: pl.LazyFrame, key: pl.Expr, mark: str = "!") -> pl.LazyFrame:
         return frame.with_columns(
@@ -336,7 +330,7 @@ def test_a_perturbation_of_the_whole_instance(own_perturbations: None) -> None:
         call("exclaimed", fields="both")
 
 
-def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_is_told(own_perturbations: None) -> None:
+def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_is_told() -> None:
     perturbation("lost", of="frame")(lambda frame: None)
     with pytest.raises(ArgumentError, match="should return the lazy frame"):
         call("lost")
@@ -388,7 +382,7 @@ def test_by_helms_rules_the_part_is_no_share_of_the_id() -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_a_perturbation_of_ones_own(own_perturbations: None) -> None:
+def test_a_perturbation_of_ones_own() -> None:
     @perturbation("shout")
     def shout(text: pl.Expr, mark: str) -> pl.Expr:
         return text.str.to_uppercase() + mark

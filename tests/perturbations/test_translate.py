@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import PERTURBATIONS, call, parse, perturb, perturbation
+from helmframe.perturbations import call, parse, perturb, perturbation
 from tests.frames import instances, right
 
 
@@ -69,9 +69,7 @@ def test_it_may_be_a_link_of_a_chain() -> None:
     assert rows["perturbed_input"].to_list() == ["who is", "who  is"]
 
 
-def test_another_that_a_model_makes_needs_a_prompt_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PERTURBATIONS, "_entries", dict(PERTURBATIONS._entries))
-
+def test_another_that_a_model_makes_needs_a_prompt_only() -> None:
     @perturbation("paraphrase", asks="writer")
     def paraphrase(text: pl.Expr) -> pl.Expr:
         return pl.lit("Say it differently:\n\n") + text

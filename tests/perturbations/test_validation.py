@@ -5,14 +5,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, PlanError
-from helmframe.perturbations import PERTURBATIONS, parse, perturb
+from helmframe.perturbations import parse, perturb
 from tests.frames import instances, right
-
-
-@pytest.fixture(autouse=True)
-def own_perturbations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is registered in the test is forgotten after it."""
-    monkeypatch.setattr(PERTURBATIONS, "_entries", dict(PERTURBATIONS._entries))
 
 
 def perturbed(said: str, *texts: str | None) -> list[str | None]:
