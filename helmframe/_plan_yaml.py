@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helmframe._core.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
+from helmframe._core.yaml import parse_yaml, read_yaml
 from helmframe.errors import PlanError, SpecError
 from helmframe.metrics import Metric
 from helmframe.metrics.judge import Judge
@@ -241,39 +242,12 @@ def _plain(value: Any) -> Any:
 def _read(said: str | Path) -> tuple[str, dict[str, Any]]:
     """The file as errors name it, and what it holds."""
     if isinstance(said, Path):
-        try:
-            return str(said), _parsed(str(said), said.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SpecError.at(said, "", f"can't be read: {error.strerror or error}.") from None
-        except UnicodeDecodeError as error:
-            raise SpecError.at(said, "", f"not a text in UTF-8: {error}") from None
+        return str(said), _mapping(str(said), "", read_yaml(said, str(said)), "scenario: NAME")
     if not isinstance(said, str):
         raise SpecError.at("plan", "", f"a text of YAML, or its file, not {type(said).__name__}.")
     if said.strip().endswith((".yaml", ".yml")) and ":" not in said:
         return _read(Path(said.strip()))
-    return "plan", _parsed("plan", said)
-
-
-def _parsed(file: str, text: str) -> dict[str, Any]:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """A loader that refuses a repeated key; YAML's own drops the first."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is said twice", key.start_mark)
-                seen.add(str(key.value))
-            return super().construct_mapping(node, deep)
-
-    try:
-        plan = yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader
-    # the loader's own types, such as dates and numbers, let other errors through
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise SpecError.at(file, "", f"not YAML: {error}") from None
-    return _mapping(file, "", plan, "scenario: NAME")
+    return "plan", _mapping("plan", "", parse_yaml(said, "plan"), "scenario: NAME")
 
 
 def _perturb(file: str, said: Any) -> Step:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.yaml import read_yaml
 from helmframe._run import Run
 from helmframe.config import from_home
 from helmframe.early_stopping.rules import Until
@@ -159,10 +160,7 @@ def _file(path: Path) -> Iterator[Plan]:
     """The plans of a suite file: `plans` is a list of them, `each` what all say that do not say it (or null)."""
     import yaml
 
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise SpecError.at(path.name, "", f"not YAML: {error}") from None
+    said = read_yaml(path)
     if isinstance(said, dict) and "plans" not in said and "scenario" in said:
         yield Plan.from_yaml(path)
         return

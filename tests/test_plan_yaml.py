@@ -253,7 +253,7 @@ def test_an_object_is_refused_and_named(plan: Plan, named: str) -> None:
         ("limit: 2", "plan: scenario: is missing"),
         ("scenario: mine\nversion: 1\ninstances: SELECT 1", "plan: instances: this is a scenario, not a plan."),
         ("scenario: sampler\nwere: {}", "plan: unknown key 'were'. Did you mean 'where'?"),
-        ("scenario: sampler\nlimit: 2\nlimit: 3", "'limit' is said twice"),
+        ("scenario: sampler\nlimit: 2\nlimit: 3", "the key 'limit' is repeated"),
         ("scenario: 3", "plan: scenario: should be a name or a list of names, not 3."),
         ("scenario: sampler\nwhere: 3", "plan: where: should be a mapping"),
         ("scenario: sampler\nwhere: {subject: {betwen: [1, 2]}}", "plan: where.subject: should be a value"),

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import helmframe
 from helmframe._core.safe_text import error_text
+from helmframe._core.yaml import read_yaml
 from helmframe._suite import suite, suite_names
 from helmframe.cli.compare import add_compare
 from helmframe.cli.engine import add_engine, said_engine
@@ -172,7 +171,7 @@ def _scenario(name: str) -> list[str]:
 
 
 def _suite(name: str) -> list[str]:
-    said = yaml.safe_load((specs_root() / "suites" / f"{name}.yaml").read_text(encoding="utf-8"))
+    said = read_yaml(specs_root() / "suites" / f"{name}.yaml")
     return [name, str(said["description"])]
 
 

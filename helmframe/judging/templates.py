@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import Between
+from helmframe._core.yaml import read_yaml
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.metrics.judge import COMPLETION, FIRST, SECOND, Scale, Template, names_in
@@ -80,12 +81,7 @@ def _files() -> dict[str, Path]:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise SpecError.at(path.name, "", f"not YAML: {error}") from None
+    said = read_yaml(path)
     if not isinstance(said, dict):
         raise SpecError.at(path.name, "", "a judge template is a mapping that starts with 'judge: NAME'.")
     for key in said:

@@ -1,6 +1,6 @@
 """The scenario spec behind a name or a path."""
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from helmframe._core.specs import ScenarioSpec
@@ -9,7 +9,7 @@ from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
 from helmframe.scenarios.frames import check_words, frame_scenario
 from helmframe.scenarios.spec_file import load_scenario
 
-__all__ = ["check_words", "find_scenario", "frame_scenario", "scenario_names", "specs_root"]
+__all__ = ["all_scenarios", "check_words", "find_scenario", "frame_scenario", "scenario_names", "specs_root"]
 
 _HINT = (
     "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."
@@ -58,6 +58,22 @@ def specs_root() -> Path:
         if (folder / "scenarios").is_dir():
             return folder
     raise SourceMissingError(f"helmframe's own specs are neither in {package} nor beside it; install helmframe again.")
+
+
+def all_scenarios() -> tuple[ScenarioSpec, ...]:
+    """Return the specs of all names, sorted by name; files are read again when one of them has changed.
+
+    Raises:
+        SpecError: A file is no valid spec.
+    """
+    files = [file for _, file in sorted(_files().items())]
+    stats = [file.stat() for file in files]
+    return _loaded(tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)))
+
+
+@lru_cache(maxsize=1)
+def _loaded(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[ScenarioSpec, ...]:
+    return tuple(load_scenario(file) for file, _, _ in stamps)
 
 
 def _files() -> dict[str, Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from helmframe._core.specs import OF_PART, SPLITS, MainScore, Pairs, ScenarioSpec, Value, adapter_spec, frozen, of_part
+from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, SpecError
 
 # What `status` may say: the hub asks who you are; a licence is to be bought or signed; nobody serves the rows any more;
@@ -53,15 +54,8 @@ def load_scenario(path: Path) -> ScenarioSpec:
 
 def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """What the file says, over what the file says that it is `like`: by key, in adapter and decoding by their keys."""
-    import yaml
-
-    # the same safe reader in C, where PyYAML was built with it: some ten times as fast
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     file = path.name
-    try:
-        said = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe one
-    except yaml.YAMLError as error:
-        raise SpecError.at(file, "", f"not YAML: {error}") from None
+    said = read_yaml(path)
     if not isinstance(said, dict):
         raise SpecError.at(file, "", "a scenario spec is a mapping that starts with 'scenario: NAME'.")
     known = ["like", *(each.name for each in fields(ScenarioSpec) if each.name not in ("origin", "frame"))]

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 from helmframe._core.specs import ScenarioSpec, thawed
 from helmframe.errors import ArgumentError, UnknownScenarioError
 from helmframe.interop.helm.entries import Entry
-from helmframe.scenarios.find import find_scenario, scenario_names
+from helmframe.scenarios.find import all_scenarios
 
 # How an entry may call a scenario, by HELM's name or by ours → the specs it may mean.
 Known: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]
@@ -31,7 +31,7 @@ Known: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]
 
 def known_scenarios() -> Known:
     """All specs by the names that entries have for them."""
-    found = [find_scenario(name) for name in scenario_names()]
+    found = all_scenarios()
     by_name: dict[str, list[ScenarioSpec]] = {}
     for spec in found:
         by_name.setdefault(str(dict(spec.helm).get("entry", spec.scenario)), []).append(spec)

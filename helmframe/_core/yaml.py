@@ -1,0 +1,66 @@
+"""The one reader of YAML files: safe, in UTF-8, and strict about repeated keys."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from helmframe.errors import SpecError
+
+
+def read_yaml(path: Path, name: str | None = None) -> Any:
+    """Return the content of a YAML file.
+
+    Args:
+        path: The file.
+        name: The file's name in errors; default its last part.
+
+    Raises:
+        SpecError: The file can't be read, isn't YAML in UTF-8, or repeats a key.
+    """
+    name = path.name if name is None else name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError.at(name, "", f"can't be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        raise SpecError.at(name, "", f"not a text in UTF-8: {error}") from None
+    return parse_yaml(text, name)
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return the content of a text in YAML; `name` is its name in errors.
+
+    Raises:
+        SpecError: The text isn't YAML, or repeats a key.
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader
+    # the constructors of dates and numbers raise other errors
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise SpecError.at(name, "", f"not YAML: {error}") from None
+
+
+@cache
+def _loader() -> Any:
+    import yaml
+
+    # The reader in C is about ten times as fast; PyYAML is not always built with it.
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        """A loader that refuses a repeated key; YAML's own drops the first."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is repeated", key.start_mark
+                    )
+                keys.add(str(key.value))
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+            return mapping
+
+    return Loader
