@@ -17,7 +17,8 @@ HelmframeError
 │   ├── SourceDeniedError   (PermissionError)
 │   └── SourceBrokenError                      unreadable, truncated, or not what the spec says
 ├── StoreError              (OSError)          the store can't be read or written
-└── SandboxError            (RuntimeError)     programs can't be run apart from this machine, or may not
+├── SandboxError            (RuntimeError)     programs can't be run apart from this machine, or may not
+└── GroupedError            (ExceptionGroup)   parts of a run that ran at the same time failed with different errors
 
 HelmframeWarning            (UserWarning)      a number is given that should be read with care
 
@@ -25,7 +26,7 @@ Each message says what was wrong, where, and what to write instead.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 
@@ -185,6 +186,14 @@ def near(name: object, known: Iterable[str], n: int = 3) -> list[str]:
     """The known names most like `name`, best first."""
     by_lower = {each.lower(): each for each in known}
     return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)]
+
+
+class GroupedError(HelmframeError, ExceptionGroup[Exception]):
+    """Parts of a run that ran at the same time failed with different errors; `exceptions` holds them."""
+
+    def derive(self, excs: Sequence[Exception]) -> "GroupedError":  # type: ignore[override]
+        """Return a group of some of the exceptions, for `except*`."""
+        return GroupedError(self.message, excs)
 
 
 def _did_you_mean(name: object, known: Iterable[str]) -> str:

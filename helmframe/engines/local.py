@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from helmframe._core.safe_text import error_text
 from helmframe._schema import LOGS
 from helmframe.early_stopping.monitor import Watch, watched
 from helmframe.early_stopping.rules import Until
@@ -25,7 +26,7 @@ from helmframe.engines.prefetch import Behind, ahead, done
 from helmframe.engines.progress import Progress
 from helmframe.engines.resume import resumed_runs
 from helmframe.engines.utilization import Working, working_notes
-from helmframe.errors import CapabilityError, SourceError, SourceMissingError, StoreError
+from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
 from helmframe.judging.judge import judges_of
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache, StoredRun, store_root
@@ -185,7 +186,7 @@ class Execution:
         """Do all tasks; in a suite, gives an error for each whose rows are not there."""
         room = threading.Semaphore(TASKS)
         missing: list[SourceMissingError] = []
-        together(
+        run_concurrently(
             [partial(self._there, missing, plan, task, fingerprints, about, room) for plan, task in tasks], self.budget
         )
         return missing
@@ -230,7 +231,7 @@ class Execution:
                             waited.enter_context(busy_of(fingerprint).waited)
                     # each shard comes once per setting
                     shard = place // len(task.settings) if self.shard is None else self.shard
-                    together(
+                    run_concurrently(
                         [partial(self._ask, shared, model, of_model[model], shard) for model in shared.able],
                         self.budget,
                     )
@@ -304,7 +305,7 @@ class Execution:
             if watch is not None:
                 watch.saw(scores)
 
-        shared.behind.do(lambda: together([keep, score], self.budget))
+        shared.behind.do(lambda: run_concurrently([keep, score], self.budget))
 
     def _add_requests(self, scenario: str, fitted: pl.DataFrame, shard: int) -> Address:
         """Store the requests of a shard until its completions are in the run's tables."""
@@ -430,10 +431,14 @@ def tell_apart(tasks: list[tuple[Stages, Task]]) -> list[tuple[Stages, Task]]:
     return named
 
 
-def together(jobs: Sequence[Callable[[], None]], budget: Budget) -> None:
-    """Run the jobs side by side and wait for all; the first error is raised once all have ended.
+def run_concurrently(jobs: Sequence[Callable[[], None]], budget: Budget) -> None:
+    """Run the jobs in threads, and wait for all of them.
 
-    One job runs in this thread. A Ctrl-C tells the others to stop at their next batch; what was answered is kept.
+    One job runs in this thread. A Ctrl-C stops the others at their next batch; their completions are stored.
+
+    Raises:
+        GroupedError: Several jobs failed with different errors; the error of one job, or of equal ones, is raised as
+            it is. All jobs have ended by then.
     """
     if len(jobs) == 1:
         jobs[0]()
@@ -450,14 +455,28 @@ def together(jobs: Sequence[Callable[[], None]], budget: Budget) -> None:
             end.set()
 
     for number, (job, end) in enumerate(zip(jobs, ended, strict=True)):
-        # each in a copy of this context: whose run it is travels with it
-        said = (guarded, job, end)
-        threading.Thread(target=copy_context().run, args=said, daemon=True, name=f"helmframe-{number}").start()
+        # in a copy of this context, which names the run
+        arguments = (guarded, job, end)
+        threading.Thread(target=copy_context().run, args=arguments, daemon=True, name=f"helmframe-{number}").start()
     try:
         wait_for(ended)
     except KeyboardInterrupt:
         budget.stopped.set()
-        wait_through(ended)  # they have answers to keep
+        wait_through(ended)  # they have completions to store
         raise
     if errors:
-        raise errors[0]
+        raise _one_or_group(errors)
+
+
+def _one_or_group(errors: Sequence[BaseException]) -> BaseException:
+    exceptions = [error for error in errors if isinstance(error, Exception)]
+    if len(exceptions) < len(errors):
+        return next(error for error in errors if not isinstance(error, Exception))
+    single: list[Exception] = []
+    for error in exceptions:
+        single += error.exceptions if isinstance(error, GroupedError) else [error]
+    different = list({error_text(error): error for error in reversed(single)}.values())[::-1]
+    if len(different) == 1:
+        return different[0]
+    lines = "".join(f"\n{number}. {error_text(error)}" for number, error in enumerate(different, 1))
+    return GroupedError(f"{len(different)} parts of the run failed:{lines}\n", different)

@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from helmframe.engines.local import together
+from helmframe.engines.local import run_concurrently
+from helmframe.errors import GroupedError, HelmframeError, StoreError
 from helmframe.models.budget import Budget
 
 
@@ -24,7 +27,7 @@ def test_all_jobs_end_before_the_first_error_is_raised() -> None:
         done.append(1)
 
     with pytest.raises(ValueError, match="first"):
-        together([fails, works], Budget())
+        run_concurrently([fails, works], Budget())
     assert done == [1]
 
 
@@ -60,3 +63,36 @@ def test_ctrl_c_keeps_what_was_answered_and_raises(tmp_path: Path) -> None:
     assert word == "interrupted"
     assert int(kept) >= 20
     assert process.returncode == 0
+
+
+# -- errors of jobs that run at the same time -------------------------------------------------------------------------
+
+
+def fail(error: BaseException) -> Callable[[], None]:
+    def job() -> None:
+        raise error
+
+    return job
+
+
+def test_different_errors_of_concurrent_jobs_are_raised_as_a_group() -> None:
+    first, second = StoreError("the disk is full"), ValueError("no number")
+    with pytest.raises(GroupedError, match=r"2 parts of the run failed:\n\d\. .*\n\d\. ") as caught:
+        run_concurrently([fail(first), lambda: None, fail(second)], Budget())
+    assert set(caught.value.exceptions) == {first, second}
+    assert isinstance(caught.value, HelmframeError)
+    assert [type(error) for error in caught.value.split(ValueError)[0].exceptions] == [ValueError]  # type: ignore[union-attr]
+
+
+def test_groups_of_nested_jobs_are_one_group() -> None:
+    inner = partial(run_concurrently, [fail(ValueError("a")), fail(ValueError("b"))], Budget())
+    with pytest.raises(GroupedError) as caught:
+        run_concurrently([inner, fail(ValueError("c"))], Budget())
+    assert sorted(map(str, caught.value.exceptions)) == ["a", "b", "c"]
+
+
+def test_equal_errors_of_concurrent_jobs_are_raised_as_one() -> None:
+    with pytest.raises(StoreError, match=r"^the disk is full$"):
+        run_concurrently([fail(StoreError("the disk is full")) for _ in range(3)], Budget())
+    with pytest.raises(SystemExit):
+        run_concurrently([fail(ValueError("a")), fail(SystemExit(1))], Budget())
