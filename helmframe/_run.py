@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.views import render
 from helmframe.early_stopping.monitor import watched
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
@@ -175,14 +176,10 @@ class Run:
         return asyncio.to_thread(self.wait).__await__()
 
     def _ipython_display_(self) -> None:
-        from helmframe.views.live import show
-
-        show(self)
+        render(self, "display")
 
     def _repr_html_(self) -> str:
-        from helmframe.views.live import Page
-
-        return Page(self).bundle()["text/html"]
+        return str(render(self, "html"))
 
     def __repr__(self) -> str:
         counts = self.manifest().get("counts", {})

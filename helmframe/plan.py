@@ -20,6 +20,7 @@ from helmframe._core.specs import (
     frozen,
     merged,
 )
+from helmframe._core.views import render
 from helmframe._plan_yaml import steps, written
 from helmframe._run import Run
 from helmframe._schema import COMPLETIONS, VARIANTS
@@ -274,9 +275,7 @@ class Plan(Stages):
 
     def explain(self) -> str:
         """What a run would do: rows per stage, what is pushed down, requests stored and left to ask. Asks no model."""
-        from helmframe.views.explain import explained
-
-        return explained(self)
+        return str(render(self, "explain"))
 
     def score(
         self,

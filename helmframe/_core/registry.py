@@ -1,7 +1,7 @@
 """Names → plug-ins, filled by decorators; a module of helmframe is imported when one of its names is first used."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -15,21 +15,21 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Entries by name: perturbations, metrics, adapters and the like.
 
-    With `package`, the names that its modules register are read from their source, so that a name can be listed and
+    With `packages`, the names that their modules register are read from their source, so that a name can be listed and
     looked up without the import of the others. Other packages register theirs by entry points of the group
     `helmframe.{kind}s`.
 
     Args:
         kind: The singular noun for messages and for the entry-point group.
         hint: What to write to add an entry, shown when a name is unknown.
-        package: The package whose modules register entries, such as "helmframe.metrics".
+        packages: The packages whose modules register entries, such as "helmframe.metrics".
         decorator: The decorator that registers them, called as `@decorator("name", …)`; default `kind`.
     """
 
-    def __init__(self, kind: str, hint: str = "", *, package: str | None = None, decorator: str | None = None) -> None:
+    def __init__(self, kind: str, hint: str = "", *, packages: Sequence[str] = (), decorator: str = "") -> None:
         self.kind = kind
         self.hint = hint
-        self._package = package
+        self._packages = tuple(packages)
         self._decorator = decorator or kind
         self._entries: dict[str, T] = {}
         self._discovered = False
@@ -78,16 +78,15 @@ class Registry(Generic[T]):
 
     @cached_property
     def _modules(self) -> dict[str, str]:
-        """Name → module, of the entries that `package` registers."""
-        if self._package is None:
-            return {}
+        """Name → module, of the entries that `packages` register."""
         call = re.compile(rf'^@{self._decorator}\(\s*"([^"]+)"', re.MULTILINE)
-        root = Path(str(import_module(self._package).__file__)).parent
-        modules = {}
-        for file in sorted(root.rglob("*.py")):
-            parts = file.relative_to(root).with_suffix("").parts
-            module = ".".join((self._package, *parts)).removesuffix(".__init__")
-            modules |= dict.fromkeys(call.findall(file.read_text(encoding="utf-8")), module)
+        modules: dict[str, str] = {}
+        for package in self._packages:
+            root = Path(str(import_module(package).__file__)).parent
+            for file in sorted(root.rglob("*.py")):
+                parts = file.relative_to(root).with_suffix("").parts
+                module = ".".join((package, *parts)).removesuffix(".__init__")
+                modules |= dict.fromkeys(call.findall(file.read_text(encoding="utf-8")), module)
         return modules
 
     def _discover(self) -> None:

@@ -45,7 +45,7 @@ class Adapter:
 
 
 ADAPTERS: Registry[Adapter] = Registry(
-    "adapter method", "Add one with @helmframe.adapter.", package="helmframe.adapters", decorator="adapter"
+    "adapter method", "Add one with @helmframe.adapter.", packages=["helmframe.adapters"], decorator="adapter"
 )
 
 

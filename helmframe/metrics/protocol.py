@@ -94,7 +94,7 @@ class Metric:
         return self.name
 
 
-METRICS: Registry[Metric] = Registry("metric", "Add one with @helmframe.metric.", package="helmframe.metrics")
+METRICS: Registry[Metric] = Registry("metric", "Add one with @helmframe.metric.", packages=["helmframe.metrics"])
 
 
 def metric(

@@ -101,9 +101,9 @@ class Helm:
 
 
 PERTURBATIONS: Registry[Perturbation] = Registry(
-    "perturbation", "Add one with @helmframe.perturbation.", package="helmframe.perturbations"
+    "perturbation", "Add one with @helmframe.perturbation.", packages=["helmframe.perturbations"]
 )
-HELM: Registry[Helm] = Registry("HELM perturbation", package="helmframe.perturbations", decorator="helm")
+HELM: Registry[Helm] = Registry("HELM perturbation", packages=["helmframe.perturbations"], decorator="helm")
 
 
 def perturbation(

@@ -2,23 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.results.boards import board, columns_said
 from helmframe.results.gates import gate_of
-from helmframe.results.pairing import APART, Read, paired
+from helmframe.results.pairing import APART, Comparison, Read, paired
 from helmframe.results.perturbed import worst_sides
 from helmframe.results.robustness import Robustness
 from helmframe.results.stopped import refuse, with_differences
 from helmframe.results.tables import Tables
 from helmframe.stats.board import Leaderboard
 from helmframe.stats.gate import Gate
-
-if TYPE_CHECKING:
-    from helmframe.views.comparison import Comparison
 
 
 class Comparisons(Robustness):
@@ -66,8 +62,6 @@ class Comparisons(Robustness):
         if worst is not None:
             refuse(self.manifest, "worst cases")
             scores = self._worst_of_each(axis, worst, read)
-        from helmframe.views.comparison import Comparison
-
         by = [name for name in APART if name != axis]
         table = paired(scores, axis, by, base=base, read=read, errors=errors, ci=ci)
         if "until" in self.manifest:

@@ -7,12 +7,26 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import stripped
+from helmframe._core.views import render
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.compare import compare
 from helmframe.stats.failures import Range, check_errors, treated
 
 # What tells the rows of a comparison apart, unless it is what is compared.
 APART = ("scenario", "model", "setting", "perturbation")
+
+
+class Comparison(pl.DataFrame):
+    """The frame of `helmframe.stats.compare`, which shows itself as a short table; it is a frame in all else."""
+
+    def __repr__(self) -> str:
+        return str(render(self, "text"))
+
+    def __str__(self) -> str:
+        return str(render(self, "text"))
+
+    def _repr_html_(self, *, _from_series: bool = False) -> str:
+        return str(render(self, "html"))
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from helmframe._core.views import render
 from helmframe._schema import conform
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
+from helmframe.results.charts import Plot
 from helmframe.results.judgements import Judgements
 from helmframe.results.sides import reader
 from helmframe.results.tables import KEPT
 from helmframe.store import Address, RunFolder, address_of, listing, write_text
-
-if TYPE_CHECKING:
-    from helmframe.views.charts.plot import Plot
-    from helmframe.views.explore_widget import ExplorerWidget
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,13 +33,11 @@ class Results(Judgements):
     """
 
     @property
-    def plot(self) -> "Plot":
+    def plot(self) -> Plot:
         """Charts: `results.plot.scores()`."""
-        from helmframe.views.charts.plot import Plot
-
         return Plot(self)
 
-    def explore(self, **filters: Any) -> "ExplorerWidget":
+    def explore(self, **filters: Any) -> Any:
         """The results row by row, in a notebook: filters, pages, and all there is about an instance that is clicked.
 
         What is shown is read when it is shown, so a million completions open at once. In a terminal: `helmframe view`.
@@ -57,11 +53,7 @@ class Results(Judgements):
         """
         if find_spec("anywidget") is None:
             raise CapabilityError("explore() needs the package anywidget: pip install 'helmframe[widgets]'.")
-        from helmframe.views.explore import Explorer
-        from helmframe.views.explore_filters import Filters
-        from helmframe.views.explore_widget import ExplorerWidget
-
-        return ExplorerWidget(Explorer(self, Filters.of(filters)))
+        return render(self, "explore", filters)
 
     def report(self, path: str | Path, *, title: str | None = None) -> Address:
         """Write a report: one file of HTML, to open, send or keep, that needs no network and runs nothing.
@@ -79,12 +71,10 @@ class Results(Judgements):
             CapabilityError: a package is missing: pip install 'helmframe[report]'.
             StoreError: the file can't be written.
         """
-        from helmframe.views.report import report_html
-
         target = address_of(path)
         if isinstance(target, Path) and target.is_dir():
             raise ArgumentError(f"report: {target} is a folder. Name a file: report({str(target / 'report.html')!r}).")
-        write_text(report_html(self, title), target)
+        write_text(render(self, "report", title), target)
         return target
 
     def write_table(
@@ -116,11 +106,9 @@ class Results(Judgements):
             CapabilityError: LaTeX needs tabulate: pip install 'helmframe[report]'.
             StoreError: the file can't be written.
         """
-        from helmframe.views.written import table_as
-
         target = address_of(path)
         table = self.table(by, metrics=metrics, ci=ci, mean=mean, pivot=pivot, pool=pool)
-        write_text(table_as(table, str(target)), target)
+        write_text(render(self, "table", table, str(target)), target)
         return target
 
     def to_parquet(self, folder: str | Path) -> Address:
@@ -154,19 +142,14 @@ class Results(Judgements):
         Raises:
             StoreError: there is something else in the folder.
         """
-        from helmframe.interop.helm.write import write_helm
-
-        return write_helm(self, folder)
+        target: Address = render(self, "helm", folder)
+        return target
 
     def __repr__(self) -> str:
-        from helmframe.views.display import results_text
-
-        return results_text(self)
+        return str(render(self, "text"))
 
     def _repr_html_(self) -> str:
-        from helmframe.views.display import results_html
-
-        return results_html(self)
+        return str(render(self, "html"))
 
 
 reader(Results.load)

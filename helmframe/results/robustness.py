@@ -6,12 +6,20 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.views import render
 from helmframe.results import perturbed
 from helmframe.results.rows import Rows
 from helmframe.results.stopped import marked
 from helmframe.stats.table import AXES
 
 _WITHOUT_PERTURBATION = tuple(name for name in AXES if name != "perturbation")
+
+
+class Flips(pl.DataFrame):
+    """A frame of completions that a perturbation flipped; in a notebook it shows what changed."""
+
+    def _repr_html_(self, *, _from_series: bool = False) -> str:
+        return str(render(self, "html"))
 
 
 class Robustness(Rows):
@@ -161,10 +169,8 @@ class Robustness(Rows):
             flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions,
             outputs and scores; in a notebook it shows itself with the changes marked.
         """
-        from helmframe.views.diff import with_diff
-
         (name,) = self._metrics(metric or self.main_metrics[0])
-        return with_diff(perturbed.flips(self._scored(None, name)[0], perturbation, name))
+        return Flips(render(Flips(perturbed.flips(self._scored(None, name)[0], perturbation, name)), "with_diff"))
 
     def _scored(
         self,

@@ -3,18 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
-from helmframe.results.pairing import Read, called_as, paired, same_instances
+from helmframe.results.pairing import Comparison, Read, called_as, paired, same_instances
 from helmframe.results.perturbed import worst_sides
 from helmframe.results.stopped import refuse
 from helmframe.results.tables import Tables
-
-if TYPE_CHECKING:
-    from helmframe.views.comparison import Comparison
 
 # What two results may differ in, and the column of their completions that says it.
 _AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
@@ -98,8 +95,6 @@ def compare_results(
         errors=errors,
         ci=ci,
     )
-    from helmframe.views.comparison import Comparison
-
     return Comparison(table.with_columns(differs=pl.lit(pair.told())))
 
 

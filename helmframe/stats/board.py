@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from helmframe._core.views import render
 from helmframe.errors import NotComparableError
 
 BOARD = {
@@ -86,14 +87,10 @@ class Leaderboard:
         return self.table.select("model", "value").join(wide, on="model", how="left", maintain_order="left")
 
     def __repr__(self) -> str:
-        from helmframe.views.leaderboard import leaderboard_text
-
-        return leaderboard_text(self)
+        return str(render(self, "text"))
 
     def _repr_html_(self) -> str:
-        from helmframe.views.leaderboard import leaderboard_html
-
-        return leaderboard_html(self)
+        return str(render(self, "html"))
 
 
 def _unlike(what: str, ours: Collection[str], theirs: Collection[str]) -> str:

@@ -6,6 +6,7 @@ from math import isfinite
 
 import polars as pl
 
+from helmframe._core.views import render
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
 from helmframe.stats.power import POWER
@@ -34,14 +35,10 @@ class Gate:
         return EXIT_CODES[self.verdict]
 
     def __repr__(self) -> str:
-        from helmframe.views.gate import gate_text
-
-        return gate_text(self)
+        return str(render(self, "text"))
 
     def _repr_html_(self) -> str:
-        from helmframe.views.gate import gate_html
-
-        return gate_html(self)
+        return str(render(self, "html"))
 
 
 def gate(

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.views import view
 from helmframe.views.characters import seen, shown_as
 from helmframe.views.display import html_table, number, spread, text_table
 
@@ -13,25 +14,14 @@ LONGEST = 48  # characters of a name
 _KEYS = ("scenario", "model", "setting", "perturbation", "metric")
 
 
-class Comparison(pl.DataFrame):
-    """The frame of `helmframe.stats.compare`, which shows itself as a short table; it is a frame in all else."""
-
-    def __repr__(self) -> str:
-        return comparison_text(self)
-
-    def __str__(self) -> str:
-        return comparison_text(self)
-
-    def _repr_html_(self, *, _from_series: bool = False) -> str:
-        return comparison_html(self)
-
-
+@view("Comparison.text")
 def comparison_text(table: pl.DataFrame) -> str:
     """The table and its notes, aligned with spaces."""
     heads, rows = comparison_cells(table)
     return "\n".join([text_table(heads, rows), *comparison_notes(table)])
 
 
+@view("Comparison.html")
 def comparison_html(table: pl.DataFrame) -> str:
     """The same as HTML; every text escaped."""
     heads, rows = comparison_cells(table)

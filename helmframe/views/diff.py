@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.views import view
 from helmframe.views.characters import seen
 from helmframe.views.display import number
 
@@ -18,21 +19,15 @@ ROWS_SHOWN = 50
 LONGEST_SHOWN = 2_000
 
 
-class Flips(pl.DataFrame):
-    """A frame of answers that a perturbation flipped; in a notebook it shows what changed."""
-
-    def _repr_html_(self, *, _from_series: bool = False) -> str:
-        return flips_html(self)
-
-
-def with_diff(flips: pl.DataFrame) -> Flips:
+@view("Flips.with_diff")
+def with_diff(flips: pl.DataFrame) -> pl.DataFrame:
     """The flips with `diff` after the perturbed input."""
     pairs = flips.select("input", "perturbed_input").unique()
     texts = [word_diff(before or "", after or "") for before, after in pairs.iter_rows()]
     told = pairs.with_columns(diff=pl.Series(texts, dtype=pl.String))
     joined = flips.join(told, on=["input", "perturbed_input"], how="left", nulls_equal=True, maintain_order="left")
     place = flips.columns.index("perturbed_input") + 1
-    return Flips(joined.select(*flips.columns[:place], "diff", *flips.columns[place:]))
+    return joined.select(*flips.columns[:place], "diff", *flips.columns[place:])
 
 
 def word_diff(before: str, after: str) -> str:
@@ -66,6 +61,7 @@ def changes(before: str, after: str) -> Iterator[tuple[str, str]]:
         yield "".join(old), "".join(new)
 
 
+@view("Flips.html")
 def flips_html(flips: pl.DataFrame) -> str:
     """A table of the first flips: which, the change marked, both answers; text and markup escaped."""
     heads = ["instance", "perturbation", "model", "flip", "score", "what was asked", "answer", "answer then"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.views import view
 from helmframe.engines.empty import empty_notes
 from helmframe.results.stopped import notes_of
 from helmframe.results.tables import Tables
@@ -18,12 +19,14 @@ from helmframe.views.characters import seen
 SHOWN_FROM = 0.01
 
 
+@view("Results.text")
 def results_text(results: Tables) -> str:
     """The main metric's table, the metrics, and where the results lie."""
     heads, rows = score_cells(results)
     return "\n".join([text_table(heads, rows), *score_notes(results)])
 
 
+@view("Results.html")
 def results_html(results: Tables) -> str:
     """The same as HTML, with nothing to run; every text escaped."""
     heads, rows = score_cells(results)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
+from helmframe._core.views import view
 from helmframe._schema import ORIGINAL
 from helmframe.adapters import Setting
 from helmframe.judging.judge import judges_of
@@ -30,6 +31,7 @@ CHARACTERS_PER_TOKEN = 4
 LOOKED_AT = 1_000_000
 
 
+@view("Plan.explain")
 def explained(plan: Stages) -> str:
     """The plan as text: rows per stage, push-down, what the store has, tokens, and what to know before running."""
     lines = []

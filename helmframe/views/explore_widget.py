@@ -1,12 +1,16 @@
 """The explorer as a notebook's widget."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import anywidget
 
+from helmframe._core.views import view
+from helmframe.results import Results
 from helmframe.views.display import html_table, number
 from helmframe.views.explore import Explorer
+from helmframe.views.explore_filters import Filters
 
 _SHOWN = ("instance_id", "perturbation", "model", "score", "completion")
 
@@ -33,6 +37,12 @@ class ExplorerWidget(anywidget.AnyWidget):
             return None
         data, about = bundle
         return {**data, "text/html": first_page_html(self._explorer)}, about
+
+
+@view("Results.explore")
+def explorer_widget(results: Results, filters: Mapping[str, Any]) -> ExplorerWidget:
+    """The explorer of results, with the filters that it opens with."""
+    return ExplorerWidget(Explorer(results, Filters.of(dict(filters))))
 
 
 def first_page_html(explorer: Explorer) -> str:

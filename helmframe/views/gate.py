@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from helmframe._core.views import view
 from helmframe.views.comparison import markdown_table
 from helmframe.views.display import html_table, number, spread, text_table
 
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 _KEYS = ("scenario", "model", "setting", "perturbation", "metric")
 
 
+@view("Gate.text")
 def gate_text(gate: Gate) -> str:
     """The verdict and the rows, aligned with spaces."""
     return "\n".join([_headline(gate), text_table(*_cells(gate))])
 
 
+@view("Gate.html")
 def gate_html(gate: Gate) -> str:
     """The same as HTML; every text escaped."""
     return f"<div><b>{escape(_headline(gate))}</b></div>{html_table(*_cells(gate))}"

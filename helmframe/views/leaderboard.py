@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from helmframe._core.views import view
 from helmframe.views.display import html_table, number, spread, text_table
 
 if TYPE_CHECKING:
@@ -16,12 +17,14 @@ _COLUMNS_SHOWN = 12
 _HEADS = {"win_rate": "win rate", "mean": "mean", "micro": "mean (micro)"}
 
 
+@view("Leaderboard.text")
 def leaderboard_text(board: Leaderboard) -> str:
     """The board and its notes, aligned with spaces."""
     heads, rows = leaderboard_cells(board)
     return "\n".join([text_table(heads, rows), *leaderboard_notes(board)])
 
 
+@view("Leaderboard.html")
 def leaderboard_html(board: Leaderboard) -> str:
     """The same as HTML; every text escaped."""
     heads, rows = _with_values(board)

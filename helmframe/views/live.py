@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe._core.views import view
 from helmframe.engines.empty import empty_notes
 from helmframe.engines.progress import DONE, duration
 from helmframe.engines.utilization import working_notes
@@ -35,6 +36,7 @@ _BAR = "position:relative;width:120px;height:10px;background:rgba(128,128,128,.2
 _shown: dict[str, threading.Thread] = {}
 
 
+@view("Run.display")
 def show(run: Run) -> None:
     """Show the run in IPython; in a notebook what is shown changes until the run ends, in every cell that shows it."""
     from IPython import display
@@ -46,6 +48,12 @@ def show(run: Run) -> None:
     if goes_on and _in_notebook() and not (thread is not None and thread.is_alive()):
         _shown[run.id] = threading.Thread(target=page.keep_true, daemon=True, name=f"helmframe-live-{run.id}")
         _shown[run.id].start()
+
+
+@view("Run.html")
+def page_html(run: Run) -> str:
+    """The live page of a run as it is now."""
+    return Page(run).bundle()["text/html"]
 
 
 def run_html(run: Run, scores: pl.DataFrame | None) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
+from helmframe._core.views import view
 from helmframe.engines.utilization import working_notes
 from helmframe.errors import HelmframeError
+from helmframe.results.charts import Plot
 from helmframe.results.comparisons import Comparisons
-from helmframe.views.charts.plot import Plot
 from helmframe.views.comparison import comparison_cells, comparison_notes
 from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
 from helmframe.views.html import Grid, page, policy
@@ -28,6 +29,7 @@ _FAILED_SHOWN = 20
 _Pictures: TypeAlias = list[Picture | str]
 
 
+@view("Results.report")
 def report_html(results: Comparisons, title: str | None = None) -> str:
     """The report: scores, charts, robustness and fairness, comparisons, instances worth reading, plan and manifest.
 

@@ -4,12 +4,19 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
+from helmframe._core.views import view
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.views.characters import seen
 from helmframe.views.comparison import markdown_table
 from helmframe.views.display import table_cells
 
 SUFFIXES = (".csv", ".json", ".md", ".tex")
+
+
+@view("Results.table")
+def results_table_as(results: object, table: pl.DataFrame, path: str) -> str:  # noqa: ARG001
+    """A table of results as the text of a file."""
+    return table_as(table, path)
 
 
 def table_as(table: pl.DataFrame, path: str) -> str:

@@ -26,7 +26,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (root / "__init__.py").write_text(
         "from helmframe._core.registry import Registry\n"
         "from tests._core.test_registry import Entry\n"
-        "THINGS = Registry('thing', package=__name__)\n"
+        "THINGS = Registry('thing', packages=[__name__])\n"
         "def thing(name):\n"
         "    def register(function):\n"
         "        THINGS.add(name, Entry(function))\n"

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.views.charts.plot import Plot
 from tests.acceptance.figures import shown
 from tests.browser.hostile import NAMES as ATTACKS
 from tests.browser.lab import started_lab
@@ -16,15 +15,15 @@ from tests.browser.lab import started_lab
 PATIENCE = 120_000  # ms, on a busy machine
 AS_SHOWN = {"a\u202eb\x1b[31m": "a⟨U+202E⟩b⟨U+001B⟩[31m"}
 CHARTS: dict[str, Callable[..., Any]] = {
-    "scores": Plot.scores,
+    "scores": lambda plot, **mode: plot.scores(**mode),
     "heatmap": lambda plot, **mode: plot.heatmap("perturbation", "model", **mode),
-    "robustness": Plot.robustness,
-    "perturbations": Plot.perturbations,
-    "forest": Plot.forest,
-    "calibration": Plot.calibration,
-    "pareto": Plot.pareto,
-    "confusion": Plot.confusion,
-    "leaderboard": Plot.leaderboard,
+    "robustness": lambda plot, **mode: plot.robustness(**mode),
+    "perturbations": lambda plot, **mode: plot.perturbations(**mode),
+    "forest": lambda plot, **mode: plot.forest(**mode),
+    "calibration": lambda plot, **mode: plot.calibration(**mode),
+    "pareto": lambda plot, **mode: plot.pareto(**mode),
+    "confusion": lambda plot, **mode: plot.confusion(**mode),
+    "leaderboard": lambda plot, **mode: plot.leaderboard(**mode),
 }
 
 

@@ -74,7 +74,7 @@ def test_the_frame_carries_the_diff_beside_the_texts() -> None:
 
 
 def test_in_a_notebook_the_change_is_marked() -> None:
-    html = with_diff(flips())._repr_html_()
+    html = flips_html(with_diff(flips()))
     assert "<del>two</del><ins>tow</ins> words" in html
     assert "1.000 → 0.000" in html
 
@@ -95,4 +95,4 @@ def test_many_flips_and_long_texts_are_cut_and_said_so() -> None:
 
 
 def test_no_flips_are_an_empty_table() -> None:
-    assert with_diff(flips().clear())._repr_html_().count("<tr>") == 1
+    assert flips_html(with_diff(flips().clear())).count("<tr>") == 1

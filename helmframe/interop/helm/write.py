@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
+from helmframe._core.views import view
 from helmframe._schema import ORIGINAL, SCORES, source_column
 from helmframe.errors import StoreError
 from helmframe.interop.helm.fields import ADAPTER, SCORED, to_helm
@@ -49,6 +50,7 @@ _SETS = {
 }
 
 
+@view("Results.helm")
 def write_helm(results: Tables, folder: str | Path) -> Address:
     """Write one run directory with HELM's five files for each scenario, part, model and setting.
 

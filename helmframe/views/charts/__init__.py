@@ -7,29 +7,22 @@ a model has one colour everywhere; `mode` is "light" or "dark"; PNG, SVG and HTM
     hf.charts.scores(pl.scan_parquet("runs/*/scores/**/*.parquet"))
 """
 
-from helmframe.views.charts.calibration import calibration
-from helmframe.views.charts.confusion import confusion
-from helmframe.views.charts.forest import forest
-from helmframe.views.charts.heatmap import heatmap
-from helmframe.views.charts.leaderboard import leaderboard
-from helmframe.views.charts.pareto import pareto
-from helmframe.views.charts.perturbations import perturbations
-from helmframe.views.charts.robustness import robustness
-from helmframe.views.charts.scores import scores
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "calibration",
-    "confusion",
-    "forest",
-    "heatmap",
-    "leaderboard",
-    "pareto",
-    "perturbations",
-    "robustness",
-    "scores",
-]
+from helmframe.results.charts import CHARTS, chart
+
+__all__ = ["chart"]
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    if name.startswith("_") or name not in CHARTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function: Callable[..., Any] = getattr(import_module(CHARTS[name].function.__module__), name)
+    return function
 
 
 def __dir__() -> list[str]:
     # what the Tab key offers: not the modules that the names come from
-    return __all__
+    return sorted([*__all__, *CHARTS])

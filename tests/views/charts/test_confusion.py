@@ -7,7 +7,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError
-from helmframe.views.charts.confusion import MOST
+from helmframe.views.charts._confusion import MOST
 from tests.frames import completions
 from tests.views.charts.drawn import HOSTILE, rows, words
 

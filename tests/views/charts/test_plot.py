@@ -9,19 +9,18 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.views.charts.plot import Plot
 from tests.views.charts.drawn import encoding, layer, png, rows
 
 CHARTS: dict[str, Callable[..., Any]] = {
-    "scores": Plot.scores,
+    "scores": lambda plot, **mode: plot.scores(**mode),
     "heatmap": lambda plot, **mode: plot.heatmap("model", "perturbation", **mode),
-    "robustness": Plot.robustness,
-    "perturbations": Plot.perturbations,
-    "forest": Plot.forest,
-    "calibration": Plot.calibration,
-    "pareto": Plot.pareto,
-    "confusion": Plot.confusion,
-    "leaderboard": Plot.leaderboard,
+    "robustness": lambda plot, **mode: plot.robustness(**mode),
+    "perturbations": lambda plot, **mode: plot.perturbations(**mode),
+    "forest": lambda plot, **mode: plot.forest(**mode),
+    "calibration": lambda plot, **mode: plot.calibration(**mode),
+    "pareto": lambda plot, **mode: plot.pareto(**mode),
+    "confusion": lambda plot, **mode: plot.confusion(**mode),
+    "leaderboard": lambda plot, **mode: plot.leaderboard(**mode),
 }
 
 
@@ -103,7 +102,7 @@ def test_settings_of_a_grid_rank_side_by_side_in_the_colours_of_their_models() -
 def test_without_altair_an_error_says_what_to_install(one: hf.Results, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(ArgumentError, match=r"pip install 'helmframe\[plots\]'"):
-        _ = one.plot
+        one.plot.scores()
 
 
 def test_where_only_fairness_was_asked_robustness_says_so() -> None:

@@ -95,7 +95,7 @@ def test_other_frames_are_refused() -> None:
     with pytest.raises(ArgumentError, match="scores need a column 'instance_id'"):
         hf.charts.scores(pl.DataFrame({"x": [1]}))
     with pytest.raises(ArgumentError, match="a Polars frame, not list"):
-        hf.charts.scores([1])  # type: ignore[arg-type]
+        hf.charts.scores([1])
     with pytest.raises(UnknownNameError, match="Did you mean 'exact_match'"):
         hf.charts.scores(scores({"a": 0.5}), "exact_mach")
     with pytest.raises(UnknownNameError, match="Did you mean 'exact_match'"):

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.results import Results
+from helmframe.results.charts import chart
 from helmframe.views.charts.frames import Frame, columns_of, is_scores, of_original, rows_of, stats_of
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import WIDTH, colour_of, finished, look, nothing, shape_of
-from helmframe.views.charts.words import Metrics, axis_title, better_when_higher, format_of, unit_of
+from helmframe.views.charts.words import TAKEN, Metrics, axis_title, better_when_higher, format_of, unit_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -157,3 +160,25 @@ def _named(data: pl.DataFrame, axes: dict[str, Any], mode: str) -> "list[alt.Cha
         return []
     words = alt.Chart(data).mark_text(align="left", dx=8, dy=-8, fontSize=10)
     return [words.encode(**axes, text="label:N", color=alt.value(look(mode).quiet))]
+
+
+@chart("pareto")
+def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *, mode: str = "light") -> "Drawn":
+    """A point per model (and setting): what it gains for what it takes.
+
+    Args:
+        results: Results of a run.
+        x: latency (s), prompt_tokens, output_tokens, or a metric, such as a `cost(prices=…)` that was scored.
+        y: a metric; "score" is the main one.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    mains = source.results.main_metrics
+    if y == "score" and len(mains) > 1:
+        return nothing(f"scenarios have several main metrics: say y={mains[0]!r}, or another", mode, "trade-offs")
+    gained = mains[0] if y == "score" else y
+    for name in (x, gained):
+        if name not in (*source.results.metric_names, *TAKEN):
+            raise UnknownNameError.among("number of these results", name, [*source.results.metric_names, *TAKEN])
+    found = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
+    return pareto(found, x, gained, models=source.models, metrics=source.metrics, mode=mode)

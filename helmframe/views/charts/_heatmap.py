@@ -7,9 +7,13 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import UnknownNameError
+from helmframe.results import Results
+from helmframe.results.charts import chart
+from helmframe.stats.table import AXES
 from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, axes_of, is_scores, stats_of
 from helmframe.views.charts.grid import MOST_PANELS, cells
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import NO_SCORES, finished, nothing
 from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 
@@ -98,3 +102,20 @@ def _prepared(
     table = table.with_columns(pl.col(to).replace(names) for to, names in kept.items())
     first, second, panels = (list(names.values()) for names in kept.values())
     return table, (first, second), panels, notes
+
+
+@chart("heatmap")
+def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+    """The score of each pair of values of two columns, such as "model", "perturbation" or one of the scenario's.
+
+    Args:
+        results: Results of a run.
+        x: one column.
+        y: another.
+        metric: default the main one.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    name = metric or source.results.main_metrics[0]
+    found = source.results.table(list(dict.fromkeys([x, y, *AXES])), metrics=name)
+    return heatmap(found, x, y, metrics=source.metrics, mode=mode)

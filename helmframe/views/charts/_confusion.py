@@ -9,9 +9,12 @@ from helmframe._core.expressions import same_place
 from helmframe.metrics import parse
 from helmframe.metrics.chosen_option import answered, by_option
 from helmframe.metrics.classification import confusion as counted
+from helmframe.results import Results
+from helmframe.results.charts import chart
 from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, columns_of, needing, of_original
 from helmframe.views.charts.grid import MOST_PANELS, cells
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import finished, nothing
 
 if TYPE_CHECKING:
@@ -136,3 +139,15 @@ def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
         .agg(n=pl.len())
         .collect()
     )
+
+
+@chart("confusion")
+def confusion_of_results(results: Results, *, mode: str = "light") -> "Drawn":
+    """How often each answer was given where each class is right; a panel per model.
+
+    Args:
+        results: Results of a run.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    return confusion(source.results.completions, mode=mode)

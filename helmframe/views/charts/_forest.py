@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe.results import Results
+from helmframe.results.charts import chart
 from helmframe.stats import compare
 from helmframe.stats.table import in_order
 from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing, rows_of
 from helmframe.views.charts.intervals import height, line_at, points, whiskers, words_beside
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import WIDTH, finished, nothing
 from helmframe.views.charts.words import Metrics, format_of, unit_of
 
@@ -117,3 +120,30 @@ def _p(value: float | None) -> str:
     if value is None:
         return ""
     return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+@chart("forest")
+def forest_of_results(
+    results: Results,
+    axis: str | None = None,
+    *,
+    base: str | None = None,
+    metric: str | None = None,
+    mode: str = "light",
+) -> "Drawn":
+    """Paired differences between models, settings or perturbations, as `results.compare` finds them.
+
+    Args:
+        results: Results of a run.
+        axis: what is compared; default the first of model, setting and perturbation that has several values.
+        base: as in `results.compare`.
+        metric: default the main one.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    varied = [name for name in ("model", "setting", "perturbation") if len(source.values(name)) > 1]
+    chosen = axis or next(iter(varied), "model")
+    if chosen in ("model", "setting", "perturbation") and chosen not in varied:
+        return nothing(f"one {chosen} only: there is nothing to compare it with", mode, "differences")
+    found = source.results.compare(chosen, base=base, metrics=metric)
+    return forest(found, models=source.models, metrics=source.metrics, mode=mode)

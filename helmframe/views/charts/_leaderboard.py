@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe.results import Results
+from helmframe.results.boards import competitor
+from helmframe.results.charts import chart
 from helmframe.stats import Leaderboard
 from helmframe.stats import leaderboard as ranked
 from helmframe.views.charts.frames import (
@@ -19,6 +22,7 @@ from helmframe.views.charts.frames import (
     rows_of,
 )
 from helmframe.views.charts.intervals import height, points, whiskers, words_beside
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import WIDTH, finished, nothing
 from helmframe.views.charts.words import Metrics, unit_of
 from helmframe.views.display import number
@@ -100,3 +104,21 @@ def _ticks(last: int) -> list[int]:
     """Whole ranks, the first and the last among them."""
     step = max(1, -(-last // 10))
     return [*range(1, last - step // 2, step), last]
+
+
+@chart("leaderboard")
+def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: str = "light") -> "Drawn":
+    """Models from best to worst, and between which ranks each lies.
+
+    Args:
+        results: Results of a run.
+        mean: as in `results.leaderboard`.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    asked = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()
+    if asked.height < 2:
+        return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+    model_of = {competitor(model, setting): model for model, setting in asked.iter_rows()}
+    board = source.results.leaderboard(mean=mean)
+    return leaderboard(board, models=source.models, model_of=model_of, mode=mode)

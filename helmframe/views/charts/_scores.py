@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe.results import Results
+from helmframe.results.charts import chart
 from helmframe.stats.table import AXES
 from helmframe.views.charts.frames import Frame, Rows, needing, rows_of, stats_of
 from helmframe.views.charts.intervals import height, places, points, whiskers
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import NO_SCORES, WIDTH, finished, look, nothing
 from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 
@@ -118,3 +121,16 @@ def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
     where = {**places(rows, mode), "color": alt.value(look(mode).quiet)}
     words = alt.Chart(none.with_columns(why=why)).mark_text(align="left", fontStyle="italic", fontSize=11)
     return [words.encode(**where, x=alt.value(4), text="why:N")]
+
+
+@chart("scores")
+def scores_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+    """Score with its interval, by whatever the run varied; chance as a tick.
+
+    Args:
+        results: Results of a run.
+        metric: default the main one of each scenario.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    return scores(source.main(metric), models=source.models, metrics=source.metrics, mode=mode)

@@ -10,9 +10,12 @@ from helmframe.errors import ArgumentError
 from helmframe.metrics import parse
 from helmframe.metrics.calibration import NO_CONFIDENCE
 from helmframe.metrics.confidence import confident_answers
+from helmframe.results import Results
+from helmframe.results.charts import chart
 from helmframe.stats import calibration as calibrated
 from helmframe.stats import table
 from helmframe.views.charts.frames import Frame, columns_of, of_original, rows_of
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import colour_of, finished, look, nothing, shape_of
 from helmframe.views.display import number, spread
 
@@ -122,3 +125,21 @@ def _told(numbers: pl.DataFrame) -> list[str]:
         f"{model or 'all'}: calibration error {number(ece)} (if calibrated: {spread(low, high)}), {n:,} answers"
         for model, ece, low, high, n in numbers.select("model", "ece", "null_low", "null_high", "n").iter_rows()
     ]
+
+
+@chart("calibration")
+def calibration_of_results(
+    results: Results, *, confidence: str | None = None, bins: int = 10, mode: str = "light"
+) -> "Drawn":
+    """How often answers are right, over how sure the model was of them.
+
+    Args:
+        results: Results of a run.
+        confidence: None, the probability of the likeliest option, where options were asked one by one; "max_prob",
+            that of the completion; or a column.
+        bins: how many at most; 30 answers each at least.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    completions = source.results.completions
+    return calibration(completions, confidence=confidence, bins=bins, models=source.models, mode=mode)

@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe._schema import ORIGINAL
+from helmframe.results import Results
+from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
+from helmframe.views.charts._robustness import NOTHING
 from helmframe.views.charts.drops import by_strength, drops_of
 from helmframe.views.charts.frames import Frame, rows_of
 from helmframe.views.charts.intervals import height, line_at, points, whiskers
-from helmframe.views.charts.robustness import NOTHING
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import WIDTH, finished, nothing
 from helmframe.views.charts.words import Metrics, format_of, unit_of
 
@@ -72,3 +76,21 @@ def perturbations(
     notes += ["a point without a line has no interval; it says why"] if alone.height else []
     drawn: Drawn = finished(chart, mode, f"{name} under each perturbation", [*notes, *rows.notes])
     return drawn
+
+
+@chart("perturbations")
+def perturbations_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+    """The paired drop under each perturbation, of any family, placebos too; those of one name weak to strong.
+
+    Args:
+        results: Results of a run.
+        metric: default the main one.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    name = metric or source.results.main_metrics[0]
+    there = [each for each in source.values("perturbation") if each != ORIGINAL]
+    placebos = [each for each in there if source.results.kinds().get(each, {}).get("repeats")]
+    placebo = placebos[0] if placebos and len(there) > 1 else None
+    found = source.results.robustness(metrics=name, perturbations=there, placebo=placebo)
+    return perturbations(found, models=source.models, metrics=source.metrics, mode=mode)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe.results import Results
+from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
 from helmframe.views.charts.drops import drops_of
 from helmframe.views.charts.frames import Frame, rows_of
 from helmframe.views.charts.intervals import height, places, words_beside
+from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import WIDTH, finished, look, nothing
 from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 from helmframe.views.display import spread
@@ -110,3 +113,21 @@ def _told(data: pl.DataFrame) -> pl.Series:
         for drop, low, high in data.select("drop", "drop_low", "drop_high").iter_rows()
     ]
     return pl.Series(texts, dtype=pl.String)
+
+
+@chart("robustness")
+def robustness_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+    """Original to worst, over the perturbations that count as robustness, and the paired drop.
+
+    Args:
+        results: Results of a run.
+        metric: default the main one.
+        mode: "light" or "dark".
+    """
+    source = Source(results)
+    name = metric or source.results.main_metrics[0]
+    found = source.results.robustness(metrics=name)
+    if found.is_empty() and len(source.values("perturbation")) > 1:
+        why = "nothing that was asked counts as robustness: hf.perturbations() says what does"
+        return nothing(why, mode, f"{name}, original to worst")
+    return robustness(found, models=source.models, metrics=source.metrics, mode=mode)
