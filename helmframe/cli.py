@@ -255,7 +255,7 @@ def _add_plans(command: argparse.ArgumentParser) -> None:
     add_models(command)
     command.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
     command.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
-    command.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per part, HELM's draw")
+    command.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per subset, HELM's draw")
     command.add_argument(
         "-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples, in entries"
     )

@@ -69,7 +69,7 @@ def test_helms_flags_choose_entries(tmp_path: Path, capsys: pytest.CaptureFixtur
     first = capsys.readouterr().out
     assert "sampler" in first
     results = hf.load(tmp_path / "runs" / "v1")
-    assert results.completions.select("part", "trial").unique().sort("trial").collect().rows() == [
+    assert results.completions.select("subset", "trial").unique().sort("trial").collect().rows() == [
         ("music", 0),
         ("music", 1),
     ]

@@ -136,7 +136,7 @@ class Robustness(Rows):
         `results.gap("sub_split")`, `results.gap("demographic", reference="white")`
 
         Args:
-            group: a column: sub_split, part, or one of the scenario's own.
+            group: a column: sub_split, subset, or one of the scenario's own.
             by: as in `table`.
             reference: the group that the others are compared with; default all instances.
             metrics: which; default all.

@@ -194,7 +194,7 @@ def simulated(runs: int, instances: int, variants: int) -> pl.DataFrame:
 def frame(score: Any, **columns: Any) -> pl.DataFrame:
     """`SCORES` with these scores, one instance each."""
     made: dict[str, Any] = {
-        "scenario": "s", "part": "", "instance_id": pl.int_range(pl.len()).cast(pl.String), "split": "test",
+        "scenario": "s", "subset": "", "instance_id": pl.int_range(pl.len()).cast(pl.String), "split": "test",
         "perturbation": "original", "perturbation_seed": 0, "changed": True, "setting": "", "trial": 0, "model": "m",
         "output_index": 0, "parsed": True, "truncated": False, "metric": "exact_match", **columns,
     }  # fmt: skip

@@ -67,11 +67,11 @@ def test_3_every_scenario_runs_end_to_end(name: str, rows: str, tmp_path: Path) 
 
 
 def two_of(spec: ScenarioSpec, counted: pl.DataFrame, root: str) -> Plan:
-    """Two instances of the first part, of its main split where there are some."""
+    """Two instances of the first subset, of its main split where there are some."""
     there = set(counted["split"])
     split = spec.main.split if spec.main.split in there else "train"
-    part = counted.filter(pl.col("split") == split, pl.col("n") >= 2)["part"][0]
-    return hf.scenario(spec.scenario, data=root).where(part=part, split=split).limit(2)
+    subset = counted.filter(pl.col("split") == split, pl.col("n") >= 2)["subset"][0]
+    return hf.scenario(spec.scenario, data=root).where(subset=subset, split=split).limit(2)
 
 
 def asked(spec: ScenarioSpec, plan: Plan) -> Results:

@@ -19,7 +19,7 @@ def test_a_frame_of_the_whole_schema_stays_as_it_is() -> None:
 def test_what_is_missing_is_one_for_all_rows() -> None:
     row = as_scores(pl.DataFrame({"instance_id": [7], "score": [0.5], "own": ["kept"]})).row(0, named=True)
     assert row == {
-        "instance_id": "7", "score": 0.5, "own": "kept", "scenario": "", "part": "", "perturbation": "original",
+        "instance_id": "7", "score": 0.5, "own": "kept", "scenario": "", "subset": "", "perturbation": "original",
         "perturbation_seed": 0, "setting": "", "trial": 0, "model": "", "output_index": 0, "metric": "score",
         "cluster": None, "changed": None, "parsed": None, "truncated": None,
     }  # fmt: skip
