@@ -64,7 +64,7 @@ class Scored:
         return _chosen(self.there(), said, default=default, known=self.perturbations)
 
 
-def drops(
+def changes(
     scored: Scored, family: str, *, perturbations: Said, placebo: str | None, definition: str, ci: float
 ) -> pl.DataFrame:
     """`stats.robustness` over a family, or HELM's numbers for it."""

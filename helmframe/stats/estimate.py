@@ -22,7 +22,7 @@ def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *
     alike (macro) or by their instances (micro). The variance is CR2 over clusters within each subset: with one instance
     per cluster it is s²/n. Its degrees of freedom are Bell & McCaffrey's: clusters − subsets when all are of one size,
     fewer otherwise. Several trials are crossed with instances, because one draw of examples serves a whole subset;
-    their component is added from two-way mean squares. With one trial nothing can be known about other draws of examples.
+    their component is added from two-way mean squares. One trial says nothing about other draws of examples.
 
     Args:
         rows: any number of rows per instance, with `scenario, subset, cluster, instance_id`, `by` and `value`; null

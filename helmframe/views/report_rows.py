@@ -95,15 +95,15 @@ def turned(results: Robustness) -> Told | None:
     originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*_REQUEST, before="good")
     variants = scores.filter(~pl.col("perturbation").is_in([ORIGINAL, *placebos]))
     pairs = variants.join(originals, on=_REQUEST, how="inner", nulls_equal=True).drop_nulls(["good", "before"])
-    drops = pairs.with_columns(drop=pl.col("good") - pl.col("before")).collect()
-    if drops.is_empty():
+    changes = pairs.with_columns(change=pl.col("good") - pl.col("before")).collect()
+    if changes.is_empty():
         return None
-    worse, better = drops.filter(pl.col("drop") < 0), drops.filter(pl.col("drop") > 0).height
+    worse, better = changes.filter(pl.col("change") < 0), changes.filter(pl.col("change") > 0).height
     # by turns, so that one perturbation does not fill the page
     place = pl.int_range(pl.len()).over("perturbation", "model")
-    order = worse.sort("drop", *_REQUEST, *_VARIANT).with_columns(place=place).sort("place", *_VARIANT, "model")
+    order = worse.sort("change", *_REQUEST, *_VARIANT).with_columns(place=place).sort("place", *_VARIANT, "model")
     picks = order.head(TURNED)
-    sentence = f"Of {drops.height:,} answers to perturbed inputs {worse.height:,} score worse than the original's, "
+    sentence = f"Of {changes.height:,} answers to perturbed inputs {worse.height:,} score worse than the original's, "
     sentence += f"{better:,} better."
     if picks.height < worse.height:
         sentence += f" {picks.height} of those that fell most:"

@@ -85,7 +85,7 @@ def test_a_placebo_is_shown_when_it_is_asked_for() -> None:
     assert names(table) == ["again", "all", "typos"]
     row = table.filter(perturbation="typos").row(0, named=True)
     # the toy answers the same prompt alike, so nothing is subtracted
-    assert row["excess"] == row["drop"] * row["n_changed"] / row["n_placebo"]
+    assert row["excess"] == row["change"] * row["n_changed"] / row["n_placebo"]
 
 
 def test_worst_case_is_over_the_original_and_all_variants() -> None:
@@ -255,7 +255,7 @@ def test_a_metric_without_a_direction_has_no_worst_case() -> None:
     results = plan.perturb("typos").generate(hf.models.noisy(0.6)).score()
     table = results.robustness(metrics=["length", EXACT]).filter(perturbation="typos").sort("metric")
     assert dict(table.select("metric", pl.col("worst").is_null()).rows()) == {EXACT: False, "length": True}
-    assert table["drop"].null_count() == 0
+    assert table["change"].null_count() == 0
     assert set(results.worst_case()["metric"]) == {EXACT}
     with pytest.raises(ArgumentError, match="which way is 'length' better"):
         results.worst_case(metrics="length")

@@ -139,13 +139,13 @@ def test_rows_are_wide_and_wrong_gives_those_that_score_0() -> None:
 def test_robustness_pairs_original_and_perturbed() -> None:
     table = run(hf.models.oracle()).robustness().filter(metric=EXACT, perturbation="typos")
     row = table.row(0, named=True)
-    assert (row["original"], row["perturbed"], row["worst"], row["drop"], row["k"]) == (1.0, 1.0, 1.0, 0.0, 1)
+    assert (row["original"], row["perturbed"], row["worst"], row["change"], row["k"]) == (1.0, 1.0, 1.0, 0.0, 1)
 
 
 def test_a_model_without_sensitivity_shows_no_paired_drop() -> None:
     table = run(hf.models.noisy(0.6, by="instance")).robustness()
     row = table.filter(metric=EXACT, perturbation="typos").row(0, named=True)
-    assert row["drop"] == 0.0
+    assert row["change"] == 0.0
     assert row["right_to_wrong"] == 0
 
 

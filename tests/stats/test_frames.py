@@ -30,7 +30,7 @@ def test_a_perturbed_row_counts_as_changed_unless_it_is_told() -> None:
         {"instance_id": [1, 2] * 2, "perturbation": ["original"] * 2 + ["typos"] * 2, "score": [1, 1, 0, 1]}
     )
     row = robustness(frame, [], higher_is_better={"score": True}).row(0, named=True)
-    assert (row["drop"], row["n_changed"]) == (-0.5, 2)
+    assert (row["change"], row["n_changed"]) == (-0.5, 2)
 
 
 UP = {"score": True}

@@ -78,7 +78,7 @@ class Plot:
         return heatmap(found, x, y, metrics=self._metrics, mode=mode)
 
     def robustness(self, metric: str | None = None, *, mode: str = "light") -> Drawn:
-        """Original to worst, over the perturbations that count as robustness, and the paired drop.
+        """Original to worst, over the perturbations that count as robustness, and the paired change.
 
         Args:
             metric: default the main one.
@@ -92,7 +92,7 @@ class Plot:
         return robustness(found, models=self._models, metrics=self._metrics, mode=mode)
 
     def perturbations(self, metric: str | None = None, *, mode: str = "light") -> Drawn:
-        """The paired drop under each perturbation, of any family, placebos too; those of one name weak to strong.
+        """The paired change under each perturbation, of any family, placebos too; those of one name weak to strong.
 
         Args:
             metric: default the main one.

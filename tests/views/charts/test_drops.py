@@ -42,10 +42,10 @@ def test_a_placebo_is_shown_beside_and_counts_for_nothing_in_all() -> None:
     assert shown == {"again", "typos"}
 
 
-def test_drops_have_a_line_at_nothing_changed() -> None:
+def test_changes_have_a_line_at_nothing_changed() -> None:
     chart = hf.charts.perturbations(perturbed({"a": 0.5}, "typos"))
     assert {"at": 0} in rows(chart)
-    assert encoding(chart, "point", "x")["title"] == "drop in exact_match (fraction)"
+    assert encoding(chart, "point", "x")["title"] == "change in exact_match (fraction)"
 
 
 def test_a_perturbation_that_changed_nothing_keeps_its_row() -> None:
