@@ -22,7 +22,6 @@ from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
 from helmframe.perturbations import perturbation, perturbations
 from helmframe.perturbations.calls import (
-    again,
     contraction,
     contrast_sets,
     dialect,
@@ -34,6 +33,7 @@ from helmframe.perturbations.calls import (
     mild_mix,
     misspellings,
     person_name,
+    rerun,
     space,
     synonym,
     translate,
@@ -91,7 +91,6 @@ __all__ = [
     "Run",
     "Suite",
     "adapter",
-    "again",
     "between",
     "change_numbers",
     "charts",
@@ -147,6 +146,7 @@ __all__ = [
     "read_lm_eval",
     "repeat_letters",
     "repeat_words",
+    "rerun",
     "run",
     "runs",
     "scenario",

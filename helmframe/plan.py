@@ -116,7 +116,8 @@ class Plan(Stages):
         Args:
             said: a name (`"typos"`), a call (`hf.typos(prob=.1)`, `"typos(prob=.1)"`), a grid
                 (`"typos(prob=[.1, .2])"`), a chain (`"lowercase+typos"`), a preset (`"canonical"`), or a list of
-                these. `"again"` asks the original again; `hf.perturbations()` lists all.
+                these. `"rerun"` is the placebo: it requests the original prompt again.
+                `hf.perturbations()` lists all.
             seeds: draws of each that is random.
             compat: "helm" takes HELM's own rules and random numbers for each, text for text. A plan with
                 compat="helm" takes them for every perturbation that HELM has.

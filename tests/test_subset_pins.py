@@ -59,3 +59,9 @@ def test_samples_of_every_order_are_the_same() -> None:
 
 
 ORDERS = {"helm": "494c52b8cb1429aa", "keyed": "4f9b0ead1cddafa4", "first": "34a39f7d3e7d9057"}
+
+
+def test_a_rerun_is_requested_under_the_same_ids_as_when_it_was_called_again() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(2).perturb("rerun", seeds=2)
+    ids = plan.generate(hf.models.echo()).completions().collect()["request_id"]
+    assert hashlib.sha256(b"".join(ids)).hexdigest()[:16] == "433261fbf71df897"

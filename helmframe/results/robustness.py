@@ -34,7 +34,7 @@ class Robustness(Rows):
             by: as in `table`, without perturbation.
             metrics: which; default all.
             perturbations: which, by name or family; default those that count as robustness (`hf.perturbations()`).
-            placebo: a perturbation that changes nothing ("again"): also tells what the changes exceed its change by.
+            placebo: a perturbation that changes nothing ("rerun"): adds the change beyond the placebo's.
             definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
                 family's over all instances, a perturbation's over those it changed.
             pool: The axes to average over, as in `table`.

@@ -62,8 +62,8 @@ def robustness(
         fractions: metrics whose scores lie in [0, 1]; their change stays within ±1, also where nothing flipped.
         ci: as in `aggregate`.
         mean: as in `aggregate`.
-        placebo: a perturbation that changes nothing ("again"), to be taken for noise: it does not count in "all", its
-            change is over all its answers, and what a change exceeds its change by, on the same instances, is told too.
+        placebo: A perturbation that changes nothing ("rerun") and measures noise. It does not count in "all", and its
+            change is over all its completions. The table adds the change beyond the placebo's on the same instances.
 
     Returns:
         `by`, metric, perturbation, then original, perturbed (mean over variants) and worst (of the original and the
@@ -89,7 +89,7 @@ def robustness(
     if placebo is not None and left.variants is not None:
         known = left.variants["perturbation"].unique().sort()
         if placebo not in known:
-            hint = "Ask with .perturb('again')."
+            hint = "Add it with .perturb('rerun')."
             raise UnknownNameError.among("perturbation of these scores", placebo, known, hint=hint)
 
     def differences(name: str) -> pl.DataFrame:

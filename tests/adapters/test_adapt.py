@@ -333,7 +333,7 @@ def test_repeats_are_further_trials_with_the_same_examples() -> None:
 
 def test_repeats_are_told_from_those_of_the_placebo() -> None:
     again = pl.concat(
-        [ASKED.head(1), ASKED.head(1).with_columns(perturbation=pl.lit("again"), repeat=pl.lit(1, dtype=pl.Int64))]
+        [ASKED.head(1), ASKED.head(1).with_columns(perturbation=pl.lit("rerun"), repeat=pl.lit(1, dtype=pl.Int64))]
     )
     rows, _ = adapt(again.lazy(), TRAIN, setting(shots=0, repeats=3), ["subject"])
     assert rows.collect()["repeat"].to_list() == [0, 1, 2, 3, 4, 5]

@@ -20,7 +20,7 @@ KEPT = ("completions", "scores", "prefixes")
 
 def plan() -> hf.Plan:
     sampler = hf.scenario("sampler").where(subject=["music", "biology"]).limit(20)
-    return sampler.perturb(["typos", "lowercase", "again"]).adapt(shots=[0, 1]).generate(hf.models.noisy(0.6))
+    return sampler.perturb(["typos", "lowercase", "rerun"]).adapt(shots=[0, 1]).generate(hf.models.noisy(0.6))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ QUESTIONS: dict[str, Callable[[hf.Results], pl.DataFrame]] = {
     "table by a column of the scenario": lambda results: results.table("subject", mean="micro"),
     "pivot": lambda results: results.table(metrics="exact_match", pivot="perturbation"),
     "robustness": lambda results: results.robustness(),
-    "robustness with a placebo": lambda results: results.robustness("subset", placebo="again"),
+    "robustness with a placebo": lambda results: results.robustness("subset", placebo="rerun"),
     "fairness": lambda results: results.fairness(),
     "worst case": lambda results: results.worst_case(),
     "worst@1": lambda results: results.worst_case(k=1),

@@ -25,7 +25,7 @@ TABLES: dict[str, Table] = {
     "aggregate": lambda scores: aggregate(scores, ["perturbation"], fractions=["exact_match"]),
     "aggregate, micro": lambda scores: aggregate(scores, ["model"], mean="micro"),
     "robustness": lambda scores: robustness(scores, [], higher_is_better=HIGHER, fractions=["exact_match"]),
-    "robustness, placebo": lambda scores: robustness(scores, ["model"], higher_is_better=HIGHER, placebo="again"),
+    "robustness, placebo": lambda scores: robustness(scores, ["model"], higher_is_better=HIGHER, placebo="rerun"),
     "worst case": lambda scores: worst_case(scores, ["scenario"], higher_is_better=HIGHER),
     "worst@1": lambda scores: worst_at_k(scores, [], 1, higher_is_better=HIGHER),
 }
@@ -114,7 +114,7 @@ def random_scores(random: np.random.Generator, instances: int) -> pl.DataFrame:
     cluster = list(clusters.values())[random.integers(len(clusters))]
     grid = {
         "scenario": ["s", "t"],
-        "perturbation": ["original", "typos", "lowercase", "again"],
+        "perturbation": ["original", "typos", "lowercase", "rerun"],
         "perturbation_seed": [0, 1],
         "model": ["m", "n"],
         "trial": list(range(random.integers(1, 4))),

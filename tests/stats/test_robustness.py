@@ -97,10 +97,10 @@ def test_the_order_of_the_rows_does_not_matter(answers: Build) -> None:
 
 
 def test_the_placebos_drop_is_subtracted_pair_by_pair(answers: Build) -> None:
-    frame = answers(original=[1, 1, 0, 1], typos=[0, 0, 0, 1], again=[0, 1, 1, 1])
+    frame = answers(original=[1, 1, 0, 1], typos=[0, 0, 0, 1], rerun=[0, 1, 1, 1])
     frame = frame.with_columns(changed=pl.col("perturbation") == "typos")
-    table = robustness(frame, [], higher_is_better=HIGHER, fractions=FRACTIONS, placebo="again")
-    assert table["perturbation"].to_list() == ["again", "all", "typos"]
+    table = robustness(frame, [], higher_is_better=HIGHER, fractions=FRACTIONS, placebo="rerun")
+    assert table["perturbation"].to_list() == ["all", "rerun", "typos"]
     row = table.row(2, named=True)
     # typos − again: 0, −1, −1, 0
     assert (row["change"], row["excess"], row["n_placebo"]) == (-0.5, -0.5, 4)
@@ -114,16 +114,16 @@ def test_the_placebos_drop_is_subtracted_pair_by_pair(answers: Build) -> None:
 
 
 def test_an_instance_without_a_placebo_has_no_excess(answers: Build) -> None:
-    frame = answers(original=[1, 1, 1], typos=[0, 0, 1], again=[1, 1])
+    frame = answers(original=[1, 1, 1], typos=[0, 0, 1], rerun=[1, 1])
     row = (
-        robustness(frame, [], higher_is_better=HIGHER, placebo="again").filter(perturbation="typos").row(0, named=True)
+        robustness(frame, [], higher_is_better=HIGHER, placebo="rerun").filter(perturbation="typos").row(0, named=True)
     )
     assert (row["n_changed"], row["n_placebo"], row["excess"]) == (3, 2, -1.0)
 
 
 def test_a_placebo_that_was_not_asked_is_named(answers: Build) -> None:
-    with pytest.raises(UnknownNameError, match="no perturbation of these scores is called 'again'"):
-        robustness(answers(original=[1], typos=[0]), [], higher_is_better=HIGHER, placebo="again")
+    with pytest.raises(UnknownNameError, match="no perturbation of these scores is called 'rerun'"):
+        robustness(answers(original=[1], typos=[0]), [], higher_is_better=HIGHER, placebo="rerun")
 
 
 def test_outputs_are_averaged_before_they_are_compared(answers: Build) -> None:
