@@ -96,17 +96,17 @@ def test_the_order_of_the_rows_does_not_matter(answers: Build) -> None:
     assert robustness(frame.sample(fraction=1, shuffle=True, seed=1), ["model"], higher_is_better=HIGHER).equals(table)
 
 
-def test_the_placebos_drop_is_subtracted_pair_by_pair(answers: Build) -> None:
+def test_the_placebos_change_is_subtracted_pair_by_pair(answers: Build) -> None:
     frame = answers(original=[1, 1, 0, 1], typos=[0, 0, 0, 1], rerun=[0, 1, 1, 1])
     frame = frame.with_columns(changed=pl.col("perturbation") == "typos")
     table = robustness(frame, [], higher_is_better=HIGHER, fractions=FRACTIONS, placebo="rerun")
     assert table["perturbation"].to_list() == ["all", "rerun", "typos"]
     row = table.row(2, named=True)
-    # typos − again: 0, −1, −1, 0
+    # typos − rerun: 0, −1, −1, 0
     assert (row["change"], row["excess"], row["n_placebo"]) == (-0.5, -0.5, 4)
     assert (round(row["excess_low"], 2), round(row["excess_high"], 2)) == (-1.0, 0.42)
     # its own change: −1, 0, 1, 0
-    placebo = table.row(0, named=True)
+    placebo = table.row(1, named=True)
     assert (placebo["change"], placebo["n_changed"], placebo["changed"], placebo["excess"]) == (0.0, 4, 0.0, None)
     assert placebo["change_low"] < 0 < placebo["change_high"]
     # the placebo is no variant
