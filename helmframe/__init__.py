@@ -17,7 +17,6 @@ from helmframe.judge_templates import judges
 from helmframe.judging import judge
 from helmframe.metrics import metric, metrics, similarity
 from helmframe.metrics.endpoint import endpoint
-from helmframe.metrics.toxicity import use_classifier
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
 from helmframe.perturbations import perturbation, perturbations
@@ -162,7 +161,6 @@ __all__ = [
     "translate",
     "typos",
     "uppercase",
-    "use_classifier",
     "zero_width",
 ]
 

@@ -117,8 +117,7 @@ class Stages:
             refuse_pairs(names)
             outputs = self.outputs or spec.outputs
             for each in chosen(names):
-                if each.check is not None:
-                    each.check()
+                each.check_usable()
                 if each.k > outputs:
                     raise PlanError(
                         f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k})."

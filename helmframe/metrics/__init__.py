@@ -24,13 +24,13 @@ from helmframe.metrics import (
     stereotypes,
     summaries,
     text,
-    toxicity,
 )
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.listing import metrics
 from helmframe.metrics.protocol import METRICS, Metric, about, chosen, flattened, metric
 from helmframe.metrics.score import check_units, for_sets, parse, score, why_none
 from helmframe.metrics.similarity import similarity
+from helmframe.metrics.toxicity import expected_max_toxicity, max_toxicity_probability, toxic_frac, toxicity
 
 __all__ = [
     "METRICS",
@@ -46,6 +46,7 @@ __all__ = [
     "copying",
     "corpus",
     "efficiency",
+    "expected_max_toxicity",
     "flattened",
     "for_sets",
     "helm_scores",
@@ -56,6 +57,7 @@ __all__ = [
     "match",
     "math_equiv",
     "math_symbolic",
+    "max_toxicity_probability",
     "metric",
     "metrics",
     "numbers",
@@ -69,6 +71,7 @@ __all__ = [
     "stereotypes",
     "summaries",
     "text",
+    "toxic_frac",
     "toxicity",
     "why_none",
 ]
