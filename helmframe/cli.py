@@ -312,7 +312,7 @@ def _add_show(commands: Commands) -> None:
 _EXAMPLES = """\
 examples:
   helmframe run "mmlu:subject=philosophy,model=org/name" -m 100
-  helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"    a toy model; needs no data
+  helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"    a mock model; needs no data
   helmframe run --conf-paths run_specs.conf --suite v1 -m 10
   helmframe run plan.yaml
   helmframe run "mmlu:subject=philosophy" --model ./base --adapter ./lora --dtype bfloat16

@@ -199,7 +199,7 @@ def test_a_toy_can_be_said_as_text(text: str, toy: Model) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("oracel()", "no toy model is called 'oracel'. Did you mean 'oracle'?"),
+        ("oracel()", "no mock model is called 'oracel'. Did you mean 'oracle'?"),
         ("noisy(acuracy=0.6)", "noisy() has no argument 'acuracy'. Did you mean 'accuracy'?"),
         ("noisy()", "missing a required argument: 'accuracy'"),
         ("noisy(0.6)", "write name or name(key=value)"),
