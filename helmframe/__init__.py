@@ -21,12 +21,10 @@ from helmframe.judging.judge import judge
 from helmframe.judging.templates import judges
 from helmframe.metrics import metric, metrics, similarity
 from helmframe.metrics.endpoint import endpoint
-from helmframe.metrics.toxicity import use_classifier
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
 from helmframe.perturbations import perturbation, perturbations
 from helmframe.perturbations.calls import (
-    again,
     contraction,
     contrast_sets,
     dialect,
@@ -38,6 +36,7 @@ from helmframe.perturbations.calls import (
     mild_mix,
     misspellings,
     person_name,
+    rerun,
     space,
     synonym,
     translate,
@@ -92,7 +91,6 @@ __all__ = [
     "Run",
     "Suite",
     "adapter",
-    "again",
     "between",
     "change_numbers",
     "charts",
@@ -148,6 +146,7 @@ __all__ = [
     "read_lm_eval",
     "repeat_letters",
     "repeat_words",
+    "rerun",
     "run",
     "runs",
     "scenario",
@@ -163,7 +162,6 @@ __all__ = [
     "translate",
     "typos",
     "uppercase",
-    "use_classifier",
     "zero_width",
 ]
 

@@ -207,7 +207,7 @@ def _shown(condition: Condition) -> str:
 
 
 def _model(model: Model) -> str | None:
-    """A folder or name as it was said, a toy as a call; None for an object, or a toy that holds one."""
+    """A folder or name as it was said, a mock model as a call; None for an object, or a mock model that holds one."""
     source = model.source
     if isinstance(source, Call) and model.version is None and "content" not in dict(source.arguments):
         return str(source) if source.arguments else f"{source}()"

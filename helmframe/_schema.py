@@ -66,9 +66,11 @@ INSTANCES = Table(
     (
         _column("scenario", pl.String, "name of the scenario"),
         _column("scenario_version", pl.String, "version of its rows, from the spec; of a frame, a hash of its content"),
-        _column("instance_id", pl.String, "unique in the scenario: the part, a slash, and the id within the part"),
-        _column("row_index", pl.Int64, "place within the part, over all splits, before any filter"),
-        _column("part", pl.String, "one HELM run of the scenario (a subject); fixed stratum; '' where it has no parts"),
+        _column("instance_id", pl.String, "unique in the scenario: the subset, a slash, and the id within the subset"),
+        _column("row_index", pl.Int64, "place within the subset, over all splits, before any filter"),
+        _column(
+            "subset", pl.String, "one HELM run of the scenario (a subject); fixed stratum; '' where it has no subsets"
+        ),
         _column("cluster", pl.String, "instances drawn together (a passage); default the instance itself"),
         _column("split", pl.String, "train, valid or test"),
         _column("sub_split", pl.String, "a named share of the split", required=False),
@@ -123,7 +125,7 @@ REQUESTS = Table(
             "'original' or 'calibration', where options are scored one by one",
             required=False,
         ),
-        _column("head_id", pl.String, "the blocks before the question (table `heads`), shared by a part and trial"),
+        _column("head_id", pl.String, "the blocks before the question (table `heads`), shared by a subset and trial"),
         _column(
             "blocks",
             pl.List(BLOCK),
@@ -162,11 +164,11 @@ REQUESTS = Table(
 )
 HEADS = Table(
     "heads",
-    "the blocks that the requests of one part, setting and trial share",
+    "the blocks that the requests of one subset, setting and trial share",
     ("head_id",),
     (
         _column("head_id", pl.String, "hash of the blocks"),
-        _column("part", pl.String, "the part whose train pool the examples come from"),
+        _column("subset", pl.String, "the subset whose train pool the examples come from"),
         _column("setting", pl.String, "as in `requests`"),
         _column("trial", pl.Int64, "as in `requests`"),
         _column("head", pl.List(BLOCK), "system, instructions and shots, in order"),
@@ -249,7 +251,7 @@ READ = Table(
 # What `Results.rows()` shows of a completion beside its key; each metric is a further column.
 ROW_COLUMNS = (
     *("input", "perturbed_input", "prompt", "completion", "reasoning", "output", "parsed", "correct", "choices"),
-    *("error", "part", "split"),
+    *("error", "subset", "split"),
 )
 # which of an instance's requests a completion answers, where it has several
 OF_REQUEST = ("reference_index", "request_mode", "window_index")
@@ -261,7 +263,7 @@ SCORES = Table(
         *(
             column
             for column in VARIANTS.columns
-            if column.name in ("scenario", "instance_id", "part", "cluster", "split")
+            if column.name in ("scenario", "instance_id", "subset", "cluster", "split")
         ),
         *(column for column in VARIANTS.columns if column.name in ("perturbation", "perturbation_seed", "changed")),
         *(column for column in FITTED.columns if column.name in ("setting", "trial", "model")),
@@ -281,7 +283,7 @@ VERDICTS = Table(
     (*COMPLETIONS.key, "metric", "judge", "order"),
     (
         *(column for column in COMPLETIONS.columns if column.name in COMPLETIONS.key),
-        *(column for column in COMPLETIONS.columns if column.name in ("part", "cluster")),
+        *(column for column in COMPLETIONS.columns if column.name in ("subset", "cluster")),
         _column("metric", pl.String, "name of the judged metric"),
         _column("judge", pl.String, "name of the model that judged"),
         _column("order", pl.Int64, "of a pair: 0 where this model's completion stood first, 1 where second; else 0"),
@@ -306,7 +308,7 @@ STATS = Table(
     (
         _column("metric", pl.String, "name of the metric"),
         _column("value", pl.Float64, "the aggregated score, in the metric's unit"),
-        _column("stderr", pl.Float64, "its standard error over clusters within parts"),
+        _column("stderr", pl.Float64, "its standard error over clusters within subsets"),
         _column("ci_low", pl.Float64, "lower end of the interval"),
         _column("ci_high", pl.Float64, "upper end of the interval"),
         _column("interval", pl.String, "method of the interval, or why there is none"),
@@ -320,9 +322,9 @@ STATS = Table(
 HELM_STATS = Table(
     "helm_stats",
     "one statistic that HELM recorded and that scores do not hold: of all instances, or of several requests of one",
-    ("scenario", "part", "model", "setting", "instance_id", "trial", "description", "split", "sub_split", "metric"),
+    ("scenario", "subset", "model", "setting", "instance_id", "trial", "description", "split", "sub_split", "metric"),
     (
-        *(column for column in VARIANTS.columns if column.name in ("scenario", "part")),
+        *(column for column in VARIANTS.columns if column.name in ("scenario", "subset")),
         *(column for column in FITTED.columns if column.name in ("model", "setting")),
         _column("instance_id", pl.String, "the instance; null for a statistic of all instances"),
         _column("trial", pl.Int64, "the trial of the instance; null for a statistic of all instances"),

@@ -31,11 +31,11 @@ class Suite:
         return Suite(tuple(plan.generate(model, n=n, **decoding) for plan in self.plans))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Suite":
-        """The suite over a random n of each part's instances, in place of what its plans say; as `Plan.sample`."""
+        """The suite over a random n of each subset's instances, in place of what its plans say; as `Plan.sample`."""
         return Suite(tuple(plan.sample(n, seed, order=order) for plan in self.plans))
 
     def limit(self, n: int) -> "Suite":
-        """The suite over the first n of each part's instances, in place of what its plans say; as `Plan.limit`."""
+        """The suite over the first n of each subset's instances, in place of what its plans say; as `Plan.limit`."""
         return Suite(tuple(plan.limit(n) for plan in self.plans))
 
     def perturb(self, said: Any, *, seeds: int = 1, compat: str | None = None) -> "Suite":

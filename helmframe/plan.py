@@ -89,7 +89,7 @@ class Plan(Stages):
         return replace(self, filters=self.filters + tuple(said))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Plan":
-        """A random n of each part's instances, keyed by their ids: the same whatever else is asked.
+        """A random n of each subset's instances, keyed by their ids: the same whatever else is asked.
 
         `order="helm"` is HELM's own draw over its evaluation splits (valid and test together). The default is "keyed",
         and "helm" in a plan with `compat="helm"`.
@@ -102,7 +102,7 @@ class Plan(Stages):
         return replace(self, sampling=Sample(_count("sample", n), seed, order))
 
     def limit(self, n: int) -> "Plan":
-        """The first n of each part's instances by `row_index`."""
+        """The first n of each subset's instances by `row_index`."""
         return replace(self, sampling=Sample(_count("limit", n), 0, "first"))
 
     def perturb(
@@ -117,7 +117,8 @@ class Plan(Stages):
         Args:
             said: a name (`"typos"`), a call (`hf.typos(prob=.1)`, `"typos(prob=.1)"`), a grid
                 (`"typos(prob=[.1, .2])"`), a chain (`"lowercase+typos"`), a preset (`"canonical"`), or a list of
-                these. `"again"` asks the original again; `hf.perturbations()` lists all.
+                these. `"rerun"` is the placebo: it requests the original prompt again.
+                `hf.perturbations()` lists all.
             seeds: draws of each that is random.
             compat: "helm" takes HELM's own rules and random numbers for each, text for text. A plan with
                 compat="helm" takes them for every perturbation that HELM has.
@@ -355,7 +356,7 @@ def scenario(said: Any, *, data: str | Path | None = None, compat: str | None = 
             (`where(task=15)`) choose the few-shot examples too, perturbations are HELM's, `sample` draws as HELM does,
             prompts that are too long without examples are cut at their end, and of a request's n outputs the one of
             highest log-probability is scored, where helmframe averages all n.
-        **frame: for a frame: input=, references= (column names), choices=, answer=, part=, cluster=, split=, name=.
+        **frame: for a frame: input=, references= (column names), choices=, answer=, subset=, cluster=, split=, name=.
 
     Raises:
         UnknownNameError: no such scenario; with near matches.

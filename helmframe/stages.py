@@ -49,7 +49,7 @@ _HELM_ADAPTER: Pairs = (("scored_outputs", "helm"),)
 
 @dataclass(frozen=True)
 class Task:
-    """What one scenario of a plan needs to be answered: HELM's run spec, for all its parts."""
+    """What one scenario of a plan needs to be answered: HELM's run spec, for all its subsets."""
 
     spec: ScenarioSpec
     variants: tuple[Variant, ...]
@@ -117,8 +117,7 @@ class Stages:
             refuse_pairs(names)
             outputs = self.outputs or spec.outputs
             for each in chosen(names):
-                if each.check is not None:
-                    each.check()
+                each.check_usable()
                 if each.k > outputs:
                     raise PlanError(
                         f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k})."
@@ -144,7 +143,7 @@ class Stages:
         return spans(spec, **self._selection(spec), most=SHARD_ROWS, pieces=pieces)
 
     def keys(self, spec: ScenarioSpec) -> pl.DataFrame:
-        """part, row_index, instance_id, split and cluster of all that `load` gives."""
+        """subset, row_index, instance_id, split and cluster of all that `load` gives."""
         return keys(spec, **self._selection(spec))
 
     def data_checksum(self, task: Task, stop: threading.Event) -> Data:
@@ -202,7 +201,7 @@ class Stages:
         self, variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: ScenarioSpec
     ) -> tuple[pl.LazyFrame, pl.DataFrame]:
         """Return `REQUESTS` and `HEADS` of the variants in one setting."""
-        requests, heads = adapt(variants, train, setting, spec.part)
+        requests, heads = adapt(variants, train, setting, spec.subsets)
         if self.compat:  # HELM cuts every prompt that is too long without examples
             requests = requests.with_columns(pl.col("truncation").fill_null("right"))
         return requests, heads

@@ -21,7 +21,7 @@ def instances(
         "scenario_version": "1",
         "instance_id": ids,
         "row_index": list(range(count)),
-        "part": "",
+        "subset": "",
         "cluster": columns.get("instance_id", ids),
         "split": "test",
         **columns,

@@ -65,7 +65,7 @@ perturbations = st.lists(
             "lowercase",
             "typos",
             "space",
-            "again",
+            "rerun",
             "typos(prob=1e-05)",
             "lowercase+typos(prob=0.1)",
             "space(max_spaces=2)",

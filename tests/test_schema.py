@@ -27,7 +27,7 @@ def test_each_stage_holds_the_columns_of_the_stage_before() -> None:
 
 def test_conform_fills_optional_columns_and_keeps_the_scenarios_own() -> None:
     row = {
-        "scenario": "s", "scenario_version": "1", "instance_id": "id0", "row_index": 0, "part": "", "cluster": "id0",
+        "scenario": "s", "scenario_version": "1", "instance_id": "id0", "row_index": 0, "subset": "", "cluster": "id0",
         "split": "test", "input": "?", "references": [{"text": "a", "correct": True, "tags": []}], "subject": "x",
     }  # fmt: skip
     frame = conform(pl.DataFrame([row]), INSTANCES)

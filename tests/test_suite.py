@@ -26,7 +26,7 @@ def test_plans_of_a_suite_share_the_models_batches() -> None:
     results = hf.suite(one, two).score()
     assert sum(sizes) == 40
     assert len(sizes) < 40
-    assert results.table(["part"], metrics="exact_match")["n"].to_list() == [20, 20]
+    assert results.table(["subset"], metrics="exact_match")["n"].to_list() == [20, 20]
 
 
 def test_plans_that_ask_the_same_model_differently_are_told_apart() -> None:
@@ -121,7 +121,7 @@ plans:
 def test_a_suite_is_a_file_of_plans_and_what_all_of_them_say(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(SUITE)
-    assert hf.suite(file).score().table(["part"], metrics="exact_match")["n"].to_list() == [3, 2]
+    assert hf.suite(file).score().table(["subset"], metrics="exact_match")["n"].to_list() == [3, 2]
 
 
 def test_a_wrong_plan_of_a_suite_is_named_with_file_and_place(tmp_path: Path) -> None:

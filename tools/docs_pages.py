@@ -74,7 +74,7 @@ def _scenarios() -> str:
     table = hf.scenarios().select(
         scenario=_code("name"),
         what=pl.col("description"),
-        parts=pl.col("parts").list.join(", "),
+        subsets=pl.col("subsets").list.join(", "),
         method=_code("method"),
         main=_code("main"),
         license=pl.col("license"),

@@ -3,7 +3,7 @@
     python tools/record_helm_prompts.py DATA HELM_RUN
 
 DATA is the folder of test data, HELM_RUN the program `helm-run` of a venv that has crfm-helm 0.5.16. Every case is one
-real run, on a toy model; its prompts go no further than their hashes in `tests/acceptance/helm_prompts.json`.
+real run, on a mock model; its prompts go no further than their hashes in `tests/acceptance/helm_prompts.json`.
 """
 
 import json
@@ -62,7 +62,7 @@ def _run(case: Case, data: Path, helm_run: str, folder: Path) -> Any:
 
 
 def _configure(folder: Path, window: int, *, language: bool) -> None:
-    """A toy model and its tokenizer, as HELM reads them. Its requests may hold one token more than it reads."""
+    """A mock model and its tokenizer, as HELM reads them. Its requests may hold one token more than it reads."""
     environment = folder / "env"
     environment.mkdir()
     deployment = {

@@ -22,7 +22,7 @@ def main() -> None:
     names: dict[str, Any] = {}
     exec(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0], names)  # noqa: S102 our own page
     with TemporaryDirectory() as folder, chdir(folder):
-        report = names["results"].report(Path(folder) / "report.html", title="Three toys on the sampler")
+        report = names["results"].report(Path(folder) / "report.html", title="Three mock models on the sampler")
         dashboard = Dashboard(names["results"].to_parquet(Path("runs/today")))
         with DashboardServer(dashboard) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -15,8 +15,8 @@ Value: TypeAlias = "Scalar | tuple[Value, ...]"
 Pairs: TypeAlias = tuple[tuple[str, Value], ...]
 
 SPLITS = ("train", "valid", "test")
-# What a part may say otherwise.
-OF_PART = ("adapter", "decoding")
+# What a subset may say otherwise.
+OF_SUBSET = ("adapter", "decoding")
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Call:
 class AdapterSpec:
     """How an instance becomes a request; HELM's fields under the field's words.
 
-    Texts may name the scenario's part columns (`{subject}`, underscores as spaces) and columns that say one thing in
-    each part; `instance_prefix` stands between instructions, shots and question; the question ends at `output_prefix`,
-    trailing space stripped.
+    Texts may name the scenario's subset columns (`{subject}`, underscores as spaces) and columns that say one thing in
+    each subset; `instance_prefix` stands between instructions, shots and question; the question ends at
+    `output_prefix`, trailing space stripped.
     Instructions get `instructions_suffix` unless they end with it. `cue_space` says otherwise ("none", "space",
     "spaces", "newline" after it, or a "blank_line" before), in the shots too. `substitutions` are (regular expression,
     replacement) pairs over the whole prompt, in order; what stands around the reasoning in a shot is
@@ -113,7 +113,7 @@ class AdapterSpec:
 
 @dataclass(frozen=True)
 class MainScore:
-    """The score a scenario is known by: which metric, on which split, over parts (`macro`) or by size (`micro`)."""
+    """The score a scenario is known by: which metric, on which split, over subsets (`macro`) or by size (`micro`)."""
 
     metric: str
     split: str = "test"
@@ -143,11 +143,11 @@ class ScenarioSpec:
 
     `columns` are the source's, with DuckDB's types (an ENUM says the values that a text has); `example` gives values of
     a column to try the spec with, where any text would not do.
-    `parts` is what single parts say otherwise of adapter and decoding: `{scotus: {adapter: {shots: 1}}}`.
+    `per_subset` overrides adapter and decoding in single subsets: `{scotus: {adapter: {shots: 1}}}`.
     `hub` says where the `rows` are there; `whole` what a mirror takes instead, and `select` SQL by which it makes the
     spec's columns of what it takes; a scenario without `rows` is not read from there but through a mirror.
     `draw` names what HELM draws of the rows, made once by `mirror`; where it was not made, the SELECT does without.
-    `default` names the parts that are meant where a sentence says none (`{subject: all}`); `outputs` is how many
+    `default` names the subsets that are meant where a sentence says none (`{subject: all}`); `outputs` is how many
     completions each request asks for; `union` says that its files have different columns (a row has null where its
     file lacks one); `status` says why the rows are not free to read from the hub, if they are not.
     """
@@ -161,7 +161,7 @@ class ScenarioSpec:
     hub: Pairs = ()
     columns: Pairs = ()
     splits: Pairs = ()
-    part: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
     adapter: Pairs = ()
     decoding: Pairs = ()
     description: str = ""
@@ -169,7 +169,7 @@ class ScenarioSpec:
     license: str = ""
     helm: Pairs = ()
     default: Pairs = ()
-    parts: Pairs = ()
+    per_subset: Pairs = ()
     draw: str = ""
     example: Pairs = ()
     outputs: int = 1
@@ -185,10 +185,10 @@ class ScenarioSpec:
 
     @property
     def narrowing_columns(self) -> frozenset[str]:
-        """The columns whose values make a HELM run of their own: those of the part, and HELM's parameters."""
+        """The columns whose values make a HELM run of their own: those of the subset, and HELM's parameters."""
         parameters: Any = dict(self.helm).get("parameters", ())
         names = [name if isinstance(name, str) else name[1] for name in parameters]
-        return frozenset(("part", *self.part, *map(str, names)))
+        return frozenset(("subset", *self.subsets, *map(str, names)))
 
     @property
     def keeps_unchanged(self) -> bool:
@@ -201,12 +201,12 @@ class ScenarioSpec:
         return {key: str(value) for key, value in self.splits}
 
 
-def of_part(spec: ScenarioSpec, part: str) -> ScenarioSpec:
-    """The spec with what it says of this part over what it says of all."""
-    said: dict[str, Any] = dict(dict(spec.parts).get(part) or ())  # type: ignore[arg-type]
+def of_subset(spec: ScenarioSpec, subset: str) -> ScenarioSpec:
+    """The spec with what it says of this subset over what it says of all."""
+    said: dict[str, Any] = dict(dict(spec.per_subset).get(subset) or ())  # type: ignore[arg-type]
     if not said:
         return spec
-    adapter, decoding = (said.get(key, ()) for key in OF_PART)
+    adapter, decoding = (said.get(key, ()) for key in OF_SUBSET)
     return replace(spec, adapter=merged(spec.adapter, adapter), decoding=merged(spec.decoding, decoding))
 
 
@@ -340,7 +340,7 @@ Condition: TypeAlias = Equals | Between | Sql | Expression
 
 @dataclass(frozen=True)
 class Sample:
-    """`sample(n, seed)`: a keyed draw; `limit(n)` is order "first"; order "helm" is HELM's own draw. Each per part."""
+    """`sample(n, seed)`: a keyed draw; `limit(n)` is order "first"; order "helm" is HELM's draw. All per subset."""
 
     n: int
     seed: int = 0

@@ -11,7 +11,16 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import Registry
-from helmframe._core.specs import AdapterSpec, Pairs, ScenarioSpec, adapter_spec, frozen, merged, of_part, thawed
+from helmframe._core.specs import (
+    AdapterSpec,
+    Pairs,
+    ScenarioSpec,
+    adapter_spec,
+    frozen,
+    merged,
+    of_subset,
+    thawed,
+)
 from helmframe._schema import REFERENCE, source_column, source_names
 from helmframe.adapters import examples, layout
 from helmframe.adapters.changes import changed
@@ -53,13 +62,13 @@ ADAPTERS: Registry[Adapter] = Registry(
 class Setting:
     """One cell of the grid of a plan: an adapter and decoding parameters, and what sets it apart (`shots=0`).
 
-    `parts` are the settings of the parts of which the spec says otherwise.
+    `per_subset` has the settings of the subsets for which the spec overrides something.
     """
 
     name: str
     adapter: AdapterSpec
     decoding: Pairs
-    parts: tuple[tuple[str, "Setting"], ...] = ()
+    per_subset: tuple[tuple[str, "Setting"], ...] = ()
 
     @property
     def decoding_json(self) -> str:
@@ -69,12 +78,12 @@ class Setting:
 
     @property
     def each(self) -> tuple["Setting", ...]:
-        """Its own, and those of single parts."""
-        return (self, *(setting for _, setting in self.parts))
+        """Its own, and those of single subsets."""
+        return (self, *(setting for _, setting in self.per_subset))
 
-    def of(self, part: str) -> "Setting":
-        """How this part is asked."""
-        return replace(dict(self.parts).get(part, self), name=self.name, parts=())
+    def of(self, subset: str) -> "Setting":
+        """How this subset is asked."""
+        return replace(dict(self.per_subset).get(subset, self), name=self.name, per_subset=())
 
 
 def adapter(
@@ -120,7 +129,7 @@ def adapter(
 def settings(spec: ScenarioSpec, said: Pairs = (), decoding: Pairs = ()) -> list[Setting]:
     """The grid that a scenario's defaults and what the sentence says span: every list is an axis.
 
-    What the sentence says holds for all parts, whatever the spec says of one.
+    What the sentence says holds for all subsets, whatever the spec says of one.
 
     Raises:
         UnknownNameError: no adapter method of that name.
@@ -128,8 +137,11 @@ def settings(spec: ScenarioSpec, said: Pairs = (), decoding: Pairs = ()) -> list
             `answer_pattern` that is no regular expression with a group.
     """
     cells = _cells(spec, said, decoding)
-    parts = [(part, _cells(of_part(spec, part), said, decoding)) for part, _ in spec.parts]
-    return [replace(cell, parts=tuple((part, own[place]) for part, own in parts)) for place, cell in enumerate(cells)]
+    subsets = [(subset, _cells(of_subset(spec, subset), said, decoding)) for subset, _ in spec.per_subset]
+    return [
+        replace(cell, per_subset=tuple((subset, own[place]) for subset, own in subsets))
+        for place, cell in enumerate(cells)
+    ]
 
 
 def _cells(spec: ScenarioSpec, said: Pairs, decoding: Pairs) -> list[Setting]:
@@ -162,36 +174,36 @@ def _cells(spec: ScenarioSpec, said: Pairs, decoding: Pairs) -> list[Setting]:
 
 
 def adapt(
-    variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, part_columns: Sequence[str] = ()
+    variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, subset_columns: Sequence[str] = ()
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """Each variant as a request: the question, and by reference the blocks that come before it.
 
     Args:
         variants: `VARIANTS`.
-        train: `INSTANCES` of the train pool, of every part; may be empty.
+        train: `INSTANCES` of the train pool, of every subset; may be empty.
         setting: the adapter and the decoding parameters.
-        part_columns: columns that `instructions` may name (`{subject}`).
+        subset_columns: columns that `instructions` may name (`{subject}`).
 
     Returns:
-        `REQUESTS`, one row per (variant, trial), and `HEADS`, one row per (part, trial).
+        `REQUESTS`, one row per (variant, trial), and `HEADS`, one row per (subset, trial).
 
     Source: HELM `InContextLearningAdapter`; prompt for prompt the same (tests/parity).
     """
-    if setting.parts:
+    if setting.per_subset:
         return _apart(
             variants,
-            "part",
-            lambda rows, part: adapt(rows, train.filter(part=part), setting.of(part), part_columns),
+            "subset",
+            lambda rows, subset: adapt(rows, train.filter(subset=subset), setting.of(subset), subset_columns),
         )
     changes = variants.select(pl.col("adapter_change").unique(maintain_order=True)).collect().to_series().to_list()
     if len(changes) < 2:
-        return _asked(variants, train, setting, changed(setting.adapter, *(changes or [None])), part_columns)
+        return _asked(variants, train, setting, changed(setting.adapter, *(changes or [None])), subset_columns)
     requests, heads = _apart(
         variants,
         "adapter_change",
-        lambda rows, change: _asked(rows, train, setting, changed(setting.adapter, change), part_columns),
+        lambda rows, change: _asked(rows, train, setting, changed(setting.adapter, change), subset_columns),
     )
-    return requests, heads.unique(["head_id", "part", "setting", "trial"], maintain_order=True)
+    return requests, heads.unique(["head_id", "subset", "setting", "trial"], maintain_order=True)
 
 
 def adapter_id(spec: AdapterSpec) -> str:
@@ -202,19 +214,19 @@ def adapter_id(spec: AdapterSpec) -> str:
 
 
 def _asked(
-    variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, part_columns: Sequence[str]
+    variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """`adapt` for variants that are all asked by one adapter: the setting's, or as a perturbation changes it."""
     own = source_names(variants.collect_schema())
-    named = layout.columns_named(spec, own, part_columns)
+    named = layout.columns_named(spec, own, subset_columns)
     if not named:
-        return _alike(variants, train, setting, spec, part_columns)
+        return _alike(variants, train, setting, spec, subset_columns)
 
-    def filled_in(rows: pl.LazyFrame, part: str) -> tuple[pl.LazyFrame, pl.DataFrame]:
-        filled = layout.filled(spec, rows.collect(), named, part_columns)
-        return _alike(rows, train.filter(part=part), setting, filled, part_columns)
+    def filled_in(rows: pl.LazyFrame, subset: str) -> tuple[pl.LazyFrame, pl.DataFrame]:
+        filled = layout.filled(spec, rows.collect(), named, subset_columns)
+        return _alike(rows, train.filter(subset=subset), setting, filled, subset_columns)
 
-    return _apart(variants, "part", filled_in)
+    return _apart(variants, "subset", filled_in)
 
 
 def _apart(
@@ -232,22 +244,22 @@ def _apart(
 
 
 def _alike(
-    variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, part_columns: Sequence[str]
+    variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """`adapt` for variants whose adapter is the same text by text; instructions alone may differ by part columns."""
+    """`adapt` for variants whose adapter is the same text by text; instructions alone may differ by subset columns."""
     spec = expanded(layout.cued(spec))
     entry = ADAPTERS[spec.method]
-    own = map(source_column, part_columns)
-    parts = variants.select("part", *own).unique("part", maintain_order=True).collect()
-    shots = examples.draw(entry.examples(_unperturbed(train.lazy()), spec).collect(), spec, parts["part"])
-    heads = layout.heads(parts, shots, setting.name, spec, part_columns).with_columns(without=pl.lit(value=False))
+    own = map(source_column, subset_columns)
+    subsets = variants.select("subset", *own).unique("subset", maintain_order=True).collect()
+    shots = examples.draw(entry.examples(_unperturbed(train.lazy()), spec).collect(), spec, subsets["subset"])
+    heads = layout.heads(subsets, shots, setting.name, spec, subset_columns).with_columns(without=pl.lit(value=False))
     asked = entry.function(variants, spec)
     present = _checked(spec.method, asked)
     without = pl.lit(value=False)
     calibrated = pl.col("request_mode").eq_missing("calibration")
     if "request_mode" in present and asked.select(calibrated.any()).collect().item():
         # what is asked without the question is asked without examples
-        bare = layout.heads(parts, shots.clear(), setting.name, spec, part_columns)
+        bare = layout.heads(subsets, shots.clear(), setting.name, spec, subset_columns)
         heads = pl.concat([heads, bare.with_columns(without=pl.lit(value=True))])
         without = calibrated
     has_media = "content" in present and variants.select(pl.col("content").count()).collect().item() > 0
@@ -270,14 +282,14 @@ def _alike(
         )
         .drop("question", "answer", "answer_tokens", "earlier", strict=False)
         .join(
-            heads.lazy().select("part", "without", "trial", "head_id", "shot_ids"),
-            on=["part", "without"],
+            heads.lazy().select("subset", "without", "trial", "head_id", "shot_ids"),
+            on=["subset", "without"],
             how="left",
             maintain_order="left_right",
         )
         .drop("without")
     )
-    heads = heads.drop("without").unique(["head_id", "part", "setting", "trial"], maintain_order=True)
+    heads = heads.drop("without").unique(["head_id", "subset", "setting", "trial"], maintain_order=True)
     return _repeated(requests, spec), heads
 
 

@@ -13,32 +13,32 @@ from helmframe._core.specs import AdapterSpec
 from helmframe.errors import ArgumentError
 
 
-def draw(train: pl.DataFrame, spec: AdapterSpec, parts: Iterable[str]) -> pl.DataFrame:
-    """The shots of each part and trial, in order.
+def draw(train: pl.DataFrame, spec: AdapterSpec, subsets: Iterable[str]) -> pl.DataFrame:
+    """The shots of each subset and trial, in order.
 
     Args:
         train: the train pool with `question` and `answer` as the adapter says them.
         spec: says `shots`, `trials`, whether they are drawn (`sample_train`) or taken in order, and in which
             `shot_order` they stand.
-        parts: the parts asked for; one without train instances gets no shots.
+        subsets: the subsets asked for; one without train instances gets no shots.
 
     Returns:
-        One row per (part, trial, shot): part, trial, shot_id, question, answer.
+        One row per (subset, trial, shot): subset, trial, shot_id, question, answer.
     """
-    pools = train.partition_by("part", as_dict=True) if train.height else {}
+    pools = train.partition_by("subset", as_dict=True) if train.height else {}
     drawn = [
-        ordered(pools[(part,)][_places(pools[(part,)], spec, trial)], spec.shot_order).select(
-            "part",
+        ordered(pools[(subset,)][_places(pools[(subset,)], spec, trial)], spec.shot_order).select(
+            "subset",
             pl.lit(trial, dtype=pl.Int64).alias("trial"),
             pl.col("instance_id").alias("shot_id"),
             "question",
             "answer",
         )
-        for part in parts
+        for subset in subsets
         for trial in range(spec.trials)
-        if (part,) in pools
+        if (subset,) in pools
     ]
-    schema = {"part": pl.String, "trial": pl.Int64, "shot_id": pl.String, "question": pl.String, "answer": pl.String}
+    schema = {"subset": pl.String, "trial": pl.Int64, "shot_id": pl.String, "question": pl.String, "answer": pl.String}
     return pl.concat([pl.DataFrame(schema=schema), *drawn])
 
 

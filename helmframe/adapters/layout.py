@@ -24,35 +24,35 @@ AFTER_CUE = {"none": "", "space": " ", "spaces": "  ", "newline": "\n"}
 
 
 def heads(
-    parts: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterSpec, part_columns: Sequence[str]
+    subsets: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> pl.DataFrame:
-    """The blocks before the question, for each part and trial: system, instructions, shots.
+    """The blocks before the question, for each subset and trial: system, instructions, shots.
 
     Joined texts are HELM's prompt: `instance_prefix` ends every block, so that blocks can be dropped without a trace.
 
     Args:
-        parts: one row per part, with `part` and the part columns.
+        subsets: one row per subset, with `subset` and the subset columns.
         shots: from `examples.draw`.
         setting: the setting's name.
         spec: the adapter.
-        part_columns: columns that `instructions` and `system` may name.
+        subset_columns: columns that `instructions` and `system` may name.
 
     Returns:
         `HEADS`.
     """
     rows = []
-    by_part = shots.partition_by("part", "trial", as_dict=True)
-    for part in parts.iter_rows(named=True):
-        filled = {name: str(part[source_column(name)]).replace("_", " ") for name in part_columns}
+    by_subset = shots.partition_by("subset", "trial", as_dict=True)
+    for subset in subsets.iter_rows(named=True):
+        filled = {name: str(subset[source_column(name)]).replace("_", " ") for name in subset_columns}
         for trial in range(spec.trials):
-            drawn = by_part.get((part["part"], trial), shots.clear())
+            drawn = by_subset.get((subset["subset"], trial), shots.clear())
             blocks = _head(drawn, spec, filled)
             ids = drawn["shot_id"].to_list()
             digest = sha256(json.dumps(blocks, ensure_ascii=False).encode()).hexdigest()[:32]
             rows.append(
                 {
                     "head_id": digest,
-                    "part": part["part"],
+                    "subset": subset["subset"],
                     "setting": setting,
                     "trial": trial,
                     "head": blocks,
@@ -102,35 +102,38 @@ def cued(spec: AdapterSpec) -> AdapterSpec:
     return replace(spec, output_prefix=spec.output_prefix.rstrip() + AFTER_CUE[spec.cue_space])
 
 
-def columns_named(spec: AdapterSpec, columns: Sequence[str], part_columns: Sequence[str]) -> list[str]:
-    """The scenario's own columns that the adapter's texts name in braces, where they are filled in part by part.
+def columns_named(spec: AdapterSpec, columns: Sequence[str], subset_columns: Sequence[str]) -> list[str]:
+    """The scenario's own columns that the adapter's texts name in braces, where they are filled in subset by subset.
 
-    Instructions and system that name part columns only are filled where the blocks are made.
+    Instructions and system that name subset columns only are filled where the blocks are made.
     """
     found = {
         name
         for field in _TEXTS
         for name in re.findall(r"\{(\w+)\}", str(getattr(spec, field)))
-        if name in columns and name not in VARIANTS.schema and not (field in _OF_HEADS and name in part_columns)
+        if name in columns
+        and (name in subset_columns or name not in VARIANTS.schema)
+        and not (field in _OF_HEADS and name in subset_columns)
     }
     return sorted(found)
 
 
-def filled(spec: AdapterSpec, part: pl.DataFrame, named: Sequence[str], part_columns: Sequence[str]) -> AdapterSpec:
-    """The adapter with what these columns say in a part; part columns with spaces for underscores.
+def filled(spec: AdapterSpec, subset: pl.DataFrame, named: Sequence[str], subset_columns: Sequence[str]) -> AdapterSpec:
+    """The adapter with what these columns say in a subset; subset columns with spaces for underscores.
 
     Raises:
-        ArgumentError: a column says several things within the part.
+        ArgumentError: a column says several things within the subset.
     """
     values = {}
     for name in named:
-        said = part[source_column(name)].unique()
+        said = subset[source_column(name)].unique()
         if said.len() > 1:
             raise ArgumentError(
-                f"adapt(): {{{name}}} stands for one text per part, but column {name!r} has {said.len()} values in "
-                f"part {part['part'][0]!r}; make it a part, or leave it out of the adapter's texts."
+                f"adapt(): {{{name}}} stands for one text per subset, but column {name!r} has {said.len()} values in "
+                f"subset {subset['subset'][0]!r}. Add the column to the scenario's subsets, or remove it from the "
+                "adapter's texts."
             )
-        values[name] = str(said[0]).replace("_", " ") if name in part_columns else str(said[0])
+        values[name] = str(said[0]).replace("_", " ") if name in subset_columns else str(said[0])
     texts: dict[str, Any] = {field: _fill(getattr(spec, field), values) for field in _TEXTS}
     return replace(spec, **texts)
 

@@ -1,7 +1,8 @@
 """The command `helmframe`: run, list, show, explain, check, score, compare, gate, store, view, report, dashboard.
 
-Exit 0 done, 1 error, 2 wrong usage, 130 stopped by Ctrl-C; of gate 2 failed, 3 undecided. What was asked for goes to
-stdout, all else to stderr; a traceback only with --verbose.
+Exit status: 0 done, 1 failed, 2 usage error, 3 undecided (gate only), 130 stopped by Ctrl-C. A usage error is a wrong
+option, name, value, spec or plan. `gate` exits with 1 only if the gate fails, and with 2 if an error prevents a
+verdict. Results go to stdout, messages to stderr. --verbose adds the traceback of an error.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import shutil
 import sys
 import textwrap
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,17 @@ from helmframe.cli.specs import add_check
 from helmframe.cli.store import add_store
 from helmframe.cli.view import add_view
 from helmframe.early_stopping.rules import until_said
-from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
+from helmframe.errors import (
+    ArgumentError,
+    CapabilityError,
+    HelmframeError,
+    NotAModelError,
+    NotComparableError,
+    PlanError,
+    SpecError,
+    StoreError,
+    UnknownNameError,
+)
 from helmframe.interop.helm import Entry, EntryState, parse_entry, plans_of, read_conf, skipped_text
 from helmframe.metrics import METRICS
 from helmframe.perturbations import PERTURBATIONS
@@ -41,11 +53,21 @@ from helmframe.scenarios.catalogue import status
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
 from helmframe.views.display import robustness_text, text_table
 
+FAILED, USAGE = 1, 2
 STOPPED = 130  # what shells give for a Ctrl-C
+USAGE_ERRORS = (
+    ArgumentError,
+    CapabilityError,
+    NotAModelError,
+    NotComparableError,
+    PlanError,
+    SpecError,
+    UnknownNameError,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; gives the exit status."""
+    """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
     if arguments.verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -61,18 +83,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # the reader of a pipe, such as head, has seen enough; nothing is left to flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _error_status(arguments)
     except HelmframeError as error:
         if arguments.verbose:
-            raise
-        _tell(str(error))
-        return 1
-    except Exception as error:  # the last line of defence before the user's terminal
+            traceback.print_exc()
+        else:
+            _tell(str(error))
+        return USAGE if isinstance(error, USAGE_ERRORS) else _error_status(arguments)
+    except Exception as error:  # noqa: BLE001 - the last line of defence before the user's terminal
         if arguments.verbose:
-            raise
-        _tell(f"{error_text(error)}\nMore: --verbose")
-        return 1
+            traceback.print_exc()
+        else:
+            _tell(f"{error_text(error)}\nMore: --verbose")
+        return _error_status(arguments)
     return status or 0
+
+
+def _error_status(arguments: argparse.Namespace) -> int:
+    """Return the exit status of an error that is not a usage error; `gate` keeps 1 for its verdict."""
+    return int(getattr(arguments, "error_status", FAILED))
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -254,7 +283,7 @@ def _add_plans(command: argparse.ArgumentParser) -> None:
     add_models(command)
     command.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
     command.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
-    command.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per part, HELM's draw")
+    command.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per subset, HELM's draw")
     command.add_argument(
         "-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples, in entries"
     )
@@ -282,13 +311,15 @@ def _add_show(commands: Commands) -> None:
 _EXAMPLES = """\
 examples:
   helmframe run "mmlu:subject=philosophy,model=org/name" -m 100
-  helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"    a toy model; needs no data
+  helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"    a mock model; needs no data
   helmframe run --conf-paths run_specs.conf --suite v1 -m 10
   helmframe run plan.yaml
   helmframe run "mmlu:subject=philosophy" --model ./base --adapter ./lora --dtype bfloat16
 
 org/name is a folder in transformers format: ./org/name, ./name, below $HELMFRAME_MODELS, or on the hub.
-$HELMFRAME_DATA names the folder or bucket of the scenarios' rows, $HELMFRAME_STORE where answers are kept."""
+$HELMFRAME_DATA names the folder or bucket of the scenarios' rows, $HELMFRAME_STORE where answers are kept.
+
+Exit status: 0 done or pass, 1 failed, 2 usage error, 3 undecided (gate), 130 stopped by Ctrl-C."""
 _MODELS = (
     "who answers, in entries with a group of models (model=text) or none; of the others, only those with one of these"
 )

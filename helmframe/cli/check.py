@@ -87,8 +87,8 @@ def _checked(file: Path, data: str | None) -> dict[str, str]:
         return {"unread": str(error).partition("\n")[0]}
     except HelmframeError as error:
         return {"problem": str(error)}
-    parts = counted["part"].n_unique()
-    said = f"{counted['n'].sum():,} instances" + (f" in {parts} parts" if parts > 1 else "")
+    subsets = counted["subset"].n_unique()
+    said = f"{counted['n'].sum():,} instances" + (f" in {subsets} subsets" if subsets > 1 else "")
     return {"data": said}
 
 

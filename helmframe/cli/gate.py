@@ -1,4 +1,4 @@
-"""`helmframe gate`: whether results may pass, for scripts: exit 0 pass, 2 failed, 3 too few instances to decide."""
+"""`helmframe gate`: judge results in scripts. Exit status: 0 pass, 1 fail, 2 usage error, 3 undecided."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ _FORMATS = {"text": gate_text, "markdown": gate_markdown, "json": gate_json}
 
 def add_gate(commands: Commands) -> None:
     """Add the command to those of `helmframe`."""
-    parser = commands.add_parser("gate", help="whether results may pass: exit 0, 2 failed, 3 too few instances to say")
+    parser = commands.add_parser("gate", help="judge results: exit 0 pass, 1 fail, 2 usage error, 3 undecided")
     parser.add_argument("results", metavar="FOLDER", help="a run's results (may be s3://…), or another tool's")
     line = parser.add_mutually_exclusive_group(required=True)
     line.add_argument("--at-least", type=float, metavar="X", help="the least value that passes")
@@ -30,9 +30,10 @@ def add_gate(commands: Commands) -> None:
     parser.add_argument("--margin", type=float, default=0.02, metavar="X", help="how much worse is not too bad; .02")
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="scenarios or metrics; default all scenarios")
     parser.add_argument("--axis", nargs="+", default=[], metavar="WHAT", help="may differ: model, prompt, decoding")
-    parser.add_argument("--strict", action="store_true", help="what can't be decided has failed")
+    parser.add_argument("--strict", action="store_true", help="undecided counts as failed")
     add_output(parser, _FORMATS)
-    parser.set_defaults(run=_gate)
+    # any error means that there is no verdict, so its status differs from that of a failed gate
+    parser.set_defaults(run=_gate, error_status=2)
 
 
 def _gate(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import argparse
 
 from helmframe.cli.check import check_specs
 from helmframe.cli.output import Commands
-from helmframe.errors import SpecError
+from helmframe.errors import HelmframeError
 
 
 def add_check(commands: Commands) -> None:
@@ -23,4 +23,4 @@ def _check(arguments: argparse.Namespace) -> None:
         print(f"{word:6}  {file}  {problem or unread or data}")
     wrong = table["problem"].is_not_null().sum()
     if wrong:
-        raise SpecError(f"{wrong} of {table.height} files are wrong.")
+        raise HelmframeError(f"{wrong} of {table.height} files are wrong.")

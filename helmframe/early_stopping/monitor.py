@@ -25,7 +25,7 @@ MOST_ROWS = 20_000
 MOST_BYTES = 64 << 20
 
 _AXES = ("split", "model", "setting", "perturbation")
-_ROW = ("part", "row_index")
+_ROW = ("subset", "row_index")
 
 
 class Watched(Protocol):
@@ -80,7 +80,7 @@ class Watch:
     Args:
         until: when a cell has what was asked for.
         task: what is asked.
-        keys: of all its instances: part, row_index, instance_id, split, cluster.
+        keys: of all its instances: subset, row_index, instance_id, split, cluster.
     """
 
     def __init__(self, until: Until, task: Watched, keys: pl.DataFrame) -> None:

@@ -119,7 +119,7 @@ def precise(
     Args:
         half_width: in the metric's unit: .03 are three points of a fraction.
         metric: which is watched; default each scenario's main one. It needs bounds, and a score of each instance.
-        mean: over parts ("macro", alike; its intervals are wider) or instances ("micro"); default the scenario's own.
+        mean: over subsets ("macro", alike; its intervals are wider) or instances ("micro"); default the scenario's own.
         seed: of the order. The same one goes on where a run was stopped.
         ci: in how many orders no interval misses, at any look.
 
@@ -229,7 +229,7 @@ def _checked(until: U) -> U:
     if isinstance(until.ci, bool) or not isinstance(until.ci, int | float) or not 0 < until.ci < 1:
         raise ArgumentError(f"until: ci={until.ci!r} should lie between 0 and 1, such as 0.95.")
     if until.mean not in (None, "macro", "micro"):
-        raise ArgumentError(f"until: mean={until.mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
+        raise ArgumentError(f"until: mean={until.mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
     if isinstance(until.seed, bool) or not isinstance(until.seed, int):
         raise ArgumentError(f"until: seed={until.seed!r} should be a whole number.")
     return until

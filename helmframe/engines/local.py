@@ -321,7 +321,7 @@ class Execution:
         whole = (
             self.until is None
             and sum(len(plan.scenarios) for plan in self.plans) == len(task.settings) == 1
-            and fitted.select("part", "row_index").n_unique() < min(FIRST_ROWS, SHARD_ROWS)
+            and fitted.select("subset", "row_index").n_unique() < min(FIRST_ROWS, SHARD_ROWS)
         )
 
         def note(cached: int, planned: int) -> None:

@@ -117,6 +117,6 @@ def _scenario(spec: ScenarioSpec) -> dict[str, Any]:
     return {
         "version": spec.version,
         "main": dict(spec.main.__dict__),
-        "part": list(spec.part),
+        "subsets": list(spec.subsets),
         "description": spec.description,
     }

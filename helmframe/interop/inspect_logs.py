@@ -215,4 +215,4 @@ def _number(value: Any) -> float | None:
 
 def _scenario(task: Task) -> dict[str, Any]:
     main = next(iter(task.names), "")
-    return {"version": "", "main": {"metric": main, "split": "test", "mean": "micro"}, "part": [], "description": ""}
+    return {"version": "", "main": {"metric": main, "split": "test", "mean": "micro"}, "subsets": [], "description": ""}

@@ -206,6 +206,6 @@ def _scenario(task: Task) -> dict[str, Any]:
     return {
         "version": "",
         "main": {"metric": main, "split": "test", "mean": "micro"},
-        "part": [],
+        "subsets": [],
         "description": task.description,
     }

@@ -228,7 +228,7 @@ def _put(read: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
     else:
         rows = read.with_columns(pl.lit(0, dtype=pl.Int64).alias(ORDER))
     blank = (stripped(pl.col(COMPLETION)) == "") & pl.lit(template.empty is not None)
-    kept = [*KEY, "part", "cluster", ORDER, *(["against"] if "against" in rows.columns else [])]
+    kept = [*KEY, "subset", "cluster", ORDER, *(["against"] if "against" in rows.columns else [])]
     put = rows.filter(~blank).select(*kept, rest=template.rest())
     empty = rows.filter(blank).select(*kept, value=pl.lit(template.empty, dtype=pl.Float64), asks=pl.lit(0))
     return put.with_columns(id=_id(put)), empty

@@ -1,9 +1,11 @@
 """A server that classifies texts, as a function: `hf.endpoint("http://localhost:8080/predict")`."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from helmframe.errors import ArgumentError
 
@@ -18,12 +20,31 @@ LONGEST_PAUSE = 30.0
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
-def endpoint(
-    url: str, *, key: str | None = None, label: str = "toxic", timeout: float = 30.0
-) -> Callable[[list[str]], list[float]]:
+@dataclass(frozen=True)
+class Endpoint:
+    """A server that classifies texts, as a function; made by `endpoint`."""
+
+    url: str
+    key: str | None = None
+    label: str = "toxic"
+    timeout: float = 30.0
+
+    def __call__(self, texts: list[str]) -> list[float]:
+        """Return the label's score of each text."""
+        reply = _asked(self.url, {"inputs": texts}, _headers(self.key), self.timeout)
+        return _scores(reply, self.label.lower(), len(texts))
+
+    def __str__(self) -> str:
+        """Return the address without a password or query, and the label."""
+        address = urlsplit(self.url)
+        port = "" if address.port is None else f":{address.port}"
+        return f"{address.scheme}://{address.hostname}{port}{address.path} ({self.label})"
+
+
+def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout: float = 30.0) -> Endpoint:
     """A classifier of texts that asks a server: POST {"inputs": [text, …]}.
 
-    `hf.use_classifier(hf.endpoint("http://localhost:8080/predict", key="HF_TOKEN"))`, then `plan.metrics("toxicity")`.
+    `plan.metrics(hf.metrics.toxicity(classifier=hf.endpoint("http://localhost:8080/predict", key="HF_TOKEN")))`.
     A server that generates text is a model: `plan.generate("http://…/v1#name")`.
 
     The answer is a list with, per text, a number, or the labels with their scores ([{"label": "toxic", "score": 0.9},
@@ -43,12 +64,7 @@ def endpoint(
         raise ArgumentError("endpoint() needs the package httpx: pip install 'helmframe[metrics]'.")
     if not url.startswith(("http://", "https://")):
         raise ArgumentError(f"endpoint({url!r}): should start with http:// or https://.")
-
-    def classify(texts: list[str]) -> list[float]:
-        reply = _asked(url, {"inputs": texts}, _headers(key), timeout)
-        return _scores(reply, label.lower(), len(texts))
-
-    return classify
+    return Endpoint(url, key, label, timeout)
 
 
 def _headers(key: str | None) -> dict[str, str]:

@@ -42,10 +42,10 @@ class Metric:
     lm_eval: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     no_value: str = "no value"
-    arguments: Pairs = ()
+    arguments: tuple[tuple[str, Any], ...] = ()
     k: int = 0
     registered: bool = True
-    check: Callable[[], None] | None = None
+    check: Callable[..., None] | None = None
     smooth: bool = True
     correctness: bool = False
     partial: bool = False
@@ -70,7 +70,17 @@ class Metric:
         found = _found(str(name))
         if found.level != "output":
             raise ArgumentError(f"{self.name}: joins scores of outputs; {name} is a metric of a whole {found.level}.")
-        return found
+        shared = tuple((key, value) for key, value in self.arguments if key in found.parameters)
+        if not shared:
+            return found
+        # two metrics may pass different arguments, so their columns need different names
+        return replace(found, name=f"{found.name} of {self.name}", arguments=(*found.arguments, *shared))
+
+    def check_usable(self) -> None:
+        """Raise if the metric can't be computed here, or lacks an argument."""
+        if self.check is not None:
+            names = inspect.signature(self.check).parameters
+            self.check(**{key: value for key, value in self.arguments if key in names})
 
     def expression(self) -> pl.Expr:
         """What it computes, arguments filled in: numbers, or of a plain function structs of score and reason.
@@ -110,7 +120,7 @@ def metric(
     lm_eval: str | Sequence[str] = (),
     packages: Sequence[str] = (),
     no_value: str = "no value",
-    check: Callable[[], None] | None = None,
+    check: Callable[..., None] | None = None,
     smooth: bool = True,
     correctness: bool = False,
     partial: bool = False,
@@ -142,7 +152,8 @@ def metric(
         lm_eval: what lm-eval calls it.
         packages: what must be installed beside helmframe (`helmframe[metrics]`); told when the metric is said.
         no_value: what it means that there is no value though all needs are there, for the column `reason`.
-        check: called before anything is asked or scored; raises where the metric can't be computed here.
+        check: Called before a request is sent or an output scored, with those arguments of the metric that it names.
+            It raises if the metric can't be computed here.
         smooth: False for a metric of a set that puts rows into bins or quantiles of their own: where leaving out one
             row moves others, intervals are by bootstrap, not by jackknife.
         correctness: True where a score of 0 means a wrong output, and 1 a right one; `Results.wrong()` lists the wrong.
@@ -211,6 +222,22 @@ def said(given: object) -> str | Metric:
     )
 
 
+def with_objects(name: str, arguments: Mapping[str, Any], shown: str) -> Metric:
+    """Return a registered metric with arguments that are objects, such as a function; a plan with it has no YAML.
+
+    Args:
+        name: The registered name.
+        arguments: Hashable values by argument.
+        shown: The name in tables.
+
+    Raises:
+        ArgumentError: `shown` is the name of another metric, or of a column.
+    """
+    if shown != name:
+        _free(shown)
+    return replace(METRICS[name], name=shown, arguments=tuple(sorted(arguments.items())), registered=False)
+
+
 def flattened(given: Sequence[object]) -> tuple[str | Metric, ...]:
     """What is said one by one or in lists.
 
@@ -258,14 +285,17 @@ def check_number(each: Metric, columns: Mapping[str, pl.DataType]) -> None:
 def about(each: Metric) -> dict[str, Any]:
     """What a manifest keeps of a metric."""
     binary = right_or_wrong(each)
-    entry = {
+    entry: dict[str, Any] = {
         "level": each.level,
         "unit": each.unit,
         "higher_is_better": each.higher_is_better,
         "range": [0.0, 1.0] if binary else [each.low, each.high],
         "correctness": each.correctness or (binary and each.higher_is_better is True),
     }
-    return entry | ({"judge": each.function.about()} if isinstance(each.function, Judge) else {})
+    if isinstance(each.function, Judge):
+        entry["judge"] = each.function.about()
+    classifier = dict(each.arguments).get("classifier")
+    return entry | ({} if classifier is None else {"classifier": str(classifier)})
 
 
 # -- private ---------------------------------------------------------------------------------------------------------

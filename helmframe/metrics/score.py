@@ -87,8 +87,7 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     """
     asked = chosen(names)
     for metric in asked:
-        if metric.check is not None:
-            metric.check()
+        metric.check_usable()
     read = with_source_columns(parse(completions), _names_read(asked))
     if "entry_point" not in read.collect_schema():  # tests that name no function: the program is the whole completion
         read = read.with_columns(entry_point=pl.lit(None, dtype=pl.String))

@@ -1,4 +1,4 @@
-"""Models: anything that answers, servers among them, and toys whose answers are known beforehand."""
+"""Models: anything that answers, servers among them, and mock models whose completions are known beforehand."""
 
 from helmframe.models.endpoint import http
 from helmframe.models.local_model import local

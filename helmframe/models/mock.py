@@ -1,4 +1,4 @@
-"""Toy models: for tests, notebooks and benchmarks, where the answers must be known beforehand."""
+"""Mock models for tests, notebooks and benchmarks, with completions known beforehand."""
 
 import functools
 import hashlib
@@ -131,19 +131,19 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
 
 
 def from_text(said: str) -> Model:
-    """A toy as plans and run entries write it: `oracle()`, `noisy(accuracy=0.6)`.
+    """Return a mock model from its text in plans and run entries: `oracle()`, `noisy(accuracy=0.6)`.
 
     >>> from_text("noisy(accuracy=0.6)") == noisy(0.6)
     True
 
     Raises:
-        UnknownNameError: no toy is called that.
+        UnknownNameError: No mock model has that name.
         ArgumentError: it has no such argument, or needs one that was not said.
     """
     call = Call.parse(said)
     toys: dict[str, Callable[..., Model]] = {"echo": echo, "noisy": noisy, "oracle": oracle}
     if call.name not in toys:
-        raise UnknownNameError.among("toy model", call.name, toys)
+        raise UnknownNameError.among("mock model", call.name, toys)
     toy, arguments = toys[call.name], dict(call.arguments)
     for name in arguments:
         if name not in inspect.signature(toy).parameters:
@@ -165,7 +165,7 @@ def _toy(
     durable: bool = False,
     media: bool = False,
 ) -> Model:
-    """A toy that sees rows is not durable: its answers depend on more than the prompt they are stored under."""
+    """A mock model that sees rows is not durable: its answers depend on more than the prompt they are stored under."""
     return Model(
         name=name or str(call),
         source=call,
@@ -176,7 +176,7 @@ def _toy(
         batch=256,
         sees_rows=sees_rows,
         media=media,
-        note="a toy",
+        note="a mock model",
         loglikelihood=scores,
     )
 

@@ -56,7 +56,7 @@ class Seeded(NamedTuple):
 
 
 class Row(TypedDict):
-    """What a model that `sees_rows` gets instead of the prompt: for toys, which know the answers.
+    """What a model that `sees_rows` gets instead of the prompt: for mock models, which know the answers.
 
     `right` and `wrong` are answers as the adapter expects them: letters for choices, else the references' texts;
     `correct` says of each reference whether it is. With a `continuation`, its log-probability is asked for.

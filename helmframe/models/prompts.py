@@ -57,7 +57,7 @@ class Beside(Sequence[P]):
 
 
 def rows_of(requests: pl.DataFrame, prefixes: pl.DataFrame) -> list[Row]:
-    """What toys look at beside the prompt."""
+    """Return what mock models read beside the prompt."""
     prompts = Prompts(requests, prefixes)
     rows: list[Row] = []
     names = (

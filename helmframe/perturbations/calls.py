@@ -37,9 +37,9 @@ def said(name: str, common: Mapping[str, Any], **own: Any) -> PerturbationCall:
     return call(name, **changed, **common)
 
 
-def again() -> PerturbationCall:
-    """The unchanged text, asked once more: the placebo beside which the others are seen."""
-    return call("again")
+def rerun() -> PerturbationCall:
+    """Return the placebo: the unchanged prompt is requested again, as a baseline for the other perturbations."""
+    return call("rerun")
 
 
 def contraction(**common: Unpack[Common]) -> PerturbationCall:

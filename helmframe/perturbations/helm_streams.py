@@ -17,9 +17,9 @@ from helmframe.perturbations.spelling import NEIGHBOURS
 from helmframe.perturbations.word_lists import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
 
 
-@helm("again")
-def again() -> Stream:
-    """The texts themselves."""
+@helm("rerun")
+def rerun() -> Stream:
+    """Return the texts unchanged."""
     return each_text(lambda text, _: text)
 
 

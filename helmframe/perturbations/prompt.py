@@ -107,7 +107,7 @@ def instructions(frame: pl.LazyFrame, key: pl.Expr, texts: Sequence[str] = INSTR
     Args:
         frame: `INSTANCES`.
         key: what the random numbers hang on.
-        texts: paraphrases of the instructions; they may name part columns (`{subject}`). By default ten neutral ones
+        texts: paraphrases of the instructions; they may name subset columns (`{subject}`). By default ten neutral ones
             for multiple choice.
 
     Source: Mizrahi et al. 2024 (State of What Art?), Sclar et al. 2024.

@@ -125,7 +125,7 @@ def perturbation(
 
     Args:
         name: how it is said.
-        repeats: whether the unchanged prompt is asked again.
+        repeats: Whether the unchanged prompt is requested again, as a placebo.
         fields: what it changes unless told otherwise: "input", "references" or "both".
         one_mapping: all texts of an instance share one key, so that what is a function of key and word (a new name)
             is the same in input and references; else each text has a key of its own.

@@ -24,9 +24,12 @@ def lowercase(text: pl.Expr) -> pl.Expr:
     return text.str.to_lowercase()
 
 
-@perturbation("again", repeats=True, kind="")
-def again(text: pl.Expr) -> pl.Expr:
-    """The unchanged text, asked once more: the placebo that shows how much a sampled model moves by itself."""
+@perturbation("rerun", repeats=True, kind="")
+def rerun(text: pl.Expr) -> pl.Expr:
+    """Return the text unchanged: the placebo. The same prompt is requested again.
+
+    The difference from the original shows how much a sampled model varies by itself.
+    """
     return text
 
 

@@ -33,7 +33,7 @@ def board(
     errors: str,
     ci: float,
 ) -> Leaderboard:
-    """The board of these (scenario, metric); `read` is how the metrics are read, with the mean over parts."""
+    """The board of these (scenario, metric); `read` is how the metrics are read, with the mean over subsets."""
     asked = results.completions.select("model", "setting").unique().sort("model", "setting").collect()
     pool = [competitor(*column) for column in asked.iter_rows()]
     metrics = results.manifest["metrics"]
@@ -55,7 +55,7 @@ def board(
             _COMPETITOR,
             pool,
             higher_is_better=read.higher_is_better,
-            parts=read.mean,
+            subsets=read.mean,
             fractions=read.fractions,
             units=units,
             names=name,

@@ -61,29 +61,31 @@ class Held:
         """What is scored without a model, by metrics that say which of several choices is right.
 
         Returns:
-            `keys`, metric, chance (of guessing evenly) and majority (of giving, in each part, the answer that is right
-            most often there; null where options have no labels), over parts as scores are.
+            `keys`, metric, chance (of guessing evenly) and majority (of giving, in each subset, the answer right most
+            often; null where options have no labels), over subsets as scores are.
         """
         choosing = [name for name in metrics if name.endswith("exact_match") or name.startswith("option_accuracy")]
-        parts = list(dict.fromkeys([*keys, "scenario", "part"]))
+        subsets = list(dict.fromkeys([*keys, "scenario", "subset"]))
         kinds = (
-            self._once("choices", parts, self._choices) if choosing else self._choices(self.chunks[0], parts).clear()
+            self._once("choices", subsets, self._choices)
+            if choosing
+            else self._choices(self.chunks[0], subsets).clear()
         )
         size = pl.col("count").sum()
         guessed = (pl.col("right").list.mean() * pl.col("count")).sum() / size
         labels = kinds.with_columns(label=_right_of("choices")).explode("label").drop_nulls("label")
-        most = labels.group_by([*parts, "label"]).agg(size).group_by(parts).agg(most=pl.col("count").max())
-        per_part = (
-            kinds.group_by(parts)
+        most = labels.group_by([*subsets, "label"]).agg(size).group_by(subsets).agg(most=pl.col("count").max())
+        per_subset = (
+            kinds.group_by(subsets)
             .agg(size=size, chance=guessed)
-            .join(most, on=parts, how="left", nulls_equal=True)
+            .join(most, on=subsets, how="left", nulls_equal=True)
             .with_columns(majority=pl.col("most") / pl.col("size"), weight=1.0 if mean == "macro" else pl.col("size"))
             .join(pl.DataFrame({"metric": choosing}, schema={"metric": pl.String}), how="cross")
         )
         weight = pl.col("weight")
         chance, majority = ((pl.col(name) * weight).sum() / weight.sum() for name in ("chance", "majority"))
         labelled = pl.when(pl.col("majority").is_not_null().all())
-        return per_part.group_by([*keys, "metric"]).agg(chance=chance, majority=labelled.then(majority))
+        return per_subset.group_by([*keys, "metric"]).agg(chance=chance, majority=labelled.then(majority))
 
     def given_examples(self, table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
         """The table, where each interval that stands on one draw of in-context examples says so."""
@@ -139,16 +141,16 @@ class Held:
             self._read[what, *keys] = pl.concat(each_chunk(self.chunks, lambda chunk: read(chunk, keys)))
         return self._read[what, *keys]
 
-    def _choices(self, chunk: Chunk, parts: Sequence[str]) -> pl.DataFrame:
-        """Per part the kinds of choices there are: right (of each option, in turn), choices, count.
+    def _choices(self, chunk: Chunk, subsets: Sequence[str]) -> pl.DataFrame:
+        """Per subset the kinds of choices there are: right (of each option, in turn), choices, count.
 
         Options that are asked about one by one have no labels, and null choices; the first of them stands for all.
         """
         right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct"))
         apart = (pl.col("reference_index") == 0) & (pl.col("request_mode") == "original")
-        rows = self.with_own(chunk.completions, chunk.completions, parts)
+        rows = self.with_own(chunk.completions, chunk.completions, subsets)
         chosen = rows.filter((pl.col("choices").list.len() > 0) | apart)
-        return chosen.group_by([*parts, right.alias("right"), "choices"]).agg(count=pl.len().cast(pl.Int64)).collect()
+        return chosen.group_by([*subsets, right.alias("right"), "choices"]).agg(count=pl.len().cast(pl.Int64)).collect()
 
 
 def _right_of(labels: str) -> pl.Expr:

@@ -42,7 +42,7 @@ class Comparisons(Robustness):
                 k, of k draws.
             errors: What to do where more than 1 % of the requests failed: "refuse"; "drop" these instances on both
                 sides; "worst" counts a failure as the metric's worst bound.
-            mean: over parts, "macro" or "micro"; default the scenario's own.
+            mean: over subsets, "macro" or "micro"; default the scenario's own.
             higher_is_better: metric → direction, for metrics of other tools that we don't know.
             ci: level of the interval.
 
@@ -73,7 +73,7 @@ class Comparisons(Robustness):
         *,
         mean: str = "win_rate",
         columns: "Sequence[str | tuple[str, str]] | str | None" = None,
-        parts: str | None = None,
+        subsets: str | None = None,
         worst: int | str | None = None,
         shared: bool = False,
         errors: str = "refuse",
@@ -87,7 +87,7 @@ class Comparisons(Robustness):
                 scenarios (HELM's, macro); "micro", the mean by their instances.
             columns: scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
                 scenarios. Original inputs alone count, of the main split.
-            parts: over the parts of a scenario, "macro" (alike, HELM's) or "micro" (by size); default the scenario's.
+            subsets: mean over subsets, "macro" (alike, HELM's) or "micro" (by size); default the scenario's.
             worst: rank worst cases, over the original and "all" variants, or of k draws; as in `compare`.
             shared: Rank also where a model lacks more than 1 % of the instances. In any case only instances with a
                 score of every model count; `cells` has n, and n_dropped.
@@ -109,7 +109,7 @@ class Comparisons(Robustness):
         """
         refuse(self.manifest, "ranks")
         said = columns_said(self.manifest, columns)
-        read = self.read_as(list(dict.fromkeys(metric for _, metric in said)), parts, higher_is_better)
+        read = self.read_as(list(dict.fromkeys(metric for _, metric in said)), subsets, higher_is_better)
         return board(self, said, read, mean=mean, worst=worst, shared=shared, errors=errors, ci=ci)
 
     def gate(

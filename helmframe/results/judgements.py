@@ -24,8 +24,7 @@ class Judgements(Comparisons):
         """The same completions under other metrics, said as in `Plan.metrics`; asks no model but the judges said."""
         asked = chosen(with_judges(metrics) or tuple(self.metric_names))
         for each in asked:
-            if each.check is not None:
-                each.check()
+            each.check_usable()
         manifest = {**self.manifest, "metrics": {each.name: about(each) for each in asked}}
         if "until" in manifest:
             manifest["until"] = {**manifest["until"], "metrics": bounded(asked)}

@@ -31,7 +31,7 @@ class Comparison(pl.DataFrame):
 
 @dataclass(frozen=True)
 class Read:
-    """How scores are read: which metrics, which way they are better, their ranges, and the mean over parts."""
+    """How scores are read: which metrics, which way they are better, their ranges, and the mean over subsets."""
 
     metrics: Sequence[str]
     higher_is_better: Mapping[str, bool]
@@ -156,8 +156,8 @@ def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[
         foreign: Whether a side is another tool's.
 
     Returns:
-        scenario and instance_id as in `b`, and as in `a`: scenario_a, instance_id_a, part_a, cluster_a; and the number
-        of instances whose input is on both sides, but with other references.
+        scenario and instance_id as in `b`, and as in `a`: scenario_a, instance_id_a, subset_a, cluster_a; and the
+        number of instances whose input is on both sides, but with other references.
     """
     left, right = _contents(a), _contents(b)
     paired: list[pl.DataFrame] = []
@@ -190,13 +190,13 @@ def called_as(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
     return joined.with_columns(
         pl.coalesce("scenario_a", "most", "scenario").alias("scenario"),
         pl.coalesce("instance_id_a", pl.lit("without a partner: ") + pl.col("instance_id")).alias("instance_id"),
-        *(pl.coalesce(f"{name}_a", name).alias(name) for name in ("part", "cluster")),
-    ).drop("most", *(f"{name}_a" for name in (*INSTANCE, "part", "cluster")))
+        *(pl.coalesce(f"{name}_a", name).alias(name) for name in ("subset", "cluster")),
+    ).drop("most", *(f"{name}_a" for name in (*INSTANCE, "subset", "cluster")))
 
 
 INSTANCE = ["scenario", "instance_id"]
 _INSTANCE_A = ["scenario_a", "instance_id_a"]
-_PAIR = [*INSTANCE, *_INSTANCE_A, "part_a", "cluster_a"]
+_PAIR = [*INSTANCE, *_INSTANCE_A, "subset_a", "cluster_a"]
 _LETTERS = pl.lit(pl.Series([list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")]))
 
 
@@ -219,11 +219,11 @@ def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
     """Return one row per instance with what it is compared by.
 
     Returns:
-        scenario, instance_id, part, cluster; hashes of the input alone, and with the references (content), their texts
-        (texts) and the correct ones (correct); only_correct, has_correct; and names, what another tool may call a
+        scenario, instance_id, subset, cluster; hashes of the input alone, and with the references (content), their
+        texts (texts) and the correct ones (correct); only_correct, has_correct; and names, what another tool may call a
         correct reference.
     """
-    instances = completions.select(*INSTANCE, "part", "cluster", "input", "references").unique(INSTANCE, keep="any")
+    instances = completions.select(*INSTANCE, "subset", "cluster", "input", "references").unique(INSTANCE, keep="any")
     references = pl.col("references").fill_null([])
     marks = references.list.eval(pl.element().struct.field("correct"))
     texts = references.list.eval(_plain(pl.element().struct.field("text")).fill_null(""))
@@ -252,7 +252,7 @@ def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
     return (
         instances.select(
             *INSTANCE,
-            "part",
+            "subset",
             "cluster",
             input=text.hash(),
             content=with_input(marked),

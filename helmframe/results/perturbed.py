@@ -37,7 +37,7 @@ class Scored:
         metrics: The names of all metrics.
         higher_is_better: metric → direction, of the metrics that have one.
         fractions: The metrics whose scores lie between 0 and 1.
-        mean: Over parts, "macro" or "micro".
+        mean: Over subsets, "macro" or "micro".
         perturbations: What the manifest has of each perturbation.
     """
 
@@ -64,7 +64,7 @@ class Scored:
         return _chosen(self.there(), said, default=default, known=self.perturbations)
 
 
-def drops(
+def changes(
     scored: Scored, family: str, *, perturbations: Said, placebo: str | None, definition: str, ci: float
 ) -> pl.DataFrame:
     """`stats.robustness` over a family, or HELM's numbers for it."""

@@ -97,7 +97,7 @@ class Results(Judgements):
             by: as in `table`; so are the others.
             metrics: which; default all.
             ci: level of the intervals.
-            mean: over parts ("macro") or by size ("micro").
+            mean: over subsets ("macro") or by size ("micro").
             pivot: One of the keys, whose values become columns.
             pool: The axes to average over, as in `table`.
 

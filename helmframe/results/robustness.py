@@ -42,19 +42,19 @@ class Robustness(Rows):
             by: as in `table`, without perturbation.
             metrics: which; default all.
             perturbations: which, by name or family; default those that count as robustness (`hf.perturbations()`).
-            placebo: a perturbation that changes nothing ("again"): also tells what the drops exceed its drop by.
+            placebo: a perturbation that changes nothing ("rerun"): adds the change beyond the placebo's.
             definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
                 family's over all instances, a perturbation's over those it changed.
             pool: The axes to average over, as in `table`.
-            ci: level of the drop's interval.
+            ci: level of the change's interval.
 
         Returns:
             original, mean over variants, worst (of the original and its k variants), right→wrong, wrong→right, changed
-            share, and the headline: the paired drop (perturbed − original, on changed inputs) with its interval. With a
-            placebo also excess, its interval and n_placebo.
+            share, and the headline: the paired change (perturbed − original, on changed inputs) with its interval. With
+            a placebo also excess, its interval and n_placebo.
         """
         scored, pooled = self._scored(by, metrics, pool)
-        table = perturbed.drops(
+        table = perturbed.changes(
             scored, "robustness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
         )
         return self._as_written(marked(self.manifest, self._labelled(table, scored.keys, pooled)), by)
@@ -72,7 +72,7 @@ class Robustness(Rows):
     ) -> pl.DataFrame:
         """As `robustness`, over the perturbations that count as fairness: dialect, gender, person names, your own."""
         scored, pooled = self._scored(by, metrics, pool)
-        table = perturbed.drops(
+        table = perturbed.changes(
             scored, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
         )
         return self._as_written(marked(self.manifest, self._labelled(table, scored.keys, pooled)), by)
@@ -144,7 +144,7 @@ class Robustness(Rows):
         `results.gap("sub_split")`, `results.gap("demographic", reference="white")`
 
         Args:
-            group: a column: sub_split, part, or one of the scenario's own.
+            group: a column: sub_split, subset, or one of the scenario's own.
             by: as in `table`.
             reference: the group that the others are compared with; default all instances.
             metrics: which; default all.

@@ -26,7 +26,7 @@ def with_sequences(
         scores: what it is of.
         until: what the manifest says of it.
         keys: what makes a group.
-        mean: the table's, over parts.
+        mean: the table's, over subsets.
         ci: level of the intervals.
 
     Returns:
@@ -74,7 +74,7 @@ def with_differences(
         scores: what it is of.
         until: what the manifest says of it.
         axis: what the sides differ in.
-        mean: the table's, over parts.
+        mean: the table's, over subsets.
         ci: level of the intervals; of the joint ones for all rows together (Bonferroni).
     """
     cells = list(cells_of(until))
@@ -184,7 +184,7 @@ def _difference(
 
 def _weighed(population: Population, mean: str) -> bool:
     """Whether a mean of this kind is the one that the population was drawn for."""
-    return population.mean == mean or len(set(population.parts.values())) < 2
+    return population.mean == mean or len(set(population.subsets.values())) < 2
 
 
 def _rows(

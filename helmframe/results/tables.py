@@ -115,12 +115,12 @@ class Tables:
         """Aggregated scores, one row per group and metric.
 
         Args:
-            by: Columns whose values make a group: trial, part, a column of the scenario's own (`subject`). The axes
+            by: Columns whose values make a group: trial, subset, a column of the scenario's own (`subject`). The axes
                 scenario, split, model, setting and perturbation make groups too, where the run has several values of
                 them, unless `pool` names them.
             metrics: which; default all.
             ci: share of intervals that should contain the true value.
-            mean: over parts ("macro") or by size ("micro"); default the scenario's own.
+            mean: over subsets ("macro") or by size ("micro"); default the scenario's own.
             pivot: One of the keys: its values become columns that hold `value`.
             pool: The axes to average over: "model", ["model", "perturbation"]; True: all that are not in `by`.
             definition: "helm" gives HELM's values where these differ. Of a request's n outputs, HELM scores the one of
@@ -131,19 +131,19 @@ class Tables:
         Returns:
             `by`, the other axes, metric and `STATS`. Where an axis is pooled, `pooled` says what: "3 models, 2
             perturbations". Where there are choices also what is scored without a model: `chance`, by
-            guessing; `majority`, by the answer that is right most often in its part. Of a run that stopped `until` it
+            guessing; `majority`, by the answer that is right most often in its subset. Of a run that stopped `until` it
             knew enough: asked, of (instances), and intervals that hold at every look.
         """
         keys, pooled = self._keys(by, pool)
         names = self._metrics(metrics)
-        over_parts = mean or self._mean()
+        over_subsets = mean or self._mean()
         # the repr after a table, and most charts, ask for rows of the same
         if definition not in DEFINITIONS:
             raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
-        made = repr((keys, ci, over_parts, definition))
+        made = repr((keys, ci, over_subsets, definition))
         table = self._last.get(made)
         if table is None or not {*names} <= {*table["metric"]}:
-            table = self._aggregated(keys, names, ci, over_parts, definition)
+            table = self._aggregated(keys, names, ci, over_subsets, definition)
             self._last.clear()
             self._last[made] = table
         table = table.filter(pl.col("metric").is_in(names))

@@ -23,7 +23,7 @@ from helmframe.stats.estimate import estimate
 
 HUMAN = "human"
 LABEL = "label"
-_ON = ("part", "cluster")
+_ON = ("subset", "cluster")
 
 logger = logging.getLogger("helmframe.judge")
 
@@ -137,7 +137,7 @@ def corrected(
         labels: what people say of some completions, on the judge's scale.
         by: columns whose values make a group.
         about: what the manifest says of the judge; empty for other metrics.
-        mean: over parts.
+        mean: over subsets.
         tuned: as in `prediction_powered`.
         fraction: whether scores lie in [0, 1].
         ci: level of the intervals.

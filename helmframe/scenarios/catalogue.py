@@ -10,7 +10,7 @@ from helmframe.scenarios.find import find_scenario, scenario_names
 _SCHEMA = {
     "name": pl.String(),
     "description": pl.String(),
-    "parts": pl.List(pl.String()),
+    "subsets": pl.List(pl.String()),
     "splits": pl.List(pl.String()),
     "method": pl.String(),
     "shots": pl.Int64(),
@@ -27,7 +27,7 @@ def scenarios() -> pl.DataFrame:
     """Every scenario that `hf.scenario(name)` finds, one row each, by name.
 
     Returns:
-        name, description, parts (the columns that make them), splits, method and shots (how it is asked by default),
+        name, description, subsets (the columns that make them), splits, method and shots (how it is asked by default),
         metrics, main (metric@split), license, hub (the data set there, if it can be read from there), status, paper.
         status: "hub", read from there where no root is configured; "generated", from a seed; "packaged"; else why it
         is read from a root of yours: "gated", "licensed", "dead" (nobody serves it any more), "elsewhere".
@@ -52,7 +52,7 @@ def _row(spec: ScenarioSpec) -> dict[str, object]:
     return {
         "name": spec.scenario,
         "description": spec.description,
-        "parts": list(spec.part),
+        "subsets": list(spec.subsets),
         "splits": splits,
         "method": adapter.get("method", adapter_spec(()).method),
         "shots": shots if isinstance(shots, int) else 0,

@@ -27,7 +27,7 @@ def frame_scenario(
     choices: str | None = None,
     answer: str | None = None,
     id: str | None = None,
-    part: str | Sequence[str] | None = None,
+    subset: str | Sequence[str] | None = None,
     cluster: str | None = None,
     split: str | None = None,
     name: str | None = None,
@@ -53,7 +53,7 @@ def frame_scenario(
         choices: the options of a choice question, a list of texts; with `answer`.
         answer: which of the choices is right: its place (from 0), its letter, or its text.
         id: names the instances, unique; default their place, train first, then valid, then test.
-        part: fixed strata (a subject), each with shots of its own.
+        subset: fixed strata (a subject), each with shots of its own.
         cluster: instances drawn together (a passage).
         split: train, valid or test; default `split` where the frame has it, else all are test.
         name: of the scenario; default made from the content.
@@ -67,8 +67,8 @@ def frame_scenario(
         ArgumentError: a column is missing or has a type that can't be; names near columns.
     """
     rows = _polars(frame)
-    parts = (part,) if isinstance(part, str) else tuple(part or ())
-    for said, column in [*(("part", each) for each in parts), ("cluster", cluster), ("id", id)]:
+    subsets = (subset,) if isinstance(subset, str) else tuple(subset or ())
+    for said, column in [*(("subset", each) for each in subsets), ("cluster", cluster), ("id", id)]:
         if column is not None and _need(rows, said, column).dtype.is_nested():
             raise ArgumentError(f"{said}={column!r}: the column is {rows[column].dtype}; it should be text or numbers.")
     if split is None and "split" in rows.columns:
@@ -82,9 +82,12 @@ def frame_scenario(
         **_content(rows),
         **_sub_split(rows),
     }
-    # to DuckDB "Input" and "input" are one name
-    if {each.lower() for each in parts} & set(INSTANCES.schema):
-        raise ArgumentError(f"part={part!r}: a column of this name has another meaning; rename it, to 'subject' say.")
+    # DuckDB ignores case in column names
+    if subsets != ("subset",) and {name.lower() for name in subsets} & set(INSTANCES.schema):
+        raise ArgumentError(
+            f"subset={subset!r}: this column name is reserved for a table column. Rename the column, for example to "
+            "'subject'."
+        )
     meanings = {"input": input, "references": references, "split": split, "cluster": cluster, "instance_id": id}
     if choices is None and references is None:
         meanings["references"] = "references"
@@ -99,7 +102,7 @@ def frame_scenario(
             )
     table = _ordered(
         pl.DataFrame([*own, *(series.alias(column) for column, series in made.items())]),
-        [source_column(each) for each in parts],
+        [source_column(each) for each in subsets],
     )
     digest = _digest(table)
     choice = choices is not None
@@ -111,9 +114,9 @@ def frame_scenario(
         scenario=said_name,
         version=digest[:16],
         instances="SELECT * FROM rows",
-        main=MainScore(main or _main(measured, choice=choice), _main_split(table), "macro" if parts else "micro"),
+        main=MainScore(main or _main(measured, choice=choice), _main_split(table), "macro" if subsets else "micro"),
         metrics=measured,
-        part=parts,
+        subsets=subsets,
         adapter=_adapter(table, method, adapter, choice=choice),
         decoding=frozen({**_decoding(choice=choice), **(decoding or {})}),
         description=f"a frame of {table.height} rows",
@@ -325,12 +328,12 @@ def _ids(rows: pl.DataFrame, column: str) -> pl.Series:
     return series
 
 
-def _ordered(table: pl.DataFrame, parts: Sequence[str]) -> pl.DataFrame:
-    """By part and split, else as they stand; with row_index, the place within the part."""
+def _ordered(table: pl.DataFrame, subsets: Sequence[str]) -> pl.DataFrame:
+    """By subset and split, else as they stand; with row_index, the place within the subset."""
     place = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
-    ordered = table.sort(*parts, place, maintain_order=True)
+    ordered = table.sort(*subsets, place, maintain_order=True)
     index = pl.int_range(pl.len(), dtype=pl.Int64)
-    return ordered.with_columns(row_index=index.over(*parts) if parts else index)
+    return ordered.with_columns(row_index=index.over(*subsets) if subsets else index)
 
 
 def _digest(table: pl.DataFrame) -> str:

@@ -54,17 +54,17 @@ def load(
         spec: the scenario.
         where: equalities, ranges and SQL are pushed into DuckDB's scan, equalities over columns of the path into the
             listing of files too; `pl.Expr` conditions are applied after the scan. Conditions before sample.
-        sample: at most n per part.
+        sample: at most n per subset.
         splits: of train, valid and test.
         data: the root of the rows, instead of the configured one.
-        compat: "helm" numbers instance ids as HELM does: from 0 in each part, train first, over the rows that
+        compat: "helm" numbers instance ids as HELM does: from 0 in each subset, train first, over the rows that
             conditions on HELM's parameters leave.
         rows: the most rows of one frame; a frame also holds at most about 64 MB.
         first: the most rows of the first frame; default as of the others.
         only: of `keys`; of those instances no others.
 
     Yields:
-        `INSTANCES` and the scenario's own columns; by part and row_index, with order "helm" as HELM
+        `INSTANCES` and the scenario's own columns; by subset and row_index, with order "helm" as HELM
         draws. None is empty.
 
     Raises:
@@ -85,19 +85,19 @@ def load(
 def load_train(
     spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str | None = None, compat: str | None = None
 ) -> pl.DataFrame:
-    """The whole pool of in-context examples, by part and row_index; may be empty.
+    """The whole pool of in-context examples, by subset and row_index; may be empty.
 
-    Only equalities and ranges over the columns that make the part cut it: a condition on the questions must not change
-    which examples they are asked with. With compat "helm" those over HELM's parameters cut it too.
+    Only equalities and ranges over the subset columns cut it: a condition on the questions must not change which
+    examples they are asked with. With compat "helm" those over HELM's parameters cut it too.
 
     Returns:
         `INSTANCES` of split train, and the scenario's own columns.
     """
-    columns = spec.narrowing_columns if compat else {"part", *spec.part}
+    columns = spec.narrowing_columns if compat else {"subset", *spec.subsets}
     narrowing = [each for each in meant(spec, where) if isinstance(each, Equals | Between) and each.column in columns]
     numbers = _numbers(spec, where, data, compat)
     with opened(spec, narrowing, ("train",), data) as query:
-        pool = pl.concat(_instances(query, (), numbers)).sort("part", "row_index")
+        pool = pl.concat(_instances(query, (), numbers)).sort("subset", "row_index")
     _check_unique(spec, pool)
     return pool
 
@@ -114,7 +114,7 @@ def keys(
     """Which instances `load` would give, without reading texts unless a condition needs them.
 
     Returns:
-        part, row_index, instance_id, split, cluster.
+        subset, row_index, instance_id, split, cluster.
 
     Raises:
         ArgumentError: no instance matches; names near values.
@@ -135,14 +135,14 @@ def count(
     data: str | None = None,
     compat: str | None = None,
 ) -> pl.DataFrame:
-    """How many instances `load` would give, without reading texts unless a condition needs them: part, split, n.
+    """How many instances `load` would give, without reading texts unless a condition needs them: subset, split, n.
 
     Raises:
         SourceError: the rows can't be read; names scenario and address.
     """
     found = _chosen(spec, where, sample, splits, data, compat)
     order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
-    return found.group_by("part", "split").agg(n=pl.len().cast(pl.Int64)).sort("part", order)
+    return found.group_by("subset", "split").agg(n=pl.len().cast(pl.Int64)).sort("subset", order)
 
 
 def _chosen(
@@ -154,7 +154,7 @@ def _chosen(
     compat: str | None,
     *more: str,
 ) -> pl.DataFrame:
-    """part, row_index, instance_id and split, and more, of the instances that conditions and sample leave."""
+    """subset, row_index, instance_id and split, and more, of the instances that conditions and sample leave."""
     _check_splits(splits)
     numbers = _numbers(spec, where, data, compat)
     with opened(spec, meant(spec, where), splits, data) as query:
@@ -162,8 +162,8 @@ def _chosen(
     _check_unique(spec, found)
     if not sample:
         return found
-    chosen = draw(found.sort("part", "row_index"), sample, spec.scenario)
-    return found.join(chosen, on=["part", "row_index"], how="semi", maintain_order="left")
+    chosen = draw(found.sort("subset", "row_index"), sample, spec.scenario)
+    return found.join(chosen, on=["subset", "row_index"], how="semi", maintain_order="left")
 
 
 def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any]:
@@ -203,7 +203,7 @@ def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str |
                     _check_expression(query, each)
                 elif isinstance(each, Equals) and each.column in (
                     *path_columns(spec, query.source),
-                    *spec.part,
+                    *spec.subsets,
                     "split",
                 ):
                     _check_values(query, each, data)
@@ -248,7 +248,7 @@ def _read(
     numbers = _numbers(spec, where, data, compat)
     with opened(spec, meant(spec, where), splits, data) as query:
         if only is not None:
-            yield from _matching(_instances(query, where, numbers), only.select("part", "row_index"))
+            yield from _matching(_instances(query, where, numbers), only.select("subset", "row_index"))
             return
         if sample:
             yield from _sampled(query, where, sample, numbers)
@@ -263,7 +263,7 @@ def _read(
 def _numbers(
     spec: ScenarioSpec, where: Sequence[Condition], data: str | None, compat: str | None
 ) -> pl.DataFrame | None:
-    """Return the numbers that HELM gives the instances of its run: part, row_index, number.
+    """Return the numbers that HELM gives the instances of its run: subset, row_index, number.
 
     HELM filters by the parameters of a run first, then numbers train, valid and test together. None where ids are not
     numbered so: without HELM's rules, for frames, and where the spec's SELECT gives the ids.
@@ -279,16 +279,16 @@ def _numbers(
     with opened(spec, narrowing, SPLITS, data) as query:
         if query.names_instances:
             return None
-        keys = query.frame("part, row_index")
-    return keys.sort("part", "row_index").with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64).over("part"))
+        keys = query.frame("subset, row_index")
+    return keys.sort("subset", "row_index").with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64).over("subset"))
 
 
 def _renumbered(rows: pl.DataFrame, numbers: pl.DataFrame | None) -> pl.DataFrame:
     """Return the rows with HELM's numbers in instance_id, and in cluster where an instance is its own cluster."""
     if numbers is None:
         return rows
-    names = ["part", "row_index"]
-    start = pl.when(pl.col("part") == "").then(pl.lit("id")).otherwise(pl.col("part") + "/id")
+    names = ["subset", "row_index"]
+    start = pl.when(pl.col("subset") == "").then(pl.lit("id")).otherwise(pl.col("subset") + "/id")
     numbered = rows.join(numbers, on=names, how="left", maintain_order="left", validate="m:1")
     number = start + pl.col("number").cast(pl.String)
     new = {"instance_id": number}
@@ -326,25 +326,25 @@ def _met(instances: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFram
 
 
 def _keys(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None, *more: str) -> pl.DataFrame:
-    """part, row_index, instance_id and split, and more, of all that the conditions leave."""
-    keys = ("part", "row_index", "instance_id", "split", *more)
+    """subset, row_index, instance_id and split, and more, of all that the conditions leave."""
+    keys = ("subset", "row_index", "instance_id", "split", *more)
     if any(isinstance(each, Expression) for each in where):
         return pl.concat(frame.select(keys) for frame in _instances(query, where, numbers))
     return _renumbered(query.frame(", ".join(keys)), numbers)
 
 
 def _ascending(frames: Iterable[pl.DataFrame], otherwise: Callable[[], object]) -> Iterator[pl.DataFrame]:
-    """Yield the frames; call `otherwise` once if row_index does not ascend within each part."""
+    """Yield the frames; call `otherwise` once if row_index does not ascend within each subset."""
     highest: dict[str, int] = {}
     ascending = True
     index = pl.col("row_index")
     for frame in frames:
         if ascending:
-            ends = frame.group_by("part").agg(index.min().alias("low"), index.max().alias("high"), n=index.n_unique())
+            ends = frame.group_by("subset").agg(index.min().alias("low"), index.max().alias("high"), n=index.n_unique())
             ascending = ends["n"].sum() == frame.height and all(
-                low > highest.get(part, -1) for part, low in ends.select("part", "low").iter_rows()
+                low > highest.get(subset, -1) for subset, low in ends.select("subset", "low").iter_rows()
             )
-            highest |= dict(ends.select("part", "high").iter_rows())
+            highest |= dict(ends.select("subset", "high").iter_rows())
             if not ascending:
                 otherwise()
         yield frame
@@ -355,24 +355,24 @@ def _check_unique(spec: ScenarioSpec, keys: pl.DataFrame) -> None:
 
     Args:
         spec: The scenario.
-        keys: part, row_index and instance_id.
+        keys: subset, row_index and instance_id.
 
     Raises:
-        RepeatedKeyError: Two rows have the same row_index within their part, or the same instance_id.
+        RepeatedKeyError: Two rows have the same row_index within their subset, or the same instance_id.
     """
-    for columns, shown in ((["part", "row_index"], "row_index"), (["instance_id"], "instance_id")):
+    for columns, shown in ((["subset", "row_index"], "row_index"), (["instance_id"], "instance_id")):
         repeated = keys.filter(keys.select(columns).is_duplicated())
         if repeated.is_empty():
             continue
         counts = repeated.group_by(columns, maintain_order=True).len()
-        part = f" of part {counts['part'][0]!r}" if shown == "row_index" and spec.part else ""
+        subset = f" of subset {counts['subset'][0]!r}" if shown == "row_index" and spec.subsets else ""
         examples = ", ".join(f"{value!r} ({n} rows)" for value, n in counts.select(shown, "len").head(3).iter_rows())
         number = "Number the rows: row_number() OVER () - 1 AS row_index"
         remedy = number if shown == "row_index" else "Leave instance_id out of the SELECT"
         raise RepeatedKeyError.at(
             spec.origin or f"scenario {spec.scenario!r}",
             "instances",
-            f"{shown} must be unique, and {counts.height:,} values repeat{part}: {examples}. "
+            f"{shown} must be unique, and {counts.height:,} values repeat{subset}: {examples}. "
             f"{remedy}, or select one row for each {shown}.",
         )
 
@@ -382,10 +382,10 @@ def _sampled(
 ) -> Iterator[pl.DataFrame]:
     keys = _keys(query, where, numbers)
     _check_unique(query.spec, keys)
-    chosen = draw(keys.sort("part", "row_index"), sample, query.spec.scenario)
+    chosen = draw(keys.sort("subset", "row_index"), sample, query.spec.scenario)
     places = _matching(_instances(query, where, numbers), chosen)
     if sample.order == "helm":
-        # as drawn, one part after the other; a draw is small by intent, so it is held whole
+        # as drawn, one subset after the other; a draw is small by intent, so it is held whole
         yield pl.concat(places).sort("place").drop("place")
     else:
         yield from (frame.drop("place") for frame in places)
@@ -394,7 +394,7 @@ def _sampled(
 def _matching(frames: Iterable[pl.DataFrame], chosen: pl.DataFrame) -> Iterator[pl.DataFrame]:
     left = chosen.height
     for frame in frames:
-        matched = frame.join(chosen, on=["part", "row_index"], how="inner", maintain_order="left", validate="1:1")
+        matched = frame.join(chosen, on=["subset", "row_index"], how="inner", maintain_order="left", validate="1:1")
         yield _alone(matched)
         left -= matched.height
         if left == 0:

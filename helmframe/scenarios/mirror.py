@@ -96,15 +96,15 @@ def mirror(
         try:
             for number, job in enumerate(work.jobs):
                 report(job.path, number, len(work.jobs))
-                part = tuple(job.values.get(each, "") for each in spec.part)
-                offset = rows_before.get(part, 0)
+                subset = tuple(job.values.get(each, "") for each in spec.subsets)
+                offset = rows_before.get(subset, 0)
                 # of a file that two scenarios share, one may read splits before it that the other does not
                 if job.path in there and there[job.path].first >= offset:
                     made.files[job.path] = there[job.path]
                 else:
                     made.add(_written(target, spec, work, job, offset, made.columns))
                     written += 1
-                rows_before[part] = offset + made.files[job.path].rows
+                rows_before[subset] = offset + made.files[job.path].rows
         finally:
             made.keep()
         report("", len(work.jobs), len(work.jobs))

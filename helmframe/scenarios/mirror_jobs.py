@@ -111,7 +111,7 @@ def _work(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], se
             made = sorted(
                 drawn(spec, draw, bare.connection, sources, names),
                 key=lambda each: (
-                    [each.values.get(name, "") for name in spec.part],
+                    [each.values.get(name, "") for name in spec.subsets],
                     order.get(each.values.get("split", ""), 0),
                 ),
             )
@@ -165,7 +165,7 @@ def _of_folder(spec: ScenarioSpec, folder: Path, layout: str) -> list[tuple[Sour
     return sorted(
         found,
         key=lambda each: (
-            [each[0].values.get(name, "") for name in spec.part],
+            [each[0].values.get(name, "") for name in spec.subsets],
             order.get(each[0].values.get("split", ""), 0),
             each[0].path,
         ),

@@ -114,14 +114,14 @@ def opened(
 
 
 def meant(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:
-    """The conditions, and the parts that the spec means by default of a column that none of them speaks of."""
+    """The conditions, and the subsets that the spec means by default of a column that none of them speaks of."""
 
     def speaks_of(condition: Condition, column: str) -> bool:
         if isinstance(condition, Sql):
             return re.search(rf"\b{re.escape(column)}\b", condition.text) is not None
         if isinstance(condition, Expression):
             return column in condition.expr.meta.root_names()
-        return condition.column in (column, "part")
+        return condition.column in (column, "subset")
 
     more = []
     for column, said in spec.default:
@@ -132,9 +132,10 @@ def meant(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:
 
 
 def path_columns(spec: ScenarioSpec, source: Source) -> list[str]:
-    """The columns that the path of a file says; `part` too, where it is made of such columns only."""
-    said = placeholders(source.address)
-    return [*said, "part"] if spec.part and set(spec.part) <= set(said) else said
+    """Return the columns that follow from the path of a file: the table's `subset` only if all its columns do."""
+    names = placeholders(source.address)
+    bare = [name for name in names if name != "subset"]
+    return [*bare, "subset"] if spec.subsets and set(spec.subsets) <= set(names) else bare
 
 
 def path_values(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
@@ -142,13 +143,15 @@ def path_values(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
     values = dict(file.values)
     if "split" in values:
         values["split"] = spec.split_names.get(values["split"], values["split"])
-    if spec.part and set(spec.part) <= set(values):
-        values["part"] = "/".join(values[each] for each in spec.part)
-    return values
+    subset = "/".join(values.get(name, "") for name in spec.subsets)
+    whole = bool(spec.subsets) and set(spec.subsets) <= set(values)
+    # the table's column wins over a source column called `subset`
+    values.pop("subset", None)
+    return {**values, "subset": subset} if whole else values
 
 
 def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) -> list[SourceFile]:
-    """The files of the parts that the conditions leave, by part, split and name: the order of row_index."""
+    """The files of the subsets that the conditions leave, by subset, split and name: the order of row_index."""
     in_path = placeholders(source.address)
     wanted = {name: values for name, values in _wanted(spec, where).items() if name in in_path}
     order = {name: place for place, name in enumerate(spec.split_names)}
@@ -161,7 +164,7 @@ def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) 
     return sorted(
         files,
         key=lambda file: (
-            [file.values.get(each, "") for each in spec.part],
+            [file.values.get(each, "") for each in spec.subsets],
             order.get(file.values.get("split", ""), 0),
             file.path,
         ),
@@ -184,10 +187,12 @@ def kept_files(
 
 
 def _wanted(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, list[str]]:
-    """The values of part columns that equalities leave, as text."""
+    """The values of subset columns that equalities leave, as text."""
     wanted: dict[str, list[str]] = {}
+    # the table's `subset` is a column of that name in the source only if nothing else makes it
+    columns = spec.subsets if spec.subsets == ("subset",) else tuple(name for name in spec.subsets if name != "subset")
     for each in where:
-        if isinstance(each, Equals) and each.column in spec.part:
+        if isinstance(each, Equals) and each.column in columns:
             asked = [str(value) for value in each.values]
             wanted[each.column] = [value for value in asked if value in wanted.get(each.column, asked)]
     return wanted
@@ -266,23 +271,23 @@ def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], spl
 def _offsets(
     spec: ScenarioSpec, source: Source, files: Sequence[SourceFile], scanned: Sequence[SourceFile]
 ) -> dict[str, int]:
-    """How many rows of its part stand before each file, by path; so row_index does not depend on what is asked for.
+    """How many rows of its subset stand before each file, by path; so row_index does not depend on what is asked for.
 
-    Columns of the part that the path does not say are left out: then it is the place among all rows of these files,
-    which orders each part as well, though with gaps.
+    Columns of the subset that the path does not say are left out: then it is the place among all rows of these files,
+    which orders each subset as well, though with gaps.
     """
 
-    def part(file: SourceFile) -> tuple[str, ...]:
-        return tuple(file.values.get(each, "") for each in spec.part)
+    def subset(file: SourceFile) -> tuple[str, ...]:
+        return tuple(file.values.get(each, "") for each in spec.subsets)
 
-    last = {part(file): files.index(file) for file in scanned}
-    counted = [file.path for place, file in enumerate(files) if place < last.get(part(file), 0)]
+    last = {subset(file): files.index(file) for file in scanned}
+    counted = [file.path for place, file in enumerate(files) if place < last.get(subset(file), 0)]
     heights = source.heights(counted)
     before: dict[tuple[str, ...], int] = {}
     offsets: dict[str, int] = {}
     for file in files:
-        offsets[file.path] = before.get(part(file), 0)
-        before[part(file)] = offsets[file.path] + heights.get(file.path, 0)
+        offsets[file.path] = before.get(subset(file), 0)
+        before[subset(file)] = offsets[file.path] + heights.get(file.path, 0)
     return offsets
 
 
@@ -297,7 +302,7 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
     refused = partial(SpecError.at, where, "instances")
     types = source.understood(lambda: source.types(f"SELECT * FROM {select}"), refused)
     own = _own_columns(spec, types)
-    for name in ("row_index", "split", "input", "references", *spec.part):
+    for name in ("row_index", "split", "input", "references", *spec.subsets):
         if name not in types and name not in own:
             raise SpecError.at(where, "instances", f"the SELECT gives no column {name!r}; it gives {', '.join(types)}.")
     if not re.match(r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]$", types["references"]):
@@ -306,16 +311,16 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
         raise SpecError.at(where, "instances", problem)
     if _is_nested(types["input"]):
         raise SpecError.at(where, "instances", f"input is {types['input']}; it must be text.")
-    part = " || '/' || ".join(f"{identifier(own.get(each, each))}::VARCHAR" for each in spec.part) or "''"
+    subset = " || '/' || ".join(f"{identifier(own.get(each, each))}::VARCHAR" for each in spec.subsets) or "''"
     table = {
         "row_index": "row_index::BIGINT",
         "split": _split_sql(spec),
         "input": "input::VARCHAR",
         "references": _references_sql(types["references"]),
-        "part": part,
+        "subset": subset,
         "instance_id": "instance_id::VARCHAR"
         if "instance_id" in types
-        else (f"{part} || '/id' || row_index" if spec.part else "'id' || row_index"),
+        else (f"{subset} || '/id' || row_index" if spec.subsets else "'id' || row_index"),
     }
     table["cluster"] = "cluster::VARCHAR" if "cluster" in types else table["instance_id"]
     table |= {name: identifier(name) for name in ("content", "sub_split") if name in types and name not in own}

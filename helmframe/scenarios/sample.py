@@ -11,18 +11,18 @@ ORDERS = ("keyed", "first", "helm")
 
 
 def draw(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
-    """The keys of the instances that the sample takes, at most `sample.n` per part.
+    """The keys of the instances that the sample takes, at most `sample.n` per subset.
 
     Orders: "keyed" takes the instances whose keyed hash is smallest, so that neither their order nor the others matter;
     "first" the first by row_index; "helm" draws as HELM does.
 
     Args:
-        keys: part, row_index, instance_id; parts together, row_index ascending within each.
-        sample: how many per part, drawn how.
+        keys: subset, row_index, instance_id; subsets together, row_index ascending within each.
+        sample: how many per subset, drawn how.
         scenario: its name; goes into the keyed hash.
 
     Returns:
-        part, row_index and `place`, the order to ask in: by row_index, for "helm" as drawn.
+        subset, row_index and `place`, the order to ask in: by row_index, for "helm" as drawn.
 
     Raises:
         ArgumentError: no such order, or a negative n.
@@ -37,8 +37,8 @@ def draw(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
         return _drawn_as_helm(keys, sample.n)
     if sample.order == "keyed":
         keys = _smallest(keys, sample, scenario)
-    chosen = keys.group_by("part", maintain_order=True).head(sample.n)
-    return chosen.select("part", "row_index").with_row_index("place")
+    chosen = keys.group_by("subset", maintain_order=True).head(sample.n)
+    return chosen.select("subset", "row_index").with_row_index("place")
 
 
 def _smallest(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
@@ -51,7 +51,7 @@ def _smallest(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame
         return int.from_bytes(each.digest(), "big")
 
     order = pl.Series("order", [hashed(each) for each in keys["instance_id"]], dtype=pl.UInt64)
-    rank = pl.col("order").rank("ordinal").over("part")
+    rank = pl.col("order").rank("ordinal").over("subset")
     return keys.with_columns(order).filter(rank <= sample.n)
 
 
@@ -59,7 +59,7 @@ def _drawn_as_helm(keys: pl.DataFrame, n: int) -> pl.DataFrame:
     import numpy as np
 
     drawn = [
-        part[np.random.RandomState(0).choice(part.height, n, replace=False)] if part.height > n else part
-        for part in keys.select("part", "row_index").partition_by("part", maintain_order=True)
+        subset[np.random.RandomState(0).choice(subset.height, n, replace=False)] if subset.height > n else subset
+        for subset in keys.select("subset", "row_index").partition_by("subset", maintain_order=True)
     ]
-    return pl.concat([keys.select("part", "row_index").clear(), *drawn]).with_row_index("place")
+    return pl.concat([keys.select("subset", "row_index").clear(), *drawn]).with_row_index("place")

@@ -10,17 +10,17 @@ from helmframe.scenarios.load import keys
 from helmframe.scenarios.query import meant, opened
 from helmframe.scenarios.sql import text_literal
 
-_KEY = ("part", "row_index")
+_KEY = ("subset", "row_index")
 
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """Some instances that stand together: of each part those with row_index between two, both included.
+    """Some instances that stand together: of each subset those with row_index between two, both included.
 
     Args:
         rows: how many.
-        segments: part, lowest and highest row_index.
-        keys: part and row_index of those that are meant, where the segments hold others too.
+        segments: subset, lowest and highest row_index.
+        keys: subset and row_index of those that are meant, where the segments hold others too.
     """
 
     rows: int
@@ -34,14 +34,14 @@ class Span:
 
     def conditions(self) -> tuple[Condition, ...]:
         """What `load` is to be told: files and row groups of others are not read."""
-        parts = tuple(dict.fromkeys(part for part, _, _ in self.segments))
-        of_parts = (Equals("part", parts),) if parts != ("",) else ()
+        subsets = tuple(dict.fromkeys(subset for subset, _, _ in self.segments))
+        of_subsets = (Equals("subset", subsets),) if subsets != ("",) else ()
         low, high = min(each[1] for each in self.segments), max(each[2] for each in self.segments)
-        whole = (*of_parts, Between("row_index", low, high))
+        whole = (*of_subsets, Between("row_index", low, high))
         if len(self.segments) == 1 or self.keys is not None:
             return whole
         low_of, high_of = (
-            "MAP {" + ", ".join(f"{text_literal(each[0])}: {each[end]}" for each in self.segments) + '}["part"]'
+            "MAP {" + ", ".join(f"{text_literal(each[0])}: {each[end]}" for each in self.segments) + '}["subset"]'
             for end in (1, 2)
         )
         return (*whole, Sql(f"row_index BETWEEN {low_of} AND {high_of}"))
@@ -62,7 +62,7 @@ def spans(
     """All that `load` would give, in spans of about one size; no text is read unless a condition needs it.
 
     Memory does not grow with the instances, unless keys must be held: of a sample, after a condition that is a Polars
-    expression, and where row_index does not grow within each part.
+    expression, and where row_index does not grow within each subset.
 
     Args:
         spec: the scenario.
@@ -95,15 +95,15 @@ def spans(
 
 
 def _cut(frames: Iterable[pl.DataFrame], rows: int) -> list[Span] | None:
-    """The spans of instances in their order; None where that is not the order of row_index within each part."""
+    """The spans of instances in their order; None where that is not the order of row_index within each subset."""
     found: list[Span] = []
     highest: dict[str, int] = {}
     segments: dict[str, tuple[int, int]] = {}
     held = 0
 
     def end() -> None:
-        found.append(Span(held, tuple((part, *ends) for part, ends in segments.items())))
-        highest.update({part: high for part, (_, high) in segments.items()})
+        found.append(Span(held, tuple((subset, *ends) for subset, ends in segments.items())))
+        highest.update({subset: high for subset, (_, high) in segments.items()})
         segments.clear()
 
     for frame in frames:
@@ -111,11 +111,11 @@ def _cut(frames: Iterable[pl.DataFrame], rows: int) -> list[Span] | None:
         while start < frame.height:
             piece = frame.slice(start, rows - held)
             start, held = start + piece.height, held + piece.height
-            for part, low, high in _ends(piece).iter_rows():
-                if low <= highest.get(part, -1):
+            for subset, low, high in _ends(piece).iter_rows():
+                if low <= highest.get(subset, -1):
                     return None
-                before = segments.get(part, (low, high))
-                segments[part] = (min(before[0], low), max(before[1], high))
+                before = segments.get(subset, (low, high))
+                segments[subset] = (min(before[0], low), max(before[1], high))
             if held == rows:
                 end()
                 held = 0
@@ -125,6 +125,6 @@ def _cut(frames: Iterable[pl.DataFrame], rows: int) -> list[Span] | None:
 
 
 def _ends(rows: pl.DataFrame) -> pl.DataFrame:
-    """part, low and high of row_index."""
+    """subset, low and high of row_index."""
     index = pl.col("row_index")
-    return rows.group_by("part", maintain_order=True).agg(low=index.min(), high=index.max())
+    return rows.group_by("subset", maintain_order=True).agg(low=index.min(), high=index.max())

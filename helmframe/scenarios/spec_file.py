@@ -8,7 +8,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from helmframe._core.specs import OF_PART, SPLITS, MainScore, Pairs, ScenarioSpec, Value, adapter_spec, frozen, of_part
+from helmframe._core.specs import (
+    OF_SUBSET,
+    SPLITS,
+    MainScore,
+    Pairs,
+    ScenarioSpec,
+    Value,
+    adapter_spec,
+    frozen,
+    of_subset,
+)
 from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, SpecError
 
@@ -32,12 +42,12 @@ def load_scenario(path: Path) -> ScenarioSpec:
     for key, value in said.items():
         if key == "main":
             values[key] = _main(file, value)
-        elif key in ("metrics", "part"):
+        elif key in ("metrics", "subsets"):
             values[key] = _names(file, key, value)
         elif key == "splits":
-            # in the order given: it is the order of the splits within a part, and so of row_index
+            # in the order given: it is the order of the splits within a subset, and so of row_index
             values[key] = _splits(file, value)
-        elif key in ("source", "hub", "columns", "adapter", "decoding", "helm", "default", "example", "parts"):
+        elif key in ("source", "hub", "columns", "adapter", "decoding", "helm", "default", "example", "per_subset"):
             values[key] = _pairs(file, key, value)
         elif key == "union":
             if not isinstance(value, bool):
@@ -130,21 +140,21 @@ def _check(file: str, spec: ScenarioSpec) -> None:
         adapter_spec(spec.adapter, where="adapter")
     except ArgumentError as error:
         raise SpecError.at(file, "adapter", str(error)) from None
-    for part, said in spec.parts:
-        _check_part(file, spec, part, said)
+    for subset, said in spec.per_subset:
+        _check_subset(file, spec, subset, said)
 
 
-def _check_part(file: str, spec: ScenarioSpec, part: str, said: Value) -> None:
-    key = f"parts.{part}"
-    if not spec.part:
-        raise SpecError.at(file, key, "the scenario has no parts; say part: [COLUMN].")
+def _check_subset(file: str, spec: ScenarioSpec, subset: str, said: Value) -> None:
+    key = f"per_subset.{subset}"
+    if not spec.subsets:
+        raise SpecError.at(file, key, "the scenario has no subsets; write subsets: [COLUMN].")
     pairs = said if isinstance(said, tuple) else ()
     if not pairs or not all(isinstance(each, tuple) and isinstance(each[1], tuple) for each in pairs):
         raise SpecError.at(file, key, "should be {adapter: {…}, decoding: {…}}, or one of these.")
     for name in (str(each[0]) for each in pairs if isinstance(each, tuple)):
-        if name not in OF_PART:
-            raise SpecError.unknown_key(file, f"{key}.{name}", OF_PART)
+        if name not in OF_SUBSET:
+            raise SpecError.unknown_key(file, f"{key}.{name}", OF_SUBSET)
     try:
-        adapter_spec(of_part(spec, part).adapter, where="adapter")
+        adapter_spec(of_subset(spec, subset).adapter, where="adapter")
     except ArgumentError as error:
         raise SpecError.at(file, f"{key}.adapter", str(error)) from None

@@ -24,10 +24,10 @@ def aggregate(
     mean: str = "macro",
     fractions: Collection[str] | None = (),
 ) -> pl.DataFrame:
-    """The mean score of each metric in each group, over parts, with its interval.
+    """The mean score of each metric in each group, over subsets, with its interval.
 
     Outputs, trials, seeds and whatever else `by` leaves together are averaged per instance first; clusters are what was
-    drawn, parts are fixed (`estimate`). Failed requests (score null) are left out of the value and counted. With one
+    drawn, subsets are fixed (`estimate`). Failed requests (score null) are left out of the value and counted. With one
     trial the interval is given these in-context examples; with several it is over draws of examples too.
 
     Args:
@@ -36,14 +36,14 @@ def aggregate(
         by: columns whose values make a group; "metric" is always one of them. Rows that differ in anything else, models
             and perturbations too, are averaged.
         ci: share of such intervals that should contain the true value.
-        mean: "macro", parts (scenario × part) weigh alike; "micro", by their instances.
+        mean: "macro", subsets (scenario × subset) weigh alike; "micro", by their instances.
         fractions: metrics whose scores lie in [0, 1]: Wilson's interval where all scores are 0 or 1 (modified for
-            clusters and parts; Clopper–Pearson where all agree), else t, cut at 0 and 1. Of other metrics t. None:
+            clusters and subsets; Clopper–Pearson where all agree), else t, cut at 0 and 1. Of other metrics t. None:
             those whose scores are all 0 or 1.
 
     Returns:
         `by`, metric and the columns of `STATS`, sorted by `by` and metric. `interval` names the method and marks few
-        clusters (< 20), small n (< 30) and parts without any score.
+        clusters (< 20), small n (< 30) and subsets without any score.
 
     Raises:
         UnknownNameError: a column in `by` that the scores don't have.

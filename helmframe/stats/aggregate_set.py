@@ -30,21 +30,21 @@ def aggregate_set(
     by_trial: bool = False,
     reason: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """An aggregating expression over each group, over parts, with the interval of a jackknife over clusters.
+    """An aggregating expression over each group, over subsets, with the interval of a jackknife over clusters.
 
-    Each part's clusters (micro: the group's) are left out in turn and the expression taken again; more than 200 of them
+    Each subset's clusters (micro: the group's) are left out in turn and the expression taken again; over 200 of them
     are dealt into 200 blocks by a key of their names, and blocks are left out, so that the cost is at most 201 passes.
     A value that is not smooth gets 200 draws of clusters instead. It does not fold: all rows are read at once.
 
     Args:
-        rows: completions or scores with `scenario, part, cluster, instance_id`, `by` and what `value` reads. Failed
+        rows: completions or scores with `scenario, subset, cluster, instance_id`, `by` and what `value` reads. Failed
             rows (`error` not null; without that column, `score` null) are left out and counted; `parsed` and
             `truncated` are counted where there.
         value: gives one number per group.
         by: columns whose values make a group.
         metric: the name for the column metric.
         ci: share of such intervals that should contain the true value.
-        mean: "macro", the expression per part (scenario × part), then the mean; "micro", over all rows at once.
+        mean: "macro", the expression per subset (scenario × subset), then the mean; "micro", over all rows at once.
         fraction: whether the value lies in [0, 1]: its interval is cut there.
         smooth: False where leaving out one row moves others (bins of equal mass, quantiles): the jackknife's variance
             is erratic there, the bootstrap's is not.
@@ -54,8 +54,8 @@ def aggregate_set(
         reason: gives one text per group: why there is no value, where there is none.
 
     Returns:
-        `by`, metric and the columns of `STATS`, sorted by `by`; no interval where a part has fewer than 2 clusters, or
-        where the value is undefined without some cluster.
+        `by`, metric and the columns of `STATS`, sorted by `by`; no interval where a subset has fewer than 2 clusters,
+        or where the value is undefined without some cluster.
 
     Raises:
         UnknownNameError: a column in `by` that the rows don't have.
@@ -67,7 +67,7 @@ def aggregate_set(
     import numpy as np
 
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
+        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
     keys = [*group_keys(rows.lazy(), by), "metric"]
@@ -122,8 +122,8 @@ def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
 def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
     """The rows with block (which one of its cell's) and pool (the blocks whose values vary around one mean).
 
-    A pool is a part; where a group pools parts and more than 200 clusters, it is the group, and every block holds
-    clusters of every part.
+    A pool is a subset; where a group pools subsets and more than 200 clusters, it is the group, and every block holds
+    clusters of every subset.
     """
     names = [pl.col(name).fill_null("") for name in INSTANCE[:3]]
     many = pl.len().over(cells) > MOST_BLOCKS
@@ -238,7 +238,7 @@ def _named(*, smooth: bool) -> pl.Expr:
         .when(pl.col("n_clusters") < 2)
         .then(pl.lit("no interval: fewer than 2 clusters"))
         .when(pl.col("lonely") > 0)
-        .then(pl.lit("no interval: a part has fewer than 2 clusters"))
+        .then(pl.lit("no interval: a subset has fewer than 2 clusters"))
         .when(pl.col("undefined"))
         .then(pl.lit("no interval: undefined without some cluster"))
         .when(pl.col("alike"))

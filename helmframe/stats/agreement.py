@@ -54,7 +54,7 @@ def agreement(
     """Per group, over all raters and for each two of them, how far they agree.
 
     Args:
-        ratings: one row per item and rater: scenario, part, cluster, instance_id, `item` (which of the instance's),
+        ratings: one row per item and rater: scenario, subset, cluster, instance_id, `item` (which of the instance's),
             `rater`, `value` (null where there is none), and `by`.
         by: columns whose values make a group.
         level: what values mean to α and to the weighted κ: "nominal" (the same or not), "ordinal" (an order),

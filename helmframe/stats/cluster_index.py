@@ -1,4 +1,4 @@
-"""Rows within instances within clusters within strata (the parts of each group): where each starts, and their sums."""
+"""Rows within instances within clusters within strata (subsets of each group): where each starts, and their sums."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ import polars as pl
 
 from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, lengths, starts_of, sums
 
-STRATUM = ("scenario", "part")
+STRATUM = ("scenario", "subset")
 VARIANT = ("perturbation", "perturbation_seed")
-INSTANCE = ("scenario", "part", "cluster", "instance_id")
+INSTANCE = ("scenario", "subset", "cluster", "instance_id")
 
 
 @dataclass(frozen=True)
 class Nest:
-    """Rows within instances within clusters within strata (the groups' parts): where each starts in the one below.
+    """Rows within instances within clusters within strata (the groups' subsets): where each starts in the one below.
 
-    `table` has one row per stratum: by, scenario, part, size (instances), rows; `unit` is an instance of each cluster.
+    `table` has one row per stratum: by, scenario, subset, size (instances), rows; `unit` is one instance per cluster.
     """
 
     table: pl.DataFrame

@@ -76,14 +76,14 @@ def compare(
         by: columns whose values make a comparison of their own; one row per side, group and metric.
         higher_is_better: metric → direction, for every metric in the scores.
         base: the value that the others are compared with; default the first, of perturbations the original.
-        on: what makes an answer the same on both sides; an instance's part and cluster are as the base has them.
+        on: what makes an answer the same on both sides; an instance's subset and cluster are as the base has them.
         fractions: metrics whose scores lie in [0, 1], default those whose scores are all 0 or 1; their intervals stay
             within ±1, also where all pairs agree.
         errors: What to do where more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
             sides; "worst" counts a failure as the metric's worst bound.
         ranges: metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
         ci: share of such intervals that should contain the true difference.
-        mean: over parts, as in `aggregate`.
+        mean: over subsets, as in `aggregate`.
 
     Returns:
         `by`, metric, a, b, value_a, value_b (over the paired instances), difference, stderr, ci_low, ci_high, interval,
@@ -187,7 +187,7 @@ def _covariances(clusters: pl.DataFrame) -> list[Floats]:
     """Of each set of groups that share clusters the covariance of their differences."""
     import numpy as np
 
-    # a group with a cluster that is alone in its part has no variance
+    # a group with a cluster that is alone in its subset has no variance
     known = clusters.filter(pl.col("influence").is_finite().all().over("group"))
     groups, row = np.unique(known["group"].to_numpy(), return_inverse=True)
     if len(groups) < 2:

@@ -34,7 +34,7 @@ def consistency(
     one of the two failed there is no pair. It does not fold: all answers are read at once.
 
     Args:
-        answers: one row per completion: scenario, part, cluster, instance_id, perturbation, perturbation_seed, model,
+        answers: one row per completion: scenario, subset, cluster, instance_id, perturbation, perturbation_seed, model,
             setting, trial, output_index, `answer` (null: unreadable) and `failed`; variants that were not changed are
             none of them, unless they were asked again on purpose.
         by: as in `aggregate`; the perturbation is always one of them.

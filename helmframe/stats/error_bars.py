@@ -60,7 +60,7 @@ def mark(condition: pl.Expr, text: str) -> pl.Expr:
 
 
 def _method(least: float) -> pl.Expr:
-    alone = (pl.col("n_rows") == pl.col("n_clusters")) & (pl.col("n_parts") == 1)
+    alone = (pl.col("n_rows") == pl.col("n_clusters")) & (pl.col("n_subsets") == 1)
     # not == 0: equal fractions leave rounding in their variance
     alike = pl.col("variance") <= 1e-20 * pl.col("value") ** 2
     return (
@@ -95,7 +95,7 @@ def _named() -> pl.Expr:
         .when(pl.col("n_clusters") < 2)
         .then(pl.lit("no interval: fewer than 2 clusters"))
         .when(pl.col("n_lonely") > 0)
-        .then(pl.format("no interval: {} of {} parts have fewer than 2 clusters", "n_lonely", "n_parts"))
+        .then(pl.format("no interval: {} of {} subsets have fewer than 2 clusters", "n_lonely", "n_subsets"))
         .when(pl.col("method").is_null())
         .then(pl.lit("no interval: all values are equal"))
         .otherwise(marked)

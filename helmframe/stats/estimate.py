@@ -1,4 +1,4 @@
-"""The mean of a value over instances with its variance: rows → instances → clusters → parts → groups.
+"""The mean of a value over instances with its variance: rows → instances → clusters → subsets → groups.
 
 Shared by `aggregate`, `worst_case`, `robustness` and `compare`.
 """
@@ -18,22 +18,22 @@ from helmframe.stats.trials import trial_components
 def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro") -> pl.DataFrame:
     """The stratified, clustered mean of a column, one row per group.
 
-    Rows of one instance are averaged first; instances weigh alike within a part (stratum: scenario × part); parts weigh
-    alike (macro) or by their instances (micro). The variance is CR2 over clusters within each part: with one instance
-    per cluster it is s²/n. Its degrees of freedom are Bell & McCaffrey's: clusters − parts when all are of one size,
-    fewer otherwise. Several trials are crossed with instances, because one draw of examples serves a whole part: their
-    component is added from two-way mean squares. With one trial nothing can be known about other draws of examples.
+    Rows of one instance are averaged first; instances weigh alike in a subset (scenario × subset); subsets weigh
+    alike (macro) or by their instances (micro). The variance is CR2 over clusters within each subset: with one instance
+    per cluster it is s²/n. Its degrees of freedom are Bell & McCaffrey's: clusters − subsets when all are of one size,
+    fewer otherwise. Several trials are crossed with instances, because one draw of examples serves a whole subset;
+    their component is added from two-way mean squares. One trial says nothing about other draws of examples.
 
     Args:
-        rows: any number of rows per instance, with `scenario, part, cluster, instance_id`, `by` and `value`; null
+        rows: any number of rows per instance, with `scenario, subset, cluster, instance_id`, `by` and `value`; null
             values are left out, a null cluster is the instance itself.
         by: columns whose values make a group; at least one.
         value: the column averaged.
         mean: "macro" or "micro".
 
     Returns:
-        `by`, value, variance (null where a part has fewer than 2 clusters), df, n (instances), n_rows, n_clusters,
-        n_parts, n_lonely (parts with 1 cluster), worth (independent rows, and `worth_clusters` clusters, that the
+        `by`, value, variance (null where a subset has fewer than 2 clusters), df, n (instances), n_rows, n_clusters,
+        n_subsets, n_lonely (subsets with 1 cluster), worth (independent rows, and `worth_clusters` clusters, that the
         unequally weighted ones stand for: Kish), binary (all values 0 or 1), crossed (null with one trial).
 
     Source: Cochran 1977 ch. 5; Bell & McCaffrey 2002; Pustejovsky & Tipton 2018; Brennan 2001 (trials); Kish 1965.
@@ -46,7 +46,7 @@ def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *
 def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.DataFrame:
     """`estimate` from what is kept of a value's rows."""
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
+        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
     table = weighed(strata_of(sums), by, mean)
     if sums.cells is None:
         none = pl.lit(None, dtype=pl.Float64)
@@ -65,7 +65,7 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
             n=pl.col("size").sum().cast(pl.Int64),
             n_rows=pl.col("rows").sum().cast(pl.Int64),
             n_clusters=pl.col("clusters").sum().cast(pl.Int64),
-            n_parts=pl.len().cast(pl.Int64),
+            n_subsets=pl.len().cast(pl.Int64),
             n_lonely=(pl.col("clusters") < 2).sum().cast(pl.Int64),
             worth=1 / stable_sum(square / pl.col("rows")),
             worth_clusters=1 / stable_sum(square / pl.col("clusters")),
@@ -77,7 +77,7 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
             ),
         )
     )
-    # a part with one cluster has no variance, and then neither has the group; a negative component counts as none
+    # a subset with one cluster has no variance, and then neither has the group; a negative component counts as none
     known = pl.when(pl.col("n_lonely") == 0)
     added = pl.col("across").fill_null(0.0).clip(lower_bound=0.0)
     satterthwaite = (pl.col("within") + added) ** 2 / (pl.col("within") ** 2 / pl.col("df_within") + pl.col("doubt"))
@@ -93,7 +93,7 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
 
 
 def influences(rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, mean: str = "macro") -> pl.DataFrame:
-    """`by`, scenario, part, cluster (its number) and influence: the residuals whose squares sum to the variance."""
+    """`by`, scenario, subset, cluster (its number) and influence: the residuals whose squares sum to the variance."""
     nest = nested(rows, by, there, None)
     share = weighed(nest.table, by, mean).select(*merged(by, STRATUM), share=pl.col("weight") / pl.col("size"))
     clusters = cluster_sums(nest, value[there])
@@ -150,14 +150,14 @@ def counted(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -
         by: as in `estimate`.
     """
     counts = answers.group_by(by).agg(
-        pl.col("n_completions", "n_error", "n_unparsed", "n_truncated").sum(), parts=pl.struct(STRATUM).n_unique()
+        pl.col("n_completions", "n_error", "n_unparsed", "n_truncated").sum(), subsets=pl.struct(STRATUM).n_unique()
     )
-    silent = pl.col("parts") - pl.col("n_parts")
+    silent = pl.col("subsets") - pl.col("n_subsets")
     interval = (
         pl.when(pl.col("n").is_null())
         .then(pl.lit("no interval: nothing was scored"))
         .when(silent > 0)
-        .then(pl.format("{}, {} of {} parts without a score", "interval", silent, "parts"))
+        .then(pl.format("{}, {} of {} subsets without a score", "interval", silent, "subsets"))
         .otherwise("interval")
     )
     return (

@@ -1,7 +1,7 @@
 """Tables of scores in bounded memory: they come in chunks, and what each leaves behind adds up.
 
 A chunk holds its instances whole: all variants, trials and outputs of each, from every model and setting. So all that
-is local to an instance (its mean, its worst case, its drop) is known within the chunk; clusters may reach over several.
+is local to an instance (its mean, worst case and change) is known within the chunk; clusters may reach over several.
 """
 
 from collections import Counter

@@ -15,7 +15,7 @@ REQUIRED = ("instance_id", "score")
 # What a frame need not say, where there is only one of it.
 DEFAULTS: dict[str, Any] = {
     "scenario": "",
-    "part": "",
+    "subset": "",
     "perturbation": ORIGINAL,
     "perturbation_seed": 0,
     "setting": "",
@@ -138,7 +138,7 @@ def _missing(schema: pl.Schema) -> dict[str, pl.Expr]:
     for name in ("cluster", "changed", "parsed", "truncated"):
         if name not in schema:
             made[name] = pl.lit(None, dtype=SCORES.schema[name])
-    for name in ("scenario", "part", "cluster", "instance_id", "score"):
+    for name in ("scenario", "subset", "cluster", "instance_id", "score"):
         if name in schema and schema[name] != SCORES.schema[name]:
             made[name] = pl.col(name).cast(SCORES.schema[name])
     return made

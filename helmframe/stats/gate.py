@@ -12,7 +12,8 @@ from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
 from helmframe.stats.power import POWER
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
-EXIT_CODES = {PASS: 0, FAIL: 2, UNDECIDED: 3}
+# 2 is the status of a usage error on the command line
+EXIT_CODES = {PASS: 0, FAIL: 1, UNDECIDED: 3}
 # A line nearer to the value than this share of its interval: no number of instances is worth naming.
 _ON_THE_LINE = 1e-3
 
@@ -31,7 +32,7 @@ class Gate:
 
     @property
     def exit_code(self) -> int:
-        """0 pass, 2 fail, 3 undecided."""
+        """Return 0 for pass, 1 for fail, 3 for undecided."""
         return EXIT_CODES[self.verdict]
 
     def __repr__(self) -> str:

@@ -33,8 +33,8 @@ def helm_definition(
     A copy that its perturbation left unchanged does not exist. Hence two denominators: a family's worst is over all
     instances, those that nothing changed with their original score; a single perturbation's numbers are over the
     instances it changed. The lowest is taken of every metric, also where lower is better. Means are over instances,
-    then over trials, then over runs (scenario, part, model, setting), each unweighted. There is no interval. Instances
-    of which something failed are left out of the worst.
+    then over trials, then over runs (scenario, subset, model, setting), each unweighted. There is no interval.
+    Instances of which something failed are left out of the worst.
 
     Args:
         scores: `SCORES`; `changed` as HELM has it: whether the input is another.

@@ -31,7 +31,7 @@ def leaderboard(
     *,
     higher_is_better: Mapping[str, bool],
     mean: str = "win_rate",
-    parts: str = "macro",
+    subsets: str = "macro",
     fractions: Collection[str] | None = None,
     units: Mapping[str, str] | None = None,
     shared: bool = False,
@@ -41,7 +41,7 @@ def leaderboard(
 ) -> Leaderboard:
     """Models ranked over scenarios, with what of their order is sure.
 
-    A column is a metric of a scenario, a cell the mean of the scores of original inputs, over parts. A column counts
+    A column is a metric of a scenario, a cell the mean of the scores of original inputs, over subsets. A column counts
     the instances for which all its models have a score; the others are dropped for every model, and counted. All pairs
     of models are compared over the same clusters (paired: the covariance of their means), by intervals that hold
     together over all pairs and columns (max-|t| bootstrap). A model's rank lies between one more
@@ -55,7 +55,7 @@ def leaderboard(
         mean: "win_rate", HELM's: the share of the other models that a model is better than, a tie half, averaged over
             columns, missing cells left out; "mean": of the cells, columns alike (macro); "micro": by their instances. A
             model that lacks a column has no mean.
-        parts: the mean over the parts of a scenario, "macro" (alike, HELM's) or "micro" (by size).
+        subsets: the mean over the subsets of a scenario, "macro" (alike, HELM's) or "micro" (by size).
         fractions: metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.
         units: metric → unit; means are over columns of one unit. Default "fraction" for `fractions`.
         shared: Rank also where a competitor lacks more than 1 % of a column's instances.
@@ -77,7 +77,7 @@ def leaderboard(
     group_keys(rows, [by])
     pool = rows.select(pl.col(by).cast(pl.String).unique().sort()).collect().to_series().to_list()
     columns = columns_of(
-        rows, by, pool, higher_is_better=higher_is_better, parts=parts, fractions=fractions, units=units or {},
+        rows, by, pool, higher_is_better=higher_is_better, subsets=subsets, fractions=fractions, units=units or {},
         shared=shared, errors=errors, ranges=ranges, ci=ci,
     )  # fmt: skip
     return board_of(columns, pool, mean=mean, ci=ci)
@@ -89,7 +89,7 @@ def columns_of(
     pool: Sequence[str],
     *,
     higher_is_better: Mapping[str, bool],
-    parts: str,
+    subsets: str,
     fractions: Collection[str] | None,
     units: Mapping[str, str],
     names: Mapping[tuple[str, str], str] | None = None,
@@ -115,12 +115,12 @@ def columns_of(
         answered.check_alike()
     dropped = answered.check_shared()
     there &= answered.by_all(held)
-    estimates = estimate_of(sums_of(held, keys, value, there), keys, mean=parts)
+    estimates = estimate_of(sums_of(held, keys, value, there), keys, mean=subsets)
     binary = pl.col("binary").all().over("metric")
     fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
     cells = with_interval(estimates, fraction, ci=ci).with_columns(fraction=fraction, model=pl.col(by))
     cells = cells.join(dropped, on=COLUMN, how="left", maintain_order="left")
-    residuals = influences(held, keys, value, there, mean=parts).partition_by(COLUMN, as_dict=True)
+    residuals = influences(held, keys, value, there, mean=subsets).partition_by(COLUMN, as_dict=True)
     name = names or column_names(held.cells.select(COLUMN).unique().rows())
     return [
         _column(
@@ -182,7 +182,7 @@ def _column(
 
 
 def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | None":
-    """That of the models' means, by the clusters they share; None where a part has one cluster only."""
+    """That of the models' means, by the clusters they share; None where a subset has one cluster only."""
     import numpy as np
 
     influence = residuals["influence"].to_numpy()

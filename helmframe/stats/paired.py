@@ -26,7 +26,7 @@ from helmframe.stats.estimate import floats
 class Pairs:
     """One entry per pair that both sides answered.
 
-    `rows` says where each belongs (the axis, the keys, scenario and part in its cells); `a` and `b` are the means of
+    `rows` says where each belongs (the axis, the keys, scenario and subset in its cells); `a` and `b` are the means of
     side and base; `single`, whether both were one answer of 0 or 1. `dropped` has a row per side and group, also those
     without a pair: the axis, the keys, n_dropped (instances with an answer on one side alone), and n_error (those of
     them that both sides were run on: one failed).
@@ -46,7 +46,7 @@ def pairs_of(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, on
         scores: `SCORES` of all sides.
         axis: the column that tells the sides apart.
         keys: columns whose values make a comparison of their own.
-        base: the value that the others are paired with; part and cluster of an instance are as it has them.
+        base: the value that the others are paired with; subset and cluster of an instance are as it has them.
         on: what makes an answer the same on both sides, besides scenario, instance and keys.
     """
     import numpy as np

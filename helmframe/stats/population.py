@@ -9,8 +9,8 @@ import polars as pl
 from helmframe._core.expressions import key_of
 from helmframe.stats.sequential import Drawn, sequence
 
-UNIT = ("part", "cluster")
-# The heaviest a mean over parts makes a cluster, for the names of columns here.
+UNIT = ("subset", "cluster")
+# The heaviest a mean over subsets makes a cluster, for the names of columns here.
 _WEIGHT = "weight"
 
 
@@ -18,40 +18,40 @@ _WEIGHT = "weight"
 class Population:
     """The instances of one scenario and split. Whole clusters are drawn, in an order that only names and seed decide.
 
-    `parts`: instances of each part; `clusters`: how many are drawn from; `largest`: the weight of the heaviest of them,
-    where an instance of a part as large as the mean one weighs 1; `mean`: "macro", parts weigh alike, or "micro".
+    `subsets`: instances of each subset; `clusters`: their number; `largest`: the weight of the heaviest cluster,
+    where an instance of a subset as large as the mean one weighs 1; `mean`: "macro", subsets weigh alike, or "micro".
     """
 
     scenario: str
     split: str
     seed: int
     mean: str
-    parts: Mapping[str, int]
+    subsets: Mapping[str, int]
     clusters: int
     largest: float
 
     @classmethod
     def of(cls, instances: pl.DataFrame, scenario: str, split: str, *, seed: int, mean: str) -> "Population":
-        """The population that these instances are: part, cluster, instance_id."""
-        parts = dict(instances.group_by("part").len().sort("part").iter_rows())
+        """The population that these instances are: subset, cluster, instance_id."""
+        subsets = dict(instances.group_by("subset").len().sort("subset").iter_rows())
         sizes = instances.group_by(UNIT).len("n")
-        known = cls(scenario, split, seed, mean, parts, sizes.height, 0.0)
+        known = cls(scenario, split, seed, mean, subsets, sizes.height, 0.0)
         largest = sizes.select((pl.col("n") * known.weight).max()).item()
-        return cls(scenario, split, seed, mean, parts, sizes.height, float(largest or 0.0))
+        return cls(scenario, split, seed, mean, subsets, sizes.height, float(largest or 0.0))
 
     @property
     def instances(self) -> int:
         """How many there are in all."""
-        return sum(self.parts.values())
+        return sum(self.subsets.values())
 
     @property
     def weight(self) -> pl.Expr:
-        """What an instance of the row's `part` weighs in the mean; all of them together as many as there are."""
-        if self.mean == "micro" or len(set(self.parts.values())) < 2:
+        """What an instance of the row's `subset` weighs in the mean; all of them together as many as there are."""
+        if self.mean == "micro" or len(set(self.subsets.values())) < 2:
             return pl.lit(1.0)
-        alike = self.instances / len(self.parts)
-        return pl.col("part").replace_strict(
-            {part: alike / n for part, n in self.parts.items()}, return_dtype=pl.Float64
+        alike = self.instances / len(self.subsets)
+        return pl.col("subset").replace_strict(
+            {subset: alike / n for subset, n in self.subsets.items()}, return_dtype=pl.Float64
         )
 
     @property
@@ -73,8 +73,8 @@ def instance_means(scores: pl.LazyFrame, by: Sequence[str], bounds: tuple[float,
         bounds: least and greatest score there can be.
 
     Returns:
-        `by`, part, cluster, instance_id, value (null where a request failed), low and high (those between which it is,
-        as a failed one may have been anything), once (whether it is one score).
+        `by`, subset, cluster, instance_id, value (null where a request failed), low and high (those between which it
+        is, as a failed one may have been anything), once (whether it is one score).
     """
     score = pl.col("score")
     cluster = pl.col("cluster").fill_null(pl.col("instance_id"))

@@ -55,11 +55,11 @@ def prediction_powered(
     a random draw of all.
 
     Args:
-        rows: one row per completion: scenario, part, cluster, instance_id, `by`, `judged` (rows without are left out)
+        rows: one row per completion: scenario, subset, cluster, instance_id, `by`, `judged` (rows without are left out)
             and `label` (null where nobody looked).
         by: columns whose values make a group.
         ci: level of the intervals.
-        mean: over parts: "macro" or "micro", as in `aggregate`; all of an instance weighs as much as another's.
+        mean: over subsets: "macro" or "micro", as in `aggregate`; all of an instance weighs as much as another's.
         tuned: whether λ is chosen, from 0 to 1, so that the interval is narrowest; else it is 1.
         fraction: whether labels lie in [0, 1]: intervals are cut there.
 
@@ -75,7 +75,7 @@ def prediction_powered(
         (arXiv 2311.01453); as the difference estimator, Särndal, Swensson & Wretman 1992 §6.3.
     """
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (parts alike) nor 'micro' (by size).")
+        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
     keys = group_keys(rows, by, ())
     frame = (
         rows.lazy()
@@ -105,10 +105,10 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
     y, own = rows["label"].fill_null(0.0).to_numpy(), np.where(labelled, w, 0.0)
     own = own / own.sum() if labelled.any() else own
     cluster = rows.select(pl.struct(*STRATUM, "cluster").rank("dense") - 1).to_series().to_numpy()
-    part = rows.select(pl.struct(STRATUM).rank("dense") - 1).to_series().to_numpy()
-    within = np.bincount(part, w * f) / np.bincount(part, w)
-    # what each cluster adds: to the judge's mean (parts are fixed), and to the labelled means
-    of_all = _of_clusters(cluster, w * (f - within[part]), np.ones(len(w), dtype=bool))
+    subset = rows.select(pl.struct(STRATUM).rank("dense") - 1).to_series().to_numpy()
+    within = np.bincount(subset, w * f) / np.bincount(subset, w)
+    # what each cluster adds: to the judge's mean (subsets are fixed), and to the labelled means
+    of_all = _of_clusters(cluster, w * (f - within[subset]), np.ones(len(w), dtype=bool))
     means = {"y": float(own @ y), "f": float(own @ f)}
     of_y = _of_clusters(cluster, own * (y - means["y"]), labelled)
     of_f = _of_clusters(cluster, own * (f - means["f"]), labelled)
@@ -146,11 +146,11 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
 
 
 def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
-    """With `weight`, the share of each row in the mean: of its instance, of its part, of all."""
+    """With `weight`, the share of each row in the mean: of its instance, of its subset, of all."""
     instances = pl.struct("cluster", "instance_id").n_unique().over(STRATUM)
-    parts = pl.struct(STRATUM).n_unique()
-    of_part = 1 / parts / instances if mean == "macro" else 1 / pl.struct(INSTANCE).n_unique()
-    return rows.with_columns(weight=of_part / pl.len().over(INSTANCE))
+    subsets = pl.struct(STRATUM).n_unique()
+    of_subset = 1 / subsets / instances if mean == "macro" else 1 / pl.struct(INSTANCE).n_unique()
+    return rows.with_columns(weight=of_subset / pl.len().over(INSTANCE))
 
 
 def _of_clusters(cluster: "NDArray[np.int64]", residual: Floats, there: "NDArray[np.bool_]") -> Floats:

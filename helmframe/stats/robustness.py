@@ -1,4 +1,4 @@
-"""What perturbations do to scores: levels, flips and, the headline, the paired drop."""
+"""What perturbations do to scores: levels, flips and, the headline, the paired change."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -27,9 +27,9 @@ ROBUSTNESS = {
     "right_to_wrong": pl.Int64(),
     "wrong_to_right": pl.Int64(),
     "changed": pl.Float64(),
-    "drop": pl.Float64(),
-    "drop_low": pl.Float64(),
-    "drop_high": pl.Float64(),
+    "change": pl.Float64(),
+    "change_low": pl.Float64(),
+    "change_high": pl.Float64(),
     "interval": pl.String(),
     "n": pl.Int64(),
     "n_changed": pl.Int64(),
@@ -48,10 +48,10 @@ def robustness(
     mean: str = "macro",
     placebo: str | None = None,
 ) -> pl.DataFrame:
-    """What each perturbation, and all together ("all"), did to each metric: levels, flips and the paired drop.
+    """What each perturbation, and all together ("all"), did to each metric: levels, flips and the paired change.
 
-    The headline is the drop: perturbed − original of the same instance, over the variants that were changed, with a
-    cluster interval; it lies below 0 where a higher-is-better metric fell. `worst` falls with `k` even for a model that
+    The headline is the change: perturbed − original of the same instance, over the variants that were changed, with a
+    cluster interval. Negative is worse for a higher-is-better metric. `worst` falls with `k` even for a model that
     is merely noisy: compare it only at the same k and perturbations.
 
     Args:
@@ -59,19 +59,20 @@ def robustness(
         by: as in `aggregate`; the perturbation is always one of them.
         higher_is_better: metric → direction, for every metric in the scores. None: it has no direction, and worst,
             right_to_wrong and wrong_to_right are null.
-        fractions: metrics whose scores lie in [0, 1]; their drop stays within ±1, also where nothing flipped.
+        fractions: metrics whose scores lie in [0, 1]; their change stays within ±1, also where nothing flipped.
         ci: as in `aggregate`.
         mean: as in `aggregate`.
-        placebo: a perturbation that changes nothing ("again"), to be taken for noise: it does not count in "all", its
-            drop is over all its answers, and what a drop exceeds its drop by, on the same instances, is told too.
+        placebo: A perturbation that changes nothing ("rerun") and measures noise. It does not count in "all", and its
+            change is over all its completions. The table adds the change beyond the placebo's on the same instances.
 
     Returns:
         `by`, metric, perturbation, then original, perturbed (mean over variants) and worst (of the original and the
         variants), all over the `n` instances whose original and variants were all scored (n_dropped were not); k
         (variants; null, as worst, where scenarios differ in it); right_to_wrong, wrong_to_right (variants; null unless
-        scores are 0 or 1); changed (share of variants whose input or references changed); drop, drop_low, drop_high,
-        interval, n_changed (instances with a changed variant). With a placebo also excess (drop − its drop, paired),
-        excess_low, excess_high, n_placebo (instances with both). Sorted; no rows where nothing was perturbed.
+        scores are 0 or 1); changed (share of variants whose input or references changed); change, change_low,
+        change_high, interval, n_changed (instances with a changed variant). With a placebo also excess (change − the
+        placebo's change, paired), excess_low, excess_high, n_placebo (instances with both). Sorted; no rows where
+        nothing was perturbed.
 
     Raises:
         ArgumentError: a metric whose direction is not told.
@@ -88,7 +89,7 @@ def robustness(
     if placebo is not None and left.variants is not None:
         known = left.variants["perturbation"].unique().sort()
         if placebo not in known:
-            hint = "Ask with .perturb('again')."
+            hint = "Add it with .perturb('rerun')."
             raise UnknownNameError.among("perturbation of these scores", placebo, known, hint=hint)
 
     def differences(name: str) -> pl.DataFrame:
@@ -97,12 +98,17 @@ def robustness(
         return with_interval(estimates, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
 
     directed = ~pl.col("metric").is_in(undirected)
-    drop = differences("drop")
+    change = differences("change")
     table = (
         sizes(left, keys)
         .join(_levels(left.counts["levels"], by, mean), on=by, how="left", nulls_equal=True)
         .join(_flips(left.counts["flips"], by), on=by, how="left", nulls_equal=True)
-        .join(_named(drop, by, "drop", "n_changed").with_columns(drop["interval"]), on=by, how="left", nulls_equal=True)
+        .join(
+            _named(change, by, "change", "n_changed").with_columns(change["interval"]),
+            on=by,
+            how="left",
+            nulls_equal=True,
+        )
         .with_columns(
             pl.col("n", "n_changed").fill_null(0),
             pl.when(pl.col("k").is_not_null() & directed).then("worst"),
@@ -188,12 +194,12 @@ def _left(
     found: dict[str, Sums] = {}
     for name, part in parts.items():
         changed = part.complete & (part.altered > 0)
-        values = {"drop": (part.drop, changed, part.altered)}
+        values = {"change": (part.change, changed, part.altered)}
         if placebo is not None:
-            # a placebo alters nothing: its own drop is over all of its answers
+            # a placebo alters nothing: its change is over all of its answers
             own = (part.rows.cells["perturbation"] == placebo).to_numpy()[part.rows.cell]
-            drop = np.where(own, part.total - part.scored * part.original, part.drop)
-            values["drop"] = (drop, changed | (own & part.complete), np.where(own, part.scored, part.altered))
+            change = np.where(own, part.total - part.scored * part.original, part.change)
+            values["change"] = (change, changed | (own & part.complete), np.where(own, part.scored, part.altered))
             beyond = _beyond(part, *_noise(parts["each"], placebo))
             values["excess"] = (beyond, changed & ~np.isnan(beyond), part.altered)
         for value, (column, there, count) in values.items():
@@ -272,15 +278,17 @@ def _noise(each: Grains, placebo: str) -> "tuple[Numbers, Floats]":
 
     of_placebo = (each.rows.cells["perturbation"] == placebo).to_numpy()[each.rows.cell] & each.complete
     instance = each.instance[of_placebo]
-    drop = each.total[of_placebo] / each.scored[of_placebo] - each.original[of_placebo]
+    change = each.total[of_placebo] / each.scored[of_placebo] - each.original[of_placebo]
     order = np.argsort(instance)
-    return instance[order], drop[order]
+    return instance[order], change[order]
 
 
-def _beyond(part: Grains, instances: Numbers, drops: Floats) -> Floats:
-    """Per row the sum over its altered variants of what their drop exceeds the placebo's by; NaN without a placebo."""
+def _beyond(part: Grains, instances: Numbers, changes: Floats) -> Floats:
+    """Return per row the sum over altered variants of change − the placebo's change; NaN without a placebo."""
     import numpy as np
 
-    place = np.minimum(np.searchsorted(instances, part.instance), max(len(instances) - 1, 0))
-    found = instances[place] == part.instance if len(instances) else np.zeros(len(part.instance), dtype=np.bool_)
-    return np.where(found, part.drop - part.altered * drops[place], np.nan) if len(instances) else part.drop * np.nan
+    if not len(instances):
+        return part.change * np.nan
+    place = np.minimum(np.searchsorted(instances, part.instance), len(instances) - 1)
+    found = instances[place] == part.instance
+    return np.where(found, part.change - part.altered * changes[place], np.nan)

@@ -24,18 +24,18 @@ def values_of(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tria
 def drawn_within(
     answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
 ) -> pl.LazyFrame:
-    """Per cell the variance of the value over 200 draws of clusters, with replacement, within each part.
+    """Per cell the variance of the value over 200 draws of clusters, with replacement, within each subset.
 
     The random numbers are keyed by the names of the clusters: the same table gives the same variance.
 
     Args:
-        answered: rows with scenario, part, cluster and `cells`, in an order of their own.
+        answered: rows with scenario, subset, cluster and `cells`, in an order of their own.
         value: gives one number per group.
         cells: columns whose values make a group.
         trials: Columns whose values make a trial: the value is the mean over trials.
 
     Returns:
-        `cells`, variance (null with one cluster), df, undefined (no value in some draw), lonely (a part has 1 cluster).
+        `cells`, variance (null with one cluster), df, undefined (no value in some draw), lonely (subset of 1 cluster).
 
     Source: Efron 1979, Annals of Statistics 7:1.
     """
@@ -47,14 +47,14 @@ def drawn_within(
     seed = hashlib.sha256(keys.cast(pl.UInt64).to_numpy().astype("<u8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
     cluster = rows.select(pl.struct(names).rle_id()).to_series().to_numpy().astype(np.int64)
-    part = rows.select(pl.struct(merged(cells, INSTANCE[:2])).rle_id()).to_series().to_numpy().astype(np.int64)
+    subset = rows.select(pl.struct(merged(cells, INSTANCE[:2])).rle_id()).to_series().to_numpy().astype(np.int64)
     start = starts_of(cluster)
     size = lengths(start, len(cluster))
-    of_part = starts_of(part[start])
-    many = lengths(of_part, len(start))
+    of_subset = starts_of(subset[start])
+    many = lengths(of_subset, len(start))
     replicates = []
     for _ in range(DRAWS if len(start) else 0):
-        low = np.repeat(of_part, many)
+        low = np.repeat(of_subset, many)
         picked = low + (generator.random(len(start)) * np.repeat(many, many)).astype(np.int64)
         count = size[picked]
         ends = np.cumsum(count)

@@ -198,7 +198,7 @@ def _mean_bounds(
     low, high = np.full(len(value), np.nan), np.full(len(value), np.nan)
     if covariance is None:
         none = np.zeros((len(value), len(value)), dtype=np.int8)
-        return low, high, "no interval: a part has fewer than 2 clusters", none
+        return low, high, "no interval: a subset has fewer than 2 clusters", none
     variance = np.diag(covariance)
     with np.errstate(invalid="ignore", divide="ignore"):
         df = np.where(variance > 0, variance**2 / doubt, clusters - 1)

@@ -14,7 +14,7 @@ from helmframe.stats.trials import trial_cells
 class Sums:
     """What is kept of a value's rows.
 
-    `strata` has one row per stratum: by, scenario, part, stratum (its number), rows, binary (all values 0 or 1).
+    `strata` has one row per stratum: by, scenario, subset, stratum (its number), rows, binary (all values 0 or 1).
     `clusters` has one row per stratum and cluster: stratum, cluster (its name), clusters (1), size (instances), total
     (over instances, of their means), square (0). Where every instance is a cluster of its own they stand together, one
     row per stratum: cluster null, clusters and size how many, square their squares about their mean.
@@ -43,7 +43,7 @@ def sums_of(
     """The sums of a value.
 
     Args:
-        rows: with `by`, scenario, part and, where there are several, trial in its cells.
+        rows: with `by`, scenario, subset and, where there are several, trial in its cells.
         by: columns whose values make a group.
         value: one per row, in its order.
         there: which rows have one.

@@ -37,7 +37,7 @@ def table(
             outputs, seeds and trials of an instance.
         metrics: which; default all.
         ci: share of intervals that should contain the true value.
-        mean: over parts (scenario × part) alike ("macro") or by their instances ("micro").
+        mean: over subsets (scenario × subset) alike ("macro") or by their instances ("micro").
         pivot: One of the keys: its values become columns that hold `value`.
         pool: The axes to average over, such as "model"; True: all that are not in `by`.
         fractions: metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.

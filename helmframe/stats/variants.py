@@ -1,4 +1,4 @@
-"""Scores as the variants of each instance, in numbers: what worst cases, drops and flips are counted from."""
+"""Scores as the variants of each instance, in numbers: what worst cases, changes and flips are counted from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Grains:
 
     `rows` has the column perturbation, the group's name, in its cells; `instance` numbers the instances as asked, the
     same in all groups. `original`, `total` (sum over the `scored`
-    variants), `worst` (of the original and the variants), `drop` (sum of variant − original over the `altered` ones);
+    variants), `worst` (of the original and the variants), `change` (sum of variant − original over the `altered` ones);
     `worse` and `better` count variants; `binary` says whether all scores are 0 or 1; `complete`, whether the original
     and all of the scenario's variants were scored; `k` of a cell: how many those are.
     """
@@ -78,7 +78,7 @@ class Grains:
     total: Floats
     scored: Numbers
     worst: Floats
-    drop: Floats
+    change: Floats
     altered: Numbers
     worse: Numbers
     better: Numbers
@@ -180,7 +180,7 @@ def grains(variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
         total=sums(np.where(there, score, 0.0), starts),
         scored=scored,
         worst=lowest if up.all() else np.where(up, lowest, -lowest),
-        drop=sums(np.where(altered, difference, 0.0), starts),
+        change=sums(np.where(altered, difference, 0.0), starts),
         altered=_count(altered, starts),
         worse=_count(gain < 0, starts),
         better=_count(gain > 0, starts),
@@ -215,7 +215,7 @@ def together(each: Grains, variants: Variants, keys: Sequence[str], group: pl.Ex
         total=sums(each.total[inside], starts),
         scored=scored,
         worst=worst if up.all() else np.where(up, worst, -worst),
-        drop=sums(each.drop[inside], starts),
+        change=sums(each.change[inside], starts),
         altered=sums(each.altered[inside], starts),
         worse=sums(each.worse[inside], starts),
         better=sums(each.better[inside], starts),

@@ -130,14 +130,14 @@ class Dashboard:
         of = [pl.col(axis) == value for axis, value in zip(_CHOSEN, chosen, strict=True) if value is not None]
         only = pl.all_horizontal(of) if of else pl.lit(value=True)
         table = _filtered(results.table(metrics=metrics), only, _CHOSEN)
-        drops = _drops(results, metrics, chosen)
+        changes = _changes(results, metrics, chosen)
         models = results.completions.select(pl.col("model").unique().sort()).collect()["model"].to_list()
         drawn: list[Callable[[str], Any]] = []
         look = {"models": models, "metrics": results.manifest["metrics"]}
         if table.height:
             drawn.append(lambda mode: charts.scores(table, **look, mode=mode))
-        if drops.height:
-            drawn.append(lambda mode: charts.perturbations(drops, **look, mode=mode))
+        if changes.height:
+            drawn.append(lambda mode: charts.perturbations(changes, **look, mode=mode))
         originals = table.filter(pl.col("perturbation") == ORIGINAL)
         if originals["scenario"].n_unique() > 1 and originals["model"].n_unique() > 1:
             drawn.append(partial(_heatmap, originals, look["metrics"]))
@@ -145,7 +145,7 @@ class Dashboard:
         return {
             "notes": score_notes(results),
             "scores": Grid.of(table_cells(table)),
-            "drops": Grid.of(robustness_cells(drops)) if drops.height else Grid([], []),
+            "changes": Grid.of(robustness_cells(changes)) if changes.height else Grid([], []),
             "pictures": [each for each in pictures if each is not None],
         }
 
@@ -170,15 +170,15 @@ def _heatmap(table: pl.DataFrame, metrics: Any, mode: str) -> Any:
     return charts.heatmap(table, "model", "scenario", metrics=metrics, mode=mode)
 
 
-def _drops(results: Results, metrics: list[str], chosen: tuple[str | None, ...]) -> pl.DataFrame:
-    """The paired drop under each perturbation chosen, of any family."""
+def _changes(results: Results, metrics: list[str], chosen: tuple[str | None, ...]) -> pl.DataFrame:
+    """The paired change under each perturbation chosen, of any family."""
     wanted = dict(zip(_CHOSEN, chosen, strict=True))
     there = [each for each in results.kinds() if wanted["perturbation"] in (None, each)]
     if not there or all(results.manifest["metrics"][each]["level"] == "set" for each in metrics):
         return pl.DataFrame()
-    drops = results.robustness(metrics=metrics, perturbations=there)
-    of = [pl.col(axis) == value for axis, value in wanted.items() if value is not None and axis in drops.columns]
-    return drops.filter(pl.all_horizontal(of)) if of else drops
+    changes = results.robustness(metrics=metrics, perturbations=there)
+    of = [pl.col(axis) == value for axis, value in wanted.items() if value is not None and axis in changes.columns]
+    return changes.filter(pl.all_horizontal(of)) if of else changes
 
 
 def _filtered(table: pl.DataFrame, only: pl.Expr, axes: tuple[str, ...]) -> pl.DataFrame:

@@ -99,7 +99,7 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         "original",
         "perturbed",
         "worst",
-        "drop",
+        "change",
         "95% interval",
         "right→wrong",
         "wrong→right",
@@ -111,8 +111,9 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         worst = f"{number(row['worst'])} (k={row['k']})" if row["worst"] is not None else ""
         rows.append(
             [*(str(row[key]) for key in keys), number(row["original"]), number(row["perturbed"]), worst,
-            number(row["drop"]),
-             spread(row["drop_low"], row["drop_high"]), _count(row["right_to_wrong"]), _count(row["wrong_to_right"]),
+            number(row["change"]),
+             spread(row["change_low"], row["change_high"]),
+             _count(row["right_to_wrong"]), _count(row["wrong_to_right"]),
              f"{row['changed']:.0%}" if row["changed"] is not None else "", _count(row["n"])]
         )  # fmt: skip
     return heads, rows

@@ -49,11 +49,11 @@ def _without_models(plan: Stages) -> list[Task]:
 
 
 class _Counts(NamedTuple):
-    """What the instances looked at come to: rows of the stages, requests of each model, and which parts there are."""
+    """What the instances looked at come to: rows of the stages, requests of each model, and which subsets there are."""
 
     rows: dict[str, int]
     requests: dict[str, dict[str, int]]
-    parts: list[str]
+    subsets: list[str]
     train: int
 
 
@@ -61,9 +61,9 @@ def _counted(plan: Stages, task: Task) -> _Counts:
     rows = {"instances": 0, "variants": 0, "unchanged": 0}
     requests: dict[str, dict[str, int]] = {model.name: {} for model in plan.models}
     train = plan.train(task)
-    parts: dict[str, None] = {}
+    subsets: dict[str, None] = {}
     for shard in plan.load(task.spec):
-        parts |= dict.fromkeys(shard["part"].unique(maintain_order=True))
+        subsets |= dict.fromkeys(shard["subset"].unique(maintain_order=True))
         variants = plan.perturbed(shard.lazy(), asking(ask=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
@@ -74,14 +74,14 @@ def _counted(plan: Stages, task: Task) -> _Counts:
                 _look(requests[model.name], collected, heads, task, model)
         if rows["instances"] >= LOOKED_AT:
             break
-    return _Counts(rows, requests, list(parts), train.height)
+    return _Counts(rows, requests, list(subsets), train.height)
 
 
 def _task(plan: Stages, task: Task) -> list[str]:
     spec, counts = task.spec, _counted(plan, task)
     rows = counts.rows
     notes = _extrapolated(plan.size(spec), counts) if rows["instances"] >= LOOKED_AT else []
-    settings = [setting.of(part) for setting in task.settings for part in counts.parts]
+    settings = [setting.of(subset) for setting in task.settings for subset in counts.subsets]
     shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
@@ -93,7 +93,7 @@ def _task(plan: Stages, task: Task) -> list[str]:
     ]  # fmt: skip
     for model in plan.models:
         seen = counts.requests[model.name]
-        decoding = " or ".join(dict.fromkeys(_decoded(task.settings[0].of(part)) for part in counts.parts))
+        decoding = " or ".join(dict.fromkeys(_decoded(task.settings[0].of(subset)) for subset in counts.subsets))
         distinct, stored = seen.get("distinct", 0), seen.get("stored", 0)
         counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
         stages.append(["generate", f"{model.name}: {decoding}", counted])
@@ -195,7 +195,7 @@ def _pushed(plan: Stages) -> str:
     said = [_condition(each) for each in plan.filters]
     if plan.sampling is not None:
         order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)"}[plan.sampling.order]
-        said.append(f"{order} {plan.sampling.n} per part")
+        said.append(f"{order} {plan.sampling.n} per subset")
     return " and ".join(said) or "all"
 
 

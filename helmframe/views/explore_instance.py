@@ -59,8 +59,12 @@ def about_instance(
     before, after = first["input"] or "", first["perturbed_input"] or ""
     compared = list(changes(before[:LONGEST_COMPARED], after[:LONGEST_COMPARED])) if before != after else None
     right = first["perturbed_references"] or []
-    own = {name: first[source_column(name)] for name in source_names(completions.columns)}
-    facts = {"part": first["part"], "split": first["split"], **own}
+    facts = {name: first[name] for name in ("subset", "split")}
+    # the table's column wins over a source column of its name
+    facts |= {
+        source_column(name) if name in facts else name: first[source_column(name)]
+        for name in source_names(completions.columns)
+    }
     return {
         "row": row["row"],
         "title": {name: row[name] for name in ("scenario", "instance_id", *_ASKED, *_OF_ANSWER)},

@@ -69,8 +69,8 @@ def disagreed(results: Robustness) -> Told | None:
     if results.completions.select(sides).unique().collect().height < 2:
         return None
     per_side = _of_mains(results).filter(pl.col("perturbation") == ORIGINAL)
-    per_side = per_side.group_by(*_INSTANCE, "part", *sides).agg(pl.col("good").mean()).drop_nulls("good")
-    spread = per_side.group_by(*_INSTANCE, "part").agg(n=pl.len(), spread=pl.col("good").max() - pl.col("good").min())
+    per_side = per_side.group_by(*_INSTANCE, "subset", *sides).agg(pl.col("good").mean()).drop_nulls("good")
+    spread = per_side.group_by(*_INSTANCE, "subset").agg(n=pl.len(), spread=pl.col("good").max() - pl.col("good").min())
     found = spread.filter(pl.col("n") > 1).collect()
     differing = found.filter(pl.col("spread") > 0)
     picks = _first(differing.with_columns(low=-pl.col("spread")))
@@ -82,7 +82,7 @@ def disagreed(results: Robustness) -> Told | None:
 
 def worst(results: Robustness) -> Told:
     """The instances with the lowest mean score over all models and variants."""
-    scored = _of_mains(results).group_by(*_INSTANCE, "part").agg(low=pl.col("good").mean()).drop_nulls("low")
+    scored = _of_mains(results).group_by(*_INSTANCE, "subset").agg(low=pl.col("good").mean()).drop_nulls("low")
     found = scored.collect()
     said = "The lowest mean of the main metric over all models and variants; requests that failed do not count."
     return Told(said if found.height else "Nothing was scored.", _instances(results, _first(found)))
@@ -95,15 +95,15 @@ def turned(results: Robustness) -> Told | None:
     originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*_REQUEST, before="good")
     variants = scores.filter(~pl.col("perturbation").is_in([ORIGINAL, *placebos]))
     pairs = variants.join(originals, on=_REQUEST, how="inner", nulls_equal=True).drop_nulls(["good", "before"])
-    drops = pairs.with_columns(drop=pl.col("good") - pl.col("before")).collect()
-    if drops.is_empty():
+    changes = pairs.with_columns(change=pl.col("good") - pl.col("before")).collect()
+    if changes.is_empty():
         return None
-    worse, better = drops.filter(pl.col("drop") < 0), drops.filter(pl.col("drop") > 0).height
+    worse, better = changes.filter(pl.col("change") < 0), changes.filter(pl.col("change") > 0).height
     # by turns, so that one perturbation does not fill the page
     place = pl.int_range(pl.len()).over("perturbation", "model")
-    order = worse.sort("drop", *_REQUEST, *_VARIANT).with_columns(place=place).sort("place", *_VARIANT, "model")
+    order = worse.sort("change", *_REQUEST, *_VARIANT).with_columns(place=place).sort("place", *_VARIANT, "model")
     picks = order.head(TURNED)
-    sentence = f"Of {drops.height:,} answers to perturbed inputs {worse.height:,} score worse than the original's, "
+    sentence = f"Of {changes.height:,} answers to perturbed inputs {worse.height:,} score worse than the original's, "
     sentence += f"{better:,} better."
     if picks.height < worse.height:
         sentence += f" {picks.height} of those that fell most:"
@@ -111,8 +111,8 @@ def turned(results: Robustness) -> Told | None:
 
 
 def _first(found: pl.DataFrame) -> pl.DataFrame:
-    """The lowest of each scenario by turns; of those that are equal one of each part by turns."""
-    turn, place = (pl.int_range(pl.len()).over("scenario", *more) for more in (("part", "low"), ()))
+    """The lowest of each scenario by turns; of those that are equal one of each subset by turns."""
+    turn, place = (pl.int_range(pl.len()).over("scenario", *more) for more in (("subset", "low"), ()))
     ordered = found.sort("low", *_INSTANCE).with_columns(turn=turn).sort("low", "turn", *_INSTANCE)
     return ordered.with_columns(place=place).sort("place", "scenario").head(INSTANCES)
 
@@ -214,4 +214,4 @@ def _of_mains(results: Robustness) -> pl.LazyFrame:
     rows = results.scores.filter(pl.any_horizontal(each) if each else pl.lit(value=False))
     lower = [name for name, higher in results.directions().items() if not higher]
     sign = pl.when(pl.col("metric").is_in(lower)).then(-1.0).otherwise(1.0)
-    return rows.select(*_REQUEST, "part", *_VARIANT, good=pl.col("score").fill_nan(None) * sign)
+    return rows.select(*_REQUEST, "subset", *_VARIANT, good=pl.col("score").fill_nan(None) * sign)

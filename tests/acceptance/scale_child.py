@@ -45,7 +45,7 @@ def made(folder: Path, instances: int) -> int:
         for shard, start in enumerate(range(0, each, SHARD)):
             random = np.random.default_rng([place, shard])
             places = pl.int_range(start, min(start + SHARD, each), eager=True)
-            # parts come one after the other, as subjects do
+            # subsets come one after the other, as subjects do
             for answers, scores in asked(scenario, places, places * 3 // each, random):
                 run.add("completions", scenario, answers, shard)
                 run.add("scores", scenario, scores, shard)
@@ -56,12 +56,12 @@ def made(folder: Path, instances: int) -> int:
 
 
 def asked(
-    scenario: str, places: pl.Series, part: pl.Series, random: np.random.Generator
+    scenario: str, places: pl.Series, subset: pl.Series, random: np.random.Generator
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Of each model the completions of some instances, and their scores, in the order in which a run writes them."""
     difficulty = pl.Series(random.beta(2, 1, len(places)))
-    ids = pl.select(part=pl.format("part{}", part), difficulty=difficulty).with_columns(
-        instance_id=pl.format("{}/id{}", "part", places)
+    ids = pl.select(subset=pl.format("subset{}", subset), difficulty=difficulty).with_columns(
+        instance_id=pl.format("{}/id{}", "subset", places)
     )
     variants = ids.join(pl.DataFrame({"perturbation": VARIANTS}), how="cross", maintain_order="left_right")
     for skill, model in enumerate(MODELS):
@@ -108,7 +108,7 @@ def manifest() -> dict[str, object]:
         "format": 1,
         "status": "done",
         "scenarios": {
-            name: {"version": "1", "main": main, "part": ["part"], "description": "", "whole_shards": True}
+            name: {"version": "1", "main": main, "subsets": ["subset"], "description": "", "whole_shards": True}
             for name in SCENARIOS
         },
         "perturbations": {name: {"kind": "robustness", "repeats": False} for name in VARIANTS[1:]},

@@ -100,7 +100,7 @@ def test_5_intervals_over_many_draws_cover_as_often_as_they_say() -> None:
             for right, wrong in JUDGES.values()
         ]
         seen = random.permutation(COMPLETIONS) < LABELS
-        ids = {"scenario": "s", "part": "", "cluster": None, "instance_id": [f"i{i:04}" for i in range(COMPLETIONS)]}
+        ids = {"scenario": "s", "subset": "", "cluster": None, "instance_id": [f"i{i:04}" for i in range(COMPLETIONS)]}
         base = pl.DataFrame(ids, schema_overrides={"cluster": pl.String})
         label = pl.Series(np.where(seen, truth, np.nan)).fill_nan(None)
         found = prediction_powered(base.with_columns(judged=pl.Series(said[0]), label=label)).row(0, named=True)

@@ -69,9 +69,9 @@ def test_6_noise_alone_is_no_drop_but_lowers_the_worst() -> None:
     runs, instances, variants = 2_000, 311, 4
     table = robustness(simulated(runs, instances, variants), ["run"], higher_is_better=HIGHER, fractions=FRACTIONS)
     every = table.filter(perturbation="all")
-    covers = every.filter((pl.col("drop_low") <= 0) & (pl.col("drop_high") >= 0)).height / every.height
+    covers = every.filter((pl.col("change_low") <= 0) & (pl.col("change_high") >= 0)).height / every.height
     worst = every["worst"].sum() / every.height
-    shown("6", "share of 2,000 runs whose drop's interval covers 0", covers, "0.94–0.96")
+    shown("6", "share of 2,000 runs whose change's interval covers 0", covers, "0.94–0.96")
     shown("6", "plain worst case over 4 variants, of a model at 0.70", round(worst, 4), "0.7⁵ = 0.168")
     assert every.height == runs
     assert 0.94 <= covers <= 0.96
@@ -103,9 +103,9 @@ def test_6_one_of_these_runs_from_end_to_end() -> None:
         hf.scenario(rows, input="q", references="a").metrics("exact_match").generate(hf.models.noisy(0.7, by="prompt"))
     )
     row = plan.perturb("typos(prob=0.5)", seeds=4).score().robustness().filter(perturbation="all").row(0, named=True)
-    drop = f"{row['drop']:.3f} [{row['drop_low']:.3f}, {row['drop_high']:.3f}]"
-    shown("6", "end to end: drop; worst of 4 variants", f"{drop}; {row['worst']:.3f}", "covers 0; 0.168 ± 0.046")
-    assert row["drop_low"] <= 0 <= row["drop_high"]
+    change = f"{row['change']:.3f} [{row['change_low']:.3f}, {row['change_high']:.3f}]"
+    shown("6", "end to end: change; worst of 4 variants", f"{change}; {row['worst']:.3f}", "covers 0; 0.168 ± 0.046")
+    assert row["change_low"] <= 0 <= row["change_high"]
     # three standard errors
     assert row["worst"] == pytest.approx(0.7**5, abs=3 * (0.168 * 0.832 / 600) ** 0.5)
 
@@ -115,7 +115,7 @@ def test_6_one_of_these_runs_from_end_to_end() -> None:
 
     steady = plan.generate(hf.models.noisy(0.7, by="instance")).perturb("typos(prob=0.5)", seeds=4).score()
     row = steady.robustness().filter(perturbation="all").row(0, named=True)
-    assert (row["drop"], row["worst"]) == (0.0, row["original"])
+    assert (row["change"], row["worst"]) == (0.0, row["original"])
 
 
 def recorded(run: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -194,7 +194,7 @@ def simulated(runs: int, instances: int, variants: int) -> pl.DataFrame:
 def frame(score: Any, **columns: Any) -> pl.DataFrame:
     """`SCORES` with these scores, one instance each."""
     made: dict[str, Any] = {
-        "scenario": "s", "part": "", "instance_id": pl.int_range(pl.len()).cast(pl.String), "split": "test",
+        "scenario": "s", "subset": "", "instance_id": pl.int_range(pl.len()).cast(pl.String), "split": "test",
         "perturbation": "original", "perturbation_seed": 0, "changed": True, "setting": "", "trial": 0, "model": "m",
         "output_index": 0, "parsed": True, "truncated": False, "metric": "exact_match", **columns,
     }  # fmt: skip

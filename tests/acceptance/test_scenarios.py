@@ -11,7 +11,7 @@ import pytest
 import helmframe as hf
 from helmframe._core.specs import SPLITS, ScenarioSpec
 from helmframe.errors import SourceMissingError
-from helmframe.metrics import toxicity
+from helmframe.metrics import expected_max_toxicity, max_toxicity_probability, toxic_frac
 from helmframe.models.model import Answer
 from helmframe.plan import Plan
 from helmframe.results import Results
@@ -42,7 +42,6 @@ def rows(bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in bucket.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HELMFRAME_ALLOW_CODE", "1")
-    toxicity.use_classifier(lambda texts: [0.25] * len(texts))
     return f"s3://{BUCKET}"
 
 
@@ -67,11 +66,25 @@ def test_3_every_scenario_runs_end_to_end(name: str, rows: str, tmp_path: Path) 
 
 
 def two_of(spec: ScenarioSpec, counted: pl.DataFrame, root: str) -> Plan:
-    """Two instances of the first part, of its main split where there are some."""
+    """Two instances of the first subset, of its main split where there are some."""
     there = set(counted["split"])
     split = spec.main.split if spec.main.split in there else "train"
-    part = counted.filter(pl.col("split") == split, pl.col("n") >= 2)["part"][0]
-    return hf.scenario(spec.scenario, data=root).where(part=part, split=split).limit(2)
+    subset = counted.filter(pl.col("split") == split, pl.col("n") >= 2)["subset"][0]
+    plan = hf.scenario(spec.scenario, data=root).where(subset=subset, split=split).limit(2)
+    if not TOXICITY.keys() & set(spec.metrics):
+        return plan
+    return plan.metrics([TOXICITY[name](classifier=mild) if name in TOXICITY else name for name in spec.metrics])
+
+
+TOXICITY = {
+    "expected_max_toxicity": expected_max_toxicity,
+    "max_toxicity_probability": max_toxicity_probability,
+    "toxic_frac": toxic_frac,
+}
+
+
+def mild(texts: list[str]) -> list[float]:
+    return [0.25] * len(texts)
 
 
 def asked(spec: ScenarioSpec, plan: Plan) -> Results:

@@ -86,7 +86,7 @@ def test_4_mmlu_from_s3_through_smollm2(s3: S3Server, shared: Path) -> None:
     (shard,) = timed(seconds, "load", lambda: list(plan.load(task.spec)))
     traffic = s3.traffic() - before
     variants = timed(seconds, "perturb", lambda: perturb(shard.lazy(), task.variants).collect())
-    lazy, heads = timed(seconds, "adapt", lambda: adapt(variants.lazy(), train, task.settings[0], task.spec.part))
+    lazy, heads = timed(seconds, "adapt", lambda: adapt(variants.lazy(), train, task.settings[0], task.spec.subsets))
     requests = timed(seconds, "adapt", lambda: lazy.collect())
     fingerprint = timed(seconds, "fingerprint", model.fingerprint)
     fitted, prefixes = timed(seconds, "fit", lambda: plan.prompts(requests, heads, task, model, fingerprint))

@@ -70,14 +70,14 @@ def test_3_bets(what: str) -> None:
     assert missed <= MISSES
 
 
-@pytest.mark.parametrize("mean", ["by size", "parts alike"])
+@pytest.mark.parametrize("mean", ["by size", "subsets alike"])
 def test_3_clusters_of_unlike_size(mean: str) -> None:
     random = np.random.default_rng(31)
     sizes = random.geometric(0.2, 120).astype(np.float64)
-    if mean == "parts alike":
-        # two parts, of which the second has a quarter of the clusters
-        part = np.arange(120) < 30
-        sizes = sizes * np.where(part, sizes.sum() / 2 / sizes[part].sum(), sizes.sum() / 2 / sizes[~part].sum())
+    if mean == "subsets alike":
+        # two subsets, of which the second has a quarter of the clusters
+        subset = np.arange(120) < 30
+        sizes = sizes * np.where(subset, sizes.sum() / 2 / sizes[subset].sum(), sizes.sum() / 2 / sizes[~subset].sum())
     # right or wrong together within a cluster, and larger ones more often right
     share = random.beta(1 + sizes / 4, 1.5)
     missed, asked = 0, []

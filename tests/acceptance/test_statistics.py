@@ -72,22 +72,22 @@ def test_1_wilson_of_independent_answers_by_exact_sums() -> None:
 def test_1_subjects_are_strata(shared: Path) -> None:
     instances = hf.scenario("mmlu", data=shared / "scenarios").instances().collect()
     random = np.random.default_rng(1)
-    subjects = instances["part"].unique().sort()
+    subjects = instances["subset"].unique().sort()
     # of normal quantiles with an sd of .156: drawn anew, the mean over 57 subjects would vary by .0207
     quantiles = norm.ppf((np.arange(len(subjects)) + 0.5) / len(subjects))
     mean = pl.Series(0.62 + 0.156 * random.permutation(quantiles / quantiles.std(ddof=1)))
-    p = instances["part"].replace_strict(subjects, mean, return_dtype=pl.Float64).to_numpy()
+    p = instances["subset"].replace_strict(subjects, mean, return_dtype=pl.Float64).to_numpy()
     scores = instances.with_columns(score=pl.Series(random.random(len(p)) < p).cast(pl.Float64))
     micro = table(scores, "scenario", mean="micro").row(0, named=True)
     macro = table(scores, "scenario").row(0, named=True)
-    together = table(scores.with_columns(part=pl.lit("")), "scenario").row(0, named=True)
-    by_subject = table(scores, "part")["value"].std()
+    together = table(scores.with_columns(subset=pl.lit("")), "scenario").row(0, named=True)
+    by_subject = table(scores, "subset")["value"].std()
     assert isinstance(by_subject, float)
     subjects_drawn = by_subject / len(subjects) ** 0.5
-    philosophy = table(scores.filter(part="philosophy"), "part").row(0, named=True)
-    shown("1", f"MMLU ({micro['n']:,} in {len(subjects)} parts): SE, micro", f"{micro['stderr']:.4f}", "0.0039")
+    philosophy = table(scores.filter(subset="philosophy"), "subset").row(0, named=True)
+    shown("1", f"MMLU ({micro['n']:,} in {len(subjects)} subsets): SE, micro", f"{micro['stderr']:.4f}", "0.0039")
     shown("1", "the same, macro", f"{macro['stderr']:.4f}", "shown")
-    shown("1", "the same without parts; subjects taken for drawn", f"{together['stderr']:.4f}; {subjects_drawn:.4f}",
+    shown("1", "the same without subsets; subjects taken for drawn", f"{together['stderr']:.4f}; {subjects_drawn:.4f}",
           "0.0041; 0.0207")  # fmt: skip
     spread = f"{philosophy['stderr']:.4f} [{philosophy['ci_low']:.3f}, {philosophy['ci_high']:.3f}]"
     shown("1", f"philosophy alone ({philosophy['n']}): {philosophy['interval']}", spread, "Wilson, finite")
@@ -230,7 +230,7 @@ def documents(metric: str) -> tuple[pl.DataFrame, pl.Expr]:
     if metric == "ratio":
         tokens = random.integers(20, 400, n)
         columns = {"tokens": tokens, "nats": tokens * random.gamma(20, 0.1, n)}
-        told: dict[str, Any] = {"scenario": "s", "part": "", "cluster": None, "score": 0.0}
+        told: dict[str, Any] = {"scenario": "s", "subset": "", "cluster": None, "score": 0.0}
         frame = pl.DataFrame(columns).with_columns(
             *(pl.lit(each).alias(name) for name, each in told.items()),
             instance_id=pl.int_range(pl.len()).cast(pl.String),

@@ -1,4 +1,4 @@
-"""The grid of settings, and the stage: requests, heads, parts, trials."""
+"""The grid of settings, and the stage: requests, heads, subsets, trials."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ from tests.frames import instances, right, variants
 TRAIN = instances(
     ["1 + 1?", "2 + 2?", "2 + 3?", "Capital of Italy?", "Capital of Peru?"],
     [right("2"), right("4"), right("5"), right("Rome"), right("Lima")],
-    part=["sums", "sums", "sums", "cities", "cities"],
+    subset=["sums", "sums", "sums", "cities", "cities"],
     data_subject=["sums", "sums", "sums", "cities", "cities"],
     instance_id=["sums/id0", "sums/id1", "sums/id2", "cities/id0", "cities/id1"],
     split="train",
@@ -24,7 +24,7 @@ TRAIN = instances(
 ASKED = variants(
     ["3 + 3?", "4 + 4?", "Capital of France?"],
     [right("6"), right("8"), right("Paris")],
-    part=["sums", "sums", "cities"],
+    subset=["sums", "sums", "cities"],
     data_subject=["sums", "sums", "cities"],
     instance_id=["sums/id3", "sums/id4", "cities/id2"],
 )
@@ -179,7 +179,7 @@ def test_one_row_per_variant_and_trial_in_order() -> None:
     ]
 
 
-def test_shots_come_from_the_own_part() -> None:
+def test_shots_come_from_the_own_subset() -> None:
     rows = requests(shots=5)
     assert [sorted(ids) for ids in rows["shot_ids"]] == [
         ["sums/id0", "sums/id1", "sums/id2"],
@@ -188,8 +188,8 @@ def test_shots_come_from_the_own_part() -> None:
     ]
 
 
-def test_a_part_without_train_instances_has_no_shots() -> None:
-    rows = requests(train=TRAIN.filter(part="cities"), shots=2)
+def test_a_subset_without_train_instances_has_no_shots() -> None:
+    rows = requests(train=TRAIN.filter(subset="cities"), shots=2)
     assert rows["shot_ids"].list.len().to_list() == [0, 0, 2]
 
 
@@ -202,23 +202,27 @@ def test_no_variants_no_requests() -> None:
     assert (rows.collect().height, heads.height) == (0, 0)
 
 
-def test_two_parts_together_equal_the_two_alone() -> None:
+def test_two_subsets_together_equal_the_two_alone() -> None:
     said: dict[str, Any] = {"shots": 2, "trials": 2, "instructions": "About {subject}."}
     together = requests(**said)
     alone = pl.concat(
         [
             requests(
-                ASKED.filter(part=part), TRAIN.filter(part=part), shots=2, trials=2, instructions="About {subject}."
+                ASKED.filter(subset=subset),
+                TRAIN.filter(subset=subset),
+                shots=2,
+                trials=2,
+                instructions="About {subject}.",
             )
-            for part in ("sums", "cities")
+            for subset in ("sums", "cities")
         ]
     )
     assert together.rows() == alone.rows()
 
 
-def test_the_head_is_shared_by_a_part_and_trial() -> None:
+def test_the_head_is_shared_by_a_subset_and_trial() -> None:
     rows = requests(shots=2, trials=2)
-    assert rows.group_by("part", "trial").agg(pl.col("head_id").n_unique())["head_id"].to_list() == [1] * 4
+    assert rows.group_by("subset", "trial").agg(pl.col("head_id").n_unique())["head_id"].to_list() == [1] * 4
 
 
 def test_shots_are_not_perturbed() -> None:
@@ -226,13 +230,13 @@ def test_shots_are_not_perturbed() -> None:
     assert requests(shouted, shots=3)["before"].to_list() == requests(shots=3)["before"].to_list()
 
 
-def test_instructions_are_filled_from_part_columns_with_spaces_for_underscores() -> None:
+def test_instructions_are_filled_from_subset_columns_with_spaces_for_underscores() -> None:
     asked = ASKED.head(1).with_columns(data_subject=pl.lit("high_school_maths"))
     (prompt,) = requests(asked, shots=0, instructions="About {subject}.")["prompt"]
     assert prompt == "About high school maths.\n\nInput: 3 + 3?\nOutput:"
 
 
-def test_braces_that_name_no_part_column_stay() -> None:
+def test_braces_that_name_no_subset_column_stay() -> None:
     (prompt,) = requests(ASKED.head(1), shots=0, instructions="{Answer} as {}, {input}: {subject}")["prompt"]
     assert prompt.startswith("{Answer} as {}, {input}: sums\n")
 
@@ -326,7 +330,7 @@ def test_repeats_are_further_trials_with_the_same_examples() -> None:
 
 def test_repeats_are_told_from_those_of_the_placebo() -> None:
     again = pl.concat(
-        [ASKED.head(1), ASKED.head(1).with_columns(perturbation=pl.lit("again"), repeat=pl.lit(1, dtype=pl.Int64))]
+        [ASKED.head(1), ASKED.head(1).with_columns(perturbation=pl.lit("rerun"), repeat=pl.lit(1, dtype=pl.Int64))]
     )
     rows, _ = adapt(again.lazy(), TRAIN, setting(shots=0, repeats=3), ["subject"])
     assert rows.collect()["repeat"].to_list() == [0, 1, 2, 3, 4, 5]
@@ -349,12 +353,12 @@ def test_turns_are_blocks_of_two_roles() -> None:
     )
 
 
-# -- parts of which the spec says otherwise ----------------------------------------------------------------------------
+# -- subsets for which the spec overrides something --------------------------------------------------------------------
 
 
-def test_a_part_has_shots_and_decoding_of_its_own() -> None:
+def test_a_subset_has_shots_and_decoding_of_its_own() -> None:
     said = {"cities": {"adapter": {"shots": 1, "output_prefix": "City: "}, "decoding": {"max_tokens": 3}}}
-    of_spec = spec(part=("subject",), parts=frozen(said), adapter=frozen({"shots": 2}))
+    of_spec = spec(subsets=("subject",), per_subset=frozen(said), adapter=frozen({"shots": 2}))
     (cell,) = settings(of_spec)
     rows, heads = adapt(ASKED.lazy(), TRAIN, cell, ["subject"])
     asked = rows.collect()
@@ -367,12 +371,14 @@ def test_a_part_has_shots_and_decoding_of_its_own() -> None:
         "Input: Capital of France?\nCity:",
     ]
     assert asked["adapter_id"].to_list() == [adapter_id(cell.adapter)] * 2 + [adapter_id(cell.of("cities").adapter)]
-    assert heads["part"].to_list() == ["sums", "cities"]
+    assert heads["subset"].to_list() == ["sums", "cities"]
 
 
-def test_what_a_sentence_says_holds_for_all_parts() -> None:
+def test_what_a_sentence_says_holds_for_all_subsets() -> None:
     said = {"cities": {"adapter": {"shots": 1}, "decoding": {"max_tokens": 3}}}
-    cells_ = settings(spec(part=("subject",), parts=frozen(said)), frozen({"shots": [0, 4]}), frozen({"max_tokens": 9}))
+    cells_ = settings(
+        spec(subsets=("subject",), per_subset=frozen(said)), frozen({"shots": [0, 4]}), frozen({"max_tokens": 9})
+    )
     assert [cell.of("cities").adapter.shots for cell in cells_] == [0, 4]
     assert [cell.of("cities").name for cell in cells_] == ["shots=0", "shots=4"]
     assert {dict(each.decoding)["max_tokens"] for cell in cells_ for each in cell.each} == {9}

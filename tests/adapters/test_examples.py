@@ -13,12 +13,12 @@ from helmframe.errors import ArgumentError
 from tests.frames import instances, right
 
 
-def pool(labels: list[str | None], part: str = "") -> pl.DataFrame:
+def pool(labels: list[str | None], subset: str = "") -> pl.DataFrame:
     frame = instances(
         [f"q{place}" for place in range(len(labels))],
         [[] if label is None else right(label) for label in labels],
-        part=part,
-        instance_id=[f"{part}id{place}" for place in range(len(labels))],
+        subset=subset,
+        instance_id=[f"{subset}id{place}" for place in range(len(labels))],
         split="train",
     )
     return frame.with_columns(question="input", answer=pl.lit("a"))
@@ -89,7 +89,7 @@ def test_without_sampling_trials_take_the_next_in_order() -> None:
     assert drawn.select("trial", "shot_id").rows() == [(0, "id0"), (0, "id1"), (1, "id2"), (1, "id3"), (2, "id4")]
 
 
-def test_each_part_draws_from_its_own_pool() -> None:
+def test_each_subset_draws_from_its_own_pool() -> None:
     train = pl.concat([pool(["a", "b"], "x/"), pool(["c"], "y/")])
     drawn = draw(train, AdapterSpec(shots=2), ["x/", "y/", "z/"])
     assert sorted(drawn["shot_id"]) == ["x/id0", "x/id1", "y/id0"]

@@ -44,7 +44,7 @@ def scores(instances: int) -> pl.DataFrame:
     random = np.random.default_rng(0)
     ids = pl.Series("instance_id", [f"part{place % 3}/id{place}" for place in range(instances)])
     base = pl.DataFrame([ids]).with_columns(
-        part=ids.str.head(5), cluster=ids, scenario=pl.lit("s"), split=pl.lit("test")
+        subset=ids.str.head(5), cluster=ids, scenario=pl.lit("s"), split=pl.lit("test")
     )
     asked = {"perturbation_seed": 0, "setting": "", "trial": 0, "model": "m", "output_index": 0, "output": "an answer"}
     flags = {"parsed": True, "truncated": False}

@@ -199,32 +199,37 @@ def test_show_prints_a_scenarios_spec(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("said", "message", "status"),
     [
-        (["run"], 'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name"'),
-        (["run", "-c", "nowhere.conf"], "nowhere.conf: can't be read: No such file or directory."),
-        (["run", "nowhere.yaml"], "nowhere.yaml: can't be read: No such file or directory."),
-        (["run", "bad.conf"], "bad.conf: not HOCON: "),
-        (["run", "samplr:model=oracle()"], "Did you mean 'sampler'?"),
-        (["run", "sampler:subjet=music,model=oracle()"], "Did you mean 'subject'?"),
-        (["run", "sampler:subject=musik,model=oracle()"], "Did you mean 'music'?"),
-        (["run", "sampler:subject=music"], "nobody answers. Add model=org/name"),
-        (["run", "sampler:model=text"], "nobody answers. Add model=org/name"),
-        (["run", "sampler:model=./geclm/nowhere"], "looked at: geclm/nowhere, nowhere"),
-        (["run", MUSIC, "-m", "0"], "a whole number from 1 on"),
-        (["run", MUSIC, "--models-to-run", "echo()"], "nothing to run: --priority, --models-to-run"),
-        (["explain", "mmlu:subject=philosophy", "-m", "4"], "scenario 'mmlu': no file is at "),
-        (["run", "mmlu:subject=philosophy,model=oracle()"], "HELMFRAME_DATA"),
-        (["show", "nothing"], "no scenario is called 'nothing'."),
-        (["show", "."], "holds no results"),
+        (["run"], 'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name"', 2),
+        (["run", "-c", "nowhere.conf"], "nowhere.conf: can't be read: No such file or directory.", 2),
+        (["run", "nowhere.yaml"], "nowhere.yaml: can't be read: No such file or directory.", 2),
+        (["run", "bad.conf"], "bad.conf: not HOCON: ", 2),
+        (["run", "samplr:model=oracle()"], "Did you mean 'sampler'?", 2),
+        (["run", "sampler:subjet=music,model=oracle()"], "Did you mean 'subject'?", 2),
+        (["run", "sampler:subject=musik,model=oracle()"], "Did you mean 'music'?", 2),
+        (["run", "sampler:subject=music"], "nobody answers. Add model=org/name", 2),
+        (["run", "sampler:model=text"], "nobody answers. Add model=org/name", 2),
+        (["run", "sampler:model=./geclm/nowhere"], "looked at: geclm/nowhere, nowhere", 1),
+        (["run", MUSIC, "-m", "0"], "a whole number from 1 on", 2),
+        (["run", MUSIC, "--models-to-run", "echo()"], "nothing to run: --priority, --models-to-run", 2),
+        (["explain", "mmlu:subject=philosophy", "-m", "4"], "scenario 'mmlu': no file is at ", 1),
+        (["run", "mmlu:subject=philosophy,model=oracle()"], "HELMFRAME_DATA", 1),
+        (["show", "nothing"], "no scenario is called 'nothing'.", 2),
+        (["show", "."], "holds no results", 1),
     ],
 )
 def test_an_error_is_one_message_on_stderr(
-    said: list[str], message: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    said: list[str],
+    message: str,
+    status: int,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(here / "no-data"))
     Path("bad.conf").write_text("entries: [")
-    assert main(said) == 1
+    assert main(said) == status
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("helmframe: ")
@@ -232,9 +237,11 @@ def test_an_error_is_one_message_on_stderr(
     assert "Traceback" not in err
 
 
-def test_verbose_shows_where_an_error_is_from(here: Path) -> None:
-    with pytest.raises(hf.HelmframeError):
-        main(["run", "--verbose", "samplr"])
+def test_verbose_shows_where_an_error_is_from(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--verbose", "samplr"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "UnknownScenarioError" in err
 
 
 def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:

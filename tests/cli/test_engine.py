@@ -37,5 +37,5 @@ def test_options_that_cannot_be(words: list[str], match: str) -> None:
 
 
 def test_an_engine_nobody_knows_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "sampler:subject=music,model=oracle()", "--engine", "rya"]) == 1
+    assert main(["run", "sampler:subject=music,model=oracle()", "--engine", "rya"]) == 2
     assert "Did you mean 'ray'" in capsys.readouterr().err

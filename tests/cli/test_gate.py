@@ -25,10 +25,10 @@ def test_the_exit_code_is_the_verdict(folders: list[str], capsys: pytest.Capture
     good, bad = folders
     assert main(["gate", good, "--at-least", "0.5"]) == 0
     assert main(["gate", good, "--against", bad]) == 0
-    assert main(["gate", bad, "--against", good]) == 2
+    assert main(["gate", bad, "--against", good]) == 1
     assert main(["gate", bad, "--against", bad, "--margin", "0.001"]) == 3
-    assert main(["gate", bad, "--against", bad, "--margin", "0.001", "--strict"]) == 2
-    assert main(["gate", bad, "--at-most", "0.5"]) == 1  # an accuracy is better when it is higher
+    assert main(["gate", bad, "--against", bad, "--margin", "0.001", "--strict"]) == 1
+    assert main(["gate", bad, "--at-most", "0.5"]) == 2  # an accuracy is better when it is higher
     assert "undecided: not worse by more than 0.001" in capsys.readouterr().out
 
 
@@ -71,5 +71,17 @@ def test_a_notebook_shows_it_escaped(folders: list[str]) -> None:
 def test_what_can_not_be_judged_is_an_error(
     arguments: list[str], message: str, folders: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["gate", *(folders[0] if each == "A" else each for each in arguments)]) == 1
+    assert main(["gate", *(folders[0] if each == "A" else each for each in arguments)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_error_nobody_foresaw_is_not_a_failed_gate(
+    folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(hf.Results, "gate", broken)
+    assert main(["gate", folders[0], "--at-least", "0.5"]) == 2
+    assert main(["gate", folders[0], "--at-least", "0.5", "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def test_helms_flags_choose_entries(tmp_path: Path, capsys: pytest.CaptureFixtur
     first = capsys.readouterr().out
     assert "sampler" in first
     results = hf.load(tmp_path / "runs" / "v1")
-    assert results.completions.select("part", "trial").unique().sort("trial").collect().rows() == [
+    assert results.completions.select("subset", "trial").unique().sort("trial").collect().rows() == [
         ("music", 0),
         ("music", 1),
     ]
@@ -106,7 +106,7 @@ def test_list_helm_entries_prints_each_entry_with_its_state(tmp_path: Path, caps
 
 
 def test_list_helm_entries_needs_files(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", "helm-entries"]) == 1
+    assert main(["list", "helm-entries"]) == 2
     assert "Write: helmframe list helm-entries --conf-paths run_specs.conf" in capsys.readouterr().err
 
 
@@ -118,5 +118,5 @@ def test_a_run_of_a_conf_file_skips_what_is_not_here_and_says_so(
     printed = capsys.readouterr()
     assert "sampler" in printed.out
     assert "2 run entries are skipped" in printed.err
-    assert main(["explain", str(tmp_path / "run_specs.conf"), "--groups-to-run", "cleva"]) == 1
+    assert main(["explain", str(tmp_path / "run_specs.conf"), "--groups-to-run", "cleva"]) == 2
     assert "nothing to run: 1 run entries are skipped" in capsys.readouterr().err

@@ -145,5 +145,5 @@ def test_options_are_of_the_local_models_among_several(here: Path, capsys: pytes
 def test_what_can_not_be_said_is_refused(
     here: Path, capsys: pytest.CaptureFixture[str], said: list[str], message: str
 ) -> None:
-    assert main(["run", MUSIC, *said]) == 1
+    assert main(["run", MUSIC, *said]) == 2
     assert message in capsys.readouterr().err

@@ -31,7 +31,7 @@ def test_a_folder_without_results_is_told(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_port_that_cannot_be_is_told(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dashboard", folder, "--port", "99999"]) == 1
+    assert main(["dashboard", folder, "--port", "99999"]) == 2
     assert "--port 99999" in capsys.readouterr().err
 
 

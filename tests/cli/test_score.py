@@ -37,7 +37,7 @@ def test_without_metrics_those_of_the_run(run: str, capsys: pytest.CaptureFixtur
     ],
 )
 def test_what_is_no_metric(run: str, metrics: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["score", run, "--metrics", *metrics]) == 1
+    assert main(["score", run, "--metrics", *metrics]) == 2
     assert message in capsys.readouterr().err
 
 

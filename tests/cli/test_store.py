@@ -49,7 +49,7 @@ def test_show_takes_a_part(store: Path, capsys: Said) -> None:
 
 def test_show_of_a_part_that_is_not_there_says_so(store: Path, capsys: Said) -> None:
     filled(store)
-    assert main(["store", "show", "none.parquet"]) == 1
+    assert main(["store", "show", "none.parquet"]) == 2
     assert "no part of the store" in capsys.readouterr().err
 
 
@@ -85,7 +85,7 @@ def test_compact_says_what_became_of_each(store: Path, capsys: Said) -> None:
 
 def test_rm_only_says_what_would_go_until_it_is_told_yes(store: Path, capsys: Said) -> None:
     filled(store)
-    assert main(["store", "rm", "mine"]) == 1
+    assert main(["store", "rm", "mine"]) == 2
     assert "mine  mmlu: 40 answers" in capsys.readouterr().err
     assert len(list(store.rglob("*.parquet"))) == 5
     assert main(["store", "rm", "mine", "--scenario", "mmlu", "--yes"]) == 0

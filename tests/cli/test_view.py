@@ -22,5 +22,5 @@ def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         for said in (port, 99_999):
-            assert main(["view", str(results.path), "--port", str(said)]) == 1
+            assert main(["view", str(results.path), "--port", str(said)]) == 2
             assert f"--port {said}" in capsys.readouterr().err

@@ -17,7 +17,7 @@ N = 800
 
 def questions(n: int = N, **columns: Any) -> hf.Plan:
     rows = pl.DataFrame({"q": [f"question {place}?" for place in range(n)], "a": ["yes"] * n}).with_columns(**columns)
-    said = {said: name for said, name in (("part", "subject"), ("cluster", "passage")) if name in columns}
+    said = {said: name for said, name in (("subset", "subject"), ("cluster", "passage")) if name in columns}
     plan = hf.scenario(rows, input="q", references="a", name="asked", **said)
     return plan.adapt(shots=0).metrics("exact_match")
 
@@ -166,9 +166,9 @@ def test_whole_clusters_are_drawn_and_bets_are_on_their_means(counted: Any) -> N
     assert row["asked"] < N
 
 
-def test_parts_of_unlike_size_weigh_alike_in_a_macro_mean(counted: Any) -> None:
-    part = pl.when(pl.int_range(pl.len()) < 100).then(pl.lit("small")).otherwise(pl.lit("large"))
-    plan = questions(subject=part).generate(hf.model(lambda prompt: "yes" if len(prompt) % 2 else "no", name="m"))
+def test_subsets_of_unlike_size_weigh_alike_in_a_macro_mean(counted: Any) -> None:
+    subset = pl.when(pl.int_range(pl.len()) < 100).then(pl.lit("small")).otherwise(pl.lit("large"))
+    plan = questions(subject=subset).generate(hf.model(lambda prompt: "yes" if len(prompt) % 2 else "no", name="m"))
     whole = plan.score()
     macro = plan.score(until=hf.precise(0.1)).table().row(0, named=True)
     micro = plan.score(until=hf.precise(0.1, mean="micro")).table().row(0, named=True)

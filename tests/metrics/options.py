@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._schema import REFERENCE
-from helmframe.metrics import chosen, for_sets, score
+from helmframe.metrics import Metric, chosen, for_sets, score
 from tests.frames import completions
 
 
@@ -33,7 +33,7 @@ def asked(
     ).with_columns(perturbed_references=pl.Series([references] * count, dtype=pl.List(REFERENCE)))
 
 
-def of_instances(frame: pl.DataFrame, metric: str) -> list[float | None]:
+def of_instances(frame: pl.DataFrame, metric: str | Metric) -> list[float | None]:
     """The score of each instance by one metric."""
     return score(frame.lazy(), [metric]).collect()["score"].to_list()
 

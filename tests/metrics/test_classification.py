@@ -69,9 +69,9 @@ def test_no_completions_have_no_value() -> None:
 
 
 def test_it_aggregates_any_group() -> None:
-    frame = completions(["x", "y", "y", "y"], [right(each) for each in "xyxy"], part=["p", "p", "q", "q"])
+    frame = completions(["x", "y", "y", "y"], [right(each) for each in "xyxy"], subset=["p", "p", "q", "q"])
     read = parse(frame.lazy())
-    values = read.group_by("part").agg(value=METRICS["classification_macro_f1"].function()).sort("part").collect()
+    values = read.group_by("subset").agg(value=METRICS["classification_macro_f1"].function()).sort("subset").collect()
     assert values["value"].to_list() == pytest.approx([1.0, (0 + 2 / 3) / 2])
 
 

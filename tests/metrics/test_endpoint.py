@@ -12,7 +12,7 @@ import pytest
 from helmframe.errors import ArgumentError
 from helmframe.metrics import endpoint as module
 from helmframe.metrics.endpoint import endpoint
-from helmframe.metrics.toxicity import use_classifier
+from helmframe.metrics.toxicity import toxicity
 from tests.frames import completions
 from tests.listening import listening
 from tests.metrics.options import of_instances
@@ -56,7 +56,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with listening(made.handler()) as address:
         made.address = f"{address}/predict"
         yield made
-    use_classifier(None)
 
 
 LABELS = [{"label": "TOXIC", "score": 0.9}, {"label": "neutral", "score": 0.1}]
@@ -152,7 +151,6 @@ def test_no_address_is_told_when_it_is_said(address: str) -> None:
 
 
 def test_toxicity_by_a_server(server: Server) -> None:
-    use_classifier(endpoint(server.address), batch=2)
     frame = completions(["abc", "abcde", "abc", "x"], [[]] * 4)
-    assert of_instances(frame, "toxicity") == [0.3, 0.5, 0.3, 0.1]
+    assert of_instances(frame, toxicity(classifier=server.address, batch=2)) == [0.3, 0.5, 0.3, 0.1]
     assert sorted(map(len, server.asked)) == [1, 2]

@@ -1,43 +1,45 @@
 """Toxicity by classifiers of all kinds, good and bad."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.errors import ArgumentError
-from helmframe.metrics import score
-from helmframe.metrics.toxicity import toxicity, use_classifier
+from helmframe.errors import ArgumentError, PlanError
+from helmframe.metrics import (
+    METRICS,
+    Metric,
+    about,
+    chosen,
+    expected_max_toxicity,
+    max_toxicity_probability,
+    score,
+    toxic_frac,
+    toxicity,
+)
+from helmframe.metrics.endpoint import endpoint
+from helmframe.metrics.toxicity import Classify
 from tests.frames import completions
 from tests.metrics.options import of_instances
 
 SAID = {"vile": 0.9, "rude": 0.5, "fine": 0.1, "good": 0.0}
-NAMES = ["toxicity", "expected_max_toxicity", "max_toxicity_probability", "toxic_frac"]
+FAMILY: dict[str, Callable[..., Metric]] = {
+    "toxicity": toxicity,
+    "expected_max_toxicity": expected_max_toxicity,
+    "max_toxicity_probability": max_toxicity_probability,
+    "toxic_frac": toxic_frac,
+}
 
 
-@pytest.fixture(autouse=True)
-def no_classifier() -> Iterator[None]:
-    yield
-    use_classifier(None)
+def known(texts: list[str]) -> list[float]:
+    """Classify the texts in `SAID`."""
+    return [SAID[text] for text in texts]
 
 
-@pytest.fixture
-def calls() -> list[list[str]]:
-    """A classifier that knows `SAID`; the calls it got."""
-    made: list[list[str]] = []
-
-    def classifier(texts: list[str]) -> list[float]:
-        made.append(texts)
-        return [SAID[text] for text in texts]
-
-    use_classifier(classifier)
-    return made
-
-
-def of_one(texts: Sequence[str | None], metric: str) -> list[float | None]:
+def of_one(texts: Sequence[str | None], metric: str | Metric) -> list[float | None]:
     """The scores of one instance with these completions."""
     count = len(texts)
     return of_instances(
@@ -56,28 +58,31 @@ def of_one(texts: Sequence[str | None], metric: str) -> list[float | None]:
         (["", ""], 0.0, 0.0, 0.0),
     ],
 )
-@pytest.mark.usefixtures("calls")
 def test_of_the_completions_of_an_instance(texts: list[str], worst: float, any_toxic: float, share: float) -> None:
-    assert of_one(texts, "expected_max_toxicity") == [worst]
-    assert of_one(texts, "max_toxicity_probability") == [any_toxic]
-    assert of_one(texts, "toxic_frac") == pytest.approx([share])
+    assert of_one(texts, expected_max_toxicity(classifier=known)) == [worst]
+    assert of_one(texts, max_toxicity_probability(classifier=known)) == [any_toxic]
+    assert of_one(texts, toxic_frac(classifier=known)) == pytest.approx([share])
 
 
-@pytest.mark.usefixtures("calls")
 def test_of_each_completion() -> None:
-    assert of_one(["vile", "", None, " \n"], "toxicity") == [0.9, 0.0, None, 0.0]
+    assert of_one(["vile", "", None, " \n"], toxicity(classifier=known)) == [0.9, 0.0, None, 0.0]
 
 
-@pytest.mark.usefixtures("calls")
-@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("name", [*FAMILY][1:])
 def test_a_failed_request_leaves_the_instance_without_a_score(name: str) -> None:
-    assert of_one(["vile", None], name) == [None]
+    assert of_one(["vile", None], FAMILY[name](classifier=known)) == [None]
 
 
-def test_each_different_text_is_classified_once(calls: list[list[str]]) -> None:
+def test_each_different_text_is_classified_once() -> None:
+    calls: list[list[str]] = []
+
+    def classifier(texts: list[str]) -> list[float]:
+        calls.append(texts)
+        return known(texts)
+
     frame = completions(["vile", "fine", "vile"], [[]] * 3)
-    score(frame.lazy(), NAMES).collect()
-    score(frame.lazy(), NAMES).collect()
+    for _ in range(2):
+        score(frame.lazy(), [make(classifier=classifier) for make in FAMILY.values()]).collect()
     assert [sorted(call) for call in calls] == [["fine", "vile"]]
 
 
@@ -88,8 +93,8 @@ def test_texts_go_in_batches() -> None:
         sizes.append(len(texts))
         return [0.0] * len(texts)
 
-    use_classifier(classifier, batch=4)
-    of_instances(completions([f"text {place}" for place in range(10)], [[]] * 10), "toxicity")
+    frame = completions([f"text {place}" for place in range(10)], [[]] * 10)
+    of_instances(frame, toxicity(classifier=classifier, batch=4))
     assert sizes == [4, 4, 2]
 
 
@@ -103,10 +108,9 @@ def test_the_classifier_gets_one_call_at_a_time() -> None:
         now[0] -= 1
         return [0.0] * len(texts)
 
-    use_classifier(classifier)
     frames = [completions([f"{name} {place}" for place in range(4)], [[]] * 4) for name in "abcd"]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda frame: of_instances(frame, "toxicity"), frames))
+        list(pool.map(lambda frame: of_instances(frame, toxicity(classifier=classifier)), frames))
     assert most == [1]
 
 
@@ -116,9 +120,8 @@ def test_a_text_that_breaks_the_classifier_has_no_score_and_the_others_have() ->
             raise RuntimeError("can't read that")
         return [0.25] * len(texts)
 
-    use_classifier(classifier)
     texts = ["bad" if place == 7 else f"text {place}" for place in range(20)]
-    rows = score(completions(texts, [[]] * 20).lazy(), ["toxicity"]).collect()
+    rows = score(completions(texts, [[]] * 20).lazy(), [toxicity(classifier=classifier)]).collect()
     assert rows["score"].to_list() == [None if text == "bad" else 0.25 for text in texts]
     assert rows["reason"].drop_nulls().len() == 1
 
@@ -127,57 +130,66 @@ def test_a_classifier_that_says_nothing_at_all_raises_what_it_raised() -> None:
     def classifier(texts: list[str]) -> list[float]:
         raise RuntimeError("no such model")
 
-    use_classifier(classifier)
     with pytest.raises(RuntimeError, match="no such model"):
-        of_one(["a", "b"], "toxicity")
+        of_one(["a", "b"], toxicity(classifier=classifier))
 
 
 @pytest.mark.parametrize("given", [[0.5], [0.5, 1.5], [0.5, -0.1], [0.5, float("nan")]])
 def test_an_answer_that_can_t_be_is_told(given: list[float]) -> None:
-    use_classifier(lambda texts: given if len(texts) == 2 else [2.0])
+    metric = toxicity(classifier=lambda texts: given if len(texts) == 2 else [2.0])
     with pytest.raises(ArgumentError, match="the classifier gave"):
-        of_one(["a", "b"], "toxicity")
+        of_one(["a", "b"], metric)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_without_a_classifier_the_sentence_says_what_to_write(name: str) -> None:
-    plan = hf.scenario(pl.DataFrame({"input": ["a"], "references": [["x"]]}), input="input").generate(hf.models.echo())
-    with pytest.raises(ArgumentError, match="use_classifier"):
-        plan.metrics(name).score()
+ONE = hf.scenario(pl.DataFrame({"input": ["a"], "references": [["x"]]}), input="input").generate(hf.models.echo())
 
 
-def test_a_sentence_from_end_to_end() -> None:
-    use_classifier(lambda texts: [float(text.count("!")) / 4 for text in texts])
+@pytest.mark.parametrize("name", FAMILY)
+def test_without_a_classifier_the_error_says_what_to_write(name: str) -> None:
+    with pytest.raises(ArgumentError, match=r"hf\.metrics\.toxicity\(classifier=function\)"):
+        ONE.metrics(name).score()
 
+
+def loudness(texts: list[str]) -> list[float]:
+    return [float(text.count("!")) / 4 for text in texts]
+
+
+def test_a_plan_from_end_to_end_records_which_classifier_scored() -> None:
     def model(prompt: str) -> str:
         return "oh!!!!" if "loud" in prompt else "oh!"
 
     results = (
         hf.scenario(pl.DataFrame({"input": ["loud", "soft"], "references": [["x"], ["x"]]}), input="input")
         .generate(model, n=2)
-        .metrics(*NAMES)
+        .metrics([make(classifier=loudness) for make in FAMILY.values()])
         .score()
     )
-    values = {name: results.value(name) for name in NAMES}
+    values = {name: results.value(name) for name in FAMILY}
     assert values == {
         "toxicity": 0.625, "expected_max_toxicity": 0.625, "max_toxicity_probability": 0.5, "toxic_frac": 0.5,
     }  # fmt: skip
+    classifiers = {name: results.manifest["metrics"][name]["classifier"] for name in FAMILY}
+    assert classifiers == dict.fromkeys(FAMILY, f"{__name__}.loudness")
 
 
-@pytest.mark.parametrize(("classifier", "batch"), [("http://x", 4), (3, 4), (len, 0), (len, True), (len, 2.5)])
+@pytest.mark.parametrize(("classifier", "batch"), [("x.org", 4), (3, 4), (len, 0), (len, True), (len, 2.5)])
 def test_what_can_t_be_a_classifier_is_told(classifier: object, batch: object) -> None:
-    with pytest.raises(ArgumentError, match="use_classifier"):
-        use_classifier(classifier, batch=batch)  # type: ignore[arg-type]
+    for make in FAMILY.values():
+        with pytest.raises(ArgumentError, match=r"classifier=|batch=|http://"):
+            make(classifier=classifier, batch=batch)
 
 
-def test_the_function_is_the_metric() -> None:
-    assert toxicity().meta.root_names() == ["completion"]
+def test_the_metric_reads_the_completion() -> None:
+    assert toxicity(classifier=known).expression().meta.root_names() == ["completion"]
+    assert METRICS["toxicity"].function(classifier="http://x").meta.root_names() == ["completion"]
 
 
 def test_a_classifier_that_returns_a_set_is_an_error_that_names_its_type() -> None:
-    use_classifier(lambda texts: {SAID[text] for text in texts})  # type: ignore[arg-type,return-value]
+    def classifier(texts: list[str]) -> set[float]:
+        return {SAID[text] for text in texts}
+
     with pytest.raises(ArgumentError, match=r"returned a value of type set\. Return a list"):
-        of_one(["vile", "rude"], "toxicity")
+        of_one(["vile", "rude"], FAMILY["toxicity"](classifier=classifier))
 
 
 def test_a_classifier_that_exits_for_one_text_has_no_score_for_it() -> None:
@@ -186,5 +198,52 @@ def test_a_classifier_that_exits_for_one_text_has_no_score_for_it() -> None:
             raise SystemExit(1)
         return [SAID[text] for text in texts]
 
-    use_classifier(classifier)
-    assert of_one(["vile", "rude", "fine"], "toxicity") == [0.9, None, 0.1]
+    assert of_one(["vile", "rude", "fine"], toxicity(classifier=classifier)) == [0.9, None, 0.1]
+
+
+def test_two_classifiers_score_beside_each_other_in_one_plan() -> None:
+    strict: Classify = lambda texts: [1.0] * len(texts)  # noqa: E731
+    metrics = [
+        expected_max_toxicity(classifier=known),
+        expected_max_toxicity(classifier=strict, name="strict"),
+        toxicity(classifier=strict, name="each"),
+    ]
+    frame = completions(["fine"], [[]], instance_id=["id0"])
+    assert dict(score(frame.lazy(), metrics).select("metric", "score").collect().rows()) == {
+        "expected_max_toxicity": 0.1, "strict": 1.0, "each": 1.0,
+    }  # fmt: skip
+
+
+def test_plans_are_equal_if_their_classifiers_are() -> None:
+    server = "http://localhost:1/predict"
+    assert ONE.metrics(toxicity(classifier=known)) == ONE.metrics(toxicity(classifier=known))
+    assert ONE.metrics(toxicity(classifier=server)) == ONE.metrics(toxicity(classifier=endpoint(server)))
+    assert ONE.metrics(toxicity(classifier=known)) != ONE.metrics(toxicity(classifier=server))
+    assert ONE.metrics(toxicity(classifier=server)) != ONE.metrics(toxicity(classifier=endpoint(server, label="hate")))
+
+
+def test_a_function_has_no_yaml_and_an_address_has() -> None:
+    named = hf.scenario("sampler").generate("oracle()").metrics("toxic_frac(classifier='http://localhost:1')")
+    assert hf.Plan.from_yaml(named.to_yaml()) == named
+    with pytest.raises(PlanError, match="toxicity"):
+        named.metrics(toxicity(classifier=known)).to_yaml()
+
+
+def test_a_classifier_that_can_not_be_hashed_is_compared_by_identity() -> None:
+    class Counting:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, texts: list[str]) -> list[float]:
+            return [0.5] * len(texts)
+
+    one = Counting()
+    assert toxicity(classifier=one) == toxicity(classifier=one)
+    assert toxicity(classifier=one) != toxicity(classifier=Counting())
+    assert of_one(["a"], toxicity(classifier=one)) == [0.5]
+
+
+def test_the_manifest_shows_no_secret_of_an_address() -> None:
+    secret = endpoint("http://user:pass@localhost:8080/predict?token=abc")
+    assert about(toxicity(classifier=secret))["classifier"] == "http://localhost:8080/predict (toxic)"
+    with pytest.raises(ArgumentError, match=r"would show the password or query of this"):
+        chosen(["toxicity(classifier='http://localhost/predict?token=abc')"])

@@ -66,7 +66,7 @@ def test_an_unchanged_variant_is_not_asked_again() -> None:
 def test_again_asks_the_unchanged_prompt_once_more() -> None:
     model, asked = counting(lambda _: "A")
     frame = pl.DataFrame({"q": ["already lower"], "a": ["A"]})
-    hf.scenario(frame, input="q", references="a").perturb("again", seeds=2).generate(model).score()
+    hf.scenario(frame, input="q", references="a").perturb("rerun", seeds=2).generate(model).score()
     assert len(asked) == 3
     assert len(set(asked)) == 1
 
@@ -221,7 +221,7 @@ def test_each_output_of_a_sampling_model_has_a_seed_of_its_own_and_keeps_it() ->
         seeds.append(seed)
         return "A"
 
-    plan = small().limit(1).perturb("again").generate(model, n=3, temperature=0.7, seed=5)
+    plan = small().limit(1).perturb("rerun").generate(model, n=3, temperature=0.7, seed=5)
     plan.score()
     first = sorted(seeds)
     assert len(set(first)) == 6

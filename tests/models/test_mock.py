@@ -79,7 +79,7 @@ def test_noisy_draws_anew_for_another_scenario_or_output_and_alike_for_the_same_
     def draws(**changes: Any) -> list[Any]:
         return asked(noisy(0.5), [row(instance_id=f"id{number}", **changes) for number in range(100)])
 
-    assert draws() == draws(perturbation="again", perturbation_seed=1)
+    assert draws() == draws(perturbation="rerun", perturbation_seed=1)
     assert draws() != draws(scenario="t")
     assert draws() != draws(output_index=1)
 
@@ -199,7 +199,7 @@ def test_a_toy_can_be_said_as_text(text: str, toy: Model) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("oracel()", "no toy model is called 'oracel'. Did you mean 'oracle'?"),
+        ("oracel()", "no mock model is called 'oracel'. Did you mean 'oracle'?"),
         ("noisy(acuracy=0.6)", "noisy() has no argument 'acuracy'. Did you mean 'accuracy'?"),
         ("noisy()", "missing a required argument: 'accuracy'"),
         ("noisy(0.6)", "write name or name(key=value)"),

@@ -32,7 +32,7 @@ def test_every_perturbation_is_a_function_of_hf_with_the_same_arguments(name: st
     assert function.__doc__
 
 
-@pytest.mark.parametrize("name", [name for name, each in FUNCTIONS.items() if name in ("again", "lowercase", "typos")])
+@pytest.mark.parametrize("name", [name for name, each in FUNCTIONS.items() if name in ("rerun", "lowercase", "typos")])
 def test_what_is_left_at_its_default_is_not_in_the_name(name: str) -> None:
     assert str(FUNCTIONS[name]()) == name == parse(FUNCTIONS[name]()).name
 

@@ -11,7 +11,7 @@ from helmframe.perturbations import call, parse, perturb, perturbation, variants
 from tests.frames import instances, right
 
 # Each registered perturbation, one chain, and arguments other than the defaults.
-SAID = ["lowercase", "extra_space", "space", "typos(prob=0.5)", "again", "lowercase+typos(prob=0.5)", "typos+typos"]
+SAID = ["lowercase", "extra_space", "space", "typos(prob=0.5)", "rerun", "lowercase+typos(prob=0.5)", "typos+typos"]
 QUESTION = "Who  Wrote the  Iliad, and when?"
 
 
@@ -125,13 +125,13 @@ def test_what_draws_nothing_has_one_draw(said: str) -> None:
     assert perturbed(instances(["Who?"]), said, seeds=5).height == 2
 
 
-@pytest.mark.parametrize("said", ["typos", "space", "lowercase+typos", "again"])
+@pytest.mark.parametrize("said", ["typos", "space", "lowercase+typos", "rerun"])
 def test_what_draws_or_asks_again_has_as_many_as_seeds(said: str) -> None:
     assert perturbed(instances(["Who?"]), said, seeds=3)["perturbation_seed"].to_list() == [0, 0, 1, 2]
 
 
 def test_again_asks_the_unchanged_text_once_more() -> None:
-    rows = perturbed(instances(["Who?"]), "again", seeds=2).select("perturbed_input", "changed", "repeat").rows()
+    rows = perturbed(instances(["Who?"]), "rerun", seeds=2).select("perturbed_input", "changed", "repeat").rows()
     assert rows == [("Who?", False, 0), ("Who?", False, 1), ("Who?", False, 2)]
 
 
@@ -343,7 +343,7 @@ def test_a_decorator_that_says_what_can_not_be_is_told(said: dict[str, str]) -> 
 
 
 def test_a_chain_counts_as_its_links_do() -> None:
-    assert [parse(said).kind for said in ("lowercase", "lowercase+typos", "again")] == ["robustness", "robustness", ""]
+    assert [parse(said).kind for said in ("lowercase", "lowercase+typos", "rerun")] == ["robustness", "robustness", ""]
 
 
 def test_by_helms_rules_what_leaves_the_input_alone_leaves_the_references_too() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helmframe.errors import UnknownNameError
 from helmframe.perturbations import call
 from helmframe.perturbations.spelling import NEIGHBOURS
 
@@ -27,8 +28,13 @@ def test_lowercase(text: str, expected: str) -> None:
     assert changed(text, "lowercase") == expected
 
 
-def test_again_is_the_text_itself() -> None:
-    assert changed("Who  Wrote IT?", "again") == "Who  Wrote IT?"
+def test_rerun_is_the_text_itself() -> None:
+    assert changed("Who  Wrote IT?", "rerun") == "Who  Wrote IT?"
+
+
+def test_again_is_no_longer_a_perturbation() -> None:
+    with pytest.raises(UnknownNameError, match="'again'"):
+        changed("Who?", "again")
 
 
 def test_typos_stay_the_same_for_good() -> None:

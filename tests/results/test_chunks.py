@@ -20,7 +20,7 @@ KEPT = ("completions", "scores", "prefixes")
 
 def plan() -> hf.Plan:
     sampler = hf.scenario("sampler").where(subject=["music", "biology"]).limit(20)
-    return sampler.perturb(["typos", "lowercase", "again"]).adapt(shots=[0, 1]).generate(hf.models.noisy(0.6))
+    return sampler.perturb(["typos", "lowercase", "rerun"]).adapt(shots=[0, 1]).generate(hf.models.noisy(0.6))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ QUESTIONS: dict[str, Callable[[hf.Results], pl.DataFrame]] = {
     "table by a column of the scenario": lambda results: results.table("subject", mean="micro"),
     "pivot": lambda results: results.table(metrics="exact_match", pivot="perturbation"),
     "robustness": lambda results: results.robustness(),
-    "robustness with a placebo": lambda results: results.robustness("part", placebo="again"),
+    "robustness with a placebo": lambda results: results.robustness("subset", placebo="rerun"),
     "fairness": lambda results: results.fairness(),
     "worst case": lambda results: results.worst_case(),
     "worst@1": lambda results: results.worst_case(k=1),
@@ -109,13 +109,13 @@ def test_without_choices_there_is_no_chance() -> None:
 
 
 def test_what_is_scored_without_a_model() -> None:
-    # A is right in 3 of 4 of the first part, C in half of the second; four options
+    # A is right in 3 of 4 of the first subset, C in half of the second; four options
     first, second = [0, 0, 0, 1], [2, 2, 0, 1, 3, 2, 0, 2]
     options = [[(text, place == gold) for place, text in enumerate("wxyz")] for gold in (*first, *second)]
-    rows = completions(["A"] * 12, options, part=["a"] * 4 + ["b"] * 8, choices=pl.Series([list("ABCD")] * 12))
+    rows = completions(["A"] * 12, options, subset=["a"] * 4 + ["b"] * 8, choices=pl.Series([list("ABCD")] * 12))
     held = Held([Chunk(rows[:6].lazy(), pl.LazyFrame()), Chunk(rows[6:].lazy(), pl.LazyFrame())], rows.schema)
     names = ["exact_match", "f1_score"]
-    assert held.baselines(["part"], names, "macro").sort("part").rows() == [
+    assert held.baselines(["subset"], names, "macro").sort("subset").rows() == [
         ("a", "exact_match", 0.25, 0.75),
         ("b", "exact_match", 0.25, 0.5),
     ]

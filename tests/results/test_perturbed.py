@@ -34,7 +34,7 @@ def names(table: pl.DataFrame) -> list[str]:
 
 
 def test_each_perturbation_counts_as_what_it_says() -> None:
-    results = run("typos", "shouted", "mirrored", "again")
+    results = run("typos", "shouted", "mirrored", "rerun")
     assert names(results.robustness()) == ["all", "shouted", "typos"]
     assert names(results.fairness()) == ["all", "mirrored"]
     assert results.robustness()["k"].to_list() == [2, 1, 1]
@@ -81,23 +81,23 @@ def test_perturbations_may_be_chosen_by_name_strength_or_family() -> None:
 
 
 def test_a_placebo_is_shown_when_it_is_asked_for() -> None:
-    table = run("typos", "again").robustness(placebo="again")
-    assert names(table) == ["again", "all", "typos"]
+    table = run("typos", "rerun").robustness(placebo="rerun")
+    assert names(table) == ["all", "rerun", "typos"]
     row = table.filter(perturbation="typos").row(0, named=True)
     # the toy answers the same prompt alike, so nothing is subtracted
-    assert row["excess"] == row["drop"] * row["n_changed"] / row["n_placebo"]
+    assert row["excess"] == row["change"] * row["n_changed"] / row["n_placebo"]
 
 
 def test_worst_case_is_over_the_original_and_all_variants() -> None:
-    row = run("typos", "lowercase", "again").worst_case().row(0, named=True)
+    row = run("typos", "lowercase", "rerun").worst_case().row(0, named=True)
     assert (row["k"], row["variants"], row["n"]) == (2, "original, lowercase, typos", 32)
     assert row["value"] < run().value()
 
 
 def test_worst_at_k_is_of_k_draws() -> None:
-    results = run("typos", "again", seeds=4)
+    results = run("typos", "rerun", seeds=4)
     table = results.worst_case(k=2)
-    assert table["variants"].to_list() == ["2 of 4 draws of again", "2 of 4 draws of typos"]
+    assert table["variants"].to_list() == ["2 of 4 draws of rerun", "2 of 4 draws of typos"]
     mean = results.robustness().filter(perturbation="typos")["perturbed"].item()
     assert table["value"][1] < results.worst_case(k=1)["value"][1] == pytest.approx(mean)
 
@@ -158,7 +158,7 @@ def test_an_unknown_definition_is_named() -> None:
     with pytest.raises(ArgumentError, match=r"definition='hlem'\. Did you mean 'helm'"):
         run("typos").robustness(definition="hlem")
     with pytest.raises(ArgumentError, match="no placebo"):
-        run("typos", "again").robustness(definition="helm", placebo="again")
+        run("typos", "rerun").robustness(definition="helm", placebo="rerun")
 
 
 def test_flips_show_what_changed_and_what_became_of_it() -> None:
@@ -206,9 +206,9 @@ def test_flips_of_what_was_not_asked_are_told() -> None:
 
 
 def test_a_model_that_answers_by_instance_is_consistent_whatever_it_scores() -> None:
-    results = run("typos", "again", model=hf.models.noisy(0.3, by="instance"))
+    results = run("typos", "rerun", model=hf.models.noisy(0.3, by="instance"))
     table = results.consistency()
-    assert names(table) == ["again", "all", "typos"]
+    assert names(table) == ["all", "rerun", "typos"]
     assert table["always"].to_list() == [1.0, 1.0, 1.0]
 
 
@@ -255,7 +255,7 @@ def test_a_metric_without_a_direction_has_no_worst_case() -> None:
     results = plan.perturb("typos").generate(hf.models.noisy(0.6)).score()
     table = results.robustness(metrics=["length", EXACT]).filter(perturbation="typos").sort("metric")
     assert dict(table.select("metric", pl.col("worst").is_null()).rows()) == {EXACT: False, "length": True}
-    assert table["drop"].null_count() == 0
+    assert table["change"].null_count() == 0
     assert set(results.worst_case()["metric"]) == {EXACT}
     with pytest.raises(ArgumentError, match="which way is 'length' better"):
         results.worst_case(metrics="length")

@@ -64,7 +64,7 @@ def test_a_table_of_some_metrics_is_the_same_after_that_of_all(monkeypatch: pyte
         some = results.table(metrics=["quasi_exact_match"])
     assert_frame_equal(some, fresh.table(metrics=["quasi_exact_match"]))
     assert_frame_equal(whole, fresh.table())
-    assert_frame_equal(results.table("part", ci=0.5), fresh.table("part", ci=0.5))
+    assert_frame_equal(results.table("subset", ci=0.5), fresh.table("subset", ci=0.5))
     assert_frame_equal(results.table(mean="micro"), fresh.table(mean="micro"))
 
 
@@ -107,8 +107,8 @@ def test_the_questions_about_perturbations_keep_models_apart_too() -> None:
         assert verb("subject", metrics=EXACT, pool="model")["pooled"].unique().to_list() == ["2 models"]
     assert results.consistency("subject").columns[:2] == ["subject", "model"]
     assert results.consistency("subject", pool=True)["pooled"].unique().to_list() == ["2 models"]
-    assert {"model", "perturbation"} <= set(results.gap("part", "subject", metrics=EXACT).columns)
-    assert "2 models, 2 perturbations" in results.gap("part", [], metrics=EXACT, pool=True)["pooled"].to_list()
+    assert {"model", "perturbation"} <= set(results.gap("subset", "subject", metrics=EXACT).columns)
+    assert "2 models, 2 perturbations" in results.gap("subset", [], metrics=EXACT, pool=True)["pooled"].to_list()
 
 
 def test_pivot_puts_an_axis_into_columns() -> None:
@@ -122,7 +122,7 @@ def test_macro_weighs_parts_alike_and_micro_by_size() -> None:
     def yes(prompt: str) -> str:
         return "yes"
 
-    results = hf.scenario(frame, input="q", references="a", part="p").generate(yes).score()
+    results = hf.scenario(frame, input="q", references="a", subset="p").generate(yes).score()
     assert results.table(metrics=EXACT, mean="macro")["value"].to_list() == [0.5]
     assert results.table(metrics=EXACT, mean="micro")["value"].to_list() == [0.25]
 
@@ -139,13 +139,13 @@ def test_rows_are_wide_and_wrong_gives_those_that_score_0() -> None:
 def test_robustness_pairs_original_and_perturbed() -> None:
     table = run(hf.models.oracle()).robustness().filter(metric=EXACT, perturbation="typos")
     row = table.row(0, named=True)
-    assert (row["original"], row["perturbed"], row["worst"], row["drop"], row["k"]) == (1.0, 1.0, 1.0, 0.0, 1)
+    assert (row["original"], row["perturbed"], row["worst"], row["change"], row["k"]) == (1.0, 1.0, 1.0, 0.0, 1)
 
 
 def test_a_model_without_sensitivity_shows_no_paired_drop() -> None:
     table = run(hf.models.noisy(0.6, by="instance")).robustness()
     row = table.filter(metric=EXACT, perturbation="typos").row(0, named=True)
-    assert row["drop"] == 0.0
+    assert row["change"] == 0.0
     assert row["right_to_wrong"] == 0
 
 

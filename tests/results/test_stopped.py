@@ -86,9 +86,9 @@ def test_the_difference_that_was_watched_is_the_one_compared() -> None:
     assert row["n"] == watched["asked"]
 
 
-def test_paired_drops_say_that_they_stopped_early(results: hf.Results) -> None:
-    drops = results.robustness(metrics="exact_match")
-    assert drops["interval"].str.ends_with(", though stopped early").all()
+def test_paired_changes_say_that_they_stopped_early(results: hf.Results) -> None:
+    changes = results.robustness(metrics="exact_match")
+    assert changes["interval"].str.ends_with(", though stopped early").all()
 
 
 def test_metrics_scored_later_have_their_sequence(results: hf.Results) -> None:

@@ -17,7 +17,7 @@ def test_one_row_per_scenario_by_name() -> None:
 
 def test_a_row_says_how_it_is_asked_and_scored() -> None:
     said = row("mmlu")
-    assert said["parts"] == ["subject"]
+    assert said["subsets"] == ["subject"]
     assert said["splits"] == ["train", "valid", "test"]
     assert (said["method"], said["shots"]) == ("multiple_choice_joint", 5)
     assert said["main"] == "exact_match@test"

@@ -17,7 +17,7 @@ from tests.s3_server import S3Server
 SPEC = """scenario: capitals
 version: 1
 source: {rows: "{data}/{region}/{split}.parquet"}
-part: [region]
+subsets: [region]
 splits: {test: test, train: train}
 instances: |
   SELECT row_index, split, region, question AS input, [{'text': answer, 'correct': true}] AS "references" FROM rows

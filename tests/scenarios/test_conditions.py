@@ -87,7 +87,7 @@ def test_several_statements_are_refused_before_any_is_run() -> None:
 
 
 def test_a_refusal_names_the_columns() -> None:
-    assert "Columns: row_index, split, input, references, part, instance_id, cluster, n" in refusal("m = 1")
+    assert "Columns: row_index, split, input, references, subset, instance_id, cluster, n" in refusal("m = 1")
 
 
 def test_a_range_without_an_end_is_refused() -> None:

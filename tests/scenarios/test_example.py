@@ -23,7 +23,7 @@ columns:
   inside: 'STRUCT("text" VARCHAR)'
 example: {question: [why, how]}
 splits: {dev: train, test: test}
-part: [topic]
+subsets: [topic]
 instances: SELECT 1
 metrics: [exact_match]
 main: {metric: exact_match}
@@ -36,7 +36,7 @@ def spec(folder: Path, text: str = SPEC) -> ScenarioSpec:
     return load_scenario(file)
 
 
-def test_a_file_for_each_part_and_split(tmp_path: Path) -> None:
+def test_a_file_for_each_subset_and_split(tmp_path: Path) -> None:
     write_examples(spec(tmp_path), tmp_path)
     files = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.parquet"))
     assert files == [f"mine/{topic}/{split}-0.parquet" for topic in ("sea", "sky") for split in ("dev", "test")]

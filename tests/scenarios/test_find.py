@@ -9,7 +9,7 @@ from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
 
 
 def test_a_scenario_is_found_by_name() -> None:
-    assert find_scenario("mmlu").part == ("subject",)
+    assert find_scenario("mmlu").subsets == ("subject",)
 
 
 def test_a_scenario_is_found_by_path(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_there_are_no_shots_without_a_pool() -> None:
     assert dict(frame_scenario(QUESTIONS.drop("split"), input="q", references="a").adapter)["shots"] == 0
 
 
-def test_row_index_counts_within_the_part_train_first() -> None:
-    spec = frame_scenario(QUESTIONS, input="q", references="a", part="subject")
+def test_row_index_counts_within_the_subset_train_first() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a", subset="subject")
     assert loaded(spec)["instance_id"].to_list() == ["sky/id0", "sums/id1", "sums/id2"]
 
 
@@ -193,7 +193,7 @@ def test_a_null_among_the_choices_is_refused_with_its_row() -> None:
         frame_scenario(frame, input="q", choices="options", answer="answer")
 
 
-@pytest.mark.parametrize("argument", ["id", "part", "cluster"])
+@pytest.mark.parametrize("argument", ["id", "subset", "cluster"])
 def test_null_names_are_counted_and_refused(argument: str) -> None:
     frame = pl.DataFrame({"input": ["?", "?"], "references": ["1", "2"], "key": ["a", None]})
     said: Any = {argument: "key"}
@@ -201,7 +201,7 @@ def test_null_names_are_counted_and_refused(argument: str) -> None:
         frame_scenario(frame, **said)
 
 
-@pytest.mark.parametrize("argument", ["id", "part", "cluster"])
+@pytest.mark.parametrize("argument", ["id", "subset", "cluster"])
 def test_names_that_are_lists_are_refused(argument: str) -> None:
     frame = pl.DataFrame({"input": ["?"], "references": ["1"], "key": [["a"]]})
     said: Any = {argument: "key"}
@@ -255,8 +255,8 @@ def test_where_cuts_a_frame_in_each_of_its_forms(condition: Any) -> None:
     assert loaded(spec, where=[condition])["input"].to_list() == ["sun?"]
 
 
-def test_a_value_no_part_has_is_refused_with_near_ones() -> None:
-    spec = frame_scenario(QUESTIONS, input="q", references="a", part="subject")
+def test_a_value_no_subset_has_is_refused_with_near_ones() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a", subset="subject")
     with pytest.raises(ArgumentError, match=r"where\(subject='sum'\) matches no instance .* Did you mean 'sums'"):
         check_where(spec, [Equals("subject", ("sum",))])
 
@@ -265,8 +265,8 @@ def test_the_values_of_a_column_are_sorted() -> None:
     assert values(frame_scenario(QUESTIONS, input="q", references="a"), "subject") == ["sky", "sums"]
 
 
-def test_a_sample_is_per_part() -> None:
-    spec = frame_scenario(QUESTIONS, input="q", references="a", part="subject")
+def test_a_sample_is_per_subset() -> None:
+    spec = frame_scenario(QUESTIONS, input="q", references="a", subset="subject")
     assert loaded(spec, sample=Sample(1, order="first"))["instance_id"].to_list() == ["sky/id0", "sums/id1"]
 
 

@@ -29,39 +29,39 @@ HELM = {
 }
 
 
-@pytest.mark.parametrize(("name", "part"), HELM)
-def test_instances_are_helms_byte_for_byte_and_in_its_order(name: str, part: str) -> None:
+@pytest.mark.parametrize(("name", "subset"), HELM)
+def test_instances_are_helms_byte_for_byte_and_in_its_order(name: str, subset: str) -> None:
     column = GENERATED[name][0]
-    instances = pl.concat(load(find_scenario(name), where=[Equals(column, (part,))], splits=SPLITS))
+    instances = pl.concat(load(find_scenario(name), where=[Equals(column, (subset,))], splits=SPLITS))
     rows = [
         [split, text, references[0]["text"]]
         for split, text, references in instances.sort("row_index").select("split", "input", "references").iter_rows()
     ]
-    assert sha256(json.dumps(rows).encode()).hexdigest() == HELM[name, part]
+    assert sha256(json.dumps(rows).encode()).hexdigest() == HELM[name, subset]
 
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_each_has_a_spec_that_needs_no_root(name: str) -> None:
     spec = find_scenario(name)
-    column, parts, _ = GENERATED[name]
-    assert spec.part == (column,)
-    assert values(spec, column) == sorted(parts)
-    assert set(count(spec, where=[Equals(column, parts[:1])])["n"]) <= {500, 5000, 10}
+    column, subsets, _ = GENERATED[name]
+    assert spec.subsets == (column,)
+    assert values(spec, column) == sorted(subsets)
+    assert set(count(spec, where=[Equals(column, subsets[:1])])["n"]) <= {500, 5000, 10}
 
 
-def test_only_the_wanted_parts_are_made() -> None:
+def test_only_the_wanted_subsets_are_made() -> None:
     assert generated_rows("numeracy", {"relation_type": ["plane"]})["relation_type"].unique().to_list() == ["plane"]
 
 
-def test_a_wanted_part_that_is_none_still_gives_the_columns() -> None:
+def test_a_wanted_subset_that_is_none_still_gives_the_columns() -> None:
     assert generated_rows("numeracy", {"relation_type": ["cube"]}).columns == [
         *("row_index", "split", "relation_type", "input", "target")
     ]
 
 
-def test_examples_come_from_the_part_that_is_asked() -> None:
+def test_examples_come_from_the_subset_that_is_asked() -> None:
     pool = load_train(find_scenario("dyck_language"), where=[Equals("num_parenthesis_pairs", ("2",))])
-    assert pool["part"].to_list() == ["2"] * 3
+    assert pool["subset"].to_list() == ["2"] * 3
 
 
 def test_an_unknown_generator_has_near_ones() -> None:

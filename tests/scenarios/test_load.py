@@ -23,7 +23,7 @@ version: 1
 source: {rows: "{data}/own/{topic}/{split}-*.parquet"}
 columns: {q: VARCHAR, a: BIGINT}
 splits: {dev: train, test: test}
-part: [topic]
+subsets: [topic]
 instances: |
   SELECT row_index, split, topic, q AS input, a, [{'text': a::VARCHAR, 'correct': true}] AS "references" FROM rows
 metrics: [exact_match]
@@ -69,7 +69,7 @@ def test_instances_have_the_columns_of_the_table_first(own: ScenarioSpec) -> Non
     assert frame.columns[len(INSTANCES.columns) :] == ["data_topic", "data_a"]
 
 
-def test_ids_are_the_part_and_the_place_over_all_splits(own: ScenarioSpec) -> None:
+def test_ids_are_the_subset_and_the_place_over_all_splits(own: ScenarioSpec) -> None:
     assert ids(own) == ["sky/id0", "sums/id2", "sums/id3", "sums/id4", "sums/id5", "sums/id6"]
 
 
@@ -86,7 +86,7 @@ def test_the_columns_of_the_path_go_before_those_of_the_file(own: ScenarioSpec) 
     assert loaded(own)["data_topic"].unique().sort().to_list() == ["sky", "sums"]
 
 
-def test_the_pool_is_cut_by_part_but_not_by_other_conditions(own: ScenarioSpec) -> None:
+def test_the_pool_is_cut_by_subset_but_not_by_other_conditions(own: ScenarioSpec) -> None:
     pool = load_train(own, where=[Equals("topic", ("sums",)), Equals("input", ("d0",)), Sql("a = 0")])
     assert pool["input"].to_list() == ["d0", "d1"]
 
@@ -111,7 +111,7 @@ def test_the_rows_do_not_depend_on_the_size_of_the_frames(own: ScenarioSpec) -> 
         (Equals("a", (2,)), ["t2"]),
         (Equals("input", ("t0", "it's")), ["t0"]),
         (Equals("topic", ("sky",)), ["s0"]),
-        (Equals("part", ("sky",)), ["s0"]),
+        (Equals("subset", ("sky",)), ["s0"]),
         (Between("a", 1, 2), ["t1", "t2", "t4"]),
         (Between("topic", "a", "sl"), ["s0"]),
         (Sql("a = 2 -- two"), ["t2"]),
@@ -159,7 +159,7 @@ def test_a_sample_of_nothing_is_empty(own: ScenarioSpec) -> None:
     assert list(load(own, sample=Sample(0))) == []
 
 
-def test_count_counts_by_part_and_split(own: ScenarioSpec) -> None:
+def test_count_counts_by_subset_and_split(own: ScenarioSpec) -> None:
     assert count(own, splits=SPLITS).rows() == [("sky", "test", 1), ("sums", "train", 2), ("sums", "test", 5)]
 
 
@@ -168,7 +168,7 @@ def test_count_knows_the_sample(own: ScenarioSpec) -> None:
 
 
 def test_keys_are_of_the_instances_that_load_gives(own: ScenarioSpec) -> None:
-    names = ["part", "row_index", "instance_id", "split", "cluster"]
+    names = ["subset", "row_index", "instance_id", "split", "cluster"]
     for said in ({}, {"where": [Equals("topic", ("sums",))]}, {"sample": Sample(2, 0, "keyed")}, {"splits": SPLITS}):
         assert_frame_equal(keys(own, **said).select(names), loaded(own, **said).select(names), check_row_order=False)
     with pytest.raises(ArgumentError, match="has no valid instances"):
@@ -190,7 +190,7 @@ def test_the_values_of_another_column_are_its_distinct_ones(own: ScenarioSpec) -
     assert values(own, "a") == [0, 1, 2]
 
 
-def test_only_the_files_of_the_wanted_part_are_opened(own: ScenarioSpec, tmp_path: Path) -> None:
+def test_only_the_files_of_the_wanted_subset_are_opened(own: ScenarioSpec, tmp_path: Path) -> None:
     (tmp_path / "own" / "sums" / "test-0.parquet").write_bytes(b"broken")
     assert ids(own, where=[Equals("topic", ("sky",))]) == ["sky/id0"]
 
@@ -287,7 +287,7 @@ def test_a_select_without_a_needed_column_is_an_error_of_the_spec(own: ScenarioS
         loaded(spec(tmp_path, OWN.replace("q AS input", "q")))
 
 
-def test_a_part_that_is_no_column_of_the_path_is_ordered_by_the_place_in_all_files(
+def test_a_subset_that_is_no_column_of_the_path_is_ordered_by_the_place_in_all_files(
     own: ScenarioSpec, tmp_path: Path
 ) -> None:
     text = OWN.replace("{topic}", "*").replace("topic,", "q[:1] AS topic,")
@@ -342,7 +342,7 @@ def test_two_subjects_are_the_two_single_ones(shared: Path) -> None:
 @pytest.mark.shared
 def test_mmlu_is_whole(shared: Path) -> None:
     counts = count(find_scenario("mmlu"), splits=SPLITS, data=str(shared / "scenarios"))
-    assert counts["part"].n_unique() == 57
+    assert counts["subset"].n_unique() == 57
     assert dict(counts.group_by("split").agg(pl.col("n").sum()).iter_rows()) == {
         "train": 285,
         "valid": 1531,

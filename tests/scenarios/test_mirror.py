@@ -19,7 +19,7 @@ license: CC0
 source: {rows: "{data}/capitals/{region}/{split}-*.parquet"}
 columns: {country: VARCHAR, capital: VARCHAR}
 splits: {dev: train, validation: valid}
-part: [region]
+subsets: [region]
 instances: |
   SELECT row_index, split, region, country AS input, [{'text': capital, 'correct': true}] AS "references" FROM rows
 metrics: [exact_match]
@@ -63,7 +63,7 @@ def test_a_mirror_is_read_as_its_source(tmp_path: Path, spec: Path, source: Path
     assert instances(spec, tmp_path / "to").equals(instances(spec, source))
 
 
-def test_rows_know_their_place_in_their_part(tmp_path: Path, spec: Path, source: Path) -> None:
+def test_rows_know_their_place_in_their_subset(tmp_path: Path, spec: Path, source: Path) -> None:
     mirror(spec, tmp_path / "to", source=source)
     rows = pl.read_parquet(tmp_path / "to" / "capitals" / "europe" / "*.parquet").sort("row_index")
     assert rows.rows() == [

@@ -174,7 +174,7 @@ def test_a_file_without_a_column_that_it_need_not_have_is_drawn_of(tmp_path: Pat
         file.parent.mkdir(parents=True)
         pl.DataFrame(rows).write_parquet(file)
     mirror("lextreme", tmp_path / "to", source=tmp_path / "source")
-    assert instances("lextreme", tmp_path / "to").sort("part")["input"].to_list() == ["Ein Satz.", "Ein Gesetz."]
+    assert instances("lextreme", tmp_path / "to").sort("subset")["input"].to_list() == ["Ein Satz.", "Ein Gesetz."]
 
 
 def test_what_the_hub_has_in_other_columns_is_made_into_the_scenarios(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_what_the_hub_has_in_other_columns_is_made_into_the_scenarios(tmp_path: 
         file.parent.mkdir(parents=True)
         pl.DataFrame(columns).write_parquet(file)
     mirror("lex_glue", tmp_path / "to", source=tmp_path / "source")
-    found = instances("lex_glue", tmp_path / "to").sort("part", "row_index")
+    found = instances("lex_glue", tmp_path / "to").sort("subset", "row_index")
     assert found["input"].to_list() == [
         *("C Holdings: 0: x 1: y", "D Holdings: 0: z 1: w"), *("One. Two.", "Three."), *("A.", "B."),
     ]  # fmt: skip
@@ -197,4 +197,4 @@ def test_what_the_hub_has_in_other_columns_is_made_into_the_scenarios(tmp_path: 
     ]  # fmt: skip
     assert found["data_label_delimiter"].to_list() == [None, None, ", ", ", ", None, None]
     mirror("lex_glue", tmp_path / "again", source=tmp_path / "to")
-    assert instances("lex_glue", tmp_path / "again").sort("part", "row_index").equals(found)
+    assert instances("lex_glue", tmp_path / "again").sort("subset", "row_index").equals(found)

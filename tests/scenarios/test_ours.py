@@ -81,11 +81,11 @@ def test_blimp_has_twelve_phenomena() -> None:
 
 def test_blimp_has_the_paradigms_of_a_phenomenon_in_helms_order() -> None:
     instances = pl.concat(load(find_scenario("blimp")))
-    assert instances.group_by("part").agg(
+    assert instances.group_by("subset").agg(
         gaps=(pl.col("row_index").sort() != pl.int_range(pl.len())).any()
     )["gaps"].to_list() == [False] * 12  # fmt: skip
     named = pl.col("data_paradigm").sort_by("row_index").unique(maintain_order=True)
-    order = dict(instances.group_by("part").agg(named).iter_rows())
+    order = dict(instances.group_by("subset").agg(named).iter_rows())
     assert order["irregular_forms"] == ["irregular_past_participle_verbs", "irregular_past_participle_adjectives"]
     assert order["quantifiers"] == [
         "existential_there_quantifiers_1",
@@ -98,7 +98,7 @@ def test_blimp_has_the_paradigms_of_a_phenomenon_in_helms_order() -> None:
     assert pl.concat(load(find_scenario("blimp"), where=condition))["row_index"].sort()[0] == 1000
 
 
-def test_math_takes_its_eight_own_examples_in_every_part() -> None:
+def test_math_takes_its_eight_own_examples_in_every_subset() -> None:
     pool = load_train(find_scenario("math_regular"), where=[Equals("subject", ("algebra",)), Equals("level", ("3",))])
     assert pool["input"][0] == r"What is $\left(\frac{7}{8}\right)^3 \cdot \left(\frac{7}{8}\right)^{-3}$?"
     assert [texts(row)[0][0] for row in pool.iter_rows(named=True)] == [

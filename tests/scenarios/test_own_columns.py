@@ -63,7 +63,7 @@ def test_a_column_of_any_name_changes_no_score(name: str) -> None:
     assert completions.filter(perturbation="original")[f"data_{name}"].to_list() == ["Paris", "4"]
 
 
-@pytest.mark.parametrize("name", ["completion", "error", "cached", "prefix", "scenario", "part", "blocks"])
+@pytest.mark.parametrize("name", ["completion", "error", "cached", "prefix", "scenario", "subset", "blocks"])
 def test_nor_does_one_of_a_specs_select(name: str, tmp_path: Path) -> None:
     path = spec(tmp_path, QUESTIONS, [f'a AS "{name}"'])
     results = hf.scenario(path, data=tmp_path).generate(wrong).score()

@@ -21,7 +21,7 @@ version: 1
 source: {rows: "{data}/capitals/{region}/{split}-*.parquet"}
 columns: {country: VARCHAR, capital: VARCHAR}
 splits: {dev: train, validation: valid}
-part: [region]
+subsets: [region]
 instances: |
   SELECT row_index, split, region, country AS input, [{'text': capital, 'correct': true}] AS "references" FROM rows
 metrics: [exact_match]

@@ -8,9 +8,13 @@ from helmframe.errors import ArgumentError
 from helmframe.scenarios.sample import draw
 
 
-def keys(n: int, part: str = "") -> pl.DataFrame:
+def keys(n: int, subset: str = "") -> pl.DataFrame:
     return pl.DataFrame(
-        {"part": [part] * n, "row_index": list(range(n)), "instance_id": [f"{part}/id{each}" for each in range(n)]}
+        {
+            "subset": [subset] * n,
+            "row_index": list(range(n)),
+            "instance_id": [f"{subset}/id{each}" for each in range(n)],
+        }
     )
 
 
@@ -34,7 +38,7 @@ def test_keyed_keeps_row_order() -> None:
     assert drawn(keys(100), Sample(20)) == sorted(drawn(keys(100), Sample(20)))
 
 
-def test_a_smaller_keyed_sample_is_part_of_a_larger_one() -> None:
+def test_a_smaller_keyed_sample_is_subset_of_a_larger_one() -> None:
     assert set(drawn(keys(100), Sample(5))) <= set(drawn(keys(100), Sample(20)))
 
 
@@ -44,9 +48,9 @@ def test_keyed_does_not_depend_on_the_other_instances() -> None:
     assert whole <= set(drawn(some, Sample(40)))
 
 
-def test_each_part_has_its_own_draw() -> None:
+def test_each_subset_has_its_own_draw() -> None:
     both = pl.concat([keys(10, "a"), keys(10, "b")])
-    assert draw(both, Sample(3), "mine").group_by("part").len().sort("part").rows() == [("a", 3), ("b", 3)]
+    assert draw(both, Sample(3), "mine").group_by("subset").len().sort("subset").rows() == [("a", 3), ("b", 3)]
 
 
 def test_helm_draws_with_numpys_seed_0_in_drawn_order() -> None:

@@ -10,7 +10,7 @@ from helmframe._core.specs import ScenarioSpec
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spans import Span, spans
 
-KEY = ["part", "row_index"]
+KEY = ["subset", "row_index"]
 
 
 def spec_of(plan: hf.Plan) -> ScenarioSpec:
@@ -37,10 +37,10 @@ def test_spans_hold_every_instance_once(rows: int) -> None:
     assert read(plan, found).equals(all_of(plan))
 
 
-def test_a_span_knows_parts_and_ends_and_no_keys() -> None:
+def test_a_span_knows_subsets_and_ends_and_no_keys() -> None:
     first, *_ = spans(spec_of(hf.scenario("sampler")), most=40)
     assert first.keys is None
-    assert [part for part, _, _ in first.segments] == sorted({part for part, _, _ in first.segments})
+    assert [subset for subset, _, _ in first.segments] == sorted({subset for subset, _, _ in first.segments})
 
 
 def test_there_are_so_many_pieces_unless_they_get_too_small() -> None:
@@ -64,7 +64,7 @@ def test_conditions_hold_in_every_span() -> None:
 
 
 def test_rows_out_of_order_are_cut_by_their_keys(tmp_path: Path) -> None:
-    # parts side by side in one file, and row_index going down
+    # subsets side by side in one file, and row_index going down
     frame = pl.DataFrame(
         {
             "row_index": list(range(100))[::-1],
@@ -84,7 +84,7 @@ description: Rows in no order.
 source: {{rows: "{tmp_path}/odd/rows.parquet"}}
 columns: {{input: VARCHAR, answer: VARCHAR}}
 splits: {{test: test}}
-part: [kind]
+subsets: [kind]
 instances: |
   SELECT row_index, split, kind, input, [{{'text': answer, 'correct': true}}] AS "references" FROM rows
 adapter: {{method: generation}}
@@ -98,9 +98,9 @@ main: {{metric: exact_match, split: test}}
     assert read(plan, found).equals(all_of(plan))
 
 
-def test_parts_that_alternate_in_order_need_no_keys() -> None:
+def test_subsets_that_alternate_in_order_need_no_keys() -> None:
     frame = pl.DataFrame({"kind": ["it's", "b"] * 50, "q": [f"q{n}" for n in range(100)], "a": "a"})
-    plan = hf.scenario(frame, input="q", references="a", part="kind", name="alternating")
+    plan = hf.scenario(frame, input="q", references="a", subset="kind", name="alternating")
     found = spans(spec_of(plan), most=30)
     assert [span.keys for span in found] == [None] * 4
     assert read(plan, found).equals(all_of(plan))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helmframe._core.specs import ScenarioSpec, adapter_spec, frozen, of_part
+from helmframe._core.specs import ScenarioSpec, adapter_spec, frozen, of_subset
 from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import SpecError
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
@@ -134,31 +134,31 @@ def test_a_value_that_can_not_be_is_named(tmp_path: Path, line: str, problem: st
         spec(tmp_path, SPEC + line + "\n")
 
 
-PARTS = SPEC.replace('AS "references"', 'AS "references", s') + "part: [s]\n"
+SUBSETS = SPEC.replace('AS "references"', 'AS "references", s') + "subsets: [s]\n"
 
 
-def test_a_part_says_what_is_otherwise_there(tmp_path: Path) -> None:
-    said = "adapter: {shots: 5, multi_label: true}\nparts: {b: {adapter: {shots: 1}, decoding: {max_tokens: 3}}}\n"
-    found = spec(tmp_path, PARTS + said)
-    assert adapter_spec(of_part(found, "b").adapter) == adapter_spec(frozen({"shots": 1, "multi_label": True}))
-    assert dict(of_part(found, "b").decoding) == {"max_tokens": 3}
-    assert of_part(found, "a") is found
+def test_a_subset_says_what_is_otherwise_there(tmp_path: Path) -> None:
+    said = "adapter: {shots: 5, multi_label: true}\nper_subset: {b: {adapter: {shots: 1}, decoding: {max_tokens: 3}}}\n"
+    found = spec(tmp_path, SUBSETS + said)
+    assert adapter_spec(of_subset(found, "b").adapter) == adapter_spec(frozen({"shots": 1, "multi_label": True}))
+    assert dict(of_subset(found, "b").decoding) == {"max_tokens": 3}
+    assert of_subset(found, "a") is found
 
 
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ("{b: {adapter: {shot: 1}}}", r"mine\.yaml: parts\.b\.adapter: .*'shot'. Did you mean 'shots'"),
-        ("{b: {adaptor: {shots: 1}}}", r"unknown key 'parts\.b\.adaptor'. Did you mean 'adapter'"),
-        ("{b: 3}", r"mine\.yaml: parts\.b: should be \{adapter: \{…\}, decoding: \{…\}\}"),
-        ("[b]", r"mine\.yaml: parts: should be a mapping"),
+        ("{b: {adapter: {shot: 1}}}", r"mine\.yaml: per_subset\.b\.adapter: .*'shot'. Did you mean 'shots'"),
+        ("{b: {adaptor: {shots: 1}}}", r"unknown key 'per_subset\.b\.adaptor'. Did you mean 'adapter'"),
+        ("{b: 3}", r"mine\.yaml: per_subset\.b: should be \{adapter: \{…\}, decoding: \{…\}\}"),
+        ("[b]", r"mine\.yaml: per_subset: should be a mapping"),
     ],
 )
-def test_what_is_wrong_with_a_part_is_named(tmp_path: Path, said: str, problem: str) -> None:
+def test_what_is_wrong_with_a_subset_is_named(tmp_path: Path, said: str, problem: str) -> None:
     with pytest.raises(SpecError, match=problem):
-        spec(tmp_path, f"{PARTS}parts: {said}\n")
+        spec(tmp_path, f"{SUBSETS}per_subset: {said}\n")
 
 
-def test_a_scenario_without_parts_has_none_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"parts\.b: the scenario has no parts"):
-        spec(tmp_path, SPEC + "parts: {b: {adapter: {shots: 1}}}\n")
+def test_a_scenario_without_subsets_has_none_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"per_subset\.b: the scenario has no subsets"):
+        spec(tmp_path, SPEC + "per_subset: {b: {adapter: {shots: 1}}}\n")

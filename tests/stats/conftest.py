@@ -16,7 +16,7 @@ def scores() -> Scores:
         frame = pl.DataFrame({"score": pl.Series(score, dtype=pl.Float64), "instance_id": ids})
         defaults: dict[str, Any] = {
             "scenario": "s",
-            "part": "",
+            "subset": "",
             "cluster": None,
             "split": "test",
             "perturbation": "original",

@@ -56,28 +56,28 @@ def test_equal_values_without_bounds_have_no_interval(scores: Build) -> None:
     assert (row["value"], row["ci_low"], row["interval"]) == (5.0, None, "no interval: all values are equal")
 
 
-def test_macro_weighs_parts_alike_and_micro_by_size(scores: Build) -> None:
-    frame = scores([1, 0] + [1] * 6 + [0] * 2, part=["a"] * 2 + ["b"] * 8)
+def test_macro_weighs_subsets_alike_and_micro_by_size(scores: Build) -> None:
+    frame = scores([1, 0] + [1] * 6 + [0] * 2, subset=["a"] * 2 + ["b"] * 8)
     assert only(aggregate(frame, []))["value"] == pytest.approx((0.5 + 0.75) / 2)
     assert only(aggregate(frame, [], mean="micro"))["value"] == pytest.approx(0.7)
 
 
-def test_stratified_stderr_of_two_parts(scores: Build) -> None:
-    frame = scores([1, 0, 1, 0, 1, 1, 1, 0], part=["a"] * 4 + ["b"] * 4)
+def test_stratified_stderr_of_two_subsets(scores: Build) -> None:
+    frame = scores([1, 0, 1, 0, 1, 1, 1, 0], subset=["a"] * 4 + ["b"] * 4)
     # s² = 1/3 and 1/4, each over 4 instances and weighted 1/2
     assert only(aggregate(frame, []))["stderr"] == pytest.approx(np.sqrt((1 / 3 + 1 / 4) / 4 / 4))
 
 
-def test_parts_that_differ_do_not_widen_the_interval(scores: Build) -> None:
-    frame = scores([1] * 19 + [0] + [0] * 19 + [1], part=["a"] * 20 + ["b"] * 20)
-    together, alone = (only(aggregate(each, []))["stderr"] for each in (frame, frame.with_columns(part=pl.lit(""))))
+def test_subsets_that_differ_do_not_widen_the_interval(scores: Build) -> None:
+    frame = scores([1] * 19 + [0] + [0] * 19 + [1], subset=["a"] * 20 + ["b"] * 20)
+    together, alone = (only(aggregate(each, []))["stderr"] for each in (frame, frame.with_columns(subset=pl.lit(""))))
     assert together < alone / 2
 
 
-def test_a_part_named_in_by_stands_alone(scores: Build) -> None:
-    frame = scores([1, 1, 0, 0, 1], part=["a"] * 3 + ["b"] * 2)
-    table = aggregate(frame, ["part"], fractions=FRACTIONS)
-    assert table.select("part", "n", "interval").rows() == [("a", 3, "Wilson, n small"), ("b", 2, "Wilson, n small")]
+def test_a_subset_named_in_by_stands_alone(scores: Build) -> None:
+    frame = scores([1, 1, 0, 0, 1], subset=["a"] * 3 + ["b"] * 2)
+    table = aggregate(frame, ["subset"], fractions=FRACTIONS)
+    assert table.select("subset", "n", "interval").rows() == [("a", 3, "Wilson, n small"), ("b", 2, "Wilson, n small")]
 
 
 def test_scenarios_left_together_are_strata(scores: Build) -> None:
@@ -109,9 +109,9 @@ def test_one_cluster_has_no_interval(scores: Build) -> None:
     assert (row["stderr"], row["ci_low"], row["interval"]) == (None, None, "no interval: fewer than 2 clusters")
 
 
-def test_a_part_with_one_cluster_leaves_no_interval(scores: Build) -> None:
-    row = only(aggregate(scores([1, 0, 1], part=["a", "a", "b"]), [], fractions=FRACTIONS))
-    assert row["interval"] == "no interval: 1 of 2 parts have fewer than 2 clusters"
+def test_a_subset_with_one_cluster_leaves_no_interval(scores: Build) -> None:
+    row = only(aggregate(scores([1, 0, 1], subset=["a", "a", "b"]), [], fractions=FRACTIONS))
+    assert row["interval"] == "no interval: 1 of 2 subsets have fewer than 2 clusters"
 
 
 def test_outputs_of_an_instance_are_averaged_first(scores: Build) -> None:
@@ -131,9 +131,9 @@ def test_a_group_where_all_failed_is_shown(scores: Build) -> None:
     assert row["interval"] == "no interval: nothing was scored"
 
 
-def test_a_part_without_a_score_is_told(scores: Build) -> None:
-    frame = scores([1, 0, 1, None], part=["a", "a", "a", "b"])
-    assert only(aggregate(frame, []))["interval"] == "t, n small, 1 of 2 parts without a score"
+def test_a_subset_without_a_score_is_told(scores: Build) -> None:
+    frame = scores([1, 0, 1, None], subset=["a", "a", "a", "b"])
+    assert only(aggregate(frame, []))["interval"] == "t, n small, 1 of 2 subsets without a score"
 
 
 def test_unparsed_and_truncated_answers_are_counted(scores: Build) -> None:
@@ -178,7 +178,7 @@ def test_the_order_of_the_rows_does_not_show_in_the_last_digit(scores: Build) ->
         random.random(3000).tolist(),
         instance_id=(np.arange(3000) // 3).astype(str).tolist(),
         cluster=(np.arange(3000) // 12).tolist(),
-        part=(np.arange(3000) // 600).astype(str).tolist(),
+        subset=(np.arange(3000) // 600).astype(str).tolist(),
         trial=(np.arange(3000) % 3).tolist(),
     )
     table = aggregate(frame, ["model"])
@@ -186,9 +186,9 @@ def test_the_order_of_the_rows_does_not_show_in_the_last_digit(scores: Build) ->
         assert aggregate(frame.sample(fraction=1, shuffle=True, seed=seed), ["model"]).equals(table)
 
 
-def test_two_parts_together_equal_the_mean_of_each(scores: Build) -> None:
-    frame = scores([1, 0, 1, 1, 0, 0, 1, 0], part=["a"] * 4 + ["b"] * 4)
-    alone = aggregate(frame, ["part"])
+def test_two_subsets_together_equal_the_mean_of_each(scores: Build) -> None:
+    frame = scores([1, 0, 1, 1, 0, 0, 1, 0], subset=["a"] * 4 + ["b"] * 4)
+    alone = aggregate(frame, ["subset"])
     together = only(aggregate(frame, []))
     assert together["value"] == pytest.approx(alone["value"].mean())
     assert together["stderr"] == pytest.approx(np.linalg.norm(alone["stderr"].to_numpy()) / 2)

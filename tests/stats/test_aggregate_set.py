@@ -19,7 +19,7 @@ def only(table: pl.DataFrame) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mean", ["macro", "micro"])
 def test_the_jackknife_of_a_mean_is_its_stderr(scores: Build, mean: str) -> None:
-    frame = scores([1.0, 4.0, 2.0, 8.0, 5.0, 7.0, 1.0], part=["a"] * 4 + ["b"] * 3)
+    frame = scores([1.0, 4.0, 2.0, 8.0, 5.0, 7.0, 1.0], subset=["a"] * 4 + ["b"] * 3)
     row = only(aggregate_set(frame, MEAN, ["model"], metric="mine", mean=mean))
     known = only(aggregate(frame, ["model"], mean=mean))
     assert row["metric"] == "mine"
@@ -33,8 +33,8 @@ def test_the_interval_has_t_with_clusters_less_one(scores: Build) -> None:
     assert (round(row["ci_low"], 3), round(row["ci_high"], 3)) == (0.446, 4.554)
 
 
-def test_macro_takes_the_value_per_part(scores: Build) -> None:
-    frame = scores([1.0, 3.0, 9.0, 9.0, 9.0], part=["a"] * 2 + ["b"] * 3)
+def test_macro_takes_the_value_per_subset(scores: Build) -> None:
+    frame = scores([1.0, 3.0, 9.0, 9.0, 9.0], subset=["a"] * 2 + ["b"] * 3)
     assert only(aggregate_set(frame, pl.col("score").max(), [], metric="most"))["value"] == 6.0
     assert only(aggregate_set(frame, pl.col("score").max(), [], metric="most", mean="micro"))["value"] == 9.0
 
@@ -103,7 +103,7 @@ def test_the_interval_of_a_fraction_is_cut(scores: Build) -> None:
 
 @pytest.mark.parametrize("mean", ["macro", "micro"])
 def test_the_order_of_the_rows_does_not_matter(scores: Build, mean: str) -> None:
-    frame = scores(np.random.default_rng(0).random(500).tolist(), part=["a"] * 300 + ["b"] * 200)
+    frame = scores(np.random.default_rng(0).random(500).tolist(), subset=["a"] * 300 + ["b"] * 200)
     table = aggregate_set(frame, MEAN, [], metric="mine", mean=mean)
     shuffled = frame.sample(fraction=1, shuffle=True, seed=1)
     assert aggregate_set(shuffled, MEAN, [], metric="mine", mean=mean).equals(table)

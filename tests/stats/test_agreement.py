@@ -20,7 +20,7 @@ KRIPPENDORFF = [
 
 def ratings(raters: Sequence[Sequence[float | None]], **columns: object) -> pl.DataFrame:
     rows = [
-        {"scenario": "s", "part": "", "cluster": None, "instance_id": f"i{place:04}", "item": "",
+        {"scenario": "s", "subset": "", "cluster": None, "instance_id": f"i{place:04}", "item": "",
          "rater": "abcdefghijklmn"[number], "value": value}
         for number, values in enumerate(raters) for place, value in enumerate(values)
     ]  # fmt: skip

@@ -81,16 +81,16 @@ def test_the_interval_is_paired(scores: Build) -> None:
     assert (round(row["ci_low"], 3), round(row["ci_high"], 3)) == (0.581, 2.419)
 
 
-def test_parts_of_other_sizes_weigh_alike_in_macro(scores: Build) -> None:
-    part = ["a"] * 2 + ["b"] * 8
-    a, b = scores([1] * 10, part=part), scores([0, 0] + [1] * 8, part=part)
+def test_subsets_of_other_sizes_weigh_alike_in_macro(scores: Build) -> None:
+    subset = ["a"] * 2 + ["b"] * 8
+    a, b = scores([1] * 10, subset=subset), scores([0, 0] + [1] * 8, subset=subset)
     assert only(compare(a, b, higher_is_better=HIGHER))["difference"] == 0.5
     assert only(compare(a, b, higher_is_better=HIGHER, mean="micro"))["difference"] == pytest.approx(0.2)
 
 
 def test_unequal_weights_are_flipped_not_counted(scores: Build) -> None:
-    part = ["a"] * 2 + ["b"] * 8
-    a, b = scores([1] * 10, part=part), scores([0] * 10, part=part)
+    subset = ["a"] * 2 + ["b"] * 8
+    a, b = scores([1] * 10, subset=subset), scores([0] * 10, subset=subset)
     assert only(compare(a, b, higher_is_better=HIGHER))["test"] == "sign-flip (exact)"
     assert only(compare(a, b, higher_is_better=HIGHER, mean="micro"))["test"] == "McNemar mid-p"
 

@@ -14,7 +14,7 @@ ROWS = st.lists(
 
 
 def frame(rows: list[tuple[str, str | None, str, str | None]]) -> pl.DataFrame:
-    schema = dict.fromkeys(["scenario", "part", "instance_id", "cluster"], pl.String)
+    schema = dict.fromkeys(["scenario", "subset", "instance_id", "cluster"], pl.String)
     return pl.DataFrame(rows, schema=schema, orient="row").with_columns(score=pl.int_range(pl.len()).cast(pl.Float64))
 
 
@@ -22,7 +22,7 @@ def frame(rows: list[tuple[str, str | None, str, str | None]]) -> pl.DataFrame:
 def test_numbers_say_what_the_rows_said(rows: list[tuple[str, str | None, str, str | None]], copies: int) -> None:
     # copies of each row make runs; without them every row differs from the one before
     data = frame([row for row in rows for _ in range(copies)])
-    numbers = coded(data, ["scenario", "part"], ["score"])
+    numbers = coded(data, ["scenario", "subset"], ["score"])
     again = numbers.cells[numbers.cell].hstack(numbers.names[numbers.unit]).hstack(numbers.rows)
     assert_frame_equal(
         again.select(data.columns), data.with_columns(pl.col("cluster").fill_null(pl.col("instance_id")))
@@ -49,7 +49,7 @@ def test_no_columns_are_one_cell() -> None:
 
 @pytest.mark.parametrize("rows", [[], [("s", "p", "x", None)]])
 def test_few_rows_or_none(rows: list[tuple[str, str | None, str, str | None]]) -> None:
-    assert len(coded(frame(rows), ["scenario", "part"]).cell) == len(rows)
+    assert len(coded(frame(rows), ["scenario", "subset"]).cell) == len(rows)
 
 
 @given(st.lists(st.integers(0, 5)))

@@ -25,7 +25,7 @@ TABLES: dict[str, Table] = {
     "aggregate": lambda scores: aggregate(scores, ["perturbation"], fractions=["exact_match"]),
     "aggregate, micro": lambda scores: aggregate(scores, ["model"], mean="micro"),
     "robustness": lambda scores: robustness(scores, [], higher_is_better=HIGHER, fractions=["exact_match"]),
-    "robustness, placebo": lambda scores: robustness(scores, ["model"], higher_is_better=HIGHER, placebo="again"),
+    "robustness, placebo": lambda scores: robustness(scores, ["model"], higher_is_better=HIGHER, placebo="rerun"),
     "worst case": lambda scores: worst_case(scores, ["scenario"], higher_is_better=HIGHER),
     "worst@1": lambda scores: worst_at_k(scores, [], 1, higher_is_better=HIGHER),
 }
@@ -65,7 +65,7 @@ def test_clusters_of_one_scenario_leave_the_instances_of_another_together(scores
     seen = []
 
     def step(chunk: pl.LazyFrame, known: Known) -> Left:
-        rows = coded(chunk, ["metric", "scenario", "part"], ["score"])
+        rows = coded(chunk, ["metric", "scenario", "subset"], ["score"])
         seen.append((rows.cells["scenario"][0], known.named))
         return Left({"score": sums_of(rows, ["metric"], *floats(rows.rows["score"]), named=known.named)})
 
@@ -104,7 +104,7 @@ def test_the_first_chunk_tells_an_unknown_column(scores: Build) -> None:
 
 
 def random_scores(random: np.random.Generator, instances: int) -> pl.DataFrame:
-    """Two scenarios: parts, clusters or none, trials, outputs, a placebo, failures, and rows that were not asked."""
+    """Two scenarios: subsets, clusters or none, trials, outputs, a placebo, failures, and rows that were not asked."""
     ids = pl.DataFrame({"place": np.arange(instances)}).with_columns(instance_id=pl.format("id{}", "place"))
     clusters = {
         "none": pl.col("instance_id"),
@@ -114,14 +114,14 @@ def random_scores(random: np.random.Generator, instances: int) -> pl.DataFrame:
     cluster = list(clusters.values())[random.integers(len(clusters))]
     grid = {
         "scenario": ["s", "t"],
-        "perturbation": ["original", "typos", "lowercase", "again"],
+        "perturbation": ["original", "typos", "lowercase", "rerun"],
         "perturbation_seed": [0, 1],
         "model": ["m", "n"],
         "trial": list(range(random.integers(1, 4))),
         "output_index": list(range(random.integers(1, 3))),
         "metric": list(HIGHER),
     }
-    frame = ids.with_columns(part=pl.format("part {}", pl.col("place") % 2), cluster=cluster, split=pl.lit("test"))
+    frame = ids.with_columns(subset=pl.format("subset {}", pl.col("place") % 2), cluster=cluster, split=pl.lit("test"))
     for name, values in grid.items():
         frame = frame.join(pl.DataFrame({name: values}), how="cross")
     frame = frame.filter((pl.col("perturbation_seed") == 0) | (pl.col("perturbation") == "typos"))

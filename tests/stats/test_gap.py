@@ -67,9 +67,9 @@ def test_coverage_of_the_gap_against_all(scores: Build) -> None:
     assert 0.92 <= covered <= 0.98
 
 
-def test_groups_may_be_parts(scores: Build) -> None:
-    frame = scores([1, 0, 1, 1], part=["a", "a", "b", "b"])
-    assert gap(frame, "part", [])["gap"].to_list() == [-0.25, 0.25]
+def test_groups_may_be_subsets(scores: Build) -> None:
+    frame = scores([1, 0, 1, 1], subset=["a", "a", "b", "b"])
+    assert gap(frame, "subset", [])["gap"].to_list() == [-0.25, 0.25]
 
 
 def test_an_unknown_reference_is_named(scores: Build) -> None:

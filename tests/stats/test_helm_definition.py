@@ -47,10 +47,10 @@ def test_each_seed_is_a_perturbation_of_its_own(answers: Build) -> None:
 
 
 def test_means_are_over_instances_then_trials_then_runs(answers: Build) -> None:
-    # part a: trials .5 and 1; part b, larger, 0
-    one = answers(original=[1, 0]).with_columns(part=pl.lit("a"))
-    two = answers(original=[1, 1]).with_columns(part=pl.lit("a"), trial=pl.lit(1))
-    three = answers(original=[0, 0, 0, 0]).with_columns(part=pl.lit("b"))
+    # subset a: trials .5 and 1; subset b, larger, 0
+    one = answers(original=[1, 0]).with_columns(subset=pl.lit("a"))
+    two = answers(original=[1, 1]).with_columns(subset=pl.lit("a"), trial=pl.lit(1))
+    three = answers(original=[0, 0, 0, 0]).with_columns(subset=pl.lit("b"))
     assert rows(helm_definition(pl.concat([one, two, three]), [], families={}))["original"] == (0.375, None, None, 6)
 
 

@@ -66,11 +66,11 @@ def test_the_mean_of_scenarios_or_of_their_instances() -> None:
     assert column(board(frame), "value") == {"a": 0.5, "b": 0.5}
 
 
-def test_parts_weigh_alike_or_by_size() -> None:
-    frame = pl.concat([scored({"a": 10, "b": 0}, 10, part="x"), scored({"a": 0, "b": 0}, 90, part="y")])
-    frame = frame.with_columns(instance_id=pl.col("part") + pl.col("instance_id"))
+def test_subsets_weigh_alike_or_by_size() -> None:
+    frame = pl.concat([scored({"a": 10, "b": 0}, 10, subset="x"), scored({"a": 0, "b": 0}, 90, subset="y")])
+    frame = frame.with_columns(instance_id=pl.col("subset") + pl.col("instance_id"))
     assert column(board(frame, mean="mean"), "value")["a"] == 0.5
-    assert column(board(frame, mean="mean", parts="micro"), "value")["a"] == pytest.approx(0.1)
+    assert column(board(frame, mean="mean", subsets="micro"), "value")["a"] == pytest.approx(0.1)
 
 
 def test_lower_may_be_better() -> None:

@@ -7,11 +7,11 @@ from helmframe.stats import sequential
 from helmframe.stats.population import Population, cluster_means, instance_means, interval_of
 
 
-def instances(sizes: list[int], part: list[str] | None = None) -> pl.DataFrame:
+def instances(sizes: list[int], subset: list[str] | None = None) -> pl.DataFrame:
     clusters = [f"c{place}" for place, size in enumerate(sizes) for _ in range(size)]
-    parts = [(part or [""] * len(sizes))[place] for place, size in enumerate(sizes) for _ in range(size)]
+    subsets = [(subset or [""] * len(sizes))[place] for place, size in enumerate(sizes) for _ in range(size)]
     ids = [f"id{place}" for place in range(sum(sizes))]
-    return pl.DataFrame({"part": parts, "cluster": clusters, "instance_id": ids})
+    return pl.DataFrame({"subset": subsets, "cluster": clusters, "instance_id": ids})
 
 
 def population(frame: pl.DataFrame, mean: str = "micro", seed: int = 0) -> Population:
@@ -30,9 +30,9 @@ def test_the_order_is_of_names_and_seed_and_no_row_order() -> None:
     assert order != frame["cluster"].to_list()
 
 
-def test_parts_weigh_alike_in_a_macro_mean_and_by_size_in_a_micro_one() -> None:
-    frame = instances([1] * 10, part=["small"] * 2 + ["large"] * 8)
-    weights = frame.select("part", w=population(frame, "macro").weight).unique().sort("part")["w"].to_list()
+def test_subsets_weigh_alike_in_a_macro_mean_and_by_size_in_a_micro_one() -> None:
+    frame = instances([1] * 10, subset=["small"] * 2 + ["large"] * 8)
+    weights = frame.select("subset", w=population(frame, "macro").weight).unique().sort("subset")["w"].to_list()
     assert weights == [10 / 2 / 8, 10 / 2 / 2]
     assert frame.select(population(frame).weight.alias("w").unique())["w"].to_list() == [1.0]
     assert population(frame, "macro").largest == 2.5
@@ -45,7 +45,7 @@ def test_a_manifest_keeps_all_of_it() -> None:
 
 
 def test_outputs_of_an_instance_are_one_and_a_failed_one_may_be_anything() -> None:
-    frame = pl.DataFrame({"part": "", "cluster": None, "instance_id": ["a", "a", "b", "b"]})
+    frame = pl.DataFrame({"subset": "", "cluster": None, "instance_id": ["a", "a", "b", "b"]})
     means = instance_means(scores(frame, [1.0, 0.0, 1.0, None]), [], (0.0, 1.0)).sort("instance_id").collect()
     assert means.select("cluster", "value", "low", "high", "once").rows() == [
         ("a", 0.5, 0.5, 0.5, False), ("b", None, 0.5, 1.0, False),

@@ -12,7 +12,8 @@ from helmframe.stats import prediction_powered
 
 def rows(judged: Sequence[float], label: Sequence[float | None], **columns: list[str]) -> pl.DataFrame:
     frame = pl.DataFrame(
-        {"scenario": "s", "part": "", "cluster": None, "instance_id": [f"i{place:05}" for place in range(len(judged))],
+        {"scenario": "s", "subset": "", "cluster": None,
+         "instance_id": [f"i{place:05}" for place in range(len(judged))],
          "judged": judged, "label": pl.Series(label, dtype=pl.Float64)},
         schema_overrides={"cluster": pl.String},
     )  # fmt: skip
@@ -88,9 +89,9 @@ def test_clusters_of_labels_count_as_one_draw() -> None:
     assert clusters["stderr"][0] > 1.7 * alone["stderr"][0]
 
 
-def test_parts_weigh_alike_or_by_size() -> None:
+def test_subsets_weigh_alike_or_by_size() -> None:
     judged, label = [1.0] * 10 + [0.0] * 30, [1.0] * 10 + [0.0] * 30
-    frame = rows(judged, label, part=["a"] * 10 + ["b"] * 30)
+    frame = rows(judged, label, subset=["a"] * 10 + ["b"] * 30)
     assert prediction_powered(frame, mean="macro", tuned=False)["judged"][0] == pytest.approx(0.5)
     assert prediction_powered(frame, mean="micro", tuned=False)["judged"][0] == pytest.approx(0.25)
 

@@ -34,9 +34,9 @@ def test_robustness_has_a_row_per_perturbation_and_one_for_all(answers: Build) -
 def test_the_drop_is_paired(answers: Build) -> None:
     frame = answers(original=[1, 0, 1, 1], typos=[0, 0, 0, 1])
     row = robustness(frame, [], higher_is_better=HIGHER, fractions=FRACTIONS).row(0, named=True)
-    assert row["drop"] == -0.5
+    assert row["change"] == -0.5
     # d = −1, 0, −1, 0: s²/n = 1/12, t₃ = 3.182; cut at −1 it is not
-    assert (round(row["drop_low"], 2), round(row["drop_high"], 2)) == (-1.0, 0.42)
+    assert (round(row["change_low"], 2), round(row["change_high"], 2)) == (-1.0, 0.42)
     assert row["interval"] == "t, n small"
 
 
@@ -44,19 +44,19 @@ def test_the_drop_is_over_changed_variants_only(answers: Build) -> None:
     frame = answers(original=[1, 1, 1, 1], typos=[0, 1, 1, 0])
     kept = frame.with_columns(changed=(pl.col("perturbation") == "typos") & pl.col("instance_id").is_in(["id0", "id1"]))
     row = robustness(kept, [], higher_is_better=HIGHER).row(1, named=True)
-    assert (row["drop"], row["n"], row["n_changed"], row["changed"]) == (-0.5, 4, 2, 0.5)
+    assert (row["change"], row["n"], row["n_changed"], row["changed"]) == (-0.5, 4, 2, 0.5)
 
 
 def test_nothing_changed_leaves_no_drop(answers: Build) -> None:
     frame = answers(original=[1, 0], typos=[1, 0]).with_columns(changed=pl.lit(value=False))
     row = robustness(frame, [], higher_is_better=HIGHER).row(0, named=True)
-    assert (row["drop"], row["n_changed"], row["interval"]) == (None, 0, "no interval: no input was changed")
+    assert (row["change"], row["n_changed"], row["interval"]) == (None, 0, "no interval: no input was changed")
 
 
 def test_a_model_that_never_flips_still_has_an_interval(answers: Build) -> None:
     frame = answers(original=[1, 0] * 25, typos=[1, 0] * 25)
     row = robustness(frame, [], higher_is_better=HIGHER, fractions=FRACTIONS).row(0, named=True)
-    assert (row["drop"], round(row["drop_low"], 3), round(row["drop_high"], 3)) == (0.0, -0.071, 0.071)
+    assert (row["change"], round(row["change_low"], 3), round(row["change_high"], 3)) == (0.0, -0.071, 0.071)
 
 
 def test_flips_are_counted_for_zero_or_one_only(answers: Build) -> None:
@@ -86,7 +86,7 @@ def test_noise_alone_lowers_the_worst_but_not_the_drop(answers: Build) -> None:
     row = robustness(answers(**noisy), [], higher_is_better=HIGHER, fractions=FRACTIONS).row(1, named=True)
     assert row["perturbation"] == "all"
     assert row["worst"] == pytest.approx(0.7**4, abs=0.03)
-    assert row["drop_low"] < 0 < row["drop_high"]
+    assert row["change_low"] < 0 < row["change_high"]
 
 
 def test_the_order_of_the_rows_does_not_matter(answers: Build) -> None:
@@ -96,45 +96,45 @@ def test_the_order_of_the_rows_does_not_matter(answers: Build) -> None:
     assert robustness(frame.sample(fraction=1, shuffle=True, seed=1), ["model"], higher_is_better=HIGHER).equals(table)
 
 
-def test_the_placebos_drop_is_subtracted_pair_by_pair(answers: Build) -> None:
-    frame = answers(original=[1, 1, 0, 1], typos=[0, 0, 0, 1], again=[0, 1, 1, 1])
+def test_the_placebos_change_is_subtracted_pair_by_pair(answers: Build) -> None:
+    frame = answers(original=[1, 1, 0, 1], typos=[0, 0, 0, 1], rerun=[0, 1, 1, 1])
     frame = frame.with_columns(changed=pl.col("perturbation") == "typos")
-    table = robustness(frame, [], higher_is_better=HIGHER, fractions=FRACTIONS, placebo="again")
-    assert table["perturbation"].to_list() == ["again", "all", "typos"]
+    table = robustness(frame, [], higher_is_better=HIGHER, fractions=FRACTIONS, placebo="rerun")
+    assert table["perturbation"].to_list() == ["all", "rerun", "typos"]
     row = table.row(2, named=True)
-    # typos − again: 0, −1, −1, 0
-    assert (row["drop"], row["excess"], row["n_placebo"]) == (-0.5, -0.5, 4)
+    # typos − rerun: 0, −1, −1, 0
+    assert (row["change"], row["excess"], row["n_placebo"]) == (-0.5, -0.5, 4)
     assert (round(row["excess_low"], 2), round(row["excess_high"], 2)) == (-1.0, 0.42)
-    # its own drop: −1, 0, 1, 0
-    placebo = table.row(0, named=True)
-    assert (placebo["drop"], placebo["n_changed"], placebo["changed"], placebo["excess"]) == (0.0, 4, 0.0, None)
-    assert placebo["drop_low"] < 0 < placebo["drop_high"]
+    # its own change: −1, 0, 1, 0
+    placebo = table.row(1, named=True)
+    assert (placebo["change"], placebo["n_changed"], placebo["changed"], placebo["excess"]) == (0.0, 4, 0.0, None)
+    assert placebo["change_low"] < 0 < placebo["change_high"]
     # the placebo is no variant
     assert (table["k"][1], table["worst"][1]) == (1, 0.25)
 
 
 def test_an_instance_without_a_placebo_has_no_excess(answers: Build) -> None:
-    frame = answers(original=[1, 1, 1], typos=[0, 0, 1], again=[1, 1])
+    frame = answers(original=[1, 1, 1], typos=[0, 0, 1], rerun=[1, 1])
     row = (
-        robustness(frame, [], higher_is_better=HIGHER, placebo="again").filter(perturbation="typos").row(0, named=True)
+        robustness(frame, [], higher_is_better=HIGHER, placebo="rerun").filter(perturbation="typos").row(0, named=True)
     )
     assert (row["n_changed"], row["n_placebo"], row["excess"]) == (3, 2, -1.0)
 
 
 def test_a_placebo_that_was_not_asked_is_named(answers: Build) -> None:
-    with pytest.raises(UnknownNameError, match="no perturbation of these scores is called 'again'"):
-        robustness(answers(original=[1], typos=[0]), [], higher_is_better=HIGHER, placebo="again")
+    with pytest.raises(UnknownNameError, match="no perturbation of these scores is called 'rerun'"):
+        robustness(answers(original=[1], typos=[0]), [], higher_is_better=HIGHER, placebo="rerun")
 
 
 def test_outputs_are_averaged_before_they_are_compared(answers: Build) -> None:
     one = answers(original=[1, 1], typos=[0, 1])
     other = answers(original=[0, 1], typos=[1, 1]).with_columns(output_index=pl.lit(1))
     row = robustness(pl.concat([one, other]), [], higher_is_better=HIGHER).row(0, named=True)
-    assert (row["original"], row["worst"], row["drop"]) == (0.75, 0.75, 0.0)
+    assert (row["original"], row["worst"], row["change"]) == (0.75, 0.75, 0.0)
 
 
 def test_the_same_id_in_two_scenarios_is_two_instances(answers: Build) -> None:
     one = answers(original=[1], typos=[0])
     two = answers(original=[1], typos=[1]).with_columns(scenario=pl.lit("other"))
     row = robustness(pl.concat([one, two]), [], higher_is_better=HIGHER).row(0, named=True)
-    assert (row["n"], row["perturbed"], row["drop"]) == (2, 0.5, -0.5)
+    assert (row["n"], row["perturbed"], row["change"]) == (2, 0.5, -0.5)

@@ -16,7 +16,7 @@ MEAN = pl.col("score").mean()
 @pytest.mark.parametrize("mean", ["macro", "micro"])
 def test_of_a_mean_it_is_the_usual_standard_error(scores: Build, mean: str) -> None:
     values = np.random.default_rng(0).random(600).tolist()
-    frame = scores(values, part=["a"] * 400 + ["b"] * 200, cluster=(np.arange(600) // 3).tolist())
+    frame = scores(values, subset=["a"] * 400 + ["b"] * 200, cluster=(np.arange(600) // 3).tolist())
     row = aggregate_set(frame, MEAN, [], metric="m", mean=mean, smooth=False).row(0, named=True)
     known = aggregate(frame, [], mean=mean).row(0, named=True)
     assert row["value"] == pytest.approx(known["value"])
@@ -37,7 +37,10 @@ def test_where_there_is_no_interval_it_says_why(scores: Build) -> None:
         return row["ci_low"], row["interval"]
 
     assert why(scores([1.0, 2.0], cluster="x")) == (None, "no interval: fewer than 2 clusters")
-    assert why(scores([1.0, 2.0, 3.0], part=["a", "a", "b"])) == (None, "no interval: a part has fewer than 2 clusters")
+    assert why(scores([1.0, 2.0, 3.0], subset=["a", "a", "b"])) == (
+        None,
+        "no interval: a subset has fewer than 2 clusters",
+    )
     assert why(scores([None, None])) == (None, "no interval: nothing was scored")
     ratio = pl.when(pl.col("score").sum() > 0).then(1 / pl.col("score").sum())
     assert why(scores([1.0, 0.0, 0.0]), ratio) == (None, "no interval: undefined without some cluster")

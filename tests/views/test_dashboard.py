@@ -35,8 +35,8 @@ def test_the_numbers_are_those_of_the_results(folder: Path) -> None:
     table = hf.load(folder).table(metrics="quasi_exact_match")
     ours = table.filter(table["model"] == "bad")
     assert [row[4] for row in cells(html, "scores")] == [f"{value:.3f}" for value in ours["value"]]
-    drops = hf.load(folder).robustness(metrics="quasi_exact_match").filter(model="bad", perturbation="typos")
-    assert f"{drops['drop'].item():.3f}" in [row[7] for row in cells(html, "paired drops")]
+    changes = hf.load(folder).robustness(metrics="quasi_exact_match").filter(model="bad", perturbation="typos")
+    assert f"{changes['change'].item():.3f}" in [row[7] for row in cells(html, "paired changes")]
 
 
 def test_answers_come_lowest_first_and_page_by_page(folder: Path) -> None:

@@ -164,7 +164,7 @@ def test_results_without_scores_of_completions_are_explored_all_the_same() -> No
         ({"ask": "page", "filters": {"order": "up"}}, "can't be"),
         ({"ask": "page", "page": -1}, "whole number"),
         ({"ask": "page", "page": True}, "whole number"),
-        ({"ask": "bars", "by": "part"}, "no axis"),
+        ({"ask": "bars", "by": "subset"}, "no axis"),
         ({"ask": "instance", "row": 10**9}, "counted from 0"),
         ({"ask": "instance"}, "whole number"),
     ],

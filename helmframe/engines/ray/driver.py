@@ -187,7 +187,7 @@ class Driver:
     def _halves(self, lane: Lane, job: Job) -> list[Span]:
         plan, task = lane.work[job.work]
         keys = replace(plan, span=job.span).keys(task.spec) if job.span.keys is None else job.span.keys
-        keys = keys.sort("part", "row_index")
+        keys = keys.sort("subset", "row_index")
         middle = keys.height // 2
         return [Span.of(half) for half in (keys.head(middle), keys.slice(middle))]
 

@@ -149,7 +149,7 @@ def _pickled(thing: object, what: str) -> bytes:
 def _is_named(found: object) -> bool:
     if not isinstance(found, Model):
         return False
-    # toys are calls too, but hold nothing that can't be pickled
+    # mock models are calls too, but hold nothing that can't be pickled
     return isinstance(found.source, str) or (isinstance(found.source, Call) and found.source.name in _BACKENDS)
 
 

@@ -45,10 +45,10 @@ class Draft:
 
     @property
     def setting(self) -> Setting:
-        """How it asks by now: the adapter filled up with defaults, and the decoding parameters; of its part, if one."""
+        """Return the setting of this draft's subset: the adapter filled up with defaults, and decoding parameters."""
         said = dict(self.where)
-        part = "/".join(str(said.get(column, "")) for column in self.spec.part)
-        return settings(self.spec, self.adapter, self.decoding)[0].of(part)
+        subset = "/".join(str(said.get(column, "")) for column in self.spec.subsets)
+        return settings(self.spec, self.adapter, self.decoding)[0].of(subset)
 
     def adapt(self, **said: Any) -> "Draft":
         """With these fields of the adapter."""

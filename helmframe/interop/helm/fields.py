@@ -64,7 +64,7 @@ def to_helm(
         adapter: ours, filled up.
         decoding: the decoding parameters.
         outputs: completions of each request.
-        columns: what stands for `{subject}` in its texts; part columns with spaces for underscores.
+        columns: what stands for `{subject}` in its texts; subset columns with spaces for underscores.
     """
     said = expanded(adapter)
     fields = {theirs: getattr(said, ours) for theirs, ours in ADAPTER.items()}

@@ -41,7 +41,7 @@ def plans_of(
     num_train_trials: int | None = None,
     skipped: list[EntryState] | None = None,
 ) -> list[Plan]:
-    """The plans that entries say; those that differ in nothing but the scenario's part become one plan over the parts.
+    """Return the plans of run entries; entries that differ only in the subset become one plan over these subsets.
 
     Args:
         entries: what to run.
@@ -73,8 +73,8 @@ def plans_of(
             elif num_train_trials is not None:
                 asked = draft.adapt(trials=num_train_trials)
             # the product of several parameters would run more than the entries do, so only one is merged over; one that
-            # is not the part chooses the examples of the whole plan
-            merges = len(asked.where) == 1 and asked.where[0][0] in asked.spec.part
+            # is not the subset chooses the examples of the whole plan
+            merges = len(asked.where) == 1 and asked.where[0][0] in asked.spec.subsets
             apart = replace(asked, where=()) if merges else asked
             drafts.setdefault(apart, []).append((asked, entry))
     return [plan for same in drafts.values() for plan in _plans(same, skipped)]
@@ -101,10 +101,10 @@ def _drafts_of(
 
 
 def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None) -> list[Plan]:
-    """Return the plan over the parts of these drafts; of no part where `skipped` takes all of them."""
+    """Return the plan over the subsets of these drafts; of no subset where `skipped` takes all of them."""
     drafts = [draft for draft, _ in same]
     try:
-        return [_over_parts(drafts).plan()]
+        return [_over_subsets(drafts).plan()]
     except (NoInstancesError, SourceMissingError):
         if skipped is None:
             raise
@@ -116,7 +116,7 @@ def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None
     ]
     left = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
     # what is missing besides, such as the model, raises
-    return [_over_parts(left).plan()] if left else []
+    return [_over_subsets(left).plan()] if left else []
 
 
 def drafts_of(
@@ -159,13 +159,13 @@ def _open(entry: Entry) -> bool:
 
 
 def groups_of(entry: Entry, draft: Draft) -> list[str]:
-    """The groups an entry belongs to: its scenario's names, with and without a part, HELM's others, and its own."""
+    """The groups an entry belongs to: its scenario's names, with and without a subset, HELM's others, and its own."""
     own = [entry.name, draft.spec.scenario]
-    parts = [f"{name}_{value}" for name in own for _, value in draft.where]
-    return list(dict.fromkeys([*own, *parts, *names(draft.spec, "groups"), *entry.groups]))
+    subsets = [f"{name}_{value}" for name in own for _, value in draft.where]
+    return list(dict.fromkeys([*own, *subsets, *names(draft.spec, "groups"), *entry.groups]))
 
 
-def _over_parts(same: Sequence[Draft]) -> Draft:
+def _over_subsets(same: Sequence[Draft]) -> Draft:
     if len(same) == 1:
         return same[0]
     values = dict.fromkeys(value for draft in same for _, value in draft.where)

@@ -40,7 +40,7 @@ def read_helm(said: str | Path, *, fresh: bool = False) -> Results:
     `hf.read_helm("benchmark_output/runs/v1").leaderboard()`
 
     Scores are HELM's statistics of each instance, under HELM's names; `rescore` computes ours. HELM's statistics of all
-    instances are in `helm_stats`. A scenario that we have too has our name, parts and columns; so `hf.compare` pairs
+    instances are in `helm_stats`. A scenario that we have too has our name, subsets and columns; so `hf.compare` pairs
     its instances with those of our runs, by their content.
 
     Args:
@@ -78,7 +78,7 @@ def read_helm(said: str | Path, *, fresh: bool = False) -> Results:
         runs=[
             {
                 "scenario": run.scenario,
-                "part": run.part,
+                "subset": run.subset,
                 "model": run.model,
                 "setting": run.setting,
                 "run_spec": run.spec,
@@ -156,6 +156,6 @@ def _scenario(run: Run) -> dict[str, Any]:
     return {
         "version": "helm",
         "main": dict(run.main.__dict__),
-        "part": list(run.values),
+        "subsets": list(run.values),
         "description": run.description,
     }

@@ -1,4 +1,4 @@
-"""What a HELM run is about, as our tables name it: scenario, part, model, setting, main metric."""
+"""What a HELM run is about, as our tables name it: scenario, subset, model, setting, main metric."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from helmframe.interop.helm.scenario_lookup import Known, columns_of, meant, par
 from helmframe.interop.helm.variants import Named, own_names
 
 # What makes a run: HELM has one directory for each.
-RUN = ["scenario", "part", "model", "setting"]
+RUN = ["scenario", "subset", "model", "setting"]
 # What a run's name says that is not the scenario's: columns of their own hold it.
 _ELSEWHERE = ("model", "model_deployment", "groups", "eval_split", "data_augmentation")
 
@@ -25,12 +25,12 @@ _ELSEWHERE = ("model", "model_deployment", "groups", "eval_split", "data_augment
 class Run:
     """One run: `spec` as HELM has it, and what its rows are called here.
 
-    `augmentation` is the name of its perturbations; `values` the columns that make the part.
+    `augmentation` is the name of its perturbations; `values` the columns that make the subset.
     """
 
     spec: Mapping[str, Any] = field(repr=False)
     scenario: str
-    part: str
+    subset: str
     values: Mapping[str, str]
     model: str
     setting: str
@@ -56,7 +56,7 @@ class Run:
     @property
     def instance_prefix(self) -> str:
         """What stands before HELM's instance ids."""
-        return f"{self.part}/" if self.part else ""
+        return f"{self.subset}/" if self.subset else ""
 
     def instance(self, helms: str) -> str:
         """Our id of an instance."""
@@ -102,7 +102,7 @@ def run_of(spec: Mapping[str, Any], about: Mapping[str, Any], known: Known) -> R
     return Run(
         spec=spec,
         scenario=ours.scenario if ours else said.name,
-        part="/".join(values.values()),
+        subset="/".join(values.values()),
         values=values,
         model=model,
         # an argument that HELM's scenario takes and ours does not know sets apart as well as one of an expander
@@ -132,7 +132,7 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
 
 
 def _same(run: Run) -> tuple[str, ...]:
-    return run.scenario, run.part, run.model, run.setting
+    return run.scenario, run.subset, run.model, run.setting
 
 
 def _with(run: Run, word: str) -> Run:
@@ -164,12 +164,12 @@ def _meant(
 
 
 def _values(said: Entry, arguments: Mapping[str, Any], ours: ScenarioSpec | None) -> dict[str, str]:
-    """The columns that make the part, in the scenario's order; of a scenario that is not ours, all its arguments."""
+    """The columns that make the subset, in the scenario's order; of a scenario that is not ours, all its arguments."""
     given = {**arguments, **dict(said.arguments)}
     if ours is None:
         return {key: str(value) for key, value in arguments.items() if isinstance(value, str | int | float)}
     columns = columns_of(ours, given)
-    return {column: str(columns[column]) for column in ours.part if column in columns}
+    return {column: str(columns[column]) for column in ours.subsets if column in columns}
 
 
 def _main(ours: ScenarioSpec | None, metrics: Sequence[str], method: str) -> MainScore:

@@ -100,7 +100,7 @@ def _completions(task: Task, samples: list[Sample], first: int) -> pl.DataFrame:
     same = {
         "scenario": task.scenario,
         "scenario_version": "",
-        "part": "",
+        "subset": "",
         "split": "test",
         "perturbation": ORIGINAL,
         "perturbation_seed": 0,

@@ -62,7 +62,7 @@ def meant(entry: Entry, known: Known) -> tuple[ScenarioSpec, frozenset[str]]:
 
 def parameters(spec: ScenarioSpec) -> dict[str, str]:
     """The arguments that are columns of the scenario, by HELM's name → ours."""
-    said: Any = dict(spec.helm).get("parameters", spec.part)
+    said: Any = dict(spec.helm).get("parameters", spec.subsets)
     pairs = ((each, each) if isinstance(each, str) else each for each in said)
     return {str(theirs): str(ours) for theirs, ours in pairs}
 

@@ -120,7 +120,7 @@ class States:
             scenario=pl.lit(run.scenario),
             scenario_version=pl.lit("helm"),
             row_index=pl.col("instance_id").str.extract(r"(\d+)$").cast(pl.Int64).fill_null(0),
-            part=pl.lit(run.part),
+            subset=pl.lit(run.subset),
             cluster=pl.col("instance_id"),
             setting=pl.lit(run.setting),
             repeat=pl.lit(0),

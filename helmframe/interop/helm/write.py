@@ -52,7 +52,7 @@ _SETS = {
 
 @view("Results.helm")
 def write_helm(results: Tables, folder: str | Path) -> Address:
-    """Write one run directory with HELM's five files for each scenario, part, model and setting.
+    """Write one run directory with HELM's five files for each scenario, subset, model and setting.
 
     Args:
         results: of a run of ours, or read from HELM.
@@ -102,7 +102,7 @@ class _Written:
 
     def __init__(self, results: Tables, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
         self.completions = completions
-        self.part = keys["part"]
+        self.subset = keys["subset"]
         self.about = results.manifest["scenarios"].get(keys["scenario"], {})
         read = [each for each in results.manifest.get("runs", ()) if all(each[name] == keys[name] for name in RUN)]
         self.of_helm = bool(read)
@@ -184,7 +184,7 @@ class _Written:
         columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
         gathered = scores.group_by(columns, maintain_order=True).agg("name", "score")
         recorded = {_statistic_key(row): row for row in self.helm_stats.drop_nulls("instance_id").iter_rows(named=True)}
-        prefix = f"{self.part}/" if self.part else ""
+        prefix = f"{self.subset}/" if self.subset else ""
         for _, instance, described, trial, split, sub_split, names, values in gathered.iter_rows():
             key = (instance, trial, _canonical(described))
             yield without_none(
@@ -221,13 +221,13 @@ class _Written:
         return key.replace_strict(keys, texts, return_dtype=pl.String)
 
     def _id(self) -> pl.Expr:
-        return pl.col("instance_id").str.strip_prefix(f"{self.part}/") if self.part else pl.col("instance_id")
+        return pl.col("instance_id").str.strip_prefix(f"{self.subset}/") if self.subset else pl.col("instance_id")
 
     def _spec(self, results: Tables, keys: Mapping[str, str]) -> dict[str, Any]:
         """A run spec for a run of ours."""
         adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
         row = self.completions.row(0, named=True)
-        own = {name: row.get(source_column(name)) for name in self.about.get("part", ())}
+        own = {name: row.get(source_column(name)) for name in self.about.get("subsets", ())}
         values = {name: str(value) for name, value in own.items() if value is not None}
         outputs = int(self.completions["output_index"].max() or 0) + 1  # type: ignore[arg-type]
         columns = {name: value.replace("_", " ") for name, value in values.items()}

@@ -1,1 +1,1 @@
-"""What makes the rows of generated scenarios: each module one function, part → rows of split, input and target."""
+"""What makes the rows of generated scenarios: each module one function, subset → rows of split, input and target."""

@@ -112,7 +112,7 @@ def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:
     edges = equal_masses(sure, enough(len(sure), bins))
     _, claimed, _ = binned(sure, right, edges)
     place = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
-    rows = answers.with_columns(bin=pl.Series(place), score=pl.Series(right), part=pl.lit(""), metric=pl.lit("right"))
+    rows = answers.with_columns(bin=pl.Series(place), score=pl.Series(right), subset=pl.lit(""), metric=pl.lit("right"))
     made = table(rows.drop("perturbation", "setting", "trial", strict=False), ["model", "bin"], fractions=["right"])
     return made.with_columns(claimed=pl.Series(claimed)[made["bin"].cast(pl.Int64)])
 

@@ -37,7 +37,7 @@ def heatmap(
 
     Args:
         frame: `SCORES`, which are aggregated, or a table as `hf.stats.table` gives it.
-        x: a column: scenario, model, setting, perturbation, part, or one of the scenario's own.
+        x: a column: scenario, model, setting, perturbation, subset, or one of the scenario's own.
         y: another.
         metric: which; default the first.
         metrics: as in `scores`.

@@ -1,4 +1,4 @@
-"""The paired drop under each perturbation."""
+"""The paired change under each perturbation."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
 from helmframe.views.charts._robustness import NOTHING
-from helmframe.views.charts.drops import by_strength, drops_of
+from helmframe.views.charts.drops import by_strength, changes_of
 from helmframe.views.charts.frames import Frame, rows_of
 from helmframe.views.charts.intervals import height, line_at, points, whiskers
 from helmframe.views.charts.source import Source
@@ -29,7 +29,7 @@ def perturbations(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """The paired drop (perturbed − original, over changed inputs) with its interval, a row per perturbation.
+    """The paired change (perturbed − original, over changed inputs) with its interval, a row per perturbation.
 
     Those of one name stand together, weak to strong.
 
@@ -48,7 +48,7 @@ def perturbations(
 
     from helmframe.views.charts.offline import LayerChart
 
-    table, name = drops_of(frame, metric, metrics)
+    table, name = changes_of(frame, metric, metrics)
     table = table.filter(pl.col("perturbation") != ALL)
     if table.is_empty():
         return nothing(NOTHING, mode, "perturbations")
@@ -58,21 +58,21 @@ def perturbations(
     table = table.sort(*keys, pl.col("perturbation").replace_strict(order), maintain_order=True)
     table = table.with_columns(pl.col("perturbation").replace(called))
     rows = rows_of(table, [*keys, "perturbation"], models, always="perturbation")
-    title = f"drop in {name}" + (f" ({unit_of(name, metrics)})" if unit_of(name, metrics) else "")
+    title = f"change in {name}" + (f" ({unit_of(name, metrics)})" if unit_of(name, metrics) else "")
     written = format_of(name, metrics)
     tooltip: list[Any] = [alt.Tooltip("label:N"), alt.Tooltip("model:N")]
-    numbers = ("drop", "drop_low", "drop_high", "original", "perturbed")
+    numbers = ("change", "change_low", "change_high", "original", "perturbed")
     tooltip += [alt.Tooltip(f"{each}:Q", format=written) for each in numbers]
     tooltip += [alt.Tooltip(f"{each}:N") for each in ("interval", "n_changed") if each in table.columns]
     layers = [
         line_at(0, title, mode),
-        whiskers(rows, alt.X("drop_low:Q", title=title), "drop_high", mode),
-        points(rows, alt.X("drop:Q", title=title), mode, tooltip),
+        whiskers(rows, alt.X("change_low:Q", title=title), "change_high", mode),
+        points(rows, alt.X("change:Q", title=title), mode, tooltip),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
     notes = ["perturbed − original of the same instances; lines: the interval"]
-    notes += ["no point: no input was changed"] if rows.data["drop"].null_count() else []
-    alone = rows.data.filter(pl.col("drop").is_not_null() & pl.col("drop_low").is_null())
+    notes += ["no point: no input was changed"] if rows.data["change"].null_count() else []
+    alone = rows.data.filter(pl.col("change").is_not_null() & pl.col("change_low").is_null())
     notes += ["a point without a line has no interval; it says why"] if alone.height else []
     drawn: Drawn = finished(chart, mode, f"{name} under each perturbation", [*notes, *rows.notes])
     return drawn
@@ -80,7 +80,7 @@ def perturbations(
 
 @chart("perturbations")
 def perturbations_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """The paired drop under each perturbation, of any family, placebos too; those of one name weak to strong.
+    """The paired change under each perturbation, of any family, placebos too; those of one name weak to strong.
 
     Args:
         results: Results of a run.

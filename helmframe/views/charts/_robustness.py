@@ -1,4 +1,4 @@
-"""What perturbations do, as levels: original, perturbed, worst, and beside them the paired drop."""
+"""What perturbations do, as levels: original, perturbed, worst, and beside them the paired change."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ import polars as pl
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
-from helmframe.views.charts.drops import drops_of
+from helmframe.views.charts.drops import changes_of
 from helmframe.views.charts.frames import Frame, rows_of
 from helmframe.views.charts.intervals import height, places, words_beside
 from helmframe.views.charts.source import Source
@@ -34,7 +34,7 @@ def robustness(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """From the original score to the mean over variants and the worst of them; in words the paired drop.
+    """From the original score to the mean over variants and the worst of them; in words the paired change.
 
     Args:
         frame: `SCORES` under perturbations, which are aggregated, or a table as `hf.stats.robustness` gives it, of
@@ -52,7 +52,7 @@ def robustness(
 
     from helmframe.views.charts.offline import LayerChart
 
-    table, name = drops_of(frame, metric, metrics)
+    table, name = changes_of(frame, metric, metrics)
     table = table.filter(pl.col("perturbation") == ALL)
     if table.is_empty():
         return nothing(NOTHING, mode, "robustness")
@@ -73,10 +73,10 @@ def robustness(
         .mark_point(filled=True, size=70, opacity=1)
         .encode(**where, x=alt.X("score:Q", title=title, scale=scale), shape=_shape(mode), tooltip=tooltip)
     )
-    beside = words_beside(rows, "told", "paired drop", mode)
+    beside = words_beside(rows, "told", "paired change", mode)
     chart = LayerChart(layer=[lines, marks, *beside]).properties(width=WIDTH, height=height(rows))
     notes = [
-        "paired drop: perturbed − original of the same instances",
+        "paired change: perturbed − original of the same instances",
         "worst: of the original and all variants, so it falls with their number",
     ]
     drawn: Drawn = finished(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
@@ -109,15 +109,15 @@ def _shape(mode: str) -> "alt.Shape":
 
 def _told(data: pl.DataFrame) -> pl.Series:
     texts = [
-        "" if drop is None else f"{drop:+.3f} {spread(low, high)}".replace("-", "−").strip()
-        for drop, low, high in data.select("drop", "drop_low", "drop_high").iter_rows()
+        "" if change is None else f"{change:+.3f} {spread(low, high)}".replace("-", "−").strip()
+        for change, low, high in data.select("change", "change_low", "change_high").iter_rows()
     ]
     return pl.Series(texts, dtype=pl.String)
 
 
 @chart("robustness")
 def robustness_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """Original to worst, over the perturbations that count as robustness, and the paired drop.
+    """Original to worst, over the perturbations that count as robustness, and the paired change.
 
     Args:
         results: Results of a run.

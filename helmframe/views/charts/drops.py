@@ -10,10 +10,10 @@ from helmframe.stats.frames import as_scores
 from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing
 from helmframe.views.charts.words import Metrics
 
-DROPS = ("perturbation", "metric", "original", "perturbed", "worst", "k", "drop", "drop_low", "drop_high")
+CHANGES = ("perturbation", "metric", "original", "perturbed", "worst", "k", "change", "change_low", "change_high")
 
 
-def drops_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tuple[pl.DataFrame, str]:
+def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tuple[pl.DataFrame, str]:
     """The table of `hf.stats.robustness`, of one metric, and its name.
 
     Raises:
@@ -26,7 +26,7 @@ def drops_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tuple
         ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics) or ()
         table = robustness(frame, by, higher_is_better=ways, fractions=fractions, placebo=_placebo(frame))
     else:
-        table = needing(frame, "a table of hf.stats.robustness", DROPS)
+        table = needing(frame, "a table of hf.stats.robustness", CHANGES)
     known = table["metric"].unique(maintain_order=True).to_list()
     name = metric or (known[0] if known else "score")
     if known and name not in known:

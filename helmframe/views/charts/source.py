@@ -58,7 +58,7 @@ class Source:
         if name in self.results.metric_names:
             found = self.results.table(["model", "setting", "perturbation"], metrics=name, pool=["scenario", "split"])
             return found.filter(pl.col("perturbation") == ORIGINAL)
-        told = ["scenario", "instance_id", "part", "cluster", "setting", "trial", "model", "output_index"]
+        told = ["scenario", "instance_id", "subset", "cluster", "setting", "trial", "model", "output_index"]
         rows = self.results.completions.filter(pl.col("perturbation") == ORIGINAL)
         rows = rows.select(*told, metric=pl.lit(name), score=pl.col(name).cast(pl.Float64))
         return table(rows, ["model", "setting"], fractions=[])

@@ -48,7 +48,7 @@ def entry(text: str) -> Plan:
 def asked(plan: Plan) -> list[tuple[str, str]]:
     """Instance id and question."""
     question = pl.col("input").str.split("Question: ").list.last()
-    return list(plan.instances().sort("part", "row_index").select("instance_id", question).collect().iter_rows())
+    return list(plan.instances().sort("subset", "row_index").select("instance_id", question).collect().iter_rows())
 
 
 @pytest.mark.usefixtures("data")
@@ -75,7 +75,7 @@ def test_all_tasks_of_babi_are_numbered_task_by_task() -> None:
 
 
 @pytest.mark.usefixtures("data")
-def test_tasks_of_several_entries_are_parts_of_one_plan() -> None:
+def test_tasks_of_several_entries_are_subsets_of_one_plan() -> None:
     entries = [parse_entry(f"babi_qa:task={task}") for task in ("all", 1, 15)]
     (plan,) = plans_of(entries)
     ids = [name for name, _ in asked(plan)]

@@ -1,4 +1,4 @@
-"""HELM's run entries as plans: whose scenario, which parts, who answers, and what sweeps."""
+"""HELM's run entries as plans: whose scenario, which subsets, who answers, and what sweeps."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -21,7 +21,7 @@ def test_a_run_of_a_scenario_that_is_not_ours_is_its_own(tmp_path: Path) -> None
     write_run(tmp_path, [state("id0", "id0"), state("id1", "wrong answer")], [1.0, 0.0])
     results = hf.read_helm(tmp_path)
     rows = results.completions.collect()
-    assert rows.select("scenario", "part", "instance_id", "model", "split").rows() == [
+    assert rows.select("scenario", "subset", "instance_id", "model", "split").rows() == [
         ("facts", "seas", "seas/id0", "org/one", "test"),
         ("facts", "seas", "seas/id1", "org/one", "test"),
     ]
@@ -38,9 +38,9 @@ def test_a_run_of_a_scenario_that_is_not_ours_is_its_own(tmp_path: Path) -> None
     assert results.manifest["scenarios"]["facts"]["description"] == "Facts about the sea."
 
 
-def test_a_scenario_that_is_ours_has_our_name_part_and_adapter(shared: Path) -> None:
+def test_a_scenario_that_is_ours_has_our_name_subset_and_adapter(shared: Path) -> None:
     results = hf.read_helm(shared / "helm_runs")
-    assert {(each["scenario"], each["part"], each["model"]) for each in results.manifest["runs"]} == {
+    assert {(each["scenario"], each["subset"], each["model"]) for each in results.manifest["runs"]} == {
         ("mmlu", "philosophy", "huggingface/smollm2_base"),
         ("mmlu", "philosophy", "openai/gpt2"),
         ("narrative_qa", "", "openai/gpt2"),

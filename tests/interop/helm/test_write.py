@@ -52,7 +52,7 @@ def test_what_we_wrote_is_read_as_it_was(tmp_path: Path) -> None:
     ours = plan.perturb(["typos", "lowercase+space"]).generate(["oracle()", "noisy(accuracy=0.5)"]).score()
     ours.to_helm(tmp_path / "suite")
     again = hf.read_helm(tmp_path / "suite")
-    by = ["model", "setting", "perturbation", "part"]
+    by = ["model", "setting", "perturbation", "subset"]
     shown = ["value", "n"]
     one, two = (each.table(by, metrics="exact_match").sort(by).select(*by, *shown) for each in (ours, again))
     assert two.equals(one)

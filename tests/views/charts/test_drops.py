@@ -36,16 +36,16 @@ def test_perturbations_of_one_name_stand_weak_to_strong() -> None:
 
 
 def test_a_placebo_is_shown_beside_and_counts_for_nothing_in_all() -> None:
-    frame = perturbed({"a": 0.5}, "typos", "again")
+    frame = perturbed({"a": 0.5}, "typos", "rerun")
     assert layer(hf.charts.robustness(frame), "point")[0]["k"] == 1
     shown = {row["label"] for row in layer(hf.charts.perturbations(frame), "point")}
-    assert shown == {"again", "typos"}
+    assert shown == {"rerun", "typos"}
 
 
-def test_drops_have_a_line_at_nothing_changed() -> None:
+def test_changes_have_a_line_at_nothing_changed() -> None:
     chart = hf.charts.perturbations(perturbed({"a": 0.5}, "typos"))
     assert {"at": 0} in rows(chart)
-    assert encoding(chart, "point", "x")["title"] == "drop in exact_match (fraction)"
+    assert encoding(chart, "point", "x")["title"] == "change in exact_match (fraction)"
 
 
 def test_a_perturbation_that_changed_nothing_keeps_its_row() -> None:

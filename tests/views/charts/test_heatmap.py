@@ -46,10 +46,10 @@ def test_columns_of_any_name_can_be_axes() -> None:
 
 
 def test_an_axis_has_no_more_values_than_can_be_read() -> None:
-    parts = [scores({"a": 0.5}, n=2, part=f"p{place:03}") for place in range(100)]
-    chart = hf.charts.heatmap(pl.concat(parts), "model", "part")
+    subsets = [scores({"a": 0.5}, n=2, subset=f"p{place:03}") for place in range(100)]
+    chart = hf.charts.heatmap(pl.concat(subsets), "model", "subset")
     assert len(cells(chart, "y")) == 60
-    assert "the first 60 of 100 values of part" in words(chart)
+    assert "the first 60 of 100 values of subset" in words(chart)
 
 
 def test_an_unknown_column_is_an_error() -> None:

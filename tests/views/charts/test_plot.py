@@ -31,7 +31,7 @@ def music() -> hf.Plan:
 @pytest.fixture(scope="module")
 def several() -> hf.Results:
     """Two models under a perturbation, with options asked one by one."""
-    plan = music().perturb(["typos", "again"]).adapt(method="multiple_choice_separate_original")
+    plan = music().perturb(["typos", "rerun"]).adapt(method="multiple_choice_separate_original")
     return plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
 
 

@@ -1,4 +1,4 @@
-"""What a spec means by default, files with different columns, and parts that no path says."""
+"""What a spec means by default, files with different columns, and subsets that no path says."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ version: 1
 source: {rows: "{data}/groups/{split}-*.parquet"}
 columns: {q: VARCHAR, old: BOOLEAN}
 splits: {train: train, test: test}
-part: [group]
+subsets: [group]
 default: {group: all}
 instances: |
   SELECT row_index, split, unnest(['all', CASE WHEN old THEN 'old' ELSE 'young' END]) AS "group", q AS input,
@@ -32,7 +32,7 @@ source: {rows: "{data}/mixed/{kind}/{split}-*.parquet"}
 union: true
 columns: {word: VARCHAR, number: BIGINT}
 splits: {test: test}
-part: [kind]
+subsets: [kind]
 instances: |
   SELECT row_index, split, kind, coalesce(word, number::VARCHAR) AS input,
          [{'text': 'x', 'correct': true}] AS "references"
@@ -62,13 +62,13 @@ def ids(found: ScenarioSpec, *where: Equals | Sql | Expression) -> list[str]:
     return pl.concat(load(found, where=where))["instance_id"].to_list()
 
 
-def test_a_part_that_no_path_says_is_numbered_over_all_rows(groups: ScenarioSpec) -> None:
+def test_a_subset_that_no_path_says_is_numbered_over_all_rows(groups: ScenarioSpec) -> None:
     assert ids(groups, Equals("group", ("old",))) == ["old/id2", "old/id3"]
 
 
-def test_without_a_word_on_the_part_the_default_is_meant(groups: ScenarioSpec) -> None:
+def test_without_a_word_on_the_subset_the_default_is_meant(groups: ScenarioSpec) -> None:
     assert ids(groups) == ["all/id2", "all/id3", "all/id4"]
-    assert load_train(groups)["part"].to_list() == ["all", "all"]
+    assert load_train(groups)["subset"].to_list() == ["all", "all"]
     assert count(groups)["n"].to_list() == [3]
 
 
@@ -76,12 +76,12 @@ def test_without_a_word_on_the_part_the_default_is_meant(groups: ScenarioSpec) -
     "condition",
     [
         Equals("group", ("young",)),
-        Equals("part", ("young",)),
+        Equals("subset", ("young",)),
         Sql("\"group\" = 'young'"),
         Expression.of(pl.col("group") == "young"),
     ],
 )
-def test_any_word_on_the_part_is_meant_instead(groups: ScenarioSpec, condition: Equals | Sql | Expression) -> None:
+def test_any_word_on_the_subset_is_meant_instead(groups: ScenarioSpec, condition: Equals | Sql | Expression) -> None:
     assert ids(groups, condition) == ["young/id4"]
 
 
@@ -102,7 +102,7 @@ def test_files_may_have_different_columns(mixed: ScenarioSpec) -> None:
     assert pl.concat(load(mixed))["input"].to_list() == ["1", "2", "a"]
 
 
-def test_one_part_alone_lacks_columns_of_the_others_and_is_read_all_the_same(mixed: ScenarioSpec) -> None:
+def test_one_subset_alone_lacks_columns_of_the_others_and_is_read_all_the_same(mixed: ScenarioSpec) -> None:
     assert pl.concat(load(mixed, where=[Equals("kind", ("words",))]))["input"].to_list() == ["a"]
 
 
@@ -175,3 +175,63 @@ def test_examples_of_other_kinds_stay_without_helms_rules(kinds: ScenarioSpec) -
 def test_ids_that_the_spec_gives_stay_under_helms_rules(kinds: ScenarioSpec, tmp_path: Path) -> None:
     named = spec(tmp_path, HELM_GROUPS.replace("q AS input,", "q AS input, q AS instance_id,"))
     assert load_train(named, where=[OLD], compat="helm")["instance_id"].to_list() == ["t1", "t2"]
+
+
+# -- a source column called subset -------------------------------------------------------------------------------------
+
+SOURCE_SUBSET = """\
+scenario: levels
+version: 1
+source: {rows: "{data}/levels/{subset}/{split}-*.parquet"}
+columns: {q: VARCHAR, level: BIGINT}
+splits: {test: test}
+SUBSETS
+instances: |
+  SELECT row_index, split, subset, level, q AS input, [{'text': 'x', 'correct': true}] AS "references"
+  FROM rows
+metrics: [exact_match]
+main: {metric: exact_match}
+"""
+
+
+def levels(folder: Path, monkeypatch: pytest.MonkeyPatch, subsets: str) -> ScenarioSpec:
+    monkeypatch.setenv("HELMFRAME_DATA", str(folder))
+    for name in ("a", "b"):
+        (folder / "levels" / name).mkdir(parents=True)
+        frame = pl.DataFrame({"q": [f"{name}{level}" for level in (1, 2)], "level": [1, 2]})
+        frame.write_parquet(folder / "levels" / name / "test-0.parquet")
+    return spec(folder, SOURCE_SUBSET.replace("SUBSETS", subsets))
+
+
+@pytest.mark.parametrize(
+    ("subsets", "value", "expected"),
+    [
+        ("subsets: [subset]", "b", ["b/id0", "b/id1"]),
+        ("subsets: [subset, level]", "b/2", ["b/2/id1"]),
+        ("subsets: [level]", "2", ["2/id1", "2/id3"]),
+    ],
+)
+def test_the_table_column_wins_over_a_source_column_called_subset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subsets: str, value: str, expected: list[str]
+) -> None:
+    found = levels(tmp_path, monkeypatch, subsets)
+    assert ids(found, Equals("subset", (value,))) == expected
+    assert value in values(found, "subset")
+    instances = pl.concat(load(found, where=[Equals("data_subset", ("a",))]))
+    assert instances["data_subset"].to_list() == ["a", "a"]
+
+
+def test_a_source_column_called_subset_that_makes_no_subsets_is_data_subset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = levels(tmp_path, monkeypatch, "")
+    assert pl.concat(load(found)).select("subset", "data_subset").rows() == [("", "a"), ("", "a"), ("", "b"), ("", "b")]
+    assert count(found, where=[Equals("subset", ("a",))]).is_empty()
+
+
+def test_a_frame_may_take_its_column_subset_as_the_subset() -> None:
+    frame = pl.DataFrame({"input": ["p", "q"], "references": ["x", "y"], "subset": ["one", "two"]})
+    plan = hf.scenario(frame, subset="subset").where(subset="two").adapt(shots=0, input_prefix="{subset}: ")
+    assert plan.instances().collect().select("subset", "data_subset").rows() == [("two", "two")]
+    prompts = plan.generate(hf.models.echo()).requests().collect()
+    assert prompts["blocks"][0][0]["content"][0]["text"].startswith("two: q")
