@@ -1,78 +1,34 @@
 """helmframe: HELM on the go.
 
-A plan is a sentence; each stage is a function from a table to a longer table; only `generate` touches the world.
+A plan says what to evaluate; `score()` runs it, and `Results` has the tables. Names by topic are in the namespaces
+`adapters`, `charts`, `engines`, `metrics`, `models`, `perturbations` and `stats`; `hf.list_…()` lists what has a name.
 
     import helmframe as hf
     hf.scenario("mmlu").where(subject="philosophy").perturb("typos").generate(model).score()
 """
 
-from helmframe import engines, models, stats
-from helmframe.adapters import adapter
-from helmframe.columns import columns
-from helmframe.engines.background import Run, history, run, runs
-from helmframe.engines.child_logs import child_logging
+from helmframe import adapters, engines, metrics, models, perturbations, stats
+from helmframe.adapters.adapt import adapter
+from helmframe.columns import schema
+from helmframe.engines.background import Run, active_runs, run, runs
 from helmframe.errors import HelmframeError
 from helmframe.helm import entry, read_helm, read_inspect, read_lm_eval
-from helmframe.judge_templates import judges
+from helmframe.judge_templates import list_judges
 from helmframe.judging import judge
-from helmframe.metrics import metric, metrics, similarity
-from helmframe.metrics.endpoint import endpoint
+from helmframe.metrics.listing import list_metrics
+from helmframe.metrics.protocol import metric
 from helmframe.metrics.toxicity import use_classifier
+from helmframe.models.listing import list_models
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
-from helmframe.perturbations import perturbation, perturbations
-from helmframe.perturbations.calls import (
-    again,
-    contraction,
-    contrast_sets,
-    dialect,
-    expansion,
-    extra_space,
-    filler_words,
-    gender,
-    lowercase,
-    mild_mix,
-    misspellings,
-    person_name,
-    space,
-    synonym,
-    translate,
-    typos,
-)
-from helmframe.perturbations.noise_calls import (
-    change_numbers,
-    delete_letters,
-    drop_words,
-    homoglyphs,
-    insert_letters,
-    keyboard,
-    leet,
-    ocr,
-    punctuation,
-    random_case,
-    repeat_letters,
-    repeat_words,
-    swap_letters,
-    swap_words,
-    titlecase,
-    uppercase,
-    zero_width,
-)
-from helmframe.perturbations.prompt_calls import (
-    cue_space,
-    example_order,
-    instructions,
-    option_labels,
-    option_order,
-)
+from helmframe.perturbations.known import list_perturbations
+from helmframe.perturbations.registered import perturbation
 from helmframe.plan import Plan, between, scenario
 from helmframe.results import Results
 from helmframe.results.sides import compare_results as compare
-from helmframe.scenarios.catalogue import scenarios
+from helmframe.scenarios.catalogue import list_scenarios
 from helmframe.settings import configure
-from helmframe.stats import Leaderboard, Power, power
-from helmframe.stats.published import leaderboard_of_means as leaderboard
-from helmframe.suite import Suite, suite
+from helmframe.suite import Suite, list_suites, suite
 from helmframe.until import decided, precise
 from helmframe.views import charts
 from helmframe.views.completion import load_ipython_extension
@@ -83,87 +39,47 @@ load = Results.load
 
 __all__ = [
     "HelmframeError",
-    "Leaderboard",
     "Model",
     "Plan",
-    "Power",
     "Results",
     "Run",
     "Suite",
+    "active_runs",
     "adapter",
-    "again",
+    "adapters",
     "between",
-    "change_numbers",
     "charts",
-    "child_logging",
-    "columns",
     "compare",
     "configure",
-    "contraction",
-    "contrast_sets",
-    "cue_space",
     "decided",
-    "delete_letters",
-    "dialect",
-    "drop_words",
-    "endpoint",
     "engines",
     "entry",
-    "example_order",
-    "expansion",
-    "extra_space",
-    "filler_words",
-    "gender",
-    "history",
-    "homoglyphs",
-    "insert_letters",
-    "instructions",
     "judge",
-    "judges",
-    "keyboard",
-    "leaderboard",
-    "leet",
+    "list_judges",
+    "list_metrics",
+    "list_models",
+    "list_perturbations",
+    "list_scenarios",
+    "list_suites",
     "load",
     "load_ipython_extension",
-    "lowercase",
     "metric",
     "metrics",
-    "mild_mix",
-    "misspellings",
     "model",
     "models",
-    "ocr",
-    "option_labels",
-    "option_order",
-    "person_name",
     "perturbation",
     "perturbations",
-    "power",
     "precise",
-    "punctuation",
-    "random_case",
     "read_helm",
     "read_inspect",
     "read_lm_eval",
-    "repeat_letters",
-    "repeat_words",
     "run",
     "runs",
     "scenario",
-    "scenarios",
-    "similarity",
-    "space",
+    "schema",
     "stats",
     "suite",
-    "swap_letters",
-    "swap_words",
-    "synonym",
-    "titlecase",
-    "translate",
-    "typos",
-    "uppercase",
     "use_classifier",
-    "zero_width",
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.adapters import adapt, settings
+from helmframe.adapters.adapt import adapt, settings
 from helmframe.columns import INSTANCES
 from helmframe.errors import ArgumentError
 from helmframe.kept import CompletionCache, store_root
@@ -19,8 +19,10 @@ from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.models.request_ids import request_ids
 from helmframe.models.scheduler import busy_of
-from helmframe.perturbations import PerturbationCall, Variant, perturb
 from helmframe.perturbations.by_model import Ask
+from helmframe.perturbations.link import PerturbationCall
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.said import Variant
 from helmframe.scenarios.find import frame_scenario
 from helmframe.scenarios.load import load
 

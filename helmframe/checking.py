@@ -5,11 +5,12 @@ from pathlib import Path
 
 import polars as pl
 
-from helmframe.adapters import settings
+from helmframe._pipeline import PlanSpec
+from helmframe.adapters.adapt import settings
 from helmframe.errors import HelmframeError, RepeatedKeyError, SourceDeniedError, SourceMissingError, SpecError
 from helmframe.judge_templates import template_of
 from helmframe.judging import with_judges
-from helmframe.metrics import chosen
+from helmframe.metrics.protocol import chosen
 from helmframe.models import toy
 from helmframe.plan import Plan
 from helmframe.scenarios.example import write_examples
@@ -62,7 +63,7 @@ def check_spec(spec: ScenarioSpec) -> None:
     with tempfile.TemporaryDirectory(prefix="helmframe-") as folder:
         write_examples(spec, Path(folder))
         # its own metrics may need what is not here, a sandbox say; the oracle can be asked anything
-        plan = Plan((spec,), data=folder).metrics("exact_match").generate(toy.oracle()).limit(1)
+        plan = Plan(PlanSpec((spec,), data=folder)).metrics("exact_match").generate(toy.oracle()).limit(1)
         try:
             plan.requests().collect()
         except RepeatedKeyError:  # the spec may take row_index from a column of whole numbers

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from helmframe._pipeline import PlanSpec
 from helmframe.errors import PlanError, SpecError
-from helmframe.metrics import Metric
 from helmframe.metrics.judge import Judge
+from helmframe.metrics.protocol import Metric
 from helmframe.models.model import Model
 from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
-from helmframe.stages import Stages
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
 # The keys of a SQL condition that says which rows HELM's scenario has.
@@ -37,8 +37,26 @@ class Step(NamedTuple):
     file: str
 
 
-def written(plan: Stages, *, objects: bool = False) -> str:
-    """The plan as YAML.
+def written(plan: PlanSpec, *, objects: bool = False) -> str:
+    """Return the plan as YAML; `objects` as for `_words`.
+
+    Raises:
+        PlanError: The plan holds an object; names it.
+    """
+    return _dumped(_plain(_words(plan, objects=objects)))
+
+
+def written_suite(plans: Sequence[PlanSpec]) -> str:
+    """Return the plans as the YAML of a suite.
+
+    Raises:
+        PlanError: A plan holds an object; names it.
+    """
+    return _dumped({"plans": [_plain(_words(plan, objects=False)) for plan in plans]})
+
+
+def _words(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
+    """Return the keys and values of a plan's YAML.
 
     Args:
         plan: the plan.
@@ -93,11 +111,11 @@ def written(plan: Stages, *, objects: bool = False) -> str:
     generate |= {key: thawed(value) for key, value in plan.decoding}
     if generate:
         said["generate"] = generate
-    if plan.scored:
+    if plan.metrics:
         said["metrics"] = [
-            _metric(each) or named(f"metric {each}", str(each), f"metrics({each})") for each in plan.scored
+            _metric(each) or named(f"metric {each}", str(each), f"metrics({each})") for each in plan.metrics
         ]
-    return _dumped(_plain(said))
+    return said
 
 
 def steps(said: str | Path) -> Iterator[Step]:
@@ -109,7 +127,7 @@ def steps(said: str | Path) -> Iterator[Step]:
     Raises:
         SpecError: no such file, not YAML, an unknown or missing key, a wrong type; names file and key.
     """
-    file, plan = _read(said)
+    file, plan = read_yaml(said)
     if "scenario" not in plan:
         raise SpecError.at(file, "scenario", "is missing; a plan is a mapping that starts with 'scenario: NAME'.")
     if "instances" in plan:
@@ -238,20 +256,24 @@ def _plain(value: Any) -> Any:
 # -- in ----------------------------------------------------------------------------------------------------------------
 
 
-def _read(said: str | Path) -> tuple[str, dict[str, Any]]:
-    """The file as errors name it, and what it holds."""
-    if isinstance(said, Path):
+def read_yaml(source: str | Path) -> tuple[str, dict[str, Any]]:
+    """Return the name that errors have for a YAML text or file, and its mapping.
+
+    Raises:
+        SpecError: There is no such file, or it isn't YAML.
+    """
+    if isinstance(source, Path):
         try:
-            return str(said), _parsed(str(said), said.read_text(encoding="utf-8"))
+            return str(source), _parsed(str(source), source.read_text(encoding="utf-8"))
         except OSError as error:
-            raise SpecError.at(said, "", f"can't be read: {error.strerror or error}.") from None
+            raise SpecError.at(source, "", f"can't be read: {error.strerror or error}.") from None
         except UnicodeDecodeError as error:
-            raise SpecError.at(said, "", f"not a text in UTF-8: {error}") from None
-    if not isinstance(said, str):
-        raise SpecError.at("plan", "", f"a text of YAML, or its file, not {type(said).__name__}.")
-    if said.strip().endswith((".yaml", ".yml")) and ":" not in said:
-        return _read(Path(said.strip()))
-    return "plan", _parsed("plan", said)
+            raise SpecError.at(source, "", f"not a text in UTF-8: {error}") from None
+    if not isinstance(source, str):
+        raise SpecError.at("plan", "", f"a text of YAML, or its file, not {type(source).__name__}.")
+    if source.strip().endswith((".yaml", ".yml")) and ":" not in source:
+        return read_yaml(Path(source.strip()))
+    return "plan", _parsed("plan", source)
 
 
 def _parsed(file: str, text: str) -> dict[str, Any]:

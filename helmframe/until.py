@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 import polars as pl
 
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
-from helmframe.metrics import Metric, chosen
+from helmframe.metrics.protocol import Metric, chosen
 from helmframe.specs import ScenarioSpec
 from helmframe.stats.population import differences
 

@@ -6,10 +6,9 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from helmframe.adapters import Setting
+from helmframe.adapters.adapt import Setting
 from helmframe.errors import ArgumentError
-from helmframe.metrics import Metric, chosen
-from helmframe.metrics.protocol import right_or_wrong
+from helmframe.metrics.protocol import Metric, chosen, right_or_wrong
 from helmframe.models.model import Model
 from helmframe.specs import ScenarioSpec
 from helmframe.stats.population import UNIT, Population, cluster_means, instance_means, interval_of

@@ -16,6 +16,7 @@ LAYERS: list[set[str]] = [
     {"registry", "bins", "columns", "expressions", "ordered", "safe_text", "specs", "settings", "store", "text"},
     {"scenarios", "perturbations", "adapters", "models", "metrics", "stats"},
     {
+        "_pipeline",
         "engines",
         "asking",
         "checking",
@@ -26,7 +27,6 @@ LAYERS: list[set[str]] = [
         "suite",
         "results",
         "sentence",
-        "stages",
         "until",
         "watch",
     },

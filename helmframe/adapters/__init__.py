@@ -1,18 +1,18 @@
-"""Adapters: how an instance becomes a request."""
+"""Adapters: how an instance becomes a request. Write one with `@hf.adapter`."""
 
-from helmframe.adapters import chat, generation, language_modeling, multiple_choice, ranking, separate
-from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, adapter, settings
+from helmframe.adapters import (  # noqa: F401 - registered
+    chat,
+    generation,
+    language_modeling,
+    multiple_choice,
+    ranking,
+    separate,
+)
+from helmframe.specs import AdapterFields, AdapterSpec
 
-__all__ = [
-    "ADAPTERS",
-    "Setting",
-    "adapt",
-    "adapter",
-    "chat",
-    "generation",
-    "language_modeling",
-    "multiple_choice",
-    "ranking",
-    "separate",
-    "settings",
-]
+__all__ = ["AdapterFields", "AdapterSpec"]
+
+
+def __dir__() -> list[str]:
+    # what the Tab key offers: not the modules that the names come from
+    return __all__

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from helmframe.adapters import ADAPTERS
+from helmframe.adapters.adapt import ADAPTERS
 from helmframe.adapters.format_instructions import name_of_choices
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.helm.draft import Draft
@@ -17,8 +17,11 @@ from helmframe.helm.entries import Said
 from helmframe.helm.known_models import follows_instructions
 from helmframe.helm.meant import method_fields
 from helmframe.helm.metric_specs import EXACT_MATCH, SEPARATE
-from helmframe.perturbations import PERTURBATIONS, PRESETS, PerturbationCall, call
 from helmframe.perturbations.contrast import with_contrasts
+from helmframe.perturbations.link import PerturbationCall
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.registered import PERTURBATIONS
+from helmframe.perturbations.said import call
 from helmframe.specs import Call
 
 Expander: TypeAlias = Callable[[Draft, Said], list[Draft]]

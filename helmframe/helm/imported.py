@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from helmframe.errors import HelmframeError, StoreError
 from helmframe.kept import store_root
-from helmframe.metrics import about, chosen
+from helmframe.metrics.protocol import about, chosen
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, below, listing
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from helmframe.metrics import METRICS
+from helmframe.metrics.protocol import METRICS
 from helmframe.specs import Call, frozen
 
 _BASIC = "helm.benchmark.metrics.basic_metrics."

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from helmframe.columns import ORIGINAL
-from helmframe.perturbations import PERTURBATIONS
+from helmframe.perturbations.registered import PERTURBATIONS
 from helmframe.specs import Call, frozen
 
 # The key of our parameters that holds HELM's description, where ours lacks some of it.

@@ -20,7 +20,9 @@ from helmframe.helm.runs import RUN
 from helmframe.helm.stated import VARIANT, states_of, without_none
 from helmframe.helm.statistics import stat, stats_of
 from helmframe.helm.variants import OURS, description
-from helmframe.metrics import chosen, for_sets, helm_scores
+from helmframe.metrics.helm_outputs import helm_scores
+from helmframe.metrics.protocol import chosen
+from helmframe.metrics.score import for_sets
 from helmframe.results.tables import Tables
 from helmframe.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.store import Address, address_of, below, listing, write_text

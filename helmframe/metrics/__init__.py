@@ -1,6 +1,6 @@
-"""Metrics: what a completion is worth."""
+"""Metrics: what a completion is worth. `hf.list_metrics()` lists all; most are written by name."""
 
-from helmframe.metrics import (
+from helmframe.metrics import (  # noqa: F401 - registered
     bbq,
     bias,
     calibration,
@@ -26,49 +26,13 @@ from helmframe.metrics import (
     text,
     toxicity,
 )
-from helmframe.metrics.helm_outputs import helm_scores
-from helmframe.metrics.listing import metrics
-from helmframe.metrics.protocol import METRICS, Metric, about, chosen, flattened, metric
-from helmframe.metrics.score import check_units, for_sets, parse, score, why_none
+from helmframe.metrics.endpoint import endpoint
+from helmframe.metrics.protocol import Metric
 from helmframe.metrics.similarity import similarity
 
-__all__ = [
-    "METRICS",
-    "Metric",
-    "about",
-    "bbq",
-    "bias",
-    "calibration",
-    "check_units",
-    "chosen",
-    "classification",
-    "code",
-    "copying",
-    "corpus",
-    "efficiency",
-    "flattened",
-    "for_sets",
-    "helm_scores",
-    "ifeval",
-    "letters",
-    "likelihood",
-    "long_context",
-    "match",
-    "math_equiv",
-    "math_symbolic",
-    "metric",
-    "metrics",
-    "numbers",
-    "overlap",
-    "parse",
-    "ranking",
-    "repeats",
-    "score",
-    "sets",
-    "similarity",
-    "stereotypes",
-    "summaries",
-    "text",
-    "toxicity",
-    "why_none",
-]
+__all__ = ["Metric", "endpoint", "similarity"]
+
+
+def __dir__() -> list[str]:
+    # what the Tab key offers: not the modules that the names come from
+    return __all__

@@ -1,4 +1,4 @@
-"""A server that classifies texts, as a function: `hf.endpoint("http://localhost:8080/predict")`."""
+"""A server that classifies texts, as a function: `hf.metrics.endpoint("http://localhost:8080/predict")`."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,8 @@ def endpoint(
 ) -> Callable[[list[str]], list[float]]:
     """A classifier of texts that asks a server: POST {"inputs": [text, …]}.
 
-    `hf.use_classifier(hf.endpoint("http://localhost:8080/predict", key="HF_TOKEN"))`, then `plan.metrics("toxicity")`.
+    `hf.use_classifier(hf.metrics.endpoint("http://localhost:8080/predict", key="HF_TOKEN"))`, then
+    `plan.metrics("toxicity")`.
     A server that generates text is a model: `plan.generate("http://…/v1#name")`.
 
     The answer is a list with, per text, a number, or the labels with their scores ([{"label": "toxic", "score": 0.9},

@@ -1,9 +1,10 @@
-"""Perturbations: changes of the input that should not change the answer."""
+"""Perturbations: changes of the input that should not change the answer. `hf.perturbations.typos(prob=.1)`."""
 
-from helmframe.perturbations import (
+import helmframe.perturbations.dialect
+import helmframe.perturbations.translate  # noqa: F401 - registered, as the modules below
+from helmframe.perturbations import (  # noqa: F401
     case_noise,
     contrast,
-    dialect,
     helm_streams,
     helm_synonyms,
     noise,
@@ -12,46 +13,100 @@ from helmframe.perturbations import (
     spacing,
     spelling,
     synonyms,
-    translate,
     unicode_noise,
     word_noise,
     wording,
     words,
 )
-from helmframe.perturbations.known import perturbations
+from helmframe.perturbations.calls import (
+    again,
+    contraction,
+    contrast_sets,
+    dialect,
+    expansion,
+    extra_space,
+    filler_words,
+    gender,
+    lowercase,
+    mild_mix,
+    misspellings,
+    person_name,
+    space,
+    synonym,
+    translate,
+    typos,
+)
 from helmframe.perturbations.link import PerturbationCall
-from helmframe.perturbations.perturb import perturb
-from helmframe.perturbations.presets import PRESETS
-from helmframe.perturbations.registered import HELM, PERTURBATIONS, Perturbation, perturbation
-from helmframe.perturbations.said import Variant, call, parse, variants
+from helmframe.perturbations.noise_calls import (
+    change_numbers,
+    delete_letters,
+    drop_words,
+    homoglyphs,
+    insert_letters,
+    keyboard,
+    leet,
+    ocr,
+    punctuation,
+    random_case,
+    repeat_letters,
+    repeat_words,
+    swap_letters,
+    swap_words,
+    titlecase,
+    uppercase,
+    zero_width,
+)
+from helmframe.perturbations.prompt_calls import (
+    cue_space,
+    example_order,
+    instructions,
+    option_labels,
+    option_order,
+)
 
 __all__ = [
-    "HELM",
-    "PERTURBATIONS",
-    "PRESETS",
-    "Perturbation",
     "PerturbationCall",
-    "Variant",
-    "call",
-    "case_noise",
-    "contrast",
+    "again",
+    "change_numbers",
+    "contraction",
+    "contrast_sets",
+    "cue_space",
+    "delete_letters",
     "dialect",
-    "helm_streams",
-    "helm_synonyms",
-    "noise",
-    "parse",
-    "people",
-    "perturb",
-    "perturbation",
-    "perturbations",
-    "prompt",
-    "spacing",
-    "spelling",
-    "synonyms",
+    "drop_words",
+    "example_order",
+    "expansion",
+    "extra_space",
+    "filler_words",
+    "gender",
+    "homoglyphs",
+    "insert_letters",
+    "instructions",
+    "keyboard",
+    "leet",
+    "lowercase",
+    "mild_mix",
+    "misspellings",
+    "ocr",
+    "option_labels",
+    "option_order",
+    "person_name",
+    "punctuation",
+    "random_case",
+    "repeat_letters",
+    "repeat_words",
+    "space",
+    "swap_letters",
+    "swap_words",
+    "synonym",
+    "titlecase",
     "translate",
-    "unicode_noise",
-    "variants",
-    "word_noise",
-    "wording",
-    "words",
+    "typos",
+    "uppercase",
+    "zero_width",
 ]
+
+
+def __dir__() -> list[str]:
+    # what the Tab key offers: not the modules that the names come from
+    return __all__

@@ -9,7 +9,8 @@ import polars as pl
 from helmframe.columns import VERDICTS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.judging import judges_of, with_judges
-from helmframe.metrics import about, check_units, chosen, score
+from helmframe.metrics.protocol import about, chosen
+from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget, Prices
 from helmframe.results.comparisons import Comparisons
 from helmframe.results.tables import Tables

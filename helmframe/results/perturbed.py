@@ -14,10 +14,17 @@ import polars as pl
 from helmframe.columns import ORIGINAL, VARIANTS
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.expressions import same_place
-from helmframe.metrics import helm_scores, parse
-from helmframe.perturbations import PERTURBATIONS
-from helmframe.stats import consistency, gap, helm_definition, robustness, worst_at_k, worst_case, worst_scores
+from helmframe.metrics.helm_outputs import helm_scores
+from helmframe.metrics.score import parse
+from helmframe.perturbations.registered import PERTURBATIONS
+from helmframe.stats.consistency import consistency
 from helmframe.stats.fold import each_chunk
+from helmframe.stats.gap import gap
+from helmframe.stats.helm_definition import helm_definition
+from helmframe.stats.robustness import robustness
+from helmframe.stats.worst_at_k import worst_at_k
+from helmframe.stats.worst_case import worst_case
+from helmframe.stats.worst_scores import worst_scores
 from helmframe.text import normalised
 
 FAMILIES = ("robustness", "fairness")

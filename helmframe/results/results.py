@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helmframe.columns import conform
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Results(Judgements):
     """The outcome of a run, self-contained: it needs neither bucket nor spec nor model.
 
-    `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` are lazy tables (`hf.columns()` documents them); the
+    `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` are lazy tables (`hf.schema()` documents them); the
     methods aggregate, compare and show. `path` is where they lie; None where the tables are others than there.
 
     The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard and keep sums, so
@@ -41,15 +41,36 @@ class Results(Judgements):
 
         return Plot(self)
 
-    def explore(self, **filters: Any) -> "ExplorerWidget":
+    def explore(
+        self,
+        *,
+        metric: str = "",
+        scenario: str | None = None,
+        model: str | None = None,
+        perturbation: str | None = None,
+        setting: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        only: str = "all",
+        find: str = "",
+        order: str = "run",
+    ) -> "ExplorerWidget":
         """The results row by row, in a notebook: filters, pages, and all there is about an instance that is clicked.
 
         What is shown is read when it is shown, so a million completions open at once. In a terminal: `helmframe view`.
 
         Args:
-            **filters: what is shown at first: metric (default the main ones), scenario, model, perturbation, setting;
-                low and high bound the score; only="unscored" or "unparsed"; find=, a part of an instance id;
-                order="lowest" or "highest".
+            metric: The metric that is shown at first; default the main one of each scenario. The other parameters
+                filter the rows shown at first.
+            scenario: Only rows of this scenario.
+            model: Only rows of this model.
+            perturbation: Only rows of this perturbation.
+            setting: Only rows of this setting.
+            low: Only scores of at least this.
+            high: Only scores of at most this.
+            only: "all", "unscored" or "unparsed".
+            find: A text that the instance id contains.
+            order: "run", "lowest" or "highest" score first.
 
         Raises:
             ArgumentError, UnknownNameError: no such filter, or value.
@@ -61,6 +82,10 @@ class Results(Judgements):
         from helmframe.views.explore_filters import Filters
         from helmframe.views.explore_widget import ExplorerWidget
 
+        filters = {
+            "metric": metric, "scenario": scenario, "model": model, "perturbation": perturbation, "setting": setting,
+            "low": low, "high": high, "only": only, "find": find, "order": order,
+        }  # fmt: skip
         return ExplorerWidget(Explorer(self, Filters.of(filters)))
 
     def report(self, path: str | Path, *, title: str | None = None) -> Address:
@@ -127,7 +152,7 @@ class Results(Judgements):
         """The results as one folder of Parquet and a manifest, on disk or in a bucket; `hf.load` reads it.
 
         `scores/scenario=S/model=M/….parquet`, and so completions and verdicts: names percent-encoded, as Hive, DuckDB
-        and Polars read them. The columns are those of `hf.columns()`, then the scenario's own; the manifest is in each
+        and Polars read them. The columns are those of `hf.schema()`, then the scenario's own; the manifest is in each
         file's footer (key "helmframe") and, written last, in manifest.json: without it there are no results.
 
         Raises:

@@ -4,12 +4,12 @@ from functools import cache
 from pathlib import Path
 
 from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
-from helmframe.scenarios.frames import check_words, frame_scenario
+from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.spec_file import load_scenario
 from helmframe.settings import from_home
 from helmframe.specs import ScenarioSpec
 
-__all__ = ["check_words", "find_scenario", "frame_scenario", "scenario_names", "specs_root"]
+__all__ = ["find_scenario", "frame_scenario", "scenario_names", "specs_root"]
 
 _HINT = (
     "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."

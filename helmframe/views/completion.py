@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from helmframe.metrics import METRICS
-from helmframe.perturbations import PERTURBATIONS, PRESETS
+from helmframe.metrics.protocol import METRICS
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.registered import PERTURBATIONS
 from helmframe.scenarios.find import scenario_names
 from helmframe.suite import suite_names
 

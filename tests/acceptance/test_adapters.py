@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.adapters import ADAPTERS
+from helmframe.adapters.adapt import ADAPTERS
 from helmframe.models.model import Model, Tokens
 from helmframe.specs import AdapterSpec
 from tests.acceptance import byte_tokens

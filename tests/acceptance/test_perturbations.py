@@ -10,8 +10,10 @@ import pytest
 
 import helmframe as hf
 from helmframe.columns import REFERENCE
-from helmframe.perturbations import call, perturb, tables, variants
+from helmframe.perturbations import tables
 from helmframe.perturbations.helm_synonyms import bases
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.said import call, variants
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_peer import helm
 from tests.frames import instances

@@ -6,8 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.adapters import ADAPTERS, Setting, adapt, adapter, settings
-from helmframe.adapters.adapt import adapter_id
+from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, adapter, adapter_id, settings
 from helmframe.columns import HEADS, REQUESTS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.specs import AdapterSpec, MainScore, ScenarioSpec, frozen

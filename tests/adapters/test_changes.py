@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.adapters import adapt
+from helmframe.adapters.adapt import adapt
 from helmframe.adapters.changes import changed
 from helmframe.columns import HEADS, REQUESTS
 from helmframe.errors import ArgumentError

@@ -7,7 +7,8 @@ import pytest
 
 from helmframe.columns import SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.metrics import METRICS, chosen, metric, parse, score
+from helmframe.metrics.protocol import METRICS, chosen, metric
+from helmframe.metrics.score import parse, score
 from tests.frames import completions, right, scored
 
 OPTIONS = [("Paris", True), ("Lyon", False)]

@@ -9,7 +9,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError
-from helmframe.metrics import score
+from helmframe.metrics.score import score
 from helmframe.metrics.toxicity import toxicity, use_classifier
 from tests.frames import completions
 from tests.metrics.options import of_instances

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.adapters import adapt, settings
+from helmframe.adapters.adapt import adapt, settings
 from helmframe.columns import FITTED, PREFIXES, REQUESTS
 from helmframe.errors import CapabilityError
 from helmframe.models import Model

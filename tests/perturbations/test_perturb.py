@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from helmframe.columns import VARIANTS
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.perturbations import PERTURBATIONS, call, parse, perturb, perturbation, variants
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.registered import PERTURBATIONS, perturbation
+from helmframe.perturbations.said import call, parse, variants
 from tests.frames import instances, right
 
 # Each registered perturbation, one chain, and arguments other than the defaults.
@@ -318,7 +320,7 @@ def test_with_one_mapping_equal_texts_of_an_instance_stay_equal(own_perturbation
 
 
 def test_a_perturbation_of_the_whole_instance(own_perturbations: None) -> None:
-    @perturbation("exclaimed", of="frame")
+    @perturbation("exclaimed", takes="frame")
     def exclaimed(frame: pl.LazyFrame, key: pl.Expr, mark: str = "!") -> pl.LazyFrame:
         return frame.with_columns(
             scratch=key, perturbed_input=pl.col("perturbed_input") + mark, adapter_change=pl.lit('{"shots": 0}')
@@ -337,7 +339,7 @@ def test_a_perturbation_of_the_whole_instance(own_perturbations: None) -> None:
 
 
 def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_is_told(own_perturbations: None) -> None:
-    perturbation("lost", of="frame")(lambda frame: None)
+    perturbation("lost", takes="frame")(lambda frame: None)
     with pytest.raises(ArgumentError, match="should return the lazy frame"):
         call("lost")
 

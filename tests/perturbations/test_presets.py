@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from helmframe.perturbations import PRESETS, variants
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.said import variants
 from tests.perturbations.every import tables
 
 

@@ -8,7 +8,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, HelmframeError, SourceMissingError
-from helmframe.perturbations import HELM, PERTURBATIONS, PRESETS
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.registered import HELM, PERTURBATIONS
 from helmframe.perturbations.said import call
 from tests.perturbations.every import tables
 
@@ -86,7 +87,7 @@ def odd_calls() -> Iterator[tuple[str, str, object, str | None]]:
         arguments = [
             *entry.parameters,
             *filter(None, [entry.asks]),
-            *(("fields", "protect") if entry.of == "text" else ()),
+            *(("fields", "protect") if entry.takes == "text" else ()),
         ]
         for argument in arguments:
             for value in VALUES:

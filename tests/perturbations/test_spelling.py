@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helmframe.perturbations import call
+from helmframe.perturbations.said import call
 from helmframe.perturbations.spelling import NEIGHBOURS
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"

@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import PERTURBATIONS, call, parse, perturb, perturbation
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.registered import PERTURBATIONS, perturbation
+from helmframe.perturbations.said import call, parse
 from tests.frames import instances, right
 
 

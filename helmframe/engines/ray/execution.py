@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from helmframe._pipeline import PlanSpec, Task, split_spans
 from helmframe.engines.cache_notes import cache_note
 from helmframe.engines.local import Execution
 from helmframe.engines.progress import Progress
@@ -20,7 +21,6 @@ from helmframe.models.model import Model
 from helmframe.results import Results
 from helmframe.scenarios.spans import Span
 from helmframe.settings import data_root
-from helmframe.stages import Stages, Task
 from helmframe.store import RunFolder
 from helmframe.until import Until
 
@@ -30,7 +30,7 @@ PIECES = 8
 
 def run(
     options: Ray,
-    plans: Sequence[Stages],
+    plans: Sequence[PlanSpec],
     *,
     ask: bool = True,
     fresh: bool = False,
@@ -72,7 +72,7 @@ class RayExecution(Execution):
     options: Ray = field(default_factory=Ray)
     _packed: dict[Model, bytes] = field(default_factory=dict)
 
-    def prepare(self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str]) -> None:
+    def prepare(self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str]) -> None:
         """Pickle what every replica is to know.
 
         Raises:
@@ -97,7 +97,7 @@ class RayExecution(Execution):
 
     def work(
         self,
-        tasks: Sequence[tuple[Stages, Task]],
+        tasks: Sequence[tuple[PlanSpec, Task]],
         fingerprints: Mapping[Model, str],
         about: dict[str, Any],
     ) -> list[SourceMissingError]:
@@ -122,11 +122,11 @@ class RayExecution(Execution):
         return missing
 
     def _spans(
-        self, plan: Stages, task: Task, pieces: int, missing: list[SourceMissingError], about: dict[str, Any]
+        self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], about: dict[str, Any]
     ) -> Sequence[Span]:
         most = max(self.options.of(model).least_and_most[1] for model in task.models)
         try:
-            spans = plan.spans(task.spec, pieces * most)
+            spans = split_spans(plan, task.spec, pieces * most)
         except SourceMissingError as error:
             self.absent(error, task, about)
             missing.append(error)

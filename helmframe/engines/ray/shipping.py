@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from helmframe import settings
-from helmframe.adapters import ADAPTERS
+from helmframe._pipeline import PlanSpec, Task
+from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import HelmframeError, PlanError
 from helmframe.kept import StoredRun
-from helmframe.metrics import METRICS
+from helmframe.metrics.protocol import METRICS
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any, is_local_name
-from helmframe.perturbations import PERTURBATIONS
+from helmframe.perturbations.registered import PERTURBATIONS
 from helmframe.registry import Registry
 from helmframe.safe_text import error_text
 from helmframe.specs import Call
-from helmframe.stages import Stages, Task
 from helmframe.store import Address
 
 _BACKENDS = ("local", "http", "vllm")
@@ -46,7 +46,7 @@ class Parcel:
         resumed: The runs to reuse completions of unpinned models from.
     """
 
-    work: Sequence[tuple[Stages, Task]]
+    work: Sequence[tuple[PlanSpec, Task]]
     model: Model
     fingerprint: str
     root: Address
@@ -112,7 +112,7 @@ def unpacked(data: bytes) -> Parcel:
     return parcel
 
 
-def _settled(plan: Stages) -> Stages:
+def _settled(plan: PlanSpec) -> PlanSpec:
     """The plan with its root as others see it."""
     return plan if plan.data is None else replace(plan, data=_absolute(plan.data))
 

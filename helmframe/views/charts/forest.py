@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.stats import compare
+from helmframe.stats.compare import compare
 from helmframe.stats.table import in_order
 from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing, rows_of

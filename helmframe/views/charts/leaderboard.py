@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.stats import Leaderboard
-from helmframe.stats import leaderboard as ranked
+from helmframe.stats.board import Leaderboard
+from helmframe.stats.leaderboard import leaderboard as ranked
 from helmframe.views.charts.frames import (
     Frame,
     columns_of,

@@ -16,8 +16,7 @@ from helmframe.columns import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.results.boards import competitor
 from helmframe.results.comparisons import Comparisons
-from helmframe.stats import table
-from helmframe.stats.table import AXES
+from helmframe.stats.table import AXES, table
 from helmframe.views.charts.calibration import calibration
 from helmframe.views.charts.confusion import confusion
 from helmframe.views.charts.forest import forest
@@ -87,7 +86,7 @@ class Plot:
         name = metric or self.results.main_metrics[0]
         found = self.results.robustness(metrics=name)
         if found.is_empty() and len(self._values("perturbation")) > 1:
-            why = "nothing that was asked counts as robustness: hf.perturbations() says what does"
+            why = "nothing that was asked counts as robustness: hf.list_perturbations() says what does"
             return nothing(why, mode, f"{name}, original to worst")
         return robustness(found, models=self._models, metrics=self._metrics, mode=mode)
 
