@@ -62,7 +62,7 @@ def _tells(prompts: list[str], answers: list[Any]) -> Any:
 def _show(plan: hf.Plan, results: hf.Results, file: Path) -> None:
     """Everything that can be looked at, in a file; then an error that nobody catches."""
     run = hf.run(hf.runs()["run"][0])
-    texts = [repr(plan), plan.explain(), plan.to_yaml() if not spec_of(plan).models else "", str(plan.models)]
+    texts = [repr(plan), plan.explain(), plan.to_yaml() if not spec_of(plan).models else "", str(spec_of(plan).models)]
     texts += [repr(results), results._repr_html_(), str(results.manifest), str(results.errors().rows())]
     texts += [repr(run), run._repr_html_(), str(run.manifest()), str(run.logs().rows()), str(hf.runs().rows())]
     texts += [repr(settings._said), repr(settings.s3_options())]

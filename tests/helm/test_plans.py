@@ -197,6 +197,6 @@ def test_a_subtask_is_a_part_of_its_own() -> None:
 
 def test_each_part_of_an_entry_is_asked_as_the_spec_says_of_it() -> None:
     scotus, eurlex = (plan_of(f"lex_glue:subset={name},increase_max_tokens=1") for name in ("scotus", "eurlex"))
-    assert (dict(spec_of(scotus).decoding), dict(eurlex.decoding)) == ({"max_tokens": 6}, {"max_tokens": 21})
+    assert (dict(spec_of(scotus).decoding), dict(spec_of(eurlex).decoding)) == ({"max_tokens": 6}, {"max_tokens": 21})
     both = plans_of([parse_entry(f"lex_glue:subset={name}") for name in ("scotus", "eurlex")])
     assert both == [hf.scenario("lex_glue", compat="helm").where(subset=["scotus", "eurlex"], split=["valid", "test"])]
