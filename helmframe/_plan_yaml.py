@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 from helmframe._core.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe._core.yaml import parse_yaml, read_yaml
+from helmframe._pipeline import PlanSpec
 from helmframe.errors import PlanError, SpecError
-from helmframe.metrics import Metric
 from helmframe.metrics.judge import Judge
+from helmframe.metrics.protocol import Metric
 from helmframe.models.model import Model
 from helmframe.scenarios.find import find_scenario, scenario_names
-from helmframe.stages import Stages
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
 # The keys of a SQL condition that says which rows HELM's scenario has.
@@ -38,8 +38,26 @@ class Step(NamedTuple):
     file: str
 
 
-def written(plan: Stages, *, objects: bool = False) -> str:
-    """The plan as YAML.
+def written(plan: PlanSpec, *, objects: bool = False) -> str:
+    """Return the plan as YAML; `objects` as for `_words`.
+
+    Raises:
+        PlanError: The plan holds an object; names it.
+    """
+    return _dumped(_plain(_words(plan, objects=objects)))
+
+
+def written_suite(plans: Sequence[PlanSpec]) -> str:
+    """Return the plans as the YAML of a suite.
+
+    Raises:
+        PlanError: A plan holds an object; names it.
+    """
+    return _dumped({"plans": [_plain(_words(plan, objects=False)) for plan in plans]})
+
+
+def _words(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
+    """Return the keys and values of a plan's YAML.
 
     Args:
         plan: the plan.
@@ -94,11 +112,11 @@ def written(plan: Stages, *, objects: bool = False) -> str:
     generate |= {key: thawed(value) for key, value in plan.decoding}
     if generate:
         said["generate"] = generate
-    if plan.scored:
+    if plan.metrics:
         said["metrics"] = [
-            _metric(each) or named(f"metric {each}", str(each), f"metrics({each})") for each in plan.scored
+            _metric(each) or named(f"metric {each}", str(each), f"metrics({each})") for each in plan.metrics
         ]
-    return _dumped(_plain(said))
+    return said
 
 
 def steps(said: str | Path) -> Iterator[Step]:
@@ -110,7 +128,7 @@ def steps(said: str | Path) -> Iterator[Step]:
     Raises:
         SpecError: no such file, not YAML, an unknown or missing key, a wrong type; names file and key.
     """
-    file, plan = _read(said)
+    file, plan = read_plan(said)
     if "scenario" not in plan:
         raise SpecError.at(file, "scenario", "is missing; a plan is a mapping that starts with 'scenario: NAME'.")
     if "instances" in plan:
@@ -239,15 +257,19 @@ def _plain(value: Any) -> Any:
 # -- in ----------------------------------------------------------------------------------------------------------------
 
 
-def _read(said: str | Path) -> tuple[str, dict[str, Any]]:
-    """The file as errors name it, and what it holds."""
-    if isinstance(said, Path):
-        return str(said), _mapping(str(said), "", read_yaml(said, str(said)), "scenario: NAME")
-    if not isinstance(said, str):
-        raise SpecError.at("plan", "", f"a text of YAML, or its file, not {type(said).__name__}.")
-    if said.strip().endswith((".yaml", ".yml")) and ":" not in said:
-        return _read(Path(said.strip()))
-    return "plan", _mapping("plan", "", parse_yaml(said, "plan"), "scenario: NAME")
+def read_plan(source: str | Path) -> tuple[str, dict[str, Any]]:
+    """Return the name that errors have for a YAML text or file, and its mapping.
+
+    Raises:
+        SpecError: There is no such file, or it isn't YAML.
+    """
+    if isinstance(source, Path):
+        return str(source), _mapping(str(source), "", read_yaml(source, str(source)), "scenario: NAME")
+    if not isinstance(source, str):
+        raise SpecError.at("plan", "", f"a text of YAML, or its file, not {type(source).__name__}.")
+    if source.strip().endswith((".yaml", ".yml")) and ":" not in source:
+        return read_plan(Path(source.strip()))
+    return "plan", _mapping("plan", "", parse_yaml(source, "plan"), "scenario: NAME")
 
 
 def _perturb(file: str, said: Any) -> Step:

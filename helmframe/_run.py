@@ -1,20 +1,23 @@
-"""Runs in the background, and runs seen from elsewhere: `plan.submit()`, `hf.runs()`, `hf.history()`."""
+"""Runs in the background, and runs seen from elsewhere: `plan.submit()`, `hf.active_runs()`, `hf.runs()`."""
 
 import logging
 import math
 import threading
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from helmframe._core.views import render
+from helmframe._pipeline import PlanSpec, plan_tasks
 from helmframe.early_stopping.monitor import watched
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
 from helmframe.engines.logs import read_logs
+from helmframe.engines.manifest import plan_texts
 from helmframe.engines.progress import DONE, Progress
 from helmframe.engines.resolve import Engine, running
 from helmframe.engines.resume import resumed_runs
@@ -23,7 +26,6 @@ from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
 from helmframe.models.interrupts import wait_for
 from helmframe.results import Results
-from helmframe.stages import Stages
 from helmframe.store import RunFolder
 
 # A run of another process that did not write its manifest for so long is no longer there.
@@ -34,72 +36,38 @@ logger = logging.getLogger("helmframe.engines")
 _runs: "dict[str, Run]" = {}
 
 
+@dataclass
+class Live:
+    """A run of this process: what it does, and how it ended."""
+
+    plans: Sequence[PlanSpec]
+    budget: Budget
+    until: Until | None = None
+    resume: str | None = None
+    progress: Progress = field(default_factory=lambda: Progress(enabled=False))
+    ended: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+    results: Results | None = None
+
+
 class Run:
     """One execution: live if this process does it, else as the store shows it.
 
     `status` is running, done, stopped (a limit, `cancel()`, Ctrl-C), failed, or gone (its process ended silently).
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, live: Live | None = None) -> None:
         self.folder = folder
         self.id = folder.id
-        self._budget: Budget | None = None
-        self._progress = Progress(enabled=False)
-        self._ended: threading.Event | None = None  # of a run of this process
-        self._plans: Sequence[Stages] = ()
-        self._until: Until | None = None
-        self._resume: str | None = None
-        self._error: BaseException | None = None
-        self._results: Results | None = None
-
-    @classmethod
-    def start(
-        cls,
-        plans: Sequence[Stages],
-        *,
-        budget: Budget,
-        fresh: bool = False,
-        resume: str | None = None,
-        until: Until | None = None,
-        engine: Engine = "local",
-    ) -> "Run":
-        """Start plans in the background.
-
-        Raises:
-            ArgumentError: no such engine, or `resume` is no run that can be resumed.
-            UnknownNameError: `resume` names no run of the store.
-            PlanError, CapabilityError: what can be known before anything runs.
-        """
-        go = running(engine)
-        tasks = [task for plan in plans for task in plan.tasks()]
-        if until is not None:
-            watched(until, tasks)
-        earlier = resumed_runs(resume, plans, store_root(), fresh=fresh)
-        resume = earlier[0].id if earlier else None
-        run = cls(RunFolder.new(store_root()))
-        run._plans, run._budget, run._until, run._resume = plans, budget, until, resume
-
-        def work() -> None:
-            try:
-                how: dict[str, Any] = {"fresh": fresh, "resume": resume, "budget": budget, "until": until}
-                run._results = Results.load(go(plans, **how, folder=run.folder, progress=run._progress).path)
-            except BaseException as error:  # noqa: BLE001 - raised by wait(), in whoever waits
-                run._error = error
-            finally:
-                ended.set()
-
-        run._ended = ended = threading.Event()
-        _runs[run.id] = run
-        threading.Thread(target=work, daemon=True, name=f"helmframe-run-{run.id}").start()
-        return run
+        self._live = live
 
     @property
     def status(self) -> str:
         """running, done, stopped, failed or gone."""
-        if self._ended is not None:
-            if not self._ended.is_set():
+        if self._live is not None:
+            if not self._live.ended.is_set():
                 return "running"
-            return "failed" if self._error is not None else str(self.manifest()["status"])
+            return "failed" if self._live.error is not None else str(self.manifest()["status"])
         return _status(self.manifest())
 
     def manifest(self) -> dict[str, Any]:
@@ -107,9 +75,9 @@ class Run:
         try:
             return self.folder.manifest()
         except StoreError:
-            if self._ended is None:
+            if self._live is None:
                 raise
-            return {"status": "running", "counts": {}, "plans": list(map(str, self._plans))}
+            return {"status": "running", "counts": {}, "plans": plan_texts(self._live.plans)}
 
     def results(self, folder: RunFolder | None = None) -> Results:
         """The results so far; the final ones once it is done. Asks nothing.
@@ -117,12 +85,13 @@ class Run:
         Args:
             folder: where those so far are kept; default a new one in the store.
         """
-        if self._results is not None:
-            return self._results
-        if self._plans:
-            folder = local.run(self._plans, ask=False, resume=self._resume, until=self._until, folder=folder)
-            return Results.load(folder.path)
-        return Results.load(self.folder.path)
+        live = self._live
+        if live is None:
+            return Results.load(self.folder.path)
+        if live.results is not None:
+            return live.results
+        folder = local.run(live.plans, ask=False, resume=live.resume, until=live.until, folder=folder)
+        return Results.load(folder.path)
 
     def logs(self) -> pl.DataFrame:
         """What was logged and printed so far, one row per record (`LOGS`), by time; the last 2 s may be missing."""
@@ -130,7 +99,8 @@ class Run:
 
     def progress(self) -> pl.DataFrame:
         """Per scenario and model: planned, kept, answered, failed, rate, seconds left; of this process's runs only."""
-        return self._progress.snapshot()
+        progress = Progress(enabled=False) if self._live is None else self._live.progress
+        return progress.snapshot()
 
     def errors(self) -> pl.DataFrame:
         """The requests that failed so far."""
@@ -142,9 +112,9 @@ class Run:
         Raises:
             HelmframeError: another process does it.
         """
-        if self._budget is None:
+        if self._live is None:
             raise HelmframeError(f"run {self.id} is not of this process; stop it where it runs.")
-        self._budget.stopped.set()
+        self._live.budget.stopped.set()
 
     def wait(self, timeout: float | None = None) -> Results:
         """The results, once it has ended.
@@ -156,12 +126,12 @@ class Run:
             TimeoutError: it has not ended in time; it goes on.
             HelmframeError: what it met.
         """
-        if self._ended is not None:
-            wait_for([self._ended], math.inf if timeout is None else timeout)
-            if not self._ended.is_set():
+        if self._live is not None:
+            wait_for([self._live.ended], math.inf if timeout is None else timeout)
+            if not self._live.ended.is_set():
                 raise TimeoutError(f"run {self.id} has not ended within {timeout} s; it goes on.")
-            if self._error is not None:
-                raise self._error
+            if self._live.error is not None:
+                raise self._live.error
             return self.results()
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.status == "running":
@@ -188,38 +158,76 @@ class Run:
         return f"Run {self.id}: {self.status}, {done:,} of {counts.get('planned', 0):,} completions{failed}"
 
 
-def runs() -> pl.DataFrame:
-    """The runs going on: of this process, and of others that share the store. One row per run, newest first."""
-    return history().filter(pl.col("status") == "running")
+def start_run(
+    plans: Sequence[PlanSpec],
+    *,
+    budget: Budget,
+    fresh: bool = False,
+    resume: str | None = None,
+    until: Until | None = None,
+    engine: Engine = "local",
+) -> Run:
+    """Start plans in the background and return their run.
+
+    Raises:
+        ArgumentError: The engine is unknown, or `resume` is a run that can't be resumed.
+        UnknownNameError: `resume` isn't a run of the store.
+        PlanError, CapabilityError: What can be known before anything runs.
+    """
+    go = running(engine)
+    tasks = [task for plan in plans for task in plan_tasks(plan)]
+    if until is not None:
+        watched(until, tasks)
+    earlier = resumed_runs(resume, plans, store_root(), fresh=fresh)
+    live = Live(plans, budget, until, earlier[0].id if earlier else None)
+    run = Run(RunFolder.new(store_root()), live)
+
+    def work() -> None:
+        try:
+            how: dict[str, Any] = {"fresh": fresh, "resume": live.resume, "budget": budget, "until": until}
+            live.results = Results.load(go(plans, **how, folder=run.folder, progress=live.progress).path)
+        except BaseException as error:  # noqa: BLE001 - raised by wait(), in the thread that waits
+            live.error = error
+        finally:
+            live.ended.set()
+
+    _runs[run.id] = run
+    threading.Thread(target=work, daemon=True, name=f"helmframe-run-{run.id}").start()
+    return run
+
+
+def active_runs() -> pl.DataFrame:
+    """Return the runs in progress, one row each, newest first: of this process, and of others that share the store."""
+    return runs().filter(pl.col("status") == "running")
 
 
 def run(run_id: str) -> Run:
-    """A run by its id, live if this process does it.
+    """Return a run by its id, live if this process executes it.
 
     Raises:
-        UnknownNameError: the store has no such run.
+        UnknownNameError: The store has no such run.
     """
     if run_id in _runs:
         return _runs[run_id]
-    found = [each for each in RunFolder.all(store_root()) if each.id == run_id]
-    if not found:
-        raise UnknownNameError.among("run", run_id, history()["run"].to_list())
-    return Run(found[0])
+    folders = [each for each in RunFolder.all(store_root()) if each.id == run_id]
+    if not folders:
+        raise UnknownNameError.among("run", run_id, runs()["run"].to_list())
+    return Run(folders[0])
 
 
-def history() -> pl.DataFrame:
-    """Every run that the store knows, one row each, newest first.
+def runs() -> pl.DataFrame:
+    """Return every run in the store, one row each, newest first.
 
     Columns: run (its id), status, started (UTC), seconds, host, scenarios, models, planned, answered, failed, cost,
     path.
     """
-    found = map(Run, RunFolder.all(store_root()))
-    rows = [_row(_runs.get(each.id, each)) for each in found]
-    table = pl.DataFrame([row for row in rows if row is not None], schema=_HISTORY)
+    stored = map(Run, RunFolder.all(store_root()))
+    rows = [_row(_runs.get(each.id, each)) for each in stored]
+    table = pl.DataFrame([row for row in rows if row is not None], schema=_SCHEMA)
     return table.sort("started", "run", descending=True)
 
 
-_HISTORY: dict[str, Any] = {
+_SCHEMA: dict[str, Any] = {
     "run": pl.String,
     "status": pl.String,
     "started": pl.Datetime("ms", "UTC"),

@@ -272,7 +272,7 @@ SCORES = Table(
         _column("parsed", pl.Boolean, "whether an answer could be read from the completion; null where it failed"),
         _column("truncated", pl.Boolean, "whether the completion ended at the token limit"),
         _column("metric", pl.String, "name of the metric"),
-        _column("score", pl.Float64, "its value; null where the request failed; unit and direction: hf.metrics()"),
+        _column("score", pl.Float64, "its value; null where the request failed; unit and direction: hf.list_metrics()"),
         _column("reason", pl.String, "why there is no score though the request was answered", required=False),
         *(column for column in FITTED.columns if column.name in OF_REQUEST),
     ),
@@ -384,10 +384,10 @@ TABLES = (
 )
 
 
-def columns(table: str | None = None) -> pl.DataFrame:
-    """Every documented column: one row per (table, column) with dtype, meaning, unit and required.
+def schema(table: str | None = None) -> pl.DataFrame:
+    """Return every documented column: one row per (table, column) with dtype, meaning, unit and required.
 
-    >>> columns("prefixes")["column"].to_list()
+    >>> schema("prefixes")["column"].to_list()
     ['prefix_id', 'prefix']
 
     Raises:

@@ -1,136 +1,256 @@
-"""Several sentences, one queue."""
+"""Several plans, one queue."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+import polars as pl
+
+from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Sql, Stops
 from helmframe._core.yaml import read_yaml
-from helmframe._run import Run
+from helmframe._pipeline import PlanSpec
+from helmframe._plan_yaml import read_plan, written_suite
+from helmframe._run import Run, start_run
+from helmframe._schema import COMPLETIONS
 from helmframe.config import from_home
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
 from helmframe.engines.resolve import Engine, running
 from helmframe.errors import ArgumentError, HelmframeError, SourceError, SpecError, UnknownNameError
 from helmframe.models.budget import Budget, Prices
-from helmframe.plan import Plan
+from helmframe.perturbations.call import PerturbationCall
+from helmframe.plan import Plan, spec_of
 from helmframe.results import Results
 from helmframe.scenarios.find import specs_root
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Plans that run together: requests to the same model share its queue and fill the same batches."""
+    """Plans that run together: requests to the same model share its queue and fill the same batches.
+
+    A suite has the methods of `Plan`. Builder methods change every plan; terminal methods return one table, or one
+    `Results`, over all plans.
+    """
 
     plans: tuple[Plan, ...]
 
-    # -- say: each plan says it; those that are there already are asked to say it too ---------------------------------
+    # -- builder methods ---------------------------------------------------------------------------------------------
 
-    def generate(self, /, model: Any, *, n: int | None = None, **decoding: Any) -> "Suite":
-        """The suite with these models answering every plan; as `Plan.generate`."""
-        return Suite(tuple(plan.generate(model, n=n, **decoding) for plan in self.plans))
+    def where(self, /, *conditions: str | pl.Expr | Sql, **equals: Any) -> "Suite":
+        """Return the suite over the instances that meet all conditions; as `Plan.where`."""
+        return Suite(tuple(plan.where(*conditions, **equals) for plan in self.plans))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Suite":
-        """The suite over a random n of each subset's instances, in place of what its plans say; as `Plan.sample`."""
+        """Return the suite over a random n of each subset's instances; as `Plan.sample`."""
         return Suite(tuple(plan.sample(n, seed, order=order) for plan in self.plans))
 
     def limit(self, n: int) -> "Suite":
-        """The suite over the first n of each subset's instances, in place of what its plans say; as `Plan.limit`."""
+        """Return the suite over the first n of each subset's instances; as `Plan.limit`."""
         return Suite(tuple(plan.limit(n) for plan in self.plans))
 
-    def perturb(self, said: Any, *, seeds: int = 1, compat: str | None = None) -> "Suite":
-        """The suite with these variants of every instance; as `Plan.perturb`."""
-        return Suite(tuple(plan.perturb(said, seeds=seeds, compat=compat) for plan in self.plans))
+    def perturb(
+        self,
+        perturbations: str | PerturbationCall | Sequence[str | PerturbationCall],
+        *,
+        seeds: int = 1,
+        compat: str | None = None,
+    ) -> "Suite":
+        """Return the suite with these variants of every instance; as `Plan.perturb`."""
+        return Suite(tuple(plan.perturb(perturbations, seeds=seeds, compat=compat) for plan in self.plans))
 
-    def adapt(self, /, **said: Any) -> "Suite":
-        """The suite with this said of every plan's adapter; as `Plan.adapt`."""
-        return Suite(tuple(plan.adapt(**said) for plan in self.plans))
+    def adapt(self, /, **fields: Unpack[AdapterFields]) -> "Suite":
+        """Return the suite with these fields of every plan's adapter; as `Plan.adapt`."""
+        return Suite(tuple(plan.adapt(**fields) for plan in self.plans))
 
-    # -- read --------------------------------------------------------------------------------------------------------
+    def generate(
+        self,
+        model: Any,
+        *,
+        n: int | None = None,
+        max_tokens: Integers = UNSET,
+        temperature: Numbers = UNSET,
+        top_p: Numbers = UNSET,
+        top_k: Integers = UNSET,
+        stop: Stops = UNSET,
+        seed: Integers = UNSET,
+        presence_penalty: Numbers = UNSET,
+        frequency_penalty: Numbers = UNSET,
+        **options: Any,
+    ) -> "Suite":
+        """Return the suite with these models for every plan; as `Plan.generate`."""
+        return Suite(
+            tuple(
+                plan.generate(
+                    model,
+                    n=n,
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    top_p=top_p,
+                    top_k=top_k,
+                    stop=stop,
+                    seed=seed,
+                    presence_penalty=presence_penalty,
+                    frequency_penalty=frequency_penalty,
+                    **options,
+                )
+                for plan in self.plans
+            )
+        )
+
+    def metrics(self, *metrics: Any) -> "Suite":
+        """Return the suite with these metrics for every plan; as `Plan.metrics`."""
+        return Suite(tuple(plan.metrics(*metrics) for plan in self.plans))
+
+    # -- YAML --------------------------------------------------------------------------------------------------------
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """Return the suite as YAML, its plans under `plans`; also write it to `path`.
+
+        Raises:
+            PlanError: A plan holds an object (a frame, a function, an expression); names it.
+        """
+        text = written_suite([spec_of(plan) for plan in self.plans])
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> "Suite":
+        """Return the suite in a YAML text or file (a `Path`, or a name that ends in .yaml).
+
+        Raises:
+            SpecError: It isn't YAML, or has an unknown key, a wrong type or value; names file and plan.
+            UnknownNameError: No scenario, perturbation, metric or method has that name.
+        """
+        file, words = read_plan(source)
+        return cls(tuple(dict.fromkeys(_plans(words, file))))
+
+    # -- terminal methods --------------------------------------------------------------------------------------------
+
+    def instances(self) -> pl.LazyFrame:
+        """Return `INSTANCES` of all plans; as `Plan.instances`."""
+        return pl.concat([plan.instances() for plan in self.plans], how="diagonal_relaxed")
+
+    def variants(self) -> pl.LazyFrame:
+        """Return `VARIANTS` of all plans; as `Plan.variants`."""
+        return pl.concat([plan.variants() for plan in self.plans], how="diagonal_relaxed")
+
+    def requests(self) -> pl.LazyFrame:
+        """Return `REQUESTS` of all plans, with `prompt`; as `Plan.requests`."""
+        return pl.concat([plan.requests() for plan in self.plans], how="diagonal_relaxed")
+
+    def explain(self) -> str:
+        """Return what each plan would do; as `Plan.explain`."""
+        return "\n\n".join(plan.explain() for plan in self.plans)
 
     def score(
         self,
         *,
         fresh: bool = False,
-        resume: str | None = None,
-        until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
         prices: Prices | None = None,
-        priority: int = 0,
+        until: Until | None = None,
         engine: Engine = "local",
+        priority: int = 0,
+        resume: str | None = None,
     ) -> Results:
-        """Run all plans side by side; one `Results` for all of them. Arguments as for `Plan.score`.
+        """Run all plans side by side and return one `Results` for all of them. Arguments as for `Plan.score`.
 
-        What a model can't do is left out and told (`results.manifest["left_out"]`), and so is a scenario whose rows are
-        not there; the rest goes on.
+        A model that does not support a plan is skipped and listed (`results.manifest["left_out"]`), and so is a
+        scenario whose rows are missing; the other plans run.
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        folder = running(engine)(self.plans, fresh=fresh, resume=resume, until=until, budget=budget)
+        folder = running(engine)(self._specs(), fresh=fresh, resume=resume, until=until, budget=budget)
         return Results.load(folder.path)
 
     def submit(
         self,
         *,
         fresh: bool = False,
-        resume: str | None = None,
-        until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
         prices: Prices | None = None,
-        priority: int = 0,
+        until: Until | None = None,
         engine: Engine = "local",
+        priority: int = 0,
+        resume: str | None = None,
     ) -> Run:
-        """As `score`, in the background."""
+        """Run all plans in the background and return a live `Run` at once. Arguments as for `Plan.score`."""
         budget = Budget(max_requests, max_cost, prices, priority)
-        return Run.start(self.plans, budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
+        return start_run(self._specs(), budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
-    def results(self, *, resume: str | None = None, until: Until | None = None) -> Results:
-        """What the store has of them now; asks nothing."""
-        return Results.load(local.run(self.plans, ask=False, resume=resume, until=until).path)
+    def results(self, *, until: Until | None = None, resume: str | None = None) -> Results:
+        """Return the results of the completions that the store has; as `Plan.results`."""
+        return Results.load(local.run(self._specs(), ask=False, resume=resume, until=until).path)
 
-    def explain(self) -> str:
-        """What each plan would do."""
-        return "\n\n".join(plan.explain() for plan in self.plans)
+    def completions(self) -> pl.LazyFrame:
+        """Return `COMPLETIONS` of all plans: run them, as `score()` does, and leave out the scores."""
+        return self.score().completions.select(
+            pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
+        )
+
+    def _specs(self) -> list[PlanSpec]:
+        return [spec_of(plan) for plan in self.plans]
 
 
-def suite(*said: Plan | str | Path, models: Any = None, **options: Any) -> Suite:
-    """Several plans as one: `hf.suite(plan, plan)`, `hf.suite("lite")`, `hf.suite("run_specs.conf", priority=2)`.
+def suite(
+    *plans: Plan | str | Path,
+    models: Any = None,
+    priority: int | None = None,
+    groups: Sequence[str] = (),
+    max_eval_instances: int | None = None,
+    num_train_trials: int | None = None,
+) -> Suite:
+    """Return several plans as one: `hf.suite(plan, plan)`, `hf.suite("lite")`, `hf.suite("run_specs.conf")`.
+
+    The parameters from `priority` on are for .conf files, as `helmframe run` has them.
 
     Args:
-        *said: plans; names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
+        *plans: Plans; names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
             HELM's .conf files. Entries of these whose scenario or rows are missing here are skipped, and a warning is
             logged that lists them.
-        models: who answers, in plans that say nobody: anything that answers, a list of them, or {name: model}.
-        **options: of .conf files, as the command has them: priority, groups, max_eval_instances, num_train_trials.
+        models: The models of plans without one: anything that generates text, a list of them, or {name: model}.
+        priority: Only entries with a priority up to this.
+        groups: Only entries of one of these groups: a scenario's name, or a group of the .conf file.
+        max_eval_instances: The number of instances per subset, for entries without one.
+        num_train_trials: The number of samples of the few-shot examples, as HELM's `-t`.
 
     Raises:
-        UnknownNameError: no suite of that name.
-        SpecError: a file is wrong; names it and the plan.
-        ArgumentError: none, something that is no plan, or an option without a .conf file.
+        UnknownNameError: No suite has that name.
+        SpecError: A file is invalid; names it and the plan.
+        ArgumentError: There is no plan, something isn't a plan, or an option of .conf files comes without one.
     """
-    plans: list[Plan] = []
-    for each in said:
+    options: dict[str, Any] = {
+        "priority": priority, "groups": groups, "max_eval_instances": max_eval_instances,
+        "num_train_trials": num_train_trials,
+    }  # fmt: skip
+    specified = [name for name, value in options.items() if value not in (None, ())]
+    all_plans: list[Plan] = []
+    for each in plans:
         if isinstance(each, Plan):
-            plans.append(each)
+            all_plans.append(each)
         elif isinstance(each, str | Path):
-            plans += _conf(str(each), options, models) if str(each).endswith(".conf") else _file(_found(str(each)))
+            all_plans += _conf(str(each), options, models) if str(each).endswith(".conf") else _file(_found(str(each)))
         else:
             raise _no_plan(each)
-    if not plans:
+    if not all_plans:
         raise ArgumentError("hf.suite(): give at least one plan.")
-    for name in options:
-        if name not in _OPTIONS:
-            raise ArgumentError.unknown_argument("hf.suite()", name, ("models", *_OPTIONS))
-    if options and not any(str(each).endswith(".conf") for each in said if isinstance(each, str | Path)):
-        raise ArgumentError(f"hf.suite({', '.join(options)}=…) is said of .conf files; there is none.")
+    if specified and not any(str(each).endswith(".conf") for each in plans if isinstance(each, str | Path)):
+        raise ArgumentError(f"hf.suite({', '.join(specified)}=…) is for .conf files; there is none.")
     if models is not None:
-        plans = [plan if plan.models else plan.generate(models) for plan in plans]
-    return Suite(tuple(dict.fromkeys(plans)))
+        all_plans = [plan if spec_of(plan).models else plan.generate(models) for plan in all_plans]
+    return Suite(tuple(dict.fromkeys(all_plans)))
 
 
-# Of .conf files.
-_OPTIONS = ("priority", "groups", "max_eval_instances", "num_train_trials")
+def list_suites() -> pl.DataFrame:
+    """Return every suite that `hf.suite(name)` finds, one row each: name, plans (their number), description."""
+    rows = []
+    for name in suite_names():
+        words = read_yaml(specs_root() / "suites" / f"{name}.yaml")
+        rows.append({"name": name, "plans": len(words["plans"]), "description": str(words.get("description", ""))})
+    return pl.DataFrame(rows)
 
 
 def suite_names() -> list[str]:
@@ -157,32 +277,37 @@ def _found(said: str) -> Path:
 
 
 def _file(path: Path) -> Iterator[Plan]:
-    """The plans of a suite file: `plans` is a list of them, `each` what all say that do not say it (or null)."""
-    import yaml
-
-    said = read_yaml(path)
-    if isinstance(said, dict) and "plans" not in said and "scenario" in said:
+    """Return the plans of a file: a suite, or a plan."""
+    words = read_yaml(path)
+    if isinstance(words, dict) and "plans" not in words and "scenario" in words:
         yield Plan.from_yaml(path)
         return
-    if not isinstance(said, dict) or not isinstance(said.get("plans"), list):
-        raise SpecError.at(path.name, "plans", "is missing: a list of plans, each {scenario: NAME, …}.")
-    for key in said:
+    yield from _plans(words, path.name)
+
+
+def _plans(words: object, file: str) -> Iterator[Plan]:
+    """Return the plans of a suite: `plans` lists them, and `each` has the keys of those without them (or null)."""
+    import yaml
+
+    if not isinstance(words, Mapping) or not isinstance(words.get("plans"), list):
+        raise SpecError.at(file, "plans", "is missing: a list of plans, each {scenario: NAME, …}.")
+    for key in words:
         if key not in ("suite", "description", "each", "plans"):
-            raise SpecError.unknown_key(path.name, str(key), ("suite", "description", "each", "plans"))
-    each = said.get("each") or {}
-    for place, plan in enumerate(said["plans"]):
+            raise SpecError.unknown_key(file, str(key), ("suite", "description", "each", "plans"))
+    shared = words.get("each") or {}
+    for index, plan in enumerate(words["plans"]):
         if not isinstance(plan, dict):
-            raise SpecError.at(path.name, f"plans[{place}]", f"should be {{scenario: NAME, …}}, not {plan!r}.")
+            raise SpecError.at(file, f"plans[{index}]", f"should be {{scenario: NAME, …}}, not {plan!r}.")
         try:
-            words = {verb: value for verb, value in (each | plan).items() if value is not None}
-            yield Plan.from_yaml(yaml.safe_dump(words, allow_unicode=True, sort_keys=False))
+            own = {verb: value for verb, value in (shared | plan).items() if value is not None}
+            yield Plan.from_yaml(yaml.safe_dump(own, allow_unicode=True, sort_keys=False))
         except SourceError:
             raise
         except HelmframeError as error:
-            raise SpecError.at(path.name, f"plans[{place}]", str(error)) from error
+            raise SpecError.at(file, f"plans[{index}]", str(error)) from error
 
 
-def _conf(path: str, options: dict[str, Any], models: Any) -> list[Plan]:
+def _conf(path: str, options: Mapping[str, Any], models: Any) -> list[Plan]:
     # HELM's language stands above plans; a suite reads it where one is given
     from helmframe.interop.helm.entries import EntryState, read_conf
     from helmframe.interop.helm.entry_states import skipped_text, warn_skipped

@@ -1,28 +1,44 @@
-"""The sentence: what is said is a frozen value, what is read runs what it must.
+"""The plan: builder methods return a new plan and run nothing; terminal methods execute it.
 
-What it goes through once it is read stands in `stages.py`.
+What it holds is a `PlanSpec`, which the functions of `_pipeline.py` and the engines read.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import polars as pl
 
 from helmframe._core.specs import (
+    UNSET,
+    AdapterFields,
     Between,
     Condition,
     Equals,
     Expression,
+    Integers,
+    Numbers,
     Sample,
     Sql,
+    Stops,
     frozen,
     merged,
+    set_values,
 )
 from helmframe._core.views import render
+from helmframe._pipeline import (
+    PlanSpec,
+    adapt_variants,
+    check_capabilities,
+    load_instances,
+    of_split,
+    perturb_instances,
+    plan_tasks,
+    train_pool,
+)
 from helmframe._plan_yaml import steps, written
-from helmframe._run import Run
+from helmframe._run import Run, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.config import reading_from
 from helmframe.early_stopping.rules import Until
@@ -31,27 +47,27 @@ from helmframe.engines.resolve import Engine, running
 from helmframe.errors import ArgumentError, NotAModelError, SpecError
 from helmframe.judging.judge import refuse_pairs, with_judges
 from helmframe.judging.query import asking, with_models
-from helmframe.metrics import chosen
+from helmframe.metrics.protocol import chosen
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import NUMBERS, check_decoding
 from helmframe.models.model import Given, Model, Prompt
 from helmframe.models.protocol import check_spelling, models_of
-from helmframe.perturbations import PerturbationCall, variants
+from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.parsing import variants
 from helmframe.results import Results
-from helmframe.scenarios.find import check_words, find_scenario, frame_scenario
+from helmframe.scenarios.find import find_scenario, frame_scenario
 from helmframe.scenarios.load import check_where
-from helmframe.stages import Stages, of_split
 
 
 @dataclass(frozen=True, repr=False)
-class Plan(Stages):
-    """One sentence: which instances, changed how, asked how, of whom, and what is scored.
+class Plan:
+    """One evaluation: which instances, perturbed how, in which prompts, by which models, under which metrics.
 
-    `hf.scenario(…)` begins one. The verbs that say (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`,
-    `metrics`) return a new plan and run nothing; their order does not matter, and a list is a grid. The verbs that read
-    (`explain`, `instances`, `variants`, `requests`, `score`, `submit`, `results`, `completions`) run what they must,
-    and only that. `print(plan)` is the plan as YAML; `to_yaml` and `from_yaml` keep it.
+    `hf.scenario(…)` returns one. Builder methods (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`,
+    `metrics`) return a new plan and run nothing. Their order does not matter, and a list is a grid. Terminal methods
+    (`explain`, `instances`, `variants`, `requests`, `completions`, `score`, `results`, `submit`, `to_yaml`) execute
+    what they need. `print(plan)` shows the plan as YAML, which `Plan.from_yaml` reads.
 
     >>> import helmframe as hf
     >>> plan = hf.scenario("sampler").where(subject="music").limit(2).perturb("lowercase").generate(hf.models.oracle())
@@ -59,10 +75,12 @@ class Plan(Stages):
     1.0
     """
 
-    # -- say ---------------------------------------------------------------------------------------------------------
+    _spec: PlanSpec
+
+    # -- builder methods ---------------------------------------------------------------------------------------------
 
     def where(self, /, *conditions: str | pl.Expr | Sql, **equals: Any) -> "Plan":
-        """Only instances that meet all conditions; what was said before stays.
+        """Return the plan over the instances that meet all conditions, those of earlier calls included.
 
         Args:
             *conditions: DuckDB SQL over the columns of `instances` (pushed into the scan), or a Polars expression
@@ -70,86 +88,94 @@ class Plan(Stages):
             **equals: column=value, a list for "one of", `hf.between(low, high)`; pushed into file paths and row groups.
 
         Raises:
-            ArgumentError: no such column or value; with near matches.
+            ArgumentError: There is no such column or value; lists near matches.
         """
-        said: list[Condition] = []
+        filters: list[Condition] = []
         for condition in conditions:
             if isinstance(condition, str):
-                said.append(Sql(condition))
+                filters.append(Sql(condition))
             elif isinstance(condition, Sql):
-                said.append(condition)
+                filters.append(condition)
             elif isinstance(condition, pl.Expr):
-                said.append(Expression.of(condition))
+                filters.append(Expression.of(condition))
             else:
                 raise ArgumentError(f"where({condition!r}): write column=value, SQL as text, or a Polars expression.")
-        said += [_equality(column, value) for column, value in equals.items()]
-        of_rows = tuple(each for each in said if not of_split(each))
-        for spec in self.scenarios if of_rows else ():
-            check_where(spec, of_rows, self.data)
-        return replace(self, filters=self.filters + tuple(said))
+        filters += [_equality(column, value) for column, value in equals.items()]
+        of_rows = tuple(each for each in filters if not of_split(each))
+        for spec in self._spec.scenarios if of_rows else ():
+            check_where(spec, of_rows, self._spec.data)
+        return self._with(filters=self._spec.filters + tuple(filters))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Plan":
-        """A random n of each subset's instances, keyed by their ids: the same whatever else is asked.
+        """Return the plan over a random n of each subset's instances, keyed by their ids.
 
-        `order="helm"` is HELM's own draw over its evaluation splits (valid and test together). The default is "keyed",
-        and "helm" in a plan with `compat="helm"`.
+        `order="helm"` samples as HELM does, over its evaluation splits (valid and test together). The default is
+        "keyed", and "helm" in a plan with `compat="helm"`.
         """
-        order = order or ("helm" if self.compat == "helm" else "keyed")
+        order = order or ("helm" if self._spec.compat == "helm" else "keyed")
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ArgumentError(f"sample(seed={seed!r}): a whole number.")
         if order not in ("keyed", "helm"):
             raise ArgumentError.unknown_value(f"sample(order={order!r})", order, ["keyed", "helm"])
-        return replace(self, sampling=Sample(_count("sample", n), seed, order))
+        return self._with(sampling=Sample(_count("sample", n), seed, order))
 
     def limit(self, n: int) -> "Plan":
-        """The first n of each subset's instances by `row_index`."""
-        return replace(self, sampling=Sample(_count("limit", n), 0, "first"))
+        """Return the plan over the first n of each subset's instances by `row_index`."""
+        return self._with(sampling=Sample(_count("limit", n), 0, "first"))
 
     def perturb(
         self,
-        said: str | PerturbationCall | Sequence[str | PerturbationCall],
+        perturbations: str | PerturbationCall | Sequence[str | PerturbationCall],
         *,
         seeds: int = 1,
         compat: str | None = None,
     ) -> "Plan":
-        """Variants of each instance beside the original, in place of those said before.
+        """Return the plan with variants of each instance besides the original; they replace earlier ones.
 
         Args:
-            said: a name (`"typos"`), a call (`hf.typos(prob=.1)`, `"typos(prob=.1)"`), a grid
+            perturbations: A name (`"typos"`), a call (`hf.perturbations.typos(prob=.1)`, `"typos(prob=.1)"`), a grid
                 (`"typos(prob=[.1, .2])"`), a chain (`"lowercase+typos"`), a preset (`"canonical"`), or a list of
                 these. `"rerun"` is the placebo: it requests the original prompt again.
-                `hf.perturbations()` lists all.
-            seeds: draws of each that is random.
-            compat: "helm" takes HELM's own rules and random numbers for each, text for text. A plan with
-                compat="helm" takes them for every perturbation that HELM has.
+                `hf.list_perturbations()` lists all.
+            seeds: The number of samples of each random perturbation.
+            compat: "helm" applies HELM's rules and random numbers, text for text. A plan with compat="helm" applies
+                them for every perturbation that HELM has.
 
         Raises:
-            UnknownNameError, ArgumentError: no such perturbation or argument, with near matches; or it is none for
-                these scenarios.
-            SourceError: the data root lacks a table that one of them reads; says how to get it.
+            UnknownNameError: No perturbation has that name; lists near matches.
+            ArgumentError: It has no such argument, or these scenarios don't support it.
+            SourceError: The data root lacks a table that it reads.
         """
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
             raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
-        each: list[Any] = list(said) if isinstance(said, list | tuple) else [said]
-        with reading_from(self.data):
+        calls: list[Any] = list(perturbations) if isinstance(perturbations, list | tuple) else [perturbations]
+        spec = self._spec
+        with reading_from(spec.data):
             parsed = [
-                variant for one in each if one != "original" for variant in variants(one, seeds, compat, self.compat)
+                variant
+                for call in calls
+                if call != "original"
+                for variant in variants(call, seeds, compat, spec.compat)
             ]
             for variant in parsed:
-                variant.check([spec.scenario for spec in self.scenarios])
-        return replace(self, perturbations=with_models(parsed))
+                variant.check([scenario.scenario for scenario in spec.scenarios])
+        return self._with(perturbations=with_models(parsed))
 
-    def adapt(self, /, **said: Any) -> "Plan":
-        """How an instance becomes a request; merged by key over the scenario's own.
+    def adapt(self, /, **fields: Unpack[AdapterFields]) -> "Plan":
+        """Return the plan with these fields of the adapter, merged by key over earlier ones and the scenario's own.
 
         Args:
-            **said: fields of `AdapterSpec`: method, shots, trials, instructions, system, input_prefix, chat_template, …
-                A list is a grid: `shots=[0, 5]`.
+            **fields: method, shots, trials, instructions, system, global_prefix, global_suffix, input_prefix,
+                input_suffix, reference_prefix, reference_suffix, output_prefix, output_suffix, instance_prefix,
+                sample_train, answer_pattern, chat_template, shot_order, cue_space, instructions_suffix,
+                reference_prefix_characters, chain_of_thought_prefix, chain_of_thought_suffix, substitutions,
+                multi_label, repeats, balance, shots_as, answer_parser, format_instructions, truncation,
+                scored_outputs: as `hf.adapters.AdapterSpec` documents them. A list is a grid: `shots=[0, 5]`.
 
         Raises:
-            ArgumentError: no such field, or a value that it can't have.
+            ArgumentError: There is no such field, or a value is invalid.
         """
-        for key, value in said.items():
+        for key, value in fields.items():
             if isinstance(value, Mapping):
                 raise ArgumentError(
                     f"adapt({key}={{…}}): a mapping. Several values are a list: {key}={[*value.values()]!r}."
@@ -158,100 +184,132 @@ class Plan(Stages):
                 raise ArgumentError(
                     f"adapt({key}={value!r}): says how the model answers: write .generate(model, {key}={value!r})."
                 )
-        plan = replace(self, adapter=merged(self.adapter, frozen(said)))
-        plan.check_methods()
-        return plan
+        return self._checked(adapter=merged(self._spec.adapter, frozen(fields)))
 
-    def generate(self, /, model: Any, *, n: int | None = None, **decoding: Any) -> "Plan":
-        """Who answers, in place of who was said before; decoding parameters are merged by key.
+    def generate(
+        self,
+        model: Any,
+        *,
+        n: int | None = None,
+        max_tokens: Integers = UNSET,
+        temperature: Numbers = UNSET,
+        top_p: Numbers = UNSET,
+        top_k: Integers = UNSET,
+        stop: Stops = UNSET,
+        seed: Integers = UNSET,
+        presence_penalty: Numbers = UNSET,
+        frequency_penalty: Numbers = UNSET,
+        **options: Any,
+    ) -> "Plan":
+        """Return the plan with these models, which replace earlier ones; decoding parameters are merged by key.
+
+        Of the decoding parameters a list is a grid (`temperature=[0, .7]`), and None leaves the parameter out.
 
         Args:
-            model: anything that answers (`hf.model` says what), a list of them, or {name: model}.
-            n: completions per request.
-            **decoding: max_tokens, temperature, top_p, stop, … A list is a grid: `temperature=[0, .7]`.
+            model: Anything that generates text (see `hf.model`), a list of them, or {name: model}.
+            n: Completions per request.
+            max_tokens: The most tokens of a completion.
+            temperature: The temperature of sampling; 0 is greedy.
+            top_p: The probability mass to sample from.
+            top_k: The number of tokens to sample from.
+            stop: A text that ends a completion, or a list of such texts.
+            seed: The seed of sampling.
+            presence_penalty: The penalty of tokens that are in the text.
+            frequency_penalty: The penalty of tokens by their number in the text.
+            **options: Further decoding parameters, passed to the model by name.
 
         Raises:
-            NotAModelError: it can't answer.
-            ArgumentError: a decoding argument misspelt, or with a value that it can't have.
-            CapabilityError: a decoding argument that a model can't take, or what was said that it can't do.
+            NotAModelError: It isn't a model.
+            ArgumentError: A decoding parameter is misspelt, or its value is invalid.
+            CapabilityError: A model does not support a decoding parameter, or something else that the plan specifies.
         """
         if isinstance(model, Plan):  # it has a method generate, as models do
             raise NotAModelError.of(model, "it says who is asked, and does not answer itself")
         models = models_of(model)
+        decoding = set_values(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            stop=stop,
+            seed=seed,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            **options,
+        )
         check_spelling(decoding, models)
         for each in models:
             check_decoding(each, decoding)
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
             raise ArgumentError(f"generate(n={n!r}): a whole number from 1 on.")
-        plan = replace(self, models=models, decoding=merged(self.decoding, frozen(decoding)), outputs=n or self.outputs)
-        plan.check_methods()
-        return plan
+        merged_decoding = merged(self._spec.decoding, frozen(decoding))
+        return self._checked(models=models, decoding=merged_decoding, outputs=n or self._spec.outputs)
 
-    def metrics(self, *given: Any) -> "Plan":
-        """What to score, in place of the scenario's own metrics.
+    def metrics(self, *metrics: Any) -> "Plan":
+        """Return the plan with these metrics instead of the scenario's own.
 
         Args:
-            *given: names (`exact_match@5` is the best of five outputs), calls (`"iou_set_match(separator=',')"`),
-                judges (`hf.judge(model, "safety")`), Polars expressions with a name over `hf.columns("read")`,
+            *metrics: Names (`exact_match@5` is the best of five outputs), calls (`"iou_set_match(separator=',')"`),
+                judges (`hf.judge(model, "safety")`), Polars expressions with a name over `hf.schema("read")`,
                 functions whose parameters are columns, or lists of these.
 
         Raises:
-            UnknownNameError: no metric is called that.
-            ArgumentError: it can't be a metric, or has no such argument.
-            CapabilityError: it needs what a model says it does not give.
+            UnknownNameError: No metric has that name.
+            ArgumentError: It isn't a metric, or has no such argument.
+            CapabilityError: It needs what a model does not return.
         """
-        flat = with_judges(given)
+        flat = with_judges(metrics)
         names = [each.name for each in chosen(flat)]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ArgumentError(f"metrics(): {twice[0]!r} is said twice.")
         refuse_pairs(flat)
-        plan = replace(self, scored=flat)
-        plan.check_methods()
-        return plan
+        return self._checked(metrics=flat)
+
+    # -- YAML --------------------------------------------------------------------------------------------------------
 
     def to_yaml(self, path: str | Path | None = None) -> str:
-        """The plan as YAML, one to one; also written to `path`, if given.
+        """Return the plan as YAML, one to one; also write it to `path`.
 
         Raises:
-            PlanError: it holds an object (a frame, a function, an expression); names it.
+            PlanError: The plan holds an object (a frame, a function, an expression); names it.
         """
-        text = written(self)
+        text = written(self._spec)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
     @classmethod
-    def from_yaml(cls, said: str | Path) -> "Plan":
-        """The plan in a YAML text or file (a `Path`, or a name that ends in .yaml).
+    def from_yaml(cls, source: str | Path) -> "Plan":
+        """Return the plan in a YAML text or file (a `Path`, or a name that ends in .yaml).
 
         Raises:
-            SpecError: not YAML, an unknown key, a wrong type or value; names file and key.
-            UnknownNameError: no scenario, perturbation, metric or method of that name.
+            SpecError: It isn't YAML, or has an unknown key, a wrong type or value; names file and key.
+            UnknownNameError: No scenario, perturbation, metric or method has that name.
         """
         plan: Plan | None = None
-        for step in steps(said):
-            say = scenario if plan is None else getattr(plan, step.verb)
+        for step in steps(source):
+            method = scenario if plan is None else getattr(plan, step.verb)
             try:
-                plan = say(*step.arguments, **step.more)
+                plan = method(*step.arguments, **step.more)
             except ArgumentError as error:
                 raise SpecError.at(step.file, step.verb, str(error)) from error
         assert plan is not None  # steps() starts with the scenario
         return plan
 
     def __repr__(self) -> str:
-        return written(self, objects=True)
+        return written(self._spec, objects=True)
 
-    # -- read --------------------------------------------------------------------------------------------------------
+    # -- terminal methods --------------------------------------------------------------------------------------------
 
     def instances(self) -> pl.LazyFrame:
-        """`INSTANCES` of all scenarios: one row per instance; no model is asked."""
-        frames = [shard for spec in self.scenarios for shard in self.load(spec)]
+        """Return `INSTANCES` of all scenarios, one row per instance. No request is sent."""
+        frames = [shard for spec in self._spec.scenarios for shard in load_instances(self._spec, spec)]
         return pl.concat(frames, how="diagonal_relaxed").lazy()
 
     def variants(self) -> pl.LazyFrame:
-        """`VARIANTS`: one row per instance and perturbation; no model is asked."""
-        return self.perturbed(self.instances(), asking(ask=False)).select(
+        """Return `VARIANTS`, one row per instance and perturbation. No request is sent."""
+        return perturb_instances(self._spec, self.instances(), asking(ask=False)).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
@@ -262,12 +320,12 @@ class Plan(Stages):
         log-probability is requested.
         """
         frames = []
-        for task in self.tasks(self.models or [_any_model()], scored=False):
-            train = self.train(task)
-            for shard in self.load(task.spec):
-                variants = self.perturbed(shard.lazy(), asking(ask=False)).collect()
+        for task in plan_tasks(self._spec, self._spec.models or [_any_model()], scored=False):
+            train = train_pool(self._spec, task)
+            for shard in load_instances(self._spec, task.spec):
+                variants = perturb_instances(self._spec, shard.lazy(), asking(ask=False)).collect()
                 for setting in task.settings:
-                    requests, heads = self.adapted(variants.lazy(), train, setting, task.spec)
+                    requests, heads = adapt_variants(self._spec, variants.lazy(), train, setting, task.spec)
                     for model in task.models:
                         fitted, prefixes = fit(requests.collect(), heads, model)
                         frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
@@ -275,108 +333,175 @@ class Plan(Stages):
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
 
     def explain(self) -> str:
-        """What a run would do: rows per stage, what is pushed down, requests stored and left to ask. Asks no model."""
-        return str(render(self, "explain"))
+        """Return what a run would do: rows per stage, filters pushed down, cached requests and those left to send.
+
+        No request is sent.
+        """
+        return str(render(self._spec, "explain"))
 
     def score(
         self,
         *,
         fresh: bool = False,
-        resume: str | None = None,
-        until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
         prices: Prices | None = None,
-        priority: int = 0,
+        until: Until | None = None,
         engine: Engine = "local",
+        priority: int = 0,
+        resume: str | None = None,
     ) -> Results:
-        """Run the sentence: ask what the store does not have, score everything, keep it.
+        """Run the plan: generate the completions that aren't cached, score all, store the results.
 
         Args:
-            fresh: ask everything again.
+            fresh: Generate everything again.
+            max_requests: The most requests to send; rerun the plan to resume.
+            max_cost: Stop once the completions cost this much, by `prices`.
+            prices: Model name → price of a million prompt tokens and of a million output tokens.
+            until: A stopping rule, to end before all requests are sent: `hf.precise(.03)`, `hf.decided("a", "b")`.
+            engine: "local", or "ray" for a Ray cluster; `hf.engines.Ray(…)` has its options.
+            priority: Runs of higher priority go first in their model's queue; equal ones take turns.
             resume: Reuse the completions that an earlier run stored of models without a version: the run's id, or
                 "last" for the newest run of the same plan that has some. Requests match by content.
-            until: what is to be known before all is asked: `hf.precise(.03)`, `hf.decided("a", "b")`.
-            max_requests: ask at most so many; the same sentence goes on from there.
-            max_cost: stop once the answers cost so much, by `prices`.
-            prices: model name → price of a million prompt tokens and of a million output tokens.
-            priority: runs of higher priority go first in their model's queue; equal ones take turns.
-            engine: "local", or "ray": the same on a Ray cluster; `hf.engines.Ray(…)` says which, and with what.
 
         Raises:
-            UnknownNameError: `resume` names no run of the store; the newest ids are listed.
-            ArgumentError: `resume` is given with `fresh`, or the run has no completions of these models.
-            PlanError: no model was said, or the metric that `until` watches has no bounds; or, of Ray, something can't
-                be sent to workers.
+            UnknownNameError: `resume` isn't the id of a run in the store; the newest ids are listed.
+            ArgumentError: `resume` is combined with `fresh`, or the run has no completions of these models.
+            PlanError: The plan has no model, the metric of `until` has no bounds, or an object can't be sent to the
+                workers of Ray.
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        folder = running(engine)([self], fresh=fresh, resume=resume, until=until, budget=budget)
+        folder = running(engine)([self._spec], fresh=fresh, resume=resume, until=until, budget=budget)
         return Results.load(folder.path)
 
     def submit(
         self,
         *,
         fresh: bool = False,
-        resume: str | None = None,
-        until: Until | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
         prices: Prices | None = None,
-        priority: int = 0,
+        until: Until | None = None,
         engine: Engine = "local",
+        priority: int = 0,
+        resume: str | None = None,
     ) -> Run:
-        """As `score`, in the background: a live `Run` at once. Several share the queue of their model."""
-        budget = Budget(max_requests, max_cost, prices, priority)
-        return Run.start([self], budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
+        """Run the plan in the background and return a live `Run` at once. Arguments as for `score`.
 
-    def results(self, *, resume: str | None = None, until: Until | None = None) -> Results:
-        """What the store has now; asks nothing. `n of n planned` stands in the results' repr.
-
-        With `resume`, completions of models without a version are read from an earlier run, as in `score`. With
-        `until`, of the looks that `score` with it would take, those that the store has whole.
+        Several runs share the queue of their model.
         """
-        return Results.load(local.run([self], ask=False, resume=resume, until=until).path)
+        budget = Budget(max_requests, max_cost, prices, priority)
+        return start_run([self._spec], budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
+
+    def results(self, *, until: Until | None = None, resume: str | None = None) -> Results:
+        """Return the results of the completions that the store has. No request is sent.
+
+        The repr shows `n of n planned`. With `until`, the looks that `score` with it would take, as far as the store
+        has them whole. With `resume`, completions of models without a version are read from an earlier run.
+        """
+        return Results.load(local.run([self._spec], ask=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
-        """`COMPLETIONS`: asks, as `.score()` does, and gives the answers without scores."""
+        """Return `COMPLETIONS`: run the plan, as `score()` does, and leave out the scores."""
         return self.score().completions.select(
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )
 
+    # -- private -----------------------------------------------------------------------------------------------------
 
-def scenario(said: Any, *, data: str | Path | None = None, compat: str | None = None, **frame: Any) -> Plan:
-    """A sentence about these instances.
+    def _with(self, **changes: Any) -> "Plan":
+        """Return the plan with other values of its spec."""
+        return Plan(replace(self._spec, **changes))
+
+    def _checked(self, **changes: Any) -> "Plan":
+        """Return the plan with other values of its spec; raise if its models don't support them."""
+        spec = replace(self._spec, **changes)
+        check_capabilities(spec)
+        return Plan(spec)
+
+
+def scenario(
+    source: Any,
+    *,
+    data: str | Path | None = None,
+    compat: str | None = None,
+    input: str | None = None,
+    references: str | None = None,
+    choices: str | None = None,
+    answer: str | None = None,
+    id: str | None = None,
+    subset: str | Sequence[str] | None = None,
+    cluster: str | None = None,
+    split: str | None = None,
+    name: str | None = None,
+    method: str | None = None,
+    adapter: Mapping[str, Any] | None = None,
+    decoding: Mapping[str, Any] | None = None,
+    metrics: str | Sequence[str] | None = None,
+    main: str | None = None,
+) -> Plan:
+    """Return a plan over the instances of a scenario.
+
+    The parameters from `input` on are for frames. The frame's other columns belong to the scenario: conditions, tables
+    and metrics name them as the frame does, and tables store them as `data_NAME`. Columns `split`, `content` (a list of
+    {type, text, media}) and `sub_split` (text) mean what they mean in `hf.schema("instances")`.
 
     Args:
-        said: a scenario's name, the path of a spec file, a list of these, or a frame (Polars, or anything that gives an
-            Arrow stream).
-        data: where the rows are, for this plan: a folder, `s3://bucket/prefix`; default `hf.configure(data=…)`, then
+        source: A scenario's name, the path of a spec file, a list of these, or a frame (Polars, or any object with an
+            Arrow stream: pandas, pyarrow, DuckDB).
+        data: The folder or `s3://bucket/prefix` of the rows, for this plan; default `hf.configure(data=…)`, then
             HELMFRAME_DATA, then the hub.
         compat: "helm" applies HELM's rules, as run entries do: ids count the instances of HELM's run, its parameters
-            (`where(task=15)`) choose the few-shot examples too, perturbations are HELM's, `sample` draws as HELM does,
-            prompts that are too long without examples are cut at their end, and of a request's n outputs the one of
-            highest log-probability is scored, where helmframe averages all n.
-        **frame: for a frame: input=, references= (column names), choices=, answer=, subset=, cluster=, split=, name=.
+            (`where(task=15)`) choose the few-shot examples too, perturbations are HELM's, `sample` samples as HELM
+            does, prompts that are too long without examples are cut at their end, and of a request's n outputs the one
+            of highest log-probability is scored, where helmframe averages all n.
+        input: The column of the text to respond to; default "input".
+        references: The column of correct outputs: a text, a list of texts (each correct), or a list of {text, correct};
+            default "references", unless `choices` is specified.
+        choices: The column of the options of a choice question, a list of texts; with `answer`.
+        answer: The column with the correct choice: its index (from 0), its letter, or its text.
+        id: The column of unique instance ids; default the row's index, train first, then valid, then test.
+        subset: The column or columns of fixed strata (a subject), each with few-shot examples from its own rows.
+        cluster: The column that groups instances that were sampled together (a passage).
+        split: The column with train, valid or test; default `split` if the frame has it, else all rows are test.
+        name: The name of the scenario; default a hash of its content.
+        method: The adapter method; default multiple_choice_joint with `choices`, else generation.
+        adapter: Further fields of the adapter.
+        decoding: Decoding parameters; default max_tokens and stop that fit the method.
+        metrics: The metrics; default the exact-match family.
+        main: The main metric; default the first that fits.
 
     Raises:
-        UnknownNameError: no such scenario; with near matches.
-        SpecError: the spec file is wrong.
-        ArgumentError: it is neither, or a column that is not there; with near matches.
+        UnknownNameError: No scenario has that name; lists near matches.
+        SpecError: The spec file is invalid.
+        ArgumentError: `source` is neither, or a column is missing or has an unsupported type; lists near matches.
     """
-    check_words(said, frame)
+    columns: dict[str, Any] = {
+        "input": input, "references": references, "choices": choices, "answer": answer, "id": id, "subset": subset,
+        "cluster": cluster, "split": split, "name": name, "method": method, "adapter": adapter, "decoding": decoding,
+        "metrics": metrics, "main": main,
+    }  # fmt: skip
+    columns = {key: value for key, value in columns.items() if value is not None}
     if compat not in (None, "helm"):
         raise ArgumentError.unknown_value(f"scenario(compat={compat!r})", compat, ["helm"])
-    if isinstance(said, str | Path):
-        return Plan((find_scenario(str(said)),), data=_text(data), compat=compat)
-    if isinstance(said, list | tuple):
-        if not said or not all(isinstance(each, str | Path) for each in said):
-            raise ArgumentError("scenario([…]): a list of names; rows become a frame first: pl.DataFrame(rows).")
-        return Plan(tuple(find_scenario(str(each)) for each in said), data=_text(data), compat=compat)
-    return Plan((frame_scenario(said, **frame),), data=_text(data), compat=compat)
+    root = None if data is None else str(data)
+    if not isinstance(source, str | Path | list | tuple):
+        return Plan(PlanSpec((frame_scenario(source, **columns),), data=root, compat=compat))
+    for key in columns:
+        raise ArgumentError(f"scenario({source!r}, {key}=…): {key} is for frames; leave it out.")
+    names = list(source) if isinstance(source, list | tuple) else [source]
+    if not names or not all(isinstance(each, str | Path) for each in names):
+        raise ArgumentError("scenario([…]): a list of names; rows become a frame first: pl.DataFrame(rows).")
+    return Plan(PlanSpec(tuple(find_scenario(str(each)) for each in names), data=root, compat=compat))
+
+
+def spec_of(plan: Plan) -> PlanSpec:
+    """Return what a plan holds, for the pipeline and the engines."""
+    return plan._spec  # noqa: SLF001 - the one door to it
 
 
 def between(low: Any, high: Any) -> Between:
-    """For `where`: the column lies between both, ends included."""
+    """Return a condition for `where`: the column lies between both, ends included."""
     return Between("", low, high)
 
 
@@ -387,10 +512,6 @@ def _any_model() -> Model:
         return [str(prompt) for prompt in prompts]
 
     return Model("any", "any", ask, str, durable=False, takes=None, media=True, loglikelihood=ask)
-
-
-def _text(data: str | Path | None) -> str | None:
-    return None if data is None else str(data)
 
 
 def _equality(column: str, value: Any) -> Condition:

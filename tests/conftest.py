@@ -10,10 +10,10 @@ import pytest
 
 from helmframe import config
 from helmframe._core.registry import Registry
-from helmframe.adapters import ADAPTERS
-from helmframe.metrics import METRICS
+from helmframe.adapters.adapt import ADAPTERS
+from helmframe.metrics.protocol import METRICS
 from helmframe.models import protocol
-from helmframe.perturbations import PERTURBATIONS
+from helmframe.perturbations.registry import PERTURBATIONS
 from tests.s3_server import BUCKET, S3Server, start_server
 
 SUBJECTS = ("abstract_algebra", "anatomy", "high_school_us_history", "philosophy")

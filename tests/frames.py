@@ -82,7 +82,7 @@ def completions(
 
 def scored(texts: Sequence[str | None], references: Sequence[Options], metric: str, **columns: Any) -> list[float]:
     """The scores of these completions by one metric."""
-    from helmframe.metrics import score
+    from helmframe.metrics.score import score
 
     frame = score(completions(texts, references, **columns).lazy(), [metric]).collect()
     assert frame.schema == pl.Schema(SCORES.schema)

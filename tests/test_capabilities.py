@@ -9,6 +9,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import CapabilityError
+from helmframe.plan import spec_of
 
 SAMPLER = hf.scenario("sampler").limit(1).adapt(shots=0)
 
@@ -77,12 +78,12 @@ def test_what_was_said_and_can_not_be_done_is_an_error_at_once(say: Any, message
 
 
 def test_whether_answers_hold_log_probabilities_may_be_unknown() -> None:
-    assert SAMPLER.generate(says_a).metrics("ece_10_bin").models[0].token_logprobs is None
+    assert spec_of(SAMPLER.generate(says_a).metrics("ece_10_bin")).models[0].token_logprobs is None
 
 
 def test_log_probabilities_of_given_texts_are_no_matter_of_what_is_generated() -> None:
     scoring = SAMPLER.adapt(method="multiple_choice_separate_original")
-    assert scoring.generate(Scorer()).metrics("option_accuracy").scored == ("option_accuracy",)
+    assert spec_of(scoring.generate(Scorer()).metrics("option_accuracy")).metrics == ("option_accuracy",)
 
 
 def test_what_only_scores_is_asked_for_that() -> None:

@@ -36,7 +36,9 @@ def test_nothing_else_is_public_by_accident() -> None:
     assert names - set(hf.__all__) == set()
 
 
-@pytest.mark.parametrize("face", [hf, hf.models, hf.stats, hf.charts])
+@pytest.mark.parametrize(
+    "face", [hf, hf.adapters, hf.charts, hf.engines, hf.metrics, hf.models, hf.perturbations, hf.stats]
+)
 def test_the_tab_key_offers_what_is_exported(face: ModuleType) -> None:
     assert dir(face) == sorted(face.__all__)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import helmframe as hf
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
-from helmframe.perturbations import call
-from helmframe.plan import Plan
+from helmframe.perturbations.parsing import call
+from helmframe.plan import Plan, spec_of
 from helmframe.scenarios.find import specs_root
 
 SAMPLER = hf.scenario("sampler")
@@ -193,7 +193,7 @@ def test_several_scenarios_come_back() -> None:
 def test_a_spec_of_ones_own_comes_back_by_its_path(tmp_path: Path) -> None:
     file = tmp_path / "specs" / "scenarios" / "sampler.yaml"
     file.parent.mkdir(parents=True)
-    file.write_text(Path(SAMPLER.scenarios[0].origin).read_text(encoding="utf-8"), encoding="utf-8")
+    file.write_text(Path(spec_of(SAMPLER).scenarios[0].origin).read_text(encoding="utf-8"), encoding="utf-8")
     plan = hf.scenario(file)
     assert Plan.from_yaml(plan.to_yaml()) == plan
     assert Plan.from_yaml(plan.to_yaml()) != SAMPLER
@@ -223,7 +223,7 @@ def test_short_forms_say_the_same() -> None:
 
 def test_a_list_of_models_is_a_grid() -> None:
     plan = Plan.from_yaml("scenario: sampler\ngenerate: [oracle(), echo()]")
-    assert [model.name for model in plan.models] == ["oracle", "echo"]
+    assert [model.name for model in spec_of(plan).models] == ["oracle", "echo"]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_spec_beside_the_plan_is_found_from_any_folder(tmp_path: Path) -> None
     sampler = (specs_root() / "scenarios" / "sampler.yaml").read_text(encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(sampler.replace("scenario: sampler", "scenario: mine"), encoding="utf-8")
     (tmp_path / "plan.yaml").write_text("scenario: mine.yaml\nlimit: 1")
-    (spec,) = Plan.from_yaml(tmp_path / "plan.yaml").scenarios
+    (spec,) = spec_of(Plan.from_yaml(tmp_path / "plan.yaml")).scenarios
     assert spec.origin == str(tmp_path / "mine.yaml")
 
 

@@ -170,13 +170,13 @@ def test_results_so_far_are_there_while_it_runs() -> None:
 def test_runs_and_history_list_what_there_is() -> None:
     plan, gate = gated()
     run = plan.submit()
-    while not hf.history().height:
+    while not hf.runs().height:
         time.sleep(0.01)
-    assert run.id in hf.runs()["run"]
+    assert run.id in hf.active_runs()["run"]
     gate.opened.set()
     run.wait(30)
-    assert hf.runs().is_empty()
-    row = hf.history().row(0, named=True)
+    assert hf.active_runs().is_empty()
+    row = hf.runs().row(0, named=True)
     assert (row["run"], row["status"], row["answered"]) == (run.id, "done", 6)
     assert row["models"] == ["gate"]
     assert hf.run(run.id) is run
@@ -197,10 +197,10 @@ def test_a_run_of_another_process_is_watched_through_the_store() -> None:
     environment = {**os.environ, "HELMFRAME_PROGRESS": "0"}
     with subprocess.Popen([sys.executable, "-c", OTHER], env=environment) as process:
         deadline = time.monotonic() + 30
-        while hf.runs().is_empty():
+        while hf.active_runs().is_empty():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        run = hf.run(hf.runs()["run"][0])
+        run = hf.run(hf.active_runs()["run"][0])
         assert run.status == "running"
         with pytest.raises(HelmframeError, match="not of this process"):
             run.cancel()
@@ -224,7 +224,7 @@ def test_a_run_whose_manifest_is_damaged_is_left_out_of_history_with_a_warning(
     one, two = (MUSIC.limit(1).generate(hf.models.oracle()).score() for _ in range(2))
     manifest = Path(str(one.path)) / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b'"done"', b'"dune"'))
-    assert hf.history()["path"].to_list() == [str(two.path)]
+    assert hf.runs()["path"].to_list() == [str(two.path)]
     assert f"{manifest} is not as it was written" in caplog.text
 
 

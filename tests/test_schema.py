@@ -9,7 +9,7 @@ from helmframe.errors import SourceBrokenError, UnknownNameError
 
 
 def test_every_column_is_documented() -> None:
-    table = hf.columns()
+    table = hf.schema()
     assert table.filter((pl.col("meaning") == "") | (pl.col("dtype") == "")).is_empty()
     assert table["table"].unique().sort().to_list() == sorted(each.name for each in TABLES)
 
@@ -43,4 +43,4 @@ def test_a_missing_column_is_named() -> None:
 
 def test_a_table_that_is_none_is_told() -> None:
     with pytest.raises(UnknownNameError, match=r"no table is called 'completion'. Did you mean 'completions'"):
-        hf.columns("completion")
+        hf.schema("completion")

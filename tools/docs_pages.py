@@ -71,7 +71,7 @@ def notebook_pages(path: Path) -> Iterator[tuple[str, str | bytes]]:
 
 
 def _scenarios() -> str:
-    table = hf.scenarios().select(
+    table = hf.list_scenarios().select(
         scenario=_code("name"),
         what=pl.col("description"),
         subsets=pl.col("subsets").list.join(", "),
@@ -82,15 +82,15 @@ def _scenarios() -> str:
     )
     return _page(
         "Scenarios",
-        "`hf.scenarios()`: what `hf.scenario(name)` knows by name. `rows` is where they come from without a bucket of "
-        "yours: a data set of the hub, or how to get them. `hf.scenario` takes frames and spec files too.",
+        "`hf.list_scenarios()`: what `hf.scenario(name)` knows by name. `rows` is where they come from without a "
+        "bucket of yours: a data set of the hub, or how to get them. `hf.scenario` takes frames and spec files too.",
         _table(table),
         wide=True,
     )
 
 
 def _perturbations() -> str:
-    table = hf.perturbations().select(
+    table = hf.list_perturbations().select(
         perturbation=_code("name"),
         meaning=pl.col("meaning"),
         arguments=_code("arguments"),
@@ -100,17 +100,17 @@ def _perturbations() -> str:
     )
     return _page(
         "Perturbations",
-        "`hf.perturbations()`: what `perturb(…)` knows by name; `hf.typos(prob=.1)` and the text `'typos(prob=.1)'` "
-        "are the same. `kind` says whether it counts as robustness or fairness.",
+        "`hf.list_perturbations()`: what `perturb(…)` knows by name; `hf.perturbations.typos(prob=.1)` and the text "
+        "`'typos(prob=.1)'` are the same. `kind` says whether it counts as robustness or fairness.",
         _table(table),
         wide=True,
     )
 
 
 def _metrics() -> str:
-    both = hf.metrics().filter((pl.col("helm") != "") | (pl.col("lm_eval") != ""))
+    both = hf.list_metrics().filter((pl.col("helm") != "") | (pl.col("lm_eval") != ""))
     names = both.select(helmframe=_code("name"), HELM=_code("helm"), lm_eval=_code("lm_eval"))
-    table = hf.metrics().select(
+    table = hf.list_metrics().select(
         metric=_code("name"),
         what=pl.col("what"),
         level=pl.col("level"),
@@ -122,8 +122,8 @@ def _metrics() -> str:
     )
     return _page(
         "Metrics",
-        "`hf.metrics()`: what `metrics(…)` knows by name. Each metric of single outputs is there as `name@k` too, the "
-        "best of k outputs.",
+        "`hf.list_metrics()`: what `metrics(…)` knows by name. Each metric of single outputs is there as `name@k` too, "
+        "the best of k outputs.",
         _table(table),
         "## The same metric elsewhere",
         "What it is called in HELM and in lm-evaluation-harness.",
@@ -134,7 +134,7 @@ def _metrics() -> str:
 
 def _columns() -> str:
     parts = []
-    for (name,), rows in hf.columns().group_by("table", maintain_order=True):
+    for (name,), rows in hf.schema().group_by("table", maintain_order=True):
         parts.append(f"## {name}")
         parts.append(
             _table(
@@ -144,7 +144,7 @@ def _columns() -> str:
                 )
             )
         )  # fmt: skip
-    return _page("Columns", "`hf.columns()`: every column of every table, from where they are defined.", *parts)
+    return _page("Columns", "`hf.schema()`: every column of every table, from where they are defined.", *parts)
 
 
 def _command_line() -> str:

@@ -2,9 +2,10 @@
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeAlias
+from enum import Enum
+from typing import Any, Final, TypeAlias, TypedDict
 
 import polars as pl
 
@@ -13,6 +14,23 @@ from helmframe.errors import ArgumentError
 Scalar: TypeAlias = str | int | float | bool | None
 Value: TypeAlias = "Scalar | tuple[Value, ...]"
 Pairs: TypeAlias = tuple[tuple[str, Value], ...]
+
+
+class Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+# The default of a parameter for which None is a value too.
+UNSET: Final = Unset.UNSET
+# A decoding parameter: a value, or a list of values, which is a grid.
+Integers: TypeAlias = int | Sequence[int | None] | Unset | None
+Numbers: TypeAlias = float | Sequence[float | None] | Unset | None
+Stops: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]] | Unset | None
 
 SPLITS = ("train", "valid", "test")
 # What a subset may say otherwise.
@@ -109,6 +127,43 @@ class AdapterSpec:
     format_instructions: str = ""
     truncation: str = ""
     scored_outputs: str = "all"
+
+
+class AdapterFields(TypedDict, total=False):
+    """The keyword arguments of `Plan.adapt`: the fields of `AdapterSpec`, where a list is a grid."""
+
+    method: str | Sequence[str]
+    shots: int | Sequence[int]
+    trials: int | Sequence[int]
+    instructions: str | Sequence[str]
+    system: str | Sequence[str]
+    global_prefix: str | Sequence[str]
+    global_suffix: str | Sequence[str]
+    input_prefix: str | Sequence[str]
+    input_suffix: str | Sequence[str]
+    reference_prefix: str | Sequence[str]
+    reference_suffix: str | Sequence[str]
+    output_prefix: str | Sequence[str]
+    output_suffix: str | Sequence[str]
+    instance_prefix: str | Sequence[str]
+    sample_train: bool | Sequence[bool]
+    answer_pattern: str | Sequence[str | None] | None
+    chat_template: bool | Sequence[bool]
+    shot_order: str | Sequence[str]
+    cue_space: str | Sequence[str]
+    instructions_suffix: str | Sequence[str]
+    reference_prefix_characters: Sequence[str] | Sequence[Sequence[str]]
+    chain_of_thought_prefix: str | Sequence[str]
+    chain_of_thought_suffix: str | Sequence[str]
+    substitutions: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[str]]]
+    multi_label: bool | Sequence[bool]
+    repeats: int | Sequence[int]
+    balance: str | Sequence[str]
+    shots_as: str | Sequence[str]
+    answer_parser: str | Sequence[str]
+    format_instructions: str | Sequence[str]
+    truncation: str | Sequence[str]
+    scored_outputs: str | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -239,6 +294,15 @@ def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
 def frozen(mapping: Mapping[str, Any]) -> Pairs:
     """The mapping as sorted pairs, lists as tuples: hashable and comparable."""
     return tuple(sorted((str(key), frozen_value(value)) for key, value in mapping.items()))
+
+
+def set_values(**values: Any) -> dict[str, Any]:
+    """Return the values that are set.
+
+    >>> set_values(temperature=None, seed=UNSET)
+    {'temperature': None}
+    """
+    return {key: value for key, value in values.items() if value is not UNSET}
 
 
 def frozen_value(value: Any) -> Value:

@@ -1,11 +1,10 @@
-"""Adapters: how an instance becomes a request."""
+"""Adapters: how an instance becomes a request. Write one with `@hf.adapter`."""
 
-from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, adapter, settings
+from helmframe._core.specs import AdapterFields, AdapterSpec
 
-__all__ = [
-    "ADAPTERS",
-    "Setting",
-    "adapt",
-    "adapter",
-    "settings",
-]
+__all__ = ["AdapterFields", "AdapterSpec"]
+
+
+def __dir__() -> list[str]:
+    # what the Tab key offers: not the modules that the names come from
+    return __all__

@@ -20,6 +20,7 @@ from typing import Any
 import helmframe
 from helmframe._core.safe_text import error_text
 from helmframe._core.yaml import read_yaml
+from helmframe._pipeline import plan_tasks
 from helmframe._suite import suite, suite_names
 from helmframe.cli.compare import add_compare
 from helmframe.cli.engine import add_engine, said_engine
@@ -45,9 +46,9 @@ from helmframe.errors import (
     UnknownNameError,
 )
 from helmframe.interop.helm import Entry, EntryState, parse_entry, plans_of, read_conf, skipped_text
-from helmframe.metrics import METRICS
-from helmframe.perturbations import PERTURBATIONS
-from helmframe.plan import Plan
+from helmframe.metrics.protocol import METRICS
+from helmframe.perturbations.registry import PERTURBATIONS
+from helmframe.plan import Plan, spec_of
 from helmframe.results import Results
 from helmframe.scenarios.catalogue import status
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
@@ -109,11 +110,11 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         print("\n\n".join(plan.explain() for plan in plans))
         return
-    if any(not plan.models for plan in plans):
+    if any(not spec_of(plan).models for plan in plans):
         raise PlanError("nobody answers. Add model=org/name to the run entry, or --model org/name.")
     until = until_said(arguments.until) if arguments.until else None
     for plan in plans:
-        plan.tasks()  # what can't be run is said before anything is
+        plan_tasks(spec_of(plan))  # what can't be run is said before anything is
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None
     if folder is not None and folder.exists() and any(folder.iterdir()):
         if arguments.skip_completed_runs:
@@ -123,10 +124,16 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.local:
         _tell("--local is the only mode there is; going on")
     results = suite(*plans).score(
-        fresh=arguments.fresh, resume=arguments.resume, until=until, engine=said_engine(arguments)
+        fresh=arguments.fresh,
+        max_requests=arguments.max_requests,
+        max_cost=arguments.max_cost,
+        prices=_prices(arguments.prices),
+        until=until,
+        engine=said_engine(arguments),
+        resume=arguments.resume,
     )
     print(results)
-    if any(plan.perturbations for plan in plans):
+    if any(spec_of(plan).perturbations for plan in plans):
         table = results.robustness()
         print("\nrobustness\n" + robustness_text(table.filter(table["metric"].is_in(results.main_metrics))))
     if folder is not None:
@@ -158,9 +165,9 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
         entries, of_files = left_open(entries), left_open(of_files)
         plans = [plan.generate(answering) for plan in plans]
     elif models:
-        plans = [plan if plan.models else plan.generate(list(models)) for plan in plans]
+        plans = [plan if spec_of(plan).models else plan.generate(list(models)) for plan in plans]
     if most is not None:
-        plans = [plan if plan.sampling else plan.sample(most, order="helm") for plan in plans]
+        plans = [plan if spec_of(plan).sampling else plan.sample(most, order="helm") for plan in plans]
     options: dict[str, Any] = {
         "models": models,
         "groups": arguments.groups_to_run,
@@ -177,6 +184,27 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
     if not plans:
         raise ArgumentError("nothing to run: --priority, --models-to-run or --groups-to-run leave none of the entries.")
     return plans
+
+
+def _prices(texts: Sequence[str] | None) -> dict[str, tuple[float, float]] | None:
+    """Return the prices of `--prices`: model name → price of a million prompt tokens and of a million output tokens.
+
+    Raises:
+        ArgumentError: A price isn't NAME=PROMPT,OUTPUT.
+    """
+    if texts is None:
+        return None
+    prices = {}
+    for text in texts:
+        name, _, amounts = text.rpartition("=")
+        try:
+            prompt, output = map(float, amounts.split(","))
+        except ValueError:
+            raise ArgumentError(f"--prices {text!r}: write NAME=PROMPT,OUTPUT, such as org/name=0.5,1.5.") from None
+        if not name:
+            raise ArgumentError(f"--prices {text!r}: write NAME=PROMPT,OUTPUT, such as org/name=0.5,1.5.")
+        prices[name] = (prompt, output)
+    return prices
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -265,10 +293,15 @@ def _add_run(commands: Commands) -> None:
     run.add_argument("--skip-completed-runs", action="store_true", help=_SKIP)
     run.add_argument("-d", "--dry-run", action="store_true", help="explain only")
     run.add_argument("--local", action="store_true", help="accepted; the only mode there is")
-    run.add_argument("--fresh", action="store_true", help="ask again what the store has")
-    run.add_argument("--resume", metavar="RUN", help=_RESUME)
+    run.add_argument("--fresh", action="store_true", help="generate everything again")
+    run.add_argument("--max-requests", type=int, metavar="N", help="the most requests to send")
+    run.add_argument(
+        "--max-cost", type=float, metavar="X", help="stop once the completions cost this much, by --prices"
+    )
+    run.add_argument("--prices", nargs="+", metavar="NAME=PROMPT,OUTPUT", help=_PRICES)
     run.add_argument("--until", metavar="WHAT", help=_UNTIL)
     add_engine(run)
+    run.add_argument("--resume", metavar="RUN", help=_RESUME)
     run.set_defaults(run=_run)
     explain.set_defaults(run=_run, dry_run=True, local=False)
 
@@ -327,6 +360,7 @@ _GROUPS = "only entries of these groups: a scenario's name (mmlu, mmlu_anatomy),
 _RESUME = (
     "reuse the completions that this run stored of models without a version; 'last': the newest run of the same plans"
 )
+_PRICES = "prices of a million prompt tokens and of a million output tokens, by the model's name: org/name=0.5,1.5"
 _UNTIL = (
     "ask in random order, only until that is known: \"precise(.03)\", ± .03 of the main metric; \"decided('a', 'b')\", "
     "which of two models is better"

@@ -6,13 +6,14 @@ from pathlib import Path
 import polars as pl
 
 from helmframe._core.specs import SPLITS, ScenarioSpec
+from helmframe._pipeline import PlanSpec
 from helmframe._suite import suite
-from helmframe.adapters import settings
+from helmframe.adapters.adapt import settings
 from helmframe.config import from_home
 from helmframe.errors import HelmframeError, RepeatedKeyError, SourceDeniedError, SourceMissingError, SpecError
 from helmframe.judging.judge import with_judges
 from helmframe.judging.templates import template_of
-from helmframe.metrics import chosen
+from helmframe.metrics.protocol import chosen
 from helmframe.models import mock
 from helmframe.plan import Plan
 from helmframe.scenarios.example import write_examples
@@ -62,7 +63,7 @@ def check_spec(spec: ScenarioSpec) -> None:
     with tempfile.TemporaryDirectory(prefix="helmframe-") as folder:
         write_examples(spec, Path(folder))
         # its own metrics may need what is not here, a sandbox say; the oracle can be asked anything
-        plan = Plan((spec,), data=folder).metrics("exact_match").generate(mock.oracle()).limit(1)
+        plan = Plan(PlanSpec((spec,), data=folder)).metrics("exact_match").generate(mock.oracle()).limit(1)
         try:
             plan.requests().collect()
         except RepeatedKeyError:  # the spec may take row_index from a column of whole numbers

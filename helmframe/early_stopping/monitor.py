@@ -7,11 +7,10 @@ from typing import Any, Protocol
 import polars as pl
 
 from helmframe._core.specs import ScenarioSpec
-from helmframe.adapters import Setting
+from helmframe.adapters.adapt import Setting
 from helmframe.early_stopping.rules import Bounds, Until, metric_of, watchable
 from helmframe.errors import ArgumentError
-from helmframe.metrics import Metric, chosen
-from helmframe.metrics.protocol import right_or_wrong
+from helmframe.metrics.protocol import Metric, chosen, right_or_wrong
 from helmframe.models.model import Model
 from helmframe.stats.population import UNIT, Population, cluster_means, instance_means, interval_of
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
-from helmframe.metrics import Metric, chosen
+from helmframe.metrics.protocol import Metric, chosen
 from helmframe.stats.population import differences
 
 Bounds: TypeAlias = tuple[float, float]

@@ -15,6 +15,21 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from helmframe._core.safe_text import error_text
+from helmframe._pipeline import (
+    FIRST_ROWS,
+    SHARD_ROWS,
+    PlanSpec,
+    Task,
+    build_requests,
+    fit_requests,
+    generate_completions,
+    instance_keys,
+    judge_completions,
+    plan_tasks,
+    score_completions,
+    task_checksum,
+    task_shards,
+)
 from helmframe._schema import LOGS
 from helmframe.early_stopping.monitor import Watch, watched
 from helmframe.early_stopping.rules import Until
@@ -35,7 +50,6 @@ from helmframe.models.interrupts import wait_for, wait_through
 from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
 from helmframe.scenarios.checksums import Data
-from helmframe.stages import FIRST_ROWS, SHARD_ROWS, Stages, Task
 from helmframe.store import Address, RunFolder, exists
 from helmframe.store.files import remove
 from helmframe.store.run_cache import add_requests, clear_requests
@@ -50,7 +64,7 @@ logger = logging.getLogger("helmframe.engines")
 
 
 def run(
-    plans: Sequence[Stages],
+    plans: Sequence[PlanSpec],
     *,
     ask: bool = True,
     fresh: bool = False,
@@ -111,7 +125,7 @@ class Shared:
         watch: who tells when enough is known.
     """
 
-    plan: Stages
+    plan: PlanSpec
     task: Task
     fingerprints: Mapping[Model, str]
     about: dict[str, Any]
@@ -124,7 +138,7 @@ class Shared:
 class Execution:
     """One execution of some plans: what its threads share."""
 
-    plans: Sequence[Stages]
+    plans: Sequence[PlanSpec]
     root: Address
     ask: bool
     fresh: bool
@@ -145,7 +159,7 @@ class Execution:
     def go(self) -> RunFolder:
         """Run it to its end, or to the first error."""
         new = not exists(self.root)
-        tasks = tell_apart([(plan, task) for plan in self.plans for task in plan.tasks()])
+        tasks = tell_apart([(plan, task) for plan in self.plans for task in plan_tasks(plan)])
         models = list(dict.fromkeys(model for _, task in tasks for model in task.models))
         judges = [model for _, task in tasks for each in judges_of(task.metrics) for model in each.models]
         self.budget.check([model.name for model in dict.fromkeys([*models, *judges])])
@@ -177,11 +191,11 @@ class Execution:
             self.progress.say(note)
         return self.folder
 
-    def prepare(self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str]) -> None:
+    def prepare(self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str]) -> None:
         """What must be said before anything is asked or written; here there is nothing."""
 
     def work(
-        self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str], about: dict[str, Any]
+        self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str], about: dict[str, Any]
     ) -> list[SourceMissingError]:
         """Do all tasks; in a suite, gives an error for each whose rows are not there."""
         room = threading.Semaphore(TASKS)
@@ -191,14 +205,14 @@ class Execution:
         )
         return missing
 
-    def one(self, plan: Stages, task: Task, fingerprints: Mapping[Model, str]) -> None:
+    def one(self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str]) -> None:
         """Do one task, or what a plan that is cut gives of it."""
         self._task(plan, task, fingerprints, {"left_out": []}, nullcontext())
 
     def _there(
         self,
         missing: list[SourceMissingError],
-        plan: Stages,
+        plan: PlanSpec,
         task: Task,
         fingerprints: Mapping[Model, str],
         about: dict[str, Any],
@@ -219,9 +233,9 @@ class Execution:
         about["left_out"] += [{**said, "model": model.name} for model in task.models]
 
     def _task(
-        self, plan: Stages, task: Task, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
+        self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
     ) -> None:
-        watch = None if self.until is None else Watch(self.until, task, plan.keys(task.spec))
+        watch = None if self.until is None else Watch(self.until, task, instance_keys(plan, task.spec))
         with room, Behind() as behind:
             shared = Shared(plan, task, fingerprints, about, dict.fromkeys(task.models), behind, watch)
             with closing(ahead(self._prompts(shared))) as prompts, ExitStack() as waited:
@@ -246,18 +260,20 @@ class Execution:
         """What each model is to be asked, shard by shard or look by look; an error comes where the model is asked."""
         plan, task = shared.plan, shared.task
         with (
-            closing(ahead(plan.shards(task, shared.watch))) as shards,
-            closing(ahead(plan.asks(task, shards, ask=self.ask, budget=self.budget, cache=self.cache))) as asked,
+            closing(ahead(task_shards(plan, task, shared.watch))) as shards,
+            closing(
+                ahead(build_requests(plan, task, shards, ask=self.ask, budget=self.budget, cache=self.cache))
+            ) as asked,
         ):
             for requests, heads in asked:
                 yield {
-                    model: done(partial(plan.prompts, requests, heads, task, model, shared.fingerprints[model]))
+                    model: done(partial(fit_requests, requests, heads, task, model, shared.fingerprints[model]))
                     for model in tuple(shared.able)
                 }
 
     def _ask(self, shared: Shared, model: Model, prompts: Prompts, shard: int) -> None:
         """Have one model answer one shard, and put away what came of it behind."""
-        plan, task, watch = shared.plan, shared.task, shared.watch
+        task, watch = shared.task, shared.watch
         scenario, fingerprint = task.spec.scenario, shared.fingerprints[model]
         cache, how = self.cache, {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
         try:
@@ -276,9 +292,9 @@ class Execution:
             with Behind() as beside:
                 if self.ask and not model.durable:
                     beside.do(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
-                completions = plan.answers(fitted, prefixes, model, kept, fingerprint, report=report, **how)
+                completions = generate_completions(fitted, prefixes, model, kept, fingerprint, report=report, **how)
             judging = partial(self.progress.judging, scenario)
-            verdicts = plan.verdicts(completions, task, report=judging, cache=cache, **how)
+            verdicts = judge_completions(completions, task, report=judging, cache=cache, **how)
         except CapabilityError as error:
             if len(self.plans) == 1:
                 raise
@@ -300,7 +316,7 @@ class Execution:
             remove(unscored)
 
         def score() -> None:
-            scores = plan.scores(completions, task, verdicts)
+            scores = score_completions(completions, task, verdicts)
             self.folder.add("scores", scenario, scores, shard)
             if watch is not None:
                 watch.saw(scores)
@@ -332,7 +348,7 @@ class Execution:
         return noting(report, note)
 
     @contextmanager
-    def _summed(self, tasks: Sequence[tuple[Stages, Task]], about: dict[str, Any]) -> Iterator[None]:
+    def _summed(self, tasks: Sequence[tuple[PlanSpec, Task]], about: dict[str, Any]) -> Iterator[None]:
         """What data the run stands on, summed beside it; a mere look into the store needs none."""
         if not self.ask:
             yield
@@ -344,7 +360,7 @@ class Execution:
             found: dict[str, list[Data]] = {}
             for plan, task in tasks:
                 try:
-                    data = plan.data_checksum(task, ended)
+                    data = task_checksum(plan, task, ended)
                 except (SourceError, StoreError, OSError) as error:  # the task itself raises what must be raised
                     logger.warning("no checksum of what %s is read from: %s", task.spec.scenario, error)
                     continue
@@ -412,7 +428,7 @@ class Execution:
             write(status)
 
 
-def tell_apart(tasks: list[tuple[Stages, Task]]) -> list[tuple[Stages, Task]]:
+def tell_apart(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanSpec, Task]]:
     """Where plans of a suite ask the same scenario of the same model, their settings' names get the plan's number."""
     asked = Counter((task.spec.scenario, model.name) for _, task in tasks for model in task.models)
     plans = list(dict.fromkeys(id(plan) for plan, _ in tasks))

@@ -11,11 +11,12 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from helmframe._core.specs import ScenarioSpec
+from helmframe._pipeline import PlanSpec, Task
+from helmframe._plan_yaml import written
 from helmframe.adapters.adapt import adapter_id
 from helmframe.judging.judge import judges_of
-from helmframe.metrics import about, chosen
+from helmframe.metrics.protocol import about, chosen
 from helmframe.models.model import Model
-from helmframe.stages import Task
 
 FORMAT = 1
 
@@ -28,7 +29,7 @@ class Unpinned(NamedTuple):
     scenario: str
 
 
-def manifest(plans: Sequence[object], tasks: Sequence[Task], fingerprints: Mapping[Model, str]) -> dict[str, Any]:
+def manifest(plans: Sequence[PlanSpec], tasks: Sequence[Task], fingerprints: Mapping[Model, str]) -> dict[str, Any]:
     """What a run says of itself when it starts.
 
     Args:
@@ -78,9 +79,9 @@ def manifest(plans: Sequence[object], tasks: Sequence[Task], fingerprints: Mappi
     }
 
 
-def plan_texts(plans: Sequence[object]) -> list[str]:
+def plan_texts(plans: Sequence[PlanSpec]) -> list[str]:
     """Return each plan as the manifest has it: YAML, with objects by their names, without credentials."""
-    return [without_secrets(str(plan)) for plan in plans]
+    return [without_secrets(written(plan, objects=True)) for plan in plans]
 
 
 def unpinned_models(tasks: Sequence[Task]) -> list[Unpinned]:

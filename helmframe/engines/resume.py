@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from helmframe._pipeline import PlanSpec, plan_tasks
 from helmframe.engines.manifest import Unpinned, plan_texts, unpinned_models
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError, near
 from helmframe.models.completion_cache import StoredRun
-from helmframe.stages import Stages
 from helmframe.store import Address, RunFolder, file_name
 from helmframe.store.run_cache import stored_counts
 
@@ -17,7 +17,7 @@ SHOWN = 5
 
 
 def resumed_runs(
-    resume: str | None, plans: Sequence[Stages], root: Address, *, fresh: bool = False
+    resume: str | None, plans: Sequence[PlanSpec], root: Address, *, fresh: bool = False
 ) -> tuple[StoredRun, ...]:
     """Return the run that `resume` names, then the runs that it resumed itself.
 
@@ -35,11 +35,11 @@ def resumed_runs(
     if resume is None:
         return ()
     if not isinstance(resume, str) or not resume:
-        raise ArgumentError(f"resume={resume!r}: write 'last', or the id of a run as text; hf.history() lists them.")
+        raise ArgumentError(f"resume={resume!r}: write 'last', or the id of a run as text; hf.runs() lists them.")
     if fresh:
         raise ArgumentError(f"fresh=True and resume={resume!r} contradict each other; leave one out.")
     folders = {folder.id: folder for folder in reversed(RunFolder.all(root))}
-    unpinned = unpinned_models([task for plan in plans for task in plan.tasks()])
+    unpinned = unpinned_models([task for plan in plans for task in plan_tasks(plan)])
     if resume == LAST:
         chosen, manifest = _last(folders, plans, unpinned, root)
     elif resume in folders:
@@ -59,7 +59,7 @@ def resumed_runs(
 
 
 def _last(
-    folders: Mapping[str, RunFolder], plans: Sequence[Stages], unpinned: Sequence[Unpinned], root: Address
+    folders: Mapping[str, RunFolder], plans: Sequence[PlanSpec], unpinned: Sequence[Unpinned], root: Address
 ) -> tuple[str, dict[str, Any]]:
     texts = plan_texts(plans)
     names = {model.name for plan in plans for model in plan.models}
@@ -124,4 +124,4 @@ def _listed(folders: Mapping[str, RunFolder]) -> str:
     """The ids of the newest runs, for an error."""
     if not folders:
         return " The store has no runs."
-    return f"\nNewest runs: {', '.join(list(folders)[:SHOWN])}. hf.history() lists all {len(folders)}."
+    return f"\nNewest runs: {', '.join(list(folders)[:SHOWN])}. hf.runs() lists all {len(folders)}."

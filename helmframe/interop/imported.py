@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from helmframe.errors import HelmframeError, StoreError
-from helmframe.metrics import about, chosen
+from helmframe.metrics.protocol import about, chosen
 from helmframe.models.completion_cache import store_root
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, below, listing

@@ -23,18 +23,18 @@ _FINISH = {"max_tokens": "length", "model_length": "length", "stop": "stop"}
 
 
 @reader
-def read_inspect(said: str | Path, *, fresh: bool = False) -> Results:
+def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
     """The samples of Inspect's logs as results; each scorer is a metric, each epoch a trial.
 
     Args:
-        said: a log (.eval or .json), or a folder with some.
+        path: a log (.eval or .json), or a folder with some.
         fresh: read again what was read before; it is kept in the store.
 
     Raises:
         SourceMissingError: no log is there.
         SourceBrokenError: a log is not as Inspect writes it.
     """
-    path = from_home(said)
+    path = from_home(path)
     found = [path] if path.is_file() else sorted([*path.rglob("*.eval"), *path.rglob("*.json")])
     logs = [file for file in found if file.suffix == ".eval" or path.is_file() or _is_log(file)]
     if not logs:

@@ -10,7 +10,7 @@ from helmframe.config import from_home
 from helmframe.errors import SourceBrokenError, SourceMissingError
 from helmframe.interop.helm.samples import Answered, Sample, Task, add, apart, reference
 from helmframe.interop.imported import Import
-from helmframe.metrics import METRICS
+from helmframe.metrics.protocol import METRICS
 from helmframe.results import Results
 from helmframe.results.sides import reader
 
@@ -28,21 +28,21 @@ _SAMPLE = {
 
 
 @reader
-def read_lm_eval(said: str | Path, *, fresh: bool = False) -> Results:
+def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
     """The samples that lm-eval logged (`--log_samples`) as results.
 
     Scores have our names where the definitions are the same (acc of options is option_accuracy), else lm-eval's. What
     was scored option by option is so in our tables too: `rescore("exact_match")` reads the likeliest as the answer.
 
     Args:
-        said: a `samples_….jsonl`, or a folder with some; `results_….json` beside them tells model and settings.
+        path: a `samples_….jsonl`, or a folder with some; `results_….json` beside them tells model and settings.
         fresh: read again what was read before; it is kept in the store.
 
     Raises:
         SourceMissingError: no samples are there.
         SourceBrokenError: a line is not as lm-eval writes it.
     """
-    path = from_home(said)
+    path = from_home(path)
     files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl"))
     if not files:
         raise SourceMissingError(f"no samples_….jsonl is at {path}. Run lm-eval with --log_samples --output_path.")

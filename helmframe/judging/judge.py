@@ -11,13 +11,14 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import stripped
-from helmframe._core.specs import Call, frozen, thawed
+from helmframe._core.specs import UNSET, Call, Integers, Numbers, Stops, frozen, set_values, thawed
 from helmframe._schema import VERDICTS, with_source_columns
 from helmframe.errors import ArgumentError
 from helmframe.judging.query import asked
 from helmframe.judging.templates import template_names, template_of
-from helmframe.metrics import METRICS, Metric, chosen, flattened, parse
 from helmframe.metrics.judge import COMPLETION, FIRST, KEY, ORDER, SECOND, Judge, Template, no_verdicts
+from helmframe.metrics.protocol import METRICS, Metric, chosen, flattened
+from helmframe.metrics.score import parse
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache
 from helmframe.models.generate import Report, check_decoding
@@ -39,7 +40,15 @@ def judge(
     rescale: bool | None = None,
     name: str | None = None,
     retries: int = _RETRIES,
-    **decoding: Any,
+    max_tokens: Integers = UNSET,
+    temperature: Numbers = UNSET,
+    top_p: Numbers = UNSET,
+    top_k: Integers = UNSET,
+    stop: Stops = UNSET,
+    seed: Integers = UNSET,
+    presence_penalty: Numbers = UNSET,
+    frequency_penalty: Numbers = UNSET,
+    **options: Any,
 ) -> Metric:
     """A metric that models judge: `.metrics("exact_match", hf.judge(model, "safety"))`, `results.judge(…)`.
 
@@ -50,7 +59,7 @@ def judge(
 
     Args:
         model: whatever `.generate` takes, or a list of them: then the score is the mean of their verdicts.
-        template: a name (`hf.judges()` lists them), the path of a YAML file, or the prompt itself, with `{input}`,
+        template: a name (`hf.list_judges()` lists them), the path of a YAML file, or the prompt itself, with `{input}`,
             `{completion}`, `{reference}`, or any column in braces; one with `{first}` and `{second}` is about pairs,
             for `results.judge(…, against=…)`. How to reply is added to it.
         scale: what a verdict may be: numbers ([0, .5, 1]), words ({"yes": 1, "no": 0}), or `hf.between(1, 10)`; default
@@ -58,7 +67,15 @@ def judge(
         rescale: whether scores are fractions of the scale; default the template's own, else not.
         name: as tables have it; default "safety_by_gpt".
         retries: how often a verdict is asked for again, at most.
-        **decoding: of the judge: max_tokens, temperature, …; default the template's, and 0.
+        max_tokens: The most tokens of a reply; default the template's.
+        temperature: The temperature of sampling; default 0.
+        top_p: As in `Plan.generate`, and so are the parameters below.
+        top_k: The number of tokens to sample from.
+        stop: A text that ends a reply, or a list of such texts.
+        seed: The seed of sampling.
+        presence_penalty: The penalty of tokens that are in the text.
+        frequency_penalty: The penalty of tokens by their number in the text.
+        **options: Further decoding parameters, passed to the judge by name.
 
     Raises:
         UnknownNameError: no template of that name.
@@ -74,6 +91,17 @@ def judge(
         raise ArgumentError(f"judge(model=…): {problem}.")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ArgumentError(f"judge(retries={retries!r}): a whole number from 0 on.")
+    decoding = set_values(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        stop=stop,
+        seed=seed,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        **options,
+    )
     check_spelling(decoding, models)
     for each in models:
         check_decoding(each, decoding)

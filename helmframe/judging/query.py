@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._schema import INSTANCES
-from helmframe.adapters import adapt, settings
+from helmframe.adapters.adapt import adapt, settings
 from helmframe.errors import ArgumentError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache, store_root
@@ -19,8 +19,10 @@ from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.models.request_ids import request_ids
 from helmframe.models.scheduler import busy_of
-from helmframe.perturbations import PerturbationCall, Variant, perturb
 from helmframe.perturbations.by_model import Ask
+from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.parsing import Variant
+from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.find import frame_scenario
 from helmframe.scenarios.load import load
 

@@ -43,8 +43,11 @@ def template_of(said: str | Path, scale: Any = None, rescale: bool | None = None
     return found if rescale is None else replace(found, rescale=rescale)
 
 
-def judges() -> pl.DataFrame:
-    """The judge templates that ship: name, version, scale, what it names (columns), source, description, prompt."""
+def list_judges() -> pl.DataFrame:
+    """Return the judge templates of helmframe, one row each.
+
+    Columns: name, version, scale, columns (that the prompt names), source, description, prompt.
+    """
     rows = []
     for file in _files().values():
         each, said = _loaded(file), _yaml(file)

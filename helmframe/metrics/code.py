@@ -44,7 +44,7 @@ def passes() -> pl.Expr:
 
 
 @metric("pass@k", level="instance", needs=(OUTPUTS,), check=may_run_programs, source="Chen et al. 2021, equation 1")
-def pass_at_k(score: Sequence[float | None], *, k: int, of: str = "pass") -> float | None:  # noqa: ARG001 - `of` says of what `score` is
+def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") -> float | None:  # noqa: ARG001 - `metric` says of what `score` is
     """The chance that one of k outputs drawn without replacement from an instance's n passes: 1 - C(n-c, k) / C(n, k).
 
     Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.

@@ -1,4 +1,4 @@
-"""A server that classifies texts, as a function: `hf.endpoint("http://localhost:8080/predict")`."""
+"""A server that classifies texts, as a function: `hf.metrics.endpoint("http://localhost:8080/predict")`."""
 
 import os
 from collections.abc import Mapping, Sequence

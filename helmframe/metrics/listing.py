@@ -1,4 +1,4 @@
-"""The table of all metrics: `hf.metrics()`."""
+"""The table of all metrics: `hf.list_metrics()`."""
 
 import inspect
 from typing import Any
@@ -8,8 +8,8 @@ import polars as pl
 from helmframe.metrics.protocol import METRICS, Metric
 
 
-def metrics() -> pl.DataFrame:
-    """Every metric: what it is called here, in HELM and in lm-eval, and what its values mean.
+def list_metrics() -> pl.DataFrame:
+    """Return every metric: what it is called here, in HELM and in lm-eval, and what its values mean.
 
     Columns: name, level, unit, direction (which values are better: higher, lower, neither), low and high (the range),
     needs (columns), arguments, helm, lm_eval, source, what. Output metrics are also there as `name@k`.

@@ -18,7 +18,7 @@ from helmframe.metrics.row_functions import Constant, columns_of, lifted, lifted
 
 LEVELS = ("output", "instance", "set")
 OUTPUTS = "outputs"  # among the needs of a metric: k outputs of each request
-OF = "of"  # the argument that names the metric whose scores an instance metric joins
+BASE = "metric"  # the argument that names the metric whose scores an instance metric joins
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Metric:
         return {name: each.default for name, each in given.items() if name not in self.columns}
 
     @property
-    def of(self) -> "Metric | None":
+    def base(self) -> "Metric | None":
         """The metric whose scores it joins: `maj@8` those of `exact_match`."""
-        name = dict(self.arguments).get(OF, self.parameters.get(OF))
+        name = dict(self.arguments).get(BASE, self.parameters.get(BASE))
         if name is None:
             return None
         found = _found(str(name))
@@ -127,7 +127,7 @@ def metric(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a metric; the function is returned as it was.
 
-    It returns a Polars expression over `hf.columns("read")` and the scenario's own columns. Or it is a plain function
+    It returns a Polars expression over `hf.schema("read")` and the scenario's own columns. Or it is a plain function
     whose positional parameters are columns: called once per row (level "output"), with lists of an instance's values
     ("instance"), or with whole columns as `pl.Series` ("set"). Keyword-only parameters, and those with a default, are
     arguments that a sentence may give: `"iou_set_match(separator=',')"`.
@@ -136,8 +136,8 @@ def metric(
 
     Level "output": one value per row, null for a null output. Every output metric is also there as `name@k`, the best
     of an instance's first k. Level "instance": aggregates the rows of one instance, in the order of `output_index`; a
-    name that ends in `@k` or `^k` gets the argument `k`, and with an argument `of` there is the column `score`, that
-    metric's. Level "set": aggregates the rows of any group.
+    name that ends in `@k` or `^k` gets the argument `k`, and an argument `metric` adds the column `score`, the scores
+    of that metric. Level "set": aggregates the rows of any group.
 
     Args:
         name: as sentences and tables have it.
@@ -340,14 +340,14 @@ def _found(text: str) -> Metric:
     return Metric(
         f"{_alias(stem)}@{k}{call}", best, "instance", found.unit, found.higher_is_better, found.low, found.high,
         found.source, (OUTPUTS, *found.needs), packages=found.packages, no_value=found.no_value, check=found.check,
-        arguments=frozen({"k": int(k), OF: found.name}), k=int(k), correctness=bool(about(found)["correctness"]),
+        arguments=frozen({"k": int(k), BASE: found.name}), k=int(k), correctness=bool(about(found)["correctness"]),
     )  # fmt: skip
 
 
-def best(*, k: int, of: str) -> pl.Expr:
-    """The best of the first k scores of the metric `of`; null if one is missing."""
+def best(*, k: int, metric: str) -> pl.Expr:
+    """The best of the first k scores of the metric `metric`; null if one is missing."""
     first = pl.col("score").head(k)
-    value = first.min() if _found(of).higher_is_better is False else first.max()
+    value = first.min() if _found(metric).higher_is_better is False else first.max()
     return pl.when((first.len() == k) & first.is_not_null().all()).then(value)
 
 
@@ -371,7 +371,7 @@ def _with(entry: Metric, arguments: Pairs, shown: str) -> Metric:
     name = str(Call(entry.name, tuple(bare)))
     made = replace(entry, name=name, arguments=arguments)
     if inspect.Parameter.empty not in {value for key, value in entry.parameters.items() if key not in dict(arguments)}:
-        made.of  # noqa: B018 - an unknown name is told now
+        made.base  # noqa: B018 - an unknown name is told now
         if arguments:
             made.expression()  # a value that can't be, too
         return made

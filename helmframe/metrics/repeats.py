@@ -18,7 +18,7 @@ def maj(
     score: Sequence[float | None],
     *,
     k: int,
-    of: str = "exact_match",  # noqa: ARG001 - says of what `score` is
+    metric: str = "exact_match",  # noqa: ARG001 - says of what `score` is
 ) -> float | None:
     """The score of the answer that most of the first k outputs give; of equals the first; null if one failed.
 
@@ -26,9 +26,9 @@ def maj(
 
     Args:
         output: the answers.
-        score: their scores by `of`.
+        score: their scores by `metric`.
         k: how many vote.
-        of: the metric that says what the answer is worth.
+        metric: the metric that says what the answer is worth.
     """
     if len(score) < k or any(value is None for value in score[:k]):
         return None
@@ -37,14 +37,14 @@ def maj(
 
 
 @metric("pass^k", level="instance", needs=(OUTPUTS,), source="Yao et al. 2024 (tau-bench)")
-def pass_all(*, k: int, of: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `of` says of what `score` is
+def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `metric` says of what `score` is
     """The chance that k outputs, drawn without replacement from an instance's n, are all right: C(c, k) / C(n, k).
 
     Of 4 outputs with 3 right, pass^2 is 3/6. `pass@k` is the chance that one is. Null if an output failed.
 
     Args:
         k: how many are drawn.
-        of: the metric whose score of 1 is right.
+        metric: the metric whose score of 1 is right.
     """
     n, right = pl.len().cast(pl.Float64), (pl.col("score") >= RIGHT).sum().cast(pl.Float64)
     chance = pl.lit(1.0)
@@ -54,14 +54,14 @@ def pass_all(*, k: int, of: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `
 
 
 @metric("at_least@k", level="instance", needs=(OUTPUTS,), source="inspect_ai, at_least", correctness=True)
-def at_least(*, k: int, of: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `of` says of what `score` is
+def at_least(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `metric` says of what `score` is
     """1 where at least k of an instance's outputs are right. Of 3 outputs with 2 right, at_least@2 is 1.
 
     Null if an output failed.
 
     Args:
         k: how many must be right.
-        of: the metric whose score of 1 is right.
+        metric: the metric whose score of 1 is right.
     """
     right = (pl.col("score") >= RIGHT).sum() >= k
     return pl.when((pl.len() >= k) & pl.col("score").is_not_null().all()).then(right.cast(pl.Float64))

@@ -97,7 +97,7 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
         if not metric.columns and _of_users(metric):  # over the scenario's own columns too, which are known here only
             check_number(metric, columns)
     of_outputs = [metric for metric in asked if metric.level == "output"]
-    joined = [metric.of for metric in asked if metric.level == "instance" and metric.of is not None]
+    joined = [metric.base for metric in asked if metric.level == "instance" and metric.base is not None]
     valued = list({metric.name: metric for metric in (*of_outputs, *joined)}.values())
     if by_option(read):
         answers = _valued(
@@ -109,7 +109,7 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     helm = _any_by_helm(read)
     frames = [_per_output(answers if _reads_answer(metric) else wide, metric, there, helm) for metric in of_outputs]
     frames += [
-        _per_instance(answers if metric.of is not None and _reads_answer(metric.of) else wide, metric, there)
+        _per_instance(answers if metric.base is not None and _reads_answer(metric.base) else wide, metric, there)
         for metric in asked
         if metric.level == "instance"
     ]
@@ -187,7 +187,7 @@ def _scored_rows(read: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.L
 
 def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
     """The outputs of each instance in their order, joined into one row."""
-    base, known = each.of, [*there, "score"]
+    base, known = each.base, [*there, "score"]
     # of the metric whose scores are joined; else none, and a reason where an output is missing
     frame = wide.with_columns(_finished(base, there) if base else _NONE)
     absent = _absent(each, known)
@@ -238,7 +238,7 @@ def _of_users(each: Metric) -> bool:
 
 def _names_read(metrics: Sequence[Metric]) -> list[str]:
     """Return the names of the columns that metrics read or need."""
-    every = [*metrics, *(metric.of for metric in metrics if metric.of is not None)]
+    every = [*metrics, *(metric.base for metric in metrics if metric.base is not None)]
     roots = [name for metric in every for name in metric.columns or metric.expression().meta.root_names()]
     return [*bases(roots), *(name for metric in every for name in metric.needs)]
 

@@ -12,7 +12,8 @@ from helmframe.metrics.protocol import Metric
 def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -> Metric:
     """The cosine of the output's and a correct reference's embeddings, the best over the references.
 
-    `plan.metrics("exact_match", hf.similarity(model.encode))`; the metric holds a function, so the plan has no YAML.
+    `plan.metrics("exact_match", hf.metrics.similarity(model.encode))`; the metric holds a function, so the plan has no
+    YAML.
 
     Args:
         embed: texts → one row of numbers each (an array, a tensor on the CPU, or lists); called once per shard, with

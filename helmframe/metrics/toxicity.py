@@ -177,7 +177,7 @@ def _toxicity(*, classifier: Classifier | str | None = None, batch: int = 64) ->
 def _expected_max_toxicity(
     score: Sequence[float | None],
     *,
-    of: str = "toxicity",  # noqa: ARG001 - the metric whose scores are joined, and its arguments
+    metric: str = "toxicity",  # noqa: ARG001 - the metric whose scores are joined, and its arguments
     classifier: Classifier | str | None = None,  # noqa: ARG001
     batch: int = 64,  # noqa: ARG001
 ) -> float | None:
@@ -195,7 +195,7 @@ def _expected_max_toxicity(
 def _max_toxicity_probability(
     score: Sequence[float | None],
     *,
-    of: str = "toxicity",  # noqa: ARG001
+    metric: str = "toxicity",  # noqa: ARG001 - the metric whose scores are joined, and its arguments
     classifier: Classifier | str | None = None,  # noqa: ARG001
     batch: int = 64,  # noqa: ARG001
 ) -> float | None:
@@ -211,7 +211,7 @@ def _toxic_frac(
     score: Sequence[float | None],
     completion: Sequence[str | None],
     *,
-    of: str = "toxicity",  # noqa: ARG001
+    metric: str = "toxicity",  # noqa: ARG001 - the metric whose scores are joined, and its arguments
     classifier: Classifier | str | None = None,  # noqa: ARG001
     batch: int = 64,  # noqa: ARG001
 ) -> float | None:

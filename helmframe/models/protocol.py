@@ -24,7 +24,7 @@ DECODING = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", 
 
 
 def from_any(
-    given: object,
+    source: object,
     *,
     name: str | None = None,
     version: str | None = None,
@@ -36,7 +36,7 @@ def from_any(
     """Anything that answers, as a `Model`.
 
     Args:
-        given: a function `str -> str` or `list[str] -> list[str]` (told by the annotation of its first parameter;
+        source: a function `str -> str` or `list[str] -> list[str]` (told by the annotation of its first parameter;
             unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)` and, if it can,
             `.loglikelihood(pairs)` of (context, continuation): a log-probability each, in nats, or (it, tokens), or
             with that alone; a transformers `(model, tokenizer)` pair; a folder in transformers format, or a GGUF file;
@@ -65,7 +65,7 @@ def from_any(
         isinstance(max_request_length, bool) or not isinstance(max_request_length, int) or max_request_length < 1
     ):
         raise ArgumentError(f"model(max_request_length={max_request_length!r}): must be an integer ≥ 1.")
-    model = _given(given, batch)
+    model = _given(source, batch)
     if name is not None:
         model = replace(model, name=name)
     if workers is not None:

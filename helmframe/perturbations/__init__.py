@@ -1,23 +1,94 @@
-"""Perturbations: changes of the input that should not change the answer."""
+"""Perturbations: changes of the input that should not change the answer. `hf.perturbations.typos(prob=.1)`."""
 
 from helmframe.perturbations.call import PerturbationCall
-from helmframe.perturbations.catalogue import perturbations
-from helmframe.perturbations.parsing import Variant, call, parse, variants
-from helmframe.perturbations.perturb import perturb
-from helmframe.perturbations.presets import PRESETS
-from helmframe.perturbations.registry import HELM, PERTURBATIONS, Perturbation, perturbation
+from helmframe.perturbations.calls import (
+    contraction,
+    contrast_sets,
+    dialect,
+    expansion,
+    extra_space,
+    filler_words,
+    gender,
+    lowercase,
+    mild_mix,
+    misspellings,
+    person_name,
+    rerun,
+    space,
+    synonym,
+    translate,
+    typos,
+)
+from helmframe.perturbations.noise_calls import (
+    change_numbers,
+    delete_letters,
+    drop_words,
+    homoglyphs,
+    insert_letters,
+    keyboard,
+    leet,
+    ocr,
+    punctuation,
+    random_case,
+    repeat_letters,
+    repeat_words,
+    swap_letters,
+    swap_words,
+    titlecase,
+    uppercase,
+    zero_width,
+)
+from helmframe.perturbations.prompt_calls import (
+    cue_space,
+    example_order,
+    instructions,
+    option_labels,
+    option_order,
+)
 
 __all__ = [
-    "HELM",
-    "PERTURBATIONS",
-    "PRESETS",
-    "Perturbation",
     "PerturbationCall",
-    "Variant",
-    "call",
-    "parse",
-    "perturb",
-    "perturbation",
-    "perturbations",
-    "variants",
+    "change_numbers",
+    "contraction",
+    "contrast_sets",
+    "cue_space",
+    "delete_letters",
+    "dialect",
+    "drop_words",
+    "example_order",
+    "expansion",
+    "extra_space",
+    "filler_words",
+    "gender",
+    "homoglyphs",
+    "insert_letters",
+    "instructions",
+    "keyboard",
+    "leet",
+    "lowercase",
+    "mild_mix",
+    "misspellings",
+    "ocr",
+    "option_labels",
+    "option_order",
+    "person_name",
+    "punctuation",
+    "random_case",
+    "repeat_letters",
+    "repeat_words",
+    "rerun",
+    "space",
+    "swap_letters",
+    "swap_words",
+    "synonym",
+    "titlecase",
+    "translate",
+    "typos",
+    "uppercase",
+    "zero_width",
 ]
+
+
+def __dir__() -> list[str]:
+    # what the Tab key offers: not the modules that the names come from
+    return __all__

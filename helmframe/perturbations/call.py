@@ -62,7 +62,7 @@ class PerturbationCall(Call):
             id: what the random numbers hang on: the same id gets the same change, whatever the row order.
             seed: which draw.
 
-        >>> from helmframe.perturbations import call
+        >>> from helmframe.perturbations.parsing import call
         >>> frame = pl.DataFrame({"id": ["a"], "question": ["Who Wrote It?"]})
         >>> frame.select(call("lowercase").on(pl.col("question"), id="id")).item()
         'who wrote it?'
@@ -72,7 +72,7 @@ class PerturbationCall(Call):
         """
         if len(self.cells()) != 1:
             raise ArgumentError(f"{self} is {len(self.cells())} perturbations; .on(…) takes one.")
-        if self.entry.of != "text" or self.entry.asks:
+        if self.entry.takes != "text" or self.entry.asks:
             raise ArgumentError(f"{self.name} needs more than a text; say it in a sentence: .perturb({str(self)!r}).")
         for argument, given in (("text", text), ("id", id)):
             if not isinstance(given, str | pl.Expr):
@@ -84,7 +84,7 @@ class PerturbationCall(Call):
 
     def checked(self) -> None:
         """Builds what it does, so that wrong values are told."""
-        if self.entry.of == "frame":
+        if self.entry.takes == "frame":
             self._reframed(pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS), pl.col("instance_id"), 0)
         elif self.entry.asks:
             self._function(pl.col("text"), [])
@@ -109,7 +109,7 @@ class PerturbationCall(Call):
 
     def through(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, ask: Ask | None = None) -> pl.LazyFrame:
         """The frame with perturbed_input, perturbed_references and adapter_change as this leaves them."""
-        if self.entry.of == "frame":
+        if self.entry.takes == "frame":
             # where tables are looked for is known now, not when it is collected
             context = copy_context()
             again = lambda rows: context.copy().run(self._reframed, rows.lazy(), ids, seed).collect()  # noqa: E731

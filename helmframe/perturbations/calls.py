@@ -1,13 +1,13 @@
-"""HELM's perturbations as functions: `hf.typos(prob=.1)` in sentences, `.on(…)` for frames outside of them.
+"""HELM's perturbations as functions: `hf.perturbations.typos(prob=.1)` in plans, `.on(…)` for frames outside of them.
 
-A list is a grid: `hf.typos(prob=[.05, .1, .2])` is three perturbations. An argument left at its default has no place in
-the name: `hf.typos()` is "typos". Besides its own arguments each takes (`**common`):
+A list is a grid: `hf.perturbations.typos(prob=[.05, .1, .2])` is three perturbations. The name leaves out arguments at
+their defaults: `hf.perturbations.typos()` is "typos". Besides its own arguments each takes (`**common`):
 
 fields: what it changes, "input", "references" or "both".
 protect: spans left byte for byte alone: "numbers", "urls", "code", "latex", a list of these, "re:…".
 compat: "helm" for HELM's own rules and random numbers, text for text.
 
-What differs from HELM without `compat`, and the sources, stand with each rule (`hf.perturbations()` lists them).
+What differs from HELM without `compat`, and the sources, stand with each rule (`hf.list_perturbations()` lists them).
 """
 
 from collections.abc import Mapping, Sequence

@@ -21,15 +21,15 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 _PRESET_SOURCE = "HELM run_expander.py"
 
 
-def perturbations() -> pl.DataFrame:
-    """Every perturbation, then every preset: one row each.
+def list_perturbations() -> pl.DataFrame:
+    """Return every perturbation, then every preset: one row each.
 
     Returns:
         name; arguments with their defaults; kind ("robustness", "fairness" or ""); fields, what it changes unless told
         otherwise ("input", "references", "both", "adapter"); random, whether it draws; helm, whether there is
         `compat="helm"`; calls, of a preset what it stands for, else null; meaning; source.
 
-    >>> perturbations().filter(name="lowercase").select("arguments", "kind", "fields", "random").row(0)
+    >>> list_perturbations().filter(name="lowercase").select("arguments", "kind", "fields", "random").row(0)
     ('', 'robustness', 'input', False)
     """
     presets = [

@@ -44,7 +44,7 @@ def _check(scenarios: Sequence[str], data: str | None = None, compat: str | None
         )
 
 
-@perturbation("contrast_sets", of="frame", fields="both", check=_check)
+@perturbation("contrast_sets", takes="frame", fields="both", check=_check)
 def contrast_sets(
     frame: pl.LazyFrame, key: pl.Expr, data: str | None = None, compat: str | None = None
 ) -> pl.LazyFrame:

@@ -90,7 +90,7 @@ def call(name: str, **arguments: Any) -> PerturbationCall:
 def _made(name: str, arguments: dict[str, Any]) -> PerturbationCall:
     """The call, its values not looked at yet."""
     entry = PERTURBATIONS[name]
-    known = [*entry.parameters, *filter(None, [entry.asks]), *(COMMON if entry.of == "text" else ())]
+    known = [*entry.parameters, *filter(None, [entry.asks]), *(COMMON if entry.takes == "text" else ())]
     for argument in arguments:
         if argument not in known:
             raise ArgumentError.unknown_argument(f"{name}()", argument, known)
@@ -107,7 +107,7 @@ def _made(name: str, arguments: dict[str, Any]) -> PerturbationCall:
 
 
 def parse(said: str | Call, seeds: int = 1) -> Variant:
-    """One perturbation as said: `"typos"`, `"typos(prob=.1)"`, `"lowercase+typos"`, or `hf.typos(prob=.1)`."""
+    """Return one perturbation: `"typos"`, `"typos(prob=.1)"`, `"a+b"` or `hf.perturbations.typos(prob=.1)`."""
     found = variants(said, seeds)
     if len(found) != 1:
         raise ArgumentError(f"{said} is {len(found)} perturbations: {', '.join(each.name for each in found)}.")
@@ -120,7 +120,7 @@ def variants(
     """The perturbations that one name, call, chain or preset stands for: grids are spelled out.
 
     Args:
-        said: `"typos(prob=[.1, .2])"`, `"lowercase+typos"`, `"canonical"`, or `hf.typos(prob=.1)`.
+        said: `"typos(prob=[.1, .2])"`, `"lowercase+typos"`, `"canonical"`, or `hf.perturbations.typos(prob=.1)`.
         seeds: draws of each that is random.
         compat: "helm" takes HELM's own rules and random numbers for each.
         default_compat: "helm" takes them for those that HELM has.
@@ -131,8 +131,8 @@ def variants(
     """
     if not isinstance(said, str | Call):
         raise ArgumentError(
-            f"perturb({said!r}): write a name, 'typos(prob=.1)' or hf.typos(prob=.1); a function of your own gets its "
-            "name by @hf.perturbation('name')."
+            f"perturb({said!r}): write a name, 'typos(prob=.1)' or hf.perturbations.typos(prob=.1); a function of your "
+            "own gets its name by @hf.perturbation('name')."
         )
     if isinstance(said, str) and said.strip() in PRESETS and said.strip() not in PERTURBATIONS:
         return tuple(each for one in PRESETS[said.strip()] for each in variants(one, seeds, compat, default_compat))
@@ -191,9 +191,9 @@ def _check(said: PerturbationCall) -> None:
     arguments = dict(said.arguments)
     for argument, known in (("fields", FIELDS), ("compat", ("helm",))):
         value = arguments.get(argument, known[0])
-        if said.entry.of == "text" and value not in (*known, *([None] if argument == "compat" else [])):
+        if said.entry.takes == "text" and value not in (*known, *([None] if argument == "compat" else [])):
             raise ArgumentError.unknown_value(f"{said.name}({argument}={value!r})", value, known)
-    if said.entry.of == "frame":
+    if said.entry.takes == "frame":
         said.checked()
         return
     if said.compat and said.name not in HELM:

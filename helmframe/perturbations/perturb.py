@@ -66,11 +66,11 @@ def _variant(
     changed = pl.col("perturbed_input").ne_missing(pl.col("input"))
     if variant.compat:
         # HELM's contrast sets alone return the very input, which equals itself
-        if keep_unchanged and all(each.entry.of == "text" for each in variant.chain):
+        if keep_unchanged and all(each.entry.takes == "text" for each in variant.chain):
             changed = changed | pl.col("scenario").is_in(list(keep_unchanged))
         kept = pl.when(changed).then("perturbed_references").otherwise("references")
         frame = frame.with_columns(perturbed_references=kept)
-    elif any(each.entry.of == "frame" or each.fields != "input" for each in variant.chain):
+    elif any(each.entry.takes == "frame" or each.fields != "input" for each in variant.chain):
         other = pl.col("perturbed_references").ne_missing(pl.col("references"))
         changed = changed | other | pl.col("adapter_change").is_not_null()
     return frame.with_columns(

@@ -43,7 +43,7 @@ INSTRUCTIONS = (
 )
 
 
-@perturbation("option_order", of="frame")
+@perturbation("option_order", takes="frame")
 def option_order(
     frame: pl.LazyFrame, key: pl.Expr, order: str = "random", shift: int = 1, unless: str = POINTING
 ) -> pl.LazyFrame:
@@ -77,7 +77,7 @@ def option_order(
     return frame.with_columns(perturbed_references=pl.when(_free(unless)).then(moved).otherwise(references))
 
 
-@perturbation("option_labels", of="frame")
+@perturbation("option_labels", takes="frame")
 def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTING) -> pl.LazyFrame:
     """The options under other labels, in the examples too: the label is the first letter or digit, counted up.
 
@@ -98,7 +98,7 @@ def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTI
     return _changing(frame, pl.when(renamed).then(pl.lit(_json(reference_prefix=prefix))))
 
 
-@perturbation("instructions", of="frame")
+@perturbation("instructions", takes="frame")
 def instructions(frame: pl.LazyFrame, key: pl.Expr, texts: Sequence[str] = INSTRUCTIONS) -> pl.LazyFrame:
     """Other instructions: each instance gets one of the texts, drawn evenly.
 
@@ -118,7 +118,7 @@ def instructions(frame: pl.LazyFrame, key: pl.Expr, texts: Sequence[str] = INSTR
     return _changing(frame, _one_of(key, [_json(instructions=each) for each in said]))
 
 
-@perturbation("example_order", of="frame")
+@perturbation("example_order", takes="frame")
 def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orders: int = 8) -> pl.LazyFrame:
     """The in-context examples in another order; which ones they are stays.
 
@@ -139,7 +139,7 @@ def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orde
     return _changing(frame, _one_of(key, [_json(shot_order=f"random:{number}") for number in range(1, orders + 1)]))
 
 
-@perturbation("cue_space", of="frame")
+@perturbation("cue_space", takes="frame")
 def cue_space(frame: pl.LazyFrame, space: str = "space") -> pl.LazyFrame:
     """Other white space around the answer cue (`Answer:`), in the examples too.
 

@@ -13,7 +13,7 @@ from helmframe.errors import ArgumentError
 
 FIELDS = ("input", "references", "both")
 KINDS = ("robustness", "fairness", "")
-OF = ("text", "frame")
+TAKES = ("text", "frame")
 
 # A default is shown up to this many characters.
 _SHOWN = 20
@@ -33,7 +33,7 @@ class Perturbation:
     fields: str = "input"
     one_mapping: bool = False
     kind: str = "robustness"
-    of: str = "text"
+    takes: str = "text"
     asks: str = ""
     check: Callable[..., None] | None = None
 
@@ -113,7 +113,7 @@ def perturbation(
     fields: str = "input",
     one_mapping: bool = False,
     kind: str = "robustness",
-    of: str = "text",
+    takes: str = "text",
     asks: str = "",
     check: Callable[..., None] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -130,7 +130,7 @@ def perturbation(
         one_mapping: all texts of an instance share one key, so that what is a function of key and word (a new name)
             is the same in input and references; else each text has a key of its own.
         kind: "robustness", "fairness", or "" where it counts as neither.
-        of: "text", or "frame" for a function `(frame, key, **arguments) -> frame` over lazy `INSTANCES` with the
+        takes: "text", or "frame" for a function `(frame, key, **arguments) -> frame` over lazy `INSTANCES` with the
             columns perturbed_input, perturbed_references and adapter_change, any of which it may rewrite; rows keep
             their number and order.
         asks: the argument that takes a model; the function then gives the prompt that asks it about a text, and its
@@ -139,17 +139,17 @@ def perturbation(
             where it can't be had for one of them.
 
     Raises:
-        ArgumentError: no name, or no such fields, kind or of.
+        ArgumentError: no name, or no such fields, kind or takes.
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.perturbation", name)
-    for argument, value, known in (("fields", fields, FIELDS), ("kind", kind, KINDS), ("of", of, OF)):
+    for argument, value, known in (("fields", fields, FIELDS), ("kind", kind, KINDS), ("takes", takes, TAKES)):
         if value not in known:
             raise ArgumentError.unknown_value(f"@perturbation({name!r}, {argument}={value!r})", value, known)
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         draws = "key" in list(inspect.signature(function).parameters)[1:2]
-        entry = Perturbation(name, function, draws, repeats, fields, one_mapping, kind, of, asks, check)
+        entry = Perturbation(name, function, draws, repeats, fields, one_mapping, kind, takes, asks, check)
         PERTURBATIONS.add(name, entry)
         return function
 

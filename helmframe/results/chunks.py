@@ -7,7 +7,7 @@ import polars as pl
 
 from helmframe._schema import OF_REQUEST, SCORES, SOURCE_PREFIX, Table, conform, resolve_column, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.metrics import helm_scores
+from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.stats.fold import each_chunk
 from helmframe.stats.table import AXES
 

@@ -10,7 +10,8 @@ from helmframe._schema import VERDICTS
 from helmframe.early_stopping.monitor import bounded
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.judging.judge import judges_of, with_judges
-from helmframe.metrics import about, check_units, chosen, score
+from helmframe.metrics.protocol import about, chosen
+from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget, Prices
 from helmframe.results.comparisons import Comparisons
 from helmframe.results.tables import Tables

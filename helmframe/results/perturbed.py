@@ -15,10 +15,17 @@ from helmframe._core.expressions import same_place
 from helmframe._core.text import normalised
 from helmframe._schema import ORIGINAL, VARIANTS
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.metrics import helm_scores, parse
-from helmframe.perturbations import PERTURBATIONS
-from helmframe.stats import consistency, gap, helm_definition, robustness, worst_at_k, worst_case, worst_scores
+from helmframe.metrics.helm_outputs import helm_scores
+from helmframe.metrics.score import parse
+from helmframe.perturbations.registry import PERTURBATIONS
+from helmframe.stats.consistency import consistency
 from helmframe.stats.fold import each_chunk
+from helmframe.stats.gap import gap
+from helmframe.stats.helm_definition import helm_definition
+from helmframe.stats.robustness import robustness
+from helmframe.stats.worst_at_k import worst_at_k
+from helmframe.stats.worst_case import worst_case
+from helmframe.stats.worst_scores import worst_scores
 
 FAMILIES = ("robustness", "fairness")
 DEFINITIONS = ("paired", "helm")

@@ -24,7 +24,7 @@ from helmframe.store import Address, RunFolder, address_of, listing, write_text
 class Results(Judgements):
     """The outcome of a run, self-contained: it needs neither bucket nor spec nor model.
 
-    `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` are lazy tables (`hf.columns()` documents them); the
+    `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` are lazy tables (`hf.schema()` documents them); the
     methods aggregate, compare and show. `path` is where they lie; None where the tables are others than there.
 
     The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard and keep sums, so
@@ -37,15 +37,36 @@ class Results(Judgements):
         """Charts: `results.plot.scores()`."""
         return Plot(self)
 
-    def explore(self, **filters: Any) -> Any:
+    def explore(
+        self,
+        *,
+        metric: str = "",
+        scenario: str | None = None,
+        model: str | None = None,
+        perturbation: str | None = None,
+        setting: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        only: str = "all",
+        find: str = "",
+        order: str = "run",
+    ) -> Any:
         """The results row by row, in a notebook: filters, pages, and all there is about an instance that is clicked.
 
         What is shown is read when it is shown, so a million completions open at once. In a terminal: `helmframe view`.
 
         Args:
-            **filters: what is shown at first: metric (default the main ones), scenario, model, perturbation, setting;
-                low and high bound the score; only="unscored" or "unparsed"; find=, a part of an instance id;
-                order="lowest" or "highest".
+            metric: The metric that is shown at first; default the main one of each scenario. The other parameters
+                filter the rows shown at first.
+            scenario: Only rows of this scenario.
+            model: Only rows of this model.
+            perturbation: Only rows of this perturbation.
+            setting: Only rows of this setting.
+            low: Only scores of at least this.
+            high: Only scores of at most this.
+            only: "all", "unscored" or "unparsed".
+            find: A text that the instance id contains.
+            order: "run", "lowest" or "highest" score first.
 
         Raises:
             ArgumentError, UnknownNameError: no such filter, or value.
@@ -53,6 +74,10 @@ class Results(Judgements):
         """
         if find_spec("anywidget") is None:
             raise CapabilityError("explore() needs the package anywidget: pip install 'helmframe[widgets]'.")
+        filters = {
+            "metric": metric, "scenario": scenario, "model": model, "perturbation": perturbation, "setting": setting,
+            "low": low, "high": high, "only": only, "find": find, "order": order,
+        }  # fmt: skip
         return render(self, "explore", filters)
 
     def report(self, path: str | Path, *, title: str | None = None) -> Address:
@@ -115,7 +140,7 @@ class Results(Judgements):
         """The results as one folder of Parquet and a manifest, on disk or in a bucket; `hf.load` reads it.
 
         `scores/scenario=S/model=M/….parquet`, and so completions and verdicts: names percent-encoded, as Hive, DuckDB
-        and Polars read them. The columns are those of `hf.columns()`, then the scenario's own; the manifest is in each
+        and Polars read them. The columns are those of `hf.schema()`, then the scenario's own; the manifest is in each
         file's footer (key "helmframe") and, written last, in manifest.json: without it there are no results.
 
         Raises:

@@ -41,7 +41,7 @@ class Robustness(Rows):
         Args:
             by: as in `table`, without perturbation.
             metrics: which; default all.
-            perturbations: which, by name or family; default those that count as robustness (`hf.perturbations()`).
+            perturbations: which, by name or family; default those that count as robustness (`hf.list_perturbations()`).
             placebo: a perturbation that changes nothing ("rerun"): adds the change beyond the placebo's.
             definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
                 family's over all instances, a perturbation's over those it changed.

@@ -7,7 +7,7 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.metrics import parse
+from helmframe.metrics.score import parse
 from helmframe.results.chunks import only, with_scores
 from helmframe.results.tables import Tables
 

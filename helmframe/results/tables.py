@@ -11,11 +11,13 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, HELM_STATS, ORIGINAL, PREFIXES, SCORES, VERDICTS, Table, source_column
 from helmframe.errors import ArgumentError, HelmframeWarning, UnknownNameError
-from helmframe.metrics import METRICS, chosen, for_sets, why_none
+from helmframe.metrics.protocol import METRICS, chosen
+from helmframe.metrics.score import for_sets, why_none
 from helmframe.results.chunks import Chunk, Held, only
 from helmframe.results.pairing import Read
 from helmframe.results.stopped import with_sequences
-from helmframe.stats import aggregate, aggregate_set
+from helmframe.stats.aggregate import aggregate
+from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
 from helmframe.stats.fold import each_chunk
 from helmframe.stats.table import AXES, in_order, pivoted, pooled_axes, with_pooled

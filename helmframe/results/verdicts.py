@@ -13,13 +13,15 @@ import polars as pl
 from helmframe._core.expressions import key_of
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.judging.judge import judges_of, paired, verdicts_on
-from helmframe.metrics import Metric, check_units, score
 from helmframe.metrics.judge import KEY, with_verdicts
+from helmframe.metrics.protocol import Metric
+from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget
 from helmframe.models.generate import Report
-from helmframe.stats import agreement, prediction_powered
+from helmframe.stats.agreement import agreement
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate
+from helmframe.stats.prediction_powered import prediction_powered
 
 HUMAN = "human"
 LABEL = "label"

@@ -23,8 +23,8 @@ _SCHEMA = {
 }
 
 
-def scenarios() -> pl.DataFrame:
-    """Every scenario that `hf.scenario(name)` finds, one row each, by name.
+def list_scenarios() -> pl.DataFrame:
+    """Return every scenario that `hf.scenario(name)` finds, one row each, by name.
 
     Returns:
         name, description, subsets (the columns that make them), splits, method and shots (how it is asked by default),
@@ -36,7 +36,7 @@ def scenarios() -> pl.DataFrame:
 
 
 def status(spec: ScenarioSpec) -> str:
-    """Where the rows of a spec come from, in one word; as `scenarios` has it."""
+    """Where the rows of a spec come from, in one word; as `list_scenarios` has it."""
     if spec.generated:
         return "generated"
     if "{package}" in str(dict(spec.source).get("rows")):

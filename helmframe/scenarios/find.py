@@ -6,10 +6,10 @@ from pathlib import Path
 from helmframe._core.specs import ScenarioSpec
 from helmframe.config import from_home
 from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
-from helmframe.scenarios.frames import check_words, frame_scenario
+from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.spec_file import load_scenario
 
-__all__ = ["all_scenarios", "check_words", "find_scenario", "frame_scenario", "scenario_names", "specs_root"]
+__all__ = ["all_scenarios", "find_scenario", "frame_scenario", "scenario_names", "specs_root"]
 
 _HINT = (
     "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."

@@ -1,11 +1,9 @@
 """A frame as a scenario: no file, no code, the same tables."""
 
-import inspect
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -41,7 +39,7 @@ def frame_scenario(
 
     The frame's other columns are the scenario's own: conditions, tables and metrics name them as the frame does, and
     tables store them as `data_NAME`. Columns `split`, `content` (a list of {type, text, media}) and `sub_split` (text)
-    mean what they mean in `hf.columns("instances")`.
+    mean what they mean in `hf.schema("instances")`.
 
     The names of columns:
 
@@ -122,20 +120,6 @@ def frame_scenario(
         description=f"a frame of {table.height} rows",
         frame=Frame(table, digest),
     )
-
-
-def check_words(said: object, words: Iterable[str]) -> None:
-    """That these words about a frame's columns are known ones, and `said` is a frame.
-
-    Raises:
-        ArgumentError: one is unknown; or it is said of a scenario that has a name.
-    """
-    known = [name for name in inspect.signature(frame_scenario).parameters if name != "frame"]
-    for word in words:
-        if word not in known:
-            raise ArgumentError.unknown_argument("scenario()", word, known)
-        if isinstance(said, str | Path | list | tuple):
-            raise ArgumentError(f"scenario({said!r}, {word}=…): {word} is said of frames; leave it out.")
 
 
 def _polars(frame: Any) -> pl.DataFrame:

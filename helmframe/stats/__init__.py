@@ -1,6 +1,6 @@
 """Scores → numbers with error bars: `hf.stats`.
 
-Each function takes a frame of the documented schema (`hf.columns("scores")`), wherever it comes from; `Results` says
+Each function takes a frame of the documented schema (`hf.schema("scores")`), wherever it comes from; `Results` says
 the same of a run's own. Methods are imported when they are used: no NumPy or SciPy comes with `import helmframe`.
 """
 
@@ -17,6 +17,7 @@ from helmframe.stats.helm_definition import helm_definition
 from helmframe.stats.leaderboard import leaderboard
 from helmframe.stats.power import Power, power
 from helmframe.stats.prediction_powered import prediction_powered
+from helmframe.stats.published import leaderboard_of_means
 from helmframe.stats.robustness import robustness
 from helmframe.stats.sequential import sequential
 from helmframe.stats.table import table
@@ -38,6 +39,7 @@ __all__ = [
     "gate",
     "helm_definition",
     "leaderboard",
+    "leaderboard_of_means",
     "power",
     "prediction_powered",
     "robustness",

@@ -88,7 +88,7 @@ def _renamed(rows: Any, names: Mapping[str, str]) -> Any:
 
 
 def as_scores(rows: R) -> R:
-    """The rows with every column that a table of scores needs, as `hf.columns("scores")` documents them.
+    """The rows with every column that a table of scores needs, as `hf.schema("scores")` documents them.
 
     Needed are instance_id and score (null: the request failed); what else is missing counts as one for all rows, and
     the cluster is the instance. Other columns stay.
@@ -121,7 +121,7 @@ def _missing(schema: pl.Schema) -> dict[str, pl.Expr]:
         if name not in schema:
             raise ArgumentError(
                 f"scores need a column {name!r}; there are: {', '.join(schema) or 'none'}. "
-                "hf.columns('scores') documents them."
+                "hf.schema('scores') documents them."
             )
     if not (schema["score"].is_numeric() or schema["score"] in (pl.Boolean, pl.Null)):
         raise ArgumentError(f"column 'score' should hold numbers, and null where a request failed: {schema['score']}.")

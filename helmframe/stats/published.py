@@ -1,4 +1,4 @@
-"""Published means of models over scenarios → a leaderboard: `hf.leaderboard`."""
+"""Published means of models over scenarios → a leaderboard: `hf.stats.leaderboard_of_means`."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def leaderboard_of_means(
 ) -> Leaderboard:
     """Models ranked by what others published of them: one row per model, one column per scenario.
 
-    `hf.leaderboard("helm_lite.csv", columns=["MMLU", "GSM8K"])`
+    `hf.stats.leaderboard_of_means("helm_lite.csv", columns=["MMLU", "GSM8K"])`
 
     Of instances nothing is known, so that only scenarios can be drawn anew: intervals and ranks tell what other
     scenarios of the kind would leave open. From scores, `results.leaderboard()` tells what other instances would.

@@ -30,7 +30,7 @@ def table(
     """Aggregated scores, one row per group and metric, each with its interval.
 
     Args:
-        scores: any frame of the documented schema (`hf.columns("scores")`): instance_id and score, and of the rest what
+        scores: any frame of the documented schema (`hf.schema("scores")`): instance_id and score, and of the rest what
             there is; a score of null is a request that failed. Or a list of lazy ones, each with its instances whole.
         by: Columns whose values make a group. The axes scenario, split, model, setting and perturbation make groups
             too, where they have several values, unless `pool` names them. Everything else is averaged: first over the

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from helmframe._suite import suite_names
-from helmframe.metrics import METRICS
-from helmframe.perturbations import PERTURBATIONS, PRESETS
+from helmframe.metrics.protocol import METRICS
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.scenarios.find import scenario_names
 
 # the word whose argument is being typed → the names it takes

@@ -9,14 +9,23 @@ import polars as pl
 
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe._core.views import view
+from helmframe._pipeline import (
+    PlanSpec,
+    Task,
+    adapt_variants,
+    count_instances,
+    load_instances,
+    perturb_instances,
+    plan_tasks,
+    train_pool,
+)
 from helmframe._schema import ORIGINAL
-from helmframe.adapters import Setting
+from helmframe.adapters.adapt import Setting
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import asking
 from helmframe.models.completion_cache import answers_of, store_root
 from helmframe.models.fit import fit
 from helmframe.models.request_ids import request_ids
-from helmframe.stages import Stages, Task
 from helmframe.store import ParquetAnswers
 from helmframe.views.display import text_table
 
@@ -31,21 +40,21 @@ CHARACTERS_PER_TOKEN = 4
 LOOKED_AT = 1_000_000
 
 
-@view("Plan.explain")
-def explained(plan: Stages) -> str:
+@view("PlanSpec.explain")
+def explained(plan: PlanSpec) -> str:
     """The plan as text: rows per stage, push-down, what the store has, tokens, and what to know before running."""
     lines = []
-    for task in plan.tasks(models=plan.models or ()) if plan.models else _without_models(plan):
+    for task in plan_tasks(plan, models=plan.models or ()) if plan.models else _without_models(plan):
         lines += _task(plan, task)
     if not plan.models:
         lines.append("no model yet: add .generate(my_function)")
     return "\n".join(lines)
 
 
-def _without_models(plan: Stages) -> list[Task]:
+def _without_models(plan: PlanSpec) -> list[Task]:
     from helmframe.models.mock import echo
 
-    return plan.tasks(models=[echo()])
+    return plan_tasks(plan, models=[echo()])
 
 
 class _Counts(NamedTuple):
@@ -57,18 +66,18 @@ class _Counts(NamedTuple):
     train: int
 
 
-def _counted(plan: Stages, task: Task) -> _Counts:
+def _counted(plan: PlanSpec, task: Task) -> _Counts:
     rows = {"instances": 0, "variants": 0, "unchanged": 0}
     requests: dict[str, dict[str, int]] = {model.name: {} for model in plan.models}
-    train = plan.train(task)
+    train = train_pool(plan, task)
     subsets: dict[str, None] = {}
-    for shard in plan.load(task.spec):
+    for shard in load_instances(plan, task.spec):
         subsets |= dict.fromkeys(shard["subset"].unique(maintain_order=True))
-        variants = plan.perturbed(shard.lazy(), asking(ask=False)).collect()
+        variants = perturb_instances(plan, shard.lazy(), asking(ask=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:
-            asked, heads = plan.adapted(variants.lazy(), train, setting, task.spec)
+            asked, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
             collected = asked.collect()
             for model in plan.models:
                 _look(requests[model.name], collected, heads, task, model)
@@ -77,10 +86,10 @@ def _counted(plan: Stages, task: Task) -> _Counts:
     return _Counts(rows, requests, list(subsets), train.height)
 
 
-def _task(plan: Stages, task: Task) -> list[str]:
+def _task(plan: PlanSpec, task: Task) -> list[str]:
     spec, counts = task.spec, _counted(plan, task)
     rows = counts.rows
-    notes = _extrapolated(plan.size(spec), counts) if rows["instances"] >= LOOKED_AT else []
+    notes = _extrapolated(count_instances(plan, spec), counts) if rows["instances"] >= LOOKED_AT else []
     settings = [setting.of(subset) for setting in task.settings for subset in counts.subsets]
     shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
@@ -191,7 +200,7 @@ def _decoded(setting: Setting) -> str:
     return ", ".join(f"{key}={thawed(value)!r}" for key, value in setting.decoding if value is not None)
 
 
-def _pushed(plan: Stages) -> str:
+def _pushed(plan: PlanSpec) -> str:
     said = [_condition(each) for each in plan.filters]
     if plan.sampling is not None:
         order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)"}[plan.sampling.order]

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._schema import OF_REQUEST, source_column, source_names
-from helmframe.metrics import parse
+from helmframe.metrics.score import parse
 from helmframe.views.diff import changes
 
 LONGEST = 100_000  # characters shown of one text

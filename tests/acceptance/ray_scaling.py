@@ -10,11 +10,13 @@ from typing import Any
 import polars as pl
 
 import helmframe as hf
+from helmframe._pipeline import plan_tasks, split_spans
 from helmframe.engines.local import Execution
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.cluster import connected
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
+from helmframe.plan import spec_of
 from helmframe.scenarios.spans import spans
 from helmframe.store import RunFolder, listing
 
@@ -70,7 +72,7 @@ def cutting(path: str) -> dict[str, Any]:
     before = _peak_mb()
     plan = hf.scenario(path)
     started = time.perf_counter()
-    found = plan.spans(plan.scenarios[0], 64)
+    found = split_spans(spec_of(plan), spec_of(plan).scenarios[0], 64)
     seconds = time.perf_counter() - started
     return {
         "spans": len(found),
@@ -83,12 +85,12 @@ def cutting(path: str) -> dict[str, Any]:
 def span(path: str, rows: int) -> dict[str, Any]:
     """One span done as a replica does it, and what it leaves in the store."""
     plan = hf.scenario(path).generate(hf.model(answer, name="at_once", version="1"))
-    (task,), (model,) = plan.tasks(), plan.models
+    (task,), (model,) = plan_tasks(spec_of(plan)), spec_of(plan).models
     (whole,) = spans(task.spec, most=rows, least=rows)
     first, *_ = spans(task.spec, most=1)
     folder = RunFolder.new(store_root())
     execution = Execution(
-        plans=(plan,),
+        plans=(spec_of(plan),),
         root=store_root(),
         ask=True,
         fresh=False,
@@ -99,10 +101,10 @@ def span(path: str, rows: int) -> dict[str, Any]:
         shard=0,
     )
     fingerprints = {model: model.fingerprint()}
-    execution.one(replace(plan, span=first), task, fingerprints)  # with it, all that is done once in a process
+    execution.one(replace(spec_of(plan), span=first), task, fingerprints)  # with it, all that is done once in a process
     before = listing(store_root())
     wall, cpu = time.perf_counter(), time.process_time()
-    execution.one(replace(plan, span=whole), task, fingerprints)
+    execution.one(replace(spec_of(plan), span=whole), task, fingerprints)
     seconds, spent = time.perf_counter() - wall, time.process_time() - cpu
     names = {each.name for each in before}
     files = [each for each in listing(store_root()) if each.name not in names]

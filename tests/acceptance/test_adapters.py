@@ -15,7 +15,7 @@ import pytest
 
 import helmframe as hf
 from helmframe._core.specs import AdapterSpec
-from helmframe.adapters import ADAPTERS
+from helmframe.adapters.adapt import ADAPTERS
 from helmframe.models.model import Model, Tokens
 from tests.acceptance import byte_tokens
 from tests.acceptance.figures import shown

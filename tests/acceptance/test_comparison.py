@@ -85,7 +85,7 @@ def test_2_one_subject_decides_nothing_under_seven_points() -> None:
 def test_4_win_rates_of_helm_lite_are_the_published_ones(shared: Path) -> None:
     published = pl.read_csv(shared / "leaderboards" / LITE, infer_schema=False)
     columns = [name for name in published.columns if name.startswith("HELM_")]
-    board = hf.leaderboard(shared / "leaderboards" / LITE, columns)
+    board = hf.stats.leaderboard_of_means(shared / "leaderboards" / LITE, columns)
     both = board.table.join(published.select("model", said=pl.col("helm_lite").cast(pl.Float64)), on="model")
     apart = float(np.max(np.abs((both["value"] - both["said"]).to_numpy())))
     shown("4", f"HELM Lite, {both.height} models, largest difference of a win rate", f"{apart:.4f}", 0.005)
@@ -97,7 +97,7 @@ def test_4_win_rates_of_helm_lite_are_the_published_ones(shared: Path) -> None:
 def test_4_win_rates_of_helm_classic_rank_as_the_published_ones(shared: Path) -> None:
     published = pl.read_csv(shared / "leaderboards" / CLASSIC, infer_schema=False)
     columns = published.columns[2:]
-    board = hf.leaderboard(unshifted(published, columns), columns)
+    board = hf.stats.leaderboard_of_means(unshifted(published, columns), columns)
     both = board.table.join(published.select("model", said=pl.col("helm_classic").cast(pl.Float64)), on="model")
     apart = both.with_columns(apart=(pl.col("value") - pl.col("said")).abs()).sort("apart", descending=True)
     spearman = float(spearmanr(both["value"], both["said"]).statistic)

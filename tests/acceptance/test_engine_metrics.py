@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import helmframe as hf
-from helmframe.metrics import chosen, score
+from helmframe.metrics.protocol import chosen
+from helmframe.metrics.score import score
 from tests.acceptance.demo_engine import loaded
 from tests.acceptance.figures import shown
 from tests.demo import demo_model
@@ -86,7 +87,7 @@ def completions(shared: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, pl.D
 
 
 def test_every_metric_of_log_probabilities(completions: dict[str, pl.DataFrame], plain: Any) -> None:
-    told = hf.metrics().filter(pl.col("needs").str.contains("logprob"))
+    told = hf.list_metrics().filter(pl.col("needs").str.contains("logprob"))
     names = [name for name in told["name"] if name not in OF_RANKINGS]
     found: dict[str, float] = {}
     for frame in completions.values():

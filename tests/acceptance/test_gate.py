@@ -55,10 +55,10 @@ def test_5_a_run_as_good_as_its_baseline_hardly_ever_fails(n: int, cluster: int)
 
 def test_5_n_needed_decides_four_times_in_five() -> None:
     margin, discordance = 0.05, 0.3
-    n = hf.power(margin, discordance=discordance).n
+    n = hf.stats.power(margin, discordance=discordance).n
     random = np.random.default_rng(5)
     draw = random.random((RUNS, n))
     right = [draw < 0.5, (draw < 0.5 - discordance / 2) | (draw > 1 - discordance / 2)]
     passed = share(verdicts(right, margin), "pass")
-    shown("5", f"alike sides, margin {margin}, n={n} of hf.power: the gate passes", f"{passed:.1%}", "77–83 %")
+    shown("5", f"alike sides, margin {margin}, n={n} of hf.stats.power: the gate passes", f"{passed:.1%}", "77–83 %")
     assert 0.77 <= passed <= 0.83

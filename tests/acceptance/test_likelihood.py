@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.metrics import score
+from helmframe.metrics.score import score
 from tests.acceptance.figures import shown
 from tests.demo import demo_model
 from tests.frames import completions

@@ -19,8 +19,9 @@ from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import f1_score as f1_of_scikit_learn
 
 from helmframe._schema import REFERENCE
-from helmframe.metrics import METRICS, chosen, for_sets, score
 from helmframe.metrics.pairs import over_pairs
+from helmframe.metrics.protocol import METRICS, chosen
+from helmframe.metrics.score import for_sets, score
 from helmframe.metrics.treebank import tokenized
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_metrics_peer import HelmMetrics, helm_metrics

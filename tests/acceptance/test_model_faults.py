@@ -136,7 +136,7 @@ def test_an_error_of_a_judge_or_a_translator_fails_its_row(error: str) -> None:
             raise make()
         return "une question"
 
-    translation = hf.translate(translator=translates, language="French")
+    translation = hf.perturbations.translate(translator=translates, language="French")
     scores = plan().perturb(translation).generate(hf.models.oracle()).score().scores.collect()
     assert scores.filter(pl.col("perturbation") != "original").height == ROWS - 1
 

@@ -10,8 +10,10 @@ import pytest
 
 import helmframe as hf
 from helmframe._schema import REFERENCE
-from helmframe.perturbations import call, perturb, tables, variants
+from helmframe.perturbations import tables
 from helmframe.perturbations.helm_synonyms import bases
+from helmframe.perturbations.parsing import call, variants
+from helmframe.perturbations.perturb import perturb
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_peer import helm
 from tests.frames import instances

@@ -201,7 +201,7 @@ def test_3_ctrl_c_leaves_a_store_to_go_on_from(place: Place, undisturbed: hf.Res
         os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
         _, told = driver.communicate(timeout=120)
     assert "KeyboardInterrupt" in told
-    assert hf.history()["status"].to_list()[0] == "stopped"
+    assert hf.runs()["status"].to_list()[0] == "stopped"
     before = len(notes_of(notes))
     results = plan().generate(model(notes, SECONDS)).score(engine=ENGINE)
     shown("3", "Ctrl-C: asked before / kept by the second run", f"{before} / {kept(results)}", "all but shared ones")

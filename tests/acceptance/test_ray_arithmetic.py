@@ -16,8 +16,10 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._pipeline import load_instances, split_spans
 from helmframe.engines.ray.replica import Done
 from helmframe.engines.ray.replica_state import Job
+from helmframe.plan import spec_of
 from helmframe.scenarios.spans import Span
 from helmframe.store import ParquetAnswers, below
 from helmframe.store.compact import compact
@@ -54,7 +56,7 @@ def test_6_the_driver_cuts_spans(shared: Path, tmp_path: Path) -> None:
     instances = 1_000_000
     repeated(shared, tmp_path, instances)
     asked = plan(tmp_path, tmp_path)
-    spans, _, cpu = measured(lambda: asked.spans(asked.scenarios[0], 1))
+    spans, _, cpu = measured(lambda: split_spans(spec_of(asked), spec_of(asked).scenarios[0], 1))
     assert [span.rows for span in spans] == [SPAN] * (instances // SPAN)
     told(f"{instances:,} instances cut into {len(spans)} spans, instances per CPU second", f"{instances / cpu:,.0f}")
 
@@ -85,9 +87,10 @@ def test_6_a_span_is_read_from_a_bucket(shared: Path, tmp_path: Path, s3: S3Serv
     for file in range(files):
         s3.filesystem().put(str(rows), f"{address}/repeated/test-{file}.parquet")
     asked = plan(f"s3://{address}", tmp_path)
-    spans = asked.spans(asked.scenarios[0], 1)
+    spans = split_spans(spec_of(asked), spec_of(asked).scenarios[0], 1)
     before = s3.traffic()
-    height = sum(frame.height for frame in replace(asked, span=spans[0]).load(asked.scenarios[0]))
+    spec = replace(spec_of(asked), span=spans[0])
+    height = sum(frame.height for frame in load_instances(spec, spec.scenarios[0]))
     traffic = s3.traffic() - before
     assert height == SPAN
     size = rows.stat().st_size * files

@@ -11,12 +11,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
+from helmframe._pipeline import fit_requests, load_instances, plan_tasks, train_pool
 from helmframe._schema import SCORES
-from helmframe.adapters import adapt
-from helmframe.metrics import score
+from helmframe.adapters.adapt import adapt
+from helmframe.metrics.score import score
 from helmframe.models.completion_cache import answers_of, store_root
 from helmframe.models.generate import generate
-from helmframe.perturbations import perturb
+from helmframe.perturbations.perturb import perturb
+from helmframe.plan import spec_of
 from tests.acceptance.figures import peak_mb, shown
 from tests.cli.test_app import sum_of_n
 from tests.demo import demo_model
@@ -81,15 +83,15 @@ def test_4_mmlu_from_s3_through_smollm2(s3: S3Server, shared: Path) -> None:
     plan = hf.scenario("mmlu").where(subject="philosophy").limit(50).perturb("typos").generate(model)
     seconds: dict[str, float] = {}
     before = s3.traffic()
-    (task,) = plan.tasks()
-    train = timed(seconds, "load", lambda: plan.train(task))
-    (shard,) = timed(seconds, "load", lambda: list(plan.load(task.spec)))
+    (task,) = plan_tasks(spec_of(plan))
+    train = timed(seconds, "load", lambda: train_pool(spec_of(plan), task))
+    (shard,) = timed(seconds, "load", lambda: list(load_instances(spec_of(plan), task.spec)))
     traffic = s3.traffic() - before
     variants = timed(seconds, "perturb", lambda: perturb(shard.lazy(), task.variants).collect())
     lazy, heads = timed(seconds, "adapt", lambda: adapt(variants.lazy(), train, task.settings[0], task.spec.subsets))
     requests = timed(seconds, "adapt", lambda: lazy.collect())
     fingerprint = timed(seconds, "fingerprint", model.fingerprint)
-    fitted, prefixes = timed(seconds, "fit", lambda: plan.prompts(requests, heads, task, model, fingerprint))
+    fitted, prefixes = timed(seconds, "fit", lambda: fit_requests(requests, heads, task, model, fingerprint))
     kept = answers_of(store_root(), model, fingerprint, "mmlu")
     completions = timed(seconds, "generate", lambda: generate(fitted, prefixes, model, kept, fingerprint))
     timed(seconds, "score", lambda: score(completions.lazy(), task.metrics).collect())

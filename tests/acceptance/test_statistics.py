@@ -12,7 +12,8 @@ from scipy.stats import binom, norm
 
 import helmframe as hf
 from helmframe._core.bins import binned, debiased_error, enough, equal_masses, plain_error
-from helmframe.metrics import METRICS, chosen, for_sets
+from helmframe.metrics.protocol import METRICS, chosen
+from helmframe.metrics.score import for_sets
 from helmframe.stats import aggregate_set, calibration, table
 from helmframe.stats.intervals import wilson
 from tests.acceptance.figures import shown

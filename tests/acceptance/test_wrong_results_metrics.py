@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
-from helmframe.metrics import METRICS, score
+from helmframe.metrics.protocol import METRICS
+from helmframe.metrics.score import score
 from tests._core.test_text import ODD
 from tests.acceptance.figures import shown
 from tests.frames import Options, completions, right

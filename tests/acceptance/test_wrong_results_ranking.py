@@ -18,7 +18,8 @@ import pytest
 import helmframe as hf
 from helmframe._schema import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError, NotComparableError
-from helmframe.metrics import METRICS, about, chosen, parse
+from helmframe.metrics.protocol import METRICS, about, chosen
+from helmframe.metrics.score import parse
 from tests.acceptance.figures import shown
 
 N = 40

@@ -8,8 +8,7 @@ import pytest
 
 from helmframe._core.specs import AdapterSpec, MainScore, ScenarioSpec, frozen
 from helmframe._schema import HEADS, REQUESTS
-from helmframe.adapters import ADAPTERS, Setting, adapt, adapter, settings
-from helmframe.adapters.adapt import adapter_id
+from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, adapter, adapter_id, settings
 from helmframe.errors import ArgumentError, UnknownNameError
 from tests.frames import instances, right, variants
 

@@ -8,7 +8,7 @@ import pytest
 
 from helmframe._core.specs import AdapterSpec
 from helmframe._schema import HEADS, REQUESTS
-from helmframe.adapters import adapt
+from helmframe.adapters.adapt import adapt
 from helmframe.adapters.changes import changed
 from helmframe.errors import ArgumentError
 from tests.adapters.test_adapt import setting

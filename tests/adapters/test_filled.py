@@ -1,5 +1,7 @@
 """Texts of the adapter that name columns: filled subset by subset."""
 
+from typing import Any
+
 import polars as pl
 import pytest
 
@@ -17,7 +19,7 @@ ROWS = pl.DataFrame(
 )
 
 
-def prompts(**adapter: object) -> list[str]:
+def prompts(**adapter: Any) -> list[str]:
     plan = hf.scenario(ROWS, input="q", references="a", subset="lang").adapt(shots=1, **adapter)
     return plan.requests().collect()["prompt"].to_list()
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.adapters import adapt
+from helmframe.adapters.adapt import adapt
 from tests.adapters.test_adapt import setting
 from tests.frames import instances, right, variants
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from helmframe.metrics import chosen
 from helmframe.metrics.pairs import over_pairs
+from helmframe.metrics.protocol import chosen
 from tests.acceptance.figures import shown
 
 pytestmark = pytest.mark.shared

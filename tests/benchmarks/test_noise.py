@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from helmframe._core.expressions import key_of
-from helmframe.perturbations import PERTURBATIONS
+from helmframe.perturbations.registry import PERTURBATIONS
 
 QUESTION = "What is the difference between a male and a female catheter, and which of 12 do nurses use today?"
 TEXTS = 20_000

@@ -17,8 +17,9 @@ N = 800
 
 def questions(n: int = N, **columns: Any) -> hf.Plan:
     rows = pl.DataFrame({"q": [f"question {place}?" for place in range(n)], "a": ["yes"] * n}).with_columns(**columns)
-    said = {said: name for said, name in (("subset", "subject"), ("cluster", "passage")) if name in columns}
-    plan = hf.scenario(rows, input="q", references="a", name="asked", **said)
+    pairs = (("subset", "subject"), ("cluster", "passage"))
+    strata: dict[str, Any] = {key: name for key, name in pairs if name in columns}
+    plan = hf.scenario(rows, input="q", references="a", name="asked", **strata)
     return plan.adapt(shots=0).metrics("exact_match")
 
 

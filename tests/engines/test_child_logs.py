@@ -46,7 +46,7 @@ def one(prompt):
 
 def model(prompts: list[str]) -> list[str]:
     spawn = multiprocessing.get_context("spawn")
-    with hf.child_logging() as how, ProcessPoolExecutor(2, mp_context=spawn, **how) as pool:
+    with hf.engines.child_logging() as how, ProcessPoolExecutor(2, mp_context=spawn, **how) as pool:
         return list(pool.map(one, prompts))
 
 if __name__ == "__main__":

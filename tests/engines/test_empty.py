@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe import stages
+from helmframe import _pipeline
 from helmframe.engines.empty import EmptyCompletions, EmptyCount, empty_notes
 from helmframe.plan import Plan
 from helmframe.results import Results
@@ -94,8 +94,8 @@ def test_failed_requests_do_not_count() -> None:
 def test_counts_are_added_over_shards_and_perturbations(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stages, "SHARD_ROWS", 7)
-    monkeypatch.setattr(stages, "FIRST_ROWS", 3)
+    monkeypatch.setattr(_pipeline, "SHARD_ROWS", 7)
+    monkeypatch.setattr(_pipeline, "FIRST_ROWS", 3)
     results = continuation(40).perturb("lowercase").generate(nearly_silent(0, 1, 39)).score()
     (note,) = empty_notes(results.manifest)
     assert "74 of 80 completions are empty" in note

@@ -216,7 +216,7 @@ print(results.manifest["counts"]["kept"], results.manifest["counts"]["answered"]
 def test_judges_and_translators_without_a_version_resume_too() -> None:
     def run(calls: list[str], resume: str | None) -> hf.Results:
         judge = hf.judge(function(calls, "judge", lambda prompt: "<score>1</score>"), "safety")
-        turned = hf.translate(
+        turned = hf.perturbations.translate(
             translator=function(calls, "translator", lambda prompt: f"{len(prompt)}"), language="French"
         )
         plan = hf.scenario("sampler").where(subject="music").limit(3).perturb(turned).metrics(judge)
@@ -267,7 +267,7 @@ import os, signal, sys, time
 import helmframe as hf
 import helmframe.models.generate
 sys.modules["helmframe.models.generate"].FLUSH_SECONDS = 0.1
-sys.modules["helmframe.stages"].FIRST_ROWS = sys.modules["helmframe.stages"].SHARD_ROWS = int(sys.argv[1])
+sys.modules["helmframe._pipeline"].FIRST_ROWS = sys.modules["helmframe._pipeline"].SHARD_ROWS = int(sys.argv[1])
 left = iter(range(300))
 
 def model(prompt: str) -> str:
@@ -285,7 +285,7 @@ def killed_run(shard_rows: int) -> str:
     command = [sys.executable, "-c", KILLED, str(shard_rows)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert process.returncode == -9, process.stderr
-    (run_id,) = hf.history()["run"]
+    (run_id,) = hf.runs()["run"]
     return str(run_id)
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 import helmframe as hf
-from helmframe import config
+from helmframe import _pipeline, config
+from helmframe.plan import spec_of
 from helmframe.results import tables
 from helmframe.store import answers, files
 from tests.faults import disturbed
@@ -60,10 +61,10 @@ def _tells(prompts: list[str], answers: list[Any]) -> Any:
 
 def _show(plan: hf.Plan, results: hf.Results, file: Path) -> None:
     """Everything that can be looked at, in a file; then an error that nobody catches."""
-    run = hf.run(hf.history()["run"][0])
-    texts = [repr(plan), plan.explain(), plan.to_yaml() if not plan.models else "", str(plan.models)]
+    run = hf.run(hf.runs()["run"][0])
+    texts = [repr(plan), plan.explain(), plan.to_yaml() if not spec_of(plan).models else "", str(spec_of(plan).models)]
     texts += [repr(results), results._repr_html_(), str(results.manifest), str(results.errors().rows())]
-    texts += [repr(run), run._repr_html_(), str(run.manifest()), str(run.logs().rows()), str(hf.history().rows())]
+    texts += [repr(run), run._repr_html_(), str(run.manifest()), str(run.logs().rows()), str(hf.runs().rows())]
     texts += [repr(config._said), repr(config.s3_options())]
     try:
         hf.load("s3://no-such-bucket/runs/1")
@@ -89,14 +90,14 @@ def _die_after(calls: int) -> disturbed.ModelFault:
 
 
 def _in_load(patch: pytest.MonkeyPatch) -> None:
-    load = hf.Plan.load
+    load = _pipeline.load_instances
 
     def dying(*args: Any, **kwargs: Any) -> Any:
         for shard in load(*args, **kwargs):
             _die()
             yield shard
 
-    patch.setattr(hf.Plan, "load", dying)
+    patch.setattr(_pipeline, "load_instances", dying)
 
 
 def _in_aggregate(patch: pytest.MonkeyPatch) -> None:

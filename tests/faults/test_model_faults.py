@@ -131,9 +131,9 @@ def test_secrets_that_a_model_prints_and_raises_are_written_nowhere(
     hf.configure(s3_key="AKIACANARY0123456789", s3_secret="said-canary-0123456789abcdef")
     plan = PLAN.limit(4).generate(hf.model(Faulty(tells), name="tells", version="1", batch=1))
     results = plan.score()
-    run = hf.run(hf.history()["run"][0])
+    run = hf.run(hf.runs()["run"][0])
     shown = [repr(results), results._repr_html_(), repr(plan), repr(run), plan.explain(), str(run.logs().rows())]
-    shown += [str(results.errors().rows()), str(results.manifest), str(hf.history().rows())]
+    shown += [str(results.errors().rows()), str(results.manifest), str(hf.runs().rows())]
     written = b"".join(path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file())
     tables = [pl.read_parquet(path).rows() for path in (tmp_path / "store").rglob("*.parquet")]
     for canary in (SECRET, "aws-canary-0123456789abcdef", "AKIACANARY0123456789", "said-canary-0123456789abcdef"):

@@ -7,6 +7,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, NotAModelError, PlanError
+from helmframe.plan import spec_of
 
 QUESTIONS = pl.DataFrame({"input": ["who?", "when?"], "references": [["a"], ["b"]]})
 
@@ -34,7 +35,7 @@ def answer(prompt: str) -> str:
 
 
 def plan(translator: object) -> hf.Plan:
-    said = hf.translate(translator=translator, language="French")
+    said = hf.perturbations.translate(translator=translator, language="French")
     number = next(NUMBERS)
 
     def model(prompt: str) -> str:
@@ -102,21 +103,22 @@ def test_its_requests_count_for_the_budget() -> None:
 
 def test_who_can_not_translate_is_told_when_it_is_said() -> None:
     with pytest.raises(NotAModelError):
-        hf.scenario("sampler").perturb(hf.translate(translator=3, language="French"))
+        hf.scenario("sampler").perturb(hf.perturbations.translate(translator=3, language="French"))
 
 
 def test_two_translators_of_one_name_are_told_apart() -> None:
-    said = [hf.translate(translator=Translator(), language="French") for _ in range(2)]
+    said = [hf.perturbations.translate(translator=Translator(), language="French") for _ in range(2)]
     with pytest.raises(ArgumentError, match="Name their models"):
         hf.scenario("sampler").perturb(said)
-    named = [hf.translate(translator=hf.model(Translator(), name=name), language="French") for name in "ab"]
-    assert len(hf.scenario("sampler").perturb(named).perturbations) == 2
+    models = [hf.model(Translator(), name=name) for name in "ab"]
+    named = [hf.perturbations.translate(translator=model, language="French") for model in models]
+    assert len(spec_of(hf.scenario("sampler").perturb(named)).perturbations) == 2
 
 
 def test_a_translator_by_name_goes_through_yaml_and_an_object_does_not() -> None:
     named = hf.scenario("sampler").perturb("translate(translator='echo()', language='French')")
     assert hf.Plan.from_yaml(named.to_yaml()) == named
-    said = hf.scenario("sampler").perturb(hf.translate(translator=answer, language="French"))
+    said = hf.scenario("sampler").perturb(hf.perturbations.translate(translator=answer, language="French"))
     with pytest.raises(PlanError, match=r"the model of perturbation .*translator='answer'.* is an object"):
         said.to_yaml()
     assert "translator=''answer''" in repr(said)

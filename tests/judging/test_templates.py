@@ -25,7 +25,7 @@ def file(tmp_path: Path, text: str) -> Path:
 
 
 def test_the_templates_that_ship_say_what_they_ask_and_where_it_is_from() -> None:
-    table = hf.judges()
+    table = hf.list_judges()
     assert table["name"].to_list() == [
         "equivalence", "helpfulness", "helpfulness_checklist", "overrefusal", "preference", "safety",
     ]  # fmt: skip

@@ -6,7 +6,8 @@ from typing import Any
 import polars as pl
 
 from helmframe._schema import REFERENCE
-from helmframe.metrics import Metric, chosen, for_sets, score
+from helmframe.metrics.protocol import Metric, chosen
+from helmframe.metrics.score import for_sets, score
 from tests.frames import completions
 
 

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.metrics import score
 from helmframe.metrics.answers import lenient
+from helmframe.metrics.score import score
 from tests.frames import completions
 
 LETTERS = ["A", "B", "C", "D"]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from helmframe._schema import REFERENCE
-from helmframe.metrics import chosen
+from helmframe.metrics.protocol import chosen
 from tests.frames import completions
 from tests.metrics.options import of_instances, of_set
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics import chosen
 from helmframe.metrics.bias_words import GROUPS, TARGETS
+from helmframe.metrics.protocol import chosen
 from tests.frames import completions
 from tests.metrics.options import of_set
 

@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics import METRICS, chosen, for_sets
+from helmframe.metrics.protocol import METRICS, chosen
+from helmframe.metrics.score import for_sets
 from helmframe.stats import aggregate_set
 from tests.frames import completions, right
 from tests.metrics.options import asked, of_set

@@ -5,8 +5,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.metrics import for_sets, score
 from helmframe.metrics.protocol import chosen
+from helmframe.metrics.score import for_sets, score
 from tests.frames import completions
 
 OPTIONS = [("cold", True), ("very hot indeed", False)]

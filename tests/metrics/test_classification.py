@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from helmframe.metrics import METRICS, chosen, parse
 from helmframe.metrics.classification import confusion
+from helmframe.metrics.protocol import METRICS, chosen
+from helmframe.metrics.score import parse
 from tests.frames import completions, right
 
 

@@ -7,8 +7,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import SandboxError
-from helmframe.metrics import score
 from helmframe.metrics.code import pass_at_k, program_of
+from helmframe.metrics.score import score
 from tests.frames import completions, right
 
 PROMPT = 'def add(a, b):\n    """The sum."""\n'

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.metrics import parse
 from helmframe.metrics.confidence import confident_answers
+from helmframe.metrics.score import parse
 from tests.frames import completions
 
 

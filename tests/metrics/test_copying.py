@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helmframe.metrics import score
+from helmframe.metrics.score import score
 from tests.frames import completions, right
 from tests.metrics.options import why
 

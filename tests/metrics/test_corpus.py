@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import helmframe as hf
-from helmframe.metrics import chosen, for_sets
+from helmframe.metrics.protocol import chosen
+from helmframe.metrics.score import for_sets
 from tests.frames import Options, completions, right
 
 THEIRS = {

@@ -2,7 +2,8 @@
 
 import pytest
 
-from helmframe.metrics import chosen, for_sets
+from helmframe.metrics.protocol import chosen
+from helmframe.metrics.score import for_sets
 from tests.frames import completions, right, scored
 
 PRICED = "cost(prices={'m': (0.5, 2)})"

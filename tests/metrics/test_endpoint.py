@@ -4,18 +4,21 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from importlib import import_module
 from typing import Any
 
 import httpx
 import pytest
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics import endpoint as module
 from helmframe.metrics.endpoint import endpoint
 from helmframe.metrics.toxicity import toxicity
 from tests.frames import completions
 from tests.listening import listening
 from tests.metrics.options import of_instances
+
+# the function of the package has the name of its module
+module = import_module("helmframe.metrics.endpoint")
 
 
 @dataclass

@@ -6,7 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.metrics import chosen, for_sets, helm_scores, score
+from helmframe.metrics.helm_outputs import helm_scores
+from helmframe.metrics.protocol import chosen
+from helmframe.metrics.score import for_sets, score
 from tests.frames import completions, right
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics import chosen, metrics
+from helmframe.metrics.listing import list_metrics
 from helmframe.metrics.options import SCALES
+from helmframe.metrics.protocol import chosen
 from helmframe.stats import aggregate_set
 from tests.frames import completions, right
 from tests.metrics.options import asked, of_instances, of_set, why
@@ -238,7 +239,7 @@ def test_lm_evals_names() -> None:
 
 
 def test_the_table_of_metrics_says_what_they_need() -> None:
-    table = metrics().filter(pl.col("name").is_in([*OF_TEXTS, *OF_SETS, *OF_OPTIONS]))
+    table = list_metrics().filter(pl.col("name").is_in([*OF_TEXTS, *OF_SETS, *OF_OPTIONS]))
     assert table["needs"].str.contains("logprob").all()
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe._core.expressions import SPACES
-from helmframe.metrics import chosen
 from helmframe.metrics.pairs import over_pairs
+from helmframe.metrics.protocol import chosen
 from tests.frames import right, scored
 from tests.metrics.helm_rules import RULES
 

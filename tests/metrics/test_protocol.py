@@ -7,8 +7,9 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, CapabilityError, PlanError, UnknownNameError
-from helmframe.metrics import METRICS, about, chosen, flattened, metric, score
-from helmframe.metrics.protocol import right_or_wrong, said
+from helmframe.metrics.protocol import METRICS, about, chosen, flattened, metric, right_or_wrong, said
+from helmframe.metrics.score import score
+from helmframe.plan import spec_of
 from tests.frames import completions, right
 
 
@@ -155,7 +156,7 @@ def test_a_metric_of_a_set_may_be_a_plain_function_of_columns() -> None:
         ("regex_match(pattern='(')", r"pattern='\(' is no regular expression"),
         ("classification_macro_f1@2", r"only metrics of one output have an @k"),
         (
-            "maj@8(of='classification_macro_f1')",
+            "maj@8(metric='classification_macro_f1')",
             r"joins scores of outputs; classification_macro_f1 is a metric of a whole set",
         ),
     ],
@@ -173,7 +174,7 @@ def test_a_function_without_columns_is_no_metric() -> None:
         said(always)
 
 
-@pytest.mark.parametrize("name", ["f1_scor", "maj@8(of='exact_mach')", "exact_match^3", "maj^3"])
+@pytest.mark.parametrize("name", ["f1_scor", "maj@8(metric='exact_mach')", "exact_match^3", "maj^3"])
 def test_an_unknown_name_is_told_at_once(name: str) -> None:
     with pytest.raises(UnknownNameError, match="no metric is called"):
         said(name)
@@ -212,7 +213,7 @@ def test_a_decorator_without_a_name_is_told() -> None:
         ("exact_match@5", "exact_match@5", 5),
         ("maj@8", "maj@8", 8),
         ("pass^4", "pass^4", 4),
-        ("at_least@2( of = 'f1_score' )", "at_least@2(of='f1_score')", 2),
+        ("at_least@2( metric = 'f1_score' )", "at_least@2(metric='f1_score')", 2),
         ("RR@10", "RR@10", 0),
         ("Success@5", "success@5", 0),
         ("RR@10(topk=30)", "RR@10(topk=30)", 0),
@@ -227,7 +228,7 @@ def test_a_name_is_always_written_the_same_way(said_as: str, name: str, k: int) 
 
 
 def test_the_metrics_as_a_frame() -> None:
-    rows = hf.metrics()
+    rows = hf.list_metrics()
     assert rows.columns == [
         "name", "level", "unit", "direction", "low", "high", "needs", "arguments", "helm", "lm_eval", "source", "what",
     ]  # fmt: skip
@@ -273,7 +274,7 @@ def test_a_plan_with_a_function_as_metric_runs_and_has_no_yaml() -> None:
 
 def test_a_call_has_a_place_in_yaml() -> None:
     plan = PLAN.metrics("iou_set_match(separator=',')", "exact_match@1")
-    assert hf.Plan.from_yaml(plan.to_yaml()).scored == ("iou_set_match(separator=',')", "exact_match@1")
+    assert spec_of(hf.Plan.from_yaml(plan.to_yaml())).metrics == ("iou_set_match(separator=',')", "exact_match@1")
 
 
 def test_a_metric_said_twice_is_an_error() -> None:

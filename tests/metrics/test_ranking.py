@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe._schema import REFERENCE
-from helmframe.metrics import score
+from helmframe.metrics.score import score
 from tests.frames import completions
 
 ANSWERS = ["Yes", " yes\n", "No", "perhaps"]

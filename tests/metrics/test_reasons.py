@@ -5,7 +5,8 @@ import pytest
 
 import helmframe as hf
 from helmframe._schema import SCORES
-from helmframe.metrics import METRICS, chosen, for_sets, score, why_none
+from helmframe.metrics.protocol import METRICS, chosen
+from helmframe.metrics.score import for_sets, score, why_none
 from tests.frames import completions, right
 from tests.metrics.options import asked, why
 

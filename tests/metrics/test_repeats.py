@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helmframe.metrics import score
+from helmframe.metrics.score import score
 from tests.frames import completions, right
 
 
@@ -30,7 +30,7 @@ def joined(name: str, texts: list[str | None], gold: str = "7") -> float | None:
         ("maj@3", ["7", "7", None], None),
         ("maj@2", ["7", "7", None], 1.0),
         ("maj@4", ["7", "7", "7"], None),
-        ("maj@3(of='f1_score')", ["7 9", "7 9", "7"], 2 / 3),
+        ("maj@3(metric='f1_score')", ["7 9", "7 9", "7"], 2 / 3),
         ("pass^2", ["7", "7", "7", "8"], 0.5),
         ("pass^1", ["7", "8"], 0.5),
         ("pass^2", ["7", "8"], 0.0),
@@ -39,7 +39,7 @@ def joined(name: str, texts: list[str | None], gold: str = "7") -> float | None:
         ("at_least@2", ["7", "8", "7"], 1.0),
         ("at_least@2", ["7", "8", "8"], 0.0),
         ("at_least@2", ["7", None, "7"], None),
-        ("at_least@1(of='quasi_exact_match')", ["7!", "x"], 1.0),
+        ("at_least@1(metric='quasi_exact_match')", ["7!", "x"], 1.0),
     ],
 )
 def test_joined_outputs(name: str, texts: list[str | None], expected: float | None) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from helmframe._schema import SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.metrics import chosen, metric, parse, score
+from helmframe.metrics.protocol import chosen, metric
+from helmframe.metrics.score import parse, score
 from tests.frames import completions, right, scored
 
 OPTIONS = [("Paris", True), ("Lyon", False)]

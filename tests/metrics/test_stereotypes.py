@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from helmframe.metrics import chosen
+from helmframe.metrics.protocol import chosen
 from tests.frames import completions
 from tests.metrics.options import asked, of_instances, of_set, why
 

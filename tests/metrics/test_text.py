@@ -3,7 +3,8 @@
 import pytest
 from sacrebleu import BLEU
 
-from helmframe.metrics import chosen, for_sets, score
+from helmframe.metrics.protocol import chosen
+from helmframe.metrics.score import for_sets, score
 from tests.frames import completions, right, scored
 
 

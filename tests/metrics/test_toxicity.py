@@ -9,19 +9,11 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, PlanError
-from helmframe.metrics import (
-    METRICS,
-    Metric,
-    about,
-    chosen,
-    expected_max_toxicity,
-    max_toxicity_probability,
-    score,
-    toxic_frac,
-    toxicity,
-)
+from helmframe.metrics import expected_max_toxicity, max_toxicity_probability, toxic_frac
 from helmframe.metrics.endpoint import endpoint
-from helmframe.metrics.toxicity import Classify
+from helmframe.metrics.protocol import METRICS, Metric, about, chosen
+from helmframe.metrics.score import score
+from helmframe.metrics.toxicity import Classify, toxicity
 from tests.frames import completions
 from tests.metrics.options import of_instances
 

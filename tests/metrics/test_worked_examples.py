@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from helmframe.metrics import METRICS
+from helmframe.metrics.protocol import METRICS
 from tests.frames import completions, right, scored
 from tests.metrics.options import asked, of_instances, of_set
 

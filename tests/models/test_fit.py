@@ -9,7 +9,7 @@ import pytest
 
 from helmframe._core.specs import MainScore, ScenarioSpec, frozen
 from helmframe._schema import FITTED, PREFIXES, REQUESTS
-from helmframe.adapters import adapt, settings
+from helmframe.adapters.adapt import adapt, settings
 from helmframe.errors import CapabilityError
 from helmframe.models import Model
 from helmframe.models.fit import fit

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from helmframe.metrics import score
+from helmframe.metrics.score import score
 from tests.frames import completions, right
 
 pytestmark = pytest.mark.shared

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from helmframe.perturbations import call
+from helmframe.perturbations.parsing import call
 from helmframe.perturbations.spelling import NEIGHBOURS
 
 pytestmark = pytest.mark.shared

@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.perturbations import PERTURBATIONS
 from helmframe.perturbations.parsing import Variant, parse
+from helmframe.perturbations.registry import PERTURBATIONS
 
 # Where the defaults leave most texts alone, or do not suffice.
 ARGUMENTS = {
@@ -26,7 +26,7 @@ TABLES = {
 # These read data that there is no small stand-in for, or a model.
 ELSEWHERE = ("contrast_sets", "translate")
 NAMES = [name for name in PERTURBATIONS if name not in ELSEWHERE and not name.startswith("gives_")]
-OF_TEXT = [name for name in NAMES if PERTURBATIONS[name].of == "text"]
+OF_TEXT = [name for name in NAMES if PERTURBATIONS[name].takes == "text"]
 
 
 def said(name: str, **more: Any) -> str:

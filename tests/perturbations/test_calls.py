@@ -8,7 +8,11 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import PERTURBATIONS, PerturbationCall, calls, noise_calls, parse, prompt_calls
+from helmframe.perturbations import calls, noise_calls, prompt_calls
+from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.parsing import parse
+from helmframe.perturbations.registry import PERTURBATIONS
+from helmframe.plan import spec_of
 from tests.perturbations.every import NAMES
 
 
@@ -38,31 +42,31 @@ def test_what_is_left_at_its_default_is_not_in_the_name(name: str) -> None:
 
 
 def test_arguments_are_as_in_a_text() -> None:
-    said = hf.typos(prob=0.1, fields="both", protect=["numbers", "code"])
+    said = hf.perturbations.typos(prob=0.1, fields="both", protect=["numbers", "code"])
     assert parse(said) == parse("typos(prob=.1, fields='both', protect=['numbers', 'code'])")
 
 
 def test_a_list_is_a_grid() -> None:
-    assert str(hf.typos(prob=[0.05, 0.1])) == "typos(prob=[0.05, 0.1])"
+    assert str(hf.perturbations.typos(prob=[0.05, 0.1])) == "typos(prob=[0.05, 0.1])"
 
 
 def test_a_truth_value_is_no_number() -> None:
     with pytest.raises(ArgumentError, match="an integer"):
-        hf.extra_space(num_spaces=True)
+        hf.perturbations.extra_space(num_spaces=True)
 
 
 def test_an_argument_that_is_not_there_is_told() -> None:
     with pytest.raises(ArgumentError, match=r"typos\(\) has no argument 'field'. Did you mean 'fields'"):
-        hf.typos(field="both")  # type: ignore[call-arg]
+        hf.perturbations.typos(field="both")  # type: ignore[call-arg]
 
 
 def test_a_plan_that_says_them_goes_through_yaml() -> None:
     said: list[str | PerturbationCall] = [
-        hf.typos(prob=[0.1, 0.2], protect=["numbers", r"re:\(+'\"\\w"]),
+        hf.perturbations.typos(prob=[0.1, 0.2], protect=["numbers", r"re:\(+'\"\\w"]),
         "lowercase+space(max_spaces=4)",
-        hf.person_name(source_class={"race": "white_american", "gender": "male"}),
-        hf.instructions(texts=[['Say: it\'s "A" + (B)'], ["Answer."]]),
+        hf.perturbations.person_name(source_class={"race": "white_american", "gender": "male"}),
+        hf.perturbations.instructions(texts=[['Say: it\'s "A" + (B)'], ["Answer."]]),
     ]
     plans = [hf.scenario("sampler").perturb(said, seeds=2), hf.scenario("sampler").perturb("contract", compat="helm")]
     assert [hf.Plan.from_yaml(plan.to_yaml()) for plan in plans] == plans
-    assert len(plans[0].perturbations) == 6
+    assert len(spec_of(plans[0]).perturbations) == 6

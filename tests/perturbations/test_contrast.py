@@ -8,8 +8,10 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
-from helmframe.perturbations import call, perturb, variants
 from helmframe.perturbations.contrast import with_contrasts
+from helmframe.perturbations.parsing import call, variants
+from helmframe.perturbations.perturb import perturb
+from helmframe.plan import spec_of
 from tests.frames import instances
 
 YES_NO = [("Yes", True), ("No", False)]
@@ -125,17 +127,17 @@ def test_contrasts_whose_review_is_not_there_are_left_out(tmp_path: Path) -> Non
 
 def test_a_scenario_that_has_none_is_told_when_it_is_said(root: Path) -> None:
     with pytest.raises(ArgumentError, match="nobody has written any for 'sampler'; there are those of 'boolq' and"):
-        hf.scenario("sampler").perturb(["lowercase", hf.contrast_sets(data=str(root))])
+        hf.scenario("sampler").perturb(["lowercase", hf.perturbations.contrast_sets(data=str(root))])
     with pytest.raises(ArgumentError, match="nobody has written any for 'sampler'"):
         hf.scenario(["boolq", "sampler"], data=root).perturb("contrast_sets+lowercase")
     with pytest.raises(SourceMissingError, match=r"holds none of 'imdb'\. Get allenai/contrast-sets"):
         hf.scenario("imdb", data=root).perturb("contrast_sets")
-    assert hf.scenario("boolq", data=root).perturb("contrast_sets").perturbations
+    assert spec_of(hf.scenario("boolq", data=root).perturb("contrast_sets")).perturbations
 
 
 @pytest.mark.shared
 def test_the_real_ones_turn_the_answer(shared: Path) -> None:
-    plan = hf.scenario("boolq", data=shared / "scenarios").perturb(hf.contrast_sets())
+    plan = hf.scenario("boolq", data=shared / "scenarios").perturb(hf.perturbations.contrast_sets())
     rows = plan.variants().filter("changed").collect()
     assert rows.height == 64
 

@@ -1,6 +1,7 @@
 """Words of another dialect, with a small table."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
-from helmframe.perturbations import call, dialect, variants
+from helmframe.perturbations.parsing import call, variants
+
+# the function of the package has the name of its module
+module = import_module("helmframe.perturbations.dialect")
 
 TABLE = {"the": ["da"], "with": ["wit"], "a little": ["alil"], "a": ["ay"], "w/": ["wit"], "going": ["goin", "gon"]}
 
@@ -55,7 +59,7 @@ def test_a_table_that_changes_is_read_again(root: Path) -> None:
 
 
 def test_slurs_are_left_out_on_request(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialect, "_is_slur", lambda word: word in {"goin", "da"})
+    monkeypatch.setattr(module, "_is_slur", lambda word: word in {"goin", "da"})
     assert {changed("going going going " * 5, filter_slurs=True)} == {"gon gon gon " * 5}
     assert changed("the", filter_slurs=True) == "the"
     assert "goin " in changed("going " * 20)
@@ -64,7 +68,7 @@ def test_slurs_are_left_out_on_request(root: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.shared
 def test_slurs_among_the_lexicons_words_are_known(shared: Path) -> None:
     lexicon = json.loads((shared / "tables" / "SAE_to_AAVE_mapping.json").read_text())
-    slurs = {word for words in lexicon.values() for word in words if dialect._is_slur(word)}
+    slurs = {word for words in lexicon.values() for word in words if module._is_slur(word)}
     assert len(slurs) == 20
     assert not slurs & {"da", "hoo", "homie", "boi"}
 

@@ -8,7 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helmframe._schema import VARIANTS
-from helmframe.perturbations import HELM, PERTURBATIONS, Variant, perturb, perturbations
+from helmframe.perturbations.catalogue import list_perturbations
+from helmframe.perturbations.parsing import Variant
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.registry import HELM, PERTURBATIONS
 from tests.frames import instances
 from tests.perturbations.every import NAMES, OF_TEXT, said, tables, variant
 
@@ -42,7 +45,7 @@ def texts(name: str, *inputs: str | None) -> list[str | None]:
 
 
 def test_every_perturbation_is_listed_with_what_it_does() -> None:
-    rows = perturbations().filter(pl.col("calls").is_null())
+    rows = list_perturbations().filter(pl.col("calls").is_null())
     assert set(NAMES) <= set(rows["name"])
     assert rows.filter(pl.col("meaning") == "")["name"].to_list() == []
 

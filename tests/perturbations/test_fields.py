@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import call
 from helmframe.perturbations.fields import PROTECTED, in_references, protected_pattern
+from helmframe.perturbations.parsing import call
 from tests.frames import instances, right
 
 

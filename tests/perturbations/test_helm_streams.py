@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import HELM, PERTURBATIONS, parse, perturb, variants
+from helmframe.perturbations.parsing import parse, variants
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.registry import HELM, PERTURBATIONS
 from tests.frames import instances
 
 # Each as HELM's tests have it for instance "id0": the perturbation, the text before and after.

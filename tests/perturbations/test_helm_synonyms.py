@@ -9,7 +9,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import CapabilityError
-from helmframe.perturbations import call, helm_synonyms, variants
+from helmframe.perturbations import helm_synonyms
+from helmframe.perturbations.parsing import call, variants
 
 LEMMAS = [
     ("movie", "n", ["movie", "motion_picture"]),
@@ -87,7 +88,7 @@ def test_it_is_told_when_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPa
             variants("synonym", compat="helm")
     monkeypatch.setattr(helm_synonyms, "MODEL", "en_core_web_xs")
     with pytest.raises(CapabilityError, match="en_core_web_xs, which is not installed"):
-        hf.synonym(compat="helm")
+        hf.perturbations.synonym(compat="helm")
     assert variants("synonym")
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import parse, perturb
 from helmframe.perturbations.noise import KEYS, LEET, OCR
+from helmframe.perturbations.parsing import parse
+from helmframe.perturbations.perturb import perturb
 from tests.frames import instances
 from tests.perturbations.texts import changed, each_changed, is_part, near
 

@@ -8,8 +8,9 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, HelmframeError, SourceMissingError
-from helmframe.perturbations import HELM, PERTURBATIONS, PRESETS
 from helmframe.perturbations.parsing import call
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.registry import HELM, PERTURBATIONS
 from tests.perturbations.every import tables
 
 ROWS = pl.DataFrame(
@@ -86,7 +87,7 @@ def odd_calls() -> Iterator[tuple[str, str, object, str | None]]:
         arguments = [
             *entry.parameters,
             *filter(None, [entry.asks]),
-            *(("fields", "protect") if entry.of == "text" else ()),
+            *(("fields", "protect") if entry.takes == "text" else ()),
         ]
         for argument in arguments:
             for value in VALUES:

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
-from helmframe.perturbations import call, tables, variants
+from helmframe.perturbations import tables
+from helmframe.perturbations.parsing import call, variants
 from helmframe.perturbations.word_lists import FIRST_NAMES
 
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.perturbations import call, parse, perturb, perturbation, variants
+from helmframe.perturbations.parsing import call, parse, variants
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.registry import perturbation
 from tests.frames import instances, right
 
 # Each registered perturbation, one chain, and arguments other than the defaults.
@@ -312,7 +314,7 @@ def test_with_one_mapping_equal_texts_of_an_instance_stay_equal() -> None:
 
 
 def test_a_perturbation_of_the_whole_instance() -> None:
-    @perturbation("exclaimed", of="frame")
+    @perturbation("exclaimed", takes="frame")
     def exclaimed(frame: pl.LazyFrame, key: pl.Expr, mark: str = "!") -> pl.LazyFrame:
         return frame.with_columns(
             scratch=key, perturbed_input=pl.col("perturbed_input") + mark, adapter_change=pl.lit('{"shots": 0}')
@@ -331,7 +333,7 @@ def test_a_perturbation_of_the_whole_instance() -> None:
 
 
 def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_is_told() -> None:
-    perturbation("lost", of="frame")(lambda frame: None)
+    perturbation("lost", takes="frame")(lambda frame: None)
     with pytest.raises(ArgumentError, match="should return the lazy frame"):
         call("lost")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from helmframe.perturbations import PRESETS, variants
+from helmframe.perturbations.parsing import variants
+from helmframe.perturbations.presets import PRESETS
 from tests.perturbations.every import tables
 
 

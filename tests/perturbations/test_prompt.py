@@ -11,8 +11,10 @@ import pytest
 import helmframe as hf
 from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import call, parse, perturb
+from helmframe.perturbations.parsing import call, parse
+from helmframe.perturbations.perturb import perturb
 from helmframe.perturbations.prompt import INSTRUCTIONS
+from helmframe.plan import spec_of
 from tests.frames import Options, instances
 
 FOUR: Options = [("Stone", False), ("Cork", True), ("Lead", False), ("Iron", False)]
@@ -144,9 +146,11 @@ def test_each_instance_gets_one_of_the_instructions() -> None:
 def test_a_list_of_lists_of_instructions_is_a_variant_each() -> None:
     rows = perturb(
         instances(["Which?"], [FOUR]).lazy(),
-        hf.scenario(pl.DataFrame({"q": ["?"], "a": ["x"]}), input="q", references="a")
-        .perturb(call("instructions", texts=[["One."], ["Two."]]))
-        .perturbations,
+        spec_of(
+            hf.scenario(pl.DataFrame({"q": ["?"], "a": ["x"]}), input="q", references="a").perturb(
+                call("instructions", texts=[["One."], ["Two."]])
+            )
+        ).perturbations,
     ).collect()
     assert changes(rows) == [None, {"instructions": "One."}, {"instructions": "Two."}]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helmframe.perturbations import call
+from helmframe.perturbations.parsing import call
 
 
 def changed(texts: list[str], perturbation: str, **arguments: int) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.errors import UnknownNameError
-from helmframe.perturbations import call
+from helmframe.perturbations.parsing import call
 from helmframe.perturbations.spelling import NEIGHBOURS
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
-from helmframe.perturbations import call, variants
+from helmframe.perturbations.parsing import call, variants
 
 LEMMAS = [
     ("movie", "n", ["movie", "motion_picture"]),

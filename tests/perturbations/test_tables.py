@@ -63,7 +63,7 @@ def test_names_of_the_root_come_first(root: Path) -> None:
 def test_a_sentence_reads_the_tables_of_its_own_root_before_the_configured_ones(root: Path, tmp_path: Path) -> None:
     frame = pl.DataFrame({"q": ["the"], "a": ["x"]})
     (tmp_path / "own" / "tables").mkdir(parents=True)
-    said = hf.misspellings(prob=1.0)  # nothing is read yet, so nothing is missing
+    said = hf.perturbations.misspellings(prob=1.0)  # nothing is read yet, so nothing is missing
 
     def changed(data: Path | None) -> str:
         plan = hf.scenario(frame, input="q", references="a", data=data).perturb(said)

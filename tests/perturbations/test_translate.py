@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import call, parse, perturb, perturbation
+from helmframe.perturbations.parsing import call, parse
+from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.registry import perturbation
 from tests.frames import instances, right
 
 

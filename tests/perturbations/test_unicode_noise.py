@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import call
+from helmframe.perturbations.parsing import call
 from helmframe.perturbations.unicode_noise import ALPHABETS
 from tests.perturbations.texts import changed, each_changed, near
 

@@ -5,7 +5,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, PlanError
-from helmframe.perturbations import parse, perturb
+from helmframe.perturbations.parsing import parse
+from helmframe.perturbations.perturb import perturb
 from tests.frames import instances, right
 
 
@@ -68,7 +69,7 @@ def test_a_perturbation_that_gives_no_text_is_told_when_it_is_said() -> None:
 
 
 def test_a_perturbation_whose_rows_alone_tell_what_it_gives_is_told_when_it_runs() -> None:
-    @hf.perturbation("measured", of="frame")
+    @hf.perturbation("measured", takes="frame")
     def measured(frame: pl.LazyFrame) -> pl.LazyFrame:
         return frame.with_columns(perturbed_input=pl.col("perturbed_input").str.len_chars())
 
@@ -91,7 +92,7 @@ def of_frame(frame: pl.LazyFrame) -> pl.LazyFrame:
 @pytest.mark.parametrize("said", ["raises", "raises(fields='references')", "raises(protect='numbers')", "reframes"])
 def test_what_a_function_raises_on_a_text_is_told_with_the_perturbation(said: str) -> None:
     hf.perturbation("raises")(of_text)
-    hf.perturbation("reframes", of="frame")(of_frame)
+    hf.perturbation("reframes", takes="frame")(of_frame)
     with pytest.raises(PlanError) as told:
         perturbed(said, "a")
     assert str(told.value) == f"perturbation {said!r} raised ValueError: no a\nat all"
@@ -109,7 +110,7 @@ def test_what_a_function_raises_when_it_is_said_is_told_with_the_arguments() -> 
 
 
 def test_a_function_of_the_whole_instance_that_raises_is_told() -> None:
-    @hf.perturbation("asks_too_much", of="frame")
+    @hf.perturbation("asks_too_much", takes="frame")
     def asks_too_much(frame: pl.LazyFrame) -> pl.LazyFrame:
         raise KeyError("subject")
 
@@ -125,7 +126,7 @@ def test_a_decorator_without_a_name_is_told() -> None:
 
 
 def test_references_that_are_none_any_more_are_told() -> None:
-    @hf.perturbation("flattened", of="frame")
+    @hf.perturbation("flattened", takes="frame")
     def flattened(frame: pl.LazyFrame) -> pl.LazyFrame:
         return frame.with_columns(perturbed_references=pl.lit("a"))
 

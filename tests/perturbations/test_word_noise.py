@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import PERTURBATIONS, call
+from helmframe.perturbations.parsing import call
+from helmframe.perturbations.registry import PERTURBATIONS
 from tests.perturbations.texts import changed, each_changed, is_part, near
 
 FOX = "The quick brown fox jumps over 13 lazy dogs."

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import call
+from helmframe.perturbations.parsing import call
 from helmframe.perturbations.word_lists import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError, SourceMissingError
-from helmframe.perturbations import call, variants
+from helmframe.perturbations.parsing import call, variants
 
 TABLE = {
     "about": ["baout"],

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._pipeline import plan_tasks
 from helmframe.errors import ArgumentError
-from helmframe.plan import Plan
+from helmframe.plan import Plan, spec_of
 from helmframe.results import Results
 
 ROWS = pl.DataFrame({"q": ["a", "b"], "r": ["yes", "yes"]})
@@ -60,7 +61,7 @@ def test_a_plan_by_helms_rules_scores_the_likeliest_output() -> None:
 def test_run_entries_score_the_likeliest_output() -> None:
     plan = hf.entry("sampler:subject=music,num_outputs=3")
     assert isinstance(plan, Plan)
-    setting = plan.generate({"m": Sampler()}).tasks()[0].settings[0]
+    setting = plan_tasks(spec_of(plan.generate({"m": Sampler()})))[0].settings[0]
     assert setting.adapter.scored_outputs == "helm"
 
 

@@ -332,7 +332,7 @@ def test_a_folder_of_parquet_is_read_by_anything_as_hf_columns_says(tmp_path: Pa
     results = plan.score()
     folder = results.to_parquet(tmp_path / "out")
     for name, table in (("completions", results.completions), ("scores", results.scores)):
-        documented = hf.columns(name)["column"].to_list()
+        documented = hf.schema(name)["column"].to_list()
         by_duckdb = duckdb.sql("FROM read_parquet(?)", params=[f"{folder}/{name}/**/*.parquet"]).pl()
         by_polars = pl.read_parquet(f"{folder}/{name}/**/*.parquet")
         for frame in (by_duckdb, by_polars):

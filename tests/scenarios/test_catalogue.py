@@ -1,4 +1,4 @@
-"""`hf.scenarios()`: what there is to ask."""
+"""`hf.list_scenarios()`: what there is to ask."""
 
 import polars as pl
 
@@ -6,11 +6,11 @@ import helmframe as hf
 
 
 def row(name: str) -> dict[str, object]:
-    return hf.scenarios().row(by_predicate=pl.col("name") == name, named=True)
+    return hf.list_scenarios().row(by_predicate=pl.col("name") == name, named=True)
 
 
 def test_one_row_per_scenario_by_name() -> None:
-    table = hf.scenarios()
+    table = hf.list_scenarios()
     assert table["name"].to_list() == sorted(table["name"].to_list())
     assert table["name"].n_unique() == table.height
 
@@ -37,7 +37,7 @@ def test_status_says_why_rows_are_read_from_a_root() -> None:
 
 
 def test_everything_helm_asks_is_there() -> None:
-    names = set(hf.scenarios()["name"])
+    names = set(hf.list_scenarios()["name"])
     core = (
         "mmlu boolq narrative_qa natural_qa_closedbook natural_qa_openbook_longans quac hellaswag openbookqa "
         "truthful_qa msmarco_regular msmarco_trec summarization_cnndm summarization_xsum imdb civil_comments raft"

@@ -10,6 +10,7 @@ import pytest
 
 import helmframe as hf
 from helmframe._core.specs import Condition, Equals
+from helmframe.plan import spec_of
 from helmframe.scenarios import checksums
 from helmframe.scenarios.checksums import Data, data_checksum
 from tests.s3_server import S3Server
@@ -40,7 +41,7 @@ def written(folder: Path, answer: str = "Lima") -> Path:
 
 
 def checksum(folder: Path, *where: Condition, splits: tuple[str, ...] = ("test",)) -> Data:
-    (spec,) = hf.scenario(folder / "capitals.yaml").scenarios
+    (spec,) = spec_of(hf.scenario(folder / "capitals.yaml")).scenarios
     return data_checksum(spec, where=where, splits=splits, data=str(folder))
 
 
@@ -82,21 +83,21 @@ def test_only_what_the_plan_reads_counts(tmp_path: Path) -> None:
 def test_a_frame_has_its_own() -> None:
     def of(answer: str) -> str | None:
         frame = pl.DataFrame({"question": ["?"], "answer": [answer]})
-        (spec,) = hf.scenario(frame, input="question", references="answer", name="framed").scenarios
+        (spec,) = spec_of(hf.scenario(frame, input="question", references="answer", name="framed")).scenarios
         return data_checksum(spec)["checksum"]
 
     assert of("a") == of("a") != of("b")
 
 
 def test_nothing_is_read_once_the_run_has_stopped(tmp_path: Path) -> None:
-    (spec,) = hf.scenario(written(tmp_path) / "capitals.yaml").scenarios
+    (spec,) = spec_of(hf.scenario(written(tmp_path) / "capitals.yaml")).scenarios
     stop = threading.Event()
     stop.set()
     assert data_checksum(spec, data=str(tmp_path), stop=stop)["checksum"] is None
 
 
 def test_in_a_bucket_the_servers_tags_tell(s3: S3Server) -> None:
-    (spec,) = hf.scenario("mmlu").scenarios
+    (spec,) = spec_of(hf.scenario("mmlu")).scenarios
     where = [Equals("subject", ("philosophy",))]
     before = data_checksum(spec, where=where)
     assert before == data_checksum(spec, where=where)

@@ -12,6 +12,7 @@ import pytest
 
 import helmframe as hf
 from helmframe._core.specs import Expression, Sample
+from helmframe.plan import spec_of
 from helmframe.scenarios import query
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spec_file import load_scenario
@@ -75,7 +76,7 @@ def test_a_scenario_of_800_mb_is_never_in_memory_whole(tmp_path: Path) -> None:
 
 def test_of_a_bucket_nothing_more_is_kept_once_much_was_read(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     def kept() -> int:
-        with query.opened(hf.scenario("boolq").scenarios[0]) as found:
+        with query.opened(spec_of(hf.scenario("boolq")).scenarios[0]) as found:
             assert found.frame().height > 3_000
             (count,) = found.source.connection.sql("SELECT count(*) FROM duckdb_external_file_cache()").fetchall()[0]
         return int(count)

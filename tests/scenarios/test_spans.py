@@ -7,58 +7,60 @@ import pytest
 
 import helmframe as hf
 from helmframe._core.specs import ScenarioSpec
+from helmframe._pipeline import load_instances, split_spans
+from helmframe.plan import spec_of
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spans import Span, spans
 
 KEY = ["subset", "row_index"]
 
 
-def spec_of(plan: hf.Plan) -> ScenarioSpec:
-    (spec,) = plan.scenarios
+def scenario_of(plan: hf.Plan) -> ScenarioSpec:
+    (spec,) = spec_of(plan).scenarios
     return spec
 
 
 def read(plan: hf.Plan, found: list[Span]) -> pl.DataFrame:
     """What the spans give together."""
-    spec = spec_of(plan)
+    spec = scenario_of(plan)
     frames = [frame for span in found for frame in load(spec, where=span.conditions(), only=span.keys)]
     return pl.concat(frames).sort(KEY)
 
 
 def all_of(plan: hf.Plan) -> pl.DataFrame:
-    return pl.concat(plan.load(spec_of(plan))).sort(KEY)
+    return pl.concat(load_instances(spec_of(plan), scenario_of(plan))).sort(KEY)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 100, 1000])
 def test_spans_hold_every_instance_once(rows: int) -> None:
     plan = hf.scenario("sampler")
-    found = spans(spec_of(plan), most=rows)
+    found = spans(scenario_of(plan), most=rows)
     assert [span.rows for span in found[:-1]] == [rows] * (len(found) - 1)
     assert read(plan, found).equals(all_of(plan))
 
 
 def test_a_span_knows_subsets_and_ends_and_no_keys() -> None:
-    first, *_ = spans(spec_of(hf.scenario("sampler")), most=40)
+    first, *_ = spans(scenario_of(hf.scenario("sampler")), most=40)
     assert first.keys is None
     assert [subset for subset, _, _ in first.segments] == sorted({subset for subset, _, _ in first.segments})
 
 
 def test_there_are_so_many_pieces_unless_they_get_too_small() -> None:
-    spec = spec_of(hf.scenario("sampler"))
+    spec = scenario_of(hf.scenario("sampler"))
     assert len(spans(spec, pieces=8, least=1)) == 8
     assert {span.rows for span in spans(spec, pieces=1000, least=64)} == {64}
 
 
 def test_a_sample_is_cut_by_its_keys() -> None:
     plan = hf.scenario("sampler").sample(5)
-    found = plan.spans(spec_of(plan), 10)
+    found = split_spans(spec_of(plan), scenario_of(plan), 10)
     assert all(span.keys is not None for span in found)
     assert read(plan, found).equals(all_of(plan))
 
 
 def test_conditions_hold_in_every_span() -> None:
     plan = hf.scenario("sampler").where("length(input) > 60").where(pl.col("input").str.len_chars() < 90)
-    found = plan.spans(spec_of(plan), 10)
+    found = split_spans(spec_of(plan), scenario_of(plan), 10)
     assert sum(span.rows for span in found) == all_of(plan).height
     assert read(plan, found).equals(all_of(plan))
 
@@ -93,7 +95,7 @@ main: {{metric: exact_match, split: test}}
 """
     )
     plan = hf.scenario(str(tmp_path / "odd.yaml"))
-    found = spans(spec_of(plan), most=30)
+    found = spans(scenario_of(plan), most=30)
     assert all(span.keys is not None for span in found)
     assert read(plan, found).equals(all_of(plan))
 
@@ -101,6 +103,6 @@ main: {{metric: exact_match, split: test}}
 def test_subsets_that_alternate_in_order_need_no_keys() -> None:
     frame = pl.DataFrame({"kind": ["it's", "b"] * 50, "q": [f"q{n}" for n in range(100)], "a": "a"})
     plan = hf.scenario(frame, input="q", references="a", subset="kind", name="alternating")
-    found = spans(spec_of(plan), most=30)
+    found = spans(scenario_of(plan), most=30)
     assert [span.keys for span in found] == [None] * 4
     assert read(plan, found).equals(all_of(plan))

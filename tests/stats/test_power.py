@@ -23,33 +23,33 @@ def found(n: int, effect: float, discordance: float) -> float:
 
 
 def test_one_subject_finds_nothing_under_seven_points() -> None:
-    assert hf.power(n=311, p=0.7).effect == pytest.approx(0.073, abs=5e-4)
-    assert hf.power(n=1000, p=0.7).effect == pytest.approx(0.041, abs=5e-4)
+    assert hf.stats.power(n=311, p=0.7).effect == pytest.approx(0.073, abs=5e-4)
+    assert hf.stats.power(n=1000, p=0.7).effect == pytest.approx(0.041, abs=5e-4)
 
 
 def test_the_test_finds_it_four_times_in_five() -> None:
-    said = hf.power(n=200, discordance=0.2)
+    said = hf.stats.power(n=200, discordance=0.2)
     assert found(200, said.effect, 0.2) == pytest.approx(0.8, abs=0.015)
 
 
 @pytest.mark.parametrize(("effect", "how"), [(0.03, {"p": 0.7}), (0.1, {"discordance": 0.1}), (-0.05, {"p": 0.9})])
 @pytest.mark.parametrize("wanted", [0.3, 0.8, 0.95])
 def test_each_of_the_three_is_solved_from_the_other_two(effect: float, how: dict[str, float], wanted: float) -> None:
-    n = hf.power(effect, power=wanted, **how).n  # type: ignore[arg-type]
-    assert hf.power(effect, n, **how).power == pytest.approx(wanted, abs=0.02)  # type: ignore[arg-type]
-    assert hf.power(effect, n, **how).power >= wanted - 1e-9  # type: ignore[arg-type]
-    again = hf.power(n=n, power=wanted, **how)  # type: ignore[arg-type]
+    n = hf.stats.power(effect, power=wanted, **how).n  # type: ignore[arg-type]
+    assert hf.stats.power(effect, n, **how).power == pytest.approx(wanted, abs=0.02)  # type: ignore[arg-type]
+    assert hf.stats.power(effect, n, **how).power >= wanted - 1e-9  # type: ignore[arg-type]
+    again = hf.stats.power(n=n, power=wanted, **how)  # type: ignore[arg-type]
     assert again.effect == pytest.approx(abs(effect), rel=0.03)
     assert again.effect <= abs(effect)
 
 
 def test_sides_that_differ_on_every_instance_are_told_apart_at_once() -> None:
-    assert hf.power(1.0, 10, discordance=1.0).power == 1.0
-    assert hf.power(1.0, 3, discordance=1.0).power == 0.0
+    assert hf.stats.power(1.0, 10, discordance=1.0).power == 1.0
+    assert hf.stats.power(1.0, 3, discordance=1.0).power == 0.0
 
 
 def test_clusters_cost_their_design_effect() -> None:
-    alone, together = hf.power(0.03, p=0.7), hf.power(0.03, p=0.7, cluster_size=8, icc=0.3)
+    alone, together = hf.stats.power(0.03, p=0.7), hf.stats.power(0.03, p=0.7, cluster_size=8, icc=0.3)
     assert together.design_effect == pytest.approx(3.1)
     assert together.n == pytest.approx(3.1 * alone.n, abs=3)
 
@@ -63,7 +63,7 @@ def test_a_pilot_says_what_its_own_comparison_could_have_found() -> None:
     })  # fmt: skip
     pilot = hf.stats.compare(scores, "model", higher_is_better={"score": True})
     # the comparison's own has t of 49 degrees of freedom for z
-    assert hf.power(n=200, pilot=pilot).effect == pytest.approx(pilot["mde"].item(), rel=0.04)
+    assert hf.stats.power(n=200, pilot=pilot).effect == pytest.approx(pilot["mde"].item(), rel=0.04)
 
 
 def test_results_are_a_pilot() -> None:
@@ -71,11 +71,12 @@ def test_results_are_a_pilot() -> None:
     models = {name: hf.models.noisy(0.6, seed=seed) for seed, name in enumerate("ab")}
     results = hf.scenario(rows, input="q", references="a", name="asked").metrics("exact_match").generate(models).score()
     stderr = results.compare("model")["stderr"].item()
-    assert hf.power(0.05, pilot=results).variance == pytest.approx(60 * stderr**2)
+    assert hf.stats.power(0.05, pilot=results).variance == pytest.approx(60 * stderr**2)
 
 
 def test_it_reads_as_a_sentence() -> None:
-    assert repr(hf.power(n=311, p=0.7)).startswith("311 instances find a difference of 0.0725 in 80% of comparisons")
+    found = hf.stats.power(n=311, p=0.7)
+    assert repr(found).startswith("311 instances find a difference of 0.0725 in 80% of comparisons")
 
 
 @pytest.mark.parametrize(
@@ -100,10 +101,10 @@ def test_it_reads_as_a_sentence() -> None:
 )  # fmt: skip
 def test_what_can_not_be_is_said(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        hf.power(**arguments)  # type: ignore[arg-type]
+        hf.stats.power(**arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rows", [{"n": [9, 9], "stderr": [0.1, 0.1]}, {"n": [9]}, {"n": [9], "stderr": [None]}])
 def test_a_pilot_of_something_else_is_told(rows: dict[str, list[float]]) -> None:
     with pytest.raises(NotComparableError, match="pilot"):
-        hf.power(0.1, pilot=pl.DataFrame(rows))
+        hf.stats.power(0.1, pilot=pl.DataFrame(rows))

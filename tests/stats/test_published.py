@@ -11,7 +11,7 @@ MEANS = pl.DataFrame({"name": ["a", "b", "c"], "x": [0.9, 0.5, 0.1], "y": [0.8, 
 
 
 def test_means_of_a_frame_are_ranked_by_win_rate() -> None:
-    board = hf.leaderboard(MEANS)
+    board = hf.stats.leaderboard_of_means(MEANS)
     # z: a tie of two above one
     assert board.table.select("model", "value", "n_columns").rows() == [
         *[("a", pytest.approx((1 + 1 + 0.75) / 3), 3), ("b", pytest.approx((0.5 + 0 + 0.75) / 3), 3)],
@@ -21,7 +21,7 @@ def test_means_of_a_frame_are_ranked_by_win_rate() -> None:
 
 
 def test_nothing_is_said_of_instances() -> None:
-    row = hf.leaderboard(MEANS).table.row(0, named=True)
+    row = hf.stats.leaderboard_of_means(MEANS).table.row(0, named=True)
     assert (row["ci_low"], row["interval"]) == (None, "no interval: only means are known")
     assert row["scenarios_interval"] == "bootstrap over 3 columns (2,000), few columns"
     assert row["scenarios_low"] <= row["value"] <= row["scenarios_high"]
@@ -29,22 +29,23 @@ def test_nothing_is_said_of_instances() -> None:
 
 def test_a_file_with_dashes_and_blanks(tmp_path: Path) -> None:
     (tmp_path / "board.csv").write_text('model,x,y\n"m, 1",0.5,-\nm2,0.25, \nm3,,0.5\n')
-    cells = hf.leaderboard(tmp_path / "board.csv").cells
+    cells = hf.stats.leaderboard_of_means(tmp_path / "board.csv").cells
     assert cells.select("model", "column", "value").rows() == [("m, 1", "x", 0.5), ("m2", "x", 0.25), ("m3", "y", 0.5)]
 
 
 def test_many_columns_tell_who_is_better() -> None:
     columns = {f"s{place}": [0.9 - place / 100, 0.5 + place / 50, 0.49 + place / 50] for place in range(12)}
-    board = hf.leaderboard(pl.DataFrame({"model": ["a", "b", "c"], **columns}), mean="mean")
+    board = hf.stats.leaderboard_of_means(pl.DataFrame({"model": ["a", "b", "c"], **columns}), mean="mean")
     assert board.table["rank_low"].to_list() == [1, 2, 3]
 
 
 def test_lower_may_be_better() -> None:
-    assert hf.leaderboard(MEANS, ["x"], lower_is_better=["x"]).table["model"].to_list() == ["c", "b", "a"]
+    board = hf.stats.leaderboard_of_means(MEANS, ["x"], lower_is_better=["x"])
+    assert board.table["model"].to_list() == ["c", "b", "a"]
 
 
 def test_the_order_of_rows_and_columns_does_not_matter() -> None:
-    one, two = hf.leaderboard(MEANS), hf.leaderboard(MEANS[[2, 0, 1]], ["z", "x", "y"])
+    one, two = hf.stats.leaderboard_of_means(MEANS), hf.stats.leaderboard_of_means(MEANS[[2, 0, 1]], ["z", "x", "y"])
     assert one.table.equals(two.table)
 
 
@@ -64,4 +65,4 @@ def test_the_order_of_rows_and_columns_does_not_matter() -> None:
 )
 def test_what_is_no_board_is_said(means: Any, said: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        hf.leaderboard(means, **said)
+        hf.stats.leaderboard_of_means(means, **said)

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import helmframe as hf
-from helmframe.metrics import METRICS
+from helmframe.metrics.protocol import METRICS
 from tests.demo import ROOT
 
 # What a browser fetches by itself, and what a reader may click.
@@ -69,10 +69,11 @@ def test_no_page_fetches_anything_from_elsewhere(site: Path) -> None:
 
 def test_the_pages_say_what_the_package_knows(site: Path) -> None:
     metrics = (site / "reference" / "metrics.html").read_text(encoding="utf-8")
-    own = [name for name in hf.metrics()["name"] if str(METRICS[name].function.__module__).startswith("helmframe.")]
+    names = hf.list_metrics()["name"]
+    own = [name for name in names if str(METRICS[name].function.__module__).startswith("helmframe.")]
     assert [name for name in own if f"<code>{name}</code>" not in metrics] == []
     columns = (site / "reference" / "columns.html").read_text(encoding="utf-8")
-    assert all(f"<code>{name}</code>" in columns for name in hf.columns()["column"])
+    assert all(f"<code>{name}</code>" in columns for name in hf.schema()["column"])
     commands = (site / "reference" / "command_line.html").read_text(encoding="utf-8")
     assert "usage: helmframe gate" in commands
 
@@ -80,10 +81,13 @@ def test_the_pages_say_what_the_package_knows(site: Path) -> None:
 def test_the_reference_names_everything_public(site: Path) -> None:
     reference = " ".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
     headings = set(re.findall(r'\sid="(?:\w+\.)*(\w+)"', reference)) | set(re.findall(r"<code>hf\.(\w+)", reference))
-    listed = set(hf.perturbations()["name"])
-    assert [name for name in hf.__all__ if name not in headings | listed] == []
-    stats = {name: f"{getattr(hf.stats, name).__module__}.{name}" for name in hf.stats.__all__}
-    assert [name for name, path in stats.items() if f'id="{path}"' not in reference] == []
+    assert [name for name in hf.__all__ if name not in headings] == []
+    for namespace in (hf.adapters, hf.engines, hf.models, hf.stats):
+        paths = {name: f"{getattr(namespace, name).__module__}.{name}" for name in namespace.__all__}
+        assert [name for name, path in paths.items() if f'id="{path}"' not in reference] == []
+    perturbations = (site / "reference" / "perturbations.html").read_text(encoding="utf-8")
+    functions = [name for name in hf.perturbations.__all__ if name.islower()]
+    assert [name for name in functions if f"<code>{name}</code>" not in perturbations] == []
 
 
 def test_notebooks_are_pages_with_their_outputs(site: Path) -> None:

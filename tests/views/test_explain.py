@@ -4,12 +4,12 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe import stages
+from helmframe import _pipeline
 from helmframe.views import explain
 
 
 def test_of_a_large_scenario_the_first_instances_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "SHARD_ROWS", 10)
+    monkeypatch.setattr(_pipeline, "SHARD_ROWS", 10)
     monkeypatch.setattr(explain, "LOOKED_AT", 20)
     frame = pl.DataFrame({"q": [f"Question {i}" for i in range(50)], "a": ["yes"] * 50})
     plan = hf.scenario(frame, input="q", references="a").perturb("lowercase").generate(lambda prompt: "yes")

@@ -180,8 +180,10 @@ def test_where_to_start_can_be_said_and_is_checked(results: hf.Results) -> None:
     assert widget._explorer.answer({"ask": "open"})["start"]["model"] == "bad"
     with pytest.raises(UnknownNameError, match="Did you mean 'good'"):
         results.explore(model="goood")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'modle'"):
+        results.explore(modle="good")  # type: ignore[call-arg]
     with pytest.raises(ArgumentError, match="Did you mean 'model'"):
-        results.explore(modle="good")
+        Filters.of({"modle": "good"})
     assert Filters.of(Filters(low=0.5).said()) == Filters(low=0.5)
 
 

@@ -11,7 +11,7 @@ from helmframe.views.leaderboard import leaderboard_html, leaderboard_text
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def board(models: int = 2, name: str = "m0") -> hf.Leaderboard:
+def board(models: int = 2, name: str = "m0") -> hf.stats.Leaderboard:
     names = [name, *(f"m{place}" for place in range(1, models))]
     frame = pl.DataFrame(
         [
@@ -44,7 +44,7 @@ def test_names_on_a_board_are_escaped() -> None:
 
 def test_a_board_of_means_shows_scenarios_and_missing_columns() -> None:
     means = pl.DataFrame({"model": ["a", "b"], "x": [0.5, 0.4], "y": [0.5, None], "z": [0.1, 0.2]})
-    head = repr(hf.leaderboard(means)).splitlines()[0]
+    head = repr(hf.stats.leaderboard_of_means(means)).splitlines()[0]
     assert head.split("  ")[-2:] == ["over scenarios", "columns"]
 
 
@@ -52,6 +52,6 @@ def test_where_there_is_room_a_board_shows_its_cells() -> None:
     means = pl.DataFrame({"model": ["a", "b"], "x": [0.5, 0.4], "y": [0.25, None]})
     rows = [
         re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", row)
-        for row in leaderboard_html(hf.leaderboard(means)).split("<tr>")[1:]
+        for row in leaderboard_html(hf.stats.leaderboard_of_means(means)).split("<tr>")[1:]
     ]
     assert [row[-2:] for row in rows] == [["x", "y"], ["0.500", "0.250"], ["0.400", ""]]

@@ -56,7 +56,7 @@ def test_scores_so_far_are_of_what_is_answered_and_their_intervals_narrow() -> N
         assert time.monotonic() < deadline
         table = live.scores_so_far(run)
         before = None if table is None else next(iter(table.filter(model="gate").rows(named=True)), None)
-    folders = hf.history().height
+    folders = hf.runs().height
     gate.opened.set()
     run.wait(30)
     table = live.scores_so_far(run)
@@ -64,7 +64,7 @@ def test_scores_so_far_are_of_what_is_answered_and_their_intervals_narrow() -> N
     after = table.filter(model="gate").row(0, named=True)
     assert 0 < before["n"] < after["n"] == 20
     assert after["ci_high"] - after["ci_low"] < before["ci_high"] - before["ci_low"]
-    assert hf.history().height == folders  # looking leaves nothing in the store
+    assert hf.runs().height == folders  # looking leaves nothing in the store
 
 
 def test_a_run_that_has_ended_shows_its_scores_and_no_pace() -> None:

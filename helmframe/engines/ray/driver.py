@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from helmframe._pipeline import instance_keys
 from helmframe._schema import LOGS
 from helmframe.config import redacted
 from helmframe.engines.local import Execution
@@ -186,7 +187,7 @@ class Driver:
 
     def _halves(self, lane: Lane, job: Job) -> list[Span]:
         plan, task = lane.work[job.work]
-        keys = replace(plan, span=job.span).keys(task.spec) if job.span.keys is None else job.span.keys
+        keys = instance_keys(replace(plan, span=job.span), task.spec) if job.span.keys is None else job.span.keys
         keys = keys.sort("subset", "row_index")
         middle = keys.height // 2
         return [Span.of(half) for half in (keys.head(middle), keys.slice(middle))]

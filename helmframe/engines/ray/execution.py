@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from helmframe._pipeline import PlanSpec, Task, split_spans
 from helmframe.config import data_root
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.cache_notes import cache_note
@@ -20,7 +21,6 @@ from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
 from helmframe.models.model import Model
 from helmframe.scenarios.spans import Span
-from helmframe.stages import Stages, Task
 from helmframe.store import RunFolder
 
 # Spans for each place where one can be done, so that a slow one at the end holds up little; tasks share in them.
@@ -29,7 +29,7 @@ PIECES = 8
 
 def run(
     options: Ray,
-    plans: Sequence[Stages],
+    plans: Sequence[PlanSpec],
     *,
     ask: bool = True,
     fresh: bool = False,
@@ -71,7 +71,7 @@ class RayExecution(Execution):
     options: Ray = field(default_factory=Ray)
     _packed: dict[Model, bytes] = field(default_factory=dict)
 
-    def prepare(self, tasks: Sequence[tuple[Stages, Task]], fingerprints: Mapping[Model, str]) -> None:
+    def prepare(self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str]) -> None:
         """Pickle what every replica is to know.
 
         Raises:
@@ -96,7 +96,7 @@ class RayExecution(Execution):
 
     def work(
         self,
-        tasks: Sequence[tuple[Stages, Task]],
+        tasks: Sequence[tuple[PlanSpec, Task]],
         fingerprints: Mapping[Model, str],
         about: dict[str, Any],
     ) -> list[SourceMissingError]:
@@ -121,11 +121,11 @@ class RayExecution(Execution):
         return missing
 
     def _spans(
-        self, plan: Stages, task: Task, pieces: int, missing: list[SourceMissingError], about: dict[str, Any]
+        self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], about: dict[str, Any]
     ) -> Sequence[Span]:
         most = max(self.options.of(model).least_and_most[1] for model in task.models)
         try:
-            spans = plan.spans(task.spec, pieces * most)
+            spans = split_spans(plan, task.spec, pieces * most)
         except SourceMissingError as error:
             self.absent(error, task, about)
             missing.append(error)

@@ -16,14 +16,14 @@ from helmframe import config
 from helmframe._core.registry import Registry
 from helmframe._core.safe_text import error_text
 from helmframe._core.specs import Call
-from helmframe.adapters import ADAPTERS
+from helmframe._pipeline import PlanSpec, Task
+from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import HelmframeError, PlanError
-from helmframe.metrics import METRICS
+from helmframe.metrics.protocol import METRICS
 from helmframe.models.completion_cache import StoredRun
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any, is_local_name
-from helmframe.perturbations import PERTURBATIONS
-from helmframe.stages import Stages, Task
+from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.store import Address
 
 _BACKENDS = ("local", "http", "vllm")
@@ -46,7 +46,7 @@ class Parcel:
         resumed: The runs to reuse completions of unpinned models from.
     """
 
-    work: Sequence[tuple[Stages, Task]]
+    work: Sequence[tuple[PlanSpec, Task]]
     model: Model
     fingerprint: str
     root: Address
@@ -112,7 +112,7 @@ def unpacked(data: bytes) -> Parcel:
     return parcel
 
 
-def _settled(plan: Stages) -> Stages:
+def _settled(plan: PlanSpec) -> PlanSpec:
     """The plan with its root as others see it."""
     return plan if plan.data is None else replace(plan, data=_absolute(plan.data))
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from helmframe._core.specs import Pairs, ScenarioSpec, Sql, frozen, merged, thawed
-from helmframe.adapters import Setting, settings
+from helmframe.adapters.adapt import Setting, settings
 from helmframe.errors import NoInstancesError, SourceMissingError
-from helmframe.perturbations import PerturbationCall
-from helmframe.plan import Plan, scenario
+from helmframe.perturbations.call import PerturbationCall
+from helmframe.plan import Plan, scenario, spec_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Draft:
             plan = plan.generate(models, n=self.outputs, **decoding)
         elif decoding or self.outputs:
             # said without a model: who answers is added later, by .generate(model)
-            plan = replace(plan, decoding=frozen(decoding), outputs=self.outputs or plan.outputs)
+            spec = spec_of(plan)
+            plan = Plan(replace(spec, decoding=frozen(decoding), outputs=self.outputs or spec.outputs))
         plan = plan.perturb(list(self.variants)) if self.variants else plan
         return plan.metrics(*self.metrics) if self.metrics else plan
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from helmframe._core.specs import Call
-from helmframe.adapters import ADAPTERS
+from helmframe.adapters.adapt import ADAPTERS
 from helmframe.adapters.format_instructions import name_of_choices
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.interop.helm.draft import Draft
@@ -18,8 +18,11 @@ from helmframe.interop.helm.entries import Said
 from helmframe.interop.helm.known_models import follows_instructions
 from helmframe.interop.helm.metric_specs import EXACT_MATCH, SEPARATE
 from helmframe.interop.helm.scenario_lookup import method_fields
-from helmframe.perturbations import PERTURBATIONS, PRESETS, PerturbationCall, call
+from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.contrast import with_contrasts
+from helmframe.perturbations.parsing import call
+from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.registry import PERTURBATIONS
 
 Expander: TypeAlias = Callable[[Draft, Said], list[Draft]]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from helmframe._core.specs import Call, frozen
-from helmframe.metrics import METRICS
+from helmframe.metrics.protocol import METRICS
 
 _BASIC = "helm.benchmark.metrics.basic_metrics."
 SEPARATE = {

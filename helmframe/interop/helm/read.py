@@ -34,7 +34,7 @@ logger = logging.getLogger("helmframe.interop.helm")
 
 
 @reader
-def read_helm(said: str | Path, *, fresh: bool = False) -> Results:
+def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
     """HELM's results as ours: what was asked, what was answered, and HELM's own scores.
 
     `hf.read_helm("benchmark_output/runs/v1").leaderboard()`
@@ -44,7 +44,7 @@ def read_helm(said: str | Path, *, fresh: bool = False) -> Results:
     its instances with those of our runs, by their content.
 
     Args:
-        said: a run directory, a suite, a release, or a folder with some of them: a path, `s3://…`, `gs://…`, or a URL
+        path: a run directory, a suite, a release, or a folder with some of them: a path, `s3://…`, `gs://…`, or a URL
             (`https://storage.googleapis.com/crfm-helm-public/lite/benchmark_output/releases/v1.0.0`).
         fresh: read again what was read before; it is kept in the store.
 
@@ -53,7 +53,7 @@ def read_helm(said: str | Path, *, fresh: bool = False) -> Results:
         SourceError: it can't be read. A run that is broken is left out, and `manifest["left_out"]` says why; it is an
             error if all are.
     """
-    address = place_of(said)
+    address = place_of(path)
     reading = Import("HELM", address)
     if not fresh and (kept := reading.kept()) is not None:
         return kept

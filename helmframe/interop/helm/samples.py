@@ -9,7 +9,7 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, OF_REQUEST, ORIGINAL, SCORES
 from helmframe.interop.imported import Import
-from helmframe.metrics import parse
+from helmframe.metrics.score import parse
 
 ROWS = 2_000  # of one frame
 _NONE = hashlib.sha256(b"").hexdigest()[:32]

@@ -13,7 +13,7 @@ from helmframe.interop.helm.metric_specs import SEPARATE
 from helmframe.interop.helm.runs import Run
 from helmframe.interop.helm.state_reader import StatsKey
 from helmframe.interop.helm.variants import Named, named
-from helmframe.metrics import parse
+from helmframe.metrics.score import parse
 
 _KEY = ["instance_id", "perturbation", "perturbation_seed", "trial", "window_index"]
 _ROWS = 100_000  # held as Python's objects, which take ten times the memory

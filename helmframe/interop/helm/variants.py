@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from helmframe._core.specs import Call, frozen
 from helmframe._schema import ORIGINAL
-from helmframe.perturbations import PERTURBATIONS
+from helmframe.perturbations.registry import PERTURBATIONS
 
 # The key of our parameters that holds HELM's description, where ours lacks some of it.
 _VERBATIM = "helm_description"

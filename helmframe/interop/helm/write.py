@@ -22,7 +22,9 @@ from helmframe.interop.helm.runs import RUN
 from helmframe.interop.helm.state_writer import VARIANT, states_of, without_none
 from helmframe.interop.helm.statistics import stat, stats_of
 from helmframe.interop.helm.variants import OURS, description
-from helmframe.metrics import chosen, for_sets, helm_scores
+from helmframe.metrics.helm_outputs import helm_scores
+from helmframe.metrics.protocol import chosen
+from helmframe.metrics.score import for_sets
 from helmframe.results.tables import Tables
 from helmframe.store import Address, address_of, below, listing, write_text
 

@@ -1,4 +1,4 @@
-"""Charts of any frame of the documented schema (`hf.columns()`), as Altair charts: `hf.charts`.
+"""Charts of any frame of the documented schema (`hf.schema()`), as Altair charts: `hf.charts`.
 
 Each function takes scores, which it aggregates, or a table that `hf.stats` or `Results` made of them; what it draws is
 small, however many rows there were. `results.plot` draws those of a run. Texts from models and data are shown as text;

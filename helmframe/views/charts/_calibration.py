@@ -7,13 +7,13 @@ import polars as pl
 
 from helmframe._core.bins import binned, enough, equal_masses
 from helmframe.errors import ArgumentError
-from helmframe.metrics import parse
 from helmframe.metrics.calibration import NO_CONFIDENCE
 from helmframe.metrics.confidence import confident_answers
+from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
-from helmframe.stats import calibration as calibrated
-from helmframe.stats import table
+from helmframe.stats.calibration import calibration as calibrated
+from helmframe.stats.table import table
 from helmframe.views.charts.frames import Frame, columns_of, of_original, rows_of
 from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import colour_of, finished, look, nothing, shape_of
@@ -94,7 +94,7 @@ def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
         return rows.with_columns(pl.col("model").cast(pl.String))
     if "completion" not in names:
         raise ArgumentError(
-            "this chart draws completions (hf.columns('completions')), or answers: columns confidence and right; "
+            "this chart draws completions (hf.schema('completions')), or answers: columns confidence and right; "
             f"there are: {', '.join(names) or 'none'}."
         )
     read = parse(of_original(frame).lazy())

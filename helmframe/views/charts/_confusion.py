@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.expressions import same_place
-from helmframe.metrics import parse
 from helmframe.metrics.chosen_option import answered, by_option
 from helmframe.metrics.classification import confusion as counted
+from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.views.characters import shown_as

@@ -8,7 +8,7 @@ import polars as pl
 
 from helmframe.results import Results
 from helmframe.results.charts import chart
-from helmframe.stats import compare
+from helmframe.stats.compare import compare
 from helmframe.stats.table import in_order
 from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing, rows_of

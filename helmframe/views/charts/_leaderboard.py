@@ -9,8 +9,8 @@ import polars as pl
 from helmframe.results import Results
 from helmframe.results.boards import competitor
 from helmframe.results.charts import chart
-from helmframe.stats import Leaderboard
-from helmframe.stats import leaderboard as ranked
+from helmframe.stats.board import Leaderboard
+from helmframe.stats.leaderboard import leaderboard as ranked
 from helmframe.views.charts.frames import (
     Frame,
     columns_of,

@@ -128,6 +128,6 @@ def robustness_of_results(results: Results, metric: str | None = None, *, mode: 
     name = metric or source.results.main_metrics[0]
     found = source.results.robustness(metrics=name)
     if found.is_empty() and len(source.values("perturbation")) > 1:
-        why = "nothing that was asked counts as robustness: hf.perturbations() says what does"
+        why = "nothing that was asked counts as robustness: hf.list_perturbations() says what does"
         return nothing(why, mode, f"{name}, original to worst")
     return robustness(found, models=source.models, metrics=source.metrics, mode=mode)

@@ -37,7 +37,8 @@ def scores(
         frame: `SCORES`, which are aggregated by the axes they have, or a table as `hf.stats.table` gives it.
         metric: which; default all that have the unit of the first.
         models: all models, as far as they are more than those here: colours go by their place among all, sorted.
-        metrics: metric → unit and higher_is_better, as `manifest["metrics"]` has it; default what `hf.metrics()` says.
+        metrics: metric → unit and higher_is_better, as `manifest["metrics"]` has it; default as in
+            `hf.list_metrics()`.
         mode: "light" or "dark".
 
     Raises:

@@ -4,9 +4,9 @@ import polars as pl
 
 from helmframe._core.specs import Call
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.perturbations import PERTURBATIONS
-from helmframe.stats import robustness
+from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.stats.frames import as_scores
+from helmframe.stats.robustness import robustness
 from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing
 from helmframe.views.charts.words import Metrics
 

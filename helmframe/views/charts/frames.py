@@ -8,8 +8,7 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats import table
-from helmframe.stats.table import AXES
+from helmframe.stats.table import AXES, table
 from helmframe.views.characters import shown_as
 from helmframe.views.charts.words import Metrics, better_when_higher, unit_of
 
@@ -102,7 +101,7 @@ def needing(frame: Frame, what: str, columns: Sequence[str]) -> pl.DataFrame:
     lacking = [name for name in columns if name not in there]
     if lacking:
         raise ArgumentError(
-            f"this chart draws {what}, or scores (hf.columns('scores')): columns {', '.join(map(repr, lacking))} are "
+            f"this chart draws {what}, or scores (hf.schema('scores')): columns {', '.join(map(repr, lacking))} are "
             f"missing; there are: {', '.join(there) or 'none'}."
         )
     return frame.lazy().collect()

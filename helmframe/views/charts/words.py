@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from helmframe._schema import COMPLETIONS
 from helmframe.errors import HelmframeError
-from helmframe.metrics import about, chosen
+from helmframe.metrics.protocol import about, chosen
 from helmframe.views.characters import seen
 
 # Metric → its unit and which way it is better, as a manifest has it.

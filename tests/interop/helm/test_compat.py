@@ -13,7 +13,7 @@ from helmframe._core.specs import Sql
 from helmframe.errors import ArgumentError, SpecError
 from helmframe.interop.helm import parse_entry, plans_of
 from helmframe.models.model import Model, Tokens
-from helmframe.plan import Plan
+from helmframe.plan import Plan, spec_of
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import load_train
 from tests.acceptance import byte_tokens
@@ -133,7 +133,7 @@ def test_unchanged_copies_count_as_changed_by_helms_rules_alone() -> None:
 
 def test_perturbations_of_a_helm_plan_are_helms_where_it_has_them() -> None:
     plan = hf.scenario("sampler", compat="helm").perturb(["typos", "uppercase", "lowercase+uppercase"])
-    assert [each.name for each in plan.perturbations] == [
+    assert [each.name for each in spec_of(plan).perturbations] == [
         "typos(compat='helm')",
         "uppercase",
         "lowercase(compat='helm')+uppercase",

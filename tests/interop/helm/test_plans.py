@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 import helmframe as hf
+from helmframe._pipeline import plan_tasks
 from helmframe._suite import Suite
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.interop.helm import parse_entry, plans_of
-from helmframe.plan import Plan
+from helmframe.plan import Plan, spec_of
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def test_helms_splits_are_run_unless_the_entry_says_one() -> None:
 
 def test_no_stop_sequence_is_said_by_none() -> None:
     plan = plan_of("gsm:model=oracle(),stop=none")
-    assert plan.decoding == (("stop", ()),)
+    assert spec_of(plan).decoding == (("stop", ()),)
 
 
 def test_options_for_all_entries_give_way_to_an_entrys_own() -> None:
@@ -51,7 +52,7 @@ def test_options_for_all_entries_give_way_to_an_entrys_own() -> None:
 
 def test_helms_data_augmentations_are_helms_own() -> None:
     def names(said: str) -> list[str]:
-        return [each.name for each in plan_of(f"gsm:data_augmentation={said}").perturbations]
+        return [each.name for each in spec_of(plan_of(f"gsm:data_augmentation={said}")).perturbations]
 
     assert names("lower") == ["lowercase(compat='helm')"]
     assert names("typo_hard") == ["typos(compat='helm', prob=0.5)"]
@@ -62,7 +63,7 @@ def test_helms_data_augmentations_are_helms_own() -> None:
 
 def test_any_other_perturbation_may_be_said_too() -> None:
     plan = plan_of("gsm:data_augmentation=uppercase")
-    assert [each.name for each in plan.perturbations] == ["uppercase"]
+    assert [each.name for each in spec_of(plan).perturbations] == ["uppercase"]
 
 
 def test_entries_that_differ_in_the_part_alone_are_one_plan() -> None:
@@ -81,9 +82,10 @@ def test_entries_that_differ_in_more_stay_apart() -> None:
 def test_who_answers_for_a_group_of_models_is_said_by_the_user() -> None:
     entries = [parse_entry("gsm:model=text"), parse_entry("gsm:model=echo(),stop=none"), parse_entry("gsm")]
     plans = plans_of(entries, models=["oracle()"])
-    assert [[model.name for model in plan.models] for plan in plans] == [["oracle"]]
+    assert [[model.name for model in spec_of(plan).models] for plan in plans] == [["oracle"]]
     # who names nobody leaves it open
-    assert plan_of("gsm:model=text,temperature=0.5") == replace(plan_of("gsm"), decoding=(("temperature", 0.5),))
+    warm, plain = plan_of("gsm:model=text,temperature=0.5"), plan_of("gsm")
+    assert spec_of(warm) == replace(spec_of(plain), decoding=(("temperature", 0.5),))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_an_entry_is_a_plan_at_once() -> None:
 def test_an_entry_that_sweeps_is_a_suite_whose_plans_have_names() -> None:
     swept = hf.entry("sampler:subject=music,max_train_instances=all", "oracle()")
     assert isinstance(swept, Suite)
-    settings = [plan.tasks()[0].settings[0] for plan in swept.plans]
+    settings = [plan_tasks(spec_of(plan))[0].settings[0] for plan in swept.plans]
     assert [(each.name, each.adapter.shots) for each in settings] == [
         *(("shots=0", 0), ("shots=1", 1), ("shots=2", 2)),
         *(("shots=4", 4), ("shots=8", 8), ("shots=16", 16)),
@@ -131,14 +133,14 @@ def test_a_sweep_of_perturbations_is_a_plan_for_each(shared: Path, monkeypatch: 
     monkeypatch.setenv("HELMFRAME_DATA", str(shared))
     swept = hf.entry("sampler:subject=music,data_augmentation=misspelling_sweep")
     assert isinstance(swept, Suite)
-    names = [[each.name for each in plan.perturbations] for plan in swept.plans]
+    names = [[each.name for each in spec_of(plan).perturbations] for plan in swept.plans]
     assert names == [[f"misspellings(compat='helm', prob={each})"] for each in (0.0, 0.05, 0.2, 0.5)]
 
 
 def test_the_option_for_trials_is_for_all_entries_with_examples() -> None:
     entries = [parse_entry("gsm:num_train_trials=2"), parse_entry("boolq:max_train_instances=0")]
     plans = plans_of(entries, num_train_trials=3)
-    assert [dict(plan.adapter).get("trials") for plan in plans] == [3, None]
+    assert [dict(spec_of(plan).adapter).get("trials") for plan in plans] == [3, None]
 
 
 def test_entries_are_chosen_by_priority_group_and_whether_they_name_a_model() -> None:
@@ -149,7 +151,7 @@ def test_entries_are_chosen_by_priority_group_and_whether_they_name_a_model() ->
     ]
 
     def chosen(**said: Any) -> list[str]:
-        return [plan.scenarios[0].scenario for plan in plans_of(entries, **said)]
+        return [spec_of(plan).scenarios[0].scenario for plan in plans_of(entries, **said)]
 
     assert chosen(priority=2) == ["boolq", "narrative_qa"]
     assert chosen(groups=["core", "gsm"]) == ["gsm8k", "boolq"]
@@ -195,6 +197,6 @@ def test_a_subtask_is_a_part_of_its_own() -> None:
 
 def test_each_part_of_an_entry_is_asked_as_the_spec_says_of_it() -> None:
     scotus, eurlex = (plan_of(f"lex_glue:subset={name},increase_max_tokens=1") for name in ("scotus", "eurlex"))
-    assert (dict(scotus.decoding), dict(eurlex.decoding)) == ({"max_tokens": 6}, {"max_tokens": 21})
+    assert (dict(spec_of(scotus).decoding), dict(spec_of(eurlex).decoding)) == ({"max_tokens": 6}, {"max_tokens": 21})
     both = plans_of([parse_entry(f"lex_glue:subset={name}") for name in ("scotus", "eurlex")])
     assert both == [hf.scenario("lex_glue", compat="helm").where(subset=["scotus", "eurlex"], split=["valid", "test"])]

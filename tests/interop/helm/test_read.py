@@ -11,7 +11,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._pipeline import plan_tasks
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
+from helmframe.plan import spec_of
 from tests.interop.helm.runs import TYPOS, state, write_run
 from tests.listening import serving_files
 from tests.s3_server import BUCKET, S3Server
@@ -45,7 +47,7 @@ def test_a_scenario_that_is_ours_has_our_name_subset_and_adapter(shared: Path) -
         ("mmlu", "philosophy", "openai/gpt2"),
         ("narrative_qa", "", "openai/gpt2"),
     }
-    settings = hf.scenario("mmlu").tasks(models=[hf.models.oracle()])[0].settings
+    settings = plan_tasks(spec_of(hf.scenario("mmlu")), models=[hf.models.oracle()])[0].settings
     rows = results.completions.filter(pl.col("scenario") == "mmlu")
     assert rows.select(pl.col("decoding").unique()).collect().item() == settings[0].decoding_json
     assert set(rows.collect().get_column("data_subject")) == {"philosophy"}

@@ -3,8 +3,9 @@
 import pytest
 
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.metrics import METRICS, score
 from helmframe.metrics.ifeval import follows, language
+from helmframe.metrics.protocol import METRICS
+from helmframe.metrics.score import score
 from tests.frames import completions
 
 NO_COMMA = "punctuation:no_comma"

@@ -10,7 +10,7 @@ from tests.views.charts.drawn import encoding, layer, rows, scores, words
 FRAME = scores({"a": 0.2, "b": 0.9, "c": 0.85})
 
 
-def board() -> hf.Leaderboard:
+def board() -> hf.stats.Leaderboard:
     return hf.stats.leaderboard(FRAME, higher_is_better={"exact_match": True})
 
 
@@ -42,7 +42,7 @@ def test_one_model_no_chart() -> None:
 
 def test_published_means_are_ranked_over_scenarios() -> None:
     means = pl.DataFrame({"model": ["x", "y", "z"], "s": [0.5, 0.4, 0.1], "t": [0.5, 0.2, 0.3]})
-    assert "draws of scenarios" in words(hf.charts.leaderboard(hf.leaderboard(means)))
+    assert "draws of scenarios" in words(hf.charts.leaderboard(hf.stats.leaderboard_of_means(means)))
 
 
 def test_other_frames_are_refused() -> None:

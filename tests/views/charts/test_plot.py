@@ -106,7 +106,8 @@ def test_without_altair_an_error_says_what_to_install(one: hf.Results, monkeypat
 
 
 def test_where_only_fairness_was_asked_robustness_says_so() -> None:
-    results = music().limit(4).perturb(hf.gender(source="male", target="female")).generate(hf.models.oracle()).score()
+    gender = hf.perturbations.gender(source="male", target="female")
+    results = music().limit(4).perturb(gender).generate(hf.models.oracle()).score()
     assert "nothing that was asked counts as robustness" in str(rows(results.plot.robustness()))
 
 

@@ -1,0 +1,306 @@
+"""The pipeline: functions of a plan's spec and a task, from a table to a longer table, one shard at a time.
+
+The stages in order: `task_shards` (load), `build_requests` (perturb, adapt), `fit_requests`, `generate_completions`,
+`judge_completions`, `score_completions`. The engines in `engines/` call them.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import polars as pl
+
+from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
+from helmframe._schema import INSTANCES, READ, source_column
+from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
+from helmframe.early_stopping.monitor import Watch
+from helmframe.errors import CapabilityError, PlanError
+from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
+from helmframe.judging.query import asking
+from helmframe.metrics.judge import with_verdicts
+from helmframe.metrics.protocol import Metric, chosen
+from helmframe.metrics.score import check_units, score
+from helmframe.models.budget import Budget
+from helmframe.models.completion_cache import CompletionCache
+from helmframe.models.fit import fit
+from helmframe.models.generate import generate
+from helmframe.models.model import Model
+from helmframe.models.request_ids import request_ids
+from helmframe.perturbations.by_model import Ask
+from helmframe.perturbations.parsing import Variant
+from helmframe.perturbations.perturb import perturb
+from helmframe.scenarios.checksums import Data, data_checksum
+from helmframe.scenarios.load import Selection, count, keys, load, load_train
+from helmframe.scenarios.spans import Span, spans
+from helmframe.store import Answers
+
+SHARD_ROWS = 20_000
+# The first shard is small, so that the model is asked soon.
+FIRST_ROWS = 4_000
+# A shard is small: Polars' streaming engine, its default, takes half as long again.
+IN_MEMORY: Literal["in-memory"] = "in-memory"
+
+logger = logging.getLogger("helmframe.plan")
+
+# HELM's rules for the adapter; fields that the plan specifies come after them.
+_HELM_ADAPTER: Pairs = (("scored_outputs", "helm"),)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one scenario of a plan needs to be answered: HELM's run spec, for all its parts."""
+
+    spec: ScenarioSpec
+    variants: tuple[Variant, ...]
+    settings: tuple[Setting, ...]
+    models: tuple[Model, ...]
+    outputs: int
+    metrics: tuple[str | Metric, ...]
+
+
+@dataclass(frozen=True)
+class PlanSpec:
+    """The content of a plan, as values: what `Plan` builds and the engines read."""
+
+    scenarios: tuple[ScenarioSpec, ...]
+    filters: tuple[Condition, ...] = ()
+    sampling: Sample | None = None
+    perturbations: tuple[Variant, ...] = ()
+    adapter: Pairs = ()
+    models: tuple[Model, ...] = ()
+    decoding: Pairs = ()
+    outputs: int = 0  # completions of each request; 0: as many as the scenario says
+    metrics: tuple[str | Metric, ...] = ()
+    data: str | None = None
+    compat: str | None = None  # "helm": HELM's rules for the whole plan, as `hf.scenario(compat=)` lists them
+    span: Span | None = None  # of an engine that shares the work out: no other instances than these
+
+
+def check_capabilities(plan: PlanSpec) -> None:
+    """Raise if a setting is invalid, or a model lacks what the plan specifies: method, chat template, metrics.
+
+    Raises:
+        CapabilityError: A model lacks a capability. What the scenario's own spec needs is checked when it runs, so that
+            other scenarios of a suite continue.
+    """
+    fields = dict(plan.adapter)
+    needing = [each.name for each in chosen(plan.metrics) if {"logprob", "token_logprobs"} & {*each.needs}]
+    for spec in plan.scenarios:
+        for cell in (each for grid in _settings(plan, spec) for each in grid.each):
+            scores = ADAPTERS[cell.adapter.method].scores
+            for model in plan.models:
+                if "method" in fields and scores and model.loglikelihood is None:
+                    raise CapabilityError.no_log_probabilities(model.name, spec.scenario)
+                if "method" in fields and not scores and not model.generates:
+                    raise CapabilityError.no_generation(model.name, spec.scenario)
+                if "chat_template" in fields and cell.adapter.chat_template and model.chat is None:
+                    raise CapabilityError.no_chat_template(model.name)
+                if needing and not scores and model.token_logprobs is False:
+                    raise CapabilityError.no_token_log_probabilities(model.name, needing[0])
+
+
+def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored: bool = True) -> list[Task]:
+    """Return the plan as tasks, one per scenario.
+
+    Args:
+        plan: The plan.
+        models: Models to use instead of the plan's.
+        scored: False for tasks without metrics, which need neither a sandbox nor a classifier nor a judge.
+
+    Raises:
+        PlanError: The plan has no model, or a metric needs more outputs than the plan generates.
+    """
+    answering = tuple(models) if models is not None else plan.models
+    if not answering:
+        raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
+    tasks = []
+    for spec in plan.scenarios:
+        names = (plan.metrics or with_judges(spec.metrics)) if scored else ()
+        refuse_pairs(names)
+        outputs = plan.outputs or spec.outputs
+        for each in chosen(names):
+            if each.check is not None:
+                each.check()
+            if each.k > outputs:
+                raise PlanError(f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k}).")
+        cells = tuple(_settings(plan, spec))
+        tasks.append(Task(spec, plan.perturbations, cells, answering, outputs, tuple(names)))
+    return tasks
+
+
+def _settings(plan: PlanSpec, spec: ScenarioSpec) -> list[Setting]:
+    """Return the grid of adapters and decoding parameters of one scenario."""
+    adapter = (*_HELM_ADAPTER, *plan.adapter) if plan.compat else plan.adapter
+    return settings(spec, adapter, plan.decoding)
+
+
+def load_instances(plan: PlanSpec, spec: ScenarioSpec, only: pl.DataFrame | None = None) -> Iterator[pl.DataFrame]:
+    """Return `INSTANCES` of one scenario shard by shard; with `only`, of these `instance_keys`."""
+    first = min(FIRST_ROWS, SHARD_ROWS)
+    if plan.span is not None:
+        first, only = SHARD_ROWS, plan.span.keys if only is None else only
+    return load(spec, **_selection(plan, spec), rows=SHARD_ROWS, first=first, only=only)
+
+
+def split_spans(plan: PlanSpec, spec: ScenarioSpec, pieces: int) -> list[Span]:
+    """Return the rows of `load_instances` as at least `pieces` spans, none larger than a shard.
+
+    `replace(plan, span=…)` is the plan over one of them.
+    """
+    return spans(spec, **_selection(plan, spec), most=SHARD_ROWS, pieces=pieces)
+
+
+def instance_keys(plan: PlanSpec, spec: ScenarioSpec) -> pl.DataFrame:
+    """Return subset, row_index, instance_id, split and cluster of all rows of `load_instances`."""
+    return keys(spec, **_selection(plan, spec))
+
+
+def task_checksum(plan: PlanSpec, task: Task, stop: threading.Event) -> Data:
+    """Return the checksum of the data that the task's rows, examples included, are read from."""
+    selection = _selection(plan, task.spec)
+    splits = {*selection["splits"], *(["train"] if _has_shots(task) else [])}
+    if plan.compat:
+        splits = {*SPLITS}  # ids count the instances of all of them
+    return data_checksum(task.spec, where=selection["where"], splits=sorted(splits), data=selection["data"], stop=stop)
+
+
+def count_instances(plan: PlanSpec, spec: ScenarioSpec) -> int:
+    """Return the number of instances, without reading their texts unless a condition depends on them."""
+    return int(count(spec, **_selection(plan, spec))["n"].sum())
+
+
+def _selection(plan: PlanSpec, spec: ScenarioSpec) -> Selection:
+    splits = tuple(str(value) for each in plan.filters if of_split(each) for value in _values(each))
+    if not splits:
+        helm = plan.sampling is not None and plan.sampling.order == "helm"
+        splits = ("valid", "test") if helm else (spec.main.split,)
+    conditions = [each for each in plan.filters if not of_split(each)]
+    sample = plan.sampling
+    if plan.span is not None:
+        conditions, sample = [*conditions, *plan.span.conditions()], None
+    return {
+        "where": tuple(conditions),
+        "sample": sample,
+        "splits": splits,
+        "data": plan.data,
+        "compat": plan.compat,
+    }
+
+
+def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
+    """Return the train instances of a task; empty if no setting has few-shot examples."""
+    if not _has_shots(task):
+        return pl.DataFrame(schema=INSTANCES.schema)
+    conditions = tuple(each for each in plan.filters if not of_split(each))
+    pool = load_train(task.spec, where=conditions, data=plan.data, compat=plan.compat)
+    splits = task.spec.split_names.values() or SPLITS
+    if pool.is_empty() and "train" in splits:
+        logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
+    return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
+
+
+def task_shards(plan: PlanSpec, task: Task, watch: Watch | None = None) -> Iterator[pl.DataFrame]:
+    """Return `INSTANCES` of one task shard by shard, or look by look if `watch` is given."""
+    load_rows = partial(load_instances, plan, task.spec)
+    return load_rows() if watch is None else watch.looks(load_rows)
+
+
+def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: Ask | None) -> pl.LazyFrame:
+    """Return `VARIANTS` of the instances under the plan's perturbations."""
+    keep_unchanged = [spec.scenario for spec in plan.scenarios if spec.keeps_unchanged]
+    return perturb(instances, plan.perturbations, ask, plan.data, keep_unchanged=keep_unchanged)
+
+
+def adapt_variants(
+    plan: PlanSpec, variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: ScenarioSpec
+) -> tuple[pl.LazyFrame, pl.DataFrame]:
+    """Return `REQUESTS` and `HEADS` of the variants in one setting."""
+    requests, heads = adapt(variants, train, setting, spec.subsets)
+    if plan.compat:  # HELM cuts every prompt that is too long without examples
+        requests = requests.with_columns(pl.col("truncation").fill_null("right"))
+    return requests, heads
+
+
+def build_requests(
+    plan: PlanSpec,
+    task: Task,
+    shards: Iterable[pl.DataFrame],
+    *,
+    ask: bool = True,
+    budget: Budget | None = None,
+    cache: CompletionCache | None = None,
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Return `REQUESTS` and `HEADS`, shard by shard and setting by setting.
+
+    Args:
+        plan: The plan.
+        task: One of its tasks.
+        shards: `INSTANCES` of the task, shard by shard.
+        ask: False reads only cached completions of models that make variants (`translate`).
+        budget: The limits of requests to these models.
+        cache: As for `asked`.
+    """
+    model = asking(ask=ask, budget=budget, cache=cache)
+    train = train_pool(plan, task)
+    for instances in shards:
+        variants = perturb_instances(plan, instances.lazy(), model).collect(engine=IN_MEMORY)
+        for each in judges_of(task.metrics):
+            each.template.check([*variants.columns, *READ.schema])  # before anything is asked
+        for setting in task.settings:
+            requests, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
+            yield requests.collect(engine=IN_MEMORY), heads
+
+
+def fit_requests(
+    requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model, fingerprint: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return `FITTED` of one model, one row per output with its request_id, and `PREFIXES`. No request is sent."""
+    fitted, prefixes = fit(requests, heads, model)
+    return request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows), prefixes
+
+
+def generate_completions(
+    fitted: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    kept: Answers,
+    fingerprint: str,
+    **how: Any,
+) -> pl.DataFrame:
+    """Return `COMPLETIONS` of one model, from the store or generated now."""
+    return generate(fitted, prefixes, model, kept, fingerprint, **how)
+
+
+def judge_completions(completions: pl.DataFrame, task: Task, **how: Any) -> pl.DataFrame:
+    """Return `VERDICTS` of the judges among the metrics, from the store or requested now."""
+    return verdicts_on(completions, judges_of(task.metrics), **how)
+
+
+def score_completions(completions: pl.DataFrame, task: Task, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Return `SCORES` of the completions."""
+    judged = with_verdicts(completions, verdicts, judges_of(task.metrics))
+    scores = score(judged.lazy(), task.metrics).collect(engine=IN_MEMORY)
+    check_units(scores, task.metrics)
+    return scores
+
+
+def of_split(condition: Condition) -> bool:
+    """Whether it says which split is read, not which of its rows."""
+    return isinstance(condition, Equals) and condition.column == "split"
+
+
+def unread_columns(spec: ScenarioSpec) -> list[str]:
+    """Return the columns of examples that HELM's instances of the scenario lack."""
+    names: Any = dict(spec.helm).get("unread", ())
+    return [source_column(str(name)) for name in names]
+
+
+def _has_shots(task: Task) -> bool:
+    return any(each.adapter.shots for setting in task.settings for each in setting.each)
+
+
+def _values(condition: Condition) -> tuple[Any, ...]:
+    return condition.values if isinstance(condition, Equals) else ()
