@@ -285,7 +285,7 @@ def check_number(each: Metric, columns: Mapping[str, pl.DataType]) -> None:
 def about(each: Metric) -> dict[str, Any]:
     """What a manifest keeps of a metric."""
     binary = right_or_wrong(each)
-    entry = {
+    entry: dict[str, Any] = {
         "level": each.level,
         "unit": each.unit,
         "higher_is_better": each.higher_is_better,

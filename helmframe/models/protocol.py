@@ -41,8 +41,8 @@ def from_any(
             `.loglikelihood(pairs)` of (context, continuation): a log-probability each, in nats, or (it, tokens), or
             with that alone; a transformers `(model, tokenizer)` pair; a folder in transformers format, or a GGUF file;
             `org/name`; a model of a server (`"openai:name"`, `"http://host:port/v1#name"`); `"vllm:org/name"`; a model
-            object of lm-eval or Inspect; a mock model as text (`"oracle()"`); or a `Model`. `hf.models.local`, `.http` and
-            `.vllm` say more about how it is loaded or asked.
+            object of lm-eval or Inspect; a mock model as text (`"oracle()"`); or a `Model`. `hf.models.local`, `.http`
+            and `.vllm` say more about how it is loaded or asked.
         name: how tables call it; default the function's, class's or folder's name.
         version: with `name`: you vouch that whatever has this name and version gives the same answers, so they are kept
             beyond the process. Of a server's model: which one answers under that name now.
