@@ -98,7 +98,10 @@ class Run:
         return read_logs(self.folder)
 
     def progress(self) -> pl.DataFrame:
-        """Per scenario and model: planned, kept, answered, failed, rate, seconds left; of this process's runs only."""
+        """Return planned, cached, generated, failed, rate and seconds left per scenario and model.
+
+        It is empty for runs of other processes.
+        """
         progress = Progress(enabled=False) if self._live is None else self._live.progress
         return progress.snapshot()
 
@@ -236,7 +239,7 @@ _SCHEMA: dict[str, Any] = {
     "scenarios": pl.List(pl.String),
     "models": pl.List(pl.String),
     "planned": pl.Int64,
-    "answered": pl.Int64,
+    "generated": pl.Int64,
     "failed": pl.Int64,
     "cost": pl.Float64,
     "path": pl.String,
@@ -262,7 +265,7 @@ def _row(each: Run) -> dict[str, Any] | None:
         "scenarios": list(about["scenarios"]),
         "models": list(about["models"]),
         "planned": counts.get("planned", 0),
-        "answered": counts.get("answered", 0),
+        "generated": counts.get("generated", 0),
         "failed": counts.get("failed", 0),
         "cost": about.get("cost", 0.0),
         "path": str(each.folder.path),

@@ -13,7 +13,7 @@ PLAN = hf.scenario("sampler").where(subject="music").limit(2)
 
 
 def answered(results: hf.Results) -> int:
-    return int(results.manifest["counts"]["answered"])
+    return int(results.manifest["counts"]["generated"])
 
 
 def test_a_function_is_remembered_in_the_process_and_not_on_disk(tmp_path: Path) -> None:

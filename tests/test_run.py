@@ -177,7 +177,7 @@ def test_runs_and_history_list_what_there_is() -> None:
     run.wait(30)
     assert hf.active_runs().is_empty()
     row = hf.runs().row(0, named=True)
-    assert (row["run"], row["status"], row["answered"]) == (run.id, "done", 6)
+    assert (row["run"], row["status"], row["generated"]) == (run.id, "done", 6)
     assert row["models"] == ["gate"]
     assert hf.run(run.id) is run
     with pytest.raises(UnknownNameError):

@@ -31,7 +31,7 @@ print(robustness_text(main))
 print(
     f"""
 A model of 135 million parameters is near chance on such questions: read the intervals, not the digits.
-{results.manifest["counts"]["answered"]} completions asked, {results.manifest["counts"]["kept"]} read from the store.
+{results.manifest["counts"]["generated"]} completions asked, {results.manifest["counts"]["cached"]} read from the store.
 Parquet: {results.path}
 Done in {time.monotonic() - started:.0f} s."""
 )

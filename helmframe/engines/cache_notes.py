@@ -50,7 +50,7 @@ def noting(report: Report, note: Callable[[int, int], None]) -> Report:
         report(what, count)
         if what == "planned" and not planned:
             planned.append(count)
-        elif what == "kept" and len(planned) == 1:
+        elif what == "cached" and len(planned) == 1:
             note(count, planned[0])
             planned.append(count)
 

@@ -19,8 +19,8 @@ from helmframe.engines.capture import uncaptured
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_PAGES = 0.25
 MAX_ROWS = 20
-COUNTS = ("planned", "kept", "shared", "refused", "answered", "failed", "prompt_tokens", "output_tokens")
-DONE = ("kept", "shared", "refused", "answered")
+COUNTS = ("planned", "cached", "shared", "refused", "generated", "failed", "prompt_tokens", "output_tokens")
+DONE = ("cached", "shared", "refused", "generated")
 
 
 class Progress:
@@ -111,12 +111,12 @@ class _Row:
 
     def add(self, what: str, count: int) -> None:
         self.counts[what] += count
-        if what == "answered":
+        if what == "generated":
             self._last = time.monotonic()
 
     @property
     def rate(self) -> float | None:
-        return _rate(self.counts["answered"], self._last - self._began)
+        return _rate(self.counts["generated"], self._last - self._began)
 
     @property
     def seconds_left(self) -> float | None:
@@ -190,19 +190,19 @@ class _Lines:
         self._told_at = 0
 
     def show(self, what: str, count: int) -> None:  # noqa: ARG002
-        if what == "answered" and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
+        if what == "generated" and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
             self._tell(last=False)
 
     def write(self, line: str) -> None:
         _print(line)
 
     def end(self, *, failed: bool) -> None:
-        if not failed and self._told_at != self._progress.counts["answered"]:
+        if not failed and self._told_at != self._progress.counts["generated"]:
             self._tell(last=True)
 
     def _tell(self, *, last: bool) -> None:
         self._told = time.monotonic()
-        self._told_at = self._progress.counts["answered"]
+        self._told_at = self._progress.counts["generated"]
         self._progress.say(_sentence(self._progress.counts, None if last else self._told - self._began))
 
 
@@ -255,7 +255,7 @@ def _sentence(counts: dict[str, int], seconds: float | None) -> str:
     parts = [f"{_done(counts):,} of {counts['planned']:,} completions"]
     if counts["failed"]:
         parts.append(f"{counts['failed']:,} failed")
-    rate = _rate(counts["answered"], seconds or 0.0)
+    rate = _rate(counts["generated"], seconds or 0.0)
     left = _seconds_left(counts, rate)
     if rate and left:
         parts += [f"{rate:,.3g}/s", f"{duration(left)} left"]

@@ -81,7 +81,7 @@ def generate(
     missing = sent.unique("request_id", keep="first", maintain_order=True)
     missing = missing.head(budget.grant(missing.height) if ask else 0)
     report("planned", requests.height)
-    report("kept", joined["cached"].count())
+    report("cached", joined["cached"].count())
     report("refused", requests["refused"].count())
     report("shared", sent.join(missing, on="request_id", how="semi").height - missing.height)
     if missing.height:
@@ -161,7 +161,7 @@ def _ask(
                 queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
                 news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest
                 if news.height:
-                    report("kept", news.height)
+                    report("cached", news.height)
                     # Somewhere else, or this process would go on side by side with the one that it has met.
                     rest = _from_own_place(rest.join(news, on="request_id", how="anti", maintain_order="left"))
                     found.append(
@@ -223,7 +223,7 @@ def _ask_block(
                 characters = sum(sizes[outcome.index] for outcome in batch)
                 budget.spend(model.name, characters, [outcome.answer for outcome in batch])
             report("failed", sum(outcome.error is not None for outcome in batch))
-            report("answered", len(batch))
+            report("generated", len(batch))
             given = [outcome.answer for outcome in batch if outcome.answer is not None]
             for name in ("prompt_tokens", "output_tokens"):
                 report(name, sum(getattr(answer, name) or 0 for answer in given))

@@ -223,7 +223,7 @@ class _Bar:
     def _report(self, judge: str, what: str, count: int) -> None:
         if what == "planned":
             self._bar.total += count
-        elif what in ("kept", "shared", "refused", "answered"):
+        elif what in ("cached", "shared", "refused", "generated"):
             self._bar.set_postfix_str(judge, refresh=False)
             self._bar.update(count)
 

@@ -59,7 +59,7 @@ def scaling(replicas: int, folder: str, seconds: float, each: int) -> dict[str, 
     busy = sum(max(0.0, end - max(start, begin)) for of_one in calls for start, end in of_one)
     return {
         "replicas": len(calls),
-        "requests": results.manifest["counts"]["answered"],
+        "requests": results.manifest["counts"]["generated"],
         "efficiency": busy / (len(calls) * (last - begin)),
         "seconds": last - begin,
         "up": begin - started,

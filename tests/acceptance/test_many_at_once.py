@@ -54,7 +54,7 @@ def test_1_four_evals_at_once_take_the_time_of_one_with_all_their_requests(share
     def one_eval() -> None:
         model = hf.model(Fixed(), name="fixed", batch=BATCH)
         mmlu = hf.scenario("mmlu", data=data).where(subject=["philosophy", "professional_law"]).limit(600)
-        assert mmlu.adapt(shots=[0, 2]).generate(model).score(max_requests=1200).manifest["counts"]["answered"] == 1200
+        assert mmlu.adapt(shots=[0, 2]).generate(model).score(max_requests=1200).manifest["counts"]["generated"] == 1200
 
     together, submitted = Fixed(), Fixed()
     one = seconds(one_eval)

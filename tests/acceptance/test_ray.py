@@ -206,7 +206,7 @@ def test_3_ctrl_c_leaves_a_store_to_go_on_from(place: Place, undisturbed: hf.Res
     results = plan().generate(model(notes, SECONDS)).score(engine=ENGINE)
     shown("3", "Ctrl-C: asked before / kept by the second run", f"{before} / {kept(results)}", "all but shared ones")
     report("Ctrl-C and gone on", results, undisturbed, notes)
-    assert len(notes_of(notes)) <= before + results.manifest["counts"]["answered"]
+    assert len(notes_of(notes)) <= before + results.manifest["counts"]["generated"]
 
 
 def test_no_credential_is_in_the_store_or_in_a_log(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +263,7 @@ def completions(results: hf.Results) -> pl.DataFrame:
 
 
 def kept(results: hf.Results) -> int:
-    return int(results.manifest["counts"]["kept"])
+    return int(results.manifest["counts"]["cached"])
 
 
 def wait_for(notes: Path, count: int) -> None:

@@ -65,7 +65,7 @@ def test_6_the_driver_remembers_spans() -> None:
     number = 10_000
     counts = {
         ("model", "scenario", "model", what): SPAN
-        for what in ("planned", "kept", "refused", "shared", "answered", "failed", "prompt_tokens", "output_tokens")
+        for what in ("planned", "cached", "refused", "shared", "generated", "failed", "prompt_tokens", "output_tokens")
     }
     sent = pickle.dumps(Done(counts, 0.0))
     tracemalloc.start()
@@ -125,7 +125,7 @@ def test_6_a_model_at_work_writes_parts_and_asks_the_bucket(
     before = s3.traffic()
     results, seconds, _ = measured(asked.score)
     traffic = s3.traffic() - before
-    assert results.manifest["counts"]["answered"] >= 0.9 * instances
+    assert results.manifest["counts"]["generated"] >= 0.9 * instances
     files = s3.filesystem().find(f"{root.removeprefix('s3://')}/completions")
     answers = [each for each in files if "prefixes-" not in each]
     told(

@@ -43,7 +43,7 @@ plan = hf.scenario("sampler").generate(hf.model(slow, name="slow", version="1"))
 try:
     plan.score()
 except KeyboardInterrupt:
-    print("interrupted", plan.results().manifest["counts"]["kept"])
+    print("interrupted", plan.results().manifest["counts"]["cached"])
 """
 
 

@@ -36,14 +36,14 @@ def test_failures_are_counted_in_the_line(capsys: pytest.CaptureFixture[str]) ->
     with Progress(enabled=True) as progress:
         progress.report("planned", 2)
         progress.report("failed", 1)
-        progress.report("answered", 2)
+        progress.report("generated", 2)
     assert capsys.readouterr().err == "helmframe: 2 of 2 completions, 1 failed\n"
 
 
 def test_each_scenario_and_model_has_a_row() -> None:
     progress = Progress(enabled=False)
     report = progress.reporter("mmlu", "mine")
-    for what, count in (("planned", 10), ("kept", 2), ("failed", 1), ("answered", 4)):
+    for what, count in (("planned", 10), ("cached", 2), ("failed", 1), ("generated", 4)):
         report(what, count)
     progress.reporter("gsm8k", "mine")("planned", 5)
     found = progress.snapshot()
@@ -61,10 +61,10 @@ def test_the_rate_and_the_time_left_are_those_of_the_answers(monkeypatch: pytest
     progress = Progress(enabled=False)
     report = progress.reporter("mmlu", "mine")
     report("planned", 100)
-    report("kept", 40)
+    report("cached", 40)
     assert progress.snapshot().select("rate", "seconds_left").row(0) == (None, None)
     now[0] = 110.0
-    report("answered", 20)
+    report("generated", 20)
     now[0] = 500.0
     assert progress.snapshot().select("rate", "seconds_left").row(0) == (2.0, 20.0)
 
@@ -76,12 +76,12 @@ def test_a_line_under_way_says_how_fast_it_is_and_what_is_left(
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with Progress(enabled=True) as progress:
         progress.report("planned", 1200)
-        progress.report("answered", 1)
+        progress.report("generated", 1)
         assert capsys.readouterr().err == ""
         now[0] = 120.0
-        progress.report("answered", 199)
+        progress.report("generated", 199)
         assert capsys.readouterr().err == "helmframe: 200 of 1,200 completions, 10/s, 2 min left\n"
-        progress.report("answered", 1)
+        progress.report("generated", 1)
         assert capsys.readouterr().err == ""
     assert capsys.readouterr().err == "helmframe: 201 of 1,200 completions\n"
 
@@ -100,7 +100,7 @@ with Progress(enabled=True) as progress:
     for model in ("a<b", "c"):
         report = progress.reporter("mmlu", model)
         report("planned", 2)
-        report("answered", 1)
+        report("generated", 1)
 """
 THREE = """
 import threading, time
@@ -131,7 +131,7 @@ LOGGED = """
 import polars as pl
 for run in runs:
     run.wait(60)
-    log, asked = run.logs(), run.manifest()["counts"]["answered"]
+    log, asked = run.logs(), run.manifest()["counts"]["generated"]
     printed = log.filter(pl.col("logger") == "helmframe.model.stdout")
     print("log", run.status, log["run"].unique().to_list() == [run.id], log["model"].drop_nulls().unique().to_list(),
           printed["message"].unique().to_list(), printed.height == asked,

@@ -64,7 +64,7 @@ def test_the_tables_are_those_of_the_local_engine(monkeypatch: pytest.MonkeyPatc
     assert same(there, here)
     counts = there.manifest["counts"]
     assert counts["planned"] == here.manifest["counts"]["planned"] == 2 * (3 * 256 + 30)
-    assert counts["answered"] + counts["shared"] + counts["kept"] == counts["planned"]
+    assert counts["generated"] + counts["shared"] + counts["cached"] == counts["planned"]
     assert there.manifest["status"] == "done"
     assert whole(there)
 
@@ -85,8 +85,8 @@ def test_completions_of_a_plain_function_are_stored_with_the_run_and_reused(tmp_
     resumed = plan().generate(function()).score(resume="last", engine=ONE)
     calls = len(log.read_text().splitlines())
     assert resumed.manifest["resumed"] == Path(str(first.path)).name
-    assert resumed.manifest["counts"]["kept"] >= 100
-    assert calls == resumed.manifest["counts"]["answered"]
+    assert resumed.manifest["counts"]["cached"] >= 100
+    assert calls == resumed.manifest["counts"]["generated"]
     here = plan().generate(function()).score(resume="last")
     assert len(log.read_text().splitlines()) == calls
     assert same(resumed, here)
@@ -116,7 +116,7 @@ def test_what_is_said_in_a_script_travels_and_its_log_comes_back() -> None:
     assert run.status == "done"
     assert results.table()["value"].to_list() == [4.0, 4.0]
     said = run.logs().filter(pl.col("message") == "I was asked")
-    assert said.height == results.manifest["counts"]["answered"] == run.progress()["answered"].sum()
+    assert said.height == results.manifest["counts"]["generated"] == run.progress()["generated"].sum()
     assert set(said["model"]) == {"speaks"}
     assert said["instance_id"].null_count() == 0
     failed = results.errors()
@@ -132,7 +132,7 @@ def test_a_killed_replica_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPa
     asked = plan().generate(hf.model(slower, name="slower", version="1"))
     run = asked.submit(engine=TWO)
     up = pl.Series(dtype=pl.String)
-    while not len(up) or run.manifest()["counts"].get("answered", 0) < 20:
+    while not len(up) or run.manifest()["counts"].get("generated", 0) < 20:
         assert run.status == "running"
         time.sleep(0.05)
         up = run.logs()["message"].str.extract(r"replica of slower is up on .*, process (\d+)").drop_nulls()
@@ -142,7 +142,7 @@ def test_a_killed_replica_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPa
     assert whole(results)
     counts = results.manifest["counts"]
     assert counts["planned"] == 3 * 256
-    assert counts["answered"] + counts["shared"] + counts["kept"] == counts["planned"]
+    assert counts["generated"] + counts["shared"] + counts["cached"] == counts["planned"]
     monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "another-store"))
     assert same(results, asked.score())
 
@@ -171,14 +171,14 @@ def test_the_command_runs_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_limit_of_requests_holds_and_the_rest_comes_later() -> None:
     results = plan().generate(letters()).score(engine=ONE, max_requests=100)
-    assert results.manifest["counts"]["answered"] == 100
+    assert results.manifest["counts"]["generated"] == 100
     run = plan().generate(letters()).submit(engine=ONE)
-    while run.manifest()["counts"].get("answered", 0) < 50:
+    while run.manifest()["counts"].get("generated", 0) < 50:
         assert run.status == "running"
         time.sleep(0.05)
     run.cancel()
     stopped = run.wait(60).manifest
     assert stopped["status"] == "stopped"
     rest = plan().generate(letters()).score(engine=ONE).manifest["counts"]
-    assert rest["kept"] >= 100 + stopped["counts"]["answered"]
-    assert rest["kept"] + rest["answered"] + rest["shared"] == rest["planned"]
+    assert rest["cached"] >= 100 + stopped["counts"]["generated"]
+    assert rest["cached"] + rest["generated"] + rest["shared"] == rest["planned"]

@@ -207,7 +207,7 @@ def test_models_that_see_the_instance_match_by_it() -> None:
 import helmframe as hf
 plan = hf.scenario("sampler").where(subject="music").perturb("typos").generate(hf.models.noisy(0.5))
 results = plan.score(resume="{run_id(first)}")
-print(results.manifest["counts"]["kept"], results.manifest["counts"]["answered"])
+print(results.manifest["counts"]["cached"], results.manifest["counts"]["generated"])
 """
     out = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert out.split() == [str(first.manifest["counts"]["planned"]), "0"]
@@ -241,7 +241,7 @@ def test_the_first_line_states_what_is_cached_and_why(capsys: pytest.CaptureFixt
     second = PLAN.generate(function([])).score(resume="last")
     counts = second.manifest["counts"]
     start = (
-        f"helmframe: {counts['kept']} of {counts['planned']} completions cached from run {run_id(first)}: 'model' is"
+        f"helmframe: {counts['cached']} of {counts['planned']} completions cached from run {run_id(first)}: 'model' is"
     )
     assert any(each.startswith(start) for each in capsys.readouterr().err.splitlines())
 
@@ -357,7 +357,7 @@ def test_a_finished_run_keeps_no_requests() -> None:
 
 def test_the_command_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entry = ["run", "sampler:subject=music,model=noisy(accuracy=0.6)"]
-    assert main([*entry, "--resume", "last"]) == 1
+    assert main([*entry, "--resume", "last"]) == 2
     assert "The store has no runs" in capsys.readouterr().err
     assert main(entry) == 0
     assert main([*entry, "--resume", "last"]) == 0

@@ -119,7 +119,7 @@ def test_ten_megabytes_of_answer_are_kept() -> None:
     plan = PLAN.limit(1).adapt(shots=0, method="generation").generate(hf.model(long, name="long", version="1"))
     plan.score()
     results = plan.score()
-    assert results.manifest["counts"]["answered"] == 0
+    assert results.manifest["counts"]["generated"] == 0
     assert results.completions.select(pl.col("completion").str.len_bytes().min()).collect().item() == 10_000_000
 
 

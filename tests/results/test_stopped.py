@@ -106,5 +106,5 @@ def test_the_command_stops_too(capsys: pytest.CaptureFixture[str]) -> None:
     entry = "sampler:subject=music,model=noisy(accuracy=0.6)"
     assert main(["run", entry, "--until", "precise(.3)"]) == 0
     assert "asked until precise(0.3)" in capsys.readouterr().out
-    assert main(["run", entry, "--until", "precise"]) == 1
+    assert main(["run", entry, "--until", "precise"]) == 2
     assert 'write "precise(0.03)"' in capsys.readouterr().err

@@ -29,7 +29,7 @@ def waiting(models: dict[str, Any] | None = None) -> tuple[hf.Run, Gate]:
     gate = Gate()
     run = MUSIC.limit(20).generate({"gate": hf.model(gate, workers=1), **(models or {})}).submit()
     deadline = time.monotonic() + 30
-    while run.progress().filter(model="gate")["answered"].sum() < 3:
+    while run.progress().filter(model="gate")["generated"].sum() < 3:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return run, gate
@@ -44,7 +44,7 @@ def test_a_run_shows_progress_tokens_and_the_scores_so_far() -> None:
     assert "running" in html
     assert " of 20 completions" in html
     assert "prompt tokens" in html
-    assert counted["prompt_tokens"] == 5 * counted["output_tokens"] == 10 * counted["answered"] < 200
+    assert counted["prompt_tokens"] == 5 * counted["output_tokens"] == 10 * counted["generated"] < 200
     assert run.wait(30).manifest["counts"]["prompt_tokens"] == 200
 
 

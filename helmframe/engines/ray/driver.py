@@ -272,7 +272,7 @@ class Driver:
 
 
 def _asked(counts: Counts) -> int:
-    return sum(count for (_, _, _, what), count in counts.items() if what == "answered")
+    return sum(count for (_, _, _, what), count in counts.items() if what == "generated")
 
 
 def _may_pass(error: HelmframeError) -> bool:

@@ -43,7 +43,7 @@ class Cluster:
                 return ActorDiedError()
             self.done.append(order.shard)
             empty = {("s", "m"): EmptyCount(2, 2, (order.shard, f"prompt of shard {order.shard}", ""))}
-            return Done({("model", "s", "m", "answered"): 1}, 0.0, empty=empty)
+            return Done({("model", "s", "m", "generated"): 1}, 0.0, empty=empty)
 
         calls: dict[str, Callable[..., Any]] = {
             "hello": lambda: Hello("host", 1, version("helmframe")),
@@ -84,5 +84,5 @@ def test_all_that_a_lost_replica_had_is_done_again(tmp_path: Path) -> None:
     )
     Driver(cluster, [lane], execution, {"versions": {"helmframe": version("helmframe")}, "left_out": []}).go()
     assert sorted(cluster.done) == [0, 1]
-    assert execution.progress.completions["answered"] == 2
+    assert execution.progress.completions["generated"] == 2
     assert execution.empty.counts() == {("s", "m"): EmptyCount(4, 4, (0, "prompt of shard 0", ""))}
