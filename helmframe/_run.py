@@ -212,7 +212,7 @@ def run(run_id: str) -> Run:
     """
     if run_id in _runs:
         return _runs[run_id]
-    folders = [each for each in RunFolder.all(store_root()) if each.id == run_id]
+    folders = [folder for folder in RunFolder.all(store_root()) if folder.id == run_id]
     if not folders:
         raise UnknownNameError.among("run", run_id, runs()["run"].to_list())
     return Run(folders[0])
@@ -225,7 +225,7 @@ def runs() -> pl.DataFrame:
     path.
     """
     stored = map(Run, RunFolder.all(store_root()))
-    rows = [_row(_runs.get(each.id, each)) for each in stored]
+    rows = [_row(_runs.get(item.id, item)) for item in stored]
     table = pl.DataFrame([row for row in rows if row is not None], schema=_SCHEMA)
     return table.sort("started", "run", descending=True)
 

@@ -228,16 +228,16 @@ def suite(
     }  # fmt: skip
     specified = [name for name, value in options.items() if value not in (None, ())]
     all_plans: list[Plan] = []
-    for each in plans:
-        if isinstance(each, Plan):
-            all_plans.append(each)
-        elif isinstance(each, str | Path):
-            all_plans += _conf(str(each), options, models) if str(each).endswith(".conf") else _file(_found(str(each)))
+    for item in plans:
+        if isinstance(item, Plan):
+            all_plans.append(item)
+        elif isinstance(item, str | Path):
+            all_plans += _conf(str(item), options, models) if str(item).endswith(".conf") else _file(_found(str(item)))
         else:
-            raise _no_plan(each)
+            raise _no_plan(item)
     if not all_plans:
         raise ArgumentError("hf.suite(): give at least one plan.")
-    if specified and not any(str(each).endswith(".conf") for each in plans if isinstance(each, str | Path)):
+    if specified and not any(str(item).endswith(".conf") for item in plans if isinstance(item, str | Path)):
         raise ArgumentError(f"hf.suite({', '.join(specified)}=…) is for .conf files; there is none.")
     if models is not None:
         all_plans = [plan if spec_of(plan).models else plan.generate(models) for plan in all_plans]

@@ -101,7 +101,7 @@ class Plan:
             else:
                 raise ArgumentError(f"where({condition!r}): write column=value, SQL as text, or a Polars expression.")
         filters += [_equality(column, value) for column, value in equals.items()]
-        of_rows = tuple(each for each in filters if not of_split(each))
+        of_rows = tuple(condition for condition in filters if not of_split(condition))
         for spec in self._spec.scenarios if of_rows else ():
             check_where(spec, of_rows, self._spec.data)
         return self._with(filters=self._spec.filters + tuple(filters))
@@ -238,8 +238,8 @@ class Plan:
             **options,
         )
         check_spelling(decoding, models)
-        for each in models:
-            check_decoding(each, decoding)
+        for target in models:
+            check_decoding(target, decoding)
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
             raise ArgumentError(f"generate(n={n!r}): a whole number from 1 on.")
         merged_decoding = merged(self._spec.decoding, frozen(decoding))
@@ -259,7 +259,7 @@ class Plan:
             CapabilityError: It needs what a model does not return.
         """
         flat = with_judges(metrics)
-        names = [each.name for each in chosen(flat)]
+        names = [metric.name for metric in chosen(flat)]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ArgumentError(f"metrics(): {twice[0]!r} is said twice.")
@@ -490,9 +490,9 @@ def scenario(
     for key in columns:
         raise ArgumentError(f"scenario({source!r}, {key}=…): {key} is for frames; leave it out.")
     names = list(source) if isinstance(source, list | tuple) else [source]
-    if not names or not all(isinstance(each, str | Path) for each in names):
+    if not names or not all(isinstance(item, str | Path) for item in names):
         raise ArgumentError("scenario([…]): a list of names; rows become a frame first: pl.DataFrame(rows).")
-    return Plan(PlanSpec(tuple(find_scenario(str(each)) for each in names), data=root, compat=compat))
+    return Plan(PlanSpec(tuple(find_scenario(str(item)) for item in names), data=root, compat=compat))
 
 
 def spec_of(plan: Plan) -> PlanSpec:
@@ -524,8 +524,8 @@ def _equality(column: str, value: Any) -> Condition:
     values = tuple(value) if isinstance(value, list | tuple | set) else (value,)
     if not values:
         raise ArgumentError(f"where({column}={value!r}): matches nothing; give one value at least.")
-    for each in values:
-        if each is not None and not isinstance(each, str | int | float | bool):
+    for item in values:
+        if item is not None and not isinstance(item, str | int | float | bool):
             raise ArgumentError(
                 f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high)."
             )

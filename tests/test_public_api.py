@@ -58,8 +58,8 @@ def with_methods(name: str, value: Any) -> Iterator[Public]:
         return
     yield Public(name, value)
     if isinstance(value, type):
-        methods = [each for each in dir(value) if not each.startswith("_") and defined_here(value, each)]
-        yield from (Public(f"{name}.{each}", getattr(value, each)) for each in methods)
+        methods = [method for method in dir(value) if not method.startswith("_") and defined_here(value, method)]
+        yield from (Public(f"{name}.{method}", getattr(value, method)) for method in methods)
 
 
 def defined_here(cls: type, method: str) -> bool:
@@ -91,11 +91,11 @@ def public_names(cls: type) -> set[str]:
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    return [each for each in inspect.signature(function).parameters.values() if each.name != "self"]
+    return [parameter for parameter in inspect.signature(function).parameters.values() if parameter.name != "self"]
 
 
 def shared(function: Callable[..., Any]) -> list[tuple[str, object]]:
-    return [(each.name, each.default) for each in parameters(function) if each.name in SHARED]
+    return [(parameter.name, parameter.default) for parameter in parameters(function) if parameter.name in SHARED]
 
 
 def test_the_top_level_has_at_most_45_names() -> None:
@@ -166,7 +166,7 @@ def test_keywords_of_entry_are_the_run_expanders() -> None:
 
 
 def test_scenario_shows_the_keywords_of_frames() -> None:
-    names = [each.name for each in parameters(hf.scenario)]
+    names = [parameter.name for parameter in parameters(hf.scenario)]
     assert names[:6] == ["source", "data", "compat", "input", "references", "choices"]
 
 
@@ -189,7 +189,7 @@ def test_shared_options_have_one_order_and_one_default_each() -> None:
     assert [name for name, _ in whole] == SHARED
     assert shared(hf.Plan.submit) == shared(hf.Suite.score) == shared(hf.Suite.submit) == whole
     for method in (hf.Plan.results, hf.Suite.results, hf.Results.judge):
-        assert shared(method) == [each for each in whole if each in shared(method)]
+        assert shared(method) == [option for option in whole if option in shared(method)]
     assert [name for name, _ in shared(hf.Plan.results)] == ["until", "resume"]
     assert [name for name, _ in shared(hf.Results.judge)] == ["fresh", "max_requests", "max_cost", "prices"]
 

@@ -41,8 +41,8 @@ def list_models() -> pl.DataFrame:
 def _function(kind: str, function: Callable[..., Model]) -> dict[str, str]:
     signature = inspect.signature(function)
     arguments = ", ".join(
-        name if each.default is each.empty else f"{name}={each.default!r}"
-        for name, each in signature.parameters.items()
+        name if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
+        for name, parameter in signature.parameters.items()
     )
     description = (inspect.getdoc(function) or "").partition("\n")[0]
     return {"name": function.__name__, "kind": kind, "arguments": arguments, "description": description}
@@ -60,4 +60,4 @@ def _checkpoints() -> list[Path]:
     folder = from_home(root)
     configs = [config for pattern in ("*/config.json", "*/*/config.json") for config in folder.glob(pattern)]
     folders = sorted({config.parent for config in configs})
-    return [each for each in folders if any(any(each.glob(pattern)) for pattern in WEIGHTS)]
+    return [folder for folder in folders if any(any(folder.glob(pattern)) for pattern in WEIGHTS)]
