@@ -51,7 +51,7 @@ class Classifier:
             if address.query or address.username is not None:
                 raise ArgumentError(
                     f"classifier='{address.scheme}://{address.hostname}…': tables would show the password or query of "
-                    "this address. Pass hf.endpoint(address, key='NAME_OF_A_VARIABLE')."
+                    "this address. Pass hf.metrics.endpoint(address, key='NAME_OF_A_VARIABLE')."
                 )
             return cls(endpoint(value))
         if callable(value):
