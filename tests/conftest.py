@@ -15,6 +15,10 @@ from helmframe.models import protocol
 from tests.s3_server import BUCKET, S3Server, start_server
 
 SUBJECTS = ("abstract_algebra", "anatomy", "high_school_us_history", "philosophy")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # threads of several workers that wait for one another on the same cores take ten times as long
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The selections of `make test` and `make test-slow`. Together they select every test.
 SELECTIONS = (
     "smoke or not (slow or serial)",
@@ -25,9 +29,10 @@ _without_data: dict[str, None] = {}
 _deselected: dict[str, None] = {}
 
 # A machine that does much else is slow in making examples, which is no fault of a test.
-_PROFILE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-hypothesis.settings.register_profile("quick", max_examples=25, **_PROFILE)
-hypothesis.settings.register_profile("thorough", max_examples=500, **_PROFILE)
+for _name, _examples in (("quick", 25), ("thorough", 500)):
+    hypothesis.settings.register_profile(
+        _name, max_examples=_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
 hypothesis.settings.load_profile("quick")  # --hypothesis-profile=thorough replaces it
 
 
