@@ -7,9 +7,9 @@ MODEL := models/SmolLM2-135M-Instruct
 HTTPFS := $(VENV)/.duckdb2
 JOBS ?= auto
 PYTEST := $(BIN)/pytest --ignore=tests/acceptance --ignore=tests/benchmarks
-PARALLEL := $(PYTEST) -q -n $(JOBS) --maxprocesses=8 --dist=worksteal
+WORKERS := -q -n $(JOBS) --maxprocesses=8
 NOTEBOOKS := HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with=notebooks/sanitize.cfg
-DUCKDB2 := PYTHONPATH=$(HTTPFS) $(BIN)/pytest -q
+DUCKDB2 := PYTHONPATH=$(HTTPFS) $(BIN)/pytest
 
 .PHONY: demo test test-slow docs lint types unit smoke slow serial notebooks duckdb2 \
 	acceptance simulations soak bench clean
@@ -29,12 +29,13 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# tests/conftest.py has the same three selections, and checks that together they select every test.
+# tests/test_selections.py checks that the three selections of unit, slow and serial hold every test.
 unit: $(VENV)/.dev $(MODEL)/.made
-	$(PARALLEL) -m "smoke or not (slow or serial)"
+	$(PYTEST) $(WORKERS) --dist=worksteal -m "smoke or not (slow or serial)"
 
+# By file: Ray, Chromium and S3 servers start once.
 slow: $(VENV)/.dev $(MODEL)/.made
-	$(PARALLEL) -m "(slow or hypothesis) and not (smoke or serial)" --hypothesis-profile=thorough
+	$(PYTEST) $(WORKERS) --dist=loadfile -m "(slow or hypothesis) and not (smoke or serial)" --hypothesis-profile=thorough
 
 # Tests that compare times or count on an idle core.
 serial: $(VENV)/.dev $(MODEL)/.made
@@ -43,14 +44,14 @@ serial: $(VENV)/.dev $(MODEL)/.made
 # A small pass of what `make test-slow` runs outside the suite.
 smoke: $(VENV)/.dev $(MODEL)/.made $(HTTPFS)/.made
 	$(NOTEBOOKS) notebooks/01_your_data.ipynb
-	$(DUCKDB2) tests/scenarios/test_example.py
+	$(DUCKDB2) -q tests/scenarios/test_load.py
 
 notebooks: $(VENV)/.dev $(MODEL)/.made
 	$(NOTEBOOKS) notebooks
 
 # The scenarios once more with the newest DuckDB, which has no httpfs offline: S3 through s3fs.
 duckdb2: $(HTTPFS)/.made
-	$(DUCKDB2) -n $(JOBS) --maxprocesses=8 --dist=worksteal tests/scenarios
+	$(DUCKDB2) $(WORKERS) --dist=worksteal tests/scenarios
 
 # The documentation as pages that open from the folder build/docs: no network, and no warning passes.
 docs: $(VENV)/.docs
