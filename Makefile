@@ -1,16 +1,25 @@
 # Two commands: `make demo` shows helmframe at work, `make test` proves it. Both set up .venv first, once.
+# `make test-slow` holds the slow tests, and the targets under "Long runs" what takes longer still.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL := models/SmolLM2-135M-Instruct
 HTTPFS := $(VENV)/.duckdb2
+JOBS ?= auto
+PYTEST := $(BIN)/pytest --ignore=tests/acceptance --ignore=tests/benchmarks
+WORKERS := -q -n $(JOBS) --maxprocesses=8
+NOTEBOOKS := HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with=notebooks/sanitize.cfg
+DUCKDB2 := PYTHONPATH=$(HTTPFS) $(BIN)/pytest
 
-.PHONY: demo test docs acceptance bench lint types unit notebooks duckdb2 clean
+.PHONY: demo test test-slow docs lint types unit smoke slow serial notebooks duckdb2 \
+	acceptance simulations soak bench clean
 
 demo: $(MODEL)/.made
 	@HELMFRAME_STORE=$${HELMFRAME_STORE:-demo/store} $(BIN)/python tools/demo.py $(MODEL)
 
-test: lint types unit duckdb2 notebooks
+test: lint types unit smoke
+
+test-slow: slow serial notebooks duckdb2
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -20,23 +29,47 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+# tests/test_selections.py checks that the three selections of unit, slow and serial hold every test.
 unit: $(VENV)/.dev $(MODEL)/.made
-	$(BIN)/pytest --ignore=tests/acceptance --ignore=tests/benchmarks
+	$(PYTEST) $(WORKERS) --dist=worksteal -m "smoke or not (slow or serial)"
+
+# By file: Ray, Chromium and S3 servers start once.
+slow: $(VENV)/.dev $(MODEL)/.made
+	$(PYTEST) $(WORKERS) --dist=loadfile -m "(slow or hypothesis) and not (smoke or serial)" --hypothesis-profile=thorough
+
+# Tests that compare times or count on an idle core.
+serial: $(VENV)/.dev $(MODEL)/.made
+	$(PYTEST) -q -m serial
+
+# A small pass of what `make test-slow` runs outside the suite.
+smoke: $(VENV)/.dev $(MODEL)/.made $(HTTPFS)/.made
+	$(NOTEBOOKS) notebooks/01_your_data.ipynb
+	$(DUCKDB2) -q tests/scenarios/test_load.py
+
+notebooks: $(VENV)/.dev $(MODEL)/.made
+	$(NOTEBOOKS) notebooks
 
 # The scenarios once more with the newest DuckDB, which has no httpfs offline: S3 through s3fs.
 duckdb2: $(HTTPFS)/.made
-	PYTHONPATH=$(HTTPFS) $(BIN)/pytest -q tests/scenarios
-
-notebooks: $(VENV)/.dev $(MODEL)/.made
-	HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with=notebooks/sanitize.cfg notebooks
+	$(DUCKDB2) $(WORKERS) --dist=worksteal tests/scenarios
 
 # The documentation as pages that open from the folder build/docs: no network, and no warning passes.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 	@echo build/docs/index.html
 
+# Long runs, outside CI ----------------------------------------------------------------------------------------------
+
 acceptance: $(VENV)/.dev $(MODEL)/.made
-	$(BIN)/pytest -s tests/acceptance
+	$(BIN)/pytest -s -m "not (simulation or soak)" tests/acceptance
+
+# What intervals, tests and stopping rules cover, over many samples.
+simulations: $(VENV)/.dev $(MODEL)/.made
+	$(BIN)/pytest -s -m simulation tests/acceptance
+
+# Faults, kills, damages, random inputs and large data, for hours.
+soak: $(VENV)/.dev $(MODEL)/.made
+	$(BIN)/pytest -s -m soak tests/acceptance
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest -s tests/benchmarks

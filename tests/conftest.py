@@ -2,11 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 
 from helmframe import config
 from helmframe._core.registry import Registry
@@ -17,8 +19,25 @@ from helmframe.perturbations.registry import PERTURBATIONS
 from tests.s3_server import BUCKET, S3Server, start_server
 
 SUBJECTS = ("abstract_algebra", "anatomy", "high_school_us_history", "philosophy")
-_without_data: list[str] = []
-_deselected: list[str] = []
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # threads of several workers that wait for one another on the same cores take ten times as long
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The selections of `make test` and `make test-slow`. Together they select every test.
+SELECTIONS = (
+    "smoke or not (slow or serial)",
+    "(slow or hypothesis) and not (smoke or serial)",
+    "serial",
+)
+_without_data: dict[str, None] = {}
+_deselected: dict[str, None] = {}
+
+# A machine that does much else is slow in making examples, which is no fault of a test.
+for _name, _examples in (("quick", 25), ("thorough", 500)):
+    hypothesis.settings.register_profile(
+        _name, max_examples=_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+hypothesis.settings.load_profile("quick")  # --hypothesis-profile=thorough replaces it
 
 
 def pytest_configure() -> None:
@@ -26,19 +45,31 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without the shared data, leave out the tests that need it: by name, counted, never skipped in silence."""
     if _shared_data() is not None:
         return
     without = [item for item in items if _needs_shared(item)]
-    _without_data.extend(item.nodeid for item in without)
+    _without_data.update(dict.fromkeys(item.nodeid for item in without))
     items[:] = [item for item in items if not _needs_shared(item)]
     config.hook.pytest_deselected(items=without)
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Note what is left out, by us or by an option."""
-    _deselected.extend(item.nodeid for item in items if _needs_shared(item))
+    """Record the shared tests that an option deselects, unless another of the `SELECTIONS` runs them."""
+    options = items[0].config.option if items else None
+    if options is None or (options.markexpr in SELECTIONS and not (options.keyword or options.deselect)):
+        return
+    _deselected.update(dict.fromkeys(item.nodeid for item in items if _needs_shared(item)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a worker of pytest-xdist deselected: the controller collects no tests."""
+    output = getattr(node, "workeroutput", {})  # a worker that crashed has none
+    _without_data.update(dict.fromkeys(output.get("without_data", ())))
+    _deselected.update(dict.fromkeys(output.get("deselected", ())))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -51,8 +82,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where CI_REQUIRES_SHARED is set, a test of the shared data that was left out is a failure."""
-    if _deselected and exitstatus == 0 and os.environ.get("CI_REQUIRES_SHARED"):
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output.update(without_data=[*_without_data], deselected=[*_deselected])
+    elif (_without_data or _deselected) and exitstatus == 0 and os.environ.get("CI_REQUIRES_SHARED"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Replace lone surrogates in what a worker of pytest-xdist reports: its channel only takes UTF-8."""
+    return _as_utf8((yield))
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +150,16 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in {**s3_server.environment, "HELMFRAME_DATA": f"s3://{BUCKET}"}.items():
         monkeypatch.setenv(name, value)
     return s3_server
+
+
+def _as_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_as_utf8(item) for item in value)
+    return value
 
 
 def _shared_data() -> Path | None:

@@ -57,6 +57,7 @@ def test_importing_imports_nothing_heavy() -> None:
     assert run(f"import helmframe, sys; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
 
 
+@pytest.mark.serial
 def test_importing_takes_at_most_two_and_a_half_times_polars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # compiled, as what pip installs is
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)

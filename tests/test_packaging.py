@@ -10,6 +10,8 @@ import pytest
 
 from tests.demo import ROOT
 
+pytestmark = pytest.mark.slow
+
 USE = (
     "import helmframe as hf; results = hf.scenario('sampler').limit(1).generate(hf.models.oracle()).score(); "
     "results.report('report.html'); print(results.value())"
@@ -38,6 +40,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.smoke
 def test_the_wheel_holds_specs_and_sample(dist: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
         wheel.extractall(tmp_path / "wheel")

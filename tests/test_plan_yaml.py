@@ -118,15 +118,13 @@ def plans(draw: Any) -> Plan:
     return plan.metrics(*draw(st.sampled_from([(), ("exact_match",), ("f1_score", "exact_match@1")])))
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(plan=plans())
 def test_a_plan_of_named_parts_comes_back_as_it_was(plan: Plan) -> None:
     assert Plan.from_yaml(plan.to_yaml()) == plan
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(instructions=words, value=words, stop=st.lists(words, max_size=3))
 def test_any_text_survives(instructions: str, value: str, stop: list[str]) -> None:
     said = SAMPLER.adapt(instructions=instructions, input_prefix=value)
@@ -134,7 +132,7 @@ def test_any_text_survives(instructions: str, value: str, stop: list[str]) -> No
     assert Plan.from_yaml(plan.to_yaml()) == plan
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=st.recursive(scalars, lambda each: st.lists(each, max_size=3) | st.dictionaries(scalars, each, max_size=3)))
 @pytest.mark.parametrize("verb", ["scenario", "data", "sample", "limit", "perturb", "adapt", "generate", "metrics"])
 def test_anything_under_a_verb_is_a_plan_or_an_error_of_ours(verb: str, said: Any) -> None:

@@ -185,17 +185,20 @@ def test_runs_and_history_list_what_there_is() -> None:
 
 
 OTHER = """
-import helmframe as hf, sys, time
+import helmframe as hf, pathlib, sys, time
+gate = pathlib.Path(sys.argv[1])
 def slow(prompt: str) -> str:
-    time.sleep(0.2)
+    while not gate.exists():
+        time.sleep(0.01)
     return "A"
 hf.scenario("sampler").where(subject="music").limit(20).generate(hf.model(slow, name="slow", version="1")).score()
 """
 
 
-def test_a_run_of_another_process_is_watched_through_the_store() -> None:
+def test_a_run_of_another_process_is_watched_through_the_store(tmp_path: Path) -> None:
     environment = {**os.environ, "HELMFRAME_PROGRESS": "0"}
-    with subprocess.Popen([sys.executable, "-c", OTHER], env=environment) as process:
+    gate = tmp_path / "gate"
+    with subprocess.Popen([sys.executable, "-c", OTHER, str(gate)], env=environment) as process:
         deadline = time.monotonic() + 30
         while hf.active_runs().is_empty():
             assert time.monotonic() < deadline
@@ -204,6 +207,7 @@ def test_a_run_of_another_process_is_watched_through_the_store() -> None:
         assert run.status == "running"
         with pytest.raises(HelmframeError, match="not of this process"):
             run.cancel()
+        gate.touch()
         results = run.wait(60)
         assert process.wait(60) == 0
     assert results.table(metrics="exact_match")["n"].to_list() == [20]

@@ -64,10 +64,12 @@ def stereotypical_associations(category: str = "gender", target: str = "professi
 
     def value(texts: pl.DataFrame) -> float | None:
         counted = texts.select(
-            *((_count(words) / len(words)).alias(group) for group, words in groups.items()),
+            *(_count(words).alias(group) for group, words in groups.items()),
             target=_TEXT.str.extract_all(_any_of(TARGETS[target].split())),
         )
-        beside = counted.explode("target").drop_nulls().group_by("target").agg(pl.col(*groups).sum()).sort("target")
+        # sums of integers, which do not depend on the order of the completions
+        shares = [pl.col(group).sum() / len(words) for group, words in groups.items()]
+        beside = counted.explode("target").drop_nulls().group_by("target").agg(shares).sort("target")
         found: float | None = beside.select(_unevenness(list(groups)).mean()).item()
         return found
 

@@ -23,6 +23,7 @@ CLASSIC, LITE = "helm_classic_240829.csv", "helm_lite_240829.csv"
 # -- 2: comparison -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(("clusters", "size"), [(40, 8), (100, 5), (20, 15)])
 def test_2_the_test_keeps_its_size_where_clusters_prefer_a_side(clusters: int, size: int) -> None:
     runs = 4_000
@@ -43,6 +44,7 @@ def test_2_the_test_keeps_its_size_where_clusters_prefer_a_side(clusters: int, s
     assert naive > 0.09
 
 
+@pytest.mark.simulation
 def test_2_a_difference_of_the_mde_is_found_four_times_in_five() -> None:
     runs, clusters, size = 10_000, 40, 5
     random = np.random.default_rng(80)
@@ -63,6 +65,7 @@ def test_2_a_difference_of_the_mde_is_found_four_times_in_five() -> None:
     assert abs(power - 0.8) <= 0.015
 
 
+@pytest.mark.simulation
 def test_2_one_subject_decides_nothing_under_seven_points() -> None:
     # philosophy: 311 questions, two models right in 70 % each, correlation .5
     random = np.random.default_rng(311)
@@ -126,6 +129,7 @@ def unshifted(published: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["model", *columns], orient="row")
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize("accuracy", [[0.7] * 10, [0.7] * 5 + [0.6] * 5], ids=["ten equal", "five and five tied"])
 def test_4_ranks_of_all_models_at_once_are_covered(accuracy: list[float]) -> None:
     runs, instances = 2_000, 500

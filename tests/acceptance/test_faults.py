@@ -10,7 +10,7 @@ from tests.faults.disturbed import PLANS, Undisturbed
 from tests.faults.table import FAULTS, Fault, Server, tried
 from tests.s3_server import BUCKET, start_server
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")

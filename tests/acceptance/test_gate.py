@@ -8,6 +8,8 @@ import helmframe as hf
 from helmframe.stats import compare, gate
 from tests.acceptance.figures import shown
 
+pytestmark = pytest.mark.simulation
+
 RUNS, N = 2_000, 500
 HIGHER = {"exact_match": True}
 

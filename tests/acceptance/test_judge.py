@@ -58,6 +58,7 @@ def planted() -> tuple[dict[str, float], float, float]:
     return means, (same - by_chance) / (1 - by_chance), (same - pooled) / (1 - pooled)
 
 
+@pytest.mark.simulation
 def test_5_a_biased_judge_is_measured_and_corrected() -> None:
     judges = [hf.judge(judge(name), "equivalence") for name in JUDGES]
     plan = hf.scenario(QUESTIONS, name="questions").generate(model).metrics(*judges)
@@ -88,6 +89,7 @@ def test_5_a_biased_judge_is_measured_and_corrected() -> None:
         assert row["ci_low"] <= expected <= row["ci_high"]
 
 
+@pytest.mark.simulation
 def test_5_intervals_over_many_draws_cover_as_often_as_they_say() -> None:
     runs = 300
     means, kappa, _ = planted()
@@ -162,6 +164,7 @@ def start(script: Path, log: Path, seconds: float, store: Path) -> "subprocess.P
     )  # fmt: skip
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("verdicts", [100, 600])
 def test_5_killed_in_the_middle_and_resumed_it_is_the_same(tmp_path: Path, verdicts: int) -> None:
     script = tmp_path / "run.py"

@@ -13,6 +13,8 @@ import pytest
 import helmframe as hf
 from tests.acceptance.figures import shown
 
+pytestmark = pytest.mark.soak
+
 ROWS = 40
 BAD = 17
 

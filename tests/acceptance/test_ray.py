@@ -155,6 +155,7 @@ def undisturbed(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     return results
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
@@ -177,6 +178,7 @@ def test_3_a_fault_while_it_runs_loses_and_doubles_nothing(
     report(name, results, undisturbed, notes)
 
 
+@pytest.mark.soak
 def test_3_a_driver_that_is_killed_is_taken_over(place: Place, undisturbed: hf.Results, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
@@ -192,6 +194,7 @@ def test_3_a_driver_that_is_killed_is_taken_over(place: Place, undisturbed: hf.R
     report("driver killed and taken over", results, undisturbed, notes)
 
 
+@pytest.mark.soak
 def test_3_ctrl_c_leaves_a_store_to_go_on_from(place: Place, undisturbed: hf.Results, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
@@ -235,6 +238,7 @@ def test_no_credential_is_in_the_store_or_in_a_log(place: Place, monkeypatch: py
     assert not found
 
 
+@pytest.mark.soak
 def test_3_a_poison_row_is_isolated(place: Place, undisturbed: hf.Results, tmp_path: Path) -> None:
     instances = hf.scenario("boolq").limit(50).instances().collect()
     poison = instances["input"][17]

@@ -24,7 +24,7 @@ from tests.acceptance.ray_scale_child import ENGINES, made
 from tests.demo import ROOT
 from tests.s3_server import BUCKET, S3Server, start_server
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.soak]
 
 INSTANCES = (1_000, 10_000, 100_000, 1_000_000)
 # Evals at once, of so many instances in all.

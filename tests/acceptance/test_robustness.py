@@ -65,6 +65,7 @@ def test_2_every_row_of_helms_stats_follows_from_its_instances(shared: Path) -> 
     assert derived == {"perplexity", "bits_per_byte", "logprob_per_byte", "num_instances"}
 
 
+@pytest.mark.simulation
 def test_6_noise_alone_is_no_drop_but_lowers_the_worst() -> None:
     runs, instances, variants = 2_000, 311, 4
     table = robustness(simulated(runs, instances, variants), ["run"], higher_is_better=HIGHER, fractions=FRACTIONS)
@@ -78,6 +79,7 @@ def test_6_noise_alone_is_no_drop_but_lowers_the_worst() -> None:
     assert worst == pytest.approx(0.7**5, abs=0.003)
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(
     ("difficulty", "theory"),
     [
@@ -96,6 +98,7 @@ def test_6_worst_at_4_from_8_seeds_is_unbiased(difficulty: str, theory: float) -
     assert row["value"] == pytest.approx(theory, abs=0.003)
 
 
+@pytest.mark.simulation
 def test_6_one_of_these_runs_from_end_to_end() -> None:
     questions = [f"Question number {place} about the history of music?" for place in range(600)]
     rows = pl.DataFrame({"q": questions, "a": ["yes"] * 600})

@@ -16,6 +16,8 @@ from tests.acceptance.figures import shown
 from tests.acceptance.scale_child import METRICS, MODELS, SCENARIOS, VARIANTS, VERBS, made
 from tests.demo import ROOT
 
+pytestmark = pytest.mark.soak
+
 INSTANCES = 125_000
 SCORES = 10_000_000
 MOST_SECONDS = 10

@@ -12,6 +12,8 @@ from helmframe.stats import sequential
 from helmframe.stats.intervals import wilson
 from tests.acceptance.figures import shown
 
+pytestmark = pytest.mark.simulation
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 RUNS = 1_000
 MISSES = 0.071  # 5 % and three Monte Carlo errors of 1,000 runs

@@ -19,6 +19,8 @@ from helmframe.stats.intervals import wilson
 from tests.acceptance.figures import shown
 from tests.frames import completions, right
 
+pytestmark = pytest.mark.simulation
+
 Floats: TypeAlias = NDArray[np.float64]
 
 RUNS = 2_000

@@ -186,6 +186,7 @@ OF_RUN: dict[str, Damage] = {
 }
 
 
+@pytest.mark.soak
 def test_5_verify_finds_every_damage_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path))
     results = hf.scenario("sampler").where(subject="music").generate("oracle()").score()

@@ -2,9 +2,12 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.renamed_columns import Example, check, examples
+
+pytestmark = pytest.mark.soak
 
 counts: Counter[bool] = Counter()
 

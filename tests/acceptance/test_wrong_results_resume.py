@@ -17,6 +17,8 @@ from helmframe.models.generate import FLUSH_SECONDS
 from tests.acceptance.figures import shown
 from tests.s3_server import BUCKET, S3Server
 
+pytestmark = pytest.mark.soak
+
 KILLS = 10
 ROOT = Path(__file__).parents[2]
 SECONDS = 0.01  # per completion

@@ -13,6 +13,8 @@ from tests.acceptance.figures import shown
 from tests.s3_server import BUCKET
 from tests.store.damages import count, damaged_answers, damaged_runs, plan
 
+pytestmark = pytest.mark.soak
+
 # 1,000 in all
 RUNS, EXPORTS, STORES = 450, 200, 140
 BUCKET_RUNS, BUCKET_STORES = 150, 60

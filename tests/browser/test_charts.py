@@ -12,6 +12,8 @@ from tests.acceptance.figures import shown
 from tests.browser.hostile import NAMES as ATTACKS
 from tests.browser.lab import started_lab
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 120_000  # ms, on a busy machine
 AS_SHOWN = {"a\u202eb\x1b[31m": "a⟨U+202E⟩b⟨U+001B⟩[31m"}
 CHARTS: dict[str, Callable[..., Any]] = {

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 import helmframe as hf
 from tests.browser.conftest import Watched
 from tests.browser.hostile import HOSTILE, NAMES, cut, serious, visible
 from tests.browser.reports import hostile_results, served
+
+pytestmark = pytest.mark.slow
 
 
 def well(watched: Watched) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
 import helmframe as hf
 from helmframe.views.explore import Explorer
@@ -18,6 +19,8 @@ from tests.browser.conftest import Watched
 from tests.browser.hostile import HOSTILE, visible
 from tests.browser.lab import started_lab
 from tests.browser.serving import serving
+
+pytestmark = pytest.mark.slow
 
 
 @contextmanager

@@ -3,8 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.browser.conftest import Watched
 from tests.browser.lab import started_lab
+
+pytestmark = pytest.mark.slow
 
 SUBMIT = """import helmframe as hf, time
 def slow(prompt: str):

@@ -10,6 +10,8 @@ from tests.browser.conftest import Watched
 from tests.browser.hostile import HOSTILE, NAMES, cut, serious, visible
 from tests.browser.reports import hostile_results
 
+pytestmark = pytest.mark.slow
+
 INJECT = """() => {
   const script = document.createElement("script");
   script.textContent = "window.ran = true";
@@ -59,6 +61,7 @@ def test_a_report_shows_hostile_texts_and_runs_none(
     assert page.evaluate(INJECT) is False  # the policy refuses what gets past the escaping too
 
 
+@pytest.mark.smoke
 def test_reprs_show_hostile_texts_and_run_none(results: hf.Results, tmp_path: Path, watched: Watched) -> None:
     shown: list[Any] = [results, results.compare("model"), results.leaderboard(), results.flips()]
     html = "".join(each._repr_html_() for each in shown)

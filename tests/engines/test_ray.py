@@ -17,6 +17,8 @@ from helmframe.store import RunFolder
 from helmframe.store.run_cache import CACHE
 from tests.faults.disturbed import doubled, same_tables, scores_of
 
+pytestmark = pytest.mark.slow
+
 ONE = hf.engines.Ray(replicas=1, num_cpus=0.5)
 TWO = hf.engines.Ray(replicas=2, num_cpus=0.5)
 
@@ -54,6 +56,7 @@ def whole(results: hf.Results) -> bool:
     return listed.complete and {*listed.rows} == tables
 
 
+@pytest.mark.smoke
 def test_the_tables_are_those_of_the_local_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     frame = pl.DataFrame({"q": [f"what is {n}?" for n in range(30)], "a": [str(n) for n in range(30)]})
     more = hf.scenario(frame, input="q", references="a", name="numbers")

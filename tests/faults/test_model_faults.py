@@ -13,6 +13,8 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 
+pytestmark = pytest.mark.slow
+
 PLAN = hf.scenario("sampler").where(subject=["music", "biology"]).perturb("typos")
 SECRET = "sk-canary-0123456789abcdef"
 
@@ -112,6 +114,7 @@ def test_a_model_that_hangs_costs_its_rows_only() -> None:
     assert plan.score().errors().is_empty()
 
 
+@pytest.mark.smoke
 def test_ten_megabytes_of_answer_are_kept() -> None:
     def long(prompt: str) -> str:
         return "x" * 10_000_000

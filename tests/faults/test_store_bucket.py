@@ -19,7 +19,7 @@ from helmframe.views.dashboard import Dashboard
 from tests.s3_server import ACCESS, BUCKET, SECRET, S3Server, start_server
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 LIMIT = 60.0  # seconds within which every failure must be said
 
 
@@ -54,6 +54,7 @@ def failure(action: Callable[[], object]) -> str:
     return str(caught.value)
 
 
+@pytest.mark.smoke
 def test_a_run_is_kept_in_a_bucket_and_asked_once(address: str) -> None:
     asked: list[str] = []
 

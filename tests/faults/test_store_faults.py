@@ -13,6 +13,8 @@ from helmframe.errors import StoreError
 from helmframe.store.compact import compact
 from helmframe.store.verify import verify
 
+pytestmark = pytest.mark.slow
+
 PLAN = hf.scenario("sampler").where(subject="music").perturb("typos")
 
 
@@ -34,6 +36,7 @@ def parts(store: Path) -> list[Path]:
     return [path for path in store.glob("completions/*/*/*.parquet") if path.name[0].isdigit()]
 
 
+@pytest.mark.smoke
 def test_a_damaged_part_is_set_aside_and_its_requests_are_asked_again(tmp_path: Path) -> None:
     plan, counting = counted("damaged")
     first = plan.score()

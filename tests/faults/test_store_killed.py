@@ -12,6 +12,8 @@ from helmframe.store.compact import compact
 from helmframe.store.verify import verify
 from tests.store.rows import FINGERPRINT, filled
 
+pytestmark = pytest.mark.slow
+
 COMPACTS = """
 import sys
 from pathlib import Path
@@ -51,6 +53,7 @@ def test_a_killed_compaction_loses_and_doubles_nothing(tmp_path: Path, seconds: 
     assert [each.why for each in verify(tmp_path) if each.why] == []
 
 
+@pytest.mark.smoke
 def test_a_killed_writer_leaves_whole_parts_only(tmp_path: Path) -> None:
     killed_after(WRITES, tmp_path, 0.2)
     found = list(verify(tmp_path))

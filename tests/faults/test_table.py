@@ -9,6 +9,8 @@ from tests.faults.disturbed import Undisturbed
 from tests.faults.table import FAULTS, Fault, Server, tried
 from tests.s3_server import start_server
 
+pytestmark = pytest.mark.slow
+
 # The others have tests of their own beside this one, or are much like these.
 SMALL = {
     "model tells its keys",
@@ -20,6 +22,7 @@ SMALL = {
     "server dies while answers are written",
     "uploads are torn",
 }
+SMOKE = "kill -9 while scores are written"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,15 @@ def test_each_of_these_is_a_row_of_the_table() -> None:
     assert {fault.name for fault in FAULTS} >= SMALL
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.name in SMALL], ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=pytest.mark.smoke if fault.name == SMOKE else ())
+        for fault in FAULTS
+        if fault.name in SMALL
+    ],
+    ids=str,
+)
 def test_a_disturbed_run_loses_and_doubles_nothing(
     fault: Fault, undisturbed: Undisturbed, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
@@ -141,8 +141,9 @@ def test_the_lists_are_of_helms_lengths() -> None:
 texts = st.lists(st.sampled_from(["she", "he", "nurse", "doctor", "kim", "x", "her", "son"]), max_size=8).map(" ".join)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(st.lists(texts, min_size=1, max_size=5))
+@example(["she she she he nurse nurse nurse", "she nurse"])
 def test_associations_are_those_of_helms_loop(said: list[str]) -> None:
     groups = {group: words.split() for group, words in GROUPS["gender"].items()}
     scores = []

@@ -277,7 +277,7 @@ def test_the_plain_error_of_one_bin_that_is_calibrated() -> None:
 answers = st.lists(st.tuples(st.sampled_from([0.1, 0.25, 0.5, 0.7, 0.9, 1.0]), st.booleans()), min_size=1, max_size=30)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(answers)
 def test_brier_is_scikit_learns(pairs: list[tuple[float, bool]]) -> None:
     confidences, hits = zip(*pairs, strict=True)
@@ -285,7 +285,7 @@ def test_brier_is_scikit_learns(pairs: list[tuple[float, bool]]) -> None:
     assert of_set(sure(confidences, hits), claimed("brier_score")) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(answers)
 def test_its_parts_add_up(pairs: list[tuple[float, bool]]) -> None:
     frame = sure(*zip(*pairs, strict=True))
@@ -295,7 +295,7 @@ def test_its_parts_add_up(pairs: list[tuple[float, bool]]) -> None:
     assert reliability - resolution + uncertainty == pytest.approx(of_set(frame, claimed("brier_score")), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=settings().max_examples // 2)
 @given(answers, st.randoms())
 def test_the_order_of_the_rows_does_not_matter(pairs: list[tuple[float, bool]], random: Random) -> None:
     shuffled = list(pairs)

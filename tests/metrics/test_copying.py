@@ -86,7 +86,7 @@ def test_a_failed_request_leaves_no_score() -> None:
 tokens = st.lists(st.sampled_from("abc"), min_size=1, max_size=7)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(tokens, tokens)
 def test_the_distance_is_levenshteins(one: list[str], other: list[str]) -> None:
     said, text = " ".join(one), " ".join(other)

@@ -30,7 +30,7 @@ WORDS = st.lists(st.sampled_from(["the", "cat", "sat", "on", "mat", ".", "Cats"]
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=5))
 def test_it_is_sacrebleus(rows: list[tuple[str, str, str]]) -> None:
     outputs, first, second = ([row[place] for row in rows] for place in range(3))

@@ -243,7 +243,7 @@ def test_the_table_of_metrics_says_what_they_need() -> None:
     assert table["needs"].str.contains("logprob").all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(-8, -1), st.booleans(), st.integers(1, 4), st.integers(-8, -1)), min_size=2, max_size=6

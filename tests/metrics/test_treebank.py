@@ -97,13 +97,13 @@ def test_words(text: str, words: list[str]) -> None:
     assert ids(text) == [hashes(words)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(TEXTS)
 def test_a_text_has_nltks_words(text: str) -> None:
     assert tokenized(text) == NLTK.tokenize(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(st.lists(TEXTS, max_size=5))
 def test_a_column_has_nltks_words(texts: list[str]) -> None:
     assert ids(*texts) == [hashes(NLTK.tokenize(text)) for text in texts]

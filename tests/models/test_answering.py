@@ -129,7 +129,7 @@ def test_many_bad_rows_leave_the_others_their_answers(bad: list[str]) -> None:
     assert told.texts == [None if number in bad else f"{number}!" for number in NUMBERS]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 31), max_size=6))
 def test_a_bad_row_costs_at_most_two_calls_for_each_halving(bad: set[int]) -> None:
     told = ask(refusing(*map(str, bad)), NUMBERS)

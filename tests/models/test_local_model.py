@@ -407,6 +407,7 @@ def test_two_replicas_answer_as_one(made: Path) -> None:
     assert len({id(each.model) for each in engines}) == 2
 
 
+@pytest.mark.serial
 def test_layers_go_where_the_map_says(made: Path) -> None:
     model = local(made, device_map={"": "cpu"})
     assert logprobs(model) == logprobs(from_any(made))

@@ -715,7 +715,7 @@ def test_a_model_that_comes_back_is_asked_again_by_the_next_caller() -> None:
     assert set(texts(ask())) == {"a"}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 1000),
     size=st.integers(1, 40),

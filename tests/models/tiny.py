@@ -1,10 +1,26 @@
 """Tiny random models and a tokenizer of single characters, made in a moment."""
 
+import copy
+import functools
 import string
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
+
+P = ParamSpec("P")
 
 CHARACTERS = string.ascii_letters + string.digits + " \n.,:?!"
+
+
+def built_once(build: Callable[P, Any]) -> Callable[P, Any]:
+    """Build a model once per process, and return a copy of it that a test may change."""
+    cached: Callable[..., Any] = functools.cache(build)
+
+    @functools.wraps(build)
+    def copied(*args: P.args, **keywords: P.kwargs) -> Any:
+        return copy.deepcopy(cached(*args, **keywords))
+
+    return copied
 
 
 def tokenizer(chat_template: str | None = None) -> Any:
@@ -22,6 +38,7 @@ def tokenizer(chat_template: str | None = None) -> Any:
     return made
 
 
+@built_once
 def gpt2(seed: int = 0) -> Any:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -32,6 +49,7 @@ def gpt2(seed: int = 0) -> Any:
     return _sharp(GPT2LMHeadModel, config, seed, torch)
 
 
+@built_once
 def llama(seed: int = 0, vocabulary: int = len(CHARACTERS) + 1) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -50,6 +68,7 @@ def llama(seed: int = 0, vocabulary: int = len(CHARACTERS) + 1) -> Any:
     return _sharp(LlamaForCausalLM, config, seed, torch)
 
 
+@built_once
 def t5(seed: int = 0) -> Any:
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
@@ -62,6 +81,7 @@ def t5(seed: int = 0) -> Any:
     return _sharp(T5ForConditionalGeneration, config, seed, torch)
 
 
+@built_once
 def bart(seed: int = 0) -> Any:
     import torch
     from transformers import BartConfig, BartForConditionalGeneration
@@ -87,10 +107,20 @@ def saved(folder: Path, model: Any, chat_template: str | None = None) -> Path:
 
 def gpt2_folder(folder: Path) -> Path:
     """A tiny random GPT-2 that reads any text, byte by byte, as a folder in transformers format."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    model, byte_tokenizer = _gpt2_of_bytes()
+    model.save_pretrained(folder)
+    byte_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def _gpt2_of_bytes() -> tuple[Any, Any]:
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-    from transformers.utils import logging
 
     vocabulary = {byte: place for place, byte in enumerate(["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
     inner = Tokenizer(models.BPE(vocabulary, []))
@@ -100,11 +130,8 @@ def gpt2_folder(folder: Path) -> Path:
         n_layer=2, n_embd=32, n_head=2, n_positions=1024, vocab_size=len(vocabulary), bos_token_id=0, eos_token_id=0
     )
     torch.manual_seed(0)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    GPT2LMHeadModel(config).save_pretrained(folder)
     made: Any = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>")  # type: ignore[no-untyped-call]
-    made.save_pretrained(folder)
-    return folder
+    return GPT2LMHeadModel(config), made
 
 
 def _sharp(kind: Any, config: Any, seed: int, torch: Any) -> Any:

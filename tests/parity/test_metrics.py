@@ -8,11 +8,12 @@ import pytest
 from helmframe.metrics.score import score
 from tests.frames import completions, right
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 NAMES = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match", "f1_score")
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_equal_helms(shared: Path, name: str) -> None:
     helm = pl.read_parquet(shared / "helm_metrics.parquet")

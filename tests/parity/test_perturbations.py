@@ -9,7 +9,7 @@ import pytest
 from helmframe.perturbations.parsing import call
 from helmframe.perturbations.spelling import NEIGHBOURS
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 
 def of_helm(shared: Path, name: str) -> pl.DataFrame:

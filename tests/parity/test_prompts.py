@@ -11,7 +11,7 @@ from helmframe.models import Model
 from helmframe.scenarios.find import find_scenario
 from tests.parity.replayed import MMLU_GPT2, MMLU_SMOLLM2, NARRATIVE_QA, requests
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 # GPT-2's window as HELM counts it: prompt and answer together
 WINDOW = 1025
@@ -23,6 +23,7 @@ def compared(name: str, ours: Sequence[str], helms: Sequence[str]) -> None:
     assert equal == len(helms)
 
 
+@pytest.mark.smoke
 def test_ten_mmlu_prompts_of_gpt2(shared: Path) -> None:
     helm = requests(shared / "helm_runs" / MMLU_GPT2)
     plan = hf.scenario("mmlu", data=shared / "scenarios").where(subject="philosophy").sample(10, order="helm")

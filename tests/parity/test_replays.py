@@ -6,7 +6,7 @@ import pytest
 
 from tests.parity.replayed import MMLU_GPT2, MMLU_SMOLLM2, NARRATIVE_QA, plan, stat
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,11 @@ def test_every_perturbation_of_helms_is_one_of_ours() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(order=st.permutations(range(len(TEXTS))), start=st.integers(0, 3), length=st.integers(1, 4))
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings().max_examples // 5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_neither_order_filter_batch_nor_slice_matter(name: str, order: list[int], start: int, length: int) -> None:
     frame = instances(TEXTS, [OPTIONS] * len(TEXTS))
     more = {"fields": "both"} if name in OF_TEXT else {}
@@ -102,7 +106,7 @@ def test_null_stays_null_and_empty_stays_empty(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(text=ODD_TEXT)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_goes_through(name: str, text: str) -> None:
     (out,) = texts(name, text)
     assert isinstance(out, str)

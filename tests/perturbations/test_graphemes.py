@@ -39,7 +39,7 @@ def characters(text: str) -> list[str]:
     return [text[start:end] for start, end in pairwise([*starts, len(text)])]
 
 
-@settings(max_examples=500)
+@settings()
 @given(st.text(st.sampled_from(TRICKY), max_size=12))
 def test_no_character_is_ever_cut(text: str) -> None:
     ours = set(accumulate(map(len, characters(text))))

@@ -138,7 +138,7 @@ tables_of_atoms = st.lists(
 
 
 @given(tables_of_atoms, st.lists(texts_of_atoms, max_size=4), st.booleans(), st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_the_phrases_found_are_those_that_reading_finds(
     table: list[str], texts: list[str], fold: bool, hyphens: bool, spaced: bool
 ) -> None:

@@ -71,7 +71,7 @@ def test_nor_does_one_of_a_specs_select(name: str, tmp_path: Path) -> None:
     assert results.completions.collect()[f"data_{name}"].to_list() == ["Paris", "4"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(examples())
 def test_columns_of_any_name_and_type_change_no_score(example: Example) -> None:
     check(example)

@@ -62,7 +62,7 @@ def folder(spec: Path, files: dict[str, bytes]) -> Path:
     [
         ("capitals/europe/validation.csv", CSV.encode()),
         ("europe/val.csv", CSV.encode()),
-        ("europe/valid.csv.gz", gzip.compress(CSV.encode())),
+        ("europe/valid.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("europe/validation.tsv", CSV.replace(",", "\t").encode()),
         (
             "europe/validation-0.jsonl",

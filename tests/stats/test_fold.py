@@ -31,7 +31,7 @@ TABLES: dict[str, Table] = {
 }
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=settings().max_examples // 3, deadline=None)
 @given(seed=st.integers(0, 10_000), instances=st.integers(1, 30), chunks=st.integers(1, 6))
 @pytest.mark.parametrize("name", TABLES)
 def test_chunks_give_what_one_frame_gives(name: str, seed: int, instances: int, chunks: int) -> None:

@@ -12,6 +12,8 @@ import helmframe as hf
 from helmframe.metrics.protocol import METRICS
 from tests.demo import ROOT
 
+pytestmark = pytest.mark.slow
+
 # What a browser fetches by itself, and what a reader may click.
 FETCHED = re.compile(r'<(?:script|img|source|iframe)\b[^>]*?\s(?:src|srcset)="([^"]+)"|<link\b[^>]*?\shref="([^"]+)"')
 CLICKED = re.compile(r'<a\b[^>]*?\shref="([^"]+)"')

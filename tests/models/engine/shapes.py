@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tests.models.tiny import built_once
+
 WORDS = 70  # of the tokenizer in tests/models/tiny.py
 WINDOW = 16
 TRAINED = 32
@@ -192,6 +194,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@built_once
 def made(name: str) -> Any:
     """The model of that name: random weights, so large that each token matters to those after it."""
     import torch
