@@ -44,7 +44,7 @@ class Endpoint:
 def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout: float = 30.0) -> Endpoint:
     """A classifier of texts that asks a server: POST {"inputs": [text, …]}.
 
-    `plan.metrics(hf.metrics.toxicity(classifier=hf.metrics.endpoint("http://localhost:8080/predict", key="HF_TOKEN")))`.
+    `hf.metrics.toxicity(classifier=hf.metrics.endpoint("http://localhost:8080/predict", key="HF_TOKEN"))`.
     A server that generates text is a model: `plan.generate("http://…/v1#name")`.
 
     The answer is a list with, per text, a number, or the labels with their scores ([{"label": "toxic", "score": 0.9},
