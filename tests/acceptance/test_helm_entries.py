@@ -140,6 +140,14 @@ CASES = [
     ),
     *(
         Case(
+            f"mmlu:subject=philosophy,max_train_instances=2,method={method}", "mmlu", "mmlu_scenario",
+            helm_scenario_cases.mmlu, window,
+        )
+        for method in (ORIGINAL, CALIBRATED)
+        for window in (400, 120, 60)
+    ),
+    *(
+        Case(
             f"truthful_qa:task=mc_single,method={method}", "truthful_qa", "truthful_qa_scenario",
             helm_scenario_cases.truthful_qa,
         )
@@ -232,7 +240,7 @@ def test_requests_of_an_entry_equal_helms(
 
 
 def requests(plan: Plan, window: int) -> list[tuple[Any, ...]]:
-    """Return instance id, perturbation, prompt, whether it was cut, and the number of examples, as HELM has them."""
+    """Return instance id, perturbation, prompt, truncated option, whether it was cut, and the number of examples."""
     tokens = Tokens(byte_tokens.encode, byte_tokens.decode, lambda: "")
     model = Model(
         "bytes", "bytes", lambda prompts, _: ["" for _ in prompts], str, durable=False, takes=None, window=window,
@@ -243,9 +251,9 @@ def requests(plan: Plan, window: int) -> list[tuple[Any, ...]]:
     frame = frame.filter(pl.col("changed") | (pl.col("perturbation") == "original"))
     prompt = pl.concat_str("prompt", pl.col("continuation").fill_null(""))
     perturbation = pl.col("perturbation").str.split("(").list.first()
-    return frame.select(
-        pl.col("instance_id").str.split("/").list.last(), perturbation, prompt, "prompt_truncated", "shots_used"
-    ).rows()
+    names = [pl.col("instance_id").str.split("/").list.last(), perturbation]
+    option = pl.when("prompt_truncated").then("continuation").alias("option")
+    return frame.select(*names, prompt.alias("prompt"), option, "prompt_truncated", "shots_used").rows()
 
 
 def scored(pairs: Any, _: Any) -> list[Answer]:
