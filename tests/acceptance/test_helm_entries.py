@@ -199,6 +199,16 @@ CASES = [
         "mmlu_pro:subject=computer_science,max_train_instances=3,num_train_trials=2", "mmlu_pro", "mmlu_pro_scenario",
         mmlu_pro,
     ),
+    *(
+        Case(f"{entry}{switches}", name, f"{name}_scenario", make)
+        for entry, name, make in (
+            ("mmlu_pro:subject=law", "mmlu_pro", mmlu_pro), ("gpqa:subset=main", "gpqa", helm_drawn_sources.gpqa),
+        )
+        for switches in (
+            ",use_few_shot=true", ",use_few_shot=true,use_chain_of_thought=false", ",use_chain_of_thought=false",
+            ",use_few_shot=true,max_train_instances=1,num_train_trials=2",
+        )
+    ),
     Case(
         "summarization_xsum:temperature=0.3,device=cpu", "summarization_xsum_unsampled", "summarization_scenario",
         helm_scenario_cases.summarization_xsum,
