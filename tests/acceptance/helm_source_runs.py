@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import helmframe as hf
-from helmframe.models.model import Answer, Model, Pair
+from helmframe.models.model import Answer, Model
 from helmframe.plan import Plan
 from helmframe.scenarios.find import find_scenario
 from tests.acceptance.eval_peers import made_venv
@@ -76,10 +76,10 @@ def replaying(run: Path) -> Model:
     state = json.loads((run / "scenario_state.json").read_text(encoding="utf-8"))
     completions = {each["request"]["prompt"]: each["result"]["completions"][0] for each in state["request_states"]}
 
-    def generated(prompts: Sequence[str], _: object) -> list[Answer]:
+    def generated(prompts: Sequence[Any], _: object) -> list[Answer]:
         return [_answer(completions[prompt]["text"], completions[prompt]["tokens"]) for prompt in prompts]
 
-    def scored(pairs: Sequence[Pair], _: object) -> list[Answer]:
+    def scored(pairs: Sequence[Any], _: object) -> list[Answer]:
         answers = []
         for pair in pairs:
             tokens = completions[pair.context + pair.continuation]["tokens"]

@@ -10,7 +10,7 @@ import pytest
 
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_drawn_sources, helm_scenario_cases, test_helm_entries
-from tests.acceptance.figures import shown
+from tests.acceptance.figures import equal_to_helm
 from tests.acceptance.helm_source_runs import helm_run, our_run
 from tests.acceptance.test_equal_to_helm_runs import BASIC, CALIBRATION, LANGUAGE, equal, of_sets
 
@@ -127,5 +127,5 @@ def by_name(run: Path) -> dict[str, dict[str, Any]]:
 def report(item: str, case: Case, totals: dict[str, tuple[int, int]]) -> None:
     unequal = {name: counts for name, counts in totals.items() if counts[0] < counts[1]}
     same, total = (sum(counts[place] for counts in totals.values()) for place in (0, 1))
-    shown(item, f"{case.entry}: rows of stats.json equal to HELM's, {len(totals)} statistics", f"{same}/{total}", "all")
+    equal_to_helm(item, f"{case.entry}: rows of stats.json, {len(totals)} statistics", same, total)
     assert unequal == {}

@@ -12,7 +12,7 @@ import helmframe as hf
 from helmframe.metrics import score
 from helmframe.metrics.ifeval import INSTRUCTIONS, follows
 from tests.acceptance import eval_peers, helm_peer, helm_run_peer
-from tests.acceptance.figures import shown
+from tests.acceptance.figures import equal_to_helm, shown
 from tests.acceptance.helm_raw_files import rows_of
 from tests.frames import completions
 
@@ -234,7 +234,7 @@ def test_13_strict_accuracy_equals_helms(shared: Path, tmp_path: Path) -> None:
     equal, itself = (
         sum(math.isclose(other[index], helms[index], abs_tol=1e-12) for index in compared) for other in (ours, unseeded)
     )
-    shown("13", "IFEval's strict accuracy equal to HELM's with langdetect's seed", f"{equal}/{len(compared)}", "all")
+    equal_to_helm("13", "IFEval's strict accuracy with a seed for HELM's langdetect", equal, len(compared))
     shown("13", "HELM without a seed equal to itself with one", f"{itself}/{len(compared)}", "printed")
     assert 0 < len(rows) - len(compared) < 20
     assert equal == len(compared)

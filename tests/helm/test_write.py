@@ -244,7 +244,7 @@ def test_the_tokens_of_all_outputs_of_a_request_are_summed(tmp_path: Path) -> No
     assert stats["num_output_tokens"]["mean"] == stats["num_completion_tokens"]["mean"] == (6 + 1) / 2
 
 
-BBQ = {
+BBQ: dict[str, list[Any]] = {
     "text": ["Ann and Bo met.", "Ann and Bo met. Ann was late."],
     "options": [["Ann", "Bo", "Unknown"]] * 2,
     "right": [2, 0],

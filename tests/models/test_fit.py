@@ -23,7 +23,7 @@ TRAIN = instances(["one two", "three four", "five six"], [right("a"), right("b")
 ASKED = variants(["seven eight"], [right("d")])
 # without templates each text is `Input: …\nOutput: …\n\n`: 5 words a shot, 4 words the question
 QUESTION = "Input: seven eight\nOutput:"
-SEPARATE = {"method": "multiple_choice_separate_original", "shots": 0, "input_prefix": "Input: "}
+SEPARATE: dict[str, Any] = {"method": "multiple_choice_separate_original", "shots": 0, "input_prefix": "Input: "}
 
 
 def words(texts: Sequence[str]) -> list[int]:
