@@ -149,7 +149,7 @@ REQUESTS = Table(
             "'helm': one of the n outputs is scored, as HELM does; null: all of them",
             required=False,
         ),
-        _column("truncation", pl.String, "'right': the question may be cut to fit; null: never", required=False),
+        _column("truncation", pl.String, "'right': the prompt is cut at its end to fit; null: never", required=False),
         _column(
             "chat_template",
             pl.Boolean,

@@ -92,7 +92,8 @@ class AdapterSpec:
     `answer_pattern` is a regular expression whose first group is the answer. `repeats` asks every prompt so often.
     `scored_outputs="helm"` scores one of a request's n outputs, as HELM does: the one of highest log-probability, for
     metrics that compare it with references; "all" scores all of them, and tables average.
-    `truncation="right"` lets a prompt too long without any shot be cut at its end, as HELM does; else it is refused.
+    `truncation="right"` cuts a prompt that is too long without any shot at its end, as HELM does. An option that is
+    scored separately is cut too. Without it such a prompt is refused.
     """
 
     method: str = "generation"

@@ -20,9 +20,10 @@ def classification_macro_f1() -> pl.Expr:
     """The unweighted mean, over the classes among the correct references, of each class's F1; texts normalised.
 
     Outputs outside these classes count as misses of their true class. Golds a a b, outputs a b b: F1 of a is 2/3, of b
-    2/3, so 2/3.
+    2/3, so 2/3. If the references have one class only, its absence is the second one, as in scikit-learn: golds a a,
+    outputs a b have F1 2/3 of a and 0 of its absence, so 1/3.
     """
-    return _over(lambda classes: classes.select(_f1().mean()).item())
+    return _over(lambda classes: classes.select(_f1().mean()).item(), absence=True)
 
 
 @metric("classification_micro_f1", level="set", source=SOURCE, helm="classification_micro_f1")
@@ -30,9 +31,10 @@ def classification_micro_f1() -> pl.Expr:
     """F1 of hits, misses and false alarms summed over the classes among the correct references.
 
     Golds a a b, outputs a b and something else: 1 hit, 2 misses, 1 false alarm, so 2/(2+2+1) = 0.4. Where every output
-    is one of the classes it is the accuracy.
+    is one of the classes it is the accuracy, and also where the references have one class only: golds a a, outputs a b
+    have 1/2.
     """
-    return _over(lambda classes: classes.drop("label").sum().select(_f1()).item())
+    return _over(lambda classes: classes.drop("label").sum().select(_f1()).item(), absence=True)
 
 
 @metric("class_f1", level="set", source=SOURCE)
@@ -87,8 +89,11 @@ def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def _over(value: Callable[[pl.DataFrame], float | None]) -> pl.Expr:
-    """`value` of the table of classes: label, and how often it is right (gold), said, and both (hits)."""
+def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = False) -> pl.Expr:
+    """Return `value` of the table of classes: label, and how often it is right (gold), said, and both (hits).
+
+    With `absence` a single class gets a second row: how often it is not right, not said, and neither.
+    """
 
     def over(given: Any) -> float | None:
         frame = pl.DataFrame({"gold": given[0], "output": given[1]}).with_row_index("row")
@@ -101,11 +106,24 @@ def _over(value: Callable[[pl.DataFrame], float | None]) -> pl.Expr:
             gold.join(said, on=["row", "label"]).group_by("label").agg(hits=pl.len()),
         ]
         classes = counts[0].join(counts[1], on="label", how="left").join(counts[2], on="label", how="left")
-        return value(classes.fill_null(0).sort("label"))
+        classes = classes.fill_null(0).sort("label")
+        if absence and classes.height == 1:
+            classes = pl.concat([classes, _absent(classes, frame.height)])
+        return value(classes)
 
     return pl.map_batches(
         [_golds().filter(_scored()), _outputs().filter(_scored())], over, return_dtype=pl.Float64, returns_scalar=True
     )
+
+
+def _absent(classes: pl.DataFrame, n_rows: int) -> pl.DataFrame:
+    """Return the row of the absence of a single class; no row where every gold and output is that class."""
+    neither = n_rows - pl.col("gold") - pl.col("said") + pl.col("hits")
+    counts = {"gold": n_rows - pl.col("gold"), "said": n_rows - pl.col("said"), "hits": neither}
+    absent = classes.select(
+        label=pl.lit(""), **{name: count.cast(classes.schema[name]) for name, count in counts.items()}
+    )
+    return absent.filter(pl.col("gold") + pl.col("said") > 0)
 
 
 def _labelled(frame: pl.DataFrame, column: str) -> pl.DataFrame:

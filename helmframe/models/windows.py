@@ -78,10 +78,20 @@ def windows(text: str, tokens: Tokens, window: int, max_request_length: int | No
     while done < len(ids):
         end = min(len(ids), done + most - 1)
         prompt, conditioning = _text(ids[max(0, end - most) : done], ids[done:end], most, tokens)
-        context = _start(prompt, conditioning, tokens)
+        context = first_tokens(prompt, conditioning, tokens)
         found.append(Window(context, prompt.removeprefix(context), conditioning))
         done = end
     return found
+
+
+def first_tokens(text: str, count: int, tokens: Tokens) -> str:
+    """Return the first `count` tokens of the text, and as many more as end with a whole character."""
+    ids = list(tokens.encode(text))
+    for end in range(count, len(ids) + 1):
+        start = tokens.decode(ids[:end])
+        if text.startswith(start):
+            return start
+    return text
 
 
 def _windows(text: str, model: Model) -> list[Window]:
@@ -112,13 +122,3 @@ def _fitting(
         predicted = predicted[:-over]
         text = tokens.decode([*conditioning, *predicted])
     return text, predicted
-
-
-def _start(text: str, count: int, tokens: Tokens) -> str:
-    """The first `count` tokens of the text, and as many more as end with a whole character."""
-    ids = list(tokens.encode(text))
-    for end in range(count, len(ids) + 1):
-        start = tokens.decode(ids[:end])
-        if text.startswith(start):
-            return start
-    return text

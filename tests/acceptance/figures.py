@@ -1,13 +1,49 @@
 """How an acceptance check prints its figure beside its limit."""
 
 import resource
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from statistics import median
 
 
 def shown(number: str, what: str, figure: object, limit: object) -> None:
     """One line: which check, what was measured, the figure, and the limit it is held to."""
     print(f"\n[{number}] {what}: {figure} (limit: {limit})")
+
+
+# what is compared with HELM, by number
+COMPARED = {
+    "1": "bits per byte of runs that are read",
+    "2": "options that are scored separately",
+    "3": "scenarios narrowed by an argument",
+    "4": "BLiMP's sampled instances",
+    "5": "inputs of a passage and a question",
+    "6": "BLEU with sentences split",
+    "7": "msmarco_trec",
+    "8": "metrics of sets over several trials",
+    "9": "several outputs of a request",
+    "10": "to_helm and read_helm",
+    "11": "windows",
+    "12": "entries of other prompts",
+    "13": "entropy, Platt scaling, IFEval",
+    "14": "entries of HELM's .conf files that become plans",
+}
+_equal: Counter[str] = Counter()
+_total: Counter[str] = Counter()
+
+
+def equal_to_helm(number: str, what: str, equal: int, total: int, limit: object = "all") -> None:
+    """Print how many values equal HELM's, and add them to the totals of their number in `COMPARED`."""
+    shown(number, f"{what}, equal to HELM's", f"{equal}/{total}", limit)
+    _equal[number] += equal
+    _total[number] += total
+
+
+def totals() -> Iterator[str]:
+    """Return a line for each number of `COMPARED` that `equal_to_helm` printed in this session."""
+    for number, what in COMPARED.items():
+        if number in _total:
+            yield f"{number:>2} {what}: {_equal[number]:,}/{_total[number]:,}"
 
 
 def peak_mb() -> int:

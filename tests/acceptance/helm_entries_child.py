@@ -2,7 +2,7 @@
 
 Reads one JSON line per question and answers with one. {"entry", "module"} and what `helm_scenario_child.patched` takes
 build the requests of an entry; `window` is the deployment's [max_sequence_length, max_request_length] in bytes. The
-answer is {"requests": [[instance id, perturbation, prompt, prompt_truncated, examples]]}.
+answer is {"requests": [[instance id, perturbation, prompt, scored text, prompt_truncated, examples]]}.
 
 {"texts", "window"} splits texts into the windows of language modelling: {"windows": [[[prompt, conditioning tokens]]]}.
 """
@@ -58,11 +58,24 @@ def requests(question: dict[str, Any]) -> list[list[Any]]:
             state.instance.id,
             state.instance.perturbation.name if state.instance.perturbation else "original",
             state.request.prompt,
+            scored(state),
             state.prompt_truncated,
             state.num_train_instances,
         ]
         for state in states
     ]
+
+
+def scored(state: Any) -> str | None:
+    """Return the end of a truncated prompt that HELM scores as its option, by `BasicReferenceMetric`.
+
+    The last bytes of a character whose first bytes come before them are left out.
+    """
+    if state.reference_index is None or not state.prompt_truncated:
+        return None
+    reference = state.instance.references[state.reference_index].output.text
+    length = len(byte_tokens.encode(f" {reference}"))
+    return str(byte_tokens.decode(byte_tokens.encode(state.request.prompt)[-length:])).lstrip("\ufffd")
 
 
 def windows(question: dict[str, Any]) -> list[list[list[Any]]]:

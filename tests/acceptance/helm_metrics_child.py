@@ -18,7 +18,7 @@ def main() -> None:
     # HELM and NLTK print their own lines on standard output
     answers, sys.stdout = sys.stdout, sys.stderr
     warnings.simplefilter("ignore")
-    _write_sentence_model()
+    write_sentence_model()
     module = importlib.import_module("helm.benchmark.metrics.evaluate_reference_metrics")
     word_tokenize = module.word_tokenize
     pairs: list[tuple[str, str]] = []
@@ -44,7 +44,7 @@ def main() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _write_sentence_model() -> None:
+def write_sentence_model() -> None:
     """Write NLTK's English sentence model, which HELM would download, into the working directory."""
     nltk, punkt = importlib.import_module("nltk"), importlib.import_module("punkt")
     theirs = importlib.import_module("nltk.tokenize.punkt")

@@ -11,7 +11,7 @@ import pytest
 
 import helmframe as hf
 from tests.acceptance.eval_peers import made_venv
-from tests.acceptance.figures import shown
+from tests.acceptance.figures import equal_to_helm
 from tests.acceptance.helm_run_peer import HELM_RUN
 
 MODEL = "helmframe/hashed"
@@ -56,7 +56,7 @@ def means(run: Path) -> dict[str, float]:
 
 def compare(item: str, ours: dict[str, float], theirs: dict[str, float]) -> None:
     equal = sum(math.isclose(value, theirs[name], rel_tol=1e-4, abs_tol=1e-6) for name, value in ours.items())
-    shown(item, f"statistics equal to HELM's: {', '.join(ours)}", f"{equal}/{len(ours)}", "all")
+    equal_to_helm(item, f"statistics {', '.join(ours)}", equal, len(ours))
     assert equal == len(ours), {name: (value, theirs[name]) for name, value in ours.items()}
 
 
@@ -92,5 +92,5 @@ def test_7_grade_1_counts_in_ndcg_alone(tmp_path: Path) -> None:
         equal = sum(
             math.isclose(score, theirs[instance_id, helms], abs_tol=1e-9) for instance_id, _, score in ours.iter_rows()
         )
-        shown("7", f"{name}, values equal to HELM's", f"{equal}/{ours.height}", "all")
+        equal_to_helm("7", f"{name}, values", equal, ours.height)
         assert equal == ours.height == 80

@@ -15,7 +15,7 @@ from helmframe.models.windows import windows
 from helmframe.plan import Plan
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import byte_tokens, eval_peers, helm_drawn_sources, helm_peer, helm_run_peer, helm_scenario_cases
-from tests.acceptance.figures import shown
+from tests.acceptance.figures import equal_to_helm
 from tests.acceptance.helm_raw_files import in_shares, kept, rows_of, shard, written
 
 pytestmark = pytest.mark.shared
@@ -140,6 +140,14 @@ CASES = [
     ),
     *(
         Case(
+            f"mmlu:subject=philosophy,max_train_instances=2,method={method}", "mmlu", "mmlu_scenario",
+            helm_scenario_cases.mmlu, window,
+        )
+        for method in (ORIGINAL, CALIBRATED)
+        for window in (400, 120, 60)
+    ),
+    *(
+        Case(
             f"truthful_qa:task=mc_single,method={method}", "truthful_qa", "truthful_qa_scenario",
             helm_scenario_cases.truthful_qa,
         )
@@ -186,10 +194,27 @@ CASES = [
         Case(f"blimp:phenomenon=ellipsis,method={method}", "blimp", "blimp_scenario", helm_scenario_cases.blimp)
         for method in ("multiple_choice_joint", CALIBRATED)
     ),
+    *(
+        Case(
+            f"blimp:phenomenon={phenomenon},max_eval_instances=100", "blimp", "blimp_scenario",
+            helm_scenario_cases.blimp,
+        )
+        for phenomenon in ("ellipsis", "quantifiers", "binding")
+    ),
     Case("mmlu_pro:subject=law,max_train_instances=5", "mmlu_pro", "mmlu_pro_scenario", mmlu_pro),
     Case(
         "mmlu_pro:subject=computer_science,max_train_instances=3,num_train_trials=2", "mmlu_pro", "mmlu_pro_scenario",
         mmlu_pro,
+    ),
+    *(
+        Case(f"{entry}{switches}", name, f"{name}_scenario", make)
+        for entry, name, make in (
+            ("mmlu_pro:subject=law", "mmlu_pro", mmlu_pro), ("gpqa:subset=main", "gpqa", helm_drawn_sources.gpqa),
+        )
+        for switches in (
+            ",use_few_shot=true", ",use_few_shot=true,use_chain_of_thought=false", ",use_chain_of_thought=false",
+            ",use_few_shot=true,max_train_instances=1,num_train_trials=2",
+        )
     ),
     Case(
         "summarization_xsum:temperature=0.3,device=cpu", "summarization_xsum_unsampled", "summarization_scenario",
@@ -226,13 +251,26 @@ def test_requests_of_an_entry_equal_helms(
     ours = Counter(requests(plan, case.window))
     theirs = Counter(map(tuple, helms["requests"]))
     equal = (ours & theirs).total()
-    shown("1", f"{case.entry}, window {case.window}: requests", f"{equal}/{theirs.total()}", "all")
+    equal_to_helm(number_of(case), f"requests of {case.entry}, window {case.window}", equal, theirs.total())
     assert theirs
     assert ours == theirs
 
 
+def number_of(case: Case) -> str:
+    """Return the number of `figures.COMPARED` that the case belongs to."""
+    if case.window < 100_000:
+        return "11"
+    if "blimp" in case.entry and "max_eval_instances" in case.entry:
+        return "4"
+    if "separate" in case.entry:
+        return "2"
+    if case.scenario in ("babi_qa", "lsat_qa", "civil_comments") or "only_contrast" in case.entry:
+        return "3"
+    return "5" if case.scenario in ("bbq", "boolq", "narrative_qa") else "12"
+
+
 def requests(plan: Plan, window: int) -> list[tuple[Any, ...]]:
-    """Return instance id, perturbation, prompt, whether it was cut, and the number of examples, as HELM has them."""
+    """Return instance id, perturbation, prompt, truncated option, whether it was cut, and the number of examples."""
     tokens = Tokens(byte_tokens.encode, byte_tokens.decode, lambda: "")
     model = Model(
         "bytes", "bytes", lambda prompts, _: ["" for _ in prompts], str, durable=False, takes=None, window=window,
@@ -243,9 +281,9 @@ def requests(plan: Plan, window: int) -> list[tuple[Any, ...]]:
     frame = frame.filter(pl.col("changed") | (pl.col("perturbation") == "original"))
     prompt = pl.concat_str("prompt", pl.col("continuation").fill_null(""))
     perturbation = pl.col("perturbation").str.split("(").list.first()
-    return frame.select(
-        pl.col("instance_id").str.split("/").list.last(), perturbation, prompt, "prompt_truncated", "shots_used"
-    ).rows()
+    names = [pl.col("instance_id").str.split("/").list.last(), perturbation]
+    option = pl.when("prompt_truncated").then("continuation").alias("option")
+    return frame.select(*names, prompt.alias("prompt"), option, "prompt_truncated", "shots_used").rows()
 
 
 def scored(pairs: Any, _: Any) -> list[Answer]:
@@ -266,5 +304,5 @@ def test_windows_equal_helms_for_any_limit_of_requests(
         for text in texts
     ]
     equal = sum(one == other for one, other in zip(ours, helms["windows"], strict=True))
-    shown("11", f"texts split as HELM splits them, window {window}", f"{equal}/{len(texts)}", "all")
+    equal_to_helm("11", f"windows of texts, {window}", equal, len(texts))
     assert ours == helms["windows"]

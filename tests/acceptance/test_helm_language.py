@@ -21,6 +21,7 @@ from helmframe.errors import HelmframeError, SourceBrokenError
 from helmframe.interop.helm import parse_entry, read_conf
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import Entry
+from helmframe.interop.helm.entry_states import entry_states
 from helmframe.interop.helm.expanders import EXPANDERS
 from helmframe.interop.helm.fields import IDLE, to_helm
 from helmframe.interop.helm.metric_specs import metrics_of
@@ -28,7 +29,7 @@ from helmframe.interop.helm.plans import drafts_of
 from helmframe.interop.helm.scenario_lookup import Known, known_scenarios
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_peer
-from tests.acceptance.figures import shown
+from tests.acceptance.figures import equal_to_helm, shown
 from tests.demo import demo_model
 from tests.s3_server import BUCKET, S3Server
 
@@ -151,6 +152,19 @@ def test_1_all_conf_files_parse(shared: Path) -> None:
     entries = [entry for file in files for entry in read_conf(file)]
     shown("1", "conf files that parse, entries in them", f"{len(files)}, {len(entries)}", "70, 4297")
     assert (len(files), len(entries)) == (70, 4297)
+
+
+def test_14_every_entry_of_the_conf_files_has_a_state(shared: Path, rooted: Path) -> None:
+    assert rooted.is_dir()
+    entries = {entry for file in sorted((shared / "helm_conf").glob("*.conf")) for entry in read_conf(file)}
+    states = list(entry_states(entries))
+    counts = Counter(each.state for each in states)
+    print(f"\nstates: {dict(counts)}")
+    equal_to_helm("14", "distinct entries that become plans", counts["plan"], len(entries), "800")
+    assert {each.entry for each in states} == entries
+    assert {*counts} <= {"plan", "rows missing", "scenario not here", "unsupported"}
+    assert all(each.reason for each in states if each.state != "plan")
+    assert counts["plan"] >= 800
 
 
 # -- 4: HELM's runs ----------------------------------------------------------------------------------------------------

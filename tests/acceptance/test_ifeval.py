@@ -1,5 +1,6 @@
 """IFEval: every instruction type of its 541 prompts has a check that tells right from wrong answers."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ import pytest
 
 import helmframe as hf
 from helmframe.metrics.ifeval import INSTRUCTIONS, follows
-from tests.acceptance.figures import shown
+from helmframe.metrics.score import score
+from tests.acceptance import eval_peers, helm_peer, helm_run_peer
+from tests.acceptance.figures import equal_to_helm, shown
+from tests.acceptance.helm_raw_files import rows_of
+from tests.frames import completions
 
 SEA = "The sea was calm and the sailors sang about the long way home to their families."
 
@@ -23,7 +28,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "change_case:english_capital": (
         {},
         [SEA.upper(), "I WOULD LIKE TO THANK YOU FOR YOUR LETTER OF THE 3RD.", "WHAT IS THE WEATHER LIKE TODAY?"],
-        [SEA, "LE PRÉSIDENT A DÉCIDÉ HIER SOIR QUE LES ÉCOLES RESTERONT FERMÉES.", "WHAT IS THE WEATHER LIKE today?"],
+        [SEA, "ДЕТИ ЛЮБЯТ ИГРАТЬ В САДУ ЗА НАШИМ ДОМОМ.", "WHAT IS THE WEATHER LIKE today?"],
     ),
     "change_case:english_lowercase": (
         {},
@@ -196,3 +201,40 @@ def test_6_every_prompt_is_scored(shared: Path) -> None:
     assert values["ifeval_prompt_strict"] < values["ifeval_prompt_loose"]
     assert values["ifeval_instruction_strict"] < values["ifeval_instruction_loose"]
     assert re.fullmatch(r"0\.\d+", f"{values['ifeval_instruction_strict']}")
+
+
+@pytest.mark.shared
+def test_13_strict_accuracy_equals_helms(shared: Path, tmp_path: Path) -> None:
+    prompts = pl.read_parquet(shared / "scenarios" / "ifeval" / "default" / "train-00000-of-00001.parquet")
+    pairs = rows_of(shared, "wmt14/fr-en/test-*.parquet")["translation"].to_list()
+    rows = []
+    for index, row in enumerate(prompts.iter_rows(named=True)):
+        english, french = (pairs[index][language] for language in ("en", "fr"))
+        responses = [
+            row["prompt"],
+            english.lower(),
+            english.upper(),
+            french,
+            french.upper(),
+            f"* {english}\n* {french}",
+        ]
+        rows += [(row["prompt"], text, row["instruction_id_list"], row["kwargs"]) for text in responses]
+    # HELM counts a random letter where the letter to count is no letter
+    by_chance = [any(str(each.get("letter") or "a") in "#!" for each in arguments) for *_, arguments in rows]
+    python = eval_peers.made_venv(helm_run_peer.HELM_RUN, ["crfm-helm==0.5.16"])
+    with helm_peer.running("helm_ifeval_child.py", {"seed": 0}, tmp_path, python=python) as peer:
+        helms = peer.ask({"rows": rows})["scores"]
+        peer.ask({"seed": None})
+        unseeded = peer.ask({"rows": rows})["scores"]
+    arguments = pl.Series([row[3] for row in rows], dtype=prompts.schema["kwargs"])
+    ids = pl.Series([row[2] for row in rows])
+    frame = completions([row[1] for row in rows]).with_columns(data_instruction_id_list=ids, data_kwargs=arguments)
+    ours = score(frame.lazy(), ["ifeval_strict_accuracy"]).collect()["score"].to_list()
+    compared = [index for index in range(len(rows)) if not by_chance[index]]
+    equal, itself = (
+        sum(math.isclose(other[index], helms[index], abs_tol=1e-12) for index in compared) for other in (ours, unseeded)
+    )
+    equal_to_helm("13", "IFEval's strict accuracy with a seed for HELM's langdetect", equal, len(compared))
+    shown("13", "HELM without a seed equal to itself with one", f"{itself}/{len(compared)}", "printed")
+    assert 0 < len(rows) - len(compared) < 20
+    assert equal == len(compared)

@@ -23,7 +23,7 @@ from helmframe.metrics.pairs import over_pairs
 from helmframe.metrics.protocol import METRICS, chosen
 from helmframe.metrics.score import for_sets, score
 from helmframe.metrics.treebank import tokenized
-from tests.acceptance.figures import shown
+from tests.acceptance.figures import equal_to_helm, shown
 from tests.acceptance.helm_metrics_peer import HelmMetrics, helm_metrics
 from tests.frames import completions, right
 
@@ -104,7 +104,7 @@ def test_1_bleu_equals_nltks(pairs: pl.DataFrame) -> None:
 def test_1_bleu_equals_helms_with_its_sentence_split(pairs: pl.DataFrame, peer: HelmMetrics, name: str) -> None:
     theirs, _, _ = peer.scores(name)
     count = equal(ours(pairs, name).to_list(), [value if value > 1e-70 else 0.0 for value in theirs])
-    shown("1", f"{name}, values equal to HELM's", f"{count}/{PAIRS}", "all")
+    equal_to_helm("6", f"{name}, values", count, PAIRS)
     assert count == PAIRS
 
 

@@ -29,7 +29,9 @@ def macro_f1(golds: Sequence[str], outputs: Sequence[str | None], **columns: obj
         (["x", "y"], ["y", "x"], 0.0),
         (["x", "x", "x", "y"], ["x", "x", "x", "x"], (6 / 7 + 0) / 2),  # y is never said
         (["x", "y"], ["x", "other"], (1 + 0) / 2),  # 'other' is no class: y is missed, nothing else
-        (["x", "x"], ["x", "other"], 2 / 3),  # one class: 2·1/(2+1)
+        (["x", "x"], ["x", "other"], (2 / 3 + 0) / 2),  # one class: 2·1/(2+1), and 0 of its absence
+        (["x", "x"], ["x", "x"], 1.0),  # its absence is nowhere
+        (["x", "x"], ["other", ""], 0.0),
         (["Yes", "No"], ["yes!", "NO  "], 1.0),  # normalised
         (["a", "b"], ["a", "the b"], 0.5),  # articles are words
         (["x", "y"], ["", "y"], 0.5),  # nothing said is a miss
@@ -61,6 +63,15 @@ def test_several_labels_are_what_scikit_learn_makes_of_them(average: str) -> Non
     assert value == pytest.approx({"macro": (4 / 5 + 1 + 0) / 3, "micro": 8 / 10}[average])
 
 
+@pytest.mark.parametrize("average", ["macro", "micro"])
+@pytest.mark.parametrize("outputs", [["x", "y", "x"], ["x", "x", "x"], ["y", "y", ""]])
+def test_a_single_class_is_what_scikit_learn_makes_of_it(outputs: list[str], average: str) -> None:
+    read = parse(completions(outputs, [right("x")] * 3).lazy()).collect()
+    value = read.select(METRICS[f"classification_{average}_f1"].function()).item()
+    gold, said = [[1]] * 3, [[int(each == "x")] for each in outputs]
+    assert value == pytest.approx(f1_score(gold, said, average=average, zero_division=0))
+
+
 def test_all_failed_has_no_value() -> None:
     assert macro_f1(["x"], [None]) is None
 
@@ -86,6 +97,8 @@ def test_macro_f1_is_the_mean_of_the_classes_f1(pairs: list[tuple[str, str]]) ->
         missed = sum(gold == each != said for gold, said in pairs)
         false = sum(said == each != gold for gold, said in pairs)
         f1.append(hits / (hits + (missed + false) / 2))
+    if len(classes) == 1 and f1 != [1.0]:  # the absence of the class, which no gold has
+        f1.append(0.0)
     assert macro_f1(*zip(*pairs, strict=True)) == pytest.approx(sum(f1) / len(f1))
 
 
@@ -119,9 +132,10 @@ CLASSES = st.tuples(st.sampled_from("xyz"), st.sampled_from("xyzw"))
 @given(st.lists(CLASSES, min_size=1, max_size=20))
 def test_f1_is_scikit_learns(pairs: list[tuple[str, str]]) -> None:
     golds, outputs = [gold for gold, _ in pairs], [output for _, output in pairs]
-    labels = sorted(set(golds))
+    binary = MultiLabelBinarizer().fit([[gold] for gold in golds])
+    gold, said = (binary.transform([[each] if each in golds else [] for each in texts]) for texts in (golds, outputs))
     for name, average in (("classification_macro_f1", "macro"), ("classification_micro_f1", "micro")):
-        expected = f1_score(golds, outputs, labels=labels, average=average, zero_division=0)
+        expected = f1_score(gold, said, average=average, zero_division=0)
         assert value_of(name, golds, outputs) == pytest.approx(expected)
 
 

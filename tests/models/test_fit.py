@@ -13,6 +13,7 @@ from helmframe.adapters.adapt import adapt, settings
 from helmframe.errors import CapabilityError
 from helmframe.models import Model
 from helmframe.models.fit import fit
+from helmframe.models.model import Tokens
 from tests.frames import instances, right, variants
 
 Count = Callable[[Sequence[str]], Sequence[int]]
@@ -22,6 +23,7 @@ TRAIN = instances(["one two", "three four", "five six"], [right("a"), right("b")
 ASKED = variants(["seven eight"], [right("d")])
 # without templates each text is `Input: …\nOutput: …\n\n`: 5 words a shot, 4 words the question
 QUESTION = "Input: seven eight\nOutput:"
+SEPARATE: dict[str, Any] = {"method": "multiple_choice_separate_original", "shots": 0, "input_prefix": "Input: "}
 
 
 def words(texts: Sequence[str]) -> list[int]:
@@ -362,10 +364,34 @@ def test_a_prompt_that_fits_is_not_cut() -> None:
     assert fitted(model(window=100), truncation="right")["prompt"].to_list() == fitted(model())["prompt"].to_list()
 
 
-def test_an_option_is_never_cut() -> None:
-    said: dict[str, Any] = {"method": "multiple_choice_separate_original", "truncation": "right"}
-    (row,) = fitted(scoring(window=2), variants(["a b c"], [right("d")]), **said).to_dicts()
-    assert row["refused"] is not None
+def test_an_option_is_refused_by_default() -> None:
+    rows = fitted(scoring(window=2), variants(["a b c"], [right("d")]), **SEPARATE)
+    assert rows.select("continuation", "prompt_truncated").row(0) == (" d", False)
+    assert rows["refused"][0] is not None
+
+
+@pytest.mark.parametrize(
+    ("window", "context", "scored"),
+    [
+        (7, "Input: a b c\nOutput:", " d e"),
+        (6, "Input: a b c\n", "Output: d "),
+        (5, "Input: a b ", "c\nOutput: "),
+        (2, "", "Input: a "),
+        (1, "", "Input: "),
+    ],
+)
+def test_truncation_cuts_into_an_option_and_scores_the_last_tokens(window: int, context: str, scored: str) -> None:
+    texts = {"input_suffix": "\n", "output_prefix": "Output: ", "truncation": "right"}
+    rows = fitted(scoring(window=window), variants(["a b c"], [right("d e")]), **SEPARATE | texts)
+    (row,) = rows.select("prompt", "continuation", "refused", "prompt_truncated").rows()
+    assert row == (context, scored, None, window < 7)
+
+
+def test_a_tokenizer_splits_a_truncated_option_at_its_tokens() -> None:
+    characters = Tokens(lambda text: [*map(ord, text)], lambda ids: "".join(map(chr, ids)), lambda: "")
+    model_of_characters = replace(scoring(window=15, count=lambda texts: [*map(len, texts)]), tokens=characters)
+    rows = fitted(model_of_characters, variants(["a b c"], [right("dog")]), **SEPARATE, truncation="right")
+    assert rows.select("prompt", "continuation").row(0) == ("Input: a b ", "c do")
 
 
 def as_lines(turns: Sequence[Mapping[str, str]]) -> str:

@@ -16,7 +16,7 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import Said
 from helmframe.interop.helm.known_models import follows_instructions
-from helmframe.interop.helm.metric_specs import EXACT_MATCH, SEPARATE
+from helmframe.interop.helm.metric_specs import CLASSES, EXACT_MATCH, SEPARATE
 from helmframe.interop.helm.scenario_lookup import method_fields
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.contrast import with_contrasts
@@ -102,7 +102,7 @@ def method(draft: Draft, value: Said) -> list[Draft]:
     fields = method_fields(draft.spec, name)
     metrics = draft.metrics
     if name in SEPARATE:
-        metrics = (SEPARATE[name],)
+        metrics = (SEPARATE[name], *(each for each in draft.spec.metrics if each in CLASSES["BBQMetric"]))
         if own.startswith("multiple_choice_joint"):
             # HELM scores separate options without the instructions, texts and examples of the joint prompt
             fields = {"instructions": "", **dict(ADAPTERS[name].defaults)} | fields

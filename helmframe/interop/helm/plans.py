@@ -19,6 +19,8 @@ from helmframe.interop.helm.scenario_lookup import (
     names,
     parameters,
     seconds,
+    switch_values,
+    switched,
 )
 from helmframe.plan import Plan
 
@@ -126,13 +128,15 @@ def drafts_of(
     spec, used = meant(entry, known)
     # the method may choose the scenario, and is always an expander too
     arguments = {key: value for key, value in entry.arguments if key not in used or key == "method"}
-    columns, ignored = parameters(spec), {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments)}
+    columns, switches = parameters(spec), switch_values(spec, arguments)
+    ignored = {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments), *switches}
     where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
     expanding = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
     expanding = {key: value for key, value in (also or {}).items() if key not in expanding} | expanding
     for key in expanding:
         if key not in EXPANDERS:
-            raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, [*columns, *EXPANDERS])
+            known_names = [*columns, *switches, *EXPANDERS]
+            raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, known_names)
     who = _who(entry)
     expanding = {key: value for key, value in expanding.items() if key not in ("model", "model_deployment")}
     if _open(entry):
@@ -141,7 +145,7 @@ def drafts_of(
         return []
     else:
         answering = (who,)
-    drafts = [Draft(spec, where=frozen(where), models=answering)]
+    drafts = [Draft(spec, where=frozen(where), models=answering, **switched(spec, switches))]
     # HELM builds the adapter by the method before any expander changes it
     for key, value in sorted(expanding.items(), key=lambda pair: pair[0] != "method"):
         drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]

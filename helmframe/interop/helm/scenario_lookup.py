@@ -11,6 +11,8 @@
     all         parameters whose value "all" leaves nothing out
     ignored     arguments that mean nothing here
     fixed       {argument: the one value that its rows are made for}
+    switches    {argument: its default}: true or false; they choose one of `settings`
+    settings    [{when: {argument: value}, adapter, decoding, metrics}]: what HELM sets for these values of the switches
     passage_question  true: HELM builds its inputs of a passage and a question, and keeps unchanged copies of them
     unread      columns of examples that HELM's instances lack
     methods     {adapter method: fields of the adapter that HELM sets for it}
@@ -103,6 +105,29 @@ def check_fixed(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> frozenset[s
                 "leave it out."
             )
     return frozenset(fixed)
+
+
+def switch_values(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return the value of each argument that chooses one of the scenario's settings.
+
+    Raises:
+        ArgumentError: A value is neither true nor false.
+    """
+    block: dict[str, Any] = dict(spec.helm)
+    values = {str(key): str(arguments.get(key, default)).lower() for key, default in block.get("switches", ())}
+    for key, value in values.items():
+        if value not in ("true", "false"):
+            raise ArgumentError(f"run entry: {key}={arguments[key]!r} must be true or false.")
+    return values
+
+
+def switched(spec: ScenarioSpec, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the adapter fields, decoding and metrics that HELM sets for these values of the switches."""
+    block: dict[str, Any] = dict(spec.helm)
+    for setting in map(dict, block.get("settings", ())):
+        if dict(setting.pop("when")) == values:
+            return setting
+    return {}
 
 
 def method_fields(spec: ScenarioSpec, method: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from helmframe.interop.helm.state_reader import TOKENS
 from helmframe.interop.helm.variants import description
 
 VARIANT = ["instance_id", "perturbation", "perturbation_seed", "trial"]
-_REQUEST = [*VARIANT, "reference_index", "request_mode", "window_index"]
+REQUEST = [*VARIANT, "reference_index", "request_mode", "window_index"]
 
 
 def states_of(
@@ -28,7 +28,7 @@ def states_of(
     """
     prompts = completions.join(prefixes, on="prefix_id", how="left", maintain_order="left")
     frame = prompts.with_columns(prompt=pl.col("prefix").fill_null("") + pl.col("suffix").fill_null(""))
-    for _, rows in frame.group_by(_REQUEST, maintain_order=True):
+    for _, rows in frame.group_by(REQUEST, maintain_order=True):
         yield _state(rows.sort("output_index").to_dicts(), adapter, model, of_helm=of_helm)
 
 

@@ -15,11 +15,11 @@ from helmframe._schema import ORIGINAL, SCORES, source_column
 from helmframe.errors import StoreError
 from helmframe.interop.helm.fields import ADAPTER, SCORED, to_helm
 from helmframe.interop.helm.helm_stats import statistic_of
-from helmframe.interop.helm.metric_specs import helm_names, specs_of
+from helmframe.interop.helm.metric_specs import SEPARATE, helm_names, specs_of
 from helmframe.interop.helm.registered import helm_model, registry
 from helmframe.interop.helm.run_dirs import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STATS
 from helmframe.interop.helm.runs import RUN
-from helmframe.interop.helm.state_writer import VARIANT, states_of, without_none
+from helmframe.interop.helm.state_writer import REQUEST, VARIANT, states_of, without_none
 from helmframe.interop.helm.statistics import stat, stats_of
 from helmframe.interop.helm.variants import OURS, description
 from helmframe.metrics.helm_outputs import helm_scores
@@ -28,18 +28,28 @@ from helmframe.metrics.score import for_sets
 from helmframe.results.tables import Tables
 from helmframe.store import Address, address_of, below, listing, write_text
 
-# HELM's bookkeeping of one instance, from our columns.
+_TOKENS = pl.when(pl.col("output_tokens").is_not_null().all()).then(pl.col("output_tokens").sum())
+# A text that is scored is a prompt that HELM's server echoes: all its tokens are completion, and none is output.
+_SCORED = pl.col("continuation").first().is_not_null()
+_ECHOED = pl.col("prompt_tokens").first() + _TOKENS
+# HELM's bookkeeping of one request, from our rows of its outputs.
 _BOOKS: dict[str, pl.Expr] = {
-    "num_references": pl.col("perturbed_references").list.len(),
-    "num_train_trials": pl.col("trial").max() + 1,
-    "num_train_instances": pl.col("shots_used"),
-    "prompt_truncated": pl.col("prompt_truncated"),
-    "num_prompt_tokens": pl.col("prompt_tokens"),
-    "num_completion_tokens": pl.col("output_tokens"),
-    "num_output_tokens": pl.col("output_tokens"),
-    "inference_runtime": pl.col("latency"),
-    "logprob": pl.col("logprob"),
+    "num_references": pl.col("perturbed_references").first().list.len(),
+    "num_train_trials": pl.col("num_train_trials").first(),
+    "num_train_instances": pl.col("shots_used").first(),
+    "prompt_truncated": pl.col("prompt_truncated").first(),
+    "num_prompt_tokens": pl.when(_SCORED).then(_ECHOED).otherwise(pl.col("prompt_tokens").first()),
+    "num_completion_tokens": pl.when(_SCORED).then(_ECHOED).otherwise(_TOKENS),
+    "num_output_tokens": pl.when(_SCORED).then(0).otherwise(_TOKENS),
+    "inference_runtime": pl.col("latency").first(),
+    "logprob": pl.when(pl.col("reference_index").first().is_null()).then(pl.col("logprob").first()),
 }
+# HELM sums this metric over the outputs of a request.
+_SUMMED = "num_output_tokens"
+# HELM computes BBQ's metrics over all requests of a split and perturbation. It leaves out empty completions. Without a
+# request, as with options that are scored separately, the accuracy has count 0 and each bias is 0.
+_BBQ_ACCURACY = "bbq_accuracy"
+_BBQ_BIASES = ("bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias")
 # The columns that tell the elements of per_instance_stats.json apart: HELM has one per window.
 _ELEMENT = [*VARIANT, "window_index"]
 _SETS = {
@@ -109,9 +119,8 @@ class _Written:
         read = [each for each in results.manifest.get("runs", ()) if all(each[name] == keys[name] for name in RUN)]
         self.of_helm = bool(read)
         self.name = keys["scenario"]
-        self.set_metrics = chosen(
-            [name for name, each in results.manifest["metrics"].items() if each["level"] == "set"]
-        )
+        metrics = results.manifest["metrics"].items()
+        self.set_metrics = chosen([name for name, each in metrics if each["level"] == "set" or name == _BBQ_ACCURACY])
         chosen_run = pl.all_horizontal(pl.col(name) == value for name, value in keys.items())
         self.helm_stats = results.helm_stats.filter(chosen_run).collect()
         self.prefixes = results.prefixes.unique("prefix_id").collect()
@@ -135,13 +144,17 @@ class _Written:
     def scores(self, scores: pl.DataFrame) -> pl.DataFrame:
         """The scores of single instances as `stats_of` takes them, under HELM's names."""
         helms = helm_names(scores["metric"].unique().to_list(), self.method)
+        helms.pop(_BBQ_ACCURACY, None)
+        request = [name for name in SCORES.key if name != "output_index"]
+        total = pl.when(pl.col("score").is_not_null()).then(pl.col("score").sum().over(request))
+        scores = scores.with_columns(pl.when(pl.col("metric") == _SUMMED).then(total).otherwise("score").alias("score"))
         first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(helms)))
         said = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
         variants = self.completions.unique(_ELEMENT, keep="first", maintain_order=True).with_columns(
             description=self._descriptions(), place=pl.int_range(pl.len())
         )
         if not self.of_helm:
-            said = pl.concat([self._books(variants), said], how="diagonal_relaxed")
+            said = pl.concat([self._books(), said], how="diagonal_relaxed")
         about = variants.select(*_ELEMENT, "sub_split", "description", "place")
         return (
             said.join(about, on=_ELEMENT, how="inner", nulls_equal=True, maintain_order="left")
@@ -177,10 +190,19 @@ class _Written:
         answered = self.completions.filter(pl.col("error").is_null()).lazy()
         for each in self.set_metrics:
             rows, value = for_sets(answered, each, helm=True)
+            if each.name in (_BBQ_ACCURACY, *_BBQ_BIASES):
+                value = self._of_bbq(each.name, value)
             groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()
             described = groups.with_columns(description=self._descriptions(), name=pl.lit(helms[each.name]))
             frames.append(described.select(list(_SETS)))
-        return pl.concat(frames).drop_nulls("score")
+        return pl.concat(frames).filter(pl.col("score").is_not_null() | (pl.col("name") == _BBQ_ACCURACY))
+
+    def _of_bbq(self, name: str, value: pl.Expr) -> pl.Expr:
+        """Return HELM's value of one of BBQ's metrics over a group of rows."""
+        if name == _BBQ_ACCURACY:
+            value = value.filter(pl.col("completion") != "").mean()
+            return pl.lit(None, dtype=pl.Float64).first() if self.method in SEPARATE else value
+        return pl.lit(0.0).first() if self.method in SEPARATE else value.fill_null(0.0)
 
     def _per_instance(self, scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
         columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
@@ -203,10 +225,15 @@ class _Written:
                 }
             )
 
-    def _books(self, variants: pl.DataFrame) -> pl.DataFrame:
-        kept = variants.filter(pl.col("error").is_null()).select(
-            *_ELEMENT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items())
-        )
+    def _books(self) -> pl.DataFrame:
+        """Return HELM's bookkeeping, the mean over the requests of each variant; none where an output failed."""
+        rows = self.completions.filter(pl.col("error").is_null().all().over(_ELEMENT))
+        # in HELM a completion without tokens has log-probability 0
+        empty = pl.when(pl.col("logprob").is_not_null().any() & (pl.col("output_tokens") == 0)).then(0.0)
+        rows = rows.with_columns(pl.coalesce("logprob", empty), num_train_trials=pl.col("trial").max() + 1)
+        requests = rows.group_by(REQUEST, maintain_order=True).agg(pl.col("split").first(), **_BOOKS)
+        means = [pl.col(name).cast(pl.Float64).mean() for name in _BOOKS]
+        kept = requests.group_by(_ELEMENT, maintain_order=True).agg(pl.col("split").first(), *means)
         long = kept.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
         return long.drop_nulls("score")
 

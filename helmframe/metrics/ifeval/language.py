@@ -1,24 +1,23 @@
 """Checks that need to know the language of a response, or its sentences.
 
-Source: Zhou et al. 2023 (IFEval), instruction_following_eval/instructions.py. That asks langdetect, which draws random
-numbers and is no longer kept; this asks py3langid, over the same 97 languages.
+Source: Zhou et al. 2023 (IFEval), instruction_following_eval/instructions.py. The language is that of langdetect, as in
+the source and in HELM. langdetect samples n-grams at random: here with a seed, so that a text has one language. HELM
+sets no seed, so its own value of a text of unclear language differs from run to run.
 """
 
 import re
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import Any
 
 from helmframe.errors import ArgumentError
 from helmframe.metrics.ifeval.instruction import holds, instruction
 from helmframe.metrics.sentence_split import split_sentences
 
-# Of the web, and of mail: langdetect reads no words in them either.
-_ADDRESS = re.compile(r"https?://[-_.?&~;+=/#0-9A-Za-z]+|[-_.0-9A-Za-z]+@[-_0-9A-Za-z]+[-_.0-9A-Za-z]+")
-
 
 @instruction("language:response_language")
 def response_language(response: str, *, language: str) -> bool:
-    """The response is in the language of this code ("en"); what has no letters but in addresses is in any."""
+    """The response is in the language of this code ("en"); a text without letters outside addresses is in any."""
     return _is_in(response, language)
 
 
@@ -52,23 +51,38 @@ def may_check() -> None:
     Raises:
         ArgumentError: one is not.
     """
-    missing = [name for name in ("nltk", "punkt", "py3langid") if find_spec(name) is None]
+    missing = [name for name in ("langdetect", "nltk", "punkt") if find_spec(name) is None]
     if missing:
         raise ArgumentError(f"IFEval needs the packages {', '.join(missing)}. Install helmframe[ifeval].")
 
 
 def _is_in(response: str, language: str) -> bool:
-    """Whether the response is in the language, or has no words that tell."""
-    words = _ADDRESS.sub(" ", response)
-    return not any(character.isalpha() for character in words) or _language(words) == language
+    """Return whether the response is in the language, or has no words that tell."""
+    return _language(response) in (language, None)
 
 
 @lru_cache(maxsize=4096)
-def _language(text: str) -> str:
-    from py3langid import classify
+def _language(text: str) -> str | None:
+    """Return the code of the text's language; None where langdetect finds no words."""
+    from langdetect import LangDetectException
 
-    # it is trained on running text, where few words are in capital letters
-    return str(classify(text.lower())[0])
+    detector = _detectors().create()
+    detector.append(text)
+    try:
+        return str(detector.detect())
+    except LangDetectException:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _detectors() -> Any:
+    """Return a factory of detectors with a seed; the seed of langdetect's own factory belongs to the user."""
+    from langdetect import PROFILES_DIRECTORY, DetectorFactory
+
+    factory = DetectorFactory()
+    factory.load_profile(PROFILES_DIRECTORY)
+    factory.seed = 0
+    return factory
 
 
 def _words(text: str) -> list[str]:

@@ -29,8 +29,8 @@ Arguments = Sequence[Mapping[str, Any]]
 def ifeval_strict_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
     """The share of a prompt's instructions that the response follows. One of two: 0.5.
 
-    HELM's value differs in two cases. It counts a random letter where the letter to count is "#" or "!", and its
-    langdetect reads some languages otherwise, such as French in capital letters as English.
+    HELM's value differs in two cases. It counts a random letter where the letter to count is "#" or "!". It also reads
+    the language of an unclear text by chance, such as French in capital letters.
     """
     return _share(_followed(output, instruction_id_list, kwargs))
 

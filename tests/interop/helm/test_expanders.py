@@ -14,6 +14,7 @@ from helmframe.interop.helm.fields import to_helm
 from helmframe.interop.helm.plans import drafts_of
 from helmframe.interop.helm.scenario_lookup import known_scenarios
 
+BBQ = ("bbq_accuracy", "bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias")
 MMLU = "The following are multiple choice questions (with answers) about philosophy.\n"
 # As crfm-helm 0.5.16 expands them: the fields of its AdapterSpec that change.
 MADE: list[tuple[str, dict[str, Any]]] = [
@@ -213,7 +214,7 @@ def test_prompts_of_separate_options_are_the_question_and_one_option() -> None:
     ("text", "metrics"),
     [
         (f"mmlu:subject=anatomy,method={ORIGINAL}", ["option_accuracy_per_token"]),
-        (f"bbq:subject=all,method={CALIBRATED}", ["option_accuracy_calibrated"]),
+        (f"bbq:subject=all,method={CALIBRATED}", ["option_accuracy_calibrated", *BBQ]),
         (f"blimp:phenomenon=ellipsis,method={CALIBRATED}", ["option_accuracy_calibrated"]),
         (
             f"blimp:phenomenon=ellipsis,method={JOINT}",

@@ -11,7 +11,13 @@ from helmframe._pipeline import plan_tasks
 from helmframe._suite import Suite
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.interop.helm import parse_entry, plans_of
+from helmframe.interop.helm.metric_specs import EXACT_MATCH
+from helmframe.interop.helm.plans import drafts_of
+from helmframe.interop.helm.scenario_lookup import known_scenarios
 from helmframe.plan import Plan, spec_of
+
+JOINT, COT = "multiple_choice_joint", "multiple_choice_joint_chain_of_thought"
+COT_METRICS = ("chain_of_thought_correctness",)
 
 
 @pytest.fixture(autouse=True)
@@ -181,8 +187,44 @@ def test_an_argument_that_has_one_value_here_is_refused_with_another() -> None:
         ArgumentError, match=r"max_num_words=8192: the rows of scenario 'ruler_squad' are made for 131072"
     ):
         plan_of("ruler_squad:max_num_words=8192")
-    with pytest.raises(ArgumentError, match=r"use_chain_of_thought='false': the rows of scenario 'mmlu_pro'"):
-        plan_of("mmlu_pro:subject=all,use_chain_of_thought=false")
+
+
+@pytest.mark.parametrize(
+    ("entry", "method", "shots", "max_tokens", "metrics"),
+    [
+        ("mmlu_pro:subject=all", COT, 0, 4096, COT_METRICS),
+        ("mmlu_pro:subject=all,use_few_shot=true", COT, 5, 4096, COT_METRICS),
+        ("mmlu_pro:subject=all,use_few_shot=True,use_chain_of_thought=False", JOINT, 5, 4096, EXACT_MATCH),
+        ("mmlu_pro:subject=all,use_chain_of_thought=false", JOINT, 0, 4096, EXACT_MATCH),
+        ("gpqa:subset=main,use_few_shot=false", COT, 0, 4096, COT_METRICS),
+        ("gpqa:subset=main,use_few_shot=true", COT, 5, 2000, COT_METRICS),
+        ("gpqa:subset=main,use_few_shot=true,use_chain_of_thought=false", JOINT, 5, 1, EXACT_MATCH),
+        ("gpqa:subset=main,use_chain_of_thought=false", JOINT, 0, 4096, EXACT_MATCH),
+    ],
+)
+def test_switches_of_an_entry_choose_the_adapter_and_the_metrics(
+    entry: str, method: str, shots: int, max_tokens: int, metrics: tuple[str, ...]
+) -> None:
+    (draft,) = drafts_of(parse_entry(entry), known_scenarios())
+    adapter, decoding = draft.setting.adapter, dict(draft.setting.decoding)
+    assert (adapter.method, adapter.shots, decoding["max_tokens"]) == (method, shots, max_tokens)
+    assert decoding["stop"] == ()
+    assert (draft.metrics or draft.spec.metrics) == metrics
+
+
+def test_examples_of_gpqa_end_with_their_explanation_and_the_option() -> None:
+    (draft,) = drafts_of(parse_entry("gpqa:subset=main,use_few_shot=true"), known_scenarios())
+    adapter = draft.setting.adapter
+    assert adapter.instructions.startswith("Here are some example questions from experts. An explanation is given")
+    assert (adapter.input_prefix, adapter.input_suffix) == ("Question: ", "\nChoices: \n")
+    assert adapter.chain_of_thought_prefix == "Let's think step by step: "
+    assert adapter.chain_of_thought_suffix == "The correct answer is "
+    assert adapter.global_suffix.endswith('please use the format "The correct answer is (insert answer here)":')
+
+
+def test_a_switch_that_is_neither_true_nor_false_is_an_error() -> None:
+    with pytest.raises(ArgumentError, match=r"use_few_shot='yes' must be true or false"):
+        plan_of("gpqa:subset=main,use_few_shot=yes")
 
 
 def test_a_subtask_is_a_part_of_its_own() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import StoreError
+from helmframe.models.model import Answer
 from tests.interop.helm.runs import TYPOS, stat_of, state, write_run
 
 
@@ -222,3 +223,64 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
         results.to_helm(tmp_path)
     with pytest.raises(StoreError, match="file is a file; name a folder"):
         results.to_helm(tmp_path / "file")
+
+
+def our_stats(results: hf.Results, folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the statistics of unperturbed instances in stats.json by name."""
+    stats = written(results, folder)["stats"]
+    return {each["name"]["name"]: each for each in stats if "perturbation" not in each["name"]}
+
+
+def test_the_tokens_of_all_outputs_of_a_request_are_summed(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"q": ["one", "two"], "a": ["x", "x"]})
+    answers = {"one": [Answer("x", output_tokens=2), Answer("x y", output_tokens=4)]}
+    answers["two"] = [Answer("", output_tokens=0), Answer("z", output_tokens=1)]
+
+    def outputs(prompt: str) -> Answer:
+        return answers["one" if "one" in prompt else "two"].pop()
+
+    plan = hf.scenario(frame, input="q", references="a").adapt(shots=0).metrics("exact_match", "num_output_tokens")
+    stats = our_stats(plan.generate(outputs, n=2).score(), tmp_path / "suite")
+    assert stats["num_output_tokens"]["mean"] == stats["num_completion_tokens"]["mean"] == (6 + 1) / 2
+
+
+BBQ: dict[str, list[Any]] = {
+    "text": ["Ann and Bo met.", "Ann and Bo met. Ann was late."],
+    "options": [["Ann", "Bo", "Unknown"]] * 2,
+    "right": [2, 0],
+    "context_condition": ["ambig", "disambig"],
+    "question_polarity": ["neg", "neg"],
+}
+BBQ_METRICS = ("bbq_accuracy", "bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias")
+
+
+def bbq() -> hf.Plan:
+    roles = ("target", "non-target", "unknown")
+    references = [
+        [{"text": text, "correct": index == right, "tags": [roles[index]]} for index, text in enumerate(options)]
+        for options, right in zip(BBQ["options"], BBQ["right"], strict=True)
+    ]
+    frame = pl.DataFrame({**BBQ, "references": references})
+    return hf.scenario(frame, input="text", references="references").metrics("exact_match", *BBQ_METRICS)
+
+
+def test_the_accuracy_of_bbq_is_over_the_whole_set_without_empty_completions(tmp_path: Path) -> None:
+    plan = bbq().adapt(method="multiple_choice_joint", shots=0).perturb("uppercase")
+    results = plan.generate(lambda prompt: "" if "LATE" in prompt.upper() else "A").score()
+    files = written(results, tmp_path / "suite")
+    stats = [each for each in files["stats"] if each["name"]["name"] == "bbq_accuracy"]
+    assert [each["mean"] for each in stats] == [0.0, 0.0]
+    assert {each["name"].get("perturbation", {}).get("computed_on") for each in stats} == {None, "perturbed"}
+    names = {each["name"]["name"] for element in files["per_instance_stats"] for each in element["stats"]}
+    assert "exact_match" in names
+    assert "bbq_accuracy" not in names
+
+
+def test_bbq_has_no_accuracy_and_no_bias_in_helm_where_options_are_scored_separately(tmp_path: Path) -> None:
+    plan = bbq().adapt(method="multiple_choice_separate_original")
+    results = plan.generate(hf.models.oracle()).score()
+    assert results.value("bbq_accuracy") == 1.0  # of the likeliest option
+    stats = our_stats(results, tmp_path / "suite")
+    assert stats["bbq_accuracy"]["count"] == 0
+    assert [(stats[name]["count"], stats[name]["mean"]) for name in BBQ_METRICS[1:]] == [(1, 0.0)] * 2
+    assert "logprob" not in stats

