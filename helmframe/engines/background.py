@@ -127,7 +127,7 @@ class Run:
         return read_logs(self.folder)
 
     def progress(self) -> pl.DataFrame:
-        """Return planned, cached, generated, failed, rate and time left per scenario and model, for runs of this process."""
+        """Return counts, rate and time left per scenario and model, for runs of this process only."""
         return self._progress.snapshot()
 
     def errors(self) -> pl.DataFrame:
