@@ -62,7 +62,7 @@ class PerturbationCall(Call):
             id: what the random numbers hang on: the same id gets the same change, whatever the row order.
             seed: which draw.
 
-        >>> from helmframe.perturbations import call
+        >>> from helmframe.perturbations.said import call
         >>> frame = pl.DataFrame({"id": ["a"], "question": ["Who Wrote It?"]})
         >>> frame.select(call("lowercase").on(pl.col("question"), id="id")).item()
         'who wrote it?'
