@@ -7,12 +7,12 @@ from types import ModuleType
 import pytest
 
 import helmframe as hf
+from helmframe._plan import spec_of
 from helmframe.errors import ArgumentError
 from helmframe.perturbations import calls, noise_calls, prompt_calls
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import parse
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.plan import spec_of
 from tests.perturbations.every import NAMES
 
 
