@@ -23,7 +23,7 @@ def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dic
     """HELM's `stats.json`.
 
     Args:
-        rows: one per trial, instance, variant and statistic: trial, instance_id, description (the perturbation as HELM
+        rows: one per trial, instance, variant and statistic, or several of the instance's requests: trial, instance_id, description (the perturbation as HELM
             describes it, as JSON; null for the original), robustness, fairness, split, sub_split, name, score.
         sets: The metrics of whole sets: trial, description, split, sub_split, name, score.
         worst: Whether HELM computes worst cases; it has none in language modelling.
@@ -86,11 +86,12 @@ def _worst_cases(rows: pl.DataFrame) -> list[pl.DataFrame]:
     original = rows.filter(pl.col("description").is_null())
     perturbed = rows.filter(pl.col("description").is_not_null())
     keys = ["trial", "instance_id", "split", "sub_split", "name"]
-    before = original.select(*keys, before="score")
-    both = perturbed.join(before, on=keys, how="inner", nulls_equal=True)
+    lowest = perturbed.group_by(*keys, "description", maintain_order=True).agg(pl.col("score").min())
+    both = lowest.join(original.select(*keys, before="score"), on=keys, how="inner", nulls_equal=True)
+    worst = both.group_by(*keys, "description", maintain_order=True).agg(pl.min("score", "before"))
     return [
         both.with_columns(_computed_on("original"), score="before"),
-        both.with_columns(_computed_on("worst"), score=pl.min_horizontal("score", "before")).drop_nulls("score"),
+        worst.with_columns(_computed_on("worst"), score=pl.min_horizontal("score", "before")).drop_nulls("score"),
         _family(rows, keys, "robustness", _ROBUSTNESS),
         _family(rows, keys, "fairness", _FAIRNESS),
     ]

@@ -25,20 +25,24 @@ from helmframe.results.tables import Tables
 from helmframe.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.store import Address, address_of, below, listing, write_text
 
-# HELM's bookkeeping of one instance, from our columns.
+# HELM's requests echo what is scored, and count all its tokens as the prompt's and the completion's
+_ECHOED = pl.col("continuation").is_not_null()
+_ECHO = pl.col("prompt_tokens") + pl.col("output_tokens")
+# HELM's bookkeeping of one request, from our columns.
 _BOOKS: dict[str, pl.Expr] = {
     "num_references": pl.col("perturbed_references").list.len(),
     "num_train_trials": pl.col("trial").max() + 1,
     "num_train_instances": pl.col("shots_used"),
     "prompt_truncated": pl.col("prompt_truncated"),
-    "num_prompt_tokens": pl.col("prompt_tokens"),
-    "num_completion_tokens": pl.col("output_tokens"),
-    "num_output_tokens": pl.col("output_tokens"),
+    "num_prompt_tokens": pl.when(_ECHOED).then(_ECHO).otherwise("prompt_tokens"),
+    "num_completion_tokens": pl.when(_ECHOED).then(_ECHO).otherwise("output_tokens"),
+    "num_output_tokens": pl.when(_ECHOED).then(0).otherwise("output_tokens"),
     "inference_runtime": pl.col("latency"),
     "logprob": pl.col("logprob"),
 }
 # The columns that tell the elements of per_instance_stats.json apart: HELM has one per window.
 _ELEMENT = [*VARIANT, "window_index"]
+_REQUEST = [*_ELEMENT, "reference_index", "request_mode"]
 _SETS = {
     "trial": pl.Int64,
     "description": pl.String,
@@ -133,15 +137,16 @@ class _Written:
         helms = helm_names(scores["metric"].unique().to_list(), self.method)
         first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(helms)))
         said = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
+        said = said.unique([*_ELEMENT, "name"], keep="last", maintain_order=True)
         variants = self.completions.unique(_ELEMENT, keep="first", maintain_order=True).with_columns(
             description=self._descriptions(), place=pl.int_range(pl.len())
         )
         if not self.of_helm:
-            said = pl.concat([self._books(variants), said], how="diagonal_relaxed")
+            books = self._books().join(said, on=[*_ELEMENT, "name"], how="anti", nulls_equal=True)
+            said = pl.concat([books, said], how="diagonal_relaxed")
         about = variants.select(*_ELEMENT, "sub_split", "description", "place")
         return (
             said.join(about, on=_ELEMENT, how="inner", nulls_equal=True, maintain_order="left")
-            .unique(["place", "name"], keep="last", maintain_order=True)
             .sort("place", maintain_order=True)
             .with_columns(
                 robustness=pl.col("description")
@@ -180,7 +185,8 @@ class _Written:
 
     def _per_instance(self, scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
         columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
-        gathered = scores.group_by(columns, maintain_order=True).agg("name", "score")
+        named = scores.group_by(*columns, "name", maintain_order=True).agg("score")
+        gathered = named.group_by(columns, maintain_order=True).agg("name", "score")
         recorded = {_statistic_key(row): row for row in self.helm_stats.drop_nulls("instance_id").iter_rows(named=True)}
         prefix = f"{self.part}/" if self.part else ""
         for _, instance, described, trial, split, sub_split, names, values in gathered.iter_rows():
@@ -193,17 +199,22 @@ class _Written:
                     "stats": [
                         statistic_of(recorded[*key, name])
                         if (*key, name) in recorded
-                        else stat(name, split, sub_split, described, [value])
-                        for name, value in zip(names, values, strict=True)
+                        else stat(name, split, sub_split, described, of_requests)
+                        for name, of_requests in zip(names, values, strict=True)
                     ],
                 }
             )
 
-    def _books(self, variants: pl.DataFrame) -> pl.DataFrame:
-        kept = variants.filter(pl.col("error").is_null()).select(
-            *_ELEMENT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items())
+    def _books(self) -> pl.DataFrame:
+        """Return the bookkeeping, one row per request and statistic; a request's tokens are those of all its outputs."""
+        tokens = pl.when(pl.col("output_tokens").count() > 0).then(pl.col("output_tokens").sum())
+        requests = (
+            self.completions.filter(pl.col("error").is_null())
+            .group_by(_REQUEST, maintain_order=True)
+            .agg(pl.exclude(*_REQUEST, "output_tokens").first(), output_tokens=tokens)
         )
-        long = kept.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
+        wide = requests.select(*_ELEMENT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items()))
+        long = wide.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
         return long.drop_nulls("score")
 
     def _descriptions(self) -> pl.Expr:

@@ -19,7 +19,7 @@ from typing import Any
 from helmframe.errors import HelmframeError
 from helmframe.helm import parse_entry
 from helmframe.helm.meant import known_scenarios
-from helmframe.helm.metric_specs import KEPT, metrics_of
+from helmframe.helm.metric_specs import CLASSES, KEPT, metrics_of
 from helmframe.helm.plans import drafts_of
 from helmframe.metrics import METRICS
 from helmframe.models.model import Answer, Model, Tokens
@@ -206,11 +206,16 @@ def requests(run: Path) -> dict[str, Any]:
 
 
 def of_runs(run: Path) -> dict[str, Any]:
-    return of_sets(run / "stats.json")
+    return without_paths(of_sets(run / "stats.json"))
 
 
 def of_one(run: Path) -> dict[str, Any]:
-    return of_instances(run / "per_instance_stats.json")
+    return without_paths(of_instances(run / "per_instance_stats.json"))
+
+
+def without_paths(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Return statistics by keys without the paths of word tables that HELM writes into its perturbations."""
+    return {re.sub(r'"\w+_file_path": "[^"]*", ', "", key): row for key, row in rows.items()}
 
 
 READ = dict(zip(KINDS, (requests, of_one, of_runs), strict=True))
@@ -219,13 +224,13 @@ READ = dict(zip(KINDS, (requests, of_one, of_runs), strict=True))
 def metrics(plan: Plan, specs: Sequence[Mapping[str, Any]], method: str) -> list[str]:
     """Return the plan's own metrics and those that HELM computes beside them in a run of this method."""
     own = [str(each) for each in plan.scored or plan.scenarios[0].metrics]
-    if method == "language_modeling":
+    if method in BY_OPTION:
+        beside: Sequence[str] = BY_OPTION[method]
+    elif method == "language_modeling":
         beside = LANGUAGE
-    elif method in BY_OPTION:
-        beside = BY_OPTION[method]
     else:
-        beside = (*KEPT, *CALIBRATION)
-    names = dict.fromkeys([*own, *metrics_of(specs, method), *beside])
+        beside = (*metrics_of(specs, method), *KEPT, *CALIBRATION)
+    names = [name for name in dict.fromkeys([*own, *beside]) if name not in CLASSES["ToxicityMetric"]]
     return [name for name in names if name in METRICS or re.split(r"[(@]", name)[0] in METRICS]
 
 
@@ -264,12 +269,15 @@ def scored(rows: Sequence[Any], _: Mapping[str, Any]) -> list[Answer]:
     answers = []
     for row in rows:
         text = row["prompt"] + row["continuation"]
-        end, inside = 0, []
+        end, before, inside = 0, 0, []
         for piece, score in zip(hashed_model.pieces(text), hashed_model.logprobs(text, 0, text), strict=True):
             end += len(piece)
             if end > len(row["prompt"]):
                 inside.append(score)
-        answers.append(Answer(row["continuation"], output_tokens=len(inside)).rated(inside))
+            else:
+                before += 1
+        answer = Answer(row["continuation"], prompt_tokens=before, output_tokens=len(inside))
+        answers.append(answer.rated(inside))
     return answers
 
 

@@ -153,14 +153,24 @@ def raft(data: Path, folder: Path, subset: str) -> dict[str, Any]:
     """A subset with our instructions, for HELM's file is gone."""
     columns = [name for name in rows_of(data, f"raft/{subset}/train-*.parquet").columns if name not in ("Label", "ID")]
     cases.raft(data, folder, subset, columns)
-    mirror("raft", folder / "root", source=folder / "source")
-    where = [Equals("subset", (subset,))]
-    row = next(iter(load(find_scenario("raft"), where=where, splits=SPLITS, data=str(folder / "root")))).row(
-        0, named=True
-    )
+    row = first_row("raft", subset, folder)
     fields = [line.partition(": ")[0] for line in row["input"].split("\n")]
     fields = [name for name in dict.fromkeys(fields) if name in columns]
     return cases.raft(data, folder, subset, fields, row["data_task"])
+
+
+def legalbench(data: Path, folder: Path) -> dict[str, Any]:
+    """A task with our instructions, for HELM downloads its own."""
+    cases.legalbench(data, folder)
+    return cases.legalbench(data, folder, first_row("legalbench", "corporate_lobbying", folder)["data_task"])
+
+
+def first_row(name: str, subset: str, folder: Path) -> dict[str, Any]:
+    """Return our first instance of a subset, which is mirrored for it."""
+    mirror(name, folder / "root", source=folder / "source")
+    where = [Equals("subset", (subset,))]
+    frames = load(find_scenario(name), where=where, splits=SPLITS, data=str(folder / "root"))
+    return next(iter(frames)).row(0, named=True)
 
 
 def twitter_aae(data: Path, folder: Path) -> dict[str, Any]:
@@ -285,7 +295,7 @@ SOURCES = (
     Source("gpqa", "gpqa_scenario", drawn.gpqa, mirrored("gpqa"), {"subset": ["gpqa_main", "main"]}),
     Source("gsm", "gsm_scenario", cases.gsm8k, mirrored("gsm8k")),
     Source(
-        "legalbench", "legalbench_scenario", cases.legalbench, mirrored("legalbench"),
+        "legalbench", "legalbench_scenario", legalbench, mirrored("legalbench"),
         {"subset": ["corporate_lobbying"]},
     ),
     *(

@@ -160,8 +160,8 @@ def civil_comments(data: Path, folder: Path) -> dict[str, Any]:
     return {"files": {"all_data_with_identities": str(folder / "all.csv")}}
 
 
-def legalbench(data: Path, folder: Path) -> dict[str, Any]:
-    """The examples of a task, of which the test rows are nowhere at hand, as both."""
+def legalbench(data: Path, folder: Path, task: str = "") -> dict[str, Any]:
+    """The examples of a task, of which the test rows are nowhere at hand, as both; `task` are its instructions."""
     frame = rows_of(data, "legalbench/corporate_lobbying/train-*.parquet")
     path = folder / "source/legalbench/corporate_lobbying"
     tables = {split: kept(frame, path / shard(split)) for split in ("train", "test")}
@@ -169,7 +169,7 @@ def legalbench(data: Path, folder: Path) -> dict[str, Any]:
         "Official title of bill": "bill_title", "Official summary of bill": "bill_summary",
         "Company name": "company_name", "Company business description": "company_description",
     }  # fmt: skip
-    said = (list(fields.items()), "", "answer", "Label", 0)
+    said = (list(fields.items()), task, "answer", "Label", 0)
     settings = "\n".join(json.dumps({"corporate_lobbying": each}) for each in said)
     return {"files": {"helm_prompt_settings": written(settings, folder / "settings.jsonl")}, "tables": tables}
 
