@@ -7,7 +7,7 @@ from typing import Any
 from helmframe.errors import NoInstancesError, SourceMissingError, UnknownNameError, UnknownScenarioError
 from helmframe.helm.draft import Draft
 from helmframe.helm.entries import Entry, EntryState, Said
-from helmframe.helm.expanders import EXPANDERS, SWEEPS
+from helmframe.helm.expanders import EXPANDERS, SWEEPS, stops
 from helmframe.helm.meant import Known, check_fixed, columns_of, known_scenarios, meant, names, parameters, seconds
 from helmframe.helm.unasked import unasked
 from helmframe.plan import Plan
@@ -134,7 +134,15 @@ def drafts_of(
     # HELM builds the adapter by the method before any expander changes it
     for key, value in sorted(expanding.items(), key=lambda pair: pair[0] != "method"):
         drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
-    return [_without_idle_trials(each) for draft in drafts for each in unasked(draft)]
+    return [_without_stops(_without_idle_trials(each)) for draft in drafts for each in unasked(draft)]
+
+
+def _without_stops(draft: Draft) -> Draft:
+    """Return the draft without stop sequences if HELM's adapter ignores them; one token has no use for them."""
+    fields = draft.setting
+    several = dict(fields.decoding).get("max_tokens") != 1
+    joint = fields.adapter.method.startswith("multiple_choice_joint")
+    return draft.decode(stop=[]) if joint and several and stops(draft) else draft
 
 
 def _without_idle_trials(draft: Draft) -> Draft:

@@ -11,6 +11,8 @@ from typing import Any
 import polars as pl
 
 CONTEXT = ["description", "split", "sub_split"]
+# HELM computes these over all instances at once, so they have no worst case and no value per instance
+OF_ALL = ("bbq_accuracy",)
 _ROBUSTNESS, _FAIRNESS = (
     json.dumps(
         {"name": name, "robustness": name == "robustness", "fairness": name == "fairness", "computed_on": "worst"}
@@ -83,6 +85,7 @@ def summed(
 
 def _worst_cases(rows: pl.DataFrame) -> list[pl.DataFrame]:
     """Return the rows of worst cases: per perturbation beside the original, and over those of a kind."""
+    rows = rows.filter(~pl.col("name").is_in(OF_ALL))
     original = rows.filter(pl.col("description").is_null())
     perturbed = rows.filter(pl.col("description").is_not_null())
     keys = ["trial", "instance_id", "split", "sub_split", "name"]

@@ -18,7 +18,7 @@ from helmframe.helm.places import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STA
 from helmframe.helm.registered import helm_model, registry
 from helmframe.helm.runs import RUN
 from helmframe.helm.stated import VARIANT, states_of, without_none
-from helmframe.helm.statistics import stat, stats_of
+from helmframe.helm.statistics import OF_ALL, stat, stats_of
 from helmframe.helm.variants import OURS, description
 from helmframe.metrics import chosen, for_sets, helm_scores
 from helmframe.results.tables import Tables
@@ -185,7 +185,8 @@ class _Written:
 
     def _per_instance(self, scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
         columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
-        named = scores.group_by(*columns, "name", maintain_order=True).agg("score")
+        single = scores.filter(~pl.col("name").is_in(OF_ALL))
+        named = single.group_by(*columns, "name", maintain_order=True).agg("score")
         gathered = named.group_by(columns, maintain_order=True).agg("name", "score")
         recorded = {_statistic_key(row): row for row in self.helm_stats.drop_nulls("instance_id").iter_rows(named=True)}
         prefix = f"{self.part}/" if self.part else ""

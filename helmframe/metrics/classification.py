@@ -20,9 +20,10 @@ def classification_macro_f1() -> pl.Expr:
     """The unweighted mean, over the classes among the correct references, of each class's F1; texts normalised.
 
     Outputs outside these classes count as misses of their true class. Golds a a b, outputs a b b: F1 of a is 2/3, of b
-    2/3, so 2/3.
+    2/3, so 2/3. If all golds are one class, all other outputs are a second class, as in scikit-learn. Golds a a,
+    outputs a b: F1 of a is 2/3, of the rest 0, so 1/3.
     """
-    return _over(lambda classes: classes.select(_f1().mean()).item())
+    return _over(lambda classes: _two_classes(classes).select(_f1().mean()).item())
 
 
 @metric("classification_micro_f1", level="set", source=SOURCE, helm="classification_micro_f1")
@@ -30,9 +31,9 @@ def classification_micro_f1() -> pl.Expr:
     """F1 of hits, misses and false alarms summed over the classes among the correct references.
 
     Golds a a b, outputs a b and something else: 1 hit, 2 misses, 1 false alarm, so 2/(2+2+1) = 0.4. Where every output
-    is one of the classes it is the accuracy.
+    is one of the classes, or all golds are one class, it is the accuracy.
     """
-    return _over(lambda classes: classes.drop("label").sum().select(_f1()).item())
+    return _over(lambda classes: _two_classes(classes).drop("label").sum().select(_f1()).item())
 
 
 @metric("class_f1", level="set", source=SOURCE)
@@ -88,7 +89,7 @@ def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
 
 
 def _over(value: Callable[[pl.DataFrame], float | None]) -> pl.Expr:
-    """`value` of the table of classes: label, and how often it is right (gold), said, and both (hits)."""
+    """`value` of the table of classes: label, and how often it is right (gold), said, and both (hits); all rows."""
 
     def over(given: Any) -> float | None:
         frame = pl.DataFrame({"gold": given[0], "output": given[1]}).with_row_index("row")
@@ -101,7 +102,7 @@ def _over(value: Callable[[pl.DataFrame], float | None]) -> pl.Expr:
             gold.join(said, on=["row", "label"]).group_by("label").agg(hits=pl.len()),
         ]
         classes = counts[0].join(counts[1], on="label", how="left").join(counts[2], on="label", how="left")
-        return value(classes.fill_null(0).sort("label"))
+        return value(classes.fill_null(0).sort("label").with_columns(rows=pl.lit(frame.height, pl.Int64)))
 
     return pl.map_batches(
         [_golds().filter(_scored()), _outputs().filter(_scored())], over, return_dtype=pl.Float64, returns_scalar=True
@@ -112,6 +113,19 @@ def _labelled(frame: pl.DataFrame, column: str) -> pl.DataFrame:
     """One row per row and label of it, normalised; a label said twice is said once."""
     labels = frame.select("row", label=column).explode("label").drop_nulls("label")
     return labels.with_columns(_normalised(pl.col("label"))).unique(["row", "label"])
+
+
+def _two_classes(classes: pl.DataFrame) -> pl.DataFrame:
+    """Return the classes; of one class, this class and the rest of the rows, each if it is gold or said anywhere."""
+    if classes.height != 1:
+        return classes
+    rows = pl.col("rows")
+    rest = classes.with_columns(
+        gold=rows - pl.col("gold"),
+        said=rows - pl.col("said"),
+        hits=rows - pl.col("gold") - pl.col("said") + pl.col("hits"),
+    )
+    return pl.concat([classes, rest], how="vertical_relaxed").filter(pl.col("gold") + pl.col("said") > 0)
 
 
 def _of(classes: pl.DataFrame, label: str) -> pl.DataFrame:

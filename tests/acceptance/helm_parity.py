@@ -39,6 +39,8 @@ from tests.acceptance.test_equal_to_helm_runs import (
 SEED = 20
 INSTANCES = 40
 KINDS = ("prompts", "per-instance statistics", "statistics")
+# `to_helm` computes these itself
+BOOKS = ("num_references", "num_train_instances", "prompt_truncated", "num_prompt_tokens", "num_output_tokens")
 # what a clock measures, or a model of HELM's hardware estimates
 MEASURED = re.compile(r"inference_\w*runtime|training_\w+|batch_size")
 # HELM's draws of an entry that HELM itself can't run are replaced, at most this many in all per entry
@@ -229,7 +231,7 @@ def metrics(plan: Plan, specs: Sequence[Mapping[str, Any]], method: str) -> list
     elif method == "language_modeling":
         beside = LANGUAGE
     else:
-        beside = (*metrics_of(specs, method), *KEPT, *CALIBRATION)
+        beside = (*metrics_of(specs, method), *(name for name in KEPT if name not in BOOKS), *CALIBRATION)
     names = [name for name in dict.fromkeys([*own, *beside]) if name not in CLASSES["ToxicityMetric"]]
     return [name for name in names if name in METRICS or re.split(r"[(@]", name)[0] in METRICS]
 
