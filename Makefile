@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MODEL := models/SmolLM2-135M-Instruct
 HTTPFS := $(VENV)/.duckdb2
 
-.PHONY: demo test docs acceptance bench lint types unit notebooks duckdb2 clean
+.PHONY: demo test docs acceptance parity bench lint types unit notebooks duckdb2 clean
 
 demo: $(MODEL)/.made
 	@HELMFRAME_STORE=$${HELMFRAME_STORE:-demo/store} $(BIN)/python tools/demo.py $(MODEL)
@@ -37,6 +37,13 @@ docs: $(VENV)/.docs
 
 acceptance: $(VENV)/.dev $(MODEL)/.made
 	$(BIN)/pytest -s tests/acceptance
+
+# Random run entries by HELM's own helm-run and by helmframe: equal/total by adapter, differences in build/parity.txt.
+SEED ?= 20
+ENTRIES ?= 60
+DATA ?= $(or $(HELMFRAME_TEST_DATA),../shared/data)
+parity: $(VENV)/.dev
+	$(BIN)/python -m tests.acceptance.helm_parity --seed $(SEED) --entries $(ENTRIES) --data $(DATA)
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest -s tests/benchmarks

@@ -25,8 +25,9 @@ def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dic
     """HELM's `stats.json`.
 
     Args:
-        rows: one per trial, instance, variant and statistic, or several of the instance's requests: trial, instance_id, description (the perturbation as HELM
-            describes it, as JSON; null for the original), robustness, fairness, split, sub_split, name, score.
+        rows: One per trial, instance, variant and statistic, or one per request of these: trial, instance_id,
+            description (the perturbation as HELM describes it, as JSON; null for the original), robustness, fairness,
+            split, sub_split, name, score.
         sets: The metrics of whole sets: trial, description, split, sub_split, name, score.
         worst: Whether HELM computes worst cases; it has none in language modelling.
 

@@ -207,14 +207,16 @@ class _Written:
             )
 
     def _books(self) -> pl.DataFrame:
-        """Return the bookkeeping, one row per request and statistic; a request's tokens are those of all its outputs."""
+        """Return the bookkeeping, one row per request and statistic; tokens are those of all outputs of a request."""
         tokens = pl.when(pl.col("output_tokens").count() > 0).then(pl.col("output_tokens").sum())
         requests = (
             self.completions.filter(pl.col("error").is_null())
             .group_by(_REQUEST, maintain_order=True)
             .agg(pl.exclude(*_REQUEST, "output_tokens").first(), output_tokens=tokens)
         )
-        wide = requests.select(*_ELEMENT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items()))
+        wide = requests.select(
+            *_ELEMENT, "split", *(each.cast(pl.Float64).alias(name) for name, each in _BOOKS.items())
+        )
         long = wide.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
         return long.drop_nulls("score")
 

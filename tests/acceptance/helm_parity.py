@@ -86,7 +86,9 @@ class Parity:
             same = one is not None and two is not None and (one == two or (kind != KINDS[0] and equal(one, two)))
             self.counts[method, kind][same] += 1
             if not same:
-                self.differences.append(f"{entry}\n  {kind}: {key}\n    HELM {shortened(one)}\n    ours {shortened(two)}")
+                self.differences.append(
+                    f"{entry}\n  {kind}: {key}\n    HELM {shortened(one)}\n    ours {shortened(two)}"
+                )
 
 
 def shortened(value: Any) -> str:
@@ -299,7 +301,8 @@ def main() -> None:
     print(f"seed {arguments.seed}, {time.monotonic() - began:.0f} s")
     for (method, name), count in sorted(parity.absent.items()):
         print(f"HELM's rows that helmframe has no metric for: {method}, {name}: {count}")
-    print(f"metrics without a server here, runs: {dict(parity.skipped)}; entries that HELM can't run: {len(parity.failed)}")
+    print(f"runs without a metric that needs a server: {dict(parity.skipped)}")
+    print(f"entries that HELM can't run: {len(parity.failed)}")
     arguments.differences.parent.mkdir(parents=True, exist_ok=True)
     arguments.differences.write_text("\n".join(parity.differences), encoding="utf-8")
     print(f"{len(parity.differences)} differences: {arguments.differences}")

@@ -47,7 +47,8 @@ def main() -> None:
 
 def prepare(tables: str) -> list[str]:
     """Read HELM's configuration once, replace its downloads and return the names of its text models."""
-    importlib.import_module("nltk").download = lambda *_, **__: True
+    nltk: Any = importlib.import_module("nltk")
+    nltk.download = lambda *_, **__: True
     helm_metrics_child._write_sentence_model()
     runs = module("run")
     runs.register_builtin_configs_from_helm_package = functools.cache(runs.register_builtin_configs_from_helm_package)

@@ -122,7 +122,8 @@ class Draws:
         if self._random.random() < 0.3:
             values["eval_split"] = choice(("test", "valid"))
         model = choice(self._models)
-        values["model"] = model
+        # first, for HELM's expanders apply in this order, and some of them read the model's tags
+        values = {"model": model} | values
         longest, request = WINDOWS[0] if self._random.random() < 0.5 else choice(WINDOWS)
         text = f"{entry.name}:" + ",".join(f"{key}={value}" for key, value in values.items())
         # HELM shortens a prompt forever where the output alone is longer than the window
@@ -136,7 +137,8 @@ def max_tokens(text: str) -> int:
         drafts = drafts_of(parse_entry(text), known_scenarios())
     except HelmframeError:
         return 0
-    return max(int(dict(draft.setting.decoding).get("max_tokens") or 0) for draft in drafts)  # type: ignore[call-overload]
+    limits = [dict(draft.setting.decoding).get("max_tokens") for draft in drafts]
+    return max(limit if isinstance(limit, int) else 0 for limit in limits)
 
 
 def rows(source: Source, data: Path, folder: Path) -> dict[str, Any]:
@@ -147,6 +149,10 @@ def rows(source: Source, data: Path, folder: Path) -> dict[str, Any]:
     (folder / "root").mkdir(exist_ok=True)
     (folder / "root/tables").symlink_to(data / "tables")
     return {"files": {}, "module": source.module} | made
+
+
+def mmlu(data: Path, folder: Path) -> dict[str, Any]:
+    return cases.mmlu(data, folder, sorted(path.name for path in (data / "scenarios/mmlu").iterdir()))
 
 
 def raft(data: Path, folder: Path, subset: str) -> dict[str, Any]:
@@ -239,30 +245,9 @@ RAFT = (
 )
 LEX_GLUE = {"ecthr_a": legal.ecthr, "scotus": legal.scotus, "case_hold": legal.case_hold}
 LEXTREME = {"multi_eurlex_level_2": legal.multi_eurlex, "german_argument_mining": legal.argument_mining}
-SUBJECTS = tuple(
-    sorted(
-        "abstract_algebra anatomy astronomy business_ethics clinical_knowledge college_biology college_chemistry "
-        "college_computer_science college_mathematics college_medicine college_physics computer_security "
-        "conceptual_physics econometrics electrical_engineering elementary_mathematics formal_logic global_facts "
-        "high_school_biology high_school_chemistry high_school_computer_science high_school_european_history "
-        "high_school_geography high_school_government_and_politics high_school_macroeconomics "
-        "high_school_mathematics high_school_microeconomics high_school_physics high_school_psychology "
-        "high_school_statistics high_school_us_history high_school_world_history human_aging human_sexuality "
-        "international_law jurisprudence logical_fallacies machine_learning management marketing medical_genetics "
-        "miscellaneous moral_disputes moral_scenarios nutrition philosophy prehistory professional_accounting "
-        "professional_law professional_medicine professional_psychology public_relations security_studies sociology "
-        "us_foreign_policy virology world_religions".split()
-    )
-)
 WMT = "wmt14/{language_pair}/{split}-*.parquet"
 SOURCES = (
-    *(
-        Source(
-            "mmlu", "mmlu_scenario", partial(cases.mmlu, subjects=(name,)), mirrored("mmlu"), {"subject": [name]},
-            methods=True,
-        )
-        for name in SUBJECTS
-    ),
+    Source("mmlu", "mmlu_scenario", mmlu, mirrored("mmlu"), methods=True),
     *(
         Source("raft", "raft_scenario", partial(raft, subset=name), mirrored("raft"), {"subset": [name]})
         for name in RAFT
@@ -333,7 +318,8 @@ SOURCES = (
         mirrored("real_toxicity_prompts"),
     ),
     Source(
-        "summarization_xsum_sampled", "summarization_scenario", cases.summarization_xsum, mirrored("summarization_xsum"),
+        "summarization_xsum_sampled", "summarization_scenario", cases.summarization_xsum,
+        mirrored("summarization_xsum"),
     ),
     Source("synthetic_reasoning", "synthetic_reasoning_scenario", generated, []),
     Source("synthetic_reasoning_natural", "synthetic_reasoning_natural_scenario", generated, []),

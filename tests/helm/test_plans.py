@@ -141,6 +141,18 @@ def test_the_option_for_trials_is_for_all_entries_with_examples() -> None:
     assert [dict(plan.adapter).get("trials") for plan in plans] == [3, None]
 
 
+def test_an_entry_without_few_shot_examples_has_one_trial() -> None:
+    plan = hf.entry("gsm:max_train_instances=0,num_train_trials=3")
+    assert isinstance(plan, Plan)
+    assert dict(plan.adapter)["trials"] == 1
+
+
+def test_joint_options_of_several_tokens_have_no_stop_sequences() -> None:
+    assert plan_of("sampler:subject=music,num_output_tokens=5").decoding == (("max_tokens", 5), ("stop", ()))
+    # one token does not reach a stop sequence
+    assert plan_of("sampler:subject=music,num_output_tokens=1").decoding == (("max_tokens", 1),)
+
+
 def test_entries_are_chosen_by_priority_group_and_whether_they_name_a_model() -> None:
     entries = [
         parse_entry("gsm:model=text", priority=3),
