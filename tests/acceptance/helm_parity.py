@@ -11,7 +11,7 @@ import re
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Parity:
         absent: (method, name of a statistic) → HELM's rows that helmframe does not write.
         failed: Entries that HELM can't run, with its error.
         skipped: Metrics that were left out of HELM's runs → runs.
+        entries: The number of entries that were compared.
     """
 
     counts: dict[tuple[str, str], Counter[bool]] = field(default_factory=lambda: defaultdict(Counter))
@@ -64,6 +65,7 @@ class Parity:
     absent: Counter[tuple[str, str]] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+    entries: int = 0
 
     def share(self, kind: str) -> float:
         """Return the share of equal rows of a kind."""
@@ -115,15 +117,14 @@ def run(seed: int, entries: int, data: Path, folder: Path, parity: Parity, log: 
     with helm_peer.running("helm_parity_child.py", {}, folder, python=python) as peer:
         models = peer.ask({"tables": str(data / "tables")})["models"]
         drawing = helm_parity_pool.draws(drawable, models, seed)
-        done = 0
         for number in range(entries * ATTEMPTS):
-            if done == entries:
+            if parity.entries == entries:
                 break
             draw = drawing.next()
-            place = folder / str(number)
-            place.mkdir()
+            path = folder / str(number)
+            path.mkdir()
             began = time.monotonic()
-            rows = helm_parity_pool.rows(draw.source, data, place)
+            rows = helm_parity_pool.rows(draw.source, data, path)
             helms = peer.ask(
                 {
                     **{name: value for name, value in rows.items() if name != "root"},
@@ -131,7 +132,7 @@ def run(seed: int, entries: int, data: Path, folder: Path, parity: Parity, log: 
                     "model": draw.model,
                     "window": draw.window,
                     "instances": INSTANCES,
-                    "output": str(place / "helm"),
+                    "output": str(path / "helm"),
                 }
             )
             error = helms.get("error") or ("" if requests(Path(helms["run"])) else "no instances")
@@ -140,19 +141,19 @@ def run(seed: int, entries: int, data: Path, folder: Path, parity: Parity, log: 
                 log(f"  HELM can't run {parity.failed[-1]}")
                 continue
             parity.skipped.update(helms["skipped"])
-            one(draw, Path(helms["run"]), place, parity)
-            done += 1
-            log(f"  {done}: {draw.entry} window {draw.window}: {time.monotonic() - began:.1f} s")
+            compare_run(draw, Path(helms["run"]), path, parity)
+            parity.entries += 1
+            log(f"  {parity.entries}: {draw.entry} window {draw.window}: {time.monotonic() - began:.1f} s")
     return parity
 
 
-def one(draw: Draw, helms: Path, place: Path, parity: Parity) -> None:
+def compare_run(draw: Draw, helms: Path, path: Path, parity: Parity) -> None:
     """Run an entry here and compare it with HELM's run directory."""
     spec = json.loads((helms / "run_spec.json").read_text(encoding="utf-8"))
     method = str(spec["adapter_spec"]["method"])
     label = f"{draw.entry} window {draw.window}"
-    os.environ["HELMFRAME_DATA"] = str(place / "root")
-    ours = place / "ours"
+    os.environ["HELMFRAME_DATA"] = str(path / "root")
+    ours = path / "ours"
     try:
         (draft,) = drafts_of(parse_entry(draw.entry), known_scenarios(), also={"max_eval_instances": INSTANCES})
         plan = draft.without_models().plan().generate(model(draw))
@@ -180,7 +181,11 @@ def shared_names(
         name = row["name"]["name"]
         if name not in names[0] and not MEASURED.match(name):
             parity.absent[method, name] += 1
-    return tuple({key: row for key, row in rows.items() if row["name"]["name"] in both} for rows in (mine, theirs))  # type: ignore[return-value]
+    return named(mine, both), named(theirs, both)
+
+
+def named(rows: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {key: row for key, row in rows.items() if row["name"]["name"] in names}
 
 
 def requests(run: Path) -> dict[str, Any]:
@@ -209,11 +214,11 @@ def requests(run: Path) -> dict[str, Any]:
     return rows
 
 
-def of_runs(run: Path) -> dict[str, Any]:
+def run_statistics(run: Path) -> dict[str, Any]:
     return without_paths(of_sets(run / "stats.json"))
 
 
-def of_one(run: Path) -> dict[str, Any]:
+def instance_statistics(run: Path) -> dict[str, Any]:
     return without_paths(of_instances(run / "per_instance_stats.json"))
 
 
@@ -222,7 +227,7 @@ def without_paths(rows: Mapping[str, Any]) -> dict[str, Any]:
     return {re.sub(r'"\w+_file_path": "[^"]*", ', "", key): row for key, row in rows.items()}
 
 
-READ = dict(zip(KINDS, (requests, of_one, of_runs), strict=True))
+READ = dict(zip(KINDS, (requests, instance_statistics, run_statistics), strict=True))
 
 
 def metrics(plan: Plan, specs: Sequence[Mapping[str, Any]], method: str) -> list[str]:
@@ -298,7 +303,7 @@ def main() -> None:
         os.environ |= {"HELMFRAME_STORE": f"{folder}/store", "HELMFRAME_PROGRESS": "0"}
         run(arguments.seed, arguments.entries, arguments.data.absolute(), Path(folder), parity)
     print(*parity.lines(), sep="\n")
-    print(f"seed {arguments.seed}, {time.monotonic() - began:.0f} s")
+    print(f"{parity.entries} entries, seed {arguments.seed}, {time.monotonic() - began:.0f} s")
     for (method, name), count in sorted(parity.absent.items()):
         print(f"HELM's rows that helmframe has no metric for: {method}, {name}: {count}")
     print(f"runs without a metric that needs a server: {dict(parity.skipped)}")
