@@ -206,7 +206,6 @@ def requests(run: Path) -> dict[str, Any]:
         settings = ("prompt", "temperature", "num_completions", "max_tokens", "stop_sequences", "echo_prompt")
         rows[f"{key} {seen[key]}"] = {
             **{name: request.get(name) for name in settings},
-            "num_train_instances": state["num_train_instances"],
             "prompt_truncated": state["prompt_truncated"],
             "num_conditioning_tokens": state.get("num_conditioning_tokens", 0),
         }

@@ -9,6 +9,8 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.helm import parse_entry, plans_of
+from helmframe.helm.meant import known_scenarios
+from helmframe.helm.plans import drafts_of
 from helmframe.plan import Plan
 from helmframe.suite import Suite
 
@@ -145,6 +147,20 @@ def test_an_entry_without_few_shot_examples_has_one_trial() -> None:
     plan = hf.entry("gsm:max_train_instances=0,num_train_trials=3")
     assert isinstance(plan, Plan)
     assert dict(plan.adapter)["trials"] == 1
+
+
+def test_language_modelling_has_no_few_shot_examples() -> None:
+    plan = hf.entry("twitter_aae:demographic=aa,max_train_instances=3,num_train_trials=2")
+    assert isinstance(plan, Plan)
+    assert dict(plan.adapter) == {"trials": 1}
+
+
+@pytest.mark.parametrize("more", ["follow_format_instructions=all", "output_format_instructions=math_suffix"])
+def test_the_turns_of_claude_2_replace_format_instructions_around_the_prompt(more: str) -> None:
+    (draft,) = drafts_of(parse_entry(f"gsm:model=anthropic/claude-2.1,{more}"), known_scenarios())
+    adapter = draft.setting.adapter
+    assert adapter.format_instructions == ""
+    assert adapter.global_suffix.endswith("\n\nAssistant: A:")
 
 
 def test_joint_options_of_several_tokens_have_no_stop_sequences() -> None:
