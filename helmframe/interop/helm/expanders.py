@@ -214,7 +214,9 @@ def num_train_trials(draft: Draft, value: Said) -> list[Draft]:
 
 @expander("max_train_instances")
 def max_train_instances(draft: Draft, value: Said) -> list[Draft]:
-    """In-context examples."""
+    """Set the number of few-shot examples; language modelling has none, whatever the entry names, as in HELM."""
+    if draft.setting.adapter.method == "language_modeling":
+        return [draft]
     each = _swept("max_train_instances", value)
     return _sweep([draft.adapt(shots=number) for number in each], "adapter.shots")
 
