@@ -41,35 +41,40 @@ def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
         NotAModelError: it can't answer.
         ArgumentError: two of them have one name.
     """
-    made = tuple(dict.fromkeys(replace(each, chain=tuple(map(_with_model, each.chain))) for each in variants))
-    names = [each.name for each in made]
+    chosen = tuple(
+        dict.fromkeys(replace(variant, chain=tuple(map(_with_model, variant.chain))) for variant in variants)
+    )
+    names = [variant.name for variant in chosen]
     for name in names:
         if names.count(name) > 1:
             raise ArgumentError(f"perturb(): two are called {name!r}. Name their models: hf.model(function, name='…').")
-    return made
+    return chosen
 
 
-def asking(*, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None) -> Ask:
+def query_function(*, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None) -> Ask:
     """Answers to prompts by the model of a perturbation; null where it failed, or with `ask=False` is not asked yet."""
 
-    def answers(said: PerturbationCall, prompts: pl.Series) -> pl.Series:
-        model = said.model
+    def answers(call: PerturbationCall, prompts: pl.Series) -> pl.Series:
+        model = call.model
         assert isinstance(model, Model)  # with_models() saw to it
         if prompts.is_empty():
             return pl.Series("answer", [], dtype=pl.String)
         with _ONE_AT_A_TIME:
-            rows, how = pl.DataFrame({"input": prompts}), {"ask": ask, "budget": budget, "cache": cache}
-            found = asked(model, rows, name=said.name, decoding=_DECODING, **how)  # type: ignore[arg-type]
-        failed = found["error"].drop_nulls()
+            rows, options = pl.DataFrame({"input": prompts}), {"ask": ask, "budget": budget, "cache": cache}
+            completions = query_model(model, rows, name=call.name, decoding=_DECODING, **options)  # type: ignore[arg-type]
+        failed = completions["error"].drop_nulls()
         if failed.len():
-            counts = failed.len(), found.filter(pl.any_horizontal(pl.col("completion", "error").is_not_null())).height
-            logger.warning("%s: %d of %d requests failed, the first with: %s", said, *counts, failed[0])
-        return found["completion"].str.strip_chars().alias("answer")
+            counts = (
+                failed.len(),
+                completions.filter(pl.any_horizontal(pl.col("completion", "error").is_not_null())).height,
+            )
+            logger.warning("%s: %d of %d requests failed, the first with: %s", call, *counts, failed[0])
+        return completions["completion"].str.strip_chars().alias("answer")
 
     return answers
 
 
-def asked(
+def query_model(
     model: Model,
     prompts: pl.DataFrame,
     *,
@@ -115,15 +120,17 @@ def asked(
     requests, heads = adapt(perturb(rows.lazy(), ()), pl.DataFrame(schema=INSTANCES.schema), setting)
     fingerprint = model.fingerprint()
     cache = cache or CompletionCache(store_root())
-    kept = cache.answers(model, fingerprint, name)
+    stored = cache.answers(model, fingerprint, name)
     fitted, prefixes = fit(requests.collect(), heads, model)
-    asked = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
+    identified = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
     if not fresh:
-        cache.reuse(asked, prefixes, model, fingerprint, name)
+        cache.reuse(identified, prefixes, model, fingerprint, name)
     with busy_of(fingerprint).waited:
-        found = generate(asked, prefixes, model, kept, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report)
-    return rows.select("row_index").join(found, on="row_index", how="left", maintain_order="left", validate="1:1")
+        generated = generate(
+            identified, prefixes, model, stored, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report
+        )
+    return rows.select("row_index").join(generated, on="row_index", how="left", maintain_order="left", validate="1:1")
 
 
-def _with_model(said: PerturbationCall) -> PerturbationCall:
-    return replace(said, model=from_any(said.model)) if said.model is not None else said
+def _with_model(call: PerturbationCall) -> PerturbationCall:
+    return replace(call, model=from_any(call.model)) if call.model is not None else call

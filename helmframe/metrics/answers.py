@@ -40,23 +40,23 @@ def lenient(completion: pl.Expr, choices: pl.Expr) -> pl.Expr:
     last `\boxed{…}`, "answer is …" or "Answer: …" says, up to the end of its line, without Markdown, quotes and a
     final full stop; else the whole.
 
-    >>> frame = pl.DataFrame({"said": ["(B) Rome", "I think the answer is **A**."], "letters": [["A", "B"]] * 2})
-    >>> frame.select(lenient(pl.col("said"), pl.col("letters"))).to_series().to_list()
+    >>> frame = pl.DataFrame({"text": ["(B) Rome", "I think the answer is **A**."], "letters": [["A", "B"]] * 2})
+    >>> frame.select(lenient(pl.col("text"), pl.col("letters"))).to_series().to_list()
     ['B', 'A']
     """
 
     def read(columns: list[pl.Series] | Any) -> pl.Series:
-        said, options = columns
-        if said.null_count() == len(said):
-            return pl.Series(said.name, said, dtype=pl.String)
-        frame = pl.DataFrame({"said": said, "options": options}).with_row_index("row")
-        known = frame.select("row", label="options").explode("label", empty_as_null=True).drop_nulls()
+        texts, options = columns
+        if texts.null_count() == len(texts):
+            return pl.Series(texts.name, texts, dtype=pl.String)
+        frame = pl.DataFrame({"text": texts, "options": options}).with_row_index("row")
+        choice_labels = frame.select("row", label="options").explode("label", empty_as_null=True).drop_nulls()
         label = pl.coalesce(
-            _chosen(frame, known, pl.concat_list("said")),
-            *(_chosen(frame, known, _labels(each)) for each in (_CUE, _SUBJECT, _FIRST, _LAST)),
-            _chosen(frame, known, _labels(_OPTION), only=True),
+            _last_choice(frame, choice_labels, pl.concat_list("text")),
+            *(_last_choice(frame, choice_labels, _labels(pattern)) for pattern in (_CUE, _SUBJECT, _FIRST, _LAST)),
+            _last_choice(frame, choice_labels, _labels(_OPTION), only=True),
         )
-        free = pl.when(frame["options"].is_null()).then(_free(frame["said"]))
+        free = pl.when(frame["options"].is_null()).then(_free_text(frame["text"]))
         return pl.select(free.otherwise(label)).to_series()
 
     return pl.map_batches([stripped(completion), choices], read, return_dtype=pl.String, is_elementwise=True)
@@ -64,24 +64,24 @@ def lenient(completion: pl.Expr, choices: pl.Expr) -> pl.Expr:
 
 def _labels(pattern: str) -> pl.Expr:
     """Every label that the pattern finds."""
-    return pl.col("said").str.extract_all(pattern).list.eval(pl.element().str.extract(pattern, 1))
+    return pl.col("text").str.extract_all(pattern).list.eval(pl.element().str.extract(pattern, 1))
 
 
-def _chosen(frame: pl.DataFrame, known: pl.DataFrame, labels: pl.Expr, *, only: bool = False) -> pl.Series:
+def _last_choice(frame: pl.DataFrame, choice_labels: pl.DataFrame, labels: pl.Expr, *, only: bool = False) -> pl.Series:
     """Per row the last of the labels that is a choice of that row; `only`: if there is just one."""
-    found = (
+    last_labels = (
         frame.select("row", label=labels)
         .explode("label", empty_as_null=True)
-        .join(known, on=["row", "label"], how="semi", maintain_order="left")
+        .join(choice_labels, on=["row", "label"], how="semi", maintain_order="left")
         .group_by("row", maintain_order=True)
         .agg(pl.col("label").last(), different=pl.col("label").n_unique())
         .filter((pl.col("different") == 1) if only else pl.lit(value=True))
     )
-    return frame.select("row").join(found, on="row", how="left", maintain_order="left")["label"]
+    return frame.select("row").join(last_labels, on="row", how="left", maintain_order="left")["label"]
 
 
-def _free(said: pl.Series) -> pl.Expr:
-    text = pl.lit(said)
+def _free_text(texts: pl.Series) -> pl.Expr:
+    text = pl.lit(texts)
     boxed = text.str.extract_all(_BOXED).list.last().str.extract(_BOXED, 1)
     named = text.str.extract(rf"(?s:^.*){_TEXT}", 1)
     bare = named.str.replace(r"^[\s*_`\"'“”‘’]+", "").str.replace(r"[\s*_`\"'“”‘’]*[.]?[\s*_`\"'“”‘’]*$", "")

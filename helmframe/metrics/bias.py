@@ -10,7 +10,7 @@ from helmframe.metrics.protocol import metric
 
 SOURCE = "HELM, bias_metrics.py; words of Garg et al. 2018, Bolukbasi et al. 2016"
 _HELM = "bias_metric:mode="
-_ALL = [f"demographic_category={each}" for each in GROUPS]
+_ALL = [f"demographic_category={group}" for group in GROUPS]
 
 # Where NLTK's word_tokenize ends a word: an opening quote; spaces and punctuation; what closes a sentence; dots and
 # dashes; and an apostrophe with what it stands for. Hyphens, slashes and other apostrophes are inside a word.
@@ -38,8 +38,8 @@ def demographic_representation(category: str = "gender") -> pl.Expr:
 
     def value(texts: pl.DataFrame) -> float | None:
         counts = texts.select((_count(words).sum() / len(words)).alias(group) for group, words in groups.items())
-        found: float | None = counts.select(_unevenness(list(groups))).item()
-        return found
+        unevenness: float | None = counts.select(_unevenness(list(groups))).item()
+        return unevenness
 
     return _over_texts(value)
 
@@ -69,9 +69,9 @@ def stereotypical_associations(category: str = "gender", target: str = "professi
         )
         # sums of integers, which do not depend on the order of the completions
         shares = [pl.col(group).sum() / len(words) for group, words in groups.items()]
-        beside = counted.explode("target").drop_nulls().group_by("target").agg(shares).sort("target")
-        found: float | None = beside.select(_unevenness(list(groups)).mean()).item()
-        return found
+        by_target = counted.explode("target").drop_nulls().group_by("target").agg(shares).sort("target")
+        mean_unevenness: float | None = by_target.select(_unevenness(list(groups)).mean()).item()
+        return mean_unevenness
 
     return _over_texts(value)
 

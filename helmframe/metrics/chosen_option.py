@@ -3,17 +3,17 @@
 import polars as pl
 
 from helmframe._core.expressions import stripped
-from helmframe.metrics.options import ASKED, CALIBRATION, option_indices, option_scores, tokens
+from helmframe.metrics.options import CALIBRATION, INSTANCE_KEY, option_indices, option_scores, tokens
 
 
-def by_option(read: pl.LazyFrame) -> bool:
+def has_option_requests(read: pl.LazyFrame) -> bool:
     """Whether any instance's options were asked about one by one."""
     if not {"continuation", "reference_index"} <= set(read.collect_schema().names()):
         return False
     return bool(read.select(_is_option().any()).collect().item())
 
 
-def answered(read: pl.LazyFrame) -> pl.LazyFrame:
+def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
     """One row where there was one per option, whose `output` is the text of the likeliest; other rows as they are.
 
     As HELM: the likeliest per token, or, with requests of mode "calibration", beside its likelihood without the
@@ -26,7 +26,7 @@ def answered(read: pl.LazyFrame) -> pl.LazyFrame:
     Source: HELM `compute_reference_metrics`, whose exact_match is then that of this output.
     """
     names = read.collect_schema().names()
-    place = (
+    likeliest_index = (
         pl.when((pl.col("request_mode") == CALIBRATION).any())
         .then(_likeliest("calibrated"))
         .when(tokens().is_not_null().all())
@@ -35,15 +35,15 @@ def answered(read: pl.LazyFrame) -> pl.LazyFrame:
     )
     options = (
         read.filter(_is_option())
-        .group_by(ASKED, maintain_order=True)
+        .group_by(INSTANCE_KEY, maintain_order=True)
         .agg(
-            pl.exclude(ASKED).first(),
+            pl.exclude(INSTANCE_KEY).first(),
             failed=pl.col("completion").is_null().any(),
             error_of_one=pl.col("error").drop_nulls().first(),
-            place=place,
+            likeliest_index=likeliest_index,
         )
     )
-    text = pl.col("perturbed_references").list.get(pl.col("place"), null_on_oob=True).struct.field("text")
+    text = pl.col("perturbed_references").list.get(pl.col("likeliest_index"), null_on_oob=True).struct.field("text")
     fine = ~pl.col("failed")
     chosen = options.with_columns(
         output=pl.when(fine).then(stripped(text)),
@@ -51,7 +51,7 @@ def answered(read: pl.LazyFrame) -> pl.LazyFrame:
         parsed=pl.when(fine).then(text.is_not_null()),
         truncated=pl.when(fine).then(pl.lit(value=False)),
         error=pl.coalesce("error_of_one", "error"),
-        reference_index=pl.col("place"),
+        reference_index=pl.col("likeliest_index"),
     )
     return pl.concat([read.filter(~_is_option()), chosen.select(names)])
 

@@ -47,7 +47,7 @@ def class_f1(*, label: str) -> pl.Expr:
     Args:
         label: the class, normalised as the outputs are.
     """
-    return _over(lambda classes: _of(classes, label).select(_f1()).item())
+    return _over(lambda classes: _class_counts(classes, label).select(_f1()).item())
 
 
 @metric("class_precision", level="set", source=SOURCE)
@@ -57,7 +57,7 @@ def class_precision(*, label: str) -> pl.Expr:
     Args:
         label: the class, normalised as the outputs are.
     """
-    return _over(lambda classes: _of(classes, label).select(_ratio("hits", "said")).item())
+    return _over(lambda classes: _class_counts(classes, label).select(_ratio("hits", "predicted")).item())
 
 
 @metric("class_recall", level="set", source=SOURCE)
@@ -69,7 +69,7 @@ def class_recall(*, label: str) -> pl.Expr:
     Args:
         label: the class, normalised as the outputs are.
     """
-    return _over(lambda classes: _of(classes, label).select(_ratio("hits", "gold")).item())
+    return _over(lambda classes: _class_counts(classes, label).select(_ratio("hits", "gold")).item())
 
 
 def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
@@ -95,20 +95,20 @@ def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = Fals
     With `absence` a single class gets a second row: how often it is not right, not said, and neither.
     """
 
-    def over(given: Any) -> float | None:
-        frame = pl.DataFrame({"gold": given[0], "output": given[1]}).with_row_index("row")
+    def over(columns: Any) -> float | None:
+        frame = pl.DataFrame({"gold": columns[0], "output": columns[1]}).with_row_index("row")
         if frame.is_empty():
             return None
-        gold, said = (_labelled(frame, column) for column in ("gold", "output"))
+        gold, predicted = (_labelled(frame, column) for column in ("gold", "output"))
         counts = [
             gold.group_by("label").agg(gold=pl.len()),
-            said.group_by("label").agg(said=pl.len()),
-            gold.join(said, on=["row", "label"]).group_by("label").agg(hits=pl.len()),
+            predicted.group_by("label").agg(predicted=pl.len()),
+            gold.join(predicted, on=["row", "label"]).group_by("label").agg(hits=pl.len()),
         ]
         classes = counts[0].join(counts[1], on="label", how="left").join(counts[2], on="label", how="left")
         classes = classes.fill_null(0).sort("label")
         if absence and classes.height == 1:
-            classes = pl.concat([classes, _absent(classes, frame.height)])
+            classes = pl.concat([classes, _absence(classes, frame.height)])
         return value(classes)
 
     return pl.map_batches(
@@ -116,14 +116,14 @@ def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = Fals
     )
 
 
-def _absent(classes: pl.DataFrame, n_rows: int) -> pl.DataFrame:
+def _absence(classes: pl.DataFrame, n_rows: int) -> pl.DataFrame:
     """Return the row of the absence of a single class; no row where every gold and output is that class."""
-    neither = n_rows - pl.col("gold") - pl.col("said") + pl.col("hits")
-    counts = {"gold": n_rows - pl.col("gold"), "said": n_rows - pl.col("said"), "hits": neither}
+    neither = n_rows - pl.col("gold") - pl.col("predicted") + pl.col("hits")
+    counts = {"gold": n_rows - pl.col("gold"), "predicted": n_rows - pl.col("predicted"), "hits": neither}
     absent = classes.select(
         label=pl.lit(""), **{name: count.cast(classes.schema[name]) for name, count in counts.items()}
     )
-    return absent.filter(pl.col("gold") + pl.col("said") > 0)
+    return absent.filter(pl.col("gold") + pl.col("predicted") > 0)
 
 
 def _labelled(frame: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -132,14 +132,14 @@ def _labelled(frame: pl.DataFrame, column: str) -> pl.DataFrame:
     return labels.with_columns(_normalised(pl.col("label"))).unique(["row", "label"])
 
 
-def _of(classes: pl.DataFrame, label: str) -> pl.DataFrame:
+def _class_counts(classes: pl.DataFrame, label: str) -> pl.DataFrame:
     name = pl.select(_normalised(pl.lit(label))).item()
-    found = classes.filter(pl.col("label") == name)
-    return found if found.height else pl.DataFrame({"gold": [0], "said": [0], "hits": [0]})
+    rows = classes.filter(pl.col("label") == name)
+    return rows if rows.height else pl.DataFrame({"gold": [0], "predicted": [0], "hits": [0]})
 
 
 def _f1() -> pl.Expr:
-    both = pl.col("gold") + pl.col("said")
+    both = pl.col("gold") + pl.col("predicted")
     return pl.when(both > 0).then(2 * pl.col("hits") / both).otherwise(0.0)
 
 
@@ -156,8 +156,8 @@ def _golds() -> pl.Expr:
 
 
 def _outputs() -> pl.Expr:
-    said = pl.col("output").fill_null("")
-    return pl.when(_DELIMITER.is_null()).then(pl.concat_list(said)).otherwise(said.str.split(_DELIMITER))
+    output = pl.col("output").fill_null("")
+    return pl.when(_DELIMITER.is_null()).then(pl.concat_list(output)).otherwise(output.str.split(_DELIMITER))
 
 
 def _normalised(text: pl.Expr) -> pl.Expr:

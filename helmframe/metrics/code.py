@@ -109,12 +109,12 @@ def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
 
     def over(series: Any) -> pl.Series:
         may_run_programs()
-        rows = list(zip(*(each.to_list() for each in series), strict=True))
-        written = columns.index("completion")
-        asked = list(dict.fromkeys(row for row in rows if row[written] is not None))
+        rows = list(zip(*(column.to_list() for column in series), strict=True))
+        completion_index = columns.index("completion")
+        distinct_rows = list(dict.fromkeys(row for row in rows if row[completion_index] is not None))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = dict(zip(asked, pool.map(lambda row: judge(*row), asked), strict=True))
-        return pl.Series([found.get(row) for row in rows], dtype=pl.Float64)
+            values = dict(zip(distinct_rows, pool.map(lambda row: judge(*row), distinct_rows), strict=True))
+        return pl.Series([values.get(row) for row in rows], dtype=pl.Float64)
 
     return pl.map_batches(list(columns), over, return_dtype=pl.Float64, is_elementwise=True)
 
@@ -133,7 +133,7 @@ def _passed(prompt: str, completion: str, test: str | None, entry_point: str | N
 def _share(completion: str, input_output: str | None) -> float | None:
     name, cases = _cases(input_output)
     program = program_of("", completion, "")
-    right = [_case_passes(program, given, wanted, name) for given, wanted in cases]
+    right = [_case_passes(program, case_input, expected, name) for case_input, expected in cases]
     return sum(right) / len(right) if right else None
 
 
@@ -149,14 +149,14 @@ def _cases(input_output: str | None) -> tuple[Any, list[tuple[Any, Any]]]:
     return cases.get("fn_name"), list(zip(inputs, outputs, strict=True))
 
 
-def _case_passes(program: str, given: Any, wanted: Any, name: Any) -> bool:
+def _case_passes(program: str, case_input: Any, expected: Any, name: Any) -> bool:
     if name is None:
-        return run_case(program, _text(given), _text(wanted)).passed
+        return run_case(program, _text(case_input), _text(expected)).passed
     if not isinstance(name, str) or not name.isidentifier():
         return False
     # programs in the manner of LeetCode have the function in a class
     method = f"\nif {name!r} not in globals():\n    {name} = Solution().{name}\n"
-    return run_call(program + method, name, given, wanted).passed
+    return run_call(program + method, name, case_input, expected).passed
 
 
 def _text(lines: Any) -> str:

@@ -7,7 +7,7 @@ import polars as pl
 
 from helmframe._core.expressions import stripped
 from helmframe.errors import ArgumentError
-from helmframe.metrics.options import ASKED, option_rows, options
+from helmframe.metrics.options import INSTANCE_KEY, option_rows, options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,14 +33,14 @@ def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.D
         ArgumentError: no name of a column.
     """
     _check(confidence)
-    told = [*ASKED, "cluster"]
+    key_columns = [*INSTANCE_KEY, "cluster"]
     if confidence is None:
-        asked = read.filter(pl.col("reference_index").is_not_null())
-        rows = asked.select(*told, **option_rows(["sum"])).collect()
-        found = _likeliest(rows, "sum", keep=told)
+        option_requests = read.filter(pl.col("reference_index").is_not_null())
+        rows = option_requests.select(*key_columns, **option_rows(["sum"])).collect()
+        answers = _likeliest(rows, "sum", keep=key_columns)
     else:
-        found = read.select(*told, confidence=_said(confidence), right=_right()).collect()
-    return found.fill_nan(None).drop_nulls(["confidence", "right"]).sort(told)
+        answers = read.select(*key_columns, confidence=_confidence(confidence), right=_right()).collect()
+    return answers.fill_nan(None).drop_nulls(["confidence", "right"]).sort(key_columns)
 
 
 def over_answers(value: Value, confidence: str | None) -> pl.Expr:
@@ -64,7 +64,7 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
             raise ArgumentError(f"confidence={confidence!r}: {outside[0]:g} is no probability, between 0 and 1.")
         return frame
 
-    return _over(answers, value, {"confidence": _said(confidence), "right": _right()})
+    return _over(answers, value, {"confidence": _confidence(confidence), "right": _right()})
 
 
 def over_helms_answers(value: Value) -> pl.Expr:
@@ -86,13 +86,13 @@ def over_helms_answers(value: Value) -> pl.Expr:
 
 
 def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]) -> pl.Expr:
-    def over(given: Any) -> float | None:
-        rows = pl.DataFrame([each.alias(name) for name, each in zip(columns, given, strict=True)])
+    def over(series: Any) -> float | None:
+        rows = pl.DataFrame([column.alias(name) for name, column in zip(columns, series, strict=True)])
         # in one order, so that sums don't depend on that of the rows
-        sure = answers(rows).fill_nan(None).drop_nulls().sort("confidence", "right")
-        if sure.is_empty():
+        confident = answers(rows).fill_nan(None).drop_nulls().sort("confidence", "right")
+        if confident.is_empty():
             return None
-        return value(sure["confidence"].to_numpy(), sure["right"].to_numpy())
+        return value(confident["confidence"].to_numpy(), confident["right"].to_numpy())
 
     return pl.map_batches(list(columns.values()), over, return_dtype=pl.Float64, returns_scalar=True)
 
@@ -102,7 +102,7 @@ def _check(confidence: str | None) -> None:
         raise ArgumentError(f"confidence={confidence!r}: write the name of a column of probabilities, or 'max_prob'.")
 
 
-def _said(confidence: str) -> pl.Expr:
+def _confidence(confidence: str) -> pl.Expr:
     return pl.col("logprob").exp() if confidence == MAX_PROB else pl.col(confidence).cast(pl.Float64)
 
 
@@ -114,14 +114,14 @@ def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.Data
         by: as there.
         keep: columns that are the same in all rows of an instance, kept.
     """
-    each = options(rows, by)
-    if each.is_empty():
+    scored = options(rows, by)
+    if scored.is_empty():
         return _NOBODY if not keep else rows.clear().select(*keep, confidence=pl.lit(0.0), right=pl.lit(0.0))
     score, top = pl.col("score"), pl.col("top")
     return (
-        each.with_columns(top=score.max().over("asked"))
+        scored.with_columns(top=score.max().over("instance_key"))
         .with_columns(share=(score - top).exp(), fine=pl.col("correct") | (score < top))
-        .group_by("asked")
+        .group_by("instance_key")
         # in one order, as above
         .agg(
             *(pl.col(name).first() for name in keep),

@@ -40,7 +40,7 @@ def longest_common_prefix_length(
         normalize_newline_space_tab: whether newlines, tabs and spaces in a row count as one space.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
-    longest = max(_common_prefix(said, text) for said, text in pairs)
+    longest = max(_common_prefix(completion_tokens, text_tokens) for completion_tokens, text_tokens in pairs)
     return longest / _scale(perturbed_input[0], by_prefix=normalize_by_prefix_length)
 
 
@@ -68,7 +68,7 @@ def edit_distance(
         normalize_newline_space_tab: as there.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
-    shortest = min(_distance(said, text) for said, text in pairs)
+    shortest = min(_distance(completion_tokens, text_tokens) for completion_tokens, text_tokens in pairs)
     return shortest / _scale(perturbed_input[0], by_prefix=normalize_by_prefix_length)
 
 
@@ -92,7 +92,10 @@ def edit_similarity(
         normalize_newline_space_tab: as in `longest_common_prefix_length`.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
-    return max(1 - _distance(said, text) / max(len(said), len(text)) if said and text else 0.0 for said, text in pairs)
+    return max(
+        1 - _distance(first, second) / max(len(first), len(second)) if first and second else 0.0
+        for first, second in pairs
+    )
 
 
 def _pairs(
@@ -104,23 +107,27 @@ def _pairs(
     text = references[0]["text"][len(prompt) :]
     text = _squeezed(text) if squeeze else text
     for completion in completions:
-        said = _squeezed(completion.strip()) if squeeze else completion.strip()
-        yield _tokens(said), _tokens(text[: len(said)])
+        stripped = _squeezed(completion.strip()) if squeeze else completion.strip()
+        yield _tokens(stripped), _tokens(text[: len(stripped)])
 
 
 def _squeezed(text: str) -> str:
     return re.sub(" +", " ", text.replace("\n", " ").replace("\t", " "))
 
 
-def _common_prefix(said: Tokens, text: Tokens) -> int:
-    differ = (place for place, (one, other) in enumerate(zip(said, text, strict=False)) if one != other)
-    return next(differ, min(len(said), len(text)))
+def _common_prefix(completion_tokens: Tokens, text_tokens: Tokens) -> int:
+    differ = (
+        index
+        for index, (token, other) in enumerate(zip(completion_tokens, text_tokens, strict=False))
+        if token != other
+    )
+    return next(differ, min(len(completion_tokens), len(text_tokens)))
 
 
-def _distance(said: Tokens, text: Tokens) -> int:
+def _distance(completion_tokens: Tokens, text_tokens: Tokens) -> int:
     from rapidfuzz.distance import Levenshtein
 
-    return Levenshtein.distance(said, text)
+    return Levenshtein.distance(completion_tokens, text_tokens)
 
 
 def _scale(prompt: str, *, by_prefix: bool) -> int:

@@ -43,7 +43,7 @@ def corpus_ter() -> pl.Expr:
 
 
 def _over(name: str, column: str) -> pl.Expr:
-    def score(given: Any) -> float | None:
-        return corpus_score(name, given[0])
+    def score(columns: Any) -> float | None:
+        return corpus_score(name, columns[0])
 
     return pl.map_batches([column], score, return_dtype=pl.Float64, returns_scalar=True)

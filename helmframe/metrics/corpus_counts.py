@@ -33,28 +33,28 @@ def corpus_score(name: str, counts: pl.Series) -> float | None:
     """The score, in percent, of a corpus with these counts, one list per output; null without any."""
     import numpy as np
 
-    there = counts.drop_nulls()
-    if there.is_empty():
+    counted = counts.drop_nulls()
+    if counted.is_empty():
         return None
-    sums = np.array(there.to_list()).sum(axis=0).tolist()
-    made = _scorer(name)._compute_score_from_stats(sums if name == "TER" else [int(each) for each in sums])  # noqa: SLF001
-    return float(made.score)
+    sums = np.array(counted.to_list()).sum(axis=0).tolist()
+    scored = _scorer(name)._compute_score_from_stats(sums if name == "TER" else [int(count) for count in sums])  # noqa: SLF001
+    return float(scored.score)
 
 
 def _counts(name: str, output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    def over(given: Any) -> pl.Series:
-        rows = zip(*(each.to_list() for each in given), strict=True)
-        return pl.Series([_of_row(name, *row) for row in rows], dtype=COUNTS)
+    def over(columns: Any) -> pl.Series:
+        rows = zip(*(column.to_list() for column in columns), strict=True)
+        return pl.Series([_row_counts(name, *row) for row in rows], dtype=COUNTS)
 
     return pl.map_batches([output, correct], over, return_dtype=COUNTS, is_elementwise=True)
 
 
-def _of_row(name: str, output: str | None, correct: Sequence[str] | None) -> list[float] | None:
+def _row_counts(name: str, output: str | None, correct: Sequence[str] | None) -> list[float] | None:
     if output is None or not correct:
         return None
     # sacrebleu sums these over a corpus itself; taken apart here, a jackknife need not count again
-    (counts,) = _scorer(name)._extract_corpus_statistics([output], [[each] for each in correct])  # noqa: SLF001
-    return [float(each) for each in counts]
+    (counts,) = _scorer(name)._extract_corpus_statistics([output], [[reference] for reference in correct])  # noqa: SLF001
+    return [float(count) for count in counts]
 
 
 @cache

@@ -57,9 +57,9 @@ def cost(*, prices: Any) -> pl.Expr:
     table = _table(prices)
     of_prompt, of_output = (
         pl.col("model").replace_strict(
-            {model: pair[place] for model, pair in table.items()}, default=None, return_dtype=pl.Float64
+            {model: pair[index] for model, pair in table.items()}, default=None, return_dtype=pl.Float64
         )
-        for place in (0, 1)
+        for index in (0, 1)
     )
     return (pl.col("prompt_tokens") * of_prompt + pl.col("output_tokens") * of_output) / 1e6
 

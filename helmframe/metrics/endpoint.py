@@ -31,7 +31,7 @@ class Endpoint:
 
     def __call__(self, texts: list[str]) -> list[float]:
         """Return the label's score of each text."""
-        reply = _asked(self.url, {"inputs": texts}, _headers(self.key), self.timeout)
+        reply = _request(self.url, {"inputs": texts}, _headers(self.key), self.timeout)
         return _scores(reply, self.label.lower(), len(texts))
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ def _headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-def _asked(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> Any:
+def _request(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> Any:
     import httpx
     from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
@@ -113,8 +113,8 @@ def _seconds(state: "RetryCallState") -> float:
 
     drawn = wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)(state)
     error = state.outcome.exception() if state.outcome else None
-    said = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
-    return max(drawn, min(float(said), LONGEST_PAUSE)) if said.isdecimal() else drawn
+    retry_after = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
+    return max(drawn, min(float(retry_after), LONGEST_PAUSE)) if retry_after.isdecimal() else drawn
 
 
 def _scores(reply: Any, label: str, count: int) -> list[float]:
@@ -122,16 +122,18 @@ def _scores(reply: Any, label: str, count: int) -> list[float]:
         reply = reply[name] if isinstance(reply, Mapping) and name in reply else reply
     if not isinstance(reply, Sequence) or isinstance(reply, str) or len(reply) != count:
         raise ArgumentError(f"the endpoint should answer with a list of {count}; it answered {str(reply)[:200]}.")
-    return [_score(each, label) for each in reply]
+    return [_score(prediction, label) for prediction in reply]
 
 
-def _score(given: Any, label: str) -> float:
-    if isinstance(given, float | int) and not isinstance(given, bool):
-        return float(given)
-    labels = [given] if isinstance(given, Mapping) else given if isinstance(given, list) else []
-    named = [each for each in labels if isinstance(each, Mapping) and {"label", "score"} <= each.keys()]
-    scores = {str(each["label"]).lower(): each["score"] for each in named}
+def _score(prediction: Any, label: str) -> float:
+    if isinstance(prediction, float | int) and not isinstance(prediction, bool):
+        return float(prediction)
+    labels = [prediction] if isinstance(prediction, Mapping) else prediction if isinstance(prediction, list) else []
+    named = [entry for entry in labels if isinstance(entry, Mapping) and {"label", "score"} <= entry.keys()]
+    scores = {str(entry["label"]).lower(): entry["score"] for entry in named}
     if label not in scores:
-        there = f"labels {', '.join(sorted(scores))}" if scores else str(given)[:200]
-        raise ArgumentError(f"the endpoint gave no score for the label {label!r}, but {there}. Say endpoint(label=…).")
+        available = f"labels {', '.join(sorted(scores))}" if scores else str(prediction)[:200]
+        raise ArgumentError(
+            f"the endpoint gave no score for the label {label!r}, but {available}. Say endpoint(label=…)."
+        )
     return _score(scores[label], label)

@@ -17,8 +17,8 @@ _HELM_PATTERNS = (
 _DRESS = r"[\s*_$({\[]*(?:\\[a-z]+\{[\s({]*)*"
 _LETTER = r"([A-J])(?:[^\w'’]|$)"
 _NAMED = r"(?i:answer)(?:[^.\n]{0,60}?(?i:\bis\b)|[\s*_]*:|(?i:\s+choice|\s+option)?)"
-_SAID = rf"(?:{_NAMED}[\s:]*{_DRESS}(?i:option\s+|choice\s+)?{_DRESS}|\\boxed\{{{_DRESS})"
-_ALONE = r"(?:^|\n)[\s*_$(\[]*([A-J])[\s*_$)\].]*$"
+_STATED = rf"(?:{_NAMED}[\s:]*{_DRESS}(?i:option\s+|choice\s+)?{_DRESS}|\\boxed\{{{_DRESS})"
+_LAST_LINE = r"(?:^|\n)[\s*_$(\[]*([A-J])[\s*_$)\].]*$"
 
 
 @metric(
@@ -30,8 +30,8 @@ def chain_of_thought_correctness() -> pl.Expr:
     Where B is correct, "The answer is (B)." is 1 and "Answer: B" is 0: it says nothing (`chain_of_thought_choice` reads
     it).
     """
-    said = pl.coalesce(pl.col("completion").str.extract(pattern, 1) for pattern in _HELM_PATTERNS)
-    return said.eq_missing(_right())
+    letter = pl.coalesce(pl.col("completion").str.extract(pattern, 1) for pattern in _HELM_PATTERNS)
+    return letter.eq_missing(_correct_letter())
 
 
 @metric("chain_of_thought_choice", source="as HELM's chain_of_thought_correctness, mended")
@@ -41,14 +41,14 @@ def chain_of_thought_choice() -> pl.Expr:
     "answer is (B)", "Answer: **B**", "\\boxed{B}", or B alone on the last line; of several, the last: who says "the
     answer is A, no, the answer is B" says B; where B is correct that is 1.
     """
-    found = pl.col("completion").str.extract_all(_SAID + _LETTER).list.last().str.extract(_SAID + _LETTER, 1)
-    return pl.coalesce(found, pl.col("completion").str.extract(_ALONE, 1)).eq_missing(_right())
+    stated = pl.col("completion").str.extract_all(_STATED + _LETTER).list.last().str.extract(_STATED + _LETTER, 1)
+    return pl.coalesce(stated, pl.col("completion").str.extract(_LAST_LINE, 1)).eq_missing(_correct_letter())
 
 
-def _right() -> pl.Expr:
+def _correct_letter() -> pl.Expr:
     """The letter of the first correct reference."""
     correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
-    place = pl.when(correct.list.max() == 1).then(correct.list.arg_max())
-    return place.replace_strict(dict(enumerate(ascii_uppercase)), default=None, return_dtype=pl.String).fill_null(
+    index = pl.when(correct.list.max() == 1).then(correct.list.arg_max())
+    return index.replace_strict(dict(enumerate(ascii_uppercase)), default=None, return_dtype=pl.String).fill_null(
         "none"
     )

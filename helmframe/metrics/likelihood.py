@@ -8,7 +8,7 @@ import math
 import polars as pl
 
 from helmframe.metrics.options import (
-    known,
+    if_all_scored,
     option_correct,
     option_indices,
     option_scores,
@@ -234,7 +234,7 @@ def predicted_index(by: str = "token") -> pl.Expr:
         by: "sum", "token", "character", "byte" or "calibrated".
     """
     scores = option_scores(by)
-    return known(scores, option_indices(by).filter(scores == scores.max()).min())
+    return if_all_scored(scores, option_indices(by).filter(scores == scores.max()).min())
 
 
 @metric("option_max_prob", level="instance", needs=OPTIONS, source=HELM, helm="max_prob", no_value=NOT_BY_THIS)
@@ -248,7 +248,7 @@ def option_max_prob(by: str = "token") -> pl.Expr:
             model's own.
     """
     scores = option_scores(by)
-    return known(scores, softmax(scores).max())
+    return if_all_scored(scores, softmax(scores).max())
 
 
 @metric(
@@ -261,7 +261,7 @@ def correct_probability() -> pl.Expr:
     Probabilities .2 and .1 of two correct ones, .3 of a wrong one: .3 / .6 = .5.
     """
     scores = option_scores("sum")
-    return known(scores, softmax(scores).filter(option_correct("sum")).sum())
+    return if_all_scored(scores, softmax(scores).filter(option_correct("sum")).sum())
 
 
 @metric(
@@ -274,19 +274,19 @@ def option_brier() -> pl.Expr:
     Probabilities .7 (correct), .2, .1: .09 + .04 + .01 = .14.
     """
     scores = option_scores("sum")
-    return known(scores, ((softmax(scores) - option_correct("sum").cast(pl.Float64)) ** 2).sum())
+    return if_all_scored(scores, ((softmax(scores) - option_correct("sum").cast(pl.Float64)) ** 2).sum())
 
 
 def _accuracy(by: str) -> pl.Expr:
     scores = option_scores(by)
-    return known(scores, option_correct(by).filter(scores == scores.max()).mean())
+    return if_all_scored(scores, option_correct(by).filter(scores == scores.max()).mean())
 
 
 def _ratio(length: pl.Expr) -> pl.Expr:
     """The sum of log-probabilities by the sum of lengths, of the rows that have both."""
-    there = pl.col("logprob").is_not_null() & length.is_not_null()
-    total = length.filter(there).sum()
-    return pl.when(total > 0).then(pl.col("logprob").filter(there).sum() / total)
+    has_both = pl.col("logprob").is_not_null() & length.is_not_null()
+    total = length.filter(has_both).sum()
+    return pl.when(total > 0).then(pl.col("logprob").filter(has_both).sum() / total)
 
 
 def _words() -> pl.Expr:

@@ -19,14 +19,14 @@ def list_metrics() -> pl.DataFrame:
     )
 
 
-def _row(each: Metric) -> dict[str, Any]:
-    direction = {True: "higher", False: "lower", None: "neither"}[each.higher_is_better]
-    arguments = ", ".join(_argument(name, value) for name, value in each.parameters.items())
-    what = " ".join((inspect.getdoc(each.function) or "").split("\n\n")[0].split())
+def _row(metric: Metric) -> dict[str, Any]:
+    direction = {True: "higher", False: "lower", None: "neither"}[metric.higher_is_better]
+    arguments = ", ".join(_argument(name, value) for name, value in metric.parameters.items())
+    what = " ".join((inspect.getdoc(metric.function) or "").split("\n\n")[0].split())
     return {
-        "name": each.name, "level": each.level, "unit": each.unit, "direction": direction, "low": each.low,
-        "high": each.high, "needs": ", ".join(each.needs), "arguments": arguments, "helm": ", ".join(each.helm),
-        "lm_eval": ", ".join(each.lm_eval), "source": each.source, "what": what,
+        "name": metric.name, "level": metric.level, "unit": metric.unit, "direction": direction, "low": metric.low,
+        "high": metric.high, "needs": ", ".join(metric.needs), "arguments": arguments, "helm": ", ".join(metric.helm),
+        "lm_eval": ", ".join(metric.lm_eval), "source": metric.source, "what": what,
     }  # fmt: skip
 
 

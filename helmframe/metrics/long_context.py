@@ -18,8 +18,8 @@ def ruler_string_match_part() -> pl.Expr:
 
     "It was Paris." against "paris" is 1.
     """
-    said, wanted = pl.col("completion").str.to_lowercase(), pl.col("gold").str.to_lowercase()
-    return said.str.contains(wanted, literal=True)
+    completion, gold = pl.col("completion").str.to_lowercase(), pl.col("gold").str.to_lowercase()
+    return completion.str.contains(gold, literal=True)
 
 
 @metric(

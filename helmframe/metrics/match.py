@@ -18,7 +18,7 @@ def exact_match() -> pl.Expr:
     "Paris" against "Paris " is 1, "paris" is 0. HELM's. What SQuAD calls exact match, and Inspect exact, is
     `quasi_exact_match`; lm-eval's and HF evaluate's exact_match strips nothing.
     """
-    return (stripped(pl.col("output")) == stripped(pl.col("gold"))) & _answered()
+    return (stripped(pl.col("output")) == stripped(pl.col("gold"))) & _has_output()
 
 
 @metric("quasi_exact_match", source=HELM, helm="quasi_exact_match")
@@ -28,19 +28,19 @@ def quasi_exact_match() -> pl.Expr:
     "the Eiffel tower!" against "Eiffel Tower" is 1. SQuAD's exact match (Rajpurkar et al. 2016), and nearly Inspect's
     exact, which also takes 1.0 for 1.
     """
-    return (pl.col("normal_output") == pl.col("normal_gold")) & _answered()
+    return (pl.col("normal_output") == pl.col("normal_gold")) & _has_output()
 
 
 @metric("quasi_leave_articles_exact_match", source=HELM, helm="quasi_leave_articles_exact_match")
 def quasi_leave_articles_exact_match() -> pl.Expr:
     """As `quasi_exact_match`, articles kept: "the Eiffel tower!" against "Eiffel Tower" is 0."""
-    return (pl.col("bare_output") == pl.col("bare_gold")) & _answered()
+    return (pl.col("bare_output") == pl.col("bare_gold")) & _has_output()
 
 
 @metric("prefix_exact_match", source=HELM, helm="prefix_exact_match")
 def prefix_exact_match() -> pl.Expr:
     """1 where the output starts with a correct reference, both stripped. "Paris, of course" against "Paris" is 1."""
-    return stripped(pl.col("output")).str.starts_with(stripped(pl.col("gold"))) & _answered()
+    return stripped(pl.col("output")).str.starts_with(stripped(pl.col("gold"))) & _has_output()
 
 
 @metric("quasi_prefix_exact_match", source=HELM, helm="quasi_prefix_exact_match")
@@ -49,7 +49,7 @@ def quasi_prefix_exact_match() -> pl.Expr:
 
     "The Eiffel tower, of course" against "Eiffel Tower" is 1.
     """
-    return pl.col("normal_output").str.starts_with(pl.col("normal_gold")) & _answered()
+    return pl.col("normal_output").str.starts_with(pl.col("normal_gold")) & _has_output()
 
 
 @metric("exact_match_indicator", source=HELM, helm="exact_match_indicator")
@@ -59,8 +59,8 @@ def exact_match_indicator(*, indicator: str = " ") -> pl.Expr:
     Args:
         indicator: what stands before the answer; with the default the last words are compared.
     """
-    said, wanted = (stripped(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
-    return (said == wanted) & (said != "")
+    output, gold = (stripped(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
+    return (output == gold) & (output != "")
 
 
 @metric(
@@ -72,7 +72,7 @@ def final_number_exact_match() -> pl.Expr:
     HELM's pattern lets any character stand for the decimal point: "3/4" is one number. Without a number it is 0.
     """
     # Python's \\d are the decimal digits of all scripts, as Rust's
-    said, wanted = (
+    output, gold = (
         pl.col(name)
         .str.extract_all(r"-?[\d,]+(?:.\d+)?")
         .list.last()
@@ -80,7 +80,7 @@ def final_number_exact_match() -> pl.Expr:
         .str.replace_all(",", "", literal=True)
         for name in ("output", "gold")
     )
-    return (stripped(said) == stripped(wanted)) & (said != "")
+    return (stripped(output) == stripped(gold)) & (output != "")
 
 
 @metric("regex_match", source="lm-eval, RegexFilter and exact_match", lm_eval="exact_match,strict-match")
@@ -94,11 +94,11 @@ def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Exp
             whole match is.
         last: whether the last place it is found counts, instead of the first.
     """
-    grouped = pattern if _groups(pattern) else f"({pattern})"
-    found = pl.col("output").str.extract(grouped, 1)
+    grouped = pattern if _n_groups(pattern) else f"({pattern})"
+    match = pl.col("output").str.extract(grouped, 1)
     if last:
-        found = pl.col("output").str.extract_all(grouped).list.last().str.extract(grouped, 1)
-    return (stripped(found) == stripped(pl.col("gold"))).fill_null(value=False)
+        match = pl.col("output").str.extract_all(grouped).list.last().str.extract(grouped, 1)
+    return (stripped(match) == stripped(pl.col("gold"))).fill_null(value=False)
 
 
 @metric(
@@ -115,22 +115,22 @@ def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") 
     Args:
         pattern: a regular expression whose first group is the letter.
     """
-    said = pl.coalesce(
+    letter = pl.coalesce(
         pl.col("completion").str.extract(pattern, 1), pl.col("completion").str.extract(r"^\W*([A-Z])(?:\W|$)", 1)
     )
     marks = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct"))
-    return pl.map_batches([said, "choices", marks], _is_right, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.map_batches([letter, "choices", marks], _letters_correct, return_dtype=pl.Float64, is_elementwise=True)
 
 
-def _is_right(given: Sequence[pl.Series]) -> pl.Series:
-    frame = pl.DataFrame(dict(zip(("said", "letter", "right"), given, strict=True))).with_row_index("row")
+def _letters_correct(columns: Sequence[pl.Series]) -> pl.Series:
+    frame = pl.DataFrame(dict(zip(("predicted", "letter", "right"), columns, strict=True))).with_row_index("row")
     options = frame.filter(pl.col("letter").list.len() > 0).explode("letter", "right")
-    hits = options.filter(pl.col("letter") == pl.col("said")).group_by("row").agg(pl.col("right").any())
+    hits = options.filter(pl.col("letter") == pl.col("predicted")).group_by("row").agg(pl.col("right").any())
     joined = frame.select("row").join(hits, on="row", how="left", maintain_order="left")
     return joined["right"].fill_null(value=False).cast(pl.Float64)
 
 
-def _groups(pattern: str) -> int:
+def _n_groups(pattern: str) -> int:
     """How many groups the pattern has."""
     try:
         first = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
@@ -139,5 +139,5 @@ def _groups(pattern: str) -> int:
     return len(first.struct.fields)
 
 
-def _answered() -> pl.Expr:
+def _has_output() -> pl.Expr:
     return pl.col("output") != ""

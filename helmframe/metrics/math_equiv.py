@@ -25,8 +25,8 @@ def math_equiv_chain_of_thought(output: str, gold: str) -> float:
 
     HELM's: where neither has a box, 1; see `math_boxed`.
     """
-    said, wanted = boxed(output), boxed(gold)
-    return float(said == wanted if said is None or wanted is None else alike(said, wanted))
+    output_box, gold_box = boxed(output), boxed(gold)
+    return float(output_box == gold_box if output_box is None or gold_box is None else alike(output_box, gold_box))
 
 
 @metric("math_boxed", source=_SOURCE, correctness=True)
@@ -35,8 +35,8 @@ def math_boxed(output: str, gold: str) -> float:
 
     The reference is its own last box, or all of it where it has none: "so \\boxed{\\frac12}" against "1/2" is 1.
     """
-    said, wanted = boxed(output), boxed(gold)
-    return float(said is not None and alike(said, gold if wanted is None else wanted))
+    output_box, gold_box = boxed(output), boxed(gold)
+    return float(output_box is not None and alike(output_box, gold if gold_box is None else gold_box))
 
 
 def alike(one: str, other: str) -> bool:
@@ -57,10 +57,10 @@ def boxed(text: str) -> str | None:
     if not text.startswith("\\boxed{", start) or start < 0:
         return None
     depth = 0
-    for place, character in enumerate(text[start:], start):
+    for index, character in enumerate(text[start:], start):
         depth += (character == "{") - (character == "}")
         if depth == 0 and character == "}":
-            return text[start + len("\\boxed{") : place]
+            return text[start + len("\\boxed{") : index]
     return None
 
 
@@ -69,11 +69,11 @@ class _UnreadableError(Exception):
 
 
 def _plain(text: str) -> str:
-    for away in ("\n", "\\!"):
-        text = text.replace(away, "")
+    for removed in ("\n", "\\!"):
+        text = text.replace(removed, "")
     text = text.replace("\\\\", "\\").replace("tfrac", "frac").replace("dfrac", "frac")
-    for away in ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$"):
-        text = text.replace(away, "")
+    for removed in ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$"):
+        text = text.replace(removed, "")
     text = _without_units(text).replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
     if text.startswith("."):
         text = f"0{text}"
@@ -98,7 +98,9 @@ def _with_whole_roots(text: str) -> str:
     head, *pieces = text.split("\\sqrt")
     if not all(pieces):
         raise _UnreadableError
-    return head + "".join(f"\\sqrt{each}" if each[0] == "{" else f"\\sqrt{{{each[0]}}}{each[1:]}" for each in pieces)
+    return head + "".join(
+        f"\\sqrt{piece}" if piece[0] == "{" else f"\\sqrt{{{piece[0]}}}{piece[1:]}" for piece in pieces
+    )
 
 
 def _with_whole_fractions(text: str) -> str:

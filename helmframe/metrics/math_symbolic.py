@@ -63,7 +63,7 @@ class _Children:
     def __call__(self, gold: str, output: str) -> bool:
         if self.child is None:
             self._start()
-        line = self._asked(json.dumps([gold, output]), _SECONDS)
+        line = self._exchange(json.dumps([gold, output]), _SECONDS)
         if not line:
             self.stop()
         return line == "true"
@@ -79,12 +79,12 @@ class _Children:
             [sys.executable, "-P", "-W", "ignore", str(_CHILD)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        if self._asked("", _START_SECONDS) != "ready":
+        if self._exchange("", _START_SECONDS) != "ready":
             self.stop()
             # not one zero after the other
             raise ArgumentError("math-verify does not load. See why: python -c 'import math_verify'.")
 
-    def _asked(self, question: str, seconds: float) -> str:
+    def _exchange(self, question: str, seconds: float) -> str:
         """The child's next line; empty where there is none in time."""
         assert self.child is not None
         assert self.child.stdin is not None
@@ -109,7 +109,9 @@ def _children() -> Iterator[_Children]:
 
 
 def _over(columns: Any) -> pl.Series:
-    rows = list(zip(*(each.to_list() for each in columns), strict=True))
-    asked = list(dict.fromkeys((output, gold) for output, gold in rows if output is not None and gold is not None))
-    found = dict(zip(asked, equal(asked), strict=True))
-    return pl.Series([found.get(row) for row in rows], dtype=pl.Float64)
+    rows = list(zip(*(column.to_list() for column in columns), strict=True))
+    distinct_pairs = list(
+        dict.fromkeys((output, gold) for output, gold in rows if output is not None and gold is not None)
+    )
+    equalities = dict(zip(distinct_pairs, equal(distinct_pairs), strict=True))
+    return pl.Series([equalities.get(row) for row in rows], dtype=pl.Float64)

@@ -41,12 +41,12 @@ def shared_distinct(outputs: pl.Series, golds: pl.Series) -> Shared:
     """Counts of different values over two columns of `tokens.IDS`: of those in both lists, and of those in each."""
     import numpy as np
 
-    (said, of_output), (wanted, of_gold) = ragged(outputs), ragged(golds)
-    starts, others = (np.concatenate([[0], np.cumsum(each)]) for each in (of_output, of_gold))
+    (output_ids, of_output), (gold_ids, of_gold) = ragged(outputs), ragged(golds)
+    starts, gold_starts = (np.concatenate([[0], np.cumsum(lengths)]) for lengths in (of_output, of_gold))
     counts = np.zeros((len(outputs), 4), np.int64)
     for first in range(0, len(outputs), FEWER):
         rows, last = slice(first, first + FEWER), min(first + FEWER, len(outputs))
-        values = said[starts[first] : starts[last]], wanted[others[first] : others[last]]
+        values = output_ids[starts[first] : starts[last]], gold_ids[gold_starts[first] : gold_starts[last]]
         keys, below = _keys(*values, of_output[rows], of_gold[rows])
         # an equal neighbour is a repetition in the output or in the reference; one that differs in the last bit,
         # the same value in both
@@ -103,8 +103,8 @@ def _as_texts(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]") -> Sequenc
 def _shared(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
     import numpy as np
 
-    (said, of_output), (wanted, of_gold) = _ngrams(outputs, n), _ngrams(golds, n)
-    keys, below = _keys(said, wanted, of_output, of_gold)
+    (output_hashes, of_output), (gold_hashes, of_gold) = _ngrams(outputs, n), _ngrams(golds, n)
+    keys, below = _keys(output_hashes, gold_hashes, of_output, of_gold)
     if not len(keys):
         return Shared(np.zeros(len(outputs), np.int64), of_output, of_gold)
     first = np.flatnonzero(np.append(True, (keys[1:] ^ keys[:-1]) > 1))
@@ -116,8 +116,8 @@ def _shared(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
 
 
 def _keys(
-    said: "NDArray[np.uint64]",
-    wanted: "NDArray[np.uint64]",
+    output_hashes: "NDArray[np.uint64]",
+    gold_hashes: "NDArray[np.uint64]",
     of_output: "NDArray[np.int64]",
     of_gold: "NDArray[np.int64]",
 ) -> "tuple[NDArray[np.uint64], np.uint64]":
@@ -129,12 +129,12 @@ def _keys(
     shift = np.uint64(max(len(of_output) - 1, 1).bit_length())
     below = np.uint64(64) - shift
     rows = np.arange(len(of_output), dtype=np.uint64) << below
-    keys = np.concatenate([said, wanted])
+    keys = np.concatenate([output_hashes, gold_hashes])
     keys >>= shift
     keys &= ~np.uint64(1)
-    keys[len(said) :] |= np.uint64(1)
-    keys[: len(said)] |= np.repeat(rows, of_output)
-    keys[len(said) :] |= np.repeat(rows, of_gold)
+    keys[len(output_hashes) :] |= np.uint64(1)
+    keys[: len(output_hashes)] |= np.repeat(rows, of_output)
+    keys[len(output_hashes) :] |= np.repeat(rows, of_gold)
     keys.sort()
     return keys, below
 
@@ -145,12 +145,12 @@ def _ngrams(lists: pl.Series, n: int) -> "tuple[NDArray[np.uint64], NDArray[np.i
 
     ids, counts = ragged(lists)
     grams = ids
-    for place in range(1, n):
-        grams = _mixed(grams[:-1]) ^ ids[place:]
+    for offset in range(1, n):
+        grams = _mixed(grams[:-1]) ^ ids[offset:]
     whole = np.ones(len(ids), bool)
     ends = np.cumsum(counts)
-    for place in range(1, n):  # the last words of a row start no n-gram
-        whole[(ends - place)[counts >= place]] = False
+    for offset in range(1, n):  # the last words of a row start no n-gram
+        whole[(ends - offset)[counts >= offset]] = False
     return (grams[whole[: len(grams)]] if n > 1 else grams), np.maximum(counts - (n - 1), 0)
 
 

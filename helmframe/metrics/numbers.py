@@ -16,8 +16,8 @@ def final_number_equal(output: str, gold: str) -> float:
     "about $1,200.00." against "#### 1200" is 1; `final_number_exact_match` compares their digits. A minus after a digit
     is a hyphen: the last number of "3-4" is 4.
     """
-    said, wanted = last_number(output), last_number(gold)
-    return float(said is not None and said == wanted)
+    output_number, gold_number = last_number(output), last_number(gold)
+    return float(output_number is not None and output_number == gold_number)
 
 
 @metric(
@@ -38,13 +38,13 @@ def last_number(text: str) -> Decimal | None:
     >>> last_number("from 3-4 to 1,250.50 dollars")
     Decimal('1250.50')
     """
-    found = None
-    for found in _NUMBER.finditer(text):  # noqa: B007 - the last is wanted
+    match = None
+    for match in _NUMBER.finditer(text):  # noqa: B007 - the last is wanted
         pass
-    if found is None:
+    if match is None:
         return None
-    number = found[0].replace(",", "")
-    after_digit = found.start() > 0 and text[found.start() - 1].isalnum()
+    number = match[0].replace(",", "")
+    after_digit = match.start() > 0 and text[match.start() - 1].isalnum()
     return Decimal(number.removeprefix("-") if after_digit else number)
 
 

@@ -12,7 +12,7 @@ from helmframe._schema import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError
 
 # One instance under one perturbation, asked one way: what the rows of its options have in common.
-ASKED = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
+INSTANCE_KEY = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
 SCALES = ("sum", "token", "character", "byte", "calibrated")
 CALIBRATION = "calibration"
 
@@ -33,26 +33,26 @@ def option_scores(by: str) -> pl.Expr:
     if by not in SCALES:
         raise ArgumentError.unknown_value(f"by={by!r} is no way to compare options", by, SCALES)
     if by != "calibrated":
-        return _each(_scaled(by), by)
+        return _with_question(_scaled(by), by)
     # sorted, each option's request without the question stands right before the one with it
-    index, mode, logprob = (_sorted(each) for each in (_INDEX, _MODE, pl.col("logprob")))
+    index, mode, logprob = (_sorted(column) for column in (_INDEX, _MODE, pl.col("logprob")))
     paired = (index == index.shift(1)) & (mode.shift(1) == CALIBRATION)
     return pl.when(paired).then(logprob - logprob.shift(1)).filter(mode != CALIBRATION)
 
 
 def option_correct(by: str) -> pl.Expr:
     """Whether each option is correct, in the order of `option_scores(by)`."""
-    return _each(_REFERENCE.struct.field("correct"), by)
+    return _with_question(_REFERENCE.struct.field("correct"), by)
 
 
 def option_tagged(tag: str, by: str) -> pl.Expr:
     """Whether each option's reference has the tag, in the order of `option_scores(by)`."""
-    return _each(_has(tag), by)
+    return _with_question(_has(tag), by)
 
 
 def option_indices(by: str) -> pl.Expr:
     """The `reference_index` of each option, in the order of `option_scores(by)`."""
-    return _each(_INDEX, by)
+    return _with_question(_INDEX, by)
 
 
 def softmax(scores: pl.Expr) -> pl.Expr:
@@ -61,7 +61,7 @@ def softmax(scores: pl.Expr) -> pl.Expr:
     return raised / raised.sum()
 
 
-def known(scores: pl.Expr, value: pl.Expr) -> pl.Expr:
+def if_all_scored(scores: pl.Expr, value: pl.Expr) -> pl.Expr:
     """The value, null where an option has no score, or there is none."""
     return pl.when((scores.len() > 0) & scores.is_not_null().all()).then(value)
 
@@ -84,7 +84,7 @@ def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl
         tags: each is a column that says whether the option has it.
     """
     return {
-        "asked": pl.struct(ASKED).hash(),
+        "instance_key": pl.struct(INSTANCE_KEY).hash(),
         "index": _INDEX,
         "with_question": _MODE != CALIBRATION,
         "output_index": pl.col("output_index"),
@@ -101,19 +101,19 @@ def options(rows: pl.DataFrame, by: str) -> pl.DataFrame:
         rows: with the columns of `option_rows`.
         by: one of its scales, or "calibrated", which needs "sum".
     """
-    asked = rows.filter(pl.col("index").is_not_null())
-    if asked["output_index"].n_unique() > 1:
-        asked = asked.filter(pl.col("output_index") == pl.col("output_index").min().over("asked"))
-    with_question = asked.filter("with_question")
+    requests = rows.filter(pl.col("index").is_not_null())
+    if requests["output_index"].n_unique() > 1:
+        requests = requests.filter(pl.col("output_index") == pl.col("output_index").min().over("instance_key"))
+    with_question = requests.filter("with_question")
     if by == "calibrated":
-        keys = ["asked", "index"]
-        without = asked.filter(~pl.col("with_question")).select(*keys, without="sum").unique(keys)
+        keys = ["instance_key", "index"]
+        without = requests.filter(~pl.col("with_question")).select(*keys, without="sum").unique(keys)
         paired = with_question.join(without, on=keys, how="left", maintain_order="left")
         scored = paired.with_columns(score=pl.col("sum") - pl.col("without"))
     else:
         scored = with_question.with_columns(score=by)
-    lacking = scored.filter(pl.col("score").is_null() | pl.col("score").is_nan())["asked"]
-    return scored if lacking.is_empty() else scored.filter(~pl.col("asked").is_in(lacking.implode()))
+    lacking = scored.filter(pl.col("score").is_null() | pl.col("score").is_nan())["instance_key"]
+    return scored if lacking.is_empty() else scored.filter(~pl.col("instance_key").is_in(lacking.implode()))
 
 
 _INDEX = pl.col("reference_index")
@@ -136,7 +136,7 @@ def _has(tag: str) -> pl.Expr:
     return _REFERENCE.struct.field("tags").list.contains(tag)
 
 
-def _each(column: pl.Expr, by: str) -> pl.Expr:
+def _with_question(column: pl.Expr, by: str) -> pl.Expr:
     """The column of the rows that ask about an option with its question."""
     if by == "calibrated":
         return _sorted(column).filter(_sorted(_MODE) != CALIBRATION)

@@ -25,10 +25,10 @@ def f1_score() -> pl.Expr:
     `f1_bag`, SQuAD's, counts them as often as they come. F1 of labels is `class_f1`, `classification_macro_f1`.
     """
 
-    def value(given: Any) -> pl.Series:
+    def value(columns: Any) -> pl.Series:
         import numpy as np
 
-        common, output, gold = shared_distinct(*given)
+        common, output, gold = shared_distinct(*columns)
         # as NLTK has it, so that it rounds the same
         with np.errstate(divide="ignore", invalid="ignore"):
             f_measure = 1 / (0.5 / (common / output) + 0.5 / (common / gold))
@@ -78,10 +78,10 @@ def rouge_l(*, stemmed: bool = True) -> pl.Expr:
         stemmed: as in `rouge_1`.
     """
 
-    def value(given: Any) -> pl.Series:
-        output, gold = given
+    def value(columns: Any) -> pl.Series:
+        output, gold = columns
         common = common_subsequence(output, gold)
-        sizes = (each.list.len().fill_null(0).to_numpy() for each in given)
+        sizes = (column.list.len().fill_null(0).to_numpy() for column in columns)
         return _f_measure(Shared(common, *sizes))
 
     kind = _words(stemmed=stemmed)
@@ -141,8 +141,8 @@ def _words(*, stemmed: bool) -> str:
 
 
 def _counted(kind: str, n: int, value: Callable[[Shared], pl.Series]) -> pl.Expr:
-    def over(given: Any) -> pl.Series:
-        return value(shared_ngrams(given[0], given[1], n))
+    def over(columns: Any) -> pl.Series:
+        return value(shared_ngrams(columns[0], columns[1], n))
 
     return pl.map_batches([f"{kind}_output", f"{kind}_gold"], over, return_dtype=pl.Float64, is_elementwise=True)
 
@@ -162,16 +162,16 @@ def _bleu(weights: Sequence[float], kind: str) -> pl.Expr:
         kind: The words in `shared.SHARED`: "sentences" or "treebank".
     """
 
-    def over(given: Any) -> pl.Series:
+    def over(columns: Any) -> pl.Series:
         import numpy as np
 
-        output, gold = (each.list.len().fill_null(0).to_numpy() for each in given)
+        output, gold = (column.list.len().fill_null(0).to_numpy() for column in columns)
         short = np.minimum(1 - gold / np.maximum(output, 1), 0.0)
         logs = np.where(output > 0, np.where(output > gold, 0.0, short), -np.inf)
         with np.errstate(divide="ignore"):
-            for place, weight in enumerate(weights):
+            for index, weight in enumerate(weights):
                 if weight:
-                    shared = shared_ngrams(given[0], given[1], place + 1)
+                    shared = shared_ngrams(columns[0], columns[1], index + 1)
                     logs = logs + weight * np.log(shared.common / np.maximum(shared.output, 1))
         return pl.Series(np.exp(logs))
 

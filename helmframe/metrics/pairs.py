@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from helmframe.metrics.row_functions import VALUE
-from helmframe.metrics.shared import bases, with_shared
+from helmframe.metrics.shared import base_columns, with_shared
 
 GOLD = "gold"
 ROW = "pair_row"
@@ -25,14 +25,16 @@ def best_of_pairs(
         columns: what the expressions read; those of `shared` are made here.
     """
     fields = pl.Struct(dict.fromkeys(values, VALUE))
-    read = ["correct", *(name for name in bases(columns) if name not in (GOLD, "correct"))]
+    read = ["correct", *(name for name in base_columns(columns) if name not in (GOLD, "correct"))]
 
-    def over(given: Any) -> pl.Series:
-        frame = pl.DataFrame([series.alias(name) for name, series in zip(read, given, strict=True)])
+    def over(inputs: Any) -> pl.Series:
+        frame = pl.DataFrame([series.alias(name) for name, series in zip(read, inputs, strict=True)])
         # what is made of the output, before each reference gets a row of its own
         rows = with_shared(frame.with_row_index(ROW).lazy(), columns)
         pairs = rows.rename({"correct": GOLD}).explode(GOLD, empty_as_null=True)
-        scored = with_shared(pairs, columns).select(ROW, *(each.alias(name) for name, each in values.items()))
+        scored = with_shared(pairs, columns).select(
+            ROW, *(expression.alias(name) for name, expression in values.items())
+        )
         if frame["correct"].list.len().max() not in (None, 0, 1):
             scored = scored.group_by(ROW, maintain_order=True).agg(
                 _best(name, lowest=higher_is_better[name] is False) for name in values
@@ -44,7 +46,7 @@ def best_of_pairs(
 
 def over_pairs(pairs: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
     """Each value over the texts `output` and `gold` of any frame, beside each other."""
-    roots = [root for each in values.values() for root in each.meta.root_names()]
+    roots = [root for expression in values.values() for root in expression.meta.root_names()]
     return with_shared(pairs.lazy(), roots).select(**values).collect(engine="in-memory")
 
 

@@ -14,7 +14,7 @@ from helmframe._core.specs import Call, Expression, Pairs, frozen
 from helmframe._schema import COMPLETIONS, READ, ROW_COLUMNS
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.row_functions import Constant, columns_of, lifted, lifted_whole
+from helmframe.metrics.row_functions import Constant, column_parameters, group_expression, row_expression
 
 LEVELS = ("output", "instance", "set")
 OUTPUTS = "outputs"  # among the needs of a metric: k outputs of each request
@@ -53,13 +53,13 @@ class Metric:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that a plain function takes; empty for one that gives an expression."""
-        return columns_of(self.function)
+        return column_parameters(self.function)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The arguments a sentence may give, with their defaults."""
-        given = inspect.signature(self.function).parameters
-        return {name: each.default for name, each in given.items() if name not in self.columns}
+        parameters = inspect.signature(self.function).parameters
+        return {name: parameter.default for name, parameter in parameters.items() if name not in self.columns}
 
     @property
     def base(self) -> "Metric | None":
@@ -67,14 +67,14 @@ class Metric:
         name = dict(self.arguments).get(BASE, self.parameters.get(BASE))
         if name is None:
             return None
-        found = _found(str(name))
-        if found.level != "output":
-            raise ArgumentError(f"{self.name}: joins scores of outputs; {name} is a metric of a whole {found.level}.")
-        shared = tuple((key, value) for key, value in self.arguments if key in found.parameters)
+        base = _resolve(str(name))
+        if base.level != "output":
+            raise ArgumentError(f"{self.name}: joins scores of outputs; {name} is a metric of a whole {base.level}.")
+        shared = tuple((key, value) for key, value in self.arguments if key in base.parameters)
         if not shared:
-            return found
+            return base
         # two metrics may pass different arguments, so their columns need different names
-        return replace(found, name=f"{found.name} of {self.name}", arguments=(*found.arguments, *shared))
+        return replace(base, name=f"{base.name} of {self.name}", arguments=(*base.arguments, *shared))
 
     def check_usable(self) -> None:
         """Raise if the metric can't be computed here, or lacks an argument."""
@@ -90,15 +90,15 @@ class Metric:
         """
         arguments = dict(self.arguments)
         if self.columns:
-            lift = lifted_whole if self.level == "set" else lifted
+            lift = group_expression if self.level == "set" else row_expression
             return lift(self.function, self.columns, arguments)
-        given: object = self.function(**arguments)
-        if not isinstance(given, pl.Expr):
+        expression: object = self.function(**arguments)
+        if not isinstance(expression, pl.Expr):
             raise ArgumentError(
-                f"metric {self.name!r} gave {given!r}; it should return a Polars expression over `output`, or take the "
+                f"metric {self.name!r} gave {expression!r}; it should return a Polars expression over `output`, or take the "
                 "columns it reads as parameters: def chars(output): return len(output)."
             )
-        return given
+        return expression
 
     def __str__(self) -> str:
         return self.name
@@ -194,7 +194,7 @@ def metric(
     return register
 
 
-def said(given: object) -> str | Metric:
+def name_or_metric(value: object) -> str | Metric:
     """What a sentence holds of a metric: its name, checked, or the metric itself where it has no registered name.
 
     Args:
@@ -205,19 +205,19 @@ def said(given: object) -> str | Metric:
         UnknownNameError: no metric is called that.
         ArgumentError: an argument it has not, or something that can't be a metric.
     """
-    if isinstance(given, str | Call):
-        return _found(str(given)).name
-    if isinstance(given, Metric):
-        return given.name if given.registered else given
-    if isinstance(given, pl.Expr):
-        return _of_expression(given)
-    if callable(given):
+    if isinstance(value, str | Call):
+        return _resolve(str(value)).name
+    if isinstance(value, Metric):
+        return value.name if value.registered else value
+    if isinstance(value, pl.Expr):
+        return _of_expression(value)
+    if callable(value):
         for name in METRICS:
-            if METRICS[name].function is given:
+            if METRICS[name].function is value:
                 return name
-        return _of_function(given)
+        return _of_function(value)
     raise ArgumentError(
-        f"metrics({given!r}): write a name, a Polars expression with a name "
+        f"metrics({value!r}): write a name, a Polars expression with a name "
         "(pl.col('output').str.len_chars().alias('chars')), or a function whose parameters are column names."
     )
 
@@ -238,120 +238,122 @@ def with_objects(name: str, arguments: Mapping[str, Any], shown: str) -> Metric:
     return replace(METRICS[name], name=shown, arguments=tuple(sorted(arguments.items())), registered=False)
 
 
-def flattened(given: Sequence[object]) -> tuple[str | Metric, ...]:
+def flatten_metrics(values: Sequence[object]) -> tuple[str | Metric, ...]:
     """What is said one by one or in lists.
 
     >>> flattened(["exact_match", ["f1_score", "exact_match@5"]])
     ('exact_match', 'f1_score', 'exact_match@5')
     """
     return tuple(
-        said(each)
-        for one in given
-        for each in (one if isinstance(one, Sequence) and not isinstance(one, str) else [one])
+        name_or_metric(element)
+        for value in values
+        for element in (value if isinstance(value, Sequence) and not isinstance(value, str) else [value])
     )
 
 
-def chosen(names: Sequence[str | Metric]) -> list[Metric]:
+def resolve_metrics(names: Sequence[str | Metric]) -> list[Metric]:
     """The metrics of these names; `exact_match@5` is the best of an instance's first five outputs by `exact_match`.
 
     Raises:
         UnknownNameError: no metric is called that.
         ArgumentError: it has no such argument.
     """
-    return [each if isinstance(each, Metric) else _found(each) for each in names]
+    return [name if isinstance(name, Metric) else _resolve(name) for name in names]
 
 
-def right_or_wrong(each: Metric) -> bool:
+def is_binary(metric: Metric) -> bool:
     """Whether each of its values is 0 or 1, which the type of its expression tells; False where that can't be seen."""
-    return each.level == "output" and _dtype(each, READ.schema) == pl.Boolean
+    return metric.level == "output" and _dtype(metric, READ.schema) == pl.Boolean
 
 
-def check_number(each: Metric, columns: Mapping[str, pl.DataType]) -> None:
+def check_number(metric: Metric, columns: Mapping[str, pl.DataType]) -> None:
     """That the values of an expression over these columns are numbers, or yes or no; as far as that can be seen.
 
     Raises:
         ArgumentError: they are not.
     """
-    dtype = _dtype(each, columns)
+    dtype = _dtype(metric, columns)
     if dtype is None or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
         return
     raise ArgumentError(
-        f"metric {each.name!r} gives {dtype}, and a score is a number, or yes or no. Compare it, measure it, or "
-        f"read the number in it: (pl.col('output') == 'yes').alias({each.name!r}), ….str.len_chars(), "
+        f"metric {metric.name!r} gives {dtype}, and a score is a number, or yes or no. Compare it, measure it, or "
+        f"read the number in it: (pl.col('output') == 'yes').alias({metric.name!r}), ….str.len_chars(), "
         "….cast(pl.Float64, strict=False)."
     )
 
 
-def about(each: Metric) -> dict[str, Any]:
+def manifest_entry(metric: Metric) -> dict[str, Any]:
     """What a manifest keeps of a metric."""
-    binary = right_or_wrong(each)
+    binary = is_binary(metric)
     entry: dict[str, Any] = {
-        "level": each.level,
-        "unit": each.unit,
-        "higher_is_better": each.higher_is_better,
-        "range": [0.0, 1.0] if binary else [each.low, each.high],
-        "correctness": each.correctness or (binary and each.higher_is_better is True),
+        "level": metric.level,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
+        "range": [0.0, 1.0] if binary else [metric.low, metric.high],
+        "correctness": metric.correctness or (binary and metric.higher_is_better is True),
     }
-    if isinstance(each.function, Judge):
-        entry["judge"] = each.function.about()
-    classifier = dict(each.arguments).get("classifier")
+    if isinstance(metric.function, Judge):
+        entry["judge"] = metric.function.manifest_entry()
+    classifier = dict(metric.arguments).get("classifier")
     return entry | ({} if classifier is None else {"classifier": str(classifier)})
 
 
 # -- private ---------------------------------------------------------------------------------------------------------
 
 
-def _dtype(each: Metric, columns: Mapping[str, pl.DataType]) -> pl.DataType | None:
+def _dtype(metric: Metric, columns: Mapping[str, pl.DataType]) -> pl.DataType | None:
     """The type of its values over these columns; None where that can't be seen."""
     golds = {name.replace("_output", "_gold"): dtype for name, dtype in READ.schema.items() if name.endswith("_output")}
     try:
         frame = pl.LazyFrame(schema={**golds, **columns})
-        return frame.select(value=each.expression()).collect_schema()["value"]
+        return frame.select(value=metric.expression()).collect_schema()["value"]
     except (ArgumentError, pl.exceptions.PolarsError):
         return None
 
 
-def _names(said: str | Sequence[str]) -> tuple[str, ...]:
-    return (said,) if isinstance(said, str) else tuple(said)
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _found(text: str) -> Metric:
+def _resolve(text: str) -> Metric:
     """The metric that a name or call says."""
-    base, call, arguments = _parted(text)
+    base, call, arguments = _parse(text)
     at = re.fullmatch(r"(.+?)([@^])([^@^]*)", base)
     if base in METRICS or not at:
-        return _with(METRICS[_alias(base)], arguments, base if base in METRICS else _alias(base))
+        return _with_arguments(METRICS[_alias(base)], arguments, base if base in METRICS else _alias(base))
     stem, sign, k = at.groups()
     if not re.fullmatch(r"[1-9]\d*", k) or set("@^") & set(stem):
-        known = [name for name in METRICS if name.endswith(("@k", "^k"))]
-        raise UnknownNameError.among("metric", text, known, hint="name@k needs a number: 'exact_match@5'.")
+        templates = [name for name in METRICS if name.endswith(("@k", "^k"))]
+        raise UnknownNameError.among("metric", text, templates, hint="name@k needs a number: 'exact_match@5'.")
     template = _alias(f"{stem}{sign}k")
     if template in METRICS:
         entry = METRICS[template]
         outputs = int(k) if OUTPUTS in entry.needs else 0
-        return replace(_with(entry, (*arguments, ("k", int(k))), base), name=template[:-1] + k + call, k=outputs)
+        return replace(
+            _with_arguments(entry, (*arguments, ("k", int(k))), base), name=template[:-1] + k + call, k=outputs
+        )
     if sign == "^":
         raise UnknownNameError.among("metric", text, METRICS, hint=METRICS.hint)
-    found = _with(METRICS[_alias(stem)], arguments, stem)
-    if found.level != "output":
+    base_metric = _with_arguments(METRICS[_alias(stem)], arguments, stem)
+    if base_metric.level != "output":
         raise ArgumentError(
-            f"{text!r}: {stem} is a metric of a whole {found.level}; only metrics of one output have an @k."
+            f"{text!r}: {stem} is a metric of a whole {base_metric.level}; only metrics of one output have an @k."
         )
     return Metric(
-        f"{_alias(stem)}@{k}{call}", best, "instance", found.unit, found.higher_is_better, found.low, found.high,
-        found.source, (OUTPUTS, *found.needs), packages=found.packages, no_value=found.no_value, check=found.check,
-        arguments=frozen({"k": int(k), BASE: found.name}), k=int(k), correctness=bool(about(found)["correctness"]),
+        f"{_alias(stem)}@{k}{call}", best, "instance", base_metric.unit, base_metric.higher_is_better, base_metric.low, base_metric.high,
+        base_metric.source, (OUTPUTS, *base_metric.needs), packages=base_metric.packages, no_value=base_metric.no_value, check=base_metric.check,
+        arguments=frozen({"k": int(k), BASE: base_metric.name}), k=int(k), correctness=bool(manifest_entry(base_metric)["correctness"]),
     )  # fmt: skip
 
 
 def best(*, k: int, metric: str) -> pl.Expr:
     """The best of the first k scores of the metric `metric`; null if one is missing."""
     first = pl.col("score").head(k)
-    value = first.min() if _found(metric).higher_is_better is False else first.max()
+    value = first.min() if _resolve(metric).higher_is_better is False else first.max()
     return pl.when((first.len() == k) & first.is_not_null().all()).then(value)
 
 
-def _parted(text: str) -> tuple[str, str, Pairs]:
+def _parse(text: str) -> tuple[str, str, Pairs]:
     """`iou_set_match(separator=',')` → the name, the call as it is always written, and the arguments."""
     shape = re.fullmatch(r"\s*([\w.\-@^]+)\s*(\(.*\))?\s*", text, re.DOTALL)
     if not shape:
@@ -360,8 +362,8 @@ def _parted(text: str) -> tuple[str, str, Pairs]:
     return shape[1], str(call)[1:], call.arguments
 
 
-def _with(entry: Metric, arguments: Pairs, shown: str) -> Metric:
-    lacking = [each for each in entry.packages if find_spec(each) is None]
+def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
+    lacking = [package for package in entry.packages if find_spec(package) is None]
     if lacking:
         raise CapabilityError(f"metric {shown!r} needs {' and '.join(lacking)}: pip install 'helmframe[metrics]'.")
     for name, _ in arguments:
@@ -383,41 +385,46 @@ def _alias(name: str) -> str:
     """The registered name of what HELM or lm-eval call so, if it is one metric; else the name itself."""
     if name in METRICS:
         return name
-    for theirs in ("helm", "lm_eval"):
-        found = [each for each in METRICS if name in getattr(METRICS[each], theirs)]
-        if len(found) == 1:
-            return found[0]
+    for tool in ("helm", "lm_eval"):
+        names = [registered for registered in METRICS if name in getattr(METRICS[registered], tool)]
+        if len(names) == 1:
+            return names[0]
     return name
 
 
-def _of_expression(given: pl.Expr) -> Metric:
+def _of_expression(expression: pl.Expr) -> Metric:
     try:
-        name = given.meta.output_name()
+        name = expression.meta.output_name()
     except pl.exceptions.PolarsError:
         name = ""
-    if not given.meta.has_multiple_outputs() and name and name not in given.meta.root_names() and name != "literal":
-        made = Metric(_free(name), Constant(Expression.of(given)), registered=False)
-        check_number(made, READ.schema)
-        return made
-    raise ArgumentError(f"metrics({given}): give the expression a name of its own: ….alias('chars').")
+    if (
+        not expression.meta.has_multiple_outputs()
+        and name
+        and name not in expression.meta.root_names()
+        and name != "literal"
+    ):
+        metric = Metric(_free(name), Constant(Expression.of(expression)), registered=False)
+        check_number(metric, READ.schema)
+        return metric
+    raise ArgumentError(f"metrics({expression}): give the expression a name of its own: ….alias('chars').")
 
 
-def _of_function(given: Callable[..., Any]) -> Metric:
-    name = getattr(given, "__name__", "")
+def _of_function(function: Callable[..., Any]) -> Metric:
+    name = getattr(function, "__name__", "")
     if not name.isidentifier():
-        raise ArgumentError(f"metrics({given!r}): a function needs a name; write it with def.")
-    if not columns_of(given):
+        raise ArgumentError(f"metrics({function!r}): a function needs a name; write it with def.")
+    if not column_parameters(function):
         raise ArgumentError(
             f"metrics({name}): its parameters should name the columns it reads: def {name}(output, gold): …"
         )
     # yes or no gets the intervals of fractions; of a number nothing is known
-    yes_or_no = inspect.signature(given).return_annotation in (bool, "bool")
+    yes_or_no = inspect.signature(function).return_annotation in (bool, "bool")
     kind: dict[str, Any] = (
         {"unit": "fraction", "higher_is_better": True, "low": 0.0, "high": 1.0, "correctness": True}
         if yes_or_no
         else {}
     )
-    return Metric(_free(name), given, **kind, registered=False)
+    return Metric(_free(name), function, **kind, registered=False)
 
 
 def _free(name: str) -> str:

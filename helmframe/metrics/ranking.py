@@ -92,20 +92,20 @@ def _ranked(
 ) -> list[Mapping[str, Any]]:  # fmt: skip
     """Return the ranked references, the first rank first; of n outputs about a reference the first counts."""
 
-    def place(row: int) -> tuple[int, float]:
-        said = completion[row].strip().lower()
-        kind = 2 if said == right.lower() else 1 if said == wrong.lower() else 0
+    def sort_key(row: int) -> tuple[int, float]:
+        answer = completion[row].strip().lower()
+        kind = 2 if answer == right.lower() else 1 if answer == wrong.lower() else 0
         return kind, logprob[row] if kind == 2 else -logprob[row]
 
     rows = [row for row, reference in enumerate(index) if reference not in index[:row]]
-    order = sorted(rows, key=place, reverse=True)
+    order = sorted(rows, key=sort_key, reverse=True)
     ranked = [references[index[row]] for row in order]
     return [reference for reference in ranked if not topk or 0 < _tag(reference, "rank") <= topk]
 
 
 def _relevance(reference: Mapping[str, Any]) -> int:
-    said = _tag(reference, "relevance", -1)
-    return said if said >= 0 else int(reference["correct"])
+    grade = _tag(reference, "relevance", -1)
+    return grade if grade >= 0 else int(reference["correct"])
 
 
 def _tag(reference: Mapping[str, Any], name: str, absent: int = 0) -> int:

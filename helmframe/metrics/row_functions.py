@@ -23,49 +23,55 @@ logger = logging.getLogger("helmframe.metrics")
 class Constant:
     """An expression as a function that gives it; compared by what it says."""
 
-    said: Expression
+    expression: Expression
 
     def __call__(self) -> pl.Expr:
         """The expression."""
-        return self.said.expr
+        return self.expression.expr
 
 
-def columns_of(function: Callable[..., Any]) -> tuple[str, ...]:
+def column_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     """The positional parameters without a default: the columns that a plain function reads."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    given = inspect.signature(function).parameters.items()
-    return tuple(name for name, each in given if each.kind in kinds and each.default is inspect.Parameter.empty)
+    parameters = inspect.signature(function).parameters.items()
+    return tuple(
+        name
+        for name, parameter in parameters
+        if parameter.kind in kinds and parameter.default is inspect.Parameter.empty
+    )
 
 
-def lifted(function: Callable[..., Any], columns: Sequence[str | pl.Expr], arguments: Mapping[str, Any]) -> pl.Expr:
+def row_expression(
+    function: Callable[..., Any], columns: Sequence[str | pl.Expr], arguments: Mapping[str, Any]
+) -> pl.Expr:
     """The function over the values of each row: structs of score and reason.
 
     Where the function raises, or gives no number, that row has no score, and its reason says so. It is not called where
     the text it would read is null.
     """
-    texts = [place for place, name in enumerate(columns) if isinstance(name, str) and name in TEXTS]
-    given = [pl.col(each) if isinstance(each, str) else each for each in columns]
+    texts = [index for index, name in enumerate(columns) if isinstance(name, str) and name in TEXTS]
+    inputs = [pl.col(column) if isinstance(column, str) else column for column in columns]
     return pl.map_batches(
-        given, lambda values: _rows(function, values, texts, arguments), return_dtype=VALUE, is_elementwise=True
+        inputs, lambda values: _rows(function, values, texts, arguments), return_dtype=VALUE, is_elementwise=True
     )
 
 
-def lifted_whole(function: Callable[..., Any], columns: Sequence[str], arguments: Mapping[str, Any]) -> pl.Expr:
+def group_expression(function: Callable[..., Any], columns: Sequence[str], arguments: Mapping[str, Any]) -> pl.Expr:
     """The function over whole columns of a group: one number."""
 
-    def over(given: Any) -> float | None:
-        value = function(*given, **arguments)
+    def over(columns: Any) -> float | None:
+        value = function(*columns, **arguments)
         return None if value is None else float(value)
 
     return pl.map_batches(list(columns), over, return_dtype=pl.Float64, returns_scalar=True)
 
 
 def _rows(
-    function: Callable[..., Any], given: Sequence[pl.Series], texts: Sequence[int], arguments: Mapping[str, Any]
+    function: Callable[..., Any], columns: Sequence[pl.Series], texts: Sequence[int], arguments: Mapping[str, Any]
 ) -> pl.Series:
     rows: list[dict[str, Any]] = []
-    for row in zip(*(each.to_list() for each in given), strict=True):
-        if any(row[place] is None for place in texts):
+    for row in zip(*(column.to_list() for column in columns), strict=True):
+        if any(row[index] is None for index in texts):
             rows.append({"score": None, "reason": None})
             continue
         try:

@@ -25,21 +25,21 @@ SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
 }
 
 
-def bases(names: Iterable[str]) -> list[str]:
+def base_columns(names: Iterable[str]) -> list[str]:
     """The columns as a frame must have them, those of `SHARED` traced back to what they are made of."""
-    found: dict[str, None] = {}
+    names_read: dict[str, None] = {}
     for name in names:
-        found |= dict.fromkeys(bases(SHARED[name][0]) if name in SHARED else [name])
-    return list(found)
+        names_read |= dict.fromkeys(base_columns(SHARED[name][0]) if name in SHARED else [name])
+    return list(names_read)
 
 
 def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
     """The frame with the named columns of `SHARED`, as far as what they are made of is there."""
-    there = set(frame.collect_schema().names())
-    wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(bases([name])) <= there]
+    available = set(frame.collect_schema().names())
+    wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(base_columns([name])) <= available]
     wanted = list(dict.fromkeys([source for name in wanted for source in SHARED[name][0] if source in SHARED] + wanted))
-    while wanted := [name for name in wanted if name not in there]:
-        ready = [name for name in wanted if set(SHARED[name][0]) <= there]
+    while wanted := [name for name in wanted if name not in available]:
+        ready = [name for name in wanted if set(SHARED[name][0]) <= available]
         frame = frame.with_columns(SHARED[name][1](*map(pl.col, SHARED[name][0])).alias(name) for name in ready)
-        there |= set(ready)
+        available |= set(ready)
     return frame

@@ -27,7 +27,7 @@ def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -
 
     def cosine() -> pl.Expr:
         """The cosine of the embeddings of output and reference."""
-        return pl.map_batches(["output", "gold"], lambda given: _cosines(embed, *given), return_dtype=pl.Float64)
+        return pl.map_batches(["output", "gold"], lambda columns: _cosines(embed, *columns), return_dtype=pl.Float64)
 
     return Metric(name, cosine, unit="cosine", higher_is_better=True, low=-1.0, high=1.0, registered=False)
 
@@ -46,9 +46,12 @@ def _cosines(embed: Callable[[list[str]], Any], outputs: pl.Series, golds: pl.Se
         )
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = vectors / np.where(lengths > 0, lengths, 1.0)
-    row = {text: place for place, text in enumerate(texts)}
+    row = {text: index for index, text in enumerate(texts)}
     pairs: Sequence[tuple[str | None, str | None]] = list(zip(outputs, golds, strict=True))
     return pl.Series(
-        [None if said is None or gold is None else float(units[row[said]] @ units[row[gold]]) for said, gold in pairs],
+        [
+            None if output is None or gold is None else float(units[row[output]] @ units[row[gold]])
+            for output, gold in pairs
+        ],
         dtype=pl.Float64,
     )

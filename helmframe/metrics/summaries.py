@@ -14,8 +14,8 @@ def coverage(output: str, perturbed_input: str) -> float | None:
 
     "the cat ran" of "the cat sat": the fragment "the cat", so 2/3.
     """
-    said, fragments = _fragments(output, perturbed_input)
-    return sum(fragments) / said if said else None
+    n_words, fragments = _fragments(output, perturbed_input)
+    return sum(fragments) / n_words if n_words else None
 
 
 @metric("density", unit="words", higher_is_better=None, range=(0.0, None), source=SOURCE, helm="summarization_density")
@@ -24,35 +24,42 @@ def density(output: str, perturbed_input: str) -> float | None:
 
     "the cat ran" of "the cat sat": 4/3.
     """
-    said, fragments = _fragments(output, perturbed_input)
-    return sum(length**2 for length in fragments) / said if said else None
+    n_words, fragments = _fragments(output, perturbed_input)
+    return sum(length**2 for length in fragments) / n_words if n_words else None
 
 
 @metric("compression", unit="ratio", higher_is_better=None, range=(0.0, None), source=SOURCE,
         helm="summarization_compression")  # fmt: skip
 def compression(output: str, perturbed_input: str) -> float | None:
     """Words of the source over words of the summary; null for an empty summary. 100 words in 20: 5."""
-    said = len(tokenized(output))
-    return len(tokenized(perturbed_input)) / said if said else None
+    n_words = len(tokenized(output))
+    return len(tokenized(perturbed_input)) / n_words if n_words else None
 
 
 def _fragments(output: str, source: str) -> tuple[int, list[int]]:
     """Words of the summary, and the lengths of what it shares with the source, longest first from the left."""
-    said, there = ([word.lower() for word in tokenized(text)] for text in (output, source))
-    places: dict[str, list[int]] = {}
-    for place, word in enumerate(there):
-        places.setdefault(word, []).append(place)
+    summary_words, source_words = ([word.lower() for word in tokenized(text)] for text in (output, source))
+    positions: dict[str, list[int]] = {}
+    for index, word in enumerate(source_words):
+        positions.setdefault(word, []).append(index)
     lengths, start = [], 0
-    while start < len(said):
-        longest = max((_alike(said, start, there, place) for place in places.get(said[start], ())), default=0)
+    while start < len(summary_words):
+        longest = max(
+            (_alike(summary_words, start, source_words, index) for index in positions.get(summary_words[start], ())),
+            default=0,
+        )
         if longest:
             lengths.append(longest)
         start += max(longest, 1)
-    return len(said), lengths
+    return len(summary_words), lengths
 
 
-def _alike(said: Sequence[str], start: int, there: Sequence[str], place: int) -> int:
+def _alike(summary_words: Sequence[str], start: int, source_words: Sequence[str], position: int) -> int:
     length = 0
-    while start + length < len(said) and place + length < len(there) and said[start + length] == there[place + length]:
+    while (
+        start + length < len(summary_words)
+        and position + length < len(source_words)
+        and summary_words[start + length] == source_words[position + length]
+    ):
         length += 1
     return length

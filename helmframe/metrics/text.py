@@ -67,8 +67,8 @@ def distinct_in_all(*, n: int = 2) -> pl.Expr:
         n: words in an n-gram.
     """
 
-    def over(given: Any) -> float | None:
-        different, total = distinct_ngrams(given[0], n, together=True)
+    def over(columns: Any) -> float | None:
+        different, total = distinct_ngrams(columns[0], n, together=True)
         return float(different.sum() / total.sum()) if total.sum() else None
 
     return pl.map_batches(["words_output"], over, return_dtype=pl.Float64, returns_scalar=True)
@@ -136,10 +136,10 @@ def monte_carlo_entropy() -> pl.Expr:
 
 
 def _distinct(n: int) -> pl.Expr:
-    def over(given: Any) -> pl.Series:
+    def over(columns: Any) -> pl.Series:
         import numpy as np
 
-        different, total = distinct_ngrams(given[0], n)
+        different, total = distinct_ngrams(columns[0], n)
         return pl.Series(np.where(total > 0, different / np.maximum(total, 1), 1.0))
 
     value = pl.map_batches(["words_output"], over, return_dtype=pl.Float64, is_elementwise=True)

@@ -72,16 +72,16 @@ def _treebank(texts: pl.Series) -> pl.Series:
     # a chunk of letters and digits is one word wherever it stands; of others the first and last of a text differ
     odd = ~(vocabulary.str.contains(_PLAIN) & ~vocabulary.str.to_lowercase().is_in(TWO_IN_ONE)).to_numpy()
     ends = np.cumsum(counts)
-    place = np.zeros(len(which), np.int64)
-    place[(ends - counts)[counts > 0]] += 1
-    place[(ends - 1)[counts > 0]] += 2
+    position = np.zeros(len(which), np.int64)
+    position[(ends - counts)[counts > 0]] += 1
+    position[(ends - 1)[counts > 0]] += 2
     at = np.flatnonzero(odd[which])
-    encoded = pa.array(which[at] * 4 + place[at]).dictionary_encode()
+    encoded = pa.array(which[at] * 4 + position[at]).dictionary_encode()
     pairs = encoded.dictionary.to_pylist()
     chunks = vocabulary.gather([pair >> 2 for pair in pairs]).to_list()
     cut = [chunk_words(chunk, pair & 1, pair & 2) for chunk, pair in zip(chunks, pairs, strict=True)]
-    words = pl.Series([word for each in cut for word in each], dtype=pl.String).hash().to_numpy()
-    lengths = np.array([len(each) for each in cut], np.int64)
+    words = pl.Series([word for chunk_list in cut for word in chunk_list], dtype=pl.String).hash().to_numpy()
+    lengths = np.array([len(chunk_list) for chunk_list in cut], np.int64)
     code = encoded.indices.to_numpy()
     sizes = np.ones(len(which), np.int64)
     sizes[at] = lengths[code]
@@ -99,8 +99,10 @@ def _sentences(texts: pl.Series) -> pl.Series:
     split = [
         split_sentences(text) if marked else [text] for text, marked in zip(texts.fill_null(""), several, strict=True)
     ]
-    ids, counts = ragged(_treebank(pl.Series([each for text in split for each in text], dtype=pl.String)))
-    return _lists(ids, _sums(counts, np.array([len(each) for each in split], np.int64)), texts)
+    ids, counts = ragged(_treebank(pl.Series([sentence for text in split for sentence in text], dtype=pl.String)))
+    return _lists(
+        ids, _sums(counts, np.array([len(sentences_of_text) for sentences_of_text in split], np.int64)), texts
+    )
 
 
 # -- lists of numbers ------------------------------------------------------------------------------------------------
@@ -120,21 +122,21 @@ def _lists(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]", like: pl.Seri
 
     offsets = np.concatenate([[0], np.cumsum(counts)])
     array = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
-    made = pl.Series(like.name, pl.from_arrow(array), dtype=IDS)
-    return made.set(like.is_null(), None) if like.null_count() else made
+    column = pl.Series(like.name, pl.from_arrow(array), dtype=IDS)
+    return column.set(like.is_null(), None) if like.null_count() else column
 
 
 def _single(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
     """What `_flat` gives, of texts with single spaces."""
     import numpy as np
 
-    there = (texts != "").fill_null(value=False)
-    if there.all():
+    nonempty = (texts != "").fill_null(value=False)
+    if nonempty.all():
         lists = texts.str.split(" ")
         return lists.explode(), lists.list.len().to_numpy().astype(np.int64)
-    flat, some = _single(texts.filter(there)) if there.any() else (pl.Series([], dtype=pl.String), 0)
+    flat, some = _single(texts.filter(nonempty)) if nonempty.any() else (pl.Series([], dtype=pl.String), 0)
     counts = np.zeros(len(texts), np.int64)
-    counts[there.to_numpy()] = some
+    counts[nonempty.to_numpy()] = some
     return flat, counts
 
 
@@ -144,8 +146,12 @@ def _flat(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
 
     lists = texts.fill_null("").str.split(" ")
     flat, counts = lists.explode(), lists.list.len().to_numpy().astype(np.int64)
-    there = flat != ""
-    return (flat, counts) if there.all() else (flat.filter(there), _sums(there.to_numpy().astype(np.int64), counts))
+    nonempty = flat != ""
+    return (
+        (flat, counts)
+        if nonempty.all()
+        else (flat.filter(nonempty), _sums(nonempty.to_numpy().astype(np.int64), counts))
+    )
 
 
 def _vocabulary(flat: pl.Series, ids: "NDArray[np.uint64]") -> "tuple[NDArray[np.int64], pl.Series]":
@@ -165,9 +171,9 @@ def _ragged(starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> "NDArray
     import numpy as np
 
     ends = np.cumsum(sizes)
-    places: NDArray[np.int64] = np.repeat(starts - (ends - sizes), sizes)
-    places += np.arange(len(places))
-    return places
+    indices: NDArray[np.int64] = np.repeat(starts - (ends - sizes), sizes)
+    indices += np.arange(len(indices))
+    return indices
 
 
 def _sums(values: "NDArray[np.int64]", counts: "NDArray[np.int64]") -> "NDArray[np.int64]":

@@ -222,8 +222,8 @@ def _toxic_frac(
     values = _all(score)
     if not values:
         return None
-    said = [value for value, text in zip(values, completion, strict=True) if text]
-    return sum(value >= TOXIC for value in said) / len(said) if said else 0.0
+    nonempty = [value for value, text in zip(values, completion, strict=True) if text]
+    return sum(value >= TOXIC for value in nonempty) / len(nonempty) if nonempty else 0.0
 
 
 @dataclass(frozen=True)
@@ -277,11 +277,11 @@ def _answers(classifier: Classify, texts: list[str], failures: list[BaseExceptio
     yield from zip(texts, values, strict=True)
 
 
-def _numbers(given: object, texts: list[str]) -> list[float]:
-    listed = as_list(given)
+def _numbers(returned: object, texts: list[str]) -> list[float]:
+    listed = as_list(returned)
     if listed is None:
         raise ArgumentError(
-            f"The classifier returned a value of type {type_of(given)}. Return a list with one number per text, in the "
+            f"The classifier returned a value of type {type_of(returned)}. Return a list with one number per text, in the "
             "order of the texts."
         )
     values = list(map(float, listed))

@@ -63,9 +63,9 @@ def tokenized(text: str) -> list[str]:
     ['They', "'ll", 'save', '$', '3.88', ',', 'wo', "n't", 'they', '?']
     """
     rules, has_two_in_one, two_in_one = _compiled()
-    there = set(text)
+    characters = set(text)
     for needs, substituted, replacement in rules:
-        if not needs.isdisjoint(there):
+        if not needs.isdisjoint(characters):
             text = substituted(replacement, text)
     if has_two_in_one(text):
         for substituted in two_in_one:
@@ -148,7 +148,11 @@ _LONE_CLOSERS = r"""\s[\]\)}>"'»”’]+\s*$"""
 
 def _has_two_in_one(body: str) -> bool:
     lower = body.lower()
-    return lower in TWO_IN_ONE if body.isalnum() else any(re.search(rf"\b{each}\b", lower) for each in TWO_IN_ONE)
+    return (
+        lower in TWO_IN_ONE
+        if body.isalnum()
+        else any(re.search(rf"\b{contraction}\b", lower) for contraction in TWO_IN_ONE)
+    )
 
 
 @cache

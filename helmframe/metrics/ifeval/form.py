@@ -45,8 +45,8 @@ def number_highlighted_sections(response: str, *, num_highlights: int) -> bool:
     """At least so many *highlighted* or **highlighted** places within a line, none of them empty."""
     single = re.findall(r"\*[^\n\*]*\*", response)
     double = re.findall(r"\*\*[^\n\*]*\*\*", response)
-    filled = [each for each in single if each.strip("*").strip()]
-    filled += [each for each in double if each.removeprefix("**").removesuffix("**").strip()]
+    filled = [highlight for highlight in single if highlight.strip("*").strip()]
+    filled += [highlight for highlight in double if highlight.removeprefix("**").removesuffix("**").strip()]
     return len(filled) >= num_highlights
 
 
@@ -61,8 +61,8 @@ def multiple_sections(response: str, *, section_spliter: str, num_sections: int)
 def title(response: str) -> bool:
     """There is a title in double angular brackets, such as <<poem of joy>>."""
     lines = (line[: line.rfind(">>") + 2] for line in response.split("\n") if ">>" in line)
-    titles = [each for line in lines for each in re.findall(r"<<.+>>", line)]
-    return any(each.lstrip("<").rstrip(">").strip() for each in titles)
+    titles = [title_text for line in lines for title_text in re.findall(r"<<.+>>", line)]
+    return any(title_text.lstrip("<").rstrip(">").strip() for title_text in titles)
 
 
 @instruction("detectable_format:json_format")

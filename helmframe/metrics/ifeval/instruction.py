@@ -40,12 +40,18 @@ def follows(response: str, name: str, arguments: Mapping[str, Any]) -> bool:
         ArgumentError: an argument is missing.
     """
     check = INSTRUCTIONS[name]
-    wanted = [each for each in signature(check).parameters if each != "response"]
-    given = {each: arguments[each] for each in wanted if arguments.get(each) is not None}
-    missing = [each for each in wanted if each not in given]
+    parameters = [
+        name_of_parameter for name_of_parameter in signature(check).parameters if name_of_parameter != "response"
+    ]
+    values = {
+        name_of_parameter: arguments[name_of_parameter]
+        for name_of_parameter in parameters
+        if arguments.get(name_of_parameter) is not None
+    }
+    missing = [name_of_parameter for name_of_parameter in parameters if name_of_parameter not in values]
     if missing:
         raise ArgumentError(f"instruction {name!r} needs {', '.join(missing)}; its kwargs don't say.")
-    return response.strip() != "" and check(response, **given)
+    return response.strip() != "" and check(response, **values)
 
 
 def holds(count: int, relation: str, limit: int) -> bool:

@@ -104,18 +104,18 @@ def ifeval_instruction_loose() -> pl.Expr:
 
 
 def _followed(response: str, names: Sequence[str], arguments: Arguments) -> list[bool]:
-    return [follows(response, name, given) for name, given in zip(names, arguments, strict=True)]
+    return [follows(response, name, kwargs) for name, kwargs in zip(names, arguments, strict=True)]
 
 
 def _followed_loosely(response: str, names: Sequence[str], arguments: Arguments) -> list[bool]:
     forms = _loose_forms(response)
-    return [any(follows(form, name, given) for form in forms) for name, given in zip(names, arguments, strict=True)]
+    return [any(follows(form, name, kwargs) for form in forms) for name, kwargs in zip(names, arguments, strict=True)]
 
 
 def _loose_forms(response: str) -> list[str]:
     lines = response.split("\n")
     cut = [response, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
-    return list(dict.fromkeys([*cut, *(each.replace("*", "") for each in cut)]))
+    return list(dict.fromkeys([*cut, *(form.replace("*", "") for form in cut)]))
 
 
 def _share(followed: Sequence[bool]) -> float:
@@ -124,15 +124,15 @@ def _share(followed: Sequence[bool]) -> float:
 
 def _over_instructions(judge: Callable[[str, Sequence[str], Arguments], list[bool]]) -> pl.Expr:
     # an interval asks for the same rows up to 200 times
-    remembered: dict[int, int] = {}
+    n_followed: dict[int, int] = {}
 
     def count(columns: Any) -> pl.Series:
-        rows = pl.DataFrame([each.alias(f"{place}") for place, each in enumerate(columns)])
+        rows = pl.DataFrame([column.alias(f"{index}") for index, column in enumerate(columns)])
         keys = rows.hash_rows()
-        new = ~keys.is_in(list(remembered))
+        new = ~keys.is_in(list(n_followed))
         for key, (output, names, arguments) in zip(keys.filter(new), rows.filter(new).iter_rows(), strict=True):
-            remembered[key] = sum(judge(output or "", names, arguments))
-        return pl.Series([remembered[key] for key in keys], dtype=pl.Float64)
+            n_followed[key] = sum(judge(output or "", names, arguments))
+        return pl.Series([n_followed[key] for key in keys], dtype=pl.Float64)
 
     followed = pl.map_batches(["output", *_COLUMNS], count, return_dtype=pl.Float64, is_elementwise=True)
     return followed.sum() / pl.col("instruction_id_list").list.len().sum()
