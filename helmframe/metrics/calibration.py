@@ -15,8 +15,7 @@ import polars as pl
 
 from helmframe._core.bins import accuracies, binned, debiased_error, enough, equal_masses, equally_sure, plain_error
 from helmframe.errors import ArgumentError
-from helmframe.metrics.confidence import over_answers, over_helms_answers
-from helmframe.metrics.platt import platt
+from helmframe.metrics.confidence import over_answers, over_helms_answers, platt
 from helmframe.metrics.protocol import metric
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, SCORES
 from helmframe.errors import HelmframeError
-from helmframe.metrics.pairs import GOLD
-from helmframe.metrics.protocol import Metric, chosen
-from helmframe.metrics.shared import base_columns
+from helmframe.metrics.protocol import Metric, resolve_metrics
+from helmframe.metrics.shared import GOLD, base_columns
 
 _REQUEST = tuple(name for name in COMPLETIONS.key if name != "output_index")
 # metrics of the first output, as the model returned them
@@ -70,7 +69,7 @@ def helm_scores(scores: pl.LazyFrame, completions: pl.LazyFrame, names: Sequence
 def _registered(names: Sequence[str]) -> Iterator[Metric]:
     for name in names:
         with suppress(HelmframeError):  # not a metric, or one whose package isn't installed
-            yield chosen([name])[0]
+            yield resolve_metrics([name])[0]
 
 
 def _output_of(metric: Metric) -> str | None:

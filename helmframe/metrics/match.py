@@ -1,6 +1,10 @@
 """Metrics that compare the output with the references as wholes."""
 
+import re
 from collections.abc import Sequence
+from decimal import Decimal
+from difflib import SequenceMatcher
+from string import ascii_uppercase
 
 import polars as pl
 
@@ -141,3 +145,134 @@ def _n_groups(pattern: str) -> int:
 
 def _has_output() -> pl.Expr:
     return pl.col("output") != ""
+
+
+_HELM_PATTERNS = (
+    r"answer is \(?([A-J])\)?",
+    # meant for "Answer: B" and written so that it never fires: HELM's
+    r"\.*\[aA\]nswer:\s*\(?([A-J])\)?",
+    r"correct answer is [^A-Za-z]*([A-J])",
+    r"correct answer is [^A-Z]*([A-J])",
+)
+# "answer: B", "answer is (B)", "answer choice is **B**", "\boxed{B}", "\boxed{\text{(B)}}"; or B alone on the last line
+_DRESS = r"[\s*_$({\[]*(?:\\[a-z]+\{[\s({]*)*"
+_LETTER = r"([A-J])(?:[^\w'’]|$)"
+_NAMED = r"(?i:answer)(?:[^.\n]{0,60}?(?i:\bis\b)|[\s*_]*:|(?i:\s+choice|\s+option)?)"
+_STATED = rf"(?:{_NAMED}[\s:]*{_DRESS}(?i:option\s+|choice\s+)?{_DRESS}|\\boxed\{{{_DRESS})"
+_LAST_LINE = r"(?:^|\n)[\s*_$(\[]*([A-J])[\s*_$)\].]*$"
+
+
+@metric(
+    "chain_of_thought_correctness", source="HELM, gpqa_chain_of_thought_metric.py", helm="chain_of_thought_correctness"
+)
+def chain_of_thought_correctness() -> pl.Expr:
+    """1 where the first letter that HELM's four patterns find in the completion is that of the correct option.
+
+    Where B is correct, "The answer is (B)." is 1 and "Answer: B" is 0: it says nothing (`chain_of_thought_choice` reads
+    it).
+    """
+    letter = pl.coalesce(pl.col("completion").str.extract(pattern, 1) for pattern in _HELM_PATTERNS)
+    return letter.eq_missing(_correct_letter())
+
+
+@metric("chain_of_thought_choice", source="as HELM's chain_of_thought_correctness, mended")
+def chain_of_thought_choice() -> pl.Expr:
+    r"""1 where the last letter that the completion names as its answer is that of the correct option.
+
+    "answer is (B)", "Answer: **B**", "\\boxed{B}", or B alone on the last line; of several, the last: who says "the
+    answer is A, no, the answer is B" says B; where B is correct that is 1.
+    """
+    stated = pl.col("completion").str.extract_all(_STATED + _LETTER).list.last().str.extract(_STATED + _LETTER, 1)
+    return pl.coalesce(stated, pl.col("completion").str.extract(_LAST_LINE, 1)).eq_missing(_correct_letter())
+
+
+def _correct_letter() -> pl.Expr:
+    """The letter of the first correct reference."""
+    correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
+    index = pl.when(correct.list.max() == 1).then(correct.list.arg_max())
+    return index.replace_strict(dict(enumerate(ascii_uppercase)), default=None, return_dtype=pl.String).fill_null(
+        "none"
+    )
+
+
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+
+
+@metric("final_number_equal", source="as HELM's final_number_exact_match, mended", correctness=True)
+def final_number_equal(output: str, gold: str) -> float:
+    """1 where the last number of the output equals the last number of the reference, as numbers.
+
+    "about $1,200.00." against "#### 1200" is 1; `final_number_exact_match` compares their digits. A minus after a digit
+    is a hyphen: the last number of "3-4" is 4.
+    """
+    output_number, gold_number = last_number(output), last_number(gold)
+    return float(output_number is not None and output_number == gold_number)
+
+
+@metric(
+    "absolute_value_difference", unit="difference", higher_is_better=False, range=(0.0, None), source=HELM,
+    helm="absolute_value_difference",
+)  # fmt: skip
+def absolute_value_difference(output: str, gold: str) -> float:
+    """How far the output is from the reference, as whole numbers: "1,010" against "1000" is 10.
+
+    HELM's: what is no whole number counts as 0. Of several references the nearest counts; HELM takes the farthest.
+    """
+    return float(abs(_whole(output) - _whole(gold)))
+
+
+def last_number(text: str) -> Decimal | None:
+    """The last number in the text; None where there is none.
+
+    >>> last_number("from 3-4 to 1,250.50 dollars")
+    Decimal('1250.50')
+    """
+    match = None
+    for match in _NUMBER.finditer(text):  # noqa: B007 - the last is wanted
+        pass
+    if match is None:
+        return None
+    number = match[0].replace(",", "")
+    after_digit = match.start() > 0 and text[match.start() - 1].isalnum()
+    return Decimal(number.removeprefix("-") if after_digit else number)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text.replace(",", ""))
+    except ValueError:
+        return 0
+
+
+@metric(
+    "ruler_string_match_part",
+    source="HELM, ruler_qa_metrics.py; Hsieh et al. 2024 (RULER)",
+    helm="ruler_string_match_part",
+)
+def ruler_string_match_part() -> pl.Expr:
+    """1 where a correct reference stands anywhere in the completion, in any case.
+
+    "It was Paris." against "paris" is 1.
+    """
+    completion, gold = pl.col("completion").str.to_lowercase(), pl.col("gold").str.to_lowercase()
+    return completion.str.contains(gold, literal=True)
+
+
+@metric(
+    "openai_mrcr_accuracy",
+    needs=("random_string_to_prepend",),
+    source="HELM, openai_mrcr_metrics.py; OpenAI's data card of mrcr",
+    helm="openai_mrcr_accuracy",
+)
+def openai_mrcr_accuracy(
+    completion: str, perturbed_references: Sequence[dict[str, object]], random_string_to_prepend: str
+) -> float:
+    """How like the completion is to the reference, where it starts as asked; else 0.
+
+    2·M/T, with M characters in common runs of T in both (difflib's ratio), without the start: "xYab" against "xYac",
+    to start with "xY": 2·1/4 = 0.5.
+    """
+    if not completion.startswith(random_string_to_prepend):
+        return 0.0
+    wanted = str(perturbed_references[0]["text"]).removeprefix(random_string_to_prepend)
+    return SequenceMatcher(None, completion.removeprefix(random_string_to_prepend), wanted).ratio()

@@ -8,13 +8,12 @@ from helmframe._core.expressions import correct_references, look_up_pairs, strip
 from helmframe._schema import OF_REQUEST, SCORES, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
-from helmframe.metrics.chosen_option import has_option_requests, with_likeliest_options
 from helmframe.metrics.helm_outputs import is_helm_output
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.pairs import GOLD, best_of_pairs
+from helmframe.metrics.options import has_option_requests, with_likeliest_options
 from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, resolve_metrics
 from helmframe.metrics.row_functions import VALUE, Constant, row_expression
-from helmframe.metrics.shared import base_columns, with_shared
+from helmframe.metrics.shared import GOLD, base_columns, best_of_pairs, with_shared
 
 # One instance under one perturbation, asked one way: what its outputs have in common.
 INSTANCE_KEY = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]

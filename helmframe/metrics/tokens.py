@@ -6,9 +6,8 @@ import polars as pl
 
 from helmframe._core.expressions import SPACES
 from helmframe._core.text import alphanumeric
-from helmframe.metrics.sentence_split import split_sentences
 from helmframe.metrics.stem import stem
-from helmframe.metrics.treebank import CUT, TWO_IN_ONE, chunk_words, cut_where_needed
+from helmframe.metrics.treebank import CUT, TWO_IN_ONE, chunk_words, cut_where_needed, split_sentences
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from helmframe._schema import VERDICTS
 from helmframe.early_stopping.monitor import bounded
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.judging.judge import judges_of, with_judges
-from helmframe.metrics.protocol import about, chosen
+from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget, Prices
 from helmframe.results.comparisons import Comparisons
@@ -23,10 +23,10 @@ class Judgements(Comparisons):
 
     def rescore(self, *metrics: Any) -> Self:
         """The same completions under other metrics, said as in `Plan.metrics`; asks no model but the judges said."""
-        asked = chosen(with_judges(metrics) or tuple(self.metric_names))
+        asked = resolve_metrics(with_judges(metrics) or tuple(self.metric_names))
         for each in asked:
             each.check_usable()
-        manifest = {**self.manifest, "metrics": {each.name: about(each) for each in asked}}
+        manifest = {**self.manifest, "metrics": {each.name: manifest_entry(each) for each in asked}}
         if "until" in manifest:
             manifest["until"] = {**manifest["until"], "metrics": bounded(asked)}
         if judges_of(asked):
@@ -62,7 +62,7 @@ class Judgements(Comparisons):
         Raises:
             NotComparableError: nothing to compare with.
         """
-        asked = chosen(with_judges(judges))
+        asked = resolve_metrics(with_judges(judges))
         if not asked or len(judges_of(asked)) < len(asked):
             raise ArgumentError("results.judge() takes judges: hf.judge(model, 'safety'); other metrics: rescore().")
         rows, others = self.completions.collect(), None
@@ -70,7 +70,7 @@ class Judgements(Comparisons):
             rows, others = self._sides(rows, against)
         budget = Budget(max_requests, max_cost, prices)
         scores, verdicts = judged(rows, asked, others, fresh=fresh, budget=budget)
-        said = {each.name: about(each) for each in asked}
+        said = {each.name: manifest_entry(each) for each in asked}
         other = ~pl.col("metric").is_in(list(said))
         return replace(
             self,

@@ -11,8 +11,8 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, HELM_STATS, ORIGINAL, PREFIXES, SCORES, VERDICTS, Table, source_column
 from helmframe.errors import ArgumentError, HelmframeWarning, UnknownNameError
-from helmframe.metrics.protocol import METRICS, chosen
-from helmframe.metrics.score import for_sets, why_none
+from helmframe.metrics.protocol import METRICS, resolve_metrics
+from helmframe.metrics.score import missing_reason, prepare_set_metric
 from helmframe.results.chunks import Chunk, Held, only
 from helmframe.results.pairing import Read
 from helmframe.results.stopped import with_sequences
@@ -229,8 +229,8 @@ class Tables:
             chunks = self._held.helm_scores(keys, per_row) if helm else self._held.scores(keys)
             scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
             frames.append(aggregate(scores, keys, fractions=self.fractions(), ci=ci, mean=mean))
-        for each in chosen([name for name in names if name not in per_row]):
-            rows, value = for_sets(self.completions, each, helm=helm)
+        for each in resolve_metrics([name for name in names if name not in per_row]):
+            rows, value = prepare_set_metric(self.completions, each, helm=helm)
             frames.append(
                 aggregate_set(
                     self._with(rows, keys),
@@ -242,7 +242,7 @@ class Tables:
                     fraction=each.unit == "fraction",
                     smooth=each.smooth,
                     by_trial=helm,
-                    reason=why_none(rows, each),
+                    reason=missing_reason(rows, each),
                 )
             )
         baselines = self._held.baselines(keys, names, mean)

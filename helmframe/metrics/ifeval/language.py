@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics.ifeval.instruction import holds, instruction
-from helmframe.metrics.sentence_split import split_sentences
+from helmframe.metrics.ifeval.instructions import holds, instruction
+from helmframe.metrics.treebank import split_sentences
 
 
 @instruction("language:response_language")

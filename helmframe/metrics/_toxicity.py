@@ -19,7 +19,7 @@ import polars as pl
 from helmframe._core.checks import as_list, type_of
 from helmframe._core.safe_text import error_text
 from helmframe.errors import ArgumentError
-from helmframe.metrics.endpoint import Endpoint, endpoint
+from helmframe.metrics._endpoint import Endpoint, endpoint
 from helmframe.metrics.protocol import Metric, metric, with_objects
 
 Classify: TypeAlias = Callable[[list[str]], Sequence[float]]
