@@ -122,8 +122,7 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
         refuse_pairs(names)
         outputs = plan.outputs or spec.outputs
         for each in resolve_metrics(names):
-            if each.check is not None:
-                each.check()
+            each.check_usable()
             if each.k > outputs:
                 raise PlanError(f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k}).")
         cells = tuple(_settings(plan, spec))
