@@ -1,6 +1,6 @@
-"""Judges: a plan over another plan's completions. `hf.judge(…)` says one; its requests go the way of all requests.
+"""Judges: a plan over another plan's completions. `hf.judge(…)` makes one; its requests are handled like all requests.
 
-So they share the queue of the judge's model and the store, are asked in batches, and go on where a run was stopped.
+They share the queue of the judge's model and the store, are sent in batches, and are resumed when a run was stopped.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.expressions import stripped
 from helmframe._core.specs import UNSET, Call, Integers, Numbers, Stops, frozen, set_values, thawed
 from helmframe._schema import VERDICTS, with_source_columns
@@ -50,23 +51,23 @@ def judge(
     frequency_penalty: Numbers = UNSET,
     **options: Any,
 ) -> Metric:
-    """A metric that models judge: `.metrics("exact_match", hf.judge(model, "safety"))`, `results.judge(…)`.
+    """Return a metric that models judge: `.metrics("exact_match", hf.judge(model, "safety"))`, `results.judge(…)`.
 
     As text, in a spec, a plan's YAML and on the command line: `"judge(model='org/name', template='safety')"`.
 
-    A verdict that can't be read is asked for again with a reminder, then it is an error of its row. Where a judge has a
-    chat template, it is used.
+    A verdict that can't be read is requested again with a reminder; after that it is an error of its row. If a judge
+    has a chat template, it is used.
 
     Args:
-        model: whatever `.generate` takes, or a list of them: then the score is the mean of their verdicts.
-        template: a name (`hf.list_judges()` lists them), the path of a YAML file, or the prompt itself, with `{input}`,
-            `{completion}`, `{reference}`, or any column in braces; one with `{first}` and `{second}` is about pairs,
-            for `results.judge(…, against=…)`. How to reply is added to it.
-        scale: what a verdict may be: numbers ([0, .5, 1]), words ({"yes": 1, "no": 0}), or `hf.between(1, 10)`; default
-            the template's own.
-        rescale: whether scores are fractions of the scale; default the template's own, else not.
-        name: as tables have it; default "safety_by_gpt".
-        retries: how often a verdict is asked for again, at most.
+        model: A model as in `.generate`, or a list of them: then the score is the mean of their verdicts.
+        template: A name (`hf.list_judges()` lists them), the path of a YAML file, or the prompt, with `{input}`,
+            `{completion}`, `{reference}`, or any column in braces; a prompt with `{first}` and `{second}` is about
+            pairs, for `results.judge(…, against=…)`. The form of the reply is added to it.
+        scale: The values of a verdict: numbers ([0, .5, 1]), words ({"yes": 1, "no": 0}), or `hf.between(1, 10)`;
+            default the template's own.
+        rescale: Whether scores are fractions of the scale; default the template's own, else not.
+        name: The name in tables; default "safety_by_gpt".
+        retries: The largest number of times that a verdict is requested again.
         max_tokens: The most tokens of a reply; default the template's.
         temperature: The temperature of sampling; default 0.
         top_p: As in `Plan.generate`, and so are the parameters below.
@@ -78,10 +79,10 @@ def judge(
         **options: Further decoding parameters, passed to the judge by name.
 
     Raises:
-        UnknownNameError: no template of that name.
-        ArgumentError: a prompt without a scale or a completion, or a scale that can't be.
-        NotAModelError: it can't answer.
-        CapabilityError: a decoding argument that it can't take.
+        UnknownNameError: No template has that name.
+        ArgumentError: The prompt has no scale or no completion, or the scale is invalid.
+        NotAModelError: The model can't generate.
+        CapabilityError: The model doesn't support a decoding argument.
     """
     models = tuple(from_any(entry) for entry in (model if isinstance(model, list) else [model]))
     names = [judging_model.name for judging_model in models]
@@ -89,7 +90,7 @@ def judge(
     if not models or twice:
         problem = f"two are called {twice[0]!r}; name them: hf.model(…, name='…')" if twice else "there is none"
         raise ArgumentError(f"judge(model=…): {problem}.")
-    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+    if not is_integer(retries) or retries < 0:
         raise ArgumentError(f"judge(retries={retries!r}): a whole number from 0 on.")
     decoding = set_values(
         max_tokens=max_tokens,
@@ -123,31 +124,31 @@ def judge(
 
 
 def with_judges(metrics: Sequence[object]) -> tuple[str | Metric, ...]:
-    """What is said of metrics, one by one or in lists, with each judge that is said as text made one.
+    """Return the plan's values of metrics, one by one or in lists, with judges parsed from text.
 
     Raises:
-        ArgumentError: it is no call, or lacks an argument.
+        ArgumentError: A judge's text isn't a call, or lacks an argument.
     """
     flat = [metric for entry in metrics for metric in (entry if isinstance(entry, list | tuple) else [entry])]
     return flatten_metrics([_parse_judge(metric) for metric in flat])
 
 
 def judges_of(metrics: Sequence[str | Metric]) -> list[Judge]:
-    """The judges among metrics."""
+    """Return the judges among metrics."""
     return [metric.function for metric in resolve_metrics(metrics) if isinstance(metric.function, Judge)]
 
 
 def refuse_pairs(metrics: Sequence[str | Metric]) -> None:
-    """That no judge among a plan's metrics needs a second completion to compare with.
+    """Check that no judge among a plan's metrics needs a second completion to compare with.
 
     Raises:
-        ArgumentError: one does.
+        ArgumentError: One does.
     """
     for judge in judges_of(metrics):
         if judge.template.of_pairs:
             raise ArgumentError(
-                f"metrics(): {judge.name!r} judges pairs of completions. Score the plan first, then say who is compared "
-                "with whom: results.judge(…, against='the other model')."
+                f"metrics(): {judge.name!r} judges pairs of completions. Score the plan first, then say who is "
+                "compared with whom: results.judge(…, against='the other model')."
             )
 
 
@@ -161,24 +162,25 @@ def verdicts_on(
     cache: CompletionCache | None = None,
     report: Callable[[str], Report] = lambda judge: lambda what, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
-    """What judges say to completions: from the store, or asked now.
+    """Return the verdicts of judges on completions: from the store, or requested now.
 
-    A request that failed is asked again by the next run; a reply that could not be read is kept, and counts.
+    A request that failed is retried by the next run; a reply that could not be read is stored, and counts.
 
     Args:
-        completions: `COMPLETIONS`; failed ones are not judged. For pairs as `paired` gives them.
-        judges: who judges, and how.
-        ask: False looks into the store only.
-        fresh: True asks everything again.
-        budget: how much may be asked.
-        cache: As for `asked`.
-        report: gives for the name of a judge who is told what is planned, kept, answered and failed.
+        completions: `COMPLETIONS`; failed ones are not judged. For pairs as `paired` returns them.
+        judges: The judges.
+        ask: Whether to send requests; False reads the store only.
+        fresh: Whether to send all requests again.
+        budget: The limit of requests.
+        cache: As for `query_model`.
+        report: A function from the judge's name to a function that receives the counts of planned, cached, generated
+            and failed requests.
 
     Returns:
-        `VERDICTS`; what was neither stored nor asked is left out.
+        `VERDICTS`; requests that were neither stored nor sent have no row.
 
     Raises:
-        UnknownNameError: a template names a column that is not there.
+        UnknownNameError: A template names a column that is missing.
     """
     columns = completions.columns
     for judge in judges:
@@ -198,14 +200,14 @@ def verdicts_on(
 
 
 def paired(completions: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """The completions that have a counterpart among others, with its text and, as `against`, whose it is.
+    """Return the completions that have a counterpart among others, with its text and, as `against`, its model.
 
     Args:
         completions: `COMPLETIONS`.
-        others: `COMPLETIONS` of one model; one for each instance as it was asked.
+        others: `COMPLETIONS` of one model; one for each instance under each perturbation.
 
     Raises:
-        ArgumentError: several for one.
+        ArgumentError: A completion has several counterparts.
     """
     on = [name for name in PAIR if name != "setting" or others["setting"].n_unique() > 1]
     answered = others.filter(pl.col("completion").is_not_null())
@@ -216,7 +218,7 @@ def paired(completions: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
 
 
 def _parse_judge(value: object) -> object:
-    """The judge that a text says; all else as it is."""
+    """Return the judge of a text; other values unchanged."""
     if not isinstance(value, str):
         return value
     if value not in METRICS and value in template_names():
@@ -233,7 +235,7 @@ def _parse_judge(value: object) -> object:
 
 
 def _text(model: Any, template: str | Path, scale: Any, arguments: Mapping[str, Any]) -> str:
-    """How `_spoken` reads this judge; empty where it can't."""
+    """Return the text that `_parse_judge` reads as this judge; empty where there is none."""
     models = model if isinstance(model, list) else [model]
     plain = scale is None or (isinstance(scale, list) and all(isinstance(entry, int | float | str) for entry in scale))
     if not plain or not isinstance(template, str) or not all(isinstance(name, str) for name in models):
@@ -243,7 +245,10 @@ def _text(model: Any, template: str | Path, scale: Any, arguments: Mapping[str, 
 
 
 def _put(read: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Completions with the prompt about them, a row per order for pairs; and apart from them those that are empty."""
+    """Return completions with the prompt about them, and those that are empty.
+
+    For pairs there is a row per order.
+    """
     template = judge.template
     if template.of_pairs:
         completion, other = pl.col(COMPLETION), pl.col(_OTHER)
@@ -263,7 +268,7 @@ def _put(read: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _replies(put: pl.DataFrame, judge: Judge, model: Model, **options: Any) -> list[pl.DataFrame]:
-    """The rows with what the judge says to them, asked again while it can't be read, within the bound."""
+    """Return the rows with the judge's replies; badly formed ones are requested again, within the bound."""
     done, left = [], put
     head, name = judge.template.head, judge.scenario
     decoding = {key: thawed(value) for key, value in judge.decoding}
@@ -315,7 +320,7 @@ def _as_verdicts(rows: pl.DataFrame, judge: Judge, model: Model) -> pl.DataFrame
 
 
 def _id(put: pl.DataFrame) -> pl.Series:
-    """A name for each row that tells it apart: as few of its keys as are needed, the instance first."""
+    """Return a unique name for each row: as few of its keys as are needed, the instance first."""
     names = ["instance_id"]
     for name in ("scenario", *KEY, ORDER):
         if not put.select(names).is_duplicated().any():

@@ -1,4 +1,4 @@
-"""A plan that feeds a plan: what a perturbation or a judge needs a model for, asked like any request, so kept."""
+"""Plans that feed a plan: the model requests of perturbations and judges, cached like all requests."""
 
 import logging
 import threading
@@ -35,11 +35,11 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """The variants with each model that makes one as a `Model`; one that is there twice is there once.
+    """Return the distinct variants with each model that makes one as a `Model`.
 
     Raises:
-        NotAModelError: it can't answer.
-        ArgumentError: two of them have one name.
+        NotAModelError: It can't generate.
+        ArgumentError: Two of them have one name.
     """
     chosen = tuple(
         dict.fromkeys(replace(variant, chain=tuple(map(_with_model, variant.chain))) for variant in variants)
@@ -52,7 +52,10 @@ def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
 
 
 def query_function(*, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None) -> Ask:
-    """Answers to prompts by the model of a perturbation; null where it failed, or with `ask=False` is not asked yet."""
+    """Return a function that generates completions of prompts by the model of a perturbation.
+
+    A completion is null where the request failed, or, with `ask=False`, is not in the store.
+    """
 
     def answers(call: PerturbationCall, prompts: pl.Series) -> pl.Series:
         model = call.model
@@ -88,23 +91,23 @@ def query_model(
     cache: CompletionCache | None = None,
     report: Report = lambda what, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
-    """What a model says to some prompts, outside of a sentence: through its queue, from the store where it is there.
+    """Return a model's completions of prompts, outside of a plan: through its queue, from the store if they are there.
 
     Args:
-        model: who answers.
-        prompts: with `input`, and `id` where logs should name the rows; at least one row.
-        name: the scenario under which answers are kept and logged.
-        decoding: decoding parameters.
-        head: the start of every prompt.
-        chat: whether the model's chat template is used.
-        ask: False looks into the store only.
-        fresh: True asks everything again.
-        budget: how much may be asked.
+        model: The model.
+        prompts: A frame with `input`, and `id` where logs should name the rows; at least one row.
+        name: The scenario under which completions are stored and logged.
+        decoding: Decoding parameters.
+        head: The start of every prompt.
+        chat: Whether the model's chat template is used.
+        ask: Whether to send requests; False reads the store only.
+        fresh: Whether to send all requests again.
+        budget: The limit of requests.
         cache: Completions to reuse, and where to store new ones; default the store's, outside of a run.
-        report: told what is planned, kept, answered and failed.
+        report: A function that receives the counts of planned, cached, generated and failed requests.
 
     Returns:
-        Columns of `COMPLETIONS`, one row per prompt in their order; null throughout where nothing was stored or asked.
+        Columns of `COMPLETIONS`, one row per prompt in their order; null throughout where nothing was stored or sent.
     """
     nothing = pl.Series("references", [[]] * prompts.height, dtype=pl.List(pl.String))
     spec = frame_scenario(

@@ -1,4 +1,4 @@
-"""Judge templates: the files in `specs/judges`, files and prompts of one's own."""
+"""Judge templates: the files in `specs/judges`, and the user's own files and prompts."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import Between
 from helmframe._core.yaml import read_yaml
 from helmframe.config import from_home
@@ -19,17 +20,17 @@ _FIELDS = ("judge", "version", "description", "source", "scale", "rescale", "emp
 
 
 def template_of(template: str | Path, scale: Any = None, rescale: bool | None = None) -> Template:
-    """The template of this name, in this file, or with this prompt.
+    """Return the template of this name, in this file, or with this prompt.
 
     Args:
-        said: a name, a path, or a prompt; a prompt holds `{completion}`, or `{first}` and `{second}`.
-        scale: in place of the template's own; then an empty completion is judged as any other.
-        rescale: in place of the template's own.
+        template: A name, a path, or a prompt; a prompt contains `{completion}`, or `{first}` and `{second}`.
+        scale: A scale in place of the template's own; an empty completion is then judged as any other.
+        rescale: A value in place of the template's own.
 
     Raises:
-        UnknownNameError: no template of that name.
-        SpecError: the file is no valid template.
-        ArgumentError: a prompt without a scale, or a scale that can't be.
+        UnknownNameError: No template has that name.
+        SpecError: The file isn't a valid template.
+        ArgumentError: The prompt has no scale, or the scale is invalid.
     """
     text = str(template)
     if isinstance(template, str) and {COMPLETION, "output", FIRST} & set(names_in(text)):
@@ -62,7 +63,7 @@ def list_judges() -> pl.DataFrame:
 
 
 def template_names() -> list[str]:
-    """The names of the templates that ship."""
+    """Return the names of the templates that ship."""
     return list(_files())
 
 
@@ -103,7 +104,7 @@ def _loaded(path: Path) -> Template:
     empty, max_tokens = fields.get("empty"), fields.get("max_tokens", 1000)
     if empty is not None and (not isinstance(empty, int | float) or not scale.low <= empty <= scale.high):
         raise SpecError.at(file, "empty", f"{empty!r} is not on the scale ({scale.shown}).")
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+    if not is_integer(max_tokens) or max_tokens < 1:
         raise SpecError.at(file, "max_tokens", f"should be a whole number, not {max_tokens!r}.")
     if not isinstance(fields.get("rescale", False), bool):
         raise SpecError.at(file, "rescale", f"should be true or false, not {fields['rescale']!r}.")

@@ -42,23 +42,25 @@ class Endpoint:
 
 
 def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout: float = 30.0) -> Endpoint:
-    """A classifier of texts that asks a server: POST {"inputs": [text, …]}.
+    """Return a classifier of texts that sends them to a server: POST {"inputs": [text, …]}.
 
     `hf.metrics.toxicity(classifier=hf.metrics.endpoint("http://localhost:8080/predict", key="HF_TOKEN"))`.
     A server that generates text is a model: `plan.generate("http://…/v1#name")`.
 
-    The answer is a list with, per text, a number, or the labels with their scores ([{"label": "toxic", "score": 0.9},
-    …]), as Hugging Face's servers of text classification give; or that list under "scores", "predictions" or "results".
+    The server responds with a list that has one entry per text: a number, or the labels with their scores
+    ([{"label": "toxic", "score": 0.9}, …]), as Hugging Face's servers of text classification return. The list may be
+    under "scores", "predictions" or "results".
 
     Args:
-        url: http:// or https://.
-        key: name of the environment variable that holds the key, sent as a bearer token; read at each call, never kept.
-        label: which label's score counts; without regard to case.
-        timeout: seconds per call; lost connections, timeouts and busy servers are asked again, 4 times, with pauses.
+        url: The address, http:// or https://.
+        key: The name of the environment variable that holds the key. The key is sent as a bearer token; it is read at
+            each call and never stored.
+        label: The label whose score counts; case is ignored.
+        timeout: Seconds per call. Lost connections, timeouts and busy servers are retried 4 times, with backoff.
 
     Raises:
-        ArgumentError: no such address, or httpx is not installed; from a call: no key, a refusal, or an answer that is
-            none of these.
+        ArgumentError: The address is invalid, or httpx is not installed. From a call: the key is missing, the server
+            refuses, or the response has another form.
     """
     if find_spec("httpx") is None:
         raise ArgumentError("endpoint() needs the package httpx: pip install 'helmframe[metrics]'.")
@@ -107,7 +109,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _seconds(state: "RetryCallState") -> float:
-    """A drawn pause, or the one that the server asks for in seconds, if it is not too long."""
+    """Return a random pause, or the one in seconds that the server requests, up to the longest pause."""
     import httpx
     from tenacity import wait_random_exponential
 

@@ -1,6 +1,6 @@
-"""Reading the answer out of what a chat model says: "B.", "(B)", "The answer is **B**", "… so B." after reasoning.
+"""Find the answer in what a chat model generates: "B.", "(B)", "The answer is **B**", "… so B." after reasoning.
 
-HELM takes the completion as it is (`answer_parser="strict"`); this is `answer_parser="lenient"`.
+HELM takes the completion unchanged (`answer_parser="strict"`); this is `answer_parser="lenient"`.
 """
 
 from typing import Any
@@ -32,13 +32,13 @@ _BOXED = r"\\boxed\{([^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*)\}"
 
 
 def lenient(completion: pl.Expr, choices: pl.Expr) -> pl.Expr:
-    r"""The answer that the completion names; where there are choices, one of them, or null.
+    r"""Return the answer that the completion names; where there are choices, one of them, or null.
 
-    A whole completion that is a choice; else the last one named as the answer ("The answer is B", `\boxed{B}`; "B is
-    correct"); else one that the completion begins with ("B. Paris"), or that is alone on its last line; else the only
-    one called an option ("I'd take option B"). Labels are read as the prompt writes them. Without choices: what the
-    last `\boxed{…}`, "answer is …" or "Answer: …" says, up to the end of its line, without Markdown, quotes and a
-    final full stop; else the whole.
+    With choices, the first of these that names a choice counts: the whole completion; the last label named as the
+    answer ("The answer is B", `\boxed{B}`; "B is correct"); a label that the completion begins with ("B. Paris"), or
+    that is alone on its last line; the only label called an option ("I'd take option B"). Labels are read as the prompt
+    writes them. Without choices: the text of the last `\boxed{…}`, "answer is …" or "Answer: …" up to the end of its
+    line, without Markdown, quotes and a final full stop; else the whole completion.
 
     >>> frame = pl.DataFrame({"text": ["(B) Rome", "I think the answer is **A**."], "letters": [["A", "B"]] * 2})
     >>> frame.select(lenient(pl.col("text"), pl.col("letters"))).to_series().to_list()
@@ -63,12 +63,15 @@ def lenient(completion: pl.Expr, choices: pl.Expr) -> pl.Expr:
 
 
 def _labels(pattern: str) -> pl.Expr:
-    """Every label that the pattern finds."""
+    """Return all labels that the pattern finds."""
     return pl.col("text").str.extract_all(pattern).list.eval(pl.element().str.extract(pattern, 1))
 
 
 def _last_choice(frame: pl.DataFrame, choice_labels: pl.DataFrame, labels: pl.Expr, *, only: bool = False) -> pl.Series:
-    """Per row the last of the labels that is a choice of that row; `only`: if there is just one."""
+    """Return, per row, the last of the labels that is a choice of that row.
+
+    With `only`, a row with several different labels has none.
+    """
     last_labels = (
         frame.select("row", label=labels)
         .explode("label", empty_as_null=True)

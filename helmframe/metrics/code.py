@@ -35,19 +35,20 @@ _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MU
     correctness=True,
 )
 def passes() -> pl.Expr:
-    """1 where the program passes every test of the column `test`, in a sandbox; needs hf.configure(allow_code=True).
+    """Return 1 if the program passes every test of the column `test`, in a sandbox.
 
-    A program over a limit (10 s of CPU, 30 s, 512 MB) fails. `pass@k` is the unbiased estimate over an instance's
-    outputs. "    return a + b" after "def add(a, b):" passes "def check(candidate): assert candidate(1, 2) == 3".
+    Needs hf.configure(allow_code=True). A program over a limit (10 s of CPU, 30 s, 512 MB) fails. `pass@k` is the
+    unbiased estimate over an instance's outputs. "    return a + b" after "def add(a, b):" passes "def
+    check(candidate): assert candidate(1, 2) == 3".
     """
     return _over_rows(_passed, "input", "completion", "test", "entry_point")
 
 
 @metric("pass@k", level="instance", needs=(OUTPUTS,), check=may_run_programs, source="Chen et al. 2021, equation 1")
 def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") -> float | None:  # noqa: ARG001 - `metric` says of what `score` is
-    """The chance that one of k outputs drawn without replacement from an instance's n passes: 1 - C(n-c, k) / C(n, k).
+    """Return the chance that one of k outputs, sampled without replacement from an instance's n, passes.
 
-    Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
+    It is 1 - C(n-c, k) / C(n, k). Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
     """
     passed = [value for value in score if value is not None]
     n, right = len(passed), sum(value == 1.0 for value in passed)
@@ -64,7 +65,7 @@ def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") ->
     no_value=_NO_CASES,
 )
 def test_avg() -> pl.Expr:
-    """The share of the cases in `input_output` that the program gets right: 3 of 4 are .75.
+    """Return the share of the cases in `input_output` that the program gets right: 3 of 4 are .75.
 
     Needs hf.configure(allow_code=True).
     """
@@ -80,7 +81,7 @@ def test_avg() -> pl.Expr:
     correctness=True,
 )
 def strict_acc() -> pl.Expr:
-    """1 where the program gets every case in `input_output` right: with 3 of 4 it is 0.
+    """Return 1 if the program gets every case in `input_output` right: with 3 of 4 it is 0.
 
     Needs hf.configure(allow_code=True).
     """
@@ -88,12 +89,12 @@ def strict_acc() -> pl.Expr:
 
 
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
-    """The program that a completion makes of a prompt: its fenced code if there is some, behind a prompt of code.
+    """Return the program that a completion makes of a prompt: its fenced code if it has any, after a prompt of code.
 
     Args:
-        prompt: the input as it is in the scenario, not as perturbed: a typo in it is not the model's mistake.
-        completion: what the model wrote.
-        entry_point: the function that the prompt begins; "": the prompt is no code.
+        prompt: The scenario's input, unperturbed: a typo in it is not the model's mistake.
+        completion: The text that the model generated.
+        entry_point: The function that the prompt begins; "" if the prompt is not code.
     """
     blocks = _FENCED.findall(completion)
     defining = re.compile(rf"^(async )?def {re.escape(entry_point)}\b", re.MULTILINE)
@@ -105,7 +106,7 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
 
 
 def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
-    """The judge's value per row: each different row once, as many at a time as there are processors."""
+    """Return the judge's value per row. Each distinct row is run once, one per processor at a time."""
 
     def over(series: Any) -> pl.Series:
         may_run_programs()

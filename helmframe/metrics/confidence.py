@@ -1,37 +1,35 @@
-"""How sure a model was of each answer, and whether the answer is right: what calibration is about."""
+"""Confidence of a model in each answer, and whether the answer is right: the input of calibration metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from helmframe._core.expressions import stripped
 from helmframe.errors import ArgumentError
 from helmframe.metrics.options import INSTANCE_KEY, option_rows, options
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 MAX_PROB = "max_prob"
 
-Value = Callable[["Floats", "Floats"], float | None]
+Value = Callable[[Floats, Floats], float | None]
 
 
 def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.DataFrame:
-    """One row per answer: what it answers, its cluster, how sure the model was of it (confidence), and if it is right.
+    """Return one row per answer: its key, its cluster, the model's confidence, and whether it is right.
 
-    What `hf.stats.calibration` takes; answers without a probability are left out.
+    The input of `hf.stats.calibration`; answers without a probability are skipped.
 
     Args:
         read: `READ`.
-        confidence: as in `over_answers`.
+        confidence: As in `over_answers`.
 
     Raises:
-        ArgumentError: no name of a column.
+        ArgumentError: The confidence is not the name of a column.
     """
     _check(confidence)
     key_columns = [*INSTANCE_KEY, "cluster"]
@@ -45,15 +43,15 @@ def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.D
 
 
 def over_answers(value: Value, confidence: str | None) -> pl.Expr:
-    """The value of (confidence, right), two arrays with one entry per answer; null without any.
+    """Return the value of (confidence, right), two arrays with one entry per answer; null without any.
 
     Args:
-        value: what to compute; `right` is 0 or 1.
-        confidence: None: the probability of the likeliest option among the options, where these were asked one by one.
-            "max_prob": the probability of the completion. A column: what it holds, between 0 and 1.
+        value: The function to compute; `right` is 0 or 1.
+        confidence: None: the probability of the likeliest option among the options, where these were requested one by
+            one. "max_prob": the probability of the completion. A column: its values, between 0 and 1.
 
     Raises:
-        ArgumentError: no name of a column.
+        ArgumentError: The confidence is not the name of a column.
     """
     _check(confidence)
     if confidence is None:
@@ -69,10 +67,10 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
 
 
 def over_helms_answers(value: Value) -> pl.Expr:
-    """The value of HELM's (max_prob, exact_match); null where no completion has a log-probability below 0.
+    """Return the value of HELM's (max_prob, exact_match); null where no completion has a log-probability below 0.
 
-    Of completions the probability; of options that were asked one by one the largest softmax of HELM's scores: per
-    token, or calibrated where they were asked without the question too.
+    For completions the confidence is the probability; for options that were requested one by one, the largest softmax
+    of HELM's scores: per token, or calibrated where they were requested without the question too.
     """
 
     def answers(rows: pl.DataFrame) -> pl.DataFrame:
@@ -108,12 +106,12 @@ def _confidence(confidence: str) -> pl.Expr:
 
 
 def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.DataFrame:
-    """One answer per instance whose options were asked: the likeliest; right where all that are as likely are.
+    """Return one answer per instance with option requests: the likeliest; right where all options as likely are.
 
     Args:
-        rows: as `options` reads them.
-        by: as there.
-        keep: columns that are the same in all rows of an instance, kept.
+        rows: As `options` takes them.
+        by: As in `options`.
+        keep: Columns to keep, which are the same in all rows of an instance.
     """
     scored = options(rows, by)
     if scored.is_empty():
@@ -134,7 +132,7 @@ def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.Data
 
 
 def _right() -> pl.Expr:
-    """1 where the completion is an exact match, as a number; null where there is no completion."""
+    """Return 1 if the completion is an exact match, else 0; null where there is no completion."""
     golds = pl.col("correct").list.eval(stripped(pl.element()))
     hit = golds.list.contains(pl.col("output")) & (pl.col("output") != "")
     return pl.when(pl.col("completion").is_not_null()).then(hit.fill_null(value=False)).cast(pl.Float64)
@@ -143,11 +141,7 @@ def _right() -> pl.Expr:
 _NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
 
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 # As in uncertainty-calibration: probabilities are kept so far from 0 and 1, and the slope is all but free.
 EPSILON = 1e-12
@@ -163,12 +157,12 @@ class Platt:
     slope: float
     intercept: float
 
-    def scaled(self, probabilities: "Floats") -> "Floats":
-        """The probabilities it gives for these."""
+    def scaled(self, probabilities: Floats) -> Floats:
+        """Return the scaled probabilities."""
         return _logistic(self.slope * _logit(probabilities) + self.intercept)
 
 
-def platt(probabilities: "Floats", right: "Floats") -> Platt:
+def platt(probabilities: Floats, right: Floats) -> Platt:
     """Return the regression that makes the outcomes likeliest, as far as HELM's optimiser goes.
 
     Args:
@@ -177,13 +171,12 @@ def platt(probabilities: "Floats", right: "Floats") -> Platt:
 
     Source: Platt 1999; scikit-learn's LogisticRegression(C=1e10), which stops at a gradient of 1e-4.
     """
-    import numpy as np
     from scipy.optimize import minimize
 
     logits = _logit(probabilities)
     penalty = PENALTY / len(right)
 
-    def loss(weights: "Floats") -> tuple[float, "Floats"]:
+    def loss(weights: Floats) -> tuple[float, Floats]:
         slope, intercept = weights
         linear = slope * logits + intercept
         errors = (_logistic(linear) - right) / len(right)
@@ -194,16 +187,12 @@ def platt(probabilities: "Floats", right: "Floats") -> Platt:
     return Platt(float(fitted.x[0]), float(fitted.x[1]))
 
 
-def _logit(probabilities: "Floats") -> "Floats":
-    import numpy as np
-
+def _logit(probabilities: Floats) -> Floats:
     inside = np.clip(probabilities, EPSILON, 1 - EPSILON)
     return np.log(inside / (1 - inside))
 
 
-def _logistic(logits: "Floats") -> "Floats":
-    import numpy as np
-
+def _logistic(logits: Floats) -> Floats:
     # no exponent of a large number, so no overflow
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))

@@ -1,7 +1,7 @@
-"""Metrics of verbatim copying: how much a completion is like the text that goes on after the prompt.
+"""Metrics of copied text: completions that repeat the text after the prompt, and summaries that repeat their source.
 
-The one reference is the whole text from where the input begins. Tokens are those of NLTK's Penn Treebank tokenizer.
-Of several completions the one that copies most counts.
+For verbatim copying the one reference is the whole text from where the input begins. Tokens are those of NLTK's Penn
+Treebank tokenizer. Of several completions the one that copies most counts.
 """
 
 import re
@@ -29,16 +29,16 @@ def longest_common_prefix_length(
     normalize_by_prefix_length: bool = False,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """Tokens at the start of the completion that are those of the text.
+    """Return the number of tokens at the start of the completion that are those of the text.
 
-    Completions "A A B C" and "A M D" where the text goes on with "A A D": 2.
+    Completions "A A B C" and "A M D" where the text continues with "A A D": 2.
 
     Args:
-        completion: those of the instance.
-        perturbed_input: the prompt's text, per completion.
-        perturbed_references: one reference, per completion.
-        normalize_by_prefix_length: whether to divide by the tokens of the input.
-        normalize_newline_space_tab: whether newlines, tabs and spaces in a row count as one space.
+        completion: The completions of the instance.
+        perturbed_input: The prompt's text, per completion.
+        perturbed_references: One reference, per completion.
+        normalize_by_prefix_length: Whether to divide by the tokens of the input.
+        normalize_newline_space_tab: Whether newlines, tabs and spaces in a row count as one space.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
     longest = max(_common_prefix(completion_tokens, text_tokens) for completion_tokens, text_tokens in pairs)
@@ -57,16 +57,16 @@ def edit_distance(
     normalize_by_prefix_length: bool = False,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """Tokens to insert, delete or replace until the completion is the text, cut to as many characters; few is a copy.
+    """Return the number of tokens to insert, delete or replace until the completion is the text; few is a copy.
 
-    "A B C" where the text goes on with "A D C": 1.
+    The text is cut to as many characters. "A B C" where the text continues with "A D C": 1.
 
     Args:
-        completion: those of the instance.
-        perturbed_input: the prompt's text, per completion.
-        perturbed_references: one reference, per completion.
-        normalize_by_prefix_length: as in `longest_common_prefix_length`.
-        normalize_newline_space_tab: as there.
+        completion: The completions of the instance.
+        perturbed_input: The prompt's text, per completion.
+        perturbed_references: One reference, per completion.
+        normalize_by_prefix_length: As in `longest_common_prefix_length`.
+        normalize_newline_space_tab: As in `longest_common_prefix_length`.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
     shortest = min(_distance(completion_tokens, text_tokens) for completion_tokens, text_tokens in pairs)
@@ -84,13 +84,13 @@ def edit_similarity(
     *,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """1 - `edit_distance` / tokens of the longer: 1 for a copy; 0 where one of them is empty. "A B C", "A D C": 2/3.
+    """Return 1 - `edit_distance` / tokens of the longer: 1 for a copy; 0 if one is empty. "A B C", "A D C": 2/3.
 
     Args:
-        completion: those of the instance.
-        perturbed_input: the prompt's text, per completion.
-        perturbed_references: one reference, per completion.
-        normalize_newline_space_tab: as in `longest_common_prefix_length`.
+        completion: The completions of the instance.
+        perturbed_input: The prompt's text, per completion.
+        perturbed_references: One reference, per completion.
+        normalize_newline_space_tab: As in `longest_common_prefix_length`.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
     return max(
@@ -102,7 +102,7 @@ def edit_similarity(
 def _pairs(
     completions: Sequence[str], prompt: str, references: Sequence[Mapping[str, Any]], *, squeeze: bool
 ) -> Iterator[tuple[Tokens, Tokens]]:
-    """Each completion and the text after the prompt, cut to as many characters, as tokens."""
+    """Yield the tokens of each completion, and of the text after the prompt cut to as many characters."""
     if len(references) != 1:
         raise ArgumentError(f"copying is measured against one reference; this instance has {len(references)}.")
     text = references[0]["text"][len(prompt) :]
@@ -157,7 +157,7 @@ SOURCE = "Grusky et al. 2018 (Newsroom); HELM, summarization_metrics.py through 
 
 @metric("coverage", higher_is_better=None, source=SOURCE, helm="summarization_coverage")
 def coverage(output: str, perturbed_input: str) -> float | None:
-    """Share of the summary's words that lie in fragments of the source; null for an empty summary.
+    """Return the share of the summary's words that are in fragments of the source; null for an empty summary.
 
     "the cat ran" of "the cat sat": the fragment "the cat", so 2/3.
     """
@@ -167,7 +167,7 @@ def coverage(output: str, perturbed_input: str) -> float | None:
 
 @metric("density", unit="words", higher_is_better=None, range=(0.0, None), source=SOURCE, helm="summarization_density")
 def density(output: str, perturbed_input: str) -> float | None:
-    """Mean length of the fragment that a word of the summary lies in: the squares of fragments over its words.
+    """Return the mean length of the fragments, per word of the summary: the squares of their lengths over its words.
 
     "the cat ran" of "the cat sat": 4/3.
     """
@@ -178,13 +178,13 @@ def density(output: str, perturbed_input: str) -> float | None:
 @metric("compression", unit="ratio", higher_is_better=None, range=(0.0, None), source=SOURCE,
         helm="summarization_compression")  # fmt: skip
 def compression(output: str, perturbed_input: str) -> float | None:
-    """Words of the source over words of the summary; null for an empty summary. 100 words in 20: 5."""
+    """Return words of the source over words of the summary; null for an empty summary. 100 words in 20: 5."""
     n_words = len(tokenized(output))
     return len(tokenized(perturbed_input)) / n_words if n_words else None
 
 
 def _fragments(output: str, source: str) -> tuple[int, list[int]]:
-    """Words of the summary, and the lengths of what it shares with the source, longest first from the left."""
+    """Return the number of the summary's words, and the lengths of its fragments of the source, longest first."""
     summary_words, source_words = ([word.lower() for word in tokenized(text)] for text in (output, source))
     positions: dict[str, list[int]] = {}
     for index, word in enumerate(source_words):

@@ -1,4 +1,4 @@
-"""Which of a request's n outputs HELM scores: one of them, where helmframe takes the mean over all.
+"""The outputs of a request that HELM scores: one of n, where helmframe takes the mean over all.
 
 Source: HELM, evaluate_reference_metrics.py (compute_reference_metrics) and basic_metrics.py.
 """
@@ -29,7 +29,7 @@ def is_helm_output(metric: Metric, columns: Sequence[str]) -> pl.Expr:
     describe the first output. Other metrics read all outputs.
 
     Args:
-        each: The metric, of level "output" or "set".
+        metric: The metric, of level "output" or "set".
         columns: The columns of the completions.
     """
     output = _output_of(metric)

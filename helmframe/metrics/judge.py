@@ -1,8 +1,8 @@
-"""Judged metrics: what a judge is asked about a completion, how its reply is read, how verdicts become scores.
+"""Judged metrics: the prompt for a judge about a completion, the reading of its reply, and the scores of verdicts.
 
 Only the template and the join are here; `helmframe.judging.judge` sends the requests. A completion goes into the
-prompt as data, between marks that it can't contain; a reply is read by an anchored pattern, and what does
-not match is no verdict.
+prompt as data, between marks that it can't contain. A reply is read by an anchored pattern, and a reply that does
+not match has no verdict.
 """
 
 import re
@@ -50,7 +50,7 @@ _AGAIN = (
 
 @dataclass(frozen=True)
 class Scale:
-    """What a verdict may say: one of `labels`, each with its number, or without labels any number from low to high."""
+    """The values of a verdict: `labels` with their numbers, or without labels any number from low to high."""
 
     labels: tuple[tuple[str, float], ...]
     low: float
@@ -58,10 +58,10 @@ class Scale:
 
     @classmethod
     def of(cls, scale: Any, where: str) -> "Scale":
-        """From a list of numbers, a mapping of words to numbers, or `hf.between(low, high)`.
+        """Return the scale of a list of numbers, a mapping of words to numbers, or `hf.between(low, high)`.
 
         Raises:
-            ArgumentError: none of these, fewer than two values, or a word that can't stand between tags.
+            ArgumentError: The value is none of these, has fewer than two values, or a word that can't be between tags.
         """
         if isinstance(scale, Between):
             ends = [scale.low, scale.high]
@@ -79,8 +79,8 @@ class Scale:
         words = [word.strip().lower() for word, _ in pairs]
         if len(pairs) < 2 or len(set(words)) < len(words) or not all(_is_number(number) for _, number in pairs):
             raise ArgumentError(
-                f"{where}: scale={scale!r} should be numbers ([0, 0.5, 1]), words with numbers ({{'yes': 1, 'no': 0}}), "
-                "or hf.between(1, 10)."
+                f"{where}: scale={scale!r} should be numbers ([0, 0.5, 1]), words with numbers ({{'yes': 1, 'no': 0}}),"
+                " or hf.between(1, 10)."
             )
         if any(not word or set(word) & set("<>\n") for word in words):
             raise ArgumentError(f"{where}: scale={scale!r}: a word of a scale holds no <, > or line end.")
@@ -89,7 +89,7 @@ class Scale:
 
     @property
     def shown(self) -> str:
-        """As the judge is told it.
+        """Return the scale as the judge's prompt shows it.
 
         >>> Scale.of([0, 0.5, 1], "").shown
         'one of: 0, 0.5, 1'
@@ -100,11 +100,11 @@ class Scale:
 
     @property
     def nominal(self) -> bool:
-        """Whether it has two values only, so that nothing lies between them."""
+        """Return whether it has two values only, so that nothing is between them."""
         return len(self.labels) == 2
 
     def number(self, verdict: pl.Expr) -> pl.Expr:
-        """The number that a verdict stands for; null where it is none of the scale."""
+        """Return the number that a verdict stands for; null where it is not on the scale."""
         plain = pl.when(verdict.str.contains(_NUMBER)).then(verdict).cast(pl.Float64, strict=False)
         if not self.labels:
             return pl.when(plain.is_between(self.low, self.high)).then(plain)
@@ -118,11 +118,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Template:
-    """What judges are asked, and on which scale; with `{first}` and `{second}` it is about a pair of completions.
+    """A prompt for judges and its scale; with `{first}` and `{second}` it is about a pair of completions.
 
-    `{name}` in `prompt` is a column: input (as asked), original_input, completion, output (parsed), reference (the
+    `{name}` in `prompt` is a column: input (as sent), original_input, completion, output (parsed), reference (the
     first correct one), references (all, a line each), or one of the scenario's own. `rescale` makes scores fractions of
-    the scale; `empty` is the verdict on an empty completion, which no judge is asked about.
+    the scale; `empty` is the verdict on an empty completion, for which no request is sent.
     """
 
     judge: str
@@ -137,26 +137,26 @@ class Template:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names in the prompt, each once."""
+        """Return the names in the prompt, each once."""
         return names_in(self.prompt)
 
     @property
     def of_pairs(self) -> bool:
-        """Whether it compares two completions."""
+        """Return whether it compares two completions."""
         return FIRST in self.columns
 
     @property
     def head(self) -> str:
-        """What all prompts start with."""
+        """Return the common start of all prompts."""
         return _DATA + _PLACEHOLDER.split(self.prompt)[0]
 
     @property
     def reminder(self) -> str:
-        """What is added where a reply could not be read."""
+        """Return the text that is added after a reply that could not be read."""
         return _AGAIN.replace("{scale}", self.scale.shown)
 
     def rest(self) -> pl.Expr:
-        """What follows `head`, for a frame with the template's columns: the data between their marks, and the form."""
+        """Return the text after `head`, for a frame with the template's columns: data between marks, and the form."""
         texts = {name: NAMES.get(name, pl.col(name)).cast(pl.String).fill_null("") for name in self.columns}
         key = _key(key_of("judge", *texts.values()))
         marked = {
@@ -168,10 +168,10 @@ class Template:
         return pl.concat_str(*parts, pl.lit(_FORM.replace("{scale}", self.scale.shown)))
 
     def check(self, columns: Sequence[str]) -> None:
-        """That a frame has what the prompt names.
+        """Check that a frame has the columns that the prompt names.
 
         Raises:
-            UnknownNameError: a column is missing.
+            UnknownNameError: A column is missing.
         """
         source_columns = [name for name in source_names(columns) if name not in columns]
         table = [name for name in columns if not name.startswith(SOURCE_PREFIX)]
@@ -181,9 +181,9 @@ class Template:
                 raise UnknownNameError.among("column", name, available, hint=f"Judge template {self.judge!r} names it.")
 
     def read(self, reply: str) -> list[pl.Expr]:
-        """Of a column of replies `reasoning`, `verdict` (its text) and `value` (its number); null where badly formed.
+        """Return the replies' `reasoning`, `verdict` (its text) and `value` (its number); null where badly formed.
 
-        The last thing in a reply is `<score>…</score>`, and it is there once: what a judge quotes is not its verdict.
+        A reply ends with `<score>…</score>`, and contains it once: a verdict that the judge quotes is not its own.
         """
         text = pl.col(reply)
         last = text.str.extract(r"(?s)<score>\s*([^<>]*?)\s*</score>\s*\z", 1)
@@ -200,10 +200,10 @@ class Template:
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges, by which template, asked how: the function of a judged metric.
+    """The function of a judged metric: its template, its models and their parameters.
 
-    `models` are helmframe's models. `retries` bounds how often a badly formed verdict is asked for again. `text` is how
-    YAML says it; empty where it holds an object.
+    `models` are helmframe's models. `retries` bounds how often a badly formed verdict is requested again. `text` is its
+    form in YAML; empty where it holds an object.
     """
 
     template: Template
@@ -214,16 +214,16 @@ class Judge:
     text: str = field(default="", compare=False)
 
     def __call__(self) -> pl.Expr:
-        """The mean verdict of the judges; null with a reason where one failed, can't be read, or is not there yet."""
+        """Return the mean verdict of the judges; null with a reason where one failed, is badly formed or missing."""
         return pl.col(column_of(self.name))
 
     @property
     def scenario(self) -> str:
-        """The scenario under which its replies are stored."""
+        """Return the scenario under which its replies are stored."""
         return f"judge_{self.template.judge}"
 
     def manifest_entry(self) -> dict[str, Any]:
-        """What a manifest keeps of it."""
+        """Return the judge's entry in a manifest."""
         return {
             "template": self.template.judge,
             "version": self.template.version,
@@ -236,13 +236,13 @@ class Judge:
         }
 
     def score(self, value: pl.Expr) -> pl.Expr:
-        """The metric's score for a value of the scale."""
+        """Return the metric's score for a value of the scale."""
         scale = self.template.scale
         return (value - scale.low) / (scale.high - scale.low) if self.template.rescale else value
 
 
 def names_in(prompt: str) -> tuple[str, ...]:
-    """The names in braces, each once.
+    """Return the names in braces, each once.
 
     >>> names_in("Is {completion} an answer to {input}? {completion}")
     ('completion', 'input')
@@ -251,19 +251,19 @@ def names_in(prompt: str) -> tuple[str, ...]:
 
 
 def column_of(metric: str) -> str:
-    """The column that holds a judged metric's scores once they are joined in."""
+    """Return the column that holds a judged metric's scores once they are joined in."""
     return f"verdict {metric}"
 
 
 def with_verdicts(completions: pl.DataFrame, verdicts: pl.DataFrame, judges: Sequence[Judge]) -> pl.DataFrame:
-    """The completions with the scores of each judged metric in its column, as structs of score and reason.
+    """Return the completions with the scores of each judged metric in its column, as structs of score and reason.
 
-    Of several judges' verdicts, or those on both orders of a pair, the mean; null where one is missing.
+    The score is the mean of several judges' verdicts, or of those on both orders of a pair; null where one is missing.
 
     Args:
         completions: `COMPLETIONS`.
         verdicts: `VERDICTS` of these completions.
-        judges: the metrics' judges.
+        judges: The metrics' judges.
     """
     frame = completions
     for judge in judges:
@@ -289,12 +289,12 @@ def with_verdicts(completions: pl.DataFrame, verdicts: pl.DataFrame, judges: Seq
 
 
 def no_verdicts() -> pl.DataFrame:
-    """`VERDICTS` without rows."""
+    """Return `VERDICTS` without rows."""
     return pl.DataFrame(schema=VERDICTS.schema)
 
 
 def _key(number: pl.Expr) -> pl.Expr:
-    """A mark for the data of one prompt: made from it, so that it can't be foreseen in it, and the same each time."""
+    """Return a mark for the data of one prompt, made from it: it is the same each time and can't be foreseen."""
     return number.map_batches(
         lambda keys: pl.Series(keys.name, [f"{key:016x}" for key in keys], dtype=pl.String),
         return_dtype=pl.String,

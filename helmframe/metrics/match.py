@@ -1,4 +1,4 @@
-"""Metrics that compare the output with the references as wholes."""
+"""Metrics that compare the output with the references: as wholes, by the letter of an option, by the last number."""
 
 import re
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ HELM = "HELM, evaluate_reference_metrics.py"
 
 @metric("exact_match", source=HELM, helm="exact_match", lm_eval=("exact_match", "acc"))
 def exact_match() -> pl.Expr:
-    """1 where the output equals a correct reference, both stripped; an empty output scores 0.
+    """Return 1 if the output equals a correct reference, both stripped; an empty output scores 0.
 
-    "Paris" against "Paris " is 1, "paris" is 0. HELM's. What SQuAD calls exact match, and Inspect exact, is
+    "Paris" against "Paris " is 1, "paris" is 0. HELM's. SQuAD's exact match and Inspect's exact are
     `quasi_exact_match`; lm-eval's and HF evaluate's exact_match strips nothing.
     """
     return (stripped(pl.col("output")) == stripped(pl.col("gold"))) & _has_output()
@@ -27,7 +27,7 @@ def exact_match() -> pl.Expr:
 
 @metric("quasi_exact_match", source=HELM, helm="quasi_exact_match")
 def quasi_exact_match() -> pl.Expr:
-    """1 where both are equal in lower case, without punctuation and articles; an empty output scores 0.
+    """Return 1 if both are equal in lower case, without punctuation and articles; an empty output scores 0.
 
     "the Eiffel tower!" against "Eiffel Tower" is 1. SQuAD's exact match (Rajpurkar et al. 2016), and nearly Inspect's
     exact, which also takes 1.0 for 1.
@@ -37,19 +37,19 @@ def quasi_exact_match() -> pl.Expr:
 
 @metric("quasi_leave_articles_exact_match", source=HELM, helm="quasi_leave_articles_exact_match")
 def quasi_leave_articles_exact_match() -> pl.Expr:
-    """As `quasi_exact_match`, articles kept: "the Eiffel tower!" against "Eiffel Tower" is 0."""
+    """Return `quasi_exact_match` with articles: "the Eiffel tower!" against "Eiffel Tower" is 0."""
     return (pl.col("bare_output") == pl.col("bare_gold")) & _has_output()
 
 
 @metric("prefix_exact_match", source=HELM, helm="prefix_exact_match")
 def prefix_exact_match() -> pl.Expr:
-    """1 where the output starts with a correct reference, both stripped. "Paris, of course" against "Paris" is 1."""
+    """Return 1 if the output starts with a correct reference, stripped. "Paris, of course" against "Paris" is 1."""
     return stripped(pl.col("output")).str.starts_with(stripped(pl.col("gold"))) & _has_output()
 
 
 @metric("quasi_prefix_exact_match", source=HELM, helm="quasi_prefix_exact_match")
 def quasi_prefix_exact_match() -> pl.Expr:
-    """As `prefix_exact_match`, after the normalisation of `quasi_exact_match`.
+    """Return `prefix_exact_match` after the normalisation of `quasi_exact_match`.
 
     "The Eiffel tower, of course" against "Eiffel Tower" is 1.
     """
@@ -58,10 +58,10 @@ def quasi_prefix_exact_match() -> pl.Expr:
 
 @metric("exact_match_indicator", source=HELM, helm="exact_match_indicator")
 def exact_match_indicator(*, indicator: str = " ") -> pl.Expr:
-    """1 where both are equal after their last indicator: "so it is ## 7" against "it is ## 7" is 1.
+    """Return 1 if both are equal after their last indicator: "so it is ## 7" against "it is ## 7" is 1.
 
     Args:
-        indicator: what stands before the answer; with the default the last words are compared.
+        indicator: The text before the answer; with the default the last words are compared.
     """
     output, gold = (stripped(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
     return (output == gold) & (output != "")
@@ -71,7 +71,7 @@ def exact_match_indicator(*, indicator: str = " ") -> pl.Expr:
     "final_number_exact_match", source=HELM, helm="final_number_exact_match", lm_eval="exact_match,flexible-extract"
 )
 def final_number_exact_match() -> pl.Expr:
-    """1 where the last number is the same text in both, commas dropped: "so 1,500 eggs" against "#### 1500" is 1.
+    """Return 1 if the last number is the same text in both, without commas: "so 1,500 eggs" against "#### 1500" is 1.
 
     HELM's pattern lets any character stand for the decimal point: "3/4" is one number. Without a number it is 0.
     """
@@ -89,14 +89,14 @@ def final_number_exact_match() -> pl.Expr:
 
 @metric("regex_match", source="lm-eval, RegexFilter and exact_match", lm_eval="exact_match,strict-match")
 def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Expr:
-    """1 where what the pattern finds in the output equals a correct reference, both stripped.
+    """Return 1 if the pattern's match in the output equals a correct reference, both stripped.
 
     "#### 18" against "18" is 1 under `regex_match(pattern='#### (.+)')`.
 
     Args:
-        pattern: a regular expression (Rust's: no look-around) whose first group is the answer; without a group the
+        pattern: A regular expression (Rust's: no look-around) whose first group is the answer; without a group the
             whole match is.
-        last: whether the last place it is found counts, instead of the first.
+        last: Whether the last match counts, instead of the first.
     """
     grouped = pattern if _n_groups(pattern) else f"({pattern})"
     match = pl.col("output").str.extract(grouped, 1)
@@ -112,12 +112,12 @@ def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Exp
     correctness=True,
 )
 def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") -> pl.Expr:
-    """1 where the letter that the pattern finds in the completion, else its first letter alone, is a correct choice's.
+    """Return 1 if the letter that the pattern finds in the completion, else a letter at its start, is correct.
 
     For chats: where B is correct, "The answer is (B)." is 1, so is "B) Lyon"; "Bring it" is 0.
 
     Args:
-        pattern: a regular expression whose first group is the letter.
+        pattern: A regular expression whose first group is the letter.
     """
     letter = pl.coalesce(
         pl.col("completion").str.extract(pattern, 1), pl.col("completion").str.extract(r"^\W*([A-Z])(?:\W|$)", 1)
@@ -135,7 +135,7 @@ def _letters_correct(columns: Sequence[pl.Series]) -> pl.Series:
 
 
 def _n_groups(pattern: str) -> int:
-    """How many groups the pattern has."""
+    """Return the number of groups in the pattern."""
     try:
         first = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
     except pl.exceptions.PolarsError as error:
@@ -166,10 +166,10 @@ _LAST_LINE = r"(?:^|\n)[\s*_$(\[]*([A-J])[\s*_$)\].]*$"
     "chain_of_thought_correctness", source="HELM, gpqa_chain_of_thought_metric.py", helm="chain_of_thought_correctness"
 )
 def chain_of_thought_correctness() -> pl.Expr:
-    """1 where the first letter that HELM's four patterns find in the completion is that of the correct option.
+    """Return 1 if the first letter that HELM's four patterns find in the completion is the correct option's.
 
-    Where B is correct, "The answer is (B)." is 1 and "Answer: B" is 0: it says nothing (`chain_of_thought_choice` reads
-    it).
+    Where B is correct, "The answer is (B)." is 1 and "Answer: B" is 0: none matches it (`chain_of_thought_choice`
+    does).
     """
     letter = pl.coalesce(pl.col("completion").str.extract(pattern, 1) for pattern in _HELM_PATTERNS)
     return letter.eq_missing(_correct_letter())
@@ -177,17 +177,17 @@ def chain_of_thought_correctness() -> pl.Expr:
 
 @metric("chain_of_thought_choice", source="as HELM's chain_of_thought_correctness, mended")
 def chain_of_thought_choice() -> pl.Expr:
-    r"""1 where the last letter that the completion names as its answer is that of the correct option.
+    r"""Return 1 if the last letter that the completion names as its answer is the correct option's.
 
-    "answer is (B)", "Answer: **B**", "\\boxed{B}", or B alone on the last line; of several, the last: who says "the
-    answer is A, no, the answer is B" says B; where B is correct that is 1.
+    "answer is (B)", "Answer: **B**", "\\boxed{B}", or B alone on the last line. The last counts: where B is correct,
+    "the answer is A, no, the answer is B" is 1.
     """
     stated = pl.col("completion").str.extract_all(_STATED + _LETTER).list.last().str.extract(_STATED + _LETTER, 1)
     return pl.coalesce(stated, pl.col("completion").str.extract(_LAST_LINE, 1)).eq_missing(_correct_letter())
 
 
 def _correct_letter() -> pl.Expr:
-    """The letter of the first correct reference."""
+    """Return the letter of the first correct reference."""
     correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
     index = pl.when(correct.list.max() == 1).then(correct.list.arg_max())
     return index.replace_strict(dict(enumerate(ascii_uppercase)), default=None, return_dtype=pl.String).fill_null(
@@ -200,7 +200,7 @@ _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 @metric("final_number_equal", source="as HELM's final_number_exact_match, mended", correctness=True)
 def final_number_equal(output: str, gold: str) -> float:
-    """1 where the last number of the output equals the last number of the reference, as numbers.
+    """Return 1 if the last number of the output equals the last number of the reference, as numbers.
 
     "about $1,200.00." against "#### 1200" is 1; `final_number_exact_match` compares their digits. A minus after a digit
     is a hyphen: the last number of "3-4" is 4.
@@ -214,15 +214,16 @@ def final_number_equal(output: str, gold: str) -> float:
     helm="absolute_value_difference",
 )  # fmt: skip
 def absolute_value_difference(output: str, gold: str) -> float:
-    """How far the output is from the reference, as whole numbers: "1,010" against "1000" is 10.
+    """Return the distance of the output from the reference, as whole numbers: "1,010" against "1000" is 10.
 
-    HELM's: what is no whole number counts as 0. Of several references the nearest counts; HELM takes the farthest.
+    HELM's: a text that isn't a whole number counts as 0. Of several references the nearest counts; HELM takes the
+    farthest.
     """
     return float(abs(_whole(output) - _whole(gold)))
 
 
 def last_number(text: str) -> Decimal | None:
-    """The last number in the text; None where there is none.
+    """Return the last number in the text; None where there is none.
 
     >>> last_number("from 3-4 to 1,250.50 dollars")
     Decimal('1250.50')
@@ -250,7 +251,7 @@ def _whole(text: str) -> int:
     helm="ruler_string_match_part",
 )
 def ruler_string_match_part() -> pl.Expr:
-    """1 where a correct reference stands anywhere in the completion, in any case.
+    """Return 1 if the completion contains a correct reference anywhere, in any case.
 
     "It was Paris." against "paris" is 1.
     """
@@ -267,7 +268,7 @@ def ruler_string_match_part() -> pl.Expr:
 def openai_mrcr_accuracy(
     completion: str, perturbed_references: Sequence[dict[str, object]], random_string_to_prepend: str
 ) -> float:
-    """How like the completion is to the reference, where it starts as asked; else 0.
+    """Return the similarity of the completion to the reference if it starts with the requested text; else 0.
 
     2·M/T, with M characters in common runs of T in both (difflib's ratio), without the start: "xYab" against "xYac",
     to start with "xY": 2·1/4 = 0.5.

@@ -1,4 +1,4 @@
-r"""Whether two answers in LaTeX are written alike, by Hendrycks' rules, and the answer that a solution puts in a box.
+r"""Whether two answers in LaTeX are written alike, by Hendrycks' rules, and the answer in the box of a solution.
 
 Source: Hendrycks et al. 2021 (MATH), as HELM has it in math_scenario.py.
 """
@@ -12,7 +12,7 @@ _SOURCE = "HELM, math_scenario.py; Hendrycks et al. 2021 (MATH)"
 
 @metric("math_equiv", source=_SOURCE, helm="math_equiv", correctness=True)
 def math_equiv(output: str, gold: str) -> float:
-    r"""1 where both are written alike but for spaces, units, \left and \right, and the forms of fractions and roots.
+    r"""Return 1 if both are written alike except spaces, units, \left and \right, and forms of fractions and roots.
 
     "0.5" against "1/2" is 1, as is "\\dfrac12"; "0.25" against "\\frac{1}{4}" is 0 (by `math_symbolic` it is 1).
     """
@@ -21,7 +21,7 @@ def math_equiv(output: str, gold: str) -> float:
 
 @metric("math_equiv_chain_of_thought", source=_SOURCE, helm="math_equiv_chain_of_thought", correctness=True)
 def math_equiv_chain_of_thought(output: str, gold: str) -> float:
-    r"""As `math_equiv`, between what stands in the last \boxed{…} of output and reference.
+    r"""Return `math_equiv` of the contents of the last \boxed{…} in output and reference.
 
     HELM's: where neither has a box, 1; see `math_boxed`.
     """
@@ -31,7 +31,7 @@ def math_equiv_chain_of_thought(output: str, gold: str) -> float:
 
 @metric("math_boxed", source=_SOURCE, correctness=True)
 def math_boxed(output: str, gold: str) -> float:
-    r"""As `math_equiv`, of the last \boxed{…} of the output; without a box the output scores 0.
+    r"""Return `math_equiv` of the last \boxed{…} of the output; without a box the output scores 0.
 
     The reference is its own last box, or all of it where it has none: "so \\boxed{\\frac12}" against "1/2" is 1.
     """
@@ -40,7 +40,7 @@ def math_boxed(output: str, gold: str) -> float:
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether both come to the same text; where one can't be read, whether they are equal as they are."""
+    """Return whether both normalise to the same text; if one can't be read, whether they are equal."""
     try:
         return _plain(one) == _plain(other)
     except _UnreadableError:
@@ -48,7 +48,7 @@ def alike(one: str, other: str) -> bool:
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last \boxed{…}, braces balanced; None where there is none, or it does not end.
+    r"""Return the content of the last \boxed{…}, braces balanced; None where there is none, or it does not end.
 
     >>> boxed(r"so \boxed{1}, no, \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
@@ -94,7 +94,7 @@ def _without_units(text: str) -> str:
 
 
 def _with_whole_roots(text: str) -> str:
-    r"""`\sqrt3` as `\sqrt{3}`."""
+    r"""Return the text with `\sqrt{3}` for `\sqrt3`."""
     head, *pieces = text.split("\\sqrt")
     if not all(pieces):
         raise _UnreadableError
@@ -104,7 +104,7 @@ def _with_whole_roots(text: str) -> str:
 
 
 def _with_whole_fractions(text: str) -> str:
-    r"""`\frac12` and `\frac1{2}` as `\frac{1}{2}`; all of it as it is, where one has only half."""
+    r"""Return the text with `\frac{1}{2}` for `\frac12` and `\frac1{2}`; unchanged if a fraction has only half."""
     head, *pieces = text.split("\\frac")
     whole = [head]
     for piece in pieces:

@@ -1,7 +1,7 @@
-"""Options that were asked one by one: expressions over the rows of one instance, and answers of many.
+"""Options that were requested one by one: expressions over the rows of one instance, and answers of many instances.
 
-Each row asks about the reference at `reference_index` and holds its `logprob`; rows whose `request_mode` is
-"calibration" ask the same without the question. Of several outputs the first counts.
+Each row is a request about the reference at `reference_index` and holds its `logprob`; rows whose `request_mode` is
+"calibration" are the same without the question. Of several outputs the first counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ CALIBRATION = "calibration"
 
 
 def option_scores(by: str) -> pl.Expr:
-    """The score of each option; what the model prefers has the highest; null where it has none.
+    """Return the score of each option: highest for the one that the model prefers, null where it has none.
 
     Args:
         by: "sum", the log-probability of the whole option; "token", "character", "byte", that divided by the option's
@@ -29,7 +29,7 @@ def option_scores(by: str) -> pl.Expr:
             the question.
 
     Raises:
-        ArgumentError: another word.
+        ArgumentError: `by` is another word.
     """
     if by not in SCALES:
         raise ArgumentError.unknown_value(f"by={by!r} is no way to compare options", by, SCALES)
@@ -42,33 +42,33 @@ def option_scores(by: str) -> pl.Expr:
 
 
 def option_correct(by: str) -> pl.Expr:
-    """Whether each option is correct, in the order of `option_scores(by)`."""
+    """Return whether each option is correct, in the order of `option_scores(by)`."""
     return _with_question(_REFERENCE.struct.field("correct"), by)
 
 
 def option_tagged(tag: str, by: str) -> pl.Expr:
-    """Whether each option's reference has the tag, in the order of `option_scores(by)`."""
+    """Return whether each option's reference has the tag, in the order of `option_scores(by)`."""
     return _with_question(_has(tag), by)
 
 
 def option_indices(by: str) -> pl.Expr:
-    """The `reference_index` of each option, in the order of `option_scores(by)`."""
+    """Return the `reference_index` of each option, in the order of `option_scores(by)`."""
     return _with_question(_INDEX, by)
 
 
 def softmax(scores: pl.Expr) -> pl.Expr:
-    """The scores as probabilities that sum to 1."""
+    """Return the scores as probabilities that sum to 1."""
     raised = (scores - scores.max()).exp()
     return raised / raised.sum()
 
 
 def if_all_scored(scores: pl.Expr, value: pl.Expr) -> pl.Expr:
-    """The value, null where an option has no score, or there is none."""
+    """Return the value; null where an option has no score, or there is no option."""
     return pl.when((scores.len() > 0) & scores.is_not_null().all()).then(value)
 
 
 def tokens() -> pl.Expr:
-    """Tokens of the completion: as many as have log-probabilities, else as the model counted."""
+    """Return the tokens of the completion: those with log-probabilities, else as the model counts."""
     return pl.coalesce(pl.col("token_logprobs").list.len(), "output_tokens").cast(pl.Int64)
 
 
@@ -76,13 +76,13 @@ def tokens() -> pl.Expr:
 
 
 def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl.Expr]:
-    """What `options` reads, a number or flag per row: columns → expressions.
+    """Return the columns that `options` reads, a number or flag per row: name → expression.
 
-    Metrics of sets are computed some 200 times, each time a little less; grouping rows by one number is what is fast.
+    Set metrics are computed some 200 times, each time over fewer rows; grouping rows by one number is fast.
 
     Args:
-        scales: as in `option_scores`, without "calibrated"; each is a column of its name.
-        tags: each is a column that says whether the option has it.
+        scales: As in `option_scores`, without "calibrated"; each is a column of its name.
+        tags: Each is a column: whether the option has the tag.
     """
     return {
         "instance_key": pl.struct(INSTANCE_KEY).hash(),
@@ -96,11 +96,11 @@ def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl
 
 
 def options(rows: pl.DataFrame, by: str) -> pl.DataFrame:
-    """The rows of options, each asked with its question once, and their `score`; of instances that lack none.
+    """Return the requests of options with their question, and their `score`; instances that lack one are skipped.
 
     Args:
-        rows: with the columns of `option_rows`.
-        by: one of its scales, or "calibrated", which needs "sum".
+        rows: Rows with the columns of `option_rows`.
+        by: One of its scales, or "calibrated", which needs "sum".
     """
     requests = rows.filter(pl.col("index").is_not_null())
     if requests["output_index"].n_unique() > 1:
@@ -138,7 +138,7 @@ def _has(tag: str) -> pl.Expr:
 
 
 def _with_question(column: pl.Expr, by: str) -> pl.Expr:
-    """The column of the rows that ask about an option with its question."""
+    """Return the column of the rows that request an option with its question."""
     if by == "calibrated":
         return _sorted(column).filter(_sorted(_MODE) != CALIBRATION)
     return column.filter(_first(), _MODE != CALIBRATION)
@@ -154,18 +154,18 @@ def _first() -> pl.Expr:
 
 
 def has_option_requests(read: pl.LazyFrame) -> bool:
-    """Whether any instance's options were asked about one by one."""
+    """Return whether any instance's options were requested one by one."""
     if not {"continuation", "reference_index"} <= set(read.collect_schema().names()):
         return False
     return bool(read.select(_is_option().any()).collect().item())
 
 
 def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
-    """One row where there was one per option, whose `output` is the text of the likeliest; other rows as they are.
+    """Return one row for each group of options, with the likeliest one's text as `output`; other rows unchanged.
 
-    As HELM: the likeliest per token, or, with requests of mode "calibration", beside its likelihood without the
-    question; of several the first. Where the model counts no tokens, the likeliest as a whole. One option that failed
-    fails the instance.
+    As in HELM: the likeliest per token, or, with requests of mode "calibration", relative to its likelihood without the
+    question; of several the first. Where the model counts no tokens, the likeliest as a whole. If one option failed,
+    the instance failed.
 
     Args:
         read: `READ`.
@@ -204,7 +204,7 @@ def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _likeliest(by: str) -> pl.Expr:
-    """The `reference_index` of the option with the highest score; of several the first."""
+    """Return the `reference_index` of the option with the highest score; of several the first."""
     return option_indices(by).get(option_scores(by).arg_max(), null_on_oob=True)
 
 

@@ -1,9 +1,10 @@
-"""Metrics that count what output and reference have in common: words, n-grams, the longest common subsequence."""
+"""Metrics of what output and reference have in common: words, n-grams, the longest common subsequence."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import CapabilityError
@@ -20,15 +21,13 @@ SENTENCES = ("nltk", "punkt")  # NLTK's sentence tokenizer, and its English mode
 
 @metric("f1_score", source=f"{HELM}; nltk.metrics.f_measure", helm="f1_score")
 def f1_score() -> pl.Expr:
-    """Harmonic mean of precision and recall over the *sets* of normalised words, the best over the correct references.
+    """Return the harmonic mean of precision and recall over *sets* of normalised words, the best over the references.
 
     "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3. HELM's: repeated words count once;
-    `f1_bag`, SQuAD's, counts them as often as they come. F1 of labels is `class_f1`, `classification_macro_f1`.
+    `f1_bag`, SQuAD's, counts them as often as they occur. F1 of labels is `class_f1`, `classification_macro_f1`.
     """
 
     def value(columns: Any) -> pl.Series:
-        import numpy as np
-
         common, output, gold = shared_distinct(*columns)
         # as NLTK has it, so that it rounds the same
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -40,7 +39,7 @@ def f1_score() -> pl.Expr:
 
 @metric("f1_bag", source="Rajpurkar et al. 2016 (SQuAD), evaluate-v1.1.py", lm_eval="f1")
 def f1_bag() -> pl.Expr:
-    """SQuAD's F1: as `f1_score`, over words counted as often as they come. What lm-eval's CoQA and Inspect call f1.
+    """Return SQuAD's F1: `f1_score` over words counted as often as they occur. The f1 of lm-eval's CoQA and of Inspect.
 
     "cat cat sat" against "cat sat sat": common cat and sat, so 2/3, where `f1_score` gives 1.
     """
@@ -49,17 +48,19 @@ def f1_bag() -> pl.Expr:
 
 @metric("rouge_1", source=ROUGE, helm="rouge_1", lm_eval="rouge1")
 def rouge_1(*, stemmed: bool = True) -> pl.Expr:
-    """F-measure over stemmed words: "cats sat" against "the cat sat" has 2 in common, so 2·(1·2/3)/(1+2/3) = 0.8.
+    """Return the F-measure over stemmed words.
+
+    "cats sat" against "the cat sat" has 2 in common, so 2·(1·2/3)/(1+2/3) = 0.8.
 
     Args:
-        stemmed: whether cats is cat, as HELM has it; HF evaluate's rouge1 and lm-eval's TruthfulQA have it not.
+        stemmed: Whether cats is cat, as in HELM; HF evaluate's rouge1 and lm-eval's TruthfulQA don't stem.
     """
     return _counted(_words(stemmed=stemmed), 1, _f_measure)
 
 
 @metric("rouge_2", source=ROUGE, helm="rouge_2", lm_eval="rouge2")
 def rouge_2(*, stemmed: bool = True) -> pl.Expr:
-    """F-measure over pairs of neighbouring stemmed words.
+    """Return the F-measure over pairs of neighbouring stemmed words.
 
     "cats sat" against "the cat sat" has the pair cat-sat in common: 2·(1·1/2)/(1+1/2) = 2/3.
 
@@ -71,12 +72,12 @@ def rouge_2(*, stemmed: bool = True) -> pl.Expr:
 
 @metric("rouge_l", source=ROUGE, helm="rouge_l", lm_eval="rougeL", packages=("rapidfuzz",))
 def rouge_l(*, stemmed: bool = True) -> pl.Expr:
-    """F-measure over the longest common subsequence of stemmed words: "sat a cat" against "cat sat" has 1, so 0.4.
+    """Return the F-measure over the longest common subsequence of stemmed words.
 
-    HF evaluate's rougeLsum, which takes line by line, is another.
+    "sat a cat" against "cat sat" has 1, so 0.4. HF evaluate's rougeLsum, which works line by line, is another.
 
     Args:
-        stemmed: as in `rouge_1`.
+        stemmed: As in `rouge_1`.
     """
 
     def value(columns: Any) -> pl.Series:
@@ -91,9 +92,9 @@ def rouge_l(*, stemmed: bool = True) -> pl.Expr:
 
 @metric("bleu_1", source=BLEU, helm="bleu_1", packages=SENTENCES)
 def bleu_1() -> pl.Expr:
-    """Share of the output's words that the reference has, times exp(1 − reference/output) if the output is shorter.
+    """Return the share of the output's words that the reference has, times exp(1 − reference/output) if it is shorter.
 
-    "the the cat" against "the cat sat": 2 of 3. As HELM has it: the text is split into sentences first, so the full
+    "the the cat" against "the cat sat": 2 of 3. As in HELM: the text is split into sentences first, so the full
     stop of each sentence is a word. `bleu_1_unsplit` takes the text as one sentence.
     """
     return _bleu([1], "sentences")
@@ -101,7 +102,7 @@ def bleu_1() -> pl.Expr:
 
 @metric("bleu_4", source=BLEU, helm="bleu_4", packages=SENTENCES)
 def bleu_4() -> pl.Expr:
-    """The precision of 4-grams alone, times the brevity penalty, as HELM has it; sentences are split as in `bleu_1`.
+    """Return the precision of 4-grams alone, times the brevity penalty, as in HELM; sentences are split as in `bleu_1`.
 
     "a b c d x" against "a b c d e": 1 of 2. The BLEU-4 of most papers is `bleu_cumulative`.
     """
@@ -110,7 +111,7 @@ def bleu_4() -> pl.Expr:
 
 @metric("bleu_1_unsplit", source=BLEU)
 def bleu_1_unsplit() -> pl.Expr:
-    """`bleu_1` of the text as one sentence: only its last full stop is a word, and punkt is not needed.
+    """Return `bleu_1` of the text as one sentence: only its last full stop is a word, and punkt is not needed.
 
     "It sat. Go." against "Go.": of the words It, sat., Go and the stop, the reference has 2, so 2/4; `bleu_1`: 2/5.
     """
@@ -119,13 +120,13 @@ def bleu_1_unsplit() -> pl.Expr:
 
 @metric("bleu_4_unsplit", source=BLEU)
 def bleu_4_unsplit() -> pl.Expr:
-    """`bleu_4` of the text as one sentence, as in `bleu_1_unsplit`: "a b c d x" against "a b c d e" is 1 of 2."""
+    """Return `bleu_4` of the text as one sentence: "a b c d x" against "a b c d e" is 1 of 2."""
     return _bleu([0, 0, 0, 1], "treebank")
 
 
 @metric("bleu_cumulative", source=BLEU)
 def bleu_cumulative(*, sentences: bool = False) -> pl.Expr:
-    """Sentence BLEU as published: the geometric mean of the precisions of 1- to 4-grams, times the brevity penalty.
+    """Return sentence BLEU as published: the geometric mean of 1- to 4-gram precisions, times the brevity penalty.
 
     "a b c d x" against "a b c d e": (4/5 · 3/4 · 2/3 · 1/2)^¼ = 0.669. Without a common 4-gram it is 0; not smoothed.
 
@@ -149,8 +150,6 @@ def _counted(kind: str, n: int, value: Callable[[Shared], pl.Series]) -> pl.Expr
 
 
 def _f_measure(shared: Shared) -> pl.Series:
-    import numpy as np
-
     both = shared.output + shared.gold
     return pl.Series(np.where(shared.common > 0, 2 * shared.common / np.maximum(both, 1), 0.0))
 
@@ -164,8 +163,6 @@ def _bleu(weights: Sequence[float], kind: str) -> pl.Expr:
     """
 
     def over(columns: Any) -> pl.Series:
-        import numpy as np
-
         output, gold = (column.list.len().fill_null(0).to_numpy() for column in columns)
         short = np.minimum(1 - gold / np.maximum(output, 1), 0.0)
         logs = np.where(output > 0, np.where(output > gold, 0.0, short), -np.inf)
@@ -185,10 +182,10 @@ NEEDS = ("sacrebleu",)
 @metric("corpus_bleu", level="set", unit="percent", range=(0.0, 100.0), lm_eval="bleu", packages=NEEDS,
         source="sacrebleu, BLEU with its defaults (13a, exponential smoothing); Post 2018")  # fmt: skip
 def corpus_bleu() -> pl.Expr:
-    """BLEU of all outputs together, counts summed before they are divided, against all correct references.
+    """Return BLEU of all outputs together, counts summed before they are divided, against all correct references.
 
-    Not a mean of `bleu_4` or `bleu_cumulative`, which are of single outputs. HF evaluate's bleu is a fraction and not
-    smoothed. The cat sat. against The cat sat.: 100.
+    It isn't a mean of `bleu_4` or `bleu_cumulative`, which are of single outputs. HF evaluate's bleu is a fraction and
+    not smoothed. The cat sat. against The cat sat.: 100.
     """
     return _over("BLEU", "bleu_counts")
 
@@ -196,10 +193,10 @@ def corpus_bleu() -> pl.Expr:
 @metric("corpus_chrf", level="set", unit="percent", range=(0.0, 100.0), lm_eval="chrf", packages=NEEDS,
         source="sacrebleu, CHRF with its defaults (6-grams, beta 2); Popović 2015")  # fmt: skip
 def corpus_chrf(*, words: bool = False) -> pl.Expr:
-    """chrF: F2 over n-grams of characters of all outputs together. The cat sat against The cat sat.: 88.4.
+    """Return chrF: F2 over n-grams of characters of all outputs together. The cat sat against The cat sat.: 88.4.
 
     Args:
-        words: whether single words and pairs count too: chrF++ (Popović 2017), lm-eval's chrf++.
+        words: Whether single words and pairs count too: chrF++ (Popović 2017), lm-eval's chrf++.
     """
     return _over("CHRF++", "chrf_words_counts") if words else _over("CHRF", "chrf_counts")
 
@@ -207,7 +204,7 @@ def corpus_chrf(*, words: bool = False) -> pl.Expr:
 @metric("corpus_ter", level="set", unit="percent", range=(0.0, None), higher_is_better=False, lm_eval="ter",
         packages=NEEDS, source="sacrebleu, TER with its defaults; Snover et al. 2006")  # fmt: skip
 def corpus_ter() -> pl.Expr:
-    """Translation edit rate: edits and shifts over words of the references, in percent; may exceed 100.
+    """Return the translation edit rate: edits and shifts over words of the references, in percent; may exceed 100.
 
     The cat sat against The cat sat down: 1 of 4 words, 25.
     """

@@ -1,4 +1,4 @@
-"""What a metric is: the decorator that makes a function one, what a sentence may say, and the table of all of them."""
+"""Metrics as values: the decorator that registers one, the names and calls that select one, and the table of all."""
 
 import inspect
 import re
@@ -23,10 +23,10 @@ BASE = "metric"  # the argument that names the metric whose scores an instance m
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as said: a registered one with its arguments, or an expression or function of the user's own.
+    """A metric: a registered one with its arguments, or an expression or function of the user's own.
 
-    `level` says what one value stands for: a completion (`output`), all completions of an instance (`instance`), or any
-    group of instances (`set`). `k` is how many outputs of each request it needs at least.
+    `level` is what one value stands for: a completion (`output`), all completions of an instance (`instance`), or any
+    group of instances (`set`). `k` is the smallest number of outputs of each request that it needs.
     """
 
     name: str
@@ -52,18 +52,18 @@ class Metric:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that a plain function takes; empty for one that gives an expression."""
+        """Return the columns that a plain function takes; empty for a function that returns an expression."""
         return column_parameters(self.function)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """The arguments a sentence may give, with their defaults."""
+        """Return the arguments that a call may have, with their defaults."""
         parameters = inspect.signature(self.function).parameters
         return {name: parameter.default for name, parameter in parameters.items() if name not in self.columns}
 
     @property
     def base(self) -> "Metric | None":
-        """The metric whose scores it joins: `maj@8` those of `exact_match`."""
+        """Return the metric whose scores it joins: of `maj@8` that is `exact_match`."""
         name = dict(self.arguments).get(BASE, self.parameters.get(BASE))
         if name is None:
             return None
@@ -83,10 +83,10 @@ class Metric:
             self.check(**{key: value for key, value in self.arguments if key in names})
 
     def expression(self) -> pl.Expr:
-        """What it computes, arguments filled in: numbers, or of a plain function structs of score and reason.
+        """Return its expression with its arguments: numbers, or structs of score and reason for a plain function.
 
         Raises:
-            ArgumentError: the function gives no expression.
+            ArgumentError: The function returns no expression.
         """
         arguments = dict(self.arguments)
         if self.columns:
@@ -95,8 +95,8 @@ class Metric:
         expression: object = self.function(**arguments)
         if not isinstance(expression, pl.Expr):
             raise ArgumentError(
-                f"metric {self.name!r} gave {expression!r}; it should return a Polars expression over `output`, or take the "
-                "columns it reads as parameters: def chars(output): return len(output)."
+                f"metric {self.name!r} gave {expression!r}; it should return a Polars expression over `output`, or "
+                "take the columns it reads as parameters: def chars(output): return len(output)."
             )
         return expression
 
@@ -125,39 +125,39 @@ def metric(
     correctness: bool = False,
     partial: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as a metric; the function is returned as it was.
+    """Register a function as a metric and return the function unchanged.
 
     It returns a Polars expression over `hf.schema("read")` and the scenario's own columns. Or it is a plain function
     whose positional parameters are columns: called once per row (level "output"), with lists of an instance's values
     ("instance"), or with whole columns as `pl.Series` ("set"). Keyword-only parameters, and those with a default, are
-    arguments that a sentence may give: `"iou_set_match(separator=',')"`.
+    arguments of the metric: `"iou_set_match(separator=',')"`.
 
-    One that reads `gold`, one correct reference, is computed for each of them, and the best counts.
+    A metric that reads `gold`, one correct reference, is computed for each of them, and the best counts.
 
-    Level "output": one value per row, null for a null output. Every output metric is also there as `name@k`, the best
-    of an instance's first k. Level "instance": aggregates the rows of one instance, in the order of `output_index`; a
-    name that ends in `@k` or `^k` gets the argument `k`, and an argument `metric` adds the column `score`, the scores
-    of that metric. Level "set": aggregates the rows of any group.
+    Level "output": one value per row, null for a null output. Every output metric is also available as `name@k`, the
+    best of an instance's first k. Level "instance": aggregates the rows of one instance, in the order of
+    `output_index`; a name that ends in `@k` or `^k` gets the argument `k`, and an argument `metric` adds the column
+    `score`, the scores of that metric. Level "set": aggregates the rows of any group.
 
     Args:
-        name: as sentences and tables have it.
+        name: The name in plans and tables.
         level: "output", "instance" or "set".
         unit: "fraction" (between 0 and 1, gets intervals for fractions) or the unit's name.
-        higher_is_better: the direction, which worst cases and comparisons follow; None where there is none.
-        range: smallest and largest value; of fractions 0 and 1.
-        source: where the definition is from.
-        needs: columns without which there is no value: where one is null, the score is null and `reason` says so.
-            "outputs" stands for k outputs of each request.
-        helm: what HELM calls it.
-        lm_eval: what lm-eval calls it.
-        packages: what must be installed beside helmframe (`helmframe[metrics]`); told when the metric is said.
-        no_value: what it means that there is no value though all needs are there, for the column `reason`.
-        check: Called before a request is sent or an output scored, with those arguments of the metric that it names.
-            It raises if the metric can't be computed here.
-        smooth: False for a metric of a set that puts rows into bins or quantiles of their own: where leaving out one
-            row moves others, intervals are by bootstrap, not by jackknife.
+        higher_is_better: The direction, which worst cases and comparisons follow; None if it has none.
+        range: The smallest and largest value; of fractions 0 and 1.
+        source: The source of the definition.
+        needs: Columns without which there is no value: where one is null, the score is null, and `reason` names the
+            column. "outputs" stands for k outputs of each request.
+        helm: HELM's names of it.
+        lm_eval: lm-eval's names of it.
+        packages: The packages to install beside helmframe (`helmframe[metrics]`), checked when a plan is built.
+        no_value: The text in the column `reason` where there is no value though no needed column is null.
+        check: A function called before a request is sent or an output scored, with those arguments of the metric that
+            it names. It raises if the metric can't be computed here.
+        smooth: False for a set metric that puts rows into bins or quantiles: where skipping one row moves others,
+            intervals are by bootstrap, not by jackknife.
         correctness: True where a score of 0 means a wrong output, and 1 a right one; `Results.wrong()` lists the wrong.
-            An expression that is Boolean, and better when higher, needs no such mark.
+            Not needed for a Boolean expression that is better when higher.
         partial: True where a metric of level "instance" has a value if one output has what it needs, not only if all
             outputs have it.
     """
@@ -195,15 +195,15 @@ def metric(
 
 
 def name_or_metric(value: object) -> str | Metric:
-    """What a sentence holds of a metric: its name, checked, or the metric itself where it has no registered name.
+    """Return a plan's value for a metric: its validated name, or the metric if it has no registered name.
 
     Args:
-        given: a name, a call (`"iou_set_match(separator=',')"`), a function (a registered one, or one of the user's own
+        value: A name, a call (`"iou_set_match(separator=',')"`), a function (a registered one, or one of the user's own
             whose parameters are columns), or a Polars expression with a name.
 
     Raises:
-        UnknownNameError: no metric is called that.
-        ArgumentError: an argument it has not, or something that can't be a metric.
+        UnknownNameError: No metric has that name.
+        ArgumentError: The metric has no such argument, or the value isn't a metric.
     """
     if isinstance(value, str | Call):
         return _resolve(str(value)).name
@@ -239,9 +239,9 @@ def with_objects(name: str, arguments: Mapping[str, Any], shown: str) -> Metric:
 
 
 def flatten_metrics(values: Sequence[object]) -> tuple[str | Metric, ...]:
-    """What is said one by one or in lists.
+    """Return the plan's values of metrics that are passed one by one or in lists.
 
-    >>> flattened(["exact_match", ["f1_score", "exact_match@5"]])
+    >>> flatten_metrics(["exact_match", ["f1_score", "exact_match@5"]])
     ('exact_match', 'f1_score', 'exact_match@5')
     """
     return tuple(
@@ -252,25 +252,25 @@ def flatten_metrics(values: Sequence[object]) -> tuple[str | Metric, ...]:
 
 
 def resolve_metrics(names: Sequence[str | Metric]) -> list[Metric]:
-    """The metrics of these names; `exact_match@5` is the best of an instance's first five outputs by `exact_match`.
+    """Return the metrics of these names; `exact_match@5` is the best of an instance's first five outputs.
 
     Raises:
-        UnknownNameError: no metric is called that.
-        ArgumentError: it has no such argument.
+        UnknownNameError: No metric has that name.
+        ArgumentError: The metric has no such argument.
     """
     return [name if isinstance(name, Metric) else _resolve(name) for name in names]
 
 
 def is_binary(metric: Metric) -> bool:
-    """Whether each of its values is 0 or 1, which the type of its expression tells; False where that can't be seen."""
+    """Return whether its values are 0 or 1 by the type of its expression; False where the type is unknown."""
     return metric.level == "output" and _dtype(metric, READ.schema) == pl.Boolean
 
 
 def check_number(metric: Metric, columns: Mapping[str, pl.DataType]) -> None:
-    """That the values of an expression over these columns are numbers, or yes or no; as far as that can be seen.
+    """Check that the values of an expression over these columns are numbers or Booleans, if the type is known.
 
     Raises:
-        ArgumentError: they are not.
+        ArgumentError: They are not.
     """
     dtype = _dtype(metric, columns)
     if dtype is None or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
@@ -283,7 +283,7 @@ def check_number(metric: Metric, columns: Mapping[str, pl.DataType]) -> None:
 
 
 def manifest_entry(metric: Metric) -> dict[str, Any]:
-    """What a manifest keeps of a metric."""
+    """Return the metric's entry in a manifest."""
     binary = is_binary(metric)
     entry: dict[str, Any] = {
         "level": metric.level,
@@ -302,7 +302,7 @@ def manifest_entry(metric: Metric) -> dict[str, Any]:
 
 
 def _dtype(metric: Metric, columns: Mapping[str, pl.DataType]) -> pl.DataType | None:
-    """The type of its values over these columns; None where that can't be seen."""
+    """Return the type of its values over these columns; None where it is unknown."""
     golds = {name.replace("_output", "_gold"): dtype for name, dtype in READ.schema.items() if name.endswith("_output")}
     try:
         frame = pl.LazyFrame(schema={**golds, **columns})
@@ -316,45 +316,46 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _resolve(text: str) -> Metric:
-    """The metric that a name or call says."""
-    base, call, arguments = _parse(text)
-    at = re.fullmatch(r"(.+?)([@^])([^@^]*)", base)
-    if base in METRICS or not at:
-        return _with_arguments(METRICS[_alias(base)], arguments, base if base in METRICS else _alias(base))
+    """Return the metric of a name or call."""
+    name, call, arguments = _parse(text)
+    at = re.fullmatch(r"(.+?)([@^])([^@^]*)", name)
+    if name in METRICS or not at:
+        return _with_arguments(METRICS[_alias(name)], arguments, name if name in METRICS else _alias(name))
     stem, sign, k = at.groups()
     if not re.fullmatch(r"[1-9]\d*", k) or set("@^") & set(stem):
-        templates = [name for name in METRICS if name.endswith(("@k", "^k"))]
+        templates = [registered for registered in METRICS if registered.endswith(("@k", "^k"))]
         raise UnknownNameError.among("metric", text, templates, hint="name@k needs a number: 'exact_match@5'.")
     template = _alias(f"{stem}{sign}k")
     if template in METRICS:
         entry = METRICS[template]
         outputs = int(k) if OUTPUTS in entry.needs else 0
         return replace(
-            _with_arguments(entry, (*arguments, ("k", int(k))), base), name=template[:-1] + k + call, k=outputs
+            _with_arguments(entry, (*arguments, ("k", int(k))), name), name=template[:-1] + k + call, k=outputs
         )
     if sign == "^":
         raise UnknownNameError.among("metric", text, METRICS, hint=METRICS.hint)
-    base_metric = _with_arguments(METRICS[_alias(stem)], arguments, stem)
-    if base_metric.level != "output":
+    base = _with_arguments(METRICS[_alias(stem)], arguments, stem)
+    if base.level != "output":
         raise ArgumentError(
-            f"{text!r}: {stem} is a metric of a whole {base_metric.level}; only metrics of one output have an @k."
+            f"{text!r}: {stem} is a metric of a whole {base.level}; only metrics of one output have an @k."
         )
     return Metric(
-        f"{_alias(stem)}@{k}{call}", best, "instance", base_metric.unit, base_metric.higher_is_better, base_metric.low, base_metric.high,
-        base_metric.source, (OUTPUTS, *base_metric.needs), packages=base_metric.packages, no_value=base_metric.no_value, check=base_metric.check,
-        arguments=frozen({"k": int(k), BASE: base_metric.name}), k=int(k), correctness=bool(manifest_entry(base_metric)["correctness"]),
+        f"{_alias(stem)}@{k}{call}", best, "instance", base.unit, base.higher_is_better, base.low, base.high,
+        base.source, (OUTPUTS, *base.needs), packages=base.packages, no_value=base.no_value, check=base.check,
+        arguments=frozen({"k": int(k), BASE: base.name}), k=int(k),
+        correctness=bool(manifest_entry(base)["correctness"]),
     )  # fmt: skip
 
 
 def best(*, k: int, metric: str) -> pl.Expr:
-    """The best of the first k scores of the metric `metric`; null if one is missing."""
+    """Return the best of the first k scores of the metric `metric`; null if one is missing."""
     first = pl.col("score").head(k)
     value = first.min() if _resolve(metric).higher_is_better is False else first.max()
     return pl.when((first.len() == k) & first.is_not_null().all()).then(value)
 
 
 def _parse(text: str) -> tuple[str, str, Pairs]:
-    """`iou_set_match(separator=',')` → the name, the call as it is always written, and the arguments."""
+    """Return the name, the normalised call and the arguments: of `iou_set_match(separator=',')`, for example."""
     shape = re.fullmatch(r"\s*([\w.\-@^]+)\s*(\(.*\))?\s*", text, re.DOTALL)
     if not shape:
         raise ArgumentError(f"metric {text!r} is not a name or a call; write name or name(key=value).")
@@ -382,7 +383,7 @@ def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
 
 
 def _alias(name: str) -> str:
-    """The registered name of what HELM or lm-eval call so, if it is one metric; else the name itself."""
+    """Return the registered name for HELM's or lm-eval's name, if it is one metric's; else the name itself."""
     if name in METRICS:
         return name
     for tool in ("helm", "lm_eval"):
@@ -441,10 +442,10 @@ def _check_free_of_columns(name: str) -> None:
 
 
 def list_metrics() -> pl.DataFrame:
-    """Return every metric: what it is called here, in HELM and in lm-eval, and what its values mean.
+    """Return the metrics, one row each: their names here, in HELM and in lm-eval, and the meaning of their values.
 
-    Columns: name, level, unit, direction (which values are better: higher, lower, neither), low and high (the range),
-    needs (columns), arguments, helm, lm_eval, source, what. Output metrics are also there as `name@k`.
+    Columns: name, level, unit, direction (the better values: higher, lower, neither), low and high (the range),
+    needs (columns), arguments, helm, lm_eval, source, what. Output metrics are also available as `name@k`.
     """
     return pl.DataFrame(
         [_row(METRICS[name]) for name in METRICS], schema_overrides={"low": pl.Float64, "high": pl.Float64}

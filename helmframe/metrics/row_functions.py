@@ -21,17 +21,17 @@ logger = logging.getLogger("helmframe.metrics")
 
 @dataclass(frozen=True)
 class Constant:
-    """An expression as a function that gives it; compared by what it says."""
+    """An expression as a function that returns it; compared by its text."""
 
     expression: Expression
 
     def __call__(self) -> pl.Expr:
-        """The expression."""
+        """Return the expression."""
         return self.expression.expr
 
 
 def column_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The positional parameters without a default: the columns that a plain function reads."""
+    """Return the positional parameters without a default: the columns that a plain function reads."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.items()
     return tuple(
@@ -44,10 +44,10 @@ def column_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
 def row_expression(
     function: Callable[..., Any], columns: Sequence[str | pl.Expr], arguments: Mapping[str, Any]
 ) -> pl.Expr:
-    """The function over the values of each row: structs of score and reason.
+    """Return the function over the values of each row as an expression: structs of score and reason.
 
-    Where the function raises, or gives no number, that row has no score, and its reason says so. It is not called where
-    the text it would read is null.
+    Where the function raises, or returns no number, that row has no score but a reason. The function is not called
+    where the text it would read is null.
     """
     texts = [index for index, name in enumerate(columns) if isinstance(name, str) and name in TEXTS]
     inputs = [pl.col(column) if isinstance(column, str) else column for column in columns]
@@ -57,7 +57,7 @@ def row_expression(
 
 
 def group_expression(function: Callable[..., Any], columns: Sequence[str], arguments: Mapping[str, Any]) -> pl.Expr:
-    """The function over whole columns of a group: one number."""
+    """Return the function over whole columns of a group as an expression: one number."""
 
     def over(columns: Any) -> float | None:
         value = function(*columns, **arguments)

@@ -1,4 +1,4 @@
-"""The stage `score`, and the reading of answers before it."""
+"""The stage `score`, and the parsing of completions before it."""
 
 from collections.abc import Sequence
 
@@ -20,10 +20,10 @@ INSTANCE_KEY = [name for name in SCORES.key if name not in ("output_index", *OF_
 
 
 def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
-    """That scores of metrics whose unit is "fraction" lie between 0 and 1.
+    """Check that scores of metrics whose unit is "fraction" are between 0 and 1.
 
     Raises:
-        ArgumentError: one does not; says what to write.
+        ArgumentError: One is not; the message says what to write.
     """
     fractions = [metric.name for metric in resolve_metrics(metrics) if metric.unit == "fraction"]
     outside = scores.filter(pl.col("metric").is_in(fractions) & ~pl.col("score").is_between(0.0, 1.0))
@@ -35,11 +35,11 @@ def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
 
 
 def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
-    """What each completion says: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
+    """Return completions with parsed answers: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
 
-    The completion, stripped; or the first group of `answer_pattern` in it; with `answer_parser` "lenient" what
-    `lenient` finds there; where there are `choices`, the text of the reference whose choice it is. What can't be
-    read is null with `parsed` False and scores 0; what failed is null with `parsed` null.
+    The answer is the completion, stripped; or the first group of `answer_pattern` in it; with `answer_parser` "lenient"
+    the result of `lenient`; where there are `choices`, the text of the reference whose choice it is. An answer that
+    can't be read is null with `parsed` False and scores 0; a failed one is null with `parsed` null.
     """
     text = stripped(pl.col("completion"))
     pattern = pl.col("answer_pattern")
@@ -69,22 +69,22 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFrame:
-    """One row per completion and output metric, and per instance and instance metric.
+    """Return one row per completion and output metric, and per instance and instance metric.
 
-    Where options were asked about one by one, metrics that read the answer see the likeliest option as the instance's
+    Where options were requested one by one, metrics that read the answer see the likeliest option as the instance's
     one completion, all others a completion per option. Metrics of level `set` have no score of one completion and add
     no rows; tables compute them from the completions.
 
     Args:
         completions: `COMPLETIONS`.
-        names: the metrics.
+        names: The metrics.
 
     Returns:
         `SCORES`; score is null where the request failed, or where `reason` says that the metric has no value.
 
     Raises:
-        UnknownNameError: a metric reads a column that is not there.
-        ArgumentError: an expression of the user's own gives neither numbers nor yes or no.
+        UnknownNameError: A metric reads a column that is missing.
+        ArgumentError: An expression of the user's own returns neither numbers nor Booleans.
     """
     metrics = resolve_metrics(names)
     for metric in metrics:
@@ -126,11 +126,13 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
 def prepare_set_metric(
     completions: pl.LazyFrame, metric: Metric, *, helm: bool = False
 ) -> tuple[pl.LazyFrame, pl.Expr]:
-    """Return what a metric of level "set" aggregates: `READ` with what it reads, and its value; null where a need is.
+    """Return the input of a metric of level "set", `READ` with the columns that it reads, and its expression.
+
+    The expression is null where a needed column is.
 
     Args:
         completions: `COMPLETIONS`.
-        each: The metric.
+        metric: The metric.
         helm: Whether to take the outputs that HELM scores, whatever the completions specify.
     """
     read = with_source_columns(parse(completions), _names_read([metric]))
@@ -151,7 +153,7 @@ def prepare_set_metric(
 
 
 def missing_reason(rows: pl.LazyFrame, metric: Metric) -> pl.Expr:
-    """In words why a metric of level "set" has no value over a group of the rows that `for_sets` gives."""
+    """Return why a metric of level "set" has no value over a group of the rows of `prepare_set_metric`, in words."""
     available = rows.collect_schema().names()
     absent = _absent(metric, available)
     if absent:
@@ -161,7 +163,10 @@ def missing_reason(rows: pl.LazyFrame, metric: Metric) -> pl.Expr:
 
 
 def _valued(read: pl.LazyFrame, metrics: Sequence[Metric], available: Sequence[str]) -> pl.LazyFrame:
-    """`read` and, for each metric of outputs, its `VALUE` as a column: all at once, so that they share their parts."""
+    """Return `read` with the `VALUE` of each metric of outputs as a column.
+
+    All are computed at once, so that they share their parts.
+    """
     values = {_column(metric): _value(metric, available) for metric in metrics if not _absent(metric, available)}
     roots = {name: expression.meta.root_names() for name, expression in values.items()}
     single = {name: values[name] for name in values if not _reads_gold(roots[name])}
@@ -193,7 +198,7 @@ def _scored_rows(read: pl.LazyFrame, metric: Metric, available: Sequence[str]) -
 
 
 def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
-    """The outputs of each instance in their order, joined into one row."""
+    """Return the outputs of each instance in their order, joined into one row."""
     base, columns = metric.base, [*available, "score"]
     # of the metric whose scores are joined; else none, and a reason where an output is missing
     frame = wide.with_columns(_finished(base, available) if base else _NONE)
@@ -241,7 +246,7 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
 
 
 def _is_user_defined(metric: Metric) -> bool:
-    """Whether its expression is not one of this package."""
+    """Return whether its expression is not one of this package."""
     return isinstance(metric.function, Constant) or not str(metric.function.__module__).startswith("helmframe.")
 
 
@@ -257,7 +262,7 @@ def _reads_gold(roots: Sequence[str]) -> bool:
 
 
 def _value(metric: Metric, available: Sequence[str]) -> pl.Expr:
-    """The metric as an expression that gives `VALUE`."""
+    """Return the metric as an expression of type `VALUE`."""
     expression = metric.expression()
     _check(metric, expression, available)
     has_reasons = metric.columns or isinstance(metric.function, Judge)
@@ -271,13 +276,13 @@ def _check(metric: Metric, expression: pl.Expr, available: Sequence[str]) -> Non
 
 
 def _list_value(metric: Metric) -> pl.Expr:
-    """A plain function over lists of an instance's values."""
+    """Return the value of a plain function over lists of an instance's values."""
     fields = [pl.col("value").struct.field(name) for name in metric.columns]
     return row_expression(metric.function, fields, dict(metric.arguments)).alias("value")
 
 
 def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
-    """`score` and `reason` of a metric of outputs, from its value."""
+    """Return `score` and `reason` of a metric of outputs, from its value."""
     absent = _absent(metric, available)
     value = _NOTHING if absent else pl.col(_column(metric))
     missing = pl.lit(_lacks(absent[0])) if absent else _missing(metric, available)
@@ -300,7 +305,7 @@ def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
 
 
 def _no_value_reason(metric: Metric, number: pl.Expr) -> pl.Expr:
-    """Why there is no score, where nothing else says."""
+    """Return the reason for a missing score, where no other reason is known."""
     return pl.when(number.is_not_null()).then(pl.lit(_NOT_A_NUMBER)).otherwise(pl.lit(metric.no_value))
 
 
@@ -309,7 +314,7 @@ def _reads(metric: Metric) -> set[str]:
 
 
 def _reads_answer(metric: Metric) -> bool:
-    """Whether it is about what the model answers, and not about how likely that is, how long, …"""
+    """Return whether it is about the model's answer, not about its probability, its length, …"""
     return bool({"output", "correct", GOLD} & _reads(metric))
 
 
@@ -318,7 +323,7 @@ def _absent(metric: Metric, available: Sequence[str]) -> list[str]:
 
 
 def _missing(metric: Metric, available: Sequence[str]) -> pl.Expr:
-    """Per row which of the columns it needs is null, in words."""
+    """Return, per row, which of the columns that it needs is null, in words."""
     lacks = [pl.when(pl.col(name).is_null()).then(pl.lit(_lacks(name))) for name in metric.needs if name in available]
     return pl.coalesce(*lacks, _NO_REASON)
 

@@ -9,15 +9,15 @@ from helmframe.metrics.protocol import metric
 
 @metric("iou_set_match", source=HELM, helm="iou_set_match")
 def iou_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """Share of both sets' elements that are in both: "it is a and b" against "it is b and c" is 1/3.
+    """Return the share of both sets' elements that are in both: "it is a and b" against "it is b and c" is 1/3.
 
     A text is the set after its last `start`, without full stops, between separators; of the output the first line. The
     empty set is the text `empty`, and against it only itself scores 1.
 
     Args:
-        start: what stands before the elements.
-        separator: what stands between them.
-        empty: the text that means none.
+        start: The text before the elements.
+        separator: The text between them.
+        empty: The text that means none.
     """
     output_set, gold_set = _sets(start, separator, empty)
     common = output_set.list.set_intersection(gold_set).list.len()
@@ -26,7 +26,10 @@ def iou_set_match(*, start: str = " is ", separator: str = " and ", empty: str =
 
 @metric("f1_set_match", source=HELM, helm="f1_set_match")
 def f1_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """As `iou_set_match`, twice the common elements over both sizes: "it is a and b" against "it is b and c" is 1/2."""
+    """Return twice the common elements over both sizes: "it is a and b" against "it is b and c" is 1/2.
+
+    The sets are those of `iou_set_match`.
+    """
     output_set, gold_set = _sets(start, separator, empty)
     common = output_set.list.set_intersection(gold_set).list.len()
     return _unless_empty(2 * common / (output_set.list.len() + gold_set.list.len()), output_set, gold_set)
@@ -34,7 +37,10 @@ def f1_set_match(*, start: str = " is ", separator: str = " and ", empty: str = 
 
 @metric("exact_set_match", source=HELM, helm="exact_set_match")
 def exact_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """As `iou_set_match`, 1 where the sets are equal: "it is a and b" against "it is b and a" is 1."""
+    """Return 1 if the sets are equal: "it is a and b" against "it is b and a" is 1.
+
+    The sets are those of `iou_set_match`.
+    """
     output_set, gold_set = _sets(start, separator, empty)
     return output_set.list.sort() == gold_set.list.sort()
 
@@ -43,12 +49,12 @@ def exact_set_match(*, start: str = " is ", separator: str = " and ", empty: str
     "label_f1", source="scikit-learn, f1_score(average='samples'); HELM, MultiLabelClassificationMetric per instance"
 )
 def label_f1(*, separator: str = ",") -> pl.Expr:
-    """F1 of the set of labels in the output against all correct references as one set; labels normalised.
+    """Return F1 of the set of labels in the output against all correct references as one set; labels normalised.
 
-    "red, blue" against the references "red" and "green" is 1/2: one common label, two said, two wanted.
+    "red, blue" against the references "red" and "green" is 1/2: one common label, two predicted, two expected.
 
     Args:
-        separator: what stands between labels, in the output and within references.
+        separator: The text between labels, in the output and within references.
     """
     predicted = _labels(pl.col("output").str.split(separator))
     expected = _labels(pl.col("correct").list.join(separator).str.split(separator))

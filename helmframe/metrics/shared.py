@@ -1,4 +1,7 @@
-"""Columns that several metrics read, computed once for all: texts normalised, stemmed, cut into words, counted."""
+"""Columns that several metrics read, computed once for all, and metrics over pairs of an output and one reference.
+
+The columns are texts normalised, stemmed, split into words, or counted; a shard's pairs are in one frame.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
@@ -16,22 +19,22 @@ COUNTS = pl.List(pl.Float64)  # what sacrebleu counts in one output and its refe
 
 
 def bleu_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Of corpus BLEU: lengths, and for 1- to 4-grams hits and totals."""
+    """Return the counts of corpus BLEU: lengths, and for 1- to 4-grams hits and totals."""
     return _counts("BLEU", output, correct)
 
 
 def chrf_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Of chrF: for 1- to 6-grams of characters how many each side has, and in common."""
+    """Return the counts of chrF: 1- to 6-grams of characters of each side, and in common."""
     return _counts("CHRF", output, correct)
 
 
 def chrf_words_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Of chrF++: the same, and for single words and pairs."""
+    """Return the counts of chrF++: those of chrF, and the same for single words and pairs."""
     return _counts("CHRF++", output, correct)
 
 
 def ter_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Of TER: edits, and the length of the references."""
+    """Return the counts of TER: edits, and the length of the references."""
     return _counts("TER", output, correct)
 
 
@@ -52,7 +55,7 @@ SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
 
 
 def base_columns(names: Iterable[str]) -> list[str]:
-    """The columns as a frame must have them, those of `SHARED` traced back to what they are made of."""
+    """Return the columns that a frame must have: those of `SHARED` are replaced by the columns they are made of."""
     names_read: dict[str, None] = {}
     for name in names:
         names_read |= dict.fromkeys(base_columns(SHARED[name][0]) if name in SHARED else [name])
@@ -60,7 +63,7 @@ def base_columns(names: Iterable[str]) -> list[str]:
 
 
 def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
-    """The frame with the named columns of `SHARED`, as far as what they are made of is there."""
+    """Return the frame with the named columns of `SHARED`, if it has the columns that they are made of."""
     available = set(frame.collect_schema().names())
     wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(base_columns([name])) <= available]
     wanted = list(dict.fromkeys([source for name in wanted for source in SHARED[name][0] if source in SHARED] + wanted))
@@ -74,14 +77,15 @@ def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
 def best_of_pairs(
     values: Mapping[str, pl.Expr], higher_is_better: Mapping[str, bool | None], columns: Sequence[str]
 ) -> pl.Expr:
-    """Per row the best of each value over its correct references, as a struct with a field (`VALUE`) per name.
+    """Return, per row, the best of each value over its correct references, as a struct with a field (`VALUE`) per name.
 
-    What the values share, such as normalised texts, is computed once. A row without a correct reference has null.
+    Columns that the values share, such as normalised texts, are computed once. A row without a correct reference has
+    null.
 
     Args:
-        values: name → an expression over `columns` and `gold` that gives `VALUE`.
-        higher_is_better: of each name.
-        columns: what the expressions read; those of `shared` are made here.
+        values: Name → an expression over `columns` and `gold` of type `VALUE`.
+        higher_is_better: The direction of each name.
+        columns: The columns that the expressions read; those of `SHARED` are made here.
     """
     fields = pl.Struct(dict.fromkeys(values, VALUE))
     read = ["correct", *(name for name in base_columns(columns) if name not in (GOLD, "correct"))]
@@ -104,13 +108,13 @@ def best_of_pairs(
 
 
 def over_pairs(pairs: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """Each value over the texts `output` and `gold` of any frame, beside each other."""
+    """Return each value over the texts `output` and `gold` of any frame."""
     roots = [root for expression in values.values() for root in expression.meta.root_names()]
     return with_shared(pairs.lazy(), roots).select(**values).collect(engine="in-memory")
 
 
 def corpus_score(name: str, counts: pl.Series) -> float | None:
-    """The score, in percent, of a corpus with these counts, one list per output; null without any."""
+    """Return the score, in percent, of a corpus with these counts, one list per output; null without any."""
     import numpy as np
 
     counted = counts.drop_nulls()

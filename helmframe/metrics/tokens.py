@@ -20,14 +20,14 @@ _PLAIN = "^[A-Za-z0-9]+$"
 
 
 def words(text: pl.Expr) -> pl.Expr:
-    """The words of a text with single spaces, such as a normalised one."""
+    """Return the words of a text with single spaces, such as a normalised one."""
     hashes = text.str.split(" ").list.eval(pl.element().hash())
     # an empty text is split into one empty word
     return pl.when(text != "").then(hashes).when(text == "").then(pl.lit([], dtype=IDS))
 
 
 def stems(text: pl.Expr) -> pl.Expr:
-    """The words of ROUGE: letters a to z and digits of the text in lower case, those of four and more stemmed.
+    """Return the words of ROUGE: letters a to z and digits of the text in lower case, those of four and more stemmed.
 
     Source: rouge_score.tokenize with use_stemmer=True.
     """
@@ -35,12 +35,12 @@ def stems(text: pl.Expr) -> pl.Expr:
 
 
 def terms(text: pl.Expr) -> pl.Expr:
-    """The words of ROUGE, none stemmed."""
+    """Return the words of ROUGE, none stemmed."""
     return words(alphanumeric(text))
 
 
 def treebank(text: pl.Expr) -> pl.Expr:
-    """The words of a text as one sentence: NLTK's `word_tokenize` with preserve_line, cutting off the last stop only.
+    """Return the words of a text as one sentence, its last stop split off: NLTK's `word_tokenize`, preserve_line.
 
     HELM's BLEU splits sentences first: `sentences`.
     """
@@ -48,7 +48,7 @@ def treebank(text: pl.Expr) -> pl.Expr:
 
 
 def sentences(text: pl.Expr) -> pl.Expr:
-    """NLTK's `word_tokenize`: as `treebank`, each sentence on its own, so that every full stop at an end is cut off."""
+    """Return the words of NLTK's `word_tokenize`: `treebank` of each sentence, its full stop split off."""
     return text.map_batches(_sentences, return_dtype=IDS, is_elementwise=True)
 
 
@@ -108,7 +108,7 @@ def _sentences(texts: pl.Series) -> pl.Series:
 
 
 def ragged(lists: pl.Series) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
-    """The values of a list column end to end, and the length of each list; null is empty."""
+    """Return the values of a list column end to end, and the length of each list; null is empty."""
     import numpy as np
 
     counts = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
@@ -126,7 +126,7 @@ def _lists(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]", like: pl.Seri
 
 
 def _single(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
-    """What `_flat` gives, of texts with single spaces."""
+    """Return `_flat` of texts with single spaces."""
     import numpy as np
 
     nonempty = (texts != "").fill_null(value=False)
@@ -140,7 +140,7 @@ def _single(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
 
 
 def _flat(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
-    """What is between spaces in all texts end to end, and how many each has."""
+    """Return the chunks between spaces of all texts end to end, and the number of chunks of each text."""
     import numpy as np
 
     lists = texts.fill_null("").str.split(" ")
@@ -154,7 +154,7 @@ def _flat(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
 
 
 def _vocabulary(flat: pl.Series, ids: "NDArray[np.uint64]") -> "tuple[NDArray[np.int64], pl.Series]":
-    """Which word each is, and the distinct words."""
+    """Return the index of each word among the distinct words, and these."""
     import numpy as np
     import pyarrow as pa
 
@@ -166,7 +166,7 @@ def _vocabulary(flat: pl.Series, ids: "NDArray[np.uint64]") -> "tuple[NDArray[np
 
 
 def _ragged(starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """starts[0], starts[0]+1, … sizes[0] of them, then those of the next."""
+    """Return starts[0], starts[0]+1, … sizes[0] of them, then those of the next."""
     import numpy as np
 
     ends = np.cumsum(sizes)
@@ -176,7 +176,7 @@ def _ragged(starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> "NDArray
 
 
 def _sums(values: "NDArray[np.int64]", counts: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """Sums over consecutive groups of these lengths."""
+    """Return sums over consecutive groups of these lengths."""
     import numpy as np
 
     total = np.concatenate([[0], np.cumsum(values)])

@@ -1,7 +1,7 @@
-"""The tokenizer behind BLEU: the Penn Treebank's rules as NLTK's `word_tokenize` has them, without its guards.
+"""The tokenizers behind BLEU: the Penn Treebank's rules as in NLTK's `word_tokenize`, and NLTK's sentence tokenizer.
 
-NLTK's own takes 0.4 ms for a single word here, and 4 s to import. The rules see little beyond a chunk between spaces,
-so a column's distinct chunks are cut once each.
+NLTK's own word tokenizer takes 0.4 ms for a single word here, and 4 s to import. The rules see little beyond a chunk
+between spaces, so each distinct chunk of a column is split once. The sentence model needs no download.
 """
 
 import re
@@ -55,7 +55,7 @@ _SOME_TWO_IN_ONE = r"(?i)cannot|d'ye|gimme|lemme|gonna|gotta|more'n|wanna|'tis|'
 
 
 def tokenized(text: str) -> list[str]:
-    """The words of a text.
+    """Return the words of a text.
 
     Source: R. MacIntyre's tokenizer.sed of the Penn Treebank; nltk.tokenize.NLTKWordTokenizer (NLTK 3.10).
 
@@ -75,14 +75,17 @@ def tokenized(text: str) -> list[str]:
 
 @cache
 def _compiled() -> tuple[Any, Any, Any]:
-    """The rules, compiled at their first use: `import helmframe` stays light."""
+    """Return the rules, compiled at their first use: `import helmframe` stays light."""
     rules = [(frozenset(needs), re.compile(pattern).sub, replacement) for needs, pattern, replacement in _RULES]
     return rules, re.compile(_SOME_TWO_IN_ONE).search, [re.compile(pattern).sub for pattern in _TWO_IN_ONE]
 
 
 @lru_cache(maxsize=1 << 18)
 def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
-    """The words in a chunk without white space; `first`, `last`: whether none stands before it, none after it."""
+    """Return the words in a chunk without white space.
+
+    `first` and `last` are whether no chunk precedes it, and none follows.
+    """
     if CUT in chunk:
         return tuple(chunk.split(CUT)[1:])
     usual = _usual()(chunk)
@@ -96,9 +99,9 @@ def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
 
 
 def cut_where_needed(texts: pl.Series) -> pl.Series:
-    """The texts, chunks cut with `CUT` before each word where the rules see beyond them.
+    """Return the texts with `CUT` before each word of the chunks where the rules see beyond them.
 
-    That is closing marks alone at the end, and quotes beside other white space than one ' '.
+    Such chunks are closing marks alone at the end, and quotes beside other white space than one ' '.
     """
     texts = texts.str.replace_all(CUT, "\n", literal=True)
     quoted = texts.str.contains(rf"(?:{_ODD}|^\s+){_QUOTED}|{_QUOTED}(?:{_ODD}|\s+$)")
@@ -157,7 +160,10 @@ def _has_two_in_one(body: str) -> bool:
 
 @cache
 def _usual() -> Callable[[str], re.Match[str] | None]:
-    """Whether a chunk is brackets, a word, a clitic, brackets, a mark: then it is cut without the rules."""
+    """Return a matcher of chunks that are brackets, a word, a clitic, brackets, a mark.
+
+    These are split without the rules.
+    """
     word = r"[A-Za-z0-9]+(?:[-/_.^+=][A-Za-z0-9]+)*"
     return re.compile(rf"([(\[]*)({word})('(?:[sSmMdD]|ll|re|ve))?([)\]]*)([,:;?!.]?)\Z").match
 

@@ -1,4 +1,8 @@
-"""The decorator that makes a function the check of an instruction, and the call of a check by name."""
+"""IFEval's instructions that need no language: their checks, the decorator that registers one, and the call by name.
+
+Source: Zhou et al. 2023 (IFEval), instruction_following_eval/instructions.py. Where that reads a word as a regular
+expression, it is a word here: of the 541 prompts none is read otherwise.
+"""
 
 import json
 import re
@@ -30,16 +34,16 @@ def instruction(name: str) -> Callable[[Check], Check]:
 
 
 def follows(response: str, name: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether a response follows the instruction.
+    """Return whether a response follows the instruction.
 
     Args:
-        response: what the model wrote; an empty one follows nothing.
-        name: as IFEval has it: "length_constraints:number_words".
-        arguments: its arguments; null ones are left out, and so are those that it has not.
+        response: The completion; an empty one follows nothing.
+        name: IFEval's name: "length_constraints:number_words".
+        arguments: The arguments; null ones and those that the instruction hasn't are skipped.
 
     Raises:
-        UnknownNameError: no instruction is called that.
-        ArgumentError: an argument is missing.
+        UnknownNameError: No instruction has that name.
+        ArgumentError: An argument is missing.
     """
     check = INSTRUCTIONS[name]
     parameters = [
@@ -57,10 +61,10 @@ def follows(response: str, name: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def holds(count: int, relation: str, limit: int) -> bool:
-    """Whether the count is "less than" or "at least" the limit.
+    """Return whether the count is "less than" or "at least" the limit.
 
     Raises:
-        ArgumentError: another relation.
+        ArgumentError: The relation is another.
     """
     if relation not in _RELATIONS:
         raise ArgumentError.unknown_value(f"no relation is called {relation!r}", relation, _RELATIONS)
@@ -69,7 +73,7 @@ def holds(count: int, relation: str, limit: int) -> bool:
 
 @instruction("length_constraints:number_paragraphs")
 def number_paragraphs(response: str, *, num_paragraphs: int) -> bool:
-    """Exactly so many paragraphs with *** between them, none of them empty but before the first and after the last."""
+    """Return whether there are n paragraphs with *** between them, none empty but before and after all."""
     first, *others = re.split(r"\s?\*\*\*\s?", response)
     parts = [first, *others]
     if not others:
@@ -81,7 +85,7 @@ def number_paragraphs(response: str, *, num_paragraphs: int) -> bool:
 
 @instruction("length_constraints:nth_paragraph_first_word")
 def nth_paragraph_first_word(response: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
-    """Exactly so many paragraphs with an empty line between them, and the nth begins with the word, in any case."""
+    """Return whether there are n paragraphs between empty lines, and the nth begins with the word, in any case."""
     parts = response.split("\n\n")
     filled = sum(part.strip() != "" for part in parts)
     if filled != num_paragraphs or nth_paragraph > filled or not parts[nth_paragraph - 1].strip():
@@ -92,7 +96,7 @@ def nth_paragraph_first_word(response: str, *, num_paragraphs: int, nth_paragrap
 
 @instruction("detectable_format:number_bullet_lists")
 def number_bullet_lists(response: str, *, num_bullets: int) -> bool:
-    """Exactly so many lines that begin with * or -."""
+    """Return whether there are n lines that begin with * or -."""
     stars = re.findall(r"^[^\S\n]*\*[^\*].*$", response, re.MULTILINE)
     dashes = re.findall(r"^[^\S\n]*-.*$", response, re.MULTILINE)
     return len(stars) + len(dashes) == num_bullets
@@ -100,7 +104,7 @@ def number_bullet_lists(response: str, *, num_bullets: int) -> bool:
 
 @instruction("detectable_format:number_highlighted_sections")
 def number_highlighted_sections(response: str, *, num_highlights: int) -> bool:
-    """At least so many *highlighted* or **highlighted** places within a line, none of them empty."""
+    """Return whether there are at least n non-empty *highlighted* or **highlighted** texts within a line."""
     single = re.findall(r"\*[^\n\*]*\*", response)
     double = re.findall(r"\*\*[^\n\*]*\*\*", response)
     filled = [highlight for highlight in single if highlight.strip("*").strip()]
@@ -110,14 +114,14 @@ def number_highlighted_sections(response: str, *, num_highlights: int) -> bool:
 
 @instruction("detectable_format:multiple_sections")
 def multiple_sections(response: str, *, section_spliter: str, num_sections: int) -> bool:
-    """At least so many sections, each begun by the word and a number: "Section 1"."""
+    """Return whether there are at least n sections, each begun by the word and a number: "Section 1"."""
     beginnings = re.findall(rf"\s?{re.escape(section_spliter.strip())}\s?\d+\s?", response)
     return len(beginnings) >= num_sections
 
 
 @instruction("detectable_format:title")
 def title(response: str) -> bool:
-    """There is a title in double angular brackets, such as <<poem of joy>>."""
+    """Return whether there is a title in double angular brackets, such as <<poem of joy>>."""
     lines = (line[: line.rfind(">>") + 2] for line in response.split("\n") if ">>" in line)
     titles = [title_text for line in lines for title_text in re.findall(r"<<.+>>", line)]
     return any(title_text.lstrip("<").rstrip(">").strip() for title_text in titles)
@@ -125,7 +129,7 @@ def title(response: str) -> bool:
 
 @instruction("detectable_format:json_format")
 def json_format(response: str) -> bool:
-    """The whole response is JSON, whether or not in a fence of three backticks."""
+    """Return whether the whole response is JSON, with or without a fence of three backticks."""
     text = response.strip()
     for fence in ("```json", "```Json", "```JSON", "```"):
         text = text.removeprefix(fence)
@@ -138,7 +142,7 @@ def json_format(response: str) -> bool:
 
 @instruction("combination:two_responses")
 def two_responses(response: str) -> bool:
-    """Two different responses with ****** between them, and nothing else."""
+    """Return whether there are two different responses with ****** between them, and nothing else."""
     first, *others = response.split("******")
     parts = [first, *others]
     if not all(part.strip() for part in parts[1:-1]):
@@ -149,25 +153,25 @@ def two_responses(response: str) -> bool:
 
 @instruction("keywords:existence")
 def existence(response: str, *, keywords: Sequence[str]) -> bool:
-    """Every keyword is there, in any case, as a part of a word too."""
+    """Return whether the response contains every keyword, in any case, as a part of a word too."""
     return all(keyword.lower() in response.lower() for keyword in keywords)
 
 
 @instruction("keywords:forbidden_words")
 def forbidden_words(response: str, *, forbidden_words: Sequence[str]) -> bool:
-    """None of the words is there as a whole word, in any case."""
+    """Return whether the response contains none of the words as a whole word, in any case."""
     return not any(re.search(rf"\b{re.escape(word)}\b", response, re.IGNORECASE) for word in forbidden_words)
 
 
 @instruction("keywords:frequency")
 def keyword_frequency(response: str, *, keyword: str, frequency: int, relation: str) -> bool:
-    """The keyword is there less than, or at least, so many times, as a part of a word too."""
+    """Return whether the keyword occurs less than, or at least, n times, as a part of a word too."""
     return holds(response.lower().count(keyword.strip().lower()), relation, frequency)
 
 
 @instruction("keywords:letter_frequency")
 def letter_frequency(response: str, *, letter: str, let_frequency: int, let_relation: str) -> bool:
-    """The letter is there less than, or at least, so many times, in any case.
+    """Return whether the letter occurs less than, or at least, n times, in any case.
 
     Two of the 541 prompts count "#" or "!": the source then counts a random letter; this counts what the prompt says.
     """
@@ -176,37 +180,40 @@ def letter_frequency(response: str, *, letter: str, let_frequency: int, let_rela
 
 @instruction("punctuation:no_comma")
 def no_comma(response: str) -> bool:
-    """There is no comma."""
+    """Return whether there is no comma."""
     return "," not in response
 
 
 @instruction("combination:repeat_prompt")
 def repeat_prompt(response: str, *, prompt_to_repeat: str) -> bool:
-    """The response begins with the prompt, in any case."""
+    """Return whether the response begins with the prompt, in any case."""
     return response.strip().lower().startswith(prompt_to_repeat.strip().lower())
 
 
 @instruction("startend:end_checker")
 def end_phrase(response: str, *, end_phrase: str) -> bool:
-    """The response ends with the phrase, in any case, whether or not in quotation marks."""
+    """Return whether the response ends with the phrase, in any case, with or without quotation marks."""
     return response.strip().strip('"').lower().endswith(end_phrase.strip().lower())
 
 
 @instruction("startend:quotation")
 def quotation(response: str) -> bool:
-    """The whole response stands between two double quotation marks."""
+    """Return whether the whole response is between two double quotation marks."""
     return re.fullmatch(r'".*"', response.strip(), re.DOTALL) is not None
 
 
 @instruction("detectable_format:constrained_response")
 def constrained_response(response: str) -> bool:
-    """One of three answers is there, word for word."""
+    """Return whether the response contains one of three answers, word for word."""
     return any(f"My answer is {answer}." in response for answer in ("yes", "no", "maybe"))
 
 
 @instruction("detectable_content:postscript")
 def postscript(response: str, *, postscript_marker: str) -> bool:
-    """There is a postscript: the marker somewhere, in any case, "P.S." and "P.P.S" with or without a space between."""
+    """Return whether there is a postscript: the marker somewhere, in any case.
+
+    "P.S." and "P.P.S" may have a space between their letters.
+    """
     marker = postscript_marker.strip()
     loose = {"P.S.": r"p\.\s?s\.", "P.P.S": r"p\.\s?p\.\s?s"}
     return re.search(loose.get(marker, re.escape(marker.lower())), response.lower()) is not None
@@ -214,7 +221,7 @@ def postscript(response: str, *, postscript_marker: str) -> bool:
 
 @instruction("detectable_content:number_placeholders")
 def number_placeholders(response: str, *, num_placeholders: int) -> bool:
-    """At least so many placeholders in square brackets, such as [address]."""
+    """Return whether there are at least n placeholders in square brackets, such as [address]."""
     # behind the last bracket that closes, every one that opens would be sought to the end
     lines = (line[: line.rfind("]") + 1] for line in response.split("\n"))
     return sum(len(re.findall(r"\[.*?\]", line)) for line in lines) >= num_placeholders
@@ -222,5 +229,5 @@ def number_placeholders(response: str, *, num_placeholders: int) -> bool:
 
 @instruction("length_constraints:number_words")
 def number_words(response: str, *, num_words: int, relation: str) -> bool:
-    """Less than, or at least, so many words: runs of letters, digits and underscores."""
+    """Return whether there are less than, or at least, n words: runs of letters, digits and underscores."""
     return holds(len(re.findall(r"\w+", response)), relation, num_words)

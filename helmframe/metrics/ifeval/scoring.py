@@ -27,7 +27,7 @@ Arguments = Sequence[Mapping[str, Any]]
     helm="ifeval_strict_accuracy",
 )
 def ifeval_strict_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """The share of a prompt's instructions that the response follows. One of two: 0.5.
+    """Return the share of a prompt's instructions that the response follows. One of two: 0.5.
 
     HELM's value differs in two cases. It counts a random letter where the letter to count is "#" or "!". It also reads
     the language of an unclear text by chance, such as French in capital letters.
@@ -37,9 +37,9 @@ def ifeval_strict_accuracy(output: str, instruction_id_list: Sequence[str], kwar
 
 @metric("ifeval_loose_accuracy", needs=_COLUMNS, check=may_check, source=_SOURCE)
 def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """As `ifeval_strict_accuracy`, where one of the response's loose forms follows the instruction.
+    """Return `ifeval_strict_accuracy` where any of the response's loose forms may follow an instruction.
 
-    These are the response as it is, without its first line, last line, or both, each with or without asterisks.
+    These are the response, and it without its first line, last line, or both, each with or without asterisks.
     "Sure, here:" and on the next line "no commas", where commas are forbidden: 1 without its first line.
     """
     return _share(_followed_loosely(output, instruction_id_list, kwargs))
@@ -54,7 +54,7 @@ def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwarg
     correctness=True,
 )
 def ifeval_prompt_strict(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """1 where the response follows every instruction of its prompt: with 2 of 3 followed it is 0."""
+    """Return 1 if the response follows every instruction of its prompt: with 2 of 3 followed it is 0."""
     return float(all(_followed(output, instruction_id_list, kwargs)))
 
 
@@ -67,7 +67,7 @@ def ifeval_prompt_strict(output: str, instruction_id_list: Sequence[str], kwargs
     correctness=True,
 )
 def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """1 where the response follows every instruction of its prompt, in one of the forms of `ifeval_loose_accuracy`.
+    """Return 1 if the response follows every instruction of its prompt, in a form of `ifeval_loose_accuracy`.
 
     With 2 of 3 followed it is 0.
     """
@@ -83,7 +83,7 @@ def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs:
     lm_eval="inst_level_strict_acc",
 )
 def ifeval_instruction_strict() -> pl.Expr:
-    """The share of all instructions of all prompts that the responses follow: a prompt of three counts three times.
+    """Return the share of all instructions of all prompts that are followed: a prompt of three counts three times.
 
     Of 3 instructions 2 followed, and 1 of 1: 3/4.
     """
@@ -99,7 +99,7 @@ def ifeval_instruction_strict() -> pl.Expr:
     lm_eval="inst_level_loose_acc",
 )
 def ifeval_instruction_loose() -> pl.Expr:
-    """As `ifeval_instruction_strict`, in one of the forms of `ifeval_loose_accuracy`: 3 of 4 are 3/4."""
+    """Return `ifeval_instruction_strict` in the forms of `ifeval_loose_accuracy`: 3 of 4 are 3/4."""
     return _over_instructions(_followed_loosely)
 
 
