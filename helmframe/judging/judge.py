@@ -26,7 +26,7 @@ from helmframe.models.generate import Report, check_decoding
 from helmframe.models.model import Model
 from helmframe.models.protocol import check_spelling, from_any
 
-# Two completions of a pair answer the same; what may differ is who answered, and in which setting.
+# The common key of the two completions of a pair; their models and settings may differ.
 PAIR = [name for name in KEY if name != "model"]
 # Column of a pair's other completion.
 _OTHER = "\0other"

@@ -30,7 +30,7 @@ logger = logging.getLogger("helmframe.plan")
 
 _BARE = {"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "instance_prefix": ""}
 _DECODING = {"max_tokens": 1000, "temperature": 0.0, "stop": []}
-# Shards of several models and scenarios need the same answers: the second finds what the first has asked.
+# Shards of several models and scenarios need the same completions: the second reuses those of the first.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -59,7 +59,7 @@ def query_function(*, ask: bool = True, budget: Budget | None = None, cache: Com
 
     def answers(call: PerturbationCall, prompts: pl.Series) -> pl.Series:
         model = call.model
-        assert isinstance(model, Model)  # with_models() saw to it
+        assert isinstance(model, Model)  # with_models() ensures it
         if prompts.is_empty():
             return pl.Series("answer", [], dtype=pl.String)
         with _ONE_AT_A_TIME:

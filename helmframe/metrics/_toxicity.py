@@ -252,7 +252,7 @@ def _classified(texts: pl.Series, classifier: Classifier, batch: int) -> pl.Seri
             for text, value in _answers(classifier.function, new[start : start + batch], failures):
                 memory.values[keys[text]] = value
     if failures and not any(keys[text] in memory.values for text in new):
-        raise failures[-1]  # no text could be classified: not a matter of single rows
+        raise failures[-1]  # no text could be classified, so single rows are not at fault
     if failures:
         last = error_text(failures[-1])
         logger.warning("toxicity: %d calls of the classifier failed, the last with: %s", len(failures), last)
@@ -307,5 +307,5 @@ def _all(score: Sequence[float | None]) -> list[float]:
     return values if len(values) == len(score) else []
 
 
-# A classifier that fails so often is not looked into any more: what it did not say has no score.
+# After n failures batches are no longer halved: their texts have no score.
 _MOST_FAILURES = 200

@@ -1,10 +1,10 @@
-"""Metrics of how well confidence tells right answers from wrong: HELM's under its names, and debiased ones.
+"""Metrics of how well confidence distinguishes right answers from wrong: HELM's under its names, and debiased ones.
 
-HELM's take the probability of the completion, which is smaller the longer it is and, of a letter, no probability among
-the letters. Ours take the probability among the options, where they were asked one by one; for anything else say
+HELM's take the probability of the completion, which is smaller the longer it is and isn't a letter's probability among
+the letters. Ours take the probability among the options, where they were requested one by one; otherwise set
 `confidence`: a column of your own, or "max_prob" for HELM's.
 
-`ece_10_bin` depends on how many answers there are: of a perfectly calibrated model it is about .15 with 50 and .03 with
+`ece_10_bin` depends on the number of answers: of a perfectly calibrated model it is about .15 with 50 and .03 with
 1,000. `ece_if_calibrated` says how large; `squared_calibration_error` is around 0 then, with any number.
 """
 
@@ -269,7 +269,7 @@ def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> 
     if isinstance(coverage, bool) or not isinstance(coverage, float | int) or not 0 < coverage <= 1:
         raise ArgumentError(f"selective_accuracy(coverage={coverage!r}): should be above 0 and at most 1.")
     return over_answers(
-        # the share as written: 0.07 * 100 is a little above 7
+        # the decimal share: 0.07 * 100 is a little above 7
         lambda sure, right: float(accuracies(sure, right)[math.ceil(round(coverage * len(sure), 9)) - 1]),
         confidence,
     )

@@ -1,7 +1,7 @@
 """Metrics of a whole set of classified instances; classes are texts, normalised.
 
-An output is one label; where the scenario says a `label_delimiter`, it is the labels between those, as many as may be,
-and all correct references are right.
+An output is one label. With a `label_delimiter` of the scenario it is the labels between delimiters, and all correct
+references are right.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
-"""Metrics of programs: what a model wrote is run against the scenario's tests, in a sandbox, once it is allowed to.
+"""Metrics of programs: completions are run against the scenario's tests, in a sandbox, if that is allowed.
 
-A scenario says its tests by columns. `test` is Python source that defines `check(candidate)`, and `entry_point` the
-function to check: then the input is code that the completion goes on with (HumanEval). Without an `entry_point`, `test`
-holds asserts and the completion is the whole program (MBPP); the column may be missing. `input_output` is JSON with
+A scenario's columns have its tests. `test` is Python source that defines `check(candidate)`, and `entry_point` the
+function to check: then the input is code that the completion continues (HumanEval). Without an `entry_point`, `test`
+contains asserts and the completion is the whole program (MBPP); the column may be missing. `input_output` is JSON with
 `inputs`, `outputs` and, where a function is called, `fn_name` (APPS).
 """
 
@@ -45,7 +45,7 @@ def passes() -> pl.Expr:
 
 
 @metric("pass@k", level="instance", needs=(OUTPUTS,), check=may_run_programs, source="Chen et al. 2021, equation 1")
-def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") -> float | None:  # noqa: ARG001 - `metric` says of what `score` is
+def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") -> float | None:  # noqa: ARG001 - the metric of `score`
     """Return the chance that one of k outputs, sampled without replacement from an instance's n, passes.
 
     It is 1 - C(n-c, k) / C(n, k). Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
@@ -101,7 +101,7 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     code = next((block for block in blocks if defining.search(block)), max(blocks, key=len, default=completion))
     if not entry_point:
         return code
-    # the prompt's stub is whole as it is where it has a docstring; an ellipsis does no harm there
+    # a stub with a docstring is complete; an ellipsis after it does no harm
     return f"{prompt}    ...\n\n{code}" if defining.search(code) else prompt + code
 
 
@@ -120,7 +120,7 @@ def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
     return pl.map_batches(list(columns), over, return_dtype=pl.Float64, is_elementwise=True)
 
 
-# several metrics of one table, and `pass@k` for several k, ask for the same programs
+# several metrics of one table, and `pass@k` for several k, run the same programs
 @lru_cache(maxsize=100_000)
 def _passed(prompt: str, completion: str, test: str | None, entry_point: str | None) -> float:
     if test is None:

@@ -74,7 +74,7 @@ def over_helms_answers(value: Value) -> pl.Expr:
     """
 
     def answers(rows: pl.DataFrame) -> pl.DataFrame:
-        # "models with partial functionality" give zeros, says HELM
+        # "models with partial functionality" return zeros, by a comment of HELM
         if not (rows["sum"] < 0).any():
             return _NOBODY
         texts = rows.filter(pl.col("index").is_null()).select(confidence=pl.col("sum").exp(), right="exact")
@@ -82,6 +82,52 @@ def over_helms_answers(value: Value) -> pl.Expr:
         return pl.concat([texts, _likeliest(rows, by)])
 
     return _over(answers, value, {**option_rows(["sum", "token"]), "exact": _right()})
+
+
+_NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
+
+# As in uncertainty-calibration: probabilities are clipped at this distance from 0 and 1; the slope is almost free.
+EPSILON = 1e-12
+PENALTY = 1e-10
+# scikit-learn's defaults for its solver "lbfgs". The slope depends on them where the likelihood is flat.
+SOLVER = {"maxiter": 100, "maxls": 50, "gtol": 1e-4, "ftol": 64 * 2.0**-52}
+
+
+@dataclass(frozen=True)
+class Platt:
+    """The regression: the logit of being right is slope · logit + intercept."""
+
+    slope: float
+    intercept: float
+
+    def scaled(self, probabilities: Floats) -> Floats:
+        """Return the scaled probabilities."""
+        return _logistic(self.slope * _logit(probabilities) + self.intercept)
+
+
+def platt(probabilities: Floats, right: Floats) -> Platt:
+    """Return the regression that makes the outcomes likeliest, as far as HELM's optimiser goes.
+
+    Args:
+        probabilities: The confidences.
+        right: The outcomes, 0 or 1; both occur.
+
+    Source: Platt 1999; scikit-learn's LogisticRegression(C=1e10), which stops at a gradient of 1e-4.
+    """
+    from scipy.optimize import minimize
+
+    logits = _logit(probabilities)
+    penalty = PENALTY / len(right)
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        slope, intercept = weights
+        linear = slope * logits + intercept
+        errors = (_logistic(linear) - right) / len(right)
+        value = (np.logaddexp(0.0, linear) - right * linear).mean() + penalty * slope**2 / 2
+        return float(value), np.array([errors @ logits + penalty * slope, errors.sum()])
+
+    fitted = minimize(loss, np.zeros(2), method="L-BFGS-B", jac=True, options=SOLVER)
+    return Platt(float(fitted.x[0]), float(fitted.x[1]))
 
 
 def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]) -> pl.Expr:
@@ -138,61 +184,12 @@ def _right() -> pl.Expr:
     return pl.when(pl.col("completion").is_not_null()).then(hit.fill_null(value=False)).cast(pl.Float64)
 
 
-_NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
-
-
-Floats = NDArray[np.float64]
-
-# As in uncertainty-calibration: probabilities are kept so far from 0 and 1, and the slope is all but free.
-EPSILON = 1e-12
-PENALTY = 1e-10
-# scikit-learn's defaults for its solver "lbfgs". The slope depends on them where the likelihood is flat.
-SOLVER = {"maxiter": 100, "maxls": 50, "gtol": 1e-4, "ftol": 64 * 2.0**-52}
-
-
-@dataclass(frozen=True)
-class Platt:
-    """The regression: the logit of being right is slope · logit + intercept."""
-
-    slope: float
-    intercept: float
-
-    def scaled(self, probabilities: Floats) -> Floats:
-        """Return the scaled probabilities."""
-        return _logistic(self.slope * _logit(probabilities) + self.intercept)
-
-
-def platt(probabilities: Floats, right: Floats) -> Platt:
-    """Return the regression that makes the outcomes likeliest, as far as HELM's optimiser goes.
-
-    Args:
-        probabilities: what was claimed.
-        right: what came, 0 or 1; it has both.
-
-    Source: Platt 1999; scikit-learn's LogisticRegression(C=1e10), which stops at a gradient of 1e-4.
-    """
-    from scipy.optimize import minimize
-
-    logits = _logit(probabilities)
-    penalty = PENALTY / len(right)
-
-    def loss(weights: Floats) -> tuple[float, Floats]:
-        slope, intercept = weights
-        linear = slope * logits + intercept
-        errors = (_logistic(linear) - right) / len(right)
-        value = (np.logaddexp(0.0, linear) - right * linear).mean() + penalty * slope**2 / 2
-        return float(value), np.array([errors @ logits + penalty * slope, errors.sum()])
-
-    fitted = minimize(loss, np.zeros(2), method="L-BFGS-B", jac=True, options=SOLVER)
-    return Platt(float(fitted.x[0]), float(fitted.x[1]))
-
-
 def _logit(probabilities: Floats) -> Floats:
     inside = np.clip(probabilities, EPSILON, 1 - EPSILON)
     return np.log(inside / (1 - inside))
 
 
 def _logistic(logits: Floats) -> Floats:
-    # no exponent of a large number, so no overflow
+    # exponents are never positive, so nothing overflows
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))

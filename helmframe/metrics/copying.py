@@ -99,6 +99,37 @@ def edit_similarity(
     )
 
 
+SOURCE = "Grusky et al. 2018 (Newsroom); HELM, summarization_metrics.py through summ_eval, which cuts words with spaCy"
+
+
+@metric("coverage", higher_is_better=None, source=SOURCE, helm="summarization_coverage")
+def coverage(output: str, perturbed_input: str) -> float | None:
+    """Return the share of the summary's words that are in fragments of the source; null for an empty summary.
+
+    "the cat ran" of "the cat sat": the fragment "the cat", so 2/3.
+    """
+    n_words, fragments = _fragments(output, perturbed_input)
+    return sum(fragments) / n_words if n_words else None
+
+
+@metric("density", unit="words", higher_is_better=None, range=(0.0, None), source=SOURCE, helm="summarization_density")
+def density(output: str, perturbed_input: str) -> float | None:
+    """Return the mean length of the fragments, per word of the summary: the squares of their lengths over its words.
+
+    "the cat ran" of "the cat sat": 4/3.
+    """
+    n_words, fragments = _fragments(output, perturbed_input)
+    return sum(length**2 for length in fragments) / n_words if n_words else None
+
+
+@metric("compression", unit="ratio", higher_is_better=None, range=(0.0, None), source=SOURCE,
+        helm="summarization_compression")  # fmt: skip
+def compression(output: str, perturbed_input: str) -> float | None:
+    """Return words of the source over words of the summary; null for an empty summary. 100 words in 20: 5."""
+    n_words = len(tokenized(output))
+    return len(tokenized(perturbed_input)) / n_words if n_words else None
+
+
 def _pairs(
     completions: Sequence[str], prompt: str, references: Sequence[Mapping[str, Any]], *, squeeze: bool
 ) -> Iterator[tuple[Tokens, Tokens]]:
@@ -150,37 +181,6 @@ def _treebank() -> Callable[[str], Tokens]:
 
     tokenize: Callable[[str], Tokens] = TreebankWordTokenizer().tokenize
     return tokenize
-
-
-SOURCE = "Grusky et al. 2018 (Newsroom); HELM, summarization_metrics.py through summ_eval, which cuts words with spaCy"
-
-
-@metric("coverage", higher_is_better=None, source=SOURCE, helm="summarization_coverage")
-def coverage(output: str, perturbed_input: str) -> float | None:
-    """Return the share of the summary's words that are in fragments of the source; null for an empty summary.
-
-    "the cat ran" of "the cat sat": the fragment "the cat", so 2/3.
-    """
-    n_words, fragments = _fragments(output, perturbed_input)
-    return sum(fragments) / n_words if n_words else None
-
-
-@metric("density", unit="words", higher_is_better=None, range=(0.0, None), source=SOURCE, helm="summarization_density")
-def density(output: str, perturbed_input: str) -> float | None:
-    """Return the mean length of the fragments, per word of the summary: the squares of their lengths over its words.
-
-    "the cat ran" of "the cat sat": 4/3.
-    """
-    n_words, fragments = _fragments(output, perturbed_input)
-    return sum(length**2 for length in fragments) / n_words if n_words else None
-
-
-@metric("compression", unit="ratio", higher_is_better=None, range=(0.0, None), source=SOURCE,
-        helm="summarization_compression")  # fmt: skip
-def compression(output: str, perturbed_input: str) -> float | None:
-    """Return words of the source over words of the summary; null for an empty summary. 100 words in 20: 5."""
-    n_words = len(tokenized(output))
-    return len(tokenized(perturbed_input)) / n_words if n_words else None
 
 
 def _fragments(output: str, source: str) -> tuple[int, list[int]]:

@@ -18,7 +18,7 @@ from helmframe._schema import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.row_functions import VALUE
 
-# What a template may name beside the columns of `read` and the scenario's own.
+# The names of a template besides the columns of `read` and the scenario's own.
 COMPLETION, FIRST, SECOND = "completion", "first", "second"
 NAMES: dict[str, pl.Expr] = {
     "input": pl.col("perturbed_input"),
@@ -26,9 +26,9 @@ NAMES: dict[str, pl.Expr] = {
     "reference": pl.col("correct").list.first(),
     "references": pl.col("correct").list.join("\n"),
 }
-# Which answer of a pair stands first: 0 the model's own, 1 the other one's.
+# The completion of a pair that comes first: 0 the model's own, 1 the other one.
 ORDER = "order"
-# What tells completions apart; a verdict has these of the completion it is about.
+# The key of a completion, which its verdict has too.
 KEY = COMPLETIONS.key
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")

@@ -126,27 +126,6 @@ def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") 
     return pl.map_batches([letter, "choices", marks], _letters_correct, return_dtype=pl.Float64, is_elementwise=True)
 
 
-def _letters_correct(columns: Sequence[pl.Series]) -> pl.Series:
-    frame = pl.DataFrame(dict(zip(("predicted", "letter", "right"), columns, strict=True))).with_row_index("row")
-    options = frame.filter(pl.col("letter").list.len() > 0).explode("letter", "right")
-    hits = options.filter(pl.col("letter") == pl.col("predicted")).group_by("row").agg(pl.col("right").any())
-    joined = frame.select("row").join(hits, on="row", how="left", maintain_order="left")
-    return joined["right"].fill_null(value=False).cast(pl.Float64)
-
-
-def _n_groups(pattern: str) -> int:
-    """Return the number of groups in the pattern."""
-    try:
-        first = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
-    except pl.exceptions.PolarsError as error:
-        raise ArgumentError(f"pattern={pattern!r} is no regular expression: {error}") from None
-    return len(first.struct.fields)
-
-
-def _has_output() -> pl.Expr:
-    return pl.col("output") != ""
-
-
 _HELM_PATTERNS = (
     r"answer is \(?([A-J])\)?",
     # meant for "Answer: B" and written so that it never fires: HELM's
@@ -184,15 +163,6 @@ def chain_of_thought_choice() -> pl.Expr:
     """
     stated = pl.col("completion").str.extract_all(_STATED + _LETTER).list.last().str.extract(_STATED + _LETTER, 1)
     return pl.coalesce(stated, pl.col("completion").str.extract(_LAST_LINE, 1)).eq_missing(_correct_letter())
-
-
-def _correct_letter() -> pl.Expr:
-    """Return the letter of the first correct reference."""
-    correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
-    index = pl.when(correct.list.max() == 1).then(correct.list.arg_max())
-    return index.replace_strict(dict(enumerate(ascii_uppercase)), default=None, return_dtype=pl.String).fill_null(
-        "none"
-    )
 
 
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
@@ -238,13 +208,6 @@ def last_number(text: str) -> Decimal | None:
     return Decimal(number.removeprefix("-") if after_digit else number)
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text.replace(",", ""))
-    except ValueError:
-        return 0
-
-
 @metric(
     "ruler_string_match_part",
     source="HELM, ruler_qa_metrics.py; Hsieh et al. 2024 (RULER)",
@@ -277,3 +240,40 @@ def openai_mrcr_accuracy(
         return 0.0
     wanted = str(perturbed_references[0]["text"]).removeprefix(random_string_to_prepend)
     return SequenceMatcher(None, completion.removeprefix(random_string_to_prepend), wanted).ratio()
+
+
+def _letters_correct(columns: Sequence[pl.Series]) -> pl.Series:
+    frame = pl.DataFrame(dict(zip(("predicted", "letter", "right"), columns, strict=True))).with_row_index("row")
+    options = frame.filter(pl.col("letter").list.len() > 0).explode("letter", "right")
+    hits = options.filter(pl.col("letter") == pl.col("predicted")).group_by("row").agg(pl.col("right").any())
+    joined = frame.select("row").join(hits, on="row", how="left", maintain_order="left")
+    return joined["right"].fill_null(value=False).cast(pl.Float64)
+
+
+def _n_groups(pattern: str) -> int:
+    """Return the number of groups in the pattern."""
+    try:
+        first = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
+    except pl.exceptions.PolarsError as error:
+        raise ArgumentError(f"pattern={pattern!r} is no regular expression: {error}") from None
+    return len(first.struct.fields)
+
+
+def _has_output() -> pl.Expr:
+    return pl.col("output") != ""
+
+
+def _correct_letter() -> pl.Expr:
+    """Return the letter of the first correct reference."""
+    correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
+    index = pl.when(correct.list.max() == 1).then(correct.list.arg_max())
+    return index.replace_strict(dict(enumerate(ascii_uppercase)), default=None, return_dtype=pl.String).fill_null(
+        "none"
+    )
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text.replace(",", ""))
+    except ValueError:
+        return 0

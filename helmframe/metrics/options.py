@@ -12,10 +12,15 @@ from helmframe._core.expressions import stripped
 from helmframe._schema import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError
 
-# One instance under one perturbation, asked one way: what the rows of its options have in common.
+# The key of an instance under one perturbation and one adapter setting: its outputs and options share it.
 INSTANCE_KEY = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
 SCALES = ("sum", "token", "character", "byte", "calibrated")
 CALIBRATION = "calibration"
+
+_INDEX = pl.col("reference_index")
+_MODE = pl.col("request_mode").fill_null("original")
+_REFERENCE = pl.col("perturbed_references").list.get(_INDEX, null_on_oob=True)
+
 
 # -- of one instance, while its rows are aggregated ------------------------------------------------------------------
 
@@ -35,7 +40,7 @@ def option_scores(by: str) -> pl.Expr:
         raise ArgumentError.unknown_value(f"by={by!r} is no way to compare options", by, SCALES)
     if by != "calibrated":
         return _with_question(_scaled(by), by)
-    # sorted, each option's request without the question stands right before the one with it
+    # sorted, each option's request without the question comes right before the one with it
     index, mode, logprob = (_sorted(column) for column in (_INDEX, _MODE, pl.col("logprob")))
     paired = (index == index.shift(1)) & (mode.shift(1) == CALIBRATION)
     return pl.when(paired).then(logprob - logprob.shift(1)).filter(mode != CALIBRATION)
@@ -117,42 +122,6 @@ def options(rows: pl.DataFrame, by: str) -> pl.DataFrame:
     return scored if lacking.is_empty() else scored.filter(~pl.col("instance_key").is_in(lacking.implode()))
 
 
-_INDEX = pl.col("reference_index")
-_MODE = pl.col("request_mode").fill_null("original")
-_REFERENCE = pl.col("perturbed_references").list.get(_INDEX, null_on_oob=True)
-
-
-def _scaled(by: str) -> pl.Expr:
-    text = _REFERENCE.struct.field("text")
-    lengths: Mapping[str, pl.Expr] = {
-        "sum": pl.lit(1),
-        "token": tokens(),
-        "character": text.str.len_chars(),
-        "byte": text.str.len_bytes(),
-    }
-    return pl.col("logprob") / lengths[by]
-
-
-def _has(tag: str) -> pl.Expr:
-    return _REFERENCE.struct.field("tags").list.contains(tag)
-
-
-def _with_question(column: pl.Expr, by: str) -> pl.Expr:
-    """Return the column of the rows that request an option with its question."""
-    if by == "calibrated":
-        return _sorted(column).filter(_sorted(_MODE) != CALIBRATION)
-    return column.filter(_first(), _MODE != CALIBRATION)
-
-
-def _sorted(column: pl.Expr) -> pl.Expr:
-    rows = _first()
-    return column.filter(rows).sort_by(_INDEX.filter(rows), _MODE.filter(rows))
-
-
-def _first() -> pl.Expr:
-    return _INDEX.is_not_null() & (pl.col("output_index") == pl.col("output_index").min())
-
-
 def has_option_requests(read: pl.LazyFrame) -> bool:
     """Return whether any instance's options were requested one by one."""
     if not {"continuation", "reference_index"} <= set(read.collect_schema().names()):
@@ -201,6 +170,37 @@ def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
         reference_index=pl.col("likeliest_index"),
     )
     return pl.concat([read.filter(~_is_option()), chosen.select(names)])
+
+
+def _scaled(by: str) -> pl.Expr:
+    text = _REFERENCE.struct.field("text")
+    lengths: Mapping[str, pl.Expr] = {
+        "sum": pl.lit(1),
+        "token": tokens(),
+        "character": text.str.len_chars(),
+        "byte": text.str.len_bytes(),
+    }
+    return pl.col("logprob") / lengths[by]
+
+
+def _has(tag: str) -> pl.Expr:
+    return _REFERENCE.struct.field("tags").list.contains(tag)
+
+
+def _with_question(column: pl.Expr, by: str) -> pl.Expr:
+    """Return the column of the rows that request an option with its question."""
+    if by == "calibrated":
+        return _sorted(column).filter(_sorted(_MODE) != CALIBRATION)
+    return column.filter(_first(), _MODE != CALIBRATION)
+
+
+def _sorted(column: pl.Expr) -> pl.Expr:
+    rows = _first()
+    return column.filter(rows).sort_by(_INDEX.filter(rows), _MODE.filter(rows))
+
+
+def _first() -> pl.Expr:
+    return _INDEX.is_not_null() & (pl.col("output_index") == pl.col("output_index").min())
 
 
 def _likeliest(by: str) -> pl.Expr:

@@ -138,6 +138,41 @@ def bleu_cumulative(*, sentences: bool = False) -> pl.Expr:
     return _bleu([0.25] * 4, "sentences" if sentences else "treebank")
 
 
+NEEDS = ("sacrebleu",)
+
+
+@metric("corpus_bleu", level="set", unit="percent", range=(0.0, 100.0), lm_eval="bleu", packages=NEEDS,
+        source="sacrebleu, BLEU with its defaults (13a, exponential smoothing); Post 2018")  # fmt: skip
+def corpus_bleu() -> pl.Expr:
+    """Return BLEU of all outputs together, counts summed before they are divided, against all correct references.
+
+    It isn't a mean of `bleu_4` or `bleu_cumulative`, which are of single outputs. HF evaluate's bleu is a fraction and
+    not smoothed. The cat sat. against The cat sat.: 100.
+    """
+    return _over("BLEU", "bleu_counts")
+
+
+@metric("corpus_chrf", level="set", unit="percent", range=(0.0, 100.0), lm_eval="chrf", packages=NEEDS,
+        source="sacrebleu, CHRF with its defaults (6-grams, beta 2); Popović 2015")  # fmt: skip
+def corpus_chrf(*, words: bool = False) -> pl.Expr:
+    """Return chrF: F2 over n-grams of characters of all outputs together. The cat sat against The cat sat.: 88.4.
+
+    Args:
+        words: Whether single words and pairs count too: chrF++ (Popović 2017), lm-eval's chrf++.
+    """
+    return _over("CHRF++", "chrf_words_counts") if words else _over("CHRF", "chrf_counts")
+
+
+@metric("corpus_ter", level="set", unit="percent", range=(0.0, None), higher_is_better=False, lm_eval="ter",
+        packages=NEEDS, source="sacrebleu, TER with its defaults; Snover et al. 2006")  # fmt: skip
+def corpus_ter() -> pl.Expr:
+    """Return the translation edit rate: edits and shifts over words of the references, in percent; may exceed 100.
+
+    The cat sat against The cat sat down: 1 of 4 words, 25.
+    """
+    return _over("TER", "ter_counts")
+
+
 def _words(*, stemmed: bool) -> str:
     return "stems" if stemmed else "terms"
 
@@ -174,41 +209,6 @@ def _bleu(weights: Sequence[float], kind: str) -> pl.Expr:
         return pl.Series(np.exp(logs))
 
     return pl.map_batches([f"{kind}_output", f"{kind}_gold"], over, return_dtype=pl.Float64, is_elementwise=True)
-
-
-NEEDS = ("sacrebleu",)
-
-
-@metric("corpus_bleu", level="set", unit="percent", range=(0.0, 100.0), lm_eval="bleu", packages=NEEDS,
-        source="sacrebleu, BLEU with its defaults (13a, exponential smoothing); Post 2018")  # fmt: skip
-def corpus_bleu() -> pl.Expr:
-    """Return BLEU of all outputs together, counts summed before they are divided, against all correct references.
-
-    It isn't a mean of `bleu_4` or `bleu_cumulative`, which are of single outputs. HF evaluate's bleu is a fraction and
-    not smoothed. The cat sat. against The cat sat.: 100.
-    """
-    return _over("BLEU", "bleu_counts")
-
-
-@metric("corpus_chrf", level="set", unit="percent", range=(0.0, 100.0), lm_eval="chrf", packages=NEEDS,
-        source="sacrebleu, CHRF with its defaults (6-grams, beta 2); Popović 2015")  # fmt: skip
-def corpus_chrf(*, words: bool = False) -> pl.Expr:
-    """Return chrF: F2 over n-grams of characters of all outputs together. The cat sat against The cat sat.: 88.4.
-
-    Args:
-        words: Whether single words and pairs count too: chrF++ (Popović 2017), lm-eval's chrf++.
-    """
-    return _over("CHRF++", "chrf_words_counts") if words else _over("CHRF", "chrf_counts")
-
-
-@metric("corpus_ter", level="set", unit="percent", range=(0.0, None), higher_is_better=False, lm_eval="ter",
-        packages=NEEDS, source="sacrebleu, TER with its defaults; Snover et al. 2006")  # fmt: skip
-def corpus_ter() -> pl.Expr:
-    """Return the translation edit rate: edits and shifts over words of the references, in percent; may exceed 100.
-
-    The cat sat against The cat sat down: 1 of 4 words, 25.
-    """
-    return _over("TER", "ter_counts")
 
 
 def _over(name: str, column: str) -> pl.Expr:

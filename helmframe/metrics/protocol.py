@@ -374,9 +374,9 @@ def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
     name = str(Call(entry.name, tuple(bare)))
     made = replace(entry, name=name, arguments=arguments)
     if inspect.Parameter.empty not in {value for key, value in entry.parameters.items() if key not in dict(arguments)}:
-        made.base  # noqa: B018 - an unknown name is told now
+        made.base  # noqa: B018 - an unknown name raises now
         if arguments:
-            made.expression()  # a value that can't be, too
+            made.expression()  # an invalid value, too
         return made
     missing = [key for key, value in entry.parameters.items() if value is inspect.Parameter.empty]
     raise ArgumentError(f"{shown}: needs {', '.join(missing)}; write {shown.replace('@k', '@5').replace('^k', '^5')}.")
@@ -418,7 +418,7 @@ def _of_function(function: Callable[..., Any]) -> Metric:
         raise ArgumentError(
             f"metrics({name}): its parameters should name the columns it reads: def {name}(output, gold): …"
         )
-    # yes or no gets the intervals of fractions; of a number nothing is known
+    # a bool gets the intervals of fractions; the range of a number is unknown
     yes_or_no = inspect.signature(function).return_annotation in (bool, "bool")
     kind: dict[str, Any] = (
         {"unit": "fraction", "higher_is_better": True, "low": 0.0, "high": 1.0, "correctness": True}

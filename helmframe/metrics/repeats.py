@@ -18,7 +18,7 @@ def maj(
     score: Sequence[float | None],
     *,
     k: int,
-    metric: str = "exact_match",  # noqa: ARG001 - says of what `score` is
+    metric: str = "exact_match",  # noqa: ARG001 - the metric of `score`
 ) -> float | None:
     """Return the score of the most frequent answer of the first k outputs; of equals the first; null if one failed.
 
@@ -37,7 +37,7 @@ def maj(
 
 
 @metric("pass^k", level="instance", needs=(OUTPUTS,), source="Yao et al. 2024 (tau-bench)")
-def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `metric` says of what `score` is
+def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - the metric of `score`
     """Return the chance that k outputs, sampled without replacement from an instance's n, are all right.
 
     It is C(c, k) / C(n, k). Of 4 outputs with 3 right, pass^2 is 3/6. `pass@k` is the chance that one is. Null if an
@@ -55,7 +55,7 @@ def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001
 
 
 @metric("at_least@k", level="instance", needs=(OUTPUTS,), source="inspect_ai, at_least", correctness=True)
-def at_least(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `metric` says of what `score` is
+def at_least(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - the metric of `score`
     """Return 1 if at least k of an instance's outputs are right. Of 3 outputs with 2 right, at_least@2 is 1.
 
     Null if an output failed.

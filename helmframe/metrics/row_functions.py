@@ -11,9 +11,9 @@ import polars as pl
 from helmframe._core.safe_text import error_text
 from helmframe._core.specs import Expression
 
-# What a plain function gives per row: its value, or why there is none.
+# The result of a plain function per row: its value, or the reason why it is missing.
 VALUE = pl.Struct({"score": pl.Float64, "reason": pl.String})
-# Where one of these is null there is nothing to call the function with.
+# The function is not called where one of these is null.
 TEXTS = ("output", "completion", "gold")
 
 logger = logging.getLogger("helmframe.metrics")

@@ -10,13 +10,10 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
 from helmframe.metrics.helm_outputs import is_helm_output
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.options import has_option_requests, with_likeliest_options
+from helmframe.metrics.options import INSTANCE_KEY, has_option_requests, with_likeliest_options
 from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, resolve_metrics
 from helmframe.metrics.row_functions import VALUE, Constant, row_expression
 from helmframe.metrics.shared import GOLD, base_columns, best_of_pairs, with_shared
-
-# One instance under one perturbation, asked one way: what its outputs have in common.
-INSTANCE_KEY = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
 
 
 def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
@@ -50,7 +47,7 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
         completions = completions.with_columns(label_delimiter=delimiter)
     else:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
-    if "answer_parser" in schema:  # completions kept by older versions have none
+    if "answer_parser" in schema:  # completions stored by earlier versions have none
         is_lenient = pl.col("answer_parser") == "lenient"
         answer = (
             pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(answer), pl.col("choices"))).otherwise(answer)
@@ -90,7 +87,7 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     for metric in metrics:
         metric.check_usable()
     read = with_source_columns(parse(completions), _names_read(metrics))
-    if "entry_point" not in read.collect_schema():  # tests that name no function: the program is the whole completion
+    if "entry_point" not in read.collect_schema():  # tests without a function: the program is the whole completion
         read = read.with_columns(entry_point=pl.lit(None, dtype=pl.String))
     columns = read.collect_schema()
     available = columns.names()
@@ -236,7 +233,7 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
     nothing = pl.when((none | number.is_null()) & ~pl.col("unanswered")).then(_no_value_reason(metric, number))
     scored = joined.with_columns(
         score=pl.when(~none).then(number),
-        # what a function makes of a failed completion is no reason: the request failed
+        # a function's reason for a failed completion is dropped: the request failed
         reason=pl.when(~failed).then(pl.coalesce("reason", metric_reason, nothing)),
         output=pl.lit(None, dtype=pl.String),
         output_index=pl.lit(None, dtype=pl.Int64),

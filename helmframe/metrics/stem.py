@@ -5,7 +5,7 @@ Written for speed, about five times NLTK's: the shape of the word is worked out 
 
 from functools import lru_cache
 
-# A stem is a word of [a-z0-9]; y is decided by what stands before it.
+# A stem is a word of [a-z0-9]; the kind of y depends on the letter before it.
 _SHAPE = str.maketrans("abcdefghijklmnopqrstuvwxyz0123456789", "vcccvcccvcccccvcccccvcccyc" + "c" * 10)
 _IRREGULAR = {
     "sky": "sky", "skies": "sky", "dying": "die", "lying": "lie", "tying": "tie", "news": "news", "innings": "inning",

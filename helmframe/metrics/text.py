@@ -11,7 +11,7 @@ from helmframe.metrics.protocol import metric
 
 # What Python's str.split gives.
 WORD = r"[^\s\x1c-\x1f]+"
-# How chats decline, at the start of what they say, in English.
+# The beginnings of refusals, in English.
 REFUSALS = (
     r"(?i)^\W*(?:(?:i['’]?m|i am)\s+(?:very\s+|really\s+|so\s+)?(?:sorry|afraid)\b|sorry\b"
     r"|(?:i|we)\s+apologi[sz]e\b|my apologies\b"

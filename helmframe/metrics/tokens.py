@@ -63,12 +63,12 @@ def _treebank(texts: pl.Series) -> pl.Series:
     import numpy as np
     import pyarrow as pa
 
-    # a byte 0 is no more a word's end than a byte 1
+    # a byte 0 does not end a word, as a byte 1 does not
     marked = cut_where_needed(texts.str.replace_all("\0", "\x01", literal=True))
     flat, counts = _flat(marked.str.replace_many(_SPACES, [" "]))
     ids = flat.hash().to_numpy()
     which, vocabulary = _vocabulary(flat, ids)
-    # a chunk of letters and digits is one word wherever it stands; of others the first and last of a text differ
+    # a chunk of letters and digits is one word at any position; others differ at the start and end of a text
     odd = ~(vocabulary.str.contains(_PLAIN) & ~vocabulary.str.to_lowercase().is_in(TWO_IN_ONE)).to_numpy()
     ends = np.cumsum(counts)
     position = np.zeros(len(which), np.int64)

@@ -73,13 +73,6 @@ def tokenized(text: str) -> list[str]:
     return text.split()
 
 
-@cache
-def _compiled() -> tuple[Any, Any, Any]:
-    """Return the rules, compiled at their first use: `import helmframe` stays light."""
-    rules = [(frozenset(needs), re.compile(pattern).sub, replacement) for needs, pattern, replacement in _RULES]
-    return rules, re.compile(_SOME_TWO_IN_ONE).search, [re.compile(pattern).sub for pattern in _TWO_IN_ONE]
-
-
 @lru_cache(maxsize=1 << 18)
 def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
     """Return the words in a chunk without white space.
@@ -113,6 +106,32 @@ def cut_where_needed(texts: pl.Series) -> pl.Series:
     return texts
 
 
+TWO_IN_ONE = ["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"]
+CUT = "\x1f"  # white space, so no word contains it
+_ODD = r"[\s\x1c-\x1f&&[^ ]]"
+_QUOTED = r"""[^\s\x1c-\x1f]*['"`][^\s\x1c-\x1f]*"""
+_LONE_CLOSERS = r"""\s[\]\)}>"'»”’]+\s*$"""
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of a text as NLTK's `sent_tokenize` splits them; needs nltk and punkt.
+
+    >>> split_sentences("It sat. . . . Go!")
+    ['It sat.', '.', '.', '.', 'Go!']
+
+    Source: Kiss & Strunk 2006; nltk.tokenize.punkt (NLTK 3.10).
+    """
+    sentences: list[str] = _tokenizer().tokenize(text)
+    return sentences
+
+
+@cache
+def _compiled() -> tuple[Any, Any, Any]:
+    """Return the rules, compiled at their first use: `import helmframe` stays light."""
+    rules = [(frozenset(needs), re.compile(pattern).sub, replacement) for needs, pattern, replacement in _RULES]
+    return rules, re.compile(_SOME_TWO_IN_ONE).search, [re.compile(pattern).sub for pattern in _TWO_IN_ONE]
+
+
 def _cut_all(text: str) -> str:
     return "".join(f"{CUT}{word}" for word in tokenized(text))
 
@@ -142,13 +161,6 @@ def _space(neighbour: str) -> str:
     return neighbour if neighbour in ("", " ") else "\n"
 
 
-TWO_IN_ONE = ["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"]
-CUT = "\x1f"  # white space, so no word holds it
-_ODD = r"[\s\x1c-\x1f&&[^ ]]"
-_QUOTED = r"""[^\s\x1c-\x1f]*['"`][^\s\x1c-\x1f]*"""
-_LONE_CLOSERS = r"""\s[\]\)}>"'»”’]+\s*$"""
-
-
 def _has_two_in_one(body: str) -> bool:
     lower = body.lower()
     return (
@@ -166,18 +178,6 @@ def _usual() -> Callable[[str], re.Match[str] | None]:
     """
     word = r"[A-Za-z0-9]+(?:[-/_.^+=][A-Za-z0-9]+)*"
     return re.compile(rf"([(\[]*)({word})('(?:[sSmMdD]|ll|re|ve))?([)\]]*)([,:;?!.]?)\Z").match
-
-
-def split_sentences(text: str) -> list[str]:
-    """Return the sentences of a text as NLTK's `sent_tokenize` splits them; needs nltk and punkt.
-
-    >>> split_sentences("It sat. . . . Go!")
-    ['It sat.', '.', '.', '.', 'Go!']
-
-    Source: Kiss & Strunk 2006; nltk.tokenize.punkt (NLTK 3.10).
-    """
-    sentences: list[str] = _tokenizer().tokenize(text)
-    return sentences
 
 
 @cache

@@ -1,7 +1,7 @@
 """The scores of IFEval: by prompt and by instruction, strict and loose.
 
-A scenario says its instructions by two columns, as the hub has them: `instruction_id_list` (list of names) and `kwargs`
-(list of structs, as long; null where an argument is not of the instruction).
+A scenario has its instructions in two columns, as on the Hub: `instruction_id_list` (list of names) and `kwargs`
+(list of structs of the same length; null where the instruction lacks the argument).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +123,7 @@ def _share(followed: Sequence[bool]) -> float:
 
 
 def _over_instructions(judge: Callable[[str, Sequence[str], Arguments], list[bool]]) -> pl.Expr:
-    # an interval asks for the same rows up to 200 times
+    # an interval needs the same rows up to 200 times
     n_followed: dict[int, int] = {}
 
     def count(columns: Any) -> pl.Series:
