@@ -21,8 +21,7 @@ from helmframe.interop.helm import entry
 from helmframe.interop.suites import list_suites, suite
 from helmframe.judging.judge import judge
 from helmframe.judging.templates import list_judges
-from helmframe.metrics.listing import list_metrics
-from helmframe.metrics.protocol import metric
+from helmframe.metrics.protocol import list_metrics, metric
 from helmframe.models.listing import list_models
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model

@@ -19,9 +19,9 @@ from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
 from helmframe.early_stopping.monitor import Watch
 from helmframe.errors import CapabilityError, PlanError
 from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
-from helmframe.judging.query import asking
+from helmframe.judging.query import query_function
 from helmframe.metrics.judge import with_verdicts
-from helmframe.metrics.protocol import Metric, chosen
+from helmframe.metrics.protocol import Metric, resolve_metrics
 from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache
@@ -87,7 +87,7 @@ def check_capabilities(plan: PlanSpec) -> None:
             other scenarios of a suite continue.
     """
     fields = dict(plan.adapter)
-    needing = [each.name for each in chosen(plan.metrics) if {"logprob", "token_logprobs"} & {*each.needs}]
+    needing = [each.name for each in resolve_metrics(plan.metrics) if {"logprob", "token_logprobs"} & {*each.needs}]
     for spec in plan.scenarios:
         for cell in (each for grid in _settings(plan, spec) for each in grid.each):
             scores = ADAPTERS[cell.adapter.method].scores
@@ -121,9 +121,8 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
         names = (plan.metrics or with_judges(spec.metrics)) if scored else ()
         refuse_pairs(names)
         outputs = plan.outputs or spec.outputs
-        for each in chosen(names):
-            if each.check is not None:
-                each.check()
+        for each in resolve_metrics(names):
+            each.check_usable()
             if each.k > outputs:
                 raise PlanError(f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k}).")
         cells = tuple(_settings(plan, spec))
@@ -243,7 +242,7 @@ def build_requests(
         budget: The limits of requests to these models.
         cache: As for `asked`.
     """
-    model = asking(ask=ask, budget=budget, cache=cache)
+    model = query_function(ask=ask, budget=budget, cache=cache)
     train = train_pool(plan, task)
     for instances in shards:
         variants = perturb_instances(plan, instances.lazy(), model).collect(engine=IN_MEMORY)

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 import polars as pl
 
+from helmframe._core.registry import render
 from helmframe._core.specs import (
     UNSET,
     AdapterFields,
@@ -26,7 +27,6 @@ from helmframe._core.specs import (
     merged,
     set_values,
 )
-from helmframe._core.views import render
 from helmframe._pipeline import (
     PlanSpec,
     adapt_variants,
@@ -46,8 +46,8 @@ from helmframe.engines import local
 from helmframe.engines.resolve import Engine, running
 from helmframe.errors import ArgumentError, NotAModelError, SpecError
 from helmframe.judging.judge import refuse_pairs, with_judges
-from helmframe.judging.query import asking, with_models
-from helmframe.metrics.protocol import chosen
+from helmframe.judging.query import query_function, with_models
+from helmframe.metrics.protocol import resolve_metrics
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import NUMBERS, check_decoding
@@ -259,7 +259,7 @@ class Plan:
             CapabilityError: It needs what a model does not return.
         """
         flat = with_judges(metrics)
-        names = [metric.name for metric in chosen(flat)]
+        names = [metric.name for metric in resolve_metrics(flat)]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ArgumentError(f"metrics(): {twice[0]!r} is said twice.")
@@ -309,7 +309,7 @@ class Plan:
 
     def variants(self) -> pl.LazyFrame:
         """Return `VARIANTS`, one row per instance and perturbation. No request is sent."""
-        return perturb_instances(self._spec, self.instances(), asking(ask=False)).select(
+        return perturb_instances(self._spec, self.instances(), query_function(ask=False)).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
@@ -323,7 +323,7 @@ class Plan:
         for task in plan_tasks(self._spec, self._spec.models or [_any_model()], scored=False):
             train = train_pool(self._spec, task)
             for shard in load_instances(self._spec, task.spec):
-                variants = perturb_instances(self._spec, shard.lazy(), asking(ask=False)).collect()
+                variants = perturb_instances(self._spec, shard.lazy(), query_function(ask=False)).collect()
                 for setting in task.settings:
                     requests, heads = adapt_variants(self._spec, variants.lazy(), train, setting, task.spec)
                     for model in task.models:

@@ -10,7 +10,7 @@ from helmframe._core.specs import ScenarioSpec
 from helmframe.adapters.adapt import Setting
 from helmframe.early_stopping.rules import Bounds, Until, metric_of, watchable
 from helmframe.errors import ArgumentError
-from helmframe.metrics.protocol import Metric, chosen, right_or_wrong
+from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
 from helmframe.models.model import Model
 from helmframe.stats.population import UNIT, Population, cluster_means, instance_means, interval_of
 
@@ -59,7 +59,7 @@ def watched(until: Until, tasks: Sequence[Watched]) -> dict[str, Any]:
         "said": str(until),
         "ci": until.ci,
         "mean": until.mean,
-        "metrics": bounded([each for task in tasks for each in chosen(task.metrics)]),
+        "metrics": bounded([each for task in tasks for each in resolve_metrics(task.metrics)]),
         "looks": {_name(task): {} for task in tasks},
     }
 
@@ -67,7 +67,7 @@ def watched(until: Until, tasks: Sequence[Watched]) -> dict[str, Any]:
 def bounded(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
     """Those of which there are intervals that hold at all looks: what a manifest keeps for them."""
     return {
-        each.name: {"low": each.low, "high": each.high, "binary": right_or_wrong(each)}
+        each.name: {"low": each.low, "high": each.high, "binary": is_binary(each)}
         for each in metrics
         if watchable(each)
     }
@@ -184,7 +184,7 @@ class Watch:
                 pl.concat(seen),
                 population,
                 self._until.bounds(self._bounds),
-                binary=right_or_wrong(self._metric),
+                binary=is_binary(self._metric),
                 ci=self._until.ci,
             )
             met = self._until.met(found)

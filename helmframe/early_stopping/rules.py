@@ -14,7 +14,7 @@ import polars as pl
 
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
-from helmframe.metrics.protocol import Metric, chosen
+from helmframe.metrics.protocol import Metric, resolve_metrics
 from helmframe.stats.population import differences
 
 Bounds: TypeAlias = tuple[float, float]
@@ -200,7 +200,7 @@ def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric])
     Raises:
         PlanError: the plan does not score it, or it can't be watched; says what to use.
     """
-    asked = {each.name: each for each in chosen(metrics)}
+    asked = {each.name: each for each in resolve_metrics(metrics)}
     name = until.metric or spec.main.metric
     if name not in asked:
         if until.metric:

@@ -15,7 +15,7 @@ from helmframe._pipeline import PlanSpec, Task
 from helmframe._plan_yaml import written
 from helmframe.adapters.adapt import adapter_id
 from helmframe.judging.judge import judges_of
-from helmframe.metrics.protocol import about, chosen
+from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.models.model import Model
 
 FORMAT = 1
@@ -39,7 +39,7 @@ def manifest(plans: Sequence[PlanSpec], tasks: Sequence[Task], fingerprints: Map
     """
     from importlib.metadata import version
 
-    metrics = {each.name: each for task in tasks for each in chosen(task.metrics)}
+    metrics = {each.name: each for task in tasks for each in resolve_metrics(task.metrics)}
     often = Counter(task.spec.scenario for task in tasks)
     return {
         "format": FORMAT,
@@ -67,7 +67,7 @@ def manifest(plans: Sequence[PlanSpec], tasks: Sequence[Task], fingerprints: Map
             for setting in task.settings
             for each in setting.each
         },
-        "metrics": {name: about(each) for name, each in metrics.items()},
+        "metrics": {name: manifest_entry(each) for name, each in metrics.items()},
         "versions": {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}
         | {"python": platform.python_version()},
         "host": socket.gethostname(),

@@ -8,8 +8,8 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL, source_column
 from helmframe.errors import ArgumentError, HelmframeWarning
-from helmframe.metrics.protocol import chosen
-from helmframe.metrics.score import for_sets, why_none
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import missing_reason, prepare_set_metric
 from helmframe.results._data import ResultsData, only, reader_of
 from helmframe.results._early_stopping import with_sequences
 from helmframe.stats.aggregate import aggregate
@@ -136,8 +136,8 @@ def _aggregated(
         chunks = reader_of(results).helm_scores(keys, per_row) if helm else reader_of(results).scores(keys)
         scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
         frames.append(aggregate(scores, keys, fractions=reader_of(results).fractions(), ci=ci, mean=mean))
-    for each in chosen([name for name in names if name not in per_row]):
-        rows, value = for_sets(results.completions, each, helm=helm)
+    for each in resolve_metrics([name for name in names if name not in per_row]):
+        rows, value = prepare_set_metric(results.completions, each, helm=helm)
         frames.append(
             aggregate_set(
                 reader_of(results).with_source_of(rows, keys),
@@ -149,7 +149,7 @@ def _aggregated(
                 fraction=each.unit == "fraction",
                 smooth=each.smooth,
                 by_trial=helm,
-                reason=why_none(rows, each),
+                reason=missing_reason(rows, each),
             )
         )
     baselines = reader_of(results).baselines(keys, names, mean)

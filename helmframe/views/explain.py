@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from helmframe._core.registry import view
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
-from helmframe._core.views import view
 from helmframe._pipeline import (
     PlanSpec,
     Task,
@@ -22,7 +22,7 @@ from helmframe._pipeline import (
 from helmframe._schema import ORIGINAL
 from helmframe.adapters.adapt import Setting
 from helmframe.judging.judge import judges_of
-from helmframe.judging.query import asking
+from helmframe.judging.query import query_function
 from helmframe.models.completion_cache import answers_of, store_root
 from helmframe.models.fit import fit
 from helmframe.models.request_ids import request_ids
@@ -73,7 +73,7 @@ def _counted(plan: PlanSpec, task: Task) -> _Counts:
     subsets: dict[str, None] = {}
     for shard in load_instances(plan, task.spec):
         subsets |= dict.fromkeys(shard["subset"].unique(maintain_order=True))
-        variants = perturb_instances(plan, shard.lazy(), asking(ask=False)).collect()
+        variants = perturb_instances(plan, shard.lazy(), query_function(ask=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from helmframe.metrics.classification import confusion
-from helmframe.metrics.protocol import METRICS, chosen
+from helmframe.metrics.protocol import METRICS, resolve_metrics
 from helmframe.metrics.score import parse
 from tests.frames import completions, right
 
@@ -105,7 +105,7 @@ def test_macro_f1_is_the_mean_of_the_classes_f1(pairs: list[tuple[str, str]]) ->
 
 def value_of(name: str, golds: Sequence[str], outputs: Sequence[str | None]) -> float | None:
     read = parse(completions(outputs, [right(gold) for gold in golds]).lazy()).collect()
-    value = read.select(chosen([name])[0].expression()).item()
+    value = read.select(resolve_metrics([name])[0].expression()).item()
     assert value is None or isinstance(value, float)
     return value
 

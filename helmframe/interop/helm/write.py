@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.registry import view
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
-from helmframe._core.views import view
 from helmframe._schema import ORIGINAL, SCORES, source_column
 from helmframe.errors import StoreError
 from helmframe.interop.helm.fields import ADAPTER, SCORED, to_helm
@@ -23,8 +23,8 @@ from helmframe.interop.helm.state_writer import REQUEST, VARIANT, states_of, wit
 from helmframe.interop.helm.statistics import OF_ALL, stat, stats_of
 from helmframe.interop.helm.variants import OURS, description
 from helmframe.metrics.helm_outputs import helm_scores
-from helmframe.metrics.protocol import chosen
-from helmframe.metrics.score import for_sets
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import prepare_set_metric
 from helmframe.results import Results
 from helmframe.store import Address, address_of, below, listing, write_text
 
@@ -120,7 +120,9 @@ class _Written:
         self.of_helm = bool(read)
         self.name = keys["scenario"]
         metrics = results.manifest["metrics"].items()
-        self.set_metrics = chosen([name for name, each in metrics if each["level"] == "set" or name == _BBQ_ACCURACY])
+        self.set_metrics = resolve_metrics(
+            [name for name, each in metrics if each["level"] == "set" or name == _BBQ_ACCURACY]
+        )
         chosen_run = pl.all_horizontal(pl.col(name) == value for name, value in keys.items())
         self.helm_stats = results.helm_stats.filter(chosen_run).collect()
         self.prefixes = results.prefixes.unique("prefix_id").collect()
@@ -190,7 +192,7 @@ class _Written:
         frames = [pl.DataFrame(schema=_SETS)]
         answered = self.completions.filter(pl.col("error").is_null()).lazy()
         for each in self.set_metrics:
-            rows, value = for_sets(answered, each, helm=True)
+            rows, value = prepare_set_metric(answered, each, helm=True)
             if each.name in (_BBQ_ACCURACY, *_BBQ_BIASES):
                 value = self._of_bbq(each.name, value)
             groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()

@@ -31,7 +31,7 @@ class Endpoint:
 
     def __call__(self, texts: list[str]) -> list[float]:
         """Return the label's score of each text."""
-        reply = _asked(self.url, {"inputs": texts}, _headers(self.key), self.timeout)
+        reply = _request(self.url, {"inputs": texts}, _headers(self.key), self.timeout)
         return _scores(reply, self.label.lower(), len(texts))
 
     def __str__(self) -> str:
@@ -42,23 +42,25 @@ class Endpoint:
 
 
 def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout: float = 30.0) -> Endpoint:
-    """A classifier of texts that asks a server: POST {"inputs": [text, …]}.
+    """Return a classifier of texts that sends them to a server: POST {"inputs": [text, …]}.
 
     `hf.metrics.toxicity(classifier=hf.metrics.endpoint("http://localhost:8080/predict", key="HF_TOKEN"))`.
     A server that generates text is a model: `plan.generate("http://…/v1#name")`.
 
-    The answer is a list with, per text, a number, or the labels with their scores ([{"label": "toxic", "score": 0.9},
-    …]), as Hugging Face's servers of text classification give; or that list under "scores", "predictions" or "results".
+    The server responds with a list that has one entry per text: a number, or the labels with their scores
+    ([{"label": "toxic", "score": 0.9}, …]), as Hugging Face's servers of text classification return. The list may be
+    under "scores", "predictions" or "results".
 
     Args:
-        url: http:// or https://.
-        key: name of the environment variable that holds the key, sent as a bearer token; read at each call, never kept.
-        label: which label's score counts; without regard to case.
-        timeout: seconds per call; lost connections, timeouts and busy servers are asked again, 4 times, with pauses.
+        url: The address, http:// or https://.
+        key: The name of the environment variable that holds the key. The key is sent as a bearer token; it is read at
+            each call and never stored.
+        label: The label whose score counts; case is ignored.
+        timeout: Seconds per call. Lost connections, timeouts and busy servers are retried 4 times, with backoff.
 
     Raises:
-        ArgumentError: no such address, or httpx is not installed; from a call: no key, a refusal, or an answer that is
-            none of these.
+        ArgumentError: The address is invalid, or httpx is not installed. From a call: the key is missing, the server
+            refuses, or the response has another form.
     """
     if find_spec("httpx") is None:
         raise ArgumentError("endpoint() needs the package httpx: pip install 'helmframe[metrics]'.")
@@ -76,7 +78,7 @@ def _headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-def _asked(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> Any:
+def _request(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> Any:
     import httpx
     from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
@@ -107,14 +109,14 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _seconds(state: "RetryCallState") -> float:
-    """A drawn pause, or the one that the server asks for in seconds, if it is not too long."""
+    """Return a random pause, or the one in seconds that the server requests, up to the longest pause."""
     import httpx
     from tenacity import wait_random_exponential
 
     drawn = wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)(state)
     error = state.outcome.exception() if state.outcome else None
-    said = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
-    return max(drawn, min(float(said), LONGEST_PAUSE)) if said.isdecimal() else drawn
+    retry_after = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
+    return max(drawn, min(float(retry_after), LONGEST_PAUSE)) if retry_after.isdecimal() else drawn
 
 
 def _scores(reply: Any, label: str, count: int) -> list[float]:
@@ -122,16 +124,18 @@ def _scores(reply: Any, label: str, count: int) -> list[float]:
         reply = reply[name] if isinstance(reply, Mapping) and name in reply else reply
     if not isinstance(reply, Sequence) or isinstance(reply, str) or len(reply) != count:
         raise ArgumentError(f"the endpoint should answer with a list of {count}; it answered {str(reply)[:200]}.")
-    return [_score(each, label) for each in reply]
+    return [_score(prediction, label) for prediction in reply]
 
 
-def _score(given: Any, label: str) -> float:
-    if isinstance(given, float | int) and not isinstance(given, bool):
-        return float(given)
-    labels = [given] if isinstance(given, Mapping) else given if isinstance(given, list) else []
-    named = [each for each in labels if isinstance(each, Mapping) and {"label", "score"} <= each.keys()]
-    scores = {str(each["label"]).lower(): each["score"] for each in named}
+def _score(prediction: Any, label: str) -> float:
+    if isinstance(prediction, float | int) and not isinstance(prediction, bool):
+        return float(prediction)
+    labels = [prediction] if isinstance(prediction, Mapping) else prediction if isinstance(prediction, list) else []
+    named = [entry for entry in labels if isinstance(entry, Mapping) and {"label", "score"} <= entry.keys()]
+    scores = {str(entry["label"]).lower(): entry["score"] for entry in named}
     if label not in scores:
-        there = f"labels {', '.join(sorted(scores))}" if scores else str(given)[:200]
-        raise ArgumentError(f"the endpoint gave no score for the label {label!r}, but {there}. Say endpoint(label=…).")
+        available = f"labels {', '.join(sorted(scores))}" if scores else str(prediction)[:200]
+        raise ArgumentError(
+            f"the endpoint gave no score for the label {label!r}, but {available}. Say endpoint(label=…)."
+        )
     return _score(scores[label], label)

@@ -5,8 +5,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.metrics.protocol import chosen
-from helmframe.metrics.score import for_sets, score
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import prepare_set_metric, score
 from tests.frames import completions
 
 OPTIONS = [("cold", True), ("very hot indeed", False)]
@@ -85,9 +85,9 @@ def test_the_order_of_rows_does_not_matter(order: list[int]) -> None:
 
 
 def test_metrics_of_sets_see_the_answers() -> None:
-    (metric,) = chosen(["classification_macro_f1"])
-    rows, _ = for_sets(options(-2.0, -9.0).lazy(), metric)
+    (metric,) = resolve_metrics(["classification_macro_f1"])
+    rows, _ = prepare_set_metric(options(-2.0, -9.0).lazy(), metric)
     assert rows.collect()["output"].to_list() == ["cold"]
-    (metric,) = chosen(["perplexity"])
-    rows, _ = for_sets(options(-2.0, -9.0).lazy(), metric)
+    (metric,) = resolve_metrics(["perplexity"])
+    rows, _ = prepare_set_metric(options(-2.0, -9.0).lazy(), metric)
     assert rows.collect().height == 2

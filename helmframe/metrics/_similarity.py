@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import ArgumentError
@@ -10,15 +11,15 @@ from helmframe.metrics.protocol import Metric
 
 
 def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -> Metric:
-    """The cosine of the output's and a correct reference's embeddings, the best over the references.
+    """Return a metric: the cosine of the output's and a correct reference's embeddings, the best over the references.
 
     `plan.metrics("exact_match", hf.metrics.similarity(model.encode))`; the metric holds a function, so the plan has no
     YAML.
 
     Args:
-        embed: texts → one row of numbers each (an array, a tensor on the CPU, or lists); called once per shard, with
-            distinct texts.
-        name: as tables have it.
+        embed: A function from texts to one row of numbers each (an array, a tensor on the CPU, or lists). It is called
+            once per shard, with distinct texts.
+        name: The metric's name in tables.
 
     Source: Reimers & Gurevych 2019 (Sentence-BERT).
     """
@@ -26,15 +27,13 @@ def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -
         raise ArgumentError(f"similarity({embed!r}): give a function from a list of texts to a list of vectors.")
 
     def cosine() -> pl.Expr:
-        """The cosine of the embeddings of output and reference."""
-        return pl.map_batches(["output", "gold"], lambda given: _cosines(embed, *given), return_dtype=pl.Float64)
+        """Return the cosine of the embeddings of output and reference."""
+        return pl.map_batches(["output", "gold"], lambda columns: _cosines(embed, *columns), return_dtype=pl.Float64)
 
     return Metric(name, cosine, unit="cosine", higher_is_better=True, low=-1.0, high=1.0, registered=False)
 
 
 def _cosines(embed: Callable[[list[str]], Any], outputs: pl.Series, golds: pl.Series) -> pl.Series:
-    import numpy as np
-
     texts = pl.concat([outputs, golds]).drop_nulls().unique(maintain_order=True).to_list()
     if not texts:
         return pl.Series([None] * len(outputs), dtype=pl.Float64)
@@ -46,9 +45,12 @@ def _cosines(embed: Callable[[list[str]], Any], outputs: pl.Series, golds: pl.Se
         )
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = vectors / np.where(lengths > 0, lengths, 1.0)
-    row = {text: place for place, text in enumerate(texts)}
+    row = {text: index for index, text in enumerate(texts)}
     pairs: Sequence[tuple[str | None, str | None]] = list(zip(outputs, golds, strict=True))
     return pl.Series(
-        [None if said is None or gold is None else float(units[row[said]] @ units[row[gold]]) for said, gold in pairs],
+        [
+            None if output is None or gold is None else float(units[row[output]] @ units[row[gold]])
+            for output, gold in pairs
+        ],
         dtype=pl.Float64,
     )
