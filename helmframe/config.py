@@ -238,8 +238,9 @@ def s3_options() -> S3Options:
 def _with_usual_credentials(options: S3Options) -> S3Options:
     key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
-        token = os.environ.get("AWS_SESSION_TOKEN")
-        return replace(options, key=Secret(key), secret=Secret(secret), token=Secret(token) if token else None)
+        session_token = os.environ.get("AWS_SESSION_TOKEN")
+        token = Secret(session_token) if session_token else None
+        return replace(options, key=Secret(key), secret=Secret(secret), token=token)
     try:
         import botocore.session
         from botocore.exceptions import BotoCoreError
