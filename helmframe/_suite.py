@@ -22,7 +22,7 @@ from helmframe.models.budget import Budget, Prices
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.plan import Plan, spec_of
 from helmframe.results import Results
-from helmframe.scenarios.find import specs_root
+from helmframe.scenarios.catalogue import specs_root
 
 
 @dataclass(frozen=True)

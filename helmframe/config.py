@@ -223,11 +223,16 @@ def s3_reader() -> str:
     return reader
 
 
+def s3_endpoint() -> str | None:
+    """Return the address of the S3 server that is configured or in AWS_* variables; None leaves it to the profile."""
+    variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return _settings.s3_endpoint or next((os.environ[name] for name in variables if os.environ.get(name)), None)
+
+
 def s3_options() -> S3Options:
     """Endpoint, credentials and region as said, else from AWS_* variables, else from the profile (by botocore)."""
-    endpoint = _settings.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = _settings.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    options = S3Options(endpoint=endpoint or None, region=region or None)
+    options = S3Options(endpoint=s3_endpoint(), region=region or None)
     if _settings.s3_anonymous:
         return replace(options, anonymous=True)
     if _settings.s3_key is not None and _settings.s3_secret is not None:

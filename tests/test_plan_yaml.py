@@ -12,7 +12,7 @@ import helmframe as hf
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
 from helmframe.perturbations.parsing import call
 from helmframe.plan import Plan, spec_of
-from helmframe.scenarios.find import specs_root
+from helmframe.scenarios.catalogue import specs_root
 
 SAMPLER = hf.scenario("sampler")
 

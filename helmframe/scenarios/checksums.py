@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from helmframe._core.specs import Condition, ScenarioSpec
-from helmframe.scenarios.query import kept_files, meant
+from helmframe.scenarios.query import matching_files, with_default_subsets
 from helmframe.scenarios.sources import connect
 from helmframe.store import Address, address_of, listing
 
@@ -57,25 +57,25 @@ def data_checksum(
     if spec.generated:
         return Data(address=f"generated: {spec.generated}", files=0, bytes=None, checksum=None)
     with closing(connect(spec, data)) as source:
-        paths = [file.path for file in kept_files(spec, source, meant(spec, where), splits)]
+        paths = [file.path for file in matching_files(spec, source, with_default_subsets(spec, where), splits)]
         address = source.address
     if address.startswith("hf://") or not paths:
         return Data(address=address, files=len(paths), bytes=None, checksum=None)
     root = _folder(paths)
-    found = list(_in_bucket(root, paths) if "://" in address else _on_disk(root, paths, stop))
-    whole = len(found) == len(paths)
-    state = blake2b("\n".join(f"{name}\0{size}\0{said}" for name, size, said in found).encode(), digest_size=16)
+    states = list(_in_bucket(root, paths) if "://" in address else _on_disk(root, paths, stop))
+    whole = len(states) == len(paths)
+    state = blake2b("\n".join(f"{name}\0{size}\0{digest}" for name, size, digest in states).encode(), digest_size=16)
     return Data(
         address=address,
         files=len(paths),
-        bytes=sum(size for _, size, _ in found) if whole else None,
+        bytes=sum(size for _, size, _ in states) if whole else None,
         checksum=state.hexdigest() if whole else None,
     )
 
 
 def _on_disk(root: str, paths: Sequence[str], stop: threading.Event | None) -> Iterator[tuple[str, int, str]]:
     stats = {path: Path(path).stat() for path in paths}
-    many = sum(each.st_size for each in stats.values()) > MOST_BYTES
+    many = sum(stat.st_size for stat in stats.values()) > MOST_BYTES
     for path in paths:
         if many:
             yield path.removeprefix(root), stats[path].st_size, str(stats[path].st_mtime_ns)
@@ -92,14 +92,16 @@ def _on_disk(root: str, paths: Sequence[str], stop: threading.Event | None) -> I
 
 def _in_bucket(root: str, paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
     folder: Address = address_of(root)
-    there = {str(file.address): file for file in listing(folder)}
+    files = {str(file.address): file for file in listing(folder)}
     for path in paths:
-        if path in there and there[path].tag:
-            yield path.removeprefix(root), there[path].size, there[path].tag
+        if path in files and files[path].tag:
+            yield path.removeprefix(root), files[path].size, files[path].tag
 
 
 def _folder(paths: Sequence[str]) -> str:
     """The folder that all of them are in or below, with its slash: the same data may lie elsewhere."""
     first, last = min(paths), max(paths)
-    same = next((place for place, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    same = next(
+        (position for position, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first)
+    )
     return first[: first.rfind("/", 0, same) + 1]

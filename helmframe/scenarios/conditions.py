@@ -21,15 +21,15 @@ def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals 
         ArgumentError: an unknown column, a value that its column can't have, or a text that is not one SQL condition.
     """
     if isinstance(condition, Sql):
-        sql = _own_sql(source, columns, condition.text)
+        sql = _user_sql(source, columns, condition.text)
         return f"({sql} OR split = 'train')" if condition.narrows else sql
     name = condition.column
     check_column(source, columns, name)
     if isinstance(condition, Between):
-        low, high = (_checked_literal(source, columns, name, each) for each in (condition.low, condition.high))
+        low, high = (_checked_literal(source, columns, name, value) for value in (condition.low, condition.high))
         return f"({identifier(name)} BETWEEN {low} AND {high})"
-    some = [_checked_literal(source, columns, name, each) for each in condition.values if each is not None]
-    parts = [f"{identifier(name)} IN ({', '.join(some)})"] if some else []
+    literals = [_checked_literal(source, columns, name, value) for value in condition.values if value is not None]
+    parts = [f"{identifier(name)} IN ({', '.join(literals)})"] if literals else []
     parts += [f"{identifier(name)} IS NULL"] if None in condition.values else []
     return f"({' OR '.join(parts) or 'FALSE'})"
 
@@ -57,7 +57,7 @@ def listed_names(columns: Iterable[str]) -> list[str]:
     return [name for name in names if name not in bare]
 
 
-def _own_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
+def _user_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
     def refused(why: str) -> ArgumentError:
         why = why.partition("\n\tCandidate functions:")[0]  # DuckDB tells all of them, a hundred lines
         return ArgumentError(f"where({text!r}): {why}\nColumns: {', '.join(listed_names(columns))}.")

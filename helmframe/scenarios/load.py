@@ -4,20 +4,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypedDict
+from hashlib import blake2b
+from typing import TypedDict
 
 import polars as pl
 
 from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe._schema import INSTANCES, conform, with_source_columns
 from helmframe.config import data_root
-from helmframe.errors import ArgumentError, NoInstancesError, RepeatedKeyError, SourceError, SourceMissingError, near
-from helmframe.scenarios.conditions import check_column, listed_names
-from helmframe.scenarios.failures import advice
-from helmframe.scenarios.query import Query, listed, meant, opened, path_columns, path_values
-from helmframe.scenarios.sample import draw
-from helmframe.scenarios.sources import connect
-from helmframe.scenarios.sql import identifier
+from helmframe.errors import ArgumentError, RepeatedKeyError, SourceError, SourceMissingError
+from helmframe.scenarios.query import Query, open_query, with_default_subsets
+from helmframe.scenarios.sources import advice
+from helmframe.scenarios.validation import unknown_value, values
 
 _MOST_BYTES = 64 << 20
 # Seconds between attempts at going on with a reading: long enough for a server that starts again.
@@ -72,13 +70,13 @@ def load(
         SourceError: the rows can't be read; names scenario and address.
     """
     _check_splits(splits)
-    found = False
+    any_rows = False
     for frame in _shards(
-        _going_on(partial(_read, spec, where, sample, splits, data, compat, only)), rows, first or rows
+        _resuming(partial(_read, spec, where, sample, splits, data, compat, only)), rows, first or rows
     ):
-        found = True
+        any_rows = True
         yield frame
-    if not found and not (sample and sample.n == 0) and only is None:
+    if not any_rows and not (sample and sample.n == 0) and only is None:
         raise _nothing_matches(spec, where, splits, data)
 
 
@@ -94,9 +92,13 @@ def load_train(
         `INSTANCES` of split train, and the scenario's own columns.
     """
     columns = spec.narrowing_columns if compat else {"subset", *spec.subsets}
-    narrowing = [each for each in meant(spec, where) if isinstance(each, Equals | Between) and each.column in columns]
+    narrowing = [
+        condition
+        for condition in with_default_subsets(spec, where)
+        if isinstance(condition, Equals | Between) and condition.column in columns
+    ]
     numbers = _numbers(spec, where, data, compat)
-    with opened(spec, narrowing, ("train",), data) as query:
+    with open_query(spec, narrowing, ("train",), data) as query:
         pool = pl.concat(_instances(query, (), numbers)).sort("subset", "row_index")
     _check_unique(spec, pool)
     return pool
@@ -120,10 +122,10 @@ def keys(
         ArgumentError: no instance matches; names near values.
         SourceError: the rows can't be read; names scenario and address.
     """
-    found = _chosen(spec, where, sample, splits, data, compat, "cluster")
-    if found.is_empty() and not (sample and sample.n == 0):
+    rows = _chosen(spec, where, sample, splits, data, compat, "cluster")
+    if rows.is_empty() and not (sample and sample.n == 0):
         raise _nothing_matches(spec, where, splits, data)
-    return found
+    return rows
 
 
 def count(
@@ -140,9 +142,9 @@ def count(
     Raises:
         SourceError: the rows can't be read; names scenario and address.
     """
-    found = _chosen(spec, where, sample, splits, data, compat)
+    rows = _chosen(spec, where, sample, splits, data, compat)
     order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
-    return found.group_by("subset", "split").agg(n=pl.len().cast(pl.Int64)).sort("subset", order)
+    return rows.group_by("subset", "split").agg(n=pl.len().cast(pl.Int64)).sort("subset", order)
 
 
 def _chosen(
@@ -157,82 +159,37 @@ def _chosen(
     """subset, row_index, instance_id and split, and more, of the instances that conditions and sample leave."""
     _check_splits(splits)
     numbers = _numbers(spec, where, data, compat)
-    with opened(spec, meant(spec, where), splits, data) as query:
-        found = _keys(query, where, numbers, *more)
-    _check_unique(spec, found)
+    with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
+        rows = _keys(query, where, numbers, *more)
+    _check_unique(spec, rows)
     if not sample:
-        return found
-    chosen = draw(found.sort("subset", "row_index"), sample, spec.scenario)
-    return found.join(chosen, on=["subset", "row_index"], how="semi", maintain_order="left")
+        return rows
+    chosen = draw_sample(rows.sort("subset", "row_index"), sample, spec.scenario)
+    return rows.join(chosen, on=["subset", "row_index"], how="semi", maintain_order="left")
 
 
-def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any]:
-    """The distinct values of a column, sorted; of a column of the path without opening a file.
-
-    Raises:
-        ArgumentError: the scenario has no such column.
-        SourceError: the rows can't be read; names scenario and address.
-    """
-    if spec.frame is None and not spec.generated:
-        source = connect(spec, data)
-        try:
-            if column in path_columns(spec, source):
-                files = listed(spec, source)
-                if not files:
-                    raise source.missing()
-                return sorted({path_values(spec, file)[column] for file in files})
-        finally:
-            source.close()
-    with opened(spec, data=data) as query:
-        check_column(query.source, query.columns, column)
-        name = identifier(column)
-        return query.frame(f"DISTINCT {name}", f"AND {name} IS NOT NULL ORDER BY {name}").to_series().to_list()
-
-
-def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str | None = None) -> None:
-    """Raise now what would be wrong with these conditions later; silent while the source can't be reached.
-
-    Raises:
-        ArgumentError: an unknown column, a value that its column can't have, a value of a column of the path that no
-            file has, or SQL that DuckDB refuses; names near columns or values.
-    """
-    try:
-        with opened(spec, conditions, data=data) as query:
-            for each in conditions:
-                if isinstance(each, Expression):
-                    _check_expression(query, each)
-                elif isinstance(each, Equals) and each.column in (
-                    *path_columns(spec, query.source),
-                    *spec.subsets,
-                    "split",
-                ):
-                    _check_values(query, each, data)
-    except SourceError:
-        return
-
-
-def _going_on(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
+def _resuming(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
     """The frames of a reading; if the server goes away midway, read anew from there on once it is back.
 
     Before the first row nothing is tried again: then the address may be wrong, and that is said at once.
     """
-    given, waits = 0, list(WAITS)
+    n_rows, waits = 0, list(WAITS)
     while True:
         skipped = 0
         try:
             for frame in read():
-                known = min(given - skipped, frame.height)
-                skipped += known
-                fresh = frame.slice(known)
-                given, skipped = given + fresh.height, skipped + fresh.height
+                repeated = min(n_rows - skipped, frame.height)
+                skipped += repeated
+                fresh = frame.slice(repeated)
+                n_rows, skipped = n_rows + fresh.height, skipped + fresh.height
                 waits = list(WAITS) if fresh.height else waits
                 yield fresh
             return
         except SourceError as error:
             # its kinds, a file that is missing, denied or broken, are no better a moment later
-            if type(error) is not SourceError or not given or not waits:
+            if type(error) is not SourceError or not n_rows or not waits:
                 raise
-            logger.warning("%s Read again in %.1f s, from row %s on.", error, waits[0], f"{given:,}")
+            logger.warning("%s Read again in %.1f s, from row %s on.", error, waits[0], f"{n_rows:,}")
         time.sleep(waits.pop(0))
 
 
@@ -246,7 +203,7 @@ def _read(
     only: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
     numbers = _numbers(spec, where, data, compat)
-    with opened(spec, meant(spec, where), splits, data) as query:
+    with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
         if only is not None:
             yield from _matching(_instances(query, where, numbers), only.select("subset", "row_index"))
             return
@@ -271,12 +228,12 @@ def _numbers(
     if not compat or spec.frame is not None:
         return None
     narrowing = [
-        each
-        for each in meant(spec, where)
-        if (isinstance(each, Equals | Between) and each.column in spec.narrowing_columns)
-        or (isinstance(each, Sql) and each.narrows)
+        condition
+        for condition in with_default_subsets(spec, where)
+        if (isinstance(condition, Equals | Between) and condition.column in spec.narrowing_columns)
+        or (isinstance(condition, Sql) and condition.narrows)
     ]
-    with opened(spec, narrowing, SPLITS, data) as query:
+    with open_query(spec, narrowing, SPLITS, data) as query:
         if query.names_instances:
             return None
         keys = query.frame("subset, row_index")
@@ -293,42 +250,42 @@ def _renumbered(rows: pl.DataFrame, numbers: pl.DataFrame | None) -> pl.DataFram
     number = start + pl.col("number").cast(pl.String)
     new = {"instance_id": number}
     if "cluster" in rows.columns:
-        own = pl.col("cluster") == pl.col("instance_id")
-        new["cluster"] = pl.when(own).then(number).otherwise("cluster")
+        is_itself = pl.col("cluster") == pl.col("instance_id")
+        new["cluster"] = pl.when(is_itself).then(number).otherwise("cluster")
     return numbered.with_columns(**new).drop("number")
 
 
 def _check_splits(splits: Sequence[str]) -> None:
-    for each in splits:
-        if each not in SPLITS:
-            raise ArgumentError.unknown_value(f"splits={each!r} is no split", each, SPLITS)
+    for split in splits:
+        if split not in SPLITS:
+            raise ArgumentError.unknown_value(f"splits={split!r} is no split", split, SPLITS)
     if not splits:
         raise ArgumentError(f"splits is empty; write some of {', '.join(SPLITS)}.")
 
 
 def _instances(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
     """Small frames in source order; one at least, which may be empty."""
-    expressions = [each.expr for each in where if isinstance(each, Expression)]
+    expressions = [condition.expr for condition in where if isinstance(condition, Expression)]
     for frame in query.stream(query.instances):
         named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
         instances = _renumbered(conform(named, INSTANCES, f"scenario {query.spec.scenario!r}"), numbers)
-        yield _alone(_met(instances, expressions)) if expressions else instances
+        yield _copied(_met(instances, expressions)) if expressions else instances
 
 
 def _met(instances: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
     try:
-        names = [name for each in expressions for name in each.meta.root_names()]
+        names = [name for expression in expressions for name in expression.meta.root_names()]
         rows = with_source_columns(instances.lazy(), names).filter(*expressions)
         return rows.select(instances.columns).collect(engine="in-memory")
     except pl.exceptions.PolarsError as error:
-        said = ", ".join(map(str, expressions))
-        raise ArgumentError(f"where({said}): should be true or false for each instance: {error}") from None
+        texts = ", ".join(map(str, expressions))
+        raise ArgumentError(f"where({texts}): should be true or false for each instance: {error}") from None
 
 
 def _keys(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None, *more: str) -> pl.DataFrame:
     """subset, row_index, instance_id and split, and more, of all that the conditions leave."""
     keys = ("subset", "row_index", "instance_id", "split", *more)
-    if any(isinstance(each, Expression) for each in where):
+    if any(isinstance(condition, Expression) for condition in where):
         return pl.concat(frame.select(keys) for frame in _instances(query, where, numbers))
     return _renumbered(query.frame(", ".join(keys)), numbers)
 
@@ -382,97 +339,125 @@ def _sampled(
 ) -> Iterator[pl.DataFrame]:
     keys = _keys(query, where, numbers)
     _check_unique(query.spec, keys)
-    chosen = draw(keys.sort("subset", "row_index"), sample, query.spec.scenario)
+    chosen = draw_sample(keys.sort("subset", "row_index"), sample, query.spec.scenario)
     places = _matching(_instances(query, where, numbers), chosen)
     if sample.order == "helm":
         # as drawn, one subset after the other; a draw is small by intent, so it is held whole
-        yield pl.concat(places).sort("place").drop("place")
+        yield pl.concat(places).sort("position").drop("position")
     else:
-        yield from (frame.drop("place") for frame in places)
+        yield from (frame.drop("position") for frame in places)
 
 
 def _matching(frames: Iterable[pl.DataFrame], chosen: pl.DataFrame) -> Iterator[pl.DataFrame]:
     left = chosen.height
     for frame in frames:
         matched = frame.join(chosen, on=["subset", "row_index"], how="inner", maintain_order="left", validate="1:1")
-        yield _alone(matched)
+        yield _copied(matched)
         left -= matched.height
         if left == 0:
             return
 
 
-def _alone(rows: pl.DataFrame) -> pl.DataFrame:
+def _copied(rows: pl.DataFrame) -> pl.DataFrame:
     """The same rows in memory of their own: Polars' texts are views, and hold all of the frame they were taken from."""
     return pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), schema=rows.schema)
 
 
 def _shards(frames: Iterable[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
     """The rows of the frames in frames of at most `rows` rows (`first`) and about 64 MB; none empty."""
-    held: list[pl.DataFrame] = []
+    pieces: list[pl.DataFrame] = []
     height, size, most = 0, 0, first
     for frame in frames:
         start = 0
         while start < frame.height:
             piece = frame.slice(start, most - height)
             start += piece.height
-            held.append(piece)
+            pieces.append(piece)
             height += piece.height
             size += int(piece.estimated_size())
             if height == most or size >= _MOST_BYTES:
-                yield pl.concat(held, rechunk=True)
-                held, height, size, most = [], 0, 0, rows
-    if held:
-        yield pl.concat(held, rechunk=True)
+                yield pl.concat(pieces, rechunk=True)
+                pieces, height, size, most = [], 0, 0, rows
+    if pieces:
+        yield pl.concat(pieces, rechunk=True)
 
 
 def _nothing_matches(
     spec: ScenarioSpec, where: Sequence[Condition], splits: Sequence[str], data: str | None
 ) -> ArgumentError | SourceMissingError:
-    for each in where:
-        if isinstance(each, Equals):
-            known = [str(value) for value in values(spec, each.column, data)]
-            unknown = [value for value in each.values if str(value) not in known]
+    for condition in where:
+        if isinstance(condition, Equals):
+            column_values = [str(value) for value in values(spec, condition.column, data)]
+            unknown = [value for value in condition.values if str(value) not in column_values]
             if unknown:
-                return _unknown_value(spec, each.column, unknown[0], known)
-    there = sorted(set(count(spec, splits=SPLITS, data=data)["split"]), key=SPLITS.index)
-    if not set(there) & set(splits):
-        asked = " or ".join(splits)
-        said = f"scenario {spec.scenario!r} has no {asked} instances; its splits: {', '.join(there)}."
+                return unknown_value(spec, condition.column, unknown[0], column_values)
+    splits_present = sorted(set(count(spec, splits=SPLITS, data=data)["split"]), key=SPLITS.index)
+    if not set(splits_present) & set(splits):
+        requested = " or ".join(splits)
+        problem = f"scenario {spec.scenario!r} has no {requested} instances; its splits: {', '.join(splits_present)}."
         if spec.frame is not None or not set(splits) & set(spec.split_names.values()):
-            return ArgumentError(said)
+            return ArgumentError(problem)
         # a split that the spec names should be there, and this root lacks it
         root = data or data_root() or str(dict(spec.hub).get("rows", ""))
-        return SourceMissingError(f"{said}\n{advice(root)}")
+        return SourceMissingError(f"{problem}\n{advice(root)}")
     return ArgumentError(
         f"the where conditions together match no instance of scenario {spec.scenario!r} in split {' or '.join(splits)}."
     )
 
 
-def _check_values(query: Query, condition: Equals, data: str | None) -> None:
-    """The values that the path can't have; the listing of all files is asked for only to name the near ones."""
-    if query.spec.frame is None and condition.column in path_columns(query.spec, query.source):
-        files = listed(query.spec, query.source, [condition])
-        known = {path_values(query.spec, file)[condition.column] for file in files}
-        if all(str(value) in known for value in condition.values):
-            return
-    known = {str(value) for value in values(query.spec, condition.column, data)}
-    for value in condition.values:
-        if str(value) not in known:
-            raise _unknown_value(query.spec, condition.column, value, sorted(known))
+ORDERS = ("keyed", "first", "helm")
 
 
-def _check_expression(query: Query, condition: Expression) -> None:
-    known = [*INSTANCES.schema, *(name for name in listed_names(query.columns) if name not in INSTANCES.schema)]
-    for name in condition.expr.meta.root_names():
-        if name not in known and name not in query.columns:
-            raise ArgumentError.unknown_value(
-                f"where({condition.expr}): scenario {query.spec.scenario!r} has no column {name!r}", name, known
-            )
+def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
+    """The keys of the instances that the sample takes, at most `sample.n` per subset.
+
+    Orders: "keyed" takes the instances whose keyed hash is smallest, so that neither their order nor the others matter;
+    "first" the first by row_index; "helm" draws as HELM does.
+
+    Args:
+        keys: subset, row_index, instance_id; subsets together, row_index ascending within each.
+        sample: how many per subset, drawn how.
+        scenario: its name; goes into the keyed hash.
+
+    Returns:
+        subset, row_index and `position`, the order to ask in: by row_index, for "helm" as drawn.
+
+    Raises:
+        ArgumentError: no such order, or a negative n.
+
+    Source: helm/benchmark/runner.py `downsample_eval_instances`, for "helm".
+    """
+    if sample.order not in ORDERS:
+        raise ArgumentError.unknown_value(f"sample(order={sample.order!r}) is no order", sample.order, ORDERS)
+    if sample.n < 0:
+        raise ArgumentError(f"sample(n={sample.n}): n should be 0 or more.")
+    if sample.order == "helm":
+        return _draw_as_helm(keys, sample.n)
+    if sample.order == "keyed":
+        keys = _smallest(keys, sample, scenario)
+    chosen = keys.group_by("subset", maintain_order=True).head(sample.n)
+    return chosen.select("subset", "row_index").with_row_index("position")
 
 
-def _unknown_value(spec: ScenarioSpec, column: str, value: object, known: Sequence[str]) -> NoInstancesError:
-    # a column may have very many values: then only the near ones are named
-    shown = known if len(known) <= 100 else near(value, known)
-    return NoInstancesError.unknown_value(
-        f"where({column}={value!r}) matches no instance of scenario {spec.scenario!r}", value, shown
-    )
+def _smallest(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
+    # hashlib's hash: those of Polars and DuckDB may change from version to version
+    start = blake2b(f"{sample.seed}\0{scenario}\0".encode(), digest_size=8)
+
+    def hashed(instance_id: str) -> int:
+        state = start.copy()
+        state.update(instance_id.encode())
+        return int.from_bytes(state.digest(), "big")
+
+    order = pl.Series("order", [hashed(instance_id) for instance_id in keys["instance_id"]], dtype=pl.UInt64)
+    rank = pl.col("order").rank("ordinal").over("subset")
+    return keys.with_columns(order).filter(rank <= sample.n)
+
+
+def _draw_as_helm(keys: pl.DataFrame, n: int) -> pl.DataFrame:
+    import numpy as np
+
+    drawn = [
+        subset[np.random.RandomState(0).choice(subset.height, n, replace=False)] if subset.height > n else subset
+        for subset in keys.select("subset", "row_index").partition_by("subset", maintain_order=True)
+    ]
+    return pl.concat([keys.select("subset", "row_index").clear(), *drawn]).with_row_index("position")

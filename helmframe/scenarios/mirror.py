@@ -15,14 +15,13 @@ from typing import Any
 
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, SourceBrokenError
-from helmframe.scenarios.canonical import write_canonical
-from helmframe.scenarios.find import find_scenario
-from helmframe.scenarios.mirror_jobs import HUB, Job, Work, work_of
-from helmframe.scenarios.targets import Target
+from helmframe.scenarios.catalogue import find_scenario
+from helmframe.scenarios.mirror_files import Target, write_canonical
+from helmframe.scenarios.mirror_jobs import HUB, Job, Work, open_work
 
 FORMAT = 1
 _SHARD = re.compile(r"\d{5}-of-\d{5}")
-KEPT_EVERY = 1.0  # seconds; what was written since is written again after a kill
+WRITE_INTERVAL = 1.0  # seconds; what was written since is written again after a kill
 Report = Callable[[str, int, int], None]
 
 
@@ -48,7 +47,7 @@ class Outcome:
 
     scenario: str
     written: int
-    kept: int
+    unchanged: int
     rows: int
 
 
@@ -86,29 +85,29 @@ def mirror(
     if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
         raise ArgumentError(f"scenario {spec.scenario!r}: its rows come with helmframe; there is nothing to mirror.")
     target = Target(to)
-    with work_of(spec, str(source), layout, select) as work:
+    with open_work(spec, str(source), layout, select) as work:
         before = _manifest(target, _path(spec))
         _refuse_left_over(target, spec, before, work.jobs)
-        there = _right(target, spec, work.jobs)
-        made = _Manifest(target, spec, work, dict(before.get("columns", {})))
+        unchanged = _right(target, spec, work.jobs)
+        manifest = _Manifest(target, spec, work, dict(before.get("columns", {})))
         rows_before: dict[tuple[str, ...], int] = {}
         written = 0
         try:
             for number, job in enumerate(work.jobs):
                 report(job.path, number, len(work.jobs))
-                subset = tuple(job.values.get(each, "") for each in spec.subsets)
+                subset = tuple(job.values.get(column, "") for column in spec.subsets)
                 offset = rows_before.get(subset, 0)
                 # of a file that two scenarios share, one may read splits before it that the other does not
-                if job.path in there and there[job.path].first >= offset:
-                    made.files[job.path] = there[job.path]
+                if job.path in unchanged and unchanged[job.path].first >= offset:
+                    manifest.files[job.path] = unchanged[job.path]
                 else:
-                    made.add(_written(target, spec, work, job, offset, made.columns))
+                    manifest.add(_written(target, spec, work, job, offset, manifest.columns))
                     written += 1
-                rows_before[subset] = offset + made.files[job.path].rows
+                rows_before[subset] = offset + manifest.files[job.path].rows
         finally:
-            made.keep()
+            manifest.write()
         report("", len(work.jobs), len(work.jobs))
-    rows = sum(each.rows for each in made.files.values())
+    rows = sum(file.rows for file in manifest.files.values())
     return Outcome(spec.scenario, written, len(work.jobs) - written, rows)
 
 
@@ -119,21 +118,21 @@ class _Manifest:
         self.columns = columns
         self.files: dict[str, Mirrored] = {}
         self._target, self._spec, self._work = target, spec, work
-        self._kept = time.monotonic()
-        self._order = {job.path: place for place, job in enumerate(work.jobs)}
+        self._written_at = time.monotonic()
+        self._order = {job.path: position for position, job in enumerate(work.jobs)}
 
     def add(self, file: Mirrored) -> None:
         """One file more."""
         self.files[file.path] = file
-        if time.monotonic() - self._kept > KEPT_EVERY:
-            self.keep()
+        if time.monotonic() - self._written_at > WRITE_INTERVAL:
+            self.write()
 
-    def keep(self) -> None:
+    def write(self) -> None:
         """Write it, unless it says so already."""
-        files = sorted(self.files.values(), key=lambda each: self._order[each.path])
+        files = sorted(self.files.values(), key=lambda file: self._order[file.path])
         if not files:
             return
-        said = {
+        content = {
             "format": FORMAT,
             "scenario": self._spec.scenario,
             "version": self._spec.version,
@@ -142,14 +141,14 @@ class _Manifest:
             "revision": self._work.revision,
             **({"draw": self._work.draw} if self._work.draw else {}),
             "license": self._spec.license,
-            "rows": sum(each.rows for each in files),
+            "rows": sum(file.rows for file in files),
             "columns": self.columns,
-            "files": [asdict(each) for each in files],
+            "files": [asdict(file) for file in files],
         }
-        text = json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         if text != self._target.text(_path(self._spec)):
-            self._target.keep(text, _path(self._spec))
-        self._kept = time.monotonic()
+            self._target.write(text, _path(self._spec))
+        self._written_at = time.monotonic()
 
 
 def _written(
@@ -176,12 +175,12 @@ def _path(spec: ScenarioSpec) -> str:
 def _manifest(target: Target, path: str) -> dict[str, Any]:
     """What an earlier mirroring said; empty where there was none."""
     try:
-        said = json.loads(target.text(path) or "{}")
+        content = json.loads(target.text(path) or "{}")
     except ValueError:
-        said = None
-    if not isinstance(said, dict):
+        content = None
+    if not isinstance(content, dict):
         raise SourceBrokenError(f"{target.root}/{path} is no manifest; remove it, and mirror again.")
-    return said
+    return content
 
 
 def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any], jobs: Sequence[Job]) -> None:
@@ -192,10 +191,10 @@ def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any]
     """
     wanted = {job.path for job in jobs}
     stems = {_SHARD.sub("", path) for path in wanted}
-    said = [str(each["path"]) for each in before.get("files", ())]
-    other = [path for path in said if path not in wanted and _SHARD.sub("", path) in stems]
-    there = target.sizes(_folder(spec)) if other else {}
-    left = [path for path in other if path in there]
+    earlier = [str(file["path"]) for file in before.get("files", ())]
+    stale = [path for path in earlier if path not in wanted and _SHARD.sub("", path) in stems]
+    sizes = target.sizes(_folder(spec)) if stale else {}
+    left = [path for path in stale if path in sizes]
     if left:
         raise SourceBrokenError(
             f"{target.root}/{left[0]} is of an earlier mirroring in other pieces ({len(left)} files are).\n"
@@ -218,17 +217,17 @@ def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str,
         for file in _manifest(target, path).get("files", ()):
             in_manifests.setdefault(str(file["path"]), []).append(Mirrored(**file))
     sizes = target.sizes(_folder(spec)) if in_manifests else {}
-    right = {}
+    unchanged = {}
     for job in jobs:
-        known = in_manifests.get(job.path, []) if job.path in sizes else []
-        if not any((file.source, file.source_size) == (job.source, job.size) for file in known):
+        recorded = in_manifests.get(job.path, []) if job.path in sizes else []
+        if not any((file.source, file.source_size) == (job.source, job.size) for file in recorded):
             continue
-        digest = target.sha256(job.path) if sizes[job.path] in {file.size for file in known} else ""
-        fitting = [file for file in known if file.sha256 == digest]
+        digest = target.sha256(job.path) if sizes[job.path] in {file.size for file in recorded} else ""
+        fitting = [file for file in recorded if file.sha256 == digest]
         if not fitting:
             raise SourceBrokenError(
-                f"{target.root}/{job.path} is not what was mirrored: its sha256 should be {known[0].sha256}.\n"
+                f"{target.root}/{job.path} is not what was mirrored: its sha256 should be {recorded[0].sha256}.\n"
                 "Remove it, and mirror again."
             )
-        right[job.path] = fitting[0]
-    return right
+        unchanged[job.path] = fitting[0]
+    return unchanged

@@ -3,6 +3,9 @@
 What is what a layout says: a path with `{column}` for what becomes a column, `mmlu/{subject}/{split}-*.parquet`.
 """
 
+import gzip
+import html
+import json
 import re
 import shutil
 import tarfile
@@ -12,8 +15,11 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import polars as pl
 
 from helmframe._core.specs import placeholders
 from helmframe.config import from_home
@@ -34,7 +40,7 @@ _TIMEOUT = 60  # seconds, per request
 
 
 @contextmanager
-def folder_of(said: str) -> Iterator[Path]:
+def open_folder(address: str) -> Iterator[Path]:
     """The folder that holds the rows: as it is, unpacked from an archive, fetched from a URL.
 
     Raises:
@@ -42,16 +48,16 @@ def folder_of(said: str) -> Iterator[Path]:
         SourceError: it can't be fetched or unpacked.
     """
     with tempfile.TemporaryDirectory(prefix="helmframe-raw-") as made:
-        if said.startswith(("http://", "https://")):
-            path = Path(made) / (said.partition("?")[0].rstrip("/").rpartition("/")[2] or "rows")
-            _fetch(said, path)
+        if address.startswith(("http://", "https://")):
+            path = Path(made) / (address.partition("?")[0].rstrip("/").rpartition("/")[2] or "rows")
+            _fetch(address, path)
         else:
-            path = from_home(said)
+            path = from_home(address)
         if path.is_dir():
             yield path
             return
         if not path.exists():
-            raise SourceMissingError(f"there is no {said}. Give a folder, an archive, one file, or a URL of these.")
+            raise SourceMissingError(f"there is no {address}. Give a folder, an archive, one file, or a URL of these.")
         unpacked = Path(made) / "unpacked"
         unpacked.mkdir()
         if path.name.endswith(_ARCHIVES):
@@ -71,12 +77,12 @@ def files_in(folder: Path, layout: str) -> dict[Path, dict[str, str]]:
     whole = "/" not in layout or bool(placeholders(first)) or "*" in first or (folder / first).is_dir()
     pattern = _regex(layout if whole else layout.partition("/")[2])
     base = folder / first if whole and (folder / first).is_dir() else folder
-    found = {}
+    files = {}
     for path in sorted(base.rglob("*")):
         match = pattern.fullmatch(path.relative_to(folder).as_posix())
         if match is not None and path.is_file():
-            found[path] = match.groupdict()
-    return found
+            files[path] = match.groupdict()
+    return files
 
 
 def reader(path: str, select: str | None = None) -> str:
@@ -92,7 +98,7 @@ def reader(path: str, select: str | None = None) -> str:
     name = path
     for packed in _PACKED:
         name = name.removesuffix(packed)
-    kind = next((each for each in _READERS if name.endswith(each)), "")
+    kind = next((ending for ending in _READERS if name.endswith(ending)), "")
     if not kind:
         raise SourceBrokenError(f"{path} can't be read: it should end in {', '.join(_READERS)}.")
     headless = select is not None and re.search(r"\bcolumn\d+\b", select) is not None
@@ -100,8 +106,8 @@ def reader(path: str, select: str | None = None) -> str:
 
 
 def _regex(layout: str) -> re.Pattern[str]:
-    kinds = "|".join(re.escape(each) for each in _READERS)
-    packed = "|".join(re.escape(each) for each in _PACKED)
+    kinds = "|".join(re.escape(ending) for ending in _READERS)
+    packed = "|".join(re.escape(ending) for ending in _PACKED)
     stem = re.sub(r"(-?\*)?\.\w+(\.gz|\.zst)?$", "", layout)
     return re.compile(rf"{_group(stem)}(?:[-_.][^/]*?)?(?:{kinds})(?:{packed})?")
 
@@ -159,10 +165,10 @@ def _unpack(path: Path, folder: Path) -> None:
                             _keep(member, info.filename, folder)
             return
         with tarfile.open(path) as archive_:
-            for each in archive_:
-                member_ = archive_.extractfile(each) if each.isfile() else None
+            for tar_info in archive_:
+                member_ = archive_.extractfile(tar_info) if tar_info.isfile() else None
                 if member_ is not None:
-                    _keep(member_, each.name, folder)
+                    _keep(member_, tar_info.name, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise SourceBrokenError(f"{path} can't be unpacked: {type(error).__name__}: {error}.") from None
 
@@ -174,12 +180,80 @@ def _keep(member: IO[bytes], name: str, folder: Path) -> None:
         shutil.copyfileobj(member, file, 1 << 20)
 
 
-def filled(layout: str, values: Mapping[str, str], shard: str) -> str:
+def fill_layout(layout: str, values: Mapping[str, str], shard: str) -> str:
     """The path that a layout gives: columns in the place of their names, the shard's number in that of the last star.
 
-    >>> filled("mmlu/{subject}/{split}-*.parquet", {"subject": "music", "split": "test"}, "00000-of-00001")
+    >>> fill_layout("mmlu/{subject}/{split}-*.parquet", {"subject": "music", "split": "test"}, "00000-of-00001")
     'mmlu/music/test-00000-of-00001.parquet'
     """
-    path = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], layout)
+    path = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], layout)
     start, star, end = path.rpartition("*")
     return (start.replace("*", "default") + shard + end) if star else path
+
+
+_ROWS = 1_000  # held at once
+_TEXTS = pl.List(pl.String)
+_SCHEMA = pl.Schema({"question": pl.String(), "short_answers": _TEXTS, "long_answers": _TEXTS})
+
+
+def extract_rows(path: Path, folder: Path, columns: Mapping[str, str]) -> Path:
+    """A file of rows, made of such a file; any other is given back as it is.
+
+    Args:
+        path: `nq-dev-00.jsonl.gz`, packed or not.
+        folder: where to write.
+        columns: those wanted: name → question, short_answers, or long_answers, the passage of each of these.
+
+    Raises:
+        SourceBrokenError: a line is not as Natural Questions has it; names file and line.
+
+    Source: HELM `natural_qa_scenario.py`; Kwiatkowski et al. 2019.
+    """
+    import pyarrow.parquet as pq
+
+    with _open(path) as file:
+        if b'"document_html"' not in file.readline():
+            return path
+    target = folder / f"{path.name}.parquet"
+    writer = None
+    try:
+        rows = _rows(path)
+        while chunk := list(islice(rows, _ROWS)):
+            frame = pl.DataFrame(chunk, schema=_SCHEMA)
+            table = frame.select(pl.col(field).alias(name) for name, field in columns.items()).to_arrow()
+            writer = writer or pq.ParquetWriter(target, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    return target
+
+
+def _open(path: Path) -> Any:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with _open(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield _row(json.loads(line))
+            except (ValueError, KeyError, TypeError, EOFError) as error:
+                problem = f"{path}: line {number} is none of Natural Questions: {type(error).__name__}: {error}."
+                raise SourceBrokenError(problem) from None
+
+
+def _row(page: Mapping[str, Any]) -> dict[str, Any]:
+    text = page["document_html"].encode()
+    short, long = [], []
+    for annotation in page["annotations"]:
+        for answer in annotation["short_answers"]:
+            short.append(_text(text, answer))
+            long.append(_text(text, annotation["long_answer"]))
+    return {"question": page["question_text"], "short_answers": short, "long_answers": long}
+
+
+def _text(page: bytes, span: Mapping[str, int]) -> str:
+    """What is written between two bytes: no-break spaces are spaces, and tags go."""
+    text = page[span["start_byte"] : span["end_byte"]].replace(b"\xc2\xa0", b" ").decode()
+    return re.sub("<([^>]*)>", "", html.unescape(text))

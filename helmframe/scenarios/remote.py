@@ -81,10 +81,10 @@ def httpfs_file() -> Path | None:
     """The httpfs extension built for exactly this DuckDB, if its package is installed."""
     import duckdb
 
-    found = importlib.util.find_spec("duckdb_extension_httpfs")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("duckdb_extension_httpfs")
+    if spec is None or spec.origin is None:
         return None
-    file = Path(found.origin).parent / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
+    file = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
     return file if file.is_file() else None
 
 
@@ -102,11 +102,11 @@ class _HandlePerThread:
 
     def __init__(self, opened: Callable[[], Any]) -> None:
         self._opened = opened
-        self._own = threading.local()
-        self._own.file = opened()  # a file that is not there is an error here, not at the first read
+        self._handles = threading.local()
+        self._handles.file = opened()  # a file that is not there is an error here, not at the first read
 
-    def seek(self, place: int, whence: int = 0) -> int:
-        return int(self._file().seek(place, whence))
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file().seek(offset, whence))
 
     def tell(self) -> int:
         return int(self._file().tell())
@@ -118,9 +118,9 @@ class _HandlePerThread:
         """Nothing to do: a handle holds no connection."""
 
     def _file(self) -> Any:
-        if not hasattr(self._own, "file"):
-            self._own.file = self._opened()
-        return self._own.file
+        if not hasattr(self._handles, "file"):
+            self._handles.file = self._opened()
+        return self._handles.file
 
 
 def _prepare(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -144,17 +144,20 @@ def _secret_statement(options: S3Options) -> str:
     All three texts are said, empty ones too: what is left out httpfs takes from AWS_* variables, anonymous or not.
     """
     texts = {"KEY_ID": options.key, "SECRET": options.secret, "SESSION_TOKEN": options.token}
-    said = ["TYPE s3", *(f"{name} {text_literal(text.reveal() if text else '')}" for name, text in texts.items())]
+    options_sql = [
+        "TYPE s3",
+        *(f"{name} {text_literal(text.reveal() if text else '')}" for name, text in texts.items()),
+    ]
     if options.region:
-        said.append(f"REGION {text_literal(options.region)}")
+        options_sql.append(f"REGION {text_literal(options.region)}")
     if options.endpoint:
         scheme, _, host = options.endpoint.rstrip("/").partition("://")
-        said += [
+        options_sql += [
             f"ENDPOINT {text_literal(host)}",
             "URL_STYLE 'path'",
             f"USE_SSL {'true' if scheme == 'https' else 'false'}",
         ]
-    return f"CREATE SECRET ({', '.join(said)})"
+    return f"CREATE SECRET ({', '.join(options_sql)})"
 
 
 def _s3fs(options: S3Options) -> Any:
@@ -174,3 +177,23 @@ def _find_in_bucket(filesystem: Any, pattern: str) -> list[str]:
 
 def _duckdb_glob(connection: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     return [row[0] for row in connection.sql(f"SELECT file FROM glob({text_literal(pattern)})").fetchall()]
+
+
+def pin_revision(address: str) -> tuple[str, str | None]:
+    """The address at the commit that its branch has now, and that commit; as it is where nobody can tell.
+
+    `hf://datasets/cais/mmlu/…` → `hf://datasets/cais/mmlu@c30699e…/…`
+    """
+    match = re.fullmatch(r"hf://datasets/([\w.\-]+/[\w.\-]+)(?:@([^/]+))?(/.*)", address)
+    if match is None or importlib.util.find_spec("huggingface_hub") is None:
+        return address, None
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    name, branch, path = match.groups()
+    revision = "refs/convert/parquet" if branch == "~parquet" else branch
+    try:
+        commit = HfApi().dataset_info(name, revision=revision, timeout=30).sha
+    except (HfHubHTTPError, OSError):
+        return address, None  # the reading says what is wrong, with the scenario's name
+    return (f"hf://datasets/{name}@{commit}{path}", commit) if commit else (address, None)

@@ -4,6 +4,8 @@ Every failure is a `SourceError` that names scenario and address; none waits for
 """
 
 import glob
+import importlib
+import importlib.util
 import itertools
 import re
 import tempfile
@@ -11,13 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from helmframe._core.specs import Frame, ScenarioSpec
 from helmframe.config import data_root, from_home, s3_options
-from helmframe.errors import HelmframeError, SourceError, SourceMissingError, SpecError
-from helmframe.scenarios.failures import advice, reader_errors, source_error
-from helmframe.scenarios.find import specs_root
+from helmframe.errors import (
+    HelmframeError,
+    SourceBrokenError,
+    SourceDeniedError,
+    SourceError,
+    SourceMissingError,
+    SpecError,
+)
+from helmframe.scenarios.catalogue import specs_root
 from helmframe.scenarios.remote import Listing, hub_address, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
 
@@ -57,10 +65,10 @@ class Source:
         wanted = wanted or {}
         pattern = _path_regex(self.address)
         patterns = self._patterns(wanted)
-        paths = self.guarded(lambda: {path for each in patterns for path in self.listing(each)})
+        paths = self.guarded(lambda: {path for glob_pattern in patterns for path in self.listing(glob_pattern)})
         matches = [(path, pattern.fullmatch(path)) for path in sorted(paths)]
-        found = [SourceFile(path, match.groupdict()) for path, match in matches if match is not None]
-        return [each for each in found if all(each.values.get(name) in values for name, values in wanted.items())]
+        files = [SourceFile(path, match.groupdict()) for path, match in matches if match is not None]
+        return [file for file in files if all(file.values.get(name) in values for name, values in wanted.items())]
 
     def heights(self, paths: Sequence[str]) -> dict[str, int]:
         """The number of rows in each file, from its footer."""
@@ -123,7 +131,7 @@ class Source:
         combinations = list(itertools.islice(itertools.product(*choices), _MOST_PATTERNS + 1))
         if len(combinations) > _MOST_PATTERNS:
             return [_PLACEHOLDER.sub("*", self.address)]
-        return [_filled(self.address, dict(each)) for each in combinations]
+        return [_filled(self.address, dict(combination)) for combination in combinations]
 
 
 def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
@@ -183,10 +191,10 @@ def _on_disk(pattern: str) -> list[str]:
 
 
 def _expanded(spec: ScenarioSpec, data: str | None) -> str:
-    said, hub = dict(spec.source).get("rows"), dict(spec.hub).get("rows")
-    if not isinstance(said, str):
+    address_pattern, hub = dict(spec.source).get("rows"), dict(spec.hub).get("rows")
+    if not isinstance(address_pattern, str):
         raise SpecError.at(spec.origin or spec.scenario, "source.rows", "is missing: the address of the rows.")
-    address = said.replace("{package}", glob.escape(str(specs_root())))
+    address = address_pattern.replace("{package}", glob.escape(str(specs_root())))
     if "{data}" not in address:
         return address
     root = (data or data_root() or "").rstrip("/")
@@ -196,7 +204,7 @@ def _expanded(spec: ScenarioSpec, data: str | None) -> str:
         return address.replace("{data}", root)
     if not isinstance(hub, str):
         raise SourceMissingError(
-            f"scenario {spec.scenario!r}: {said} has no {{data}} yet.\n"
+            f"scenario {spec.scenario!r}: {address_pattern} has no {{data}} yet.\n"
             "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix that holds its rows."
         )
     return hub
@@ -225,3 +233,98 @@ def _path_regex(address: str) -> re.Pattern[str]:
 
 def _filled(address: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: values[match[1]], address)
+
+
+_DENIED = re.compile(
+    r"\b403\b|Forbidden|AccessDenied|Access Denied|SignatureDoesNotMatch|InvalidAccessKeyId|PermissionError"
+    r"|Permission denied|NoCredentials|Unable to locate credentials|InvalidToken|ExpiredToken",
+    re.IGNORECASE,
+)
+_BROKEN = re.compile(
+    r"magic bytes|not a parquet file|too small to be a Parquet|corrupt|deserialize|decompress|ZSTD|Snappy|footer"
+    r"|read more data than|bytes returned|Thrift|unexpected end|could not read enough",
+    re.IGNORECASE,
+)
+_MISSING = re.compile(
+    r"\b404\b|NoSuchBucket|NoSuchKey|No files found|FileNotFound|does not exist|No such file|Cannot open file",
+    re.IGNORECASE,
+)
+_KEYS = (
+    "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), or say "
+    "hf.configure(s3_key=…, s3_secret=…); for an open bucket hf.configure(s3_anonymous=True)."
+)
+
+
+def source_error(error: BaseException, scenario: str, address: str, secrets: Sequence[str] = ()) -> SourceError:
+    """The typed error of what went wrong at the address; `secrets` are the texts it must not hold."""
+    import duckdb
+
+    problem = _error_line(error, secrets)
+    where = f"scenario {scenario!r}: {address}"
+    if _DENIED.search(problem):
+        return SourceDeniedError(f"{where} can't be read: access denied ({problem}).\n{_KEYS}")
+    if _BROKEN.search(problem) or isinstance(error, duckdb.InvalidInputException):
+        cure = "Copy the file again from its origin."
+        if not address.endswith(".parquet"):
+            cure = "Sources are Parquet; write it as that, such as pl.read_ndjson(…).write_parquet(…)."
+        return SourceBrokenError(f"{where} is no readable Parquet ({problem}).\n{cure}")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return SourceError(f"{where} needs too much memory at once ({problem}).\nWrite it in smaller row groups.")
+    if isinstance(error, duckdb.DataError):
+        return SourceBrokenError(f"{where}: a value is not what the spec's SELECT or the where expects ({problem}).")
+    if _MISSING.search(problem):
+        return SourceMissingError(f"{where}: there is no such bucket, folder or file ({problem}).\n{advice(address)}")
+    return SourceError(f"{where} can't be reached ({problem}).\n{advice(address)}")
+
+
+def reader_errors() -> tuple[type[BaseException], ...]:
+    """The kinds of errors that readers raise; DuckDB passes some of them on as they are."""
+    import duckdb
+    import pyarrow as pa
+
+    kinds: list[type[BaseException]] = [duckdb.Error, OSError, pa.ArrowException]
+    if importlib.util.find_spec("botocore") is not None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        kinds += [BotoCoreError, ClientError]
+    for library, name in (("aiohttp", "ClientError"), ("httpx", "HTTPError"), ("httpx2", "HTTPError")):
+        if importlib.util.find_spec(library) is not None:
+            kinds.append(getattr(importlib.import_module(library), name))
+    return tuple(kinds)
+
+
+def advice(address: str) -> str:
+    """What to check when nothing is at the address."""
+    if address.startswith("hf://"):
+        return (
+            "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix with a copy of its rows."
+        )
+    if address.startswith("s3://"):
+        return (
+            "Check bucket and prefix in HELMFRAME_DATA or hf.configure(data=…), and the server's address in "
+            "AWS_ENDPOINT_URL or hf.configure(s3_endpoint=…)."
+        )
+    return "Check HELMFRAME_DATA or hf.configure(data=…): the folder that holds the scenarios' folders."
+
+
+def _error_line(error: BaseException, secrets: Sequence[str]) -> str:
+    """The error in one short line, without the statement that DuckDB quotes and without credentials."""
+    text = f"{type(error).__name__}: {' '.join(str(error).partition('LINE 1:')[0].split())}"
+    for secret in secrets:
+        text = text.replace(secret, "…") if secret else text
+    return text if len(text) <= 240 else text[:240] + "…"
+
+
+def read_guarded(scenario: str, address: str, action: Callable[[], Any]) -> Any:
+    """What `action` gives; if it fails, the typed error of what is wrong with the source."""
+    import duckdb
+
+    try:
+        return action()
+    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+        problem = str(error).partition("\n\nLINE")[0].strip()
+        failure: Exception = SourceBrokenError(f"scenario {scenario!r}: {address}: {problem}")
+    except reader_errors() as error:
+        failure = source_error(error, scenario, address, ())
+    # raised out here, so that no traceback holds the reader's frames, where credentials may be
+    raise failure

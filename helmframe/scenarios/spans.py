@@ -7,7 +7,7 @@ import polars as pl
 
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe.scenarios.load import keys
-from helmframe.scenarios.query import meant, opened
+from helmframe.scenarios.query import open_query, with_default_subsets
 from helmframe.scenarios.sql import text_literal
 
 _KEY = ("subset", "row_index")
@@ -36,12 +36,14 @@ class Span:
         """What `load` is to be told: files and row groups of others are not read."""
         subsets = tuple(dict.fromkeys(subset for subset, _, _ in self.segments))
         of_subsets = (Equals("subset", subsets),) if subsets != ("",) else ()
-        low, high = min(each[1] for each in self.segments), max(each[2] for each in self.segments)
+        low, high = min(segment[1] for segment in self.segments), max(segment[2] for segment in self.segments)
         whole = (*of_subsets, Between("row_index", low, high))
         if len(self.segments) == 1 or self.keys is not None:
             return whole
         low_of, high_of = (
-            "MAP {" + ", ".join(f"{text_literal(each[0])}: {each[end]}" for each in self.segments) + '}["subset"]'
+            "MAP {"
+            + ", ".join(f"{text_literal(segment[0])}: {segment[end]}" for segment in self.segments)
+            + '}["subset"]'
             for end in (1, 2)
         )
         return (*whole, Sql(f"row_index BETWEEN {low_of} AND {high_of}"))
@@ -83,12 +85,12 @@ def spans(
     def size(count: int) -> int:
         return min(most, max(least, -(-count // pieces)))
 
-    if sample is None and not any(isinstance(each, Expression) for each in where):
-        with opened(spec, meant(spec, where), splits, data) as query:
+    if sample is None and not any(isinstance(condition, Expression) for condition in where):
+        with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
             count = int(query.frame("count(*) AS n")["n"][0])
-            found = _cut(query.stream(", ".join(_KEY)), size(count)) if count else None
-        if found is not None:
-            return found
+            cut_spans = _cut(query.stream(", ".join(_KEY)), size(count)) if count else None
+        if cut_spans is not None:
+            return cut_spans
     chosen = keys(spec, where=where, sample=sample, splits=splits, data=data, compat=compat).sort(_KEY)
     rows = size(chosen.height)
     return [Span.of(chosen.slice(start, rows)) for start in range(0, chosen.height, rows)]
@@ -96,32 +98,32 @@ def spans(
 
 def _cut(frames: Iterable[pl.DataFrame], rows: int) -> list[Span] | None:
     """The spans of instances in their order; None where that is not the order of row_index within each subset."""
-    found: list[Span] = []
+    cut_spans: list[Span] = []
     highest: dict[str, int] = {}
     segments: dict[str, tuple[int, int]] = {}
-    held = 0
+    n_rows = 0
 
     def end() -> None:
-        found.append(Span(held, tuple((subset, *ends) for subset, ends in segments.items())))
+        cut_spans.append(Span(n_rows, tuple((subset, *ends) for subset, ends in segments.items())))
         highest.update({subset: high for subset, (_, high) in segments.items()})
         segments.clear()
 
     for frame in frames:
         start = 0
         while start < frame.height:
-            piece = frame.slice(start, rows - held)
-            start, held = start + piece.height, held + piece.height
+            piece = frame.slice(start, rows - n_rows)
+            start, n_rows = start + piece.height, n_rows + piece.height
             for subset, low, high in _ends(piece).iter_rows():
                 if low <= highest.get(subset, -1):
                     return None
                 before = segments.get(subset, (low, high))
                 segments[subset] = (min(before[0], low), max(before[1], high))
-            if held == rows:
+            if n_rows == rows:
                 end()
-                held = 0
+                n_rows = 0
     if segments:
         end()
-    return found
+    return cut_spans
 
 
 def _ends(rows: pl.DataFrame) -> pl.DataFrame:
