@@ -1,4 +1,4 @@
-"""Scenarios: which instances there are, from a spec or a frame, streamed from a folder, a bucket or the hub."""
+"""Scenarios: the instances of a spec or a frame, streamed from a folder, a bucket or the hub."""
 
 from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
 from helmframe.scenarios.frames import frame_scenario

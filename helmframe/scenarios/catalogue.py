@@ -40,7 +40,7 @@ def list_scenarios() -> pl.DataFrame:
 
 
 def status(spec: ScenarioSpec) -> str:
-    """Where the rows of a spec come from, in one word; as `list_scenarios` has it."""
+    """Return where the rows of a spec come from, in one word, as in `list_scenarios`."""
     if spec.generated:
         return "generated"
     if "{package}" in str(dict(spec.source).get("rows")):
@@ -76,14 +76,14 @@ _ROWS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
 
 
 def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
-    """The spec of this name, or in this YAML file.
+    """Return the spec with this name, or in this YAML file.
 
     Names are looked up in helmframe's own specs, then in the folders that other packages announce under the entry-point
     group `helmframe.scenarios` (each entry point a path, or a function that gives one).
 
     Raises:
-        UnknownNameError: no scenario has this name; lists near and known ones.
-        SpecError: the file is no valid spec.
+        UnknownNameError: No scenario has this name; lists near and known ones.
+        SpecError: The file is no valid spec.
     """
     text = str(name_or_path)
     if text.endswith(_ROWS):
@@ -100,16 +100,16 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
 
 
 def scenario_names() -> list[str]:
-    """The names `find_scenario` knows, sorted."""
+    """Return the names of all scenarios, sorted."""
     return sorted(_files())
 
 
 @cache
 def specs_root() -> Path:
-    """The folder of helmframe's own specs and packaged data: inside the package, or beside it in a checkout.
+    """Return the folder of helmframe's own specs and packaged data: in the package, or beside it in a checkout.
 
     Raises:
-        SourceMissingError: the installation is incomplete.
+        SourceMissingError: The installation is incomplete.
     """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "specs", package.parent / "specs"):

@@ -1,4 +1,4 @@
-"""What a scenario's rows were read from, in one checksum: a run says which data it stands on."""
+"""A checksum of the rows that a scenario is read from, for the manifest of a run."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ _BLOCK = 1 << 20
 
 
 class Data(TypedDict):
-    """Where rows are, how many files they fill, and `checksum`: two runs with the same have read the same."""
+    """The address of a scenario's rows, the size of their files, and a checksum that is equal for equal rows."""
 
     address: str
     files: int
@@ -34,7 +34,7 @@ def data_checksum(
     data: str | None = None,
     stop: threading.Event | None = None,
 ) -> Data:
-    """The files that hold these splits under these conditions, as far as their paths tell.
+    """Return the checksum of the files that may hold rows of these splits under these conditions.
 
     The checksum is a BLAKE2b over the files' names and, on disk, over their bytes, or where these are more than a
     gigabyte over their sizes and times; in a bucket over their sizes and the ETags that the server gives; of a frame
@@ -42,15 +42,15 @@ def data_checksum(
     hangs on the spec's version alone).
 
     Args:
-        spec: the scenario.
+        spec: The scenario.
         where: conditions.
-        splits: of train, valid and test.
-        data: the root of the rows, instead of the configured one.
-        stop: once it is set no more bytes are read, and there is no checksum.
+        splits: Of train, valid and test.
+        data: The root of the rows, instead of the configured one.
+        stop: Once it is set no more bytes are read, and there is no checksum.
 
     Raises:
-        SourceError: the rows can't be reached.
-        StoreError: the bucket can't be listed.
+        SourceError: The rows can't be reached.
+        StoreError: The bucket can't be listed.
     """
     if spec.frame is not None:
         return Data(address="a frame", files=0, bytes=None, checksum=spec.frame.digest)
@@ -99,7 +99,7 @@ def _in_bucket(root: str, paths: Sequence[str]) -> Iterator[tuple[str, int, str]
 
 
 def _folder(paths: Sequence[str]) -> str:
-    """The folder that all of them are in or below, with its slash: the same data may lie elsewhere."""
+    """Return the folder that contains all paths, with its slash: the same files may be stored elsewhere."""
     first, last = min(paths), max(paths)
     same = next(
         (position for position, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first)

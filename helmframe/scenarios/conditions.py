@@ -1,4 +1,4 @@
-"""The conditions of a `where` as SQL over the columns of the instances; a user's own SQL stays in its place."""
+"""Conditions of a `where` as SQL over the columns of the instances; SQL that the user wrote stays as it is."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,15 +10,15 @@ from helmframe.scenarios.sql import identifier, text_literal
 
 
 def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals | Between | Sql) -> str:
-    """The condition as SQL over the view `instances`, in brackets.
+    """Return a condition as SQL over the view `instances`, in brackets.
 
     Args:
-        source: where the view is.
-        columns: its columns, name → DuckDB type.
-        condition: what to say in SQL.
+        source: Where the view is.
+        columns: Its columns, name → DuckDB type.
+        condition: What to say in SQL.
 
     Raises:
-        ArgumentError: an unknown column, a value that its column can't have, or a text that is not one SQL condition.
+        ArgumentError: An unknown column, a value that its column can't have, or a text that is not one SQL condition.
     """
     if isinstance(condition, Sql):
         sql = _user_sql(source, columns, condition.text)
@@ -38,7 +38,7 @@ def check_column(source: Source, columns: Mapping[str, str], name: str) -> None:
     """Refuse a name that is none of the columns.
 
     Raises:
-        ArgumentError: there is no such column; names near ones.
+        ArgumentError: There is no such column; names near ones.
     """
     if name not in columns:
         raise ArgumentError.unknown_value(

@@ -1,4 +1,4 @@
-"""What HELM draws by chance and SQL can't say: which rows are asked, and in what order.
+"""Rules by which HELM samples and orders rows at random, which SQL can't express.
 
 A draw is made once, by `mirror`, over all rows of a source in their order; what it took is stored, with `row_index`. So
 HELM's instances are had where its source's rows are, in its source's order; what else a spec says is SQL.
@@ -22,21 +22,21 @@ from helmframe.scenarios.sql import text_literal
 
 @dataclass(frozen=True)
 class Draw:
-    """One rule of HELM's.
+    """A rule by which HELM chooses rows.
 
     `take` gets one row per row of the source: `position` (among all), `file` (its number), `split` (from the path, or
     null), the other columns of the paths, and the `keys`. It returns `position` and `row_index` of the rows that stay,
     the columns that it adds, and `split` if it decides that.
 
     Args:
-        take: the rule.
-        keys: what it needs to know of a row: name → SQL over the source's columns.
-        by_file: it gets one row per file instead, with `position` of its first row and `rows`: too many rows to list.
-        columns: what it adds that is stored: name → DuckDB type.
-        made: columns of the scenario that are stored, and follow from the source's and what the draw gives: name → SQL.
-        unsplit: only where the source has no splits of its own.
-        rows: the most of one file to be, where they are long; 0: all.
-        extract: what makes a file of rows of one as its makers publish it, in a folder; gives others back as they are.
+        take: The rule.
+        keys: What it needs to know of a row: name → SQL over the source's columns.
+        by_file: It gets one row per file instead, with `position` of its first row and `rows`: too many rows to list.
+        columns: What it adds that is stored: name → DuckDB type.
+        made: Columns of the scenario that are stored, and follow from the source's and what the draw gives: name → SQL.
+        unsplit: Only where the source has no splits of its own.
+        rows: The most of one file to be, where they are long; 0: all.
+        extract: What makes a file of rows of one as its makers publish it, in a folder; gives others back as they are.
     """
 
     take: Callable[[pl.DataFrame], pl.DataFrame]
@@ -50,10 +50,10 @@ class Draw:
 
 
 def find_draw(name: str) -> Draw:
-    """The draw of this name.
+    """Return the draw of this name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: There is none.
     """
     if name not in DRAWS:
         raise UnknownNameError.among("draw", name, DRAWS)
@@ -61,21 +61,21 @@ def find_draw(name: str) -> Draw:
 
 
 def one_per_document(keys: pl.DataFrame) -> pl.DataFrame:
-    """One row of each document, the documents in the order of their first rows (narrativeqa, newsqa)."""
+    """Choose one row of each document, in the order of the documents' first rows (narrativeqa, newsqa)."""
     stream = _stream(0)
     documents = keys.group_by("split", "document", maintain_order=True).agg("position")
     return _indexed([stream.choice(positions) for positions in documents["position"].to_list()])
 
 
 def one_turn_per_dialogue(keys: pl.DataFrame) -> pl.DataFrame:
-    """One turn of each dialogue, the third or a later one (quac)."""
+    """Choose one turn of each dialogue, the third or a later one (quac)."""
     stream = _stream(0)
     turns = [stream.randint(3, turns) for turns in keys["turns"]]
     return _indexed(keys["position"].to_list()).with_columns(turn=pl.Series(turns, dtype=pl.Int64))
 
 
 def one_short_answer(keys: pl.DataFrame) -> pl.DataFrame:
-    """One short answer of each question, with its passage; every other question of a file is an example (natural_qa).
+    """Choose a short answer of each question, with its passage; every other row is an example (natural_qa).
 
     Questions without a short answer are left out.
     """
@@ -92,7 +92,7 @@ def one_short_answer(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def one_language_per_text(keys: pl.DataFrame) -> pl.DataFrame:
-    """One language of each text that is there in several, by one stream for each subset (lextreme).
+    """Choose one language of each text that has several, with one stream for each subset (lextreme).
 
     The stream also shuffles the wrong labels of each text before that: as many numbers as those are.
     """
@@ -110,7 +110,7 @@ def one_language_per_text(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def shuffle_options(keys: pl.DataFrame) -> pl.DataFrame:
-    """The order of each question's four options, by one stream for each subset (gpqa)."""
+    """Shuffle the four options of each question, with one stream for each subset (gpqa)."""
     subsets = []
     for subset in keys.partition_by("subset", maintain_order=True):
         stream = _stream(42)
@@ -124,12 +124,12 @@ def shuffle_options(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def shuffle_rows(keys: pl.DataFrame) -> pl.DataFrame:
-    """All rows in another order (real_toxicity_prompts)."""
+    """Shuffle all rows (real_toxicity_prompts)."""
     return _indexed(_shuffled(keys["position"].to_list()))
 
 
 def shuffle_by_subject(keys: pl.DataFrame) -> pl.DataFrame:
-    """All rows in another order, and in another one those of each subject, `alone` (bbq, bold)."""
+    """Shuffle all rows, and the rows of each subject as column `alone` (bbq, bold)."""
     ordered = keys.sort("subject", maintain_order=True)
     alone = [
         _indexed(_shuffled(subject["position"].to_list())).rename({"row_index": "alone"})
@@ -140,7 +140,7 @@ def shuffle_by_subject(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def sort_and_shuffle(keys: pl.DataFrame) -> pl.DataFrame:
-    """Each split by its problems, then in another order; counted within subject and level (math)."""
+    """Sort each split by problem, then shuffle it; number the rows within subject and level (math)."""
     import numpy as np
 
     splits = [
@@ -151,7 +151,7 @@ def sort_and_shuffle(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def sample_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
-    """20,000 train rows of each language pair, drawn; all others (wmt_14)."""
+    """Sample 20,000 train rows of each language pair; use all rows of other splits (wmt_14)."""
     import numpy as np
 
     parts = []
@@ -169,7 +169,7 @@ def sample_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
 
 
 def balance_train_pairs(keys: pl.DataFrame) -> pl.DataFrame:
-    """Of the train pairs as many that differ as are the same, in another order; all others (entity_matching).
+    """Sample as many unequal as equal train pairs, shuffled; use all rows of other splits (entity_matching).
 
     HELM starts from the states of NumPy's stream that its official runs had; these are gone, so its seed for other data
     sets is taken.
@@ -189,7 +189,7 @@ def balance_train_pairs(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def sample_test_rows(keys: pl.DataFrame) -> pl.DataFrame:
-    """A tenth of each table's rows is asked, a fifth of the others is for validation (entity_data_imputation)."""
+    """Sample a tenth of each table for testing, a fifth of the rest for validation (entity_data_imputation)."""
     import numpy as np
 
     parts = []
@@ -210,7 +210,7 @@ _ANSWERS = f"CASE split WHEN 'train' THEN {{0}}[picked:picked] ELSE {_NEVER_TWIC
 
 
 def _prompt_sql(context: str) -> str:
-    """The prompt of RULER around a context, as SQL."""
+    """Return the prompt of RULER around a context, as SQL."""
     first, _, rest = TEMPLATE.partition("{context}")
     between, _, last = rest.partition("{query}")
     return f"{text_literal(first)} || {context} || {text_literal(between)} || question || {text_literal(last)}"
@@ -287,7 +287,7 @@ def _indexed(positions: list[int]) -> pl.DataFrame:
 
 
 def _sample_indices(rows: int, share: float) -> list[int]:
-    """As a table of pandas is sampled."""
+    """Return row numbers, sampled as by the `sample` method of a pandas frame."""
     import numpy as np
 
     return [int(index) for index in np.random.RandomState(1234).choice(rows, round(share * rows), replace=False)]

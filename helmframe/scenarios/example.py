@@ -1,4 +1,4 @@
-"""Rows that look as a spec says its source does: to try a spec without its data."""
+"""Example rows with the columns and types of a spec, to try a spec without its data."""
 
 import itertools
 import re
@@ -16,13 +16,13 @@ _MOST_PARTS = 4
 
 
 def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: bool = False) -> None:
-    """Parquet files below `root`, where the spec's address looks for them, of the types that it says.
+    """Write Parquet files below `root`, at the spec's address, with its columns and types.
 
     Texts say their column and row; of an ENUM its values are taken in turn, as are those of the spec's `example`. A
     generated scenario needs none. Whole numbers are 0 and 1, as labels are; ids, and with `distinct` all, count up.
 
     Raises:
-        SpecError: a type that DuckDB does not know.
+        SpecError: A type that DuckDB does not know.
     """
     address = str(dict(spec.source).get("rows") or "")
     if not address:
@@ -43,7 +43,7 @@ def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: b
 
 
 def _types(spec: ScenarioSpec) -> dict[str, Any]:
-    """The columns of the source and their types, as DuckDB reads them."""
+    """Return the columns of the source and their types, as DuckDB reads them."""
     import duckdb
 
     connection = duckdb.connect()

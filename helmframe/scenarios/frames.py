@@ -1,4 +1,4 @@
-"""A frame as a scenario: no file, no code, the same tables."""
+"""A frame as a scenario."""
 
 import io
 import re
@@ -35,7 +35,7 @@ def frame_scenario(
     metrics: str | Sequence[str] | None = None,
     main: str | None = None,
 ) -> ScenarioSpec:
-    """The scenario whose instances are the rows of a frame.
+    """Return the scenario whose instances are the rows of a frame.
 
     The frame's other columns are the scenario's own: conditions, tables and metrics name them as the frame does, and
     tables store them as `data_NAME`. Columns `split`, `content` (a list of {type, text, media}) and `sub_split` (text)
@@ -44,25 +44,25 @@ def frame_scenario(
     The names of columns:
 
     Args:
-        frame: a Polars frame (eager or lazy), or any object with an Arrow stream (pandas, pyarrow, DuckDB).
-        input: the text to answer.
-        references: what would be right: a text, a list of texts (each right), or a list of {text, correct}; default
+        frame: A Polars frame (eager or lazy), or any object with an Arrow stream (pandas, pyarrow, DuckDB).
+        input: The text to answer.
+        references: What would be right: a text, a list of texts (each right), or a list of {text, correct}; default
             `references` where nothing else is said.
-        choices: the options of a choice question, a list of texts; with `answer`.
-        answer: which of the choices is right: its place (from 0), its letter, or its text.
-        id: names the instances, unique; default their place, train first, then valid, then test.
-        subset: fixed strata (a subject), each with shots of its own.
-        cluster: instances drawn together (a passage).
-        split: train, valid or test; default `split` where the frame has it, else all are test.
-        name: of the scenario; default made from the content.
-        method: of the adapter; default multiple_choice_joint with choices, else generation.
-        adapter: further fields of the adapter.
-        decoding: decoding parameters; default max_tokens and stop as fit the method.
-        metrics: default the exact-match family.
-        main: the metric the scenario is known by; default the first that fits.
+        choices: The options of a choice question, a list of texts; with `answer`.
+        answer: Which of the choices is right: its place (from 0), its letter, or its text.
+        id: Names the instances, unique; default their place, train first, then valid, then test.
+        subset: Fixed strata (a subject), each with shots of its own.
+        cluster: Instances drawn together (a passage).
+        split: Train, valid or test; default `split` where the frame has it, else all are test.
+        name: Of the scenario; default made from the content.
+        method: Of the adapter; default multiple_choice_joint with choices, else generation.
+        adapter: Further fields of the adapter.
+        decoding: Decoding parameters; default max_tokens and stop as fit the method.
+        metrics: Default the exact-match family.
+        main: The metric the scenario is known by; default the first that fits.
 
     Raises:
-        ArgumentError: a column is missing or has a type that can't be; names near columns.
+        ArgumentError: A column is missing or has a type that can't be; names near columns.
     """
     rows = _polars(frame)
     subsets = (subset,) if isinstance(subset, str) else tuple(subset or ())
@@ -246,7 +246,7 @@ def _choices(rows: pl.DataFrame, choices: str, answer: str) -> pl.Series:
 
 
 def _answer_index(pairs: pl.DataFrame, column: str) -> pl.Expr:
-    """The place of the right choice; a letter only where not every answer is the text of one of its choices."""
+    """Return the index of the right choice; letters are used unless every answer is the text of a choice."""
     dtype = pairs["answer"].dtype
     if dtype.is_integer():
         return pl.col("answer").cast(pl.Int64)
@@ -321,7 +321,7 @@ def _ids(rows: pl.DataFrame, column: str) -> pl.Series:
 
 
 def _ordered(table: pl.DataFrame, subsets: Sequence[str]) -> pl.DataFrame:
-    """By subset and split, else as they stand; with row_index, the place within the subset."""
+    """Return the rows by subset and split, with row_index: the position within the subset."""
     split_order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
     ordered = table.sort(*subsets, split_order, maintain_order=True)
     index = pl.int_range(pl.len(), dtype=pl.Int64)

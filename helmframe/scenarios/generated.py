@@ -80,7 +80,7 @@ _TEXT = (
 
 
 def lengths(tokens: str) -> list[dict[str, str]]:
-    """10 test instances of so many common words each, with nothing right to answer.
+    """Return 10 test instances of so many common words each, without references.
 
     HELM's prompts are excerpts cut by each model's tokenizer; these are words of ours, so tokens are nearly words.
     """
@@ -99,7 +99,7 @@ _COEFFICIENTS, _VALUES = 5, 10
 
 
 def relations(relation: str) -> list[dict[str, str]]:
-    """100 train and 500 test instances: eight points of a relation with whole coefficients, and the place of a ninth.
+    """Return 100 train and 500 test instances: eight points of a relation, and the arguments of a ninth.
 
     y = ax + b, y = ax² + bx + c, z = ax + by + c, or z = ax² + by² + c. The task is HELM's (Liang et al. 2022,
     numeracy); its code is in no release any more, so the instances are ours: keyed by relation, split and place.
@@ -138,7 +138,7 @@ _BLOCK = 65_536
 
 
 def dyck(pairs: str) -> list[dict[str, str]]:
-    """3 train and 500 test instances over the first `pairs` kinds of brackets: a sequence cut short and what closes it.
+    """Return 3 train and 500 test instances over `pairs` kinds of brackets: a start, and the brackets that close it.
 
     A target starts with a space, as HELM has it.
 
@@ -148,7 +148,7 @@ def dyck(pairs: str) -> list[dict[str, str]]:
 
 
 class _DyckSequences:
-    """Both random streams, as one sequence after another draws from them."""
+    """Two random streams, from which the sequences are drawn one after another."""
 
     def __init__(self, kinds: int) -> None:
         self.kinds = _KINDS[:kinds]
@@ -157,7 +157,7 @@ class _DyckSequences:
         self.kind = _kinds(len(self.kinds))
 
     def rows(self) -> list[dict[str, str]]:
-        """All instances; an input is never there twice."""
+        """Return all instances; no input is repeated."""
         seen: set[str] = set()
         rows = []
         for split, count, shortest, longest in (("train", 3, 4, 50), ("test", 500, 52, 100)):
@@ -172,7 +172,7 @@ class _DyckSequences:
         return rows
 
     def problem(self, shortest: int, longest: int) -> tuple[str, str]:
-        """A sequence of at least so many brackets, without its last ones, and these."""
+        """Return a sequence of at least `shortest` brackets without its last ones, and the last ones."""
         while True:
             whole = self.sequence(0, longest)
             if len(whole) < shortest:
@@ -182,7 +182,7 @@ class _DyckSequences:
                 return " ".join(start), " ".join(self.closed(start))
 
     def sequence(self, depth: int, longest: int = _LONGEST) -> list[str]:
-        """A balanced sequence; nothing where it would be too deep or too long."""
+        """Return a balanced sequence; an empty one if it would be too deep or too long."""
         if depth > _DEEPEST:
             return []
         drawn = self.coin.random()
@@ -196,7 +196,7 @@ class _DyckSequences:
         return made if len(made) <= longest else []
 
     def before_last(self, whole: list[str], still_open: int) -> list[str]:
-        """The longest start of the sequence that leaves so many brackets open."""
+        """Return the longest start of the sequence that leaves `still_open` brackets open."""
         count = 0
         for position in range(len(whole) - 1, -1, -1):
             count += -1 if whole[position] in self.closing else 1
@@ -205,7 +205,7 @@ class _DyckSequences:
         return []
 
     def closed(self, start: list[str]) -> list[str]:
-        """What closes the brackets that are open, the last one first."""
+        """Return the brackets that close the open ones, the last one first."""
         stack: list[str] = []
         for bracket in start:
             if bracket in self.closing:
@@ -216,7 +216,7 @@ class _DyckSequences:
 
 
 def _kinds(count: int) -> Iterator[int]:
-    """NumPy's stream of `randint(count)`, drawn in blocks."""
+    """Yield NumPy's stream of `randint(count)`, drawn in blocks."""
     stream = np.random.RandomState(_SEED)
     while True:
         yield from stream.randint(count, size=_BLOCK).tolist()

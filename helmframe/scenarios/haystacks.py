@@ -1,4 +1,4 @@
-"""Questions hidden in long contexts, as HELM's RULER has them: which documents stand around each, in which order.
+"""Questions in long contexts, as in HELM's RULER: the documents around each question, and their order.
 
 Source: HELM `ruler_qa_scenarios.py`, and there NVIDIA's RULER, `scripts/data/synthetic/qa.py` (Hsieh et al. 2024).
 """
@@ -26,7 +26,7 @@ TEMPLATE = (
 
 @dataclass(frozen=True)
 class Question:
-    """A question and the documents, by number, that it is about; those of the same article come first around it."""
+    """A question and the numbers of its documents; the related ones, of the same article, are used first around it."""
 
     position: int
     question: str
@@ -36,11 +36,11 @@ class Question:
 
 
 def hotpotqa_contexts(keys: pl.DataFrame, words: int = WORDS) -> pl.DataFrame:
-    """The paragraphs around each question: its own ten, and others of all questions.
+    """Return the paragraphs around each question: its own ten, and others of all questions.
 
     Args:
-        keys: place, question, answer, and of its paragraphs titles and sentences.
-        words: the most of one context.
+        keys: Place, question, answer, and of its paragraphs titles and sentences.
+        words: The most of one context.
     """
     rows = [
         (
@@ -62,11 +62,11 @@ def hotpotqa_contexts(keys: pl.DataFrame, words: int = WORDS) -> pl.DataFrame:
 
 
 def squad_contexts(keys: pl.DataFrame, words: int = WORDS) -> pl.DataFrame:
-    """The paragraphs around each question that has an answer: its own, those of its article, and others.
+    """Return the paragraphs around each answerable question: its own, those of its article, and others.
 
     Args:
-        keys: place, question, answers (texts), and of its paragraph title and context; rows of an article together.
-        words: the most of one context.
+        keys: Place, question, answers (texts), and of its paragraph title and context; rows of an article together.
+        words: The most of one context.
     """
     rows = keys.to_dicts()
     documents = sorted({row["context"] for row in rows})
@@ -84,14 +84,14 @@ def squad_contexts(keys: pl.DataFrame, words: int = WORDS) -> pl.DataFrame:
 
 
 def _build_contexts(documents: Sequence[str], questions: Sequence[Question], words: int) -> pl.DataFrame:
-    """The first questions and their contexts: place, row_index, and the documents in order, as texts."""
+    """Return the first questions with their contexts: position, row_index, documents in order as texts."""
     stream = random.Random(_SEED)  # noqa: S311 - HELM's stream
     sizes = [len(f"Document 1:\n{text}".split()) for text in documents]
     template = len(TEMPLATE.format(context="", query="").split())
     order = list(range(len(documents)))
 
     def build(question: Question, count: int) -> tuple[list[int], int]:
-        """The documents of a context, and the words of the prompt."""
+        """Return the documents of a context, and the number of words of the prompt."""
         context = _around(question, count, order, stream)
         return context, template + len(question.question.split()) + sum(sizes[document] for document in context)
 
@@ -119,7 +119,7 @@ def _build_contexts(documents: Sequence[str], questions: Sequence[Question], wor
 
 
 def _around(question: Question, count: int, order: list[int], stream: random.Random) -> list[int]:
-    """So many documents, the question's own among them, shuffled.
+    """Return `count` documents in random order, the question's own among them.
 
     Where that is all, HELM shuffles its own list of them: numbers mean other documents from then on.
     """
@@ -139,7 +139,7 @@ def _around(question: Question, count: int, order: list[int], stream: random.Ran
 
 
 def _most(first: Question, build: Callable[[Question, int], tuple[list[int], int]], documents: int, words: int) -> int:
-    """How many documents fit around the first question, by steps."""
+    """Return how many documents fit around the first question, in steps."""
     count, length = _STEP, 0
     while length + _ANSWER < words:
         length = build(first, count)[1] + len(str(list(first.answers)).split())

@@ -1,4 +1,4 @@
-"""A scenario's instances as frames: the first stage of every plan."""
+"""The instances of a scenario as frames: the first stage of every plan."""
 
 import logging
 import time
@@ -25,7 +25,7 @@ logger = logging.getLogger("helmframe.scenarios")
 
 
 class Selection(TypedDict):
-    """Which instances of a scenario: the arguments that `load`, `keys`, `count` and `spans` have in common."""
+    """A selection of instances: the arguments that `load`, `keys`, `count` and `spans` share."""
 
     where: tuple[Condition, ...]
     sample: Sample | None
@@ -46,28 +46,28 @@ def load(
     first: int | None = None,
     only: pl.DataFrame | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The instances of these splits that the conditions and the sample leave, streamed.
+    """Yield the instances of these splits that meet the conditions, in frames.
 
     Args:
-        spec: the scenario.
-        where: equalities, ranges and SQL are pushed into DuckDB's scan, equalities over columns of the path into the
+        spec: The scenario.
+        where: Equalities, ranges and SQL are pushed into DuckDB's scan, equalities over columns of the path into the
             listing of files too; `pl.Expr` conditions are applied after the scan. Conditions before sample.
-        sample: at most n per subset.
-        splits: of train, valid and test.
-        data: the root of the rows, instead of the configured one.
+        sample: At most n per subset.
+        splits: Of train, valid and test.
+        data: The root of the rows, instead of the configured one.
         compat: "helm" numbers instance ids as HELM does: from 0 in each subset, train first, over the rows that
             conditions on HELM's parameters leave.
-        rows: the most rows of one frame; a frame also holds at most about 64 MB.
-        first: the most rows of the first frame; default as of the others.
-        only: of `keys`; of those instances no others.
+        rows: The most rows of one frame; a frame also holds at most about 64 MB.
+        first: The most rows of the first frame; default as of the others.
+        only: Of `keys`; of those instances no others.
 
     Yields:
         `INSTANCES` and the scenario's own columns; by subset and row_index, with order "helm" as HELM
         draws. None is empty.
 
     Raises:
-        ArgumentError: no instance matches; names near values.
-        SourceError: the rows can't be read; names scenario and address.
+        ArgumentError: No instance matches; names near values.
+        SourceError: The rows can't be read; names scenario and address.
     """
     _check_splits(splits)
     any_rows = False
@@ -83,7 +83,7 @@ def load(
 def load_train(
     spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str | None = None, compat: str | None = None
 ) -> pl.DataFrame:
-    """The whole pool of in-context examples, by subset and row_index; may be empty.
+    """Return the pool of in-context examples, by subset and row_index; it may be empty.
 
     Only equalities and ranges over the subset columns cut it: a condition on the questions must not change which
     examples they are asked with. With compat "helm" those over HELM's parameters cut it too.
@@ -113,14 +113,14 @@ def keys(
     data: str | None = None,
     compat: str | None = None,
 ) -> pl.DataFrame:
-    """Which instances `load` would give, without reading texts unless a condition needs them.
+    """Return the keys of the instances that `load` yields, without reading texts unless a condition needs them.
 
     Returns:
         subset, row_index, instance_id, split, cluster.
 
     Raises:
-        ArgumentError: no instance matches; names near values.
-        SourceError: the rows can't be read; names scenario and address.
+        ArgumentError: No instance matches; names near values.
+        SourceError: The rows can't be read; names scenario and address.
     """
     rows = _chosen(spec, where, sample, splits, data, compat, "cluster")
     if rows.is_empty() and not (sample and sample.n == 0):
@@ -137,10 +137,10 @@ def count(
     data: str | None = None,
     compat: str | None = None,
 ) -> pl.DataFrame:
-    """How many instances `load` would give, without reading texts unless a condition needs them: subset, split, n.
+    """Count the instances that `load` yields, without reading texts unless a condition needs them: subset, split, n.
 
     Raises:
-        SourceError: the rows can't be read; names scenario and address.
+        SourceError: The rows can't be read; names scenario and address.
     """
     rows = _chosen(spec, where, sample, splits, data, compat)
     order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
@@ -156,7 +156,7 @@ def _chosen(
     compat: str | None,
     *more: str,
 ) -> pl.DataFrame:
-    """subset, row_index, instance_id and split, and more, of the instances that conditions and sample leave."""
+    """Return the keys of the selected instances: subset, row_index, instance_id, split, and more columns."""
     _check_splits(splits)
     numbers = _numbers(spec, where, data, compat)
     with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
@@ -169,7 +169,7 @@ def _chosen(
 
 
 def _resuming(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-    """The frames of a reading; if the server goes away midway, read anew from there on once it is back.
+    """Yield the frames of a reader; if the server fails midway, resume at the next row once it is back.
 
     Before the first row nothing is tried again: then the address may be wrong, and that is said at once.
     """
@@ -264,7 +264,7 @@ def _check_splits(splits: Sequence[str]) -> None:
 
 
 def _instances(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
-    """Small frames in source order; one at least, which may be empty."""
+    """Yield the instances in small frames, in source order; at least one frame, which may be empty."""
     expressions = [condition.expr for condition in where if isinstance(condition, Expression)]
     for frame in query.stream(query.instances):
         named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
@@ -283,7 +283,7 @@ def _met(instances: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFram
 
 
 def _keys(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None, *more: str) -> pl.DataFrame:
-    """subset, row_index, instance_id and split, and more, of all that the conditions leave."""
+    """Return subset, row_index, instance_id, split and more columns of the instances that meet the conditions."""
     keys = ("subset", "row_index", "instance_id", "split", *more)
     if any(isinstance(condition, Expression) for condition in where):
         return pl.concat(frame.select(keys) for frame in _instances(query, where, numbers))
@@ -359,12 +359,12 @@ def _matching(frames: Iterable[pl.DataFrame], chosen: pl.DataFrame) -> Iterator[
 
 
 def _copied(rows: pl.DataFrame) -> pl.DataFrame:
-    """The same rows in memory of their own: Polars' texts are views, and hold all of the frame they were taken from."""
+    """Return the rows in their own memory: Polars' texts are views that keep a whole frame alive."""
     return pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), schema=rows.schema)
 
 
 def _shards(frames: Iterable[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
-    """The rows of the frames in frames of at most `rows` rows (`first`) and about 64 MB; none empty."""
+    """Yield the rows in frames of at most `rows` rows (the first: `first`) and about 64 MB; none is empty."""
     pieces: list[pl.DataFrame] = []
     height, size, most = 0, 0, first
     for frame in frames:
@@ -409,21 +409,21 @@ ORDERS = ("keyed", "first", "helm")
 
 
 def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
-    """The keys of the instances that the sample takes, at most `sample.n` per subset.
+    """Return the keys of the instances in a sample, at most `sample.n` per subset.
 
     Orders: "keyed" takes the instances whose keyed hash is smallest, so that neither their order nor the others matter;
     "first" the first by row_index; "helm" draws as HELM does.
 
     Args:
         keys: subset, row_index, instance_id; subsets together, row_index ascending within each.
-        sample: how many per subset, drawn how.
-        scenario: its name; goes into the keyed hash.
+        sample: How many per subset, drawn how.
+        scenario: Its name; goes into the keyed hash.
 
     Returns:
         subset, row_index and `position`, the order to ask in: by row_index, for "helm" as drawn.
 
     Raises:
-        ArgumentError: no such order, or a negative n.
+        ArgumentError: No such order, or a negative n.
 
     Source: helm/benchmark/runner.py `downsample_eval_instances`, for "helm".
     """

@@ -1,4 +1,4 @@
-"""Fill a root with scenarios' rows: `helmframe mirror mmlu --to s3://bucket/evals`.
+"""Fill a root with the rows of a scenario: `helmframe mirror mmlu --to s3://bucket/evals`.
 
 TO/mmlu/philosophy/test-00000-of-00001.parquet     the rows, in the order of row_index
 TO/manifests/mmlu.json                             where they are from, how many, and a sha256 of each file
@@ -27,7 +27,7 @@ Report = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Mirrored:
-    """One file of a mirror: `path` below its root, `source` where its rows are from; sizes in bytes.
+    """A file of a mirror: `path` below its root, `source` of its rows; sizes in bytes.
 
     `first` is the row_index of its first row.
     """
@@ -43,7 +43,7 @@ class Mirrored:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a mirroring did: files written anew, files that were there and are right, and the rows of both."""
+    """The result of mirroring: the number of files written, of unchanged files, and of the rows of both."""
 
     scenario: str
     written: int
@@ -60,25 +60,25 @@ def mirror(
     select: str | None = None,
     report: Report = lambda _path, _done, _all: None,
 ) -> Outcome:
-    """The rows of a scenario as canonical Parquet below a root that HELMFRAME_DATA may then name.
+    """Write the rows of a scenario as canonical Parquet below a root for HELMFRAME_DATA.
 
     Files hold the source's rows and columns and `row_index`, in row groups of at most 32 MB. Where HELM asks only some
     rows, or in another order, drawn by chance, they hold those, as the spec's `draw` says. What is there already and
     right stays; interrupted, the same call goes on from there.
 
     Args:
-        scenario: its name, or the path of a spec.
-        to: the root: a folder or `s3://bucket/prefix`.
+        scenario: Its name, or the path of a spec.
+        to: The root: a folder or `s3://bucket/prefix`.
         source: "hub"; another root; or a folder, archive (tar, zip) or file, or the URL of one, of Parquet, CSV or JSON
             Lines.
-        layout: paths in the source, `data/{split}/{subject}_{split}.csv`; default those of the spec.
+        layout: Paths in the source, `data/{split}/{subject}_{split}.csv`; default those of the spec.
         select: DuckDB SQL that makes the spec's columns of the source's: `SELECT column0 AS question, … FROM rows`
             (column0, column1, …: of CSV files without a header).
-        report: called with the path, the files done and all files: before each file, and at the end.
+        report: Called with the path, the files done and all files: before each file, and at the end.
 
     Raises:
-        ArgumentError: a scenario whose rows come with helmframe.
-        SourceError: the rows can't be read or lack a column, the root can't be written, what is there has another
+        ArgumentError: A scenario whose rows come with helmframe.
+        SourceError: The rows can't be read or lack a column, the root can't be written, what is there has another
             checksum than its manifest says, or is of an earlier mirroring in other pieces.
     """
     spec = find_scenario(scenario)
@@ -112,7 +112,7 @@ def mirror(
 
 
 class _Manifest:
-    """What has been mirrored so far; kept now and then, so that an interrupted mirroring goes on from there."""
+    """The manifest of a mirror, written from time to time, so that an interrupted mirroring can resume."""
 
     def __init__(self, target: Target, spec: ScenarioSpec, work: Work, columns: dict[str, str]) -> None:
         self.columns = columns
@@ -122,13 +122,13 @@ class _Manifest:
         self._order = {job.path: position for position, job in enumerate(work.jobs)}
 
     def add(self, file: Mirrored) -> None:
-        """One file more."""
+        """Add a file."""
         self.files[file.path] = file
         if time.monotonic() - self._written_at > WRITE_INTERVAL:
             self.write()
 
     def write(self) -> None:
-        """Write it, unless it says so already."""
+        """Write the manifest, unless it is unchanged."""
         files = sorted(self.files.values(), key=lambda file: self._order[file.path])
         if not files:
             return
@@ -173,7 +173,7 @@ def _path(spec: ScenarioSpec) -> str:
 
 
 def _manifest(target: Target, path: str) -> dict[str, Any]:
-    """What an earlier mirroring said; empty where there was none."""
+    """Return the manifest of an earlier mirroring; empty if there was none."""
     try:
         content = json.loads(target.text(path) or "{}")
     except ValueError:
@@ -184,10 +184,10 @@ def _manifest(target: Target, path: str) -> dict[str, Any]:
 
 
 def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any], jobs: Sequence[Job]) -> None:
-    """That nothing of an earlier mirroring would be read beside the files to be, as further shards of theirs.
+    """Check that no file of an earlier mirroring would be read as a further shard of the new files.
 
     Raises:
-        SourceBrokenError: something would.
+        SourceBrokenError: Something would.
     """
     wanted = {job.path for job in jobs}
     stems = {_SHARD.sub("", path) for path in wanted}
@@ -207,10 +207,10 @@ def _folder(spec: ScenarioSpec) -> str:
 
 
 def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str, Mirrored]:
-    """The files that are there as a manifest says (another scenario may share them), and whose source is the same.
+    """Return the files that match a manifest and come from the same source; scenarios may share files.
 
     Raises:
-        SourceBrokenError: a file that should be there has other bytes.
+        SourceBrokenError: A file that should be there has other bytes.
     """
     in_manifests: dict[str, list[Mirrored]] = {}
     for path in target.sizes("manifests"):

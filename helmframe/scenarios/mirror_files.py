@@ -37,24 +37,24 @@ def write_canonical(
     values: Mapping[str, str],
     select: str | None = None,
 ) -> tuple[int, dict[str, str]]:
-    """Write the rows in the source's order, and so in that of row_index.
+    """Write rows as Parquet in the source's order, which is the order of row_index.
 
     Args:
-        connection: of DuckDB.
-        read: the expression that reads the source.
-        source: what errors call it.
-        file: where to.
-        spec: the scenario, whose `columns` must be there.
+        connection: Of DuckDB.
+        read: The expression that reads the source.
+        source: What errors call it.
+        file: Where to.
+        spec: The scenario, whose `columns` must be there.
         offset: row_index of the first row, where the source has none.
-        values: columns that the path says; they stay there.
+        values: Columns that the path says; they stay there.
         select: SQL that makes the columns, over the table `rows`.
 
     Returns:
         How many rows, and the columns with their types.
 
     Raises:
-        SourceBrokenError: a column is missing or can't be read as the spec says.
-        SourceError: the source can't be read.
+        SourceBrokenError: A column is missing or can't be read as the spec says.
+        SourceError: The source can't be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -91,14 +91,14 @@ def write_canonical(
 
 
 def _split_batch(batch: Any) -> list[Any]:
-    """The batch in parts of at most a row group's bytes."""
+    """Return a batch in slices of at most a row group's bytes."""
     n_parts = max(1, -(-batch.nbytes // GROUP_BYTES))
     step = max(1, -(-batch.num_rows // n_parts))
     return [batch.slice(start, step) for start in range(0, batch.num_rows, step)]
 
 
 def _columns(spec: ScenarioSpec, types: Mapping[str, str], values: Mapping[str, str], source: str) -> str:
-    """The SELECT list: all columns, those that the spec types as it says where the source has them otherwise."""
+    """Return the SELECT list: all columns, cast where the spec declares another type."""
     declared = dict(spec.columns)
     for name, declared_type in spec.columns:
         if name not in types and name not in values and not spec.union:
@@ -126,7 +126,7 @@ _CHUNK = 8 << 20
 
 
 class Target:
-    """A root; `sizes` are those of the files that are there, by path."""
+    """A root to write to, in a folder or bucket: files are written whole or not at all."""
 
     def __init__(self, root: str | Path) -> None:
         self.root: Address = address_of(root)
@@ -134,12 +134,12 @@ class Target:
             raise SourceError(f"{root} can't be mirrored to: write a folder or s3://bucket/prefix.")
 
     def sizes(self, below_it: str) -> dict[str, int]:
-        """The files below a folder of the root, by path."""
+        """Return the sizes of the files below a folder of the root, by path."""
         folder = below(self.root, *below_it.split("/"))
         return self._done(lambda: {f"{below_it}/{file.name}": file.size for file in listing(folder)})
 
     def text(self, path: str) -> str | None:
-        """What a small file says; None where there is none."""
+        """Return the content of a small file; None if it can't be read."""
         try:
             return read(self._address(path)).decode()
         except (HelmframeError, OSError):
@@ -150,7 +150,7 @@ class Target:
         self._done(lambda: write_file(text.encode(), self._address(path)))
 
     def sha256(self, path: str) -> str:
-        """Of a file, read in a stream."""
+        """Return the sha256 of a file, read in a stream."""
         address = self._address(path)
 
         def hash_file() -> str:
@@ -164,7 +164,7 @@ class Target:
 
     @contextmanager
     def new(self, path: str) -> Iterator[Path]:
-        """A file to write, which is put into its place once it is whole."""
+        """Yield a temporary file, which is moved to the path once it is whole."""
         address = self._address(path)
         if isinstance(address, Path):
             self._done(lambda: address.parent.mkdir(parents=True, exist_ok=True))

@@ -28,7 +28,7 @@ _TAKEN = "helmframe_taken"
 
 @dataclass(frozen=True)
 class Job:
-    """A file to be: `path` below the root, made of `source` as the DuckDB expression `read` gives it.
+    """A file to write: `path` below the root, from `source`, which the DuckDB expression `read` reads.
 
     `size` is the source's, in bytes, where it is known; `values` are the columns that its path says; `select` is SQL
     that makes the spec's columns of what is read.
@@ -44,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """The files of a mirror, in the order of row_index, a connection that reads them, and where they are from.
+    """The files to write, in the order of row_index, a connection that reads them, and their source.
 
     `draw` is the name of the draw that chose the rows, if one did.
     """
@@ -58,7 +58,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Rows:
-    """One file of the source: the SELECT that reads it as the spec's columns, and the columns that its path says."""
+    """A file of the source: the SELECT that reads it as the spec's columns, and the columns in its path."""
 
     path: str
     select: str
@@ -67,7 +67,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One file to be: what its path says, the numbers of the files its rows are from, and how DuckDB reads them.
+    """A file to write: the columns in its path, the numbers of its source files, and the SQL that reads its rows.
 
     `shard` is its number among those of which the path says the same: `00000-of-00001`.
     """
@@ -80,17 +80,17 @@ class Drawn:
 
 @contextmanager
 def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str | None = None) -> Iterator[Work]:
-    """What there is to do; the connection is open meanwhile.
+    """Yield the files to write; the connection stays open meanwhile.
 
     Args:
-        spec: the scenario.
+        spec: The scenario.
         source: "hub", `s3://…`, or a folder, archive, file or URL.
-        layout: the paths in it; default the spec's own.
-        select: what is made of its columns; default what the spec says of those of the hub.
+        layout: The paths in it; default the spec's own.
+        select: What is made of its columns; default what the spec says of those of the hub.
 
     Raises:
-        SourceMissingError: no file is there.
-        SourceError: it can't be read.
+        SourceMissingError: No file is there.
+        SourceError: It can't be read.
     """
     address_shown = re.sub(r"://[^/@\s]*@", "://", source)  # without a user's name and password
     select = select or dict(spec.hub).get("select")  # type: ignore[assignment]
@@ -125,13 +125,13 @@ def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str |
 
 
 def _of_rows(spec: ScenarioSpec, file: SourceFile, folder: Path) -> SourceFile:
-    """The file; or of one as its makers publish it, where the scenario's draw knows them, the rows that it makes."""
+    """Return a file of rows: of a file in its makers' format, the rows that the scenario's draw extracts."""
     extract = find_draw(spec.draw).extract if spec.draw else None
     return file if extract is None else replace(file, path=str(extract(Path(file.path), folder)))
 
 
 def _work(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], select: str | None, bare: Work) -> Work:
-    """The jobs: a file for each of the source, or what the spec's draw takes of all of them."""
+    """Return the jobs: one for each file of the source, or those of the rows that the spec's draw chooses."""
     if spec.draw:
         draw = find_draw(spec.draw)
         sources = [Rows(file.path, _made(reader(file.path, select), select), file.values) for file, _ in files]
@@ -156,7 +156,7 @@ def _made(read: str, select: str | None) -> str:
 
 
 def _job(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], made: Drawn, source: str) -> Job:
-    """The job of one file that a draw makes."""
+    """Return the job of a file of drawn rows."""
     sizes = [files[number][1] for number in made.files]
     size = sum(size or 0 for size in sizes) if None not in sizes else None
     path = fill_layout(_layout(spec), made.values, made.shard)
@@ -164,7 +164,7 @@ def _job(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], mad
 
 
 def _below(file: str, folder: Path, shown: str) -> str:
-    """A file of the folder as others know it; the folder itself where rows are from several."""
+    """Return the public address of a file in the folder; that of the folder for rows of several files."""
     return f"{shown}#{Path(file).relative_to(folder).as_posix()}" if file != shown else shown
 
 
@@ -215,7 +215,7 @@ def _split(raw_name: str, split_names: Mapping[str, int]) -> str:
 
 
 def _numbered(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], select: str | None) -> list[Job]:
-    """Where each file goes: as the spec's own layout says, numbered among those of which their paths say the same."""
+    """Return the job of each file: its path follows the spec's layout, with a number among files of one path."""
     layout = _layout(spec)
     names = placeholders(layout)
     groups: dict[tuple[str, ...], list[str]] = {}
@@ -235,7 +235,7 @@ def _numbered(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]]
 
 
 def is_drawn(spec: ScenarioSpec, draw: Draw, connection: Any, sources: Sequence[Rows]) -> bool:
-    """Whether the draw is to be made: not where it was already, nor of splits where HELM has none."""
+    """Return whether to make the draw: not if the source has row_index, nor for sources with splits of their own."""
     if draw.unsplit and any("split" in source.values for source in sources):
         return False
     return "row_index" not in _types(spec, connection, sources[0])
@@ -244,20 +244,20 @@ def is_drawn(spec: ScenarioSpec, draw: Draw, connection: Any, sources: Sequence[
 def drawn(
     spec: ScenarioSpec, draw: Draw, connection: Any, sources: Sequence[Rows], names: Sequence[str]
 ) -> list[Drawn]:
-    """Make the draw over all rows.
+    """Choose rows by a draw over all rows, and return the files to write.
 
     Args:
-        spec: the scenario.
-        draw: its draw.
-        connection: of DuckDB; is given a table of what was taken for each file to be.
-        sources: the files, in the order of the rows.
-        names: what the path of a file to be says: columns of the source's paths, and `split`.
+        spec: The scenario.
+        draw: Its draw.
+        connection: Of DuckDB; is given a table of what was taken for each file to be.
+        sources: The files, in the order of the rows.
+        names: What the path of a file to be says: columns of the source's paths, and `split`.
 
     Returns:
         The files to be; each is read in the order of row_index.
 
     Raises:
-        SourceBrokenError: the source lacks what the draw needs to know.
+        SourceBrokenError: The source lacks what the draw needs to know.
     """
     for name in names:
         # of splits the draw may decide
@@ -301,7 +301,7 @@ def _check_path_columns(spec: ScenarioSpec, name: str, sources: Sequence[Rows]) 
 
 
 def _keys(spec: ScenarioSpec, draw: Draw, connection: Any, sources: Sequence[Rows]) -> pl.DataFrame:
-    """What `Draw.take` gets."""
+    """Return the rows that `Draw.take` receives."""
     frames = []
     for number, source in enumerate(sources):
         columns = ", ".join(f"({sql}) AS {identifier(name)}" for name, sql in (draw.keys or {"row": "NULL"}).items())
@@ -330,7 +330,7 @@ def _table(connection: Any, sql: str) -> Any:
 def _select(
     spec: ScenarioSpec, draw: Draw, connection: Any, source: Rows, file: int, table: str, split: str | None
 ) -> str:
-    """The rows of one file of the source that go into one file to be."""
+    """Return the SQL for the rows of one source file that belong to one file to write."""
     types = _types(spec, connection, source)
     absent = _absent(spec, types, source) if draw.made else {}
     star = "* EXCLUDE (split)" if split is not None and "split" in types else "*"
@@ -348,7 +348,7 @@ def _select(
 
 
 def _absent(spec: ScenarioSpec, types: Mapping[str, str], source: Rows) -> dict[str, str]:
-    """The spec's columns, and their types, that a file need not have and does not."""
+    """Return the optional columns of the spec that a file lacks, with their types."""
     return {name: str(dtype) for name, dtype in spec.columns if spec.union and name not in {*types, *source.values}}
 
 

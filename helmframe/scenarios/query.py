@@ -1,4 +1,4 @@
-"""A scenario spec and conditions as one DuckDB query: which files, which rows, which columns."""
+"""The DuckDB query of a scenario's instances: files, rows and columns."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +58,7 @@ class Query:
         return ", ".join(identifier(name) for name in stored)
 
     def stream(self, select: str = "*", tail: str = "") -> Iterator[pl.DataFrame]:
-        """The selected columns in small frames; one at least, which may be empty."""
+        """Yield the selected columns in small frames; at least one frame, which may be empty."""
         sql = f"SELECT {select} FROM instances WHERE {self.condition} {tail}"
         guarded, connection = self.source.guarded, self.source.connection
         reader: Any = guarded(lambda: connection.sql(sql).to_arrow_reader(_VECTOR))
@@ -73,7 +73,7 @@ class Query:
             yield pl.DataFrame(pl.from_arrow(batch), schema=empty.schema)
 
     def frame(self, select: str = "*", tail: str = "") -> pl.DataFrame:
-        """The selected columns, whole."""
+        """Return the selected columns as one frame."""
         return pl.concat(self.stream(select, tail), rechunk=True)
 
 
@@ -125,7 +125,7 @@ def open_query(
 
 
 def with_default_subsets(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:
-    """The conditions, and the subsets that the spec means by default of a column that none of them speaks of."""
+    """Return the conditions, and the default subsets of columns that no condition mentions."""
 
     def speaks_of(condition: Condition, column: str) -> bool:
         if isinstance(condition, Sql):
@@ -150,7 +150,7 @@ def columns_in_path(spec: ScenarioSpec, source: Source) -> list[str]:
 
 
 def values_in_path(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
-    """What the path of a file says, in the scenario's words: its splits' names are ours."""
+    """Return the columns in the path of a file, with helmframe's names of splits."""
     values = dict(file.values)
     if "split" in values:
         values["split"] = spec.split_names.get(values["split"], values["split"])
@@ -162,7 +162,7 @@ def values_in_path(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
 
 
 def list_files(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) -> list[SourceFile]:
-    """The files of the subsets that the conditions leave, by subset, split and name: the order of row_index."""
+    """Return the files of the subsets that meet the conditions, by subset, split and name: row_index's order."""
     in_path = placeholders(source.address)
     subset_values = {name: values for name, values in _subset_values(spec, where).items() if name in in_path}
     order = {name: index for index, name in enumerate(spec.split_names)}
@@ -189,7 +189,7 @@ def matching_files(
     splits: Sequence[str],
     files: Sequence[SourceFile] | None = None,
 ) -> list[SourceFile]:
-    """Those of the files that may hold rows of these splits under these conditions, as far as their paths tell.
+    """Return the files whose paths allow rows of these splits under these conditions.
 
     `files`: what `list_files` gives, where it is known already.
     """
@@ -198,7 +198,7 @@ def matching_files(
 
 
 def _subset_values(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, list[str]]:
-    """The values of subset columns that equalities leave, as text."""
+    """Return the values of subset columns that meet the equalities, as text."""
     allowed: dict[str, list[str]] = {}
     # the table's `subset` is a column of that name in the source only if nothing else makes it
     columns = spec.subsets if spec.subsets == ("subset",) else tuple(name for name in spec.subsets if name != "subset")
@@ -210,7 +210,7 @@ def _subset_values(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, 
 
 
 def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> bool:
-    """Create the view `rows`; false if no file can hold a wanted row (the view then has the right columns only)."""
+    """Create the view `rows`; return False if no file can hold a matching row, and only the columns are right."""
     files = list_files(spec, source, where)
     scanned = matching_files(spec, source, where, splits, files)
     shown = scanned or files[:1] or list_files(spec, source)[:1]
@@ -255,12 +255,12 @@ def _drawn_columns(draw: str) -> Mapping[str, str]:
 
 
 def _by_file(expressions: Sequence[str]) -> str:
-    """SQL for what is said of the file that a row is from."""
+    """Return SQL that has one of these values for each file."""
     return expressions[0] if len(expressions) == 1 else f"([{', '.join(expressions)}])[file_index::BIGINT + 1]"
 
 
 def _path_type(spec: ScenarioSpec, name: str) -> str:
-    """What a path says is text, unless the spec says another type; of a list of values it is text still."""
+    """Return the type of a column in the path: text, unless the spec declares a type other than an ENUM."""
     dtype = str(dict(spec.columns).get(name, "VARCHAR"))
     return "VARCHAR" if dtype.upper().startswith("ENUM") else dtype
 
@@ -288,7 +288,7 @@ def _may_hold_rows(spec: ScenarioSpec, file: SourceFile, where: Sequence[Conditi
 def _offsets(
     spec: ScenarioSpec, source: Source, files: Sequence[SourceFile], scanned: Sequence[SourceFile]
 ) -> dict[str, int]:
-    """How many rows of its subset stand before each file, by path; so row_index does not depend on what is asked for.
+    """Return the number of rows before each file in its subset, by path, so that row_index is always the same.
 
     Columns of the subset that the path does not say are left out: then it is the place among all rows of these files,
     which orders each subset as well, though with gaps.
@@ -419,7 +419,7 @@ def _references_sql(dtype: str) -> str:
 def _check_columns(
     spec: ScenarioSpec, source: Source, path: str, types: dict[str, str], from_path: Sequence[str]
 ) -> None:
-    """The source has the columns that the spec says, of these types or of types that hold the same."""
+    """Check that the source has the columns that the spec declares, of compatible types."""
     for name, wanted in spec.columns:
         if name in from_path:
             continue
@@ -441,7 +441,7 @@ def _fits(source: Source, spec: ScenarioSpec, name: str, declared: str, actual: 
 
 
 def _holds(have: Any, want: Any, *, partly: bool = False) -> bool:
-    """Whether a value of type `have` has all that `want` says; a struct may have more fields, and `partly` fewer."""
+    """Return whether a type has all fields of another; structs may have more, with `partly` also fewer."""
     for family in (
         {"tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"},
         {"float", "double"},

@@ -1,4 +1,4 @@
-"""Rows as others publish them, as files of one folder: Parquet, CSV, JSON Lines; in a tar or zip, or behind a URL.
+"""Rows as others publish them, in files of a folder: Parquet, CSV or JSON Lines, in a tar or zip, or at a URL.
 
 What is what a layout says: a path with `{column}` for what becomes a column, `mmlu/{subject}/{split}-*.parquet`.
 """
@@ -41,11 +41,11 @@ _TIMEOUT = 60  # seconds, per request
 
 @contextmanager
 def open_folder(address: str) -> Iterator[Path]:
-    """The folder that holds the rows: as it is, unpacked from an archive, fetched from a URL.
+    """Yield the folder with the rows: as it is, unpacked from an archive, or downloaded from a URL.
 
     Raises:
-        SourceMissingError: there is none.
-        SourceError: it can't be fetched or unpacked.
+        SourceMissingError: There is none.
+        SourceError: It can't be fetched or unpacked.
     """
     with tempfile.TemporaryDirectory(prefix="helmframe-raw-") as made:
         if address.startswith(("http://", "https://")):
@@ -68,7 +68,7 @@ def open_folder(address: str) -> Iterator[Path]:
 
 
 def files_in(folder: Path, layout: str) -> dict[Path, dict[str, str]]:
-    """The files of the folder that are as the layout says, by path → the columns that their paths say.
+    """Return the files of the folder that match a layout: path → the columns in the path.
 
     Other kinds stand for Parquet, packed or not; the layout's first folder and a shard's number may be missing:
     `mmlu/{subject}/{split}-*.parquet` finds `anatomy/test.csv.gz`.
@@ -86,14 +86,14 @@ def files_in(folder: Path, layout: str) -> dict[Path, dict[str, str]]:
 
 
 def reader(path: str, select: str | None = None) -> str:
-    """The DuckDB expression that reads a file.
+    """Return the DuckDB expression that reads a file.
 
     Args:
-        path: the file's.
-        select: what is made of its columns; if that names column0 and its like, a CSV file has no header.
+        path: The file's.
+        select: What is made of its columns; if that names column0 and its like, a CSV file has no header.
 
     Raises:
-        SourceBrokenError: it is of no kind that is read.
+        SourceBrokenError: It is of no kind that is read.
     """
     name = path
     for packed in _PACKED:
@@ -155,7 +155,7 @@ def _fetch(url: str, path: Path) -> None:
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Plain files only, and nowhere but below the folder."""
+    """Unpack plain files only, and only below the folder."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -181,7 +181,7 @@ def _keep(member: IO[bytes], name: str, folder: Path) -> None:
 
 
 def fill_layout(layout: str, values: Mapping[str, str], shard: str) -> str:
-    """The path that a layout gives: columns in the place of their names, the shard's number in that of the last star.
+    """Return the path from a layout: values replace the columns' names, the shard's number the last star.
 
     >>> fill_layout("mmlu/{subject}/{split}-*.parquet", {"subject": "music", "split": "test"}, "00000-of-00001")
     'mmlu/music/test-00000-of-00001.parquet'
@@ -197,15 +197,15 @@ _SCHEMA = pl.Schema({"question": pl.String(), "short_answers": _TEXTS, "long_ans
 
 
 def extract_rows(path: Path, folder: Path, columns: Mapping[str, str]) -> Path:
-    """A file of rows, made of such a file; any other is given back as it is.
+    """Return a file of rows extracted from a file of Natural Questions; another file is returned as it is.
 
     Args:
         path: `nq-dev-00.jsonl.gz`, packed or not.
-        folder: where to write.
-        columns: those wanted: name → question, short_answers, or long_answers, the passage of each of these.
+        folder: Where to write.
+        columns: Those wanted: name → question, short_answers, or long_answers, the passage of each of these.
 
     Raises:
-        SourceBrokenError: a line is not as Natural Questions has it; names file and line.
+        SourceBrokenError: A line is not as Natural Questions has it; names file and line.
 
     Source: HELM `natural_qa_scenario.py`; Kwiatkowski et al. 2019.
     """
@@ -254,6 +254,6 @@ def _row(page: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(page: bytes, span: Mapping[str, int]) -> str:
-    """What is written between two bytes: no-break spaces are spaces, and tags go."""
+    """Return the text between two bytes, with spaces for no-break spaces and without tags."""
     text = page[span["start_byte"] : span["end_byte"]].replace(b"\xc2\xa0", b" ").decode()
     return re.sub("<([^>]*)>", "", html.unescape(text))

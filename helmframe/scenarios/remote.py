@@ -1,4 +1,4 @@
-"""How DuckDB gets at a bucket and at the hub: by its httpfs extension, else through Python's file systems."""
+"""Access of DuckDB to buckets and the hub: by its httpfs extension, else by Python's file systems."""
 
 import importlib.util
 import re
@@ -24,7 +24,7 @@ _TIMEOUT = 10  # seconds, per request
 
 
 def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where: str) -> Listing:
-    """Let the connection read s3://; gives the paths that match a glob pattern.
+    """Let the connection read s3://; return a function that lists the paths of a glob pattern.
 
     Raises:
         SourceError: HELMFRAME_S3_READER asks for httpfs, and there is none.
@@ -48,10 +48,10 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
 
 
 def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
-    """Let the connection read hf://; gives the paths that match a glob pattern.
+    """Let the connection read hf://; return a function that lists the paths of a glob pattern.
 
     Raises:
-        SourceError: neither httpfs nor huggingface_hub is installed.
+        SourceError: Neither httpfs nor huggingface_hub is installed.
     """
     _prepare(connection)
     extension = httpfs_file()
@@ -73,12 +73,12 @@ def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
 
 
 def hub_address(address: str) -> str:
-    """The address as the reader at hand knows it: `@~parquet` is a word of DuckDB's and the hub's server."""
+    """Return an address as the available reader spells it: only DuckDB and the hub's server know `@~parquet`."""
     return address if httpfs_file() is not None else address.replace("@~parquet/", "@refs/convert/parquet/")
 
 
 def httpfs_file() -> Path | None:
-    """The httpfs extension built for exactly this DuckDB, if its package is installed."""
+    """Return the httpfs extension for exactly this DuckDB, if its package is installed."""
     import duckdb
 
     spec = importlib.util.find_spec("duckdb_extension_httpfs")
@@ -89,7 +89,7 @@ def httpfs_file() -> Path | None:
 
 
 class _ManyThreads:
-    """For a file system of fsspec: its files may be read by several threads at once, as DuckDB 2 does."""
+    """A mixin for file systems of fsspec: several threads can read a file at once, as DuckDB 2 does."""
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         # DuckDB asks for the byte ranges it needs; read-ahead multiplies the traffic
@@ -98,7 +98,7 @@ class _ManyThreads:
 
 
 class _HandlePerThread:
-    """A file whose threads each have a place of their own; else one's seek moves what another is about to read."""
+    """A file with one handle for each thread: with a shared one, seeks of threads would interfere."""
 
     def __init__(self, opened: Callable[[], Any]) -> None:
         self._opened = opened
@@ -115,7 +115,7 @@ class _HandlePerThread:
         return bytes(self._file().read(size))
 
     def close(self) -> None:
-        """Nothing to do: a handle holds no connection."""
+        """Do nothing: a handle holds no connection."""
 
     def _file(self) -> Any:
         if not hasattr(self._handles, "file"):
@@ -139,7 +139,7 @@ def _load_httpfs(connection: "duckdb.DuckDBPyConnection", extension: Path) -> No
 
 
 def _secret_statement(options: S3Options) -> str:
-    """CREATE SECRET, kept in this connection's memory only.
+    """Return a CREATE SECRET statement, which stores it only in this connection's memory.
 
     All three texts are said, empty ones too: what is left out httpfs takes from AWS_* variables, anonymous or not.
     """
@@ -170,7 +170,7 @@ def _s3fs(options: S3Options) -> Any:
 
 
 def _find_in_bucket(filesystem: Any, pattern: str) -> list[str]:
-    """One recursive listing of the longest literal folder: a glob would ask once per folder."""
+    """List the longest literal folder recursively, in one request; a glob sends one per folder."""
     folder = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
     return [f"s3://{path}" for path in filesystem.find(folder)]
 
@@ -180,7 +180,7 @@ def _duckdb_glob(connection: "duckdb.DuckDBPyConnection", pattern: str) -> list[
 
 
 def pin_revision(address: str) -> tuple[str, str | None]:
-    """The address at the commit that its branch has now, and that commit; as it is where nobody can tell.
+    """Return an address at the current commit of its branch, and the commit; unchanged if that is unknown.
 
     `hf://datasets/cais/mmlu/…` → `hf://datasets/cais/mmlu@c30699e…/…`
     """

@@ -1,4 +1,4 @@
-"""A scenario's rows, wherever they are: on disk, in an S3 bucket, on the hub, or in a frame.
+"""The rows of a scenario on disk, in an S3 bucket, on the hub, or in a frame.
 
 Every failure is a `SourceError` that names scenario and address; none waits for long, none holds a credential.
 """
@@ -41,7 +41,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One Parquet file; `values` are the columns that its path says."""
+    """A Parquet file; `values` are the columns in its path."""
 
     path: str
     values: dict[str, str]
@@ -49,7 +49,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Source:
-    """An open way to a scenario's rows.
+    """An open connection to a scenario's rows.
 
     `address` still has its `{column}` placeholders; `listing` gives the paths that match a glob pattern.
     """
@@ -61,7 +61,7 @@ class Source:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def files(self, wanted: Mapping[str, Sequence[str]] | None = None) -> list[SourceFile]:
-        """The files at the address, by path; only those whose path says one of the `wanted` values of a column."""
+        """Return the files at the address, sorted by path, whose columns have one of the `wanted` values."""
         wanted = wanted or {}
         pattern = _path_regex(self.address)
         patterns = self._patterns(wanted)
@@ -71,14 +71,14 @@ class Source:
         return [file for file in files if all(file.values.get(name) in values for name, values in wanted.items())]
 
     def heights(self, paths: Sequence[str]) -> dict[str, int]:
-        """The number of rows in each file, from its footer."""
+        """Return the number of rows in each file, from its footer."""
         if not paths:
             return {}
         query = f"SELECT file_name, num_rows FROM parquet_file_metadata({text_list(paths)})"
         return dict(self.guarded(lambda: self.connection.sql(query).fetchall()))
 
     def guarded(self, action: Callable[[], T], address: str = "") -> T:
-        """What `action` gives; if it fails, the typed error of what went wrong here."""
+        """Return the result of `action`; if it fails, raise the typed error of the failure."""
         try:
             return action()
         except SourceError:
@@ -89,7 +89,7 @@ class Source:
         raise failure
 
     def types(self, select: str) -> dict[str, str]:
-        """The columns of a SELECT and their DuckDB types, without running it."""
+        """Return the columns of a SELECT and their DuckDB types, without running it."""
         import duckdb
 
         statements = self.connection.extract_statements(select)
@@ -99,7 +99,7 @@ class Source:
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def understood(self, action: Callable[[], T], refused: Callable[[str], HelmframeError]) -> T:
-        """What `action` gives; what DuckDB can't make sense of is no fault of the source, but `refused(why)`."""
+        """Return the result of `action`; raise `refused(reason)` if DuckDB refuses the SQL."""
         import duckdb
 
         def attempt() -> T:
@@ -112,15 +112,15 @@ class Source:
         return self.guarded(attempt)
 
     def missing(self) -> SourceMissingError:
-        """No file is at the address."""
+        """Return the error that no file is at the address."""
         return SourceMissingError(f"scenario {self.scenario!r}: no file is at {self.address}.\n{advice(self.address)}")
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self.connection.close()
 
     def _patterns(self, wanted: Mapping[str, Sequence[str]]) -> list[str]:
-        """Glob patterns that narrow the listing where the wanted values are few and plain."""
+        """Return glob patterns that narrow the listing if the wanted values are few and plain."""
         names = dict.fromkeys(_PLACEHOLDER.findall(self.address))
         choices = [
             [(name, value) for value in wanted[name]]
@@ -135,11 +135,11 @@ class Source:
 
 
 def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
-    """A way to the rows of a spec: below `data`, else the configured root, else on the hub.
+    """Connect to the rows of a spec: below `data`, else below the configured root, else on the hub.
 
     Raises:
-        SourceMissingError: no root is configured and the spec has no hub address.
-        SourceError: the root's scheme is unknown, or nothing that is installed reads it.
+        SourceMissingError: No root is configured and the spec has no hub address.
+        SourceError: The root's scheme is unknown, or nothing that is installed reads it.
     """
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
@@ -159,7 +159,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
 
 
 def connect_frame(scenario: str, frame: Frame) -> Source:
-    """A frame as the table `rows`."""
+    """Connect to a frame as the table `rows`."""
     connection = _connection()
     connection.register("rows", frame.rows.to_arrow())
     return Source(scenario, "the frame", connection, lambda _: [])
@@ -211,7 +211,7 @@ def _expanded(spec: ScenarioSpec, data: str | None) -> str:
 
 
 def _path_regex(address: str) -> re.Pattern[str]:
-    """Matches the paths of an address; each placeholder is a group."""
+    """Return a pattern that matches the paths of an address; each placeholder is a group."""
     seen: set[str] = set()
     # [*], [?] and [[] are how glob.escape writes a literal character of the root
     pieces = re.split(r"(\{\w+\}|\*+|\?|\[[*?\[]\])", address)
@@ -256,7 +256,7 @@ _KEYS = (
 
 
 def source_error(error: BaseException, scenario: str, address: str, secrets: Sequence[str] = ()) -> SourceError:
-    """The typed error of what went wrong at the address; `secrets` are the texts it must not hold."""
+    """Return the typed error of a failure at the address; the message has none of the `secrets`."""
     import duckdb
 
     problem = _error_line(error, secrets)
@@ -278,7 +278,7 @@ def source_error(error: BaseException, scenario: str, address: str, secrets: Seq
 
 
 def reader_errors() -> tuple[type[BaseException], ...]:
-    """The kinds of errors that readers raise; DuckDB passes some of them on as they are."""
+    """Return the types of errors that readers raise; DuckDB passes some of them on."""
     import duckdb
     import pyarrow as pa
 
@@ -294,7 +294,7 @@ def reader_errors() -> tuple[type[BaseException], ...]:
 
 
 def advice(address: str) -> str:
-    """What to check when nothing is at the address."""
+    """Return what to check when nothing is at the address."""
     if address.startswith("hf://"):
         return (
             "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix with a copy of its rows."
@@ -308,7 +308,7 @@ def advice(address: str) -> str:
 
 
 def _error_line(error: BaseException, secrets: Sequence[str]) -> str:
-    """The error in one short line, without the statement that DuckDB quotes and without credentials."""
+    """Return an error as one short line, without the statement that DuckDB quotes and without credentials."""
     text = f"{type(error).__name__}: {' '.join(str(error).partition('LINE 1:')[0].split())}"
     for secret in secrets:
         text = text.replace(secret, "…") if secret else text
@@ -316,7 +316,7 @@ def _error_line(error: BaseException, secrets: Sequence[str]) -> str:
 
 
 def read_guarded(scenario: str, address: str, action: Callable[[], Any]) -> Any:
-    """What `action` gives; if it fails, the typed error of what is wrong with the source."""
+    """Return the result of `action`; if it fails, raise the typed error of the failure."""
     import duckdb
 
     try:

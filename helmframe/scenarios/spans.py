@@ -1,4 +1,4 @@
-"""A scenario cut into spans: which instances one worker of many is to read, said by their keys alone."""
+"""Spans of a scenario: the instances that one of many workers reads, described by their keys."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ _KEY = ("subset", "row_index")
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """Some instances that stand together: of each subset those with row_index between two, both included.
+    """Neighbouring instances: for each subset those with row_index between two bounds, both included.
 
     Args:
-        rows: how many.
+        rows: How many.
         segments: subset, lowest and highest row_index.
         keys: subset and row_index of those that are meant, where the segments hold others too.
     """
@@ -29,11 +29,11 @@ class Span:
 
     @classmethod
     def of(cls, chosen: pl.DataFrame) -> "Span":
-        """The span of instances named one by one."""
+        """Return the span of instances with these keys."""
         return cls(chosen.height, tuple(_ends(chosen).rows()), chosen.select(_KEY))
 
     def conditions(self) -> tuple[Condition, ...]:
-        """What `load` is to be told: files and row groups of others are not read."""
+        """Return the conditions for `load`, which skip the files and row groups of other instances."""
         subsets = tuple(dict.fromkeys(subset for subset, _, _ in self.segments))
         of_subsets = (Equals("subset", subsets),) if subsets != ("",) else ()
         low, high = min(segment[1] for segment in self.segments), max(segment[2] for segment in self.segments)
@@ -61,25 +61,25 @@ def spans(
     least: int = 8,
     pieces: int = 1,
 ) -> list[Span]:
-    """All that `load` would give, in spans of about one size; no text is read unless a condition needs it.
+    """Return all instances that `load` would yield, in spans of similar size, without reading texts if possible.
 
     Memory does not grow with the instances, unless keys must be held: of a sample, after a condition that is a Polars
     expression, and where row_index does not grow within each subset.
 
     Args:
-        spec: the scenario.
-        where: as for `load`.
-        sample: as for `load`.
-        splits: as for `load`.
-        data: as for `load`.
-        compat: as for `load`.
-        most: instances in a span at most.
-        least: and at least, but for the last.
-        pieces: how many spans there should be at least, where `least` allows it.
+        spec: The scenario.
+        where: As for `load`.
+        sample: As for `load`.
+        splits: As for `load`.
+        data: As for `load`.
+        compat: As for `load`.
+        most: Instances in a span at most.
+        least: And at least, but for the last.
+        pieces: How many spans there should be at least, where `least` allows it.
 
     Raises:
-        ArgumentError: no instance matches; names near values.
-        SourceError: the rows can't be read; names scenario and address.
+        ArgumentError: No instance matches; names near values.
+        SourceError: The rows can't be read; names scenario and address.
     """
 
     def size(count: int) -> int:
@@ -97,7 +97,7 @@ def spans(
 
 
 def _cut(frames: Iterable[pl.DataFrame], rows: int) -> list[Span] | None:
-    """The spans of instances in their order; None where that is not the order of row_index within each subset."""
+    """Return the spans of instances in this order; None if row_index does not ascend within each subset."""
     cut_spans: list[Span] = []
     highest: dict[str, int] = {}
     segments: dict[str, tuple[int, int]] = {}
@@ -127,6 +127,6 @@ def _cut(frames: Iterable[pl.DataFrame], rows: int) -> list[Span] | None:
 
 
 def _ends(rows: pl.DataFrame) -> pl.DataFrame:
-    """subset, low and high of row_index."""
+    """Return subset, and the lowest and highest row_index as low and high."""
     index = pl.col("row_index")
     return rows.group_by("subset", maintain_order=True).agg(low=index.min(), high=index.max())

@@ -1,4 +1,4 @@
-"""Spec files: a scenario in YAML, read strictly.
+"""Spec files: scenarios in YAML, read strictly.
 
 An unknown key, a wrong type or a missing word is a `SpecError` that names file and key. No code in specs.
 """
@@ -28,10 +28,10 @@ STATUSES = ("gated", "licensed", "dead", "elsewhere")
 
 
 def load_scenario(path: Path) -> ScenarioSpec:
-    """The spec in a YAML file.
+    """Return the spec in a YAML file.
 
     Raises:
-        SpecError: not YAML, an unknown or missing key, a wrong type; names file and key.
+        SpecError: Not YAML, an unknown or missing key, a wrong type; names file and key.
     """
     file = path.name
     mapping = _mapping(path)
@@ -63,7 +63,7 @@ def load_scenario(path: Path) -> ScenarioSpec:
 
 
 def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What the file says, over what the file says that it is `like`: by key, in adapter and decoding by their keys."""
+    """Return the content of a file over that of the spec that it is `like`: by key, in adapter and decoding too."""
     file = path.name
     mapping = read_yaml(path)
     if not isinstance(mapping, dict):

@@ -16,7 +16,7 @@ _SEED = 42
 
 
 def patterns(mode: str) -> list[dict[str, str]]:
-    """1,000 train, 5,000 valid and 5,000 test instances of one mode.
+    """Return 1,000 train, 5,000 valid and 5,000 test instances of one mode.
 
     Source: after Wu et al. 2021 (LIME); HELM, synthetic_reasoning_scenario.py, whose random stream is drawn from in
     its order.
@@ -56,7 +56,7 @@ def _shuffled(stream: np.random.RandomState, texts: list[str]) -> list[str]:
 
 
 def _substitutes(stream: np.random.RandomState, symbols: list[str]) -> dict[str, str]:
-    """One or two words for each symbol."""
+    """Return one or two words for each symbol."""
     return {symbol: " ".join(_some(stream, _WORDS, stream.randint(1, 3))) for symbol in symbols}
 
 
@@ -96,7 +96,7 @@ class _Rule(NamedTuple):
 
 
 def rules(difficulty: str) -> list[dict[str, str]]:
-    """1,000 train, 5,000 valid and 5,000 test instances. Hard ones say facts in narrower words than the rules.
+    """Return 1,000 train, 5,000 valid and 5,000 test instances; hard facts use narrower words than the rules.
 
     Source: after Wu et al. 2021 (LIME); HELM, synthetic_reasoning_natural_scenario.py, whose random stream is drawn
     from in its order.
@@ -129,7 +129,7 @@ def _rule_problem(stream: random.Random, *, hard: bool) -> tuple[str, str]:
 
 
 def _rules(stream: random.Random, category: str, subject: str, *, narrow: bool) -> list[_Rule]:
-    """Rules about the subject, or (unless narrow) its category, each over attributes of its own."""
+    """Return rules about the subject or (unless narrow) its category, each over other attributes."""
     left = list(_ATTRIBUTES)
     stream.shuffle(left)
     made: list[_Rule] = []
