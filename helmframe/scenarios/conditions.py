@@ -13,9 +13,9 @@ def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals 
     """Return a condition as SQL over the view `instances`, in brackets.
 
     Args:
-        source: Where the view is.
-        columns: Its columns, name → DuckDB type.
-        condition: What to say in SQL.
+        source: The source with the view.
+        columns: The columns of the view, name → DuckDB type.
+        condition: The condition.
 
     Raises:
         ArgumentError: An unknown column, a value that its column can't have, or a text that is not one SQL condition.
@@ -59,11 +59,11 @@ def listed_names(columns: Iterable[str]) -> list[str]:
 
 def _user_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
     def refused(why: str) -> ArgumentError:
-        why = why.partition("\n\tCandidate functions:")[0]  # DuckDB tells all of them, a hundred lines
+        why = why.partition("\n\tCandidate functions:")[0]  # DuckDB lists all of them, a hundred lines
         return ArgumentError(f"where({text!r}): {why}\nColumns: {', '.join(listed_names(columns))}.")
 
-    # Without brackets around it, a bracket that closes one of ours is an error, as are several statements. The line
-    # break ends a comment.
+    # Without brackets around the text, a bracket that closes one of ours is an error, as are several statements. The
+    # line break ends a comment.
     source.understood(lambda: source.types(f"SELECT {text}\nFROM instances"), refused)
     sql = f"({text}\n)"
     kind = source.understood(lambda: source.types(f"SELECT {sql} AS said FROM instances WHERE {sql}"), refused)

@@ -1,9 +1,9 @@
 """Rules by which HELM samples and orders rows at random, which SQL can't express.
 
-A draw is made once, by `mirror`, over all rows of a source in their order; what it took is stored, with `row_index`. So
-HELM's instances are had where its source's rows are, in its source's order; what else a spec says is SQL.
+`mirror` makes a draw once, over all rows of a source in their order, and stores the chosen rows with `row_index`. So a
+mirror of HELM's source has HELM's instances. The other parts of a spec are SQL.
 
-Source: HELM, the scenario files named below; its streams are Python's `random` and NumPy's, seeded as there.
+Source: HELM, the scenario files named below; its random streams are Python's `random` and NumPy's, with its seeds.
 """
 
 import random
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import UnknownNameError
@@ -30,13 +31,13 @@ class Draw:
 
     Args:
         take: The rule.
-        keys: What it needs to know of a row: name → SQL over the source's columns.
-        by_file: It gets one row per file instead, with `position` of its first row and `rows`: too many rows to list.
-        columns: What it adds that is stored: name → DuckDB type.
-        made: Columns of the scenario that are stored, and follow from the source's and what the draw gives: name → SQL.
-        unsplit: Only where the source has no splits of its own.
-        rows: The most of one file to be, where they are long; 0: all.
-        extract: What makes a file of rows of one as its makers publish it, in a folder; gives others back as they are.
+        keys: The columns that the rule needs: name → SQL over the source's columns.
+        by_file: Whether it gets one row per file instead, with `position` of its first row and `rows`: for many rows.
+        columns: The stored columns that it adds: name → DuckDB type.
+        made: Stored columns of the scenario that are made of the source's and the draw's: name → SQL.
+        unsplit: Whether it is made only if the source has no splits.
+        rows: The most rows of one file, if rows are long; 0: all.
+        extract: A function that extracts a file of rows from one in its makers' format, into a folder.
     """
 
     take: Callable[[pl.DataFrame], pl.DataFrame]
@@ -77,7 +78,7 @@ def one_turn_per_dialogue(keys: pl.DataFrame) -> pl.DataFrame:
 def one_short_answer(keys: pl.DataFrame) -> pl.DataFrame:
     """Choose a short answer of each question, with its passage; every other row is an example (natural_qa).
 
-    Questions without a short answer are left out.
+    Questions without a short answer are skipped.
     """
     stream = _stream(0)
     answered = keys.filter(pl.col("answers") > 0)
@@ -94,7 +95,7 @@ def one_short_answer(keys: pl.DataFrame) -> pl.DataFrame:
 def one_language_per_text(keys: pl.DataFrame) -> pl.DataFrame:
     """Choose one language of each text that has several, with one stream for each subset (lextreme).
 
-    The stream also shuffles the wrong labels of each text before that: as many numbers as those are.
+    The stream shuffles the wrong labels of each text first, which takes as many random numbers as there are labels.
     """
     subsets = []
     for subset in keys.partition_by("subset", maintain_order=True):
@@ -141,8 +142,6 @@ def shuffle_by_subject(keys: pl.DataFrame) -> pl.DataFrame:
 
 def sort_and_shuffle(keys: pl.DataFrame) -> pl.DataFrame:
     """Sort each split by problem, then shuffle it; number the rows within subject and level (math)."""
-    import numpy as np
-
     splits = [
         split.sort("problem", maintain_order=True)[np.random.default_rng(42).permutation(split.height)]
         for split in keys.partition_by("split", maintain_order=True)
@@ -152,8 +151,6 @@ def sort_and_shuffle(keys: pl.DataFrame) -> pl.DataFrame:
 
 def sample_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
     """Sample 20,000 train rows of each language pair; use all rows of other splits (wmt_14)."""
-    import numpy as np
-
     parts = []
     for pair in files.partition_by("language_pair", maintain_order=True):
         first = 0
@@ -171,11 +168,9 @@ def sample_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
 def balance_train_pairs(keys: pl.DataFrame) -> pl.DataFrame:
     """Sample as many unequal as equal train pairs, shuffled; use all rows of other splits (entity_matching).
 
-    HELM starts from the states of NumPy's stream that its official runs had; these are gone, so its seed for other data
-    sets is taken.
+    HELM starts from the states of NumPy's stream in its official runs. These are lost, so this uses its seed for other
+    data sets.
     """
-    import numpy as np
-
     parts = []
     for dataset in keys.partition_by("dataset", maintain_order=True):
         stream = np.random.RandomState(0)
@@ -190,8 +185,6 @@ def balance_train_pairs(keys: pl.DataFrame) -> pl.DataFrame:
 
 def sample_test_rows(keys: pl.DataFrame) -> pl.DataFrame:
     """Sample a tenth of each table for testing, a fifth of the rest for validation (entity_data_imputation)."""
-    import numpy as np
-
     parts = []
     for table in keys.filter("whole").partition_by("dataset", maintain_order=True):
         test = table[_sample_indices(table.height, 0.1)]
@@ -205,7 +198,7 @@ def sample_test_rows(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 _NEVER_TWICE = "list_filter({0}, lambda text, i: list_position({0}, text) = i)"
-# What is asked of a question, and of one that is an example.
+# The answers of a question; an example has only the one that was picked.
 _ANSWERS = f"CASE split WHEN 'train' THEN {{0}}[picked:picked] ELSE {_NEVER_TWICE} END"
 
 
@@ -216,7 +209,7 @@ def _prompt_sql(context: str) -> str:
     return f"{text_literal(first)} || {context} || {text_literal(between)} || question || {text_literal(last)}"
 
 
-# The context of a long prompt; the documents are in it once a question, so they are joined where they are written.
+# The context of a long prompt; its documents are joined only when it is written, since many contexts share them.
 _CONTEXT = "array_to_string(list_transform(documents, lambda text, i: 'Document ' || i || E':\\n' || text), E'\\n\\n')"
 _AVAILABLE = "list_filter(languages, lambda each: each.text IS NOT NULL)"
 
@@ -288,6 +281,4 @@ def _indexed(positions: list[int]) -> pl.DataFrame:
 
 def _sample_indices(rows: int, share: float) -> list[int]:
     """Return row numbers, sampled as by the `sample` method of a pandas frame."""
-    import numpy as np
-
     return [int(index) for index in np.random.RandomState(1234).choice(rows, round(share * rows), replace=False)]

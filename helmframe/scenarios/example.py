@@ -18,8 +18,9 @@ _MOST_PARTS = 4
 def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: bool = False) -> None:
     """Write Parquet files below `root`, at the spec's address, with its columns and types.
 
-    Texts say their column and row; of an ENUM its values are taken in turn, as are those of the spec's `example`. A
-    generated scenario needs none. Whole numbers are 0 and 1, as labels are; ids, and with `distinct` all, count up.
+    Texts have the names of their column and row. Values of an ENUM, and those of the spec's `example`, are used in
+    turn. Integers are 0 and 1, like labels; ids count up, and with `distinct` all integers. A generated scenario needs
+    no files.
 
     Raises:
         SpecError: A type that DuckDB does not know.

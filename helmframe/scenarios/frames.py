@@ -37,32 +37,30 @@ def frame_scenario(
 ) -> ScenarioSpec:
     """Return the scenario whose instances are the rows of a frame.
 
-    The frame's other columns are the scenario's own: conditions, tables and metrics name them as the frame does, and
-    tables store them as `data_NAME`. Columns `split`, `content` (a list of {type, text, media}) and `sub_split` (text)
-    mean what they mean in `hf.schema("instances")`.
-
-    The names of columns:
+    The frame's other columns are the scenario's own: conditions, tables and metrics use their names, and tables store
+    them as `data_NAME`. Columns `split`, `content` (a list of {type, text, media}) and `sub_split` (text) have the
+    meaning that `hf.schema("instances")` describes. The arguments from `input` to `split` are names of columns.
 
     Args:
         frame: A Polars frame (eager or lazy), or any object with an Arrow stream (pandas, pyarrow, DuckDB).
         input: The text to answer.
-        references: What would be right: a text, a list of texts (each right), or a list of {text, correct}; default
-            `references` where nothing else is said.
+        references: The correct references: a text, a list of texts (all correct), or a list of {text, correct}; default
+            `references`.
         choices: The options of a choice question, a list of texts; with `answer`.
-        answer: Which of the choices is right: its place (from 0), its letter, or its text.
-        id: Names the instances, unique; default their place, train first, then valid, then test.
-        subset: Fixed strata (a subject), each with shots of its own.
-        cluster: Instances drawn together (a passage).
-        split: Train, valid or test; default `split` where the frame has it, else all are test.
-        name: Of the scenario; default made from the content.
-        method: Of the adapter; default multiple_choice_joint with choices, else generation.
+        answer: The right choice: its index (from 0), its letter, or its text.
+        id: Unique ids of the instances; default their positions, train first, then valid, then test.
+        subset: Fixed strata (a subject), each with few-shot examples of its own.
+        cluster: Instances that were sampled together (a passage).
+        split: Train, valid or test; default `split` if the frame has it, else all instances are test.
+        name: The name of the scenario; default a hash of the content.
+        method: The method of the adapter; default multiple_choice_joint with choices, else generation.
         adapter: Further fields of the adapter.
-        decoding: Decoding parameters; default max_tokens and stop as fit the method.
-        metrics: Default the exact-match family.
-        main: The metric the scenario is known by; default the first that fits.
+        decoding: Decoding parameters; default max_tokens and stop that fit the method.
+        metrics: The metrics; default the exact-match family.
+        main: The main metric of the scenario; default the first that fits.
 
     Raises:
-        ArgumentError: A column is missing or has a type that can't be; names near columns.
+        ArgumentError: A column is missing or has an unsupported type; names near columns.
     """
     rows = _polars(frame)
     subsets = (subset,) if isinstance(subset, str) else tuple(subset or ())

@@ -82,7 +82,7 @@ _TEXT = (
 def lengths(tokens: str) -> list[dict[str, str]]:
     """Return 10 test instances of so many common words each, without references.
 
-    HELM's prompts are excerpts cut by each model's tokenizer; these are words of ours, so tokens are nearly words.
+    HELM cuts its prompts by each model's tokenizer. These are common words, nearly always one token each.
     """
     rows = []
     for index in range(_INSTANCES):
@@ -101,8 +101,9 @@ _COEFFICIENTS, _VALUES = 5, 10
 def relations(relation: str) -> list[dict[str, str]]:
     """Return 100 train and 500 test instances: eight points of a relation, and the arguments of a ninth.
 
-    y = ax + b, y = ax² + bx + c, z = ax + by + c, or z = ax² + by² + c. The task is HELM's (Liang et al. 2022,
-    numeracy); its code is in no release any more, so the instances are ours: keyed by relation, split and place.
+    y = ax + b, y = ax² + bx + c, z = ax + by + c, or z = ax² + by² + c, with integer coefficients. The task is HELM's
+    (Liang et al. 2022, numeracy). No release has its code any more, so these are our instances: keyed by relation,
+    split and index.
     """
     return [_relation_row(relation, split, index) for split, count in _SPLITS for index in range(count)]
 
@@ -140,9 +141,9 @@ _BLOCK = 65_536
 def dyck(pairs: str) -> list[dict[str, str]]:
     """Return 3 train and 500 test instances over `pairs` kinds of brackets: a start, and the brackets that close it.
 
-    A target starts with a space, as HELM has it.
+    A target starts with a space, as in HELM.
 
-    Source: Suzgun et al. 2019; HELM, dyck_language_scenario.py, whose two random streams are drawn from in its order.
+    Source: Suzgun et al. 2019; HELM, dyck_language_scenario.py, whose two random streams are used in the same order.
     """
     return _DyckSequences(int(pairs)).rows()
 

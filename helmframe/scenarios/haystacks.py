@@ -14,7 +14,7 @@ WORDS = 131_072  # of context, question and answer
 _SEED = 42
 _QUESTIONS = 500
 _STEP = 10  # documents
-_ANSWER = 32  # words kept for it
+_ANSWER = 32  # words reserved for it
 _INSTRUCTIONS = (
     "Answer the question based on the given documents. Only give me the answer and do not output any other words."
 )
@@ -39,8 +39,8 @@ def hotpotqa_contexts(keys: pl.DataFrame, words: int = WORDS) -> pl.DataFrame:
     """Return the paragraphs around each question: its own ten, and others of all questions.
 
     Args:
-        keys: Place, question, answer, and of its paragraphs titles and sentences.
-        words: The most of one context.
+        keys: position, question, answer, and titles and sentences of its paragraphs.
+        words: The most words of one context.
     """
     rows = [
         (
@@ -65,8 +65,8 @@ def squad_contexts(keys: pl.DataFrame, words: int = WORDS) -> pl.DataFrame:
     """Return the paragraphs around each answerable question: its own, those of its article, and others.
 
     Args:
-        keys: Place, question, answers (texts), and of its paragraph title and context; rows of an article together.
-        words: The most of one context.
+        keys: position, question, answers (texts), and title and context of its paragraph; rows of an article together.
+        words: The most words of one context.
     """
     rows = keys.to_dicts()
     documents = sorted({row["context"] for row in rows})
@@ -112,7 +112,7 @@ def _build_contexts(documents: Sequence[str], questions: Sequence[Question], wor
         },
         schema={"position": pl.Int64, "row_index": pl.Int64, "document": pl.List(pl.Int64)},
     )
-    # gathered, a document that stands in many contexts is in memory once
+    # gathered, a document in many contexts is in memory once
     texts = pl.Series(documents, dtype=pl.String)
     texts_of_contexts = taken.explode("document").with_columns(documents=texts.gather(taken["document"].explode()))
     return texts_of_contexts.group_by("position", "row_index", maintain_order=True).agg("documents")
@@ -121,7 +121,7 @@ def _build_contexts(documents: Sequence[str], questions: Sequence[Question], wor
 def _around(question: Question, count: int, order: list[int], stream: random.Random) -> list[int]:
     """Return `count` documents in random order, the question's own among them.
 
-    Where that is all, HELM shuffles its own list of them: numbers mean other documents from then on.
+    If that is all of them, HELM shuffles its list of documents: from then on, numbers refer to other documents.
     """
     documents, related = list(question.documents), list(question.related)
     if count >= len(order):
@@ -144,7 +144,7 @@ def _most(first: Question, build: Callable[[Question, int], tuple[list[int], int
     while length + _ANSWER < words:
         length = build(first, count)[1] + len(str(list(first.answers)).split())
         if length + _ANSWER > words:
-            return max(count - _STEP, _STEP)  # where not even these fit, HELM never ends
+            return max(count - _STEP, _STEP)  # if not even these fit, HELM never ends
         count += _STEP
         if count > documents:
             return documents

@@ -18,7 +18,7 @@ from helmframe.scenarios.sources import advice
 from helmframe.scenarios.validation import unknown_value, values
 
 _MOST_BYTES = 64 << 20
-# Seconds between attempts at going on with a reading: long enough for a server that starts again.
+# Seconds between attempts to resume reading: long enough for a server to restart.
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 logger = logging.getLogger("helmframe.scenarios")
@@ -53,17 +53,17 @@ def load(
         where: Equalities, ranges and SQL are pushed into DuckDB's scan, equalities over columns of the path into the
             listing of files too; `pl.Expr` conditions are applied after the scan. Conditions before sample.
         sample: At most n per subset.
-        splits: Of train, valid and test.
+        splits: Some of train, valid and test.
         data: The root of the rows, instead of the configured one.
         compat: "helm" numbers instance ids as HELM does: from 0 in each subset, train first, over the rows that
-            conditions on HELM's parameters leave.
-        rows: The most rows of one frame; a frame also holds at most about 64 MB.
-        first: The most rows of the first frame; default as of the others.
-        only: Of `keys`; of those instances no others.
+            meet the conditions on HELM's parameters.
+        rows: The most rows of one frame, which also has at most about 64 MB.
+        first: The most rows of the first frame; default `rows`.
+        only: Rows of `keys`; only these instances are loaded.
 
     Yields:
-        `INSTANCES` and the scenario's own columns; by subset and row_index, with order "helm" as HELM
-        draws. None is empty.
+        `INSTANCES` and the scenario's own columns, by subset and row_index; a sample of order "helm" in HELM's order.
+        None is empty.
 
     Raises:
         ArgumentError: No instance matches; names near values.
@@ -85,8 +85,8 @@ def load_train(
 ) -> pl.DataFrame:
     """Return the pool of in-context examples, by subset and row_index; it may be empty.
 
-    Only equalities and ranges over the subset columns cut it: a condition on the questions must not change which
-    examples they are asked with. With compat "helm" those over HELM's parameters cut it too.
+    Only equalities and ranges over the subset columns narrow it: a condition on the questions must not change their
+    examples. With compat "helm", conditions over HELM's parameters narrow it too.
 
     Returns:
         `INSTANCES` of split train, and the scenario's own columns.
@@ -171,7 +171,7 @@ def _chosen(
 def _resuming(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
     """Yield the frames of a reader; if the server fails midway, resume at the next row once it is back.
 
-    Before the first row nothing is tried again: then the address may be wrong, and that is said at once.
+    Before the first row, nothing is retried: the address may be wrong, and the error is raised at once.
     """
     n_rows, waits = 0, list(WAITS)
     while True:
@@ -186,7 +186,7 @@ def _resuming(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFra
                 yield fresh
             return
         except SourceError as error:
-            # its kinds, a file that is missing, denied or broken, are no better a moment later
+            # the errors of its subclasses are not transient: a missing, denied or broken file
             if type(error) is not SourceError or not n_rows or not waits:
                 raise
             logger.warning("%s Read again in %.1f s, from row %s on.", error, waits[0], f"{n_rows:,}")
@@ -210,7 +210,7 @@ def _read(
         if sample:
             yield from _sampled(query, where, sample, numbers)
             return
-        # reads the keys of all rows at once, so only where the streamed keys don't prove that they are unique
+        # reads the keys of all rows at once, so only if the streamed keys don't prove that they are unique
         check = partial(_chosen, spec, where, None, splits, data, compat)
         if query.names_instances:
             check()
@@ -222,8 +222,8 @@ def _numbers(
 ) -> pl.DataFrame | None:
     """Return the numbers that HELM gives the instances of its run: subset, row_index, number.
 
-    HELM filters by the parameters of a run first, then numbers train, valid and test together. None where ids are not
-    numbered so: without HELM's rules, for frames, and where the spec's SELECT gives the ids.
+    HELM filters by the parameters of a run first, then numbers train, valid and test together. The result is None if
+    ids have other numbers: without HELM's rules, for frames, and if the spec's SELECT has instance_id.
     """
     if not compat or spec.frame is not None:
         return None
@@ -241,7 +241,7 @@ def _numbers(
 
 
 def _renumbered(rows: pl.DataFrame, numbers: pl.DataFrame | None) -> pl.DataFrame:
-    """Return the rows with HELM's numbers in instance_id, and in cluster where an instance is its own cluster."""
+    """Return the rows with HELM's numbers in instance_id, and in the cluster of an instance without a cluster."""
     if numbers is None:
         return rows
     names = ["subset", "row_index"]
@@ -342,7 +342,7 @@ def _sampled(
     chosen = draw_sample(keys.sort("subset", "row_index"), sample, query.spec.scenario)
     places = _matching(_instances(query, where, numbers), chosen)
     if sample.order == "helm":
-        # as drawn, one subset after the other; a draw is small by intent, so it is held whole
+        # in the order of the draw, subset by subset; a sample is small, so all of it fits in memory
         yield pl.concat(places).sort("position").drop("position")
     else:
         yield from (frame.drop("position") for frame in places)
@@ -397,7 +397,7 @@ def _nothing_matches(
         problem = f"scenario {spec.scenario!r} has no {requested} instances; its splits: {', '.join(splits_present)}."
         if spec.frame is not None or not set(splits) & set(spec.split_names.values()):
             return ArgumentError(problem)
-        # a split that the spec names should be there, and this root lacks it
+        # the spec names the split, and this root lacks it
         root = data or data_root() or str(dict(spec.hub).get("rows", ""))
         return SourceMissingError(f"{problem}\n{advice(root)}")
     return ArgumentError(
@@ -411,19 +411,19 @@ ORDERS = ("keyed", "first", "helm")
 def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
     """Return the keys of the instances in a sample, at most `sample.n` per subset.
 
-    Orders: "keyed" takes the instances whose keyed hash is smallest, so that neither their order nor the others matter;
-    "first" the first by row_index; "helm" draws as HELM does.
+    Order "keyed" takes the instances with the smallest keyed hashes, which depend on no other instance; "first" takes
+    the first by row_index; "helm" samples as HELM does.
 
     Args:
         keys: subset, row_index, instance_id; subsets together, row_index ascending within each.
-        sample: How many per subset, drawn how.
-        scenario: Its name; goes into the keyed hash.
+        sample: The number of instances per subset, and the order.
+        scenario: The scenario's name, a part of the keyed hash.
 
     Returns:
-        subset, row_index and `position`, the order to ask in: by row_index, for "helm" as drawn.
+        subset, row_index and `position`, the order of the sample: by row_index, for "helm" as drawn.
 
     Raises:
-        ArgumentError: No such order, or a negative n.
+        ArgumentError: The order is unknown, or n is negative.
 
     Source: helm/benchmark/runner.py `downsample_eval_instances`, for "helm".
     """
@@ -440,7 +440,7 @@ def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFra
 
 
 def _smallest(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
-    # hashlib's hash: those of Polars and DuckDB may change from version to version
+    # hashlib's hash: those of Polars and DuckDB may change between versions
     start = blake2b(f"{sample.seed}\0{scenario}\0".encode(), digest_size=8)
 
     def hashed(instance_id: str) -> int:

@@ -1,7 +1,7 @@
 """Fill a root with the rows of a scenario: `helmframe mirror mmlu --to s3://bucket/evals`.
 
 TO/mmlu/philosophy/test-00000-of-00001.parquet     the rows, in the order of row_index
-TO/manifests/mmlu.json                             where they are from, how many, and a sha256 of each file
+TO/manifests/mmlu.json                             their source and number, and a sha256 of each file
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from helmframe.scenarios.mirror_jobs import HUB, Job, Work, open_work
 
 FORMAT = 1
 _SHARD = re.compile(r"\d{5}-of-\d{5}")
-WRITE_INTERVAL = 1.0  # seconds; what was written since is written again after a kill
+WRITE_INTERVAL = 1.0  # seconds; files since the last manifest are written again if the process is killed
 Report = Callable[[str, int, int], None]
 
 
@@ -62,24 +62,24 @@ def mirror(
 ) -> Outcome:
     """Write the rows of a scenario as canonical Parquet below a root for HELMFRAME_DATA.
 
-    Files hold the source's rows and columns and `row_index`, in row groups of at most 32 MB. Where HELM asks only some
-    rows, or in another order, drawn by chance, they hold those, as the spec's `draw` says. What is there already and
-    right stays; interrupted, the same call goes on from there.
+    Files have the source's rows and columns and `row_index`, in row groups of at most 32 MB. If HELM samples or orders
+    the rows at random, they have the rows that the spec's `draw` chooses. Unchanged files stay. After an interruption,
+    the same call resumes.
 
     Args:
-        scenario: Its name, or the path of a spec.
+        scenario: The name of the scenario, or the path of a spec.
         to: The root: a folder or `s3://bucket/prefix`.
         source: "hub"; another root; or a folder, archive (tar, zip) or file, or the URL of one, of Parquet, CSV or JSON
             Lines.
         layout: Paths in the source, `data/{split}/{subject}_{split}.csv`; default those of the spec.
-        select: DuckDB SQL that makes the spec's columns of the source's: `SELECT column0 AS question, … FROM rows`
-            (column0, column1, …: of CSV files without a header).
-        report: Called with the path, the files done and all files: before each file, and at the end.
+        select: DuckDB SQL from the source's columns to the spec's: `SELECT column0 AS question, … FROM rows`
+            (column0, column1, …: columns of CSV files without a header).
+        report: Called with the path, the number of files done and of all files: before each file, and at the end.
 
     Raises:
-        ArgumentError: A scenario whose rows come with helmframe.
-        SourceError: The rows can't be read or lack a column, the root can't be written, what is there has another
-            checksum than its manifest says, or is of an earlier mirroring in other pieces.
+        ArgumentError: The rows of the scenario come with helmframe.
+        SourceError: The rows can't be read or lack a column, the root can't be written, a file there has another
+            checksum than its manifest, or belongs to an earlier mirroring in other pieces.
     """
     spec = find_scenario(scenario)
     if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
@@ -97,7 +97,7 @@ def mirror(
                 report(job.path, number, len(work.jobs))
                 subset = tuple(job.values.get(column, "") for column in spec.subsets)
                 offset = rows_before.get(subset, 0)
-                # of a file that two scenarios share, one may read splits before it that the other does not
+                # two scenarios may share a file, and only one of them may read splits before it
                 if job.path in unchanged and unchanged[job.path].first >= offset:
                     manifest.files[job.path] = unchanged[job.path]
                 else:

@@ -20,10 +20,10 @@ from helmframe.store.files import read
 from helmframe.store.files import write as write_file
 
 GROUP_BYTES = 32 << 20  # of a row group, before compression
-# DuckDB's reader holds what a vector holds of a row group; rows in one batch, and at most so many in a row group.
+# DuckDB's reader keeps the row group of a vector in memory; rows of a batch, and the most rows of a row group.
 _BATCH = 2048
 _GROUP_ROWS = 131_072
-# Of DuckDB, beside what Arrow holds.
+# DuckDB's memory, without Arrow's.
 _MEMORY = "256MB"
 
 

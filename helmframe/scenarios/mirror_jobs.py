@@ -21,7 +21,7 @@ from helmframe.scenarios.sources import SourceFile, connect, read_guarded
 from helmframe.scenarios.sql import identifier, text_literal
 
 HUB = "hub"
-# Columns of ours beside the source's, while the rows are read.
+# Columns that are added to the source's while the rows are read.
 _POSITION = "helmframe_position"
 _TAKEN = "helmframe_taken"
 
@@ -30,8 +30,8 @@ _TAKEN = "helmframe_taken"
 class Job:
     """A file to write: `path` below the root, from `source`, which the DuckDB expression `read` reads.
 
-    `size` is the source's, in bytes, where it is known; `values` are the columns that its path says; `select` is SQL
-    that makes the spec's columns of what is read.
+    `size` is that of the source in bytes, if known; `values` are the columns in its path; `select` is SQL from the
+    columns that are read to the spec's.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Job:
 class Work:
     """The files to write, in the order of row_index, a connection that reads them, and their source.
 
-    `draw` is the name of the draw that chose the rows, if one did.
+    `draw` is the name of the draw that chose the rows, if any.
     """
 
     jobs: Sequence[Job]
@@ -69,7 +69,7 @@ class Rows:
 class Drawn:
     """A file to write: the columns in its path, the numbers of its source files, and the SQL that reads its rows.
 
-    `shard` is its number among those of which the path says the same: `00000-of-00001`.
+    `shard` is its number among the files with the same columns in the path: `00000-of-00001`.
     """
 
     values: Mapping[str, str]
@@ -85,12 +85,12 @@ def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str |
     Args:
         spec: The scenario.
         source: "hub", `s3://…`, or a folder, archive, file or URL.
-        layout: The paths in it; default the spec's own.
-        select: What is made of its columns; default what the spec says of those of the hub.
+        layout: The paths in the source; default the spec's layout.
+        select: SQL from its columns to the spec's; default the spec's `select` for the hub.
 
     Raises:
-        SourceMissingError: No file is there.
-        SourceError: It can't be read.
+        SourceMissingError: The source has no such file.
+        SourceError: The source can't be read.
     """
     address_shown = re.sub(r"://[^/@\s]*@", "://", source)  # without a user's name and password
     select = select or dict(spec.hub).get("select")  # type: ignore[assignment]
@@ -173,7 +173,7 @@ def _layout(spec: ScenarioSpec) -> str:
 
 
 def _hub(spec: ScenarioSpec) -> tuple[str, str | None]:
-    # a draw may be made over more files than are read where it is not, and other columns than are read be there
+    # a draw may need more files than the scenario reads without it, and they may have other columns
     addresses = dict(spec.hub)
     hub = (
         addresses.get("rows")
@@ -248,19 +248,19 @@ def drawn(
 
     Args:
         spec: The scenario.
-        draw: Its draw.
-        connection: Of DuckDB; is given a table of what was taken for each file to be.
+        draw: The draw of the scenario.
+        connection: A connection of DuckDB, in which a table of chosen rows is created for each file to write.
         sources: The files, in the order of the rows.
-        names: What the path of a file to be says: columns of the source's paths, and `split`.
+        names: The columns in the path of a file to write: columns of the source's paths, and `split`.
 
     Returns:
-        The files to be; each is read in the order of row_index.
+        The files to write; each is read in the order of row_index.
 
     Raises:
-        SourceBrokenError: The source lacks what the draw needs to know.
+        SourceBrokenError: The source lacks a column that the draw needs.
     """
     for name in names:
-        # of splits the draw may decide
+        # the draw may choose the split
         if not draw.unsplit or name != "split":
             _check_path_columns(spec, name, sources)
     keys = _keys(spec, draw, connection, sources)
@@ -281,7 +281,7 @@ def drawn(
             table = f"{_TAKEN}_{len(files_to_be)}"
             placed = piece.with_columns((pl.col("position") - pl.col("first")).alias(_POSITION))
             placed = placed.drop("position", "first", *names).rename({"file": "from_file"})
-            # texts as views: one that is in many rows is in memory once
+            # texts as views: a text in many rows is in memory once
             connection.register(table, placed.to_arrow(compat_level=pl.CompatLevel.newest()))
             files = sorted(set(piece["file"].to_list()))
             selects = [

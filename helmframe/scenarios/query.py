@@ -26,9 +26,9 @@ from helmframe.scenarios.conditions import condition_sql
 from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
-# DuckDB's vectors hold this many rows: the finest grain at which its reader can be bounded.
+# The rows of DuckDB's vectors: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
-# Bytes of rows until nothing more is kept of files in a bucket.
+# After so many bytes of rows, DuckDB no longer caches files of a bucket.
 _CACHED_BYTES = 64 << 20
 
 
@@ -67,7 +67,7 @@ class Query:
         left = _CACHED_BYTES
         while (batch := guarded(lambda: next(reader, None))) is not None:
             if 0 < left <= batch.nbytes:
-                # what DuckDB has fetched it would keep, until that fills all the memory that it may have
+                # otherwise DuckDB caches what it fetches, up to its memory limit
                 connection.cursor().execute("SET enable_external_file_cache = false")
             left -= batch.nbytes
             yield pl.DataFrame(pl.from_arrow(batch), schema=empty.schema)
@@ -169,7 +169,7 @@ def list_files(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = 
     files = [
         file
         for file in source.files(subset_values)
-        # a split that the spec does not name is none of the scenario's ("auxiliary_train")
+        # a split that the spec does not name doesn't belong to the scenario ("auxiliary_train")
         if not order or "split" not in file.values or file.values["split"] in order
     ]
     return sorted(
@@ -191,7 +191,7 @@ def matching_files(
 ) -> list[SourceFile]:
     """Return the files whose paths allow rows of these splits under these conditions.
 
-    `files`: what `list_files` gives, where it is known already.
+    `files`: the result of `list_files`, if available.
     """
     files = list_files(spec, source, where) if files is None else files
     return [file for file in files if _may_hold_rows(spec, file, where, splits)]
@@ -200,7 +200,7 @@ def matching_files(
 def _subset_values(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, list[str]]:
     """Return the values of subset columns that meet the equalities, as text."""
     allowed: dict[str, list[str]] = {}
-    # the table's `subset` is a column of that name in the source only if nothing else makes it
+    # the table's `subset` is a column of that name in the source only if no other column makes it
     columns = spec.subsets if spec.subsets == ("subset",) else tuple(name for name in spec.subsets if name != "subset")
     for condition in where:
         if isinstance(condition, Equals) and condition.column in columns:
@@ -223,7 +223,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     absent = [name for name, _ in spec.columns if name not in (*types, *from_path)] if spec.union else []
     _check_columns(spec, source, shown[0].path, types, [*from_path, *absent])
     fixed = [f"NULL::{dict(spec.columns)[name]} AS {identifier(name)}" for name in absent]
-    # what a draw adds is there where a mirror made it
+    # the columns that a draw adds exist only in a mirror
     added = _drawn_columns(spec.draw) if spec.draw else {}
     fixed += [f"NULL::{dtype} AS {identifier(name)}" for name, dtype in added.items() if name not in types]
     stored = [identifier(name) for name in source_columns if name not in from_path]
@@ -240,7 +240,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
         paths = text_list(file.path for file in files)
         return f"SELECT {', '.join([*stored, *computed, *fixed])} FROM read_parquet({paths}{several})"
 
-    # what is looked up by the file keeps DuckDB from leaving out row groups; what is said of a file alone does not
+    # values that are looked up by file keep DuckDB from skipping row groups; constants of a single file do not
     ranged = any(isinstance(condition, Between) and condition.column == "row_index" for condition in where)
     scans = [scan([file]) for file in shown] if ranged and not spec.union else [scan(shown)]
     view = f"CREATE VIEW rows AS {' UNION ALL BY NAME '.join(scans)}"
@@ -274,7 +274,7 @@ def _may_hold_rows(spec: ScenarioSpec, file: SourceFile, where: Sequence[Conditi
         if isinstance(condition, Equals) and condition.column in values:
             if values[condition.column] not in [str(value) for value in condition.values]:
                 return False
-        # a path says text; only text is compared as text
+        # a path has text; only text is compared as text
         elif (
             isinstance(condition, Between)
             and condition.column in values
@@ -290,8 +290,8 @@ def _offsets(
 ) -> dict[str, int]:
     """Return the number of rows before each file in its subset, by path, so that row_index is always the same.
 
-    Columns of the subset that the path does not say are left out: then it is the place among all rows of these files,
-    which orders each subset as well, though with gaps.
+    Subset columns that are not in the path are ignored: then row_index is the position among all rows of these files,
+    which orders each subset too, with gaps.
     """
 
     def subset(file: SourceFile) -> tuple[str, ...]:
@@ -311,8 +311,8 @@ def _offsets(
 def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str], bool]:
     """Create the view `instances`; return its columns, name → type, and whether the spec's SELECT gives instance_id.
 
-    It has the columns of `INSTANCES` that the spec's SELECT gives or that follow from them, and every other column of
-    the SELECT twice: with `SOURCE_PREFIX`, and under its bare name for conditions, unless that name is taken.
+    It has the columns of `INSTANCES` that are in the spec's SELECT or follow from it, and every other column of the
+    SELECT twice: with `SOURCE_PREFIX`, and under its bare name for conditions, unless that name is taken.
     """
     where = spec.origin or f"scenario {spec.scenario!r}"
     select = f"(\n{spec.instances.rstrip().rstrip(';')}\n)"
@@ -376,7 +376,7 @@ def _lacks_arrow_type(dtype: Any) -> bool:
 
 
 def _source_columns(spec: ScenarioSpec, types: Mapping[str, str]) -> dict[str, str]:
-    """Return the columns of a SELECT that mean nothing to helmframe: the scenario's own, name → column of the SELECT.
+    """Return the scenario's own columns, those without a meaning in helmframe: name → column of the SELECT.
 
     A frame's own columns have the prefix already.
     """

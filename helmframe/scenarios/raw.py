@@ -1,6 +1,6 @@
 """Rows as others publish them, in files of a folder: Parquet, CSV or JSON Lines, in a tar or zip, or at a URL.
 
-What is what a layout says: a path with `{column}` for what becomes a column, `mmlu/{subject}/{split}-*.parquet`.
+A layout describes their paths, with `{column}` for the value of a column: `mmlu/{subject}/{split}-*.parquet`.
 """
 
 import gzip
@@ -27,7 +27,7 @@ from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
 from helmframe.scenarios.sql import text_literal
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-# How DuckDB reads each kind; CSV as it is guessed, JSON one object a line or a list of them.
+# How DuckDB reads each kind; it guesses CSV's dialect, and JSON is one object per line or a list of objects.
 _READERS = {
     ".parquet": "read_parquet({path})",
     ".csv": "read_csv({path}, sample_size = -1{header})",
@@ -44,8 +44,8 @@ def open_folder(address: str) -> Iterator[Path]:
     """Yield the folder with the rows: as it is, unpacked from an archive, or downloaded from a URL.
 
     Raises:
-        SourceMissingError: There is none.
-        SourceError: It can't be fetched or unpacked.
+        SourceMissingError: The folder, archive, file or URL doesn't exist.
+        SourceError: It can't be downloaded or unpacked.
     """
     with tempfile.TemporaryDirectory(prefix="helmframe-raw-") as made:
         if address.startswith(("http://", "https://")):
@@ -70,8 +70,8 @@ def open_folder(address: str) -> Iterator[Path]:
 def files_in(folder: Path, layout: str) -> dict[Path, dict[str, str]]:
     """Return the files of the folder that match a layout: path → the columns in the path.
 
-    Other kinds stand for Parquet, packed or not; the layout's first folder and a shard's number may be missing:
-    `mmlu/{subject}/{split}-*.parquet` finds `anatomy/test.csv.gz`.
+    Other kinds of files match `.parquet`, compressed or not; the layout's first folder and a shard's number may be
+    missing: `mmlu/{subject}/{split}-*.parquet` matches `anatomy/test.csv.gz`.
     """
     first = layout.partition("/")[0]
     whole = "/" not in layout or bool(placeholders(first)) or "*" in first or (folder / first).is_dir()
@@ -89,11 +89,11 @@ def reader(path: str, select: str | None = None) -> str:
     """Return the DuckDB expression that reads a file.
 
     Args:
-        path: The file's.
-        select: What is made of its columns; if that names column0 and its like, a CSV file has no header.
+        path: The path of the file.
+        select: SQL over its columns; if it names column0 or the like, a CSV file has no header.
 
     Raises:
-        SourceBrokenError: It is of no kind that is read.
+        SourceBrokenError: The kind of file is unsupported.
     """
     name = path
     for packed in _PACKED:
@@ -200,12 +200,12 @@ def extract_rows(path: Path, folder: Path, columns: Mapping[str, str]) -> Path:
     """Return a file of rows extracted from a file of Natural Questions; another file is returned as it is.
 
     Args:
-        path: `nq-dev-00.jsonl.gz`, packed or not.
-        folder: Where to write.
-        columns: Those wanted: name → question, short_answers, or long_answers, the passage of each of these.
+        path: A file such as `nq-dev-00.jsonl.gz`, compressed or not.
+        folder: The folder to write to.
+        columns: Name → question, short_answers, or long_answers, the passage of each of these.
 
     Raises:
-        SourceBrokenError: A line is not as Natural Questions has it; names file and line.
+        SourceBrokenError: A line doesn't have the format of Natural Questions; names file and line.
 
     Source: HELM `natural_qa_scenario.py`; Kwiatkowski et al. 2019.
     """

@@ -27,7 +27,7 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
     """Let the connection read s3://; return a function that lists the paths of a glob pattern.
 
     Raises:
-        SourceError: HELMFRAME_S3_READER asks for httpfs, and there is none.
+        SourceError: HELMFRAME_S3_READER requires httpfs, which isn't installed.
     """
     import duckdb
 
@@ -64,7 +64,7 @@ def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
 
     class Hub(_ManyThreads, HfFileSystem):
         def modified(self, path: str, **options: Any) -> datetime:  # noqa: ARG002
-            # DuckDB asks, and the hub's file system has no answer; within one reading a file stays what it is
+            # DuckDB needs a time, and the hub's file system has none; during one read a file doesn't change
             return datetime.fromtimestamp(0, UTC)
 
     filesystem = Hub(skip_instance_cache=True)
@@ -103,7 +103,7 @@ class _HandlePerThread:
     def __init__(self, opened: Callable[[], Any]) -> None:
         self._opened = opened
         self._handles = threading.local()
-        self._handles.file = opened()  # a file that is not there is an error here, not at the first read
+        self._handles.file = opened()  # a missing file is an error here, not at the first read
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return int(self._file().seek(offset, whence))
@@ -125,7 +125,7 @@ class _HandlePerThread:
 
 def _prepare(connection: "duckdb.DuckDBPyConnection") -> None:
     connection.execute(f"SET threads = {_THREADS}")
-    # a connection lives for one read: what it has fetched of a file it need not fetch again
+    # a connection lives for one read: what it has fetched of a file stays valid
     connection.execute("SET validate_external_file_cache = 'NO_VALIDATION'")
     # DuckDB 2 reads small files whole, and a million bytes per row group of a nested column. Without prefetching it
     # would read what it needs, in 3 to 6 times the requests: slower wherever requests take time.
@@ -134,14 +134,14 @@ def _prepare(connection: "duckdb.DuckDBPyConnection") -> None:
 def _load_httpfs(connection: "duckdb.DuckDBPyConnection", extension: Path) -> None:
     connection.execute(f"LOAD {text_literal(str(extension))}")
     connection.execute(f"SET http_timeout = {_TIMEOUT}; SET http_retries = 2; SET http_retry_wait_ms = 200")
-    # as for the file cache: within one read a file stays what it is
+    # as for the file cache: during one read a file doesn't change
     connection.execute("SET enable_http_metadata_cache = true")
 
 
 def _secret_statement(options: S3Options) -> str:
     """Return a CREATE SECRET statement, which stores it only in this connection's memory.
 
-    All three texts are said, empty ones too: what is left out httpfs takes from AWS_* variables, anonymous or not.
+    It sets all three texts, even empty ones: httpfs takes missing ones from AWS_* variables, also for anonymous access.
     """
     texts = {"KEY_ID": options.key, "SECRET": options.secret, "SESSION_TOKEN": options.token}
     options_sql = [
@@ -195,5 +195,5 @@ def pin_revision(address: str) -> tuple[str, str | None]:
     try:
         commit = HfApi().dataset_info(name, revision=revision, timeout=30).sha
     except (HfHubHTTPError, OSError):
-        return address, None  # the reading says what is wrong, with the scenario's name
+        return address, None  # reading raises the error, with the scenario's name
     return (f"hf://datasets/{name}@{commit}{path}", commit) if commit else (address, None)

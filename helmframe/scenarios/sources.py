@@ -1,6 +1,6 @@
 """The rows of a scenario on disk, in an S3 bucket, on the hub, or in a frame.
 
-Every failure is a `SourceError` that names scenario and address; none waits for long, none holds a credential.
+Every failure is a `SourceError` that names scenario and address, is raised soon, and contains no credentials.
 """
 
 import glob
@@ -51,7 +51,7 @@ class SourceFile:
 class Source:
     """An open connection to a scenario's rows.
 
-    `address` still has its `{column}` placeholders; `listing` gives the paths that match a glob pattern.
+    `address` has `{column}` placeholders; `listing` returns the paths that match a glob pattern.
     """
 
     scenario: str
@@ -85,7 +85,7 @@ class Source:
             raise
         except reader_errors() as error:
             failure = source_error(error, self.scenario, address or self.address, self.secrets)
-        # Raised out here, so that neither traceback nor context hold the reader's frames, where credentials may be.
+        # Raised out here, so that neither traceback nor context hold the reader's frames, which may have credentials.
         raise failure
 
     def types(self, select: str) -> dict[str, str]:
@@ -178,10 +178,10 @@ def _connection() -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     connection = duckdb.connect(config=_CONFIG)
-    # It would be written into a notebook or a pipe; in a kernel without ipywidgets there is none to turn off.
+    # It would be written to a notebook or a pipe; a kernel without ipywidgets has none to turn off.
     with suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
-    # How much is read ahead: DuckDB counts a text as 16 bytes, so its default of 1 MB may be very much of long ones.
+    # The read-ahead: DuckDB counts a text as 16 bytes, so with long texts its default of 1 MB may be very much.
     connection.execute("SET streaming_buffer_size = '64KB'")
     return connection
 

@@ -18,9 +18,9 @@ class Span:
     """Neighbouring instances: for each subset those with row_index between two bounds, both included.
 
     Args:
-        rows: How many.
+        rows: The number of instances.
         segments: subset, lowest and highest row_index.
-        keys: subset and row_index of those that are meant, where the segments hold others too.
+        keys: subset and row_index of the instances, if the segments contain others too.
     """
 
     rows: int
@@ -63,8 +63,8 @@ def spans(
 ) -> list[Span]:
     """Return all instances that `load` would yield, in spans of similar size, without reading texts if possible.
 
-    Memory does not grow with the instances, unless keys must be held: of a sample, after a condition that is a Polars
-    expression, and where row_index does not grow within each subset.
+    Memory does not grow with the instances, except for a sample, a condition that is a Polars expression, and a
+    row_index that does not ascend within each subset: these need all keys.
 
     Args:
         spec: The scenario.
@@ -73,9 +73,9 @@ def spans(
         splits: As for `load`.
         data: As for `load`.
         compat: As for `load`.
-        most: Instances in a span at most.
-        least: And at least, but for the last.
-        pieces: How many spans there should be at least, where `least` allows it.
+        most: The most instances of a span.
+        least: The fewest instances of a span, except the last.
+        pieces: The fewest spans, if `least` allows it.
 
     Raises:
         ArgumentError: No instance matches; names near values.

@@ -1,6 +1,6 @@
 """Spec files: scenarios in YAML, read strictly.
 
-An unknown key, a wrong type or a missing word is a `SpecError` that names file and key. No code in specs.
+An unknown key, a wrong type or a missing key is a `SpecError` that names file and key. Specs contain no code.
 """
 
 import re
@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import (
     OF_SUBSET,
     SPLITS,
@@ -22,8 +23,8 @@ from helmframe._core.specs import (
 from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, SpecError
 
-# What `status` may say: the hub asks who you are; a licence is to be bought or signed; nobody serves the rows any more;
-# they are somewhere else, and in no form to be read from there. All of these are read from the user's own root.
+# Values of `status`: the hub requires a login; a licence must be bought or signed; nobody serves the rows any more;
+# they are elsewhere, in a form that can't be read from there. Such rows are read from the user's own root.
 STATUSES = ("gated", "licensed", "dead", "elsewhere")
 
 
@@ -45,7 +46,7 @@ def load_scenario(path: Path) -> ScenarioSpec:
         elif key in ("metrics", "subsets"):
             values[key] = _names(file, key, value)
         elif key == "splits":
-            # in the order given: it is the order of the splits within a subset, and so of row_index
+            # in the order of the file: it is the order of the splits within a subset, and so of row_index
             values[key] = _splits(file, value)
         elif key in ("source", "hub", "columns", "adapter", "decoding", "helm", "default", "example", "per_subset"):
             values[key] = _pairs(file, key, value)
@@ -106,7 +107,7 @@ def _names(file: str, key: str, value: object) -> tuple[str, ...]:
 
 
 def _outputs(file: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_integer(value) or value < 1:
         raise SpecError.at(file, "outputs", f"should be a whole number from 1 on, not {value!r}.")
     return value
 

@@ -18,8 +18,8 @@ _SEED = 42
 def patterns(mode: str) -> list[dict[str, str]]:
     """Return 1,000 train, 5,000 valid and 5,000 test instances of one mode.
 
-    Source: after Wu et al. 2021 (LIME); HELM, synthetic_reasoning_scenario.py, whose random stream is drawn from in
-    its order.
+    Source: after Wu et al. 2021 (LIME); HELM, synthetic_reasoning_scenario.py, whose random stream is used in
+    the same order.
     """
     stream = np.random.RandomState(_SEED)
     rows = []
@@ -85,7 +85,7 @@ _ATTRIBUTES = {
     )
 }  # fmt: skip
 _MOST_RULES = 5
-_NOTHING = 0.1  # of the facts from which nothing follows, how many are kept
+_NOTHING = 0.1  # share of the facts without a conclusion that are used
 
 
 class _Rule(NamedTuple):
@@ -98,8 +98,8 @@ class _Rule(NamedTuple):
 def rules(difficulty: str) -> list[dict[str, str]]:
     """Return 1,000 train, 5,000 valid and 5,000 test instances; hard facts use narrower words than the rules.
 
-    Source: after Wu et al. 2021 (LIME); HELM, synthetic_reasoning_natural_scenario.py, whose random stream is drawn
-    from in its order.
+    Source: after Wu et al. 2021 (LIME); HELM, synthetic_reasoning_natural_scenario.py, whose random stream is used
+    in the same order.
     """
     stream = random.Random(_SEED)  # noqa: S311 - HELM's stream
     rows = []
