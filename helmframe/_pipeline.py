@@ -35,7 +35,7 @@ from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
-from helmframe.store import Answers
+from helmframe.store import CompletionStore
 
 SHARD_ROWS = 20_000
 # The first shard is small, so that the model is asked soon.
@@ -265,7 +265,7 @@ def generate_completions(
     fitted: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
-    kept: Answers,
+    kept: CompletionStore,
     fingerprint: str,
     **how: Any,
 ) -> pl.DataFrame:

@@ -56,8 +56,7 @@ from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
 from helmframe.results import Results
-from helmframe.scenarios.find import find_scenario, frame_scenario
-from helmframe.scenarios.load import check_where
+from helmframe.scenarios import check_where, find_scenario, frame_scenario
 
 
 @dataclass(frozen=True, repr=False)

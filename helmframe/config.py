@@ -1,6 +1,6 @@
-"""Where data and store live, and with which credentials: `configure`, else HELMFRAME_* and AWS_* variables.
+"""Locations of data and store, and their credentials: from `configure`, else HELMFRAME_* and AWS_* variables.
 
-Credentials are kept in memory only, and no repr shows them.
+Credentials are stored in memory only, and no repr shows them.
 """
 
 import os
@@ -23,12 +23,12 @@ _SECRET_NAME = re.compile(r"SECRET|(API_KEY|ACCESS_KEY_ID|TOKEN|PASSWORD)$", re.
 
 @dataclass(frozen=True)
 class Secret:
-    """A text that is shown nowhere; `reveal()` is the only way to it."""
+    """A text that no repr shows; only `reveal()` returns it."""
 
     _text: str = field(repr=False)
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text."""
         return self._text
 
     def __reduce__(self) -> Any:
@@ -42,7 +42,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class S3Options:
-    """How an S3 server is reached; what is None is left to the reader's own defaults."""
+    """The options of an S3 server; for None the reader's own default applies."""
 
     endpoint: str | None = None
     key: Secret | None = None
@@ -53,14 +53,14 @@ class S3Options:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts that no message may hold."""
+        """The texts that no message may contain."""
         return tuple(secret.reveal() for secret in (self.key, self.secret, self.token) if secret is not None)
 
     def client(self, timeout: float) -> dict[str, Any]:
-        """What an s3fs file system is made with: one of its own, that asks once. It holds the credentials.
+        """Return the arguments of an s3fs file system of its own, without retries. They contain the credentials.
 
         Args:
-            timeout: seconds, per request.
+            timeout: Seconds per request.
         """
         client_options = {"endpoint_url": self.endpoint, "region_name": self.region}
         return {
@@ -101,17 +101,17 @@ def configure(
     s3_anonymous: bool | None = None,
     allow_code: bool | None = None,
 ) -> None:
-    """Say where data and store live, for this process; None leaves what was said before.
+    """Set where data and store are, for this process; None leaves an earlier value.
 
     Args:
-        data: the root of the scenarios' rows: a folder or `s3://bucket/prefix`; before HELMFRAME_DATA.
-        store: where requests and completions are kept; before HELMFRAME_STORE.
-        s3_endpoint: address of an S3 server that is not AWS, with its scheme; before AWS_ENDPOINT_URL.
-        s3_key: access key; before AWS_ACCESS_KEY_ID and the profile. Needs `s3_secret`.
-        s3_secret: secret key; kept in memory only, never shown.
-        s3_region: before AWS_REGION.
-        s3_anonymous: read without signing.
-        allow_code: whether metrics may run programs that models wrote, in a sandbox; before HELMFRAME_ALLOW_CODE.
+        data: The root of the scenarios' rows: a folder or `s3://bucket/prefix`; overrides HELMFRAME_DATA.
+        store: The folder or address of requests and completions; overrides HELMFRAME_STORE.
+        s3_endpoint: The address of an S3 server other than AWS, with its scheme; overrides AWS_ENDPOINT_URL.
+        s3_key: The access key; overrides AWS_ACCESS_KEY_ID and the profile. Needs `s3_secret`.
+        s3_secret: The secret key; it is in memory only, and never shown.
+        s3_region: The region; overrides AWS_REGION.
+        s3_anonymous: Whether to read without signing.
+        allow_code: Whether metrics may run programs that models wrote, in a sandbox; overrides HELMFRAME_ALLOW_CODE.
     """
     global _settings
     for name, root in (("data", data), ("store", store)):
@@ -133,36 +133,36 @@ def configure(
 
 
 def settings_without_credentials() -> dict[str, Any]:
-    """What `configure` was told, as another process may be told it."""
+    """Return the arguments of `configure` that another process may receive."""
     return {
         name: value for name, value in vars(_settings).items() if value is not None and not isinstance(value, Secret)
     }
 
 
 def has_credentials() -> bool:
-    """Whether `configure` was given some."""
+    """Return whether `configure` received credentials."""
     return _settings.s3_key is not None or _settings.s3_secret is not None
 
 
 def variables_without_credentials() -> dict[str, str]:
-    """The HELMFRAME_* variables, but those whose names say that they hold a credential."""
+    """Return the HELMFRAME_* variables, except those whose names indicate a credential."""
     variables = {name: value for name, value in os.environ.items() if name.startswith("HELMFRAME_")}
     return {name: value for name, value in variables.items() if not _is_secret(name)}
 
 
 def data_root() -> str | None:
-    """The root of the scenarios' rows, or None: then they come from the hub."""
+    """Return the root of the scenarios' rows; None means the hub."""
     return _settings.data or os.environ.get("HELMFRAME_DATA") or None
 
 
 def table_roots() -> list[str]:
-    """Where word tables and contrast sets are looked for: the plan's own root (`reading_from`), then `data_root()`."""
+    """Return the roots of word tables and contrast sets: the plan's own (`reading_from`), then `data_root()`."""
     return list(dict.fromkeys(root for root in (_plans_root.get(), data_root()) if root))
 
 
 @contextmanager
 def reading_from(data: str | None) -> Iterator[None]:
-    """Within it a plan's own root comes first among `table_roots()`."""
+    """Put a plan's own root first among `table_roots()`, within the context."""
     before = _plans_root.set(data)
     try:
         yield
@@ -171,7 +171,7 @@ def reading_from(data: str | None) -> Iterator[None]:
 
 
 def store_root() -> Path | str:
-    """The folder (a Path) or `scheme://` address (a str) of the store."""
+    """Return the folder (a Path) or `scheme://` address (a str) of the store."""
     address = _settings.store or os.environ.get("HELMFRAME_STORE")
     if not address:
         from platformdirs import user_data_path
@@ -181,7 +181,7 @@ def store_root() -> Path | str:
 
 
 def code_allowed() -> bool:
-    """Whether programs that models wrote may be run, in a sandbox; not unless somebody said so.
+    """Return whether programs that models wrote may run in a sandbox; by default they may not.
 
     Raises:
         ArgumentError: HELMFRAME_ALLOW_CODE is neither 1 nor 0.
@@ -195,24 +195,24 @@ def code_allowed() -> bool:
 
 
 def redacted(text: str) -> str:
-    """The text with every secret that this process knows replaced by `***`, before it is written or shown anywhere.
+    """Return the text with every secret of this process replaced by `***`, before it is written or shown.
 
-    Secrets are what `configure` was given as S3 key and secret, and the environment's values of at least 8 characters
-    under names that hold SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD.
+    Secrets are the S3 key and secret of `configure`, and the environment's values of at least 8 characters under names
+    that contain SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD.
     """
     pattern = _secrets_pattern(secret_texts())
     return text if pattern is None else pattern.sub("***", text)
 
 
 def secret_texts() -> frozenset[str]:
-    """The texts that `redacted` looks for."""
+    """Return the texts that `redacted` replaces."""
     configured = {secret.reveal() for secret in (_settings.s3_key, _settings.s3_secret) if secret is not None}
     variables = {os.environ.get(name, "").strip() for name in os.environ if _is_secret(name)}
     return frozenset(text for text in configured | variables if len(text) >= MIN_SECRET)
 
 
 def s3_reader() -> str:
-    """Which library reads s3://: "httpfs" (DuckDB's extension), "s3fs", or "auto": httpfs if it loads.
+    """Return the library that reads s3://: "httpfs" (DuckDB's extension), "s3fs", or "auto": httpfs if it loads.
 
     Raises:
         ArgumentError: HELMFRAME_S3_READER is none of these.
@@ -223,11 +223,16 @@ def s3_reader() -> str:
     return reader
 
 
+def s3_endpoint() -> str | None:
+    """Return the address of the S3 server that is configured or in AWS_* variables; None leaves it to the profile."""
+    variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return _settings.s3_endpoint or next((os.environ[name] for name in variables if os.environ.get(name)), None)
+
+
 def s3_options() -> S3Options:
-    """Endpoint, credentials and region as said, else from AWS_* variables, else from the profile (by botocore)."""
-    endpoint = _settings.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    """Return endpoint, credentials and region: as configured, else from AWS_* variables, else from the profile."""
     region = _settings.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    options = S3Options(endpoint=endpoint or None, region=region or None)
+    options = S3Options(endpoint=s3_endpoint(), region=region or None)
     if _settings.s3_anonymous:
         return replace(options, anonymous=True)
     if _settings.s3_key is not None and _settings.s3_secret is not None:
@@ -238,8 +243,9 @@ def s3_options() -> S3Options:
 def _with_usual_credentials(options: S3Options) -> S3Options:
     key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
-        token = os.environ.get("AWS_SESSION_TOKEN")
-        return replace(options, key=Secret(key), secret=Secret(secret), token=Secret(token) if token else None)
+        session_token = os.environ.get("AWS_SESSION_TOKEN")
+        token = Secret(session_token) if session_token else None
+        return replace(options, key=Secret(key), secret=Secret(secret), token=token)
     try:
         import botocore.session
         from botocore.exceptions import BotoCoreError
@@ -269,12 +275,12 @@ def _is_secret(name: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    # the longer first: one may begin another
+    # longer secrets first: one may be the start of another
     return re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if secrets else None
 
 
 def from_home(path: str | Path) -> Path:
-    """The path, `~` at its start read as the home; of a user that is not there it stays a name.
+    """Return a path with `~` at its start replaced by the home; the name of a missing user stays.
 
     >>> from_home("~nobody-of-this-name/data")
     PosixPath('~nobody-of-this-name/data')

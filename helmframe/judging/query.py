@@ -23,7 +23,7 @@ from helmframe.perturbations.by_model import Ask
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
-from helmframe.scenarios.find import frame_scenario
+from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.load import load
 
 logger = logging.getLogger("helmframe.plan")

@@ -14,7 +14,7 @@ from helmframe._core.yaml import read_yaml
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.metrics.judge import COMPLETION, FIRST, SECOND, Scale, Template, names_in
-from helmframe.scenarios.find import specs_root
+from helmframe.scenarios.catalogue import specs_root
 
 _FIELDS = ("judge", "version", "description", "source", "scale", "rescale", "empty", "max_tokens", "prompt")
 

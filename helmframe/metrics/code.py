@@ -18,8 +18,7 @@ from typing import Any
 import polars as pl
 
 from helmframe.metrics.protocol import OUTPUTS, metric
-from helmframe.sandbox.probe import may_run_programs
-from helmframe.sandbox.programs import run_call, run_case, run_tests
+from helmframe.sandbox.programs import may_run_programs, run_call, run_case, run_tests
 
 _NO_CASES = "input_output is not JSON with inputs and as many outputs"
 _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)

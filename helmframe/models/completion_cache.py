@@ -8,7 +8,14 @@ import polars as pl
 from helmframe import config
 from helmframe.models.model import Model
 from helmframe.models.request_ids import ids_for
-from helmframe.store import ANSWER, Address, Answers, ParquetAnswers, ProcessAnswers, address_of
+from helmframe.store import (
+    COMPLETION_SCHEMA,
+    Address,
+    CompletionStore,
+    ParquetCompletions,
+    ProcessCompletions,
+    address_of,
+)
 from helmframe.store.run_cache import STORED, RunCompletions, cache_of
 
 
@@ -44,7 +51,7 @@ class CompletionCache:
     run: Address | None = None
     resumed: Sequence[StoredRun] = ()
 
-    def answers(self, model: Model, fingerprint: str, scenario: str) -> Answers:
+    def answers(self, model: Model, fingerprint: str, scenario: str) -> CompletionStore:
         """Return the completions of a model and scenario."""
         if self.run is None or model.durable:
             return answers_of(self.root, model, fingerprint, scenario)
@@ -68,8 +75,8 @@ class CompletionCache:
         if model.durable or requests.is_empty():
             return
         low, high = requests.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-        in_process = ProcessAnswers(fingerprint, scenario)
-        reused = in_process.known(low, high).join(requests, on="request_id", how="semi")
+        in_process = ProcessCompletions(fingerprint, scenario)
+        reused = in_process.read(low, high).join(requests, on="request_id", how="semi")
         if reused.is_empty() and not self.resumed:
             return
         requests = requests.unique("request_id", keep="first", maintain_order=True)
@@ -79,22 +86,24 @@ class CompletionCache:
                 if missing.is_empty():
                     break
                 ids = ids_for(missing, prefixes, earlier, by_instance=model.sees_rows)
-                stored = ParquetAnswers(cache_of(run.path), earlier, scenario).known(low, high, ids)
+                stored = ParquetCompletions(cache_of(run.path), earlier, scenario).read(low, high, ids)
                 renamed = pl.DataFrame({"request_id": ids, "now": missing["request_id"]})
                 more = stored.join(renamed, on="request_id", how="inner").drop("request_id")
-                more = more.rename({"now": "request_id"}).select(list(ANSWER))
+                more = more.rename({"now": "request_id"}).select(list(COMPLETION_SCHEMA))
                 in_process.append(more, prefixes.clear())
                 reused = pl.concat([reused, more])
         if self.run is not None and reused.height:
-            rows = requests.select(pl.all().exclude(*(name for name in ANSWER if name != "request_id")))
+            rows = requests.select(pl.all().exclude(*(name for name in COMPLETION_SCHEMA if name != "request_id")))
             rows = rows.join(reused, on="request_id", how="inner", maintain_order="left").select(STORED)
             used = prefixes.join(rows, on="prefix_id", how="semi")
-            ParquetAnswers(cache_of(self.run), fingerprint, scenario).append(rows, used)
+            ParquetCompletions(cache_of(self.run), fingerprint, scenario).append(rows, used)
 
 
-def answers_of(root: Address, model: Model, fingerprint: str, scenario: str) -> Answers:
+def answers_of(root: Address, model: Model, fingerprint: str, scenario: str) -> CompletionStore:
     """Return the completions of a model that is run outside of a run: of the store if it is durable, else in memory."""
-    return ParquetAnswers(root, fingerprint, scenario) if model.durable else ProcessAnswers(fingerprint, scenario)
+    return (
+        ParquetCompletions(root, fingerprint, scenario) if model.durable else ProcessCompletions(fingerprint, scenario)
+    )
 
 
 def store_root() -> Address:

@@ -18,7 +18,7 @@ from helmframe.models.keeping import Keeping
 from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Seeded
 from helmframe.models.prompts import Beside, Prompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
-from helmframe.store import ANSWER, SENT, Answers
+from helmframe.store import COMPLETION_SCHEMA, REQUEST_COLUMNS, CompletionStore
 
 FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
@@ -26,7 +26,7 @@ NUMBERS = {"temperature": int | float, "top_p": int | float, "max_tokens": int, 
 RANGES = {"temperature": (0, math.inf), "top_p": (0, 1), "max_tokens": (0, math.inf)}
 # Requests are asked block by block, each of about so many seconds; between them it is looked what others have answered.
 BLOCK_SECONDS = 1.0
-RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
+RESULT = {**COMPLETION_SCHEMA, "attempts": pl.Int64(), "error": pl.String()}
 
 # Called with what happened and to how many completions: planned, kept (in the store), shared (the same as another
 # request), refused (too long), answered, failed of those, and the prompt_tokens and output_tokens of the others.
@@ -37,7 +37,7 @@ def generate(
     requests: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
-    answers: Answers,
+    answers: CompletionStore,
     fingerprint: str,
     *,
     ask: bool = True,
@@ -67,7 +67,7 @@ def generate(
     budget = budget or Budget()
     wanted = requests.select("row_index", "request_id", "refused").filter(pl.col("refused").is_null())
     low, high = _range(wanted) if wanted.height else (0, 0)
-    known = answers.known(low, high, wanted["request_id"])
+    known = answers.read(low, high, wanted["request_id"])
     if fresh:  # looked at all the same: what is there by now is no news later
         known = known.clear()
     if wanted.height < requests.height:  # one that is refused now may have been answered before
@@ -76,7 +76,9 @@ def generate(
         cached=pl.lit(value=True), attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String)
     )
     joined = _with_results(requests, known)
-    columns = requests.columns if model.sees_rows else [*SENT, "row_index", "repeat", "request_id", "continuation"]
+    columns = (
+        requests.columns if model.sees_rows else [*REQUEST_COLUMNS, "row_index", "repeat", "request_id", "continuation"]
+    )
     sent = joined.filter(pl.col("cached").is_null() & pl.col("refused").is_null()).select(columns)
     missing = sent.unique("request_id", keep="first", maintain_order=True)
     missing = missing.head(budget.grant(missing.height) if ask else 0)
@@ -138,7 +140,7 @@ def _ask(
     prefixes: pl.DataFrame,
     model: Model,
     fingerprint: str,
-    answers: Answers,
+    answers: CompletionStore,
     budget: Budget,
     report: Report,
 ) -> list[pl.DataFrame]:
@@ -159,7 +161,7 @@ def _ask(
                 pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
                 # what a model takes at once it gets at once, however slow it is
                 queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
-                news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest
+                news = answers.read_new(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest
                 if news.height:
                     report("cached", news.height)
                     # Somewhere else, or this process would go on side by side with the one that it has met.
@@ -280,7 +282,9 @@ def _seed_of(said: int, output_index: int, repeat: int) -> int:
     return int.from_bytes(sha256(f"{said}/{output_index}/{repeat}".encode()).digest()[:4], "little") >> 1
 
 
-def _keep(prefixes: pl.DataFrame, answers: Answers, group: pl.DataFrame, outcomes: list[Outcome]) -> pl.DataFrame:
+def _keep(
+    prefixes: pl.DataFrame, answers: CompletionStore, group: pl.DataFrame, outcomes: list[Outcome]
+) -> pl.DataFrame:
     """The outcomes as a frame (`RESULT`); what succeeded is added to the answers."""
     stops = json.loads(group["decoding"][0]).get("stop") or []
     frame = _frame(outcomes)
@@ -288,7 +292,7 @@ def _keep(prefixes: pl.DataFrame, answers: Answers, group: pl.DataFrame, outcome
         frame = frame.with_columns(*_without_reasoning()).with_columns(
             *_cut([stops] if isinstance(stops, str) else stops)
         )
-    sent = group.select(*SENT, "row_index", "request_id")[[outcome.index for outcome in outcomes]]
+    sent = group.select(*REQUEST_COLUMNS, "row_index", "request_id")[[outcome.index for outcome in outcomes]]
     frame = frame.with_columns(request_id=sent["request_id"])
     good = frame.hstack(sent.drop("request_id")).filter(pl.col("error").is_null())
     if good.height:

@@ -15,8 +15,8 @@ from helmframe.errors import SourceMissingError
 from helmframe.metrics import expected_max_toxicity, max_toxicity_probability, toxic_frac
 from helmframe.models.model import Answer
 from helmframe.results import Results
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from helmframe.scenarios.example import write_examples
-from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.scenarios.load import count
 from tests.acceptance.figures import shown
 from tests.demo import ROOT

@@ -14,8 +14,8 @@ import helmframe as hf
 from helmframe.cli.app import main
 from helmframe.results._data import reader_of
 from helmframe.store.files import listing
+from helmframe.store.maintenance import verify
 from helmframe.store.run_cache import cache_of, stored_counts
-from helmframe.store.verify import verify
 
 ROOT = Path(__file__).parents[2]
 PLAN = hf.scenario("sampler").where(subject="music").perturb("typos")

@@ -13,7 +13,7 @@ import helmframe as hf
 from helmframe.models.prompts import Prompts
 from helmframe.models.request_ids import request_ids
 from helmframe.models.scheduler import ModelQueue
-from helmframe.store import ParquetAnswers
+from helmframe.store import ParquetCompletions
 
 
 def small() -> hf.Plan:
@@ -197,7 +197,7 @@ def test_vouched_answers_are_kept_on_disk_with_the_request_as_sent(
 
     vouched = hf.model(model, name="mine", version="1")
     small().limit(1).generate(vouched).score()
-    store = ParquetAnswers(tmp_path, vouched.fingerprint(), "sampler")
+    store = ParquetCompletions(tmp_path, vouched.fingerprint(), "sampler")
     part = pl.read_parquet(next(path for path in Path(store.folder).iterdir() if path.name.startswith("0")))
     prefixes = pl.read_parquet(next(Path(store.folder).glob("prefixes-*.parquet")))
     prompt = prefixes["prefix"][0] + part["suffix"][0]

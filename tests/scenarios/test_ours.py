@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from helmframe._core.specs import SPLITS, Equals
-from helmframe.scenarios.find import find_scenario
-from helmframe.scenarios.load import count, load, load_train, values
+from helmframe.scenarios.catalogue import find_scenario
+from helmframe.scenarios.load import count, load, load_train
+from helmframe.scenarios.validation import values
 
 pytestmark = pytest.mark.shared
 

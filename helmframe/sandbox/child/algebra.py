@@ -1,4 +1,4 @@
-"""Whether answers are equal as mathematics: a child process of ours, for texts that can keep a solver busy for ever."""
+"""A child process that compares texts as mathematics: it can be killed when a solver does not end."""
 
 import json
 import resource
@@ -9,7 +9,7 @@ _SECONDS = 5
 
 
 def main() -> None:
-    """A line "ready"; then for each pair of reference and output, a line of JSON, whether they are equal, another."""
+    """Write a line "ready"; then read pairs of reference and output, one line of JSON each, and write whether equal."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

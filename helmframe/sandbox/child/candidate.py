@@ -1,4 +1,4 @@
-"""The program under test, in a sandbox of its own: as a script, or as a module whose names the referee calls."""
+"""The program under test, in a sandbox of its own: as a script, or as a module whose functions the referee calls."""
 
 import builtins
 import os
@@ -7,8 +7,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from helmframe.sandbox.child.confine import confine, job_of, module_namespace, ready, silence
-from helmframe.sandbox.child.wire import BrokenWireError, decode, encode, receive, send
+from helmframe.sandbox.child.wire import (
+    BrokenWireError,
+    confine,
+    decode,
+    encode,
+    job_of,
+    module_namespace,
+    ready,
+    receive,
+    send,
+    silence,
+)
 
 
 def script(confinement: str, job: str, started: str) -> None:
@@ -20,7 +30,7 @@ def script(confinement: str, job: str, started: str) -> None:
 
 
 def module(confinement: str, job: str, started: str, requests: str, replies: str) -> None:
-    """Load the program, then answer the referee's calls until it hangs up."""
+    """Load the program, then serve the referee's calls until it closes the pipe."""
     confine(confinement)
     work = job_of(int(job))
     silence(0, 1, 2)
@@ -62,7 +72,7 @@ def _done(request: dict[str, Any], names: dict[str, Any], objects: list[Any]) ->
     if "name" in request:
         return names[request["name"]]
     if "next" in request:
-        # one by one: whoever asks may stop before an endless generator does
+        # one by one: the caller may stop before an endless generator does
         return list(zip(range(1), objects[request["next"]], strict=False))
     if "iterate" in request:
         return _Iterator(iter(objects[request["iterate"]]))
@@ -76,7 +86,7 @@ def _done(request: dict[str, Any], names: dict[str, Any], objects: list[Any]) ->
 
 
 class _Iterator:
-    """An iterator that goes as itself, and not by value."""
+    """An iterator that is passed by reference, not by value."""
 
     def __init__(self, iterator: Any) -> None:
         self._iterator = iterator

@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from helmframe.errors import SourceBrokenError, SourceDeniedError, SourceError, SourceMissingError
-from helmframe.scenarios.failures import source_error
+from helmframe.scenarios.sources import source_error
 
 
 @pytest.mark.parametrize(

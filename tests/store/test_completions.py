@@ -11,27 +11,26 @@ import polars as pl
 import pytest
 
 from helmframe.errors import StoreError
-from helmframe.store import Address, ParquetAnswers, ProcessAnswers, file_name
-from helmframe.store import answers as module
-from helmframe.store.compact import compact
+from helmframe.store import Address, ParquetCompletions, ProcessCompletions, file_name
+from helmframe.store import completions as module
 from helmframe.store.files import File, listing, read, write
+from helmframe.store.maintenance import compact, verify
 from helmframe.store.parts import Read, encode, read_parts
-from helmframe.store.verify import verify
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes, write_part
 
 
 def test_an_answer_is_found_by_its_row_range(root: Address) -> None:
-    store = ParquetAnswers(root, FINGERPRINT, "mmlu")
+    store = ParquetCompletions(root, FINGERPRINT, "mmlu")
     store.append(answers([b"one"], [5]), NO_PREFIXES)
-    assert store.known(0, 5)["request_id"].to_list() == [b"one"]
-    assert store.known(6, 9).is_empty()
+    assert store.read(0, 5)["request_id"].to_list() == [b"one"]
+    assert store.read(6, 9).is_empty()
 
 
 def test_of_two_answers_the_newest_counts(root: Address) -> None:
-    store = ParquetAnswers(root, FINGERPRINT, "mmlu")
+    store = ParquetCompletions(root, FINGERPRINT, "mmlu")
     store.append(answers([b"one"], [5], "old"), NO_PREFIXES)
     store.append(answers([b"one"], [2], "new"), NO_PREFIXES)
-    assert store.known(0, 9)["completion"].to_list() == ["new"]
+    assert store.read(0, 9)["completion"].to_list() == ["new"]
 
 
 # Writes completions of one text in a process whose clock is some seconds ahead.
@@ -40,10 +39,10 @@ import sys
 import time
 now = time.time_ns
 time.time_ns = lambda: now() + int(sys.argv[3]) * 10**9
-from helmframe.store import ParquetAnswers, address_of
+from helmframe.store import ParquetCompletions, address_of
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers
 ids = [text.encode() for text in sys.argv[4:]]
-store = ParquetAnswers(address_of(sys.argv[1]), FINGERPRINT, "mmlu")
+store = ParquetCompletions(address_of(sys.argv[1]), FINGERPRINT, "mmlu")
 store.append(answers(ids, [*range(len(ids))], sys.argv[2]), NO_PREFIXES)
 """
 
@@ -56,7 +55,7 @@ def write_elsewhere(root: Address, text: str, *ids: str, ahead: int = 0) -> None
 
 def texts(root: Address) -> dict[bytes, str]:
     """Return the completion that counts, by request_id."""
-    known = ParquetAnswers(root, FINGERPRINT, "mmlu").known(0, 99)
+    known = ParquetCompletions(root, FINGERPRINT, "mmlu").read(0, 99)
     return dict(known.select("request_id", "completion").rows())
 
 
@@ -66,17 +65,17 @@ def test_a_version_written_after_one_of_a_clock_a_day_ahead_is_the_newest(root: 
     if merged:
         write_elsewhere(root, "old", "three", ahead=86_400)
         list(compact(root))
-    ParquetAnswers(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "new"), NO_PREFIXES)
+    ParquetCompletions(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "new"), NO_PREFIXES)
     if merged:
         list(compact(root))
     assert texts(root) | {b"three": "old"} == {b"one": "new", b"two": "old", b"three": "old"}
 
 
 def test_of_two_processes_the_one_that_writes_later_wins(root: Address) -> None:
-    ParquetAnswers(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "first"), NO_PREFIXES)
+    ParquetCompletions(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "first"), NO_PREFIXES)
     write_elsewhere(root, "second", "one", ahead=86_400)
     assert texts(root) == {b"one": "second"} or isinstance(root, str)  # a bucket's list is read again after 5 s
-    ParquetAnswers(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "third"), NO_PREFIXES)
+    ParquetCompletions(root, FINGERPRINT, "mmlu").append(answers([b"one"], [5], "third"), NO_PREFIXES)
     assert texts(root) == {b"one": "third"}
 
 
@@ -84,34 +83,34 @@ def test_two_completions_of_one_version_are_ordered_by_their_content(tmp_path: P
     """Two writers that do not see each other's parts may give one version twice."""
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder, text in zip(folders, ("red", "blue"), strict=True):
-        ParquetAnswers(folder, FINGERPRINT, "mmlu").append(answers([b"one"], [5], text), NO_PREFIXES)
-    parts = [parts_of(ParquetAnswers(folder, FINGERPRINT, "mmlu"))[0] for folder in folders]
+        ParquetCompletions(folder, FINGERPRINT, "mmlu").append(answers([b"one"], [5], text), NO_PREFIXES)
+    parts = [parts_of(ParquetCompletions(folder, FINGERPRINT, "mmlu"))[0] for folder in folders]
     read_first = []
     for number, order in enumerate((parts, parts[::-1])):
-        both = ParquetAnswers(tmp_path / f"both{number}", FINGERPRINT, "mmlu")
+        both = ParquetCompletions(tmp_path / f"both{number}", FINGERPRINT, "mmlu")
         for time_of_part, part in enumerate(map(Path, order)):
             write_part(both.root, part.read_bytes(), 5, 1, at=time_of_part)
-        read_first += both.known(0, 9)["completion"].to_list()
+        read_first += both.read(0, 9)["completion"].to_list()
         list(compact(tmp_path / f"both{number}"))
-        read_first += both.known(0, 9)["completion"].to_list()
+        read_first += both.read(0, 9)["completion"].to_list()
     assert len(read_first) == 4
     assert len(set(read_first)) == 1
 
 
 def test_no_answers_make_no_part(tmp_path: Path) -> None:
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu")
     store.append(answers([], []), NO_PREFIXES)
     assert parts_of(store) == []
 
 
 def test_two_models_have_two_folders(tmp_path: Path) -> None:
-    ParquetAnswers(tmp_path, "a" * 64, "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
-    assert ParquetAnswers(tmp_path, "b" * 64, "mmlu").known(0, 9).is_empty()
+    ParquetCompletions(tmp_path, "a" * 64, "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
+    assert ParquetCompletions(tmp_path, "b" * 64, "mmlu").read(0, 9).is_empty()
 
 
 def test_a_prefix_is_stored_once(tmp_path: Path) -> None:
     for _ in range(2):  # the second may be another process
-        store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+        store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu")
         store.append(answers([b"one"], [5]), prefixes("Question: "))
         store.append(answers([b"two"], [6]), prefixes("Question: "))
     assert len(list(path_of(store).glob("prefixes-*.parquet"))) == 1
@@ -120,7 +119,7 @@ def test_a_prefix_is_stored_once(tmp_path: Path) -> None:
 def test_a_part_that_was_not_finished_is_not_seen(tmp_path: Path) -> None:
     store = filled(tmp_path, parts=1, rows=1)
     (path_of(store) / ".000000000000-000000000009-1-a.parquet.x.part").write_bytes(b"PAR1 torn")
-    assert store.known(0, 9).height == 1
+    assert store.read(0, 9).height == 1
 
 
 @pytest.mark.parametrize("harm", [b"", b"PAR1", b"no Parquet at all", b"cut", b"flipped"])
@@ -132,7 +131,7 @@ def test_a_damaged_part_is_named_and_set_aside_and_the_rest_serves(
     whole = read(part)
     write({b"cut": whole[:-9], b"flipped": whole[:200] + bytes([whole[200] ^ 4]) + whole[201:]}.get(harm, harm), part)
     with caplog.at_level(logging.WARNING, "helmframe.store"):
-        assert store.known(0, 9)["request_id"].to_list() == [b"%16d" % place for place in (0, 1, 4, 5)]
+        assert store.read(0, 9)["request_id"].to_list() == [b"%16d" % place for place in (0, 1, 4, 5)]
     assert str(part) in caplog.text
     assert [file.name for file in listing(root) if file.name.startswith("damaged/")] == [
         "damaged/" + str(part)[len(str(root)) + 1 :]
@@ -141,21 +140,21 @@ def test_a_damaged_part_is_named_and_set_aside_and_the_rest_serves(
 
 
 def test_a_part_named_by_an_older_helmframe_is_not_read(tmp_path: Path) -> None:
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu")
     name = "000000000005-000000000005-00000000000000000007-0a0a0a0a-1-0a0a0a0a.parquet"
     write(encode(answers([b"one"], [5], "old")), path_of(store) / name)
-    assert store.known(0, 9).is_empty()
+    assert store.read(0, 9).is_empty()
     store.append(answers([b"one"], [5], "new"), NO_PREFIXES)
-    assert store.known(0, 9)["completion"].to_list() == ["new"]
+    assert store.read(0, 9)["completion"].to_list() == ["new"]
     assert [file.why for file in verify(tmp_path) if file.why] == ["its name is not one that helmframe gives"]
 
 
 def test_a_newer_format_says_to_upgrade(tmp_path: Path) -> None:
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu")
     data = encode(answers([b"one"], [5]), {"format": 2})
     write_part(tmp_path, data, 5, 1)
     with pytest.raises(StoreError, match=r"newer helmframe \(format 2.*pip install --upgrade"):
-        store.known(0, 9)
+        store.read(0, 9)
 
 
 def test_parts_that_another_process_merged_in_between_are_found_in_the_new_one(
@@ -171,23 +170,23 @@ def test_parts_that_another_process_merged_in_between_are_found_in_the_new_one(
         return read_parts(*arguments)
 
     monkeypatch.setattr(module, "read_parts", late)
-    assert store.known(0, 99).height == 40
+    assert store.read(0, 99).height == 40
     assert len(calls) == 2
 
 
 def test_what_is_not_wanted_is_left_out(root: Address) -> None:
     store = filled(root, parts=3)
     wanted = pl.Series([b"3".rjust(16), b"21".rjust(16), b"not there"])
-    assert store.known(0, 99, wanted)["request_id"].to_list() == [b"3".rjust(16), b"21".rjust(16)]
+    assert store.read(0, 99, wanted)["request_id"].to_list() == [b"3".rjust(16), b"21".rjust(16)]
 
 
 WRITER = """
 import sys
 import time
-from helmframe.store import ParquetAnswers, address_of
+from helmframe.store import ParquetCompletions, address_of
 from tests.store.rows import FINGERPRINT, answers, prefixes
 me = int(sys.argv[2])
-store = ParquetAnswers(address_of(sys.argv[1]), FINGERPRINT, "mmlu")
+store = ParquetCompletions(address_of(sys.argv[1]), FINGERPRINT, "mmlu")
 for batch in range(10):
     mine = [b"%d/%d/%d" % (me, batch, row) for row in range(20)]
     shared = [b"all/%d/%d" % (batch, row) for row in range(5)]
@@ -202,30 +201,30 @@ def test_four_processes_lose_nothing_and_double_nothing(root: Address) -> None:
         for me in range(4)
     ]
     assert [(each.communicate(timeout=120)[1].decode(), each.returncode) for each in processes] == [("", 0)] * 4
-    store = ParquetAnswers(root, FINGERPRINT, "mmlu")
-    known = store.known(0, 99)
+    store = ParquetCompletions(root, FINGERPRINT, "mmlu")
+    known = store.read(0, 99)
     mine = [b"%d/%d/%d" % (me, batch, row) for me in range(4) for batch in range(10) for row in range(20)]
     shared = [b"all/%d/%d" % (batch, row) for batch in range(10) for row in range(5)]
     assert sorted(known["request_id"]) == sorted(mine + shared)
     # whichever counts, it is the same for every reader
-    again = ParquetAnswers(root, FINGERPRINT, "mmlu").known(0, 99)
+    again = ParquetCompletions(root, FINGERPRINT, "mmlu").read(0, 99)
     assert known.sort("request_id").equals(again.sort("request_id"))
 
 
 @pytest.mark.shared
 def test_a_bucket_is_not_listed_for_every_shard(s3: object, monkeypatch: pytest.MonkeyPatch) -> None:
     store = filled("s3://evals/stores/listed", parts=2, rows=1)
-    store.known(0, 9)
+    store.read(0, 9)
     listed: list[object] = []
     monkeypatch.setattr(module, "settled_listing", listed.append)
     store.append(answers([b"new"], [3]), NO_PREFIXES)
-    other = ParquetAnswers(store.root, FINGERPRINT, "mmlu")
-    assert other.known(0, 9).height == 3
+    other = ParquetCompletions(store.root, FINGERPRINT, "mmlu")
+    assert other.read(0, 9).height == 3
     assert listed == []
 
 
 def test_news_are_looked_for_less_often_where_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ParquetAnswers, "NEWS_SECONDS", 0.0)
+    monkeypatch.setattr(ParquetCompletions, "NEWS_SECONDS", 0.0)
     looks: list[Address] = []
 
     def slow(folder: Address) -> list[File]:
@@ -234,9 +233,9 @@ def test_news_are_looked_for_less_often_where_that_takes_long(tmp_path: Path, mo
         return []
 
     monkeypatch.setattr(module, "settled_listing", slow)
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu")
     for _ in range(5):
-        assert store.news(0, 9).is_empty()
+        assert store.read_new(0, 9).is_empty()
     assert len(looks) == 1
 
 
@@ -253,16 +252,16 @@ def test_names_that_look_alike_get_different_files() -> None:
 
 
 def test_answers_in_the_process_are_shared_by_fingerprint() -> None:
-    ProcessAnswers("shared", "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
-    assert ProcessAnswers("shared", "mmlu").known(0, 9).height == 1
-    assert ProcessAnswers("other", "mmlu").known(0, 9).is_empty()
+    ProcessCompletions("shared", "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
+    assert ProcessCompletions("shared", "mmlu").read(0, 9).height == 1
+    assert ProcessCompletions("other", "mmlu").read(0, 9).is_empty()
 
 
 def test_only_the_models_used_last_are_kept_in_the_process() -> None:
-    for number in range(ProcessAnswers.KEPT + 1):
-        ProcessAnswers(f"model {number}", "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
-    assert ProcessAnswers("model 0", "mmlu").known(0, 9).is_empty()
-    assert ProcessAnswers(f"model {ProcessAnswers.KEPT}", "mmlu").known(0, 9).height == 1
+    for number in range(ProcessCompletions.MAX_STORES + 1):
+        ProcessCompletions(f"model {number}", "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
+    assert ProcessCompletions("model 0", "mmlu").read(0, 9).is_empty()
+    assert ProcessCompletions(f"model {ProcessCompletions.MAX_STORES}", "mmlu").read(0, 9).height == 1
 
 
 def test_a_part_is_plain_parquet(tmp_path: Path) -> None:

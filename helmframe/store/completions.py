@@ -1,7 +1,7 @@
-"""Answers kept by request_id: as Parquet parts in the store, or in this process for models that can't be hashed whole.
+"""Completions by request_id: in Parquet parts of the store, or in this process for models that can't be hashed whole.
 
-Any number of processes and hosts may add to one store: no name is used twice, nothing that is there is changed, and of
-two answers to one request the one of the higher version counts. Versions are counted per folder, not read from a clock.
+Any number of processes and hosts can add to one store. Each part has a new name, and no part is changed. Of two
+completions of one request, the one with the higher version counts. Versions are counters of a folder, not times.
 """
 
 import re
@@ -18,136 +18,140 @@ from helmframe._schema import COMPLETIONS
 from helmframe.store.files import Address, File, below, settled_listing, write
 from helmframe.store.parts import Part, encode, mark_of, part_path, read_parts, sealed, unmatched
 
-ANSWER = {
+COMPLETION_SCHEMA = {
     name: COMPLETIONS.schema[name]
     for name in (
         "request_id", "completion", "reasoning", "logprob", "token_logprobs", "finish_reason",
         "prompt_tokens", "output_tokens", "latency",
     )
 }  # fmt: skip
-# The request as sent, kept beside its answer: readable without the scenario.
-SENT = (
+# The request, stored with its completion: readable without the scenario.
+REQUEST_COLUMNS = (
     "model", "scenario", "scenario_version", "instance_id", "perturbation", "perturbation_seed", "setting", "trial",
     "output_index", "decoding", "prefix_id", "suffix",
 )  # fmt: skip
-# Written by the store itself, and preserved in merged parts: the version decides which of two answers counts; `written`
-# (nanoseconds since 1970) is information.
+# Written by the store itself, and preserved in merged parts: the version decides which of two completions counts;
+# `written` (nanoseconds since 1970) is information.
 VERSION: dict[str, pl.DataType] = {"row_index": pl.Int64(), "version": pl.Int64()}
 WRITTEN: dict[str, pl.DataType] = {"written": pl.Int64()}
 
 
-class Answers(Protocol):
-    """Where the answers of one model to one scenario are kept."""
+class CompletionStore(Protocol):
+    """The stored completions of one model and scenario."""
 
-    def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
-        """Answers (columns `ANSWER`) to instances whose row_index may lie between `low` and `high`, both included.
+    def read(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
+        """Return the completions of instances between two values of row_index, as columns `COMPLETION_SCHEMA`.
 
-        Where `wanted` request_ids are said, most others are left out.
+        Args:
+            low: The lowest row_index.
+            high: The highest row_index, included. Completions of neighbouring instances may be returned too.
+            wanted: request_ids; most completions of other requests are skipped.
         """
 
-    def news(self, low: int, high: int) -> pl.DataFrame:
-        """As `known`, but only what others have added since; looked for once a second at most, else empty.
+    def read_new(self, low: int, high: int) -> pl.DataFrame:
+        """Return the completions that others have added since the last read.
 
-        Where looking takes long, it is done less often: it takes a fifth of the time at most.
+        The store is listed once a second at most, and less often if that takes long: at most a fifth of the time.
+        Between listings the result is empty.
         """
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
-        """Keep answers (`ANSWER`, `SENT` and row_index) and the prefixes they name."""
+        """Store completions (`COMPLETION_SCHEMA`, `REQUEST_COLUMNS`, row_index) and the prefixes of their prompts."""
 
 
-class ParquetAnswers:
-    """Answers in a folder or bucket."""
+class ParquetCompletions:
+    """Completions in a folder or bucket."""
 
     TRIES = 5
     NEWS_SECONDS = 1.0
     NEWS_SHARE = 0.2
 
     def __init__(self, root: Address, fingerprint: str, scenario: str, *, new: bool = False) -> None:
-        """`new`: nothing is stored there yet, so that no part replaces another."""
+        """`new`: the folder is empty, so that no part replaces another."""
         self.root = root
         self._path = f"{fingerprint[:32]}/{file_name(scenario)}"
         self.folder = below(root, "completions", *self._path.split("/"))
         self._damaged = damaged_folder(root, self._path)
-        self._about = {"fingerprint": fingerprint[:32], "scenario": scenario}
+        self._footer = {"fingerprint": fingerprint[:32], "scenario": scenario}
         self._prefixes: set[str] = set()
         self._seen: set[str] = set()
         self._opened = time.monotonic()
         self._next_look = self._opened + self.NEWS_SECONDS
         self._counted = False
-        self._known: list[pl.Series] | None = [] if new else None  # hashes of the request_ids read
+        self._read_ids: list[pl.Series] | None = [] if new else None  # hashes of the request_ids read
 
-    def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
-        """See `Answers`.
+    def read(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
+        """See `CompletionStore`.
 
         Raises:
-            StoreError: the store can't be reached, or a newer helmframe wrote it. A damaged part is set aside instead,
+            StoreError: The store can't be reached, or a newer helmframe wrote it. A damaged part is set aside instead,
                 with a warning.
         """
         for _ in range(self.TRIES):
             near = [part for part in self._parts() if part.low <= high and low <= part.high]
-            found = read_parts(self.root, near, ANSWER | VERSION)
+            result = read_parts(self.root, near, COMPLETION_SCHEMA | VERSION)
             self._seen.update(part.file.name for part in near)
-            if found.complete:
+            if result.complete:
                 break
-            # another process has merged some parts since they were listed; their answers are in a new one
+            # another process has merged some parts since they were listed; their completions are in a new one
             _listings.forget(self.folder)
             _listings.forget(self._damaged)
-        if found.damaged:
+        if result.damaged:
             _listings.forget(self._damaged)
-        rows = found.rows
-        lost = [*found.damaged, *_parts_in(self._damaged), *unmatched(_listings.files(self.folder))]
+        rows = result.rows
+        lost = [*result.damaged, *_parts_in(self._damaged), *unmatched(_listings.files(self.folder))]
         if wanted is not None:
-            # by their hashes: several times as fast as by the ids, and those that a chance lets in do no harm
+            # by their hashes: several times as fast as by the ids, and a rare collision does no harm
             rows = rows.filter(rows["request_id"].hash().is_in(wanted.hash().implode()))
         rows = current(rows, lost)
-        self._known = [*(self._known or []), rows["request_id"].hash()]
+        self._read_ids = [*(self._read_ids or []), rows["request_id"].hash()]
         return rows.drop(VERSION)
 
-    def news(self, low: int, high: int) -> pl.DataFrame:
-        """See `Answers`.
+    def read_new(self, low: int, high: int) -> pl.DataFrame:
+        """See `CompletionStore`.
 
         Raises:
-            StoreError: as `known`.
+            StoreError: as `read`.
         """
         started = time.monotonic()
         if started < self._next_look:
-            return pl.DataFrame(schema=ANSWER)
+            return pl.DataFrame(schema=COMPLETION_SCHEMA)
         _listings.forget(self.folder)
         near = [part for part in self._parts() if part.low <= high and low <= part.high]
         new = [part for part in near if part.file.name not in self._seen]
         self._seen.update(part.file.name for part in new)
-        found = newest(read_parts(self.root, new, ANSWER | VERSION).rows).drop(VERSION)
-        # a bucket is listed in seconds where it holds ten thousands of parts, and the model waits meanwhile
+        completions = newest(read_parts(self.root, new, COMPLETION_SCHEMA | VERSION).rows).drop(VERSION)
+        # listing a bucket with ten thousands of parts takes seconds, and the model waits meanwhile
         ended = time.monotonic()
         self._next_look = ended + max(self.NEWS_SECONDS, (ended - started) / self.NEWS_SHARE)
-        return found
+        return completions
 
     def oldest(self) -> int | None:
-        """When the oldest of the answers was written, in nanoseconds since 1970; None: there are none.
+        """Return when the oldest completion was written, in nanoseconds since 1970; None if there is none.
 
         Raises:
-            StoreError: as `known`.
+            StoreError: as `read`.
         """
         first = read_parts(self.root, self._parts(), WRITTEN).rows["written"].min()
         return first if isinstance(first, int) else None
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
-        """See `Answers`.
+        """See `CompletionStore`.
 
         Raises:
-            StoreError: the store can't be written.
+            StoreError: The store can't be written.
         """
         if answers.is_empty():
             return
         self._keep(prefixes)
         version, at = self._next_version(), time.time_ns()
         low, high = answers.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-        rows = answers.select(*SENT, "row_index", *ANSWER).with_columns(
+        rows = answers.select(*REQUEST_COLUMNS, "row_index", *COMPLETION_SCHEMA).with_columns(
             version=pl.lit(version, dtype=pl.Int64), written=pl.lit(at, dtype=pl.Int64)
         )
-        data = encode(rows, {**self._about, "model": answers["model"][0]})
+        data = encode(rows, {**self._footer, "model": answers["model"][0]})
         ids = rows["request_id"].hash()
-        replaces = self._known is None or any(ids.is_in(known.implode()).any() for known in self._known)
+        replaces = self._read_ids is None or any(ids.is_in(hashes.implode()).any() for hashes in self._read_ids)
         path = part_path(self._path, low, high, version, at, rows.height, data, replaces=replaces)
         self._seen.add(path.rpartition("/")[2])
         self._write(path, data)
@@ -160,7 +164,7 @@ class ParquetAnswers:
             return
         start = prefixes_name(new)
         if not any(file.name.startswith(start) for file in _listings.files(self.folder)):
-            data = encode(new, self._about)
+            data = encode(new, self._footer)
             self._write(sealed(f"{self._path}/{start}", data), data)
         self._prefixes.update(new["prefix_id"])
 
@@ -185,39 +189,39 @@ class ParquetAnswers:
         _listings.add(self.folder, File(address, name, len(data), time.time()))
 
 
-class ProcessAnswers:
-    """Answers in memory, for models that can't be hashed whole; those of the models used last are kept."""
+class ProcessCompletions:
+    """Completions in memory, for models that can't be hashed whole; only those of the last models used are cached."""
 
-    KEPT = 32
-    _kept: ClassVar["OrderedDict[tuple[str, str], list[pl.DataFrame]]"] = OrderedDict()
+    MAX_STORES = 32
+    _frames: ClassVar["OrderedDict[tuple[str, str], list[pl.DataFrame]]"] = OrderedDict()
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, fingerprint: str, scenario: str) -> None:
         self._key = (fingerprint, scenario)
 
-    def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:  # noqa: ARG002
-        """See `Answers`."""
+    def read(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:  # noqa: ARG002
+        """See `CompletionStore`."""
         with self._lock:
-            parts = self._kept.get(self._key, [])
+            parts = self._frames.get(self._key, [])
             if len(parts) > 1:
                 parts[:] = [pl.concat(parts).unique("request_id", keep="last", maintain_order=True)]
-            return parts[0] if parts else pl.DataFrame(schema=ANSWER)
+            return parts[0] if parts else pl.DataFrame(schema=COMPLETION_SCHEMA)
 
-    def news(self, low: int, high: int) -> pl.DataFrame:  # noqa: ARG002
-        """See `Answers`: nobody outside this process adds any."""
-        return pl.DataFrame(schema=ANSWER)
+    def read_new(self, low: int, high: int) -> pl.DataFrame:  # noqa: ARG002
+        """See `CompletionStore`; no other process can add completions."""
+        return pl.DataFrame(schema=COMPLETION_SCHEMA)
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:  # noqa: ARG002
-        """See `Answers`."""
+        """See `CompletionStore`."""
         with self._lock:
-            self._kept.setdefault(self._key, []).append(answers.select(list(ANSWER)))
-            self._kept.move_to_end(self._key)
-            while len(self._kept) > self.KEPT:
-                self._kept.popitem(last=False)
+            self._frames.setdefault(self._key, []).append(answers.select(list(COMPLETION_SCHEMA)))
+            self._frames.move_to_end(self._key)
+            while len(self._frames) > self.MAX_STORES:
+                self._frames.popitem(last=False)
 
 
 def file_name(name: str) -> str:
-    """The name as a file name: what is no letter, digit, `-`, `_` or `.` is replaced; a hash tells names apart."""
+    """Return a name as a file name: letters, digits, `-`, `_` and `.`; a hash distinguishes names that were changed."""
     plain = re.sub(r"[^A-Za-z0-9_.\-]", "_", name)[:80]
     if plain == name and not plain.startswith("."):
         return plain
@@ -234,7 +238,7 @@ def newest(rows: pl.DataFrame) -> pl.DataFrame:
     if rows["request_id"].hash().n_unique() == rows.height:
         return rows
     tied = rows.select("request_id", "version").is_duplicated()
-    content = rows.filter(tied).select(name for name in ANSWER if name != "request_id")
+    content = rows.filter(tied).select(name for name in COMPLETION_SCHEMA if name != "request_id")
     digests = pl.Series([blake2b(repr(row).encode()).digest() for row in content.iter_rows()], dtype=pl.Binary)
     ranked = pl.concat([
         rows.filter(~tied).with_columns(digest=pl.lit(b"")), rows.filter(tied).with_columns(digest=digests)
@@ -273,13 +277,13 @@ def _parts_in(folder: Address) -> list[Part]:
 
 
 def prefixes_name(prefixes: pl.DataFrame) -> str:
-    """The start of the name of a part with these prefixes, the same in every process: they are written once."""
+    """Return the start of the name of a file with these prefixes: the same in every process, so it is written once."""
     ids = "\0".join(prefixes["prefix_id"].unique().sort())
     return f"prefixes-{blake2b(ids.encode(), digest_size=16).hexdigest()}"
 
 
 class _Versions:
-    """The highest version of each folder that this process has seen or given."""
+    """The highest version of each folder that this process has read or written."""
 
     def __init__(self) -> None:
         self._highest: dict[str, int] = {}
@@ -292,60 +296,60 @@ class _Versions:
             self._highest[str(folder)] = max(highest, self._highest.get(str(folder), 0))
 
     def next(self, folder: Address) -> int:
-        """Return a version above all that were seen or given."""
+        """Return a version above all that were read or written."""
         with self._lock:
             self._highest[str(folder)] = self._highest.get(str(folder), 0) + 1
             return self._highest[str(folder)]
 
 
 class _Listings:
-    """What folders hold. Of a bucket it is remembered for a while, so that not every shard has to ask."""
+    """The files in folders; those in buckets are cached for some seconds, so that not every shard lists them."""
 
     SECONDS = 5.0
-    SHARE = 0.2  # of the time, spent at most on listings that `renew` wants
-    KEPT = 256
+    SHARE = 0.2  # of the time, spent at most on listings that `renew` causes
+    MAX_FOLDERS = 256
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[float, dict[str, File]]] = OrderedDict()
+        self._folders: OrderedDict[str, tuple[float, dict[str, File]]] = OrderedDict()
         self._took: dict[str, float] = {}  # seconds of the last listing
         self._lock = threading.Lock()
 
     def files(self, folder: Address) -> list[File]:
-        """The files, in a bucket as of some seconds ago; those that this process wrote at once."""
+        """Return the files, in a bucket as of some seconds ago; files that this process wrote are always included."""
         if not isinstance(folder, str):
             return settled_listing(folder)
         with self._lock:
-            listed, files = self._known.get(folder, (_NEVER, {}))
+            listed, files = self._folders.get(folder, (_NEVER, {}))
             if time.monotonic() - listed < self.SECONDS:
                 return list(files.values())
         started, at = time.monotonic(), time.time()
-        found = {file.name: file for file in settled_listing(folder)}
+        contents = {file.name: file for file in settled_listing(folder)}
         with self._lock:
-            _, files = self._known.get(folder, (_NEVER, {}))
+            _, files = self._folders.get(folder, (_NEVER, {}))
             # what this process wrote while the bucket was listed may not be in the list
-            found = {name: file for name, file in files.items() if file.modified >= at} | found
-            self._known[folder] = (started, found)
+            contents = {name: file for name, file in files.items() if file.modified >= at} | contents
+            self._folders[folder] = (started, contents)
             self._took[folder] = time.monotonic() - started
-            self._known.move_to_end(folder)
-            while len(self._known) > self.KEPT:
-                self._took.pop(self._known.popitem(last=False)[0], None)
-            return list(found.values())
+            self._folders.move_to_end(folder)
+            while len(self._folders) > self.MAX_FOLDERS:
+                self._took.pop(self._folders.popitem(last=False)[0], None)
+            return list(contents.values())
 
     def add(self, folder: Address, file: File) -> None:
-        """A file that this process wrote."""
+        """Add a file that this process wrote."""
         if isinstance(folder, str):
             with self._lock:
-                self._known.setdefault(folder, (_NEVER, {}))[1][file.name] = file
+                self._folders.setdefault(folder, (_NEVER, {}))[1][file.name] = file
 
     def forget(self, folder: Address) -> None:
-        """Ask anew next time."""
+        """Drop the cached listing of a folder."""
         with self._lock:
-            self._known.pop(str(folder), None)
+            self._folders.pop(str(folder), None)
 
     def renew(self, folder: Address, since: float) -> None:
         """List the folder next time unless that was done after `since`, or a moment ago in view of its cost."""
         with self._lock:
-            listed, _ = self._known.get(str(folder), (_NEVER, {}))
+            listed, _ = self._folders.get(str(folder), (_NEVER, {}))
             enough = self._took.get(str(folder), 0.0) / self.SHARE
             stale = listed < since and time.monotonic() - listed > enough
         if stale:

@@ -8,7 +8,7 @@ import pytest
 
 from helmframe._core.specs import SPLITS, Equals
 from helmframe.errors import SourceBrokenError
-from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import Outcome, mirror
 
