@@ -20,7 +20,6 @@ from helmframe.errors import HelmframeError, SourceError, SpecError
 from helmframe.models.budget import Budget, Prices
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.results import Results
-from helmframe.scenarios.catalogue import specs_root
 
 
 @dataclass(frozen=True)

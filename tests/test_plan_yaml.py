@@ -12,8 +12,6 @@ import helmframe as hf
 from helmframe._plan import Plan, spec_of
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
 from helmframe.perturbations.parsing import call
-from helmframe.scenarios.find import specs_root
-from helmframe.plan import Plan, spec_of
 from helmframe.scenarios.catalogue import specs_root
 
 SAMPLER = hf.scenario("sampler")
