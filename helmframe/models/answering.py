@@ -1,7 +1,7 @@
-"""How a slice of prompts becomes outcomes: calls, retries of what passes, and batches halved until a bad row is alone.
+"""Run a batch of prompts: calls, retries of transient errors, and batches halved until a bad row is alone.
 
-Everything here is a generator of steps, calls of the model and pauses, that somebody else takes: a worker's thread for
-a plain function, a task on the event loop for an async one. What it decides is the same for both.
+The functions are generators of steps, which are calls of the model and pauses. A thread takes the steps of a plain
+function, and a task on the event loop those of an async one, so that both follow the same rules.
 """
 
 import contextvars
@@ -18,15 +18,15 @@ from typing import NamedTuple, Protocol, TypeAlias
 from helmframe import config
 from helmframe._core.safe_text import error_text, has_traceback, type_name
 from helmframe.errors import AnswerError
-from helmframe.models.log_context import ASKED, SAID, on_behalf_of
+from helmframe.models.log_context import CURRENT_REQUESTS, LOGGED_WARNINGS, on_behalf_of
 from helmframe.models.model import Answer, Given, Prompt, as_answer, as_answers, as_results, is_plain
-from helmframe.models.pace import GoneError, Pace, Ticket
+from helmframe.models.pace import ModelDownError, Pace, Ticket
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
 
 MAX_ERROR = 500
-# A pause is taken in steps, so that one whose callers have gone ends soon.
+# A pause is taken in steps, so that it ends soon after all callers have left.
 STEP_SECONDS = 0.05
-# A batch whose parts all fail is given up after about 2·log2(n) calls and so many single rows.
+# A batch whose parts all fail is given up after about 2·log2(n) calls and this number of single rows.
 SINGLES = 4
 
 logger = logging.getLogger("helmframe.models")
@@ -35,52 +35,52 @@ Labels = Callable[[int], dict[str, str]]
 
 
 class Outcome(NamedTuple):
-    """What became of one prompt: an answer or an error; `index` is its place in the prompts asked.
+    """The outcome of one prompt: a completion or an error; `index` is its position among the prompts.
 
-    `latency` (s) is that of the call that answered it (of the last one, if none did); `attempts` counts the calls that
-    held it.
+    `latency` (s) is that of the call that generated it (of the last one, if none did); `attempts` counts the calls that
+    contained it.
     """
 
-    index: int  # type: ignore[assignment]  # shadows a method of tuple that nobody needs here
-    answer: Answer | None
+    index: int  # type: ignore[assignment]  # shadows an unused method of tuple
+    completion: Answer | None
     error: str | None
     latency: float
     attempts: int
 
 
-class Asker(Protocol):
-    """Who asked a prompt, as far as answering it matters."""
+class Requester(Protocol):
+    """The caller that a prompt belongs to."""
 
     @property
     def labels(self) -> Labels:
-        """What the log says of each prompt."""
+        """Return the labels of each prompt, for the log."""
 
     @property
     def context(self) -> contextvars.Context:
-        """Where it was asked from."""
+        """Return the context of the caller."""
 
     @property
-    def gone(self) -> bool:
-        """Nobody waits for the outcomes any more."""
+    def cancelled(self) -> bool:
+        """Return whether the caller no longer waits for outcomes."""
 
     @property
     def logged(self) -> set[str]:
-        """The kinds of errors the log has had."""
+        """Return the kinds of errors that the log contains already."""
 
 
-Place: TypeAlias = tuple[Asker, int]
+PromptRef: TypeAlias = tuple[Requester, int]
 
 
 class Call(NamedTuple):
-    """A step: one call of the model. It is answered with a `Reply`."""
+    """A step: one call of the model; the generator receives a `Reply` for it."""
 
     prompts: Sequence[Prompt]
 
 
 class Reply(NamedTuple):
-    """What came of one call, or of one and its retries: answers or an error, in `seconds`, after so many calls."""
+    """The result of one call, or of a call and its retries: responses or an error, in `seconds`, after `calls`."""
 
-    given: Sequence[Given]
+    responses: Sequence[Given]
     error: BaseException | None
     seconds: float
     calls: int = 1
@@ -88,68 +88,68 @@ class Reply(NamedTuple):
 
 Pause: TypeAlias = float
 Steps: TypeAlias = Generator[Call | Pause, Reply | None, None]
-Replying: TypeAlias = Generator[Call | Pause, Reply | None, Reply | None]
+CallSteps: TypeAlias = Generator[Call | Pause, Reply | None, Reply | None]
 
 
 def current_labels() -> dict[str, str]:
-    """Scenario, instance_id and model of the request being answered, for log records made inside a model function."""
-    places = ASKED.get()
-    return places[0][0].labels(places[0][1]) if places else {}
+    """Return scenario, instance_id and model of the current request, for log records made inside a model function."""
+    requests = CURRENT_REQUESTS.get()
+    return requests[0][0].labels(requests[0][1]) if requests else {}
 
 
 @dataclass
-class Answering:
-    """One slice being answered: the batches of one model, and where their outcomes go."""
+class BatchRunner:
+    """The batches of one model in one slice, and the lists that receive their outcomes."""
 
     name: str
     pace: Pace
-    outcomes: Mapping[int, list[Outcome]]  # by the id of who asked
+    outcomes: Mapping[int, list[Outcome]]  # by the id of the caller
 
-    def batch(self, places: Sequence[Place], prompts: Sequence[Prompt]) -> Steps:
-        """Every row's outcome, of one batch; those of callers gone may lack."""
-        reply = yield from self._once(places, prompts)
+    def run(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt]) -> Steps:
+        """Run one batch, and add every row's outcome; those of cancelled callers may be missing."""
+        reply = yield from self._once(refs, prompts)
         if reply is not None and reply.error is not None:
-            reply = yield from self._again(places, prompts, reply)
+            reply = yield from self._retry(refs, prompts, reply)
         if reply is None:
             return
         if reply.error is None:
-            self._answered(places, reply, reply.calls)
-        elif len(places) > 1 and may_be_one_row(reply.error) and not isinstance(reply.error, GoneError):
-            yield from self._isolate(places, prompts, reply)
+            self._succeed(refs, reply, reply.calls)
+        elif len(refs) > 1 and may_be_one_row(reply.error) and not isinstance(reply.error, ModelDownError):
+            yield from self._isolate(refs, prompts, reply)
         else:
-            self._failed(places, reply, reply.calls)
+            self._fail(refs, reply, reply.calls)
 
-    def _isolate(self, places: Sequence[Place], prompts: Sequence[Prompt], first: Reply) -> Steps:
+    def _isolate(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt], first: Reply) -> Steps:
         """Halve a batch that failed, the largest part first, until the rows at fault are alone.
 
-        A bad row costs at most 2·log2(n) + 1 calls. If so many calls in a row have failed, single rows tell whether
-        any can be answered: if `SINGLES` more fail, the model is taken to be down, and the rest gets its error.
+        A bad row costs at most 2·log2(n) + 1 calls. After that many failed calls in a row, single rows are tried: if
+        `SINGLES` more fail, the model counts as down, and the remaining rows get its error.
         """
-        again = not is_transient(first.error)
-        parts = deque(_halves(0, len(places)))
-        spent = [first.calls] * len(places)
+        retries = not is_transient(first.error)
+        parts = deque(_halves(0, len(refs)))
+        spent = [first.calls] * len(refs)
         more = failed = 0
-        patience = 2 * math.ceil(math.log2(len(places)))
+        patience = 2 * math.ceil(math.log2(len(refs)))
         failures, last = 0, first
         while parts and failures < patience + SINGLES:
             start, stop = parts.popleft()
             if failures >= patience and stop - start > 1:
-                # anywhere in the part (steps of the golden ratio): bad rows may come at a regular distance
+                # anywhere in the part (steps of the golden ratio): bad rows may occur at regular distances
                 single = start + int((stop - start) * (0.618 * failures % 1))
                 parts.extend(part for part in ((start, single), (single + 1, stop)) if part[0] < part[1])
                 start, stop = single, single + 1
             rows = slice(start, stop)
-            reply = yield from self._once(places[rows], prompts[rows])
-            if again and reply is not None:
-                reply = yield from self._again(places[rows], prompts[rows], reply)
+            reply = yield from self._once(refs[rows], prompts[rows])
+            if retries and reply is not None:
+                reply = yield from self._retry(refs[rows], prompts[rows], reply)
             if reply is None:
                 return
             spent[rows] = [calls + reply.calls for calls in spent[rows]]
             more += reply.calls
             if reply.error is None:
                 failures = 0
-                self._answered(places[rows], reply, spent[start])
-            elif isinstance(reply.error, GoneError):
+                self._succeed(refs[rows], reply, spent[start])
+            elif isinstance(reply.error, ModelDownError):
                 parts.append((start, stop))
                 last = reply
                 break
@@ -159,129 +159,133 @@ class Answering:
                     parts.extend(_halves(start, stop))
                 else:
                     failed += 1
-                    self._failed(places[rows], reply, spent[start])
+                    self._fail(refs[rows], reply, spent[start])
         for start, stop in parts:
             for row in range(start, stop):
-                self._failed(places[row : row + 1], last, spent[row])
+                self._fail(refs[row : row + 1], last, spent[row])
         failed += sum(stop - start for start, stop in parts)
-        # a row at fault tells so itself; where all were answered, or wrongly counted, it was the batch
-        if not failed or (failed < len(places) and isinstance(first.error, AnswerError)):
-            self._log_halving(places, first.error, more)
+        # a row at fault logs its own error; if none failed, or all have wrong counts, the batch was at fault
+        if not failed or (failed < len(refs) and isinstance(first.error, AnswerError)):
+            self._log_halving(refs, first.error, more)
 
-    def _again(self, places: Sequence[Place], prompts: Sequence[Prompt], first: Reply) -> Replying:
-        """After an error that passes, other calls; None if nobody waits for them any more."""
+    def _retry(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt], first: Reply) -> CallSteps:
+        """Retry a transient error; None if all callers have left."""
         reply = first
         if not is_transient(reply.error):
             return reply
         pauses: list[float] = []
         for attempt in retrying(pauses.append):
             if pauses:
-                self._log_retry(places[0], reply, pauses[0])
-                if not (yield from _wait(pauses.pop(), places)):
+                self._log_retry(refs[0], reply, pauses[0])
+                if not (yield from _wait(pauses.pop(), refs)):
                     return None
-                found = yield from self._once(places, prompts)
-                if found is None:
+                retried = yield from self._once(refs, prompts)
+                if retried is None:
                     return None
-                reply = found._replace(calls=reply.calls + found.calls)
+                reply = retried._replace(calls=reply.calls + retried.calls)
             attempt.retry_state.set_result(reply)
         return reply
 
-    def _once(self, places: Sequence[Place], prompts: Sequence[Prompt]) -> Replying:
-        """One call, once the pace allows it."""
+    def _once(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt]) -> CallSteps:
+        """Make one call, once the pace allows it."""
         try:
             ticket = self.pace.admit()
             while not isinstance(ticket, Ticket):
-                if not (yield from _wait(ticket, places)):
+                if not (yield from _wait(ticket, refs)):
                     return None
                 ticket = self.pace.admit()
-        except GoneError as error:
+        except ModelDownError as error:
             return Reply((), error, 0.0, calls=0)
-        ASKED.set(places)
-        told = False
+        CURRENT_REQUESTS.set(refs)
+        reported = False
         try:
             reply = yield Call(prompts)
-            assert reply is not None  # a call is answered with a reply
+            assert reply is not None  # a call receives a reply
             if reply.error is None:
-                reply = self._counted(reply, len(places))
-            self._tell(ticket, reply.error)
-            told = True
+                reply = self._validated(reply, len(refs))
+            self._report(ticket, reply.error)
+            reported = True
         finally:
-            ASKED.set(())
-            if not told:
+            CURRENT_REQUESTS.set(())
+            if not reported:
                 self.pace.dropped(ticket)
         return reply
 
-    def _counted(self, reply: Reply, prompts: int) -> Reply:
-        """Return the reply with its completions as a list, or with an error where they are not one per prompt."""
+    def _validated(self, reply: Reply, prompts: int) -> Reply:
+        """Return the reply with its responses as a list, or with an error if they are not one per prompt."""
         try:
-            return reply._replace(given=as_results(reply.given, f"model {self.name!r}", prompts))
+            return reply._replace(responses=as_results(reply.responses, f"model {self.name!r}", prompts))
         except AnswerError as error:
             return reply._replace(error=error)
 
-    def _tell(self, ticket: Ticket, error: BaseException | None) -> None:
+    def _report(self, ticket: Ticket, error: BaseException | None) -> None:
         if error is None:
-            self.pace.answered()
+            self.pace.succeeded()
         elif is_transient(error):
             self.pace.failed(ticket, error)
         else:
             self.pace.refused(ticket)
 
-    def _answered(self, places: Sequence[Place], reply: Reply, calls: int) -> None:
+    def _succeed(self, refs: Sequence[PromptRef], reply: Reply, calls: int) -> None:
         outcomes, seconds = self.outcomes, reply.seconds
-        if len(places) > 1 and is_plain(reply.given) and all(caller is places[0][0] for caller, _ in places):
-            # the usual case, five times as fast: one caller's prompts, and text for each
-            indices = [index for _, index in places]
-            plain = zip(indices, as_answers(reply.given), repeat(None), repeat(seconds), repeat(calls), strict=False)
-            outcomes[id(places[0][0])].extend(map(tuple.__new__, repeat(Outcome), plain))
+        if len(refs) > 1 and is_plain(reply.responses) and all(caller is refs[0][0] for caller, _ in refs):
+            # the usual case, five times as fast: prompts of one caller, and a text for each
+            indices = [index for _, index in refs]
+            plain = zip(
+                indices, as_answers(reply.responses), repeat(None), repeat(seconds), repeat(calls), strict=False
+            )
+            outcomes[id(refs[0][0])].extend(map(tuple.__new__, repeat(Outcome), plain))
             return
-        for (caller, index), given in zip(places, reply.given, strict=True):
-            answer, error = self._read(given, caller, index)
-            outcomes[id(caller)].append(Outcome(index, answer, error, seconds, calls))
+        for (caller, index), response in zip(refs, reply.responses, strict=True):
+            completion, error = self._read(response, caller, index)
+            outcomes[id(caller)].append(Outcome(index, completion, error, seconds, calls))
 
-    def _failed(self, places: Sequence[Place], reply: Reply, calls: int) -> None:
+    def _fail(self, refs: Sequence[PromptRef], reply: Reply, calls: int) -> None:
         assert reply.error is not None
-        for caller, index in places:
-            text = _logged(reply.error, caller, index)
+        for caller, index in refs:
+            text = _log_error(reply.error, caller, index)
             self.outcomes[id(caller)].append(Outcome(index, None, text, reply.seconds, calls))
 
-    def _read(self, given: Given, caller: Asker, index: int) -> tuple[Answer | None, str | None]:
-        if isinstance(given, BaseException):
-            return None, _logged(given, caller, index)
+    def _read(self, response: Given, caller: Requester, index: int) -> tuple[Answer | None, str | None]:
+        if isinstance(response, BaseException):
+            return None, _log_error(response, caller, index)
         try:
-            return as_answer(given, self.name), None
+            return as_answer(response, self.name), None
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - what is wrong with the completion, or what reading it raises
-            return None, _logged(error, caller, index)
+            return None, _log_error(error, caller, index)
 
-    def _log_retry(self, place: Place, reply: Reply, seconds: float) -> None:
+    def _log_retry(self, ref: PromptRef, reply: Reply, seconds: float) -> None:
         assert reply.error is not None
-        labels = place[0].labels(place[1])
-        with on_behalf_of(place):
-            logger.info("%s; asked again in %.1f s [%s]", _line(reply.error), seconds, _shown(labels), extra=labels)
+        labels = ref[0].labels(ref[1])
+        with on_behalf_of(ref):
+            logger.info(
+                "%s; asked again in %.1f s [%s]", _line(reply.error), seconds, _label_text(labels), extra=labels
+            )
 
-    def _log_halving(self, places: Sequence[Place], error: BaseException | None, calls: int) -> None:
-        """What a batch that failed has cost; shown once a run, for every batch may fail."""
+    def _log_halving(self, refs: Sequence[PromptRef], error: BaseException | None, calls: int) -> None:
+        """Log the cost of a batch that failed; warn once a run, because every batch may fail."""
         assert error is not None
-        said = _line(error).removeprefix("AnswerError: ").removesuffix(".")
+        message = _line(error).removeprefix("AnswerError: ").removesuffix(".")
         kind = f"halved {self.name} {type_name(type(error))}"
-        for caller, index in {id(place[0]): place for place in reversed(places)}.values():
-            labels, before = caller.labels(index), caller.context.get(SAID, caller.logged)
+        for caller, index in {id(ref[0]): ref for ref in reversed(refs)}.values():
+            labels, before = caller.labels(index), caller.context.get(LOGGED_WARNINGS, caller.logged)
             level = logging.DEBUG if kind in before else logging.WARNING
             before.add(kind)
             with on_behalf_of((caller, index)):
-                shown = said, len(places), calls, _shown(labels)
+                shown = message, len(refs), calls, _label_text(labels)
                 logger.log(level, "%s; the %d prompts asked again in halves: %d calls more [%s]", *shown, extra=labels)
 
 
-def _wait(seconds: float, places: Sequence[Place]) -> Generator[Call | Pause, Reply | None, bool]:
-    """Whether somebody still waits for these rows after so many seconds."""
+def _wait(seconds: float, refs: Sequence[PromptRef]) -> Generator[Call | Pause, Reply | None, bool]:
+    """Wait, and return whether any caller still waits for these rows."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        if all(caller.gone for caller, _ in places):
+        if all(caller.cancelled for caller, _ in refs):
             return False
         yield min(left, STEP_SECONDS)
-    return not all(caller.gone for caller, _ in places)
+    return not all(caller.cancelled for caller, _ in refs)
 
 
 def _halves(start: int, stop: int) -> list[tuple[int, int]]:
@@ -289,34 +293,34 @@ def _halves(start: int, stop: int) -> list[tuple[int, int]]:
     return [(start, middle), (middle, stop)]
 
 
-def _logged(error: BaseException, caller: Asker, index: int) -> str:
+def _log_error(error: BaseException, caller: Requester, index: int) -> str:
     """Return the error as one line, and log it.
 
     The log has the traceback of the first error of a kind that a caller meets, where user code raised it. That a model
-    is gone is logged once for each caller, for it is no fault of the row.
+    is down is logged once for each caller, because no row is at fault.
     """
-    text, gone = _line(error), isinstance(error, GoneError)
-    origin = [] if gone else traceback.extract_tb(error.__traceback__)[-1:]
-    kind = f"{type_name(type(error))} {[(each.filename, each.lineno) for each in origin]}"
+    text, is_down = _line(error), isinstance(error, ModelDownError)
+    origin = [] if is_down else traceback.extract_tb(error.__traceback__)[-1:]
+    kind = f"{type_name(type(error))} {[(frame.filename, frame.lineno) for frame in origin]}"
     is_new = kind not in caller.logged
     caller.logged.add(kind)
-    if is_new or not gone:
+    if is_new or not is_down:
         labels = caller.labels(index)
-        # a batch may hold prompts of several runs: the record is of the one that asked this
+        # a batch may contain prompts of several runs: the record belongs to this prompt's run
         with on_behalf_of((caller, index)):
-            by_user = not isinstance(error, GoneError | AnswerError)
+            by_user = not isinstance(error, ModelDownError | AnswerError)
             details = error if is_new and by_user and has_traceback(error) else None
-            # The first of its kind is shown; all are in the run's log and in the rows.
+            # The first error of its kind is shown; all are in the run's log and in the rows.
             level = logging.WARNING if is_new else logging.INFO
-            logger.log(level, "%s [%s]", text, _shown(labels), exc_info=details, extra=labels)
+            logger.log(level, "%s [%s]", text, _label_text(labels), exc_info=details, extra=labels)
     return text
 
 
 def _line(error: BaseException) -> str:
-    text = f"ConnectionError: {error}" if isinstance(error, GoneError) else error_text(error)
-    # without secrets before it is cut: half a secret is not found any more
+    text = f"ConnectionError: {error}" if isinstance(error, ModelDownError) else error_text(error)
+    # redacted before it is truncated: half a secret would not be detected
     return " ".join(config.redacted(text).split()).removesuffix(":")[:MAX_ERROR]
 
 
-def _shown(labels: Mapping[str, str]) -> str:
+def _label_text(labels: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in labels.items())

@@ -7,24 +7,24 @@ from typing import NamedTuple
 
 
 class Seconds(NamedTuple):
-    """In which a model answered, and in which somebody waited for it."""
+    """The seconds in which a model generated, and those in which a caller waited for it."""
 
-    answering: float
+    generating: float
     waited: float
 
-    def since(self, before: "Seconds") -> "Seconds":
-        """Those after that."""
-        return Seconds(self.answering - before.answering, self.waited - before.waited)
+    def since(self, earlier: "Seconds") -> "Seconds":
+        """Return the seconds after an earlier count."""
+        return Seconds(self.generating - earlier.generating, self.waited - earlier.waited)
 
     @property
     def share(self) -> float | None:
-        """Of the time waited, in which it answered; None where nobody waited."""
-        return min(self.answering / self.waited, 1.0) if self.waited else None
+        """Return the share of the time waited in which the model generated; None if nobody waited."""
+        return min(self.generating / self.waited, 1.0) if self.waited else None
 
 
 @dataclass(eq=False)
 class Meter:
-    """The seconds in which at least one of its blocks ran."""
+    """A count of the seconds in which at least one of its blocks ran."""
 
     _running: int = 0
     _began: float = 0.0
@@ -33,19 +33,19 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Until now."""
+        """Return the seconds until now."""
         with self._lock:
             return self._before + (time.perf_counter() - self._began if self._running else 0.0)
 
     def __enter__(self) -> None:
-        """A block begins whose time counts."""
+        """Start a block whose time counts."""
         with self._lock:
             if not self._running:
                 self._began = time.perf_counter()
             self._running += 1
 
     def __exit__(self, *_: object) -> None:
-        """It ends."""
+        """End the block."""
         with self._lock:
             self._running -= 1
             if not self._running:
@@ -54,12 +54,12 @@ class Meter:
 
 @dataclass(eq=False)
 class Busy:
-    """Counts a model's seconds: those in which several wait, or several calls run, count once."""
+    """A count of a model's seconds: those in which several callers wait, or several calls run, count once."""
 
-    answering: Meter = field(default_factory=Meter)
+    generating: Meter = field(default_factory=Meter)
     waited: Meter = field(default_factory=Meter)
 
     @property
     def seconds(self) -> Seconds:
-        """Until now."""
-        return Seconds(self.answering.seconds, self.waited.seconds)
+        """Return the seconds until now."""
+        return Seconds(self.generating.seconds, self.waited.seconds)

@@ -1,4 +1,4 @@
-"""Who waits for answers of a queue: the prompts, how far they are, and the outcomes that are there but not fetched."""
+"""Callers that wait for outcomes: their prompts, their progress, and which caller's requests a model is running."""
 
 import contextvars
 import json
@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 from helmframe.models.answering import Labels, Outcome
 from helmframe.models.model import Prompt
 
-# How long one who stops waits for the calls that are under way, whose answers may have been paid for.
+# How long a stopped caller waits for calls in flight, whose completions may have been paid for.
 STOP_SECONDS = 5.0
 POLL = 0.05
 
 
 @dataclass(eq=False)
 class Caller:
-    """One `ask` in progress.
+    """One `ModelQueue.run` in progress.
 
-    `taken` counts the prompts that workers have taken, `fetched` the outcomes the caller has got, `held` the slices
-    that workers have; `gone` says that nobody waits any more, `stalled` that outcomes must be fetched first.
+    `taken` counts the prompts that workers have taken, `fetched` the outcomes that the caller has received, `held` the
+    slices that workers have; `cancelled`: the caller no longer waits; `stalled`: outcomes must be fetched first.
     """
 
     prompts: Sequence[Prompt]
@@ -33,7 +33,7 @@ class Caller:
     taken: int = 0
     fetched: int = 0
     held: int = 0
-    gone: bool = False
+    cancelled: bool = False
     stalled: bool = False
     key: str = ""
     outbox: "SimpleQueue[list[Outcome] | BaseException]" = field(default_factory=SimpleQueue)
@@ -48,10 +48,10 @@ class Caller:
         return self.taken - self.fetched
 
     def next(self, stop: threading.Event | None) -> list[Outcome] | None:
-        """The next outcomes; None once `stop` is set."""
+        """Return the next outcomes; None once `stop` is set."""
         while stop is None or not stop.is_set():
             try:
-                # never for long: a signal that another thread got is seen by this one only when it wakes
+                # a short timeout: this thread sees a signal that another thread got only when it wakes
                 outcomes = self.outbox.get(timeout=POLL)
             except Empty:
                 continue
@@ -61,15 +61,15 @@ class Caller:
         return None
 
     def last(self) -> Iterator[list[Outcome]]:
-        """What is answered but not fetched yet, and what the calls under way still bring in a few seconds."""
-        until = time.monotonic() + STOP_SECONDS
-        while self.held and time.monotonic() < until:
+        """Yield outcomes that are not fetched yet, and those of calls in flight that end within a few seconds."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.held and time.monotonic() < deadline:
             time.sleep(POLL)
             yield from self.rest()
         yield from self.rest()
 
     def rest(self) -> Iterator[list[Outcome]]:
-        """What is answered but not fetched yet."""
+        """Yield outcomes that are not fetched yet."""
         while True:
             try:
                 outcomes = self.outbox.get_nowait()

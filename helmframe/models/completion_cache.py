@@ -17,7 +17,7 @@ class StoredRun:
     """A run whose completions of unpinned models can be reused.
 
     Args:
-        id: Its id.
+        id: The id of the run.
         path: Its folder.
         fingerprints: Model name → fingerprints of the unpinned models of that name, in the process of that run.
     """
@@ -44,10 +44,10 @@ class CompletionCache:
     run: Address | None = None
     resumed: Sequence[StoredRun] = ()
 
-    def answers(self, model: Model, fingerprint: str, scenario: str) -> Answers:
+    def completions(self, model: Model, fingerprint: str, scenario: str) -> Answers:
         """Return the completions of a model and scenario."""
         if self.run is None or model.durable:
-            return answers_of(self.root, model, fingerprint, scenario)
+            return completions_of(self.root, model, fingerprint, scenario)
         return RunCompletions(self.run, fingerprint, scenario)
 
     def reuse(
@@ -92,7 +92,7 @@ class CompletionCache:
             ParquetAnswers(cache_of(self.run), fingerprint, scenario).append(rows, used)
 
 
-def answers_of(root: Address, model: Model, fingerprint: str, scenario: str) -> Answers:
+def completions_of(root: Address, model: Model, fingerprint: str, scenario: str) -> Answers:
     """Return the completions of a model that is run outside of a run: of the store if it is durable, else in memory."""
     return ParquetAnswers(root, fingerprint, scenario) if model.durable else ProcessAnswers(fingerprint, scenario)
 

@@ -1,18 +1,18 @@
-"""A conversation as one prompt, for models that apply their template themselves: servers, and clients of servers."""
+"""Conversations as one prompt, for models that apply their template themselves: servers, and clients of servers."""
 
 import json
 from collections.abc import Mapping, Sequence
 
 from helmframe.models.messages import Message
 
-# This, all messages but the last one's text as one line of JSON, and that text.
+# The prompt begins with this, followed by one line of JSON (all but the last text), and the last text.
 _BEGIN = "\x02helmframe-chat\x03"
 
 
 def as_prompt(turns: Sequence[Mapping[str, str]]) -> str:
-    """The conversation as one text.
+    """Return the conversation as one text.
 
-    The last text stands as it is, so that prompts share their start, and a text from data needs no escaping.
+    The last text is unchanged, so that prompts share their start, and a text from data needs no escaping.
     """
     *before, last = turns
     head = json.dumps([*map(dict, before), {"role": last["role"]}], ensure_ascii=False)
@@ -20,7 +20,7 @@ def as_prompt(turns: Sequence[Mapping[str, str]]) -> str:
 
 
 def as_messages(prompt: str) -> list[Message] | None:
-    """The conversation that the prompt is; None: a plain one.
+    """Return the conversation of a prompt; None for a plain prompt.
 
     >>> as_messages(as_prompt([{"role": "user", "content": "Who?"}]))
     [{'role': 'user', 'content': 'Who?'}]
@@ -31,10 +31,10 @@ def as_messages(prompt: str) -> list[Message] | None:
     try:
         *before, last = json.loads(head)
         return [*map(dict, before), {**last, "content": text}]
-    except (TypeError, ValueError):  # a text that only begins like one
+    except (TypeError, ValueError):  # a text that only begins like a conversation
         return None
 
 
 def is_conversation(prompt: str) -> bool:
-    """Whether it begins as `as_prompt` makes them."""
+    """Return whether a prompt begins as those of `as_prompt` do."""
     return prompt.startswith(_BEGIN)

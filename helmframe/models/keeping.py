@@ -1,4 +1,4 @@
-"""Answers on their way to the store: put there in a thread beside, so that the model is asked on meanwhile."""
+"""Store completions in a background thread, so that the model keeps running meanwhile."""
 
 from collections import deque
 from collections.abc import Callable
@@ -6,54 +6,54 @@ from collections.abc import Callable
 import polars as pl
 
 from helmframe.errors import StoreError
-from helmframe.models.interrupts import Begun, wait_for
+from helmframe.models.interrupts import BackgroundTask, wait_for
 from helmframe.models.scheduler import Outcome
 
-# Of a block of requests, what came of some of them, as a frame; what succeeded is in the store then.
-Keep = Callable[[pl.DataFrame, list[Outcome]], pl.DataFrame]
+# Stores the outcomes of some requests of a block, and returns them as a frame.
+Store = Callable[[pl.DataFrame, list[Outcome]], pl.DataFrame]
 
 
-class Keeping:
-    """Keeps lots of outcomes in the order in which they come; while one is written, the next can gather.
+class CompletionWriter:
+    """A writer that stores lots of outcomes in order; while one is written, the next can gather.
 
     Attributes:
-        frames: what `keep` gave of each lot that is kept.
+        frames: The frames of the lots that are stored.
     """
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, store: Store) -> None:
         self.frames: list[pl.DataFrame] = []
-        self._keep = keep
-        self._lots: deque[tuple[pl.DataFrame, list[Outcome]]] = deque()  # those not kept yet
-        self._begun: Begun[None] | None = None
+        self._store = store
+        self._lots: deque[tuple[pl.DataFrame, list[Outcome]]] = deque()  # those not stored yet
+        self._task: BackgroundTask[None] | None = None
 
     def add(self, block: pl.DataFrame, outcomes: list[Outcome]) -> None:
-        """Have these kept soon; waits until those before them are.
+        """Store these outcomes soon; wait until earlier ones are stored.
 
         Raises:
-            StoreError: those before could not be kept. `close` tries again, with these.
+            StoreError: Earlier outcomes could not be stored. `close` retries, with these.
         """
         if not outcomes:
             return
         self._lots.append((block, outcomes))
-        if self._begun is not None:
-            self._begun.given()
-        self._begun = Begun(self._put)
+        if self._task is not None:
+            self._task.result()
+        self._task = BackgroundTask(self._write)
 
     def close(self) -> None:
-        """Return when all are kept; what failed is tried once more.
+        """Return when all are stored; a failed write is retried once.
 
         Raises:
-            StoreError: some are not kept; how many.
+            StoreError: Some are not stored; the message has their number.
         """
-        if self._begun is not None:
-            wait_for([self._begun.ended])
+        if self._task is not None:
+            wait_for([self._task.ended])
         try:
-            self._put()
+            self._write()
         except StoreError as error:
             lost = sum(len(outcomes) for _, outcomes in self._lots)
             raise StoreError(f"{error} {lost:,} answers are not kept.") from error
 
-    def _put(self) -> None:
+    def _write(self) -> None:
         while self._lots:
-            self.frames.append(self._keep(*self._lots[0]))
+            self.frames.append(self._store(*self._lots[0]))
             self._lots.popleft()

@@ -6,7 +6,7 @@ from contextvars import Context, ContextVar
 from typing import NamedTuple, Protocol
 
 
-class Asker(Protocol):
+class Requester(Protocol):
     """One who asks a model."""
 
     @property
@@ -18,39 +18,41 @@ class Asker(Protocol):
         """Where it was asked from."""
 
 
-# (who asks, which of his prompts) of each prompt in the call; set by the queue before it calls the model. Labels are
-# made only when somebody looks: most requests are never logged.
-ASKED: ContextVar[Sequence[tuple[Asker, int]]] = ContextVar("helmframe_asked", default=())
+# (caller, index) of each prompt in the current call; set by the queue before it calls the model. Labels are built on
+# demand only: most requests are never logged.
+CURRENT_REQUESTS: ContextVar[Sequence[tuple[Requester, int]]] = ContextVar("helmframe_asked", default=())
 
-# What this run has been warned of once and need not be again; none outside of a run.
-SAID: ContextVar[set[str]] = ContextVar("helmframe_said")
+# Warnings that this run has logged, which it does not repeat; unset outside of a run.
+LOGGED_WARNINGS: ContextVar[set[str]] = ContextVar("helmframe_said")
 
 
 @contextmanager
-def on_behalf_of(place: tuple[Asker, int]) -> Iterator[None]:
-    """What is logged meanwhile is about this prompt."""
-    token = ASKED.set([place])
+def on_behalf_of(ref: tuple[Requester, int]) -> Iterator[None]:
+    """Attribute log records made in the block to this prompt."""
+    token = CURRENT_REQUESTS.set([ref])
     try:
         yield
     finally:
-        ASKED.reset(token)
+        CURRENT_REQUESTS.reset(token)
 
 
-class Asked(NamedTuple):
-    """What one asker has in the call: his context, the labels of his first prompt, and how many prompts."""
+class CurrentRequests(NamedTuple):
+    """The requests of one caller in the current call: its context, the labels of its first prompt, and their number."""
 
     context: Context
     labels: dict[str, str]
     prompts: int
 
 
-def asked_now() -> list[Asked]:
-    """One entry per asker, in the order of the prompts; none outside a model function."""
-    places = ASKED.get()
+def current_requests() -> list[CurrentRequests]:
+    """Return one entry per caller, in the order of the prompts; none outside a model function."""
+    refs = CURRENT_REQUESTS.get()
     counts: dict[int, int] = {}
-    first: dict[int, tuple[Asker, int]] = {}
-    for asker, index in places:
-        key = id(asker)
+    first: dict[int, tuple[Requester, int]] = {}
+    for caller, index in refs:
+        key = id(caller)
         counts[key] = counts.get(key, 0) + 1
-        first.setdefault(key, (asker, index))
-    return [Asked(asker.context, asker.labels(index), counts[key]) for key, (asker, index) in first.items()]
+        first.setdefault(key, (caller, index))
+    return [
+        CurrentRequests(caller.context, caller.labels(index), counts[key]) for key, (caller, index) in first.items()
+    ]

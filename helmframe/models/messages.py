@@ -1,4 +1,4 @@
-"""Blocks as the model reads them: one text, or the messages of a conversation."""
+"""Prompts: blocks rendered as text or messages, conversations as text, and prompts joined when they are read."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -9,41 +9,41 @@ from helmframe.models.model import Model
 Block: TypeAlias = dict[str, Any]
 Message: TypeAlias = dict[str, str]
 
-# How a dialogue is told to a model that knows no roles.
+# The names of roles in a dialogue, for a model without a chat template.
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
 
 def plain(blocks: Sequence[Block]) -> str:
-    """The blocks as one text, what the system says first; several messages as a dialogue."""
+    """Return the blocks as one text, with the system's text first; several messages become a dialogue."""
     system = "\n\n".join(_text(block) for block in blocks if block["role"] == "system")
     others = [block for block in blocks if block["role"] != "system"]
     if any(block["kind"] == "message" for block in others):
-        lines = [f"{_SPEAKERS.get(each['role'], each['role'])}: {_text(each)}" for each in others]
-        said = "\n\n".join([*lines, f"{_SPEAKERS['assistant']}:"])
+        lines = [f"{_SPEAKERS.get(block['role'], block['role'])}: {_text(block)}" for block in others]
+        text = "\n\n".join([*lines, f"{_SPEAKERS['assistant']}:"])
     else:
-        said = "".join(_text(block) for block in others)
-    return (f"{system}\n\n" if system else "") + said
+        text = "".join(_text(block) for block in others)
+    return (f"{system}\n\n" if system else "") + text
 
 
 def messages(blocks: Sequence[Block]) -> list[Message]:
-    """The blocks as messages: what one role says in several of them is one; messages of a conversation stay apart."""
+    """Return the blocks as messages: adjacent blocks of one role are merged, messages of a conversation are not."""
     turns: list[Message] = []
-    apart = False
+    is_dialogue = False
     for block in blocks:
         role, text = block["role"], _text(block)
-        apart = apart or block["kind"] == "message"
-        if turns and turns[-1]["role"] == role and (role == "system" or not apart):
+        is_dialogue = is_dialogue or block["kind"] == "message"
+        if turns and turns[-1]["role"] == role and (role == "system" or not is_dialogue):
             turns[-1]["content"] += f"\n\n{text}" if role == "system" else text
         else:
             turns.append({"role": role, "content": text})
     return turns
 
 
-def rendered(turns: Sequence[Message], model: Model) -> str:
-    """The messages as the model's chat template makes them a prompt.
+def apply_chat_template(turns: Sequence[Message], model: Model) -> str:
+    """Return the messages as a prompt, by the model's chat template.
 
     Raises:
-        CapabilityError: it has none.
+        CapabilityError: The model has no chat template.
     """
     if model.chat is None:
         raise CapabilityError.no_chat_template(model.name)
@@ -51,18 +51,18 @@ def rendered(turns: Sequence[Message], model: Model) -> str:
 
 
 def number_of_shots(head: Sequence[Block]) -> int:
-    """How many examples there are: those that are two turns count once."""
+    """Return the number of examples; an example of two turns counts once."""
     return sum(_starts_shot(block) for block in head)
 
 
-def kept(head: Sequence[Block], shots: int) -> list[Block]:
-    """The head with its first examples only."""
-    left, seen = [], 0
+def first_shots(head: Sequence[Block], shots: int) -> list[Block]:
+    """Return the head with its first examples only."""
+    blocks, n_seen = [], 0
     for block in head:
-        seen += _starts_shot(block)
-        if block["kind"] != "shot" or seen <= shots:
-            left.append(block)
-    return left
+        n_seen += _starts_shot(block)
+        if block["kind"] != "shot" or n_seen <= shots:
+            blocks.append(block)
+    return blocks
 
 
 def _starts_shot(block: Block) -> bool:

@@ -12,7 +12,7 @@ P = TypeVar("P")
 
 
 class Prompts(Sequence[str]):
-    """Prompts glued from prefix and suffix when they are looked at, so that a shared prefix is held once."""
+    """Prompts that are joined from prefix and suffix on access, so that a shared prefix is stored once."""
 
     def __init__(self, requests: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         self._prefixes = dict(prefixes.select("prefix_id", "prefix").iter_rows())
@@ -23,19 +23,19 @@ class Prompts(Sequence[str]):
         return len(self._suffixes)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        """One prompt, or a list of them."""
-        if isinstance(place, int):
-            return str(self._prefixes[self._prefix_ids[place]] + self._suffixes[place])
-        pairs = zip(self._prefix_ids[place], self._suffixes[place], strict=True)
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return one prompt, or a list of prompts for a slice."""
+        if isinstance(index, int):
+            return str(self._prefixes[self._prefix_ids[index]] + self._suffixes[index])
+        pairs = zip(self._prefix_ids[index], self._suffixes[index], strict=True)
         return [self._prefixes[prefix_id] + suffix for prefix_id, suffix in pairs]
 
 
-class Beside(Sequence[P]):
-    """Prompts, each made one with what belongs to it: `Pair` with its continuation, `Seeded` with its seed."""
+class PairedPrompts(Sequence[P]):
+    """Prompts joined on access with another value: a `Pair` with its continuation, a `Seeded` with its seed."""
 
     def __init__(self, make: Callable[[str, Any], P], prompts: Sequence[str], others: Sequence[Any]) -> None:
         self._make = make
@@ -46,39 +46,39 @@ class Beside(Sequence[P]):
         return len(self._others)
 
     @overload
-    def __getitem__(self, place: int) -> P: ...
+    def __getitem__(self, index: int) -> P: ...
     @overload
-    def __getitem__(self, place: slice) -> list[P]: ...
-    def __getitem__(self, place: int | slice) -> P | list[P]:
-        """One of them, or a list."""
-        if isinstance(place, int):
-            return self._make(self._prompts[place], self._others[place])
-        return list(map(self._make, self._prompts[place], self._others[place]))
+    def __getitem__(self, index: slice) -> list[P]: ...
+    def __getitem__(self, index: int | slice) -> P | list[P]:
+        """Return one paired prompt, or a list for a slice."""
+        if isinstance(index, int):
+            return self._make(self._prompts[index], self._others[index])
+        return list(map(self._make, self._prompts[index], self._others[index]))
 
 
 def rows_of(requests: pl.DataFrame, prefixes: pl.DataFrame) -> list[Row]:
-    """Return what mock models read beside the prompt."""
+    """Return the rows that mock models get in place of prompts."""
     prompts = Prompts(requests, prefixes)
     rows: list[Row] = []
     names = (
         "scenario", "instance_id", "perturbation", "perturbation_seed", "output_index", "continuation",
         "reference_index", "request_mode",
     )  # fmt: skip
-    for place, row in enumerate(requests.iter_rows(named=True)):
+    for index, row in enumerate(requests.iter_rows(named=True)):
         references = row["perturbed_references"]
-        said = row["choices"] or [reference["text"] for reference in references]
+        texts = row["choices"] or [reference["text"] for reference in references]
         correct = [bool(reference["correct"]) for reference in references]
-        answers = list(zip(said, correct, strict=True))
-        if row["reference_index"] is not None:  # whether this one is right
+        options = list(zip(texts, correct, strict=True))
+        if row["reference_index"] is not None:  # the question is whether this reference is correct
             is_right = correct[row["reference_index"]]
-            answers = [(YES, is_right), (NO, not is_right)]
+            options = [(YES, is_right), (NO, not is_right)]
         content = row["blocks"][-1]["content"]
         rows.append(
             {
-                "prompt": prompts[place],
+                "prompt": prompts[index],
                 **{name: row[name] for name in names},  # type: ignore[typeddict-item]
-                "right": [text for text, is_right in answers if is_right],
-                "wrong": [text for text, is_right in answers if not is_right],
+                "right": [text for text, is_right in options if is_right],
+                "wrong": [text for text, is_right in options if not is_right],
                 "content": content if any(part["type"] != "text" for part in content) else None,
                 "correct": correct,
             }

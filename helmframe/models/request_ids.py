@@ -1,4 +1,4 @@
-"""What names a request in the store: a hash over all that is sent."""
+"""The id of a request in the store: a hash over all that is sent."""
 
 import json
 import time
@@ -8,14 +8,14 @@ from typing import Any
 
 import polars as pl
 
-# Ids made before other threads get their turn.
+# Ids computed before other threads get a turn.
 AT_ONCE = 256
 
 
 def request_ids(
     fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int = 1, *, by_instance: bool = False
 ) -> pl.DataFrame:
-    """The requests with output_index and request_id, n rows for each.
+    """Return the requests with output_index and request_id, n rows each.
 
     The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and
     prefix are hashed once for all requests that share them.
@@ -23,9 +23,9 @@ def request_ids(
     Args:
         fitted: `FITTED`.
         prefixes: `PREFIXES`.
-        fingerprint: the model's.
-        n: outputs per request.
-        by_instance: whether the model sees the instance beside the prompt, so that it belongs to what is sent.
+        fingerprint: The model's.
+        n: Outputs per request.
+        by_instance: Whether the model gets the instance with the prompt, so that the id covers it.
     """
     rows = fitted
     if n > 1:
@@ -34,7 +34,7 @@ def request_ids(
         rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
     if "continuation" not in rows.columns:
         rows = rows.with_columns(continuation=pl.lit(None, dtype=pl.String))
-    # how likely a text is, is the same each time
+    # a log-probability is the same each time
     rows = rows.filter(pl.col("continuation").is_null() | (pl.col("output_index") == 0))
     return rows.with_columns(ids_for(rows, prefixes, fingerprint, by_instance=by_instance))
 
@@ -54,17 +54,17 @@ def ids_for(rows: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, *, by_
         of_option = pl.concat_str(pl.lit("\0"), pl.col("reference_index").cast(pl.String))
         instance = pl.concat_str(instance, of_option, ignore_nulls=True)
     scored = pl.lit("\0continuation\0") + pl.col("continuation")
-    beside = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
-    beside = pl.when(beside.str.len_bytes() > 0).then(pl.lit("\0beside\0") + beside)
+    extra = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
+    extra = pl.when(extra.str.len_bytes() > 0).then(pl.lit("\0beside\0") + extra)
     shared = ["decoding", "output_index", "repeat", "prefix_id"]
-    own = rows.select(
-        *shared, own=pl.concat_str("suffix", beside, scored, ignore_nulls=True).cast(pl.Binary)
+    content = rows.select(
+        *shared, content=pl.concat_str("suffix", extra, scored, ignore_nulls=True).cast(pl.Binary)
     ).with_row_index()
-    found = [pl.DataFrame(schema={"index": pl.UInt32, "request_id": pl.Binary})]
-    for (*header, prefix_id), same in own.partition_by(shared, as_dict=True).items():
-        ids = _digests(sha256(_header(fingerprint, *header) + texts[prefix_id].encode()), same["own"].to_list())
-        found.append(same.select("index", request_id=pl.Series(ids, dtype=pl.Binary)))
-    return pl.concat(found).sort("index")["request_id"]
+    frames = [pl.DataFrame(schema={"index": pl.UInt32, "request_id": pl.Binary})]
+    for (*header, prefix_id), group in content.partition_by(shared, as_dict=True).items():
+        ids = _digests(sha256(_header(fingerprint, *header) + texts[prefix_id].encode()), group["content"].to_list())
+        frames.append(group.select("index", request_id=pl.Series(ids, dtype=pl.Binary)))
+    return pl.concat(frames).sort("index")["request_id"]
 
 
 def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> bytes:
@@ -79,20 +79,20 @@ def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> 
     return json.dumps(header, sort_keys=True, ensure_ascii=False).encode() + b"\0"
 
 
-def _digests(start: Any, own: Sequence[bytes]) -> list[bytes]:
-    """Of each the id: what `start` has hashed, then its own bytes. Every request of a run goes through this loop."""
-    ids, again = [], start.copy
-    for place in range(0, len(own), AT_ONCE):
-        for each in own[place : place + AT_ONCE]:
-            state = again()
-            state.update(each)
+def _digests(hashed: Any, contents: Sequence[bytes]) -> list[bytes]:
+    """Return the id of each content, hashed after `hashed`. Every request of a run goes through this loop."""
+    ids, copy = [], hashed.copy
+    for start in range(0, len(contents), AT_ONCE):
+        for content in contents[start : start + AT_ONCE]:
+            state = copy()
+            state.update(content)
             ids.append(state.digest()[:16])
-        time.sleep(0)  # other stages work beside this one, and need Python now and then
+        time.sleep(0)  # other stages run at the same time, and need Python now and then
     return ids
 
 
 def _media_digest() -> pl.Expr:
-    """A digest of the media of a request; null where it is all text."""
+    """Return a digest of the media of a request; null if all its content is text."""
 
     def digest(blocks: list[dict[str, Any]]) -> str | None:
         parts = [part for block in blocks for part in block["content"] if part["type"] != "text"]

@@ -9,10 +9,10 @@ from typing import Any
 Job = tuple[contextvars.Context, Callable[[], Any]]
 
 
-class Aside:
-    """One thread for the calls of one worker, made anew after each call that had to be left behind.
+class TimeoutThread:
+    """A thread for the calls of one worker, replaced after each call that timed out.
 
-    A thread that hangs holds up neither the run nor the end of the interpreter; it ends when its call does.
+    A thread that hangs delays neither the run nor the end of the interpreter; it ends when its call does.
     """
 
     def __init__(self, name: str) -> None:
@@ -22,10 +22,10 @@ class Aside:
         self._thread: threading.Thread | None = None
 
     def call(self, function: Callable[[], Any], timeout: float) -> Any:
-        """What the function gives within so many seconds, called with the context variables of the caller.
+        """Return the function's result within `timeout` seconds, called with the context variables of the caller.
 
         Raises:
-            TimeoutError: it gave nothing in time.
+            TimeoutError: The call took longer.
         """
         if self._inbox is None:
             self._inbox, self._outbox = SimpleQueue(), SimpleQueue()

@@ -1,4 +1,4 @@
-"""A text longer than the model's window as several: each of its tokens is predicted once, from as many as fit."""
+"""Texts longer than the model's window: split into windows, or truncated at their end as HELM does."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,16 +7,16 @@ import polars as pl
 
 from helmframe.models.model import Model, Tokens
 
-# What a tokenizer writes for bytes that are no whole character.
+# The text of bytes that are not a whole character.
 _PARTIAL = "\ufffd"
-# A window holds one more token than the model reads: its last is predicted only.
+# A window has one more token than the model reads: its last token is only predicted.
 _LAST = 1
 
 
 class Window(NamedTuple):
-    """A part of a text that is asked about, after what comes before it.
+    """A part of a text whose log-probability is requested, and the context before it.
 
-    `num_conditioning_tokens` is how many come before, as HELM counts them.
+    `num_conditioning_tokens` is the number of tokens of the context, as HELM counts them.
     """
 
     context: str
@@ -24,48 +24,50 @@ class Window(NamedTuple):
     num_conditioning_tokens: int
 
 
-def cut(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """The rows whose whole text is asked about as one row per window; other rows as they are, in their order.
+def split_into_windows(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """Return the rows with whole texts as one row per window, and other rows unchanged, in their order.
 
     Adds `window_index` and `num_conditioning_tokens`, null elsewhere, and `suffix`, the window's context. Without a
-    tokenizer the text is one window after nothing.
+    tokenizer the text is one window without context.
 
     Args:
         rows: `REQUESTS` with `suffix`.
-        model: its window and tokenizer.
+        model: Its window and tokenizer.
     """
     whole = pl.col("continuation").is_not_null() & pl.col("reference_index").is_null()
     none = pl.lit(None, dtype=pl.Int64)
     if not rows.select(whole.any()).item():
         return rows.with_columns(window_index=none, num_conditioning_tokens=none)
-    numbered = rows.with_row_index("_place")
-    texts = numbered.filter(whole).select("_place", "continuation").unique("_place", maintain_order=True)
-    found = [
-        (place, index, *window)
-        for place, text in texts.iter_rows()
+    numbered = rows.with_row_index("_index")
+    texts = numbered.filter(whole).select("_index", "continuation").unique("_index", maintain_order=True)
+    pieces = [
+        (position, index, *window)
+        for position, text in texts.iter_rows()
         for index, window in enumerate(_windows(text, model))
     ]
-    names = ["_place", "window_index", "suffix", "continuation", "num_conditioning_tokens"]
+    names = ["_index", "window_index", "suffix", "continuation", "num_conditioning_tokens"]
     types = [pl.UInt32, pl.Int64, pl.String, pl.String, pl.Int64]
-    windows = pl.DataFrame(found, schema=dict(zip(names, types, strict=True)), orient="row")
-    cut_up = numbered.filter(whole).drop("suffix", "continuation").join(windows, on="_place", how="inner")
+    windows = pl.DataFrame(pieces, schema=dict(zip(names, types, strict=True)), orient="row")
+    split = numbered.filter(whole).drop("suffix", "continuation").join(windows, on="_index", how="inner")
     others = numbered.filter(~whole).with_columns(window_index=none, num_conditioning_tokens=none)
-    return pl.concat([others, cut_up.select(others.columns)]).sort("_place", "window_index").drop("_place")
+    return pl.concat([others, split.select(others.columns)]).sort("_index", "window_index").drop("_index")
 
 
 def windows(text: str, tokens: Tokens, window: int, max_request_length: int | None = None) -> list[Window]:
-    """The windows of a text: the first begins with the tokenizer's first token, the others with all that fits before.
+    """Return the windows of a text, each of whose tokens is predicted once, from as much context as fits.
+
+    The first window begins with the tokenizer's first token.
 
     Args:
-        text: any.
-        tokens: the tokenizer.
-        window: tokens that the model reads at once.
+        text: Any text.
+        tokens: The tokenizer.
+        window: Tokens that the model reads at once.
         max_request_length: The most tokens of one request. By default one more than the window, whose last token is
             predicted only. With no more than the window, a first token leaves no room for the last one of the first
-            window, which is skipped then, as in HELM.
+            window, which is then skipped, as in HELM.
 
-    A window that ends within a character does without it, and so does the next, as in HELM: a token of some hundred is
-    not predicted then.
+    If a window ends within a character, it and the next window skip that character, as in HELM: about one token in some
+    hundred is then not predicted.
 
     Source: HELM `LanguageModelingAdapter`, after EleutherAI's lm_perplexity; its windows byte for byte.
     """
@@ -74,14 +76,14 @@ def windows(text: str, tokens: Tokens, window: int, max_request_length: int | No
     prefix = tokens.prefix()
     done = min(window, len(ids))
     prompt, _ = _text(list(tokens.encode(prefix)), ids[:done], most, tokens)
-    found = [Window(prefix, prompt.removeprefix(prefix), 1 if prefix else 0)]
+    pieces = [Window(prefix, prompt.removeprefix(prefix), 1 if prefix else 0)]
     while done < len(ids):
         end = min(len(ids), done + most - 1)
         prompt, conditioning = _text(ids[max(0, end - most) : done], ids[done:end], most, tokens)
         context = _start(prompt, conditioning, tokens)
-        found.append(Window(context, prompt.removeprefix(context), conditioning))
+        pieces.append(Window(context, prompt.removeprefix(context), conditioning))
         done = end
-    return found
+    return pieces
 
 
 def _windows(text: str, model: Model) -> list[Window]:
@@ -91,7 +93,7 @@ def _windows(text: str, model: Model) -> list[Window]:
 
 
 def _text(conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens) -> tuple[str, int]:
-    """The window's text without parts of characters at its ends, and how many tokens only condition."""
+    """Return the window's text without parts of characters at its ends, and how many tokens only condition."""
     raw, predicted = _fitting(conditioning, predicted, most, tokens)
     text = raw.strip(_PARTIAL)
     if text == raw:
@@ -106,7 +108,7 @@ def _text(conditioning: Sequence[int], predicted: Sequence[int], most: int, toke
 def _fitting(
     conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens
 ) -> tuple[str, Sequence[int]]:
-    """The text, with predicted tokens dropped at the end until it is no longer than allowed when tokenized again."""
+    """Return the text, without the last predicted tokens if it would be longer than allowed when tokenized again."""
     text = tokens.decode([*conditioning, *predicted])
     while (over := len(tokens.encode(text)) - most) > 0 and predicted:
         predicted = predicted[:-over]
@@ -115,7 +117,7 @@ def _fitting(
 
 
 def _start(text: str, count: int, tokens: Tokens) -> str:
-    """The first `count` tokens of the text, and as many more as end with a whole character."""
+    """Return the first `count` tokens of the text, and more until they end with a whole character."""
     ids = list(tokens.encode(text))
     for end in range(count, len(ids) + 1):
         start = tokens.decode(ids[:end])
