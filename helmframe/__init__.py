@@ -21,9 +21,9 @@ from helmframe.judging.judge import judge
 from helmframe.judging.templates import list_judges
 from helmframe.metrics.listing import list_metrics
 from helmframe.metrics.protocol import metric
-from helmframe.models.listing import list_models
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
+from helmframe.models.protocol import list_models
 from helmframe.perturbations.catalogue import list_perturbations
 from helmframe.perturbations.registry import perturbation
 from helmframe.plan import Plan, between, scenario

@@ -123,7 +123,7 @@ class CapabilityError(HelmframeError, ValueError):
         """`model 'f' gives no log-probabilities of what it generates, and metric 'm' needs them …`"""
         return cls(
             f"model {model!r} gives no log-probabilities of what it generates, and metric {metric!r} needs them. Give "
-            "a local model, a server with logprobs, or a function that answers with hf.models.Answer(text, "
+            "a local model, a server with logprobs, or a function that answers with hf.models.Completion(text, "
             "token_logprobs=…); or use another metric, such as exact_match."
         )
 

@@ -117,7 +117,7 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(config, "_said", config._Settings())
     # and none stands by what another vouched for
-    monkeypatch.setattr(protocol, "_VOUCHED", {})
+    monkeypatch.setattr(protocol, "_declared_versions", {})
 
 
 @pytest.fixture(autouse=True)

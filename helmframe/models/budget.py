@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from helmframe.errors import ArgumentError
-from helmframe.models.model import Answer
+from helmframe.models.model import Completion
 
 # Characters of English per token, where a model does not count.
 CHARACTERS_PER_TOKEN = 4
@@ -81,7 +81,7 @@ class Budget:
         """Return whether this model's completions have a price."""
         return model in self._prices
 
-    def spend(self, model: str, characters: int, completions: Sequence[Answer | None]) -> None:
+    def spend(self, model: str, characters: int, completions: Sequence[Completion | None]) -> None:
         """Count what completions cost; `characters` is the prompts' length, for models that don't count tokens."""
         received = [completion for completion in completions if completion is not None]
         counted = [completion.prompt_tokens for completion in received if completion.prompt_tokens is not None]

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop
-from helmframe.models.conversations import as_messages, as_prompt, is_conversation
 from helmframe.models.endpoint_client import Endpoint, RefusedError
 from helmframe.models.endpoint_replies import completion_of, score_of
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
+from helmframe.models.prompts import as_messages, as_prompt, is_conversation
 from helmframe.models.stop_strings import stops_of
 
 OPENAI = "https://api.openai.com/v1"
@@ -64,7 +64,7 @@ def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extr
     return Model(
         name=name,
         source=Call("http", frozen({"url": address, "name": name, **options})) if options else f"{address}#{name}",
-        ask=model.ask,
+        generate=model.generate,
         fingerprint=functools.partial(digest, "http", address, name, json.dumps([chat, more], sort_keys=True)),
         durable=True,
         takes=TAKES,
@@ -73,7 +73,7 @@ def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extr
         adaptive=True,
         timeout=TIMEOUT,
         chat=as_prompt,
-        ask_async=model.ask_async,
+        generate_async=model.generate_async,
         loglikelihood=model.loglikelihood if _may_score(model) else None,
         remembered_by_name=True,
         token_logprobs=None if logprobs else False,
@@ -125,17 +125,17 @@ class _EndpointModel:
     # ways to request log-probabilities of a text; only the one that worked, once one did
     scoring_parameters: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
-        return list(event_loop.run(self.ask_async(prompts, decoding)))
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
+        return list(event_loop.run(self.generate_async(prompts, decoding)))
 
-    async def ask_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+    async def generate_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
         return [await self._complete(str(prompt), decoding) for prompt in prompts]
 
-    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> Sequence[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> Sequence[Response]:
         pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
         return [event_loop.run(self._score(pair)) for pair in pairs]
 
-    async def _complete(self, prompt: str, decoding: Mapping[str, Any]) -> Answer:
+    async def _complete(self, prompt: str, decoding: Mapping[str, Any]) -> Completion:
         turns = as_messages(prompt)
         if turns is None and self.chat:
             turns = [{"role": "user", "content": prompt}]
@@ -151,7 +151,7 @@ class _EndpointModel:
                 if not self._adjust(error, body):
                     raise
 
-    async def _read(self, reply: Any, stops: Sequence[str]) -> Answer:
+    async def _read(self, reply: Any, stops: Sequence[str]) -> Completion:
         try:
             completion = completion_of(reply, self.endpoint.name, stops)
         except AnswerError:
@@ -184,14 +184,14 @@ class _EndpointModel:
             return True
         return False
 
-    async def _score(self, pair: Pair) -> Answer:
+    async def _score(self, pair: Pair) -> Completion:
         if is_conversation(pair.context):
             raise CapabilityError(
                 f"model {self.endpoint.name!r}: a server gives no log-probabilities of texts in a conversation; leave "
                 "out adapt(chat_template=True), or use .adapt(method='multiple_choice_joint')."
             )
         if not pair.continuation:  # a server could not distinguish it from the context's last token
-            return Answer("", output_tokens=0)
+            return Completion("", output_tokens=0)
         reason = ""
         for parameters in self.scoring_parameters:
             # one token more than needed: some servers reject max_tokens=0
@@ -213,8 +213,8 @@ class _EndpointModel:
     def _no_scores(self, reason: str) -> CapabilityError:
         return CapabilityError(
             f"model {self.endpoint.name!r}: {self.endpoint.url} gives no log-probabilities of given texts (echo with "
-            f"logprobs, prompt_logprobs){reason}; vLLM does. Or ask otherwise: .adapt(method='multiple_choice_joint') or "
-            "'generation'."
+            f"logprobs, prompt_logprobs){reason}; vLLM does. Or ask otherwise: .adapt(method='multiple_choice_joint') "
+            "or 'generation'."
         )
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -11,11 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError, CapabilityError
+from helmframe.errors import ArgumentError, CapabilityError, StoreError
 from helmframe.models.budget import Budget
-from helmframe.models.interrupts import run_uninterrupted
-from helmframe.models.keeping import CompletionWriter
-from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Seeded
+from helmframe.models.interrupts import BackgroundTask, run_uninterrupted, wait_for
+from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seeded
 from helmframe.models.prompts import PairedPrompts, Prompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
 from helmframe.store import ANSWER, SENT, Answers
@@ -195,7 +195,7 @@ def _run_block(
     prefixes: pl.DataFrame,
     model: Model,
     queue: ModelQueue,
-    writer: CompletionWriter,
+    writer: "CompletionWriter",
     budget: Budget,
     report: Report,
 ) -> None:
@@ -239,7 +239,7 @@ def _run_block(
 
 def _finish(
     outcomes: Generator[list[Outcome], None, None],
-    writer: CompletionWriter,
+    writer: "CompletionWriter",
     block: pl.DataFrame,
     pending: list[Outcome],
     left: list[Outcome],
@@ -306,9 +306,9 @@ def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
     if not outcomes:
         return pl.DataFrame(schema=schema)
     _, completions, errors, latencies, attempts = zip(*outcomes, strict=True)
-    nothing: Sequence[Any] = (None,) * len(Answer._fields)
+    nothing: Sequence[Any] = (None,) * len(Completion._fields)
     values = completions if None not in completions else [completion or nothing for completion in completions]
-    columns = dict(zip(Answer._fields, zip(*values, strict=True), strict=True))
+    columns = dict(zip(Completion._fields, zip(*values, strict=True), strict=True))
     columns["completion"] = columns.pop("text")
     columns |= {"latency": latencies, "attempts": attempts, "error": errors}
     # most models leave most fields empty: an empty column is not built value by value
@@ -344,3 +344,53 @@ def _truncated(stops: list[str]) -> list[pl.Expr]:
         text.alias("completion"),
         pl.when(was_cut).then(pl.lit("stop")).otherwise("finish_reason").alias("finish_reason"),
     ]
+
+
+# Stores the outcomes of some requests of a block, and returns them as a frame.
+Store = Callable[[pl.DataFrame, list[Outcome]], pl.DataFrame]
+
+
+class CompletionWriter:
+    """A writer that stores lots of outcomes in order; while one is written, the next can gather.
+
+    Attributes:
+        frames: The frames of the lots that are stored.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.frames: list[pl.DataFrame] = []
+        self._store = store
+        self._lots: deque[tuple[pl.DataFrame, list[Outcome]]] = deque()  # those not stored yet
+        self._task: BackgroundTask[None] | None = None
+
+    def add(self, block: pl.DataFrame, outcomes: list[Outcome]) -> None:
+        """Store these outcomes soon; wait until earlier ones are stored.
+
+        Raises:
+            StoreError: Earlier outcomes could not be stored. `close` retries, with these.
+        """
+        if not outcomes:
+            return
+        self._lots.append((block, outcomes))
+        if self._task is not None:
+            self._task.result()
+        self._task = BackgroundTask(self._write)
+
+    def close(self) -> None:
+        """Return when all are stored; a failed write is retried once.
+
+        Raises:
+            StoreError: Some are not stored; the message has their number.
+        """
+        if self._task is not None:
+            wait_for([self._task.ended])
+        try:
+            self._write()
+        except StoreError as error:
+            lost = sum(len(outcomes) for _, outcomes in self._lots)
+            raise StoreError(f"{error} {lost:,} answers are not kept.") from error
+
+    def _write(self) -> None:
+        while self._lots:
+            self.frames.append(self._store(*self._lots[0]))
+            self._lots.popleft()

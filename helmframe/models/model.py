@@ -14,7 +14,7 @@ from helmframe._core.specs import Call
 from helmframe.errors import AnswerError
 
 
-class Answer(NamedTuple):
+class Completion(NamedTuple):
     """A completion with what a model reports about it; models may return it in place of plain text.
 
     `logprob` (nats) is that of the whole text, `token_logprobs` (nats) those of its tokens, without the tokens that
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     prompt_tokens: int | None = None
     output_tokens: int | None = None
 
-    def rated(self, logprobs: Sequence[float]) -> "Answer":
+    def with_logprobs(self, logprobs: Sequence[float]) -> "Completion":
         """Return the completion with the log-probabilities (nats) of its tokens; without tokens it has none."""
         return self._replace(logprob=math.fsum(logprobs), token_logprobs=tuple(logprobs)) if logprobs else self
 
@@ -78,9 +78,11 @@ class Row(TypedDict):
 
 
 Prompt: TypeAlias = str | Seeded | Row | Pair
-Given: TypeAlias = Answer | str | BaseException
-Ask: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Given]]
-AskAsync: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Given]]]
+Response: TypeAlias = Completion | str | BaseException
+GenerateFunction: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Response]]
+AsyncGenerateFunction: TypeAlias = Callable[
+    [Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Response]]
+]
 
 # A decoding parameter of a call that requests log-probabilities; nothing is decoded then.
 SCORES = "loglikelihood"
@@ -111,7 +113,7 @@ class Model:
     Args:
         name: The name shown in tables; unique in a plan.
         source: What `hf.model` was called with: a path or name, or the object.
-        ask: Generates for one batch of at most `batch` prompts, in order, with the decoding parameters.
+        generate: Generates for one batch of at most `batch` prompts, in order, with the decoding parameters.
         fingerprint: Returns a sha256 (hex) of the model, computed at each call if the model can change.
         durable: Whether completions may be cached beyond the process, because the fingerprint covers the whole model.
         takes: The decoding parameters it honours; None: any. helmframe applies `stop` in any case.
@@ -129,9 +131,9 @@ class Model:
         version: The version that the user declared for the model.
         adaptive: Whether the number of concurrent calls adapts to the model, between 1 and `workers`.
         timeout: Seconds for one call; None: no limit.
-        ask_async: As `ask`, for callers on the event loop; if set, it is used in its place.
-        loglikelihood: As `ask`, for pairs (context, continuation): an `Answer` each, whose text is the continuation and
-            whose logprob (nats) is the continuation's; None: not supported.
+        generate_async: As `generate`, for callers on the event loop; if set, it is used in its place.
+        loglikelihood: As `generate`, for pairs (context, continuation): a `Completion` each, whose text and
+            logprob (nats) are the continuation's; None: not supported.
         tokens: Its tokenizer; None: not available.
         remembered_by_name: Durable, but the model behind this name may change: `explain()` shows the age of
             completions.
@@ -143,7 +145,7 @@ class Model:
 
     name: str
     source: object
-    ask: Ask
+    generate: GenerateFunction
     fingerprint: Callable[[], str]
     durable: bool
     takes: frozenset[str] | None
@@ -160,8 +162,8 @@ class Model:
     version: str | None = None
     adaptive: bool = False
     timeout: float | None = None
-    ask_async: AskAsync | None = None
-    loglikelihood: Ask | None = None
+    generate_async: AsyncGenerateFunction | None = None
+    loglikelihood: GenerateFunction | None = None
     tokens: Tokens | None = None
     remembered_by_name: bool = False
     generates: bool = True
@@ -183,10 +185,10 @@ class Model:
         }
         return tuple(name for name, is_supported in supported.items() if is_supported)
 
-    def asked(self, decoding: Mapping[str, Any]) -> Ask:
-        """Return the function for these decoding parameters: `ask`, or `loglikelihood` if they request scores."""
+    def function_for(self, decoding: Mapping[str, Any]) -> GenerateFunction:
+        """Return the function for these decoding parameters: `generate`, or `loglikelihood` if they request scores."""
         if SCORES not in decoding:
-            return self.ask
+            return self.generate
         assert self.loglikelihood is not None  # checked by the stage `fit`
         return self.loglikelihood
 
@@ -203,23 +205,23 @@ class Model:
         return self.name, self.version, _source_key(self.source)
 
 
-def as_answer(response: object, name: str) -> Answer:
-    """Return one response of the model called `name` as an `Answer`.
+def as_completion(response: object, name: str) -> Completion:
+    """Return one response of the model called `name` as a `Completion`.
 
     Raises:
-        AnswerError: It is neither text, `Answer`, nor a mapping with "text"; an exception in its place is raised.
+        AnswerError: It is neither text, `Completion`, nor a mapping with "text"; an exception in its place is raised.
     """
     if type(response) is str and response.isascii():
-        return Answer(response)
+        return Completion(response)
     if isinstance(response, str):
-        return Answer(valid_unicode(response))
+        return Completion(valid_unicode(response))
     if isinstance(response, BaseException):
         raise response
     if isinstance(response, Mapping) and "text" in response:
-        response = Answer(**{field: response[field] for field in Answer._fields if field in response})
-    if isinstance(response, Answer):
+        response = Completion(**{field: response[field] for field in Completion._fields if field in response})
+    if isinstance(response, Completion):
         return _checked(response, name)
-    raise AnswerError(f"model {name!r} answered {short(response)}; expected str, Answer or a dict with 'text'.")
+    raise AnswerError(f"model {name!r} answered {short(response)}; expected str, Completion or a dict with 'text'.")
 
 
 def as_results(
@@ -237,7 +239,7 @@ def as_results(
     Raises:
         AnswerError: The type does not preserve the order of the items, or the number of results differs.
     """
-    results = None if isinstance(returned, Answer) else as_list(returned)
+    results = None if isinstance(returned, Completion) else as_list(returned)
     if results is not None and len(results) == count:
         return results
     description = f"a value of type {type_of(returned)}" if results is None else _counted(len(results), result)
@@ -247,33 +249,33 @@ def as_results(
     )
 
 
-def is_plain(responses: Sequence[Given]) -> bool:
+def is_plain(responses: Sequence[Response]) -> bool:
     """Return whether all responses are ASCII `str`, which need no check."""
     return set(map(type, responses)) == {str} and all(map(str.isascii, responses))  # type: ignore[arg-type]
 
 
-def as_answers(texts: Sequence[Given]) -> Iterable[Answer]:
-    """Return plain texts as `Answer`s, without the cost of a call for each."""
-    nothing = [repeat(None)] * (len(Answer._fields) - 1)
-    return map(tuple.__new__, repeat(Answer), zip(texts, *nothing, strict=False))
+def as_completions(texts: Sequence[Response]) -> Iterable[Completion]:
+    """Return plain texts as `Completion`s, without the cost of a call for each."""
+    nothing = [repeat(None)] * (len(Completion._fields) - 1)
+    return map(tuple.__new__, repeat(Completion), zip(texts, *nothing, strict=False))
 
 
-def as_scored(response: object, pair: Pair, name: str) -> Answer:
-    """Return what `loglikelihood` of a model returned for one pair, as an `Answer` with a log-probability.
+def as_scored(response: object, pair: Pair, name: str) -> Completion:
+    """Return what `loglikelihood` of a model returned for one pair, as a `Completion` with a log-probability.
 
     A number is the log-probability (nats). In a pair of a number and something else, an int is the number of tokens and
     a list contains the log-probability of each; a bool (greedy or not) is ignored.
 
     Raises:
-        AnswerError: It is none of these, no `Answer` and no mapping, or its log-probability is above 0 or not a number.
+        AnswerError: It is none of these, no `Completion` and no mapping, or its log-probability is invalid.
     """
     if isinstance(response, BaseException):
         raise response
     fields: dict[str, Any] = {}
-    if isinstance(response, Answer):
+    if isinstance(response, Completion):
         fields = response._asdict()
     elif isinstance(response, Mapping):
-        fields = {field: response[field] for field in Answer._fields if field in response}
+        fields = {field: response[field] for field in Completion._fields if field in response}
     elif isinstance(response, tuple | list) and len(response) == 2:
         fields = {"logprob": response[0]}
         if isinstance(response[1], tuple | list):
@@ -282,7 +284,7 @@ def as_scored(response: object, pair: Pair, name: str) -> Answer:
             fields["output_tokens"] = response[1]
     else:
         fields = {"logprob": response}
-    completion = _checked(Answer(**{**fields, "text": pair.continuation}), name)
+    completion = _checked(Completion(**{**fields, "text": pair.continuation}), name)
     if completion.logprob is None and completion.token_logprobs is not None:
         completion = completion._replace(logprob=sum(completion.token_logprobs))
     if completion.logprob is None or not completion.logprob <= _NOT_LIKELIER:
@@ -306,7 +308,7 @@ def _source_key(source: object) -> object:
     return tuple(map(id, source)) if isinstance(source, tuple) else id(source)
 
 
-def _checked(completion: Answer, name: str) -> Answer:
+def _checked(completion: Completion, name: str) -> Completion:
     if not isinstance(completion.text, str):
         raise AnswerError(f"model {name!r} answered with text={short(completion.text)}; expected str.")
     logprobs = completion.token_logprobs

@@ -4,17 +4,22 @@ import difflib
 import functools
 import inspect
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
+
 from helmframe._core.specs import Call
+from helmframe.config import from_home
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError
 from helmframe.models import endpoint, event_loop, inspect_model, lm_eval_model, local_model, mock, vllm_model
 from helmframe.models.identity import code_identity, identity, is_torch_module
-from helmframe.models.model import Given, Model, Pair, Prompt, as_results, as_scored, digest
+from helmframe.models.local_files import WEIGHTS
+from helmframe.models.model import Model, Pair, Prompt, Response, as_results, as_scored, digest
 
 # The most concurrent calls, where their number adapts to the model.
 MAX_WORKERS = 64
@@ -169,7 +174,7 @@ def _from_function(source: object, function: Callable[..., Any], takes_list: boo
     return Model(
         name=name,
         source=source,
-        ask=wrapped.run_list if takes_list else wrapped.run_prompts,
+        generate=wrapped.run_list if takes_list else wrapped.run_prompts,
         fingerprint=functools.partial(_fingerprint, function),
         durable=False,
         takes=takes,
@@ -177,8 +182,8 @@ def _from_function(source: object, function: Callable[..., Any], takes_list: boo
         workers=MAX_WORKERS if is_async else 1,
         adaptive=is_async,
         timeout=ASYNC_TIMEOUT if is_async else None,
-        ask_async=generate_async if is_async else None,
-        loglikelihood=_Scores(loglikelihood, name).ask if callable(loglikelihood) else None,
+        generate_async=generate_async if is_async else None,
+        loglikelihood=_Scores(loglikelihood, name).run if callable(loglikelihood) else None,
     )
 
 
@@ -186,17 +191,17 @@ def _only_scores(source: Any) -> Model:
     """Return an object that computes log-probabilities of texts, and generates none, as a model."""
     name = _name(source)
 
-    def ask(_: Sequence[Prompt], __: Mapping[str, Any]) -> list[Given]:
+    def refuse(_: Sequence[Prompt], __: Mapping[str, Any]) -> list[Response]:
         raise CapabilityError(f"model {name!r} generates no text; it has no .generate(prompts).")
 
     return Model(
         name=name,
         source=source,
-        ask=ask,
+        generate=refuse,
         fingerprint=functools.partial(_fingerprint, source.loglikelihood),
         durable=False,
         takes=frozenset(),
-        loglikelihood=_Scores(source.loglikelihood, name).ask,
+        loglikelihood=_Scores(source.loglikelihood, name).run,
         generates=False,
         token_logprobs=False,
     )
@@ -210,21 +215,21 @@ class _Function:
     name: str
     takes: frozenset[str] | None
 
-    def run_prompts(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def run_prompts(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         arguments = self._taken(decoding)
         return [_resolved(self.call(prompt, **arguments)) for prompt in prompts]
 
-    def run_list(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def run_list(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._checked(_resolved(self.call(list(prompts), **self._taken(decoding))), prompts)
 
-    async def run_prompts_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    async def run_prompts_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         arguments = self._taken(decoding)
         return [await self.call(prompt, **arguments) for prompt in prompts]
 
-    async def run_list_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    async def run_list_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._checked(await self.call(list(prompts), **self._taken(decoding)), prompts)
 
-    def _checked(self, responses: Any, prompts: Sequence[Prompt]) -> list[Given]:
+    def _checked(self, responses: Any, prompts: Sequence[Prompt]) -> list[Response]:
         return as_results(responses, f"model {self.name!r}", len(prompts))
 
     def _taken(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,14 +243,14 @@ class _Scores:
     call: Callable[..., Any]
     name: str
 
-    def ask(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def run(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
         returned = _resolved(self.call(list(map(tuple, pairs))))
         source = f"loglikelihood of model {self.name!r}"
         results = as_results(returned, source, len(pairs), item="pair", result="log-probability")
         return [self._scored(result, pair) for result, pair in zip(results, pairs, strict=True)]
 
-    def _scored(self, result: object, pair: Pair) -> Given:
+    def _scored(self, result: object, pair: Pair) -> Response:
         try:
             return as_scored(result, pair, self.name)
         except Exception as error:  # noqa: BLE001 - the result of this pair alone is invalid
@@ -369,3 +374,51 @@ def _check(
         raise ArgumentError(f"model(): workers={workers!r} should be a number of at least 1, or 'auto'.")
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
         raise ArgumentError(f"model(): timeout={timeout!r} should be a number of seconds above 0.")
+
+
+_LISTING = {"name": pl.String, "kind": pl.String, "arguments": pl.String, "description": pl.String}
+_LISTED: dict[str, tuple[Callable[..., Model], ...]] = {
+    "mock": (mock.echo, mock.noisy, mock.oracle, mock.replay),
+    "backend": (endpoint.http, local_model.local, vllm_model.vllm),
+}
+
+
+def list_models() -> pl.DataFrame:
+    """Return the models that `generate` knows by name: the functions of `hf.models`, then checkpoints on this machine.
+
+    A function, an object, a name on the hub and the address of a server are models too: see `hf.model`.
+
+    Returns:
+        name; kind: "mock" (its completions are known beforehand), "backend" (runs a checkpoint, or calls a server),
+        or "checkpoint" (a folder below $HELMFRAME_MODELS); arguments with their defaults; description.
+
+    >>> list_models().filter(kind="mock")["name"].to_list()
+    ['echo', 'noisy', 'oracle', 'replay']
+    """
+    rows = [_function_row(kind, function) for kind, functions in _LISTED.items() for function in functions]
+    return pl.DataFrame([*rows, *map(_checkpoint_row, _checkpoints())], schema=_LISTING)
+
+
+def _function_row(kind: str, function: Callable[..., Model]) -> dict[str, str]:
+    signature = inspect.signature(function)
+    arguments = ", ".join(
+        name if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
+        for name, parameter in signature.parameters.items()
+    )
+    description = (inspect.getdoc(function) or "").partition("\n")[0]
+    return {"name": function.__name__, "kind": kind, "arguments": arguments, "description": description}
+
+
+def _checkpoint_row(folder: Path) -> dict[str, str]:
+    return {"name": str(folder), "kind": "checkpoint", "arguments": "", "description": "a transformers checkpoint"}
+
+
+def _checkpoints() -> list[Path]:
+    """Return the folders of models below $HELMFRAME_MODELS: `name`, or `org/name`."""
+    root = os.environ.get("HELMFRAME_MODELS")
+    if not root:
+        return []
+    folder = from_home(root)
+    configs = [config for pattern in ("*/config.json", "*/*/config.json") for config in folder.glob(pattern)]
+    folders = sorted({config.parent for config in configs})
+    return [folder for folder in folders if any(any(folder.glob(pattern)) for pattern in WEIGHTS)]

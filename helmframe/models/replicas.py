@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from helmframe.models.local_load import Loaded
-from helmframe.models.model import Given, Prompt
+from helmframe.models.model import Prompt, Response
 
 
 @dataclass(eq=False)
@@ -28,11 +28,11 @@ class Replicas:
         for engine in self.engines:
             self._free.put(engine)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         with self._taken() as engine:
             return engine.ask(prompts, decoding)
 
-    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         with self._taken() as engine:
             return engine.loglikelihood(prompts, decoding)
 

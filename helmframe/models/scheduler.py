@@ -12,12 +12,11 @@ from weakref import WeakValueDictionary
 
 from helmframe.errors import CapabilityError, NotAModelError, SourceError
 from helmframe.models import event_loop
-from helmframe.models.answering import BatchRunner, Call, Labels, Outcome, PromptRef, Reply, Steps, current_labels
-from helmframe.models.busy import Busy
-from helmframe.models.callers import Caller, Share, deliver
-from helmframe.models.model import SCORES, Ask, Given, Model, Prompt
-from helmframe.models.pace import Pace
-from helmframe.models.timeouts import TimeoutThread
+from helmframe.models.batches import BatchRunner, Call, Reply, Steps
+from helmframe.models.callers import Caller, Labels, Outcome, PromptRef, Share, current_labels, deliver
+from helmframe.models.interrupts import TimeoutThread
+from helmframe.models.model import SCORES, GenerateFunction, Model, Prompt, Response
+from helmframe.models.pace import Busy, Pace
 
 if TYPE_CHECKING:
     import asyncio
@@ -150,7 +149,7 @@ class ModelQueue:
         waiting = sum(caller.total - caller.taken for caller in self._open if not caller.stalled)
         if not waiting:
             return
-        if self.model.ask_async is not None:
+        if self.model.generate_async is not None:
             event_loop.loop().call_soon_threadsafe(self._start_tasks)
             return
         wanted = min(self.pace.limit, -(-waiting // self.model.batch))
@@ -192,15 +191,15 @@ class ModelQueue:
 
     def _call(self, call: Call, decoding: Mapping[str, Any], timeout_thread: TimeoutThread | None) -> Reply:
         started = time.perf_counter()
-        responses: Sequence[Given] = ()
+        responses: Sequence[Response] = ()
         error: BaseException | None = None
         try:
             with self.busy.generating:
                 if timeout_thread is None or self.model.timeout is None:
-                    responses = self.model.asked(decoding)(call.prompts, decoding)
+                    responses = self.model.function_for(decoding)(call.prompts, decoding)
                 else:
                     responses = timeout_thread.call(
-                        partial(self.model.asked(decoding), call.prompts, decoding), self.model.timeout
+                        partial(self.model.function_for(decoding), call.prompts, decoding), self.model.timeout
                     )
         except (NotAModelError, SourceError, CapabilityError, KeyboardInterrupt):
             raise
@@ -248,15 +247,15 @@ class ModelQueue:
     async def _call_async(self, call: Call, decoding: Mapping[str, Any]) -> Reply:
         import asyncio
 
-        assert self.model.ask_async is not None
+        assert self.model.generate_async is not None
         started = time.perf_counter()
-        responses: Sequence[Given] = ()
+        responses: Sequence[Response] = ()
         error: BaseException | None = None
         try:
             if SCORES in decoding:
-                pending = asyncio.to_thread(_scored, self.model.asked(decoding), call.prompts, decoding)
+                pending = asyncio.to_thread(_scored, self.model.function_for(decoding), call.prompts, decoding)
             else:
-                pending = self.model.ask_async(call.prompts, decoding)
+                pending = self.model.generate_async(call.prompts, decoding)
             with self.busy.generating:
                 responses = await event_loop.within(pending, self.model.timeout)
         except (NotAModelError, SourceError, CapabilityError, KeyboardInterrupt):
@@ -346,11 +345,11 @@ class ModelQueue:
         with self._lock:
             for share in shares:
                 share.caller.held -= 1
-            if self.pace.adaptive and self.model.ask_async is None:
+            if self.pace.adaptive and self.model.generate_async is None:
                 self._staff()
 
 
-def _scored(function: Ask, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+def _scored(function: GenerateFunction, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
     """Call the function in a thread that a task waits for."""
     try:
         return function(prompts, decoding)

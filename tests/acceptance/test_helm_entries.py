@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.models.model import Answer, Model, Tokens
+from helmframe.models.model import Completion, Model, Tokens
 from helmframe.models.windows import windows
 from helmframe.plan import Plan
 from helmframe.scenarios.mirror import mirror
@@ -248,8 +248,8 @@ def requests(plan: Plan, window: int) -> list[tuple[Any, ...]]:
     ).rows()
 
 
-def scored(pairs: Any, _: Any) -> list[Answer]:
-    return [Answer(pair.continuation, logprob=-1.0) for pair in pairs]
+def scored(pairs: Any, _: Any) -> list[Completion]:
+    return [Completion(pair.continuation, logprob=-1.0) for pair in pairs]
 
 
 @pytest.mark.parametrize("window", [(64, 64), (64, 65), (300, 300), (300, 301), (33, 33)], ids=str)

@@ -4,22 +4,28 @@ The functions are generators of steps, which are calls of the model and pauses. 
 function, and a task on the event loop those of an async one, so that both follow the same rules.
 """
 
-import contextvars
 import logging
 import math
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from helmframe import config
 from helmframe._core.safe_text import error_text, has_traceback, type_name
 from helmframe.errors import AnswerError
-from helmframe.models.log_context import CURRENT_REQUESTS, LOGGED_WARNINGS, on_behalf_of
-from helmframe.models.model import Answer, Given, Prompt, as_answer, as_answers, as_results, is_plain
+from helmframe.models.callers import (
+    CURRENT_REQUESTS,
+    LOGGED_WARNINGS,
+    Outcome,
+    PromptRef,
+    Requester,
+    on_behalf_of,
+)
+from helmframe.models.model import Completion, Prompt, Response, as_completion, as_completions, as_results, is_plain
 from helmframe.models.pace import ModelDownError, Pace, Ticket
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
 
@@ -31,45 +37,6 @@ SINGLES = 4
 
 logger = logging.getLogger("helmframe.models")
 
-Labels = Callable[[int], dict[str, str]]
-
-
-class Outcome(NamedTuple):
-    """The outcome of one prompt: a completion or an error; `index` is its position among the prompts.
-
-    `latency` (s) is that of the call that generated it (of the last one, if none did); `attempts` counts the calls that
-    contained it.
-    """
-
-    index: int  # type: ignore[assignment]  # shadows an unused method of tuple
-    completion: Answer | None
-    error: str | None
-    latency: float
-    attempts: int
-
-
-class Requester(Protocol):
-    """The caller that a prompt belongs to."""
-
-    @property
-    def labels(self) -> Labels:
-        """Return the labels of each prompt, for the log."""
-
-    @property
-    def context(self) -> contextvars.Context:
-        """Return the context of the caller."""
-
-    @property
-    def cancelled(self) -> bool:
-        """Return whether the caller no longer waits for outcomes."""
-
-    @property
-    def logged(self) -> set[str]:
-        """Return the kinds of errors that the log contains already."""
-
-
-PromptRef: TypeAlias = tuple[Requester, int]
-
 
 class Call(NamedTuple):
     """A step: one call of the model; the generator receives a `Reply` for it."""
@@ -80,7 +47,7 @@ class Call(NamedTuple):
 class Reply(NamedTuple):
     """The result of one call, or of a call and its retries: responses or an error, in `seconds`, after `calls`."""
 
-    responses: Sequence[Given]
+    responses: Sequence[Response]
     error: BaseException | None
     seconds: float
     calls: int = 1
@@ -89,12 +56,6 @@ class Reply(NamedTuple):
 Pause: TypeAlias = float
 Steps: TypeAlias = Generator[Call | Pause, Reply | None, None]
 CallSteps: TypeAlias = Generator[Call | Pause, Reply | None, Reply | None]
-
-
-def current_labels() -> dict[str, str]:
-    """Return scenario, instance_id and model of the current request, for log records made inside a model function."""
-    requests = CURRENT_REQUESTS.get()
-    return requests[0][0].labels(requests[0][1]) if requests else {}
 
 
 @dataclass
@@ -232,7 +193,7 @@ class BatchRunner:
             # the usual case, five times as fast: prompts of one caller, and a text for each
             indices = [index for _, index in refs]
             plain = zip(
-                indices, as_answers(reply.responses), repeat(None), repeat(seconds), repeat(calls), strict=False
+                indices, as_completions(reply.responses), repeat(None), repeat(seconds), repeat(calls), strict=False
             )
             outcomes[id(refs[0][0])].extend(map(tuple.__new__, repeat(Outcome), plain))
             return
@@ -246,11 +207,11 @@ class BatchRunner:
             text = _log_error(reply.error, caller, index)
             self.outcomes[id(caller)].append(Outcome(index, None, text, reply.seconds, calls))
 
-    def _read(self, response: Given, caller: Requester, index: int) -> tuple[Answer | None, str | None]:
+    def _read(self, response: Response, caller: Requester, index: int) -> tuple[Completion | None, str | None]:
         if isinstance(response, BaseException):
             return None, _log_error(response, caller, index)
         try:
-            return as_answer(response, self.name), None
+            return as_completion(response, self.name), None
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - what is wrong with the completion, or what reading it raises
