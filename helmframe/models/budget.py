@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 
+from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError
 from helmframe.models.model import Completion
 
@@ -32,7 +33,7 @@ class Budget:
         for name, limit in (("max_requests", max_requests), ("max_cost", max_cost)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
                 raise ArgumentError(f"{name}={limit!r}: a number from 0 on.")
-        if isinstance(priority, bool) or not isinstance(priority, int):
+        if not is_integer(priority):
             raise ArgumentError(f"priority={priority!r}: a whole number; higher goes first.")
         if max_cost is not None and not prices:
             raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Where a model's completions are cached, for every caller that runs it: a run, a translator, a judge."""
+"""The cache of completions for every caller of a model (a run, a translator, a judge), and the ids of requests."""
 
 import json
 import time
@@ -32,7 +32,7 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class CompletionCache:
-    """The completions that a run reuses, and where it stores its own.
+    """The completions that a run reuses, and the folder of its own.
 
     A durable model's completions are shared by all runs of the store. An unpinned model's fingerprint has a meaning in
     one process only, so its completions are reused within the process, or from the runs in `resumed`.
@@ -101,7 +101,7 @@ def completions_of(root: Address, model: Model, fingerprint: str, scenario: str)
 
 
 def store_root() -> Address:
-    """The store's folder, or its address in a bucket."""
+    """Return the store's folder, or its address in a bucket."""
     return address_of(config.store_root())
 
 

@@ -1,4 +1,4 @@
-"""Which tokens of a text are its continuation's own."""
+"""Split the tokens of a text into those of its context and those of its continuation."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

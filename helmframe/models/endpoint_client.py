@@ -30,7 +30,7 @@ _NO_ROUTE = frozenset({404, 405, 501})
 
 
 class RefusedError(HelmframeError):
-    """A server responded with an error; `status_code`, `headers` and `code` show whether it may be transient."""
+    """An error response of a server; `status_code`, `headers` and `code` show whether it may be transient."""
 
     def __init__(self, message: str, status_code: int, headers: Mapping[str, str], code: str | None) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class Endpoint:
     Args:
         url: The server's base address.
         name: The model, as the server calls it.
-        answered: Whether it has responded in this process; after that an invalid reply is the fault of one request.
+        has_responded: Whether it has responded in this process; later invalid replies are the fault of one request.
     """
 
     url: str
@@ -84,7 +84,7 @@ class Endpoint:
         if status == 401 or (status == 403 and not self.has_responded):
             raise self._denied(status, _error_message(reply))
         if status in _NO_ROUTE and not self.has_responded:
-            raise await self._not_found(response, route, status, _error_message(reply))
+            raise await self._no_route_error(response, route, status, _error_message(reply))
         raise self._refused(response, route, status, _error_message(reply))
 
     async def check_protocol(self) -> None:
@@ -109,7 +109,9 @@ class Endpoint:
             return None
         return [str(entry["id"]) for entry in listed if isinstance(entry, Mapping) and "id" in entry]
 
-    async def _not_found(self, response: "httpx.Response", route: str, status: int, message: str) -> HelmframeError:
+    async def _no_route_error(
+        self, response: "httpx.Response", route: str, status: int, message: str
+    ) -> HelmframeError:
         names = await self._names()
         if names is None:
             return self._stranger(f"it has neither /{route} nor /models (HTTP {status})")

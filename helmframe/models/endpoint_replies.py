@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from helmframe._core.checks import is_integer
 from helmframe.errors import AnswerError
 from helmframe.models.model import Completion, Pair, short
 from helmframe.models.stop_strings import before_stop
@@ -35,15 +36,15 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
         raise AnswerError(f"model {name!r}: the server replied {short(reply)}; expected choices with a text.")
     end = choice.get("finish_reason")
     end = _ENDS.get(end, end) if isinstance(end, str) else None
-    before = before_stop(text, stops)
-    whole = end == "length" and before == text and not reasoning
+    visible = before_stop(text, stops)
+    whole = end == "length" and visible == text and not reasoning
     return Completion(
         text,
         reasoning=reasoning,
         finish_reason=end,
         prompt_tokens=_count(reply, "prompt_tokens"),
         output_tokens=_count(reply, "completion_tokens"),
-    ).with_logprobs(_logprobs(choice, None if whole else before, first=not reasoning) or ())
+    ).with_logprobs(_logprobs(choice, None if whole else visible, first=not reasoning) or ())
 
 
 def score_of(reply: object, pair: Pair, name: str) -> Completion | None:
@@ -214,4 +215,4 @@ def _ends_back(tokens: list[Any], whole: str) -> list[int] | None:
 def _count(reply: object, name: str) -> int | None:
     usage = reply.get("usage") if isinstance(reply, Mapping) else None
     count = usage.get(name) if isinstance(usage, Mapping) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) else None
+    return count if is_integer(count) else None

@@ -251,9 +251,10 @@ def _finish(
 def _sizes(group: pl.DataFrame, prefixes: pl.DataFrame) -> list[int]:
     """Return the number of characters of each prompt."""
     lengths = prefixes.select("prefix_id", length=pl.col("prefix").str.len_chars())
-    own = pl.concat_str("suffix", "continuation", ignore_nulls=True).str.len_chars()
-    joined = group.select("prefix_id", own=own).join(lengths, on="prefix_id", how="left", maintain_order="left")
-    sizes: list[int] = joined.select(pl.col("length") + pl.col("own")).to_series().to_list()
+    suffix_length = pl.concat_str("suffix", "continuation", ignore_nulls=True).str.len_chars()
+    suffixes = group.select("prefix_id", suffix_length=suffix_length)
+    joined = suffixes.join(lengths, on="prefix_id", how="left", maintain_order="left")
+    sizes: list[int] = joined.select(pl.col("length") + pl.col("suffix_length")).to_series().to_list()
     return sizes
 
 

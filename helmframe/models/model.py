@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
-from helmframe._core.checks import as_list, type_of
+from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import safe_repr, type_name, valid_unicode
 from helmframe._core.specs import Call
 from helmframe.errors import AnswerError
@@ -280,7 +280,7 @@ def as_scored(response: object, pair: Pair, name: str) -> Completion:
         fields = {"logprob": response[0]}
         if isinstance(response[1], tuple | list):
             fields["token_logprobs"] = response[1]
-        elif isinstance(response[1], int) and not isinstance(response[1], bool):
+        elif is_integer(response[1]):
             fields["output_tokens"] = response[1]
     else:
         fields = {"logprob": response}

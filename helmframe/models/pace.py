@@ -21,7 +21,7 @@ POLL = 0.05
 
 
 class ModelDownError(Exception):
-    """The model is down and no call was made. It is not a `ConnectionError`, because waiting does not help."""
+    """An error for a model that is down; no call was made. Not a `ConnectionError`, because waiting does not help."""
 
 
 class Ticket(NamedTuple):

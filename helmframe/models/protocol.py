@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import Call
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError
@@ -66,9 +67,7 @@ def from_any(
         ArgumentError: An invalid argument, or a version already declared for other code.
     """
     _check(name, version, batch, workers, timeout)
-    if max_request_length is not None and (
-        isinstance(max_request_length, bool) or not isinstance(max_request_length, int) or max_request_length < 1
-    ):
+    if max_request_length is not None and (not is_integer(max_request_length) or max_request_length < 1):
         raise ArgumentError(f"model(max_request_length={max_request_length!r}): must be an integer ≥ 1.")
     model = _model_of(source, batch)
     if name is not None:

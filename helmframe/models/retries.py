@@ -1,4 +1,4 @@
-"""Which errors of a model are transient, and how long to wait before a retry."""
+"""Transient errors of a model, and how long to wait before a retry."""
 
 import errno
 import math
