@@ -26,7 +26,7 @@ def echo() -> Model:
 
     To it all texts are as likely.
 
-    >>> list(echo().ask(["Question: 1 + 1?\n2"], {}))
+    >>> list(echo().generate(["Question: 1 + 1?\n2"], {}))
     ['2']
     """
 
