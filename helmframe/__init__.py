@@ -22,9 +22,9 @@ from helmframe.interop.suites import list_suites, suite
 from helmframe.judging.judge import judge
 from helmframe.judging.templates import list_judges
 from helmframe.metrics.protocol import list_metrics, metric
-from helmframe.models.listing import list_models
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
+from helmframe.models.protocol import list_models
 from helmframe.perturbations.catalogue import list_perturbations
 from helmframe.perturbations.registry import perturbation
 from helmframe.results import Results

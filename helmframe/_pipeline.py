@@ -24,11 +24,10 @@ from helmframe.metrics.judge import with_verdicts
 from helmframe.metrics.protocol import Metric, resolve_metrics
 from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget
-from helmframe.models.completion_cache import CompletionCache
+from helmframe.models.completion_cache import CompletionCache, request_ids
 from helmframe.models.fit import fit
 from helmframe.models.generate import generate
 from helmframe.models.model import Model
-from helmframe.models.request_ids import request_ids
 from helmframe.perturbations.by_model import Ask
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb

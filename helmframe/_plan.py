@@ -51,7 +51,7 @@ from helmframe.metrics.protocol import resolve_metrics
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import NUMBERS, check_decoding
-from helmframe.models.model import Given, Model, Prompt
+from helmframe.models.model import Model, Prompt, Response
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
@@ -507,7 +507,7 @@ def between(low: Any, high: Any) -> Between:
 def _any_model() -> Model:
     """Return a stand-in for plans without a model. It accepts every request and never gets one."""
 
-    def ask(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:  # noqa: ARG001
+    def ask(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:  # noqa: ARG001
         return [str(prompt) for prompt in prompts]
 
     return Model("any", "any", ask, str, durable=False, takes=None, media=True, loglikelihood=ask)

@@ -123,7 +123,7 @@ class CapabilityError(HelmframeError, ValueError):
         """Return the error that a metric needs log-probabilities of generated tokens."""
         return cls(
             f"model {model!r} gives no log-probabilities of what it generates, and metric {metric!r} needs them. Give "
-            "a local model, a server with logprobs, or a function that answers with hf.models.Answer(text, "
+            "a local model, a server with logprobs, or a function that answers with hf.models.Completion(text, "
             "token_logprobs=…); or use another metric, such as exact_match."
         )
 

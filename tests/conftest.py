@@ -120,7 +120,7 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # what another test found in the rows of a scenario must be found again
     validation._cached_facts.cache_clear()
     # and none stands by what another vouched for
-    monkeypatch.setattr(protocol, "_VOUCHED", {})
+    monkeypatch.setattr(protocol, "_declared_versions", {})
 
 
 @pytest.fixture(autouse=True)

@@ -287,7 +287,7 @@ class Execution:
                 report = self._noting(report, model, fitted, task)
             if not self.fresh:
                 cache.reuse(fitted, prefixes, model, fingerprint, scenario)
-            kept = cache.answers(model, fingerprint, scenario)
+            kept = cache.completions(model, fingerprint, scenario)
             unscored: list[Address] = []
             with Behind() as beside:
                 if self.ask and not model.durable:

@@ -20,7 +20,7 @@ from helmframe._schema import LOGS
 from helmframe.engines import capture
 from helmframe.engines.capture import Captured
 from helmframe.errors import ArgumentError, StoreError
-from helmframe.models.log_context import ASKED, SAID, asked_now
+from helmframe.models.callers import CURRENT_REQUESTS, LOGGED_WARNINGS, current_requests
 from helmframe.store import RunFolder
 
 FLUSH_SECONDS = 2.0
@@ -57,7 +57,7 @@ def recording(run_id: str, sink: Sink, flush_seconds: float = FLUSH_SECONDS) -> 
     """
     log = RunLog(run_id, sink)
     _registry().open(log)
-    tokens = _run.set(run_id), ASKED.set(()), SAID.set(set())
+    tokens = _run.set(run_id), CURRENT_REQUESTS.set(()), LOGGED_WARNINGS.set(set())
     failed = True
     try:
         with log.flushed_every(flush_seconds):
@@ -65,8 +65,8 @@ def recording(run_id: str, sink: Sink, flush_seconds: float = FLUSH_SECONDS) -> 
         failed = False
     finally:
         _run.reset(tokens[0])
-        ASKED.reset(tokens[1])
-        SAID.reset(tokens[2])
+        CURRENT_REQUESTS.reset(tokens[1])
+        LOGGED_WARNINGS.reset(tokens[2])
         _registry().close(log)
         log.end(failed=failed)
 
@@ -225,7 +225,7 @@ class _Registry:
         """See `capture.Taker`."""
         if self.process != os.getpid():  # forked: nobody will write it here
             return None
-        asked = asked_now()
+        asked = current_requests()
         if asked:
             found: dict[str, Place] = {}
             for each in asked:

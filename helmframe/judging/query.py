@@ -12,12 +12,11 @@ from helmframe._schema import INSTANCES
 from helmframe.adapters.adapt import adapt, settings
 from helmframe.errors import ArgumentError
 from helmframe.models.budget import Budget
-from helmframe.models.completion_cache import CompletionCache, store_root
+from helmframe.models.completion_cache import CompletionCache, request_ids, store_root
 from helmframe.models.fit import fit
 from helmframe.models.generate import Report, generate
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
-from helmframe.models.request_ids import request_ids
 from helmframe.models.scheduler import busy_of
 from helmframe.perturbations.by_model import Ask
 from helmframe.perturbations.call import PerturbationCall
@@ -123,7 +122,7 @@ def query_model(
     requests, heads = adapt(perturb(rows.lazy(), ()), pl.DataFrame(schema=INSTANCES.schema), setting)
     fingerprint = model.fingerprint()
     cache = cache or CompletionCache(store_root())
-    stored = cache.answers(model, fingerprint, name)
+    stored = cache.completions(model, fingerprint, name)
     fitted, prefixes = fit(requests.collect(), heads, model)
     identified = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
     if not fresh:

@@ -10,7 +10,7 @@ from typing import Any
 from helmframe.models.engine.memory import is_out_of_memory
 from helmframe.models.engine.sampling import Sampling, key_of, logprobs
 from helmframe.models.engine.stops import Watch, ending_tokens, kept, text_of
-from helmframe.models.model import Answer, Given, Pair, Prompt, Seeded
+from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
 from helmframe.models.stop_strings import stops_of
 from helmframe.models.tokenizing import Tokenizing
 
@@ -36,43 +36,43 @@ class EncoderDecoder:
     _rows: int = 0  # at once, since the memory did not hold more
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """One answer per prompt, in order; as `Engine.ask`, but the output counts by itself, not with its prompt."""
-        asked = Seeded.each(prompts, decoding)
+        asked = Seeded.from_prompts(prompts, decoding)
         tokens = self.words.tokens([prompt.text for prompt in asked])
         max_tokens = decoding.get("max_tokens")
         limit = MAX_TOKENS if max_tokens is None else int(max_tokens)
         if self.window is not None:
             limit = min(limit, self.window)
-        answers: list[Given] = [self._too_long(ids) for ids in tokens]
+        answers: list[Response] = [self._too_long(ids) for ids in tokens]
         able = [place for place, ids in enumerate(tokens) if self._fits(ids)]
         if limit < 1:
-            return [Answer("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
+            return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
         keys = [key_of(prompt.seed, prompt.text) for prompt in asked]
 
-        def answered(batch: Sequence[int]) -> list[Answer]:
+        def answered(batch: Sequence[int]) -> list[Completion]:
             return self._answered([tokens[place] for place in batch], [keys[place] for place in batch], limit, decoding)
 
         for place, answer in self._in_batches(able, tokens, answered):
             answers[place] = answer
         return answers
 
-    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         """The log-probability of each pair's continuation, and of its tokens, in nats."""
         pairs = [each for each in prompts if isinstance(each, Pair)]
         contexts = self.words.tokens([pair.context for pair in pairs])
         continuations = [self.words.encode(pair.continuation) for pair in pairs]
-        answers: list[Given] = [self._too_long(ids) for ids in contexts]
+        answers: list[Response] = [self._too_long(ids) for ids in contexts]
         fits = [self._fits(one) and self._fits(two) for one, two in zip(contexts, continuations, strict=True)]
         able = [place for place, both_fit in enumerate(fits) if both_fit]
 
-        def scored(batch: Sequence[int]) -> list[Answer]:
+        def scored(batch: Sequence[int]) -> list[Completion]:
             return self._scored([contexts[place] for place in batch], [continuations[place] for place in batch])
 
         for place, answer in self._in_batches(able, contexts, scored):
             answers[place] = answer
         return [
-            answer._replace(text=pair.continuation) if isinstance(answer, Answer) else answer
+            answer._replace(text=pair.continuation) if isinstance(answer, Completion) else answer
             for answer, pair in zip(answers, pairs, strict=True)
         ]
 
@@ -87,8 +87,8 @@ class EncoderDecoder:
         return ValueError(f"the prompt has {len(tokens)} tokens; the model's window is {self.window}.")
 
     def _in_batches(
-        self, places: Sequence[int], tokens: Sequence[Sequence[int]], work: Callable[[Sequence[int]], list[Answer]]
-    ) -> Iterator[tuple[int, Given]]:
+        self, places: Sequence[int], tokens: Sequence[Sequence[int]], work: Callable[[Sequence[int]], list[Completion]]
+    ) -> Iterator[tuple[int, Response]]:
         """Each place and its answer, in batches of like length, the longest first; halved where memory is short."""
         device = self.model.device.type
         budget = TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
@@ -97,7 +97,7 @@ class EncoderDecoder:
             while waiting:
                 most = self._rows or MAX_ROWS.get(device, MAX_ROWS["cpu"])
                 batch = waiting[: max(1, min(most, budget // len(tokens[waiting[0]])))]
-                found: Sequence[Given]
+                found: Sequence[Response]
                 try:
                     found = work(batch)
                 except RuntimeError as error:
@@ -133,7 +133,7 @@ class EncoderDecoder:
 
     def _answered(
         self, rows: Sequence[Sequence[int]], keys: Sequence[bytes], limit: int, decoding: Mapping[str, Any]
-    ) -> list[Answer]:
+    ) -> list[Completion]:
         import torch
         from transformers import DynamicCache, EncoderDecoderCache
 
@@ -168,16 +168,16 @@ class EncoderDecoder:
             for of_row, tokens in zip(values, outputs, strict=True)
         ]
         return [
-            Answer(
+            Completion(
                 text,
                 finish_reason="stop" if end else "length",
                 prompt_tokens=len(prompt),
                 output_tokens=len(tokens),
-            ).rated(own)
+            ).with_logprobs(own)
             for text, own, prompt, tokens, end in zip(texts, owns, rows, outputs, ended, strict=True)
         ]
 
-    def _scored(self, contexts: Sequence[Sequence[int]], asked: Sequence[Sequence[int]]) -> list[Answer]:
+    def _scored(self, contexts: Sequence[Sequence[int]], asked: Sequence[Sequence[int]]) -> list[Completion]:
         import torch
 
         start = self._start()
@@ -187,7 +187,7 @@ class EncoderDecoder:
         logits = logits[:, len(start) - 1 :].float()
         chosen = logits.gather(-1, wanted[..., None]).squeeze(-1) - torch.logsumexp(logits, dim=-1)
         return [
-            Answer("", prompt_tokens=len(context), output_tokens=len(each)).rated(line[: len(each)])
+            Completion("", prompt_tokens=len(context), output_tokens=len(each)).with_logprobs(line[: len(each)])
             for line, context, each in zip(chosen.tolist(), contexts, asked, strict=True)
         ]
 

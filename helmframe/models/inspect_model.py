@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import Any
 
 from helmframe.models import event_loop
-from helmframe.models.conversations import as_messages, as_prompt
 from helmframe.models.identity import identity
-from helmframe.models.model import Answer, Given, Model, Prompt, digest
+from helmframe.models.model import Completion, Model, Prompt, Response, digest
+from helmframe.models.prompts import as_messages, as_prompt
 
 # Calls at once, at most; Inspect has limits of its own for each provider.
 MAX_WORKERS = 64
@@ -41,7 +41,7 @@ def from_model(given: Any) -> Model:
     return Model(
         name=str(given),
         source=given,
-        ask=asked.ask,
+        generate=asked.ask,
         fingerprint=functools.partial(_fingerprint, given),
         durable=False,
         takes=frozenset(_NAMES),
@@ -50,7 +50,7 @@ def from_model(given: Any) -> Model:
         adaptive=True,
         timeout=TIMEOUT,
         chat=as_prompt,
-        ask_async=asked.ask_async,
+        generate_async=asked.ask_async,
         token_logprobs=None if wants else False,
         note="asked through Inspect, which tries again by itself",
     )
@@ -62,10 +62,10 @@ class _Asked:
 
     model: Any
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
         return list(event_loop.run(self.ask_async(prompts, decoding)))
 
-    async def ask_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+    async def ask_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
         said = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
         stops = said.pop("stop_seqs", None) or []
         if stops:
@@ -87,14 +87,14 @@ def _input(prompt: str) -> Any:
     return [kinds[each["role"]](content=each["content"]) for each in turns]
 
 
-def _answer(output: Any) -> Given:
+def _answer(output: Any) -> Response:
     if output.error:
         return RuntimeError(f"the model answered with an error: {output.error}")
     usage = output.usage
     read = getattr(usage, "input_tokens_cache_read", None) or 0
     wrote = getattr(usage, "input_tokens_cache_write", None) or 0
     logprobs = _logprobs(output)
-    return Answer(
+    return Completion(
         output.completion,
         reasoning=_reasoning(output),
         logprob=None if logprobs is None else math.fsum(logprobs),

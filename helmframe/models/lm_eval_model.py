@@ -9,7 +9,7 @@ from typing import Any
 
 from helmframe.errors import AnswerError
 from helmframe.models.identity import identity
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Tokens, as_results, as_scored, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Tokens, as_results, as_scored, digest
 
 # Decoding parameters as lm-eval calls them. A seed it has for a whole run only.
 _NAMES = {
@@ -40,7 +40,7 @@ def from_lm(given: Any) -> Model:
     return Model(
         name=name,
         source=given,
-        ask=asked.ask,
+        generate=asked.ask,
         fingerprint=functools.partial(_fingerprint, given),
         durable=False,
         takes=frozenset(_NAMES),
@@ -62,7 +62,7 @@ class _Asked:
     lm: Any
     name: str
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         said = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
         stops = said.pop("until", None) or []
         temperature = float(said.get("temperature") or 0)
@@ -72,10 +72,12 @@ class _Asked:
             arguments = {key: value for key, value in arguments.items() if key not in ("temperature", "top_p", "top_k")}
         return self._asked("generate_until", [(str(prompt), dict(arguments)) for prompt in prompts])
 
-    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         pairs = [each for each in prompts if isinstance(each, Pair)]
         given = iter(self._asked("loglikelihood", [tuple(each) for each in pairs if each.continuation]))
-        return [self._scored(next(given), each) if each.continuation else Answer("", output_tokens=0) for each in pairs]
+        return [
+            self._scored(next(given), each) if each.continuation else Completion("", output_tokens=0) for each in pairs
+        ]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(self.lm.tok_encode(text)) for text in texts]
@@ -107,7 +109,7 @@ class _Asked:
             function(rows, **quiet), f"{method} of model {self.name!r}", len(rows), item="request", result="result"
         )
 
-    def _scored(self, given: object, pair: Pair) -> Given:
+    def _scored(self, given: object, pair: Pair) -> Response:
         try:
             return as_scored(given, pair, self.name)
         except AnswerError as error:

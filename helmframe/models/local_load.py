@@ -10,7 +10,7 @@ from helmframe._core.safe_text import error_text
 from helmframe.errors import CapabilityError, SourceBrokenError
 from helmframe.models.local_files import INSTALL, read_json, window
 from helmframe.models.local_options import FLOAT32, Options
-from helmframe.models.model import Given, Prompt
+from helmframe.models.model import Prompt, Response
 from helmframe.models.tokenizing import Tokenizing
 
 
@@ -25,10 +25,10 @@ class Loaded(Protocol):
     def window(self) -> int | None:
         """Tokens that prompt and output may have together."""
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """One answer per prompt, in order."""
 
-    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """The log-probability of each pair's continuation."""
 
     def state(self) -> str:

@@ -30,7 +30,7 @@ from helmframe.models.local_files import (
 )
 from helmframe.models.local_load import Loaded, engine_of, foreseen, imported_beside, load, load_tokenizer, words_of
 from helmframe.models.local_options import Options, checked
-from helmframe.models.model import Given, Model, Prompt, digest
+from helmframe.models.model import Model, Prompt, Response, digest
 from helmframe.models.replicas import Replicas
 from helmframe.models.tokenizing import Tokenizing
 
@@ -148,7 +148,7 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
     return Model(
         name=type(model).__name__,
         source=(model, tokenizer),
-        ask=engine.ask,
+        generate=engine.ask,
         fingerprint=functools.partial(_pair_fingerprint, model, tokenizer),
         durable=False,
         takes=TAKES,
@@ -207,7 +207,7 @@ def _made(
     return Model(
         name=name,
         source=source,
-        ask=asked.ask,
+        generate=asked.ask,
         fingerprint=asked.fingerprint,
         durable=True,
         takes=TAKES,
@@ -245,10 +245,10 @@ class _Local:
         self._stamp = digest("loaded", base, *changes) if changes else base
         return self._stamp
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._ready().ask(prompts, decoding)
 
-    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._ready().loglikelihood(prompts, decoding)
 
     def state(self) -> str:

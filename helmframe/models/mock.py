@@ -11,7 +11,7 @@ import polars as pl
 
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Row, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Row, digest
 
 WRONG = "[wrong answer]"
 _KEYS = (
@@ -26,14 +26,14 @@ def echo() -> Model:
 
     To it all texts are as likely.
 
-    >>> list(echo().ask(["Question: 1 + 1?\n2"], {}))
+    >>> list(echo().generate(["Question: 1 + 1?\n2"], {}))
     ['2']
     """
 
-    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [_last_line(prompt["prompt"] if isinstance(prompt, dict) else str(prompt)) for prompt in prompts]
 
-    def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [_likely(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
 
     return _toy(Call("echo"), ask, scores, sees_rows=False, media=True)
@@ -45,10 +45,10 @@ def oracle() -> Model:
     Right options are likelier than wrong ones.
     """
 
-    def answer(row: Row) -> Given:
+    def answer(row: Row) -> Response:
         return _right(row)
 
-    def score(row: Row) -> Given:
+    def score(row: Row) -> Response:
         return _scored(row, [place for place, correct in enumerate(row["correct"]) if correct])
 
     return _toy(Call("oracle"), _each(answer), _each(score))
@@ -80,12 +80,12 @@ def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
         draw = hashlib.blake2b(json.dumps([*key, row["output_index"]]).encode(), digest_size=16).digest()
         return int.from_bytes(draw[:8], "big") < accuracy * 2**64, int.from_bytes(draw[8:], "big")
 
-    def answer(row: Row) -> Given:
+    def answer(row: Row) -> Response:
         is_right, which = drawn(row)
         wrong = row["wrong"] or [WRONG]
         return wrong[which % len(wrong)] if row["right"] and not is_right else _right(row)
 
-    def score(row: Row) -> Given:
+    def score(row: Row) -> Response:
         is_right, which = drawn(row)  # the same for all options of a question
         places = [place for place, correct in enumerate(row["correct"]) if correct == is_right]
         return _scored(row, [places[which % len(places)]] if places else [])
@@ -110,7 +110,7 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         texts = dict(recorded)
         content = digest(*(part for pair in sorted(texts.items()) for part in pair))
 
-        def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+        def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
             return [_found(texts, prompt, _of_prompt) for prompt in prompts]
 
         return _toy(Call("replay", (("content", content),)), ask, name=name, sees_rows=False, durable=True, media=True)
@@ -123,7 +123,7 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
     answers = {tuple(row[key] for key in keys): _recorded(row) for row in recorded.iter_rows(named=True)}
     content = digest(*keys, *(f"{key}: {answer}" for key, answer in sorted(answers.items(), key=str)))
 
-    def answer(row: Row) -> Given:
+    def answer(row: Row) -> Response:
         key = tuple(row[name] for name in keys)  # type: ignore[literal-required]
         return _found(answers, key, functools.partial(_of_row, keys))
 
@@ -157,8 +157,8 @@ def from_text(said: str) -> Model:
 
 def _toy(
     call: Call,
-    ask: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]],
-    scores: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]] | None = None,
+    ask: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]],
+    scores: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]] | None = None,
     *,
     name: str = "",
     sees_rows: bool = True,
@@ -169,7 +169,7 @@ def _toy(
     return Model(
         name=name or str(call),
         source=call,
-        ask=ask,
+        generate=ask,
         fingerprint=functools.partial(digest, "toy", str(call)),
         durable=durable,
         takes=None,
@@ -181,8 +181,8 @@ def _toy(
     )
 
 
-def _each(answer: Callable[[Row], Given]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]]:
-    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+def _each(answer: Callable[[Row], Response]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]]:
+    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [answer(prompt) for prompt in prompts if isinstance(prompt, dict)]
 
     return ask
@@ -193,14 +193,14 @@ def _last_line(prompt: str) -> str:
     return lines[-1].strip()
 
 
-def _right(row: Row) -> Given:
+def _right(row: Row) -> Response:
     """Return the first right answer, or the error of this row."""
     if not row["right"]:
         return LookupError(f"instance {row['instance_id']!r} has no correct reference.")
     return row["right"][0]
 
 
-def _scored(row: Row, likely: Sequence[int]) -> Given:
+def _scored(row: Row, likely: Sequence[int]) -> Response:
     """How likely the row's continuation is to who thinks these references likely."""
     text, place = row["continuation"] or "", row["reference_index"]
     if place is None or row["request_mode"] == "calibration":
@@ -210,13 +210,13 @@ def _scored(row: Row, likely: Sequence[int]) -> Given:
     return _likely(text, RIGHT if place in likely else OTHER)
 
 
-def _likely(text: str, logprob: float) -> Answer:
+def _likely(text: str, logprob: float) -> Completion:
     """A text each of whose words has this log-probability."""
     words = max(1, len(text.split()))
-    return Answer(text, logprob=words * logprob, token_logprobs=(logprob,) * words, output_tokens=words)
+    return Completion(text, logprob=words * logprob, token_logprobs=(logprob,) * words, output_tokens=words)
 
 
-def _found(answers: Mapping[Any, Given | None], key: object, tell: Callable[[Any], str]) -> Given:
+def _found(answers: Mapping[Any, Response | None], key: object, tell: Callable[[Any], str]) -> Response:
     """Return the recorded completion, or the error of this row."""
     if key not in answers:
         return LookupError(f"no completion was recorded for {tell(key)}.")
@@ -244,10 +244,10 @@ def _replay_keys(recorded: pl.DataFrame) -> tuple[str, ...]:
     return keys
 
 
-def _recorded(row: Mapping[str, Any]) -> Answer | None:
+def _recorded(row: Mapping[str, Any]) -> Completion | None:
     if row["completion"] is None:
         return None
-    given = {field: row[field] for field in Answer._fields[1:] if row.get(field) is not None}
+    given = {field: row[field] for field in Completion._fields[1:] if row.get(field) is not None}
     if "token_logprobs" in given:
         given["token_logprobs"] = tuple(given["token_logprobs"])
-    return Answer(row["completion"], **given)
+    return Completion(row["completion"], **given)

@@ -17,7 +17,7 @@ from helmframe.models.continuations import Split, splits
 from helmframe.models.local_files import CODE, SMALL, Checkpoint, check_model, found, read_json, window
 from helmframe.models.local_load import load_tokenizer
 from helmframe.models.local_options import Options
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
 from helmframe.models.stop_strings import stops_of
 from helmframe.models.tokenizing import Tokenizing
 
@@ -74,7 +74,7 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
     return Model(
         name=checkpoint.hub or folder.name,
         source=Call("vllm", frozen({"model": str(model), **said})) if said else f"vllm:{model}",
-        ask=asked.ask,
+        generate=asked.ask,
         fingerprint=functools.partial(_fingerprint, checkpoint, written, trust_remote_code=trust_remote_code),
         durable=True,
         takes=TAKES,
@@ -115,21 +115,21 @@ class _VLLM:
     _llm: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         tokens = self.words.tokens([str(prompt) for prompt in prompts])
         said = {key: value for key, value in decoding.items() if key in TAKES and value is not None}
         said = {"max_tokens": MAX_TOKENS, "temperature": 0.0, **said}
         if not said.get("top_k"):
             said.pop("top_k", None)
         if said["max_tokens"] < 1:
-            return [Answer("", finish_reason="length", prompt_tokens=len(each), output_tokens=0) for each in tokens]
+            return [Completion("", finish_reason="length", prompt_tokens=len(each), output_tokens=0) for each in tokens]
         # the token chosen, and no other
         return [self._answer(each, said) for each in self._generated(tokens, logprobs=0, **said)]
 
-    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         pairs = [each for each in prompts if isinstance(each, Pair)]
         found = splits(self.words, pairs)
-        answers: list[Given] = [
+        answers: list[Response] = [
             ValueError(f"the text has {len(each.tokens)} tokens; the model's window is {self.window}.")
             for each in found
         ]
@@ -140,19 +140,19 @@ class _VLLM:
             answers[place] = _scored(output, pairs[place], found[place])
         return answers
 
-    def _answer(self, output: Any, said: Mapping[str, Any]) -> Answer:
+    def _answer(self, output: Any, said: Mapping[str, Any]) -> Completion:
         """What was generated, with the log-probabilities of its tokens, not those of what ended it."""
         from helmframe.models.engine.stops import kept
 
         (found,) = output.outputs
         by_token = found.finish_reason == "stop" and not isinstance(found.stop_reason, str)
         prompt, tokens = output.prompt_token_ids, list(found.token_ids)[: -1 if by_token else None]
-        answer = Answer(
+        answer = Completion(
             found.text, finish_reason=found.finish_reason, prompt_tokens=len(prompt), output_tokens=len(tokens)
         )
         own = tokens[: kept(self.words.tokenizer, prompt, tokens, stops_of(said))]
         places = zip(list(found.logprobs)[: len(own)], own, strict=True)
-        return answer.rated([float(each[token].logprob) for each, token in places])
+        return answer.with_logprobs([float(each[token].logprob) for each, token in places])
 
     def _generated(self, tokens: Sequence[Sequence[int]], **said: Any) -> list[Any]:
         """What vLLM puts out, one for each prompt of token ids, in order."""
@@ -173,11 +173,11 @@ class _VLLM:
             raise SourceBrokenError(f"{where['model']} can't be loaded by vLLM: {reason}") from error
 
 
-def _scored(output: Any, pair: Pair, found: Split) -> Answer:
+def _scored(output: Any, pair: Pair, found: Split) -> Completion:
     """How likely the continuation's tokens are: each place holds what the token there was given."""
-    places = zip(output.prompt_logprobs[found.start :], found.own, strict=True)
-    answer = Answer(pair.continuation, prompt_tokens=found.start, output_tokens=len(found.own))
-    return answer.rated([float(each[token].logprob) for each, token in places])
+    places = zip(output.prompt_logprobs[found.start :], found.continuation, strict=True)
+    answer = Completion(pair.continuation, prompt_tokens=found.start, output_tokens=len(found.continuation))
+    return answer.with_logprobs([float(each[token].logprob) for each, token in places])
 
 
 def _fingerprint(checkpoint: Checkpoint, options: str, *, trust_remote_code: bool) -> str:

@@ -23,7 +23,7 @@ from helmframe._schema import ORIGINAL
 from helmframe.adapters.adapt import Setting
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
-from helmframe.models.completion_cache import answers_of, store_root
+from helmframe.models.completion_cache import completions_of, store_root
 from helmframe.models.fit import fit
 from helmframe.models.request_ids import request_ids
 from helmframe.store import ParquetCompletions
@@ -132,7 +132,7 @@ def _look(seen: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, tas
     fitted, prefixes = fit(requests, heads, model)
     fingerprint = model.fingerprint()
     wanted = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique("request_id")
-    known = answers_of(store_root(), model, fingerprint, task.spec.scenario)
+    known = completions_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     stored = wanted.join(known.read(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
     sizes = wanted.join(prefixes, on="prefix_id").select(
@@ -180,7 +180,7 @@ def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]
 
 def _age(task: Task, model: Model) -> list[str]:
     """How long ago a model that only its name tells from others gave its oldest answer."""
-    known = answers_of(store_root(), model, model.fingerprint(), task.spec.scenario)
+    known = completions_of(store_root(), model, model.fingerprint(), task.spec.scenario)
     oldest = known.oldest() if isinstance(known, ParquetCompletions) else None
     if oldest is None:
         return []

@@ -23,7 +23,7 @@ from helmframe.interop.helm.metric_specs import CLASSES, KEPT, metrics_of
 from helmframe.interop.helm.plans import drafts_of
 from helmframe.interop.helm.scenario_lookup import known_scenarios
 from helmframe.metrics.protocol import METRICS
-from helmframe.models.model import Answer, Model, Tokens
+from helmframe.models.model import Completion, Model, Tokens
 from tests.acceptance import eval_peers, hashed_model, helm_parity_pool, helm_peer, helm_run_peer
 from tests.acceptance.helm_parity_pool import Draw
 from tests.acceptance.test_equal_to_helm_runs import (
@@ -253,7 +253,7 @@ def model(draw: Draw) -> Model:
     )  # fmt: skip
 
 
-def completed(rows: Sequence[Any], decoding: Mapping[str, Any]) -> list[Answer]:
+def completed(rows: Sequence[Any], decoding: Mapping[str, Any]) -> list[Completion]:
     stop = decoding.get("stop") or []
     stops = [stop] if isinstance(stop, str) else list(stop)
     limit = int(decoding.get("max_tokens") or 100)
@@ -262,17 +262,17 @@ def completed(rows: Sequence[Any], decoding: Mapping[str, Any]) -> list[Answer]:
         text = hashed_model.completion(row["prompt"], row["output_index"], limit, stops)
         scores = hashed_model.logprobs(text, row["output_index"], row["prompt"])
         answers.append(
-            Answer(
+            Completion(
                 text,
                 finish_reason="length" if len(scores) >= limit else "stop",
                 prompt_tokens=len(hashed_model.pieces(row["prompt"])),
                 output_tokens=len(scores),
-            ).rated(scores)
+            ).with_logprobs(scores)
         )
     return answers
 
 
-def scored(rows: Sequence[Any], _: Mapping[str, Any]) -> list[Answer]:
+def scored(rows: Sequence[Any], _: Mapping[str, Any]) -> list[Completion]:
     """Return the log-probabilities of continuations: those of the whole text's tokens that hold some of it."""
     answers = []
     for row in rows:
@@ -284,8 +284,8 @@ def scored(rows: Sequence[Any], _: Mapping[str, Any]) -> list[Answer]:
                 inside.append(score)
             else:
                 before += 1
-        answer = Answer(row["continuation"], prompt_tokens=before, output_tokens=len(inside))
-        answers.append(answer.rated(inside))
+        answer = Completion(row["continuation"], prompt_tokens=before, output_tokens=len(inside))
+        answers.append(answer.with_logprobs(inside))
     return answers
 
 

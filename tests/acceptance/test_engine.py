@@ -11,7 +11,7 @@ import torch
 from helmframe.models.engine import Engine, linear
 from helmframe.models.engine.angles import reset
 from helmframe.models.engine.reading import Wanted
-from helmframe.models.model import Answer
+from helmframe.models.model import Completion
 from helmframe.models.tokenizing import Tokenizing
 from tests.acceptance.figures import shown
 from tests.models import tiny
@@ -87,7 +87,7 @@ def test_4_every_architecture_answers_as_transformers_does_prompt_by_prompt(
     expected = [_generated(engine.model, text) for text in texts]
     found = [*engine.ask(prompts, {"max_tokens": NEW}), *engine.ask(prompts[:2], {"max_tokens": NEW})]
     same = sum(
-        isinstance(each, Answer) and each.text == engine.words.decode(tokens)
+        isinstance(each, Completion) and each.text == engine.words.decode(tokens)
         for tokens, each in zip([*expected, *expected[:2]], found, strict=True)
     )
     shown("4", f"{name}: answers of {NEW} tokens equal to transformers' own", f"{same}/{len(found)}", "all")

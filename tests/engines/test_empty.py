@@ -124,8 +124,8 @@ def test_a_look_into_the_store_does_not_warn_again(caplog: pytest.LogCaptureFixt
 
 
 def test_the_advice_fits_the_cause() -> None:
-    def at_its_limit(prompt: str) -> hf.models.Answer:
-        return hf.models.Answer("", finish_reason="length")
+    def at_its_limit(prompt: str) -> hf.models.Completion:
+        return hf.models.Completion("", finish_reason="length")
 
     (stopped,) = empty_notes(continuation(output_prefix="Answer:").generate(silent).score().manifest)
     assert "ends in " + repr((STORY + " 0\nAnswer:")[-40:]) in stopped

@@ -45,7 +45,7 @@ def ask(queue: ModelQueue, prompts: Sequence[str], scenario: str = "s") -> list[
     def labels(index: int) -> dict[str, str]:
         return {"scenario": scenario, "instance_id": f"id{index}", "model": "m"}
 
-    return [outcome for batch in queue.ask(prompts, {}, labels=labels) for outcome in batch]
+    return [outcome for batch in queue.run(prompts, {}, labels=labels) for outcome in batch]
 
 
 def logs_of(function: object, prompts: Sequence[str] = ("a",), **said: object) -> Frames:

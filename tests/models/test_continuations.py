@@ -16,7 +16,7 @@ def split(words: Tokenizing, context: str, continuation: str) -> tuple[list[str]
     """The tokens of the context and of the continuation, as text."""
     (found,) = splits(words, [Pair(context, continuation)])
     tokens = [words.decode([each]) for each in found.tokens]
-    assert found.own == found.tokens[found.start :]
+    assert found.continuation == found.tokens[found.start :]
     assert found.start > 0
     return tokens[: found.start], tokens[found.start :]
 

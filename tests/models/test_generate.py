@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe.models.completion_cache import request_ids
 from helmframe.models.prompts import Prompts
-from helmframe.models.request_ids import request_ids
 from helmframe.models.scheduler import ModelQueue
 from helmframe.store import ParquetCompletions
 
@@ -135,8 +135,8 @@ def test_thoughts_go_to_their_own_column(text: str, reasoning: str | None, compl
 
 @pytest.mark.parametrize(("text", "logprob"), [("<think>hm</think> B", None), ("B", -1.5)])
 def test_the_log_probability_of_thoughts_is_not_the_answers(text: str, logprob: float | None) -> None:
-    def model(prompt: str) -> hf.models.Answer:
-        return hf.models.Answer(text, logprob=-1.5, token_logprobs=(-1.0, -0.5))
+    def model(prompt: str) -> hf.models.Completion:
+        return hf.models.Completion(text, logprob=-1.5, token_logprobs=(-1.0, -0.5))
 
     frame = pl.DataFrame({"q": [text], "a": ["B"]})
     row = hf.scenario(frame, input="q", references="a").generate(model).score().completions.collect()

@@ -79,7 +79,7 @@ def written(path: Path, model: Any) -> Path:
 
 
 def text(model: Any, prompt: str = "The cat") -> Any:
-    return model.ask([prompt], {"max_tokens": 12, "temperature": 0})[0][0]
+    return model.generate([prompt], {"max_tokens": 12, "temperature": 0})[0][0]
 
 
 def test_a_file_answers_as_the_model_it_was_written_from(tmp_path: Path, cache: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helmframe.errors import SourceBrokenError
-from helmframe.models import Answer
+from helmframe.models import Completion
 from helmframe.models.protocol import from_any
 from tests.models import tiny
 from tests.scenarios.hub_server import hub
@@ -22,8 +22,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def answer(model: Any) -> str:
-    given = from_any(model).ask(["Who? "], {"max_tokens": 5})[0]
-    assert isinstance(given, Answer)
+    given = from_any(model).generate(["Who? "], {"max_tokens": 5})[0]
+    assert isinstance(given, Completion)
     return given.text
 
 
@@ -59,8 +59,8 @@ ASKS = """\
 from helmframe.models.protocol import from_any
 model = from_any("some/hub")
 print(model.state())
-print(model.ask(["Who? "], {"max_tokens": 5})[0].text)
-print(*sorted(file.name for file in model.ask.__self__.checkpoint.folder.iterdir()))
+print(model.generate(["Who? "], {"max_tokens": 5})[0].text)
+print(*sorted(file.name for file in model.generate.__self__.checkpoint.folder.iterdir()))
 """
 
 

@@ -22,7 +22,7 @@ from helmframe.engines.progress import Progress
 from helmframe.engines.ray.shipping import Parcel, unpacked
 from helmframe.errors import HelmframeError, PlanError, StoreError
 from helmframe.models.budget import Budget
-from helmframe.models.model import Given, Model, Prompt
+from helmframe.models.model import Model, Prompt, Response
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder, below, exists
 
@@ -216,8 +216,8 @@ def _here() -> str:
 def _refusing(model: Model, why: str) -> Model:
     """The model with an error in place of every answer."""
 
-    def refuse(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def refuse(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [HelmframeError(why) for _ in prompts]
 
     scores = None if model.loglikelihood is None else refuse
-    return replace(model, ask=refuse, ask_async=None, loglikelihood=scores)
+    return replace(model, generate=refuse, generate_async=None, loglikelihood=scores)

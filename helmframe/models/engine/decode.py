@@ -11,7 +11,7 @@ from helmframe.models.engine.rows import Request, Row, longest_first, rows_of
 from helmframe.models.engine.sampling import Sampling, logprobs
 from helmframe.models.engine.slots import Slots
 from helmframe.models.engine.stops import ending_tokens
-from helmframe.models.model import Answer
+from helmframe.models.model import Completion
 from helmframe.models.stop_strings import stops_of
 
 # Rows answered at once. A step reads all weights: the more rows share that, the better, until their own keys and values
@@ -33,7 +33,7 @@ class Decoder:
 
     def answers(
         self, requests: Sequence[Request], decoding: Mapping[str, Any]
-    ) -> Iterator[tuple[int, Answer | MemoryError]]:
+    ) -> Iterator[tuple[int, Completion | MemoryError]]:
         """Each request's place and answer, as they finish.
 
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution over the tokens of the text,

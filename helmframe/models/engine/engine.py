@@ -13,7 +13,7 @@ from helmframe.models.engine.reading import Reader
 from helmframe.models.engine.rows import Request
 from helmframe.models.engine.sampling import key_of
 from helmframe.models.engine.scoring import scored
-from helmframe.models.model import Answer, Given, Pair, Prompt, Seeded
+from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
 from helmframe.models.tokenizing import Tokenizing
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
@@ -50,21 +50,21 @@ class Engine:
         self._decoder = Decoder(self.reader, self.words.tokenizer)
         self._plain = PlainDecoder(self.reader, self.words.tokenizer)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """One answer per prompt, in order; a prompt that fits neither window nor memory is an error in its place.
 
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution, whatever the temperature, over
         the tokens of the text, without what ended it: an end-of-text token, or those of a stop string. A text without a
         token has none.
         """
-        asked = Seeded.each(prompts, decoding)
+        asked = Seeded.from_prompts(prompts, decoding)
         tokens = self.words.tokens([prompt.text for prompt in asked])
         max_tokens = decoding.get("max_tokens")
         most = MAX_TOKENS if max_tokens is None else int(max_tokens)
         if most < 1:
-            return [Answer("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
+            return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
         limits = [most if self.window is None else min(most, self.window - len(ids)) for ids in tokens]
-        answers: list[Given] = [
+        answers: list[Response] = [
             ValueError(f"the prompt has {len(ids)} tokens; the model's window is {self.window}.") for ids in tokens
         ]
         able = [place for place, limit in enumerate(limits) if limit > 0]
@@ -76,7 +76,7 @@ class Engine:
                 answers[able[place]] = answer
         return answers
 
-    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         """The log-probability of each pair's continuation, and of its tokens, in nats."""
         pairs = [each for each in prompts if isinstance(each, Pair)]
         with self._asking():
@@ -98,7 +98,7 @@ class Engine:
 
     def _answered(
         self, requests: Sequence[Request], decoding: Mapping[str, Any]
-    ) -> Iterator[tuple[int, Answer | MemoryError]]:
+    ) -> Iterator[tuple[int, Completion | MemoryError]]:
         """Each request's place and answer: by slots where the tokens are of a kind that these hold."""
         ways: dict[Way, list[int]] = {}
         choice = self.reader.choice() if requests else Choice("packed")

@@ -17,7 +17,7 @@ from helmframe.models.engine.reading import Reader, Wanted
 from helmframe.models.engine.rows import Request, Row, longest_first, rows_of
 from helmframe.models.engine.sampling import Sampling, logprobs
 from helmframe.models.engine.stops import ending_tokens
-from helmframe.models.model import Answer
+from helmframe.models.model import Completion
 from helmframe.models.stop_strings import stops_of
 
 # Of a batch: rows, and tokens of its prompts, padded. On a CPU reading is fastest in small batches, writing in large.
@@ -53,7 +53,7 @@ class PlainDecoder:
 
     def answers(
         self, requests: Sequence[Request], decoding: Mapping[str, Any], *, padded: bool
-    ) -> Iterator[tuple[int, Answer | MemoryError]]:
+    ) -> Iterator[tuple[int, Completion | MemoryError]]:
         """Each request's place and answer, batch by batch; as `Decoder.answers`.
 
         Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from helmframe.models.engine.stops import Watch, kept, text_of
-from helmframe.models.model import Answer
+from helmframe.models.model import Completion
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Row:
         self.outputs, self.logprobs, self.finished, self.stopped = [], [], False, False
         self.watch = replace(self.watch)
 
-    def answer(self, tokenizer: Any) -> Answer | MemoryError:
+    def answer(self, tokenizer: Any) -> Completion | MemoryError:
         """What the row has got, as an answer; or why it has none.
 
         Log-probabilities are those of the tokens that are `kept`, and null where there is none of these; all that came
@@ -76,12 +76,12 @@ class Row:
         if self.error is not None:
             return self.error
         own = self.logprobs[: kept(tokenizer, self.request.tokens, self.outputs, self.watch.stops)]
-        return Answer(
+        return Completion(
             text_of(tokenizer, self.request.tokens, self.outputs),
             finish_reason="stop" if self.stopped else "length",
             prompt_tokens=len(self.request.tokens),
             output_tokens=len(self.outputs),
-        ).rated(own)
+        ).with_logprobs(own)
 
 
 def rows_of(requests: Sequence[Request], tokenizer: Any, stops: Sequence[str], *, once: bool) -> dict[Row, list[int]]:

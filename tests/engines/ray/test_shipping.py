@@ -73,7 +73,7 @@ def test_a_model_that_has_a_name_is_the_same_there(said: str, tmp_path: Path) ->
 def test_a_function_keeps_what_was_said_of_it(tmp_path: Path) -> None:
     there = unpacked(packed(parcel(hf.model(letters, name="l", version="2", workers=3), tmp_path))).model
     assert (there.name, there.version, there.workers, there.durable) == ("l", "2", 3, True)
-    assert list(there.ask(["abc"], {})) == ["D"]
+    assert list(there.generate(["abc"], {})) == ["D"]
 
 
 def test_a_model_is_looked_for_where_the_sender_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

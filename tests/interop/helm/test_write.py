@@ -11,7 +11,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import StoreError
 from helmframe.interop.helm.statistics import stats_of
-from helmframe.models.model import Answer
+from helmframe.models.model import Completion
 from tests.interop.helm.runs import TYPOS, stat_of, state, write_run
 
 
@@ -206,7 +206,7 @@ def test_bookkeeping_counts_each_request_of_an_instance(tmp_path: Path) -> None:
 
 
 def test_tokens_of_all_outputs_of_a_request_are_added_up(tmp_path: Path) -> None:
-    answer = Answer("a b", output_tokens=2)
+    answer = Completion("a b", output_tokens=2)
     plan = hf.scenario(pl.DataFrame({"input": ["q"], "references": [["a b"]]}), name="texts")
     plan = plan.metrics("exact_match").generate(lambda prompt, temperature: answer, n=3, temperature=1.0)
     means = written_stats(plan.score(), tmp_path / "suite")
@@ -275,10 +275,10 @@ def our_stats(results: hf.Results, folder: Path) -> dict[str, dict[str, Any]]:
 
 def test_the_tokens_of_all_outputs_of_a_request_are_summed(tmp_path: Path) -> None:
     frame = pl.DataFrame({"q": ["one", "two"], "a": ["x", "x"]})
-    answers = {"one": [Answer("x", output_tokens=2), Answer("x y", output_tokens=4)]}
-    answers["two"] = [Answer("", output_tokens=0), Answer("z", output_tokens=1)]
+    answers = {"one": [Completion("x", output_tokens=2), Completion("x y", output_tokens=4)]}
+    answers["two"] = [Completion("", output_tokens=0), Completion("z", output_tokens=1)]
 
-    def outputs(prompt: str) -> Answer:
+    def outputs(prompt: str) -> Completion:
         return answers["one" if "one" in prompt else "two"].pop()
 
     plan = hf.scenario(frame, input="q", references="a").adapt(shots=0).metrics("exact_match", "num_output_tokens")

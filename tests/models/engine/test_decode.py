@@ -10,7 +10,7 @@ import torch
 import transformers
 from packaging.version import Version
 
-from helmframe.models import Answer
+from helmframe.models import Completion
 from helmframe.models.engine import decode
 from helmframe.models.engine.decode import Decoder
 from helmframe.models.engine.reading import Reader
@@ -58,7 +58,7 @@ def reader_of(model: Any) -> Reader:
     return found
 
 
-def answered(model: Any, asked: Sequence[Request], **decoding: Any) -> list[Answer]:
+def answered(model: Any, asked: Sequence[Request], **decoding: Any) -> list[Completion]:
     found = dict(Decoder(reader_of(model), TOKENIZER).answers(asked, decoding))
     assert sorted(found) == list(range(len(asked)))
     return [found[place] for place in range(len(asked))]  # type: ignore[misc]
@@ -256,7 +256,7 @@ def test_a_row_that_alone_does_not_fit_is_an_error_in_its_place(model: Any) -> N
     asked = requests([5, 5, 5], ["a", "long enough to be too long", "b"])
     with Memory(model, rows=1, tokens=9):
         found = dict(Decoder(reader, TOKENIZER).answers(asked, {}))
-    assert [type(found[place]) for place in range(3)] == [Answer, MemoryError, Answer]
+    assert [type(found[place]) for place in range(3)] == [Completion, MemoryError, Completion]
     assert "26 tokens does not fit the memory" in str(found[1])
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from helmframe.models import Answer
+from helmframe.models import Completion
 from helmframe.models.engine import Engine
 from helmframe.models.tokenizing import Tokenizing
 from tests.models import tiny
 
-SHOTS = "Question: one. Answer: A\n" * 3
+SHOTS = "Question: one. Completion: A\n" * 3
 PROMPTS = [f"{SHOTS}Question: {'x' * (number % 7)}{number}? Answer:" for number in range(12)]
 UNLIKE = ["a", "Who? ", "The quick brown fox.", "0123456789 0123456789"]
 
@@ -26,9 +26,9 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return made(getattr(tiny, request.param)())
 
 
-def answered(engine: Engine, prompts: list[str], **decoding: Any) -> list[Answer]:
+def answered(engine: Engine, prompts: list[str], **decoding: Any) -> list[Completion]:
     found = engine.ask(prompts, decoding)
-    assert all(isinstance(each, Answer) for each in found)
+    assert all(isinstance(each, Completion) for each in found)
     return found  # type: ignore[return-value]
 
 
@@ -169,7 +169,7 @@ def test_a_prompt_longer_than_the_window_is_an_error_of_its_row(engine: Engine) 
     long, short = engine.ask(["x" * 128, "x"], {"max_tokens": 3})
     assert isinstance(long, ValueError)
     assert "128 tokens; the model's window is 128" in str(long)
-    assert isinstance(short, Answer)
+    assert isinstance(short, Completion)
 
 
 def test_an_answer_ends_with_the_window(engine: Engine) -> None:
@@ -234,7 +234,7 @@ def test_a_prompt_that_alone_does_not_fit_the_memory_is_an_error_of_its_row(engi
     assert engine.reader.choice().way == "packed"
     with small(engine, rows=1, tokens=3):
         answers = engine.ask(["a", "four", "b"], {"max_tokens": 3})
-    assert [type(answer) for answer in answers] == [Answer, MemoryError, Answer]
+    assert [type(answer) for answer in answers] == [Completion, MemoryError, Completion]
     assert "4 tokens does not fit the memory" in str(answers[1])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from helmframe.models import Answer
+from helmframe.models import Completion
 from helmframe.models.engine.decode import Decoder
 from helmframe.models.engine.plain import LENGTHS, PlainDecoder
 from helmframe.models.engine.reading import Reader
@@ -38,7 +38,7 @@ def asked() -> list[Request]:
     ]
 
 
-def answers(found: Iterator[tuple[int, Answer | MemoryError]]) -> list[Any]:
+def answers(found: Iterator[tuple[int, Completion | MemoryError]]) -> list[Any]:
     by_place = dict(found)
     return [by_place[place] for place in range(len(TEXTS))]
 
@@ -108,7 +108,7 @@ def reads(decoder: PlainDecoder, asked: list[Request], **decoding: Any) -> tuple
 def test_what_prompts_share_is_read_once_and_answers_are_those_of_each_alone(name: str) -> None:
     decoder = PlainDecoder(Reader(made(name)), tiny.tokenizer())
     assert decoder.reader.choice().way == "cached"
-    shots = tiny.tokenizer()("Question: one. Answer: A. " * 2)["input_ids"]
+    shots = tiny.tokenizer()("Question: one. Completion: A. " * 2)["input_ids"]
     asked = [Request([*shots, place + 1, *[7] * (place % 4), 3], 4) for place in range(10)]
     alone: list[Any] = [dict(decoder.answers([each], {}, padded=True))[0] for each in asked]
     decoder._may_be_together(padded=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from helmframe.models import Answer
+from helmframe.models import Completion
 from helmframe.models.engine.rows import Request, Row
 from helmframe.models.engine.stops import Watch
 from tests.models.engine.test_stops import ids, of_bytes
@@ -14,7 +14,7 @@ TOKENIZER = of_bytes()
 END = 0
 
 
-def answered(outputs: Sequence[int], stops: Sequence[str] = (), prompt: str = "ab") -> Answer:
+def answered(outputs: Sequence[int], stops: Sequence[str] = (), prompt: str = "ab") -> Completion:
     """The answer that got these tokens, the first of -1 nats, the second of -2, and so on."""
     request = Request(ids(TOKENIZER, prompt), 1000)
     row = Row(request, Watch(TOKENIZER, request.tokens, stops))
@@ -22,7 +22,7 @@ def answered(outputs: Sequence[int], stops: Sequence[str] = (), prompt: str = "a
         assert not row.finished
         row.take(token, -float(place + 1), frozenset({END}))
     found = row.answer(TOKENIZER)
-    assert isinstance(found, Answer)
+    assert isinstance(found, Completion)
     return found
 
 
@@ -33,7 +33,7 @@ def test_the_token_that_ends_it_is_none_of_it() -> None:
 
 
 def test_without_a_token_it_has_no_log_probability() -> None:
-    assert answered([END]) == Answer("", finish_reason="stop", prompt_tokens=1, output_tokens=0)
+    assert answered([END]) == Completion("", finish_reason="stop", prompt_tokens=1, output_tokens=0)
 
 
 # of_bytes has tokens " a", "ab", ".\n", and a line's end with half an é

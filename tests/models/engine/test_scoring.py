@@ -8,7 +8,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.models.local_model import from_pair, local
-from helmframe.models.model import Answer, Pair
+from helmframe.models.model import Completion, Pair
 from tests.models.tiny import gpt2, gpt2_folder, llama, saved, tokenizer
 
 
@@ -38,7 +38,7 @@ def test_a_batch_gives_what_each_text_gives_alone(make: Any) -> None:
     ask = from_pair(model, words).loglikelihood
     assert ask is not None
     for pair, answer in zip(PAIRS, ask(PAIRS, {}), strict=True):
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, Completion)
         expected = by_hand(model, words, *pair)
         assert answer.text == pair.continuation
         assert answer.output_tokens == len(pair.continuation)
@@ -53,7 +53,7 @@ def test_a_text_longer_than_the_window_is_an_error_of_its_row() -> None:
     ask = from_pair(gpt2().eval(), tokenizer()).loglikelihood
     assert ask is not None
     longest, too_long = ask([Pair("a" * 64, "b" * 65), Pair("a" * 65, "b" * 65)], {})
-    assert isinstance(longest, Answer)
+    assert isinstance(longest, Completion)
     assert isinstance(too_long, ValueError)
     assert "130 tokens; the model's window is 128" in str(too_long)
 
@@ -63,7 +63,7 @@ def test_a_folder_answers_the_same_and_is_remembered(tmp_path: Path) -> None:
     assert model.durable
     assert model.loglikelihood is not None
     (answer,) = model.loglikelihood([Pair("Ice is", " cold")], {})
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Completion)
     assert answer.logprob == pytest.approx(math.fsum(by_hand(llama().eval(), tokenizer(), "Ice is", " cold")), abs=1e-4)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from helmframe.errors import CapabilityError
-from helmframe.models.messages import kept, messages, number_of_shots, plain, rendered
 from helmframe.models.model import Model
+from helmframe.models.prompts import apply_chat_template, first_shots, messages, number_of_shots, plain
 
 
 def block(role: str, kind: str, text: str) -> dict[str, Any]:
@@ -60,10 +60,10 @@ def test_a_single_message_is_its_text() -> None:
 
 def test_an_example_of_two_turns_counts_once() -> None:
     assert number_of_shots(FEW_SHOT) == 2
-    assert [each["content"][0]["text"] for each in kept(FEW_SHOT[:-1], 1)] == ["S", "I\n", "q1", "a1"]
+    assert [each["content"][0]["text"] for each in first_shots(FEW_SHOT[:-1], 1)] == ["S", "I\n", "q1", "a1"]
 
 
 def test_a_model_without_template_says_so() -> None:
     plain_model = Model("m", "m", lambda prompts, _: [], str, durable=False, takes=None)
     with pytest.raises(CapabilityError, match="model 'm' has no chat template"):
-        rendered(messages(TALK), plain_model)
+        apply_chat_template(messages(TALK), plain_model)

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helmframe.models.answering import Answering, Call, Labels, Outcome, Reply
-from helmframe.models.log_context import SAID
-from helmframe.models.model import Given, Prompt
+from helmframe.models.batches import BatchRunner, Call, Reply
+from helmframe.models.callers import LOGGED_WARNINGS, Labels, Outcome
+from helmframe.models.model import Prompt, Response
 from helmframe.models.pace import Pace
 
 RETURN_A_LIST = "Return a list with one completion per prompt, in the order of the prompts"
-Function = Callable[[Sequence[Prompt]], Sequence[Given]]
+Function = Callable[[Sequence[Prompt]], Sequence[Response]]
 
 
 @dataclass(eq=False)
 class Someone:
     labels: Labels = field(default_factory=lambda: lambda index: {"instance_id": f"id{index}"})
-    gone: bool = False
+    cancelled: bool = False
     logged: set[str] = field(default_factory=set)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
@@ -41,7 +41,7 @@ class Told:
 
     @property
     def texts(self) -> list[str | None]:
-        return [outcome.answer.text if outcome.answer else None for outcome in self.outcomes]
+        return [outcome.completion.text if outcome.completion else None for outcome in self.outcomes]
 
 
 def ask(function: Function, prompts: Sequence[str], pace: Pace | None = None, caller: Someone | None = None) -> Told:
@@ -53,8 +53,8 @@ def ask(function: Function, prompts: Sequence[str], pace: Pace | None = None, ca
 def _ask(function: Function, prompts: Sequence[str], pace: Pace | None, caller: Someone) -> Told:
     pace = pace or Pace("m", 1, adaptive=False)
     told = Told([])
-    answering = Answering("m", pace, {id(caller): told.outcomes})
-    steps = answering.batch([(caller, index) for index in range(len(prompts))], list(prompts))
+    runner = BatchRunner("m", pace, {id(caller): told.outcomes})
+    steps = runner.run([(caller, index) for index in range(len(prompts))], list(prompts))
     reply: Reply | None = None
     try:
         while True:
@@ -78,7 +78,7 @@ def call(function: Function, prompts: Sequence[Prompt]) -> Reply:
 
 
 def refusing(*bad: str) -> Function:
-    def answer(prompts: Sequence[Prompt]) -> Sequence[Given]:
+    def answer(prompts: Sequence[Prompt]) -> Sequence[Response]:
         for prompt in prompts:
             if prompt in bad:
                 raise ValueError(prompt)
@@ -91,7 +91,7 @@ def failing(*errors: Exception) -> Function:
     """Raises these errors, one a call, then answers."""
     left = list(errors)
 
-    def answer(prompts: Sequence[Prompt]) -> Sequence[Given]:
+    def answer(prompts: Sequence[Prompt]) -> Sequence[Response]:
         if left:
             raise left.pop(0)
         return [f"{prompt}!" for prompt in prompts]
@@ -139,7 +139,7 @@ def test_a_bad_row_costs_at_most_two_calls_for_each_halving(bad: set[int]) -> No
 
 @pytest.mark.parametrize(("rows", "calls"), [(2, 3), (32, 15), (512, 23)])
 def test_a_model_that_is_down_is_given_up_after_few_calls(rows: int, calls: int) -> None:
-    def broken(prompts: Sequence[Prompt]) -> Sequence[Given]:
+    def broken(prompts: Sequence[Prompt]) -> Sequence[Response]:
         raise RuntimeError("out of order")
 
     told = ask(broken, ["a"] * rows)
@@ -175,7 +175,7 @@ def test_a_lost_connection_is_no_fault_of_a_row() -> None:
 
 
 def test_a_row_that_hangs_is_found_without_a_retry_for_each_half() -> None:
-    def answer(prompts: Sequence[Prompt]) -> Sequence[Given]:
+    def answer(prompts: Sequence[Prompt]) -> Sequence[Response]:
         if "7" in prompts:
             raise TimeoutError("no answer within 60 s")
         return [f"{prompt}!" for prompt in prompts]
@@ -199,15 +199,15 @@ def test_a_model_that_is_gone_is_told_of_without_a_call() -> None:
 def test_a_caller_that_has_gone_is_not_waited_for() -> None:
     caller = Someone()
 
-    def answer(prompts: Sequence[Prompt]) -> Sequence[Given]:
-        caller.gone = True
+    def answer(prompts: Sequence[Prompt]) -> Sequence[Response]:
+        caller.cancelled = True
         raise ConnectionResetError
 
     told = ask(answer, ["a"], caller=caller)
     assert (told.outcomes, told.calls) == ([], 1)
 
 
-def one_at_a_time(prompts: Sequence[Prompt]) -> Sequence[Given]:
+def one_at_a_time(prompts: Sequence[Prompt]) -> Sequence[Response]:
     if len(prompts) > 1:
         raise RuntimeError("out of memory")
     return [f"{prompts[0]}!"]
@@ -241,7 +241,7 @@ def test_a_row_at_fault_is_told_and_not_the_halving_that_found_it(caplog: pytest
 
 def test_in_a_run_all_callers_are_warned_together(caplog: pytest.LogCaptureFixture) -> None:
     context = contextvars.copy_context()
-    context.run(SAID.set, set())
+    context.run(LOGGED_WARNINGS.set, set())
     for _ in range(2):
         ask(one_at_a_time, ["a", "b"], caller=Someone(context=context))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
