@@ -1,4 +1,4 @@
-"""A checkpoint's weights and tokenizer, loaded by transformers into what answers."""
+"""Loading of a checkpoint's weights and tokenizer by transformers."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,32 +15,32 @@ from helmframe.models.tokenizing import Tokenizing
 
 
 class Loaded(Protocol):
-    """What answers."""
+    """A loaded model that runs prompts."""
 
     @property
     def model(self) -> Any:
-        """Of transformers."""
+        """Return the transformers model."""
 
     @property
     def window(self) -> int | None:
-        """Tokens that prompt and output may have together."""
+        """Return the maximum of prompt and output tokens together."""
 
     def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        """One answer per prompt, in order."""
+        """Return one answer per prompt, in order."""
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        """The log-probability of each pair's continuation."""
+        """Return the log-probability of each pair's continuation."""
 
     def state(self) -> str:
-        """How it answers, for `explain()`."""
+        """Return how it runs prompts, for `explain()`."""
 
 
 def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter: Path | None = None) -> Loaded:
-    """The model in a folder, on a device, its adapter merged into the weights.
+    """Return the model of a folder, on a device, with its adapter merged into the weights.
 
     Raises:
-        SourceBrokenError: it can't be loaded, or lacks weights.
-        CapabilityError: the adapter is none that weights can take in, or peft is missing.
+        SourceBrokenError: It can't be loaded, or lacks weights.
+        CapabilityError: The adapter can't be merged into weights, or peft is missing.
     """
     torch, transformers = packages()
     config = read_json(folder / "config.json")
@@ -66,15 +66,15 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
     return engine_of(model.eval(), words, lasting=True)
 
 
-def foreseen(folder: Path, options: Options) -> str:
-    """How its prompts will be read, for `explain()`: by the configuration alone, nothing is loaded.
+def expected_state(folder: Path, options: Options) -> str:
+    """Return how prompts will be read, for `explain()`: by the configuration alone, nothing is loaded.
 
     Raises:
-        SourceBrokenError: there is none that transformers can read.
+        SourceBrokenError: The folder has no configuration that transformers can read.
     """
-    # imported here, for they import NumPy
+    # imported here, because they import NumPy
     from helmframe.models.encoder_decoder import STATE
-    from helmframe.models.engine.gates import by_config, expected
+    from helmframe.models.engine.gates import by_config, expectation
 
     if options.trust_remote_code and "auto_map" in read_json(folder / "config.json"):
         return "how prompts are read is chosen when its own code is loaded"
@@ -83,12 +83,12 @@ def foreseen(folder: Path, options: Options) -> str:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     if getattr(config, "is_encoder_decoder", False):
         return STATE
-    return expected(by_config(config, transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)))
+    return expectation(by_config(config, transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)))
 
 
 def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded:
-    """A loaded model with its tokenizer, ready to be asked; `lasting` where nobody else can change its weights."""
-    # imported here, for they import NumPy
+    """Return a loaded model with its tokenizer, ready to run; `lasting` if nobody else can change its weights."""
+    # imported here, because they import NumPy
     from helmframe.models.encoder_decoder import EncoderDecoder
     from helmframe.models.engine import Engine
 
@@ -99,17 +99,17 @@ def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded
 
 
 def words_of(model: Any, tokenizer: Any) -> Tokenizing:
-    """The tokenizer as it counts and writes for this model."""
+    """Return the tokenizer as it counts and writes for this model."""
     configs = (getattr(model, "generation_config", None), model.config)
-    ends = [end for each in configs if (end := getattr(each, "eos_token_id", None)) is not None]
+    ends = [end for config in configs if (end := getattr(config, "eos_token_id", None)) is not None]
     return Tokenizing(lambda: tokenizer, next(iter(ends), None))
 
 
 def load_tokenizer(folder: Path, options: Options) -> Any:
-    """The tokenizer in a folder.
+    """Return the tokenizer of a folder.
 
     Raises:
-        SourceBrokenError: it can't be loaded.
+        SourceBrokenError: It can't be loaded.
     """
     _, transformers = packages()
     with quiet(), _wrapped(folder):
@@ -119,10 +119,10 @@ def load_tokenizer(folder: Path, options: Options) -> Any:
 
 
 def packages() -> tuple[Any, Any]:
-    """Torch and transformers.
+    """Return torch and transformers.
 
     Raises:
-        SourceBrokenError: they are not installed.
+        SourceBrokenError: They are not installed.
     """
     try:
         import torch
@@ -133,24 +133,24 @@ def packages() -> tuple[Any, Any]:
 
 
 @contextmanager
-def imported_beside() -> Iterator[None]:
-    """Within, transformers and what loads its tokenizers are imported by another thread, which takes seconds."""
+def imported_in_background() -> Iterator[None]:
+    """Import transformers and its tokenizer loaders in a thread during the block, which takes seconds."""
 
     def work() -> None:
-        with suppress(SourceBrokenError):  # who needs them says so
+        with suppress(SourceBrokenError):  # the caller raises it
             _ = packages()[1].AutoTokenizer
 
-    beside = threading.Thread(target=work)
-    beside.start()
+    thread = threading.Thread(target=work)
+    thread.start()
     try:
         yield
     finally:
-        beside.join()
+        thread.join()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bar for files read from disk."""
+    """Disable progress bars for files read from disk."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -163,7 +163,7 @@ def quiet() -> Iterator[None]:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    """The model with the adapter's changes in its weights, so that it is asked as any other."""
+    """Return the model with the adapter's changes merged into its weights."""
     import peft
 
     with _wrapped(folder, by="peft"):
@@ -181,6 +181,6 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 def _wrapped(folder: Path, by: str = "transformers") -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever transformers or peft says of a folder it can't load
+    except Exception as error:  # transformers and peft raise anything for a folder they can't load
         reason = " ".join(error_text(error).split())[:400]
         raise SourceBrokenError(f"{folder} can't be loaded by {by}: {reason}") from error

@@ -5,13 +5,13 @@ from typing import Any
 
 
 def stops_of(decoding: Mapping[str, Any]) -> list[str]:
-    """The stop strings that the decoding parameters name; an empty one is none."""
-    said = decoding.get("stop") or []
-    return [each for each in ([said] if isinstance(said, str) else map(str, said)) if each]
+    """Return the non-empty stop strings of decoding parameters."""
+    stop = decoding.get("stop") or []
+    return [text for text in ([stop] if isinstance(stop, str) else map(str, stop)) if text]
 
 
 def before_stop(text: str, stops: Sequence[str]) -> str:
-    """The text as completions are kept: without the first of the stop strings in it and what follows."""
+    """Return the text before the first stop string."""
     for stop in stops:
         text = text.split(stop, 1)[0]
     return text

@@ -1,7 +1,7 @@
-"""Attention as the engine gives it to a model; over packed rows: many texts' tokens as one, each seeing its own past.
+"""Attention functions for the engine's forward passes, among them packed rows: several texts in one row.
 
-What a forward pass holds is not the model's to know: it is set for the thread around the pass, and the attention
-function that transformers calls in each layer reads it.
+Attention needs to know the forward pass, which a model doesn't pass on. It is therefore set for the thread around the
+pass; the attention function that transformers calls in each layer reads it.
 """
 
 import threading
@@ -16,65 +16,65 @@ Layer = tuple[Any, Any]
 
 
 class NotPackedError(RuntimeError):
-    """The model's attention is of a kind that packed rows are not read with."""
+    """The model's kind of attention does not support packed rows."""
 
 
 @dataclass(eq=False)
 class Packed:
-    """One forward pass over tokens that belong to several blocks: a block is a text, or several that begin alike.
+    """One forward pass over the tokens of several blocks: a block is a text, or several texts with a common start.
 
     Args:
-        head: keys and values by layer of what comes before every token; empty for nothing.
-        length: tokens of the head.
-        places: [blocks, width] of the tokens in the row; 0 past a block's end.
-        back: [tokens] of each token in the flattened places.
-        sees: [blocks, width, width], which tokens of its block a token sees; None: those before it, and itself.
-        reach: of the longest text, in tokens, head included.
-        keep: whether keys and values are kept in `layers`.
-        layers: of the row's own tokens, by layer.
-        seen: layers that have called.
+        head: Keys and values by layer of the start that precedes all tokens; empty: none.
+        length: The number of tokens in the head.
+        positions: [blocks, width]: the index of each token in the row; 0 after the end of a block.
+        inverse: [tokens]: the index of each token in the flattened `positions`.
+        visible: [blocks, width, width]: whether a token sees another token of its block; None: earlier and itself.
+        reach: The length of the longest text in tokens, head included.
+        keep: Whether keys and values are stored in `layers`.
+        layers: Keys and values of the row's tokens by layer.
+        n_called: The number of layers that have called `attend`.
     """
 
     head: Sequence[Layer]
     length: int
-    places: Any
-    back: Any
-    sees: Any
+    positions: Any
+    inverse: Any
+    visible: Any
     reach: int
     keep: bool
     layers: dict[int, Layer] = field(default_factory=dict)
-    seen: int = 0
+    n_called: int = 0
     _masks: dict[Any, Any] = field(default_factory=dict)
 
     def blocks(self, states: Any) -> Any:
-        """[1, heads, tokens, size] as [blocks, heads, width, size]."""
-        return states[0][:, self.places.to(states.device)].transpose(0, 1)
+        """Reshape [1, heads, tokens, size] to [blocks, heads, width, size]."""
+        return states[0][:, self.positions.to(states.device)].transpose(0, 1)
 
     def row(self, states: Any) -> Any:
-        """[blocks, heads, width, size] as [1, heads, tokens, size]."""
+        """Reshape [blocks, heads, width, size] to [1, heads, tokens, size]."""
         count, heads, width, size = states.shape
         flat = states.transpose(0, 1).reshape(1, heads, count * width, size)
-        return flat[:, :, self.back.to(states.device)]
+        return flat[:, :, self.inverse.to(states.device)]
 
     def mask(self, like: Any, *, with_head: bool) -> Any:
-        """What is added to scores: [blocks, 1, width, (length +) width]."""
+        """Return the mask to add to scores: [blocks, 1, width, (length +) width]."""
         import torch
 
         key = (like.device, like.dtype, with_head)
         if key not in self._masks:
-            sees = self.sees
-            if sees is None:
-                width = self.places.shape[1]
-                sees = torch.ones(width, width, dtype=torch.bool).tril().expand(len(self.places), -1, -1)
+            visible = self.visible
+            if visible is None:
+                width = self.positions.shape[1]
+                visible = torch.ones(width, width, dtype=torch.bool).tril().expand(len(self.positions), -1, -1)
             if with_head:
-                sees = torch.nn.functional.pad(sees, (self.length, 0), value=True)
-            mask = torch.zeros(sees.shape, dtype=like.dtype).masked_fill(~sees, -torch.inf)
+                visible = torch.nn.functional.pad(visible, (self.length, 0), value=True)
+            mask = torch.zeros(visible.shape, dtype=like.dtype).masked_fill(~visible, -torch.inf)
             self._masks[key] = mask[:, None].to(like.device)
         return self._masks[key]
 
     def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-        """What the tokens see, [1, heads, tokens, size]."""
-        self.seen += 1
+        """Return the attention output of the tokens, [1, heads, tokens, size]."""
+        self.n_called += 1
         if self.keep:
             self.layers[layer] = (key[0], value[0])
         head = self.head[layer] if self.length else None
@@ -83,29 +83,29 @@ class Packed:
 
 
 class Pass(Protocol):
-    """One forward pass, as the model's layers meet it."""
+    """One forward pass, as the model's layers use it."""
 
     @property
     def reach(self) -> int:
-        """Tokens of the longest text, those before this pass included."""
+        """Return the length of the longest text in tokens, earlier tokens included."""
 
     def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-        """What tokens see, given [rows, heads, tokens, size]; [rows, heads, tokens, size]."""
+        """Return the attention output; queries, keys, values and output are [rows, heads, tokens, size]."""
 
 
 @contextmanager
-def attending(model: Any, given: Pass) -> Iterator[None]:
-    """Within, each layer of the model attends by `given`; afterwards it is as it was."""
+def attending(model: Any, forward_pass: Pass) -> Iterator[None]:
+    """Make each layer of the model attend by `forward_pass` inside the block, and restore the model after it."""
     _register()
     config = model.config
-    said = config._attn_implementation  # noqa: SLF001 - transformers' own way to set it looks at every module
-    _running.given = given
+    implementation = config._attn_implementation  # noqa: SLF001 - the setter of transformers visits every module
+    _running.forward_pass = forward_pass
     config._attn_implementation = NAME  # noqa: SLF001
     try:
         yield
     finally:
-        config._attn_implementation = said  # noqa: SLF001
-        _running.given = None
+        config._attn_implementation = implementation  # noqa: SLF001
+        _running.forward_pass = None
 
 
 _running = threading.local()
@@ -131,56 +131,58 @@ def _attend(
     sliding_window: int | None = None,
     **more: Any,
 ) -> tuple[Any, None]:
-    """What transformers calls in each layer, with [rows, heads, tokens, size]; gives [rows, tokens, heads, size]."""
-    given: Pass = _running.given
+    """Compute the attention of one layer for transformers: from [rows, heads, tokens, size] to [rows, tokens, heads,
+    size].
+    """
+    forward_pass: Pass = _running.forward_pass
     refused = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if more.get(name) is not None]
     if attention_mask is not None:
         refused.append("attention_mask")
     if more.get("is_causal") is False or not getattr(module, "is_causal", True):
         refused.append("is_causal=False")
-    if sliding_window is not None and sliding_window < given.reach:
+    if sliding_window is not None and sliding_window < forward_pass.reach:
         refused.append(f"sliding_window={sliding_window}")
     if refused:
         raise NotPackedError(f"its attention takes {', '.join(refused)}")
-    return given.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
+    return forward_pass.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
 
 
 def _cascade(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
-    """The head is attended to by all tokens at once, then each block to itself; the two are merged by their sums.
+    """Attend to the head with all tokens at once, then within each block, and merge both by their sums.
 
     Source: Juravsky et al. 2024 (Hydragen), section 3.1.
     """
     import torch
 
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - no public one gives the sums
-    own = [packed.blocks(states) for states in (query, key, value)]
-    if packed.sees is None:
-        ours, our_sums = flash(*own, is_causal=True, scale=scaling)
+    states_by_block = [packed.blocks(states) for states in (query, key, value)]
+    if packed.visible is None:
+        block_output, block_sums = flash(*states_by_block, is_causal=True, scale=scaling)
     else:
-        ours, our_sums = flash(*own, attn_mask=packed.mask(query, with_head=False), scale=scaling)
-    ours = packed.row(ours)
+        block_output, block_sums = flash(*states_by_block, attn_mask=packed.mask(query, with_head=False), scale=scaling)
+    block_output = packed.row(block_output)
     if head is None:
-        return ours
-    our_sums = packed.row(our_sums[..., None])
+        return block_output
+    block_sums = packed.row(block_sums[..., None])
     keys, values = (states[None] for states in head)
     _, heads, tokens, size = query.shape
     groups = keys.shape[1]
-    # heads that share keys are asked as if they were more tokens
+    # query heads that share keys are stacked as if they were more tokens
     stacked = query.reshape(1, groups, heads // groups * tokens, size)
-    theirs, their_sums = flash(stacked, keys, values, scale=scaling)
-    theirs, their_sums = theirs.reshape(query.shape), their_sums.reshape(1, heads, tokens, 1)
-    return torch.lerp(theirs, ours, torch.sigmoid(our_sums - their_sums).to(ours.dtype))
+    head_output, head_sums = flash(stacked, keys, values, scale=scaling)
+    head_output, head_sums = head_output.reshape(query.shape), head_sums.reshape(1, heads, tokens, 1)
+    return torch.lerp(head_output, block_output, torch.sigmoid(block_sums - head_sums).to(block_output.dtype))
 
 
 def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
-    """Each block with the head before its keys and values: for devices whose attention gives no sums."""
+    """Attend within each block with the head's keys and values prepended, on devices whose attention gives no sums."""
     import torch
 
     queries, keys, values = (packed.blocks(states) for states in (query, key, value))
     if head is not None:
         keys, values = (
-            torch.cat([states[None].expand(len(own), -1, -1, -1), own], dim=2)
-            for states, own in zip(head, (keys, values), strict=True)
+            torch.cat([states[None].expand(len(block_states), -1, -1, -1), block_states], dim=2)
+            for states, block_states in zip(head, (keys, values), strict=True)
         )
     repeats = queries.shape[1] // keys.shape[1]
     if repeats > 1:

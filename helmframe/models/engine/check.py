@@ -1,4 +1,4 @@
-"""Whether a way of reading says what plain passes say: tried with the model itself, before it is relied on."""
+"""Checks of fast ways to read, with the model itself: their logits must equal those of plain passes."""
 
 import math
 import time
@@ -17,28 +17,28 @@ from helmframe.models.engine.padded import read_padded
 from helmframe.models.engine.planner import Step
 from helmframe.models.engine.trie import Ids
 
-# The start that the texts of a trial share, and what each has of its own; the last two begin alike.
+# Tokens that the texts of a trial share, and tokens after that of each; the last two texts share SHARED of these.
 START = 24
-OWN = (5, 9, 4)
-ALIKE = 2
-# The shortest start that says anything.
+SUFFIXES = (5, 9, 4)
+SHARED = 2
+# A shorter start shows nothing.
 SHORTEST = 4
-# Of the largest logit: what the order of additions may change. In bfloat16 it changes up to 2e-2 with SmolLM2-135M, and
-# 1e-2 with tiny random models of 50 architectures (unless other experts are asked); in float16 4e-3 and 1e-3.
+# Relative to the largest logit: the effect of the order of additions. In bfloat16 up to 2e-2 with SmolLM2-135M, and
+# 1e-2 with tiny random models of 50 architectures (unless other experts run); in float16 4e-3 and 1e-3.
 NOISE = {"torch.float64": 1e-9, "torch.float32": 2e-5, "torch.float16": 1e-2, "torch.bfloat16": 4e-2}
-# So many times the noise another start must change, or the check would not see that a text is read without it. In
-# bfloat16 it changes 0.5 of the largest logit of SmolLM2-135M.
+# Another start must change logits by this multiple of the noise; else the check could not see that a start is
+# ignored. In bfloat16 it changes 0.5 of the largest logit of SmolLM2-135M.
 CLEAR = 3
-# Tokens of the passes that are timed, in texts of at most so many: a GPU is not busy with fewer.
+# Tokens of the passes that are timed, and of their longest texts: a GPU is not busy with fewer.
 SIZES = {"cpu": (4, 16, 64), "mps": (64, 256, 1024), "cuda": (512, 2048, 8192)}
 LENGTH = 64
-# Tokens that a pass is worth at most, whatever a busy machine makes of its times.
+# The most tokens that a pass is worth: times on a busy machine are noisy.
 MOST = {"cpu": 1024, "mps": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a forward pass: for each, and for each of its tokens."""
+    """Seconds of a forward pass: a fixed part, and a part per token."""
 
     once: float
     token: float
@@ -46,70 +46,70 @@ class Cost:
 
     @property
     def worth(self) -> float:
-        """How many tokens cost as much as a pass of its own; at most so many."""
+        """Return how many tokens cost as much as one more pass, at most `most`."""
         return min(self.once / max(self.token, 1e-9), self.most)
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Texts, and what plain passes say of each at the places after their common start.
+    """Texts, and their logits by plain passes at all positions after the common start.
 
     Args:
-        texts: in lexical order.
-        start: tokens they share.
-        said: logits of each text.
-        changed: of the first, once its start is another.
+        texts: The texts in lexical order.
+        start: The number of tokens that they share.
+        reference: The logits of each text.
+        changed: The logits of the first text after a different start.
     """
 
     texts: list[Ids]
     start: int
-    said: list[Any]
+    reference: list[Any]
     changed: Any
 
     @classmethod
     def of(cls, model: Any, most: int | None) -> "Trial | None":
-        """A trial with texts of at most so many tokens; None where these are too few."""
-        start = START if most is None else min(START, most - max(OWN))
+        """Return a trial with texts of at most `most` tokens; None if that is too few."""
+        start = START if most is None else min(START, most - max(SUFFIXES))
         if start < SHORTEST:
             return None
         size = int(model.get_input_embeddings().weight.shape[0])
         draw = np.random.default_rng(0)
         head = draw.integers(0, size, start)
-        owns = [draw.integers(0, size, length) for length in OWN]
-        owns[2][:ALIKE] = owns[1][:ALIKE]
-        texts = sorted((np.concatenate([head, own]) for own in owns), key=lambda text: text.tolist())
+        suffixes = [draw.integers(0, size, length) for length in SUFFIXES]
+        suffixes[2][:SHARED] = suffixes[1][:SHARED]
+        texts = sorted((np.concatenate([head, suffix]) for suffix in suffixes), key=lambda text: text.tolist())
         other = np.concatenate([(head + 1) % size, texts[0][start:]])
-        said = [_plainly(model, text, start) for text in texts]
-        return cls(texts, start, said, _plainly(model, other, start))
+        reference = [_plainly(model, text, start) for text in texts]
+        return cls(texts, start, reference, _plainly(model, other, start))
 
     def fault(self, model: Any, way: Way) -> str:
-        """Why the texts can't be read this way; "" where they can."""
+        """Return why the texts can't be read this way; "" if they can."""
         limit = NOISE.get(str(model.dtype), NOISE["torch.bfloat16"])
-        scale = max(float(each.abs().max()) for each in self.said)
-        if not float((self.changed - self.said[0]).abs().max()) > CLEAR * limit * scale:
+        scale = max(float(logits.abs().max()) for logits in self.reference)
+        if not float((self.changed - self.reference[0]).abs().max()) > CLEAR * limit * scale:
             return "a check with random tokens can't tell right from wrong"
         try:
-            found = [logits for step in self._steps(way) for logits in self._by(model, way, step)]
+            results = [logits for step in self._steps(way) for logits in self._by(model, way, step)]
         except NotPackedError as error:
             return str(error)
-        except Exception as error:  # whatever a model's code says to arguments it does not know
-            if is_out_of_memory(error):  # that says nothing about the way
+        except Exception as error:  # a model's code may raise anything for unknown arguments
+            if is_out_of_memory(error):  # not a fault of the way
                 raise
             return " ".join(f"it fails so: {error_text(error)}".split())[:200]
-        pairs = list(zip(found, 2 * self.said, strict=True))
-        for one, other in pairs:
+        pairs = list(zip(results, 2 * self.reference, strict=True))
+        for result, expected_logits in pairs:
             # one by one: the largest of numbers and NaN may be a number
-            if not (off := float((one - other).abs().max())) <= limit * scale:
-                return f"its logits differ by {off / scale:.0e} of the largest so"
-        moved = sum(_moved(one, other, limit * scale) for one, other in pairs)
-        return f"{moved} of its likeliest tokens are others so" if moved else ""
+            if not (difference := float((result - expected_logits).abs().max())) <= limit * scale:
+                return f"its logits differ by {difference / scale:.0e} of the largest so"
+        n_moved = sum(_moved(result, expected_logits, limit * scale) for result, expected_logits in pairs)
+        return f"{n_moved} of its likeliest tokens are others so" if n_moved else ""
 
     def _steps(self, way: Way) -> list[Step]:
-        """With the start as a head, and with nothing read before."""
-        pairs = {tuple(text[self.start : self.start + ALIKE]): [] for text in self.texts}  # type: dict[Any, list[int]]
-        for place, text in enumerate(self.texts):
-            pairs[tuple(text[self.start : self.start + ALIKE])].append(place)
-        alone = [[place] for place in range(len(self.texts))]
+        """Return steps that read the start as a head, and steps that read nothing before."""
+        pairs = {tuple(text[self.start : self.start + SHARED]): [] for text in self.texts}  # type: dict[Any, list[int]]
+        for index, text in enumerate(self.texts):
+            pairs[tuple(text[self.start : self.start + SHARED])].append(index)
+        alone = [[index] for index in range(len(self.texts))]
         if way == "packed":
             return [Step(self.start, list(pairs.values())), Step(0, [list(range(len(self.texts)))])]
         return [Step(self.start, alone), Step(0, alone)]
@@ -120,34 +120,34 @@ class Trial:
             logits, rows, _ = read_packed(model, step, self.texts, wanted, Heads(0), keep=False)
         else:
             logits, rows, _ = read_padded(model, step, self.texts, wanted, Heads(0), keep=False)
-        return [logits[rows[place].to(logits.device)].float() for place in range(len(self.texts))]
+        return [logits[rows[index].to(logits.device)].float() for index in range(len(self.texts))]
 
 
-def checked(model: Any, allowed: Choice, trial: Trial | None) -> Choice:
-    """The allowed way, or the next one that says what plain passes say."""
+def checked_choice(model: Any, allowed: Choice, trial: Trial | None) -> Choice:
+    """Return the allowed way if its logits equal those of plain passes, else the next way whose logits do."""
     if trial is None:
         return allowed.lowered("plain", allowed.why)
-    found = allowed
-    if allowed.way == "packed" and (fault := trial.fault(model, "packed")):
-        found = found.lowered("cached", fault)
-    if "cached" in (found.way, found.most and found.beyond) and (fault := trial.fault(model, "cached")):
-        found = Choice(found.way, found.why, found.most) if found.way == "packed" else Choice("plain", fault)
-    return found
+    result = allowed
+    if allowed.way == "packed" and (problem := trial.fault(model, "packed")):
+        result = result.lowered("cached", problem)
+    if "cached" in (result.way, result.most and result.beyond) and (problem := trial.fault(model, "cached")):
+        result = Choice(result.way, result.why, result.most) if result.way == "packed" else Choice("plain", problem)
+    return result
 
 
 def cost(model: Any, way: Way, most: int | None) -> Cost:
-    """What a pass costs on this machine, by passes of a few sizes, over texts of no more tokens than `most`.
+    """Measure the cost of a pass on this machine, by passes of a few sizes over texts of at most `most` tokens.
 
-    Sizes that the memory does not hold are left out; where fewer than two are left, a pass is worth nothing.
+    Sizes that do not fit into memory are skipped; with fewer than two sizes an additional pass is worth nothing.
     """
     length = LENGTH if most is None else min(LENGTH, most)
     kind = model.device.type
     times: dict[int, float] = {}
     try:
         for tokens in SIZES.get(kind, SIZES["cpu"]):
-            each = min(tokens, length)
-            count = tokens // each
-            times[count * each] = min(_seconds(model, way, count, each) for _ in range(2))
+            text_length = min(tokens, length)
+            count = tokens // text_length
+            times[count * text_length] = min(_seconds(model, way, count, text_length) for _ in range(2))
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -158,23 +158,25 @@ def cost(model: Any, way: Way, most: int | None) -> Cost:
 
 
 def _seconds(model: Any, way: Way, count: int, length: int) -> float:
-    """Of a pass over so many texts of one length."""
+    """Return the seconds of a pass over `count` texts of one length."""
     size = int(model.get_input_embeddings().weight.shape[0])
     texts = list(np.random.default_rng(count * length).integers(0, size, (count, length)))
-    step, wanted = Step(0, [[place] for place in range(count)]), [length - 1] * count
+    step, wanted = Step(0, [[index] for index in range(count)]), [length - 1] * count
     started = time.perf_counter()
     if way == "packed":
         logits = read_packed(model, step, texts, wanted, Heads(0), keep=False)[0]
     else:
         logits = read_padded(model, step, texts, wanted, Heads(0), keep=False)[0]
-    float(logits[0, 0])  # a device may still be at it
+    float(logits[0, 0])  # waits for the device
     return time.perf_counter() - started
 
 
-def _moved(found: Any, said: Any, limit: float) -> int:
-    """At how many places another token is the likeliest, where the two that were differ by more than the limit."""
-    first, second = said.topk(2, dim=-1).values.unbind(-1)
-    return int(((found.argmax(-1) != said.argmax(-1)) & (first - second > limit)).sum())
+def _moved(logits: Any, reference: Any, limit: float) -> int:
+    """Count positions where another token is the likeliest, though the top two reference logits differ by more than
+    `limit`.
+    """
+    first, second = reference.topk(2, dim=-1).values.unbind(-1)
+    return int(((logits.argmax(-1) != reference.argmax(-1)) & (first - second > limit)).sum())
 
 
 def _plainly(model: Any, text: Ids, start: int) -> Any:

@@ -1,4 +1,4 @@
-"""Starts that texts share, as keys and values: read once, and kept as long as there is room."""
+"""Starts that texts share, as keys and values: read once, and cached while there is room."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,69 +10,70 @@ from helmframe.models.engine.trie import Ids
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Keys and values of a start, by layer."""
+    """Keys and values of a start of texts, by layer."""
 
     length: int
     layers: Sequence[Layer]
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Return the size in bytes."""
         return sum(states.nbytes for layer in self.layers for states in layer)
 
     def cut(self, length: int) -> "Head":
-        """Its first tokens, in the same memory."""
+        """Return the first tokens of the head, in the same memory."""
         return Head(length, [(keys[:, :length], values[:, :length]) for keys, values in self.layers])
 
 
 @dataclass(eq=False)
 class Heads:
-    """The heads of one model, whose weights stay as they are; those used last are kept.
+    """The cached heads of one model whose weights do not change; the least recently used are removed.
 
     Args:
-        room: bytes of the heads kept beside the last one.
+        room: Bytes of the heads that are cached besides the last one.
     """
 
     room: int
-    _kept: "OrderedDict[bytes, Head]" = field(default_factory=OrderedDict)
+    _cached: "OrderedDict[bytes, Head]" = field(default_factory=OrderedDict)
 
     def longest(self, text: Ids, most: int) -> Head | None:
-        """The longest head that the text begins with, of at most so many tokens.
+        """Return the longest cached head of at most `most` tokens that the text begins with.
 
-        The first tokens of a longer one will do, but for a few of many: a pass that begins with them saves too little.
+        A longer head can be cut, but not to a small fraction: a pass that begins with a few of many tokens saves too
+        little.
         """
         start = text[:most].tobytes()
-        for key, head in self._kept.items():
+        for key, head in self._cached.items():
             if most <= head.length <= 2 * most and key.startswith(start):
-                self._kept.move_to_end(key)
+                self._cached.move_to_end(key)
                 return head.cut(most)
-        for length in sorted({head.length for head in self._kept.values() if head.length <= most}, reverse=True):
+        for length in sorted({head.length for head in self._cached.values() if head.length <= most}, reverse=True):
             key = text[:length].tobytes()
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if key in self._cached:
+                self._cached.move_to_end(key)
+                return self._cached[key]
         return None
 
-    def known(self, text: Ids, most: int) -> int:
-        """How many first tokens of the text need no reading."""
-        found = self.longest(text, most)
-        return found.length if found else 0
+    def n_cached(self, text: Ids, most: int) -> int:
+        """Return how many first tokens of the text are cached."""
+        head = self.longest(text, most)
+        return head.length if head else 0
 
-    def keep(self, text: Ids, head: Head) -> None:
-        """Keep the head of a text, and let those go that were not used for longest."""
-        self._kept[text[: head.length].tobytes()] = head
-        size = sum(each.size for each in self._kept.values())
-        while size > self.room and len(self._kept) > 1:
-            size -= self._kept.popitem(last=False)[1].size
+    def add(self, text: Ids, head: Head) -> None:
+        """Add the head of a text, and remove the least recently used heads."""
+        self._cached[text[: head.length].tobytes()] = head
+        size = sum(cached.size for cached in self._cached.values())
+        while size > self.room and len(self._cached) > 1:
+            size -= self._cached.popitem(last=False)[1].size
 
     def make_room(self) -> int:
-        """Forget all, and keep half as much from now on; the bytes that this frees."""
-        size = sum(each.size for each in self._kept.values())
+        """Remove all heads, halve the room, and return the number of bytes freed."""
+        size = sum(cached.size for cached in self._cached.values())
         if size:
             self.room = min(self.room, size) // 2
             self.clear()
         return size
 
     def clear(self) -> None:
-        """Forget all."""
-        self._kept.clear()
+        """Remove all heads."""
+        self._cached.clear()

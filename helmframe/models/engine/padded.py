@@ -1,4 +1,4 @@
-"""One forward pass over texts side by side: padded on the right after what they share, or of equal length and whole."""
+"""One forward pass over texts side by side: padded on the right after a shared start, or whole and of equal length."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -7,97 +7,97 @@ from typing import Any
 import numpy as np
 
 from helmframe.models.engine.heads import Head, Heads
-from helmframe.models.engine.packed import Kept
+from helmframe.models.engine.packed import KeyValues
 from helmframe.models.engine.planner import Limits, Step
 from helmframe.models.engine.trie import Ids
 
 
 def read_padded(
     model: Any, step: Step, texts: Sequence[Ids], wanted: Sequence[int], heads: Heads, *, keep: bool
-) -> tuple[Any, dict[int, Any], dict[int, Kept]]:
-    """What the model says in one step: see `read_packed`, whose logits hold no token twice."""
+) -> tuple[Any, dict[int, Any], dict[int, KeyValues]]:
+    """Run one step as `read_packed` does, with padded texts; shared tokens of the logits are not merged."""
     import torch
 
-    places = [place for block in step.blocks for place in block]
+    indices = [index for block in step.blocks for index in block]
     base = step.base
-    head = _head(model, texts[places[0]], base, heads) if base else None
-    width = max(len(texts[place]) for place in places)
-    ids = np.zeros((len(places), width - base), dtype=np.int64)
-    mask = np.zeros((len(places), width), dtype=np.int64)
-    for row, place in enumerate(places):
-        ids[row, : len(texts[place]) - base] = texts[place][base:]
-        mask[row, : len(texts[place])] = 1
+    head = _head(model, texts[indices[0]], base, heads) if base else None
+    width = max(len(texts[index]) for index in indices)
+    ids = np.zeros((len(indices), width - base), dtype=np.int64)
+    mask = np.zeros((len(indices), width), dtype=np.int64)
+    for row, index in enumerate(indices):
+        ids[row, : len(texts[index]) - base] = texts[index][base:]
+        mask[row, : len(texts[index])] = 1
     more: dict[str, Any] = {}
-    cache = _after(head, len(places))
+    cache = _after(head, len(indices))
     if head or keep:
         more = {"use_cache": True, **as_cache(model, cache)}
     if not mask.all():
         more["attention_mask"] = _tensor(model, mask)
-    rows = [(len(texts[place]), wanted[place], place) for place in places]
-    logits, found = _asked(model, ids, rows, base, more)
-    kept = {}
+    rows = [(len(texts[index]), wanted[index], index) for index in indices]
+    logits, text_rows = _run_rows(model, ids, rows, base, more)
+    key_values = {}
     if keep:
         layers = [(layer.keys, layer.values) for layer in cache.layers]
-        kept = {
-            place: Kept(length, (), [(keys[row], values[row]) for keys, values in layers], torch.arange(length))
-            for row, (length, _, place) in enumerate(rows)
+        key_values = {
+            index: KeyValues(length, (), [(keys[row], values[row]) for keys, values in layers], torch.arange(length))
+            for row, (length, _, index) in enumerate(rows)
         }
-    return logits, found, kept
+    return logits, text_rows, key_values
 
 
 def read_plain(
-    model: Any, places: Sequence[int], texts: Sequence[Ids], wanted: Sequence[int]
+    model: Any, indices: Sequence[int], texts: Sequence[Ids], wanted: Sequence[int]
 ) -> tuple[Any, dict[int, Any]]:
-    """What the model says of texts of equal length, each read whole: see `read_packed`."""
-    ids = np.stack([texts[place] for place in places])
-    return _asked(model, ids, [(len(texts[place]), wanted[place], place) for place in places], 0, {})
+    """Run texts of equal length, each read whole, and return logits and rows as `read_packed` does."""
+    ids = np.stack([texts[index] for index in indices])
+    return _run_rows(model, ids, [(len(texts[index]), wanted[index], index) for index in indices], 0, {})
 
 
 def of_equal_length(texts: Sequence[Ids], wanted: Sequence[int], limits: Limits) -> Iterator[list[int]]:
-    """Places of texts of one length, as many as a pass holds; the longest first."""
+    """Yield the indices of texts of one length, as many as a pass holds; the longest first."""
     lengths = np.fromiter(map(len, texts), dtype=np.int64)
     for length in sorted(set(lengths.tolist()), reverse=True):
         group: list[int] = []
         first = length
-        for place in np.flatnonzero(lengths == length).tolist():
-            rows, first = len(group) + 1, min(first, wanted[place] if limits.chosen else 0)
+        for index in np.flatnonzero(lengths == length).tolist():
+            rows, first = len(group) + 1, min(first, wanted[index] if limits.chosen else 0)
             if group and (rows * length > limits.tokens or rows * (length - first) > limits.wanted):
                 yield group
-                group, first = [], wanted[place] if limits.chosen else 0
-            group.append(place)
+                group, first = [], wanted[index] if limits.chosen else 0
+            group.append(index)
         yield group
 
 
 def _head(model: Any, text: Ids, length: int, heads: Heads) -> Head:
-    """The text's first tokens as a head, read if they are not known."""
-    known = heads.longest(text, length)
-    if known is not None and known.length == length:
-        return known
-    cache = _after(known)
-    ids = _tensor(model, text[None, known.length if known else 0 : length])
+    """Return the text's first tokens as a head; read them if they are not cached."""
+    cached = heads.longest(text, length)
+    if cached is not None and cached.length == length:
+        return cached
+    cache = _after(cached)
+    ids = _tensor(model, text[None, cached.length if cached else 0 : length])
     last = {"logits_to_keep": 1} if has_choice(model) else {}
     model(input_ids=ids, use_cache=True, **last, **as_cache(model, cache))
     head = _head_of(cache)
-    heads.keep(text, head)
+    heads.add(text, head)
     return head
 
 
-def _asked(
+def _run_rows(
     model: Any, ids: Any, rows: Sequence[tuple[int, int, int]], base: int, more: dict[str, Any]
 ) -> tuple[Any, dict[int, Any]]:
-    """Logits of the columns in which any row (length, first place wanted, place of the text) wants one."""
+    """Return the logits of all columns that any row wants; a row is (length, first wanted position, text index)."""
     import torch
 
     columns = np.unique(np.concatenate([np.arange(first, length) for length, first, _ in rows])) - base
-    said = {"logits_to_keep": _tensor(model, columns)} if has_choice(model) else {}
-    logits = model(input_ids=_tensor(model, ids), **{"use_cache": False, **said, **more}).logits
+    choice = {"logits_to_keep": _tensor(model, columns)} if has_choice(model) else {}
+    logits = model(input_ids=_tensor(model, ids), **{"use_cache": False, **choice, **more}).logits
     if not has_choice(model):
         logits = logits[:, _tensor(model, columns)]
-    found = {}
-    for row, (length, first, place) in enumerate(rows):
+    text_rows = {}
+    for row, (length, first, index) in enumerate(rows):
         low, high = np.searchsorted(columns, [first - base, length - base])
-        found[place] = torch.arange(row * len(columns) + low, row * len(columns) + high)
-    return logits.flatten(0, 1), found
+        text_rows[index] = torch.arange(row * len(columns) + low, row * len(columns) + high)
+    return logits.flatten(0, 1), text_rows
 
 
 def _tensor(model: Any, array: Any) -> Any:
@@ -107,51 +107,51 @@ def _tensor(model: Any, array: Any) -> Any:
 
 
 def has_choice(model: Any) -> bool:
-    """Whether the model can be told after which tokens it is asked for logits; else it gives those of all."""
+    """Return whether the model can return logits of chosen positions only."""
     return "logits_to_keep" in inspect.signature(type(model).forward).parameters
 
 
 def as_cache(model: Any, cache: Any) -> dict[str, Any]:
-    """The argument a model takes its cache by: transformers called it past_key_values up to 5.23."""
+    """Return the keyword argument for a model's cache: transformers called it past_key_values up to 5.23."""
     named = "cache" in inspect.signature(type(model).forward).parameters
     return {"cache" if named else "past_key_values": cache}
 
 
 def _after(head: Head | None, rows: int = 1) -> Any:
-    """A cache of so many rows to go on from; nothing is copied before it grows.
+    """Return a cache of `rows` rows that continue a head; nothing is copied before the cache grows.
 
-    It is one without the model's configuration: a layer with a window then keeps what is beyond it, and its mask, not
-    the cache, leaves that out.
+    It is built without the model's configuration: layers with a sliding window then store all tokens, and their mask
+    excludes those outside the window.
     """
     from transformers import DynamicCache
 
     cache = DynamicCache()
-    for place, (keys, values) in enumerate(head.layers if head else ()):
-        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), place)
+    for layer, (keys, values) in enumerate(head.layers if head else ()):
+        cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
     return cache
 
 
-def side_by_side(kept: Sequence[Kept | None], width: int) -> Any:
-    """A cache of rows that hold what was read, each padded on the left to so many tokens; one at least holds some.
+def side_by_side(key_values: Sequence[KeyValues | None], width: int) -> Any:
+    """Return a cache of rows that were read before, each padded on the left to `width` tokens; at least one has tokens.
 
-    What stands before a row's first token is for a mask to leave out.
+    A mask must exclude what precedes a row's first token.
     """
     from transformers import DynamicCache
 
     cache = DynamicCache()
-    first = next(each for each in kept if each is not None)
-    for layer, (heads, of_key, of_value) in enumerate(first.shapes):
+    first = next(row_values for row_values in key_values if row_values is not None)
+    for layer, (heads, key_size, value_size) in enumerate(first.shapes):
         like = first.row[layer][0]
-        keys, values = (like.new_zeros((len(kept), heads, width, size)) for size in (of_key, of_value))
-        for row, each in enumerate(kept):
-            if each is not None:
-                start = width - each.length
-                each.copy(layer, keys[row, :, start:], values[row, :, start:])
+        keys, values = (like.new_zeros((len(key_values), heads, width, size)) for size in (key_size, value_size))
+        for row, row_values in enumerate(key_values):
+            if row_values is not None:
+                start = width - row_values.length
+                row_values.copy(layer, keys[row, :, start:], values[row, :, start:])
         cache.update(keys, values, layer)
     return cache
 
 
 def _head_of(cache: Any) -> Head:
-    """The head that a cache of one row holds."""
+    """Return the cache of one row as a head."""
     layers = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
     return Head(layers[0][0].shape[1], layers)

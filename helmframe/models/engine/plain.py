@@ -1,6 +1,6 @@
-"""Answers rows through transformers' own `generate`, batch by batch: for models that slots can't hold.
+"""Generation through transformers' own `generate`, batch by batch, for models that slots don't support.
 
-Prompts that may be padded are read before, so that what they share is read once; `generate` goes on from there.
+Prompts that may be padded are read before, so that what they share is read once; `generate` continues from there.
 """
 
 import logging
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from helmframe.models.engine.angles import reset
+from helmframe.models.engine.angles import reset_angles
 from helmframe.models.engine.memory import is_out_of_memory
-from helmframe.models.engine.packed import Kept
+from helmframe.models.engine.packed import KeyValues
 from helmframe.models.engine.padded import as_cache, side_by_side
 from helmframe.models.engine.reading import Reader, Wanted
 from helmframe.models.engine.rows import Request, Row, longest_first, rows_of
@@ -20,12 +20,12 @@ from helmframe.models.engine.stops import ending_tokens
 from helmframe.models.model import Answer
 from helmframe.models.stop_strings import stops_of
 
-# Of a batch: rows, and tokens of its prompts, padded. On a CPU reading is fastest in small batches, writing in large.
+# Rows of a batch, and tokens of its padded prompts. On a CPU, prompts are fastest in small batches, output in large.
 MAX_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}
 TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 32768}
 READING, WRITING = 1024, 32
-# Whether rows may be asked together is tried with prompts of these lengths, which get so many tokens. How far their
-# log-probabilities may be from those of each alone, in float32 and in shorter types; there a trial may fail by chance.
+# Batches are tried with prompts of these LENGTHS, and LIMIT tokens of output. NOISE and ROUGH limit how far their
+# log-probabilities may be from each row's alone, in float32 and in shorter types; there a trial may fail by chance.
 LENGTHS, LIMIT, TRIALS = (9, 6), 3, 3
 NOISE, ROUGH = 1e-4, 5e-2
 
@@ -34,41 +34,41 @@ logger = logging.getLogger("helmframe.models")
 
 @dataclass(eq=False)
 class PlainDecoder:
-    """Answers with one model, `most` rows at once: half as many from when the memory did not hold them.
+    """Generates completions with one model, at most `most` rows at once; halved when memory runs out.
 
     Args:
-        reader: of the model.
-        tokenizer: the model's.
+        reader: The model's reader.
+        tokenizer: The model's tokenizer.
     """
 
     reader: Reader
     tokenizer: Any
     most: int | None = None
-    _together: dict[bool, bool] = field(default_factory=dict)
+    _batchable: dict[bool, bool] = field(default_factory=dict)
 
     @property
     def model(self) -> Any:
-        """Of the reader."""
+        """Return the reader's model."""
         return self.reader.model
 
     def answers(
         self, requests: Sequence[Request], decoding: Mapping[str, Any], *, padded: bool
     ) -> Iterator[tuple[int, Answer | MemoryError]]:
-        """Each request's place and answer, batch by batch; as `Decoder.answers`.
+        """Yield (index of a request, answer), batch by batch, as `Decoder.answers` does.
 
         Args:
-            requests: what to answer.
+            requests: The requests.
             decoding: temperature, top_k, top_p and stop.
-            padded: whether prompts of different lengths may be asked together, padded on the left; what they share is
-                then read once, and so is a prompt of which there are several samples.
+            padded: Whether prompts of different lengths may share a batch, padded on the left; then what they share is
+                read once, and so is a prompt with several samples.
         """
         sampling, stops = Sampling.of(decoding), stops_of(decoding)
         ends = frozenset(ending_tokens(self.model, self.tokenizer, stops))
-        places = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
-        waiting = longest_first(places)
+        row_requests = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
+        waiting = longest_first(row_requests)
         most = 1
-        padded = padded and len(waiting) > 1 and self._may_be_together(padded=True)
-        if padded or (len(waiting) > 1 and self._may_be_together(padded=False)):
+        padded = padded and len(waiting) > 1 and self._is_batchable(padded=True)
+        if padded or (len(waiting) > 1 and self._is_batchable(padded=False)):
             most = len(waiting)
         made_room = False
         while waiting:
@@ -89,19 +89,19 @@ class PlainDecoder:
                 rows[0].fail(error)
             for row in rows:
                 answer = row.answer(self.tokenizer)
-                yield from ((place, answer) for place in places[row])
+                yield from ((index, answer) for index in row_requests[row])
             del waiting[: len(rows)]
 
     def state(self) -> str:
-        """How rows are asked where some were answered otherwise together than alone; "" where none were, so far."""
-        if self._together.get(False) is False:
+        """Return how requests are batched if some completions differed in batches so far; else ""."""
+        if self._batchable.get(False) is False:
             return "longer answers are asked for one by one, as several come out otherwise together"
-        if self._together.get(True) is False:
+        if self._batchable.get(True) is False:
             return "longer answers are asked for in batches of equal length, as padded ones come out otherwise"
         return ""
 
     def _batch(self, waiting: Sequence[Row], *, padded: bool) -> list[Row]:
-        """The first of those waiting that are asked together: the limit is that of the whole batch."""
+        """Return the first waiting rows that share a batch; the limit applies to the whole batch."""
         device = self.model.device.type
         first = waiting[0].request
         budget = TOKENS.get(device, TOKENS["cpu"])
@@ -114,34 +114,36 @@ class PlainDecoder:
             if row.request.limit == first.limit and (padded or len(row.request.tokens) == len(first.tokens))
         ]
 
-    def _may_be_together(self, *, padded: bool) -> bool:
-        """Whether rows get together what each gets alone: tried with random prompts, for some models forget rows."""
-        if padded not in self._together:
-            found = self._together[padded] = any(self._trial(seed, padded=padded) for seed in range(TRIALS))
-            if not found:
+    def _is_batchable(self, *, padded: bool) -> bool:
+        """Return whether rows give in a batch what each gives alone, tried with random prompts: some models ignore
+        rows.
+        """
+        if padded not in self._batchable:
+            unchanged = self._batchable[padded] = any(self._trial(seed, padded=padded) for seed in range(TRIALS))
+            if not unchanged:
                 how = "prompts of unlike length" if padded else "several prompts"
                 logger.warning("%s answers %s otherwise together than alone", type(self.model).__name__, how)
-        return self._together[padded]
+        return self._batchable[padded]
 
     def _trial(self, seed: int, *, padded: bool) -> bool:
         draw = random.Random(seed)  # noqa: S311
         size = int(self.model.get_input_embeddings().weight.shape[0])
         lengths = LENGTHS if padded else (LENGTHS[0],) * 2
-        asked = [Request([draw.randrange(size) for _ in range(length)], LIMIT) for length in lengths]
-        found: list[list[float]] = []
+        requests = [Request([draw.randrange(size) for _ in range(length)], LIMIT) for length in lengths]
+        logprobs_by_run: list[list[float]] = []
         for together in (True, False):
-            rows = [*rows_of(asked, self.tokenizer, [], once=False)]
+            rows = [*rows_of(requests, self.tokenizer, [], once=False)]
             for batch in [rows] if together else [[row] for row in rows]:
                 self._generate(batch, Sampling(), frozenset(), padded=padded and together)
-            found.append([logprob for row in rows for logprob in row.logprobs])
+            logprobs_by_run.append([logprob for row in rows for logprob in row.logprobs])
         noise = NOISE if str(self.model.dtype) in ("torch.float32", "torch.float64") else ROUGH
-        return all(abs(one - other) <= noise for one, other in zip(*found, strict=True))
+        return all(abs(batched - alone) <= noise for batched, alone in zip(*logprobs_by_run, strict=True))
 
     def _generate(self, rows: Sequence[Row], sampling: Sampling, ends: frozenset[int], *, padded: bool) -> None:
         import torch
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-        pad = next((each for each in (self.tokenizer.pad_token_id, *sorted(ends)) if each is not None), 0)
+        pad = next((token for token in (self.tokenizer.pad_token_id, *sorted(ends)) if token is not None), 0)
         width = max(len(row.request.tokens) for row in rows)
         gaps = [width - len(row.request.tokens) for row in rows]
         device = self.model.device
@@ -151,7 +153,7 @@ class PlainDecoder:
         mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps], device=device)
         steps = _Steps(rows, sampling, ends)
         read = self._read(rows, width - 1) if padded and width > 1 else {}
-        reset(self.model)
+        reset_angles(self.model)
         self.model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -168,36 +170,36 @@ class PlainDecoder:
         )
 
     def _read(self, rows: Sequence[Row], width: int) -> dict[str, Any]:
-        """What `generate` goes on from: all tokens of the prompts but the last, those they share read once.
+        """Return the cache that `generate` continues from: all prompt tokens but the last, shared starts read once.
 
         Raises:
             MemoryError: a prompt does not fit the memory.
         """
-        texts = {place: row.request.tokens[:-1] for place, row in enumerate(rows) if len(row.request.tokens) > 1}
-        places = list(texts)
-        kept: list[Kept | None] = [None] * len(rows)
+        texts = {index: row.request.tokens[:-1] for index, row in enumerate(rows) if len(row.request.tokens) > 1}
+        indices = list(texts)
+        cached: list[KeyValues | None] = [None] * len(rows)
         for part in self.reader.read([Wanted(text, len(text) - 1) for text in texts.values()], keep=True):
             if part.error is not None:
                 raise part.error
-            for place, each in zip(part.places, part.kept, strict=True):
-                kept[places[place]] = each
-        return as_cache(self.model, side_by_side(kept, width))
+            for index, key_values in zip(part.indices, part.key_values, strict=True):
+                cached[indices[index]] = key_values
+        return as_cache(self.model, side_by_side(cached, width))
 
 
 @dataclass(eq=False)
 class _Steps:
-    """What the loop of `generate` asks at each step: which token comes next, and which rows are done."""
+    """The hooks of the loop of `generate`: the next token of each row, and which rows are finished."""
 
     rows: Sequence[Row]
     sampling: Sampling
     ends: frozenset[int]
 
     def choose(self, _: Any, scores: Any) -> Any:
-        """A logits processor: gives each row its next token, and leaves the loop no other."""
+        """Sample each row's next token, and allow the loop no other: a logits processor."""
         import torch
 
         scores = scores.float()
-        # past its end a row goes on with whatever comes
+        # rows continue after their end with any token
         steps = [len(row.outputs) for row in self.rows]
         chosen = self.sampling.choose(scores, [row.request.key for row in self.rows], steps)
         for row, token, logprob in zip(self.rows, chosen.tolist(), logprobs(scores, chosen).tolist(), strict=True):
@@ -206,7 +208,7 @@ class _Steps:
         return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
 
     def stop(self, ids: Any, *_: Any, **__: Any) -> Any:
-        """A stopping criterion: the rows that are finished."""
+        """Return which rows are finished: a stopping criterion."""
         import torch
 
         return torch.tensor([row.finished for row in self.rows], device=ids.device)

@@ -1,4 +1,4 @@
-"""How likely given texts are to a loaded transformers model."""
+"""Log-probabilities of continuations with a loaded transformers model."""
 
 from collections.abc import Sequence
 
@@ -9,49 +9,53 @@ from helmframe.models.model import Answer, Given, Pair
 from helmframe.models.tokenizing import Tokenizing
 
 
-def scored(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window: int | None) -> list[Given]:
-    """The continuation of each pair with its log-probability (nats) after the context, in order.
+def score_pairs(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window: int | None) -> list[Given]:
+    """Return the continuation of each pair with its log-probability (nats) after the context, in order.
 
-    `splits` says which tokens are the continuation's; one that has none has no log-probability either. A pair longer
-    than the window, or the memory, is an error in its place. Continuations of one context, and contexts that begin
-    alike, are read once as far as they are the same.
+    `splits` determines the continuation's tokens; without tokens it has no log-probability. A pair longer than the
+    window, or the memory, is an error. Continuations of one context, and contexts with a common start, are read once as
+    far as they are equal.
 
     Args:
-        reader: of the model, in evaluation mode and without gradients.
-        words: the model's tokenizer.
-        pairs: what is asked.
-        window: tokens that the model reads at once.
+        reader: The model's reader, in evaluation mode and without gradients.
+        words: The model's tokenizer.
+        pairs: The pairs to score.
+        window: The number of tokens that the model reads at once.
     """
-    found = splits(words, pairs)
+    pair_splits = splits(words, pairs)
     answers: list[Given] = [
-        ValueError(f"the text has {len(each.tokens)} tokens; the model's window is {window}.") for each in found
+        ValueError(f"the text has {len(split.tokens)} tokens; the model's window is {window}.") for split in pair_splits
     ]
-    # the last token is predicted, and not read
-    able = [place for place, each in enumerate(found) if window is None or len(each.tokens) - 1 <= window]
-    read: dict[int, Sequence[float] | MemoryError] = {place: () for place in able if not found[place].own}
-    texts = {place: Wanted(found[place].tokens[:-1], found[place].start - 1) for place in able if found[place].own}
-    places = list(texts)
+    # the last token is predicted, not read
+    fitting = [index for index, split in enumerate(pair_splits) if window is None or len(split.tokens) - 1 <= window]
+    read: dict[int, Sequence[float] | MemoryError] = {index: () for index in fitting if not pair_splits[index].own}
+    texts = {
+        index: Wanted(pair_splits[index].tokens[:-1], pair_splits[index].start - 1)
+        for index in fitting
+        if pair_splits[index].own
+    }
+    indices = list(texts)
     for part in reader.read(list(texts.values())):
-        of_part = [places[number] for number in part.places]
-        read.update(zip(of_part, _logprobs(part, [found[place].own for place in of_part]), strict=True))
-    for place, logprobs in read.items():
-        if isinstance(logprobs, MemoryError):
-            answers[place] = logprobs
+        part_indices = [indices[number] for number in part.indices]
+        read.update(zip(part_indices, _logprobs(part, [pair_splits[index].own for index in part_indices]), strict=True))
+    for index, values in read.items():
+        if isinstance(values, MemoryError):
+            answers[index] = values
             continue
-        answer = Answer(pairs[place].continuation, prompt_tokens=found[place].start, output_tokens=len(logprobs))
-        answers[place] = answer.rated(logprobs)
+        answer = Answer(pairs[index].continuation, prompt_tokens=pair_splits[index].start, output_tokens=len(values))
+        answers[index] = answer.rated(values)
     return answers
 
 
 def _logprobs(part: Part, targets: Sequence[list[int]]) -> list[list[float]] | list[MemoryError]:
-    """Of each text of the part the log-probability (nats) of its tokens, one after each place wanted."""
+    """Return for each text of the part the log-probability (nats) of its targets, one after each wanted position."""
     import torch
 
     if part.error is not None:
         return [part.error for _ in targets]
     logits = part.logits.float()
     summed = norms(logits)
-    tokens = torch.tensor([token for each in targets for token in each], device=logits.device)
+    tokens = torch.tensor([token for target in targets for token in target], device=logits.device)
     rows = torch.cat(part.rows)
-    found = iter((logits[rows, tokens] - summed[rows]).tolist())
-    return [[next(found) for _ in each] for each in targets]
+    values = iter((logits[rows, tokens] - summed[rows]).tolist())
+    return [[next(values) for _ in target] for target in targets]

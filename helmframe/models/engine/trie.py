@@ -1,4 +1,4 @@
-"""Texts as a trie: what begins alike is one path, and each token of it stands in a packed row once."""
+"""Texts as a trie: texts with a common start share a path, and each token is in a packed row once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sorted:
-    """Different texts in lexical order, so that those that begin alike are neighbours.
+    """Different texts in lexical order, so that texts with a common start are neighbours.
 
     Args:
         texts: token ids.
-        places: of each text given, where it stands here; equal ones stand once.
-        common: of each text, how many first tokens it shares with the one before it; 0 for the first.
+        indices: For each input text its index here; equal texts have one.
+        common: For each text, how many first tokens it shares with the previous text; 0 for the first.
     """
 
     texts: list[Ids]
-    places: list[int]
+    indices: list[int]
     common: Ids
 
 
@@ -30,70 +30,70 @@ class Block:
     """The tokens of texts that share a start, each once.
 
     Args:
-        tokens: ids, every token after those it follows.
-        depths: of each token, its place in its text.
-        paths: of each text, its tokens' places in `tokens`, in order.
+        tokens: Token ids, every token after those it follows.
+        depths: For each token its index in its text.
+        paths: For each text the indices of its tokens in `tokens`, in order.
     """
 
     tokens: Ids
     depths: Ids
     paths: list[Ids]
 
-    def sees(self) -> NDArray[np.bool_]:
-        """[tokens, tokens]: whether a token is, or comes after, another one in a text."""
+    def visible(self) -> NDArray[np.bool_]:
+        """Return [tokens, tokens]: whether a token is, or follows, another token in a text."""
         size = len(self.tokens)
-        found = np.zeros((size, size), dtype=bool)
+        mask = np.zeros((size, size), dtype=bool)
         done = 0
         for path in self.paths:
             new = path[path >= done]
             if len(new):
                 old = path[: len(path) - len(new)]
-                found[np.ix_(new, old)] = True
-                found[np.ix_(new, new)] = np.tril(np.ones((len(new), len(new)), dtype=bool))
+                mask[np.ix_(new, old)] = True
+                mask[np.ix_(new, new)] = np.tril(np.ones((len(new), len(new)), dtype=bool))
                 done = int(new[-1]) + 1
-        return found
+        return mask
 
 
 def in_order(texts: Sequence[Sequence[int]]) -> Sorted:
-    """The texts, sorted.
+    """Sort the texts.
 
-    >>> found = in_order([[1, 2, 4], [1, 2, 3], [1, 2, 4], [5]])
-    >>> [each.tolist() for each in found.texts], found.places, found.common.tolist()
+    >>> ordered = in_order([[1, 2, 4], [1, 2, 3], [1, 2, 4], [5]])
+    >>> [text.tolist() for text in ordered.texts], ordered.indices, ordered.common.tolist()
     ([[1, 2, 3], [1, 2, 4], [5]], [1, 0, 1, 2], [0, 2, 0])
     """
     arrays = [np.asarray(text, dtype=np.int64) for text in texts]
     keys = [array.astype(">u4").tobytes() for array in arrays]
-    order = {key: place for place, key in enumerate(sorted(set(keys)))}
-    found: list[Ids] = [arrays[0]] * len(order)
+    order = {key: index for index, key in enumerate(sorted(set(keys)))}
+    texts_in_order: list[Ids] = [arrays[0]] * len(order)
     for key, array in zip(keys, arrays, strict=True):
-        found[order[key]] = array
-    common = [0, *(shared(one, other) for one, other in pairwise(found))]
-    return Sorted(found, [order[key] for key in keys], np.array(common, dtype=np.int64))
+        texts_in_order[order[key]] = array
+    common = [0, *(shared(one, other) for one, other in pairwise(texts_in_order))]
+    return Sorted(texts_in_order, [order[key] for key in keys], np.array(common, dtype=np.int64))
 
 
 def block(texts: Sequence[Ids], base: int) -> Block:
-    """The texts, in lexical order, without their first `base` tokens.
+    """Return the texts, in lexical order, as a block without their first `base` tokens.
 
-    >>> found = block([np.array(text) for text in ([9, 1, 2, 3], [9, 1, 4], [9, 5])], 1)
-    >>> found.tokens.tolist(), found.depths.tolist(), [path.tolist() for path in found.paths]
+    >>> example = block([np.array(text) for text in ([9, 1, 2, 3], [9, 1, 4], [9, 5])], 1)
+    >>> example.tokens.tolist(), example.depths.tolist(), [path.tolist() for path in example.paths]
     ([1, 2, 3, 4, 5], [1, 2, 3, 2, 1], [[0, 1, 2], [0, 3], [4]])
     """
     tokens, depths, paths = [], [], []
     size, before, path = 0, texts[0][:base], np.zeros(0, dtype=np.int64)
     for text in texts:
-        known = shared(before, text)
-        new = len(text) - known
-        path = np.concatenate([path[: known - base], np.arange(size, size + new)])
-        tokens.append(text[known:])
-        depths.append(np.arange(known, len(text)))
+        common = shared(before, text)
+        new = len(text) - common
+        path = np.concatenate([path[: common - base], np.arange(size, size + new)])
+        tokens.append(text[common:])
+        depths.append(np.arange(common, len(text)))
         paths.append(path)
         size, before = size + new, text
     return Block(np.concatenate(tokens), np.concatenate(depths), paths)
 
 
 def shared(one: Ids, other: Ids) -> int:
-    """How many first tokens two texts share."""
+    """Return how many first tokens two texts share."""
     most = min(len(one), len(other))
     unlike = one[:most] != other[:most]
-    place = int(unlike.argmax()) if most else 0
-    return place if most and unlike[place] else most
+    index = int(unlike.argmax()) if most else 0
+    return index if most and unlike[index] else most
