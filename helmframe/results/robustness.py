@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe.results import perturbed
 from helmframe.results.rows import Rows
 from helmframe.results.stopped import marked

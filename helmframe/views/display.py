@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.engines.empty import empty_notes
 from helmframe.results.stopped import notes_of
 from helmframe.results.tables import Tables
