@@ -9,10 +9,8 @@ from typing import Any
 
 from helmframe.models.engine.memory import is_out_of_memory
 from helmframe.models.engine.sampling import Sampling, key_of, logprobs
-from helmframe.models.engine.stops import StopDetector, count_before_stop, ending_tokens, text_of
 from helmframe.models.model import Answer, Given, Pair, Prompt, Seeded
-from helmframe.models.stop_strings import stops_of
-from helmframe.models.tokenizing import Tokenizing
+from helmframe.models.tokenizing import StopDetector, Tokenizing, count_before_stop, ending_tokens, stops_of, text_of
 
 MAX_TOKENS = 100
 STATE = "prompts are read in padded batches (an encoder-decoder)"

@@ -8,7 +8,7 @@ from typing import Any
 
 from helmframe.errors import AnswerError
 from helmframe.models.model import Answer, Pair, short
-from helmframe.models.stop_strings import before_stop
+from helmframe.models.tokenizing import before_stop
 
 # What servers call an end other than OpenAI does.
 _ENDS = {"eos_token": "stop", "stop_sequence": "stop", "end_turn": "stop", "eos": "stop", "max_tokens": "length"}

@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError, SourceBrokenError
-from helmframe.models import gguf
 from helmframe.models.identity import identity, is_torch_module
 from helmframe.models.local_files import (
     ADAPTER,
@@ -23,13 +22,17 @@ from helmframe.models.local_files import (
     SMALL,
     Checkpoint,
     check_model,
+    convert_gguf,
     fetch_all,
     find_checkpoint,
+    is_gguf_file,
     read_json,
     window,
 )
 from helmframe.models.local_load import (
     Loaded,
+    Options,
+    check_options,
     engine_of,
     expected_state,
     imported_in_background,
@@ -37,7 +40,6 @@ from helmframe.models.local_load import (
     load_tokenizer,
     words_of,
 )
-from helmframe.models.local_options import Options, check_options
 from helmframe.models.model import Given, Model, Prompt, digest
 from helmframe.models.replicas import Replicas
 from helmframe.models.tokenizing import Tokenizing
@@ -105,19 +107,19 @@ def local(
         raise NotAModelError.of(model, "hf.models.local takes a folder, a hub name, a GGUF file or (model, tokenizer)")
     source: object = Call("local", frozen({"model": str(model), **non_default})) if non_default else str(model)
     adapter_checkpoint = None if adapter is None else _adapter(str(adapter))
-    if gguf.is_gguf_file(model):
+    if is_gguf_file(model):
         for name in ("revision", "trust_remote_code"):
             if name in non_default:
                 raise ArgumentError(f"local({name}=…): a GGUF file has none.")
-        convert_gguf = gguf.convert_gguf(model)
-        converted_checkpoint = Checkpoint(convert_gguf.folder)
+        converted = convert_gguf(model)
+        converted_checkpoint = Checkpoint(converted.folder)
         return _build(
             converted_checkpoint,
             options,
             adapter_checkpoint,
-            name=convert_gguf.name,
+            name=converted.name,
             source=source,
-            notes=[convert_gguf.note],
+            notes=[converted.note],
         )
     patterns = (*SMALL, CODE) if trust_remote_code else SMALL
     checkpoint = find_checkpoint(str(model), revision=revision, patterns=patterns)

@@ -15,11 +15,9 @@ from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError
 from helmframe.models.continuations import Split, splits
 from helmframe.models.local_files import CODE, SMALL, Checkpoint, check_model, find_checkpoint, read_json, window
-from helmframe.models.local_load import load_tokenizer
-from helmframe.models.local_options import Options
+from helmframe.models.local_load import Options, load_tokenizer
 from helmframe.models.model import Answer, Given, Model, Pair, Prompt, digest
-from helmframe.models.stop_strings import stops_of
-from helmframe.models.tokenizing import Tokenizing
+from helmframe.models.tokenizing import Tokenizing, stops_of
 
 TAKES = frozenset(
     {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty"}
@@ -146,7 +144,7 @@ class _VLLM:
 
     def _answer(self, output: Any, parameters: Mapping[str, Any]) -> Answer:
         """Return the completion with the log-probabilities of its tokens, without those that ended it."""
-        from helmframe.models.engine.stops import count_before_stop
+        from helmframe.models.tokenizing import count_before_stop
 
         (find_checkpoint,) = output.outputs
         by_token = find_checkpoint.finish_reason == "stop" and not isinstance(find_checkpoint.stop_reason, str)

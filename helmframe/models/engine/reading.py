@@ -5,17 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from helmframe.models.engine import trie
-from helmframe.models.engine.angles import reset_angles
-from helmframe.models.engine.check import Cost, Trial, checked_choice, cost
-from helmframe.models.engine.gates import Choice, Way, allowed_choice, expectation
-from helmframe.models.engine.heads import Heads
+from helmframe.models.engine.choice import Choice, Cost, Trial, Way, allowed_choice, checked_choice, cost, expectation
 from helmframe.models.engine.linear import Timed, overall, prepack
-from helmframe.models.engine.memory import budgets, is_out_of_memory
-from helmframe.models.engine.packed import KeyValues, read_packed
-from helmframe.models.engine.padded import has_choice, of_equal_length, read_padded, read_plain
-from helmframe.models.engine.planner import Limits, Step, plan
-from helmframe.models.engine.trie import Ids, Sorted
+from helmframe.models.engine.memory import Heads, KeyValues, budgets, is_out_of_memory
+from helmframe.models.engine.passes import has_choice, of_equal_length, read_packed, read_padded, read_plain
+from helmframe.models.engine.planner import Ids, Limits, Sorted, Step, plan, sort_texts
 
 __all__ = ["KeyValues", "Part", "Read", "Reader", "Wanted", "prefill"]
 
@@ -171,7 +165,7 @@ class Reader:
         Raises:
             RuntimeError: A pass over several texts does not fit into memory.
         """
-        ordered = trie.in_order([text.tokens for text in texts])
+        ordered = sort_texts([text.tokens for text in texts])
         wanted = [len(text) for text in ordered.texts]
         users: list[list[int]] = [[] for _ in wanted]
         for index, (text, unique) in enumerate(zip(texts, ordered.indices, strict=True)):
@@ -254,3 +248,12 @@ def prefill(reader: Reader, rows: Sequence[Sequence[int]], *, keep: bool) -> Rea
 
 def _confirmed(chosen: Choice) -> str:
     return str(chosen) if chosen.way == "plain" else f"{chosen}, as a check against plain passes bears out"
+
+
+def reset_angles(model: Any) -> None:
+    """Reset angles that longer texts have changed, so that the next text is read as if it were the first."""
+    import torch
+
+    # transformers restores the first angles when it reads a text shorter than the model was trained with
+    if "dynamic" in str(getattr(model.config.get_text_config(), "rope_parameters", "")):
+        model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))
