@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.empty import empty_notes
+from helmframe.engines.notes import empty_notes
 from helmframe.results.stopped import notes_of
 from helmframe.results.tables import Tables
 from helmframe.views.characters import seen
