@@ -40,8 +40,7 @@ def echo() -> Model:
 
 
 def oracle() -> Model:
-    """Return a model that generates the first right answer, as the adapter expects it; an instance without one is an
-    error.
+    """Return a model that generates the first right answer; an instance without one is an error.
 
     Right options are likelier than wrong ones.
     """
@@ -56,8 +55,7 @@ def oracle() -> Model:
 
 
 def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
-    """Return a model that is right with probability `accuracy`, else generates a wrong answer (`WRONG` if there is
-    none).
+    """Return a model that is right with probability `accuracy`, else generates a wrong answer, or `WRONG`.
 
     An instance without a correct reference is an error row.
 

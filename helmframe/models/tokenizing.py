@@ -54,9 +54,7 @@ class Tokenizing:
         return str(self.tokenizer.bos_token or self.tokenizer.eos_token or "")
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return token ids of each text, with those that the tokenizer adds; a text that starts with its BOS gets no
-        second BOS.
-        """
+        """Return token ids of each text, with added special tokens; BOS is not added a second time."""
         if not texts:
             return []
         bos = getattr(self.tokenizer, "bos_token", None)

@@ -131,9 +131,7 @@ def _attend(
     sliding_window: int | None = None,
     **more: Any,
 ) -> tuple[Any, None]:
-    """Compute the attention of one layer for transformers: from [rows, heads, tokens, size] to [rows, tokens, heads,
-    size].
-    """
+    """Compute the attention of one layer: [rows, heads, tokens, size] to [rows, tokens, heads, size]."""
     forward_pass: Pass = _running.forward_pass
     refused = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if more.get(name) is not None]
     if attention_mask is not None:

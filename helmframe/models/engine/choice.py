@@ -292,9 +292,7 @@ def _seconds(model: Any, way: Way, count: int, length: int) -> float:
 
 
 def _moved(logits: Any, reference: Any, limit: float) -> int:
-    """Count positions where another token is the likeliest, though the top two reference logits differ by more than
-    `limit`.
-    """
+    """Count positions with another likeliest token whose top two reference logits differ by more than `limit`."""
     first, second = reference.topk(2, dim=-1).values.unbind(-1)
     return int(((logits.argmax(-1) != reference.argmax(-1)) & (first - second > limit)).sum())
 

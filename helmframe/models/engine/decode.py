@@ -240,9 +240,7 @@ class PlainDecoder:
         ]
 
     def _is_batchable(self, *, padded: bool) -> bool:
-        """Return whether rows give in a batch what each gives alone, tried with random prompts: some models ignore
-        rows.
-        """
+        """Return whether rows generate in a batch what they generate alone, by a trial with random prompts."""
         if padded not in self._batchable:
             unchanged = self._batchable[padded] = any(self._trial(seed, padded=padded) for seed in range(TRIALS))
             if not unchanged:

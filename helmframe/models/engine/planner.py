@@ -236,9 +236,7 @@ class _Planner:
             yield self._step(group, base, path)
 
     def _padded(self, indices: list[int], base: int) -> Iterator[Step]:
-        """Yield steps of texts side by side, as wide as the longest, with logits of all texts at columns that any text
-        wants.
-        """
+        """Yield steps of texts side by side, as wide as the longest; any text's wanted columns count for all."""
         texts = self.texts.texts
         group: list[int] = []
         columns: set[int] = set()

@@ -152,9 +152,7 @@ class Sampling:
         return _drawn(weights, torch.tensor(draws, dtype=torch.float64, device=logits.device))
 
     def _truncated(self, scaled: Any) -> Any:
-        """Set all logits to minus infinity but the `top_k` likeliest, and of these the first that together reach
-        `top_p`.
-        """
+        """Set all logits to minus infinity but the `top_k` likeliest; of these only the first up to `top_p`."""
         import torch
 
         size = scaled.shape[-1]
@@ -175,8 +173,7 @@ class Sampling:
 
 
 def _drawn(weights: Any, draws: Any) -> Any:
-    """Draw a token of each row: first one of about √words lines of tokens, then a token in it, by two numbers in [0,
-    1).
+    """Draw a token of each row by two numbers in [0, 1): one of about √words lines of tokens, then a token in it.
 
     Each of the two draws has few borders, and compares the weights of one line only: float noise hardly moves a draw.
     Among all tokens at once it would move most draws between unlikely tokens, whose weights are as small.
