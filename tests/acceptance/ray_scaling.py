@@ -101,7 +101,8 @@ def span(path: str, rows: int) -> dict[str, Any]:
         shard=0,
     )
     fingerprints = {model: model.fingerprint()}
-    execution.run_task(replace(spec_of(plan), span=first), task, fingerprints)  # with it, all that is done once in a process
+    # with it, all that is done once in a process
+    execution.run_task(replace(spec_of(plan), span=first), task, fingerprints)
     before = listing(store_root())
     wall, cpu = time.perf_counter(), time.process_time()
     execution.run_task(replace(spec_of(plan), span=whole), task, fingerprints)
