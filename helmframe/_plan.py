@@ -43,7 +43,7 @@ from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.config import reading_from
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
-from helmframe.engines.resolve import Engine, running
+from helmframe.engines.resolve import Engine, resolve_engine
 from helmframe.errors import ArgumentError, NotAModelError, SpecError
 from helmframe.judging.judge import refuse_pairs, with_judges
 from helmframe.judging.query import query_function, with_models
@@ -370,7 +370,7 @@ class Plan:
                 workers of Ray.
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        folder = running(engine)([self._spec], fresh=fresh, resume=resume, until=until, budget=budget)
+        folder = resolve_engine(engine)([self._spec], fresh=fresh, resume=resume, until=until, budget=budget)
         return Results.load(folder.path)
 
     def submit(

@@ -48,8 +48,8 @@ def _split(words: Tokenizing, begin: list[int], start: list[int], whole: list[in
 
 
 def _within(words: Tokenizing, before: list[int], context: list[int], tokens: list[int]) -> int:
-    """Return how many of the tokens end within the context."""
-    from helmframe.models.engine.stops import text_of
+    """How many of the tokens end within the context, of which they hold the rest and more."""
+    from helmframe.models.tokenizing import text_of
 
     rest = text_of(words.tokenizer, before, context)
     n_within = 0

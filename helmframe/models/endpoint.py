@@ -16,7 +16,7 @@ from helmframe.models.endpoint_client import Endpoint, RefusedError
 from helmframe.models.endpoint_replies import completion_of, score_of
 from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
 from helmframe.models.prompts import as_messages, as_prompt, is_conversation
-from helmframe.models.stop_strings import stops_of
+from helmframe.models.tokenizing import stops_of
 
 OPENAI = "https://api.openai.com/v1"
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})

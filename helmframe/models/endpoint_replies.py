@@ -9,7 +9,7 @@ from typing import Any
 from helmframe._core.checks import is_integer
 from helmframe.errors import AnswerError
 from helmframe.models.model import Completion, Pair, short
-from helmframe.models.stop_strings import before_stop
+from helmframe.models.tokenizing import before_stop
 
 # Finish reasons of servers whose words differ from OpenAI's.
 _ENDS = {"eos_token": "stop", "stop_sequence": "stop", "end_turn": "stop", "eos": "stop", "max_tokens": "length"}

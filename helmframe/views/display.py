@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.empty import empty_notes
+from helmframe.engines.notes import empty_notes
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of

@@ -23,9 +23,8 @@ from helmframe._schema import ORIGINAL
 from helmframe.adapters.adapt import Setting
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
-from helmframe.models.completion_cache import completions_of, store_root
+from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
-from helmframe.models.request_ids import request_ids
 from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.utilization import working_notes
+from helmframe.engines.notes import utilization_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.results.charts import Plot
@@ -45,7 +45,7 @@ def report_html(results: Results, title: str | None = None) -> str:
         "report.html",
         policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
-        notes=[*_about(manifest), *working_notes(manifest), *score_notes(unsaid)],
+        notes=[*_about(manifest), *utilization_notes(manifest), *score_notes(unsaid)],
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),
         variants=_variants(results) if several["perturbation"] else [],

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from helmframe.scenarios.find import find_scenario
 
 from helmframe._core.specs import SPLITS, Equals
 from helmframe.errors import HelmframeError
@@ -17,6 +16,7 @@ from helmframe.interop.helm import parse_entry, read_conf
 from helmframe.interop.helm.entries import Entry
 from helmframe.interop.helm.plans import drafts_of
 from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_drawn_sources as drawn

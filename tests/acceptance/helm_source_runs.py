@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helmframe.scenarios.find import find_scenario
-
 import helmframe as hf
 from helmframe._plan import Plan
 from helmframe.models.model import Completion, Model
+from helmframe.scenarios.catalogue import find_scenario
 from tests.acceptance.eval_peers import made_venv
 from tests.acceptance.helm_fresh_runs import METADATA, TOKENIZERS
 from tests.acceptance.helm_run_peer import HELM_RUN

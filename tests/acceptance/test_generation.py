@@ -13,8 +13,7 @@ import helmframe as hf
 from helmframe.models.engine import Engine, decode
 from helmframe.models.engine.decode import Decoder
 from helmframe.models.engine.linear import overall
-from helmframe.models.engine.rows import Request
-from helmframe.models.engine.sampling import key_of
+from helmframe.models.engine.sampling import Request, key_of
 from helmframe.models.model import Completion
 from tests.acceptance.demo_engine import engine_of, loaded, timed
 from tests.acceptance.figures import shown

@@ -11,7 +11,7 @@ import helmframe as hf
 from helmframe.models import Completion, endpoint, endpoint_client, event_loop, http
 from helmframe.models.endpoint_client import Endpoint
 from helmframe.models.model import Pair
-from helmframe.models.stop_strings import before_stop
+from helmframe.models.tokenizing import before_stop
 from tests.acceptance.figures import shown
 from tests.acceptance.vllm_peer import vllm_serving
 from tests.demo import demo_model

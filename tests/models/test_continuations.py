@@ -3,13 +3,12 @@
 import pytest
 
 from helmframe.models.continuations import splits
-from helmframe.models.local_load import load_tokenizer
-from helmframe.models.local_options import Options
+from helmframe.models.local_load import Options, load_tokenizer
 from helmframe.models.model import Pair
 from helmframe.models.tokenizing import Tokenizing
 from tests.demo import demo_model
 from tests.models import tiny
-from tests.models.engine.test_stops import of_words
+from tests.models.test_tokenizing import of_words
 
 
 def split(words: Tokenizing, context: str, continuation: str) -> tuple[list[str], list[str]]:

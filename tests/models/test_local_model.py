@@ -24,7 +24,7 @@ from helmframe.errors import (
     SourceMissingError,
     UnknownNameError,
 )
-from helmframe.models import Completion, local, local_model, local_options
+from helmframe.models import Completion, local, local_load, local_model
 from helmframe.models.local_files import folder_digest
 from helmframe.models.model import Model, Prompt, Response, Seeded, digest
 from helmframe.models.protocol import from_any
@@ -508,6 +508,6 @@ def test_a_missing_package_is_said_with_the_way_to_it(
         return None if name == package else find_spec(name)
 
     monkeypatch.setattr(local_model, "find_spec", without)
-    monkeypatch.setattr(local_options, "find_spec", without)
+    monkeypatch.setattr(local_load, "find_spec", without)
     with pytest.raises(CapabilityError, match=message):
         local(made, **said)

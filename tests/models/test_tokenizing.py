@@ -1,12 +1,27 @@
-"""Stop strings are found where they are complete, whatever tokens they are made of."""
+"""Stop strings, as they are said and as they cut a text."""
 
 import random
 from typing import Any
 
 import pytest
 
-from helmframe.models.engine.stops import Watch, ending_tokens, text_of
+from helmframe.models.tokenizing import StopDetector, before_stop, ending_tokens, stops_of, text_of
 from tests.models import tiny
+
+
+@pytest.mark.parametrize(
+    ("said", "stops"), [(None, []), ("a", ["a"]), (["a", ""], ["a"]), ("", []), ([], []), (("a", "b"), ["a", "b"])]
+)
+def test_stops_are_one_string_or_several(said: object, stops: list[str]) -> None:
+    assert stops_of({"stop": said}) == stops
+
+
+@pytest.mark.parametrize(
+    ("stops", "text"), [([], "a.\nb."), (["\n"], "a."), (["b", "."], "a"), (["a"], ""), (["x"], "a.\nb.")]
+)
+def test_a_text_ends_before_the_first_of_them(stops: list[str], text: str) -> None:
+    assert before_stop("a.\nb.", stops) == text
+
 
 ALPHABET = "ab \n.é€😀"
 
@@ -51,7 +66,7 @@ def ids(tokenizer: Any, text: str) -> list[int]:
 
 def ended(tokenizer: Any, prompt: list[int], outputs: list[int], stops: list[str]) -> int | None:
     """How many tokens there were when a stop string was found."""
-    watch = Watch(tokenizer, prompt, stops)
+    watch = StopDetector(tokenizer, prompt, stops)
     return next((count for count, token in enumerate(outputs, 1) if watch.ends(token)), None)
 
 

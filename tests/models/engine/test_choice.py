@@ -1,4 +1,4 @@
-"""A way of reading that says something else than plain passes is found out and not taken."""
+"""What a configuration allows is read from it: the fast ways only where they are exact."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,17 +7,69 @@ from typing import Any
 import pytest
 import torch
 
-from helmframe.models.engine import check
-from helmframe.models.engine.check import Cost, Trial, checked, cost
-from helmframe.models.engine.gates import Choice
+from helmframe.models.engine import choice
+from helmframe.models.engine.choice import Choice, Cost, Trial, allowed_choice, checked_choice, cost
 from tests.demo import demo_model
 from tests.models import tiny
 from tests.models.engine import shapes
 
+PLAIN = ["mamba", "mamba2", "rwkv", "recurrent_gemma", "jamba", "falcon_h1", "lfm2", "qwen3_next"]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "llama, yarn", "mixtral", "phi3", "mistral"])
+def test_full_attention_is_packed_at_any_length(name: str) -> None:
+    assert allowed_choice(shapes.made(name)) == Choice("packed")
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_layers_that_keep_a_state_are_read_whole(name: str) -> None:
+    found = allowed_choice(shapes.made(name))
+    assert found.way == "plain"
+    assert "keep a state" in str(found)
+
+
+@pytest.mark.parametrize("name", ["mistral, sliding", "qwen2, sliding", "gemma3_text", "llama4_text, chunks"])
+def test_a_window_is_packed_within_and_padded_beyond(name: str) -> None:
+    found = allowed_choice(shapes.made(name))
+    assert [found.of(length) for length in (1, shapes.WINDOW, shapes.WINDOW + 1)] == ["packed", "packed", "cached"]
+
+
+@pytest.mark.parametrize("name", ["llama, dynamic RoPE", "phi3, longrope"])
+def test_angles_that_depend_on_the_length_are_read_whole_beyond_what_was_trained(name: str) -> None:
+    found = allowed_choice(shapes.made(name))
+    assert [found.of(length) for length in (shapes.TRAINED, shapes.TRAINED + 1)] == ["packed", "plain"]
+
+
+def test_a_window_that_is_switched_off_is_none() -> None:
+    model = shapes.made("qwen2")
+    model.config.sliding_window, model.config.use_sliding_window = 16, False
+    assert allowed_choice(model) == Choice("packed")
+
+
+def test_a_hook_is_seen_and_its_end_too() -> None:
+    model = shapes.made("llama")
+    handle = model.model.layers[0].register_forward_pre_hook(lambda *_: None)
+    assert allowed_choice(model).way == "plain"
+    handle.remove()
+    assert allowed_choice(model).way == "packed"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "way", "expected"),
+    [
+        (Choice("packed"), "cached", Choice("cached", "why")),
+        (Choice("packed", "window", 16, "cached"), "cached", Choice("cached", "why", None, "cached")),
+        (Choice("packed", "RoPE", 32, "plain"), "cached", Choice("cached", "why", 32, "plain")),
+        (Choice("packed", "RoPE", 32, "plain"), "plain", Choice("plain", "why")),
+    ],
+)
+def test_a_way_is_lowered_for_texts_that_it_was_for(allowed: Choice, way: Any, expected: Choice) -> None:
+    assert allowed.lowered(way, "why") == expected
+
 
 def found(model: Any, allowed: Choice = Choice("packed")) -> Choice:  # noqa: B008 - frozen
     with torch.no_grad():
-        return checked(model, allowed, Trial.of(model, allowed.most))
+        return checked_choice(model, allowed, Trial.of(model, allowed.most))
 
 
 def test_a_way_that_is_exact_is_taken() -> None:
@@ -83,8 +135,8 @@ def trial_with(model: Any, change: Callable[[int, Any], Any]) -> str:
     with torch.no_grad():
         trial = Trial.of(model, None)
         assert trial is not None
-        said = [change(place, each) for place, each in enumerate(trial.said)]
-        return replace(trial, said=said).fault(model, "packed")
+        said = [change(place, each) for place, each in enumerate(trial.reference)]
+        return replace(trial, reference=said).fault(model, "packed")
 
 
 @pytest.mark.parametrize("place", range(3))
@@ -98,7 +150,7 @@ def test_another_likeliest_token_is_a_fault_where_plain_passes_are_sure_of_their
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     limit = 0.3
-    monkeypatch.setitem(check.NOISE, "torch.float32", limit)
+    monkeypatch.setitem(choice.NOISE, "torch.float32", limit)
 
     def other(_: int, said: Any) -> Any:
         """Where two tokens are nearly as likely the second is the first by far, and no logit has moved by the limit."""
@@ -128,12 +180,12 @@ def full(**_: Any) -> None:
 @pytest.mark.parametrize("way", ["packed", "cached"])
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_a_pass_costs_something(way: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "SIZES", {"cpu": check.SIZES[kind]})
-    monkeypatch.setattr(check, "MOST", {"cpu": check.MOST[kind]})
+    monkeypatch.setattr(choice, "SIZES", {"cpu": choice.SIZES[kind]})
+    monkeypatch.setattr(choice, "MOST", {"cpu": choice.MOST[kind]})
     with torch.no_grad():
         timed = cost(tiny.llama(), way, None)
     assert timed.token > 0
-    assert 0 <= timed.worth <= check.MOST["cpu"]
+    assert 0 <= timed.worth <= choice.MOST["cpu"]
 
 
 def test_passes_that_the_memory_does_not_hold_are_not_timed() -> None:

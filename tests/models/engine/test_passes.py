@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from helmframe.models.engine import trie
-from helmframe.models.engine.packed import _lines
+from helmframe.models.engine.passes import _lines
+from helmframe.models.engine.planner import build_block
 
 
 def lines(texts: list[list[int]]) -> tuple[list[list[int]], bool]:
     """The places of each line, and whether what they see is said."""
-    block = trie.block([np.array(text) for text in texts], 0)
+    block = build_block([np.array(text) for text in texts], 0)
     found, sees = _lines([block], np.array([0, len(block.tokens)]))
     return [each.tolist() for each in found], sees is not None
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from helmframe.models.engine import slots as module
+from helmframe.models.engine import attention as module
+from helmframe.models.engine.attention import STEP, Slots
 from helmframe.models.engine.reading import Reader, Wanted
-from helmframe.models.engine.slots import STEP, Slots
 from tests.models import tiny
 
 TEXTS = [[5, 6, 7], [5, 6, 9, 11, 13, 2, 4], [1], [8, 8, 8, 8]]
@@ -28,7 +28,7 @@ def without_gradients() -> Iterator[None]:
 def kept(reader: Reader, texts: list[list[int]]) -> list[Any]:
     found: dict[int, Any] = {}
     for part in reader.read([Wanted(text, len(text) - 1) for text in texts], keep=True):
-        found.update(zip(part.places, part.kept, strict=True))
+        found.update(zip(part.indices, part.key_values, strict=True))
     return [found[place] for place in range(len(texts))]
 
 
