@@ -25,7 +25,7 @@ from helmframe.models.listing import list_models
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
 from helmframe.perturbations.catalogue import list_perturbations
-from helmframe.perturbations.registry import perturbation
+from helmframe.perturbations.factory import perturbation
 from helmframe.plan import Plan, between, scenario
 from helmframe.results import Results
 from helmframe.results.sides import compare_results as compare

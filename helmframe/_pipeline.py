@@ -29,7 +29,7 @@ from helmframe.models.fit import fit
 from helmframe.models.generate import generate
 from helmframe.models.model import Model
 from helmframe.models.request_ids import request_ids
-from helmframe.perturbations.by_model import Ask
+from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
@@ -208,7 +208,7 @@ def task_shards(plan: PlanSpec, task: Task, watch: Watch | None = None) -> Itera
     return load_rows() if watch is None else watch.looks(load_rows)
 
 
-def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: Ask | None) -> pl.LazyFrame:
+def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: ModelQuery | None) -> pl.LazyFrame:
     """Return `VARIANTS` of the instances under the plan's perturbations."""
     keep_unchanged = [spec.scenario for spec in plan.scenarios if spec.keeps_unchanged]
     return perturb(instances, plan.perturbations, ask, plan.data, keep_unchanged=keep_unchanged)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import helmframe as hf
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
-from helmframe.perturbations.parsing import call
+from helmframe.perturbations.call import call
 from helmframe.plan import Plan, spec_of
 from helmframe.scenarios.find import specs_root
 

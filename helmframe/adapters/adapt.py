@@ -23,8 +23,7 @@ from helmframe._core.specs import (
 )
 from helmframe._schema import REFERENCE, source_column, source_names
 from helmframe.adapters import examples, layout
-from helmframe.adapters.changes import changed
-from helmframe.adapters.checks import ALL, STRICT, check
+from helmframe.adapters.checks import ALL, STRICT, changed, check
 from helmframe.adapters.format_instructions import expanded
 from helmframe.errors import ArgumentError
 

@@ -4,7 +4,9 @@ import polars as pl
 
 from helmframe._core.expressions import correct_references
 from helmframe._core.specs import AdapterSpec
+from helmframe._schema import BLOCK, MEDIA, source_column
 from helmframe.adapters.adapt import adapter
+from helmframe.errors import ArgumentError
 
 
 @adapter("generation", decoding={"max_tokens": 100, "temperature": 0.0})
@@ -22,5 +24,71 @@ def generation(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
             pl.lit(spec.input_prefix), "perturbed_input", pl.lit(spec.input_suffix), pl.lit(spec.output_prefix)
         ),
         answer=pl.when(correct.list.len() > 0).then(answer).otherwise(pl.lit("n/a")),
+        choices=pl.lit(None, dtype=pl.List(pl.String)),
+    )
+
+
+MESSAGE = pl.Struct({"role": pl.String, "content": pl.String})
+
+
+@adapter(
+    "chat",
+    defaults={"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "output_suffix": ""},
+    decoding={"max_tokens": 2000, "temperature": 0.0},
+    ignores=("shots", "instructions", "global_prefix", "global_suffix"),
+)
+def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """The conversation in the instance's column `messages`, a list of {role, content}, as it is.
+
+    Its last message is the input, which perturbations change; without the column the input is the only message. It goes
+    through the model's chat template, where it has one; `chat_template` says that it must.
+
+    Raises:
+        ArgumentError: `messages` has another type.
+
+    Source: HELM `ChatAdapter`.
+    """
+    schema = variants.collect_schema()
+    rows = variants
+    column = source_column("messages")
+    if column in schema:
+        if schema[column] not in (pl.List(MESSAGE), pl.List(pl.Null), pl.Null()):
+            raise ArgumentError(
+                f"column 'messages' is {schema[column]}; chat wants a list of {{role, content}}, both text."
+            )
+        messages = pl.col(column).cast(pl.List(MESSAGE))
+        rows = rows.with_columns(earlier=messages.list.head(messages.list.len() - 1).list.eval(_block()))
+    return rows.with_columns(
+        question=pl.col("perturbed_input"),
+        answer=pl.lit(None, dtype=pl.String),
+        choices=pl.lit(None, dtype=pl.List(pl.String)),
+        chat_template=pl.lit(True if spec.chat_template else None, dtype=pl.Boolean),
+    )
+
+
+def _block() -> pl.Expr:
+    part = pl.struct(type=pl.lit("text"), text=pl.element().struct.field("content"), media=pl.lit(None, dtype=MEDIA))
+    role = pl.element().struct.field("role")
+    return pl.struct(role=role, kind=pl.lit("message"), content=pl.concat_list(part)).cast(BLOCK)
+
+
+@adapter(
+    "language_modeling",
+    defaults={"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "output_suffix": ""},
+    scores=True,
+    ignores=("shots", "instructions", "system", "global_prefix", "global_suffix"),
+)
+def language_modeling(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """The whole input is the `continuation` of nothing; the stage `fit` cuts it into windows of the model.
+
+    It needs a model that gives log-probabilities of texts it is given (`loglikelihood`).
+
+    Source: HELM `LanguageModelingAdapter`, which uses none of the adapter's texts either.
+    """
+    del spec
+    return variants.with_columns(
+        question=pl.lit(""),
+        continuation=pl.col("perturbed_input"),
+        answer=pl.lit(None, dtype=pl.String),
         choices=pl.lit(None, dtype=pl.List(pl.String)),
     )

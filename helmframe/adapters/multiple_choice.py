@@ -7,7 +7,7 @@ import polars as pl
 from helmframe._core.specs import AdapterSpec
 from helmframe._schema import source_column
 from helmframe.adapters.adapt import adapter
-from helmframe.adapters.labels import labels
+from helmframe.adapters.layout import labels
 from helmframe.errors import ArgumentError
 
 _TEXTS = {"input_prefix": "Question: ", "output_prefix": "Answer: "}

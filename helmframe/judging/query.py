@@ -19,8 +19,8 @@ from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.models.request_ids import request_ids
 from helmframe.models.scheduler import busy_of
-from helmframe.perturbations.by_model import Ask
 from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.find import frame_scenario
@@ -49,7 +49,7 @@ def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
     return made
 
 
-def asking(*, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None) -> Ask:
+def asking(*, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None) -> ModelQuery:
     """Answers to prompts by the model of a perturbation; null where it failed, or with `ask=False` is not asked yet."""
 
     def answers(said: PerturbationCall, prompts: pl.Series) -> pl.Series:

@@ -6,7 +6,7 @@ from typing import Any
 
 from helmframe._suite import suite_names
 from helmframe.metrics.protocol import METRICS
-from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.scenarios.find import scenario_names
 

@@ -8,8 +8,9 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
+from helmframe.perturbations.call import call
 from helmframe.perturbations.contrast import with_contrasts
-from helmframe.perturbations.parsing import call, variants
+from helmframe.perturbations.parsing import variants
 from helmframe.perturbations.perturb import perturb
 from helmframe.plan import spec_of
 from tests.frames import instances

@@ -11,7 +11,8 @@ import pytest
 import helmframe as hf
 from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.parsing import call, parse
+from helmframe.perturbations.call import call
+from helmframe.perturbations.parsing import parse
 from helmframe.perturbations.perturb import perturb
 from helmframe.perturbations.prompt import INSTRUCTIONS
 from helmframe.plan import spec_of
