@@ -89,7 +89,7 @@ def check_capabilities(plan: PlanSpec) -> None:
     fields = dict(plan.adapter)
     needing = [each.name for each in chosen(plan.metrics) if {"logprob", "token_logprobs"} & {*each.needs}]
     for spec in plan.scenarios:
-        for cell in (each for grid in _settings(plan, spec) for each in grid.each):
+        for cell in (each for grid in _settings(plan, spec) for each in grid.with_subsets):
             scores = ADAPTERS[cell.adapter.method].scores
             for model in plan.models:
                 if "method" in fields and scores and model.loglikelihood is None:
@@ -299,7 +299,7 @@ def unread_columns(spec: ScenarioSpec) -> list[str]:
 
 
 def _has_shots(task: Task) -> bool:
-    return any(each.adapter.shots for setting in task.settings for each in setting.each)
+    return any(each.adapter.shots for setting in task.settings for each in setting.with_subsets)
 
 
 def _values(condition: Condition) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""What can be told of an adapter before it is used."""
+"""Checks of an adapter's fields, and the changes that a perturbation makes to them (`adapter_change`)."""
 
 import json
 import re
@@ -8,14 +8,14 @@ import polars as pl
 
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.adapters import examples, layout
-from helmframe.adapters.format_instructions import expanded
+from helmframe.adapters.format_instructions import expand_format_instructions
 from helmframe.adapters.layout import counted
 from helmframe.errors import ArgumentError
 
 STRICT = "strict"
 ALL = "all"
-# Fields whose value is one of a few words.
-WORDS = {
+# Fields with a fixed set of values.
+_CHOICES = {
     "balance": ("", "letters"),
     "shots_as": ("text", "turns"),
     "answer_parser": (STRICT, "lenient"),
@@ -25,18 +25,18 @@ WORDS = {
 
 
 def check(spec: AdapterSpec) -> None:
-    """That the words in it are known, its expressions can be read, and what belongs together is there.
+    """Check that values are allowed, regular expressions valid, and fields that need each other present.
 
     Raises:
-        ArgumentError: not so; says what to write instead.
+        ArgumentError: They are not; the message says what to write.
     """
     _check_pattern(spec.answer_pattern)
     examples.check_order(spec.shot_order)
-    expanded(layout.cued(spec))
-    for name, known in WORDS.items():
+    expand_format_instructions(layout.cued(spec))
+    for name, values in _CHOICES.items():
         value = getattr(spec, name)
-        if value not in known:
-            raise ArgumentError.unknown_value(f"adapt({name}={value!r})", value, [each for each in known if each])
+        if value not in values:
+            raise ArgumentError.unknown_value(f"adapt({name}={value!r})", value, list(filter(None, values)))
     if spec.shots_as == "turns" and not spec.chat_template:
         raise ArgumentError("adapt(shots_as='turns'): turns need the model's chat template; add chat_template=True.")
     for source, _ in spec.substitutions:
@@ -57,25 +57,25 @@ def _check_pattern(pattern: str | None) -> None:
         raise ArgumentError(f"answer_pattern={pattern!r} has no group (…) around the answer.")
 
 
-# These say which requests there are and how they are decoded: a grid, no variant of an instance.
-FIXED = ("method", "shots", "trials", "sample_train", "repeats", "balance")
+# These set which requests exist and how they are decoded: a grid can change them, a variant can't.
+_FIXED = ("method", "shots", "trials", "sample_train", "repeats", "balance")
 
 
-def changed(spec: AdapterSpec, change: str | None) -> AdapterSpec:
-    """The adapter with the fields that `change` replaces; null changes nothing.
+def with_change(spec: AdapterSpec, change: str | None) -> AdapterSpec:
+    """Return the adapter with the fields of `change` replaced; null changes nothing.
 
     Args:
-        spec: the setting's.
+        spec: The adapter of the setting.
         change: `adapter_change`: fields of `AdapterSpec` as JSON.
 
     Raises:
-        ArgumentError: no such field, a value of the wrong type, or a field that a variant can't change; or the options
-            get other labels and the setting's `answer_pattern` reads the old ones alone.
+        ArgumentError: A field is unknown, has the wrong type, or can't be changed by a variant; or the options get
+            other labels and the setting's `answer_pattern` reads only the old ones.
     """
     if change is None:
         return spec
     fields = _fields(change)
-    for name in FIXED:
+    for name in _FIXED:
         if name in fields:
             raise ArgumentError(
                 f"a perturbation changes {name!r} of the adapter; a variant can't. Write .adapt({name}=[…]), a grid."
@@ -99,10 +99,10 @@ def _fields(change: str) -> dict[str, Any]:
 
 
 def _check_readable(old: AdapterSpec, new: AdapterSpec) -> None:
-    """That a pattern which finds the first two old labels in a common answer finds the new ones there too."""
+    """Check that a pattern that reads the first two old labels in a common answer reads the new ones there too."""
     if old.answer_pattern is None:
         return
-    before, after = (counted(each.reference_prefix)[1][:2] for each in (old, new))
+    before, after = (counted(adapter.reference_prefix)[1][:2] for adapter in (old, new))
     # around the label
     answers = (("", ""), ("(", ")"), ("", "."), ("The answer is ", "."), ("answer is (", ")."), (old.output_prefix, ""))
     for answer in answers:
@@ -115,9 +115,9 @@ def _check_readable(old: AdapterSpec, new: AdapterSpec) -> None:
 
 
 def _reads(pattern: str, answer: tuple[str, str], labels: list[str]) -> bool:
-    said = pl.DataFrame({"said": [label.join(answer) for label in labels]})
-    return said.select(pl.col("said").str.extract(pattern, 1)).to_series().to_list() == labels
+    answers = pl.Series([label.join(answer) for label in labels])
+    return answers.str.extract(pattern, 1).to_list() == labels
 
 
 def _both(*labels: list[str]) -> str:
-    return f"({'|'.join(re.escape(label) for each in labels for label in each)}|…)"
+    return f"({'|'.join(re.escape(label) for group in labels for label in group)}|…)"

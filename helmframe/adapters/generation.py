@@ -1,4 +1,4 @@
-"""The adapter `generation`: the model continues the prompt with the answer's text."""
+"""The adapters of free text: `generation`, `chat`, and `language_modeling`, which scores a text as a whole."""
 
 import polars as pl
 
@@ -11,9 +11,9 @@ from helmframe.errors import ArgumentError
 
 @adapter("generation", decoding={"max_tokens": 100, "temperature": 0.0})
 def generation(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """`{input_prefix}{input}{input_suffix}{output_prefix}`; an example ends with its first correct reference, or n/a.
+    """Add `{input_prefix}{input}{input_suffix}{output_prefix}`; an example ends with its correct reference, or n/a.
 
-    With `multi_label` it ends with all of them, a comma between.
+    That is the first correct reference, or with `multi_label` all of them, separated by commas.
 
     Source: HELM `GenerationAdapter`.
     """
@@ -38,10 +38,10 @@ MESSAGE = pl.Struct({"role": pl.String, "content": pl.String})
     ignores=("shots", "instructions", "global_prefix", "global_suffix"),
 )
 def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """The conversation in the instance's column `messages`, a list of {role, content}, as it is.
+    """Add the conversation of the instance's column `messages`, a list of {role, content}, as it is.
 
     Its last message is the input, which perturbations change; without the column the input is the only message. It goes
-    through the model's chat template, where it has one; `chat_template` says that it must.
+    through the model's chat template, if it has one; `chat_template` requires one.
 
     Raises:
         ArgumentError: `messages` has another type.
@@ -79,9 +79,9 @@ def _block() -> pl.Expr:
     ignores=("shots", "instructions", "system", "global_prefix", "global_suffix"),
 )
 def language_modeling(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """The whole input is the `continuation` of nothing; the stage `fit` cuts it into windows of the model.
+    """Add the whole input as `continuation` of nothing; the stage `fit` cuts it into windows of the model.
 
-    It needs a model that gives log-probabilities of texts it is given (`loglikelihood`).
+    It needs a model that returns log-probabilities of texts (`loglikelihood`).
 
     Source: HELM `LanguageModelingAdapter`, which uses none of the adapter's texts either.
     """

@@ -65,7 +65,7 @@ def manifest(plans: Sequence[PlanSpec], tasks: Sequence[Task], fingerprints: Map
             adapter_id(each.adapter): asdict(each.adapter)
             for task in tasks
             for setting in task.settings
-            for each in setting.each
+            for each in setting.with_subsets
         },
         "metrics": {name: about(each) for name, each in metrics.items()},
         "versions": {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}

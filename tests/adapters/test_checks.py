@@ -9,7 +9,7 @@ import pytest
 from helmframe._core.specs import AdapterSpec
 from helmframe._schema import HEADS, REQUESTS
 from helmframe.adapters.adapt import adapt
-from helmframe.adapters.checks import changed
+from helmframe.adapters.checks import with_change
 from helmframe.errors import ArgumentError
 from tests.adapters.test_adapt import cells, setting
 from tests.frames import instances, variants
@@ -186,31 +186,33 @@ def test_roman_labels_have_room_enough_where_more_was_said() -> None:
 )
 def test_a_change_that_can_not_be_is_told(change: str, told: str) -> None:
     with pytest.raises(ArgumentError) as raised:
-        changed(AdapterSpec(), change)
+        with_change(AdapterSpec(), change)
     assert told in str(raised.value)
 
 
 @pytest.mark.parametrize("pattern", ["([A-D])", "answer is \\(?([A-Z])", r"^\s*([AB])\b"])
 def test_labels_that_the_answer_pattern_can_not_read_are_told(pattern: str) -> None:
     with pytest.raises(ArgumentError, match="reads A and B, and a perturbation labels the options 1, 2"):
-        changed(AdapterSpec(answer_pattern=pattern), '{"reference_prefix": "1. "}')
+        with_change(AdapterSpec(answer_pattern=pattern), '{"reference_prefix": "1. "}')
 
 
 @pytest.mark.parametrize("pattern", [None, r"([A-D]|\d)", r"answer is \(?(\w+)", r"#### (.*)"])
 def test_labels_that_the_answer_pattern_reads_are_fine(pattern: str | None) -> None:
-    spec = changed(AdapterSpec(answer_pattern=pattern), '{"reference_prefix": "1. "}')
+    spec = with_change(AdapterSpec(answer_pattern=pattern), '{"reference_prefix": "1. "}')
     assert spec.reference_prefix == "1. "
 
 
 def test_a_change_may_bring_its_own_answer_pattern() -> None:
-    spec = changed(AdapterSpec(answer_pattern="([A-D])"), '{"reference_prefix": "1. ", "answer_pattern": "([1-4])"}')
+    spec = with_change(
+        AdapterSpec(answer_pattern="([A-D])"), '{"reference_prefix": "1. ", "answer_pattern": "([1-4])"}'
+    )
     assert spec.answer_pattern == "([1-4])"
 
 
 def test_hostile_braces_in_an_output_prefix_are_text() -> None:
     spec = AdapterSpec(answer_pattern="([A-D])", output_prefix="{0.__class__}{x} ")
     with pytest.raises(ArgumentError, match="reads A and B"):
-        changed(spec, '{"reference_prefix": "1. "}')
+        with_change(spec, '{"reference_prefix": "1. "}')
 
 
 def test_new_labels_take_the_place_of_listed_ones() -> None:

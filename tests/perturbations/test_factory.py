@@ -161,7 +161,7 @@ def test_a_new_file_is_all_that_a_new_perturbation_and_a_new_adapter_need(tmp_pa
         head.format(package="adapters.adapt", name="adapter")
         + '@adapter("whispered")\ndef whispered(variants: pl.LazyFrame, adapter: object) -> pl.LazyFrame:\n'
         '    """Whisper."""\n    question = "psst: " + pl.col("perturbed_input")\n'
-        '    choices = pl.lit(None, dtype=pl.List(pl.String))\n'
+        "    choices = pl.lit(None, dtype=pl.List(pl.String))\n"
         '    return variants.with_columns(question=question, answer=pl.lit("a"), choices=choices)\n'
     )
     script = (
