@@ -8,15 +8,17 @@ A plan says what to evaluate; `score()` runs it, and `Results` has the tables. T
 """
 
 from helmframe import adapters, engines, interop, metrics, models, perturbations, stats
+from helmframe._plan import Plan, between, scenario
 from helmframe._run import Run, active_runs, run, runs
 from helmframe._schema import schema
-from helmframe._suite import Suite, list_suites, suite
+from helmframe._suite import Suite
 from helmframe.adapters.adapt import adapter
 from helmframe.config import configure
 from helmframe.early_stopping.rules import decided, precise
 from helmframe.errors import HelmframeError
 from helmframe.interop import read_helm, read_inspect, read_lm_eval
 from helmframe.interop.helm import entry
+from helmframe.interop.suites import list_suites, suite
 from helmframe.judging.judge import judge
 from helmframe.judging.templates import list_judges
 from helmframe.metrics.listing import list_metrics
@@ -26,7 +28,6 @@ from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
 from helmframe.perturbations.catalogue import list_perturbations
 from helmframe.perturbations.factory import perturbation
-from helmframe.plan import Plan, between, scenario
 from helmframe.results import Results
 from helmframe.results.sides import compare_results as compare
 from helmframe.scenarios.catalogue import list_scenarios

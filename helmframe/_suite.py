@@ -8,21 +8,18 @@ from typing import Any, Unpack
 import polars as pl
 
 from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Sql, Stops
-from helmframe._core.yaml import read_yaml
 from helmframe._pipeline import PlanSpec
+from helmframe._plan import Plan, spec_of
 from helmframe._plan_yaml import read_plan, written_suite
 from helmframe._run import Run, start_run
 from helmframe._schema import COMPLETIONS
-from helmframe.config import from_home
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
 from helmframe.engines.resolve import Engine, running
-from helmframe.errors import ArgumentError, HelmframeError, SourceError, SpecError, UnknownNameError
+from helmframe.errors import HelmframeError, SourceError, SpecError
 from helmframe.models.budget import Budget, Prices
 from helmframe.perturbations.call import PerturbationCall
-from helmframe.plan import Plan, spec_of
 from helmframe.results import Results
-from helmframe.scenarios.find import specs_root
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ class Suite:
             UnknownNameError: No scenario, perturbation, metric or method has that name.
         """
         file, words = read_plan(source)
-        return cls(tuple(dict.fromkeys(_plans(words, file))))
+        return cls(tuple(dict.fromkeys(plans_of(words, file))))
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -195,97 +192,7 @@ class Suite:
         return [spec_of(plan) for plan in self.plans]
 
 
-def suite(
-    *plans: Plan | str | Path,
-    models: Any = None,
-    priority: int | None = None,
-    groups: Sequence[str] = (),
-    max_eval_instances: int | None = None,
-    num_train_trials: int | None = None,
-) -> Suite:
-    """Return several plans as one: `hf.suite(plan, plan)`, `hf.suite("lite")`, `hf.suite("run_specs.conf")`.
-
-    The parameters from `priority` on are for .conf files, as `helmframe run` has them.
-
-    Args:
-        *plans: Plans; names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
-            HELM's .conf files. Entries of these whose scenario or rows are missing here are skipped, and a warning is
-            logged that lists them.
-        models: The models of plans without one: anything that generates text, a list of them, or {name: model}.
-        priority: Only entries with a priority up to this.
-        groups: Only entries of one of these groups: a scenario's name, or a group of the .conf file.
-        max_eval_instances: The number of instances per subset, for entries without one.
-        num_train_trials: The number of samples of the few-shot examples, as HELM's `-t`.
-
-    Raises:
-        UnknownNameError: No suite has that name.
-        SpecError: A file is invalid; names it and the plan.
-        ArgumentError: There is no plan, something isn't a plan, or an option of .conf files comes without one.
-    """
-    options: dict[str, Any] = {
-        "priority": priority, "groups": groups, "max_eval_instances": max_eval_instances,
-        "num_train_trials": num_train_trials,
-    }  # fmt: skip
-    specified = [name for name, value in options.items() if value not in (None, ())]
-    all_plans: list[Plan] = []
-    for item in plans:
-        if isinstance(item, Plan):
-            all_plans.append(item)
-        elif isinstance(item, str | Path):
-            all_plans += _conf(str(item), options, models) if str(item).endswith(".conf") else _file(_found(str(item)))
-        else:
-            raise _no_plan(item)
-    if not all_plans:
-        raise ArgumentError("hf.suite(): give at least one plan.")
-    if specified and not any(str(item).endswith(".conf") for item in plans if isinstance(item, str | Path)):
-        raise ArgumentError(f"hf.suite({', '.join(specified)}=…) is for .conf files; there is none.")
-    if models is not None:
-        all_plans = [plan if spec_of(plan).models else plan.generate(models) for plan in all_plans]
-    return Suite(tuple(dict.fromkeys(all_plans)))
-
-
-def list_suites() -> pl.DataFrame:
-    """Return every suite that `hf.suite(name)` finds, one row each: name, plans (their number), description."""
-    rows = []
-    for name in suite_names():
-        words = read_yaml(specs_root() / "suites" / f"{name}.yaml")
-        rows.append({"name": name, "plans": len(words["plans"]), "description": str(words.get("description", ""))})
-    return pl.DataFrame(rows)
-
-
-def suite_names() -> list[str]:
-    """The names that `suite` knows, sorted."""
-    return sorted(file.stem for file in (specs_root() / "suites").glob("*.yaml"))
-
-
-def _no_plan(given: object) -> ArgumentError:
-    if isinstance(given, list | tuple):
-        return ArgumentError("hf.suite([…]): give plans one by one, not as a list: hf.suite(*plans).")
-    kind = type(given).__name__
-    return ArgumentError(f"hf.suite(): give plans, as hf.scenario(…) makes them, or a suite's name, not {kind}.")
-
-
-def _found(said: str) -> Path:
-    if said.endswith((".yaml", ".yml")) or "/" in said:
-        path = from_home(said)
-        if not path.is_file():
-            raise SpecError.at(said, "", "there is no such file.")
-        return path
-    if said not in suite_names():
-        raise UnknownNameError.among("suite", said, suite_names(), hint="Or give plans, or the path of a file of them.")
-    return specs_root() / "suites" / f"{said}.yaml"
-
-
-def _file(path: Path) -> Iterator[Plan]:
-    """Return the plans of a file: a suite, or a plan."""
-    words = read_yaml(path)
-    if isinstance(words, dict) and "plans" not in words and "scenario" in words:
-        yield Plan.from_yaml(path)
-        return
-    yield from _plans(words, path.name)
-
-
-def _plans(words: object, file: str) -> Iterator[Plan]:
+def plans_of(words: object, file: str) -> Iterator[Plan]:
     """Return the plans of a suite: `plans` lists them, and `each` has the keys of those without them (or null)."""
     import yaml
 
@@ -305,18 +212,3 @@ def _plans(words: object, file: str) -> Iterator[Plan]:
             raise
         except HelmframeError as error:
             raise SpecError.at(file, f"plans[{index}]", str(error)) from error
-
-
-def _conf(path: str, options: Mapping[str, Any], models: Any) -> list[Plan]:
-    # HELM's language stands above plans; a suite reads it where one is given
-    from helmframe.interop.helm.entries import EntryState, read_conf
-    from helmframe.interop.helm.entry_states import skipped_text, warn_skipped
-    from helmframe.interop.helm.plans import plans_of
-
-    # where the user says who answers, entries that name one model of HELM's are none of his
-    skipped: list[EntryState] = []
-    plans = plans_of(read_conf(path), named=models is None, skipped=skipped, **options)
-    if skipped and not plans:
-        raise ArgumentError(f"hf.suite({path!r}): no entry can be run. {skipped_text(skipped)}")
-    warn_skipped(skipped)
-    return plans

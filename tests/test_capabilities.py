@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._plan import spec_of
 from helmframe.errors import CapabilityError
-from helmframe.plan import spec_of
 
 SAMPLER = hf.scenario("sampler").limit(1).adapt(shots=0)
 

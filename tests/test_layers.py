@@ -20,16 +20,12 @@ LAYERS: list[set[str]] = [
     {"_pipeline", "_plan_yaml"},
     {"engines"},
     {"results"},
-    {"plan", "_suite", "_run"},
+    {"_plan", "_suite", "_run"},
     {"interop"},
     {"views"},
     {"cli", "__init__", "__main__"},
 ]
 STAGES = LAYERS[3]
-# Imports inside functions that still go upwards.
-LATE: set[tuple[str, str]] = {
-    ("_suite", "interop"),
-}
 
 
 class Import(NamedTuple):
@@ -85,11 +81,6 @@ def _type_checking(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def allowed_late(each: Import) -> bool:
-    pair = (place(each.importer), place(each.imported))
-    return each.late and pair in LATE
-
-
 def rings(edges: list[tuple[str, str]]) -> list[str]:
     """The modules of one ring of imports, in order; none where there is none."""
     graph: dict[str, set[str]] = {}
@@ -120,7 +111,7 @@ def test_the_map_for_contributors_names_every_layer() -> None:
 
 
 def test_imports_go_downwards_only(ours: list[Import]) -> None:
-    upwards = [each for each in ours if layer(each.imported) > layer(each.importer) and not allowed_late(each)]
+    upwards = [each for each in ours if layer(each.imported) > layer(each.importer)]
     assert list(map(str, upwards)) == []
 
 
@@ -134,23 +125,13 @@ def test_stages_never_import_each_other(ours: list[Import]) -> None:
 
 
 def test_no_ring_of_modules_late_imports_among_them(ours: list[Import]) -> None:
-    assert rings([(each.importer, each.imported) for each in ours if not each.typed]) == []
+    assert rings([(each.importer, each.imported) for each in ours]) == []
 
 
 def test_no_ring_of_folders(ours: list[Import]) -> None:
     # plan, suite, sentence and their like are one layer of single files, each a folder of its own here
-    pairs = [(place(each.importer), place(each.imported)) for each in ours if not allowed_late(each)]
+    pairs = [(place(each.importer), place(each.imported)) for each in ours]
     assert rings([pair for pair in pairs if pair[0] != pair[1]]) == []
-
-
-def test_every_exception_is_still_needed(ours: list[Import]) -> None:
-    late = {(place(each.importer), place(each.imported)) for each in ours if each.late}
-    assert late >= LATE
-
-
-def test_late_imports_of_views_are_no_top_level_ones(ours: list[Import]) -> None:
-    early = [each for each in ours if (place(each.importer), place(each.imported)) in LATE and not each.late]
-    assert list(map(str, early)) == []
 
 
 def test_the_reader_sees_imports_inside_functions_and_submodules() -> None:

@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe._pipeline import plan_tasks
+from helmframe._plan import spec_of
 from helmframe._schema import COMPLETIONS, INSTANCES, REQUESTS, SCORES, VARIANTS, Table
 from helmframe.errors import (
     ArgumentError,
@@ -21,7 +22,6 @@ from helmframe.errors import (
     SpecError,
     UnknownNameError,
 )
-from helmframe.plan import spec_of
 
 SAMPLER = hf.scenario("sampler")
 MUSIC = SAMPLER.where(subject="music")

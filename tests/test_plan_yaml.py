@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import helmframe as hf
+from helmframe._plan import Plan, spec_of
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
 from helmframe.perturbations.call import call
-from helmframe.plan import Plan, spec_of
 from helmframe.scenarios.find import specs_root
 
 SAMPLER = hf.scenario("sampler")

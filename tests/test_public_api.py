@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, get_type_hints, is_typeddict
 
 import polars as pl
 import pytest
-from helmframe.views.charts.plot import Plot
 
 import helmframe as hf
 from helmframe.adapters import AdapterFields, AdapterSpec
@@ -15,8 +14,9 @@ from helmframe.cli.app import _parser
 from helmframe.interop.helm.expanders import EXPANDERS
 from helmframe.interop.helm.plan_export import Expanders
 from helmframe.perturbations.registry import PERTURBATIONS
+from helmframe.results.charts import CHARTS
 
-NAMESPACES = ["adapters", "charts", "engines", "metrics", "models", "perturbations", "stats"]
+NAMESPACES = ["adapters", "charts", "engines", "interop", "metrics", "models", "perturbations", "stats"]
 LISTINGS = ["list_judges", "list_metrics", "list_models", "list_perturbations", "list_scenarios", "list_suites"]
 BUILDERS = {"where", "sample", "limit", "perturb", "adapt", "generate", "metrics"}
 TERMINALS = {"explain", "instances", "variants", "requests", "completions", "score", "results", "submit", "to_yaml"}
@@ -47,11 +47,11 @@ def public_callables() -> Iterator[Public]:
         value = getattr(hf, name)
         if isinstance(value, ModuleType):
             assert name in NAMESPACES
-            for inner in value.__all__:
+            for inner in dir(value):
                 yield from with_methods(f"{name}.{inner}", getattr(value, inner))
         else:
             yield from with_methods(name, value)
-    yield from with_methods("Results.plot", Plot)
+    yield from (Public(f"Results.plot.{name}", CHARTS[name].function) for name in CHARTS)
 
 
 def with_methods(name: str, value: Any) -> Iterator[Public]:

@@ -8,9 +8,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
-from helmframe._suite import suite_names
+from helmframe._plan import spec_of
 from helmframe.errors import ArgumentError, PlanError, SourceMissingError, SpecError, UnknownNameError
-from helmframe.plan import spec_of
+from helmframe.interop.suites import suite_names
 
 
 def test_plans_of_a_suite_share_the_models_batches() -> None:

@@ -21,7 +21,7 @@ import helmframe
 from helmframe._core.safe_text import error_text
 from helmframe._core.yaml import read_yaml
 from helmframe._pipeline import plan_tasks
-from helmframe._suite import suite, suite_names
+from helmframe._plan import Plan, spec_of
 from helmframe.cli.compare import add_compare
 from helmframe.cli.engine import add_engine, said_engine
 from helmframe.cli.gate import add_gate
@@ -46,9 +46,9 @@ from helmframe.errors import (
     UnknownNameError,
 )
 from helmframe.interop.helm import Entry, EntryState, parse_entry, plans_of, read_conf, skipped_text
+from helmframe.interop.suites import suite, suite_names
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.plan import Plan, spec_of
 from helmframe.results import Results
 from helmframe.scenarios.catalogue import status
 from helmframe.scenarios.find import find_scenario, scenario_names, specs_root

@@ -7,15 +7,15 @@ import polars as pl
 
 from helmframe._core.specs import SPLITS, ScenarioSpec
 from helmframe._pipeline import PlanSpec
-from helmframe._suite import suite
+from helmframe._plan import Plan
 from helmframe.adapters.adapt import settings
 from helmframe.config import from_home
 from helmframe.errors import HelmframeError, RepeatedKeyError, SourceDeniedError, SourceMissingError, SpecError
+from helmframe.interop.suites import suite
 from helmframe.judging.judge import with_judges
 from helmframe.judging.templates import template_of
 from helmframe.metrics.protocol import chosen
 from helmframe.models import mock
-from helmframe.plan import Plan
 from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.load import count
 from helmframe.scenarios.spec_file import load_scenario

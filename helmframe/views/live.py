@@ -19,6 +19,7 @@ from helmframe.engines.progress import DONE, duration
 from helmframe.engines.utilization import working_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
+from helmframe.results._data import reader_of
 from helmframe.store import RunFolder
 from helmframe.views.display import html_table, number, reasons, shown_path, spread
 
@@ -137,7 +138,7 @@ def _in_notebook() -> bool:
 
 
 def _table(results: Results) -> pl.DataFrame | None:
-    if not results.metric_names or not results.answered:
+    if not results.metric_names or not reader_of(results).n_generated():
         return None
     return results.table(metrics=results.main_metrics)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import helmframe as hf
+from helmframe._plan import Plan
 from helmframe.models.model import Answer, Model
-from helmframe.plan import Plan
 from helmframe.scenarios.find import find_scenario
 from tests.acceptance.eval_peers import made_venv
 from tests.acceptance.helm_fresh_runs import METADATA, TOKENIZERS

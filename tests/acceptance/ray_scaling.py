@@ -11,12 +11,12 @@ import polars as pl
 
 import helmframe as hf
 from helmframe._pipeline import plan_tasks, split_spans
+from helmframe._plan import spec_of
 from helmframe.engines.local import Execution
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.cluster import connected
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
-from helmframe.plan import spec_of
 from helmframe.scenarios.spans import spans
 from helmframe.store import RunFolder, listing
 

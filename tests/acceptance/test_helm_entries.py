@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._plan import Plan
 from helmframe.models.model import Answer, Model, Tokens
 from helmframe.models.windows import windows
-from helmframe.plan import Plan
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import byte_tokens, eval_peers, helm_drawn_sources, helm_peer, helm_run_peer, helm_scenario_cases
 from tests.acceptance.figures import equal_to_helm

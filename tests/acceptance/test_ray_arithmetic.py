@@ -17,9 +17,9 @@ import pytest
 
 import helmframe as hf
 from helmframe._pipeline import load_instances, split_spans
+from helmframe._plan import spec_of
 from helmframe.engines.ray.replica import Done
 from helmframe.engines.ray.replica_state import Job
-from helmframe.plan import spec_of
 from helmframe.scenarios.spans import Span
 from helmframe.store import ParquetAnswers, below
 from helmframe.store.compact import compact

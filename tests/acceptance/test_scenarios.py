@@ -10,10 +10,10 @@ import pytest
 
 import helmframe as hf
 from helmframe._core.specs import SPLITS, ScenarioSpec
+from helmframe._plan import Plan
 from helmframe.errors import SourceMissingError
 from helmframe.metrics import expected_max_toxicity, max_toxicity_probability, toxic_frac
 from helmframe.models.model import Answer
-from helmframe.plan import Plan
 from helmframe.results import Results
 from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.find import find_scenario, scenario_names

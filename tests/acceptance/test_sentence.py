@@ -12,13 +12,13 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe._pipeline import fit_requests, load_instances, plan_tasks, train_pool
+from helmframe._plan import spec_of
 from helmframe._schema import SCORES
 from helmframe.adapters.adapt import adapt
 from helmframe.metrics.score import score
 from helmframe.models.completion_cache import answers_of, store_root
 from helmframe.models.generate import generate
 from helmframe.perturbations.perturb import perturb
-from helmframe.plan import spec_of
 from tests.acceptance.figures import peak_mb, shown
 from tests.cli.test_app import sum_of_n
 from tests.demo import demo_model

@@ -9,8 +9,8 @@ import pytest
 
 import helmframe as hf
 from helmframe import _pipeline
+from helmframe._plan import Plan
 from helmframe.engines.empty import EmptyCompletions, EmptyCount, empty_notes
-from helmframe.plan import Plan
 from helmframe.results import Results
 from helmframe.views import live
 

@@ -17,7 +17,7 @@ import pytest
 
 import helmframe as hf
 from helmframe import _pipeline, config
-from helmframe.plan import spec_of
+from helmframe._plan import spec_of
 from helmframe.results import tables
 from helmframe.store import answers, files
 from tests.faults import disturbed

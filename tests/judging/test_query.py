@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._plan import spec_of
 from helmframe.errors import ArgumentError, NotAModelError, PlanError
-from helmframe.plan import spec_of
 
 QUESTIONS = pl.DataFrame({"input": ["who?", "when?"], "references": [["a"], ["b"]]})
 

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._plan import spec_of
 from helmframe.errors import ArgumentError, CapabilityError, PlanError, UnknownNameError
 from helmframe.metrics.protocol import METRICS, about, chosen, flattened, metric, right_or_wrong, said
 from helmframe.metrics.score import score
-from helmframe.plan import spec_of
 from tests.frames import completions, right
 
 

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._plan import spec_of
 from helmframe.errors import ArgumentError
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.factory import Factory, perturbation
 from helmframe.perturbations.parsing import parse
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.plan import spec_of
 from tests.perturbations.every import NAMES
 
 BUILT_IN = [*NAMES, "contrast_sets", "translate"]

@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._plan import spec_of
 from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError
 from helmframe.perturbations.call import call
 from helmframe.perturbations.parsing import parse
 from helmframe.perturbations.perturb import perturb
 from helmframe.perturbations.prompt import INSTRUCTIONS
-from helmframe.plan import spec_of
 from tests.frames import Options, instances
 
 FOUR: Options = [("Stone", False), ("Cork", True), ("Lead", False), ("Iron", False)]

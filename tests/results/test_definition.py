@@ -9,8 +9,8 @@ import pytest
 
 import helmframe as hf
 from helmframe._pipeline import plan_tasks
+from helmframe._plan import Plan, spec_of
 from helmframe.errors import ArgumentError
-from helmframe.plan import Plan, spec_of
 from helmframe.results import Results
 
 ROWS = pl.DataFrame({"q": ["a", "b"], "r": ["yes", "yes"]})

@@ -10,7 +10,7 @@ import pytest
 
 import helmframe as hf
 from helmframe._core.specs import Condition, Equals
-from helmframe.plan import spec_of
+from helmframe._plan import spec_of
 from helmframe.scenarios import checksums
 from helmframe.scenarios.checksums import Data, data_checksum
 from tests.s3_server import S3Server

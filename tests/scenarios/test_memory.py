@@ -12,7 +12,7 @@ import pytest
 
 import helmframe as hf
 from helmframe._core.specs import Expression, Sample
-from helmframe.plan import spec_of
+from helmframe._plan import spec_of
 from helmframe.scenarios import query
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spec_file import load_scenario

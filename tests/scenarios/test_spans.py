@@ -8,7 +8,7 @@ import pytest
 import helmframe as hf
 from helmframe._core.specs import ScenarioSpec
 from helmframe._pipeline import load_instances, split_spans
-from helmframe.plan import spec_of
+from helmframe._plan import spec_of
 from helmframe.scenarios.load import load
 from helmframe.scenarios.spans import Span, spans
 

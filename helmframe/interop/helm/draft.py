@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from helmframe._core.specs import Pairs, ScenarioSpec, Sql, frozen, merged, thawed
+from helmframe._plan import Plan, scenario, spec_of
 from helmframe.adapters.adapt import Setting, settings
 from helmframe.errors import NoInstancesError, SourceMissingError
 from helmframe.perturbations.call import PerturbationCall
-from helmframe.plan import Plan, scenario, spec_of
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from typing import Any, TypedDict, Unpack, cast
 
+from helmframe._plan import Plan, spec_of
 from helmframe._suite import Suite
 from helmframe.interop.helm.entries import Said, parse_entry
 from helmframe.interop.helm.plans import drafts_of
 from helmframe.interop.helm.scenario_lookup import known_scenarios
-from helmframe.plan import Plan, spec_of
 
 
 class Expanders(TypedDict, total=False):

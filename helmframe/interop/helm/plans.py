@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from helmframe._core.specs import frozen
+from helmframe._plan import Plan
 from helmframe.errors import NoInstancesError, SourceMissingError, UnknownNameError, UnknownScenarioError
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import Entry, EntryState, Said
@@ -22,7 +23,6 @@ from helmframe.interop.helm.scenario_lookup import (
     switch_values,
     switched,
 )
-from helmframe.plan import Plan
 
 # HELM's names of groups of models: an entry that says one runs with the models that the user names.
 GROUPS = (

@@ -25,7 +25,7 @@ from helmframe.interop.helm.variants import OURS, description
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.protocol import chosen
 from helmframe.metrics.score import for_sets
-from helmframe.results.tables import Tables
+from helmframe.results import Results
 from helmframe.store import Address, address_of, below, listing, write_text
 
 _TOKENS = pl.when(pl.col("output_tokens").is_not_null().all()).then(pl.col("output_tokens").sum())
@@ -63,7 +63,7 @@ _SETS = {
 
 
 @view("Results.helm")
-def write_helm(results: Tables, folder: str | Path) -> Address:
+def write_helm(results: Results, folder: str | Path) -> Address:
     """Write one run directory with HELM's five files for each scenario, subset, model and setting.
 
     Args:
@@ -112,7 +112,7 @@ def _helm_outputs(scores: pl.LazyFrame, completions: pl.DataFrame) -> pl.DataFra
 class _Written:
     """One run about to be written; `spec` is its run_spec.json."""
 
-    def __init__(self, results: Tables, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
+    def __init__(self, results: Results, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
         self.completions = completions
         self.subset = keys["subset"]
         self.about = results.manifest["scenarios"].get(keys["scenario"], {})
@@ -252,7 +252,7 @@ class _Written:
     def _id(self) -> pl.Expr:
         return pl.col("instance_id").str.strip_prefix(f"{self.subset}/") if self.subset else pl.col("instance_id")
 
-    def _spec(self, results: Tables, keys: Mapping[str, str]) -> dict[str, Any]:
+    def _spec(self, results: Results, keys: Mapping[str, str]) -> dict[str, Any]:
         """A run spec for a run of ours."""
         adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
         row = self.completions.row(0, named=True)
@@ -276,7 +276,7 @@ class _Written:
             "groups": [keys["scenario"]],
         }
 
-    def _adapter(self, results: Tables) -> AdapterSpec:
+    def _adapter(self, results: Results) -> AdapterSpec:
         """As the manifest keeps it; of a run kept before manifests did, what can be seen in the requests."""
         kept = results.manifest.get("adapters", {}).get(self.completions["adapter_id"][0])
         if kept is not None:

@@ -10,10 +10,10 @@ import yaml
 
 import helmframe as hf
 from helmframe._core.specs import Sql
+from helmframe._plan import Plan, spec_of
 from helmframe.errors import ArgumentError, SpecError
 from helmframe.interop.helm import parse_entry, plans_of
 from helmframe.models.model import Model, Tokens
-from helmframe.plan import Plan, spec_of
 from helmframe.scenarios.find import find_scenario
 from helmframe.scenarios.load import load_train
 from tests.acceptance import byte_tokens

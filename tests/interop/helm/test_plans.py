@@ -8,13 +8,13 @@ import pytest
 
 import helmframe as hf
 from helmframe._pipeline import plan_tasks
+from helmframe._plan import Plan, spec_of
 from helmframe._suite import Suite
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.interop.helm import parse_entry, plans_of
 from helmframe.interop.helm.metric_specs import EXACT_MATCH
 from helmframe.interop.helm.plans import drafts_of
 from helmframe.interop.helm.scenario_lookup import known_scenarios
-from helmframe.plan import Plan, spec_of
 
 JOINT, COT = "multiple_choice_joint", "multiple_choice_joint_chain_of_thought"
 COT_METRICS = ("chain_of_thought_correctness",)

@@ -12,8 +12,8 @@ import pytest
 
 import helmframe as hf
 from helmframe._pipeline import plan_tasks
+from helmframe._plan import spec_of
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
-from helmframe.plan import spec_of
 from tests.interop.helm.runs import TYPOS, state, write_run
 from tests.listening import serving_files
 from tests.s3_server import BUCKET, S3Server

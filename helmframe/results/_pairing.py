@@ -30,7 +30,7 @@ class Comparison(pl.DataFrame):
 
 
 @dataclass(frozen=True)
-class Read:
+class ScoringOptions:
     """How scores are read: which metrics, which way they are better, their ranges, and the mean over subsets."""
 
     metrics: Sequence[str]
@@ -46,7 +46,7 @@ class Read:
         metrics: Sequence[str],
         higher_is_better: Mapping[str, bool] | None,
         mean: str,
-    ) -> "Read":
+    ) -> "ScoringOptions":
         """As manifests say it; the direction of metrics that they don't know, as the user says it."""
         about = {name: each for manifest in reversed(manifests) for name, each in manifest["metrics"].items()}
         ways = {name: about[name]["higher_is_better"] for name in metrics} | dict(higher_is_better or {})
@@ -75,7 +75,7 @@ def paired(
     by: Sequence[str],
     *,
     base: str | None = None,
-    read: Read,
+    read: ScoringOptions,
     errors: str,
     ci: float,
 ) -> pl.DataFrame:
@@ -178,7 +178,7 @@ def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[
     return pl.concat(paired), unlike
 
 
-def called_as(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
+def rename_instances(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
     """The rows of the second side under the first's names, as `same_instances` pairs them.
 
     Others keep an id that the first side has not, in the scenario where most of theirs have a partner.
