@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 import polars as pl
 
+from helmframe._core.registry import render
 from helmframe._core.specs import (
     UNSET,
     AdapterFields,
@@ -26,7 +27,6 @@ from helmframe._core.specs import (
     merged,
     set_values,
 )
-from helmframe._core.views import render
 from helmframe._pipeline import (
     PlanSpec,
     adapt_variants,

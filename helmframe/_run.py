@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe._pipeline import PlanSpec, plan_tasks
 from helmframe.early_stopping.monitor import watched
 from helmframe.early_stopping.rules import Until

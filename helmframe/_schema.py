@@ -393,22 +393,22 @@ def schema(table: str | None = None) -> pl.DataFrame:
     Raises:
         UnknownNameError: no table is called that.
     """
-    names = [each.name for each in TABLES]
+    names = [definition.name for definition in TABLES]
     if table is not None and table not in names:
         raise UnknownNameError.among("table", table, names)
     return pl.DataFrame(
         [
             {
-                "table": each.name,
+                "table": definition.name,
                 "column": column.name,
                 "dtype": str(column.dtype),
                 "meaning": column.meaning,
                 "unit": column.unit,
                 "required": column.required,
             }
-            for each in TABLES
-            for column in each.columns
-            if table in (None, each.name)
+            for definition in TABLES
+            for column in definition.columns
+            if table in (None, definition.name)
         ]
     )
 
@@ -443,17 +443,17 @@ def resolve_column(name: str, columns: Collection[str]) -> str | None:
     """
     if name in columns and not name.startswith(SOURCE_PREFIX):
         return name
-    own = source_column(name)
-    if own in columns:
-        return own
+    prefixed = source_column(name)
+    if prefixed in columns:
+        return prefixed
     return name if name in columns else None
 
 
 def with_source_columns(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
     """Add the scenario's own columns among `names` under their bare names, unless a table column has that name."""
     columns = frame.collect_schema()
-    own = [name for name in dict.fromkeys(names) if name not in columns and source_column(name) in columns]
-    return frame.with_columns(pl.col(source_column(name)).alias(name) for name in own) if own else frame
+    added = [name for name in dict.fromkeys(names) if name not in columns and source_column(name) in columns]
+    return frame.with_columns(pl.col(source_column(name)).alias(name) for name in added) if added else frame
 
 
 def conform(frame: pl.DataFrame, table: Table, where: str = "") -> pl.DataFrame:
@@ -471,11 +471,11 @@ def _conforming(schema: Mapping[str, pl.DataType], table: Table, where: str) -> 
         raise SourceBrokenError(
             f"{where or table.name}: column {', '.join(missing)} is missing; there are: {', '.join(schema)}."
         )
-    known = [
+    expressions = [
         pl.col(column.name).cast(column.dtype)
         if column.name in schema
         else pl.lit(None, dtype=column.dtype).alias(column.name)
         for column in table.columns
     ]
     names = {column.name for column in table.columns}
-    return known + [pl.col(name) for name in schema if name not in names]
+    return expressions + [pl.col(name) for name in schema if name not in names]

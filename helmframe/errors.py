@@ -42,9 +42,9 @@ class UnknownNameError(HelmframeError, LookupError):
     """Nothing is registered, or found, under this name."""
 
     @classmethod
-    def among(cls, kind: str, name: object, known: Iterable[str], *, hint: str = "") -> Self:
+    def among(cls, kind: str, name: object, names: Iterable[str], *, hint: str = "") -> Self:
         """`no metric is called 'exact_mach'. Did you mean 'exact_match'?`, the known names, and a hint."""
-        return cls(f"no {kind} is called {name!r}.{_did_you_mean(name, known)}{_and(hint)}")
+        return cls(f"no {kind} is called {name!r}.{_did_you_mean(name, names)}{_and(hint)}")
 
 
 class UnknownScenarioError(UnknownNameError):
@@ -55,19 +55,19 @@ class ArgumentError(HelmframeError, ValueError):
     """An argument has a value that can't be."""
 
     @classmethod
-    def unknown_argument(cls, where: str, name: str, known: Iterable[str]) -> "ArgumentError":
+    def unknown_argument(cls, where: str, name: str, names: Iterable[str]) -> "ArgumentError":
         """`typos() has no argument 'probb'. Did you mean 'prob'?` and the known ones."""
-        return cls(f"{where} has no argument {name!r}.{_did_you_mean(name, known)}")
+        return cls(f"{where} has no argument {name!r}.{_did_you_mean(name, names)}")
 
     @classmethod
-    def unknown_value(cls, where: str, value: object, known: Iterable[str], *, hint: str = "") -> Self:
+    def unknown_value(cls, where: str, value: object, values: Iterable[str], *, hint: str = "") -> Self:
         """`where(subject='philosphy') matches no instance of scenario 'mmlu'. Did you mean 'philosophy'?`"""
-        return cls(f"{where}.{_did_you_mean(value, known)}{_and(hint)}")
+        return cls(f"{where}.{_did_you_mean(value, values)}{_and(hint)}")
 
     @classmethod
-    def no_name(cls, decorator: str, given: object) -> "ArgumentError":
+    def no_name(cls, decorator: str, argument: object) -> "ArgumentError":
         """`@hf.metric needs a name, as text: write @hf.metric("shouted").`"""
-        name = getattr(given, "__name__", "name")
+        name = getattr(argument, "__name__", "name")
         return cls(f'@{decorator} needs a name, as text: write @{decorator}("{name}").')
 
 
@@ -84,9 +84,9 @@ class SpecError(HelmframeError, ValueError):
         return cls(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
 
     @classmethod
-    def unknown_key(cls, file: object, key: str, known: Iterable[str]) -> "SpecError":
+    def unknown_key(cls, file: object, key: str, keys: Iterable[str]) -> "SpecError":
         """`specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
-        return cls(f"{file}: unknown key {key!r}.{_did_you_mean(key.rpartition('.')[2], known)}")
+        return cls(f"{file}: unknown key {key!r}.{_did_you_mean(key.rpartition('.')[2], keys)}")
 
 
 class RepeatedKeyError(SpecError):
@@ -137,11 +137,11 @@ class NotAModelError(HelmframeError, TypeError):
     """What was given can't answer."""
 
     @classmethod
-    def of(cls, given: object, why: str = "") -> "NotAModelError":
+    def of(cls, value: object, why: str = "") -> "NotAModelError":
         """Says what was given, why it is no model, and what is one."""
         reason = f": {why}" if why else ""
         return cls(
-            f"{type(given).__name__} is no model{reason}.\n"
+            f"{type(value).__name__} is no model{reason}.\n"
             "A model is a function str -> str or list[str] -> list[str] (async too), an object with "
             ".generate(prompts, **decoding),\n"
             "a folder with a checkpoint and tokenizer in transformers format, a (model, tokenizer) pair, "
@@ -182,9 +182,9 @@ class SandboxError(HelmframeError, RuntimeError):
     """Programs can't be run apart from this machine, or nobody has allowed it."""
 
 
-def near(name: object, known: Iterable[str], n: int = 3) -> list[str]:
+def near(name: object, names: Iterable[str], n: int = 3) -> list[str]:
     """The known names most like `name`, best first."""
-    by_lower = {each.lower(): each for each in known}
+    by_lower = {text.lower(): text for text in names}
     return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)]
 
 
@@ -196,10 +196,10 @@ class GroupedError(HelmframeError, ExceptionGroup[Exception]):
         return GroupedError(self.message, excs)
 
 
-def _did_you_mean(name: object, known: Iterable[str]) -> str:
-    names = sorted(str(each) for each in known)
+def _did_you_mean(name: object, choices: Iterable[str]) -> str:
+    names = sorted(str(choice) for choice in choices)
     close = near(name, names)
-    suggestion = f" Did you mean {' or '.join(repr(each) for each in close)}?" if close else ""
+    suggestion = f" Did you mean {' or '.join(repr(choice) for choice in close)}?" if close else ""
     shown = ", ".join(names[:40]) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
     return f"{suggestion}\nKnown: {shown}." if names else suggestion
 

@@ -115,7 +115,7 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(config, "_said", config._Settings())
+    monkeypatch.setattr(config, "_settings", config._Settings())
     # and none stands by what another vouched for
     monkeypatch.setattr(protocol, "_VOUCHED", {})
 

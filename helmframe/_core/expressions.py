@@ -25,24 +25,24 @@ def correct_references(references: str = "perturbed_references") -> pl.Expr:
     return pl.col(references).list.eval(correct.struct.field("text"))
 
 
-def same_place(needle: pl.Expr, keys: pl.Expr, values: pl.Expr) -> pl.Expr:
+def look_up_pairs(needle: pl.Expr, keys: pl.Expr, values: pl.Expr) -> pl.Expr:
     """The text in the list `values` at the place where the list `keys` has `needle`; null where it has not.
 
-    >>> frame = pl.DataFrame({"said": ["B", "E"], "letters": [["A", "B"]] * 2, "texts": [["x", "y"]] * 2})
-    >>> frame.select(same_place(pl.col("said"), pl.col("letters"), pl.col("texts"))).to_series().to_list()
+    >>> frame = pl.DataFrame({"output": ["B", "E"], "letters": [["A", "B"]] * 2, "texts": [["x", "y"]] * 2})
+    >>> frame.select(look_up_pairs(pl.col("output"), pl.col("letters"), pl.col("texts"))).to_series().to_list()
     ['y', None]
     """
 
     def look_up(columns: list[pl.Series] | Any) -> pl.Series:
         needles, key_lists, value_lists = columns
         frame = pl.DataFrame({"needle": needles, "key": key_lists, "value": value_lists}).with_row_index("row")
-        found = (
+        matches = (
             frame.filter(pl.col("key").list.len() > 0)
             .explode("key", "value")
             .filter(pl.col("key") == pl.col("needle"))
             .unique("row", keep="first", maintain_order=True)
         )
-        return frame.select("row").join(found, on="row", how="left", maintain_order="left")["value"]
+        return frame.select("row").join(matches, on="row", how="left", maintain_order="left")["value"]
 
     return pl.map_batches([needle, keys, values], look_up, return_dtype=pl.String, is_elementwise=True)
 
@@ -59,7 +59,7 @@ def key_of(salt: str, *ids: pl.Expr) -> pl.Expr:
             numbers.append(int.from_bytes(state.digest(), "little"))
         return pl.Series(series.name, numbers, dtype=pl.UInt64)
 
-    present = [each.cast(pl.String).fill_null("") for each in ids]
+    present = [column.cast(pl.String).fill_null("") for column in ids]
     return pl.concat_str(present, separator="\x1f").map_batches(hashed, return_dtype=pl.UInt64, is_elementwise=True)
 
 

@@ -259,10 +259,10 @@ class ScenarioSpec:
 
 def of_subset(spec: ScenarioSpec, subset: str) -> ScenarioSpec:
     """The spec with what it says of this subset over what it says of all."""
-    said: dict[str, Any] = dict(dict(spec.per_subset).get(subset) or ())  # type: ignore[arg-type]
-    if not said:
+    overrides: dict[str, Any] = dict(dict(spec.per_subset).get(subset) or ())  # type: ignore[arg-type]
+    if not overrides:
         return spec
-    adapter, decoding = (said.get(key, ()) for key in OF_SUBSET)
+    adapter, decoding = (overrides.get(key, ()) for key in OF_SUBSET)
     return replace(spec, adapter=merged(spec.adapter, adapter), decoding=merged(spec.decoding, decoding))
 
 
@@ -272,11 +272,11 @@ def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
     Raises:
         ArgumentError: a name that is no field of an adapter, or a value of the wrong type.
     """
-    known = {each.name: each for each in fields(AdapterSpec)}
+    adapter_fields = {spec_field.name: spec_field for spec_field in fields(AdapterSpec)}
     spec = AdapterSpec()
     for key, value in (pair for layer in layers for pair in layer):
-        if key not in known:
-            raise ArgumentError.unknown_argument(where, key, known)
+        if key not in adapter_fields:
+            raise ArgumentError.unknown_argument(where, key, adapter_fields)
         wanted = type(getattr(AdapterSpec(), key))
         if key == "answer_pattern":
             wanted = str
@@ -315,7 +315,7 @@ def frozen_value(value: Any) -> Value:
     if isinstance(value, Mapping):
         return frozen(value)
     if isinstance(value, list | tuple):
-        return tuple(frozen_value(each) for each in value)
+        return tuple(frozen_value(element) for element in value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise ArgumentError(
@@ -325,7 +325,7 @@ def frozen_value(value: Any) -> Value:
 
 def thawed(value: Value) -> Any:
     """Tuples as lists again, for YAML and JSON."""
-    return [thawed(each) for each in value] if isinstance(value, tuple) else value
+    return [thawed(element) for element in value] if isinstance(value, tuple) else value
 
 
 def merged(*layers: Pairs) -> Pairs:
@@ -337,8 +337,8 @@ def _check_list(where: str, key: str, value: Value) -> None:
     """That a field which is a list holds texts, or pairs of them."""
     pairs = key == "substitutions"
     items = value if isinstance(value, tuple) else (None,)
-    flat = [text for each in items for text in (each if isinstance(each, tuple) and len(each) == 2 else (None,))]
-    if not all(isinstance(each, str) for each in (flat if pairs else items)):
+    flat = [text for item in items for text in (item if isinstance(item, tuple) and len(item) == 2 else (None,))]
+    if not all(isinstance(text, str) for text in (flat if pairs else items)):
         form = "[['regular expression', 'replacement'], …]" if pairs else "a list of texts"
         raise ArgumentError(f"{where}: {key}={thawed(value)!r} should be {form}.")
 

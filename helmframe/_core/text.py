@@ -94,7 +94,7 @@ def _kernel(texts: pl.Series, become: bytes, without: bytes, *, articles: bool) 
     # blocks of whole rows
     firsts = np.unique(np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], BLOCK))).tolist()
     with _turn:  # in which nothing may wait for Polars, whose threads may wait for this
-        kept, ends = bytearray(), [np.zeros(1, np.int64)]
+        normal, ends = bytearray(), [np.zeros(1, np.int64)]
         for first, last in itertools.pairwise([*firsts, len(texts)]):
             data = bytearray(buffer[offsets[first] : offsets[last]])
             np.frombuffer(data, np.uint8)[offsets[first + 1 : last + 1] - (offsets[first] + 1)] = MARK
@@ -102,9 +102,9 @@ def _kernel(texts: pl.Series, become: bytes, without: bytes, *, articles: bool) 
             codes = np.frombuffer(block, np.uint8)
             marks = np.flatnonzero(codes == END)
             codes[marks] = SPACE
-            ends.append(marks + (len(kept) + 1))
-            kept += block
-    strings = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(np.concatenate(ends)), pa.py_buffer(kept))
+            ends.append(marks + (len(normal) + 1))
+            normal += block
+    strings = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(np.concatenate(ends)), pa.py_buffer(normal))
     bare = pl.Series(texts.name, pl.from_arrow(strings))
     return bare.set(texts.is_null(), None) if texts.null_count() else bare
 
@@ -138,17 +138,17 @@ def _mark_characters(codes: "NDArray[np.uint8]", between: "NDArray[np.bool_]") -
     first = codes[starts]
     lengths = np.where(first < 0xE0, 2, np.where(first < 0xF0, 3, 4))
     numbers = (first & np.where(lengths == 2, 0x1F, np.where(lengths == 3, 0x0F, 0x07))).astype(np.uint32)
-    for place in range(1, int(lengths.max(initial=0))):
-        further = numbers << 6 | codes.take(starts + place, mode="clip") & 0x3F
-        numbers = np.where(lengths > place, further, numbers)
+    for offset in range(1, int(lengths.max(initial=0))):
+        further = numbers << 6 | codes.take(starts + offset, mode="clip") & 0x3F
+        numbers = np.where(lengths > offset, further, numbers)
     characters = numbers.view("<U1")
     # what is beside a word sees the first byte of a character, or the last
     others = np.flatnonzero(~np.char.isalnum(characters))
     between[starts[others]] = True
     between[starts[others] + lengths[others] - 1] = True
     spaces = np.flatnonzero(np.char.isspace(characters))
-    for place in range(4):
-        codes[starts[spaces] + np.minimum(place, lengths[spaces] - 1)] = SPACE
+    for offset in range(4):
+        codes[starts[spaces] + np.minimum(offset, lengths[spaces] - 1)] = SPACE
 
 
 def _blank_articles(ahead: "NDArray[np.uint8]", between: "NDArray[np.bool_]") -> None:
@@ -158,16 +158,16 @@ def _blank_articles(ahead: "NDArray[np.uint8]", between: "NDArray[np.bool_]") ->
     a, n, t, h, e = map(ord, "anthe")
     size = len(ahead) - AHEAD
     # each letter as seen from the place before the word; the last such place is the end of a row, and begins none
-    first, second, third = (ahead[place : place + size] for place in (1, 2, 3))
-    before, *after = (between[place : place + size] for place in (0, 2, 3, 4))
+    first, second, third = (ahead[start : start + size] for start in (1, 2, 3))
+    before, *after = (between[start : start + size] for start in (0, 2, 3, 4))
     begins_a = before & (first == a)
     is_a = begins_a & after[0]
     is_an = begins_a & (second == n) & after[1]
     is_the = before & (first == t) & (second == h) & (third == e) & after[2]
     longer = is_an | is_the
-    found = np.zeros(len(ahead), np.bool_)
-    found[1 : size + 1] = is_a | longer
-    found[2 : size + 2] |= longer
-    found[3 : size + 3] |= is_the
+    blanked = np.zeros(len(ahead), np.bool_)
+    blanked[1 : size + 1] = is_a | longer
+    blanked[2 : size + 2] |= longer
+    blanked[3 : size + 3] |= is_the
     # a space is what all small letters have in common: one bit
-    ahead &= ~(found.view(np.uint8) * np.uint8(0xFF - SPACE))
+    ahead &= ~(blanked.view(np.uint8) * np.uint8(0xFF - SPACE))

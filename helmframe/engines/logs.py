@@ -288,7 +288,7 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     frame = pl.DataFrame(rows, schema=times, orient="row")
     frame = frame.with_columns(pl.from_epoch("time", time_unit="us").dt.replace_time_zone("UTC"))
     # as `config.redacted`, but once for all: the longer first, for one may begin another
-    secrets = sorted(config.known_secrets(), key=len, reverse=True)
+    secrets = sorted(config.secret_texts(), key=len, reverse=True)
     if not secrets:
         return frame
     return frame.with_columns(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from helmframe._core.expressions import correct_references, same_place, stripped
+from helmframe._core.expressions import correct_references, look_up_pairs, stripped
 from helmframe._schema import OF_REQUEST, SCORES, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
@@ -55,7 +55,7 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
         is_lenient = pl.col("answer_parser") == "lenient"
         said = pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(said), pl.col("choices"))).otherwise(said)
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
-    of_choice = stripped(same_place(said, pl.col("choices"), texts))
+    of_choice = stripped(look_up_pairs(said, pl.col("choices"), texts))
     output = pl.when(pl.col("choices").is_null()).then(said).otherwise(of_choice)
     failed = pl.col("completion").is_null()
     return (

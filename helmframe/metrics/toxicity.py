@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
-from helmframe._core.ordered import as_list, type_of
+from helmframe._core.checks import as_list, type_of
 from helmframe._core.safe_text import error_text
 from helmframe.errors import ArgumentError
 from helmframe.metrics.endpoint import Endpoint, endpoint

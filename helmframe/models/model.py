@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
-from helmframe._core.ordered import as_list, type_of
+from helmframe._core.checks import as_list, type_of
 from helmframe._core.safe_text import safe_repr, type_name, valid_unicode
 from helmframe._core.specs import Call
 from helmframe.errors import AnswerError

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import stripped
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.compare import compare
 from helmframe.stats.failures import Range, check_errors, treated

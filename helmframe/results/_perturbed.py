@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.expressions import same_place
+from helmframe._core.expressions import look_up_pairs
 from helmframe._core.text import normalised
 from helmframe._schema import ORIGINAL, VARIANTS
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
@@ -177,7 +177,7 @@ def stays(scored: Scored, *, perturbations: Said, exact: bool, ci: float) -> pl.
         pl.col(name).list.eval(pl.element().struct.field("text")) for name in ("references", "perturbed_references")
     ]
     # an option whose text was perturbed is still the same option
-    own = pl.when(~texts[0].list.contains(pl.col("output"))).then(same_place(pl.col("output"), texts[1], texts[0]))
+    own = pl.when(~texts[0].list.contains(pl.col("output"))).then(look_up_pairs(pl.col("output"), texts[1], texts[0]))
     answers = (
         parse(scored.completions.filter(pl.col("perturbation").is_in([ORIGINAL, *names])))
         .filter((pl.col("perturbation") == ORIGINAL) | pl.col("changed") | repeated)

@@ -18,16 +18,16 @@ def bwrap() -> str:
     Raises:
         SandboxError: it is not there.
     """
-    found = shutil.which("bwrap") if sys.platform == "linux" else None
-    if found is None:
+    path = shutil.which("bwrap") if sys.platform == "linux" else None
+    if path is None:
         raise SandboxError(
             "programs are run by bubblewrap, on Linux, and there is no `bwrap` here. "
             "Install the package bubblewrap (apt install bubblewrap, dnf install bubblewrap, …), 0.7 or later."
         )
-    return found
+    return path
 
 
-def walls(scratch: int, root: bool) -> list[str]:
+def sandbox_args(scratch: int, root: bool) -> list[str]:
     """Namespaces and mounts: the interpreter, the C libraries, four devices, a scratch folder of `scratch` bytes.
 
     No /proc, no /etc, no home, no packages. All but the scratch folder is read-only.
@@ -37,28 +37,28 @@ def walls(scratch: int, root: bool) -> list[str]:
         root: whether we are root: then without a user namespace, in which our files would be its own; the sandbox
             becomes another user as its first step.
     """
-    said = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-    said += ["--die-with-parent", "--new-session", "--hostname", "sandbox"]
+    args = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    args += ["--die-with-parent", "--new-session", "--hostname", "sandbox"]
     if root:
-        said += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        args += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
-        said += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
+        args += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     for path in _python_folders():
-        said += _read_only(path, path)
+        args += _read_only(path, path)
     for name in ("lib", "lib64", "lib32"):
         path = Path("/") / name
         if path.is_symlink():
-            said += ["--symlink", str(path.readlink()), str(path)]
+            args += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
-            said += ["--ro-bind", str(path), str(path)]
+            args += ["--ro-bind", str(path), str(path)]
     for folder in ("/etc", "/dev"):
-        said += ["--perms", "0755", "--dir", folder]
-    said += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+        args += ["--perms", "0755", "--dir", folder]
+    args += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     for name in ("null", "zero", "random", "urandom"):
-        said += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    said += _read_only(CHILD, Path(TRUSTED, "helmframe", "sandbox", "child"))
-    said += ["--perms", "1777", "--size", str(scratch), "--tmpfs", SCRATCH]
-    return [*said, "--remount-ro", "/", "--chdir", SCRATCH]
+        args += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    args += _read_only(CHILD, Path(TRUSTED, "helmframe", "sandbox", "child"))
+    args += ["--perms", "1777", "--size", str(scratch), "--tmpfs", SCRATCH]
+    return [*args, "--remount-ro", "/", "--chdir", SCRATCH]
 
 
 def python(entry: str) -> list[str]:
@@ -83,11 +83,11 @@ def environment() -> dict[str, str]:
     return paths | {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
 
 
-def _read_only(source: Path, place: Path) -> list[str]:
+def _read_only(source: Path, target: Path) -> list[str]:
     # the folders above it would be closed to another user as those of the source are: a home, often
-    above = [each for each in reversed(place.parents) if each != Path("/")]
-    return [word for each in above for word in ("--perms", "0755", "--dir", str(each))] + [
-        "--ro-bind", str(source), str(place)
+    above = [folder for folder in reversed(target.parents) if folder != Path("/")]
+    return [word for folder in above for word in ("--perms", "0755", "--dir", str(folder))] + [
+        "--ro-bind", str(source), str(target)
     ]  # fmt: skip
 
 

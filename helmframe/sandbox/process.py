@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helmframe.errors import SandboxError
-from helmframe.sandbox.bwrap_args import bwrap, environment, python, walls
+from helmframe.sandbox.bwrap_args import bwrap, environment, python, sandbox_args
 from helmframe.sandbox.seccomp import call_filter
 
 _START_SECONDS = 60.0
@@ -97,28 +97,35 @@ def sandbox(
         SandboxError: bwrap is not there, or could not set the sandbox up.
     """
     root = os.geteuid() == 0
-    confinement = {"uid": _own_uid() if root else None, "limits": asdict(limits)}
-    with ExitStack() as ours:
-        with ExitStack() as theirs:
-            started, info, errors = (_pipe(ours, theirs) for _ in range(3))
-            work, calls = (_file(theirs, content) for content in (json.dumps(job).encode(), call_filter()))
-            given = [work, started.theirs, *ends]
-            command = [bwrap(), *walls(limits.scratch, root), "--seccomp", str(calls), "--info-fd", str(info.theirs)]
-            command += ["--", *python(entry), json.dumps(confinement), *map(str, given)]
+    confinement = {"uid": _free_uid() if root else None, "limits": asdict(limits)}
+    with ExitStack() as stack:
+        with ExitStack() as child_stack:
+            started, info, errors = (_pipe(stack, child_stack) for _ in range(3))
+            work, calls = (_file(child_stack, content) for content in (json.dumps(job).encode(), call_filter()))
+            descriptors = [work, started.child, *ends]
+            command = [
+                bwrap(),
+                *sandbox_args(limits.scratch, root),
+                "--seccomp",
+                str(calls),
+                "--info-fd",
+                str(info.child),
+            ]
+            command += ["--", *python(entry), json.dumps(confinement), *map(str, descriptors)]
             try:
                 process = subprocess.Popen(
-                    command, stdin=stdin, stdout=stdout, stderr=errors.theirs,
-                    env=environment(), pass_fds=[*given, calls, info.theirs],
+                    command, stdin=stdin, stdout=stdout, stderr=errors.child,
+                    env=environment(), pass_fds=[*descriptors, calls, info.child],
                 )  # fmt: skip
             except OSError as error:
                 raise SandboxError(f"a sandbox did not start: {error}") from error
-        box = Box(process, _init_of(info.ours), errors.ours)
+        box = Box(process, _init_of(info.parent), errors.parent)
         if box.init >= 0:
-            ours.callback(os.close, box.init)
-        ours.callback(box.stop)
-        if _read(started.ours, 1) != b"1":
+            stack.callback(os.close, box.init)
+        stack.callback(box.stop)
+        if _read(started.parent, 1) != b"1":
             box.stop()
-            complaint = _read(errors.ours, 4096).decode(errors="replace").strip()
+            complaint = _read(errors.parent, 4096).decode(errors="replace").strip()
             raise SandboxError(f"a sandbox did not start: {complaint or 'it said nothing'}")
         yield box
 
@@ -126,7 +133,7 @@ def sandbox(
 def read_to_end(pipe: int, boxes: Sequence[Box], limits: Limits) -> tuple[bytes, str]:
     """What comes through the pipe until it is closed, and which limit was met before: "time", "memory", "output"."""
     deadline = time.monotonic() + limits.wall
-    said = bytearray()
+    content = bytearray()
     heard = {box.errors: box for box in boxes}
     while True:
         readable = set(select.select([pipe, *heard], [], [], _TICK)[0])
@@ -137,14 +144,14 @@ def read_to_end(pipe: int, boxes: Sequence[Box], limits: Limits) -> tuple[bytes,
         if pipe in readable:
             more = os.read(pipe, 1 << 16)
             if not more:
-                return bytes(said), ""
-            said += more
-            if len(said) > limits.output:
-                return bytes(said[: limits.output]), "output"
+                return bytes(content), ""
+            content += more
+            if len(content) > limits.output:
+                return bytes(content[: limits.output]), "output"
         if time.monotonic() > deadline:
-            return bytes(said), "time"
+            return bytes(content), "time"
         if any(box.memory() > limits.memory for box in boxes):
-            return bytes(said), "memory"
+            return bytes(content), "memory"
 
 
 @contextmanager
@@ -160,7 +167,7 @@ def memory_file(content: bytes) -> Iterator[int]:
         os.close(number)
 
 
-def _own_uid() -> int:
+def _free_uid() -> int:
     """A user that nobody is, another for each sandbox: the kernel's limit of processes counts per user."""
     spans = [[int(number) for number in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
     last = min(max(first + length for first, _, length in spans), 1 << 31) - 3
@@ -168,14 +175,14 @@ def _own_uid() -> int:
 
 
 class _Pipe(NamedTuple):
-    ours: int
-    theirs: int
+    parent: int
+    child: int
 
 
-def _pipe(ours: ExitStack, theirs: ExitStack) -> _Pipe:
+def _pipe(stack: ExitStack, child_stack: ExitStack) -> _Pipe:
     pipe = _Pipe(*os.pipe())
-    ours.callback(os.close, pipe.ours)
-    theirs.callback(os.close, pipe.theirs)
+    stack.callback(os.close, pipe.parent)
+    child_stack.callback(os.close, pipe.child)
     return pipe
 
 
@@ -185,9 +192,9 @@ def _file(opened: ExitStack, content: bytes) -> int:
 
 def _init_of(info: int) -> int:
     """A handle of the sandbox's first process, or -1 where bwrap did not get that far."""
-    said = _read(info, 1 << 16)
+    report = _read(info, 1 << 16)
     try:
-        return os.pidfd_open(json.loads(said)["child-pid"])
+        return os.pidfd_open(json.loads(report)["child-pid"])
     except (ValueError, ProcessLookupError):
         return -1
 
@@ -195,13 +202,13 @@ def _init_of(info: int) -> int:
 def _read(pipe: int, most: int) -> bytes:
     """Up to `most` bytes until the pipe ends or the time for a start is up."""
     deadline = time.monotonic() + _START_SECONDS
-    said = b""
-    while len(said) < most and select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        more = os.read(pipe, most - len(said))
+    content = b""
+    while len(content) < most and select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        more = os.read(pipe, most - len(content))
         if not more:
             break
-        said += more
-    return said
+        content += more
+    return content
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -89,7 +89,7 @@ def run_call(program: str, name: str, arguments: Any, expected: Any, limits: Lim
     return _judged(program, job, limits or Limits(), imports=_APPS_IMPORTS)
 
 
-def run_case(program: str, given: str, wanted: str, limits: Limits | None = None) -> Verdict:
+def run_case(program: str, stdin: str, expected: str, limits: Limits | None = None) -> Verdict:
     """The verdict of one case of a script that reads standard input and writes standard output, as APPS has them.
 
     The script can use APPS's imports and must exit with status 0. Lines are compared without white space at both ends.
@@ -98,26 +98,26 @@ def run_case(program: str, given: str, wanted: str, limits: Limits | None = None
     Raises:
         SandboxError: no sandbox, so no verdict.
     """
-    output = output_of(program, given, limits or Limits(), imports=_APPS_IMPORTS)
+    output = output_of(program, stdin, limits or Limits(), imports=_APPS_IMPORTS)
     if output.reason:
         return Verdict(passed=False, reason=output.reason)
-    right = _lines(output.text) == _lines(wanted)
+    right = _lines(output.text) == _lines(expected)
     return Verdict(right, "" if right else "other output")
 
 
-def output_of(program: str, given: str, limits: Limits, imports: str = "") -> Output:
-    """What the program writes to standard output when it reads `given`.
+def output_of(program: str, text: str, limits: Limits, imports: str = "") -> Output:
+    """What the program writes to standard output when it reads `text`.
 
     Raises:
         SandboxError: no sandbox, so no output.
     """
-    with ExitStack() as ours:
-        stdin = ours.enter_context(memory_file(given.encode(errors="replace")))
-        with ExitStack() as theirs:
-            output, written = _pipe(ours, theirs)
+    with ExitStack() as stack:
+        stdin = stack.enter_context(memory_file(text.encode(errors="replace")))
+        with ExitStack() as child_stack:
+            output, written = _pipe(stack, child_stack)
             job = {"program": program, "imports": imports}
-            box = ours.enter_context(sandbox("candidate.script", job, limits, stdin=stdin, stdout=written))
-        said, met = read_to_end(output, [box], limits)
+            box = stack.enter_context(sandbox("candidate.script", job, limits, stdin=stdin, stdout=written))
+        content, met = read_to_end(output, [box], limits)
         # bwrap holds standard output too: at its end the program has ended, with this status
         status = box.stop()
     if met:
@@ -126,40 +126,43 @@ def output_of(program: str, given: str, limits: Limits, imports: str = "") -> Ou
         reason = f"ended with status {status}: {box.tail.decode(errors='replace').strip().rpartition(chr(10))[2]}"
     else:
         reason = ""
-    return Output(said.decode(errors="replace"), reason)
+    return Output(content.decode(errors="replace"), reason)
 
 
 def _judged(program: str, job: dict[str, Any], limits: Limits, imports: str = "") -> Verdict:
     """Run the program and the referee's job, and return the verdict."""
-    with ExitStack() as ours:
-        with ExitStack() as theirs:
-            requests, asked = _pipe(theirs, theirs)
-            replies, answered = _pipe(theirs, theirs)
-            verdict, written = _pipe(ours, theirs)
+    with ExitStack() as stack:
+        with ExitStack() as child_stack:
+            requests, request_input = _pipe(child_stack, child_stack)
+            replies, reply_output = _pipe(child_stack, child_stack)
+            verdict, written = _pipe(stack, child_stack)
             boxes = [
-                ours.enter_context(
+                stack.enter_context(
                     sandbox(
-                        "candidate.module", {"program": program, "imports": imports}, limits, ends=(requests, answered)
+                        "candidate.module",
+                        {"program": program, "imports": imports},
+                        limits,
+                        ends=(requests, reply_output),
                     )
                 ),
-                ours.enter_context(sandbox("referee.main", job, limits, ends=(asked, replies, written))),
+                stack.enter_context(sandbox("referee.main", job, limits, ends=(request_input, replies, written))),
             ]
-        said, met = read_to_end(verdict, boxes, limits)
+        content, met = read_to_end(verdict, boxes, limits)
     if met:
         return Verdict(passed=False, reason=f"over the limit: {met}")
-    return _verdict(said)
+    return _verdict(content)
 
 
 def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
-    ours, theirs = os.pipe()
-    reading.callback(os.close, ours)
-    writing.callback(os.close, theirs)
-    return ours, theirs
+    read_end, write_end = os.pipe()
+    reading.callback(os.close, read_end)
+    writing.callback(os.close, write_end)
+    return read_end, write_end
 
 
-def _verdict(said: bytes) -> Verdict:
+def _verdict(content: bytes) -> Verdict:
     try:
-        verdict = json.loads(said)
+        verdict = json.loads(content)
     except ValueError:
         return Verdict(passed=False, reason="the tests ended without a verdict")
     return Verdict(verdict["passed"] is True, str(verdict["reason"]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.engines.empty import empty_notes
 from helmframe.results import Results
 from helmframe.results._data import reader_of

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from helmframe._core.registry import view
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
-from helmframe._core.views import view
 from helmframe._pipeline import (
     PlanSpec,
     Task,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.engines.empty import empty_notes
 from helmframe.engines.progress import DONE, duration
 from helmframe.engines.utilization import working_notes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.engines.utilization import working_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results

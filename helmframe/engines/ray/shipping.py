@@ -63,7 +63,7 @@ def check_credentials(addresses: Sequence[object]) -> None:
     Raises:
         PlanError: this process alone was told some.
     """
-    if config.credentials_said() and any(str(each).startswith("s3://") for each in addresses):
+    if config.has_credentials() and any(str(each).startswith("s3://") for each in addresses):
         raise PlanError(
             "hf.configure(s3_key=…, s3_secret=…) holds for this process alone, and credentials are not sent to "
             "workers. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE, or a role of the instances) on "
@@ -79,7 +79,7 @@ def packed(parcel: Parcel) -> bytes:
     """
     root = config.data_root()
     roots = {"data": None if root is None else _absolute(root), "store": _absolute(str(config.store_root()))}
-    said = config.said_without_credentials() | roots
+    said = config.settings_without_credentials() | roots
     variables = config.variables_without_credentials()
     added = [registry.added() for registry in _REGISTRIES]
     work = [(_settled(plan), task) for plan, task in parcel.work]
@@ -90,7 +90,7 @@ def packed(parcel: Parcel) -> bytes:
     # in two layers: where models are looked for must be known there before they are made again
     inner = _pickled((added, sent), "the plan")
     data = pickle.dumps((said, variables, inner))
-    if any(secret.encode() in data for secret in config.known_secrets()):
+    if any(secret.encode() in data for secret in config.secret_texts()):
         raise PlanError(
             "the plan holds a credential (a value of an environment variable such as OPENAI_API_KEY), and credentials "
             "are not sent to workers. Read it from the environment inside the function that needs it."

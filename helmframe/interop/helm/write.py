@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.registry import view
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
-from helmframe._core.views import view
 from helmframe._schema import ORIGINAL, SCORES, source_column
 from helmframe.errors import StoreError
 from helmframe.interop.helm.fields import ADAPTER, SCORED, to_helm

@@ -13,16 +13,18 @@ def main() -> None:
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    _say("ready")
+    _write_line("ready")
     for line in sys.stdin:
         gold, output = json.loads(line)
-        wanted = parse(f"${gold}$", [LatexExtractionConfig()], parsing_timeout=_SECONDS)
-        said = parse(output, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=_SECONDS)
-        equal = bool(wanted and said) and verify(wanted, said, timeout_seconds=_SECONDS)
-        _say(json.dumps(bool(equal)))
+        parsed_reference = parse(f"${gold}$", [LatexExtractionConfig()], parsing_timeout=_SECONDS)
+        parsed_output = parse(output, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=_SECONDS)
+        equal = bool(parsed_reference and parsed_output) and verify(
+            parsed_reference, parsed_output, timeout_seconds=_SECONDS
+        )
+        _write_line(json.dumps(bool(equal)))
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -8,14 +8,14 @@ from types import ModuleType
 from typing import Any
 
 
-def confine(said: str) -> None:
+def confine(confinement: str) -> None:
     """Give up what is left of the caller's rights, for good.
 
     Args:
-        said: JSON with `uid` (null where the user namespace has seen to it) and `limits`: cpu in seconds, memory and
+        confinement: JSON with `uid` (null inside a user namespace) and `limits`: cpu in seconds, memory and
             scratch in bytes, processes.
     """
-    wanted = json.loads(said)
+    wanted = json.loads(confinement)
     limits = wanted["limits"]
     _limit(resource.RLIMIT_CPU, limits["cpu"])
     _limit(resource.RLIMIT_AS, limits["memory"])

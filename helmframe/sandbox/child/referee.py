@@ -14,9 +14,9 @@ from helmframe.sandbox.child.confine import confine, job_of, module_namespace, r
 from helmframe.sandbox.child.wire import BrokenWireError, decode, encode, receive, send
 
 
-def main(said: str, job: str, started: str, requests: str, replies: str, verdict: str) -> None:
+def main(confinement: str, job: str, started: str, requests: str, replies: str, verdict: str) -> None:
     """Run the tests of the job against the program at the other end and write the verdict: passed, and why not."""
-    confine(said)
+    confine(confinement)
     work = job_of(int(job))
     silence(0, 1, 2)
     ready(int(started))
@@ -116,8 +116,8 @@ class Remote:
 
     def __iter__(self) -> Iterator[Any]:
         iterator = self._program.ask({"iterate": self.number})
-        while found := self._program.ask({"next": iterator.number}):
-            yield found[0][1]
+        while values := self._program.ask({"next": iterator.number}):
+            yield values[0][1]
 
 
 def judged(program: Program, work: dict[str, Any]) -> str:

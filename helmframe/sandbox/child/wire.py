@@ -52,10 +52,10 @@ def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, dict):
-        return ["dict", *([encode(key, stand_in), encode(each, stand_in)] for key, each in value.items())]
+        return ["dict", *([encode(key, stand_in), encode(element, stand_in)] for key, element in value.items())]
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return [kind.__name__, *(encode(each, stand_in) for each in value)]
+            return [kind.__name__, *(encode(element, stand_in) for element in value)]
     if isinstance(value, bytes | bytearray):
         return ["bytes", bytes(value).hex()]
     if isinstance(value, complex):
@@ -67,26 +67,26 @@ def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
     return ["object", stand_in(value)]
 
 
-def decode(said: Any, of_stand_in: Callable[[Any], Any]) -> Any:
+def decode(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
     """The value that `encode` said; always of the plain type itself, never of a subclass.
 
     Raises:
         BrokenWireError: it said no such thing.
     """
     try:
-        return _decoded(said, of_stand_in)
+        return _decoded(encoded, of_stand_in)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BrokenWireError(f"not a value: {type(error).__name__}") from None
 
 
-def _decoded(said: Any, of_stand_in: Callable[[Any], Any]) -> Any:
-    if not isinstance(said, list):
-        return said
-    kind, *rest = said
+def _decoded(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
+    if not isinstance(encoded, list):
+        return encoded
+    kind, *rest = encoded
     if kind == "dict":
         return {_decoded(key, of_stand_in): _decoded(value, of_stand_in) for key, value in rest}
     if kind in _CONTAINERS:
-        return _CONTAINERS[kind](_decoded(each, of_stand_in) for each in rest)
+        return _CONTAINERS[kind](_decoded(element, of_stand_in) for element in rest)
     if kind == "object":
         return of_stand_in(rest[0])
     return _SCALARS[kind](*rest)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe._core.expressions import same_place
+from helmframe._core.expressions import look_up_pairs
 from helmframe.metrics.chosen_option import answered, by_option
 from helmframe.metrics.classification import confusion as counted
 from helmframe.metrics.score import parse
@@ -125,7 +125,7 @@ def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct")).list.arg_max()
     labelled, place = pl.col("choices").list.len() > 0, pl.col("reference_index")
-    said = same_place(pl.col("output"), texts, pl.col("choices")).fill_null("")
+    said = look_up_pairs(pl.col("output"), texts, pl.col("choices")).fill_null("")
     return (
         read.filter(labelled | place.is_not_null(), pl.col("completion").is_not_null())
         .select(

@@ -1,15 +1,20 @@
-"""Lists that user functions return: accepted only in types that keep the order of what the function received."""
+"""Checks of values that users pass: integers, and lists in types that keep the order of their values."""
 
 from collections import UserString
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, TypeGuard
 
 import polars as pl
 
 from helmframe._core.safe_text import type_name
 
 _ONE_TEXT = (str, UserString, bytes, bytearray, memoryview)
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Return whether a value is an integer and not a bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def as_list(values: object) -> list[Any] | None:

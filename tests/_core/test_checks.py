@@ -1,4 +1,4 @@
-"""Which return values are lists in a known order."""
+"""Checks of integers, and of lists in a known order."""
 
 from collections import Counter, UserList, UserString, deque
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from helmframe._core.ordered import as_list, type_of
+from helmframe._core.checks import as_list, is_integer, type_of
 
 
 class Series:
@@ -86,3 +86,13 @@ def test_a_type_is_named_with_what_is_wrong_about_it() -> None:
         "dict_values",
         "Series with an index other than 0, 1, 2, …",
     ]
+
+
+@pytest.mark.parametrize("value", [0, -3, 10**30])
+def test_integers_are_integers(value: object) -> None:
+    assert is_integer(value)
+
+
+@pytest.mark.parametrize("value", [True, False, 1.0, "1", None, np.float64(1)])
+def test_bools_and_other_values_are_not_integers(value: object) -> None:
+    assert not is_integer(value)
