@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.expressions import keyed_draws
 from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
@@ -62,7 +63,7 @@ def option_order(
     """
     check_word("option_order", "order", order, ORDERS)
     _check_pattern("option_order", unless)
-    if isinstance(shift, bool) or not isinstance(shift, int):
+    if not is_integer(shift):
         raise ArgumentError(f"option_order(shift={shift!r}): a whole number.")
 
     def permuted(columns: list[pl.Series] | Any) -> pl.Series:
@@ -130,7 +131,7 @@ def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orde
     Source: Lu et al. 2022 (Fantastically Ordered Prompts).
     """
     check_word("example_order", "order", order, ("random", "reverse"))
-    if isinstance(orders, bool) or not isinstance(orders, int) or not 1 <= orders <= 1000:
+    if not is_integer(orders) or not 1 <= orders <= 1000:
         raise ArgumentError(f"example_order(orders={orders!r}): a whole number from 1 to 1000.")
     if order == "reverse":
         return _changing(frame, pl.lit(_json(shot_order="reverse")))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.expressions import keyed_draws, row_draws
 from helmframe.errors import ArgumentError
 from helmframe.perturbations.characters import UPPER, WHETHER, Text, Units, changed_characters, other_case, words
@@ -122,7 +123,7 @@ def space(text: pl.Expr, key: pl.Expr, max_spaces: int = 3) -> pl.Expr:
 
 
 def _check_spaces(perturbation: str, argument: str, spaces: object) -> None:
-    if isinstance(spaces, bool) or not isinstance(spaces, int) or not 1 <= spaces <= _MAX_SPACES:
+    if not is_integer(spaces) or not 1 <= spaces <= _MAX_SPACES:
         raise ArgumentError(
             f"{perturbation}({argument}={spaces!r}): {argument} must be an integer from 1 to {_MAX_SPACES}."
         )

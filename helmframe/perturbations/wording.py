@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.expressions import keyed_draws
 from helmframe.errors import ArgumentError
 from helmframe.perturbations.factory import perturbation
@@ -69,7 +70,7 @@ def filler_words(
     """
     prob = probability("filler_words", "insert_prob", insert_prob)
     most = max_num_insert
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+    if most is not None and (not is_integer(most) or most < 0):
         raise ArgumentError(f"filler_words(max_num_insert={most!r}): a whole number from 0 on, or None.")
     groups = {"speaker_ph": speaker_ph, "uncertain_ph": uncertain_ph, "fill_ph": fill_ph}
     for name, value in groups.items():
