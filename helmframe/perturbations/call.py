@@ -48,17 +48,17 @@ class PerturbationCall(Call):
 
     @property
     def entry(self) -> Perturbation:
-        """What is registered under its name."""
+        """The registered entry of its name."""
         return PERTURBATIONS[self.name]
 
     @property
     def fields(self) -> str:
-        """What it changes: "input", "references" or "both"."""
+        """The texts that it changes: "input", "references" or "both"."""
         return str(dict(self.arguments).get("fields", self.entry.fields))
 
     @property
     def compat(self) -> str | None:
-        """Whose rules and random numbers it uses: "helm", or None."""
+        """The system whose rules and random numbers it uses: "helm", or None."""
         return dict(self.arguments).get("compat")  # type: ignore[return-value]
 
     def on(self, text: pl.Expr, *, id: pl.Expr | str, seed: int = 0) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Which texts of an instance a perturbation changes: input, references, spans that aren't protected."""
+"""Changes of an instance's texts: of its input, its references, and spans that aren't protected."""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Which characters noise hits, and what it puts in their place."""
+"""The characters that noise hits, and their substitutes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

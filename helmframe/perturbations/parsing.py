@@ -38,12 +38,12 @@ class Variant:
 
     @property
     def repeats(self) -> bool:
-        """Whether the unchanged prompt is requested again."""
+        """True if the unchanged prompt is requested again."""
         return any(link.entry.repeats for link in self.chain)
 
     @property
     def kind(self) -> str:
-        """What it counts as: "fairness" or "robustness" if one of its links does, else ""."""
+        """The kind that it counts as: "fairness" or "robustness" if one of its links does, else ""."""
         kinds = {link.entry.kind for link in self.chain}
         return next((kind for kind in ("fairness", "robustness") if kind in kinds), "")
 
@@ -54,7 +54,7 @@ class Variant:
 
     @property
     def compat(self) -> str | None:
-        """Whose rules and random numbers: "helm" if a link uses them, else None."""
+        """The system whose rules and random numbers a link uses: "helm", or None."""
         return next((link.compat for link in self.chain if link.compat), None)
 
     def check(self, scenarios: Sequence[str]) -> None:

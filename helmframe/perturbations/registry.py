@@ -1,4 +1,4 @@
-"""The registry of perturbations: what each of them is, and HELM's version of it."""
+"""The registry of perturbations, and of HELM's versions of them."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +86,7 @@ class Perturbation:
 
     @property
     def has_helm(self) -> bool:
-        """Whether `compat="helm"` exists: as a stream of HELM's, or as a parameter of the function."""
+        """True if `compat="helm"` exists: as a stream of HELM's, or as a parameter of the function."""
         return self.name in HELM or "compat" in self.parameters
 
     @property
