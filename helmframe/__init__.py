@@ -26,7 +26,7 @@ from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
 from helmframe.models.protocol import list_models
 from helmframe.perturbations.catalogue import list_perturbations
-from helmframe.perturbations.registry import perturbation
+from helmframe.perturbations.factory import perturbation
 from helmframe.results import Results
 from helmframe.results.sides import compare_results as compare
 from helmframe.scenarios.catalogue import list_scenarios

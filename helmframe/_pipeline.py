@@ -28,7 +28,7 @@ from helmframe.models.completion_cache import CompletionCache, request_ids
 from helmframe.models.fit import fit
 from helmframe.models.generate import generate
 from helmframe.models.model import Model
-from helmframe.perturbations.by_model import Ask
+from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
@@ -88,7 +88,7 @@ def check_capabilities(plan: PlanSpec) -> None:
     fields = dict(plan.adapter)
     needing = [each.name for each in resolve_metrics(plan.metrics) if {"logprob", "token_logprobs"} & {*each.needs}]
     for spec in plan.scenarios:
-        for cell in (each for grid in _settings(plan, spec) for each in grid.each):
+        for cell in (each for grid in _settings(plan, spec) for each in grid.with_subsets):
             scores = ADAPTERS[cell.adapter.method].scores
             for model in plan.models:
                 if "method" in fields and scores and model.loglikelihood is None:
@@ -206,7 +206,7 @@ def task_shards(plan: PlanSpec, task: Task, watch: Watch | None = None) -> Itera
     return load_rows() if watch is None else watch.looks(load_rows)
 
 
-def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: Ask | None) -> pl.LazyFrame:
+def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: ModelQuery | None) -> pl.LazyFrame:
     """Return `VARIANTS` of the instances under the plan's perturbations."""
     keep_unchanged = [spec.scenario for spec in plan.scenarios if spec.keeps_unchanged]
     return perturb(instances, plan.perturbations, ask, plan.data, keep_unchanged=keep_unchanged)
@@ -297,7 +297,7 @@ def unread_columns(spec: ScenarioSpec) -> list[str]:
 
 
 def _has_shots(task: Task) -> bool:
-    return any(each.adapter.shots for setting in task.settings for each in setting.each)
+    return any(each.adapter.shots for setting in task.settings for each in setting.with_subsets)
 
 
 def _values(condition: Condition) -> tuple[Any, ...]:

@@ -72,7 +72,7 @@ def build_manifest(
             adapter_id(part.adapter): asdict(part.adapter)
             for task in tasks
             for setting in task.settings
-            for part in setting.each
+            for part in setting.with_subsets
         },
         "metrics": {name: manifest_entry(metric) for name, metric in metrics.items()},
         "versions": {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}

@@ -18,8 +18,8 @@ from helmframe.models.generate import Report, generate
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import busy_of
-from helmframe.perturbations.by_model import Ask
 from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.frames import frame_scenario
@@ -50,7 +50,9 @@ def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
     return chosen
 
 
-def query_function(*, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None) -> Ask:
+def query_function(
+    *, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None
+) -> ModelQuery:
     """Return a function that generates completions of prompts by the model of a perturbation.
 
     A completion is null where the request failed, or, with `ask=False`, is not in the store.

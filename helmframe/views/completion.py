@@ -6,7 +6,7 @@ from typing import Any
 
 from helmframe.interop.suites import suite_names
 from helmframe.metrics.protocol import METRICS
-from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.scenarios.catalogue import scenario_names
 

@@ -89,7 +89,7 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
     spec, counts = task.spec, _counted(plan, task)
     rows = counts.rows
     notes = _extrapolated(count_instances(plan, spec), counts) if rows["instances"] >= LOOKED_AT else []
-    settings = [setting.of(subset) for setting in task.settings for subset in counts.subsets]
+    settings = [setting.for_subset(subset) for setting in task.settings for subset in counts.subsets]
     shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
@@ -101,7 +101,9 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
     ]  # fmt: skip
     for model in plan.models:
         seen = counts.requests[model.name]
-        decoding = " or ".join(dict.fromkeys(_decoded(task.settings[0].of(subset)) for subset in counts.subsets))
+        decoding = " or ".join(
+            dict.fromkeys(_decoded(task.settings[0].for_subset(subset)) for subset in counts.subsets)
+        )
         distinct, stored = seen.get("distinct", 0), seen.get("stored", 0)
         counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
         stages.append(["generate", f"{model.name}: {decoding}", counted])
@@ -191,7 +193,7 @@ def _age(task: Task, model: Model) -> list[str]:
 
 
 def _decoding(task: Task) -> list[str]:
-    said = [pair for each in task.settings[0].each for pair in each.decoding]
+    said = [pair for each in task.settings[0].with_subsets for pair in each.decoding]
     return list(dict.fromkeys(key for key, value in said if value is not None))
 
 
