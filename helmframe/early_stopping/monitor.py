@@ -27,7 +27,7 @@ _AXES = ("split", "model", "setting", "perturbation")
 _ROW = ("subset", "row_index")
 
 
-class Watched(Protocol):
+class MonitoredTask(Protocol):
     """What is to be known of a task here; `stages.Task` has it."""
 
     @property
@@ -43,7 +43,7 @@ class Watched(Protocol):
     def metrics(self) -> Sequence[str | Metric]: ...
 
 
-def watched(until: Until, tasks: Sequence[Watched]) -> dict[str, Any]:
+def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
     """What a manifest keeps of `until`, before anything is asked.
 
     Raises:
@@ -59,21 +59,21 @@ def watched(until: Until, tasks: Sequence[Watched]) -> dict[str, Any]:
         "said": str(until),
         "ci": until.ci,
         "mean": until.mean,
-        "metrics": bounded([each for task in tasks for each in chosen(task.metrics)]),
+        "metrics": bounded_metrics([metric for task in tasks for metric in chosen(task.metrics)]),
         "looks": {_name(task): {} for task in tasks},
     }
 
 
-def bounded(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
     """Those of which there are intervals that hold at all looks: what a manifest keeps for them."""
     return {
-        each.name: {"low": each.low, "high": each.high, "binary": right_or_wrong(each)}
-        for each in metrics
-        if watchable(each)
+        metric.name: {"low": metric.low, "high": metric.high, "binary": right_or_wrong(metric)}
+        for metric in metrics
+        if watchable(metric)
     }
 
 
-class Watch:
+class StoppingMonitor:
     """Looks at one task; safe to be told of several models at once.
 
     Args:
@@ -82,7 +82,7 @@ class Watch:
         keys: of all its instances: subset, row_index, instance_id, split, cluster.
     """
 
-    def __init__(self, until: Until, task: Watched, keys: pl.DataFrame) -> None:
+    def __init__(self, until: Until, task: MonitoredTask, keys: pl.DataFrame) -> None:
         scenario = task.spec.scenario
         self._until, self._scenario = until, scenario
         self._metric = metric_of(until, task.spec, task.metrics)
@@ -107,17 +107,17 @@ class Watch:
         ends = self._order.group_by("look").len("rows").sort("look")["rows"].cum_sum().to_list()
         while start < len(ends):
             before = ends[start - 1] if start else 0
-            end = max([place for place in range(start, len(ends)) if ends[place] - before <= most], default=start)
+            end = max([index for index in range(start, len(ends)) if ends[index] - before <= most], default=start)
             wanted = self._order.filter(pl.col("look").is_between(start, end))
             rows = pl.concat(load(only=wanted), how="diagonal_relaxed")
-            each = max(rows.estimated_size() / max(rows.height, 1), 1.0)
-            most = min(MOST_ROWS, int(MOST_BYTES / each))
+            row_bytes = max(rows.estimated_size() / max(rows.height, 1), 1.0)
+            most = min(MOST_ROWS, int(MOST_BYTES / row_bytes))
             looks = rows.join(wanted.select(*_ROW, "look"), on=_ROW, how="left", maintain_order="left", validate="1:1")
             for look in range(start, end + 1):
                 yield looks.filter(pl.col("look") == look).drop("look")
             start = end + 1
 
-    def still_asked(self, requests: pl.DataFrame, model: str) -> pl.DataFrame:
+    def open_requests(self, requests: pl.DataFrame, model: str) -> pl.DataFrame:
         """The requests of a look, of one setting, that are of open cells."""
         if (model, requests["setting"][0]) in self._cut:
             return requests.clear()
@@ -132,18 +132,18 @@ class Watch:
         with self._lock:
             self._cut |= {(model, setting) for setting in settings}
 
-    def saw(self, scores: pl.DataFrame) -> None:
+    def add_scores(self, scores: pl.DataFrame) -> None:
         """The scores of a model and setting in this look."""
         of_metric = scores.lazy().filter(pl.col("metric") == self._metric.name)
         means = instance_means(of_metric, _AXES, self._bounds).collect()
         with self._lock:
             self._pending.append(means)
 
-    def look_ended(self, kept: dict[str, Any]) -> bool:
+    def end_look(self, entry: dict[str, Any]) -> bool:
         """Whether there is nothing left to ask; closes the cells that have what was asked for.
 
         Args:
-            kept: as `watched` gives it; is told how far this scenario is.
+            entry: as `until_entry` gives it; is told how far this scenario is.
         """
         size = self._order.filter(pl.col("look") == self._look).group_by("split").len("due")
         means = pl.concat(self._pending) if self._pending else None
@@ -152,9 +152,9 @@ class Watch:
             return True
         counted = means.group_by(_AXES).len("n").join(size, on="split", how="left")
         for *cell, n, due in counted.iter_rows():
-            about = self._cells.setdefault(tuple(cell), {"asked": 0, "whole": True, "met": False})
-            about["asked"] += n
-            about["whole"] &= n == due
+            state = self._cells.setdefault(tuple(cell), {"asked": 0, "whole": True, "met": False})
+            state["asked"] += n
+            state["whole"] &= n == due
         self._closed |= {
             cell
             for cell in self._cells
@@ -162,34 +162,34 @@ class Watch:
         }
         for split, population in self._populations.items():
             self._judge(means.filter(pl.col("split") == split), population)
-        kept["looks"][self._name] = {
+        entry["looks"][self._name] = {
             "scenario": self._scenario,
-            "populations": [each.about() for each in self._populations.values()],
-            "cells": [{**dict(zip(_AXES, cell, strict=True)), **about} for cell, about in self._cells.items()],
+            "populations": [population.to_dict() for population in self._populations.values()],
+            "cells": [{**dict(zip(_AXES, cell, strict=True)), **state} for cell, state in self._cells.items()],
         }
         return set(self._cells) <= self._closed
 
     def _judge(self, means: pl.DataFrame, population: Population) -> None:
         """Take the intervals of each group of cells that stops together anew."""
         by = list(self._until.cell)
-        watched = self._until.watched(means)
-        clusters = cluster_means(watched.lazy(), by, population).collect()
+        values = self._until.select_values(means)
+        clusters = cluster_means(values.lazy(), by, population).collect()
         for group, rows in clusters.partition_by(by, as_dict=True).items():
             cells = [cell for cell in self._cells if _same(cell, population.split, dict(zip(by, group, strict=True)))]
             if set(cells) <= self._closed or not all(self._cells[cell]["whole"] for cell in cells):
                 continue
             seen = self._seen.setdefault((population.split, *group), [])
             seen.append(rows)
-            found = interval_of(
+            interval = interval_of(
                 pl.concat(seen),
                 population,
                 self._until.bounds(self._bounds),
                 binary=right_or_wrong(self._metric),
                 ci=self._until.ci,
             )
-            met = self._until.met(found)
+            met = self._until.met(interval)
             for cell in cells:
-                self._cells[cell] |= {"met": met, "watched": found}
+                self._cells[cell] |= {"met": met, "watched": interval}
             if met:
                 self._closed |= set(cells)
 
@@ -201,31 +201,31 @@ class Watch:
         return float(metric.low), float(metric.high)
 
 
-def _name(task: Watched) -> str:
+def _name(task: MonitoredTask) -> str:
     """Of a task of a run, which may hold the same scenario twice."""
-    said = (task.spec.scenario, *(model.name for model in task.models), *(each.name for each in task.settings))
-    return " | ".join(said)
+    names = (task.spec.scenario, *(model.name for model in task.models), *(setting.name for setting in task.settings))
+    return " | ".join(names)
 
 
 def _same(cell: tuple[Any, ...], split: str, group: Mapping[str, Any]) -> bool:
-    said = dict(zip(_AXES, cell, strict=True))
-    return said["split"] == split and all(said[name] == value for name, value in group.items())
+    cell_values = dict(zip(_AXES, cell, strict=True))
+    return cell_values["split"] == split and all(cell_values[name] == value for name, value in group.items())
 
 
 def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
     """The instances in the order in which they are asked, whole clusters together, with `look`: 0, 1, …"""
     placed = [
-        keys.filter(pl.col("split") == split).with_columns(place=population.place)
+        keys.filter(pl.col("split") == split).with_columns(place=population.order_key)
         for split, population in populations.items()
     ]
     order = pl.concat(placed).sort("place", "split", *UNIT, "row_index")
     clusters = order.group_by("place", "split", *UNIT, maintain_order=True).len("n")
-    looks, asked, held, look = [], 0, 0, 0
+    looks, n_requested, n_look, look = [], 0, 0, 0
     for n in clusters["n"]:
         looks.append(look)
-        held += n
-        if held >= min(max(FIRST_LOOK, GROWTH * asked), MOST_LOOK):
-            look, asked, held = look + 1, asked + held, 0
+        n_look += n
+        if n_look >= min(max(FIRST_LOOK, GROWTH * n_requested), MOST_LOOK):
+            look, n_requested, n_look = look + 1, n_requested + n_look, 0
     numbered = clusters.with_columns(look=pl.Series(looks, dtype=pl.Int64))
     return order.join(numbered, on=["place", "split", *UNIT], how="left", maintain_order="left").select(
         *_ROW, "split", "look"

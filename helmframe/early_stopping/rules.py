@@ -35,11 +35,11 @@ class Precise:
     def check(self, models: Sequence[str], where: str) -> None:
         """Nothing about models is said."""
 
-    def bounds(self, each: Bounds) -> Bounds:
+    def bounds(self, score_bounds: Bounds) -> Bounds:
         """Between which the watched values lie, where scores lie between these."""
-        return each
+        return score_bounds
 
-    def watched(self, means: pl.DataFrame) -> pl.DataFrame:
+    def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
         """What is watched of the `instance_means` of a look, by cell."""
         return means
 
@@ -47,12 +47,12 @@ class Precise:
         """Whether there is no use in asking a model on, once another can't be asked any more."""
         return model == other
 
-    def met(self, found: Mapping[str, Any]) -> bool:
+    def met(self, interval: Mapping[str, Any]) -> bool:
         """Whether this interval is what was asked for."""
-        return bool(found["ci_high"] - found["ci_low"] <= 2 * self.half_width)
+        return bool(interval["ci_high"] - interval["ci_low"] <= 2 * self.half_width)
 
     def __str__(self) -> str:
-        return f"precise({self.half_width!r}{_said(self)})"
+        return f"precise({self.half_width!r}{_format_options(self)})"
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Decided:
             if name not in models:
                 raise UnknownNameError.among(f"model in {where}", name, models, hint="decided('a', 'b') names two.")
 
-    def bounds(self, each: Bounds) -> Bounds:
+    def bounds(self, score_bounds: Bounds) -> Bounds:
         """Between which differences lie, where scores lie between these."""
-        return each[0] - each[1], each[1] - each[0]
+        return score_bounds[0] - score_bounds[1], score_bounds[1] - score_bounds[0]
 
-    def watched(self, means: pl.DataFrame) -> pl.DataFrame:
+    def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
         """Of the `instance_means` of a look the differences a − b, of instances that both were asked."""
         a, b = (means.filter(pl.col("model") == name) for name in (self.a, self.b))
         return differences(a, b, ["split", *self.cell])
@@ -91,12 +91,12 @@ class Decided:
         """Whether there is no use in asking a model on, once another can't be asked any more."""
         return other in (model, self.a, self.b)
 
-    def met(self, found: Mapping[str, Any]) -> bool:
+    def met(self, interval: Mapping[str, Any]) -> bool:
         """Whether this interval is what was asked for."""
-        return bool(found["ci_low"] > 0 or found["ci_high"] < 0)
+        return bool(interval["ci_low"] > 0 or interval["ci_high"] < 0)
 
     def __str__(self) -> str:
-        return f"decided({self.a!r}, {self.b!r}{_said(self)})"
+        return f"decided({self.a!r}, {self.b!r}{_format_options(self)})"
 
 
 Until: TypeAlias = Precise | Decided
@@ -165,33 +165,33 @@ def decided(
     return _checked(Decided(a, b, metric, mean, seed, ci))
 
 
-def until_said(text: str) -> Until:
+def parse_until(text: str) -> Until:
     """What a command line says: `precise(0.03)`, `decided(base, tuned)`, with `key=value` behind.
 
-    >>> until_said("decided(base, 'org/tuned', ci=0.9)")
+    >>> parse_until("decided(base, 'org/tuned', ci=0.9)")
     Decided(a='base', b='org/tuned', metric=None, mean=None, seed=0, ci=0.9)
 
     Raises:
         ArgumentError: it is neither.
     """
-    known: dict[str, Callable[..., Until]] = {"precise": precise, "decided": decided}
+    factories: dict[str, Callable[..., Until]] = {"precise": precise, "decided": decided}
     try:
         node = ast.parse(text.strip(), mode="eval").body
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in known:
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in factories:
             raise ValueError(text)
-        name, plain = node.func.id, [_literal(each) for each in node.args]
-        named = {str(each.arg): _literal(each.value) for each in node.keywords}
+        name, plain = node.func.id, [_literal(argument) for argument in node.args]
+        named = {str(argument.arg): _literal(argument.value) for argument in node.keywords}
     except (SyntaxError, ValueError):
         raise ArgumentError(f"--until {text!r}: write \"precise(0.03)\" or \"decided('model', 'model')\".") from None
-    takes = inspect.signature(known[name])
+    takes = inspect.signature(factories[name])
     for key in named:
         if key not in takes.parameters:
             raise ArgumentError.unknown_argument(f"--until {name}()", key, takes.parameters)
     try:
-        said = takes.bind(*plain, **named)
+        bound = takes.bind(*plain, **named)
     except TypeError as error:
         raise ArgumentError(f"--until {text!r}: {error}.") from None
-    return known[name](*said.args, **said.kwargs)
+    return factories[name](*bound.args, **bound.kwargs)
 
 
 def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric]) -> Metric:
@@ -200,24 +200,24 @@ def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric])
     Raises:
         PlanError: the plan does not score it, or it can't be watched; says what to use.
     """
-    asked = {each.name: each for each in chosen(metrics)}
+    scored = {metric.name: metric for metric in chosen(metrics)}
     name = until.metric or spec.main.metric
-    if name not in asked:
+    if name not in scored:
         if until.metric:
             raise UnknownNameError.among(
-                f"metric of scenario {spec.scenario!r} here", name, list(asked), hint=f"until={until}."
+                f"metric of scenario {spec.scenario!r} here", name, list(scored), hint=f"until={until}."
             )
-        name = next(iter(asked))
-    found = asked[name]
-    if not watchable(found):
-        others = [each.name for each in asked.values() if watchable(each)]
+        name = next(iter(scored))
+    metric = scored[name]
+    if not watchable(metric):
+        others = [metric.name for metric in scored.values() if watchable(metric)]
         instead = f"Watch another: metric={others[0]!r}." if others else "Score another beside it, and say metric=."
-        why = "one number of the whole set" if found.level == "set" else "without bounds"
+        why = "one number of the whole set" if metric.level == "set" else "without bounds"
         raise PlanError(
             f"until={until}: {name!r} (scenario {spec.scenario!r}) is {why}, so no number of scores bounds the "
             f"others. {instead}"
         )
-    return found
+    return metric
 
 
 def watchable(metric: Metric) -> bool:
@@ -235,10 +235,10 @@ def _checked(until: U) -> U:
     return until
 
 
-def _said(until: "Until") -> str:
+def _format_options(until: "Until") -> str:
     """What is not left to its default."""
-    own = {each.name: each.default for each in fields(until)}
-    names = [name for name in ("metric", "mean", "seed", "ci") if getattr(until, name) != own[name]]
+    defaults = {field.name: field.default for field in fields(until)}
+    names = [name for name in ("metric", "mean", "seed", "ci") if getattr(until, name) != defaults[name]]
     return "".join(f", {name}={getattr(until, name)!r}" for name in names)
 
 

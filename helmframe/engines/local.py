@@ -31,7 +31,7 @@ from helmframe._pipeline import (
     task_shards,
 )
 from helmframe._schema import LOGS
-from helmframe.early_stopping.monitor import Watch, watched
+from helmframe.early_stopping.monitor import StoppingMonitor, until_entry
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.cache_notes import cache_note, noting
 from helmframe.engines.empty import EmptyCompletions, count_empty, empty_notes
@@ -131,7 +131,7 @@ class Shared:
     about: dict[str, Any]
     able: dict[Model, None]
     behind: Behind
-    watch: Watch | None
+    watch: StoppingMonitor | None
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Execution:
         if self.resumed:
             about["resumed"] = self.resumed[0].id
         if self.until is not None:
-            about["until"] = watched(self.until, [task for _, task in tasks])
+            about["until"] = until_entry(self.until, [task for _, task in tasks])
         working, judging = Working(fingerprints), Working({judge: judge.fingerprint() for judge in judges})
         with self.progress, self._kept(about), self._recorded(), self._summed(tasks, about):
             if new:
@@ -235,7 +235,7 @@ class Execution:
     def _task(
         self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
     ) -> None:
-        watch = None if self.until is None else Watch(self.until, task, instance_keys(plan, task.spec))
+        watch = None if self.until is None else StoppingMonitor(self.until, task, instance_keys(plan, task.spec))
         with room, Behind() as behind:
             shared = Shared(plan, task, fingerprints, about, dict.fromkeys(task.models), behind, watch)
             with closing(ahead(self._prompts(shared))) as prompts, ExitStack() as waited:
@@ -251,7 +251,7 @@ class Execution:
                     )
                     if watch is not None and (place + 1) % len(task.settings) == 0:
                         behind.wait()
-                        if watch.look_ended(about["until"]):
+                        if watch.end_look(about["until"]):
                             return
                     if self.ask and self.budget.stopped.is_set():
                         return
@@ -280,7 +280,7 @@ class Execution:
             report = self.progress.reporter(scenario, model.name)
             fitted, prefixes = prompts.result()
             if watch is not None:
-                fitted = watch.still_asked(fitted, model.name)
+                fitted = watch.open_requests(fitted, model.name)
                 if not fitted.height:
                     return
             if self.ask:
@@ -319,7 +319,7 @@ class Execution:
             scores = score_completions(completions, task, verdicts)
             self.folder.add("scores", scenario, scores, shard)
             if watch is not None:
-                watch.saw(scores)
+                watch.add_scores(scores)
 
         shared.behind.do(lambda: run_concurrently([keep, score], self.budget))
 

@@ -8,7 +8,7 @@ import polars as pl
 from helmframe._schema import OF_REQUEST, SCORES, SOURCE_PREFIX, Table, conform, resolve_column, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
-from helmframe.stats.fold import each_chunk
+from helmframe.stats.fold import map_chunks
 from helmframe.stats.table import AXES
 
 INSTANCE = ("scenario", "instance_id")
@@ -48,14 +48,14 @@ class Held:
     def varied(self) -> list[str]:
         """What tells the rows of a table apart unless it is said: of `AXES` what the run varied."""
         values = [pl.col(name).unique().implode() for name in _SOMETIMES]
-        found = each_chunk(self.chunks, lambda chunk: chunk.completions.select(values).collect())
+        found = map_chunks(self.chunks, lambda chunk: chunk.completions.select(values).collect())
         several = {name for name in _SOMETIMES if len({each for one in found for each in one[name].item()}) > 1}
         return [name for name in AXES if name in several or name not in _SOMETIMES]
 
     def answered(self) -> int:
         """How many completions there are."""
         count = pl.col("completion").count()
-        return sum(each_chunk(self.chunks, lambda chunk: int(chunk.completions.select(count).collect().item())))
+        return sum(map_chunks(self.chunks, lambda chunk: int(chunk.completions.select(count).collect().item())))
 
     def baselines(self, keys: Sequence[str], metrics: Sequence[str], mean: str) -> pl.DataFrame:
         """What is scored without a model, by metrics that say which of several choices is right.
@@ -97,7 +97,7 @@ class Held:
 
         on = [*keys, "all"]
         most, draws = pl.col("shots shown").max(), pl.col("draw").n_unique()
-        asked = pl.concat(each_chunk(self.chunks, drawn)).group_by(on).agg(most, draws)
+        asked = pl.concat(map_chunks(self.chunks, drawn)).group_by(on).agg(most, draws)
         shots = pl.col("shots shown")
         words = pl.when(shots > 1).then(pl.format("{}, given these {} examples", "interval", shots))
         one_draw = pl.col("ci_low").is_not_null() & (pl.col("draw") == 1) & (shots > 0)
@@ -138,7 +138,7 @@ class Held:
     ) -> pl.DataFrame:
         """What `read` makes of each chunk, all together; read the first time only."""
         if (what, *keys) not in self._read:
-            self._read[what, *keys] = pl.concat(each_chunk(self.chunks, lambda chunk: read(chunk, keys)))
+            self._read[what, *keys] = pl.concat(map_chunks(self.chunks, lambda chunk: read(chunk, keys)))
         return self._read[what, *keys]
 
     def _choices(self, chunk: Chunk, subsets: Sequence[str]) -> pl.DataFrame:

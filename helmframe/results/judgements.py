@@ -7,7 +7,7 @@ from typing import Any, Self
 import polars as pl
 
 from helmframe._schema import VERDICTS
-from helmframe.early_stopping.monitor import bounded
+from helmframe.early_stopping.monitor import bounded_metrics
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.judging.judge import judges_of, with_judges
 from helmframe.metrics.protocol import about, chosen
@@ -28,7 +28,7 @@ class Judgements(Comparisons):
             each.check_usable()
         manifest = {**self.manifest, "metrics": {each.name: about(each) for each in asked}}
         if "until" in manifest:
-            manifest["until"] = {**manifest["until"], "metrics": bounded(asked)}
+            manifest["until"] = {**manifest["until"], "metrics": bounded_metrics(asked)}
         if judges_of(asked):
             rows = self.completions.collect()
             scores, verdicts = judged(rows, asked, None, fresh=False, budget=Budget())

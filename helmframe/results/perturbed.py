@@ -19,7 +19,7 @@ from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.score import parse
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.stats.consistency import consistency
-from helmframe.stats.fold import each_chunk
+from helmframe.stats.fold import map_chunks
 from helmframe.stats.gap import gap
 from helmframe.stats.helm_definition import helm_definition
 from helmframe.stats.robustness import robustness
@@ -272,7 +272,7 @@ def _changed_input(scored: Scored) -> pl.LazyFrame:
 
 
 def _there(chunks: Sequence[pl.LazyFrame]) -> list[str]:
-    found = each_chunk(chunks, lambda rows: rows.select(pl.col("perturbation").unique()).collect()["perturbation"])
+    found = map_chunks(chunks, lambda rows: rows.select(pl.col("perturbation").unique()).collect()["perturbation"])
     return sorted({name for names in found for name in names} - {ORIGINAL})
 
 

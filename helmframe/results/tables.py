@@ -19,8 +19,8 @@ from helmframe.results.stopped import with_sequences
 from helmframe.stats.aggregate import aggregate
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
-from helmframe.stats.fold import each_chunk
-from helmframe.stats.table import AXES, in_order, pivoted, pooled_axes, with_pooled
+from helmframe.stats.fold import map_chunks
+from helmframe.stats.table import AXES, add_pooled, pivot_table, pooled_axes, sort_table
 from helmframe.store import Address, RunFolder, address_of
 from helmframe.store.run_cache import Unfinished, unfinished
 
@@ -153,7 +153,7 @@ class Tables:
         hidden = {name for name in keys if pivot in (name, own.get(name))}
         table = self._labelled(table, [key for key in keys if key not in hidden], pooled)
         table = self._as_written(table, by)
-        return table if pivot is None else pivoted(table, [own.get(key, key) for key in keys], pivot)
+        return table if pivot is None else pivot_table(table, [own.get(key, key) for key in keys], pivot)
 
     def value(self, metric: str | None = None, *, definition: str = "helmframe", **where: Any) -> float:
         """One aggregated score.
@@ -251,7 +251,7 @@ class Tables:
             table = with_sequences(table, self.scores, self.manifest["until"], keys, mean=mean, ci=ci)
         table = self._held.given_examples(table, keys)
         table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
-        return in_order(table, keys, self.metric_names)
+        return sort_table(table, keys, self.metric_names)
 
     def _by(self, by: str | Sequence[str] | None, table: Table = SCORES) -> list[str]:
         """Return the columns that `by` names: those of the table or of completions, else the scenario's own."""
@@ -274,7 +274,7 @@ class Tables:
         """Return the table with `pooled`, where axes are."""
         if not pooled:
             return table
-        groups = each_chunk(
+        groups = map_chunks(
             self._held.chunks,
             lambda chunk: (
                 self._held.with_own(chunk.completions, chunk.completions, keys)
@@ -283,7 +283,7 @@ class Tables:
                 .collect()
             ),
         )
-        return with_pooled(table, pl.concat(groups), keys, pooled)
+        return add_pooled(table, pl.concat(groups), keys, pooled)
 
     def _as_written(self, table: pl.DataFrame, by: str | Sequence[str] | None) -> pl.DataFrame:
         """Return the table with the columns of `by` under the names that the caller wrote.
@@ -328,7 +328,7 @@ class Tables:
     def _several(self) -> list[str]:
         """The axes with several values."""
         values = [pl.col(name).unique().implode() for name in AXES]
-        chunks = each_chunk(self._held.chunks, lambda chunk: chunk.completions.select(values).collect())
+        chunks = map_chunks(self._held.chunks, lambda chunk: chunk.completions.select(values).collect())
         return [name for name in AXES if len({value for chunk in chunks for value in chunk[name].item()}) > 1]
 
     @cached_property

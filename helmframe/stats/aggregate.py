@@ -6,16 +6,16 @@ from functools import partial
 import polars as pl
 
 from helmframe._schema import STATS
-from helmframe.stats.cluster_index import STRATUM, merged
-from helmframe.stats.encoded_rows import coded
+from helmframe.stats.cluster_index import STRATUM, merge_names
+from helmframe.stats.encoded_rows import encode_rows
 from helmframe.stats.error_bars import with_interval
-from helmframe.stats.estimate import answers_in, counted, estimate_of, floats, group_keys
-from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores, own_columns
+from helmframe.stats.estimate import add_counts, count_completions, estimate_of, floats, group_keys
+from helmframe.stats.fold import FoldContext, PartialAggregate, Rows, fold
+from helmframe.stats.frames import as_scores, protect_columns
 from helmframe.stats.sums import sums_of
 
 
-@own_columns("by")
+@protect_columns("by")
 def aggregate(
     scores: Rows,
     by: Sequence[str],
@@ -53,16 +53,16 @@ def aggregate(
     """
     scores = as_scores(scores)
     keys = [*group_keys(scores, by), "metric"]
-    left = folded(scores, partial(_left, keys=keys))
-    estimates = estimate_of(left.sums["score"], keys, mean=mean)
+    combined = fold(scores, partial(_aggregate_chunk, keys=keys))
+    estimates = estimate_of(combined.sums["score"], keys, mean=mean)
     binary = pl.col("binary").all().over("metric")
     fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
     intervals = with_interval(estimates, fraction, ci=ci)
-    table = counted(left.counts["answers"], intervals, keys)
+    table = add_counts(combined.counts["answers"], intervals, keys)
     return table.select([*keys, *(name for name in STATS.schema if name not in keys)])
 
 
-def _left(scores: pl.LazyFrame, known: Known, *, keys: Sequence[str]) -> Left:
-    rows = coded(scores, merged(keys, (*STRATUM, "trial")), ["score", "parsed", "truncated"])
-    sums = sums_of(rows, keys, *floats(rows.rows["score"]), named=known.named)
-    return Left({"score": sums}, {"answers": answers_in(rows, keys)})
+def _aggregate_chunk(scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str]) -> PartialAggregate:
+    rows = encode_rows(scores, merge_names(keys, (*STRATUM, "trial")), ["score", "parsed", "truncated"])
+    sums = sums_of(rows, keys, *floats(rows.rows["score"]), named=context.named)
+    return PartialAggregate({"score": sums}, {"answers": count_completions(rows, keys)})

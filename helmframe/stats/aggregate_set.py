@@ -7,11 +7,11 @@ import polars as pl
 from helmframe._core.expressions import key_of
 from helmframe._schema import STATS
 from helmframe.errors import ArgumentError
-from helmframe.stats.cluster_index import INSTANCE, STRATUM, merged, stable_sum
+from helmframe.stats.cluster_index import INSTANCE, STRATUM, merge_names, stable_sum
 from helmframe.stats.error_bars import FEW_CLUSTERS, SMALL_N, mark
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.intervals import t_interval
-from helmframe.stats.set_bootstrap import DRAWS, drawn_within, values_of
+from helmframe.stats.set_bootstrap import DRAWS, bootstrap_variance, compute_values
 
 MOST_BLOCKS = 200
 REPEATS = ("perturbation", "perturbation_seed", "setting", "trial", "model", "output_index")
@@ -72,14 +72,14 @@ def aggregate_set(
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
     keys = [*group_keys(rows.lazy(), by), "metric"]
     frame = _prepared(rows.lazy(), metric)
-    cells = merged(keys, STRATUM) if mean == "macro" else keys
+    cells = merge_names(keys, STRATUM) if mean == "macro" else keys
     answered = _dealt(frame.filter(~pl.col("failed")), keys, cells)
     trials = ["trial"] if by_trial and "trial" not in cells else []
-    wholes = values_of(answered, value, cells, trials).rename({"replicate": "value"}).lazy()
+    wholes = compute_values(answered, value, cells, trials).rename({"replicate": "value"}).lazy()
     within = (
         _within(_replicates(answered, value, cells, trials), cells)
         if smooth
-        else drawn_within(answered, value, cells, trials)
+        else bootstrap_variance(answered, value, cells, trials)
     )
     table = (
         _counts(frame, keys)
@@ -102,16 +102,16 @@ def aggregate_set(
 
 def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
     """The rows in an order of their own, with metric, failed, and the flags that are not there as null."""
-    known = rows.collect_schema().names()
-    absent = [name for name in ("parsed", "truncated") if name not in known]
-    failed = pl.col("score").is_null() if "score" in known else pl.lit(value=False)
-    order = [name for name in (*INSTANCE, *REPEATS) if name in known]
+    columns = rows.collect_schema().names()
+    absent = [name for name in ("parsed", "truncated") if name not in columns]
+    failed = pl.col("score").is_null() if "score" in columns else pl.lit(value=False)
+    order = [name for name in (*INSTANCE, *REPEATS) if name in columns]
     return (
         rows.with_columns(
             *(pl.lit(None, dtype=pl.Boolean).alias(name) for name in absent),
             metric=pl.lit(metric),
             cluster=pl.coalesce("cluster", "instance_id"),
-            failed=pl.col("error").is_not_null() if "error" in known else failed,
+            failed=pl.col("error").is_not_null() if "error" in columns else failed,
         )
         .sort(order)
         .collect()
@@ -128,7 +128,7 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
     names = [pl.col(name).fill_null("") for name in INSTANCE[:3]]
     many = pl.len().over(cells) > MOST_BLOCKS
     blocks = (
-        answered.select(merged(keys, INSTANCE[:3]))
+        answered.select(merge_names(keys, INSTANCE[:3]))
         .unique()
         .with_columns(key=key_of("jackknife", *names))
         .sort(*STRATUM, "key", "cluster")
@@ -143,7 +143,7 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
         .collect()
     )
     dealt = answered.join(
-        blocks.lazy(), on=merged(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left"
+        blocks.lazy(), on=merge_names(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left"
     )
     # in one chunk: a sum over several differs in its last digit with where they meet
     return dealt.collect().rechunk().lazy()
@@ -156,7 +156,7 @@ def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tr
     )
     most = blocks.select(pl.col("jackknife_blocks").max()).collect().item() or 0
     replicates = [
-        values_of(
+        compute_values(
             answered.filter((pl.col("jackknife_block") != block) & (pl.col("jackknife_blocks") > block)),
             value,
             cells,

@@ -70,9 +70,9 @@ class Leaderboard:
             NotComparableError: pool, columns or mean are others.
         """
         for what in ("mean", "columns", "pool"):
-            ours, theirs = getattr(self, what), getattr(other, what)
-            if sorted(ours) != sorted(theirs):
-                raise NotComparableError(_unlike(what, ours, theirs))
+            values, other_values = getattr(self, what), getattr(other, what)
+            if sorted(values) != sorted(other_values):
+                raise NotComparableError(_unlike(what, values, other_values))
         names = ("value", "rank", "rank_low", "rank_high")
         sides = [
             board.table.select("model", *(pl.col(name).alias(f"{name}_{side}") for name in names))
@@ -93,13 +93,13 @@ class Leaderboard:
         return str(render(self, "html"))
 
 
-def _unlike(what: str, ours: Collection[str], theirs: Collection[str]) -> str:
+def _unlike(what: str, first: Collection[str], second: Collection[str]) -> str:
     if what == "mean":
-        return f"one board shows {ours!r}, the other {theirs!r}."
-    said = {"pool": "models: a win rate depends on who else is there", "columns": "columns"}[what]
+        return f"one board shows {first!r}, the other {second!r}."
+    noun = {"pool": "models: a win rate depends on who else is there", "columns": "columns"}[what]
     alone = [
         f"{name} alone has {', '.join(map(repr, sorted(set(one) - set(two))))}"
-        for name, one, two in (("the first", ours, theirs), ("the second", theirs, ours))
+        for name, one, two in (("the first", first, second), ("the second", second, first))
         if set(one) - set(two)
     ]
-    return f"the boards are over other {said}; {'; '.join(alone)}. Make both of the same."
+    return f"the boards are over other {noun}; {'; '.join(alone)}. Make both of the same."

@@ -47,8 +47,8 @@ def percentile_interval(
         return None, None, "no interval: fewer than 2 clusters"
     if np.isnan(whole):
         return None, None, "no interval: undefined, as all ratings are equal"
-    found = replicates(sums, value)
-    defined = found[~np.isnan(found)]
+    resampled = replicates(sums, value)
+    defined = resampled[~np.isnan(resampled)]
     if len(defined) < 0.95 * REPLICATES:
         return None, None, "no interval: undefined without some items"
     low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2])
@@ -68,7 +68,7 @@ def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
     few_kinds = 4 * len(many) <= len(sums)
     draw = (_of_kinds if few_kinds else _of_rows)(sums[first], many, generator)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.concatenate([np.asarray(value(each), dtype=np.float64) for each in draw])
+        return np.concatenate([np.asarray(value(batch), dtype=np.float64) for batch in draw])
 
 
 def few_clusters(clusters: int) -> str:

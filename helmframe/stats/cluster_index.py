@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, lengths, starts_of, sums
+from helmframe.stats.encoded_rows import EncodedRows, Flags, Floats, Numbers, lengths, starts_of, sums
 
 STRATUM = ("scenario", "subset")
 VARIANT = ("perturbation", "perturbation_seed")
@@ -13,7 +13,7 @@ INSTANCE = ("scenario", "subset", "cluster", "instance_id")
 
 
 @dataclass(frozen=True)
-class Nest:
+class ClusterIndex:
     """Rows within instances within clusters within strata (the groups' subsets): where each starts in the one below.
 
     `table` has one row per stratum: by, scenario, subset, size (instances), rows; `unit` is one instance per cluster.
@@ -32,12 +32,12 @@ class Nest:
     unit: Numbers
 
 
-def nested(rows: Coded, by: Sequence[str], there: Flags, many: "Numbers | None") -> Nest:
+def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many: "Numbers | None") -> ClusterIndex:
     import numpy as np
 
-    names, stratum = rows.among(merged(by, STRATUM))
+    names, stratum = rows.among(merge_names(by, STRATUM))
     units = rows.units
-    stratum, unit = (stratum, rows.unit) if there.all() else (stratum[there], rows.unit[there])
+    stratum, unit = (stratum, rows.unit) if mask.all() else (stratum[mask], rows.unit[mask])
     key = stratum * units + unit
     order = np.argsort(key, kind="stable")
     key = key[order]
@@ -51,19 +51,19 @@ def nested(rows: Coded, by: Sequence[str], there: Flags, many: "Numbers | None")
         of_cluster = starts_of(stratum * units + rows.cluster[unit])
         cluster_size = lengths(of_cluster, len(of_instance)).astype(np.float64)
     of_stratum = starts_of(stratum[of_cluster])
-    found, clusters = stratum[of_cluster][of_stratum], lengths(of_stratum, len(of_cluster))
+    strata, clusters = stratum[of_cluster][of_stratum], lengths(of_stratum, len(of_cluster))
     size = sums(cluster_size, of_stratum)
     count = np.ones(len(order), dtype=np.int64) if many is None else many[order]
-    table = names[found].with_columns(
+    table = names[strata].with_columns(
         size=pl.Series(size),
         rows=pl.Series(sums(count, of_instance[of_cluster][of_stratum]), dtype=pl.Float64),
     )
-    places = np.repeat(np.arange(len(found)), clusters)
+    places = np.repeat(np.arange(len(strata)), clusters)
     first = unit[of_cluster]
-    return Nest(table, key, order, many, of_instance, of_cluster, of_stratum, cluster_size, size, places, first)
+    return ClusterIndex(table, key, order, many, of_instance, of_cluster, of_stratum, cluster_size, size, places, first)
 
 
-def cluster_sums(nest: Nest, value: Floats) -> Floats:
+def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:
     """Per cluster the sum over its instances of their mean."""
     import numpy as np
 
@@ -79,12 +79,12 @@ def cluster_sums(nest: Nest, value: Floats) -> Floats:
     return sums(sums(value[order], nest.of_instance) / count, nest.of_cluster)
 
 
-def totals(nest: Nest, value: Floats) -> Floats:
+def totals(nest: ClusterIndex, value: Floats) -> Floats:
     """Per stratum the sum over its instances of their mean."""
     return sums(cluster_sums(nest, value), nest.of_stratum)
 
 
-def residuals(nest: Nest, clusters: Floats) -> Floats:
+def residuals(nest: ClusterIndex, clusters: Floats) -> Floats:
     """CR2 of a mean: the residual sum of each cluster, over the root of 1 − its share."""
     import numpy as np
 
@@ -96,12 +96,12 @@ def residuals(nest: Nest, clusters: Floats) -> Floats:
     return residual
 
 
-def merged(by: Sequence[str], more: Iterable[str]) -> list[str]:
+def merge_names(by: Sequence[str], more: Iterable[str]) -> list[str]:
     """The names of both, each once."""
     return list(dict.fromkeys([*by, *more]))
 
 
-def summed(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr) -> pl.LazyFrame:
+def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr) -> pl.LazyFrame:
     """Per group the total of a column, to the last digit the same in whatever order the rows come, and more."""
     # a million groups of one or two rows need no sorting, nor do whole numbers
     groups = frame.group_by(keys)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe._schema import ORIGINAL
-from helmframe.stats.cluster_index import INSTANCE, VARIANT, merged
+from helmframe.stats.cluster_index import INSTANCE, VARIANT, merge_names
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate, group_keys
-from helmframe.stats.frames import own_columns
+from helmframe.stats.frames import protect_columns
 from helmframe.stats.robustness import ALL
-from helmframe.stats.variants import ASKED
+from helmframe.stats.variants import RUN_KEYS
 
 CONSISTENCY = {
     "consistency": pl.Float64(),
@@ -24,7 +24,7 @@ CONSISTENCY = {
 }
 
 
-@own_columns("by")
+@protect_columns("by")
 def consistency(
     answers: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, ci: float = 0.95, mean: str = "macro"
 ) -> pl.DataFrame:
@@ -50,10 +50,10 @@ def consistency(
         UnknownNameError: a column in `by` that the answers don't have.
     """
     keys = [*group_keys(answers, by, VARIANT), "perturbation"]
-    on = ["scenario", "instance_id", *ASKED, "output_index"]
+    on = ["scenario", "instance_id", *RUN_KEYS, "output_index"]
     rows = answers.lazy().with_columns(cluster=pl.coalesce("cluster", "instance_id"))
     originals = rows.filter(pl.col("perturbation") == ORIGINAL).select(*on, original="answer", original_failed="failed")
-    own = (
+    perturbed = (
         rows.filter(pl.col("perturbation") != ORIGINAL)
         .join(originals, on=on, how="inner", nulls_equal=True)
         .with_columns(
@@ -63,7 +63,7 @@ def consistency(
             variant=pl.struct(VARIANT),
         )
     )
-    pairs = pl.concat([own, own.with_columns(perturbation=pl.lit(ALL))]).collect()
+    pairs = pl.concat([perturbed, perturbed.with_columns(perturbation=pl.lit(ALL))]).collect()
     every = _always(pairs, keys)
     share = with_interval(estimate(pairs, keys, "same", mean=mean), pl.lit(value=True), ci=ci)
     always = estimate(every, keys, "always", mean=mean).select(*keys, always="value")
@@ -86,6 +86,6 @@ def consistency(
 
 def _always(pairs: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """One row per instance as it was asked: whether all its variants have the answer of the original."""
-    grain = merged(keys, (*INSTANCE, *ASKED))
+    grain = merge_names(keys, (*INSTANCE, *RUN_KEYS))
     whole = pl.when(pl.col("same").is_not_null().all()).then(pl.col("same").min())
     return pairs.group_by(grain).agg(always=whole, k=pl.col("variant").n_unique())

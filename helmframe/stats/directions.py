@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from helmframe.errors import ArgumentError
 
 
-def directions_of(metrics: Iterable[str], higher_is_better: Mapping[str, bool]) -> dict[str, bool]:
+def metric_directions(metrics: Iterable[str], higher_is_better: Mapping[str, bool]) -> dict[str, bool]:
     """Whether higher is better, of each of these metrics.
 
     Raises:

@@ -20,7 +20,7 @@ Flags: TypeAlias = "NDArray[np.bool_]"
 
 
 @dataclass(frozen=True)
-class Coded:
+class EncodedRows:
     """A frame in numbers.
 
     `cells` has one row per distinct combination of the columns with few values; `cell` says which of them a row is of,
@@ -42,7 +42,7 @@ class Coded:
         """How many there are, at least 1: what a key of (cell, unit) counts in."""
         return max(len(self.cluster), 1)
 
-    def others(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "Coded":
+    def others(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "EncodedRows":
         """Other rows of the same units."""
         return replace(self, cells=cells, cell=cell, unit=unit, rows=pl.DataFrame())
 
@@ -52,7 +52,7 @@ class Coded:
         return table, number[self.cell]
 
 
-def coded(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequence[str] = ()) -> Coded:
+def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequence[str] = ()) -> EncodedRows:
     """The rows with the columns `names` as cells; `more` are passed on in `rows`.
 
     Args:
@@ -68,7 +68,7 @@ def coded(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequenc
     clusters = frame["cluster"].cast(pl.String).fill_null(ids)
     alone = bool((clusters == ids).all())
     unit, cluster, units = _alone(ids) if alone else _units(clusters, ids)
-    return Coded(cells, cell, unit, cluster, units, alone, frame.select(more))
+    return EncodedRows(cells, cell, unit, cluster, units, alone, frame.select(more))
 
 
 def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
@@ -78,8 +78,8 @@ def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, N
     if not names:
         return pl.DataFrame(height=min(table.height, 1)), np.zeros(table.height, dtype=np.int64)
     distinct = table.select(names).unique(maintain_order=True)
-    place = distinct.with_row_index("row number")
-    number = table.select(names).join(place, on=names, how="left", nulls_equal=True, maintain_order="left")
+    numbering = distinct.with_row_index("row number")
+    number = table.select(names).join(numbering, on=names, how="left", nulls_equal=True, maintain_order="left")
     return distinct, number["row number"].to_numpy().astype(np.int64)
 
 
@@ -142,12 +142,12 @@ def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
     cell = of_run[run.to_numpy()]
     for name in restless:
         values, number = _column(table[name])
-        both, there = cell * max(len(values), 1) + number, np.zeros(cells.height * len(values), dtype=np.int64)
-        there[both] = 1
-        found = np.flatnonzero(there)
-        there[found] = np.arange(len(found))
-        cells = cells[found // len(values)].with_columns(values[found % len(values)])
-        cell = there[both]
+        both, present = cell * max(len(values), 1) + number, np.zeros(cells.height * len(values), dtype=np.int64)
+        present[both] = 1
+        occupied = np.flatnonzero(present)
+        present[occupied] = np.arange(len(occupied))
+        cells = cells[occupied // len(values)].with_columns(values[occupied % len(values)])
+        cell = present[both]
     return cells.select(names), cell
 
 
@@ -155,7 +155,7 @@ def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
     """The distinct values, and the number of each row's."""
     if values.dtype == pl.String and not values.null_count():
         distinct = values.unique().sort()
-        return distinct, _in(values, distinct)
+        return distinct, _index_in(values, distinct)
     table, number = numbered(values.to_frame(), [values.name])
     return table.to_series(), number
 
@@ -164,7 +164,7 @@ def _alone(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
     """As `_units`, where each instance is a cluster."""
     import numpy as np
 
-    number, names = _places(ids)
+    number, names = _index_texts(ids)
     return number, np.arange(len(names), dtype=np.int64), pl.DataFrame({"instance_id": names, "cluster": names})
 
 
@@ -172,17 +172,17 @@ def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.Da
     """Of each row the number of its instance; of each number the cluster's; and the names of both."""
     import numpy as np
 
-    number, names = _places(ids)
+    number, names = _index_texts(ids)
     # an id may stand in several clusters, in scenarios of their own
     many = max(len(names), 1)
-    of_cluster, cluster_names = _places(clusters)
+    of_cluster, cluster_names = _index_texts(clusters)
     pairs, unit = np.unique(of_cluster * many + number, return_inverse=True)
     cluster, instance = np.divmod(pairs, many)
     named = pl.DataFrame({"instance_id": names[instance], "cluster": cluster_names[cluster]})
     return unit.astype(np.int64), cluster, named
 
 
-def _places(texts: pl.Series) -> tuple[Numbers, pl.Series]:
+def _index_texts(texts: pl.Series) -> tuple[Numbers, pl.Series]:
     """Of each text its place among the distinct ones, and those, sorted."""
     # rows of one instance stand together: where that is so, only the first of each run is looked up
     heads = texts.ne_missing(texts.shift())
@@ -190,12 +190,12 @@ def _places(texts: pl.Series) -> tuple[Numbers, pl.Series]:
     if (heads.sum() or 0) <= len(texts) // 2:
         texts, run = texts.filter(heads), heads.cast(pl.Int64).cum_sum().to_numpy() - 1
     distinct = texts.unique().sort()
-    place = _in(texts, distinct)
-    return place if run is None else place[run], distinct
+    index = _index_in(texts, distinct)
+    return index if run is None else index[run], distinct
 
 
-def _in(texts: pl.Series, distinct: pl.Series) -> Numbers:
+def _index_in(texts: pl.Series, distinct: pl.Series) -> Numbers:
     import numpy as np
 
-    place: Numbers = texts.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
-    return place
+    index: Numbers = texts.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
+    return index

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError
-from helmframe.stats.cluster_index import merged
+from helmframe.stats.cluster_index import merge_names
 
 ERRORS = ("refuse", "drop", "worst")
 # The share of failed requests from which numbers need an explicit `errors`.
@@ -19,7 +19,7 @@ ERRORS_ALLOWED = 0.01
 Range: TypeAlias = tuple[float | None, float | None]
 
 
-def treated(
+def treat_failures(
     scores: pl.LazyFrame,
     cells: Sequence[str],
     errors: str,
@@ -59,7 +59,7 @@ def treated(
     if errors == "refuse":
         for row in failed.filter(pl.col("failed") > ERRORS_ALLOWED * pl.col("n")).sort(cells).iter_rows(named=True):
             raise NotComparableError(_refusal(row, cells))
-    whole = pl.col("score").is_not_null().all().over(merged(cells, on))
+    whole = pl.col("score").is_not_null().all().over(merge_names(cells, on))
     return scores.with_columns(score=pl.when(whole).then("score"))
 
 
@@ -93,7 +93,7 @@ def worst_bound(metric: str, higher_is_better: bool | None, bounds: Range | None
     return float(bound)
 
 
-def known_ranges(
+def resolve_ranges(
     ranges: Mapping[str, Range] | None, fractions: Collection[str] | None, units: Mapping[str, str] | None = None
 ) -> dict[str, Range]:
     """Return the ranges that are specified, and 0 to 1 for metrics that are specified as fractions."""

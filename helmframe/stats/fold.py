@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 import polars as pl
 
 from helmframe.stats.cluster_index import VARIANT
-from helmframe.stats.sums import Sums, added
+from helmframe.stats.sums import Sums, add_sums
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -25,7 +25,7 @@ AT_ONCE = 2
 
 
 @dataclass(frozen=True)
-class Known:
+class FoldContext:
     """What a chunk is told of the others: whether clusters keep their names, trials theirs, and all variants."""
 
     named: bool = False
@@ -33,10 +33,10 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Left:
+class PartialAggregate:
     """What a chunk leaves, or all of them: sums to estimate from; counts, of which several rows may be of one group.
 
-    `variants`: which there were, as in `Variants.there`.
+    `variants`: which there were, as in `Variants.coverage`.
     """
 
     sums: Mapping[str, Sums]
@@ -44,30 +44,30 @@ class Left:
     variants: pl.DataFrame | None = None
 
 
-Step: TypeAlias = Callable[[pl.LazyFrame, Known], Left]
+Step: TypeAlias = Callable[[pl.LazyFrame, FoldContext], PartialAggregate]
 
 
-def folded(rows: Rows, step: Step) -> Left:
+def fold(rows: Rows, step: Step) -> PartialAggregate:
     """What all chunks leave together, by `step`; the same as if they were one.
 
     A chunk that lacked something which others of its scenario have (a variant that was not asked there, clusters of
     several instances, other trials) is read a second time, and told.
     """
     chunks = chunks_of(rows)
-    left = each_chunk(chunks, lambda chunk: step(chunk, Known()))
-    variants = _all_variants(left)
-    known = [Known(named, variants) for named in _named(left)]
-    again = [
-        place
-        for place, (each, told) in enumerate(zip(left, known, strict=True))
-        if told.named or _lacks(each.variants, variants)
+    partials = map_chunks(chunks, lambda chunk: step(chunk, FoldContext()))
+    variants = _all_variants(partials)
+    contexts = [FoldContext(named, variants) for named in _named(partials)]
+    stale = [
+        index
+        for index, (partial, context) in enumerate(zip(partials, contexts, strict=True))
+        if context.named or _lacks(partial.variants, variants)
     ]
-    repeated = each_chunk(again, lambda place: step(chunks[place], known[place]))
-    for place, each in zip(again, repeated, strict=True):
-        left[place] = each
-    return Left(
-        {name: added([each.sums[name] for each in left]) for name in left[0].sums},
-        {name: pl.concat([each.counts[name] for each in left]) for name in left[0].counts},
+    repeated = map_chunks(stale, lambda index: step(chunks[index], contexts[index]))
+    for index, partial in zip(stale, repeated, strict=True):
+        partials[index] = partial
+    return PartialAggregate(
+        {name: add_sums([partial.sums[name] for partial in partials]) for name in partials[0].sums},
+        {name: pl.concat([partial.counts[name] for partial in partials]) for name in partials[0].counts},
         variants,
     )
 
@@ -77,7 +77,7 @@ def chunks_of(rows: Rows) -> list[pl.LazyFrame]:
     return [rows.lazy()] if isinstance(rows, pl.LazyFrame | pl.DataFrame) else list(rows)
 
 
-def each_chunk(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
+def map_chunks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
     """What the work makes of each chunk, in their order; two are at work at once."""
     if len(chunks) < 2:
         return [work(chunk) for chunk in chunks]
@@ -85,30 +85,30 @@ def each_chunk(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
         return list(threads.map(work, chunks))
 
 
-def _named(left: Sequence[Left]) -> list[bool]:
+def _named(partials: Sequence[PartialAggregate]) -> list[bool]:
     """Of each chunk whether it should keep names or trials that it did not, as others of its scenario do."""
-    every = [sums for each in left for sums in each.sums.values()]
+    every = [sums for partial in partials for sums in partial.sums.values()]
     named = {scenario for sums in every if sums.named for scenario in sums.scenarios}
     trials = frozenset().union(*(sums.trials for sums in every))
     crossed = {scenario for scenario, count in Counter(scenario for scenario, _ in trials).items() if count > 1}
     return [
         any(
             (not sums.named and sums.scenarios & (named | crossed)) or (sums.cells is None and sums.scenarios & crossed)
-            for sums in each.sums.values()
+            for sums in partial.sums.values()
         )
-        for each in left
+        for partial in partials
     ]
 
 
-def _all_variants(left: Sequence[Left]) -> pl.DataFrame | None:
-    tables = [each.variants for each in left if each.variants is not None]
+def _all_variants(partials: Sequence[PartialAggregate]) -> pl.DataFrame | None:
+    tables = [partial.variants for partial in partials if partial.variants is not None]
     return pl.concat(tables).unique(maintain_order=True) if tables else None
 
 
-def _lacks(own: pl.DataFrame | None, every: pl.DataFrame | None) -> bool:
+def _lacks(variants: pl.DataFrame | None, all_variants: pl.DataFrame | None) -> bool:
     """Whether a group of the chunk's has variants in others that it has not here."""
-    if own is None or every is None or own.height == every.height:
+    if variants is None or all_variants is None or variants.height == all_variants.height:
         return False
-    groups = [name for name in own.columns if name not in VARIANT]
-    theirs = every.join(own.select(groups).unique(), on=groups, how="semi", nulls_equal=True)
-    return theirs.height > own.height
+    groups = [name for name in variants.columns if name not in VARIANT]
+    overlapping = all_variants.join(variants.select(groups).unique(), on=groups, how="semi", nulls_equal=True)
+    return overlapping.height > variants.height

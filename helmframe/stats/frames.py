@@ -30,7 +30,7 @@ R = TypeVar("R", bound=Rows)
 P = ParamSpec("P")
 
 
-def own_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Callable[P, pl.DataFrame]]:
+def protect_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Callable[P, pl.DataFrame]]:
     """Return a decorator that keeps the caller's columns apart from those that a statistic makes inside.
 
     A column that one of these parameters names may be called `weight` or `rows`: the function reads it under
@@ -50,7 +50,7 @@ def own_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Calla
             rows = bound.arguments[first]
             values = {name: bound.arguments[name] for name in parameters if bound.arguments.get(name) is not None}
             names = [name for value in values.values() for name in ([value] if isinstance(value, str) else value)]
-            renamed = {name: source_column(name) for name in names if _is_own(name)} if _is_rows(rows) else {}
+            renamed = {name: source_column(name) for name in names if _is_user_column(name)} if _is_rows(rows) else {}
             schema = chunks_of(rows)[0].collect_schema() if renamed else {}
             renamed = {name: column for name, column in renamed.items() if name in schema and column not in schema}
             if not renamed:
@@ -74,17 +74,17 @@ def own_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Calla
     return decorate
 
 
-def _is_own(name: object) -> bool:
+def _is_user_column(name: object) -> bool:
     return isinstance(name, str) and name not in SCORES.schema and not name.startswith(SOURCE_PREFIX)
 
 
 def _is_rows(rows: object) -> bool:
-    several = isinstance(rows, list | tuple) and bool(rows) and all(isinstance(each, pl.LazyFrame) for each in rows)
+    several = isinstance(rows, list | tuple) and bool(rows) and all(isinstance(frame, pl.LazyFrame) for frame in rows)
     return several or isinstance(rows, pl.DataFrame | pl.LazyFrame)
 
 
 def _renamed(rows: Any, names: Mapping[str, str]) -> Any:
-    return [each.rename(names) for each in rows] if isinstance(rows, list | tuple) else rows.rename(names)
+    return [frame.rename(names) for frame in rows] if isinstance(rows, list | tuple) else rows.rename(names)
 
 
 def as_scores(rows: R) -> R:
@@ -113,7 +113,7 @@ def as_scores(rows: R) -> R:
         return rows
     if isinstance(rows, pl.DataFrame | pl.LazyFrame):
         return cast("R", rows.with_columns(**expressions))
-    return cast("R", [each.with_columns(**expressions) for each in rows])
+    return cast("R", [frame.with_columns(**expressions) for frame in rows])
 
 
 def _missing(schema: pl.Schema) -> dict[str, pl.Expr]:

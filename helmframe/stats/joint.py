@@ -33,13 +33,13 @@ def joint_level(covariances: Sequence[Floats], ci: float) -> float:
     """
     import numpy as np
 
-    known = [_correlation(each) for each in covariances]
-    known = [each for each in known if len(each)]
-    if sum(map(len, known)) < 2:
+    correlations = [_correlation(matrix) for matrix in covariances]
+    correlations = [matrix for matrix in correlations if len(matrix)]
+    if sum(map(len, correlations)) < 2:
         return ci
     largest = np.zeros(DRAWS)
-    for place, each in enumerate(known):
-        for start, drawn in _normals(each, place):
+    for index, matrix in enumerate(correlations):
+        for start, drawn in _normals(matrix, index):
             several = slice(start, start + len(drawn))
             largest[several] = np.maximum(largest[several], np.abs(drawn).max(axis=1))
     return _level(largest, ci)
@@ -51,14 +51,14 @@ def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
 
     largest = np.zeros(DRAWS)
     pairs = 0
-    for place, covariance in enumerate(covariances):
+    for index, covariance in enumerate(covariances):
         variance = variances_of_pairs(covariance)
         pairs += int(np.count_nonzero(variance)) // 2
         scale = float(np.sqrt(np.max(np.diag(covariance), initial=0.0)))
         error = np.sqrt(np.where(variance > 0, variance, np.inf))
         if scale == 0:
             continue
-        for start, drawn in _normals(covariance / scale**2, place):
+        for start, drawn in _normals(covariance / scale**2, index):
             several = largest[start : start + len(drawn)]
             for one in range(len(covariance) - 1):
                 apart = np.abs(drawn[:, one + 1 :] - drawn[:, one : one + 1]) * (scale / error[one, one + 1 :])
@@ -90,19 +90,19 @@ def _correlation(covariance: Floats) -> Floats:
     import numpy as np
 
     variance = np.diag(covariance)
-    there = variance > 0
-    error = np.sqrt(variance[there])
-    correlation: Floats = covariance[np.ix_(there, there)] / np.outer(error, error)
+    positive = variance > 0
+    error = np.sqrt(variance[positive])
+    correlation: Floats = covariance[np.ix_(positive, positive)] / np.outer(error, error)
     return correlation
 
 
-def _normals(covariance: Floats, place: int) -> Iterator[tuple[int, Floats]]:
+def _normals(covariance: Floats, index: int) -> Iterator[tuple[int, Floats]]:
     """Draws with this covariance, which may be singular, some at a time; the same for the same numbers."""
     import numpy as np
 
     # rounded, so that sums taken in another order are the same covariance
     rounded = np.round(covariance, 9) + 0.0
-    key = hashlib.sha256(f"{place} {DRAWS}".encode() + rounded.tobytes()).digest()
+    key = hashlib.sha256(f"{index} {DRAWS}".encode() + rounded.tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
     values, vectors = np.linalg.eigh(rounded)
     root = vectors * np.sqrt(np.clip(values, 0.0, None))

@@ -9,15 +9,25 @@ import polars as pl
 from helmframe._schema import ORIGINAL
 from helmframe.errors import NotComparableError
 from helmframe.stats.board import Leaderboard
-from helmframe.stats.cluster_index import STRATUM, merged
-from helmframe.stats.directions import directions_of
-from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, coded, distinct, lengths, numbered, starts_of
+from helmframe.stats.cluster_index import STRATUM, merge_names
+from helmframe.stats.directions import metric_directions
+from helmframe.stats.encoded_rows import (
+    EncodedRows,
+    Flags,
+    Floats,
+    Numbers,
+    distinct,
+    encode_rows,
+    lengths,
+    numbered,
+    starts_of,
+)
 from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
-from helmframe.stats.failures import Range, known_ranges, treated
+from helmframe.stats.failures import Range, resolve_ranges, treat_failures
 from helmframe.stats.frames import as_scores
 from helmframe.stats.ranks import Estimates
-from helmframe.stats.standing import Column, board_of
+from helmframe.stats.standing import Column, build_leaderboard
 from helmframe.stats.sums import sums_of
 
 # Competitors that were asked fewer of a column's instances than this share were asked something else.
@@ -76,14 +86,14 @@ def leaderboard(
     rows = as_scores(scores).lazy()
     group_keys(rows, [by])
     pool = rows.select(pl.col(by).cast(pl.String).unique().sort()).collect().to_series().to_list()
-    columns = columns_of(
+    columns = build_columns(
         rows, by, pool, higher_is_better=higher_is_better, subsets=subsets, fractions=fractions, units=units or {},
         shared=shared, errors=errors, ranges=ranges, ci=ci,
     )  # fmt: skip
-    return board_of(columns, pool, mean=mean, ci=ci)
+    return build_leaderboard(columns, pool, mean=mean, ci=ci)
 
 
-def columns_of(
+def build_columns(
     scores: pl.LazyFrame,
     by: str,
     pool: Sequence[str],
@@ -100,35 +110,35 @@ def columns_of(
 ) -> list[Column]:
     """The columns of a leaderboard of these scores, of competitors in this order; arguments as there."""
     keys = [by, *COLUMN]
-    rows = treated(
+    rows = treat_failures(
         _originals(scores).with_columns(pl.col(by).cast(pl.String)),
         keys,
         errors,
         higher_is_better=higher_is_better,
-        ranges=known_ranges(ranges, fractions, units),
+        ranges=resolve_ranges(ranges, fractions, units),
     )
-    held = coded(rows, merged(keys, (*STRATUM, "trial")), ["score"])
-    ways = directions_of(held.cells["metric"], higher_is_better)
-    value, there = floats(held.rows["score"])
-    answered = _Answered.of(held, by, there)
+    encoded = encode_rows(rows, merge_names(keys, (*STRATUM, "trial")), ["score"])
+    directions = metric_directions(encoded.cells["metric"], higher_is_better)
+    value, mask = floats(encoded.rows["score"])
+    answered = _Answered.of(encoded, by, mask)
     if not shared:
         answered.check_alike()
     dropped = answered.check_shared()
-    there &= answered.by_all(held)
-    estimates = estimate_of(sums_of(held, keys, value, there), keys, mean=subsets)
+    mask &= answered.by_all(encoded)
+    estimates = estimate_of(sums_of(encoded, keys, value, mask), keys, mean=subsets)
     binary = pl.col("binary").all().over("metric")
     fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
     cells = with_interval(estimates, fraction, ci=ci).with_columns(fraction=fraction, model=pl.col(by))
     cells = cells.join(dropped, on=COLUMN, how="left", maintain_order="left")
-    residuals = influences(held, keys, value, there, mean=subsets).partition_by(COLUMN, as_dict=True)
-    name = names or column_names(held.cells.select(COLUMN).unique().rows())
+    residuals = influences(encoded, keys, value, mask, mean=subsets).partition_by(COLUMN, as_dict=True)
+    name = names or column_names(encoded.cells.select(COLUMN).unique().rows())
     return [
         _column(
             name[scenario, metric],
             table,
             residuals[scenario, metric].with_columns(model=pl.col(by)),
             pool,
-            higher_is_better=ways[metric],
+            higher_is_better=directions[metric],
             unit=units.get(metric, "fraction" if table["fraction"][0] else ""),
         )
         for (scenario, metric), table in cells.partition_by(COLUMN, as_dict=True).items()
@@ -160,10 +170,10 @@ def _column(
     import numpy as np
 
     cells = cells.sort("model")
-    number = {model: place for place, model in enumerate(pool)}
-    place = np.array([number[model] for model in cells["model"]])
+    number = {model: index for index, model in enumerate(pool)}
+    index = np.array([number[model] for model in cells["model"]])
     values = np.full(len(pool), np.nan)
-    values[place] = cells["value"].to_numpy()
+    values[index] = cells["value"].to_numpy()
     return Column(
         name=name,
         values=values,
@@ -171,8 +181,8 @@ def _column(
         unit=unit,
         size=float(cells["n"].max() or 0),  # type: ignore[arg-type]
         estimates=Estimates(
-            place=place,
-            value=values[place] if higher_is_better else -values[place],
+            index=index,
+            value=values[index] if higher_is_better else -values[index],
             covariance=_covariance(residuals, cells["model"].to_list()),
             df=cells["df"].cast(pl.Float64).fill_null(1.0).to_numpy(),
             clusters=cells["n_clusters"].cast(pl.Float64).to_numpy(),
@@ -188,7 +198,7 @@ def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | Non
     influence = residuals["influence"].to_numpy()
     if not np.isfinite(influence).all():
         return None
-    number = {model: place for place, model in enumerate(models)}
+    number = {model: index for index, model in enumerate(models)}
     row = residuals["model"].replace_strict(number, return_dtype=pl.Int64).to_numpy()
     clusters, column = np.unique(residuals["cluster"].to_numpy(), return_inverse=True)
     shape = len(models), len(clusters)
@@ -205,29 +215,29 @@ class _Answered:
     cells: pl.DataFrame
     competitor: str
     units: int
-    asked: Numbers
+    requested: Numbers
     answered: Numbers
 
     @classmethod
-    def of(cls, held: Coded, by: str, there: Flags) -> "_Answered":
-        cells, cell = held.among([by, *COLUMN])
-        key = cell * held.units + held.unit
-        asked = distinct(key)
-        return cls(cells, by, held.units, asked, asked if there.all() else distinct(key[there]))
+    def of(cls, encoded: EncodedRows, by: str, mask: Flags) -> "_Answered":
+        cells, cell = encoded.among([by, *COLUMN])
+        key = cell * encoded.units + encoded.unit
+        requested = distinct(key)
+        return cls(cells, by, encoded.units, requested, requested if mask.all() else distinct(key[mask]))
 
     def check_alike(self) -> None:
         """That all competitors were asked the same instances, but for few."""
         import numpy as np
 
         column = numbered(self.cells, COLUMN)[1]
-        own = np.bincount(self.asked // self.units, minlength=self.cells.height)
-        union = distinct(column[self.asked // self.units] * self.units + self.asked % self.units)
+        n_requested = np.bincount(self.requested // self.units, minlength=self.cells.height)
+        union = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
         every = np.bincount(union // self.units)[column]
-        for place in np.flatnonzero(own < SAME_INSTANCES * every)[:1]:
-            about = self.cells.row(int(place), named=True)
+        for index in np.flatnonzero(n_requested < SAME_INSTANCES * every)[:1]:
+            cell = self.cells.row(int(index), named=True)
             raise NotComparableError(
-                f"{about[self.competitor]!r} was asked {own[place]:,} of the {every[place]:,} instances of "
-                f"{about['scenario']!r} that others were. Run all of them on the same, or rank over the shared ones: "
+                f"{cell[self.competitor]!r} was asked {n_requested[index]:,} of the {every[index]:,} instances of "
+                f"{cell['scenario']!r} that others were. Run all of them on the same, or rank over the shared ones: "
                 "shared=True."
             )
 
@@ -240,7 +250,7 @@ class _Answered:
         import numpy as np
 
         columns, column = numbered(self.cells, COLUMN)
-        every = distinct(column[self.asked // self.units] * self.units + self.asked % self.units)
+        every = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
         n_every, n_shared = (
             np.bincount(keys // self.units, minlength=columns.height) for keys in (every, self._shared())
         )
@@ -255,12 +265,12 @@ class _Answered:
             )
         return columns.with_columns(n_dropped=pl.Series(n_every - n_shared, dtype=pl.Int64))
 
-    def by_all(self, held: Coded) -> Flags:
+    def by_all(self, encoded: EncodedRows) -> Flags:
         """Of each row whether its instance was answered by all competitors that the column has."""
         import numpy as np
 
-        own = numbered(held.cells, COLUMN)[1][held.cell] * held.units + held.unit
-        return np.isin(own, self._shared())
+        keys = numbered(encoded.cells, COLUMN)[1][encoded.cell] * encoded.units + encoded.unit
+        return np.isin(keys, self._shared())
 
     def _shared(self) -> Numbers:
         """Return the keys (column and instance) that every competitor of the column has a score for."""

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import key_of
-from helmframe.stats.sequential import Drawn, sequence
+from helmframe.stats.sequential import SampledPopulation, confidence_sequence
 
 UNIT = ("subset", "cluster")
 # The heaviest a mean over subsets makes a cluster, for the names of columns here.
@@ -35,8 +35,8 @@ class Population:
         """The population that these instances are: subset, cluster, instance_id."""
         subsets = dict(instances.group_by("subset").len().sort("subset").iter_rows())
         sizes = instances.group_by(UNIT).len("n")
-        known = cls(scenario, split, seed, mean, subsets, sizes.height, 0.0)
-        largest = sizes.select((pl.col("n") * known.weight).max()).item()
+        unweighted = cls(scenario, split, seed, mean, subsets, sizes.height, 0.0)
+        largest = sizes.select((pl.col("n") * unweighted.weight).max()).item()
         return cls(scenario, split, seed, mean, subsets, sizes.height, float(largest or 0.0))
 
     @property
@@ -55,11 +55,11 @@ class Population:
         )
 
     @property
-    def place(self) -> pl.Expr:
+    def order_key(self) -> pl.Expr:
         """A number for the row's cluster: the order of these numbers is that in which clusters are drawn."""
         return key_of(f"until\0{self.seed}\0{self.scenario}\0{self.split}\0", *map(pl.col, UNIT))
 
-    def about(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As a manifest keeps it: `Population(**about)` is the same."""
         return asdict(self)
 
@@ -107,7 +107,7 @@ def cluster_means(instances: pl.LazyFrame, by: Sequence[str], population: Popula
     return (
         instances.group_by([*by, *UNIT])
         .agg(pl.col("value", "low", "high").mean(), pl.col("once").all(), n=pl.len().cast(pl.Int64))
-        .with_columns((pl.col("n") * population.weight).alias(_WEIGHT), place=population.place)
+        .with_columns((pl.col("n") * population.weight).alias(_WEIGHT), place=population.order_key)
     )
 
 
@@ -127,23 +127,23 @@ def interval_of(
         asked and of (instances), value, ci_low, ci_high, interval.
     """
     rows = clusters.sort("place", *UNIT)
-    asked = int(rows["n"].sum())
-    if not asked:
+    n_requested = int(rows["n"].sum())
+    if not n_requested:
         return {"asked": 0, "of": population.instances, "value": None, "ci_low": None, "ci_high": None,
                 "interval": "no interval: nothing was asked"}  # fmt: skip
-    drawn = Drawn(population.clusters, float(population.instances), population.largest)
+    drawn = SampledPopulation(population.clusters, float(population.instances), population.largest)
     alone = population.clusters == population.instances and drawn.largest == 1
     binary = binary and alone and bool(rows["once"].all())
     weights = rows[_WEIGHT].to_numpy()
     sides = [rows["low"]] if rows["low"].equals(rows["high"]) else [rows["low"], rows["high"]]
     ends = [
-        sequence(side.to_numpy(), weights, drawn, binary=binary, bounds=bounds, ci=ci).row(-1, named=True)
+        confidence_sequence(side.to_numpy(), weights, drawn, binary=binary, bounds=bounds, ci=ci).row(-1, named=True)
         for side in sides
     ]
     value = pl.col("value")
     weight = pl.when(value.is_not_null()).then(_WEIGHT)
     return {
-        "asked": asked,
+        "asked": n_requested,
         "of": population.instances,
         "value": rows.select((value * weight).sum() / weight.sum()).item() if rows["value"].count() else None,
         "ci_low": ends[0]["ci_low"],

@@ -86,7 +86,7 @@ def power(
 
     if power is None and (effect is None or n is None):
         power = POWER
-    if sum(each is None for each in (effect, n, power)) != 1:
+    if sum(argument is None for argument in (effect, n, power)) != 1:
         raise ArgumentError("power() solves for one: say effect=… or n=… (power is .8 then, or said), or both.")
     _check(effect, n, power, ci, cluster_size, icc)
     variance, binary = _variance(p, correlation, discordance, pilot, cluster_size, icc)
@@ -138,7 +138,7 @@ def _variance(
     icc: float,
 ) -> tuple[float, bool]:
     """Of an instance's difference; and whether it is said as of right-or-wrong answers."""
-    if sum(each is not None for each in (p, discordance, pilot)) != 1:
+    if sum(argument is not None for argument in (p, discordance, pilot)) != 1:
         raise ArgumentError("power() needs one of p=0.7, discordance=0.2 and pilot=results: how far answers differ.")
     if pilot is not None:
         if cluster_size != 1 or icc:
@@ -173,8 +173,8 @@ def _of_pilot(pilot: pl.DataFrame | Compared) -> float:
 def _check(
     effect: float | None, n: int | None, power: float | None, ci: float, cluster_size: float, icc: float
 ) -> None:
-    said = {"effect": effect, "n": n, "power": power, "ci": ci, "cluster_size": cluster_size, "icc": icc}
-    for name, value in said.items():
+    arguments = {"effect": effect, "n": n, "power": power, "ci": ci, "cluster_size": cluster_size, "icc": icc}
+    for name, value in arguments.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ArgumentError(f"power({name}={value!r}): a number.")
     if effect is not None and not (isfinite(effect) and effect):

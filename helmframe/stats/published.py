@@ -7,7 +7,7 @@ import polars as pl
 
 from helmframe.errors import ArgumentError, SourceMissingError, UnknownNameError
 from helmframe.stats.board import Leaderboard
-from helmframe.stats.standing import Column, board_of
+from helmframe.stats.standing import Column, build_leaderboard
 
 _MISSING = ("", "-", "–", "—", "NA", "N/A", "nan", "null")
 
@@ -58,14 +58,14 @@ def leaderboard_of_means(
     chosen = [name for name in frame.columns if name != named] if columns is None else list(columns)
     for name in [*chosen, *lower_is_better]:
         if name not in frame.columns or name == named:
-            raise UnknownNameError.among("column", name, [each for each in frame.columns if each != named])
+            raise UnknownNameError.among("column", name, [column for column in frame.columns if column != named])
     if mean == "micro":
         raise ArgumentError("mean='micro' needs how many instances a column has, which means don't say: mean='mean'.")
-    found = [
+    board_columns = [
         Column(name, np.array(_numbers(frame[name]), dtype=np.float64), higher_is_better=name not in lower_is_better)
         for name in chosen
     ]
-    return board_of(found, pool, mean=mean, ci=ci)
+    return build_leaderboard(board_columns, pool, mean=mean, ci=ci)
 
 
 def _frame(means: pl.DataFrame | str | Path) -> pl.DataFrame:
@@ -87,4 +87,4 @@ def _numbers(values: pl.Series) -> list[float]:
     wrong = texts.filter(texts.is_not_null() & (numbers.is_null() | numbers.is_infinite()))
     if wrong.len():
         raise ArgumentError(f"column {values.name!r} holds {wrong[0]!r}, which is no number. Choose columns=….")
-    return [float("nan") if each is None else each for each in numbers]
+    return [float("nan") if number is None else number for number in numbers]

@@ -18,12 +18,12 @@ Signs: TypeAlias = "NDArray[np.int8]"
 class Estimates:
     """What competitors are estimated at in one column, higher being better.
 
-    `place` says which of all competitors each is; `covariance` is that of the values over what was drawn, None where it
+    `index` says which of all competitors each is; `covariance` is that of the values over what was drawn, None where it
     is not known; `df` and `clusters` (independent draws) of each; `score`, whether to test by the variance that a
     difference has if it is none in truth (uncentred, as sign flips do), which small samples need.
     """
 
-    place: Numbers
+    index: Numbers
     value: Floats
     covariance: "Floats | None"
     df: Floats
@@ -31,7 +31,7 @@ class Estimates:
     score: bool = True
 
 
-def surely_better(columns: Sequence[Estimates], competitors: int, ci: float) -> list[Signs]:
+def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float) -> list[Signs]:
     """Per column the matrix that says whether a row's competitor is better (1) or worse (−1) than a column's, surely.
 
     Surely: by intervals of all pairs in all columns, of which all hold together in `ci` (max-|t| bootstrap over what
@@ -40,8 +40,8 @@ def surely_better(columns: Sequence[Estimates], competitors: int, ci: float) -> 
     import numpy as np
     from scipy.special import stdtrit
 
-    level = pairwise_level([each.covariance for each in columns if each.covariance is not None], ci)
-    found = []
+    level = pairwise_level([column.covariance for column in columns if column.covariance is not None], ci)
+    matrices = []
     for column in columns:
         signs = np.zeros((competitors, competitors), dtype=np.int8)
         if column.covariance is not None:
@@ -52,12 +52,12 @@ def surely_better(columns: Sequence[Estimates], competitors: int, ci: float) -> 
             variance += np.where(column.score | (variance == 0), apart**2 / clusters, 0.0)
             quantile = stdtrit(np.minimum(column.df[:, None], column.df[None, :]), (1 + level) / 2)
             sure = (np.abs(apart) > 1e-12) & (apart**2 > quantile**2 * variance)
-            signs[np.ix_(column.place, column.place)] = np.where(sure, np.sign(apart), 0)
-        found.append(signs)
-    return found
+            signs[np.ix_(column.index, column.index)] = np.where(sure, np.sign(apart), 0)
+        matrices.append(signs)
+    return matrices
 
 
-def rank_interval(signs: Signs, there: Numbers) -> tuple[Numbers, Numbers]:
+def rank_interval(signs: Signs, index: Numbers) -> tuple[Numbers, Numbers]:
     """The ranks between which each of those that are there can stand, 1 being the best.
 
     One more than who is surely better, to all less who is surely worse. All of them hold together if `signs` do.
@@ -71,8 +71,8 @@ def rank_interval(signs: Signs, there: Numbers) -> tuple[Numbers, Numbers]:
     """
     import numpy as np
 
-    among = signs[np.ix_(there, there)]
-    return 1 + np.sum(among < 0, axis=1), len(there) - np.sum(among > 0, axis=1)
+    among = signs[np.ix_(index, index)]
+    return 1 + np.sum(among < 0, axis=1), len(index) - np.sum(among > 0, axis=1)
 
 
 def tie_groups(signs: Signs) -> list[str]:
@@ -94,11 +94,11 @@ def tie_groups(signs: Signs) -> list[str]:
             end += 1
         if not groups or end > groups[-1].stop:
             groups.append(range(first, end))
-    told = []
+    labels = []
     for one in range(len(signs)):
-        letters = [_letter(place) for place, group in enumerate(groups) if one in group]
-        told.append(letters[0] if len(letters) == 1 else f"{letters[0]}–{letters[-1]}")
-    return told
+        letters = [_letter(number) for number, group in enumerate(groups) if one in group]
+        labels.append(letters[0] if len(letters) == 1 else f"{letters[0]}–{letters[-1]}")
+    return labels
 
 
 def ranks(values: Floats) -> Numbers:
@@ -139,7 +139,7 @@ def above(values: Floats) -> "NDArray[np.bool_]":
     return (values[:, None] > values[None, :]) & ~close
 
 
-def _letter(place: int) -> str:
+def _letter(number: int) -> str:
     """a, b, … z, aa, ab, …"""
-    rest, last = divmod(place, 26)
+    rest, last = divmod(number, 26)
     return (_letter(rest - 1) if rest else "") + "abcdefghijklmnopqrstuvwxyz"[last]

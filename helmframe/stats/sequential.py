@@ -73,12 +73,12 @@ def sequential(
     weight = np.ones(population) if sizes is None else np.asarray(sizes, dtype=np.float64)
     if len(weight) != population or not np.all((weight > 0) & np.isfinite(weight)):
         raise ArgumentError(f"sizes should be {population} positive numbers, one for each of the population.")
-    drawn = Drawn(population, float(weight.sum()), float(weight.max(initial=0.0)))
+    drawn = SampledPopulation(population, float(weight.sum()), float(weight.max(initial=0.0)))
     alike = bool(np.all(weight == drawn.largest))
-    return sequence(values, weight[: len(values)], drawn, binary=binary and alike, bounds=bounds, ci=ci)
+    return confidence_sequence(values, weight[: len(values)], drawn, binary=binary and alike, bounds=bounds, ci=ci)
 
 
-class Drawn(NamedTuple):
+class SampledPopulation(NamedTuple):
     """What is drawn from: how many units, what they weigh together, and what the largest does."""
 
     units: int
@@ -86,8 +86,8 @@ class Drawn(NamedTuple):
     largest: float
 
 
-def sequence(
-    values: Floats, sizes: Floats, drawn: Drawn, *, binary: bool, bounds: tuple[float, float], ci: float
+def confidence_sequence(
+    values: Floats, sizes: Floats, drawn: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
 ) -> pl.DataFrame:
     """`sequential` of checked scores; `sizes` are those of the scores alone, and of all the same if `binary`."""
     import numpy as np
@@ -96,7 +96,7 @@ def sequence(
     seen = (values - least) / (most - least)
     ends = _ratio(seen, drawn.units, 1 - ci) if binary else _bets(seen, sizes, drawn, 1 - ci)
     so_far = np.cumsum(seen * sizes) / np.cumsum(sizes)
-    low, high = (least + (most - least) * each for each in _narrowing(*ends, so_far))
+    low, high = (least + (most - least) * end for end in _narrowing(*ends, so_far))
     method = "prior–posterior ratio" if binary else "betting"
     return pl.DataFrame({
         "asked": np.arange(1, len(values) + 1),
@@ -134,8 +134,8 @@ def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]
     def holds(ones: Numbers) -> Flags:
         chance = factorials[ones] - factorials[ones - s]
         zeros = population - ones
-        found: Flags = chance + factorials[zeros] - factorials[zeros - (t - s)] > needed
-        return found
+        covered: Flags = chance + factorials[zeros] - factorials[zeros - (t - s)] > needed
+        return covered
 
     least, most = s, population - t + s
     likeliest = np.clip(s * (population + 1) // t, least, most)
@@ -156,7 +156,7 @@ def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) ->
     return inner
 
 
-def _bets(seen: Floats, sizes: Floats, drawn: Drawn, alpha: float) -> tuple[Floats, Floats]:
+def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -> tuple[Floats, Floats]:
     """The means against which no capital of 2/α could be won, after each score.
 
     Were the mean m, what those not yet seen add up to would be known (N·m − what was seen), and betting on the next one
@@ -177,8 +177,8 @@ def _bets(seen: Floats, sizes: Floats, drawn: Drawn, alpha: float) -> tuple[Floa
     low, high = np.zeros(len(seen)), np.ones(len(seen))
     limit = 2 / alpha * len(STAKES)
     total, weight = 0.0, 0.0
-    for place, (score, size) in enumerate(zip(seen, sizes, strict=True)):
-        left = drawn.units - place
+    for index, (score, size) in enumerate(zip(seen, sizes, strict=True)):
+        left = drawn.units - index
         usual = (total + drawn.largest / 2) / (weight + drawn.largest)
         rest = (drawn.size * candidates[start:end] - total - usual * (drawn.size - weight)) / left
         mean = rest / drawn.largest + usual
@@ -197,5 +197,5 @@ def _bets(seen: Floats, sizes: Floats, drawn: Drawn, alpha: float) -> tuple[Floa
         total, weight = total + score * size, weight + size
         ends = candidates[max(start - 1, 0)], candidates[min(end, CANDIDATES)]
         # what is left lies between 0 and 1 too
-        low[place], high[place] = np.clip(ends, total / drawn.size, (total + drawn.size - weight) / drawn.size)
+        low[index], high[index] = np.clip(ends, total / drawn.size, (total + drawn.size - weight) / drawn.size)
     return low, high

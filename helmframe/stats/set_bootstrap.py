@@ -6,13 +6,15 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe._core.expressions import key_of
-from helmframe.stats.cluster_index import INSTANCE, merged
+from helmframe.stats.cluster_index import INSTANCE, merge_names
 from helmframe.stats.encoded_rows import lengths, starts_of
 
 DRAWS = 200
 
 
-def values_of(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()) -> pl.DataFrame:
+def compute_values(
+    answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
+) -> pl.DataFrame:
     """Return `cells` and replicate: the value of each cell, or with `trials` the mean over each trial's value."""
     grouped = answered.group_by([*cells, *trials]).agg(replicate=value.cast(pl.Float64))
     if trials:
@@ -21,7 +23,7 @@ def values_of(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tria
     return grouped.collect(engine="in-memory")
 
 
-def drawn_within(
+def bootstrap_variance(
     answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
 ) -> pl.LazyFrame:
     """Per cell the variance of the value over 200 draws of clusters, with replacement, within each subset.
@@ -41,13 +43,13 @@ def drawn_within(
     """
     import numpy as np
 
-    names = merged(cells, INSTANCE[:3])
+    names = merge_names(cells, INSTANCE[:3])
     rows = answered.sort(names).collect()
     keys = rows.select(key=key_of("bootstrap", *(pl.col(name).fill_null("") for name in INSTANCE[:3])))["key"]
     seed = hashlib.sha256(keys.cast(pl.UInt64).to_numpy().astype("<u8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
     cluster = rows.select(pl.struct(names).rle_id()).to_series().to_numpy().astype(np.int64)
-    subset = rows.select(pl.struct(merged(cells, INSTANCE[:2])).rle_id()).to_series().to_numpy().astype(np.int64)
+    subset = rows.select(pl.struct(merge_names(cells, INSTANCE[:2])).rle_id()).to_series().to_numpy().astype(np.int64)
     start = starts_of(cluster)
     size = lengths(start, len(cluster))
     of_subset = starts_of(subset[start])
@@ -59,11 +61,11 @@ def drawn_within(
         count = size[picked]
         ends = np.cumsum(count)
         # the rows of each cluster drawn, one cluster after the other
-        place = np.arange(ends[-1]) - np.repeat(ends - count, count) + np.repeat(start[picked], count)
-        replicates.append(values_of(rows[place].lazy(), value, cells, trials))
+        row_index = np.arange(ends[-1]) - np.repeat(ends - count, count) + np.repeat(start[picked], count)
+        replicates.append(compute_values(rows[row_index].lazy(), value, cells, trials))
     sizes = (
         rows.lazy()
-        .group_by(merged(cells, INSTANCE[:2]))
+        .group_by(merge_names(cells, INSTANCE[:2]))
         .agg(clusters=pl.col("cluster").n_unique().cast(pl.Int64))
         .group_by(cells)
         .agg(df=(pl.col("clusters") - 1).sum(), lonely=(pl.col("clusters") < 2).any())

@@ -86,7 +86,7 @@ def holm(p: Sequence[float]) -> list[float]:
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(stepped, 1.0)
-    return [float(each) for each in adjusted]
+    return [float(value) for value in adjusted]
 
 
 def detectable(stderr: Floats, df: Floats, ci: float = 0.95) -> Floats:

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from helmframe.stats.cluster_index import STRATUM, Nest, cluster_sums, merged, nested, stable_sum
-from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, lengths, sums
+from helmframe.stats.cluster_index import (
+    STRATUM,
+    ClusterIndex,
+    build_cluster_index,
+    cluster_sums,
+    merge_names,
+    stable_sum,
+)
+from helmframe.stats.encoded_rows import EncodedRows, Flags, Floats, Numbers, lengths, sums
 from helmframe.stats.trials import trial_cells
 
 
@@ -38,7 +45,13 @@ class Sums:
 
 
 def sums_of(
-    rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, count: "Numbers | None" = None, named: bool = False
+    rows: EncodedRows,
+    by: Sequence[str],
+    value: Floats,
+    mask: Flags,
+    *,
+    count: "Numbers | None" = None,
+    named: bool = False,
 ) -> Sums:
     """The sums of a value.
 
@@ -46,16 +59,16 @@ def sums_of(
         rows: with `by`, scenario, subset and, where there are several, trial in its cells.
         by: columns whose values make a group.
         value: one per row, in its order.
-        there: which rows have one.
+        mask: which rows have one.
         count: where each row stands for several: how many, and `value` is their sum; they count as not binary.
         named: whether clusters keep their names, and trials their cells, in any case.
     """
     import numpy as np
 
-    nest = nested(rows, by, there, None if count is None else count[there])
-    value = value[there]
+    nest = build_cluster_index(rows, by, mask, None if count is None else count[mask])
+    value = value[mask]
     fractional = (nest.many is not None) | ((value != 0) & (value != 1))[nest.order]
-    strata = nest.table.select(merged(by, STRATUM)).with_columns(
+    strata = nest.table.select(merge_names(by, STRATUM)).with_columns(
         stratum=pl.int_range(pl.len(), dtype=pl.Int64),
         rows=nest.table["rows"],
         binary=pl.Series(sums(fractional.astype(np.int64), nest.of_instance[nest.of_cluster][nest.of_stratum]) == 0),
@@ -67,10 +80,10 @@ def sums_of(
         return Sums(strata, _together(nest, totals), None, trials)
     names = rows.names["cluster"][nest.unit]
     clusters = _clusters(nest.stratum_of_cluster, names, np.ones(len(totals)), nest.cluster_size, totals)
-    return Sums(strata, clusters, trial_cells(rows, nest, there, value) if crossed else None, trials)
+    return Sums(strata, clusters, trial_cells(rows, nest, mask, value) if crossed else None, trials)
 
 
-def added(parts: Sequence[Sums]) -> Sums:
+def add_sums(parts: Sequence[Sums]) -> Sums:
     """The sums of all parts together."""
     if len(parts) == 1:
         return parts[0]
@@ -84,8 +97,8 @@ def added(parts: Sequence[Sums]) -> Sums:
     numbers = strata.join(whole, on=names, nulls_equal=True).select("chunk", "stratum", "number")
 
     def renumbered(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        found = _stacked(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
-        return found.with_columns(stratum="number").drop("number", "chunk")
+        stacked = _stacked(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
+        return stacked.with_columns(stratum="number").drop("number", "chunk")
 
     cells = [part.cells for part in parts if part.cells is not None]
     return Sums(
@@ -104,10 +117,10 @@ def strata_of(of: Sums) -> pl.DataFrame:
     """
     here = of.clusters.join(of.strata.select("stratum"), on="stratum", how="semi")
     size, total = pl.col("size").sum().over("stratum"), stable_sum(pl.col("total")).over("stratum")
-    count, each = pl.col("clusters"), pl.col("size") / pl.col("clusters")
-    rest = 1 - each / pl.col("all")
-    squares = pl.col("square") + count * (pl.col("total") / count - pl.col("mean") * each) ** 2
-    pull = each**2 / rest
+    count, mean_size = pl.col("clusters"), pl.col("size") / pl.col("clusters")
+    rest = 1 - mean_size / pl.col("all")
+    squares = pl.col("square") + count * (pl.col("total") / count - pl.col("mean") * mean_size) ** 2
+    pull = mean_size**2 / rest
     table = (
         here.with_columns(all=size, mean=total / size)
         .group_by("stratum", maintain_order=True)
@@ -117,7 +130,7 @@ def strata_of(of: Sums) -> pl.DataFrame:
             mean=pl.col("mean").first(),
             variance=stable_sum(squares / rest) / pl.col("all").first() ** 2,
             # trace of the squared quadratic form whose trace is 1/size (Bell & McCaffrey, independent rows)
-            spread=stable_sum(count * each**2) / pl.col("all").first() ** 4
+            spread=stable_sum(count * mean_size**2) / pl.col("all").first() ** 4
             + (stable_sum(count * pull) ** 2 - stable_sum(count * pull**2)) / pl.col("all").first() ** 6,
         )
     )
@@ -127,13 +140,13 @@ def strata_of(of: Sums) -> pl.DataFrame:
     )
 
 
-def _trials(rows: Coded, by: Sequence[str]) -> frozenset[tuple[str, int]]:
+def _trials(rows: EncodedRows, by: Sequence[str]) -> frozenset[tuple[str, int]]:
     if "trial" in by or "trial" not in rows.cells.columns:
         return frozenset()
     return frozenset(rows.cells.select("scenario", "trial").unique().iter_rows())
 
 
-def _together(nest: Nest, totals: Floats) -> pl.DataFrame:
+def _together(nest: ClusterIndex, totals: Floats) -> pl.DataFrame:
     """One row per stratum, of all its clusters."""
     import numpy as np
 
@@ -158,7 +171,7 @@ def _clusters(
 
 def _stacked(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """The tables one below the other, with which of them each row is of."""
-    return pl.concat([table.with_columns(chunk=pl.lit(place, dtype=pl.Int64)) for place, table in enumerate(tables)])
+    return pl.concat([table.with_columns(chunk=pl.lit(index, dtype=pl.Int64)) for index, table in enumerate(tables)])
 
 
 def _merged(clusters: pl.DataFrame) -> pl.DataFrame:

@@ -7,15 +7,15 @@ import polars as pl
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.aggregate import aggregate
-from helmframe.stats.cluster_index import merged
-from helmframe.stats.fold import Rows, chunks_of, each_chunk
-from helmframe.stats.frames import as_scores, own_columns
+from helmframe.stats.cluster_index import merge_names
+from helmframe.stats.fold import Rows, chunks_of, map_chunks
+from helmframe.stats.frames import as_scores, protect_columns
 
 # What may tell the rows of a table apart, in this order.
 AXES = ("scenario", "split", "model", "setting", "perturbation")
 
 
-@own_columns("by", "pivot")
+@protect_columns("by", "pivot")
 def table(
     scores: Rows,
     by: str | Sequence[str] | None = None,
@@ -55,21 +55,24 @@ def table(
     rows = as_scores(scores)
     if metrics is not None:
         names = [metrics] if isinstance(metrics, str) else list(metrics)
-        known = _values(rows, ["metric"])["metric"]
+        metric_names = _values(rows, ["metric"])["metric"]
         for name in names:
-            if name not in known:
-                raise UnknownNameError.among("metric of these scores", name, sorted(map(str, known)))
+            if name not in metric_names:
+                raise UnknownNameError.among("metric of these scores", name, sorted(map(str, metric_names)))
         rows = [chunk.filter(pl.col("metric").is_in(names)) for chunk in chunks_of(rows)]
     varied = _varied(rows)
     columns = [by] if isinstance(by, str) else [key for key in by or () if key != "metric"]
     away = pooled_axes(pool, columns)
-    keys, pooled = [key for key in merged(columns, varied) if key not in away], [key for key in varied if key in away]
-    found = in_order(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), keys)
+    keys, pooled = (
+        [key for key in merge_names(columns, varied) if key not in away],
+        [key for key in varied if key in away],
+    )
+    result = sort_table(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), keys)
     if pooled:
         label = [key for key in keys if key != pivot]
-        groups = each_chunk(chunks_of(rows), lambda chunk: chunk.select(*label, *pooled).unique().collect())
-        found = with_pooled(found, pl.concat(groups), label, pooled)
-    return found if pivot is None else pivoted(found, keys, pivot)
+        groups = map_chunks(chunks_of(rows), lambda chunk: chunk.select(*label, *pooled).unique().collect())
+        result = add_pooled(result, pl.concat(groups), label, pooled)
+    return result if pivot is None else pivot_table(result, keys, pivot)
 
 
 def pooled_axes(pool: str | Sequence[str] | bool, by: Sequence[str] = (), axes: Sequence[str] = AXES) -> list[str]:
@@ -93,7 +96,7 @@ def pooled_axes(pool: str | Sequence[str] | bool, by: Sequence[str] = (), axes: 
     return names
 
 
-def with_pooled(table: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
+def add_pooled(table: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
     """Return the table with `pooled`, which says per group how many values of each axis are averaged.
 
     Args:
@@ -118,15 +121,15 @@ def with_pooled(table: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str], 
     return labelled.select(*first, "pooled", *(name for name in table.columns if name not in first))
 
 
-def in_order(found: pl.DataFrame, keys: Sequence[str], metrics: Sequence[str] = ()) -> pl.DataFrame:
+def sort_table(table: pl.DataFrame, keys: Sequence[str], metrics: Sequence[str] = ()) -> pl.DataFrame:
     """The table sorted by its keys, the original first among its perturbations, and metrics in their order if any."""
     sorts = [pl.col(key) != ORIGINAL if key == "perturbation" else pl.col(key) for key in keys]
-    order = {name: place for place, name in enumerate(metrics)}
+    order = {name: position for position, name in enumerate(metrics)}
     last = pl.col("metric").replace_strict(order, default=None, return_dtype=pl.Int64) if metrics else pl.col("metric")
-    return found.sort(*sorts, *keys, last, maintain_order=True)
+    return table.sort(*sorts, *keys, last, maintain_order=True)
 
 
-def pivoted(found: pl.DataFrame, keys: Sequence[str], pivot: str) -> pl.DataFrame:
+def pivot_table(table: pl.DataFrame, keys: Sequence[str], pivot: str) -> pl.DataFrame:
     """The values of a table, with those of one of its keys as columns.
 
     Raises:
@@ -134,19 +137,19 @@ def pivoted(found: pl.DataFrame, keys: Sequence[str], pivot: str) -> pl.DataFram
     """
     if pivot not in keys:
         raise UnknownNameError.among("column of this table", pivot, keys)
-    label = ["pooled"] if "pooled" in found.columns else []
-    return found.pivot(pivot, index=[*(key for key in keys if key != pivot), "metric", *label], values="value")
+    label = ["pooled"] if "pooled" in table.columns else []
+    return table.pivot(pivot, index=[*(key for key in keys if key != pivot), "metric", *label], values="value")
 
 
 def _varied(rows: Rows) -> list[str]:
-    there = chunks_of(rows)[0].collect_schema()
-    values = _values(rows, [name for name in AXES if name in there])
-    return [name for name, found in values.items() if len(found) > 1]
+    columns = chunks_of(rows)[0].collect_schema()
+    values = _values(rows, [name for name in AXES if name in columns])
+    return [name for name, distinct in values.items() if len(distinct) > 1]
 
 
 def _values(rows: Rows, names: Sequence[str]) -> dict[str, set[object]]:
     """The distinct values of some columns."""
-    found = each_chunk(
+    tables = map_chunks(
         chunks_of(rows), lambda chunk: chunk.select(pl.col(name).unique().implode() for name in names).collect()
     )
-    return {name: {value for each in found for value in each[name].item()} for name in names}
+    return {name: {value for table in tables for value in table[name].item()} for name in names}

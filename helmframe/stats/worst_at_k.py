@@ -8,18 +8,18 @@ import polars as pl
 
 from helmframe._schema import STATS
 from helmframe.errors import ArgumentError
-from helmframe.stats.cluster_index import merged
-from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, distinct, lengths, starts_of, sums
+from helmframe.stats.cluster_index import merge_names
+from helmframe.stats.encoded_rows import EncodedRows, Flags, Floats, Numbers, distinct, lengths, starts_of, sums
 from helmframe.stats.error_bars import with_interval
-from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
-from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores, own_columns
-from helmframe.stats.robustness import EACH, MADE
+from helmframe.stats.estimate import add_counts, count_completions, estimate_of, group_keys
+from helmframe.stats.fold import FoldContext, PartialAggregate, Rows, fold
+from helmframe.stats.frames import as_scores, protect_columns
+from helmframe.stats.robustness import BY_PERTURBATION, MADE
 from helmframe.stats.sums import sums_of
-from helmframe.stats.variants import Variants, cells_of, counts_of, grouped, variants_of
+from helmframe.stats.variants import Variants, cells_of, counts_of, group_names, variants_of
 
 
-@own_columns("by")
+@protect_columns("by")
 def worst_at_k(
     scores: Rows,
     by: Sequence[str],
@@ -59,14 +59,14 @@ def worst_at_k(
     keys = [*group_keys(scores, by, MADE), "metric"]
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ArgumentError(f"k={k!r} should be a whole number from 1 on: so many draws.")
-    left = folded(scores, partial(_left, keys=keys, k=k, higher_is_better=higher_is_better))
+    combined = fold(scores, partial(_worst_at_k_chunk, keys=keys, k=k, higher_is_better=higher_is_better))
     keys = [*keys, "perturbation"]
-    pools = _pools(left.counts["draws"], keys, k)
-    worst = estimate_of(left.sums["worst"], keys, mean=mean)
+    pools = _pools(combined.counts["draws"], keys, k)
+    worst = estimate_of(combined.sums["worst"], keys, mean=mean)
     intervals = with_interval(worst, pl.col("metric").is_in(list(fractions)), ci=ci)
-    dropped = left.counts["dropped"].group_by(keys).agg(pl.col("n_dropped").sum())
+    dropped = combined.counts["dropped"].group_by(keys).agg(pl.col("n_dropped").sum())
     return (
-        counted(left.counts["answers"], intervals, keys)
+        add_counts(combined.counts["answers"], intervals, keys)
         .join(pools, on=keys, how="inner", nulls_equal=True)
         .join(dropped, on=keys, how="left", nulls_equal=True)
         .with_columns(
@@ -78,43 +78,43 @@ def worst_at_k(
     )
 
 
-def _left(
-    scores: pl.LazyFrame, known: Known, *, keys: Sequence[str], k: int, higher_is_better: Mapping[str, bool]
-) -> Left:
+def _worst_at_k_chunk(
+    scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str], k: int, higher_is_better: Mapping[str, bool]
+) -> PartialAggregate:
     import numpy as np
 
-    variants = variants_of(scores, keys, higher_is_better, there=known.variants, more=("parsed", "truncated"))
-    rows, worst, draws = drawn(variants, keys, k)
-    by, there = [*keys, "perturbation"], ~np.isnan(worst)
-    return Left(
-        {"worst": sums_of(rows, by, worst, there, named=known.named)},
+    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=("parsed", "truncated"))
+    rows, worst, draws = expected_worst(variants, keys, k)
+    by, mask = [*keys, "perturbation"], ~np.isnan(worst)
+    return PartialAggregate(
+        {"worst": sums_of(rows, by, worst, mask, named=context.named)},
         {
-            "answers": answers_in(variants.answers, by),
+            "answers": count_completions(variants.answers, by),
             "draws": rows.cells.select(by).with_columns(draws=pl.Series(draws, dtype=pl.Int64)),
-            "dropped": _dropped(rows, by, there),
+            "dropped": _dropped(rows, by, mask),
         },
-        variants.there,
+        variants.coverage,
     )
 
 
-def drawn(variants: Variants, keys: Sequence[str], k: int) -> tuple[Coded, Floats, Numbers]:
+def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[EncodedRows, Floats, Numbers]:
     """One row per instance as asked and perturbation: its expected worst of k, NaN if a draw failed; draws per cell."""
     import numpy as np
 
-    names, group = grouped(variants, EACH)
+    names, group = group_names(variants, BY_PERTURBATION)
     units, many = variants.rows.units, max(len(names), 1)
     inside = np.flatnonzero(variants.variant > 0)
-    place = variants.rows.cell[inside] * units + variants.rows.unit[inside]
-    key = place * many + group[variants.variant[inside]]
+    instance = variants.rows.cell[inside] * units + variants.rows.unit[inside]
+    key = instance * many + group[variants.variant[inside]]
     sign = np.where(variants.higher, 1.0, -1.0)[variants.rows.cell[inside]]
     order = np.lexsort((sign * variants.score[inside], key))
     key, inside = key[order], inside[order]
     starts = starts_of(key)
     size = lengths(starts, len(key))
     cells, cell = cells_of(variants.rows.cells, key[starts] // many // units, key[starts] % many, names)
-    draws = counts_of(variants, keys, cells, EACH)
-    place_in_draws = np.arange(len(key)) - np.repeat(starts, size)
-    weights = _weights(int(size.max(initial=0)), k)[np.repeat(size, size), place_in_draws]
+    draws = counts_of(variants, keys, cells, BY_PERTURBATION)
+    rank_in_draws = np.arange(len(key)) - np.repeat(starts, size)
+    weights = _weights(int(size.max(initial=0)), k)[np.repeat(size, size), rank_in_draws]
     # a NaN among the draws makes the sum one
     worst = np.where(size == draws[cell], sums(weights * variants.score[inside], starts), np.nan)
     return variants.rows.others(cells, cell, key[starts] // many % units), worst, draws
@@ -146,10 +146,10 @@ def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
     return enough
 
 
-def _dropped(rows: Coded, keys: Sequence[str], there: Flags) -> pl.DataFrame:
+def _dropped(rows: EncodedRows, keys: Sequence[str], mask: Flags) -> pl.DataFrame:
     import numpy as np
 
-    groups, group = rows.among(merged(keys, ("scenario",)))
+    groups, group = rows.among(merge_names(keys, ("scenario",)))
     units = rows.units
-    broken = np.bincount(distinct((group * units + rows.unit)[~there]) // units, minlength=groups.height)
+    broken = np.bincount(distinct((group * units + rows.unit)[~mask]) // units, minlength=groups.height)
     return groups.with_columns(n_dropped=pl.Series(broken, dtype=pl.Int64))

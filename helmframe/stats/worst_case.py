@@ -7,15 +7,15 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL, STATS
 from helmframe.stats.error_bars import with_interval
-from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
-from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores, own_columns
+from helmframe.stats.estimate import add_counts, count_completions, estimate_of, group_keys
+from helmframe.stats.fold import FoldContext, PartialAggregate, Rows, fold
+from helmframe.stats.frames import as_scores, protect_columns
 from helmframe.stats.robustness import ALL, MADE, instances_of, sizes, whole_in
 from helmframe.stats.sums import sums_of
-from helmframe.stats.variants import grains, said, variants_of
+from helmframe.stats.variants import describe_variants, group_variants, variants_of
 
 
-@own_columns("by")
+@protect_columns("by")
 def worst_case(
     scores: Rows,
     by: Sequence[str],
@@ -50,18 +50,18 @@ def worst_case(
     """
     scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
-    left = folded(scores, partial(_left, keys=keys, higher_is_better=higher_is_better))
-    assert left.variants is not None  # every chunk leaves them
-    worst = estimate_of(left.sums["worst"], keys, mean=mean)
+    combined = fold(scores, partial(_worst_case_chunk, keys=keys, higher_is_better=higher_is_better))
+    assert combined.variants is not None  # every chunk leaves them
+    worst = estimate_of(combined.sums["worst"], keys, mean=mean)
     intervals = with_interval(worst, pl.col("metric").is_in(list(fractions)), ci=ci)
-    told = sizes(left, keys).drop("perturbation")
-    known = pl.when(pl.col("k").is_not_null())
+    variant_counts = sizes(combined, keys).drop("perturbation")
+    same_k = pl.when(pl.col("k").is_not_null())
     return (
-        counted(left.counts["answers"], intervals, keys)
-        .join(told, on=keys, how="left", nulls_equal=True)
-        .join(said(left.variants, keys), on=keys, how="left", nulls_equal=True)
+        add_counts(combined.counts["answers"], intervals, keys)
+        .join(variant_counts, on=keys, how="left", nulls_equal=True)
+        .join(describe_variants(combined.variants, keys), on=keys, how="left", nulls_equal=True)
         .with_columns(
-            *(known.then(name).alias(name) for name in ("value", "stderr", "ci_low", "ci_high")),
+            *(same_k.then(name).alias(name) for name in ("value", "stderr", "ci_low", "ci_high")),
             n_dropped=pl.col("n_dropped").fill_null(0),
             interval=pl.when(pl.col("k").is_not_null())
             .then("interval")
@@ -74,15 +74,17 @@ def worst_case(
     )
 
 
-def _left(scores: pl.LazyFrame, known: Known, *, keys: Sequence[str], higher_is_better: Mapping[str, bool]) -> Left:
-    variants = variants_of(scores, keys, higher_is_better, there=known.variants, more=("parsed", "truncated"))
-    part = grains(variants, keys, pl.lit(ALL))
-    return Left(
-        {"worst": sums_of(part.rows, keys, part.worst, part.complete, named=known.named)},
+def _worst_case_chunk(
+    scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str], higher_is_better: Mapping[str, bool]
+) -> PartialAggregate:
+    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=("parsed", "truncated"))
+    part = group_variants(variants, keys, pl.lit(ALL))
+    return PartialAggregate(
+        {"worst": sums_of(part.rows, keys, part.worst, part.complete, named=context.named)},
         {
-            "answers": answers_in(variants.answers, keys),
+            "answers": count_completions(variants.answers, keys),
             "every": instances_of(variants, keys),
             "whole": whole_in(part, keys),
         },
-        variants.there,
+        variants.coverage,
     )

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import polars as pl
 
 from helmframe.stats.robustness import ALL
-from helmframe.stats.variants import grains, said, variants_of
-from helmframe.stats.worst_at_k import drawn
+from helmframe.stats.variants import describe_variants, group_variants, variants_of
+from helmframe.stats.worst_at_k import expected_worst
 
 WORST = "worst"
 
@@ -31,11 +31,11 @@ def worst_scores(
     keys = ["metric", "model", "setting", "trial"]
     variants = variants_of(scores, keys, higher_is_better)
     if k is None:
-        part = grains(variants, keys, pl.lit(ALL))
+        part = group_variants(variants, keys, pl.lit(ALL))
         rows, worst = part.rows, np.where(part.complete, part.worst, np.nan)
-        pools = said(variants.there, ["scenario"])
+        pools = describe_variants(variants.coverage, ["scenario"])
     else:
-        rows, worst, draws = drawn(variants, keys, k)
+        rows, worst, draws = expected_worst(variants, keys, k)
         enough = draws[rows.cell] >= k
         rows, worst = rows.others(rows.cells, rows.cell[enough], rows.unit[enough]), worst[enough]
         names = (
@@ -43,10 +43,12 @@ def worst_scores(
         )
         pools = names.group_by("scenario").agg(variants=pl.col("perturbation").str.join(", "))
     named = rows.cells[rows.cell].hstack(rows.names[rows.unit])
-    told = pl.lit(WORST) if k is None else pl.col("perturbation")
+    perturbation = pl.lit(WORST) if k is None else pl.col("perturbation")
     return (
         named.with_columns(
-            perturbation=told, perturbation_seed=pl.lit(0, dtype=pl.Int64), score=pl.Series(worst).fill_nan(None)
+            perturbation=perturbation,
+            perturbation_seed=pl.lit(0, dtype=pl.Int64),
+            score=pl.Series(worst).fill_nan(None),
         ),
         pools.sort("scenario"),
     )

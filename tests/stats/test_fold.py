@@ -12,9 +12,9 @@ from polars.testing import assert_frame_equal
 
 from helmframe.errors import UnknownNameError
 from helmframe.stats import aggregate, robustness, worst_at_k, worst_case
-from helmframe.stats.encoded_rows import coded
+from helmframe.stats.encoded_rows import encode_rows
 from helmframe.stats.estimate import floats
-from helmframe.stats.fold import Known, Left, folded
+from helmframe.stats.fold import FoldContext, PartialAggregate, fold
 from helmframe.stats.sums import sums_of
 
 Build: TypeAlias = Callable[..., pl.DataFrame]
@@ -64,12 +64,12 @@ def test_clusters_of_one_scenario_leave_the_instances_of_another_together(scores
     alone = scores([1, 0, 0, 1], scenario="t")
     seen = []
 
-    def step(chunk: pl.LazyFrame, known: Known) -> Left:
-        rows = coded(chunk, ["metric", "scenario", "subset"], ["score"])
+    def step(chunk: pl.LazyFrame, known: FoldContext) -> PartialAggregate:
+        rows = encode_rows(chunk, ["metric", "scenario", "subset"], ["score"])
         seen.append((rows.cells["scenario"][0], known.named))
-        return Left({"score": sums_of(rows, ["metric"], *floats(rows.rows["score"]), named=known.named)})
+        return PartialAggregate({"score": sums_of(rows, ["metric"], *floats(rows.rows["score"]), named=known.named)})
 
-    left = folded([passages.lazy(), alone[:2].lazy(), alone[2:].lazy()], step)
+    left = fold([passages.lazy(), alone[:2].lazy(), alone[2:].lazy()], step)
     assert sorted(seen) == [("s", False), ("t", False), ("t", False)]
     assert sorted(left.sums["score"].clusters["clusters"]) == [1.0, 1.0, 4.0]
 

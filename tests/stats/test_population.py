@@ -24,9 +24,9 @@ def scores(frame: pl.DataFrame, values: list[float | None]) -> pl.LazyFrame:
 
 def test_the_order_is_of_names_and_seed_and_no_row_order() -> None:
     frame = instances([1] * 20)
-    order = frame.sort(population(frame).place)["cluster"].to_list()
-    assert frame.reverse().sort(population(frame).place)["cluster"].to_list() == order
-    assert frame.sort(population(frame, seed=1).place)["cluster"].to_list() != order
+    order = frame.sort(population(frame).order_key)["cluster"].to_list()
+    assert frame.reverse().sort(population(frame).order_key)["cluster"].to_list() == order
+    assert frame.sort(population(frame, seed=1).order_key)["cluster"].to_list() != order
     assert order != frame["cluster"].to_list()
 
 
@@ -40,7 +40,7 @@ def test_subsets_weigh_alike_in_a_macro_mean_and_by_size_in_a_micro_one() -> Non
 
 def test_a_manifest_keeps_all_of_it() -> None:
     made = population(instances([1, 2, 3]))
-    assert Population(**made.about()) == made
+    assert Population(**made.to_dict()) == made
     assert (made.instances, made.clusters, made.largest) == (6, 3, 3.0)
 
 
@@ -56,7 +56,7 @@ def test_the_interval_is_that_of_the_sequence_in_this_order() -> None:
     frame = instances([1] * 40)
     known = population(frame)
     right = [float(place % 4 > 0) for place in range(40)]
-    asked = frame.with_columns(right=pl.Series(right)).sort(known.place).head(30)
+    asked = frame.with_columns(right=pl.Series(right)).sort(known.order_key).head(30)
     means = instance_means(scores(asked, asked["right"].to_list()), [], (0.0, 1.0))
     found = interval_of(cluster_means(means, [], known).collect(), known, (0.0, 1.0), binary=True, ci=0.9)
     last = sequential(asked["right"], 40, binary=True, ci=0.9).row(-1, named=True)
