@@ -12,7 +12,7 @@ from helmframe.early_stopping.rules import Bounds, Until, metric_of, watchable
 from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import Metric, chosen, right_or_wrong
 from helmframe.models.model import Model
-from helmframe.stats.population import UNIT, Population, cluster_means, instance_means, interval_of
+from helmframe.stats.sequential import UNIT, Population, cluster_means, instance_means, interval_of
 
 # The first looks are of so many instances, later ones of this share of what was asked, up to so many.
 FIRST_LOOK = 50

@@ -15,7 +15,7 @@ import polars as pl
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
 from helmframe.metrics.protocol import Metric, chosen
-from helmframe.stats.population import differences
+from helmframe.stats.sequential import differences
 
 Bounds: TypeAlias = tuple[float, float]
 

@@ -11,10 +11,9 @@ from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.results.pairing import INSTANCE, Read, check_set_failures
 from helmframe.results.perturbed import worst_sides
 from helmframe.results.tables import Tables
-from helmframe.stats.board import Leaderboard
+from helmframe.stats.board import Column, Leaderboard, build_leaderboard
 from helmframe.stats.leaderboard import SAME_INSTANCES, build_columns, column_names
 from helmframe.stats.ranks import Estimates
-from helmframe.stats.standing import Column, build_leaderboard
 
 # A scenario (its main metric), a metric (in every scenario), or (scenario, metric).
 Said: TypeAlias = "str | tuple[str, str]"

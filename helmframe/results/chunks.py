@@ -8,7 +8,7 @@ import polars as pl
 from helmframe._schema import OF_REQUEST, SCORES, SOURCE_PREFIX, Table, conform, resolve_column, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
-from helmframe.stats.fold import map_chunks
+from helmframe.stats.frames import map_chunks
 from helmframe.stats.table import AXES
 
 INSTANCE = ("scenario", "instance_id")

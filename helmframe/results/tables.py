@@ -16,11 +16,10 @@ from helmframe.metrics.score import for_sets, why_none
 from helmframe.results.chunks import Chunk, Held, only
 from helmframe.results.pairing import Read
 from helmframe.results.stopped import with_sequences
-from helmframe.stats.aggregate import aggregate
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
-from helmframe.stats.fold import map_chunks
-from helmframe.stats.table import AXES, add_pooled, pivot_table, pooled_axes, sort_table
+from helmframe.stats.frames import map_chunks
+from helmframe.stats.table import AXES, add_pooled, aggregate, pivot_table, pooled_axes, sort_table
 from helmframe.store import Address, RunFolder, address_of
 from helmframe.store.run_cache import Unfinished, unfinished
 

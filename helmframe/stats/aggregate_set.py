@@ -7,11 +7,10 @@ import polars as pl
 from helmframe._core.expressions import key_of
 from helmframe._schema import STATS
 from helmframe.errors import ArgumentError
-from helmframe.stats.cluster_index import INSTANCE, STRATUM, merge_names, stable_sum
-from helmframe.stats.error_bars import FEW_CLUSTERS, SMALL_N, mark
+from helmframe.stats.bootstrap import DRAWS, bootstrap_variance, compute_values
+from helmframe.stats.encoded_rows import INSTANCE, STRATUM, merge_names, stable_sum
 from helmframe.stats.estimate import group_keys
-from helmframe.stats.intervals import t_interval
-from helmframe.stats.set_bootstrap import DRAWS, bootstrap_variance, compute_values
+from helmframe.stats.intervals import FEW_CLUSTERS, SMALL_N, mark, t_interval
 
 MOST_BLOCKS = 200
 REPEATS = ("perturbation", "perturbation_seed", "setting", "trial", "model", "output_index")

@@ -2,21 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import polars as pl
 
 from helmframe.errors import ArgumentError
 from helmframe.stats.bootstrap import percentile_interval
-from helmframe.stats.cluster_index import STRATUM, merge_names
+from helmframe.stats.encoded_rows import STRATUM, Flags, Floats, merge_names
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.frames import protect_columns
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Floats: TypeAlias = "NDArray[np.float64]"
 
 LEVELS = ("nominal", "ordinal", "interval")
 AGREEMENT = {
@@ -44,7 +38,7 @@ class Statistic(NamedTuple):
     raters: str
     parts: Floats
     value: Callable[[Floats], Floats]
-    items: "NDArray[np.bool_]"
+    items: Flags
 
 
 @protect_columns("by")
@@ -148,7 +142,7 @@ def _statistics(values: Floats, raters: Sequence[str], level: str) -> list[Stati
 _Made: TypeAlias = tuple["Floats", Callable[["Floats"], "Floats"]]
 
 
-def _alpha_interval(values: Floats, rated: "NDArray[np.bool_]") -> _Made:
+def _alpha_interval(values: Floats, rated: Flags) -> _Made:
     """α with squared distances: disagreement within items against that between all pairable ratings."""
     import numpy as np
 

@@ -8,10 +8,10 @@ import polars as pl
 
 from helmframe._core.bins import binned, debiased_error, enough, equal_masses, plain_error
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, Floats, few_clusters, replicates
-from helmframe.stats.encoded_rows import Numbers, starts_of
-from helmframe.stats.error_bars import SMALL_N
+from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, few_clusters, replicates
+from helmframe.stats.encoded_rows import Floats, Numbers, starts_of
 from helmframe.stats.frames import protect_columns
+from helmframe.stats.intervals import SMALL_N
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,24 +6,27 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.stats.cluster_index import (
+from helmframe.stats.encoded_rows import (
     ClusterIndex,
+    Flags,
+    Floats,
+    Numbers,
     build_cluster_index,
     cluster_sums,
     merge_names,
+    numbered,
     residuals,
     stable_sum,
+    starts_of,
+    sums,
     totals,
 )
-from helmframe.stats.directions import metric_directions
-from helmframe.stats.encoded_rows import Flags, Floats, Numbers, numbered, starts_of, sums
-from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate_of, group_keys, weigh_strata
-from helmframe.stats.failures import Range, resolve_ranges, treat_failures
+from helmframe.stats.failures import Range, metric_directions, resolve_ranges, treat_failures
 from helmframe.stats.frames import as_scores, protect_columns
-from helmframe.stats.joint import joint_level
+from helmframe.stats.intervals import with_interval
 from helmframe.stats.paired import Pairs, pair_sides
-from helmframe.stats.significance import detectable, holm, mcnemar_midp, sign_flip_p
+from helmframe.stats.significance import detectable, holm, joint_level, mcnemar_midp, sign_flip_p
 from helmframe.stats.sums import sums_of
 
 PAIRED_ON = ("scenario", "instance_id", "perturbation", "perturbation_seed")

@@ -8,11 +8,20 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.cluster_index import STRATUM, build_cluster_index, cluster_sums, merge_names, residuals, stable_sum
-from helmframe.stats.encoded_rows import EncodedRows, Flags, Floats, encode_rows
-from helmframe.stats.fold import Rows, chunks_of
-from helmframe.stats.sums import Sums, strata_of, sums_of
-from helmframe.stats.trials import trial_components
+from helmframe.stats.encoded_rows import (
+    STRATUM,
+    EncodedRows,
+    Flags,
+    Floats,
+    build_cluster_index,
+    cluster_sums,
+    encode_rows,
+    merge_names,
+    residuals,
+    stable_sum,
+)
+from helmframe.stats.frames import Rows, chunks_of
+from helmframe.stats.sums import Sums, strata_of, sums_of, trial_components
 
 
 def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro") -> pl.DataFrame:

@@ -1,16 +1,16 @@
-"""Failed requests in scores: refused above a share, dropped, or counted as the metric's worst value.
+"""Failed requests and directions of metrics: what comparisons, leaderboards and gates need to know of scores.
 
 A failed request has a null score. Leaving it out of a mean favours the model that failed, so comparisons, leaderboards
 and gates treat failures alike, by their argument `errors`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError
-from helmframe.stats.cluster_index import merge_names
+from helmframe.stats.encoded_rows import merge_names
 
 ERRORS = ("refuse", "drop", "worst")
 # The share of failed requests from which numbers need an explicit `errors`.
@@ -120,3 +120,17 @@ def _refusal(row: Mapping[str, Any], cells: Sequence[str]) -> str:
         f"{what}. Rerun the failed requests, or write errors='drop' (without these instances) or errors='worst' (the "
         "metric's worst value)."
     )
+
+
+def metric_directions(metrics: Iterable[str], higher_is_better: Mapping[str, bool]) -> dict[str, bool]:
+    """Whether higher is better, of each of these metrics.
+
+    Raises:
+        ArgumentError: a metric of which it is not told.
+    """
+    for metric in sorted(set(metrics)):
+        if metric not in higher_is_better:
+            raise ArgumentError(
+                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
+            )
+    return {metric: higher_is_better[metric] for metric in set(metrics)}

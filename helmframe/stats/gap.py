@@ -6,11 +6,10 @@ import polars as pl
 
 from helmframe._schema import SOURCE_PREFIX
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.cluster_index import STRATUM, merge_names
-from helmframe.stats.encoded_rows import encode_rows
-from helmframe.stats.error_bars import with_interval
+from helmframe.stats.encoded_rows import STRATUM, encode_rows, merge_names
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
 from helmframe.stats.frames import as_scores, protect_columns
+from helmframe.stats.intervals import with_interval
 from helmframe.stats.sums import sums_of
 
 GAP = {

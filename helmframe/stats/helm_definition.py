@@ -5,8 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from helmframe._schema import ORIGINAL
-from helmframe.stats.cluster_index import STRATUM, merge_names
-from helmframe.stats.encoded_rows import Flags, Floats, lengths, starts_of, sums
+from helmframe.stats.encoded_rows import STRATUM, Flags, Floats, lengths, merge_names, starts_of, sums
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.frames import protect_columns
 from helmframe.stats.robustness import MADE

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 
 import polars as pl
 
-from helmframe.stats.cluster_index import STRATUM, merge_names
 from helmframe.stats.encoded_rows import (
+    STRATUM,
     EncodedRows,
     Flags,
     Floats,
@@ -15,6 +15,7 @@ from helmframe.stats.encoded_rows import (
     encode_rows,
     in_order,
     lengths,
+    merge_names,
     numbered,
     starts_of,
     sums,

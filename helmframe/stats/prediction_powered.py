@@ -1,22 +1,14 @@
 """What people would have scored, from a judge's scores of all and people's labels of some."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
 from helmframe.errors import ArgumentError
-from helmframe.stats.cluster_index import INSTANCE, STRATUM, merge_names
-from helmframe.stats.error_bars import FEW_CLUSTERS
+from helmframe.stats.encoded_rows import INSTANCE, STRATUM, Flags, Floats, Numbers, merge_names
 from helmframe.stats.estimate import group_keys
 from helmframe.stats.frames import protect_columns
-from helmframe.stats.intervals import t_interval, unanimous
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Floats: TypeAlias = "NDArray[np.float64]"
+from helmframe.stats.intervals import FEW_CLUSTERS, t_interval, unanimous
 
 CORRECTED = {
     "value": pl.Float64(),
@@ -153,7 +145,7 @@ def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
     return rows.with_columns(weight=of_subset / pl.len().over(INSTANCE))
 
 
-def _of_clusters(cluster: "NDArray[np.int64]", residual: Floats, mask: "NDArray[np.bool_]") -> Floats:
+def _of_clusters(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
     """Per cluster the sum of its residuals, a little larger for the mean that was estimated from them."""
     import numpy as np
 

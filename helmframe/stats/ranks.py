@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from helmframe.stats.encoded_rows import Floats, Numbers
-from helmframe.stats.joint import pairwise_level, variances_of_pairs
+from helmframe.stats.significance import pairwise_level, variances_of_pairs
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,9 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError
-from helmframe.stats.cluster_index import STRATUM, VARIANT, merge_names
 from helmframe.stats.encoded_rows import (
+    STRATUM,
+    VARIANT,
     EncodedRows,
     Flags,
     Floats,
@@ -17,6 +18,7 @@ from helmframe.stats.encoded_rows import (
     encode_rows,
     in_order,
     lengths,
+    merge_names,
     numbered,
     starts_of,
     sums,
