@@ -28,7 +28,7 @@ _ROW = ("subset", "row_index")
 
 
 class MonitoredTask(Protocol):
-    """What is to be known of a task here; `stages.Task` has it."""
+    """The part of a task that the monitor needs; `stages.Task` has it."""
 
     @property
     def spec(self) -> ScenarioSpec: ...
@@ -44,7 +44,7 @@ class MonitoredTask(Protocol):
 
 
 def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
-    """What a manifest keeps of `until`, before anything is asked.
+    """Return the manifest's entry for `until`, before any request is sent.
 
     Raises:
         PlanError, UnknownNameError: a task in which it can't be watched.
@@ -65,7 +65,7 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
 
 
 def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
-    """Those of which there are intervals that hold at all looks: what a manifest keeps for them."""
+    """Return the manifest's entries of the metrics that have intervals valid at all looks."""
     return {
         metric.name: {"low": metric.low, "high": metric.high, "binary": right_or_wrong(metric)}
         for metric in metrics
@@ -74,7 +74,7 @@ def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
 
 
 class StoppingMonitor:
-    """Looks at one task; safe to be told of several models at once.
+    """A monitor of one task; several models may report to it at once.
 
     Args:
         until: when a cell has what was asked for.
@@ -102,7 +102,7 @@ class StoppingMonitor:
         self._cut: set[tuple[str, str]] = set()  # model and setting that were not asked all of a look
 
     def looks(self, load: Callable[..., Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-        """`INSTANCES` of one look after the other; `load(only=keys)` reads some."""
+        """Yield `INSTANCES` one look after the other; `load(only=keys)` reads some."""
         start, most = 0, READ_ROWS
         ends = self._order.group_by("look").len("rows").sort("look")["rows"].cum_sum().to_list()
         while start < len(ends):
@@ -118,7 +118,7 @@ class StoppingMonitor:
             start = end + 1
 
     def open_requests(self, requests: pl.DataFrame, model: str) -> pl.DataFrame:
-        """The requests of a look, of one setting, that are of open cells."""
+        """Return the requests of a look, of one setting, that belong to open cells."""
         if (model, requests["setting"][0]) in self._cut:
             return requests.clear()
         closed = [dict(zip(_AXES, cell, strict=True)) for cell in self._closed if cell[1] == model]
@@ -128,19 +128,19 @@ class StoppingMonitor:
         return requests.join(cells, on=cells.columns, how="anti", maintain_order="left")
 
     def cut(self, model: str, *settings: str) -> None:
-        """Not all of this look can be asked of a model: it does not count, and there is no next one."""
+        """Record that a model can't run all of this look: the look does not count, and there is no next one."""
         with self._lock:
             self._cut |= {(model, setting) for setting in settings}
 
     def add_scores(self, scores: pl.DataFrame) -> None:
-        """The scores of a model and setting in this look."""
+        """Add the scores of a model and setting in this look."""
         of_metric = scores.lazy().filter(pl.col("metric") == self._metric.name)
         means = instance_means(of_metric, _AXES, self._bounds).collect()
         with self._lock:
             self._pending.append(means)
 
     def end_look(self, entry: dict[str, Any]) -> bool:
-        """Whether there is nothing left to ask; closes the cells that have what was asked for.
+        """Close the cells that meet the rule, and return whether no request is left.
 
         Args:
             entry: as `until_entry` gives it; is told how far this scenario is.
@@ -202,7 +202,7 @@ class StoppingMonitor:
 
 
 def _name(task: MonitoredTask) -> str:
-    """Of a task of a run, which may hold the same scenario twice."""
+    """Return the name of a task in a run, which may contain the same scenario twice."""
     names = (task.spec.scenario, *(model.name for model in task.models), *(setting.name for setting in task.settings))
     return " | ".join(names)
 
@@ -213,7 +213,7 @@ def _same(cell: tuple[Any, ...], split: str, group: Mapping[str, Any]) -> bool:
 
 
 def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
-    """The instances in the order in which they are asked, whole clusters together, with `look`: 0, 1, …"""
+    """Return the instances in the order of requests, whole clusters together, with `look` from 0 on."""
     placed = [
         keys.filter(pl.col("split") == split).with_columns(place=population.order_key)
         for split, population in populations.items()

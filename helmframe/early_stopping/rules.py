@@ -22,7 +22,7 @@ Bounds: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Precise:
-    """Until each cell's interval reaches no further than `half_width` to either side: see `precise`."""
+    """The rule that each cell's interval is at most `half_width` to either side: see `precise`."""
 
     half_width: float
     metric: str | None = None
@@ -33,22 +33,22 @@ class Precise:
     cell: ClassVar[Sequence[str]] = ("model", "setting", "perturbation")
 
     def check(self, models: Sequence[str], where: str) -> None:
-        """Nothing about models is said."""
+        """Accept any models."""
 
     def bounds(self, score_bounds: Bounds) -> Bounds:
-        """Between which the watched values lie, where scores lie between these."""
+        """Return the bounds of the monitored values, from the bounds of scores."""
         return score_bounds
 
     def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
-        """What is watched of the `instance_means` of a look, by cell."""
+        """Return the monitored values of the `instance_means` of a look, by cell."""
         return means
 
     def needs(self, model: str, other: str) -> bool:
-        """Whether there is no use in asking a model on, once another can't be asked any more."""
+        """Return whether `model` can stop once `other` can't run any more."""
         return model == other
 
     def met(self, interval: Mapping[str, Any]) -> bool:
-        """Whether this interval is what was asked for."""
+        """Return whether this interval meets the rule."""
         return bool(interval["ci_high"] - interval["ci_low"] <= 2 * self.half_width)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Precise:
 
 @dataclass(frozen=True)
 class Decided:
-    """Until the interval of the difference of two models leaves out 0: see `decided`."""
+    """The rule that the interval of the difference of two models excludes 0: see `decided`."""
 
     a: str
     b: str
@@ -69,7 +69,7 @@ class Decided:
     cell: ClassVar[Sequence[str]] = ("setting", "perturbation")
 
     def check(self, models: Sequence[str], where: str) -> None:
-        """That both are asked.
+        """Check that both models are in the plan.
 
         Raises:
             UnknownNameError: one is not; with near matches.
@@ -79,20 +79,20 @@ class Decided:
                 raise UnknownNameError.among(f"model in {where}", name, models, hint="decided('a', 'b') names two.")
 
     def bounds(self, score_bounds: Bounds) -> Bounds:
-        """Between which differences lie, where scores lie between these."""
+        """Return the bounds of differences, from the bounds of scores."""
         return score_bounds[0] - score_bounds[1], score_bounds[1] - score_bounds[0]
 
     def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
-        """Of the `instance_means` of a look the differences a − b, of instances that both were asked."""
+        """Return the differences a − b of the `instance_means` of a look, over instances of both models."""
         a, b = (means.filter(pl.col("model") == name) for name in (self.a, self.b))
         return differences(a, b, ["split", *self.cell])
 
     def needs(self, model: str, other: str) -> bool:
-        """Whether there is no use in asking a model on, once another can't be asked any more."""
+        """Return whether `model` can stop once `other` can't run any more."""
         return other in (model, self.a, self.b)
 
     def met(self, interval: Mapping[str, Any]) -> bool:
-        """Whether this interval is what was asked for."""
+        """Return whether this interval meets the rule."""
         return bool(interval["ci_low"] > 0 or interval["ci_high"] < 0)
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ U = TypeVar("U", Precise, Decided)
 def precise(
     half_width: float, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
 ) -> Precise:
-    """For `score(until=…)`: ask until the interval of the score is no wider than ± `half_width`.
+    """Stop when the interval of the score is no wider than ± `half_width`, in `score(until=…)`.
 
     Instances (whole clusters, where there are) are asked in a random order; after each look (50 of them, later a tenth
     of what was asked) every model, setting and perturbation stops by itself. The interval is one that holds at all
@@ -136,7 +136,7 @@ def precise(
 def decided(
     a: str, b: str, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
 ) -> Decided:
-    """For `score(until=…)`: ask until it is sure which of two models is better, or all instances are asked.
+    """Stop when one of two models is significantly better, in `score(until=…)`.
 
     As `precise`; watched is the difference of the two on the same instances, by setting and perturbation, until its
     interval leaves out 0. Other models of the plan are asked the same instances.
@@ -166,7 +166,7 @@ def decided(
 
 
 def parse_until(text: str) -> Until:
-    """What a command line says: `precise(0.03)`, `decided(base, tuned)`, with `key=value` behind.
+    """Parse a command line's rule: `precise(0.03)`, `decided(base, tuned)`, with `key=value` after it.
 
     >>> parse_until("decided(base, 'org/tuned', ci=0.9)")
     Decided(a='base', b='org/tuned', metric=None, mean=None, seed=0, ci=0.9)
@@ -195,7 +195,7 @@ def parse_until(text: str) -> Until:
 
 
 def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric]) -> Metric:
-    """The metric that is watched where these are scored.
+    """Return the metric that is monitored where these are scored.
 
     Raises:
         PlanError: the plan does not score it, or it can't be watched; says what to use.
@@ -221,7 +221,7 @@ def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric])
 
 
 def watchable(metric: Metric) -> bool:
-    """Whether there is an interval that holds at all looks."""
+    """Return whether the metric has an interval that is valid at all looks."""
     return metric.level != "set" and metric.low is not None and metric.high is not None
 
 
@@ -236,12 +236,12 @@ def _checked(until: U) -> U:
 
 
 def _format_options(until: "Until") -> str:
-    """What is not left to its default."""
+    """Return the options that differ from their defaults, as text."""
     defaults = {field.name: field.default for field in fields(until)}
     names = [name for name in ("metric", "mean", "seed", "ci") if getattr(until, name) != defaults[name]]
     return "".join(f", {name}={getattr(until, name)!r}" for name in names)
 
 
 def _literal(node: ast.expr) -> Any:
-    """The value; a bare word is text."""
+    """Return the value; a bare word is text."""
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)

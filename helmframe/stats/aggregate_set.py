@@ -29,7 +29,7 @@ def aggregate_set(
     by_trial: bool = False,
     reason: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """An aggregating expression over each group, over subsets, with the interval of a jackknife over clusters.
+    """Aggregate an expression over each group, over subsets, with the interval of a jackknife over clusters.
 
     Each subset's clusters (micro: the group's) are left out in turn and the expression taken again; over 200 of them
     are dealt into 200 blocks by a key of their names, and blocks are left out, so that the cost is at most 201 passes.
@@ -100,7 +100,7 @@ def aggregate_set(
 
 
 def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
-    """The rows in an order of their own, with metric, failed, and the flags that are not there as null."""
+    """Return the rows in a fixed order, with metric, failed, and null flags where columns are absent."""
     columns = rows.collect_schema().names()
     absent = [name for name in ("parsed", "truncated") if name not in columns]
     failed = pl.col("score").is_null() if "score" in columns else pl.lit(value=False)
@@ -119,7 +119,7 @@ def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
 
 
 def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
-    """The rows with block (which one of its cell's) and pool (the blocks whose values vary around one mean).
+    """Return the rows with block (its number in the cell) and pool (the blocks whose values vary around one mean).
 
     A pool is a subset; where a group pools subsets and more than 200 clusters, it is the group, and every block holds
     clusters of every subset.
@@ -149,7 +149,7 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
 
 
 def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str]) -> pl.LazyFrame:
-    """One row per cell and block: the value without that block."""
+    """Return one row per cell and block: the value without that block."""
     blocks = (
         answered.select([*cells, "jackknife_block", "jackknife_blocks", "jackknife_pool"]).unique().collect().lazy()
     )
@@ -169,7 +169,7 @@ def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tr
 
 
 def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
-    """Per cell the jackknife variance: (R−1)/R times the squares around the mean, summed over its pools."""
+    """Return the jackknife variance per cell: (R−1)/R times the squares around the mean, summed over its pools."""
     left_out, count = pl.col("replicate"), pl.len().cast(pl.Int64)
     squares, enough = stable_sum((left_out - stable_sum(left_out) / count) ** 2), pl.when(count > 1)
     return (
@@ -192,7 +192,7 @@ def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
 
 
 def _values(wholes: pl.LazyFrame, within: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
-    """Per group the mean over its cells, its variance (null without an interval) and why there is none."""
+    """Return per group the mean over its cells, its variance (null without an interval) and the reason."""
     table = (
         wholes.sort(cells)
         .join(within, on=cells, how="left", nulls_equal=True, maintain_order="left")

@@ -28,7 +28,7 @@ MOST_CATEGORIES = 50
 
 
 class Statistic(NamedTuple):
-    """A number made of sums over items.
+    """A statistic computed from sums over items.
 
     `parts` has a row per item, what it adds to each sum; `value` makes the number of the sums (last axis); `items` says
     which items count.
@@ -45,7 +45,7 @@ class Statistic(NamedTuple):
 def agreement(
     ratings: pl.DataFrame | pl.LazyFrame, by: Sequence[str] = (), *, level: str = "interval", ci: float = 0.95
 ) -> pl.DataFrame:
-    """Per group, over all raters and for each two of them, how far they agree.
+    """Measure how far raters agree, per group, over all raters and for each pair of them.
 
     Args:
         ratings: one row per item and rater: scenario, subset, cluster, instance_id, `item` (which of the instance's),
@@ -143,7 +143,7 @@ _Made: TypeAlias = tuple["Floats", Callable[["Floats"], "Floats"]]
 
 
 def _alpha_interval(values: Floats, rated: Flags) -> _Made:
-    """α with squared distances: disagreement within items against that between all pairable ratings."""
+    """Return α with squared distances: disagreement within items against that between all pairable ratings."""
     import numpy as np
 
     m = rated.sum(axis=1).astype(np.float64)
@@ -162,7 +162,7 @@ def _alpha_interval(values: Floats, rated: Flags) -> _Made:
 
 
 def _alpha(counts: Floats, *, ordinal: bool) -> _Made:
-    """α from coincidences, nominal or ordinal."""
+    """Return α from coincidences, nominal or ordinal."""
     import numpy as np
 
     k = counts.shape[1]
@@ -215,7 +215,7 @@ def _cohen(x: Floats, y: Floats, categories: Floats) -> _Made:
 
 
 def _quadratic(x: Floats, y: Floats) -> _Made:
-    """κ weighted by squared distances, from moments: any number of different values."""
+    """Return κ weighted by squared distances, from moments: any number of different values."""
     import numpy as np
 
     parts = np.column_stack([(x - y) ** 2, np.ones(len(x)), x, y, x**2 + y**2])

@@ -70,7 +70,7 @@ class Leaderboard:
     ci: float
 
     def compare(self, other: "Leaderboard") -> pl.DataFrame:
-        """This board beside another of the same pool and columns: values, differences and ranks of both.
+        """Compare with another leaderboard of the same pool and columns: values, differences and ranks of both.
 
         Raises:
             NotComparableError: pool, columns or mean are others.
@@ -88,7 +88,7 @@ class Leaderboard:
         return joined.with_columns(difference=pl.col("value_a") - pl.col("value_b"))
 
     def pivot(self) -> pl.DataFrame:
-        """One row per competitor, from best to worst, and one column per column of the board."""
+        """Return one row per competitor, from best to worst, and one column per column of the leaderboard."""
         wide = self.cells.pivot("column", index="model", values="value")
         return self.table.select("model", "value").join(wide, on="model", how="left", maintain_order="left")
 
@@ -118,7 +118,7 @@ MEANS = ("win_rate", "mean", "micro")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a board: the value of each competitor, NaN where one has none.
+    """A column of a leaderboard: the value of each competitor, NaN where a competitor has none.
 
     `estimates` are those that are there, higher being better; None where only means are known. `cells` has a row for
     each of them: model, value, ci_low, ci_high, interval, n, n_dropped. `size` is how many instances there are.
@@ -134,7 +134,7 @@ class Column:
 
 
 def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: str, ci: float) -> Leaderboard:
-    """The board of some columns.
+    """Build the leaderboard of some columns.
 
     Args:
         columns: at least one.
@@ -213,7 +213,7 @@ def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float)
 
 
 def _rates(values: Floats) -> Floats:
-    """Win rates of those that have a value; nobody has one alone."""
+    """Return the win rates of competitors with a value; NaN if only one has a value."""
     import numpy as np
 
     present = np.flatnonzero(~np.isnan(values))
@@ -224,7 +224,7 @@ def _rates(values: Floats) -> Floats:
 
 
 def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs) -> pl.DataFrame:
-    """model, rank, rank_low, rank_high and ties of those that stand, best first; higher is better."""
+    """Return model, rank, rank_low, rank_high and ties of eligible competitors, best first; higher is better."""
     import numpy as np
 
     index = np.flatnonzero(eligible)
@@ -243,7 +243,7 @@ def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs)
 
 
 def _averages(counts: Floats, shown: Floats, weight: Floats) -> Floats:
-    """Per draw of columns (how often each was drawn) the weighted mean of each competitor, over what it has."""
+    """Return each competitor's weighted mean over its columns, per sample of columns (`counts`)."""
     import numpy as np
 
     present = ~np.isnan(shown)
@@ -255,7 +255,7 @@ def _averages(counts: Floats, shown: Floats, weight: Floats) -> Floats:
 
 
 def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
-    """The lowest and highest win rate that what is undecided leaves open, and who is so above whom."""
+    """Return the lowest and highest win rates that undecided pairs allow, and the signs that follow."""
     import numpy as np
 
     low, high = np.full_like(rates, np.nan), np.full_like(rates, np.nan)
@@ -274,7 +274,7 @@ def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
 def _mean_bounds(
     columns: Sequence[Column], pool: Sequence[str], value: Floats, weight: Floats, eligible: Flags, ci: float
 ) -> Bounds:
-    """The interval of each mean over instances, and whose difference is sure."""
+    """Return the interval of each mean over instances, and the signs of significant differences."""
     import numpy as np
 
     index = np.flatnonzero(eligible)
@@ -320,7 +320,7 @@ def _mean_bounds(
 
 
 def _over_scenarios(shown: Floats, weight: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
-    """Whose difference is sure over draws of columns, paired."""
+    """Return the signs of differences that are significant over samples of columns, paired."""
     import numpy as np
 
     present = ~np.isnan(shown)
@@ -335,7 +335,7 @@ def _over_scenarios(shown: Floats, weight: Floats, value: Floats, *, up: bool, c
 
 
 def _bootstrap(shown: Floats, weight: Floats, eligible: Flags, ci: float) -> Interval:
-    """The percentile interval of each mean over draws of columns; the pool stays."""
+    """Return the percentile interval of each mean over samples of columns; the pool is fixed."""
     import numpy as np
 
     number, none = len(shown), np.full(shown.shape[1], np.nan)

@@ -24,7 +24,7 @@ _CHUNK = 1_000_000
 def percentile_interval(
     sums: Floats, value: Callable[[Floats], Floats], whole: float, ci: float
 ) -> tuple[float | None, float | None, str]:
-    """The interval of `value`, by drawing clusters with replacement: low, high and the method, or why there is none.
+    """Return the interval of `value` by sampling clusters with replacement: low, high and the method or reason.
 
     The random numbers are keyed by the sums: the same table gives the same interval, in whatever order rows came.
 
@@ -58,7 +58,7 @@ def percentile_interval(
 
 
 def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
-    """The statistic of each of 2,000 draws of as many clusters, with replacement; arguments as above."""
+    """Return the statistic of each of 2,000 samples of all clusters, with replacement; arguments as above."""
     import numpy as np
 
     # alike up to rounding, in each column's own size
@@ -74,19 +74,19 @@ def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
 
 
 def few_clusters(clusters: int) -> str:
-    """The mark of an interval over few clusters."""
+    """Return the mark of an interval over few clusters."""
     return ", few clusters" if clusters < FEW_CLUSTERS else ""
 
 
 def _of_kinds(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """The sums of each replicate, where few kinds of clusters are drawn many times."""
+    """Yield the sums of each replicate, where few kinds of clusters are sampled many times."""
     import numpy as np
 
     yield generator.multinomial(int(many.sum()), many / many.sum(), size=REPLICATES).astype(np.float64) @ kinds
 
 
 def _of_rows(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """The same, where most clusters differ; some replicates at a time."""
+    """Yield the same where most clusters differ, some replicates at a time."""
     import numpy as np
 
     rows = np.repeat(kinds, many, axis=0)
@@ -119,7 +119,7 @@ def compute_values(
 def bootstrap_variance(
     answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
 ) -> pl.LazyFrame:
-    """Per cell the variance of the value over 200 draws of clusters, with replacement, within each subset.
+    """Return per cell the variance of the value over 200 samples of clusters, with replacement, within subsets.
 
     The random numbers are keyed by the names of the clusters: the same table gives the same variance.
 

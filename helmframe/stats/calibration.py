@@ -47,7 +47,7 @@ def calibration(
     bins: int = 15,
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """How far accuracy is from confidence, one row per group.
+    """Measure how far accuracy is from confidence, one row per group.
 
     A plain calibration error grows as answers get fewer, whatever the model; so the headline is the debiased square,
     around 0 for a calibrated model at any n, and beside the plain one stands the band that it would lie in if every
@@ -153,7 +153,7 @@ def _of(group: pl.DataFrame, bins: int, ci: float) -> dict[str, object]:
 def _interval(
     cluster: Numbers, sure: Floats, right: Floats, bin_index: Numbers, error: float, ci: float
 ) -> tuple[float | None, float | None, str, int]:
-    """Low, high, method and the number of clusters."""
+    """Return low, high, method and the number of clusters."""
     import numpy as np
 
     many, kinds = int(cluster.max()) + 1, int(bin_index.max()) + 1
@@ -191,7 +191,7 @@ def _interval(
 
 
 def _null_band(sure: Floats, bin_index: Numbers, ci: float) -> tuple[float, float]:
-    """Between which values the plain error lies, if each answer is right with the probability it claims."""
+    """Return the band of the plain error if each completion is right with the probability it claims."""
     import numpy as np
 
     generator = _generator(sure)
@@ -207,7 +207,7 @@ def _null_band(sure: Floats, bin_index: Numbers, ci: float) -> tuple[float, floa
 
 
 def _generator(sure: Floats) -> "np.random.Generator":
-    """Random numbers keyed by the confidences, sorted."""
+    """Return random numbers keyed by the confidences, sorted."""
     import numpy as np
 
     key = hashlib.sha256(sure.astype("<f8").tobytes()).digest()
@@ -215,7 +215,7 @@ def _generator(sure: Floats) -> "np.random.Generator":
 
 
 def _hits(sure: Floats, starts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """Right answers per bin, some resamples at a time."""
+    """Yield right completions per bin, some resamples at a time."""
     import numpy as np
 
     at_once = max(1, _CHUNK // len(sure))

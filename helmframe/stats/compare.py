@@ -73,7 +73,7 @@ def compare(
     ci: float = 0.95,
     mean: str = "macro",
 ) -> pl.DataFrame:
-    """Per metric the difference of each value of `axis` (a) from the base (b), over the instances that both answered.
+    """Compare each value of `axis` (a) with the base (b), per metric, over the instances that both have a score for.
 
     What `on` leaves together (trials, outputs) is averaged on each side before pairing. The test flips the signs of
     whole clusters; with one 0/1 answer per instance, no clusters and equal weights that is McNemar's, given as mid-p.
@@ -183,7 +183,7 @@ def _binary(rows: pl.LazyFrame) -> list[str]:
 
 
 def _clusters(pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame) -> pl.DataFrame:
-    """Per stratum and cluster what it adds to its group's difference, and its residual (CR2)."""
+    """Return per stratum and cluster what it adds to its group's difference, and its residual (CR2)."""
     of = nest.stratum_of_cluster
     totals = cluster_sums(nest, pairs.a - pairs.b)
     share = (strata["weight"] / strata["size"]).to_numpy()[of]
@@ -195,7 +195,7 @@ def _clusters(pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame) -> pl.Data
 
 
 def _covariances(clusters: pl.DataFrame) -> list[Floats]:
-    """Of each set of groups that share clusters the covariance of their differences."""
+    """Return the covariance of the differences of each set of groups that share clusters."""
     import numpy as np
 
     # a group with a cluster that is alone in its subset has no variance
@@ -225,7 +225,7 @@ def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
 
 
 def _linked(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
-    """The entries of each set of rows that share columns."""
+    """Return the entries of each set of rows that share columns."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -240,7 +240,7 @@ def _linked(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
 def _levels(
     pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame, higher_is_better: Mapping[str, bool]
 ) -> pl.DataFrame:
-    """Per group value_a, value_b, single, win, tie, loss."""
+    """Return value_a, value_b, single, win, tie and loss per group."""
     import numpy as np
 
     directions = metric_directions(strata["metric"], higher_is_better)
@@ -279,7 +279,7 @@ def _mde(table: pl.DataFrame, ci: float) -> pl.Series:
 
 
 def _tested(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
-    """The table with p, test and p_holm; a few rows, each a test of its own."""
+    """Return the table with p, test and p_holm; a few rows, each a test of its own."""
     table = table.join(clusters.group_by("group").agg("added"), on="group", how="left", maintain_order="left")
     tests = [
         _test(added.to_numpy(), bool(single) and rows == clusters) if added is not None else (None, None)

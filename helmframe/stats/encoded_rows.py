@@ -23,7 +23,7 @@ Flags: TypeAlias = "NDArray[np.bool_]"
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """A frame in numbers.
+    """A frame encoded as integers.
 
     `cells` has one row per distinct combination of the columns with few values; `cell` says which of them a row is of,
     `unit` which instance (within its scenario), in the order of (cluster, instance_id); `cluster` says of a unit which
@@ -41,21 +41,21 @@ class EncodedRows:
 
     @property
     def units(self) -> int:
-        """How many there are, at least 1: what a key of (cell, unit) counts in."""
+        """Return the number of instances, at least 1: the radix of keys of (cell, unit)."""
         return max(len(self.cluster), 1)
 
     def others(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "EncodedRows":
-        """Other rows of the same units."""
+        """Return other rows of the same units."""
         return replace(self, cells=cells, cell=cell, unit=unit, rows=pl.DataFrame())
 
     def among(self, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-        """The distinct values of some columns of `cells`, numbered, and the number of each row."""
+        """Return the distinct values of some columns of `cells`, numbered, and the number of each row."""
         table, number = numbered(self.cells, names)
         return table, number[self.cell]
 
 
 def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequence[str] = ()) -> EncodedRows:
-    """The rows with the columns `names` as cells; `more` are passed on in `rows`.
+    """Encode the rows with the columns `names` as cells; `more` are passed on in `rows`.
 
     Args:
         rows: with instance_id and cluster; a null cluster is the instance itself.
@@ -74,7 +74,7 @@ def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: S
 
 
 def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-    """The distinct values of these columns, in the order of their first appearance, and the number of each row."""
+    """Return the distinct values of these columns, in order of first appearance, and each row's number."""
     import numpy as np
 
     if not names:
@@ -86,7 +86,7 @@ def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, N
 
 
 def starts_of(keys: Numbers) -> Numbers:
-    """Where each run of equal keys starts, in sorted keys."""
+    """Return the start of each run of equal keys, in sorted keys."""
     import numpy as np
 
     if not keys.size:
@@ -95,14 +95,14 @@ def starts_of(keys: Numbers) -> Numbers:
 
 
 def lengths(starts: Numbers, end: int) -> Numbers:
-    """How long each run is, where the last ends at `end`."""
+    """Return the length of each run, where the last ends at `end`."""
     import numpy as np
 
     return np.diff(np.append(starts, end))
 
 
 def distinct(keys: Numbers) -> Numbers:
-    """The distinct keys, sorted."""
+    """Return the distinct keys, sorted."""
     import numpy as np
 
     # many of our keys come nearly sorted, which a stable sort makes use of
@@ -111,7 +111,7 @@ def distinct(keys: Numbers) -> Numbers:
 
 
 def sums(values: "NDArray[Any]", starts: Numbers) -> "NDArray[Any]":
-    """The sum of each run of values."""
+    """Return the sum of each run of values."""
     import numpy as np
 
     if len(starts) == len(values):
@@ -120,7 +120,7 @@ def sums(values: "NDArray[Any]", starts: Numbers) -> "NDArray[Any]":
 
 
 def in_order(keys: Numbers, values: Floats) -> Numbers:
-    """The order that sorts by key; rows of one key by value, so that their sum does not hang on how they came."""
+    """Return the order that sorts by key, then by value, so that a key's sum is independent of row order."""
     import numpy as np
 
     order = np.argsort(keys, kind="stable")
@@ -131,7 +131,7 @@ def in_order(keys: Numbers, values: Floats) -> Numbers:
 
 
 def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
-    """As `numbered`; where few rows differ from the one before, only those are looked at."""
+    """Return the same as `numbered`, faster where few rows differ from the row before."""
     import numpy as np
 
     names = table.columns
@@ -154,7 +154,7 @@ def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
 
 
 def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
-    """The distinct values, and the number of each row's."""
+    """Return the distinct values, and the number of each row's value."""
     if values.dtype == pl.String and not values.null_count():
         distinct = values.unique().sort()
         return distinct, _index_in(values, distinct)
@@ -163,7 +163,7 @@ def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
 
 
 def _alone(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
-    """As `_units`, where each instance is a cluster."""
+    """Return the same as `_units`, where each instance is a cluster."""
     import numpy as np
 
     number, names = _index_texts(ids)
@@ -171,7 +171,7 @@ def _alone(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
 
 
 def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
-    """Of each row the number of its instance; of each number the cluster's; and the names of both."""
+    """Map rows to instances, and instances to clusters; return both with their names."""
     import numpy as np
 
     number, names = _index_texts(ids)
@@ -185,7 +185,7 @@ def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.Da
 
 
 def _index_texts(texts: pl.Series) -> tuple[Numbers, pl.Series]:
-    """Of each text its place among the distinct ones, and those, sorted."""
+    """Return each text's index among the sorted distinct texts, and those texts."""
     # rows of one instance stand together: where that is so, only the first of each run is looked up
     heads = texts.ne_missing(texts.shift())
     run = None
@@ -210,7 +210,7 @@ INSTANCE = ("scenario", "subset", "cluster", "instance_id")
 
 @dataclass(frozen=True)
 class ClusterIndex:
-    """Rows within instances within clusters within strata (the groups' subsets): where each starts in the one below.
+    """The starts of instances, clusters and strata (the groups' subsets), each in the level below.
 
     `table` has one row per stratum: by, scenario, subset, size (instances), rows; `unit` is one instance per cluster.
     """
@@ -260,7 +260,7 @@ def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many:
 
 
 def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:
-    """Per cluster the sum over its instances of their mean."""
+    """Return per cluster the sum over its instances of their mean."""
     import numpy as np
 
     if len(nest.of_instance) == len(nest.order) and nest.many is None:
@@ -276,12 +276,12 @@ def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:
 
 
 def totals(nest: ClusterIndex, value: Floats) -> Floats:
-    """Per stratum the sum over its instances of their mean."""
+    """Return per stratum the sum over its instances of their mean."""
     return sums(cluster_sums(nest, value), nest.of_stratum)
 
 
 def residuals(nest: ClusterIndex, clusters: Floats) -> Floats:
-    """CR2 of a mean: the residual sum of each cluster, over the root of 1 − its share."""
+    """Return CR2 residuals of a mean: the residual sum of each cluster, over the root of 1 − its share."""
     import numpy as np
 
     average = (sums(clusters, nest.of_stratum) / nest.size)[nest.stratum_of_cluster]
@@ -293,12 +293,12 @@ def residuals(nest: ClusterIndex, clusters: Floats) -> Floats:
 
 
 def merge_names(by: Sequence[str], more: Iterable[str]) -> list[str]:
-    """The names of both, each once."""
+    """Return the names of both, without duplicates."""
     return list(dict.fromkeys([*by, *more]))
 
 
 def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr) -> pl.LazyFrame:
-    """Per group the total of a column, to the last digit the same in whatever order the rows come, and more."""
+    """Return per group the total of a column, equal to the last digit in any row order, and more."""
     # a million groups of one or two rows need no sorting, nor do whole numbers
     groups = frame.group_by(keys)
     whole = (pl.col(value) == pl.col(value).round()).all()
@@ -309,6 +309,6 @@ def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr
 
 
 def stable_sum(terms: pl.Expr) -> pl.Expr:
-    """The sum, to the last digit the same in whatever order the rows come."""
+    """Return the sum, equal to the last digit in any row order."""
     # not .sort().sum(): Polars takes the sort for superfluous and drops it
     return terms.sort().cum_sum().last()

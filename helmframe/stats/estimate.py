@@ -25,7 +25,7 @@ from helmframe.stats.sums import Sums, strata_of, sums_of, trial_components
 
 
 def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro") -> pl.DataFrame:
-    """The stratified, clustered mean of a column, one row per group.
+    """Return the stratified, clustered mean of a column, one row per group.
 
     Rows of one instance are averaged first; instances weigh alike in a subset (scenario × subset); subsets weigh
     alike (macro) or by their instances (micro). The variance is CR2 over clusters within each subset: with one instance
@@ -53,7 +53,7 @@ def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *
 
 
 def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.DataFrame:
-    """`estimate` from what is kept of a value's rows."""
+    """Return `estimate` from the sums of a value's rows."""
     if mean not in ("macro", "micro"):
         raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
     table = weigh_strata(strata_of(sums), by, mean)
@@ -104,7 +104,7 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
 def influences(
     rows: EncodedRows, by: Sequence[str], value: Floats, mask: Flags, *, mean: str = "macro"
 ) -> pl.DataFrame:
-    """`by`, scenario, subset, cluster (its number) and influence: the residuals whose squares sum to the variance."""
+    """Return `by`, scenario, subset, cluster number and influence: residuals whose squares sum to the variance."""
     nest = build_cluster_index(rows, by, mask, None)
     share = weigh_strata(nest.table, by, mean).select(
         *merge_names(by, STRATUM), share=pl.col("weight") / pl.col("size")
@@ -117,7 +117,7 @@ def influences(
 
 
 def floats(values: pl.Series) -> tuple[Floats, Flags]:
-    """A column as numbers, 0 where it is null, and where it is not.
+    """Return a column as numbers, 0 where it is null, and the mask of values that are not null.
 
     Raises:
         ArgumentError: NaN or an infinity among them.
@@ -155,7 +155,7 @@ def count_completions(rows: EncodedRows, by: Sequence[str]) -> pl.DataFrame:
 
 
 def add_counts(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """The estimates of every group, also those without any, with n_completions, n_error, n_unparsed and n_truncated.
+    """Return the estimates of all groups, also empty ones, with the counts of completions and failures.
 
     Args:
         answers: as `count_completions` gives them, of one chunk or several.
@@ -181,7 +181,7 @@ def add_counts(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]
 
 
 def group_keys(rows: Rows, by: Sequence[str], made: Sequence[str] = ("metric",)) -> list[str]:
-    """`by` without the columns that the result makes itself, checked against the rows.
+    """Return `by` without the columns that the result adds itself, checked against the rows.
 
     Raises:
         UnknownNameError: a column that the rows don't have.
@@ -194,6 +194,6 @@ def group_keys(rows: Rows, by: Sequence[str], made: Sequence[str] = ("metric",))
 
 
 def weigh_strata(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
-    """The strata with their weight in the group, by their column size where mean is "micro"."""
+    """Return the strata with their weight in the group, by their column size where mean is "micro"."""
     size = pl.col("size")
     return strata.with_columns(weight=1 / pl.len().over(by) if mean == "macro" else size / size.sum().over(by))

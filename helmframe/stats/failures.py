@@ -123,7 +123,7 @@ def _refusal(row: Mapping[str, Any], cells: Sequence[str]) -> str:
 
 
 def metric_directions(metrics: Iterable[str], higher_is_better: Mapping[str, bool]) -> dict[str, bool]:
-    """Whether higher is better, of each of these metrics.
+    """Return whether higher is better, for each of these metrics.
 
     Raises:
         ArgumentError: a metric of which it is not told.

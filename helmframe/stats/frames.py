@@ -30,7 +30,7 @@ AT_ONCE = 2
 
 @dataclass(frozen=True)
 class FoldContext:
-    """What a chunk is told of the others: whether clusters keep their names, trials theirs, and all variants."""
+    """What a chunk needs from the others: whether to keep cluster names and trials, and all variants."""
 
     named: bool = False
     variants: pl.DataFrame | None = None
@@ -38,7 +38,7 @@ class FoldContext:
 
 @dataclass(frozen=True)
 class PartialAggregate:
-    """What a chunk leaves, or all of them: sums to estimate from; counts, of which several rows may be of one group.
+    """The aggregates of one chunk or of all: sums to estimate from, and counts, with several rows per group.
 
     `variants`: which there were, as in `Variants.coverage`.
     """
@@ -52,7 +52,7 @@ Step: TypeAlias = Callable[[pl.LazyFrame, FoldContext], PartialAggregate]
 
 
 def fold(rows: Rows, step: Step) -> PartialAggregate:
-    """What all chunks leave together, by `step`; the same as if they were one.
+    """Apply `step` to all chunks and add up the results, which equal those of one whole frame.
 
     A chunk that lacked something which others of its scenario have (a variant that was not asked there, clusters of
     several instances, other trials) is read a second time, and told.
@@ -77,12 +77,12 @@ def fold(rows: Rows, step: Step) -> PartialAggregate:
 
 
 def chunks_of(rows: Rows) -> list[pl.LazyFrame]:
-    """The chunks; a frame is one."""
+    """Return the chunks; a frame is one."""
     return [rows.lazy()] if isinstance(rows, pl.LazyFrame | pl.DataFrame) else list(rows)
 
 
 def map_chunks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
-    """What the work makes of each chunk, in their order; two are at work at once."""
+    """Return the result of `work` for each chunk, in their order; two run at once."""
     if len(chunks) < 2:
         return [work(chunk) for chunk in chunks]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="helmframe-fold") as threads:
@@ -90,7 +90,7 @@ def map_chunks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
 
 
 def _named(partials: Sequence[PartialAggregate]) -> list[bool]:
-    """Of each chunk whether it should keep names or trials that it did not, as others of its scenario do."""
+    """Return, per chunk, whether it lacks names or trials that others of its scenario need."""
     every = [sums for partial in partials for sums in partial.sums.values()]
     named = {scenario for sums in every if sums.named for scenario in sums.scenarios}
     trials = frozenset().union(*(sums.trials for sums in every))
@@ -110,7 +110,7 @@ def _all_variants(partials: Sequence[PartialAggregate]) -> pl.DataFrame | None:
 
 
 def _lacks(variants: pl.DataFrame | None, all_variants: pl.DataFrame | None) -> bool:
-    """Whether a group of the chunk's has variants in others that it has not here."""
+    """Return whether a group of the chunk has variants in other chunks that it lacks here."""
     if variants is None or all_variants is None or variants.height == all_variants.height:
         return False
     groups = [name for name in variants.columns if name not in VARIANT]
@@ -195,7 +195,7 @@ def _renamed(rows: Any, names: Mapping[str, str]) -> Any:
 
 
 def as_scores(rows: R) -> R:
-    """The rows with every column that a table of scores needs, as `hf.schema("scores")` documents them.
+    """Return the rows with every column that a table of scores needs, as in `hf.schema("scores")`.
 
     Needed are instance_id and score (null: the request failed); what else is missing counts as one for all rows, and
     the cluster is the instance. Other columns stay.

@@ -38,7 +38,7 @@ def gap(
     ci: float = 0.95,
     mean: str = "macro",
 ) -> pl.DataFrame:
-    """The score of each group minus that of all instances, or of one group, with the interval of the difference.
+    """Compute the score of each group minus that of all instances, or of one group, with its interval.
 
     The two sides may share clusters, and the whole holds every group: what they share is taken into account. With
     several trials the interval is given these trials. It does not fold: all scores are read at once.
@@ -111,7 +111,7 @@ def gap(
 
 
 def _differences(both: pl.DataFrame) -> pl.DataFrame:
-    """Two sides with what they share → their difference as `value`, its variance and degrees of freedom."""
+    """Return the difference of two sides as `value`, with its variance and degrees of freedom."""
     variance, reference_variance = pl.col("variance"), pl.col("other")
     return both.with_columns(
         score=pl.col("value"),
@@ -126,7 +126,7 @@ def _differences(both: pl.DataFrame) -> pl.DataFrame:
 def _covariance(
     compared: pl.DataFrame, reference: pl.DataFrame, keys: Sequence[str], outer: Sequence[str]
 ) -> pl.DataFrame:
-    """Per group the covariance of the two sides: the products of what each cluster adds to both."""
+    """Return per group the covariance of the two sides: the products of what each cluster adds to both."""
     on = merge_names(outer, (*STRATUM, "cluster"))
     pairs = compared.join(reference, on=on, how="inner", nulls_equal=True, suffix="_reference")
     return pairs.group_by(keys).agg(shared=(pl.col("influence") * pl.col("influence_reference")).sum())

@@ -27,7 +27,7 @@ HELM = {
 def helm_definition(
     scores: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, families: Mapping[str, Collection[str]]
 ) -> pl.DataFrame:
-    """Robustness as HELM computes it: the lowest score over the original and the variants of each instance, then means.
+    """Compute robustness as HELM does: the lowest score over each instance's original and variants, then means.
 
     A copy that its perturbation left unchanged does not exist. Hence two denominators: a family's worst is over all
     instances, those that nothing changed with their original score; a single perturbation's numbers are over the
@@ -77,7 +77,7 @@ def helm_definition(
 
 
 def _originals(variants: Variants) -> Floats:
-    """Of every variant the score of its original; NaN where there is none."""
+    """Return the original's score for every variant; NaN where there is none."""
     import numpy as np
 
     instance = variants.rows.cell * variants.rows.units + variants.rows.unit
@@ -87,7 +87,7 @@ def _originals(variants: Variants) -> Floats:
 
 
 def _lowest(variants: Variants, inside: "Flags") -> "tuple[Floats, Flags]":
-    """The lowest score of an instance as asked over the rows inside, and at which row (its first) it stands."""
+    """Return an instance's lowest score over the rows inside, and its first row."""
     import numpy as np
 
     instance = variants.rows.cell * variants.rows.units + variants.rows.unit
@@ -108,7 +108,7 @@ def _row(
     denominator: str,
     **values: "tuple[Floats, Flags]",
 ) -> pl.DataFrame:
-    """The means of these values, each with the rows it stands at."""
+    """Return the means of these values, each over its own rows."""
     import numpy as np
 
     height = variants.rows.cells.height

@@ -20,7 +20,7 @@ Interval: TypeAlias = "tuple[Floats, Floats]"
 
 
 def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
-    """Wilson's score interval for `successes` of `n` independent answers; either may be fractional.
+    """Return Wilson's score interval for `successes` of `n` independent answers; either may be fractional.
 
     >>> low, high = wilson(8, 10)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -34,7 +34,7 @@ def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
 
 
 def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
-    """Wilson's interval at the effective sample size that a clustered or stratified `variance` of `p` stands for.
+    """Return Wilson's interval at the effective sample size of a clustered or stratified `variance` of `p`.
 
     n* = min(n, p(1−p)/variance) · (z/t_df)². A hundred answers whose variance is twice the binomial one are worth
     fifty, and a few less because the variance itself is estimated from 40 clusters:
@@ -55,7 +55,7 @@ def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: 
 
 
 def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
-    """The exact binomial interval, from the quantiles of the beta distribution.
+    """Return the exact binomial interval, from the quantiles of the beta distribution.
 
     >>> low, high = clopper_pearson(0, 10)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -76,7 +76,7 @@ def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interva
 
 
 def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.0) -> Interval:
-    """The interval of a mean in [least, 1] when all `n` independent clusters have the same `value`.
+    """Return the interval of a mean in [least, 1] when all `n` independent clusters have the same `value`.
 
     The share of clusters that would differ is at most the upper end of `clopper_pearson(0, n)`, and those that do can
     be anything: for a fraction of 0 or 1 this is Clopper–Pearson itself.
@@ -96,7 +96,7 @@ def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.
 
 
 def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
-    """The mean ± t_df · √variance.
+    """Return the mean ± t_df · √variance.
 
     >>> low, high = t_interval(10.0, 4.0, 9)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -136,7 +136,7 @@ SMALL_N = 30
 
 
 def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.95, least: float = 0.0) -> pl.DataFrame:
-    """The estimates with stderr, ci_low, ci_high and interval (its method, or why there is none).
+    """Return the estimates with stderr, ci_low, ci_high and interval (its method, or why there is none).
 
     Args:
         estimates: as `estimate` gives them.
@@ -181,7 +181,7 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
 
 
 def mark(condition: pl.Expr, text: str) -> pl.Expr:
-    """The text where the condition holds, else nothing."""
+    """Return the text where the condition is true, else an empty text."""
     return pl.when(condition.fill_null(value=False)).then(pl.lit(text)).otherwise(pl.lit(""))
 
 

@@ -49,7 +49,7 @@ def leaderboard(
     ranges: Mapping[str, Range] | None = None,
     ci: float = 0.95,
 ) -> Leaderboard:
-    """Models ranked over scenarios, with what of their order is sure.
+    """Rank models over scenarios, with intervals of their ranks.
 
     A column is a metric of a scenario, a cell the mean of the scores of original inputs, over subsets. A column counts
     the instances for which all its models have a score; the others are dropped for every model, and counted. All pairs
@@ -108,7 +108,7 @@ def build_columns(
     ranges: Mapping[str, Range] | None = None,
     ci: float,
 ) -> list[Column]:
-    """The columns of a leaderboard of these scores, of competitors in this order; arguments as there."""
+    """Return the columns of a leaderboard of these scores; competitors in the order of `pool`."""
     keys = [by, *COLUMN]
     rows = treat_failures(
         _originals(scores).with_columns(pl.col(by).cast(pl.String)),
@@ -146,7 +146,7 @@ def build_columns(
 
 
 def column_names(columns: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Scenario and metric → what the column is called: the scenario, and the metric where there are several of it.
+    """Map scenario and metric to the column's name: the scenario, and the metric where a scenario has several.
 
     >>> column_names([("gsm8k", "f1"), ("mmlu", "f1"), ("mmlu", "exact_match")])[("mmlu", "f1")]
     'mmlu: f1'
@@ -159,7 +159,7 @@ def column_names(columns: Sequence[tuple[str, str]]) -> dict[tuple[str, str], st
 
 
 def _originals(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The scores of original inputs, where there are any: worst cases have none."""
+    """Return the scores of original inputs if there are any: worst cases have none."""
     original = pl.col("perturbation") == ORIGINAL
     return rows.filter(original) if rows.select(original.any()).collect().item() else rows
 
@@ -192,7 +192,7 @@ def _column(
 
 
 def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | None":
-    """That of the models' means, by the clusters they share; None where a subset has one cluster only."""
+    """Return the covariance of the models' means over shared clusters; None if a subset has one cluster."""
     import numpy as np
 
     influence = residuals["influence"].to_numpy()
@@ -210,7 +210,7 @@ def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | Non
 
 @dataclass(frozen=True)
 class _Answered:
-    """Which instances each competitor was asked in each column, and which of them it answered."""
+    """The instances requested of each competitor in each column, and those with a score."""
 
     cells: pl.DataFrame
     competitor: str
@@ -226,7 +226,7 @@ class _Answered:
         return cls(cells, by, encoded.units, requested, requested if mask.all() else distinct(key[mask]))
 
     def check_alike(self) -> None:
-        """That all competitors were asked the same instances, but for few."""
+        """Check that all competitors have nearly the same instances."""
         import numpy as np
 
         column = numbered(self.cells, COLUMN)[1]
@@ -266,7 +266,7 @@ class _Answered:
         return columns.with_columns(n_dropped=pl.Series(n_every - n_shared, dtype=pl.Int64))
 
     def by_all(self, encoded: EncodedRows) -> Flags:
-        """Of each row whether its instance was answered by all competitors that the column has."""
+        """Return whether each row's instance has a score of every competitor of its column."""
         import numpy as np
 
         keys = numbered(encoded.cells, COLUMN)[1][encoded.cell] * encoded.units + encoded.unit
@@ -296,7 +296,7 @@ def leaderboard_of_means(
     lower_is_better: Collection[str] = (),
     ci: float = 0.95,
 ) -> Leaderboard:
-    """Models ranked by what others published of them: one row per model, one column per scenario.
+    """Rank models by published means: one row per model, one column per scenario.
 
     `hf.stats.leaderboard_of_means("helm_lite.csv", columns=["MMLU", "GSM8K"])`
 
@@ -355,7 +355,7 @@ def _frame(means: pl.DataFrame | str | Path) -> pl.DataFrame:
 
 
 def _numbers(values: pl.Series) -> list[float]:
-    """The values as numbers, NaN where there is none."""
+    """Return the values as numbers, NaN where there is none."""
     texts = values.cast(pl.String).str.strip_chars()
     texts = texts.set(texts.is_in(_MISSING), None)
     numbers = texts.cast(pl.Float64, strict=False)

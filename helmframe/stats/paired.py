@@ -25,7 +25,7 @@ from helmframe.stats.estimate import floats
 
 @dataclass(frozen=True)
 class Pairs:
-    """One entry per pair that both sides answered.
+    """Paired scores: one entry per pair that both sides have a score for.
 
     `rows` says where each belongs (the axis, the keys, scenario and subset in its cells); `a` and `b` are the means of
     side and base; `single`, whether both were one answer of 0 or 1. `dropped` has a row per side and group, also those
@@ -41,7 +41,7 @@ class Pairs:
 
 
 def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, on: Sequence[str]) -> Pairs:
-    """Every other value of `axis` paired with `base`.
+    """Pair every other value of `axis` with `base`.
 
     Args:
         scores: `SCORES` of all sides.
@@ -81,7 +81,7 @@ def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, 
 
 @dataclass(frozen=True)
 class _Questions:
-    """What is asked, numbered: a key is the number of a question times `width`, and the number of an instance's id."""
+    """Numbered questions: a key is a question's number times `width`, plus the number of an instance's id."""
 
     of_cell: Numbers
     id_of_unit: Numbers
@@ -118,7 +118,7 @@ class _Questions:
 
 @dataclass(frozen=True)
 class _Answers:
-    """One per question and instance, in the order of `key`; the mean is of what was scored, of several outputs say."""
+    """Mean scores, one per question and instance in the order of `key`, over several outputs if there are."""
 
     key: Numbers
     cell: Numbers
@@ -133,7 +133,7 @@ class _Answers:
 
 @dataclass(frozen=True)
 class _Match:
-    """Places of the pairs on both sides, the keys that have no partner, and those of them that failed on a side."""
+    """Indices of the pairs on both sides, keys without a partner, and those of them that failed on a side."""
 
     side: Numbers
     base: Numbers
@@ -142,7 +142,7 @@ class _Match:
 
 
 def _ids(rows: EncodedRows) -> tuple[int, Numbers]:
-    """How many instance ids there are, at least 1, and the number of each unit's; an id may be in several clusters."""
+    """Return the number of instance ids, at least 1, and each unit's id; an id may be in several clusters."""
     import numpy as np
 
     if rows.alone:

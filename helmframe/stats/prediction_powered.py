@@ -40,7 +40,7 @@ def prediction_powered(
     tuned: bool = True,
     fraction: bool = False,
 ) -> pl.DataFrame:
-    """The mean label that all rows would have, from everybody's judged score and some rows' labels.
+    """Estimate the mean label of all rows, from judged scores of all and labels of some.
 
     θ = ȳ + λ(F − f̄): the labels' mean, moved by how far the judge finds all rows from the labelled ones. It is unbiased
     whatever the judge's bias, and the better the judge, the narrower. It rests on one thing: that the labelled rows are
@@ -138,7 +138,7 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
 
 
 def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
-    """With `weight`, the share of each row in the mean: of its instance, of its subset, of all."""
+    """Return the rows with `weight`, the share of each row in the mean: of its instance, subset and all."""
     instances = pl.struct("cluster", "instance_id").n_unique().over(STRATUM)
     subsets = pl.struct(STRATUM).n_unique()
     of_subset = 1 / subsets / instances if mean == "macro" else 1 / pl.struct(INSTANCE).n_unique()
@@ -146,7 +146,7 @@ def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
 
 
 def _of_clusters(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
-    """Per cluster the sum of its residuals, a little larger for the mean that was estimated from them."""
+    """Return per cluster the sum of its residuals, scaled up for the mean estimated from them."""
     import numpy as np
 
     count = len(np.unique(cluster[mask]))
@@ -155,7 +155,7 @@ def _of_clusters(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
 
 
 def _trust(labels: Floats, moved: Floats) -> float:
-    """λ of the narrowest interval."""
+    """Return λ of the narrowest interval."""
     square = float(moved @ moved)
     return min(max(float(labels @ moved) / square, 0.0), 1.0) if square > 1e-24 else 0.0
 
@@ -163,7 +163,7 @@ def _trust(labels: Floats, moved: Floats) -> float:
 def _ends(
     value: float | None, variance: float, df: int, clusters: int, ci: float, least: float | None
 ) -> tuple[float | None, float | None]:
-    """The interval, cut at `least` and 1 if there are such ends; of labels without any spread what those ends allow."""
+    """Return the interval, cut at `least` and 1 if those exist; for constant labels, what these ends allow."""
     if value is None or df < 1:
         return None, None
     if variance <= _NO_SPREAD:

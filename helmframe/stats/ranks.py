@@ -16,7 +16,7 @@ Signs: TypeAlias = "NDArray[np.int8]"
 
 @dataclass(frozen=True)
 class Estimates:
-    """What competitors are estimated at in one column, higher being better.
+    """The estimates of competitors in one column, higher being better.
 
     `index` says which of all competitors each is; `covariance` is that of the values over what was drawn, None where it
     is not known; `df` and `clusters` (independent draws) of each; `score`, whether to test by the variance that a
@@ -32,7 +32,7 @@ class Estimates:
 
 
 def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float) -> list[Signs]:
-    """Per column the matrix that says whether a row's competitor is better (1) or worse (−1) than a column's, surely.
+    """Return per column a matrix: 1 if the row's competitor is significantly better than the column's, −1 if worse.
 
     Surely: by intervals of all pairs in all columns, of which all hold together in `ci` (max-|t| bootstrap over what
     was drawn, paired). 0 is undecided, or not there.
@@ -58,7 +58,7 @@ def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float)
 
 
 def rank_interval(signs: Signs, index: Numbers) -> tuple[Numbers, Numbers]:
-    """The ranks between which each of those that are there can stand, 1 being the best.
+    """Return the lowest and highest possible rank of the competitors in `index`, 1 being the best.
 
     One more than who is surely better, to all less who is surely worse. All of them hold together if `signs` do.
 
@@ -76,7 +76,7 @@ def rank_interval(signs: Signs, index: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def tie_groups(signs: Signs) -> list[str]:
-    """Letters of the tie groups that each belongs to, of competitors from best to worst.
+    """Return the letters of the tie groups of each competitor, from best to worst.
 
     No two of a group are surely one better than the other. Groups overlap: b may tie with a and with c, and a not with
     c. A run of letters is said by its ends.
@@ -102,7 +102,7 @@ def tie_groups(signs: Signs) -> list[str]:
 
 
 def ranks(values: Floats) -> Numbers:
-    """The rank of each value, the highest first; equal ones share the best of theirs.
+    """Return the rank of each value, the highest first; equal values share their best rank.
 
     >>> import numpy as np
     >>> ranks(np.array([0.5, 0.9, 0.5, 0.1])).tolist()
@@ -115,7 +115,7 @@ def ranks(values: Floats) -> Numbers:
 
 
 def win_rates(values: Floats) -> Floats:
-    """The share of the others that each is better than; a tie counts half: HELM's.
+    """Return the share of the others that each value exceeds; a tie counts half, as in HELM.
 
     >>> import numpy as np
     >>> win_rates(np.array([0.5, 0.9, 0.5, 0.1])).round(3).tolist()
@@ -132,7 +132,7 @@ def win_rates(values: Floats) -> Floats:
 
 
 def above(values: Floats) -> "NDArray[np.bool_]":
-    """Whether a row's value is higher than a column's, by more than rounding."""
+    """Return whether a row's value is higher than a column's, by more than rounding."""
     import numpy as np
 
     close = np.isclose(values[:, None], values[None, :], rtol=1e-12, atol=1e-12)
@@ -140,6 +140,6 @@ def above(values: Floats) -> "NDArray[np.bool_]":
 
 
 def _letter(number: int) -> str:
-    """a, b, … z, aa, ab, …"""
+    """Return the letters of a number, such as a, z, aa and ab."""
     rest, last = divmod(number, 26)
     return (_letter(rest - 1) if rest else "") + "abcdefghijklmnopqrstuvwxyz"[last]

@@ -60,7 +60,7 @@ def robustness(
     mean: str = "macro",
     placebo: str | None = None,
 ) -> pl.DataFrame:
-    """What each perturbation, and all together ("all"), did to each metric: levels, flips and the paired change.
+    """Measure what each perturbation, and all together ("all"), did to each metric: levels, flips, paired change.
 
     The headline is the change: perturbed − original of the same instance, over the variants that were changed, with a
     cluster interval. Negative is worse for a higher-is-better metric. `worst` falls with `k` even for a model that
@@ -142,7 +142,7 @@ def robustness(
 
 
 def instances_of(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
-    """Per group and scenario how many instances there are, perturbed or not: `keys`, scenario, every."""
+    """Return per group and scenario the number of instances, perturbed or not: `keys`, scenario, every."""
     import numpy as np
 
     groups, group = variants.rows.among(merge_names(keys, ("scenario",)))
@@ -152,7 +152,7 @@ def instances_of(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
 
 
 def whole_in(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
-    """Per group, perturbation and scenario k and how many instances are complete, however they were asked (whole)."""
+    """Return per group, perturbation and scenario k and the number of instances complete in all runs (whole)."""
     import numpy as np
 
     units = part.rows.units
@@ -168,7 +168,7 @@ def whole_in(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
 
 
 def sizes(combined: PartialAggregate, keys: Sequence[str]) -> pl.DataFrame:
-    """Per group and perturbation k (null where scenarios differ in it) and n_dropped, from what chunks left."""
+    """Return per group and perturbation k (null where scenarios differ in it) and n_dropped, from all chunks."""
     on = merge_names(keys, ("scenario",))
     every = combined.counts["every"].group_by(on).agg(pl.col("every").sum())
     whole = (
@@ -231,7 +231,7 @@ def _robustness_chunk(
 
 
 def _levels_in(part: VariantGroups, by: Sequence[str]) -> pl.DataFrame:
-    """Per stratum the complete instances (size), and over them the sums of original, perturbed and worst."""
+    """Return per stratum the complete instances (size), and their sums of original, perturbed and worst."""
     import numpy as np
 
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -251,7 +251,7 @@ def _levels(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
 
 
 def _flips_in(part: VariantGroups, by: Sequence[str]) -> pl.DataFrame:
-    """Over the variants of complete instances: how many got worse, better, were altered, scored; fractional scores."""
+    """Count the variants of complete instances: worse, better, altered, scored; and fractional scores."""
     import numpy as np
 
     cell, height = part.rows.cell[part.complete], part.rows.cells.height
@@ -267,7 +267,7 @@ def _flips_in(part: VariantGroups, by: Sequence[str]) -> pl.DataFrame:
 
 
 def _flips(counts: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """Flips (null unless all scores are 0 or 1) and the share changed."""
+    """Return flips (null unless all scores are 0 or 1) and the share changed."""
     names = [name for name in counts.columns if name not in by]
     binary = pl.when(pl.col("fractional") == 0)
     return (
@@ -289,7 +289,7 @@ def _named(estimates: pl.DataFrame, by: Sequence[str], name: str, n: str) -> pl.
 
 
 def _noise(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
-    """Of each instance as asked that has it, in order, the placebo's mean − the original."""
+    """Return the instances with a placebo, in order, and the placebo's mean − the original."""
     import numpy as np
 
     of_placebo = (singles.rows.cells["perturbation"] == placebo).to_numpy()[singles.rows.cell] & singles.complete
@@ -326,7 +326,7 @@ CONSISTENCY = {
 def consistency(
     answers: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, ci: float = 0.95, mean: str = "macro"
 ) -> pl.DataFrame:
-    """The share of instances whose answer stays the same under each perturbation, and under all together ("all").
+    """Measure the share of instances whose answer is the same under each perturbation, and under all ("all").
 
     A model can be consistent and wrong: read it beside the score. Two answers that can't be read are the same; where
     one of the two failed there is no pair. It does not fold: all answers are read at once.
@@ -383,7 +383,7 @@ def consistency(
 
 
 def _always(pairs: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """One row per instance as it was asked: whether all its variants have the answer of the original."""
+    """Return per instance and run whether all its variants have the answer of the original."""
     grain = merge_names(keys, (*INSTANCE, *RUN_KEYS))
     whole = pl.when(pl.col("same").is_not_null().all()).then(pl.col("same").min())
     return pairs.group_by(grain).agg(always=whole, k=pl.col("variant").n_unique())

@@ -24,7 +24,7 @@ def sequential(
     bounds: tuple[float, float] = (0.0, 1.0),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """After each score the interval of the mean over the whole population; all of them hold at once.
+    """Return after each score the interval of the mean over the whole population; all are valid at once.
 
     So the scores may be watched and the asking stopped at any time, for any reason: in `ci` of all orders no interval
     of the sequence misses. What it is about is this benchmark's own mean, which is known once all are asked. Each
@@ -81,7 +81,7 @@ def sequential(
 
 
 class SampledPopulation(NamedTuple):
-    """What is drawn from: how many units, what they weigh together, and what the largest does."""
+    """The population sampled from: its number of units, their total weight and the largest weight."""
 
     units: int
     size: float
@@ -91,7 +91,7 @@ class SampledPopulation(NamedTuple):
 def confidence_sequence(
     values: Floats, sizes: Floats, drawn: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
 ) -> pl.DataFrame:
-    """`sequential` of checked scores; `sizes` are those of the scores alone, and of all the same if `binary`."""
+    """Return `sequential` of checked scores; `sizes` are those of the scores alone, all equal if `binary`."""
     import numpy as np
 
     least, most = bounds
@@ -109,7 +109,7 @@ def confidence_sequence(
 
 
 def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """Each interval cut by those before it; itself, where they leave out the mean so far (one of them has missed)."""
+    """Cut each interval by those before it, unless these exclude the mean so far (one of them has missed)."""
     import numpy as np
 
     lows, highs = np.maximum.accumulate(low), np.minimum.accumulate(high)
@@ -118,7 +118,7 @@ def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats
 
 
 def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
-    """The numbers of ones in all whose prior is less than 1/α times their posterior, over the population.
+    """Return the range of totals of ones whose prior is less than 1/α times their posterior, over the population.
 
     Of K ones in N, drawing s in t has the hypergeometric chance C(K,s)·C(N−K,t−s)/C(N,t); under a uniform prior of K
     the chance is 1/(t+1). The first is concave in K (in logarithms), so both ends are found by halving.
@@ -147,7 +147,7 @@ def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]
 
 
 def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
-    """Of the whole numbers from outer to inner, where it holds, the outermost that it holds for."""
+    """Return the outermost whole number from outer to inner for which `holds` is true."""
     import numpy as np
 
     inner = np.where(holds(outer), outer, inner)
@@ -159,7 +159,7 @@ def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) ->
 
 
 def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -> tuple[Floats, Floats]:
-    """The means against which no capital of 2/α could be won, after each score.
+    """Return the means against which no capital of 2/α could be won, after each score.
 
     Were the mean m, what those not yet seen add up to would be known (N·m − what was seen), and betting on the next one
     being above (or below) their average were fair: no capital would ever reach 2/α but in α/2 of orders. A share g of
@@ -210,7 +210,7 @@ _WEIGHT = "weight"
 
 @dataclass(frozen=True)
 class Population:
-    """The instances of one scenario and split. Whole clusters are drawn, in an order that only names and seed decide.
+    """The instances of one scenario and split. Whole clusters are sampled, in an order set by names and seed.
 
     `subsets`: instances of each subset; `clusters`: their number; `largest`: the weight of the heaviest cluster,
     where an instance of a subset as large as the mean one weighs 1; `mean`: "macro", subsets weigh alike, or "micro".
@@ -226,7 +226,7 @@ class Population:
 
     @classmethod
     def of(cls, instances: pl.DataFrame, scenario: str, split: str, *, seed: int, mean: str) -> "Population":
-        """The population that these instances are: subset, cluster, instance_id."""
+        """Return the population of these instances: subset, cluster, instance_id."""
         subsets = dict(instances.group_by("subset").len().sort("subset").iter_rows())
         sizes = instances.group_by(UNIT).len("n")
         unweighted = cls(scenario, split, seed, mean, subsets, sizes.height, 0.0)
@@ -235,12 +235,12 @@ class Population:
 
     @property
     def instances(self) -> int:
-        """How many there are in all."""
+        """Return the number of instances."""
         return sum(self.subsets.values())
 
     @property
     def weight(self) -> pl.Expr:
-        """What an instance of the row's `subset` weighs in the mean; all of them together as many as there are."""
+        """Return the weight of an instance of the row's `subset` in the mean; the weights sum to their number."""
         if self.mean == "micro" or len(set(self.subsets.values())) < 2:
             return pl.lit(1.0)
         alike = self.instances / len(self.subsets)
@@ -250,16 +250,16 @@ class Population:
 
     @property
     def order_key(self) -> pl.Expr:
-        """A number for the row's cluster: the order of these numbers is that in which clusters are drawn."""
+        """Return a number for the row's cluster, by which clusters are sampled in ascending order."""
         return key_of(f"until\0{self.seed}\0{self.scenario}\0{self.split}\0", *map(pl.col, UNIT))
 
     def to_dict(self) -> dict[str, Any]:
-        """As a manifest keeps it: `Population(**about)` is the same."""
+        """Return the fields as a manifest stores them: `Population(**fields)` is equal."""
         return asdict(self)
 
 
 def instance_means(scores: pl.LazyFrame, by: Sequence[str], bounds: tuple[float, float]) -> pl.LazyFrame:
-    """Per instance the mean over its outputs, trials and seeds.
+    """Return per instance the mean over its outputs, trials and seeds.
 
     Args:
         scores: `SCORES`.
@@ -285,7 +285,7 @@ def instance_means(scores: pl.LazyFrame, by: Sequence[str], bounds: tuple[float,
 
 
 def differences(a: pl.DataFrame, b: pl.DataFrame, on: Sequence[str] = ()) -> pl.DataFrame:
-    """A − b of the `instance_means` that both have; `on` is what tells their rows apart, besides."""
+    """Return a − b of the `instance_means` that both have, matched by `on` too."""
     keys = [*on, *UNIT, "instance_id"]
     return a.join(b, on=keys, suffix=" of b", validate="1:1").select(
         *keys,
@@ -297,7 +297,7 @@ def differences(a: pl.DataFrame, b: pl.DataFrame, on: Sequence[str] = ()) -> pl.
 
 
 def cluster_means(instances: pl.LazyFrame, by: Sequence[str], population: Population) -> pl.LazyFrame:
-    """Per cluster the means of `instance_means`, what it weighs, n (its instances), and its place."""
+    """Return per cluster the means of `instance_means`, its weight, n (its instances), and its order key."""
     return (
         instances.group_by([*by, *UNIT])
         .agg(pl.col("value", "low", "high").mean(), pl.col("once").all(), n=pl.len().cast(pl.Int64))
@@ -308,7 +308,7 @@ def cluster_means(instances: pl.LazyFrame, by: Sequence[str], population: Popula
 def interval_of(
     clusters: pl.DataFrame, population: Population, bounds: tuple[float, float], *, binary: bool, ci: float
 ) -> dict[str, Any]:
-    """The interval of the mean over the population after these clusters, the first in its order.
+    """Return the interval of the mean over the population after these clusters, the first in its order.
 
     Args:
         clusters: as `cluster_means` gives them, of one group.

@@ -16,7 +16,7 @@ _CHUNK = 512
 
 
 def sign_flip_p(differences: Floats) -> tuple[float, str]:
-    """Two-sided p that the differences (one per cluster, weighted) are symmetric about 0, and how it was had.
+    """Return the two-sided p that the differences (one per cluster, weighted) are symmetric about 0, and its method.
 
     Exact for up to 20 differences that are not 0; beyond, `FLIPS` random sign vectors and p = (1+b)/(1+FLIPS). The
     random numbers are keyed by the sizes of the differences: neither their order nor swapping the sides changes p.
@@ -44,7 +44,7 @@ def sign_flip_p(differences: Floats) -> tuple[float, str]:
 
 
 def mcnemar_midp(only_a: int, only_b: int) -> float:
-    """Two-sided mid-p of McNemar's test: answers that only a has right against those that only b has right.
+    """Return the two-sided mid-p of McNemar's test: answers that only a, or only b, has right.
 
     Airway hyper-responsiveness before and after stem cell transplantation, 1 against 7 discordant children:
 
@@ -67,7 +67,7 @@ def mcnemar_midp(only_a: int, only_b: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """The p values adjusted for being a family, by Holm's step-down.
+    """Return the p values adjusted for being a family, by Holm's step-down.
 
     >>> [round(each, 3) for each in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -85,7 +85,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def detectable(stderr: Floats, df: Floats, ci: float = 0.95) -> Floats:
-    """The least true difference that a two-sided test at 1 − ci finds 4 times in 5, given its standard error.
+    """Return the least true difference that a two-sided test at 1 − ci detects 4 times in 5, by its standard error.
 
     >>> import numpy as np
     >>> detectable(np.array([0.01]), np.array([np.inf])).round(4)  # (1.96 + 0.84) · 0.01
@@ -135,7 +135,7 @@ _JOINT_CHUNK = 4_000_000
 
 
 def joint_level(covariances: Sequence[Floats], ci: float) -> float:
-    """The level at which intervals of `covariances` have to be taken for all of them to hold together in `ci`.
+    """Return the level at which the intervals of `covariances` jointly cover in `ci`.
 
     The max-|t| multiplier bootstrap: each cluster's residuals are multiplied by a normal number, and the largest of all
     |estimate / standard error| is what the interval has to reach. The sums of such products are normal with just the
@@ -170,7 +170,7 @@ def joint_level(covariances: Sequence[Floats], ci: float) -> float:
 
 
 def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
-    """As `joint_level`, for the differences of all pairs of the estimates of each set."""
+    """Return the `joint_level` for the differences of all pairs of the estimates of each set."""
     import numpy as np
 
     largest = np.zeros(JOINT_DRAWS)
@@ -191,7 +191,7 @@ def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
 
 
 def variances_of_pairs(covariance: Floats) -> Floats:
-    """Of each pair of estimates the variance of their difference."""
+    """Return the variance of the difference of each pair of estimates."""
     import numpy as np
 
     variance = np.diag(covariance)
@@ -202,7 +202,7 @@ def variances_of_pairs(covariance: Floats) -> Floats:
 
 
 def _level(largest: Floats, ci: float) -> float:
-    """The two-sided level of the quantile, which two Monte Carlo errors of the draws are added to."""
+    """Return the two-sided level of the quantile, raised by two Monte Carlo errors of the samples."""
     import numpy as np
     from scipy.special import ndtr
 
@@ -221,7 +221,7 @@ def _correlation(covariance: Floats) -> Floats:
 
 
 def _normals(covariance: Floats, index: int) -> Iterator[tuple[int, Floats]]:
-    """Draws with this covariance, which may be singular, some at a time; the same for the same numbers."""
+    """Yield samples with this covariance, which may be singular; equal numbers give equal samples."""
     import numpy as np
 
     # rounded, so that sums taken in another order are the same covariance

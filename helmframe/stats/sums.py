@@ -24,7 +24,7 @@ from helmframe.stats.encoded_rows import (
 
 @dataclass(frozen=True)
 class Sums:
-    """What is kept of a value's rows.
+    """The sums of a value's rows.
 
     `strata` has one row per stratum: by, scenario, subset, stratum (its number), rows, binary (all values 0 or 1).
     `clusters` has one row per stratum and cluster: stratum, cluster (its name), clusters (1), size (instances), total
@@ -40,12 +40,12 @@ class Sums:
 
     @property
     def scenarios(self) -> set[str]:
-        """Those that have strata."""
+        """Return the scenarios that have strata."""
         return set(self.strata["scenario"])
 
     @property
     def named(self) -> bool:
-        """Whether each cluster stands by itself."""
+        """Return whether each cluster has its own row."""
         return self.clusters["cluster"].null_count() < self.clusters.height
 
 
@@ -58,7 +58,7 @@ def sums_of(
     count: "Numbers | None" = None,
     named: bool = False,
 ) -> Sums:
-    """The sums of a value.
+    """Return the sums of a value.
 
     Args:
         rows: with `by`, scenario, subset and, where there are several, trial in its cells.
@@ -89,7 +89,7 @@ def sums_of(
 
 
 def add_sums(parts: Sequence[Sums]) -> Sums:
-    """The sums of all parts together."""
+    """Add the sums of all parts."""
     if len(parts) == 1:
         return parts[0]
     strata = _stacked([part.strata for part in parts])
@@ -115,7 +115,7 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
 
 
 def strata_of(of: Sums) -> pl.DataFrame:
-    """The strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread (for its df).
+    """Return the strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread.
 
     The sums over clusters are closed forms where they stand together: Σ(s − m)² is their squares about their own mean,
     and how far that lies from m.
@@ -152,7 +152,7 @@ def _trials(rows: EncodedRows, by: Sequence[str]) -> frozenset[tuple[str, int]]:
 
 
 def _together(nest: ClusterIndex, totals: Floats) -> pl.DataFrame:
-    """One row per stratum, of all its clusters."""
+    """Return one row per stratum, for all its clusters."""
     import numpy as np
 
     starts = nest.of_stratum
@@ -175,12 +175,12 @@ def _clusters(
 
 
 def _stacked(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """The tables one below the other, with which of them each row is of."""
+    """Concatenate the tables, with the index of each row's table."""
     return pl.concat([table.with_columns(chunk=pl.lit(index, dtype=pl.Int64)) for index, table in enumerate(tables)])
 
 
 def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
-    """One row per stratum and cluster, or per stratum where they stand together."""
+    """Return one row per stratum and cluster, or per stratum where clusters are pooled."""
     nameless = pl.col("cluster").is_null()
     average = pl.col("total") / pl.col("clusters")
     apart = (average - pl.col("total").sum() / pl.col("clusters").sum()) ** 2
@@ -197,7 +197,7 @@ def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
 
 
 def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Floats) -> pl.DataFrame:
-    """Per stratum, cluster and trial the sum of the instances' means, by how many trials the instances have.
+    """Sum the instances' means per stratum, cluster and trial, by the number of trials of the instances.
 
     It does not fold: a row for each cluster and trial is kept, where each instance is one for each instance.
 
@@ -237,7 +237,7 @@ def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Float
 
 
 def trial_components(cells: pl.DataFrame) -> pl.DataFrame:
-    """Per stratum the variance of the mean over trials, and the share of it that mere residuals would give.
+    """Return per stratum the variance of the mean over trials, and the share of it due to residuals alone.
 
     Args:
         cells: `trial_cells` of all chunks.

@@ -32,7 +32,7 @@ def aggregate(
     mean: str = "macro",
     fractions: Collection[str] | None = (),
 ) -> pl.DataFrame:
-    """The mean score of each metric in each group, over subsets, with its interval.
+    """Compute the mean score of each metric in each group, over subsets, with its interval.
 
     Outputs, trials, seeds and whatever else `by` leaves together are averaged per instance first; clusters are what was
     drawn, subsets are fixed (`estimate`). Failed requests (score null) are left out of the value and counted. With one
@@ -92,7 +92,7 @@ def table(
     pool: str | Sequence[str] | bool = (),
     fractions: Collection[str] | None = None,
 ) -> pl.DataFrame:
-    """Aggregated scores, one row per group and metric, each with its interval.
+    """Aggregate scores, one row per group and metric, each with its interval.
 
     Args:
         scores: any frame of the documented schema (`hf.schema("scores")`): instance_id and score, and of the rest what
@@ -187,7 +187,7 @@ def add_pooled(table: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str], p
 
 
 def sort_table(table: pl.DataFrame, keys: Sequence[str], metrics: Sequence[str] = ()) -> pl.DataFrame:
-    """The table sorted by its keys, the original first among its perturbations, and metrics in their order if any."""
+    """Sort a table by its keys, the original first among its perturbations, and metrics in their order if any."""
     sorts = [pl.col(key) != ORIGINAL if key == "perturbation" else pl.col(key) for key in keys]
     order = {name: position for position, name in enumerate(metrics)}
     last = pl.col("metric").replace_strict(order, default=None, return_dtype=pl.Int64) if metrics else pl.col("metric")
@@ -195,7 +195,7 @@ def sort_table(table: pl.DataFrame, keys: Sequence[str], metrics: Sequence[str] 
 
 
 def pivot_table(table: pl.DataFrame, keys: Sequence[str], pivot: str) -> pl.DataFrame:
-    """The values of a table, with those of one of its keys as columns.
+    """Return the values of a table, with those of one of its keys as columns.
 
     Raises:
         UnknownNameError: no such key.
@@ -213,7 +213,7 @@ def _varied(rows: Rows) -> list[str]:
 
 
 def _values(rows: Rows, names: Sequence[str]) -> dict[str, set[object]]:
-    """The distinct values of some columns."""
+    """Return the distinct values of some columns."""
     tables = map_chunks(
         chunks_of(rows), lambda chunk: chunk.select(pl.col(name).unique().implode() for name in names).collect()
     )

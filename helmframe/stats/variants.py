@@ -49,12 +49,12 @@ class Variants:
 
     @cached_property
     def instance(self) -> Numbers:
-        """Which instance as asked a row is of, ascending."""
+        """Return the number of each row's instance and run, ascending."""
         return self.rows.cell * self.rows.units + self.rows.unit
 
     @cached_property
     def original(self) -> Floats:
-        """The original's score beside each row's; NaN where there is none."""
+        """Return the original's score for each row; NaN where there is none."""
         import numpy as np
 
         first = starts_of(self.instance)
@@ -65,7 +65,7 @@ class Variants:
 
 @dataclass(frozen=True)
 class VariantGroups:
-    """One row per instance as it was asked and group of variants: what the variants of the group did to it.
+    """The effect of each group of variants: one row per instance, run and group.
 
     `rows` has the column perturbation, the group's name, in its cells; `instance` numbers the instances as asked, the
     same in all groups. `original`, `total` (sum over the `scored`
@@ -97,7 +97,7 @@ def variants_of(
     coverage: pl.DataFrame | None = None,
     more: Sequence[str] = (),
 ) -> Variants:
-    """The scores as variants.
+    """Encode the scores as variants.
 
     Args:
         scores: `SCORES`.
@@ -139,7 +139,7 @@ def variants_of(
 
 
 def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
-    """What each group of variants did to each instance.
+    """Compute what each group of variants did to each instance.
 
     Args:
         variants: as `variants_of` gives them, for the same keys.
@@ -193,7 +193,7 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
 
 
 def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
-    """`group_variants` of one group that holds several perturbations, from those of each perturbation by itself."""
+    """Combine the `group_variants` of single perturbations into one group that has several."""
     import numpy as np
 
     names, _ = group_names(variants, group)
@@ -228,7 +228,7 @@ def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[st
 
 
 def group_names(variants: Variants, group: pl.Expr) -> tuple[list[str], Numbers]:
-    """The names of the groups, and of each of `kinds` which of them it is; −1 for none."""
+    """Return the names of the groups, and the group's index for each of `kinds`; −1 for none."""
     import numpy as np
 
     labels = variants.kinds.select(_of_group(group)).to_series().to_list()
@@ -257,7 +257,7 @@ def describe_variants(coverage: pl.DataFrame, keys: Sequence[str]) -> pl.DataFra
 def cells_of(
     run_cells: pl.DataFrame, cell: Numbers, name: Numbers, names: Sequence[str]
 ) -> tuple[pl.DataFrame, Numbers]:
-    """The cells there are, of those asked, with the name of the group; and which of them each row is of."""
+    """Return the cells present, with the name of the group, and the cell of each row."""
     import numpy as np
 
     both = cell * max(len(names), 1) + name
@@ -269,7 +269,7 @@ def cells_of(
 
 
 def counts_of(variants: Variants, keys: Sequence[str], cells: pl.DataFrame, group: pl.Expr) -> Numbers:
-    """Per cell how many variants of its group the scenario was asked in, in any cell."""
+    """Count per cell the variants of its group that the scenario has, in any cell."""
     on = merge_names(keys, ("scenario", "perturbation"))
     coverage = variants.coverage.with_columns(_of_group(group), kind=pl.struct(VARIANT)).drop_nulls("perturbation")
     counts = coverage.group_by(on).agg(many=pl.col("kind").n_unique())
@@ -289,7 +289,7 @@ def _count(flags: Flags, starts: Numbers) -> Numbers:
 
 
 def _kinds(cells: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
-    """The perturbations and seeds, the original first, and which of them each cell is of."""
+    """Return the perturbations and seeds, the original first, and the index of each cell's."""
     seed = pl.when(pl.col("perturbation") == ORIGINAL).then(0).otherwise("perturbation_seed")
     variants = cells.select("perturbation", perturbation_seed=seed.cast(pl.Int64))
     original = pl.DataFrame({"perturbation": [ORIGINAL], "perturbation_seed": [0]})

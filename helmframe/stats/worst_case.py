@@ -45,7 +45,7 @@ def worst_case(
     mean: str = "macro",
     fractions: Collection[str] = (),
 ) -> pl.DataFrame:
-    """The mean over instances of their worst score over the original and all variants.
+    """Compute the mean over instances of their worst score over the original and all variants.
 
     It falls with the number of variants whatever the model, so two of them compare only at the same k and
     perturbations, which the table names. The worst is taken per model, setting and trial, of the mean over outputs. An
@@ -121,7 +121,7 @@ def worst_at_k(
     mean: str = "macro",
     fractions: Collection[str] = (),
 ) -> pl.DataFrame:
-    """The mean over instances of the worst score that k draws of one perturbation are expected to have.
+    """Compute the mean over instances of the expected worst score of k draws of one perturbation.
 
     A draw is a seed; the original is none. Of K draws the worst of every k of them is averaged: for scores of 0 and 1,
     c of them 1, that is C(c,k)/C(K,k) (pass^k, pass@k turned round); in general Σ C(K−i,k−1)/C(K,k)·s_(i) over the
@@ -189,7 +189,7 @@ def _worst_at_k_chunk(
 
 
 def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[EncodedRows, Floats, Numbers]:
-    """One row per instance as asked and perturbation: its expected worst of k, NaN if a draw failed; draws per cell."""
+    """Return per instance, run and perturbation the expected worst of k, NaN if a draw failed; and draws per cell."""
     import numpy as np
 
     names, group = group_names(variants, BY_PERTURBATION)
@@ -212,7 +212,7 @@ def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[Enc
 
 
 def _weights(most: int, k: int) -> Floats:
-    """Row K, column i: the share of the subsets of k among K draws whose worst is the i-th from below; NaN if K < k."""
+    """Return row K, column i: the share of k-subsets of K draws whose worst is the i-th from below; NaN if K < k."""
     import numpy as np
 
     weights = np.full((most + 1, max(most, 1)), np.nan)
@@ -222,7 +222,7 @@ def _weights(most: int, k: int) -> Floats:
 
 
 def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
-    """The groups with k draws or more in all their scenarios, and the fewest there are."""
+    """Return the groups with k draws or more in all their scenarios, and their fewest draws."""
     pools = cells.group_by(keys).agg(pl.col("draws").min())
     enough = pools.filter(pl.col("draws") >= k)
     if enough.is_empty():
@@ -252,7 +252,7 @@ WORST = "worst"
 def worst_scores(
     scores: pl.LazyFrame | pl.DataFrame, *, higher_is_better: Mapping[str, bool], k: int | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The worst score per instance, model, setting and trial, and what it is the worst of.
+    """Return the worst score per instance, model, setting and trial, and the variants it is taken from.
 
     Args:
         scores: `SCORES`.
