@@ -16,7 +16,7 @@ import polars as pl
 from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
 from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
-from helmframe.early_stopping.monitor import Watch
+from helmframe.early_stopping.monitor import StoppingMonitor
 from helmframe.errors import CapabilityError, PlanError
 from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
 from helmframe.judging.query import query_function
@@ -200,7 +200,7 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
 
 
-def task_shards(plan: PlanSpec, task: Task, watch: Watch | None = None) -> Iterator[pl.DataFrame]:
+def task_shards(plan: PlanSpec, task: Task, watch: StoppingMonitor | None = None) -> Iterator[pl.DataFrame]:
     """Return `INSTANCES` of one task shard by shard, or look by look if `watch` is given."""
     load_rows = partial(load_instances, plan, task.spec)
     return load_rows() if watch is None else watch.looks(load_rows)

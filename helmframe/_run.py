@@ -13,7 +13,7 @@ import polars as pl
 
 from helmframe._core.registry import render
 from helmframe._pipeline import PlanSpec, plan_tasks
-from helmframe.early_stopping.monitor import watched
+from helmframe.early_stopping.monitor import until_entry
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
 from helmframe.engines.logs import read_logs
@@ -179,7 +179,7 @@ def start_run(
     go = resolve_engine(engine)
     tasks = [task for plan in plans for task in plan_tasks(plan)]
     if until is not None:
-        watched(until, tasks)
+        until_entry(until, tasks)
     earlier = resumed_runs(resume, plans, store_root(), fresh=fresh)
     live = Live(plans, budget, until, earlier[0].id if earlier else None)
     run = Run(RunFolder.new(store_root()), live)

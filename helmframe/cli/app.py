@@ -33,7 +33,7 @@ from helmframe.cli.score import add_score
 from helmframe.cli.specs import add_check
 from helmframe.cli.store import add_store
 from helmframe.cli.view import add_view
-from helmframe.early_stopping.rules import until_said
+from helmframe.early_stopping.rules import parse_until
 from helmframe.errors import (
     ArgumentError,
     CapabilityError,
@@ -111,7 +111,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     if any(not spec_of(plan).models for plan in plans):
         raise PlanError("nobody answers. Add model=org/name to the run entry, or --model org/name.")
-    until = until_said(arguments.until) if arguments.until else None
+    until = parse_until(arguments.until) if arguments.until else None
     for plan in plans:
         plan_tasks(spec_of(plan))  # what can't be run is said before anything is
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None

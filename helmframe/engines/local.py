@@ -31,7 +31,7 @@ from helmframe._pipeline import (
     task_shards,
 )
 from helmframe._schema import LOGS
-from helmframe.early_stopping.monitor import Watch, watched
+from helmframe.early_stopping.monitor import StoppingMonitor, until_entry
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import build_manifest, resumed_runs, without_secrets
@@ -137,7 +137,7 @@ class Shared:
     manifest: dict[str, Any]
     active: dict[Model, None]
     writer: BackgroundWriter
-    watch: Watch | None
+    watch: StoppingMonitor | None
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Execution:
         if self.resumed:
             manifest["resumed"] = self.resumed[0].id
         if self.until is not None:
-            manifest["until"] = watched(self.until, [task for _, task in tasks])
+            manifest["until"] = until_entry(self.until, [task for _, task in tasks])
         utilization = Utilization(fingerprints)
         judge_utilization = Utilization({judge: judge.fingerprint() for judge in judges})
         with (
@@ -248,7 +248,7 @@ class Execution:
     def _run_task(
         self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], manifest: dict[str, Any], room: Any
     ) -> None:
-        watch = None if self.until is None else Watch(self.until, task, instance_keys(plan, task.spec))
+        watch = None if self.until is None else StoppingMonitor(self.until, task, instance_keys(plan, task.spec))
         with room, BackgroundWriter() as writer:
             shared = Shared(plan, task, fingerprints, manifest, dict.fromkeys(task.models), writer, watch)
             with closing(prefetch(self._prompts(shared))) as prompts, ExitStack() as waited:
@@ -264,7 +264,7 @@ class Execution:
                     )
                     if watch is not None and (index + 1) % len(task.settings) == 0:
                         writer.wait()
-                        if watch.look_ended(manifest["until"]):
+                        if watch.end_look(manifest["until"]):
                             return
                     if self.ask and self.budget.stopped.is_set():
                         return
@@ -293,7 +293,7 @@ class Execution:
             report = self.progress.reporter(scenario, model.name)
             fitted, prefixes = prompts.result()
             if watch is not None:
-                fitted = watch.still_asked(fitted, model.name)
+                fitted = watch.open_requests(fitted, model.name)
                 if not fitted.height:
                     return
             if self.ask:
@@ -334,7 +334,7 @@ class Execution:
             scores = score_completions(completions, task, verdicts)
             self.folder.add("scores", scenario, scores, shard)
             if watch is not None:
-                watch.saw(scores)
+                watch.add_scores(scores)
 
         shared.writer.submit(lambda: run_concurrently([store, score], self.budget))
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from helmframe._schema import VERDICTS
-from helmframe.early_stopping.monitor import bounded
+from helmframe.early_stopping.monitor import bounded_metrics
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.judging.judge import judges_of, with_judges
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
@@ -27,7 +27,7 @@ def rescore(results: Data, *metrics: Any) -> Data:
         each.check_usable()
     manifest = {**results.manifest, "metrics": {each.name: manifest_entry(each) for each in asked}}
     if "until" in manifest:
-        manifest["until"] = {**manifest["until"], "metrics": bounded(asked)}
+        manifest["until"] = {**manifest["until"], "metrics": bounded_metrics(asked)}
     if judges_of(asked):
         rows = results.completions.collect()
         scores, verdicts = judged(rows, asked, None, fresh=False, budget=Budget())

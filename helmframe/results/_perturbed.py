@@ -18,14 +18,11 @@ from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.score import parse
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.stats.consistency import consistency
-from helmframe.stats.fold import each_chunk
+from helmframe.stats.frames import map_chunks
 from helmframe.stats.gap import gap
 from helmframe.stats.helm_definition import helm_definition
-from helmframe.stats.robustness import robustness
-from helmframe.stats.worst_at_k import worst_at_k
-from helmframe.stats.worst_case import worst_case
-from helmframe.stats.worst_scores import worst_scores
+from helmframe.stats.robustness import consistency, robustness
+from helmframe.stats.worst_case import worst_at_k, worst_case, worst_scores
 
 FAMILIES = ("robustness", "fairness")
 DEFINITIONS = ("paired", "helm")
@@ -272,7 +269,7 @@ def _changed_input(scored: Scored) -> pl.LazyFrame:
 
 
 def _there(chunks: Sequence[pl.LazyFrame]) -> list[str]:
-    found = each_chunk(chunks, lambda rows: rows.select(pl.col("perturbation").unique()).collect()["perturbation"])
+    found = map_chunks(chunks, lambda rows: rows.select(pl.col("perturbation").unique()).collect()["perturbation"])
     return sorted({name for names in found for name in names} - {ORIGINAL})
 
 

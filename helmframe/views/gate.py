@@ -35,7 +35,7 @@ def gate_markdown(gate: Gate) -> str:
 def _headline(gate: Gate) -> str:
     rows = gate.table.filter(verdict=gate.verdict).height
     where = f"{rows} of {gate.table.height} rows" if gate.table.height > 1 else ""
-    return f"{gate.verdict}: {gate.asked}" + (f" ({where})" if where else "")
+    return f"{gate.verdict}: {gate.criterion}" + (f" ({where})" if where else "")
 
 
 def _cells(gate: Gate) -> tuple[list[str], list[list[str]]]:

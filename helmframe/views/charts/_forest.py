@@ -9,7 +9,7 @@ import polars as pl
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.compare import compare
-from helmframe.stats.table import in_order
+from helmframe.stats.table import sort_table
 from helmframe.views.characters import shown_as
 from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing, rows_of
 from helmframe.views.charts.intervals import height, line_at, points, whiskers, words_beside
@@ -65,7 +65,7 @@ def forest(
     # colour tells models: where models are compared, these are the sides
     of_models = "model" not in table.columns
     keys = [name for name in _KEYS if name in table.columns and not (of_models and name == "a")]
-    table = in_order(table, [name for name in keys if name not in ("metric", "a")])
+    table = sort_table(table, [name for name in keys if name not in ("metric", "a")])
     rows = rows_of(table.with_columns(model=pl.col("a")) if of_models else table, keys, models)
     unit = f" ({unit_of(names[0], metrics)})" if len(names) == 1 and unit_of(names[0], metrics) else ""
     title = f"difference in {', '.join(names)}{unit}"
