@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, get_type_hints, is_typeddict
 
 import polars as pl
 import pytest
-from helmframe.views.charts.plot import Plot
 
 import helmframe as hf
 from helmframe.adapters import AdapterFields, AdapterSpec
 from helmframe.cli.app import _parser
 from helmframe.interop.helm.expanders import EXPANDERS
 from helmframe.interop.helm.plan_export import Expanders
+from helmframe.results.charts import Plot
 
 NAMESPACES = ["adapters", "charts", "engines", "metrics", "models", "perturbations", "stats"]
 LISTINGS = ["list_judges", "list_metrics", "list_models", "list_perturbations", "list_scenarios", "list_suites"]

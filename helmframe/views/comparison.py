@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.views import view
-from helmframe.views.characters import seen, shown_as
+from helmframe.views.characters import display_labels, show_invisible
 from helmframe.views.display import html_table, number, spread, text_table
 
 LONGEST = 48  # characters of a name
@@ -49,7 +49,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Text as Markdown shows it to the letter, in one line."""
-    line = " ".join(seen(text).split())
+    line = " ".join(show_invisible(text).split())
     for sign in "\\`*_[]<>|#~":
         line = line.replace(sign, f"\\{sign}")
     return line
@@ -64,7 +64,7 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     heads += ["win–tie–loss", "n", "detectable"]
     named = [*keys, "a", "b"]
     # a setting's name may be a whole instruction
-    shown = shown_as((str(text) for name in named for text in table[name]), LONGEST)
+    shown = display_labels((str(text) for name in named for text in table[name]), LONGEST)
     rows = []
     for row in table.iter_rows(named=True):
         cells = [*(shown[str(row[name])] for name in named), number(row["value_a"]), number(row["value_b"])]

@@ -26,10 +26,10 @@ def names_for(typed: str) -> tuple[str, list[str]]:
     >>> names_for('hf.suite("li')
     ('li', ['lite'])
     """
-    found = _TYPED.search(typed)
-    if found is None:
+    match = _TYPED.search(typed)
+    if match is None:
         return "", []
-    return found[2], [name for name in _NAMES[found[1]]() if name.startswith(found[2])]
+    return match[2], [name for name in _NAMES[match[1]]() if name.startswith(match[2])]
 
 
 def load_ipython_extension(shell: Any) -> None:

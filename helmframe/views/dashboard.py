@@ -49,66 +49,68 @@ class Dashboard:
         self._opened = lru_cache(maxsize=4)(self._open)
         self._tops = lru_cache(maxsize=32)(self._top)
 
-    def page(self, said: Mapping[str, str]) -> str:
+    def page(self, query: Mapping[str, str]) -> str:
         """The page that an address asks for.
 
         Args:
-            said: run, metric, scenario, model, perturbation, setting, only, find, order, page; each may be empty.
+            query: run, metric, scenario, model, perturbation, setting, only, find, order, page; each may be empty.
 
         Raises:
             HelmframeError: there is no such thing, or the results can't be read.
         """
-        for name in said:
+        for name in query:
             if name not in _FORM:
                 raise ArgumentError.unknown_argument("this page", name, _FORM)
-        with self._lock, self._read(said):
-            name, filters = self._asked(said)
+        with self._lock, self._read(query):
+            name, filters = self._selection(query)
             _, explorer = self._opened(name)
             opened = explorer.answer({"ask": "open"})
-            found = _answered(explorer, {"ask": "page", "filters": filters.said(), "page": _whole(said, "page", 1) - 1})
+            result = _checked_answer(
+                explorer, {"ask": "page", "filters": filters.to_dict(), "page": _parse_integer(query, "page", 1) - 1}
+            )
             top = self._tops(
                 name, filters.metric, filters.scenario, filters.model, filters.perturbation, filters.setting
             )
-        kept = {key: value for key, value in said.items() if value and key != "page"}
+        parameters = {key: value for key, value in query.items() if value and key != "page"}
         return page(
             "dashboard.html",
             title=f"helmframe: {name}",
             choices=self._choices(name, filters, opened),
             find=filters.find,
-            found=found,
-            address=lambda number: "?" + urlencode({**kept, "page": number}),
+            result=result,
+            address=lambda number: "?" + urlencode({**parameters, "page": number}),
             instance=lambda row: "instance?" + urlencode({"run": name, "metric": filters.metric, "row": row["row"]}),
             number=number,
             **top,
         )
 
-    def instance(self, said: Mapping[str, str]) -> str:
+    def instance(self, query: Mapping[str, str]) -> str:
         """The page of one instance: run, metric and row, as links of the other page say them.
 
         Raises:
             HelmframeError: there is no such row, or it can't be read.
         """
-        with self._lock, self._read(said):
-            name, filters = self._asked({key: said.get(key, "") for key in ("run", "metric")})
+        with self._lock, self._read(query):
+            name, filters = self._selection({key: query.get(key, "") for key in ("run", "metric")})
             _, explorer = self._opened(name)
-            asked = {"ask": "instance", "filters": {"metric": filters.metric}, "row": _whole(said, "row", 0)}
-            found = _answered(explorer, asked)
-        return page("instance.html", title=f"helmframe: {name}", found=found, number=number)
+            request = {"ask": "instance", "filters": {"metric": filters.metric}, "row": _parse_integer(query, "row", 0)}
+            result = _checked_answer(explorer, request)
+        return page("instance.html", title=f"helmframe: {name}", result=result, number=number)
 
-    def _asked(self, said: Mapping[str, str]) -> tuple[str, Filters]:
-        name = said.get("run") or next(iter(self.runs))
+    def _selection(self, query: Mapping[str, str]) -> tuple[str, Filters]:
+        name = query.get("run") or next(iter(self.runs))
         if name not in self.runs:
             raise UnknownNameError.among("run here", name, self.runs)
-        filters = {key: value for key, value in said.items() if value and key not in ("run", "page")}
+        filters = {key: value for key, value in query.items() if value and key not in ("run", "page")}
         return name, Filters.of({"order": "lowest", **filters})
 
     @contextmanager
-    def _read(self, said: Mapping[str, str]) -> Iterator[None]:
+    def _read(self, query: Mapping[str, str]) -> Iterator[None]:
         """A file that is no whole Parquet is told as one."""
         try:
             yield
         except pl.exceptions.PolarsError as error:
-            run = said.get("run") or next(iter(self.runs))
+            run = query.get("run") or next(iter(self.runs))
             raise StoreError(f"the results at {self.runs[run]} can't be read, a file is damaged: {error}") from error
 
     def _open(self, name: str) -> tuple[Results, Explorer]:
@@ -117,37 +119,37 @@ class Dashboard:
 
     def _choices(self, run: str, filters: Filters, opened: Mapping[str, Any]) -> list[tuple[str, str, dict[str, str]]]:
         """What the form offers: name, what is chosen, and value → word."""
-        every = {"": "all"}
-        choices = [("run", run, {each: each for each in self.runs})] if len(self.runs) > 1 else []
-        choices.append(("metric", filters.metric, {"": "main", **{each: each for each in opened["metrics"]}}))
+        unfiltered = {"": "all"}
+        choices = [("run", run, {value: value for value in self.runs})] if len(self.runs) > 1 else []
+        choices.append(("metric", filters.metric, {"": "main", **{value: value for value in opened["metrics"]}}))
         for axis, values in opened["axes"].items():
-            choices.append((axis, getattr(filters, axis) or "", {**every, **{each: each for each in values}}))
+            choices.append((axis, getattr(filters, axis) or "", {**unfiltered, **{value: value for value in values}}))
         return [*choices, ("only", filters.only, _ONLY), ("order", filters.order, _ORDERS)]
 
     def _top(self, name: str, metric: str, *chosen: str | None) -> dict[str, Any]:
         """Scores and charts, of the groups that are chosen."""
         results, _ = self._opened(name)
         metrics = [metric] if metric else results.main_metrics
-        of = [pl.col(axis) == value for axis, value in zip(_CHOSEN, chosen, strict=True) if value is not None]
-        only = pl.all_horizontal(of) if of else pl.lit(value=True)
+        conditions = [pl.col(axis) == value for axis, value in zip(_CHOSEN, chosen, strict=True) if value is not None]
+        only = pl.all_horizontal(conditions) if conditions else pl.lit(value=True)
         table = _filtered(results.table(metrics=metrics), only, _CHOSEN)
         changes = _changes(results, metrics, chosen)
         models = results.completions.select(pl.col("model").unique().sort()).collect()["model"].to_list()
-        drawn: list[Callable[[str], Any]] = []
-        look = {"models": models, "metrics": results.manifest["metrics"]}
+        draws: list[Callable[[str], Any]] = []
+        options = {"models": models, "metrics": results.manifest["metrics"]}
         if table.height:
-            drawn.append(lambda mode: charts.scores(table, **look, mode=mode))
+            draws.append(lambda mode: charts.scores(table, **options, mode=mode))
         if changes.height:
-            drawn.append(lambda mode: charts.perturbations(changes, **look, mode=mode))
+            draws.append(lambda mode: charts.perturbations(changes, **options, mode=mode))
         originals = table.filter(pl.col("perturbation") == ORIGINAL)
         if originals["scenario"].n_unique() > 1 and originals["model"].n_unique() > 1:
-            drawn.append(partial(_heatmap, originals, look["metrics"]))
-        pictures: list[Picture | str | None] = [picture(draw) for draw in drawn]
+            draws.append(partial(_heatmap, originals, options["metrics"]))
+        pictures: list[Picture | str | None] = [picture(draw) for draw in draws]
         return {
             "notes": score_notes(results),
             "scores": Grid.of(table_cells(table)),
             "changes": Grid.of(robustness_cells(changes)) if changes.height else Grid([], []),
-            "pictures": [each for each in pictures if each is not None],
+            "pictures": [image for image in pictures if image is not None],
         }
 
 
@@ -174,28 +176,30 @@ def _heatmap(table: pl.DataFrame, metrics: Any, mode: str) -> Any:
 def _changes(results: Results, metrics: list[str], chosen: tuple[str | None, ...]) -> pl.DataFrame:
     """The paired change under each perturbation chosen, of any family."""
     wanted = dict(zip(_CHOSEN, chosen, strict=True))
-    there = [each for each in reader_of(results).perturbation_kinds() if wanted["perturbation"] in (None, each)]
-    if not there or all(results.manifest["metrics"][each]["level"] == "set" for each in metrics):
+    perturbations = [name for name in reader_of(results).perturbation_kinds() if wanted["perturbation"] in (None, name)]
+    if not perturbations or all(results.manifest["metrics"][metric]["level"] == "set" for metric in metrics):
         return pl.DataFrame()
-    changes = results.robustness(metrics=metrics, perturbations=there)
-    of = [pl.col(axis) == value for axis, value in wanted.items() if value is not None and axis in changes.columns]
-    return changes.filter(pl.all_horizontal(of)) if of else changes
+    changes = results.robustness(metrics=metrics, perturbations=perturbations)
+    conditions = [
+        pl.col(axis) == value for axis, value in wanted.items() if value is not None and axis in changes.columns
+    ]
+    return changes.filter(pl.all_horizontal(conditions)) if conditions else changes
 
 
 def _filtered(table: pl.DataFrame, only: pl.Expr, axes: tuple[str, ...]) -> pl.DataFrame:
     absent = [pl.lit("").alias(axis) for axis in axes if axis not in table.columns]
-    return table.with_columns(absent).filter(only).drop(each for each in axes if each not in table.columns)
+    return table.with_columns(absent).filter(only).drop(axis for axis in axes if axis not in table.columns)
 
 
-def _answered(explorer: Explorer, asked: Mapping[str, Any]) -> dict[str, Any]:
-    answer = explorer.answer(asked)
+def _checked_answer(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
+    answer = explorer.answer(request)
     if "error" in answer:
         raise ArgumentError(answer["error"])
     return answer
 
 
-def _whole(said: Mapping[str, str], name: str, default: int) -> int:
-    text = said.get(name) or str(default)
+def _parse_integer(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name) or str(default)
     if not (text.isascii() and text.isdecimal() and len(text) < 12) or int(text) < default:
         raise ArgumentError(f"{name}: {text!r} should be a whole number from {default} on.")
     return int(text)

@@ -31,14 +31,14 @@ class _Handler(LoopbackHandler):
         path, _, query = self.path.partition("?")
         token, slash, name = path.removeprefix("/").partition("/")
         pages = {"": self.server.dashboard.page, "instance": self.server.dashboard.instance}
-        found = pages.get(name) if slash else None
-        if not self.is_ours() or not secrets.compare_digest(token.encode(), self.server.token.encode()):
+        render = pages.get(name) if slash else None
+        if not self.has_loopback_host() or not secrets.compare_digest(token.encode(), self.server.token.encode()):
             problem = "Open the address that helmframe dashboard printed: it holds a token."
-            self.say(HTTPStatus.FORBIDDEN, "text/html", page("problem.html", problem=problem))
-        elif found is None:
-            self.say(HTTPStatus.NOT_FOUND, "text/html", page("problem.html", problem="There is no such page."))
+            self.respond(HTTPStatus.FORBIDDEN, "text/html", page("problem.html", problem=problem))
+        elif render is None:
+            self.respond(HTTPStatus.NOT_FOUND, "text/html", page("problem.html", problem="There is no such page."))
         else:
             try:
-                self.say(HTTPStatus.OK, "text/html", found(dict(parse_qsl(query))))
+                self.respond(HTTPStatus.OK, "text/html", render(dict(parse_qsl(query))))
             except HelmframeError as error:
-                self.say(HTTPStatus.BAD_REQUEST, "text/html", page("problem.html", problem=str(error)))
+                self.respond(HTTPStatus.BAD_REQUEST, "text/html", page("problem.html", problem=str(error)))

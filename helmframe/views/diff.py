@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.views import view
-from helmframe.views.characters import seen
+from helmframe.views.characters import show_invisible
 from helmframe.views.display import number
 
 # Beyond so many pairs of words the middle of two texts is shown as one change: comparing them all would take minutes.
@@ -24,10 +24,10 @@ def with_diff(flips: pl.DataFrame) -> pl.DataFrame:
     """The flips with `diff` after the perturbed input."""
     pairs = flips.select("input", "perturbed_input").unique()
     texts = [word_diff(before or "", after or "") for before, after in pairs.iter_rows()]
-    told = pairs.with_columns(diff=pl.Series(texts, dtype=pl.String))
-    joined = flips.join(told, on=["input", "perturbed_input"], how="left", nulls_equal=True, maintain_order="left")
-    place = flips.columns.index("perturbed_input") + 1
-    return joined.select(*flips.columns[:place], "diff", *flips.columns[place:])
+    diffs = pairs.with_columns(diff=pl.Series(texts, dtype=pl.String))
+    joined = flips.join(diffs, on=["input", "perturbed_input"], how="left", nulls_equal=True, maintain_order="left")
+    index = flips.columns.index("perturbed_input") + 1
+    return joined.select(*flips.columns[:index], "diff", *flips.columns[index:])
 
 
 def word_diff(before: str, after: str) -> str:
@@ -38,7 +38,9 @@ def word_diff(before: str, after: str) -> str:
     >>> word_diff("one two", "one  two")
     'one[ →  ]two'
     """
-    return "".join(old if old == new else f"[{seen(old)}→{seen(new)}]" for old, new in changes(before, after))
+    return "".join(
+        old if old == new else f"[{show_invisible(old)}→{show_invisible(new)}]" for old, new in changes(before, after)
+    )
 
 
 def word_diff_html(before: str, after: str) -> str:
@@ -48,7 +50,7 @@ def word_diff_html(before: str, after: str) -> str:
     'a <del>&lt;b&gt;</del><ins>&lt;i&gt;</ins>'
     """
     return "".join(
-        escape(seen(old)) if old == new else _marked("del", old) + _marked("ins", new)
+        escape(show_invisible(old)) if old == new else _marked("del", old) + _marked("ins", new)
         for old, new in changes(before, after)
     )
 
@@ -97,8 +99,8 @@ def _pieces(old: list[tuple[str, str]], new: list[tuple[str, str]]) -> Iterator[
 def _blocks(old: list[str], new: list[str]) -> Iterator[tuple[str, int, int, int, int]]:
     """What difflib calls opcodes; equal ends are taken off first, and a middle too long to compare is one change."""
     shorter = min(len(old), len(new))
-    start = next((place for place in range(shorter) if old[place] != new[place]), shorter)
-    end = next((place for place in range(shorter - start) if old[-1 - place] != new[-1 - place]), shorter - start)
+    start = next((index for index in range(shorter) if old[index] != new[index]), shorter)
+    end = next((index for index in range(shorter - start) if old[-1 - index] != new[-1 - index]), shorter - start)
     middle_old, middle_new = old[start : len(old) - end], new[start : len(new) - end]
     yield "equal", 0, start, 0, start
     if len(middle_old) * len(middle_new) > MOST_PAIRS:
@@ -115,15 +117,20 @@ def _joined(words: list[tuple[str, str]]) -> str:
 
 
 def _marked(tag: str, text: str) -> str:
-    return f"<{tag}>{escape(seen(text))}</{tag}>" if text else ""
+    return f"<{tag}>{escape(show_invisible(text))}</{tag}>" if text else ""
 
 
 def _row(row: dict[str, Any]) -> str:
     which = [row["instance_id"], row["perturbation"], row["model"], row["flip"]]
     scores = f"{number(row['score'])} → {number(row['perturbed_score'])}"
-    asked = word_diff_html(_cut(row["input"]), _cut(row["perturbed_input"]))
+    prompt_diff = word_diff_html(_cut(row["input"]), _cut(row["perturbed_input"]))
     answers = [_cut(row["completion"]), _cut(row["perturbed_completion"])]
-    cells = [*(escape(seen(str(each))) for each in which), scores, asked, *(escape(seen(each)) for each in answers)]
+    cells = [
+        *(escape(show_invisible(str(text))) for text in which),
+        scores,
+        prompt_diff,
+        *(escape(show_invisible(text)) for text in answers),
+    ]
     return "<tr>" + "".join(f"<td style='text-align:left;white-space:pre-wrap'>{cell}</td>" for cell in cells) + "</tr>"
 
 

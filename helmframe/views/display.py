@@ -14,7 +14,7 @@ from helmframe.engines.empty import empty_notes
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
-from helmframe.views.characters import seen
+from helmframe.views.characters import show_invisible
 
 # Errors and unread answers are shown from this share on.
 SHOWN_FROM = 0.01
@@ -42,7 +42,7 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     echo     7
     oracle  10
     """
-    heads, *rows = [[seen(cell).replace("\n", " ") for cell in row] for row in (heads, *rows)]
+    heads, *rows = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (heads, *rows)]
     columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     right = [
@@ -58,9 +58,9 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain HTML table; every cell escaped."""
-    head = "".join(f"<th scope='col' style='text-align:left'>{escape(seen(cell))}</th>" for cell in heads)
+    head = "".join(f"<th scope='col' style='text-align:left'>{escape(show_invisible(cell))}</th>" for cell in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{escape(seen(cell))}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td style='text-align:left'>{escape(show_invisible(cell))}</td>" for cell in row) + "</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -168,7 +168,7 @@ def score_notes(results: Results) -> list[str]:
     """What a reader of that table should know besides."""
     counts = results.manifest.get("counts") or {}
     done = reader_of(results).n_generated()
-    notes = [*reasons(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
+    notes = [*skip_notes(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
     if reader_of(results).unscored:
@@ -179,14 +179,14 @@ def score_notes(results: Results) -> list[str]:
     return notes
 
 
-def reasons(manifest: Mapping[str, Any]) -> list[str]:
+def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Why a run left out what it did."""
-    left_out = manifest.get("left_out") or []
-    return [f"left out: {each['scenario']} × {each['model']}: {each['reason']}" for each in left_out]
+    skipped = manifest.get("left_out") or []
+    return [f"left out: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
 
 
 def _html_notes(notes: Sequence[str]) -> str:
-    return "".join(f"<div style='opacity:.7;font-size:90%'>{escape(seen(note))}</div>" for note in notes)
+    return "".join(f"<div style='opacity:.7;font-size:90%'>{escape(show_invisible(note))}</div>" for note in notes)
 
 
 def _interval(row: Mapping[str, Any]) -> str:

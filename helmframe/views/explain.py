@@ -77,8 +77,8 @@ def _counted(plan: PlanSpec, task: Task) -> _Counts:
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:
-            asked, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
-            collected = asked.collect()
+            adapted, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
+            collected = adapted.collect()
             for model in plan.models:
                 _look(requests[model.name], collected, heads, task, model)
         if rows["instances"] >= LOOKED_AT:
@@ -96,17 +96,17 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
     stages = [
         ["load", _pushed(plan), f"{rows['instances']:,} instances"],
-        ["perturb", ", ".join([ORIGINAL, *(each.name for each in task.variants)]),
+        ["perturb", ", ".join([ORIGINAL, *(variant.name for variant in task.variants)]),
          f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (asked once)"],
         ["adapt", f"{method}, {shots} shots{grid}", f"{counts.train:,} train instances"],
     ]  # fmt: skip
     for model in plan.models:
-        seen = counts.requests[model.name]
+        totals = counts.requests[model.name]
         decoding = " or ".join(dict.fromkeys(_decoded(task.settings[0].of(subset)) for subset in counts.subsets))
-        distinct, stored = seen.get("distinct", 0), seen.get("stored", 0)
-        counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
-        stages.append(["generate", f"{model.name}: {decoding}", counted])
-        notes += _model_notes(task, model, seen)
+        distinct, stored = totals.get("distinct", 0), totals.get("stored", 0)
+        requests_text = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
+        stages.append(["generate", f"{model.name}: {decoding}", requests_text])
+        notes += _model_notes(task, model, totals)
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
     for judge in judges_of(task.metrics):
         names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
@@ -123,28 +123,28 @@ def _extrapolated(size: int, counts: _Counts) -> list[str]:
     looked_at = counts.rows["instances"]
     if size <= looked_at:
         return []
-    for each in (counts.rows, *counts.requests.values()):
-        each.update({name: round(count * size / looked_at) for name, count in each.items()})
+    for totals in (counts.rows, *counts.requests.values()):
+        totals.update({name: round(count * size / looked_at) for name, count in totals.items()})
     return [f"  counts are scaled up from the first {looked_at:,} of {size:,} instances"]
 
 
-def _look(seen: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model) -> None:
+def _look(totals: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model) -> None:
     fitted, prefixes = fit(requests, heads, model)
     fingerprint = model.fingerprint()
     wanted = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique("request_id")
-    known = answers_of(store_root(), model, fingerprint, task.spec.scenario)
+    cached = answers_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-    stored = wanted.join(known.known(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
+    stored = wanted.join(cached.known(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
     sizes = wanted.join(prefixes, on="prefix_id").select(
         pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
     )
     characters = sum(sizes.to_series().to_list())
-    _add(seen, distinct=wanted.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
+    _add(totals, distinct=wanted.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
-    _add(seen, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
+    _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
 
-def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]:
+def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[str]:
     notes = []
     ignored = [key for key in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
     if ignored:
@@ -153,47 +153,47 @@ def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]
         )
     if model.chat is not None and not any(setting.adapter.chat_template for setting in task.settings):
         notes.append(f"  {model.name}: the tokenizer has a chat template, not used; adapt(chat_template=True) uses it")
-    if seen.get("tokens"):
-        notes.append(f"  {model.name}: about {seen['tokens']:,} prompt tokens in all")
-    if seen.get("dropped"):
+    if totals.get("tokens"):
+        notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in all")
+    if totals.get("dropped"):
         notes.append(
-            f"  {model.name}: {seen['dropped']:,} prompts lose examples to fit the window of {model.window} tokens"
+            f"  {model.name}: {totals['dropped']:,} prompts lose examples to fit the window of {model.window} tokens"
         )
-    if seen.get("cut"):
+    if totals.get("cut"):
         notes.append(
-            f"  {model.name}: {seen['cut']:,} prompts are cut at their end to fit the window of {model.window} tokens"
+            f"  {model.name}: {totals['cut']:,} prompts are cut at their end to fit the window of {model.window} tokens"
         )
-    if seen.get("refused"):
+    if totals.get("refused"):
         notes.append(
-            f"  {model.name}: {seen['refused']:,} prompts are too long even without examples; they become errors"
+            f"  {model.name}: {totals['refused']:,} prompts are too long even without examples; they become errors"
         )
-    if model.remembered_by_name and seen.get("stored"):
+    if model.remembered_by_name and totals.get("stored"):
         notes += _age(task, model)
     if not model.durable:
         notes.append(
             f"  {model.name}: without a version, its completions are stored with their run only, and reused by "
             "score(resume=…); hf.model(…, name=…, version=…) shares them with every run"
         )
-    said = [model.note, "" if model.state is None else model.state()]
-    return [*notes, *(f"  {model.name}: {each}" for each in said if each)]
+    texts = [model.note, "" if model.state is None else model.state()]
+    return [*notes, *(f"  {model.name}: {text}" for text in texts if text)]
 
 
 def _age(task: Task, model: Model) -> list[str]:
     """How long ago a model that only its name tells from others gave its oldest answer."""
-    known = answers_of(store_root(), model, model.fingerprint(), task.spec.scenario)
-    oldest = known.oldest() if isinstance(known, ParquetAnswers) else None
+    cached = answers_of(store_root(), model, model.fingerprint(), task.spec.scenario)
+    oldest = cached.oldest() if isinstance(cached, ParquetAnswers) else None
     if oldest is None:
         return []
-    given = datetime.fromtimestamp(oldest / 1e9, tz=UTC)
-    days = (datetime.now(tz=UTC) - given).days
+    generated = datetime.fromtimestamp(oldest / 1e9, tz=UTC)
+    days = (datetime.now(tz=UTC) - generated).days
     ago = "today" if days < 1 else f"{days:,} day{'s' if days > 1 else ''} ago"
-    said = f"its oldest stored answer is of {given:%Y-%m-%d %H:%M} UTC ({ago})"
-    return [f"  {model.name}: {said}; the server may answer otherwise by now: score(fresh=True) asks anew"]
+    text = f"its oldest stored answer is of {generated:%Y-%m-%d %H:%M} UTC ({ago})"
+    return [f"  {model.name}: {text}; the server may answer otherwise by now: score(fresh=True) asks anew"]
 
 
 def _decoding(task: Task) -> list[str]:
-    said = [pair for each in task.settings[0].each for pair in each.decoding]
-    return list(dict.fromkeys(key for key, value in said if value is not None))
+    pairs = [pair for setting in task.settings[0].each for pair in setting.decoding]
+    return list(dict.fromkeys(key for key, value in pairs if value is not None))
 
 
 def _decoded(setting: Setting) -> str:
@@ -201,18 +201,18 @@ def _decoded(setting: Setting) -> str:
 
 
 def _pushed(plan: PlanSpec) -> str:
-    said = [_condition(each) for each in plan.filters]
+    parts = [_condition(condition) for condition in plan.filters]
     if plan.sampling is not None:
         order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)"}[plan.sampling.order]
-        said.append(f"{order} {plan.sampling.n} per subset")
-    return " and ".join(said) or "all"
+        parts.append(f"{order} {plan.sampling.n} per subset")
+    return " and ".join(parts) or "all"
 
 
 def _condition(condition: Condition) -> str:
     match condition:
         case Equals(column, values):
-            said = repr(values[0]) if len(values) == 1 else f"one of {list(values)}"
-            return f"{column} = {said} (pushed into the scan)"
+            values_text = repr(values[0]) if len(values) == 1 else f"one of {list(values)}"
+            return f"{column} = {values_text} (pushed into the scan)"
         case Between(column, low, high):
             return f"{column} between {low!r} and {high!r} (pushed into the scan)"
         case Sql(text):

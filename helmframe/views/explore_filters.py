@@ -33,23 +33,23 @@ class Filters:
     order: str = "run"
 
     @classmethod
-    def of(cls, said: Any) -> "Filters":
+    def of(cls, values: Any) -> "Filters":
         """Filters as a browser says them.
 
         Raises:
             ArgumentError: an unknown one, or a value of the wrong type.
         """
-        if not isinstance(said, Mapping):
-            raise ArgumentError(f"filters: {type(said).__name__} should be an object.")
-        known = [each.name for each in fields(cls)]
-        for name, value in said.items():
-            if name not in known:
-                raise ArgumentError.unknown_argument("filters", str(name), known)
+        if not isinstance(values, Mapping):
+            raise ArgumentError(f"filters: {type(values).__name__} should be an object.")
+        names = [field.name for field in fields(cls)]
+        for name, value in values.items():
+            if name not in names:
+                raise ArgumentError.unknown_argument("filters", str(name), names)
             number = name in ("low", "high")
             empty = value is None and (number or name in AXES)
             if not empty and (isinstance(value, bool) or not isinstance(value, int | float if number else str)):
                 raise ArgumentError(f"filters: {name}={value!r} should be {'a number' if number else 'a text'}.")
-        return cls(**said)
+        return cls(**values)
 
     def check(self, values: Mapping[str, Sequence[str]], metrics: Sequence[str]) -> None:
         """That each name is one of those there are.
@@ -64,28 +64,28 @@ class Filters:
             value = getattr(self, axis)
             if value is not None and value not in values[axis]:
                 raise UnknownNameError.among(f"{axis} of these results", value, values[axis])
-        for name, known in (("only", _ONLY), ("order", _ORDERS)):
-            if getattr(self, name) not in known:
+        for name, allowed in (("only", _ONLY), ("order", _ORDERS)):
+            if getattr(self, name) not in allowed:
                 raise ArgumentError.unknown_value(
-                    f"{name}={getattr(self, name)!r} can't be", getattr(self, name), known
+                    f"{name}={getattr(self, name)!r} can't be", getattr(self, name), allowed
                 )
 
     def condition(self) -> pl.Expr:
         """Over the columns of the index."""
-        every = [pl.lit(value=True)]
-        every += [pl.col(axis) == getattr(self, axis) for axis in AXES if getattr(self, axis) is not None]
+        conditions = [pl.lit(value=True)]
+        conditions += [pl.col(axis) == getattr(self, axis) for axis in AXES if getattr(self, axis) is not None]
         if self.low is not None:
-            every.append(pl.col("score") >= self.low)
+            conditions.append(pl.col("score") >= self.low)
         if self.high is not None:
-            every.append(pl.col("score") <= self.high)
+            conditions.append(pl.col("score") <= self.high)
         if self.only == "unscored":
-            every.append(pl.col("score").is_null())
+            conditions.append(pl.col("score").is_null())
         elif self.only == "unparsed":
-            every.append(~pl.col("parsed"))
+            conditions.append(~pl.col("parsed"))
         if self.find:
-            every.append(pl.col("instance_id").str.contains(self.find, literal=True))
-        return pl.all_horizontal(every)
+            conditions.append(pl.col("instance_id").str.contains(self.find, literal=True))
+        return pl.all_horizontal(conditions)
 
-    def said(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As `of` takes them."""
         return asdict(self)

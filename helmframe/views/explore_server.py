@@ -22,8 +22,8 @@ _SCRIPT = """import { mount } from "./explore.js";
 const token = new URLSearchParams(location.search).get("token") ?? "";
 async function ask(question) {
   const headers = { "Content-Type": "application/json", "X-Token": token };
-  const said = await fetch("ask", { method: "POST", headers, body: JSON.stringify(question) });
-  const answer = await said.json();
+  const response = await fetch("ask", { method: "POST", headers, body: JSON.stringify(question) });
+  const answer = await response.json();
   if ("error" in answer) throw new Error(answer.error);
   return answer;
 }
@@ -59,34 +59,38 @@ class _Handler(LoopbackHandler):
             "/page.js": ("text/javascript", _SCRIPT),
             "/explore.js": ("text/javascript", Path(__file__).with_name("explore.js").read_text(encoding="utf-8")),
         }
-        found = files.get(self.path.partition("?")[0])
-        if not self.is_ours():
-            self.say(HTTPStatus.FORBIDDEN, "text/plain", "no such host here")
-        elif found is None:
-            self.say(HTTPStatus.NOT_FOUND, "text/plain", "nothing here")
+        file = files.get(self.path.partition("?")[0])
+        if not self.has_loopback_host():
+            self.respond(HTTPStatus.FORBIDDEN, "text/plain", "no such host here")
+        elif file is None:
+            self.respond(HTTPStatus.NOT_FOUND, "text/plain", "nothing here")
         else:
-            self.say(HTTPStatus.OK, *found)
+            self.respond(HTTPStatus.OK, *file)
 
     def do_POST(self) -> None:  # noqa: N802
         size = self.headers.get("Content-Length", "")
         if not size.isdecimal() or int(size) > LONGEST_QUESTION:
             self.close_connection = True
-            self.say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "too long"}))
+            self.respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "too long"}))
             return
         body = self.rfile.read(int(size))
         token = self.headers.get("X-Token", "")
-        if self.path != "/ask" or not self.is_ours() or not secrets.compare_digest(token.encode(), self._token):
-            said = {"error": "open the address that helmframe view printed, with its token"}
-            self.say(HTTPStatus.FORBIDDEN, "application/json", json.dumps(said))
+        if (
+            self.path != "/ask"
+            or not self.has_loopback_host()
+            or not secrets.compare_digest(token.encode(), self._token)
+        ):
+            answer = {"error": "open the address that helmframe view printed, with its token"}
+            self.respond(HTTPStatus.FORBIDDEN, "application/json", json.dumps(answer))
             return
         try:
             question = json.loads(body)
         except ValueError:
             question = None
         if not isinstance(question, dict):
-            self.say(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "that is no JSON object"}))
+            self.respond(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "that is no JSON object"}))
             return
-        self.say(HTTPStatus.OK, "application/json", json.dumps(self.server.explorer.answer(question)))
+        self.respond(HTTPStatus.OK, "application/json", json.dumps(self.server.explorer.answer(question)))
 
     @property
     def _token(self) -> bytes:

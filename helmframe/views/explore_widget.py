@@ -28,15 +28,15 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._explorer = explorer
         self.on_msg(self._answer)
 
-    def _answer(self, _: Any, said: dict[str, Any], __: list[bytes]) -> None:
-        self.send({"id": said.get("id"), "answer": self._explorer.answer(said.get("question") or {})})
+    def _answer(self, _: Any, message: dict[str, Any], __: list[bytes]) -> None:
+        self.send({"id": message.get("id"), "answer": self._explorer.answer(message.get("question") or {})})
 
-    def _repr_mimebundle_(self, **how: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundle = super()._repr_mimebundle_(**how)
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle = super()._repr_mimebundle_(**options)
         if bundle is None:
             return None
-        data, about = bundle
-        return {**data, "text/html": first_page_html(self._explorer)}, about
+        data, metadata = bundle
+        return {**data, "text/html": first_page_html(self._explorer)}, metadata
 
 
 @view("Results.explore")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helmframe.errors import CapabilityError
-from helmframe.views.characters import seen
+from helmframe.views.characters import show_invisible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,7 +62,7 @@ def shown(value: Any, most: int = LONGEST) -> Any:
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     left_out = len(value) - most
-    return seen(value) if left_out <= 0 else f"{seen(value[:most])}… ({left_out:,} more characters)"
+    return show_invisible(value) if left_out <= 0 else f"{show_invisible(value[:most])}… ({left_out:,} more characters)"
 
 
 @cache

@@ -40,7 +40,7 @@ def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     heads += ["over instances"] * instances + ["over scenarios"] * (len(board.columns) > 1) + ["columns"] * missing
     rows = []
     for row in board.table.head(_SHOWN).iter_rows(named=True):
-        cells = [_whole(row["rank"]), _ranks(row), row["ties"] or "", row["model"], number(row["value"])]
+        cells = [_rank_text(row["rank"]), _ranks(row), row["ties"] or "", row["model"], number(row["value"])]
         cells += [spread(row["ci_low"], row["ci_high"])] * instances
         cells += [spread(row["scenarios_low"], row["scenarios_high"])] * (len(board.columns) > 1)
         cells += [f"{row['n_columns']:,}"] * missing
@@ -56,7 +56,7 @@ def _with_values(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     values = {(model, column): value for model, column, value in board.cells.select("model", "column", "value").rows()}
     models = board.table["model"].head(_SHOWN)
     more = [[number(values.get((model, column))) for column in board.columns] for model in models]
-    return [*heads, *board.columns], [[*row, *each] for row, each in zip(rows, more, strict=True)]
+    return [*heads, *board.columns], [[*row, *extra] for row, extra in zip(rows, more, strict=True)]
 
 
 def leaderboard_notes(board: Leaderboard) -> list[str]:
@@ -77,5 +77,5 @@ def _ranks(row: dict[str, Any]) -> str:
     return "" if low is None else str(low) if low == high else f"{low}–{high}"
 
 
-def _whole(value: int | None) -> str:
+def _rank_text(value: int | None) -> str:
     return "" if value is None else str(value)

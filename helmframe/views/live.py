@@ -21,7 +21,7 @@ from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.store import RunFolder
-from helmframe.views.display import html_table, number, reasons, shown_path, spread
+from helmframe.views.display import html_table, number, shown_path, skip_notes, spread
 
 if TYPE_CHECKING:
     from helmframe._run import Run
@@ -43,11 +43,11 @@ def show(run: Run) -> None:
     from IPython import display
 
     publish: Any = display.display
-    page, goes_on = Page(run), run.status == "running"
-    publish(page.bundle(look=not goes_on), raw=True, display_id=page.place)
+    page, running = Page(run), run.status == "running"
+    publish(page.bundle(look=not running), raw=True, display_id=page.display_id)
     thread = _shown.get(run.id)
-    if goes_on and _in_notebook() and not (thread is not None and thread.is_alive()):
-        _shown[run.id] = threading.Thread(target=page.keep_true, daemon=True, name=f"helmframe-live-{run.id}")
+    if running and _in_notebook() and not (thread is not None and thread.is_alive()):
+        _shown[run.id] = threading.Thread(target=page.update_until_done, daemon=True, name=f"helmframe-live-{run.id}")
         _shown[run.id].start()
 
 
@@ -59,23 +59,28 @@ def page_html(run: Run) -> str:
 
 def run_html(run: Run, scores: pl.DataFrame | None) -> str:
     """How far a run is, by scenario and model where it is of this process, and these scores; every text escaped."""
-    about = run.manifest()
+    manifest = run.manifest()
     progress = run.progress()
-    totals: dict[str, int] = dict(about.get("counts", {}))
+    totals: dict[str, int] = dict(manifest.get("counts", {}))
     if progress.height:
         totals = {name: int(progress[name].sum()) for name in ("planned", *DONE, "failed", *_TOKENS)}
     done = sum(totals.get(name, 0) for name in DONE)
     bar = f"<progress aria-label='completions' max='{max(totals.get('planned', 0), 1)}' value='{done}'></progress>"
-    said = [f"Run {run.id}: {run.status}", f"{done:,} of {totals.get('planned', 0):,} completions"]
-    said += [f"{totals[name]:,} {what}" for name, what in _COUNTED.items() if totals.get(name)]
+    parts = [f"Run {run.id}: {run.status}", f"{done:,} of {totals.get('planned', 0):,} completions"]
+    parts += [f"{totals[name]:,} {what}" for name, what in _COUNTED.items() if totals.get(name)]
     if run.status == "running":
-        said += _pace(progress)
-    notes = [*reasons(about), *empty_notes(about), *working_notes(about), f"results: {shown_path(run.folder.path)}"]
-    counted = [name for name in _COUNTED if name == "failed" or totals.get(name)]
-    heads = ["scenario", "model", "completions", *(_COUNTED[name] for name in counted), "per second", "time left"]
-    rows = [_row(row, counted) for row in progress.iter_rows(named=True)]
+        parts += _pace(progress)
+    notes = [
+        *skip_notes(manifest),
+        *empty_notes(manifest),
+        *working_notes(manifest),
+        f"results: {shown_path(run.folder.path)}",
+    ]
+    shown_counts = [name for name in _COUNTED if name == "failed" or totals.get(name)]
+    heads = ["scenario", "model", "completions", *(_COUNTED[name] for name in shown_counts), "per second", "time left"]
+    rows = [_row(row, shown_counts) for row in progress.iter_rows(named=True)]
     table = html_table(heads, rows) if rows else ""
-    return f"<div>{bar} {escape(', '.join(said))}</div>{table}{_scores_html(scores, run.status)}" + "".join(
+    return f"<div>{bar} {escape(', '.join(parts))}</div>{table}{_scores_html(scores, run.status)}" + "".join(
         f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in notes
     )
 
@@ -94,7 +99,7 @@ class Page:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.place = f"helmframe-run-{run.id}"
+        self.display_id = f"helmframe-run-{run.id}"
         self._scores: pl.DataFrame | None = None
         self._look_at = 0.0  # when the scores may be looked up next
 
@@ -104,7 +109,7 @@ class Page:
             self._look()
         return {"text/plain": repr(self.run), "text/html": run_html(self.run, self._scores)}
 
-    def keep_true(self) -> None:
+    def update_until_done(self) -> None:
         """Change what is shown until the run has ended."""
         from IPython import display
 
@@ -113,10 +118,10 @@ class Page:
         while self.run.status == "running":
             now = self.bundle(look=time.monotonic() >= self._look_at)
             if now != before:
-                publish(now, raw=True, display_id=self.place)
+                publish(now, raw=True, display_id=self.display_id)
             before = now
             time.sleep(SECONDS_BETWEEN_PAGES)
-        publish(self.bundle(), raw=True, display_id=self.place)
+        publish(self.bundle(), raw=True, display_id=self.display_id)
 
     def _look(self) -> None:
         began = time.monotonic()
@@ -145,10 +150,10 @@ def _table(results: Results) -> pl.DataFrame | None:
 
 def _pace(progress: pl.DataFrame) -> list[str]:
     """Rows run side by side: the rates of those that go on add up, and the slowest tells the end."""
-    going = progress.filter(pl.col("seconds_left") > 0)
-    rate, left = float(going["rate"].sum()), going["seconds_left"].max()
-    said = [f"{_rate(rate)}/s"] if rate else []
-    return [*said, f"{duration(float(left))} left"] if isinstance(left, float) and left else said
+    running = progress.filter(pl.col("seconds_left") > 0)
+    rate, left = float(running["rate"].sum()), running["seconds_left"].max()
+    parts = [f"{_rate(rate)}/s"] if rate else []
+    return [*parts, f"{duration(float(left))} left"] if isinstance(left, float) and left else parts
 
 
 def _row(row: dict[str, Any], counted: Sequence[str]) -> list[str]:

@@ -14,12 +14,12 @@ class LoopbackHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     policy: ClassVar[str]
 
-    def is_ours(self) -> bool:
+    def has_loopback_host(self) -> bool:
         """Whether the page was asked for by our address: another name that leads here is a stranger's."""
         port = self.connection.getsockname()[1]
         return self.headers.get("Host", "") in (f"{LOOPBACK}:{port}", f"localhost:{port}")
 
-    def say(self, status: HTTPStatus, kind: str, text: str) -> None:
+    def respond(self, status: HTTPStatus, kind: str, text: str) -> None:
         """Send a text of this kind."""
         data = text.encode("utf-8", "surrogatepass")
         self.send_response(status)

@@ -19,7 +19,7 @@ class Picture:
 
     light: "Embedded"
     dark: "Embedded"
-    about: str
+    description: str
 
 
 class Embedded(str):
@@ -37,10 +37,10 @@ def picture(draw: "Callable[[str], Drawn]") -> "Picture | str | None":
         light, dark = draw("light"), draw("dark")
     except HelmframeError as error:
         return str(error)
-    said = light.to_dict()
-    if said.get("name") == NOTHING:
+    spec = light.to_dict()
+    if spec.get("name") == NOTHING:
         return None
-    return Picture(_embedded(light), _embedded(dark), str(said.get("description", "")))
+    return Picture(_embedded(light), _embedded(dark), str(spec.get("description", "")))
 
 
 def _embedded(chart: "Drawn") -> Embedded:

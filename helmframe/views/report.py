@@ -39,13 +39,13 @@ def report_html(results: Results, title: str | None = None) -> str:
     Raises:
         ArgumentError, CapabilityError: a package that it needs is not there.
     """
-    manifest, unsaid = results.manifest, replace(results, path=None)  # a report is read elsewhere
+    manifest, without_path = results.manifest, replace(results, path=None)  # a report is read elsewhere
     several = {axis: results.completions.select(pl.col(axis).n_unique()).collect().item() > 1 for axis in _AXES}
     return page(
         "report.html",
         policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
-        notes=[*_about(manifest), *working_notes(manifest), *score_notes(unsaid)],
+        notes=[*_run_notes(manifest), *working_notes(manifest), *score_notes(without_path)],
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),
         variants=_variants(results) if several["perturbation"] else [],
@@ -64,15 +64,15 @@ def report_html(results: Results, title: str | None = None) -> str:
 _AXES = ("scenario", "model", "setting", "perturbation")
 
 
-def _about(manifest: Any) -> list[str]:
+def _run_notes(manifest: Any) -> list[str]:
     scenarios = manifest["scenarios"].items()
-    told = [f"{name}: {about['description']}" for name, about in scenarios if about.get("description")]
+    notes = [f"{name}: {metadata['description']}" for name, metadata in scenarios if metadata.get("description")]
     versions = manifest.get("versions", {})
     ended = manifest.get("ended") or manifest.get("started")
     when = datetime.fromtimestamp(ended, UTC).strftime("%Y-%m-%d %H:%M UTC") if ended else ""
-    made = [f"run of {when}"] if when else []
-    made += [f"helmframe {versions['helmframe']}"] if "helmframe" in versions else []
-    return [*told, ", ".join(made)] if made else told
+    origin = [f"run of {when}"] if when else []
+    origin += [f"helmframe {versions['helmframe']}"] if "helmframe" in versions else []
+    return [*notes, ", ".join(origin)] if origin else notes
 
 
 def _all_scores(results: Results) -> Grid:
@@ -124,4 +124,4 @@ def _charts(results: Results, several: dict[str, bool]) -> dict[str, _Pictures]:
         drawn["comparisons"] = [lambda mode: plot.forest("model", mode=mode), lambda mode: plot.leaderboard(mode=mode),
                                 lambda mode: plot.pareto(mode=mode)]  # fmt: skip
     made = {name: [picture(draw) for draw in draws] for name, draws in drawn.items()}
-    return {name: [each for each in pictures if each is not None] for name, pictures in made.items()}
+    return {name: [image for image in pictures if image is not None] for name, pictures in made.items()}

@@ -6,7 +6,7 @@ import polars as pl
 
 from helmframe._core.views import view
 from helmframe.errors import ArgumentError, CapabilityError
-from helmframe.views.characters import seen
+from helmframe.views.characters import show_invisible
 from helmframe.views.comparison import markdown_table
 from helmframe.views.display import table_cells
 
@@ -44,5 +44,5 @@ def _latex(table: pl.DataFrame) -> str:
     except ImportError:
         raise CapabilityError("LaTeX needs the package tabulate: pip install 'helmframe[report]'.") from None
     cells, rows = table_cells(table)
-    heads, *lines = [[seen(cell).replace("\n", " ") for cell in row] for row in (cells, *rows)]
+    heads, *lines = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (cells, *rows)]
     return str(tabulate(lines, heads, tablefmt="latex_booktabs", disable_numparse=True))

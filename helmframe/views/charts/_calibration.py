@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SIZE = 340
 # The most models whose numbers are told above the chart.
-_TOLD = 4
+_MOST_NOTED = 4
 
 
 def calibration(
@@ -71,16 +71,18 @@ def calibration(
     diagonal = alt.Chart(corners).mark_line(strokeDash=[4, 4], color=look(mode).quiet).encode(x="at:Q", y="at:Q")
     base = alt.Chart(rows.data)
     lines = base.mark_line(size=1.5).encode(x=x, y=alt.Y("value:Q", title=title, scale=scale), color=colour)
-    known = alt.Chart(rows.data.drop_nulls(["ci_low", "ci_high"]))
-    rules = known.mark_rule(size=1.5).encode(x=x, y=alt.Y("ci_low:Q", title=title), y2="ci_high:Q", color=colour)
+    with_interval = alt.Chart(rows.data.drop_nulls(["ci_low", "ci_high"]))
+    rules = with_interval.mark_rule(size=1.5).encode(
+        x=x, y=alt.Y("ci_low:Q", title=title), y2="ci_high:Q", color=colour
+    )
     tooltip: list[Any] = [alt.Tooltip("model:N")]
-    tooltip += [alt.Tooltip(f"{each}:Q", format=".3f") for each in ("claimed", "value", "ci_low", "ci_high")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("claimed", "value", "ci_low", "ci_high")]
     tooltip += [alt.Tooltip("interval:N"), alt.Tooltip("n:Q", title="answers")]
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(
         x=x, y=alt.Y("value:Q", title=title), color=colour, shape=shape, tooltip=tooltip
     )
     chart = LayerChart(layer=[diagonal, rules, lines, dots]).properties(width=_SIZE, height=_SIZE)
-    notes = ["below the diagonal: surer than right; bins of as many answers each", *_told(numbers)]
+    notes = ["below the diagonal: surer than right; bins of as many answers each", *_calibration_notes(numbers)]
     drawn: Drawn = finished(chart, mode, "calibration", notes)
     return drawn
 
@@ -108,18 +110,22 @@ def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:
     import numpy as np
 
     answers = answers.sort("confidence")
-    sure, right = answers["confidence"].cast(pl.Float64).to_numpy(), answers["right"].cast(pl.Float64).to_numpy()
-    edges = equal_masses(sure, enough(len(sure), bins))
-    _, claimed, _ = binned(sure, right, edges)
-    place = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
-    rows = answers.with_columns(bin=pl.Series(place), score=pl.Series(right), subset=pl.lit(""), metric=pl.lit("right"))
-    made = table(rows.drop("perturbation", "setting", "trial", strict=False), ["model", "bin"], fractions=["right"])
-    return made.with_columns(claimed=pl.Series(claimed)[made["bin"].cast(pl.Int64)])
+    confidences, right = answers["confidence"].cast(pl.Float64).to_numpy(), answers["right"].cast(pl.Float64).to_numpy()
+    edges = equal_masses(confidences, enough(len(confidences), bins))
+    _, claimed, _ = binned(confidences, right, edges)
+    bin_index = np.unique(np.searchsorted(edges, confidences), return_inverse=True)[1]
+    rows = answers.with_columns(
+        bin=pl.Series(bin_index), score=pl.Series(right), subset=pl.lit(""), metric=pl.lit("right")
+    )
+    statistics = table(
+        rows.drop("perturbation", "setting", "trial", strict=False), ["model", "bin"], fractions=["right"]
+    )
+    return statistics.with_columns(claimed=pl.Series(claimed)[statistics["bin"].cast(pl.Int64)])
 
 
-def _told(numbers: pl.DataFrame) -> list[str]:
+def _calibration_notes(numbers: pl.DataFrame) -> list[str]:
     """Of each model the calibration error, and between which values it lies for a calibrated one."""
-    if numbers.height > _TOLD:
+    if numbers.height > _MOST_NOTED:
         return []
     return [
         f"{model or 'all'}: calibration error {number(ece)} (if calibrated: {spread(low, high)}), {n:,} answers"

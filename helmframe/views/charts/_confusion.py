@@ -11,7 +11,7 @@ from helmframe.metrics.classification import confusion as counted
 from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
-from helmframe.views.characters import shown_as
+from helmframe.views.characters import display_labels
 from helmframe.views.charts.frames import Frame, columns_of, needing, of_original
 from helmframe.views.charts.grid import MOST_PANELS, cells
 from helmframe.views.charts.source import Source
@@ -58,15 +58,17 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     per_model = total / counts["model"].n_unique()
     if len(classes) > MOST and len(classes) > per_model / 2:
         return nothing("no classes: nearly every correct reference is a text of its own", mode, title)
-    kept = sorted(classes[:MOST])
-    answers = sorted({*kept, *labels[:MOST]})
+    shown_classes = sorted(classes[:MOST])
+    answers = sorted({*shown_classes, *labels[:MOST]})
     notes = [f"the {MOST} most frequent of {len(classes):,} classes"] if len(classes) > MOST else []
     models = counts["model"].unique().sort().to_list()
     notes += [f"the first {MOST_PANELS} of {len(models):,} models"] if len(models) > MOST_PANELS else []
-    data = _shares(counts.filter(pl.col("gold").is_in(kept), pl.col("model").is_in(models[:MOST_PANELS])), answers)
-    others = [each for each in (OTHER, UNREAD) if each in set(data["output"])]
-    shown = shown_as([*answers, *others])
-    panels = shown_as(models[:MOST_PANELS])
+    data = _shares(
+        counts.filter(pl.col("gold").is_in(shown_classes), pl.col("model").is_in(models[:MOST_PANELS])), answers
+    )
+    others = [name for name in (OTHER, UNREAD) if name in set(data["output"])]
+    shown = display_labels([*answers, *others])
+    panels = display_labels(models[:MOST_PANELS])
     chart = cells(
         data.with_columns(
             x=pl.col("output").replace(shown), y=pl.col("gold").replace(shown), panel=pl.col("model").replace(panels)
@@ -75,7 +77,7 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
         text=alt.Text("n:Q", format=",d"),
         titles=("answer", "correct"),
         panels=list(panels.values()),
-        orders=(list(shown.values()), [shown[each] for each in kept]),
+        orders=(list(shown.values()), [shown[name] for name in shown_classes]),
         tooltip=_tooltip(),
     )
     drawn: Drawn = finished(chart, mode, title, ["numbers: answers; colours: their share of the class", *notes])
@@ -98,8 +100,8 @@ def _shares(counts: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
 def _tooltip() -> list[Any]:
     import altair as alt
 
-    told: Sequence[tuple[str, str]] = (("y:N", "correct"), ("x:N", "answer"), ("n:Q", "answers"))
-    return [*(alt.Tooltip(name, title=title) for name, title in told), alt.Tooltip("share:Q", format=".1%")]
+    fields: Sequence[tuple[str, str]] = (("y:N", "correct"), ("x:N", "answer"), ("n:Q", "answers"))
+    return [*(alt.Tooltip(name, title=title) for name, title in fields), alt.Tooltip("share:Q", format=".1%")]
 
 
 def _counts(completions: pl.LazyFrame) -> tuple[pl.DataFrame, list[str]]:
@@ -107,8 +109,12 @@ def _counts(completions: pl.LazyFrame) -> tuple[pl.DataFrame, list[str]]:
     read = parse(completions)
     read = answered(read) if by_option(read) else read
     models = read.select(pl.col("model").unique().sort()).collect()["model"].to_list()
-    found = [counted(read.filter(pl.col("model") == model)).with_columns(model=pl.lit(model)) for model in models]
-    texts = pl.concat(found) if found else pl.DataFrame(schema={"gold": pl.String, "output": pl.String, "n": pl.UInt32})
+    per_model = [counted(read.filter(pl.col("model") == model)).with_columns(model=pl.lit(model)) for model in models]
+    texts = (
+        pl.concat(per_model)
+        if per_model
+        else pl.DataFrame(schema={"gold": pl.String, "output": pl.String, "n": pl.UInt32})
+    )
     if texts["gold"].n_unique() > MOST:
         labelled = _by_label(read)
         if not labelled.is_empty():
@@ -124,16 +130,16 @@ def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
     """
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct")).list.arg_max()
-    labelled, place = pl.col("choices").list.len() > 0, pl.col("reference_index")
-    said = same_place(pl.col("output"), texts, pl.col("choices")).fill_null("")
+    labelled, option_index = pl.col("choices").list.len() > 0, pl.col("reference_index")
+    chosen_label = same_place(pl.col("output"), texts, pl.col("choices")).fill_null("")
     return (
-        read.filter(labelled | place.is_not_null(), pl.col("completion").is_not_null())
+        read.filter(labelled | option_index.is_not_null(), pl.col("completion").is_not_null())
         .select(
             "model",
             gold=pl.when(labelled)
             .then(pl.col("choices").list.get(right, null_on_oob=True))
             .otherwise(pl.format("option {}", right + 1)),
-            output=pl.when(labelled).then(said).otherwise(pl.format("option {}", place + 1)),
+            output=pl.when(labelled).then(chosen_label).otherwise(pl.format("option {}", option_index + 1)),
         )
         .group_by("model", "gold", "output")
         .agg(n=pl.len())

@@ -10,7 +10,7 @@ from helmframe.errors import UnknownNameError
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.table import AXES
-from helmframe.views.characters import shown_as
+from helmframe.views.characters import display_labels
 from helmframe.views.charts.frames import Frame, axes_of, is_scores, stats_of
 from helmframe.views.charts.grid import MOST_PANELS, cells
 from helmframe.views.charts.source import Source
@@ -63,14 +63,14 @@ def heatmap(
         table = table.filter(pl.col("perturbation") == ORIGINAL)
     if table.is_empty():
         return nothing(NO_SCORES, mode, axis_title(name, metrics))
-    table, orders, panels, notes = _prepared(table, x, y, [each for each in others if each != "perturbation"])
+    table, orders, panels, notes = _prepared(table, x, y, [column for column in others if column != "perturbation"])
     unit = unit_of(name, metrics)
     values = table["value"].cast(pl.Float64).drop_nulls().to_list() or [0.0]
     low, high = (0.0, 1.0) if unit == "fraction" else (min(values), max(values))
     tooltip: list[Any] = [alt.Tooltip("x:N", title=x), alt.Tooltip("y:N", title=y)]
-    numbers = [each for each in ("value", "ci_low", "ci_high") if each in table.columns]
-    tooltip += [alt.Tooltip(f"{each}:Q", format=format_of(name, metrics)) for each in numbers]
-    tooltip += [alt.Tooltip(f"{each}:N") for each in ("interval", "n") if each in table.columns]
+    numbers = [column for column in ("value", "ci_low", "ci_high") if column in table.columns]
+    tooltip += [alt.Tooltip(f"{column}:Q", format=format_of(name, metrics)) for column in numbers]
+    tooltip += [alt.Tooltip(f"{column}:N") for column in ("interval", "n") if column in table.columns]
     chart = cells(
         table.with_columns(share=(pl.col("value") - low) / ((high - low) or 1.0)),
         colour=alt.Color("value:Q", title=unit or "score", scale=alt.Scale(scheme="viridis", domain=[low, high])),
@@ -93,14 +93,14 @@ def _prepared(
     varied = [name for name in others if table[name].n_unique() > 1]
     panel = pl.concat_str([pl.col(name) for name in varied], separator=" · ") if varied else pl.lit("")
     table = table.with_columns(panel=panel)
-    notes, kept = [], {}
+    notes, labels = [], {}
     for to, most, name in (("x", MOST, x), ("y", MOST, y), ("panel", MOST_PANELS, " × ".join(varied))):
         values = table[to].unique(maintain_order=True).to_list()
-        kept[to] = shown_as(values[:most])
+        labels[to] = display_labels(values[:most])
         notes += [f"the first {most} of {len(values):,} values of {name}"] if len(values) > most else []
-    table = table.filter(pl.col(to).is_in(list(names)) for to, names in kept.items())
-    table = table.with_columns(pl.col(to).replace(names) for to, names in kept.items())
-    first, second, panels = (list(names.values()) for names in kept.values())
+    table = table.filter(pl.col(to).is_in(list(names)) for to, names in labels.items())
+    table = table.with_columns(pl.col(to).replace(names) for to, names in labels.items())
+    first, second, panels = (list(names.values()) for names in labels.values())
     return table, (first, second), panels, notes
 
 
@@ -117,5 +117,5 @@ def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = No
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]
-    found = source.results.table(list(dict.fromkeys([x, y, *AXES])), metrics=name)
-    return heatmap(found, x, y, metrics=source.metrics, mode=mode)
+    table = source.results.table(list(dict.fromkeys([x, y, *AXES])), metrics=name)
+    return heatmap(table, x, y, metrics=source.metrics, mode=mode)

@@ -21,7 +21,7 @@ from helmframe.views.charts.frames import (
     of_original,
     rows_of,
 )
-from helmframe.views.charts.intervals import height, points, whiskers, words_beside
+from helmframe.views.charts.intervals import height, points, text_column, whiskers
 from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import WIDTH, finished, nothing
 from helmframe.views.charts.words import Metrics, unit_of
@@ -66,8 +66,8 @@ def leaderboard(
         if many < 2:
             return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
         units = {name: unit_of(name, metrics) for name in directions_of(frame, metrics)}
-        ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
-        board = ranked(frame, higher_is_better=ways, fractions=fractions, units=units)
+        directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
+        board = ranked(frame, higher_is_better=directions, fractions=fractions, units=units)
     if isinstance(board, Leaderboard):
         mean, over, ci = _MEANS[board.mean], board.over, board.ci
         table = board.table
@@ -78,20 +78,20 @@ def leaderboard(
     label = table["model"]
     table = table.with_columns(competitor=label, model=pl.col("model").replace(dict(model_of or {})))
     rows = rows_of(table, ["competitor"], models, always="competitor")
-    told = pl.Series([number(value) for value in rows.data["value"]], dtype=pl.String)
-    rows = replace(rows, data=rows.data.with_columns(told=told, ties=pl.col("ties").fill_null("")))
+    value_text = pl.Series([number(value) for value in rows.data["value"]], dtype=pl.String)
+    rows = replace(rows, data=rows.data.with_columns(value_text=value_text, ties=pl.col("ties").fill_null("")))
     last = max(table.height, 2)
     scale = alt.Scale(domain=[1 - 0.03 * last, last + 0.03 * last], nice=False, zero=False)
     axis = alt.Axis(values=_ticks(last), format="d")
     x = alt.X("rank:Q", title="rank", scale=scale, axis=axis)
     tooltip: list[Any] = [alt.Tooltip("label:N", title="model"), alt.Tooltip("value:Q", format=".3f", title=mean)]
-    tooltip += [alt.Tooltip(f"{each}:N") for each in ("rank", "rank_low", "rank_high", "ties", "interval")
-                if each in table.columns]  # fmt: skip
+    tooltip += [alt.Tooltip(f"{column}:N") for column in ("rank", "rank_low", "rank_high", "ties", "interval")
+                if column in table.columns]  # fmt: skip
     layers = [
         whiskers(rows, alt.X("rank_low:Q", title="rank"), "rank_high", mode, size=3, opacity=0.6),
         points(rows, x, mode, tooltip),
-        *words_beside(rows, "told", mean, mode),
-        *words_beside(rows, "ties", "ties", mode, after=80),
+        *text_column(rows, "value_text", mean, mode),
+        *text_column(rows, "ties", "ties", mode, after=80),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
     notes = [f"lines: the ranks that all models keep at once in {ci:.0%} of draws" + (f" of {over}" if over else "")]
@@ -116,9 +116,9 @@ def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: st
         mode: "light" or "dark".
     """
     source = Source(results)
-    asked = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()
-    if asked.height < 2:
+    competitors = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()
+    if competitors.height < 2:
         return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
-    model_of = {competitor(model, setting): model for model, setting in asked.iter_rows()}
+    model_of = {competitor(model, setting): model for model, setting in competitors.iter_rows()}
     board = source.results.leaderboard(mean=mean)
     return leaderboard(board, models=source.models, model_of=model_of, mode=mode)

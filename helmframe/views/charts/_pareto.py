@@ -51,17 +51,17 @@ def pareto(
 
     from helmframe.views.charts.offline import LayerChart
 
-    there = columns_of(frame)
-    by = [name for name in ("model", "setting") if name in there]
+    columns = columns_of(frame)
+    by = [name for name in ("model", "setting") if name in columns]
     table = of_original(stats_of(of_original(frame), metrics, by=by) if is_scores(frame) else stats_of(frame, metrics))
     table = table.lazy().collect()
-    known = table["metric"].unique().sort().to_list()
+    available = table["metric"].unique().sort().to_list()
     for name in (x, y):
-        if name not in known:
-            raise UnknownNameError.among("metric of these scores", name, known)
+        if name not in available:
+            raise UnknownNameError.among("metric of these scores", name, available)
     pairs = _pairs(table, by, x, y)
     if pairs.is_empty():
-        why = next((each for each in (x, y) if table.filter(metric=each)["value"].count() == 0), x)
+        why = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
         return nothing(f"no model has both numbers: {why} is missing", mode, f"{y} over {x}")
     up = {name: better_when_higher(name, metrics) is not False for name in (x, y)}
     rows = rows_of(pairs.with_columns(best=_undominated(pairs, up[x], up[y])), ["setting"], models)
@@ -102,12 +102,14 @@ def pareto(
 def _tooltip(x: str, y: str, metrics: Metrics | None) -> list[Any]:
     import altair as alt
 
-    told: list[Any] = [alt.Tooltip("model:N"), alt.Tooltip("label:N")]
+    fields: list[Any] = [alt.Tooltip("model:N"), alt.Tooltip("label:N")]
     for axis, name in (("x", x), ("y", y)):
-        written = format_of(name, metrics)
-        told += [alt.Tooltip(f"{axis}:Q", title=name, format=written)]
-        told += [alt.Tooltip(f"{axis}_{end}:Q", title=f"{name}, {end}", format=written) for end in ("low", "high")]
-    return told
+        number_format = format_of(name, metrics)
+        fields += [alt.Tooltip(f"{axis}:Q", title=name, format=number_format)]
+        fields += [
+            alt.Tooltip(f"{axis}_{end}:Q", title=f"{name}, {end}", format=number_format) for end in ("low", "high")
+        ]
+    return fields
 
 
 def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFrame:
@@ -120,7 +122,7 @@ def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFra
     table = table if "model" in table.columns else table.with_columns(model=pl.lit(""))
     ends = {"value": "", "ci_low": "_low", "ci_high": "_high"}
     sides = [
-        table.filter(metric=name).select(*keys, *(pl.col(each).alias(axis + end) for each, end in ends.items()))
+        table.filter(metric=name).select(*keys, *(pl.col(column).alias(axis + end) for column, end in ends.items()))
         for axis, name in (("x", x), ("y", y))
     ]
     for side in sides:
@@ -180,5 +182,5 @@ def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *,
     for name in (x, gained):
         if name not in (*source.results.metric_names, *TAKEN):
             raise UnknownNameError.among("number of these results", name, [*source.results.metric_names, *TAKEN])
-    found = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
-    return pareto(found, x, gained, models=source.models, metrics=source.metrics, mode=mode)
+    table = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
+    return pareto(table, x, gained, models=source.models, metrics=source.metrics, mode=mode)

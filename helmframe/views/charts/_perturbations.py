@@ -53,18 +53,18 @@ def perturbations(
     table = table.filter(pl.col("perturbation") != ALL)
     if table.is_empty():
         return nothing(NOTHING, mode, "perturbations")
-    called = by_strength(table["perturbation"].unique().to_list())
-    order = {each: place for place, each in enumerate(called)}
-    keys = [each for each in ("scenario", "split", "setting") if each in table.columns]
+    labels = by_strength(table["perturbation"].unique().to_list())
+    order = {perturbation: index for index, perturbation in enumerate(labels)}
+    keys = [column for column in ("scenario", "split", "setting") if column in table.columns]
     table = table.sort(*keys, pl.col("perturbation").replace_strict(order), maintain_order=True)
-    table = table.with_columns(pl.col("perturbation").replace(called))
+    table = table.with_columns(pl.col("perturbation").replace(labels))
     rows = rows_of(table, [*keys, "perturbation"], models, always="perturbation")
     title = f"change in {name}" + (f" ({unit_of(name, metrics)})" if unit_of(name, metrics) else "")
-    written = format_of(name, metrics)
+    number_format = format_of(name, metrics)
     tooltip: list[Any] = [alt.Tooltip("label:N"), alt.Tooltip("model:N")]
     numbers = ("change", "change_low", "change_high", "original", "perturbed")
-    tooltip += [alt.Tooltip(f"{each}:Q", format=written) for each in numbers]
-    tooltip += [alt.Tooltip(f"{each}:N") for each in ("interval", "n_changed") if each in table.columns]
+    tooltip += [alt.Tooltip(f"{column}:Q", format=number_format) for column in numbers]
+    tooltip += [alt.Tooltip(f"{column}:N") for column in ("interval", "n_changed") if column in table.columns]
     layers = [
         line_at(0, title, mode),
         whiskers(rows, alt.X("change_low:Q", title=title), "change_high", mode),
@@ -90,8 +90,12 @@ def perturbations_of_results(results: Results, metric: str | None = None, *, mod
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]
-    there = [each for each in source.values("perturbation") if each != ORIGINAL]
-    placebos = [each for each in there if reader_of(source.results).perturbation_kinds().get(each, {}).get("repeats")]
-    placebo = placebos[0] if placebos and len(there) > 1 else None
-    found = source.results.robustness(metrics=name, perturbations=there, placebo=placebo)
-    return perturbations(found, models=source.models, metrics=source.metrics, mode=mode)
+    perturbed = [perturbation for perturbation in source.values("perturbation") if perturbation != ORIGINAL]
+    placebos = [
+        perturbation
+        for perturbation in perturbed
+        if reader_of(source.results).perturbation_kinds().get(perturbation, {}).get("repeats")
+    ]
+    placebo = placebos[0] if placebos and len(perturbed) > 1 else None
+    table = source.results.robustness(metrics=name, perturbations=perturbed, placebo=placebo)
+    return perturbations(table, models=source.models, metrics=source.metrics, mode=mode)

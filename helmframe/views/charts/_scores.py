@@ -9,7 +9,7 @@ from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.table import AXES
 from helmframe.views.charts.frames import Frame, Rows, needing, rows_of, stats_of
-from helmframe.views.charts.intervals import height, places, points, whiskers
+from helmframe.views.charts.intervals import height, points, row_encoding, whiskers
 from helmframe.views.charts.source import Source
 from helmframe.views.charts.theme import NO_SCORES, WIDTH, finished, look, nothing
 from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
 # The most metrics that a title names.
-_TOLD = 3
+_MOST_NAMED = 3
 
 
 def scores(
@@ -59,9 +59,9 @@ def scores(
     rows = rows_of(table, [name for name in keys if name in table.columns], models)
     title = axis_title(names[0], metrics) if len(names) == 1 else unit_of(names[0], metrics) or "score"
     x = alt.X("value:Q", title=title, scale=_scale(rows.data, unit_of(names[0], metrics)))
-    written = format_of(names[0], metrics)
-    tooltip: list[Any] = [alt.Tooltip("label:N"), alt.Tooltip("model:N"), alt.Tooltip("value:Q", format=written)]
-    tooltip += [alt.Tooltip(f"{name}:Q", format=written) for name in ("ci_low", "ci_high")]
+    number_format = format_of(names[0], metrics)
+    tooltip: list[Any] = [alt.Tooltip("label:N"), alt.Tooltip("model:N"), alt.Tooltip("value:Q", format=number_format)]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=number_format) for name in ("ci_low", "ci_high")]
     tooltip += [alt.Tooltip(f"{name}:N") for name in ("interval", "n") if name in rows.data.columns]
     layers = [
         *_chance(rows, title, mode),
@@ -76,7 +76,7 @@ def scores(
 
 
 def _named(metrics: Sequence[str]) -> str:
-    return ", ".join(metrics) if len(metrics) <= _TOLD else f"{len(metrics)} metrics"
+    return ", ".join(metrics) if len(metrics) <= _MOST_NAMED else f"{len(metrics)} metrics"
 
 
 def _of_one_unit(table: pl.DataFrame, metrics: Metrics | None) -> tuple[pl.DataFrame, list[str]]:
@@ -91,7 +91,7 @@ def _scale(data: pl.DataFrame, unit: str) -> "alt.Scale":
     import altair as alt
 
     ends = pl.concat([data[name].cast(pl.Float64) for name in ("value", "ci_low", "ci_high")]).drop_nulls().to_list()
-    if unit == "fraction" and all(0 <= each <= 1 for each in ends):
+    if unit == "fraction" and all(0 <= end <= 1 for end in ends):
         return alt.Scale(domain=[0, 1])
     return alt.Scale(zero=min(ends, default=0.0) >= 0, nice=True)
 
@@ -105,23 +105,23 @@ def _chance(rows: Rows, title: str, mode: str) -> "list[alt.Chart]":
 
     if not _has_chance(rows):
         return []
-    there = rows.data.filter(pl.col("chance").is_not_null())
-    where = {**places(rows, mode), "color": alt.value(look(mode).quiet)}
-    ticks = alt.Chart(there).mark_tick(thickness=1.5, size=11)
-    return [ticks.encode(**where, x=alt.X("chance:Q", title=title), tooltip=alt.Tooltip("chance:Q", format=".3f"))]
+    with_chance = rows.data.filter(pl.col("chance").is_not_null())
+    position = {**row_encoding(rows, mode), "color": alt.value(look(mode).quiet)}
+    ticks = alt.Chart(with_chance).mark_tick(thickness=1.5, size=11)
+    return [ticks.encode(**position, x=alt.X("chance:Q", title=title), tooltip=alt.Tooltip("chance:Q", format=".3f"))]
 
 
 def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
     """A word where a row has no value."""
     import altair as alt
 
-    none = rows.data.filter(pl.col("value").is_null())
-    if none.is_empty():
+    without_value = rows.data.filter(pl.col("value").is_null())
+    if without_value.is_empty():
         return []
-    why = pl.col("interval") if "interval" in none.columns else pl.lit("no score")
-    where = {**places(rows, mode), "color": alt.value(look(mode).quiet)}
-    words = alt.Chart(none.with_columns(why=why)).mark_text(align="left", fontStyle="italic", fontSize=11)
-    return [words.encode(**where, x=alt.value(4), text="why:N")]
+    why = pl.col("interval") if "interval" in without_value.columns else pl.lit("no score")
+    position = {**row_encoding(rows, mode), "color": alt.value(look(mode).quiet)}
+    words = alt.Chart(without_value.with_columns(why=why)).mark_text(align="left", fontStyle="italic", fontSize=11)
+    return [words.encode(**position, x=alt.value(4), text="why:N")]
 
 
 @chart("scores")

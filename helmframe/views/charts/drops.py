@@ -23,14 +23,14 @@ def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tup
     if is_scores(frame):
         frame = as_scores(frame)
         by = [name for name in axes_of(frame) if name != "perturbation"]
-        ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics) or ()
-        table = robustness(frame, by, higher_is_better=ways, fractions=fractions, placebo=_placebo(frame))
+        directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics) or ()
+        table = robustness(frame, by, higher_is_better=directions, fractions=fractions, placebo=_placebo(frame))
     else:
         table = needing(frame, "a table of hf.stats.robustness", CHANGES)
-    known = table["metric"].unique(maintain_order=True).to_list()
-    name = metric or (known[0] if known else "score")
-    if known and name not in known:
-        raise UnknownNameError.among("metric of this table", name, known)
+    available = table["metric"].unique(maintain_order=True).to_list()
+    name = metric or (available[0] if available else "score")
+    if available and name not in available:
+        raise UnknownNameError.among("metric of this table", name, available)
     return table.filter(pl.col("metric") == name), name
 
 
@@ -47,26 +47,31 @@ def by_strength(names: list[str]) -> dict[str, str]:
     for call in calls.values():
         changed.setdefault(call.name, {}).update(dict.fromkeys(key for key, _ in call.arguments))
 
-    def given(call: Call) -> dict[str, object]:
+    def arguments_of(call: Call) -> dict[str, object]:
         defaults = PERTURBATIONS[call.name].defaults if call.name in PERTURBATIONS else {}
         return {key: {**defaults, **dict(call.arguments)}.get(key) for key in changed[call.name]}
 
     def strength(name: str) -> tuple[str, list[float], str]:
-        numbers = [float(value) for value in given(calls[name]).values() if isinstance(value, int | float)]
+        numbers = [float(value) for value in arguments_of(calls[name]).values() if isinstance(value, int | float)]
         return calls[name].name, numbers, name
 
-    def called(name: str) -> str:
-        told = ", ".join(f"{key}={value!r}" for key, value in given(calls[name]).items() if value is not None)
-        return f"{name}({told})" if told and not calls[name].arguments else name
+    def label_of(name: str) -> str:
+        arguments = ", ".join(
+            f"{key}={value!r}" for key, value in arguments_of(calls[name]).items() if value is not None
+        )
+        return f"{name}({arguments})" if arguments and not calls[name].arguments else name
 
-    return {name: called(name) for name in sorted(names, key=strength)}
+    return {name: label_of(name) for name in sorted(names, key=strength)}
 
 
 def _placebo(frame: Frame) -> str | None:
     """A perturbation that asks the same again, which is none of the others."""
     names = frame.lazy().select(pl.col("perturbation").unique().sort()).collect()["perturbation"].to_list()
-    known = {name: _call(name).name for name in names}
-    return next((name for name, link in known.items() if link in PERTURBATIONS and PERTURBATIONS[link].repeats), None)
+    calls = {name: _call(name).name for name in names}
+    return next(
+        (name for name, call_name in calls.items() if call_name in PERTURBATIONS and PERTURBATIONS[call_name].repeats),
+        None,
+    )
 
 
 def _call(name: str) -> Call:

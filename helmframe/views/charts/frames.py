@@ -9,7 +9,7 @@ import polars as pl
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.table import AXES, table
-from helmframe.views.characters import shown_as
+from helmframe.views.characters import display_labels
 from helmframe.views.charts.words import Metrics, better_when_higher, unit_of
 
 Frame = pl.DataFrame | pl.LazyFrame
@@ -51,15 +51,15 @@ def stats_of(
         ArgumentError: neither.
         UnknownNameError: no such metric or column.
     """
-    there = columns_of(frame)
-    if "value" in there:
+    columns = columns_of(frame)
+    if "value" in columns:
         rows = frame.lazy().collect()
-        rows = rows if "metric" in there else rows.with_columns(metric=pl.lit("score"))
+        rows = rows if "metric" in columns else rows.with_columns(metric=pl.lit("score"))
         return rows if metric is None else _of_metrics(rows, metric)
     if by is not None:
         for name in by:
-            if name not in there:
-                raise UnknownNameError.among("column of these scores", name, there)
+            if name not in columns:
+                raise UnknownNameError.among("column of these scores", name, columns)
     return table(frame, axes_of(frame) if by is None else by, metrics=metric, fractions=fractions_of(frame, metrics))
 
 
@@ -97,12 +97,12 @@ def needing(frame: Frame, what: str, columns: Sequence[str]) -> pl.DataFrame:
     Raises:
         ArgumentError: it lacks one of these columns.
     """
-    there = columns_of(frame)
-    lacking = [name for name in columns if name not in there]
+    present = columns_of(frame)
+    lacking = [name for name in columns if name not in present]
     if lacking:
         raise ArgumentError(
             f"this chart draws {what}, or scores (hf.schema('scores')): columns {', '.join(map(repr, lacking))} are "
-            f"missing; there are: {', '.join(there) or 'none'}."
+            f"missing; there are: {', '.join(present) or 'none'}."
         )
     return frame.lazy().collect()
 
@@ -113,12 +113,12 @@ def rows_of(data: pl.DataFrame, keys: Sequence[str], models: Sequence[str] | Non
     data = data.head(MOST_ROWS)
     data = data if "model" in data.columns else data.with_columns(model=pl.lit(""))
     pool = _pool(models, data["model"])
-    names = shown_as(pool)
+    names = display_labels(pool)
     varied = [key for key in keys if key in data.columns and (key == always or data[key].n_unique() > 1)]
     parts = [pl.col(key).cast(pl.String).fill_null("–").replace({"": None}) for key in varied]
     label = pl.concat_str(parts, separator=" · ", ignore_nulls=True) if parts else pl.col("model")
     data = data.with_columns(label=label)
-    labels = shown_as(data["label"])
+    labels = display_labels(data["label"])
     shown = data.with_columns(pl.col("label").replace(labels), pl.col("model").replace(names))
     order = list(names.values())
     return Rows(
@@ -138,18 +138,18 @@ def of_original(frame: Frame) -> Frame:
 
 
 def _of_metrics(rows: pl.DataFrame, metric: str | Sequence[str]) -> pl.DataFrame:
-    known = rows["metric"].unique().sort().to_list()
+    available = rows["metric"].unique().sort().to_list()
     names = [metric] if isinstance(metric, str) else list(metric)
     for name in names:
-        if name not in known:
-            raise UnknownNameError.among("metric of this table", name, known)
+        if name not in available:
+            raise UnknownNameError.among("metric of this table", name, available)
     return rows.filter(pl.col("metric").is_in(names))
 
 
-def _pool(models: Sequence[str] | None, found: pl.Series) -> list[str]:
+def _pool(models: Sequence[str] | None, column: pl.Series) -> list[str]:
     """All models in the order that colours go by: as said, else sorted; then those nobody said."""
-    there = sorted({str(each) for each in found.drop_nulls()})
-    return list(dict.fromkeys([*(sorted(set(models)) if models is not None else []), *there]))
+    present = sorted({str(model) for model in column.drop_nulls()})
+    return list(dict.fromkeys([*(sorted(set(models)) if models is not None else []), *present]))
 
 
 def columns_of(frame: Any) -> list[str]:

@@ -42,13 +42,13 @@ def cells(
     from helmframe.views.charts.offline import FacetChart, LayerChart
 
     axis: dict[str, Any] = {"ticks": False, "domain": False, "labelPadding": 6}
-    place = {
+    position = {
         "x": alt.X("x:N", title=titles[0], sort=list(orders[0]), axis=alt.Axis(**axis, labelAngle=_angle(orders[0]))),
         "y": alt.Y("y:N", title=titles[1], sort=list(orders[1]), axis=alt.Axis(**axis)),
     }
-    rectangles = alt.Chart().mark_rect().encode(**place, color=colour, tooltip=tooltip)
+    rectangles = alt.Chart().mark_rect().encode(**position, color=colour, tooltip=tooltip)
     on_cell = alt.when(alt.datum.share > _LIGHT).then(alt.value("#111418")).otherwise(alt.value("#FFFFFF"))
-    numbers = alt.Chart().mark_text(fontSize=11).encode(**place, text=text, color=on_cell, tooltip=tooltip)
+    numbers = alt.Chart().mark_text(fontSize=11).encode(**position, text=text, color=on_cell, tooltip=tooltip)
     size = {"width": alt.Step(_CELL[0]), "height": alt.Step(_CELL[1])}
     if len(panels) == 1:
         return LayerChart(data=data, layer=[rectangles, numbers]).properties(**size)

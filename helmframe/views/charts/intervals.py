@@ -14,40 +14,40 @@ _STEP = 22
 _STEP_OF_MODEL = 15
 
 
-def places(rows: Rows, mode: str) -> dict[str, Any]:
+def row_encoding(rows: Rows, mode: str) -> dict[str, Any]:
     """Where each row's marks stand, and their colour: by label, within it by model."""
     import altair as alt
 
     colour = colour_of(rows.models, rows.shown, mode, legend=rows.legend)
     domain = alt.Scale(domain=rows.labels)
-    found: dict[str, Any] = {"y": alt.Y("label:N", title=None, scale=domain, axis=_axis()), "color": colour}
+    encoding: dict[str, Any] = {"y": alt.Y("label:N", title=None, scale=domain, axis=_axis()), "color": colour}
     if rows.offset:
-        found["yOffset"] = alt.YOffset("model:N", sort=rows.shown, scale=alt.Scale(domain=rows.shown))
-    return found
+        encoding["yOffset"] = alt.YOffset("model:N", sort=rows.shown, scale=alt.Scale(domain=rows.shown))
+    return encoding
 
 
 def points(rows: Rows, x: "alt.X", mode: str, tooltip: list[Any]) -> "alt.Chart":
     """A point per row where there is a value, in the shape of its model."""
     import altair as alt
 
-    there = rows.data.filter(pl.col(_name(x)).is_not_null())
+    with_value = rows.data.filter(pl.col(_name(x)).is_not_null())
     shape = shape_of(rows.models, rows.shown, legend=rows.legend)
-    marks = alt.Chart(there).mark_point(filled=True, size=70, opacity=1)
-    drawn: alt.Chart = marks.encode(**places(rows, mode), x=x, shape=shape, tooltip=tooltip)
+    marks = alt.Chart(with_value).mark_point(filled=True, size=70, opacity=1)
+    drawn: alt.Chart = marks.encode(**row_encoding(rows, mode), x=x, shape=shape, tooltip=tooltip)
     return drawn
 
 
-def whiskers(rows: Rows, x: "alt.X", high: str, mode: str, **look_of_rule: Any) -> "alt.Chart":
+def whiskers(rows: Rows, x: "alt.X", high: str, mode: str, **style: Any) -> "alt.Chart":
     """A line per row that has both ends."""
     import altair as alt
 
-    there = rows.data.filter(pl.col(_name(x)).is_not_null() & pl.col(high).is_not_null())
-    marks = alt.Chart(there).mark_rule(**{"size": 1.5, **look_of_rule})
-    drawn: alt.Chart = marks.encode(**places(rows, mode), x=x, x2=f"{high}:Q")
+    with_interval = rows.data.filter(pl.col(_name(x)).is_not_null() & pl.col(high).is_not_null())
+    marks = alt.Chart(with_interval).mark_rule(**{"size": 1.5, **style})
+    drawn: alt.Chart = marks.encode(**row_encoding(rows, mode), x=x, x2=f"{high}:Q")
     return drawn
 
 
-def words_beside(rows: Rows, column: str, head: str, mode: str, *, after: int = 0) -> list["alt.Chart"]:
+def text_column(rows: Rows, column: str, head: str, mode: str, *, after: int = 0) -> list["alt.Chart"]:
     """A column of text to the right of the rows, under its head, so many pixels `after` the first."""
     import altair as alt
 
@@ -55,7 +55,9 @@ def words_beside(rows: Rows, column: str, head: str, mode: str, *, after: int = 
     texts = (
         alt.Chart(rows.data)
         .mark_text(align="left", fontSize=11)
-        .encode(**{**places(rows, mode), "color": alt.value(look(mode).words)}, x=alt.value(at), text=f"{column}:N")
+        .encode(
+            **{**row_encoding(rows, mode), "color": alt.value(look(mode).words)}, x=alt.value(at), text=f"{column}:N"
+        )
     )
     heads = (
         alt.Chart(alt.InlineData(values=[{"head": head}]))

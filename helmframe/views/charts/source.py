@@ -49,16 +49,18 @@ class Source:
         """The table of one metric, or of each scenario's main one."""
         if metric is not None or len(self.results.main_metrics) == 1:
             return self.results.table(metrics=metric or self.results.main_metrics[0])
-        mains = {name: each["main"]["metric"] for name, each in self.results.manifest["scenarios"].items()}
+        mains = {name: metadata["main"]["metric"] for name, metadata in self.results.manifest["scenarios"].items()}
         rows = self.results.table(metrics=self.results.main_metrics)
         return rows.filter(pl.col("scenario").replace(mains) == pl.col("metric"))
 
     def of_models(self, name: str) -> pl.DataFrame:
         """One number of each model and setting, over original inputs: a metric, or what its answers took."""
         if name in self.results.metric_names:
-            found = self.results.table(["model", "setting", "perturbation"], metrics=name, pool=["scenario", "split"])
-            return found.filter(pl.col("perturbation") == ORIGINAL)
-        told = ["scenario", "instance_id", "subset", "cluster", "setting", "trial", "model", "output_index"]
+            statistics = self.results.table(
+                ["model", "setting", "perturbation"], metrics=name, pool=["scenario", "split"]
+            )
+            return statistics.filter(pl.col("perturbation") == ORIGINAL)
+        columns = ["scenario", "instance_id", "subset", "cluster", "setting", "trial", "model", "output_index"]
         rows = self.results.completions.filter(pl.col("perturbation") == ORIGINAL)
-        rows = rows.select(*told, metric=pl.lit(name), score=pl.col(name).cast(pl.Float64))
+        rows = rows.select(*columns, metric=pl.lit(name), score=pl.col(name).cast(pl.Float64))
         return table(rows, ["model", "setting"], fractions=[])

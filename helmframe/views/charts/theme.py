@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from helmframe.errors import ArgumentError
-from helmframe.views.characters import seen
+from helmframe.views.characters import show_invisible
 
 if TYPE_CHECKING:
     import altair as alt
@@ -73,8 +73,8 @@ def colour_of(models: Sequence[str], shown: Sequence[str], mode: str, *, legend:
     import altair as alt
 
     colours = look(mode).models
-    places = [models.index(each) for each in shown]
-    scale = alt.Scale(domain=list(shown), range=[colours[place % len(colours)] for place in places])
+    indices = [models.index(model) for model in shown]
+    scale = alt.Scale(domain=list(shown), range=[colours[index % len(colours)] for index in indices])
     return alt.Color("model:N", title="model", scale=scale, legend=_legend() if legend else None)
 
 
@@ -82,8 +82,8 @@ def shape_of(models: Sequence[str], shown: Sequence[str], *, legend: bool = True
     """Their shapes, so that colour is not all that tells models apart; the pair comes round after sixty-four."""
     import altair as alt
 
-    places = [models.index(each) for each in shown]
-    shapes = [SHAPES[(place + place // len(SHAPES)) % len(SHAPES)] for place in places]
+    indices = [models.index(model) for model in shown]
+    shapes = [SHAPES[(index + index // len(SHAPES)) % len(SHAPES)] for index in indices]
     scale = alt.Scale(domain=list(shown), range=shapes)
     return alt.Shape("model:N", title="model", scale=scale, legend=_legend() if legend else None)
 
@@ -98,7 +98,7 @@ def finished(chart: Any, mode: str, title: str, notes: Sequence[str] = (), *, le
     colours = look(mode)
     quiet = {"labelColor": colours.quiet, "titleColor": colours.words, "labelFont": _FONT, "titleFont": _FONT}
     lines = {"gridColor": colours.lines, "domainColor": colours.lines, "tickColor": colours.lines}
-    title, notes = seen(title), [seen(note) for note in notes]
+    title, notes = show_invisible(title), [show_invisible(note) for note in notes]
     head = alt.Title(title, subtitle=notes) if notes else alt.Title(title)
     return chart.properties(title=head, description="; ".join([title, *notes])).configure(
         background=colours.page,

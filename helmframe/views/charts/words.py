@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from helmframe._schema import COMPLETIONS
 from helmframe.errors import HelmframeError
 from helmframe.metrics.protocol import about, chosen
-from helmframe.views.characters import seen
+from helmframe.views.characters import show_invisible
 
 # Metric → its unit and which way it is better, as a manifest has it.
 Metrics: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -16,13 +16,13 @@ TAKEN = {column.name: column.unit for column in COMPLETIONS.columns if column.un
 
 def unit_of(metric: str, metrics: Metrics | None) -> str:
     """What it is measured in; nothing where that is not known."""
-    return str(_about(metric, metrics).get("unit") or "")
+    return str(_metadata(metric, metrics).get("unit") or "")
 
 
 def better_when_higher(metric: str, metrics: Metrics | None) -> bool | None:
     """Its direction; None for one that has none, or is not known."""
-    way: bool | None = _about(metric, metrics).get("higher_is_better")
-    return way
+    direction: bool | None = _metadata(metric, metrics).get("higher_is_better")
+    return direction
 
 
 def axis_title(metric: str, metrics: Metrics | None) -> str:
@@ -31,9 +31,9 @@ def axis_title(metric: str, metrics: Metrics | None) -> str:
     >>> axis_title("exact_match", None)
     'exact_match (fraction, higher is better)'
     """
-    way = {True: "higher is better", False: "lower is better", None: ""}[better_when_higher(metric, metrics)]
-    told = ", ".join(filter(None, (unit_of(metric, metrics), way)))
-    return f"{seen(metric)} ({told})" if told else seen(metric)
+    direction = {True: "higher is better", False: "lower is better", None: ""}[better_when_higher(metric, metrics)]
+    details = ", ".join(filter(None, (unit_of(metric, metrics), direction)))
+    return f"{show_invisible(metric)} ({details})" if details else show_invisible(metric)
 
 
 def format_of(metric: str, metrics: Metrics | None) -> str:
@@ -41,7 +41,7 @@ def format_of(metric: str, metrics: Metrics | None) -> str:
     return ".3f" if unit_of(metric, metrics) in ("fraction", "") else ".4~g"
 
 
-def _about(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
+def _metadata(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
     if metrics is not None and metric in metrics:
         return metrics[metric]
     if metric in TAKEN:
