@@ -1,14 +1,18 @@
 """Comparisons as people read them: text, HTML and Markdown of the frame that holds every number."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from helmframe._core.views import view
-from helmframe.views.characters import display_labels, show_invisible
-from helmframe.views.display import html_table, number, spread, text_table
+from helmframe.views.characters import display_labels
+from helmframe.views.display import escape_markdown, html_table, markdown_table, number, spread, text_table
+
+if TYPE_CHECKING:
+    from helmframe.stats.gate import Gate
 
 LONGEST = 48  # characters of a name
 _KEYS = ("scenario", "model", "setting", "perturbation", "metric")
@@ -32,27 +36,8 @@ def comparison_html(table: pl.DataFrame) -> str:
 def comparison_markdown(table: pl.DataFrame) -> str:
     """The same as a Markdown table; no cell ends it, or starts another markup."""
     heads, rows = comparison_cells(table)
-    return "\n".join([markdown_table(heads, rows), "", *(f"- {_plain(note)}" for note in comparison_notes(table))])
-
-
-def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""A Markdown table.
-
-    >>> print(markdown_table(["model", "n"], [["a|b", "7"]]))
-    | model | n |
-    |---|---|
-    | a\|b | 7 |
-    """
-    head, *body = ["| " + " | ".join(map(_plain, row)) + " |" for row in (heads, *rows)]
-    return "\n".join([head, "|" + "---|" * len(heads), *body])
-
-
-def _plain(text: str) -> str:
-    """Text as Markdown shows it to the letter, in one line."""
-    line = " ".join(show_invisible(text).split())
-    for sign in "\\`*_[]<>|#~":
-        line = line.replace(sign, f"\\{sign}")
-    return line
+    notes = [f"- {escape_markdown(note)}" for note in comparison_notes(table)]
+    return "\n".join([markdown_table(heads, rows), "", *notes])
 
 
 def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -102,3 +87,44 @@ def _p(value: Any) -> str:
     if value is None:
         return ""
     return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+@view("Gate.text")
+def gate_text(gate: Gate) -> str:
+    """The verdict and the rows, aligned with spaces."""
+    return "\n".join([_headline(gate), text_table(*_gate_cells(gate))])
+
+
+@view("Gate.html")
+def gate_html(gate: Gate) -> str:
+    """The same as HTML; every text escaped."""
+    return f"<div><b>{escape(_headline(gate))}</b></div>{html_table(*_gate_cells(gate))}"
+
+
+def gate_markdown(gate: Gate) -> str:
+    """The same as Markdown, for a comment on a change."""
+    return f"**{_headline(gate)}**\n\n{markdown_table(*_gate_cells(gate))}"
+
+
+def _headline(gate: Gate) -> str:
+    rows = gate.table.filter(verdict=gate.verdict).height
+    where = f"{rows} of {gate.table.height} rows" if gate.table.height > 1 else ""
+    return f"{gate.verdict}: {gate.asked}" + (f" ({where})" if where else "")
+
+
+def _gate_cells(gate: Gate) -> tuple[list[str], list[list[str]]]:
+    table = gate.table
+    compared = "difference" in table.columns
+    keys = [name for name in _KEYS if name in table.columns and (name == "metric" or table[name].n_unique() > 1)]
+    keys += ["a", "b"] if compared else []
+    undecided = "undecided" in set(table["verdict"]) or table["n_needed"].is_not_null().any()
+    heads = [*keys, "verdict", "difference" if compared else "value", "interval", "n", *["n to decide"] * undecided]
+    rows = []
+    for row in table.iter_rows(named=True):
+        value = row["difference" if compared else "value"]
+        ends = (row["joint_low"], row["joint_high"]) if compared else (row["ci_low"], row["ci_high"])
+        cells = [*(str(row[key]) for key in keys), row["verdict"], number(value)]
+        cells += [spread(*ends) or str(row["interval"]), f"{row['n']:,}"]
+        cells += [f"{row['n_needed']:,}" if row["n_needed"] else ""] * undecided
+        rows.append(cells)
+    return heads, rows

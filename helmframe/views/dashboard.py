@@ -21,10 +21,8 @@ from helmframe.results._data import reader_of
 from helmframe.store import Address, address_of, below, exists, listing
 from helmframe.views import charts
 from helmframe.views.display import number, robustness_cells, score_notes, table_cells
-from helmframe.views.explore import Explorer
-from helmframe.views.explore_filters import Filters
-from helmframe.views.html import Grid, page, policy
-from helmframe.views.pictures import Picture, picture
+from helmframe.views.explore import Explorer, Filters
+from helmframe.views.html import Grid, Picture, page, picture, policy
 
 # What a page's form may send to itself.
 POLICY = policy("form-action 'self'", "frame-ancestors 'none'")

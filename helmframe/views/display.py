@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
 
 from helmframe._core.views import view
 from helmframe.engines.empty import empty_notes
+from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
@@ -18,6 +19,7 @@ from helmframe.views.characters import show_invisible
 
 # Errors and unread answers are shown from this share on.
 SHOWN_FROM = 0.01
+SUFFIXES = (".csv", ".json", ".md", ".tex")
 
 
 @view("Results.text")
@@ -64,6 +66,26 @@ def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""A Markdown table.
+
+    >>> print(markdown_table(["model", "n"], [["a|b", "7"]]))
+    | model | n |
+    |---|---|
+    | a\|b | 7 |
+    """
+    head, *body = ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in (heads, *rows)]
+    return "\n".join([head, "|" + "---|" * len(heads), *body])
+
+
+def escape_markdown(text: str) -> str:
+    """Text as Markdown shows it to the letter, in one line."""
+    line = " ".join(show_invisible(text).split())
+    for sign in "\\`*_[]<>|#~":
+        line = line.replace(sign, f"\\{sign}")
+    return line
 
 
 def number(value: float | None) -> str:
@@ -210,3 +232,38 @@ def _cell(value: Any) -> str:
 
 def _count(value: Any) -> str:
     return "" if value is None else f"{value:,}"
+
+
+@view("Results.table")
+def results_table_as(results: object, table: pl.DataFrame, path: str) -> str:  # noqa: ARG001
+    """A table of results as the text of a file."""
+    return table_as(table, path)
+
+
+def table_as(table: pl.DataFrame, path: str) -> str:
+    """The table as the text of a file of this name.
+
+    Raises:
+        ArgumentError: another kind of file.
+        CapabilityError: tabulate is not there, and LaTeX is wanted.
+    """
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix == ".csv":
+        return table.write_csv()
+    if suffix == ".json":
+        return table.write_json() + "\n"
+    if suffix == ".md":
+        return markdown_table(*table_cells(table)) + "\n"
+    if suffix == ".tex":
+        return _latex(table) + "\n"
+    raise ArgumentError(f"write_table: {path!r} should end in one of {', '.join(SUFFIXES)}.")
+
+
+def _latex(table: pl.DataFrame) -> str:
+    try:
+        from tabulate import tabulate
+    except ImportError:
+        raise CapabilityError("LaTeX needs the package tabulate: pip install 'helmframe[report]'.") from None
+    cells, rows = table_cells(table)
+    heads, *lines = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (cells, *rows)]
+    return str(tabulate(lines, heads, tablefmt="latex_booktabs", disable_numparse=True))

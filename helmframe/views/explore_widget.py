@@ -9,8 +9,7 @@ import anywidget
 from helmframe._core.views import view
 from helmframe.results import Results
 from helmframe.views.display import html_table, number
-from helmframe.views.explore import Explorer
-from helmframe.views.explore_filters import Filters
+from helmframe.views.explore import Explorer, Filters
 
 _SHOWN = ("instance_id", "perturbation", "model", "score", "completion")
 

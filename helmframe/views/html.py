@@ -5,18 +5,22 @@ The content-security policy allows the one style sheet, by its hash, and images 
 
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helmframe.errors import CapabilityError
+from helmframe.errors import CapabilityError, HelmframeError
 from helmframe.views.characters import show_invisible
+from helmframe.views.charts.theme import NOTHING
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from helmframe.views.charts.theme import Drawn
 
 LONGEST = 2_000  # characters of one text
 LONGEST_IN_TABLE = 500
@@ -92,3 +96,39 @@ def _environment() -> "Environment":
     environment.filters["exact"] = escape
     environment.tests["number_like"] = lambda cell: bool(re.match(r"[\[<+−-]?\d", cell))
     return environment
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as two data: addresses, and what it shows in words."""
+
+    light: "Embedded"
+    dark: "Embedded"
+    description: str
+
+
+class Embedded(str):
+    """A data: address: letters and digits alone, however long."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return str(self)
+
+
+def picture(draw: "Callable[[str], Drawn]") -> "Picture | str | None":
+    """The chart that `draw` gives for each mode; why there is none, where it says so; None where it is empty."""
+    try:
+        light, dark = draw("light"), draw("dark")
+    except HelmframeError as error:
+        return str(error)
+    spec = light.to_dict()
+    if spec.get("name") == NOTHING:
+        return None
+    return Picture(_embedded(light), _embedded(dark), str(spec.get("description", "")))
+
+
+def _embedded(chart: "Drawn") -> Embedded:
+    drawn = StringIO()
+    chart.save(drawn, format="svg")
+    return Embedded("data:image/svg+xml;base64," + b64encode(drawn.getvalue().encode()).decode())

@@ -17,9 +17,8 @@ from helmframe.results import Results
 from helmframe.results.charts import Plot
 from helmframe.views.comparison import comparison_cells, comparison_notes
 from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
-from helmframe.views.html import Grid, page, policy
+from helmframe.views.html import Grid, Picture, page, picture, policy
 from helmframe.views.leaderboard import leaderboard_cells, leaderboard_notes
-from helmframe.views.pictures import Picture, picture
 from helmframe.views.report_rows import disagreed, turned, worst
 
 if TYPE_CHECKING:

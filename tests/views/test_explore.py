@@ -8,8 +8,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.views.explore import ROWS, Explorer
-from helmframe.views.explore_filters import Filters
+from helmframe.views.explore import ROWS, Explorer, Filters
 from helmframe.views.explore_instance import LONGEST
 
 MUSIC = hf.scenario("sampler").where(subject="music")

@@ -14,8 +14,7 @@ from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.calibration import calibration as calibrated
 from helmframe.stats.table import table
-from helmframe.views.charts.frames import Frame, columns_of, of_original, rows_of
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import Frame, Source, columns_of, of_original, rows_of
 from helmframe.views.charts.theme import colour_of, finished, look, nothing, shape_of
 from helmframe.views.display import number, spread
 

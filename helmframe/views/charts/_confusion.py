@@ -12,9 +12,8 @@ from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.views.characters import display_labels
-from helmframe.views.charts.frames import Frame, columns_of, needing, of_original
-from helmframe.views.charts.grid import MOST_PANELS, cells
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import Frame, Source, columns_of, needing, of_original
+from helmframe.views.charts.marks import MOST_PANELS, cells
 from helmframe.views.charts.theme import finished, nothing
 
 if TYPE_CHECKING:

@@ -11,11 +11,21 @@ from helmframe.results.charts import chart
 from helmframe.stats.compare import compare
 from helmframe.stats.table import in_order
 from helmframe.views.characters import display_labels
-from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing, rows_of
-from helmframe.views.charts.intervals import height, line_at, points, text_column, whiskers
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import (
+    Frame,
+    Metrics,
+    Source,
+    axes_of,
+    directions_of,
+    format_of,
+    fractions_of,
+    is_scores,
+    needing,
+    rows_of,
+    unit_of,
+)
+from helmframe.views.charts.marks import height, line_at, points, text_column, whiskers
 from helmframe.views.charts.theme import WIDTH, finished, nothing
-from helmframe.views.charts.words import Metrics, format_of, unit_of
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn

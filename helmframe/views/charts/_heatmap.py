@@ -11,11 +11,19 @@ from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.table import AXES
 from helmframe.views.characters import display_labels
-from helmframe.views.charts.frames import Frame, axes_of, is_scores, stats_of
-from helmframe.views.charts.grid import MOST_PANELS, cells
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import (
+    Frame,
+    Metrics,
+    Source,
+    axes_of,
+    axis_title,
+    format_of,
+    is_scores,
+    stats_of,
+    unit_of,
+)
+from helmframe.views.charts.marks import MOST_PANELS, cells
 from helmframe.views.charts.theme import NO_SCORES, finished, nothing
-from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn

@@ -13,6 +13,8 @@ from helmframe.stats.board import Leaderboard
 from helmframe.stats.leaderboard import leaderboard as ranked
 from helmframe.views.charts.frames import (
     Frame,
+    Metrics,
+    Source,
     columns_of,
     directions_of,
     fractions_of,
@@ -20,11 +22,10 @@ from helmframe.views.charts.frames import (
     needing,
     of_original,
     rows_of,
+    unit_of,
 )
-from helmframe.views.charts.intervals import height, points, text_column, whiskers
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.marks import height, points, text_column, whiskers
 from helmframe.views.charts.theme import WIDTH, finished, nothing
-from helmframe.views.charts.words import Metrics, unit_of
 from helmframe.views.display import number
 
 if TYPE_CHECKING:

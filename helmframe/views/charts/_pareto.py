@@ -8,10 +8,22 @@ import polars as pl
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.results import Results
 from helmframe.results.charts import chart
-from helmframe.views.charts.frames import Frame, columns_of, is_scores, of_original, rows_of, stats_of
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import (
+    TAKEN,
+    Frame,
+    Metrics,
+    Source,
+    axis_title,
+    better_when_higher,
+    columns_of,
+    format_of,
+    is_scores,
+    of_original,
+    rows_of,
+    stats_of,
+    unit_of,
+)
 from helmframe.views.charts.theme import WIDTH, colour_of, finished, look, nothing, shape_of
-from helmframe.views.charts.words import TAKEN, Metrics, axis_title, better_when_higher, format_of, unit_of
 
 if TYPE_CHECKING:
     import altair as alt

@@ -11,12 +11,10 @@ from helmframe.results._data import reader_of
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
 from helmframe.views.charts._robustness import NOTHING
-from helmframe.views.charts.drops import by_strength, changes_of
-from helmframe.views.charts.frames import Frame, rows_of
-from helmframe.views.charts.intervals import height, line_at, points, whiskers
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.changes import by_strength, changes_of
+from helmframe.views.charts.frames import Frame, Metrics, Source, format_of, rows_of, unit_of
+from helmframe.views.charts.marks import height, line_at, points, whiskers
 from helmframe.views.charts.theme import WIDTH, finished, nothing
-from helmframe.views.charts.words import Metrics, format_of, unit_of
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn

@@ -9,12 +9,10 @@ import polars as pl
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
-from helmframe.views.charts.drops import changes_of
-from helmframe.views.charts.frames import Frame, rows_of
-from helmframe.views.charts.intervals import height, row_encoding, text_column
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.changes import changes_of
+from helmframe.views.charts.frames import Frame, Metrics, Source, axis_title, format_of, rows_of, unit_of
+from helmframe.views.charts.marks import height, row_encoding, text_column
 from helmframe.views.charts.theme import WIDTH, finished, look, nothing
-from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 from helmframe.views.display import spread
 
 if TYPE_CHECKING:

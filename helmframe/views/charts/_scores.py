@@ -8,11 +8,20 @@ import polars as pl
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.table import AXES
-from helmframe.views.charts.frames import Frame, Rows, needing, rows_of, stats_of
-from helmframe.views.charts.intervals import height, points, row_encoding, whiskers
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import (
+    Frame,
+    Metrics,
+    Rows,
+    Source,
+    axis_title,
+    format_of,
+    needing,
+    rows_of,
+    stats_of,
+    unit_of,
+)
+from helmframe.views.charts.marks import height, points, row_encoding, whiskers
 from helmframe.views.charts.theme import NO_SCORES, WIDTH, finished, look, nothing
-from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 
 if TYPE_CHECKING:
     import altair as alt

@@ -1,20 +1,30 @@
 """Frames as charts draw them: aggregated, few rows, with texts that can be shown."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, TypeAlias
 
 import polars as pl
 
-from helmframe._schema import ORIGINAL
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe._schema import COMPLETIONS, ORIGINAL
+from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
+from helmframe.metrics.protocol import about, chosen
+from helmframe.results import Results
 from helmframe.stats.table import AXES, table
-from helmframe.views.characters import display_labels
-from helmframe.views.charts.words import Metrics, better_when_higher, unit_of
+from helmframe.views.characters import display_labels, show_invisible
 
 Frame = pl.DataFrame | pl.LazyFrame
 # The most rows a chart draws; beyond, it draws the first and says so.
 MOST_ROWS = 300
+# Metric → its unit and which way it is better, as a manifest has it.
+Metrics: TypeAlias = Mapping[str, Mapping[str, Any]]
+# What answers take, from the table of completions: less is better.
+TAKEN = {column.name: column.unit for column in COMPLETIONS.columns if column.unit in ("s", "tokens")}
 
 
 @dataclass(frozen=True)
@@ -161,3 +171,92 @@ def columns_of(frame: Any) -> list[str]:
     if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
         raise ArgumentError(f"a chart draws a Polars frame, not {type(frame).__name__}; write pl.DataFrame(…).")
     return frame.lazy().collect_schema().names()
+
+
+def unit_of(metric: str, metrics: Metrics | None) -> str:
+    """What it is measured in; nothing where that is not known."""
+    return str(_metadata(metric, metrics).get("unit") or "")
+
+
+def better_when_higher(metric: str, metrics: Metrics | None) -> bool | None:
+    """Its direction; None for one that has none, or is not known."""
+    direction: bool | None = _metadata(metric, metrics).get("higher_is_better")
+    return direction
+
+
+def axis_title(metric: str, metrics: Metrics | None) -> str:
+    """The metric, its unit and direction.
+
+    >>> axis_title("exact_match", None)
+    'exact_match (fraction, higher is better)'
+    """
+    direction = {True: "higher is better", False: "lower is better", None: ""}[better_when_higher(metric, metrics)]
+    details = ", ".join(filter(None, (unit_of(metric, metrics), direction)))
+    return f"{show_invisible(metric)} ({details})" if details else show_invisible(metric)
+
+
+def format_of(metric: str, metrics: Metrics | None) -> str:
+    """How its numbers are written, as d3-format has it."""
+    return ".3f" if unit_of(metric, metrics) in ("fraction", "") else ".4~g"
+
+
+def _metadata(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
+    if metrics is not None and metric in metrics:
+        return metrics[metric]
+    if metric in TAKEN:
+        return {"unit": TAKEN[metric], "higher_is_better": False}
+    try:
+        return about(chosen([metric])[0])
+    except HelmframeError:
+        return {}
+
+
+def _import_altair() -> None:
+    with suppress(Exception):  # raised where a chart is drawn
+        import_module("altair")
+
+
+class Source:
+    """The tables and names of results that charts share.
+
+    Raises:
+        ArgumentError: Altair is not installed.
+    """
+
+    def __init__(self, results: Results) -> None:
+        if find_spec("altair") is None:
+            raise ArgumentError("charts need the package altair: pip install 'helmframe[plots]'.")
+        self.results = results
+        # it takes a second or two to import, while the scores are read
+        threading.Thread(target=_import_altair, name="helmframe-altair", daemon=True).start()
+
+    @property
+    def metrics(self) -> Any:
+        return self.results.manifest["metrics"]
+
+    @cached_property
+    def models(self) -> list[str]:
+        return self.values("model")
+
+    def values(self, column: str) -> list[str]:
+        return self.results.completions.select(pl.col(column).unique().sort()).collect()[column].to_list()
+
+    def main(self, metric: str | None) -> pl.DataFrame:
+        """The table of one metric, or of each scenario's main one."""
+        if metric is not None or len(self.results.main_metrics) == 1:
+            return self.results.table(metrics=metric or self.results.main_metrics[0])
+        mains = {name: metadata["main"]["metric"] for name, metadata in self.results.manifest["scenarios"].items()}
+        rows = self.results.table(metrics=self.results.main_metrics)
+        return rows.filter(pl.col("scenario").replace(mains) == pl.col("metric"))
+
+    def of_models(self, name: str) -> pl.DataFrame:
+        """One number of each model and setting, over original inputs: a metric, or what its answers took."""
+        if name in self.results.metric_names:
+            statistics = self.results.table(
+                ["model", "setting", "perturbation"], metrics=name, pool=["scenario", "split"]
+            )
+            return statistics.filter(pl.col("perturbation") == ORIGINAL)
+        columns = ["scenario", "instance_id", "subset", "cluster", "setting", "trial", "model", "output_index"]
+        rows = self.results.completions.filter(pl.col("perturbation") == ORIGINAL)
+        rows = rows.select(*columns, metric=pl.lit(name), score=pl.col(name).cast(pl.Float64))
+        return table(rows, ["model", "setting"], fractions=[])

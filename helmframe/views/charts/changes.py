@@ -7,8 +7,7 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.stats.frames import as_scores
 from helmframe.stats.robustness import robustness
-from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing
-from helmframe.views.charts.words import Metrics
+from helmframe.views.charts.frames import Frame, Metrics, axes_of, directions_of, fractions_of, is_scores, needing
 
 CHANGES = ("perturbation", "metric", "original", "perturbed", "worst", "k", "change", "change_low", "change_high")
 
