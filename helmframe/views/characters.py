@@ -1,14 +1,14 @@
-"""Characters that leave no mark, or move others: a text of someone else's is shown with their names instead."""
+"""Display of untrusted text: invisible characters are replaced by their code points."""
 
 import unicodedata
 from collections.abc import Iterable
 
-# controls, formats (zero width, direction), spaces other than the usual one, unassigned and private
+# controls, formats (zero width, direction), line and paragraph separators, unassigned and private characters
 _INVISIBLE = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
 
 
 def show_invisible(text: str) -> str:
-    r"""The text with characters that leave no mark named.
+    r"""Return the text with each invisible character replaced by its code point.
 
     >>> show_invisible("a\u200bb\x1b[31m")
     'a⟨U+200B⟩b⟨U+001B⟩[31m'
@@ -24,7 +24,7 @@ def show_invisible(text: str) -> str:
 
 
 def display_labels(texts: Iterable[str], longest: int = 80) -> dict[str, str]:
-    r"""Each text as a label: one line, of at most so many characters, the unseen ones named; no two alike.
+    r"""Map each text to a unique label: one line of at most `longest` characters, without invisible characters.
 
     >>> display_labels(["a\u202eb", "one\ntwo"])
     {'a\u202eb': 'a⟨U+202E⟩b', 'one\ntwo': 'one two'}

@@ -1,4 +1,4 @@
-"""Comparisons as people read them: text, HTML and Markdown of the frame that holds every number."""
+"""Comparisons and gates as text, HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from helmframe.views.display import escape_markdown, html_table, markdown_table,
 if TYPE_CHECKING:
     from helmframe.stats.gate import Gate
 
-LONGEST = 48  # characters of a name
+LONGEST = 48  # characters of a label
 _KEYS = ("scenario", "model", "setting", "perturbation", "metric")
 
 
 @view("Comparison.text")
 def comparison_text(table: pl.DataFrame) -> str:
-    """The table and its notes, aligned with spaces."""
+    """Return a comparison and its notes as text."""
     heads, rows = comparison_cells(table)
     return "\n".join([text_table(heads, rows), *comparison_notes(table)])
 
 
 @view("Comparison.html")
 def comparison_html(table: pl.DataFrame) -> str:
-    """The same as HTML; every text escaped."""
+    """Return a comparison and its notes as HTML, escaped."""
     heads, rows = comparison_cells(table)
     notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in comparison_notes(table))
     return html_table(heads, rows) + notes
 
 
 def comparison_markdown(table: pl.DataFrame) -> str:
-    """The same as a Markdown table; no cell ends it, or starts another markup."""
+    """Return a comparison as a Markdown table with a list of notes, escaped."""
     heads, rows = comparison_cells(table)
     notes = [f"- {escape_markdown(note)}" for note in comparison_notes(table)]
     return "\n".join([markdown_table(heads, rows), "", *notes])
 
 
 def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table."""
+    """Return the column heads and the rows of a comparison."""
     keys = [name for name in _KEYS if name in table.columns and (table[name].n_unique() > 1)]
     several = table.height > 1
     heads = [*keys, "a", "b", "a's value", "b's value", "difference", "interval"]
     heads += ["joint interval", "p (Holm)"] if several else ["p"]
     heads += ["win–tie–loss", "n", "detectable"]
     named = [*keys, "a", "b"]
-    # a setting's name may be a whole instruction
+    # a setting's name may be a long instruction
     shown = display_labels((str(text) for name in named for text in table[name]), LONGEST)
     rows = []
     for row in table.iter_rows(named=True):
@@ -62,7 +62,7 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def comparison_notes(table: pl.DataFrame) -> list[str]:
-    """What a reader of it should know besides."""
+    """Return notes on how a comparison was computed, and on the instances it leaves out."""
     notes = []
     if "differs" in table.columns and table.height:
         notes.append(f"differs: {table['differs'][0]}")
@@ -91,18 +91,18 @@ def _p(value: Any) -> str:
 
 @view("Gate.text")
 def gate_text(gate: Gate) -> str:
-    """The verdict and the rows, aligned with spaces."""
+    """Return a gate's verdict and rows as text."""
     return "\n".join([_headline(gate), text_table(*_gate_cells(gate))])
 
 
 @view("Gate.html")
 def gate_html(gate: Gate) -> str:
-    """The same as HTML; every text escaped."""
+    """Return a gate's verdict and rows as HTML, escaped."""
     return f"<div><b>{escape(_headline(gate))}</b></div>{html_table(*_gate_cells(gate))}"
 
 
 def gate_markdown(gate: Gate) -> str:
-    """The same as Markdown, for a comment on a change."""
+    """Return a gate's verdict and rows as Markdown, for a comment on a pull request."""
     return f"**{_headline(gate)}**\n\n{markdown_table(*_gate_cells(gate))}"
 
 

@@ -1,7 +1,7 @@
-"""The dashboard over exported results: pages with the scores, charts and answers of whichever run is chosen.
+"""The dashboard of exported results: pages with the scores, charts and completions of the selected run.
 
-A page is made of what the tables of `Results` and the explorer say, so its numbers are theirs; it holds no script, and
-its forms ask for the next page. What its address says is a value to look up, and never becomes a query or a path.
+Pages are built from the tables of `Results` and from the explorer, so the numbers agree. A page contains no script; its
+forms request the next page. Values from the address are looked up, and never become part of a query or a path.
 """
 
 import threading
@@ -24,7 +24,7 @@ from helmframe.views.display import number, robustness_cells, score_notes, table
 from helmframe.views.explore import Explorer, Filters
 from helmframe.views.html import Grid, Picture, page, picture, policy
 
-# What a page's form may send to itself.
+# A page's form may only be sent to the dashboard itself.
 POLICY = policy("form-action 'self'", "frame-ancestors 'none'")
 _FORM = ("run", "metric", "scenario", "model", "perturbation", "setting", "only", "find", "order", "page")
 _ORDERS = {"run": "as they were asked", "lowest": "lowest score first", "highest": "highest score first"}
@@ -32,13 +32,13 @@ _ONLY = {"all": "all", "unscored": "without a score", "unparsed": "not readable"
 
 
 class Dashboard:
-    """Some runs' results as pages of HTML.
+    """HTML pages of the results of runs.
 
     Args:
-        uri: a folder that `to_parquet` or a run wrote, or one that holds such folders; may be s3://….
+        uri: A folder written by `to_parquet` or by a run, or a folder that contains such folders; may be s3://….
 
     Raises:
-        StoreError: there are no results.
+        StoreError: The folder contains no results.
     """
 
     def __init__(self, uri: str | Path) -> None:
@@ -48,13 +48,13 @@ class Dashboard:
         self._tops = lru_cache(maxsize=32)(self._top)
 
     def page(self, query: Mapping[str, str]) -> str:
-        """The page that an address asks for.
+        """Return the page that the parameters of an address select.
 
         Args:
             query: run, metric, scenario, model, perturbation, setting, only, find, order, page; each may be empty.
 
         Raises:
-            HelmframeError: there is no such thing, or the results can't be read.
+            HelmframeError: A parameter is invalid, or the results are unreadable.
         """
         for name in query:
             if name not in _FORM:
@@ -83,10 +83,10 @@ class Dashboard:
         )
 
     def instance(self, query: Mapping[str, str]) -> str:
-        """The page of one instance: run, metric and row, as links of the other page say them.
+        """Return the page of one instance, selected by run, metric and row.
 
         Raises:
-            HelmframeError: there is no such row, or it can't be read.
+            HelmframeError: The row does not exist or is unreadable.
         """
         with self._lock, self._read(query):
             name, filters = self._selection({key: query.get(key, "") for key in ("run", "metric")})
@@ -104,7 +104,7 @@ class Dashboard:
 
     @contextmanager
     def _read(self, query: Mapping[str, str]) -> Iterator[None]:
-        """A file that is no whole Parquet is told as one."""
+        """Raise `StoreError` instead of the errors of Polars."""
         try:
             yield
         except pl.exceptions.PolarsError as error:
@@ -116,7 +116,7 @@ class Dashboard:
         return results, Explorer(results)
 
     def _choices(self, run: str, filters: Filters, opened: Mapping[str, Any]) -> list[tuple[str, str, dict[str, str]]]:
-        """What the form offers: name, what is chosen, and value → word."""
+        """Return the selects of the form: name, selected value, and value → label."""
         unfiltered = {"": "all"}
         choices = [("run", run, {value: value for value in self.runs})] if len(self.runs) > 1 else []
         choices.append(("metric", filters.metric, {"": "main", **{value: value for value in opened["metrics"]}}))
@@ -125,7 +125,7 @@ class Dashboard:
         return [*choices, ("only", filters.only, _ONLY), ("order", filters.order, _ORDERS)]
 
     def _top(self, name: str, metric: str, *chosen: str | None) -> dict[str, Any]:
-        """Scores and charts, of the groups that are chosen."""
+        """Return the scores and charts of the selected groups."""
         results, _ = self._opened(name)
         metrics = [metric] if metric else results.main_metrics
         conditions = [pl.col(axis) == value for axis, value in zip(_CHOSEN, chosen, strict=True) if value is not None]
@@ -155,7 +155,7 @@ _CHOSEN = ("scenario", "model", "perturbation", "setting")
 
 
 def _runs(address: Address) -> dict[str, Address]:
-    """Name → the folder of a run: this one, or those below."""
+    """Map run names to folders: the address itself, or the folders below it."""
     if exists(below(address, "manifest.json")):
         return {str(address).rstrip("/").rpartition("/")[2] or str(address): address}
     names = sorted(file.name.rpartition("/")[0] for file in listing(address) if file.name.endswith("/manifest.json"))
@@ -172,7 +172,7 @@ def _heatmap(table: pl.DataFrame, metrics: Any, mode: str) -> Any:
 
 
 def _changes(results: Results, metrics: list[str], chosen: tuple[str | None, ...]) -> pl.DataFrame:
-    """The paired change under each perturbation chosen, of any family."""
+    """Return the paired change under each selected perturbation, of any family."""
     wanted = dict(zip(_CHOSEN, chosen, strict=True))
     perturbations = [name for name in reader_of(results).perturbation_kinds() if wanted["perturbation"] in (None, name)]
     if not perturbations or all(results.manifest["metrics"][metric]["level"] == "set" for metric in metrics):

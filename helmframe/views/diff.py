@@ -1,4 +1,4 @@
-"""What changed between two texts, word by word: as plain text, and as HTML with <ins> and <del>."""
+"""Word-level differences between two texts, as plain text and as HTML with <ins> and <del>."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ from helmframe._core.views import view
 from helmframe.views.characters import show_invisible
 from helmframe.views.display import number
 
-# Beyond so many pairs of words the middle of two texts is shown as one change: comparing them all would take minutes.
+# Above this number of word pairs the middle of two texts is shown as one change: a full comparison takes minutes.
 MOST_PAIRS = 4_000_000
 ROWS_SHOWN = 50
 LONGEST_SHOWN = 2_000
@@ -21,7 +21,7 @@ LONGEST_SHOWN = 2_000
 
 @view("Flips.with_diff")
 def with_diff(flips: pl.DataFrame) -> pl.DataFrame:
-    """The flips with `diff` after the perturbed input."""
+    """Insert the column `diff` after the perturbed input."""
     pairs = flips.select("input", "perturbed_input").unique()
     texts = [word_diff(before or "", after or "") for before, after in pairs.iter_rows()]
     diffs = pairs.with_columns(diff=pl.Series(texts, dtype=pl.String))
@@ -31,7 +31,7 @@ def with_diff(flips: pl.DataFrame) -> pl.DataFrame:
 
 
 def word_diff(before: str, after: str) -> str:
-    """The changes in place: `[old→new]`; characters that can't be seen are named.
+    """Return the text with its changes as `[old→new]`; invisible characters are replaced by their code points.
 
     >>> word_diff("the quick fox", "uhm the quikc fox")
     '[→uhm ]the [quick→quikc] fox'
@@ -44,7 +44,7 @@ def word_diff(before: str, after: str) -> str:
 
 
 def word_diff_html(before: str, after: str) -> str:
-    """The same as HTML, every character of the texts escaped.
+    """Return the text with its changes marked by <del> and <ins>, escaped.
 
     >>> word_diff_html("a <b>", "a <i>")
     'a <del>&lt;b&gt;</del><ins>&lt;i&gt;</ins>'
@@ -56,7 +56,7 @@ def word_diff_html(before: str, after: str) -> str:
 
 
 def changes(before: str, after: str) -> Iterator[tuple[str, str]]:
-    """The two texts as pairs of pieces, equal and changed ones by turns; joined they are the texts again."""
+    """Yield aligned pieces of two texts, equal and changed pairs in turn; joined, they are the texts."""
     pieces = filter(any, _pieces(_words(before), _words(after)))
     for _, run in groupby(pieces, key=lambda pair: pair[0] == pair[1]):
         old, new = zip(*run, strict=True)
@@ -65,7 +65,7 @@ def changes(before: str, after: str) -> Iterator[tuple[str, str]]:
 
 @view("Flips.html")
 def flips_html(flips: pl.DataFrame) -> str:
-    """A table of the first flips: which, the change marked, both answers; text and markup escaped."""
+    """Return an HTML table of the first flips: keys, input with changes marked, both completions; escaped."""
     heads = ["instance", "perturbation", "model", "flip", "score", "what was asked", "answer", "answer then"]
     rows = "".join(_row(row) for row in flips.head(ROWS_SHOWN).iter_rows(named=True))
     head = "".join(f"<th scope='col' style='text-align:left'>{escape(cell)}</th>" for cell in heads)
@@ -75,12 +75,12 @@ def flips_html(flips: pl.DataFrame) -> str:
 
 
 def _words(text: str) -> list[tuple[str, str]]:
-    """Each word with the space after it; first what stands before any word."""
+    """Split a text into words with the white space after them; the first entry is the leading white space."""
     return [("", text[: len(text) - len(text.lstrip())]), *re.findall(r"(\S+)(\s*)", text)]
 
 
 def _pieces(old: list[tuple[str, str]], new: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Words and the spaces between them, in pairs; words are aligned, spaces follow."""
+    """Yield aligned pairs of words, and of the white space after them."""
     for kind, i, i_end, j, j_end in _blocks([word for word, _ in old], [word for word, _ in new]):
         if i_end - i == j_end - j:
             for (left, space), (right, other) in zip(old[i:i_end], new[j:j_end], strict=True):
@@ -97,7 +97,7 @@ def _pieces(old: list[tuple[str, str]], new: list[tuple[str, str]]) -> Iterator[
 
 
 def _blocks(old: list[str], new: list[str]) -> Iterator[tuple[str, int, int, int, int]]:
-    """What difflib calls opcodes; equal ends are taken off first, and a middle too long to compare is one change."""
+    """Yield difflib's opcodes; equal ends are stripped first, and a middle too long to compare is one change."""
     shorter = min(len(old), len(new))
     start = next((index for index in range(shorter) if old[index] != new[index]), shorter)
     end = next((index for index in range(shorter - start) if old[-1 - index] != new[-1 - index]), shorter - start)
@@ -135,6 +135,6 @@ def _row(row: dict[str, Any]) -> str:
 
 
 def _cut(text: str | None) -> str:
-    """No more than a screenful of it."""
+    """Return the start of a text, about a screen of it."""
     text = text or ""
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"

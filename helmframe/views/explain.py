@@ -1,4 +1,4 @@
-"""The text of `plan.explain()`: what a run would do, counted without asking any model."""
+"""The text of `plan.explain()`: what a run would do, counted without any request to a model."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
     from helmframe.models.model import Model
 
-# Characters of English per token, where the model's own tokenizer is not at hand.
+# Characters of English text per token, an estimate used without the model's tokenizer.
 CHARACTERS_PER_TOKEN = 4
-# Instances looked at one by one; of a larger scenario the rest is taken to be like them.
+# Instances that are counted; counts of a larger scenario are extrapolated.
 LOOKED_AT = 1_000_000
 
 
 @view("PlanSpec.explain")
 def explained(plan: PlanSpec) -> str:
-    """The plan as text: rows per stage, push-down, what the store has, tokens, and what to know before running."""
+    """Return the plan as text: rows per stage, push-down, cached completions, tokens, and notes."""
     lines = []
     for task in plan_tasks(plan, models=plan.models or ()) if plan.models else _without_models(plan):
         lines += _task(plan, task)
@@ -58,7 +58,7 @@ def _without_models(plan: PlanSpec) -> list[Task]:
 
 
 class _Counts(NamedTuple):
-    """What the instances looked at come to: rows of the stages, requests of each model, and which subsets there are."""
+    """Counts over the instances: rows per stage, requests per model, the subsets, and the training instances."""
 
     rows: dict[str, int]
     requests: dict[str, dict[str, int]]
@@ -119,7 +119,7 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
 
 
 def _extrapolated(size: int, counts: _Counts) -> list[str]:
-    """All counts scaled from the instances looked at to all there are, and a line that says so."""
+    """Scale all counts up to the size of the scenario, and return a note about it."""
     looked_at = counts.rows["instances"]
     if size <= looked_at:
         return []
@@ -179,7 +179,7 @@ def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[st
 
 
 def _age(task: Task, model: Model) -> list[str]:
-    """How long ago a model that only its name tells from others gave its oldest answer."""
+    """Return a note on the age of the oldest cached completion, for a model that only its name identifies."""
     cached = answers_of(store_root(), model, model.fingerprint(), task.spec.scenario)
     oldest = cached.oldest() if isinstance(cached, ParquetAnswers) else None
     if oldest is None:

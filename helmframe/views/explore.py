@@ -1,4 +1,4 @@
-"""Explored results: pages of rows and single instances, read when they are asked for."""
+"""The explorer of results: filters, pages of rows and single instances, read on demand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from helmframe.views.explore_instance import answers_of_row, instance_details
 
 ROWS = 50  # of a page
 EXCERPT = 160  # characters of a text in the table
-_INDEXES = 3  # metrics whose index is held
+_INDEXES = 3  # metrics whose index is in memory
 AXES = ("scenario", "model", "perturbation", "setting")
 _KEYS = tuple(name for name in SCORES.key if name != "metric")
 _NAMES = (*AXES, "request_mode", "metric")
@@ -30,10 +30,10 @@ _ORDERS = ("run", "lowest", "highest")
 
 @dataclass(frozen=True)
 class Filters:
-    """What rows should have; None: whatever. `metric` "" is the main one of each scenario.
+    """Filters on rows; None accepts every value, and `metric` "" is the main metric of each scenario.
 
-    `low` and `high` bound the score, both included; `only` is all, unscored (failed among them) or unparsed; `find` is
-    a part of the instance id; `order` is run, lowest or highest.
+    `low` and `high` bound the score, both inclusive; `only` is all, unscored (includes failed) or unparsed; `find` is a
+    substring of the instance id; `order` is run, lowest or highest.
     """
 
     metric: str = ""
@@ -49,10 +49,10 @@ class Filters:
 
     @classmethod
     def of(cls, values: Any) -> Filters:
-        """Filters as a browser says them.
+        """Return filters from the values that a browser sends.
 
         Raises:
-            ArgumentError: an unknown one, or a value of the wrong type.
+            ArgumentError: A filter is unknown, or a value has the wrong type.
         """
         if not isinstance(values, Mapping):
             raise ArgumentError(f"filters: {type(values).__name__} should be an object.")
@@ -67,11 +67,11 @@ class Filters:
         return cls(**values)
 
     def check(self, values: Mapping[str, Sequence[str]], metrics: Sequence[str]) -> None:
-        """That each name is one of those there are.
+        """Check that each name exists.
 
         Raises:
-            UnknownNameError: no such metric, or value of an axis.
-            ArgumentError: another word.
+            UnknownNameError: The metric, or the value of an axis, does not exist.
+            ArgumentError: `only` or `order` has an unknown value.
         """
         if self.metric and self.metric not in metrics:
             raise UnknownNameError.among("metric with a score per row", self.metric, metrics)
@@ -86,7 +86,7 @@ class Filters:
                 )
 
     def condition(self) -> pl.Expr:
-        """Over the columns of the index."""
+        """Return the filters as an expression over the columns of the index."""
         conditions = [pl.lit(value=True)]
         conditions += [pl.col(axis) == getattr(self, axis) for axis in AXES if getattr(self, axis) is not None]
         if self.low is not None:
@@ -102,15 +102,15 @@ class Filters:
         return pl.all_horizontal(conditions)
 
     def to_dict(self) -> dict[str, Any]:
-        """As `of` takes them."""
+        """Return the filters in the form that `of` accepts."""
         return asdict(self)
 
 
 class Explorer:
-    """Answers what a browser asks about some results, in values that JSON has.
+    """A server-side explorer of results, which answers requests of a browser with JSON values.
 
-    One row is one score of one metric. Held in memory is only a narrow index of those rows (about 80 bytes each) and
-    which of them the last filters left; texts are read from the chunks that hold the rows of a page.
+    One row is one score of one metric. Memory holds a narrow index of those rows (about 80 bytes each) and the rows
+    that match the last filters; texts are read from the chunks that contain the rows of a page.
     """
 
     def __init__(self, results: Results, start: Filters | None = None) -> None:
@@ -124,7 +124,7 @@ class Explorer:
         self.start.check(self._values, self._metrics)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What is asked: {"ask": "open" | "page" | "bars" | "instance", …}; {"error": text} where it can't be."""
+        """Answer a request {"ask": "open" | "page" | "bars" | "instance", …}; an invalid one with {"error": text}."""
         try:
             with self._lock:
                 return self._answer(request)
@@ -146,10 +146,10 @@ class Explorer:
         raise ArgumentError.unknown_value(f"ask: {kind!r} is no question", kind, ["open", "page", "bars", "instance"])
 
     def page(self, filters: Filters, number: int) -> dict[str, Any]:
-        """Rows number · 50 and on, of those that the filters leave.
+        """Return a page of 50 of the rows that match the filters.
 
         Returns:
-            total (rows left), page, pages, rows (row, the columns of the key, score, parsed, input, completion, error).
+            total (matching rows), page, pages, rows (row, key columns, score, parsed, input, completion, error).
         """
         matching = self._rows(filters)
         pages = max(1, -(-matching.len() // ROWS))
@@ -160,7 +160,7 @@ class Explorer:
         return {"total": matching.len(), "page": number, "pages": pages, "rows": shown}
 
     def bars(self, filters: Filters, by: str) -> dict[str, Any]:
-        """What the filters leave, by one of the axes: value, n, mean (of the scores there are), without (a score)."""
+        """Aggregate the matching rows by an axis: value, n, mean (of the scores), without (number without a score)."""
         if by not in AXES:
             raise ArgumentError.unknown_value(f"bars: by={by!r} is no axis", by, AXES)
         rows = self._index(filters.metric).select(by, "score")[self._rows(filters)]
@@ -171,7 +171,7 @@ class Explorer:
         return {"by": by, "bars": bars.to_dicts(), "low": min(low or 0.0, 0.0), "high": max(high or 0.0, 1.0)}
 
     def instance(self, metric: str, row: int) -> dict[str, Any]:
-        """All there is about the instance of a row, and the rows of the same instance."""
+        """Return the details of the instance of a row, and the other rows of that instance."""
         index = self._index(metric)
         if not row < index.height:
             raise ArgumentError(f"row {row}: there are {index.height:,}, counted from 0.")
@@ -201,14 +201,14 @@ class Explorer:
         return {axis: index[axis].unique().drop_nulls().cast(pl.String).sort().to_list() for axis in AXES}
 
     def _mains(self) -> dict[str, str | None]:
-        """Scenario → its main metric; else the first that scores each completion; None where none does."""
+        """Map scenarios to their main metric, else to the first metric with a score per row, else to None."""
         scenarios = self.results.manifest["scenarios"].items()
         first = next(iter(self._metrics), None)
         mains = {name: metadata["main"]["metric"] for name, metadata in scenarios}
         return {name: main if main in self._metrics else first for name, main in mains.items()}
 
     def _index(self, metric: str) -> pl.DataFrame:
-        """The rows of a metric ('': of each scenario's main one), narrow, with the chunk each is in."""
+        """Return the index of a metric ('': the main metric of each scenario): keys, score and number of the chunk."""
         if metric not in self._indexes:
             frames = [self._narrow(chunk, metric, number) for number, chunk in enumerate(self._chunks)]
             index = pl.concat(pl.collect_all(frames)).with_row_index("row")
@@ -230,14 +230,14 @@ class Explorer:
         ]
         frames = [scored.filter(pl.any_horizontal(conditions))] if conditions else []
         unscored = [name for name, main in mains.items() if main is None]
-        if unscored:  # nothing scores them one by one: their completions are the rows
+        if unscored:  # without a metric per row, the completions are the rows
             rows = _select_columns(chunk.completions, _KEYS).filter(pl.col("scenario").is_in(unscored))
             nothing = {"metric": pl.String, "score": pl.Float64, "parsed": pl.Boolean}
             frames.append(rows.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in nothing.items()))
         return _narrowed(pl.concat(frames), number)
 
     def _rows(self, filters: Filters) -> pl.Series:
-        """The numbers of the rows that the filters leave, in order."""
+        """Return the numbers of the rows that match the filters, in order."""
         if self._filtered is None or self._filtered[0] != filters:
             index = self._index(filters.metric).lazy().filter(filters.condition())
             if filters.order != "run":
@@ -247,7 +247,7 @@ class Explorer:
         return self._filtered[1]
 
     def _texts(self, rows: pl.DataFrame) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-        """The starts of inputs and completions of these rows' instances, by what `answers_of_row` looks for."""
+        """Return the first characters of inputs and completions for these rows, by request."""
         keys = [*COMPLETIONS.key]
         starts = [pl.col(name).str.slice(0, EXCERPT) for name in ("perturbed_input", "completion", "error")]
         frames = []
@@ -279,7 +279,7 @@ _ROW_KEY = tuple(name for name in _KEYS if name not in ("output_index", *OF_REQU
 
 
 def _select_columns(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-    """These columns; what older versions did not write is null."""
+    """Select columns; those that older versions did not write are null."""
     present = rows.collect_schema().names()
     types = {**COMPLETIONS.schema, **SCORES.schema}
     return rows.select(

@@ -1,4 +1,4 @@
-"""All there is about one instance, as values that JSON has: what the explorer shows of it."""
+"""Details of one instance as JSON values, for the explorer."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -24,7 +24,7 @@ _FACTS = (
 
 
 def answers_of_row(row: Mapping[str, Any], completions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of the completions of one request those a score is about; it may join outputs, options or windows."""
+    """Return the completions of one request that a score covers: it may join outputs, options or windows."""
     names = [name for name in _OUTPUT_KEY if row[name] is not None]
     return [completion for completion in completions if all(completion[name] == row[name] for name in names)]
 
@@ -37,19 +37,19 @@ def instance_details(
     prefixes: pl.DataFrame,
     verdicts: pl.DataFrame,
 ) -> dict[str, Any]:
-    """The instance of a row.
+    """Return the details of the instance of a row.
 
     Args:
-        row: of the index.
-        siblings: the rows of the same instance, under all models and perturbations.
-        completions: all of the instance.
-        scores: all of the instance.
-        prefixes: those of its prompts.
-        verdicts: all of the instance.
+        row: A row of the index.
+        siblings: The rows of the same instance, under all models and perturbations.
+        completions: All completions of the instance.
+        scores: All scores of the instance.
+        prefixes: The prefixes of its prompts.
+        verdicts: All verdicts on the instance.
 
     Returns:
-        title, input, change (pieces before and after; None where there is none), references, own (the scenario's own
-        columns), answers, scores, verdicts, siblings. A text is {"text", "more": characters left out}.
+        title, input, change (pieces before and after, or None), references, own (the scenario's columns), answers,
+        scores, verdicts, siblings. A text is {"text", "more": number of characters cut}.
     """
     rows = parse(completions.lazy()).collect().to_dicts()
     variant_rows = [record for record in rows if all(record[name] == row[name] for name in _VARIANT_KEY)]
@@ -120,7 +120,7 @@ def _sibling(sibling: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict
 
 
 def _same(row: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
-    """Whether a score or verdict is about what the row is about: its request, or the part of it that the row names."""
+    """Return whether a score or verdict belongs to the request of a row, or to the output of it that the row names."""
     if any(record[name] != row[name] for name in _VARIANT_KEY):
         return False
     return all(None in (row[name], record.get(name)) or record.get(name) == row[name] for name in _OUTPUT_KEY)
@@ -131,7 +131,7 @@ def _output_fields(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finite(value: float | None) -> float | None:
-    """The number, where JSON has it."""
+    """Return the number, or None if JSON can't represent it."""
     return value if value is not None and isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""The explorer as a notebook's widget."""
+"""The explorer as a notebook widget."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +15,9 @@ _SHOWN = ("instance_id", "perturbation", "model", "score", "completion")
 
 
 class ExplorerWidget(anywidget.AnyWidget):
-    """What `results.explore()` shows: the browser asks for pages and instances, the kernel answers.
+    """The widget of `results.explore()`: the browser requests pages and instances from the kernel.
 
-    Where no widget can be shown, the first page is there as HTML.
+    Frontends without widgets show the first page as HTML.
     """
 
     _esm = Path(__file__).with_name("explore.js")
@@ -40,12 +40,12 @@ class ExplorerWidget(anywidget.AnyWidget):
 
 @view("Results.explore")
 def explorer_widget(results: Results, filters: Mapping[str, Any]) -> ExplorerWidget:
-    """The explorer of results, with the filters that it opens with."""
+    """Return the explorer of results, opened with these filters."""
     return ExplorerWidget(Explorer(results, Filters.of(dict(filters))))
 
 
 def first_page_html(explorer: Explorer) -> str:
-    """The first rows, with nothing to run; every text escaped."""
+    """Return the first page as HTML without scripts, escaped."""
     page = explorer.page(explorer.start, 0)
     rows = [[number(row[name]) if name == "score" else str(row[name] or "") for name in _SHOWN] for row in page["rows"]]
     return f"<div>{len(rows):,} of {page['total']:,} rows</div>{html_table(_SHOWN, rows)}"

@@ -1,6 +1,7 @@
-"""Pages of HTML, from the templates in `pages/`: whatever text is put in is escaped, bounded and seen; nothing can run.
+"""HTML pages from the templates in `pages/`, and the charts embedded in them as SVG.
 
-The content-security policy allows the one style sheet, by its hash, and images that the page itself holds.
+Texts are escaped and cut, and invisible characters are replaced. Pages contain no scripts: the content-security policy
+allows one style sheet, by its hash, and embedded images.
 """
 
 import re
@@ -31,7 +32,7 @@ _PAGES = Path(__file__).with_name("pages")
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as a page shows it; `more` is how many rows it does not show."""
+    """A table on a page; `more` is the number of rows that are not shown."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -40,29 +41,29 @@ class Grid:
 
     @classmethod
     def of(cls, cells: tuple[list[str], list[list[str]]], notes: Sequence[str] = ()) -> "Grid":
-        """The first rows of cells, with notes."""
+        """Return a grid of the first rows, with notes."""
         heads, rows = cells
         return cls(heads, rows[:MOST_ROWS], notes, max(0, len(rows) - MOST_ROWS))
 
 
 def page(template: str, **values: Any) -> str:
-    """A template of `pages/` filled in; with `policy`, where no header of a server says it.
+    """Render a template of `pages/`; pass `policy` if no HTTP header sets it.
 
     Raises:
-        CapabilityError: jinja2 is not there.
+        CapabilityError: jinja2 is not installed.
     """
     return _environment().get_template(template).render(**values)
 
 
 def policy(*more: str) -> str:
-    """The content-security policy of a page, with more directives; by default no form sends anything."""
+    """Return the content-security policy of a page, with further directives; by default forms are disabled."""
     style = b64encode(sha256(_style().encode()).digest()).decode()
     rules = ("default-src 'none'", f"style-src 'sha256-{style}'", "img-src data:", "base-uri 'none'")
     return "; ".join([*rules, *(more or ("form-action 'none'",))])
 
 
 def shown(value: Any, most: int = LONGEST) -> Any:
-    """A text as a page shows it: its start, and characters that leave no mark by their names."""
+    """Return a text for a page: cut to `most` characters, invisible characters replaced."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     left_out = len(value) - most
@@ -92,7 +93,7 @@ def _environment() -> "Environment":
     environment.globals["style"] = Markup(_style())  # noqa: S704 - our own file
     environment.filters["start"] = lambda text: escape(shown(text, LONGEST_IN_TABLE))
     environment.filters["whole"] = lambda text: escape(shown(text, LONGEST_WHOLE))
-    # a value that a form sends back must be as it is
+    # a value that a form sends back must stay unchanged
     environment.filters["exact"] = escape
     environment.tests["number_like"] = lambda cell: bool(re.match(r"[\[<+−-]?\d", cell))
     return environment
@@ -100,7 +101,7 @@ def _environment() -> "Environment":
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart as two data: addresses, and what it shows in words."""
+    """A chart as two data: URLs, with a description."""
 
     light: "Embedded"
     dark: "Embedded"
@@ -108,7 +109,7 @@ class Picture:
 
 
 class Embedded(str):
-    """A data: address: letters and digits alone, however long."""
+    """A data: URL, which needs no escaping and is never cut."""
 
     __slots__ = ()
 
@@ -117,7 +118,7 @@ class Embedded(str):
 
 
 def picture(draw: "Callable[[str], Drawn]") -> "Picture | str | None":
-    """The chart that `draw` gives for each mode; why there is none, where it says so; None where it is empty."""
+    """Return a chart in both modes, the reason if it can't be drawn, or None if it is empty."""
     try:
         light, dark = draw("light"), draw("dark")
     except HelmframeError as error:

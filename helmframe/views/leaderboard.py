@@ -1,4 +1,4 @@
-"""Leaderboards as people read them: text and HTML."""
+"""Leaderboards as text and HTML."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     from helmframe.stats.board import Leaderboard
 
 _SHOWN = 100
-# Where there is room, each column's values are shown if there are no more than these.
+# HTML shows the value of every column up to this number of columns.
 _COLUMNS_SHOWN = 12
 _HEADS = {"win_rate": "win rate", "mean": "mean", "micro": "mean (micro)"}
 
 
 @view("Leaderboard.text")
 def leaderboard_text(board: Leaderboard) -> str:
-    """The board and its notes, aligned with spaces."""
+    """Return the leaderboard and its notes as text."""
     heads, rows = leaderboard_cells(board)
     return "\n".join([text_table(heads, rows), *leaderboard_notes(board)])
 
 
 @view("Leaderboard.html")
 def leaderboard_html(board: Leaderboard) -> str:
-    """The same as HTML; every text escaped."""
+    """Return the leaderboard, its columns and its notes as HTML, escaped."""
     heads, rows = _with_values(board)
     notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in leaderboard_notes(board))
     return html_table(heads, rows) + notes
 
 
 def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the board."""
+    """Return the column heads and the rows of a leaderboard."""
     missing = board.table["n_columns"].min() != len(board.columns)
     instances = board.over == "instances"
     heads = ["rank", "between", "ties", "model", _HEADS[board.mean]]
@@ -49,7 +49,7 @@ def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
 
 
 def _with_values(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
-    """The cells, and after them what each is in each column."""
+    """Return the cells of a leaderboard, followed by the model's value in each column."""
     heads, rows = leaderboard_cells(board)
     if len(board.columns) > _COLUMNS_SHOWN or board.columns == ("",):
         return heads, rows
@@ -60,7 +60,7 @@ def _with_values(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
 
 
 def leaderboard_notes(board: Leaderboard) -> list[str]:
-    """What a reader of it should know besides."""
+    """Return notes on a leaderboard: hidden models, how ranks hold, dropped instances, the columns."""
     more = board.table.height - _SHOWN
     notes = [f"{more:,} more models"] if more > 0 else []
     notes.append(f"ranks: those of all models hold at once in {board.ci:.0%} of draws of {board.over}")

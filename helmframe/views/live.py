@@ -1,4 +1,4 @@
-"""A run as it goes on: how far it is, and its scores so far; in a notebook changed in place until it ends."""
+"""The live view of a run: its progress and its scores so far; notebooks update it until the run ends."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from helmframe._run import Run
 
 SECONDS_BETWEEN_PAGES = 0.5
-# The scores so far are looked up at most so often, and for at most this share of the time.
+# Scores are computed at most at this interval, and for at most this share of the time.
 SECONDS_BETWEEN_LOOKS = 2.0
 SHARE_OF_LOOKS = 0.1
-# A run of no more completions is looked up in the store; a larger one is read where its shards have ended.
+# Up to this number of completions are read from the store; of a larger run only finished shards are read.
 LOOKED_UP = 20_000
 _BAR = "position:relative;width:120px;height:10px;background:rgba(128,128,128,.2)"
 
@@ -39,7 +39,7 @@ _shown: dict[str, threading.Thread] = {}
 
 @view("Run.display")
 def show(run: Run) -> None:
-    """Show the run in IPython; in a notebook what is shown changes until the run ends, in every cell that shows it."""
+    """Show the run in IPython; a notebook updates every cell that shows it until the run ends."""
     from IPython import display
 
     publish: Any = display.display
@@ -53,12 +53,12 @@ def show(run: Run) -> None:
 
 @view("Run.html")
 def page_html(run: Run) -> str:
-    """The live page of a run as it is now."""
+    """Return the current live page of a run."""
     return Page(run).bundle()["text/html"]
 
 
 def run_html(run: Run, scores: pl.DataFrame | None) -> str:
-    """How far a run is, by scenario and model where it is of this process, and these scores; every text escaped."""
+    """Return the progress of a run and its scores as HTML, escaped; by scenario and model for a run of this process."""
     manifest = run.manifest()
     progress = run.progress()
     totals: dict[str, int] = dict(manifest.get("counts", {}))
@@ -86,7 +86,7 @@ def run_html(run: Run, scores: pl.DataFrame | None) -> str:
 
 
 def scores_so_far(run: Run) -> pl.DataFrame | None:
-    """`results.table()` of the main metrics, over what is answered; None where that is nothing yet."""
+    """Return `results.table()` of the main metrics over the completions so far, or None if there are none."""
     planned = run.progress()["planned"].sum()
     if not planned or planned > LOOKED_UP:  # of another process, or large
         return _table(Results.load(run.folder.path))
@@ -95,7 +95,7 @@ def scores_so_far(run: Run) -> pl.DataFrame | None:
 
 
 class Page:
-    """What is shown of a run, in all places that show it."""
+    """The live page of a run, shared by all cells that show it."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -104,13 +104,13 @@ class Page:
         self._look_at = 0.0  # when the scores may be looked up next
 
     def bundle(self, *, look: bool = True) -> dict[str, str]:
-        """The run as text and as HTML, with the scores of now, or those looked up last."""
+        """Return the run as text and as HTML; the scores are computed now if `look`, else reused."""
         if look:
             self._look()
         return {"text/plain": repr(self.run), "text/html": run_html(self.run, self._scores)}
 
     def update_until_done(self) -> None:
-        """Change what is shown until the run has ended."""
+        """Update the page until the run has ended."""
         from IPython import display
 
         publish: Any = display.update_display
@@ -125,7 +125,7 @@ class Page:
 
     def _look(self) -> None:
         began = time.monotonic()
-        with suppress(HelmframeError):  # nothing is there yet, or the run failed: whoever waits for it is told
+        with suppress(HelmframeError):  # no results yet, or the run failed, which `run.results()` raises
             self._scores = scores_so_far(self.run)
         now = time.monotonic()
         self._look_at = now + max(SECONDS_BETWEEN_LOOKS, (now - began) / SHARE_OF_LOOKS)
@@ -149,7 +149,7 @@ def _table(results: Results) -> pl.DataFrame | None:
 
 
 def _pace(progress: pl.DataFrame) -> list[str]:
-    """Rows run side by side: the rates of those that go on add up, and the slowest tells the end."""
+    """Return the rate and the time left: rows run in parallel, so rates add up and the slowest row ends last."""
     running = progress.filter(pl.col("seconds_left") > 0)
     rate, left = float(running["rate"].sum()), running["seconds_left"].max()
     parts = [f"{_rate(rate)}/s"] if rate else []
@@ -169,7 +169,7 @@ def _rate(per_second: float) -> str:
 
 
 def _scores_html(table: pl.DataFrame | None, status: str) -> str:
-    """Scores with intervals, as numbers and, where they are fractions, drawn."""
+    """Return the scores with intervals as HTML; fractions are drawn too."""
     if table is None:
         return ""
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]

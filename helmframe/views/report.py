@@ -1,4 +1,4 @@
-"""A report of some results: one file of HTML that holds everything, to send and to keep."""
+"""The report of results: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _Pictures: TypeAlias = list[Picture | str]
 
 @view("Results.report")
 def report_html(results: Results, title: str | None = None) -> str:
-    """The report: scores, charts, robustness and fairness, comparisons, instances worth reading, plan and manifest.
+    """Return the report: scores, charts, robustness and fairness, comparisons, instances to read, plan and manifest.
 
-    Every text from data or model is escaped, cut where it is long, and characters that leave no mark are named; nothing
-    in it runs, and nothing is fetched.
+    Texts from data and models are escaped and cut, and invisible characters are replaced. The page contains no scripts
+    and loads nothing.
 
     Raises:
-        ArgumentError, CapabilityError: a package that it needs is not there.
+        ArgumentError, CapabilityError: A required package is not installed.
     """
     manifest, without_path = results.manifest, replace(results, path=None)  # a report is read elsewhere
     several = {axis: results.completions.select(pl.col(axis).n_unique()).collect().item() > 1 for axis in _AXES}
@@ -75,7 +75,7 @@ def _run_notes(manifest: Any) -> list[str]:
 
 
 def _all_scores(results: Results) -> Grid:
-    """Every metric, where there are more than the main ones."""
+    """Return the scores of every metric, or an empty grid if only main metrics exist."""
     if set(results.metric_names) <= set(results.main_metrics):
         return Grid([], [])
     return Grid.of(table_cells(results.table()))

@@ -1,6 +1,6 @@
-"""The instances that a report shows: where models disagree, what a perturbation turned, and the worst.
+"""Instances of a report: where models disagree, where a perturbation changed the score, and the worst.
 
-They are found in the scores alone; texts are read of those that are shown.
+They are selected by their scores; texts are read only for the instances shown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from helmframe.views.html import LONGEST
 INSTANCES = 10
 TURNED = 20
 MOST_ANSWERS = 16
-_START = 300  # characters of a completion before what was read from it
+_START = 300  # characters of a completion before the parsed output
 _INSTANCE = ["scenario", "instance_id"]
 _REQUEST = [*_INSTANCE, "setting", "trial", "model", "output_index"]
 _VARIANT = ["perturbation", "perturbation_seed"]
@@ -30,7 +30,7 @@ _VARIANT = ["perturbation", "perturbation_seed"]
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: what tells it apart, its score, what was said, and the pieces of the input that were changed."""
+    """One completion: its keys, its score, its text, and the changed pieces of the input."""
 
     keys: Sequence[str]
     score: str
@@ -40,7 +40,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Instance:
-    """One instance with its answers; `heads` names what tells them apart, `more` counts those left out."""
+    """One instance with its completions; `heads` names their keys, `more` counts the completions not shown."""
 
     name: str
     input: str
@@ -51,13 +51,13 @@ class Instance:
 
     @property
     def differs(self) -> bool:
-        """Whether any of them was asked something else than the original."""
+        """Return whether any input was perturbed."""
         return any(answer.change for answer in self.answers)
 
 
 @dataclass(frozen=True)
 class ReportSection:
-    """Instances, or rows, and a sentence on how they were chosen."""
+    """A section of the report: instances or rows, and a text on how they were selected."""
 
     text: str
     instances: Sequence[Instance] = ()
@@ -65,7 +65,7 @@ class ReportSection:
 
 
 def disagreed(results: Results) -> ReportSection | None:
-    """The instances whose scores differ most between models; None where there is one model only."""
+    """Return the instances whose scores differ most between models, or None if there is only one model."""
     sides = ["model", "setting"]
     if results.completions.select(sides).unique().collect().height < 2:
         return None
@@ -82,7 +82,7 @@ def disagreed(results: Results) -> ReportSection | None:
 
 
 def worst(results: Results) -> ReportSection:
-    """The instances with the lowest mean score over all models and variants."""
+    """Return the instances with the lowest mean score over all models and variants."""
     scored = _main_scores(results).group_by(*_INSTANCE, "subset").agg(low=pl.col("good").mean()).drop_nulls("low")
     means = scored.collect()
     text = "The lowest mean of the main metric over all models and variants; requests that failed do not count."
@@ -90,7 +90,7 @@ def worst(results: Results) -> ReportSection:
 
 
 def turned(results: Results) -> ReportSection | None:
-    """The answers that a perturbation made worse, with the change; None where nothing was perturbed."""
+    """Return the completions that a perturbation made worse, with the change, or None without perturbations."""
     placebos = [name for name, metadata in reader_of(results).perturbation_kinds().items() if metadata.get("repeats")]
     scores = _main_scores(results).group_by(*_REQUEST, *_VARIANT).agg(pl.col("good").mean())
     originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*_REQUEST, before="good")
@@ -100,7 +100,7 @@ def turned(results: Results) -> ReportSection | None:
     if changes.is_empty():
         return None
     worse, better = changes.filter(pl.col("change") < 0), changes.filter(pl.col("change") > 0).height
-    # by turns, so that one perturbation does not fill the page
+    # round-robin, so that one perturbation does not fill the page
     position = pl.int_range(pl.len()).over("perturbation", "model")
     order = (
         worse.sort("change", *_REQUEST, *_VARIANT).with_columns(position=position).sort("position", *_VARIANT, "model")
@@ -114,7 +114,7 @@ def turned(results: Results) -> ReportSection | None:
 
 
 def _first(means: pl.DataFrame) -> pl.DataFrame:
-    """The lowest of each scenario by turns; of those that are equal one of each subset by turns."""
+    """Return the lowest scores, round-robin over scenarios; ties are taken round-robin over subsets."""
     turn, position = (pl.int_range(pl.len()).over("scenario", *more) for more in (("subset", "low"), ()))
     ordered = means.sort("low", *_INSTANCE).with_columns(turn=turn).sort("low", "turn", *_INSTANCE)
     return ordered.with_columns(position=position).sort("position", "scenario").head(INSTANCES)
@@ -130,7 +130,7 @@ def _turn(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flips(results: Results, picks: pl.DataFrame) -> list[dict[str, Any]]:
-    """What `results.flips` tells of the picks, in their order."""
+    """Return the rows of `results.flips` for the picks, in their order."""
     if picks.is_empty():
         return []
     some = _only(results, picks)
@@ -146,7 +146,7 @@ def _flips(results: Results, picks: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _instances(results: Results, picks: pl.DataFrame, of: pl.Expr | None = None) -> list[Instance]:
-    """The picked instances in order, with their answers, or those that `of` leaves."""
+    """Return the picked instances in order, with their completions; `of` filters the completions."""
     if picks.is_empty():
         return []
     rows = _only(results, picks).rows()
@@ -180,7 +180,7 @@ def _instance(rows: list[dict[str, Any]], heads: Sequence[str], metric: str) -> 
 
 
 def _answer(row: Mapping[str, Any]) -> str:
-    """The completion, and what was read from it where that is something else."""
+    """Return the completion, followed by the parsed output if it differs."""
     if row["completion"] is None:
         return f"failed: {row['error']}"
     read = row["output"]
@@ -197,7 +197,7 @@ def _change(row: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _only(results: Results, picks: pl.DataFrame) -> Results:
-    """The results of some instances."""
+    """Return the results of the picked instances."""
     conditions = [
         (pl.col("scenario") == name) & pl.col("instance_id").is_in(some["instance_id"].unique().to_list())
         for (name,), some in picks.partition_by("scenario", as_dict=True).items()
@@ -209,14 +209,14 @@ def _only(results: Results, picks: pl.DataFrame) -> Results:
 
 
 def _main_metrics(results: Results) -> dict[str, str]:
-    """Scenario → its main metric, or the first that has a score for each answer or instance."""
+    """Map scenarios to their main metric, else to the first metric with a score per output or instance."""
     scored = [name for name, metadata in results.manifest["metrics"].items() if metadata["level"] != "set"]
     mains = {name: metadata["main"]["metric"] for name, metadata in results.manifest["scenarios"].items()}
     return {name: main if main in scored else scored[0] for name, main in mains.items() if scored}
 
 
 def _main_scores(results: Results) -> pl.LazyFrame:
-    """The scores of main metrics, as `good`: higher is better."""
+    """Return the scores of main metrics in the column `good`, where higher is better."""
     conditions = [
         (pl.col("scenario") == name) & (pl.col("metric") == main) for name, main in _main_metrics(results).items()
     ]

@@ -1,4 +1,4 @@
-"""Pages that this machine alone can open: what the servers of the explorer and of the dashboard share."""
+"""Local web servers of the explorer and the dashboard (`helmframe view`, `helmframe dashboard`)."""
 
 import json
 import secrets
@@ -42,18 +42,18 @@ _EXPLORER_POLICY = (
 
 
 class LoopbackHandler(BaseHTTPRequestHandler):
-    """Answers with pages that nothing keeps, frames or leaks; `policy` is their content-security policy."""
+    """A handler whose pages are neither cached nor framed; `policy` is their content-security policy."""
 
     protocol_version = "HTTP/1.1"
     policy: ClassVar[str]
 
     def has_loopback_host(self) -> bool:
-        """Whether the page was asked for by our address: another name that leads here is a stranger's."""
+        """Return whether the request names this host, which protects from DNS rebinding."""
         port = self.connection.getsockname()[1]
         return self.headers.get("Host", "") in (f"{LOOPBACK}:{port}", f"localhost:{port}")
 
     def respond(self, status: HTTPStatus, kind: str, text: str) -> None:
-        """Send a text of this kind."""
+        """Send a response with a body of this content type."""
         data = text.encode("utf-8", "surrogatepass")
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
@@ -66,13 +66,13 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: addresses hold tokens."""
+        """Log nothing, because addresses contain tokens."""
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Serves on the loopback interface, to whoever has the `token` in its address.
+    """A server on the loopback interface that requires the `token` of its address.
 
-    Another user of this machine lacks the token; a page of another site lacks it too, and its host name.
+    Other users of this machine and pages of other sites do not have the token.
     """
 
     daemon_threads = True
@@ -83,7 +83,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
 
 class ExplorerServer(LoopbackServer):
-    """Serves one explorer."""
+    """A server of one explorer."""
 
     def __init__(self, explorer: Explorer, port: int = 0) -> None:
         self.explorer = explorer
@@ -91,7 +91,7 @@ class ExplorerServer(LoopbackServer):
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """Return the address to open in a browser."""
         return f"http://{LOOPBACK}:{self.server_port}/?token={self.token}"
 
 
@@ -145,7 +145,7 @@ class _ExplorerHandler(LoopbackHandler):
 
 
 class DashboardServer(LoopbackServer):
-    """Serves one dashboard."""
+    """A server of one dashboard."""
 
     def __init__(self, dashboard: Dashboard, port: int = 0) -> None:
         self.dashboard = dashboard
@@ -153,7 +153,7 @@ class DashboardServer(LoopbackServer):
 
     @property
     def address(self) -> str:
-        """What to open in a browser."""
+        """Return the address to open in a browser."""
         return f"http://{LOOPBACK}:{self.server_port}/{self.token}/"
 
 

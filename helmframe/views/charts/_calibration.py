@@ -1,4 +1,4 @@
-"""Whether stated probabilities come true: the reliability diagram."""
+"""The reliability diagram: accuracy by confidence."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
 _SIZE = 340
-# The most models whose numbers are told above the chart.
+# The most models whose calibration errors are listed above the chart.
 _MOST_NOTED = 4
 
 
@@ -34,21 +34,21 @@ def calibration(
     models: Sequence[str] | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """How often answers are right, over how sure the model was of them; on the diagonal for a calibrated one.
+    """Draw accuracy over confidence; a calibrated model is on the diagonal.
 
-    Points are bins of as many answers each (30 at least), with the interval of their accuracy.
+    Points are bins of equal size (at least 30 completions), with the interval of their accuracy.
 
     Args:
-        frame: `COMPLETIONS`, of which original inputs count; or one row per answer, with confidence (0 to 1) and right,
-            and where there are model, cluster and instance_id.
-        confidence: of completions: None, the probability of the likeliest option, where options were asked one by one;
-            "max_prob", that of the completion; or a column.
-        bins: how many at most.
-        models: as in `scores`.
+        frame: `COMPLETIONS`, of which only original inputs count; or one row per completion, with the columns
+            confidence (0 to 1) and right, and optionally model, cluster and instance_id.
+        confidence: For completions: None is the probability of the likeliest option, if options were sent separately;
+            "max_prob" is the probability of the completion; other values name a column.
+        bins: Maximum number of bins.
+        models: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode; values that are no probabilities.
+        ArgumentError: The frame or the mode is unsupported, or values are not probabilities.
     """
     import altair as alt
 
@@ -105,7 +105,7 @@ def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
 
 
 def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:
-    """A row per bin of one model's answers: its mean confidence (claimed), and its accuracy with the interval."""
+    """Return the bins of one model's completions: mean confidence (claimed), and accuracy with its interval."""
     import numpy as np
 
     answers = answers.sort("confidence")
@@ -123,7 +123,7 @@ def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:
 
 
 def _calibration_notes(numbers: pl.DataFrame) -> list[str]:
-    """Of each model the calibration error, and between which values it lies for a calibrated one."""
+    """Return the calibration error of each model, and its range for a calibrated model."""
     if numbers.height > _MOST_NOTED:
         return []
     return [
@@ -136,13 +136,13 @@ def _calibration_notes(numbers: pl.DataFrame) -> list[str]:
 def calibration_of_results(
     results: Results, *, confidence: str | None = None, bins: int = 10, mode: str = "light"
 ) -> "Drawn":
-    """How often answers are right, over how sure the model was of them.
+    """Draw accuracy over confidence.
 
     Args:
         results: Results of a run.
-        confidence: None, the probability of the likeliest option, where options were asked one by one; "max_prob",
-            that of the completion; or a column.
-        bins: how many at most; 30 answers each at least.
+        confidence: None is the probability of the likeliest option, if options were sent separately; "max_prob" is the
+            probability of the completion; other values name a column.
+        bins: Maximum number of bins; each has at least 30 completions.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -1,4 +1,4 @@
-"""Which answer was given for which class."""
+"""The confusion matrix: outputs by correct class."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 COUNTS = ("gold", "output", "n")
 # The most classes.
 MOST = 20
-# Answers that are none of them.
+# Labels of outputs that are not a class.
 OTHER, UNREAD = "(other)", "(unparsed)"
 
 
 def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
-    """How often each answer was given where each class is right, as shares of the class; a panel per model.
+    """Draw how often each output occurs for each correct class, as a share of the class; one panel per model.
 
-    Classes are the texts of the first correct reference, normalised; of multiple choice whose options are other texts
-    each time, the labels of the options (A, B, …). Answers that are no class are "(other)".
+    Classes are the normalised texts of the first correct reference. For multiple choice with different options per
+    instance they are the labels of the options (A, B, …). Outputs that are not a class are "(other)".
 
     Args:
-        frame: `COMPLETIONS`, of which original inputs count; or counts: gold, output, n, and model where there are
-            several.
+        frame: `COMPLETIONS`, of which only original inputs count; or counts with the columns gold, output, n, and
+            model if there are several models.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
+        ArgumentError: The frame or the mode is unsupported.
     """
     import altair as alt
 
@@ -84,7 +84,7 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
 
 
 def _shares(counts: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
-    """How often each of these answers, or another, was given to each class, as `n` and as `share` of the class."""
+    """Count these outputs, and all others together, per class, as `n` and as `share` of the class."""
     return (
         counts.with_columns(
             output=pl.when(pl.col("output").is_in([*answers, UNREAD])).then("output").otherwise(pl.lit(OTHER))
@@ -104,7 +104,7 @@ def _tooltip() -> list[Any]:
 
 
 def _counts(completions: pl.LazyFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Per model how often each answer was given for each class; the labels of options, where these are the classes."""
+    """Count outputs per model and class; also return the labels of the options, if these are the classes."""
     read = parse(completions)
     read = answered(read) if by_option(read) else read
     models = read.select(pl.col("model").unique().sort()).collect()["model"].to_list()
@@ -123,9 +123,9 @@ def _counts(completions: pl.LazyFrame) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
-    """The same of multiple choice by the labels of options: that of the first correct one, and that of the answer.
+    """Count the labels of the chosen option by the label of the first correct option.
 
-    Options that were asked one by one have none, and count by their place.
+    Options that were sent separately have no labels, and are counted by their index.
     """
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct")).list.arg_max()
@@ -148,7 +148,7 @@ def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
 
 @chart("confusion")
 def confusion_of_results(results: Results, *, mode: str = "light") -> "Drawn":
-    """How often each answer was given where each class is right; a panel per model.
+    """Draw how often each output occurs for each correct class; one panel per model.
 
     Args:
         results: Results of a run.

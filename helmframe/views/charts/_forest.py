@@ -1,4 +1,4 @@
-"""Paired differences."""
+"""The forest plot of paired differences."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,20 +43,19 @@ def forest(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Paired differences, each with its interval, and thinner the one that holds for all rows at once.
+    """Draw paired differences with their intervals, and thinner the intervals that cover all rows jointly.
 
     Args:
-        frame: a table as `hf.compare`, `results.compare` or `hf.stats.compare` gives it; or `SCORES`, which are
-            compared.
-        axis: of scores: the column whose values are compared.
-        base: of scores: the value that the others are compared with; default the first.
-        models: as in `scores`.
-        metrics: as in `scores`.
+        frame: A table of `hf.compare`, `results.compare` or `hf.stats.compare`; or `SCORES`, which are compared.
+        axis: For scores: the column whose values are compared.
+        base: For scores: the value that the others are compared with; default the first.
+        models: See `scores`.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        NotComparableError: nothing was answered by both.
+        ArgumentError: The frame or the mode is unsupported.
+        NotComparableError: The two sides share no instance.
     """
     import altair as alt
 
@@ -72,7 +71,7 @@ def forest(
     if table.is_empty():
         return nothing("there is nothing to compare", mode, "differences")
     names = table["metric"].unique(maintain_order=True).to_list()
-    # colour tells models: where models are compared, these are the sides
+    # colours identify models: if models are compared, side a is the model
     of_models = "model" not in table.columns
     keys = [name for name in _KEYS if name in table.columns and not (of_models and name == "a")]
     table = in_order(table, [name for name in keys if name not in ("metric", "a")])
@@ -98,14 +97,14 @@ def forest(
 
 
 def _compared(frame: Frame, axis: str, base: str | None, metrics: Metrics | None) -> pl.DataFrame:
-    """The differences of scores along an axis."""
+    """Return the paired differences of scores along an axis."""
     by = [name for name in axes_of(frame) if name != axis]
     directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
     return compare(frame, axis, by, higher_is_better=directions, base=base, fractions=fractions)
 
 
 def _sides(table: pl.DataFrame) -> str:
-    """Who is compared with whom: by name where it is one."""
+    """Return the two sides of the comparison, by name if a side is a single value."""
     sides = [list(display_labels(table[name]).values()) for name in ("a", "b")]
     return " − ".join(
         names[0] if len(names) == 1 else word for names, word in zip(sides, ("each", "base"), strict=True)
@@ -143,13 +142,13 @@ def forest_of_results(
     metric: str | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Paired differences between models, settings or perturbations, as `results.compare` finds them.
+    """Draw paired differences between models, settings or perturbations, as returned by `results.compare`.
 
     Args:
         results: Results of a run.
-        axis: what is compared; default the first of model, setting and perturbation that has several values.
-        base: as in `results.compare`.
-        metric: default the main one.
+        axis: The column to compare; default the first of model, setting and perturbation with several values.
+        base: See `results.compare`.
+        metric: Default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -1,4 +1,4 @@
-"""One score in each cell of two axes."""
+"""The heatmap of scores over two columns."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from helmframe.views.charts.theme import NO_SCORES, finished, nothing
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
-# The most values an axis has.
+# The most values of an axis.
 MOST = 60
 
 
@@ -41,21 +41,21 @@ def heatmap(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """The score of each pair of values of two columns; a panel for whatever else tells scores apart.
+    """Draw the score of each pair of values of two columns; one panel per value of the other columns.
+
+    Only original inputs count, unless x or y is the perturbation. An axis shows at most 60 values.
 
     Args:
-        frame: `SCORES`, which are aggregated, or a table as `hf.stats.table` gives it.
-        x: a column: scenario, model, setting, perturbation, subset, or one of the scenario's own.
-        y: another.
-        metric: which; default the first.
-        metrics: as in `scores`.
+        frame: `SCORES`, which are aggregated, or a table of `hf.stats.table`.
+        x: A column: scenario, model, setting, perturbation, subset, or a column of the scenario.
+        y: Another column.
+        metric: The metric to draw; default the first.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
-    Unless x or y is the perturbation, original inputs alone count. An axis shows at most 60 values.
-
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such column or metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The column or the metric does not exist.
     """
     import altair as alt
 
@@ -95,7 +95,7 @@ def heatmap(
 def _prepared(
     table: pl.DataFrame, x: str, y: str, others: Sequence[str]
 ) -> tuple[pl.DataFrame, tuple[list[str], list[str]], list[str], list[str]]:
-    """The cells with columns x, y and panel as they are shown; the order of their values; panels; what is left out."""
+    """Return the cells with display labels as x, y and panel; the order of x and y; the panels; notes on omissions."""
     text = {"x": x, "y": y}
     table = table.with_columns(**{to: pl.col(name).cast(pl.String).fill_null("–") for to, name in text.items()})
     varied = [name for name in others if table[name].n_unique() > 1]
@@ -114,13 +114,13 @@ def _prepared(
 
 @chart("heatmap")
 def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """The score of each pair of values of two columns, such as "model", "perturbation" or one of the scenario's.
+    """Draw the score of each pair of values of two columns, such as "model", "perturbation" or a scenario's column.
 
     Args:
         results: Results of a run.
-        x: one column.
-        y: another.
-        metric: default the main one.
+        x: A column.
+        y: Another column.
+        metric: Default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -1,4 +1,4 @@
-"""Ranks of models, and how sure they are."""
+"""The leaderboard chart: ranks of models with their intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,18 +43,18 @@ def leaderboard(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Models from best to worst: the rank of each, and between which ranks it lies; letters of those nothing parts.
+    """Draw the rank of each model from best to worst, with its interval and the letters of its ties.
 
     Args:
-        board: as `results.leaderboard()` gives it, or its `table`; or `SCORES`, whose models are ranked by win rate.
-        models: as in `scores`.
-        model_of: of a grid of settings: competitor → model, whose colour it has.
-        metrics: as in `scores`.
+        board: The result of `results.leaderboard()` or its `table`; or `SCORES`, whose models are ranked by win rate.
+        models: See `scores`.
+        model_of: For a grid of settings: competitor → model, which determines the colour.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        NotComparableError: models were asked other instances.
+        ArgumentError: The frame or the mode is unsupported.
+        NotComparableError: Models were run on different instances.
     """
     import altair as alt
 
@@ -102,18 +102,18 @@ def leaderboard(
 
 
 def _ticks(last: int) -> list[int]:
-    """Whole ranks, the first and the last among them."""
+    """Return about ten ranks, including the first and the last."""
     step = max(1, -(-last // 10))
     return [*range(1, last - step // 2, step), last]
 
 
 @chart("leaderboard")
 def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: str = "light") -> "Drawn":
-    """Models from best to worst, and between which ranks each lies.
+    """Draw the rank of each model from best to worst, with its interval.
 
     Args:
         results: Results of a run.
-        mean: as in `results.leaderboard`.
+        mean: See `results.leaderboard`.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -1,4 +1,4 @@
-"""What is gained for what it takes: one number over another, and the models that no other beats in both."""
+"""The Pareto chart: one metric over another, with the models that no other model beats in both."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
 _HEIGHT = 300
-# An axis whose values lie further apart than this is logarithmic.
+# An axis is logarithmic if its largest value exceeds its smallest by more than this factor.
 _FAR_APART = 20
 
 
@@ -44,20 +44,20 @@ def pareto(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """A point per model (and setting) at two of its numbers, with both intervals; a line through the best trade-offs.
+    """Draw a point per model (and setting) for two metrics, with both intervals, and the Pareto frontier.
 
     Args:
         frame: `SCORES` of both metrics, of which original inputs are aggregated by model and setting; or a table of
-            stats that holds both.
-        x: a metric: what it takes.
-        y: a metric: what is gained.
-        models: as in `scores`.
-        metrics: as in `scores`.
+            `hf.stats.table` with both.
+        x: A metric, the cost.
+        y: A metric, the gain.
+        models: See `scores`.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The metric does not exist.
     """
     import altair as alt
 
@@ -125,10 +125,10 @@ def _tooltip(x: str, y: str, metrics: Metrics | None) -> list[Any]:
 
 
 def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFrame:
-    """One row per model and setting: x and y with their intervals.
+    """Return one row per model and setting: x and y with their intervals.
 
     Raises:
-        ArgumentError: several of one.
+        ArgumentError: A model and setting has several values.
     """
     keys = list(by) or ["model"]
     table = table if "model" in table.columns else table.with_columns(model=pl.lit(""))
@@ -147,7 +147,7 @@ def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFra
 
 
 def _undominated(pairs: pl.DataFrame, x_up: bool, y_up: bool) -> pl.Series:
-    """Whether no other row is at least as good in both and better in one."""
+    """Return whether no other row is at least as good in both and better in one, per row."""
     points = [(x if x_up else -x, y if y_up else -y) for x, y in pairs.select("x", "y").iter_rows()]
     return pl.Series([not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points) for x, y in points])
 
@@ -160,14 +160,14 @@ def _scale(data: pl.DataFrame, axis: str, *, fraction: bool) -> "alt.Scale":
     if low > 0 and high / low > _FAR_APART:
         return alt.Scale(type="log", domain=[low / 1.5, high * 1.5], nice=False)
     pad = 0.06 * (high - low or abs(high) or 1.0)
-    # no further than the numbers can be
+    # within the possible values
     first = max(0.0, low - pad) if low >= 0 else low - pad
     last = min(1.0, high + pad) if fraction else high + pad
     return alt.Scale(domain=[first, last], zero=False, nice=False)
 
 
 def _named(data: pl.DataFrame, axes: dict[str, Any], mode: str) -> "list[alt.Chart]":
-    """The settings of a grid beside their points; colours tell models."""
+    """Return the labels of settings next to their points; colours identify models."""
     import altair as alt
 
     if "setting" not in data.columns or data["setting"].n_unique() < 2:
@@ -178,12 +178,12 @@ def _named(data: pl.DataFrame, axes: dict[str, Any], mode: str) -> "list[alt.Cha
 
 @chart("pareto")
 def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *, mode: str = "light") -> "Drawn":
-    """A point per model (and setting): what it gains for what it takes.
+    """Draw a point per model (and setting): gain over cost.
 
     Args:
         results: Results of a run.
-        x: latency (s), prompt_tokens, output_tokens, or a metric, such as a `cost(prices=…)` that was scored.
-        y: a metric; "score" is the main one.
+        x: latency (s), prompt_tokens, output_tokens, or a scored metric such as `cost(prices=…)`.
+        y: A metric; "score" is the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

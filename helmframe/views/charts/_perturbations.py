@@ -1,4 +1,4 @@
-"""The paired change under each perturbation."""
+"""The chart of paired changes under perturbations."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,20 +28,20 @@ def perturbations(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """The paired change (perturbed − original, over changed inputs) with its interval, a row per perturbation.
+    """Draw the paired change (perturbed − original, over changed inputs) with its interval, a row per perturbation.
 
-    Those of one name stand together, weak to strong.
+    Perturbations of the same name are adjacent, from weak to strong.
 
     Args:
-        frame: `SCORES` under perturbations, which are aggregated, or a table as `hf.stats.robustness` gives it.
-        metric: which; default the first.
-        models: as in `scores`.
-        metrics: as in `scores`.
+        frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`.
+        metric: The metric to draw; default the first.
+        models: See `scores`.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The metric does not exist.
     """
     import altair as alt
 
@@ -79,11 +79,11 @@ def perturbations(
 
 @chart("perturbations")
 def perturbations_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """The paired change under each perturbation, of any family, placebos too; those of one name weak to strong.
+    """Draw the paired change under each perturbation of any family, including placebos, from weak to strong.
 
     Args:
         results: Results of a run.
-        metric: default the main one.
+        metric: Default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -1,4 +1,4 @@
-"""What perturbations do, as levels: original, perturbed, worst, and beside them the paired change."""
+"""The robustness chart: original, perturbed and worst scores, with the paired change."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,19 +32,19 @@ def robustness(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """From the original score to the mean over variants and the worst of them; in words the paired change.
+    """Draw the original score, the mean over variants and the worst variant; the paired change is written out.
 
     Args:
-        frame: `SCORES` under perturbations, which are aggregated, or a table as `hf.stats.robustness` gives it, of
-            which the rows "all" are drawn.
-        metric: which; default the first.
-        models: as in `scores`.
-        metrics: as in `scores`.
+        frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`, of which the
+            rows "all" are drawn.
+        metric: The metric to draw; default the first.
+        models: See `scores`.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The metric does not exist.
     """
     import altair as alt
 
@@ -88,7 +88,7 @@ def robustness(
 
 
 def _levels(data: pl.DataFrame) -> pl.DataFrame:
-    """A row for each of the three scores of a row: `level` says which."""
+    """Return one row per score, with its `level`: original, mean or worst."""
     columns = dict(zip(("original", "perturbed", "worst"), _LEVELS, strict=True))
     return (
         data.select("label", "model", "k", *columns)
@@ -121,11 +121,11 @@ def _change_texts(data: pl.DataFrame) -> pl.Series:
 
 @chart("robustness")
 def robustness_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """Original to worst, over the perturbations that count as robustness, and the paired change.
+    """Draw original, mean and worst scores over the perturbations that count as robustness, and the paired change.
 
     Args:
         results: Results of a run.
-        metric: default the main one.
+        metric: Default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -1,4 +1,4 @@
-"""Scores with their intervals."""
+"""The chart of scores with their intervals."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from helmframe.views.charts.theme import Drawn
 
-# The most metrics that a title names.
+# The most metrics listed in a title.
 _MOST_NAMED = 3
 
 
@@ -40,19 +40,18 @@ def scores(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Each score with its interval, a row for whatever tells scores apart, in it a point per model; chance as a tick.
+    """Draw each score with its interval, a row per group with a point per model; ticks show chance.
 
     Args:
-        frame: `SCORES`, which are aggregated by the axes they have, or a table as `hf.stats.table` gives it.
-        metric: which; default all that have the unit of the first.
-        models: all models, as far as they are more than those here: colours go by their place among all, sorted.
-        metrics: metric → unit and higher_is_better, as `manifest["metrics"]` has it; default as in
-            `hf.list_metrics()`.
+        frame: `SCORES`, which are aggregated by their axes, or a table of `hf.stats.table`.
+        metric: The metrics to draw; default all with the unit of the first.
+        models: All models, if the frame has only some of them: the sorted index of a model determines its colour.
+        metrics: Metric → unit and higher_is_better, as in `manifest["metrics"]`; default as in `hf.list_metrics()`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The metric does not exist.
     """
     import altair as alt
 
@@ -121,7 +120,7 @@ def _chance(rows: Rows, title: str, mode: str) -> "list[alt.Chart]":
 
 
 def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
-    """A word where a row has no value."""
+    """Return texts for the rows without a value."""
     import altair as alt
 
     without_value = rows.data.filter(pl.col("value").is_null())
@@ -135,11 +134,11 @@ def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
 
 @chart("scores")
 def scores_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """Score with its interval, by whatever the run varied; chance as a tick.
+    """Draw scores with their intervals, by all axes with several values; ticks show chance.
 
     Args:
         results: Results of a run.
-        metric: default the main one of each scenario.
+        metric: Default the main metric of each scenario.
         mode: "light" or "dark".
     """
     source = Source(results)

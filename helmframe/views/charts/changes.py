@@ -1,4 +1,4 @@
-"""Frames as tables of what perturbations do to scores."""
+"""Tables of changes under perturbations, for charts."""
 
 import polars as pl
 
@@ -13,11 +13,11 @@ CHANGES = ("perturbation", "metric", "original", "perturbed", "worst", "k", "cha
 
 
 def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tuple[pl.DataFrame, str]:
-    """The table of `hf.stats.robustness`, of one metric, and its name.
+    """Return the table of `hf.stats.robustness` for one metric, and the metric's name.
 
     Raises:
-        ArgumentError: a frame that is neither such a table nor scores.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame is neither such a table nor scores.
+        UnknownNameError: The metric does not exist.
     """
     if is_scores(frame):
         frame = as_scores(frame)
@@ -34,9 +34,9 @@ def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tup
 
 
 def by_strength(names: list[str]) -> dict[str, str]:
-    """Perturbations in order, those of one name by what they are given, weak to strong → how a chart calls them.
+    """Map perturbations to chart labels, sorted by name and from weak to strong.
 
-    One that leaves a number at its default, which others of its name change, says it.
+    A label includes default arguments that other perturbations of the same name change.
 
     >>> by_strength(["typos(prob=0.2)", "lowercase", "typos"])
     {'lowercase': 'lowercase', 'typos': 'typos(prob=0.05)', 'typos(prob=0.2)': 'typos(prob=0.2)'}
@@ -64,7 +64,7 @@ def by_strength(names: list[str]) -> dict[str, str]:
 
 
 def _placebo(frame: Frame) -> str | None:
-    """A perturbation that asks the same again, which is none of the others."""
+    """Return the placebo, a perturbation that repeats the original request, or None."""
     names = frame.lazy().select(pl.col("perturbation").unique().sort()).collect()["perturbation"].to_list()
     calls = {name: _call(name).name for name in names}
     return next(
@@ -74,7 +74,7 @@ def _placebo(frame: Frame) -> str | None:
 
 
 def _call(name: str) -> Call:
-    """A chain, and what is no call, is a name."""
+    """Parse a perturbation; a chain, or a text that is not a call, becomes a call without arguments."""
     try:
         return Call.parse(name)
     except ArgumentError:

@@ -1,4 +1,4 @@
-"""Rows of points with intervals, one colour per model: what most charts are made of."""
+"""Marks that charts share: rows of points with intervals, one colour per model, and grids of coloured cells."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 _STEP = 22
 _STEP_OF_MODEL = 15
-# The most panels side by side.
+# The most panels of a chart.
 MOST_PANELS = 12
 _WIDEST = 900
 _CELL = (54, 26)
-# From this share of it on, viridis is so light that dark words are the readable ones.
+# Above this share of the viridis scale, dark text is easier to read than light text.
 _LIGHT = 0.55
 
 
 def row_encoding(rows: Rows, mode: str) -> dict[str, Any]:
-    """Where each row's marks stand, and their colour: by label, within it by model."""
+    """Return the encoding of rows: position by label, offset within it by model, and colour."""
     import altair as alt
 
     colour = colour_of(rows.models, rows.shown, mode, legend=rows.legend)
@@ -34,7 +34,7 @@ def row_encoding(rows: Rows, mode: str) -> dict[str, Any]:
 
 
 def points(rows: Rows, x: "alt.X", mode: str, tooltip: list[Any]) -> "alt.Chart":
-    """A point per row where there is a value, in the shape of its model."""
+    """Return a point per row with a value, in the shape of its model."""
     import altair as alt
 
     with_value = rows.data.filter(pl.col(_name(x)).is_not_null())
@@ -45,7 +45,7 @@ def points(rows: Rows, x: "alt.X", mode: str, tooltip: list[Any]) -> "alt.Chart"
 
 
 def whiskers(rows: Rows, x: "alt.X", high: str, mode: str, **style: Any) -> "alt.Chart":
-    """A line per row that has both ends."""
+    """Return a line per row with both ends."""
     import altair as alt
 
     with_interval = rows.data.filter(pl.col(_name(x)).is_not_null() & pl.col(high).is_not_null())
@@ -55,7 +55,7 @@ def whiskers(rows: Rows, x: "alt.X", high: str, mode: str, **style: Any) -> "alt
 
 
 def text_column(rows: Rows, column: str, head: str, mode: str, *, after: int = 0) -> list["alt.Chart"]:
-    """A column of text to the right of the rows, under its head, so many pixels `after` the first."""
+    """Return a column of text to the right of the rows with its head, shifted by `after` pixels."""
     import altair as alt
 
     at = WIDTH + 14 + after
@@ -75,7 +75,7 @@ def text_column(rows: Rows, column: str, head: str, mode: str, *, after: int = 0
 
 
 def line_at(value: float, x_title: str, mode: str) -> "alt.Chart":
-    """An upright line through all rows."""
+    """Return a vertical line through all rows."""
     import altair as alt
 
     data = alt.InlineData(values=[{"at": value}])
@@ -86,7 +86,7 @@ def line_at(value: float, x_title: str, mode: str) -> "alt.Chart":
 
 
 def height(rows: Rows) -> "alt.Step":
-    """The height of the rows: a step for each label, or for each model within it."""
+    """Return the height of the rows: a step per label, or per model within labels."""
     import altair as alt
 
     return alt.Step(_STEP_OF_MODEL, **{"for": "offset"}) if rows.offset else alt.Step(_STEP, **{"for": "position"})
@@ -112,16 +112,16 @@ def cells(
     orders: tuple[Sequence[str], Sequence[str]],
     tooltip: list[Any],
 ) -> Any:
-    """Cells at x and y.
+    """Return a grid of coloured cells with a number in each.
 
     Args:
-        data: columns x, y, panel, what is drawn, and share: where on the scale of colours the cell is, 0 to 1.
-        colour: of the cell, on a viridis scale.
-        text: the number in it.
-        titles: of the axes.
-        panels: the values of `panel` in order; one is drawn without a head.
-        orders: of the values of x and of y.
-        tooltip: what a cell says of itself.
+        data: The columns x, y, panel, the values, and share, the position of a cell on the colour scale (0 to 1).
+        colour: The colour of a cell, on a viridis scale.
+        text: The number in a cell.
+        titles: The titles of the axes.
+        panels: The values of `panel` in order; a single panel has no head.
+        orders: The order of the values of x and of y.
+        tooltip: The tooltip of a cell.
     """
     import altair as alt
 
@@ -144,10 +144,10 @@ def cells(
     rows = -(-len(panels) // columns)
     columns = -(-len(panels) // rows)
     chart = FacetChart(data=data, spec=view, facet=head, columns=columns)
-    # else axes would hang below a panel that is not there
+    # otherwise axes would be drawn below a missing panel
     return chart if rows * columns == len(panels) else chart.resolve_axis(x="independent", y="independent")
 
 
 def _angle(labels: Sequence[str]) -> int:
-    """Labels wider than their cells are slanted."""
+    """Return the angle of labels: slanted if they are wider than their cells."""
     return -40 if max(map(len, labels), default=0) * 6 > _CELL[0] else 0
