@@ -11,7 +11,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from helmframe.views.dashboard import Dashboard
-from helmframe.views.dashboard_server import DashboardServer
+from helmframe.views.servers import DashboardServer
 
 DOCS = Path(__file__).parents[1] / "docs"
 

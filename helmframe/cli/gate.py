@@ -7,7 +7,7 @@ from helmframe.cli.output import Commands, add_output, put_out
 from helmframe.results import Results
 from helmframe.results.sides import loaded
 from helmframe.stats.gate import Gate
-from helmframe.views.gate import gate_markdown, gate_text
+from helmframe.views.comparison import gate_markdown, gate_text
 
 
 def gate_json(gate: Gate) -> str:

@@ -7,7 +7,7 @@ from helmframe.cli.output import Commands
 from helmframe.cli.serve import serve
 from helmframe.results import Results
 from helmframe.views.dashboard import Dashboard
-from helmframe.views.dashboard_server import DashboardServer
+from helmframe.views.servers import DashboardServer
 
 
 def add_report(commands: Commands) -> None:

@@ -7,7 +7,7 @@ from helmframe.cli.output import Commands
 from helmframe.cli.serve import serve
 from helmframe.results import Results
 from helmframe.views.explore import Explorer
-from helmframe.views.explore_server import ExplorerServer
+from helmframe.views.servers import ExplorerServer
 
 
 def add_view(commands: Commands) -> None:

@@ -1,1 +1,1 @@
-"""What people look at: reprs, the text of explain, charts."""
+"""Representations of plans, runs and results: reprs, charts, the explorer, the report and the dashboard."""

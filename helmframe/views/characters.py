@@ -1,37 +1,39 @@
-"""Characters that leave no mark, or move others: a text of someone else's is shown with their names instead."""
+"""Display of untrusted text: invisible characters are replaced by their code points."""
 
 import unicodedata
 from collections.abc import Iterable
 
-# controls, formats (zero width, direction), spaces other than the usual one, unassigned and private
-_UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
+# controls, formats (zero width, direction), line and paragraph separators, unassigned and private characters
+_INVISIBLE = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
 
 
-def seen(text: str) -> str:
-    r"""The text with characters that leave no mark named.
+def show_invisible(text: str) -> str:
+    r"""Return the text with each invisible character replaced by its code point.
 
-    >>> seen("a\u200bb\x1b[31m")
+    >>> show_invisible("a\u200bb\x1b[31m")
     'a⟨U+200B⟩b⟨U+001B⟩[31m'
     """
     if text.isprintable():
         return text
     return "".join(
-        f"⟨U+{ord(each):04X}⟩" if unicodedata.category(each) in _UNSEEN and each not in "\n\t" else each
-        for each in text
+        f"⟨U+{ord(character):04X}⟩"
+        if unicodedata.category(character) in _INVISIBLE and character not in "\n\t"
+        else character
+        for character in text
     )
 
 
-def shown_as(texts: Iterable[str], longest: int = 80) -> dict[str, str]:
-    r"""Each text as a label: one line, of at most so many characters, the unseen ones named; no two alike.
+def display_labels(texts: Iterable[str], longest: int = 80) -> dict[str, str]:
+    r"""Map each text to a unique label: one line of at most `longest` characters, without invisible characters.
 
-    >>> shown_as(["a\u202eb", "one\ntwo"])
+    >>> display_labels(["a\u202eb", "one\ntwo"])
     {'a\u202eb': 'a⟨U+202E⟩b', 'one\ntwo': 'one two'}
     """
     shown: dict[str, str] = {}
     for text in dict.fromkeys(texts):
-        line = seen(" ".join(text[: 4 * longest].split()))
+        line = show_invisible(" ".join(text[: 4 * longest].split()))
         short = line if len(line) <= longest and len(text) <= 4 * longest else f"{line[: longest - 1]}…"
         taken = set(shown.values())
-        again = (f"{short} ({number})" for number in range(2, len(shown) + 3))
-        shown[text] = short if short not in taken else next(each for each in again if each not in taken)
+        numbered = (f"{short} ({number})" for number in range(2, len(shown) + 3))
+        shown[text] = short if short not in taken else next(label for label in numbered if label not in taken)
     return shown

@@ -1,70 +1,55 @@
-"""Comparisons as people read them: text, HTML and Markdown of the frame that holds every number."""
+"""Comparisons and gates as text, HTML and Markdown."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.views.characters import seen, shown_as
-from helmframe.views.display import html_table, number, spread, text_table
+from helmframe.views.characters import display_labels
+from helmframe.views.display import escape_markdown, html_table, markdown_table, number, spread, text_table
 
-LONGEST = 48  # characters of a name
+if TYPE_CHECKING:
+    from helmframe.stats.gate import Gate
+
+LONGEST = 48  # characters of a label
 _KEYS = ("scenario", "model", "setting", "perturbation", "metric")
 
 
 @view("Comparison.text")
 def comparison_text(table: pl.DataFrame) -> str:
-    """The table and its notes, aligned with spaces."""
+    """Return a comparison and its notes as text."""
     heads, rows = comparison_cells(table)
     return "\n".join([text_table(heads, rows), *comparison_notes(table)])
 
 
 @view("Comparison.html")
 def comparison_html(table: pl.DataFrame) -> str:
-    """The same as HTML; every text escaped."""
+    """Return a comparison and its notes as HTML, escaped."""
     heads, rows = comparison_cells(table)
     notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in comparison_notes(table))
     return html_table(heads, rows) + notes
 
 
 def comparison_markdown(table: pl.DataFrame) -> str:
-    """The same as a Markdown table; no cell ends it, or starts another markup."""
+    """Return a comparison as a Markdown table with a list of notes, escaped."""
     heads, rows = comparison_cells(table)
-    return "\n".join([markdown_table(heads, rows), "", *(f"- {_plain(note)}" for note in comparison_notes(table))])
-
-
-def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""A Markdown table.
-
-    >>> print(markdown_table(["model", "n"], [["a|b", "7"]]))
-    | model | n |
-    |---|---|
-    | a\|b | 7 |
-    """
-    head, *body = ["| " + " | ".join(map(_plain, row)) + " |" for row in (heads, *rows)]
-    return "\n".join([head, "|" + "---|" * len(heads), *body])
-
-
-def _plain(text: str) -> str:
-    """Text as Markdown shows it to the letter, in one line."""
-    line = " ".join(seen(text).split())
-    for sign in "\\`*_[]<>|#~":
-        line = line.replace(sign, f"\\{sign}")
-    return line
+    notes = [f"- {escape_markdown(note)}" for note in comparison_notes(table)]
+    return "\n".join([markdown_table(heads, rows), "", *notes])
 
 
 def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table."""
+    """Return the column heads and the rows of a comparison."""
     keys = [name for name in _KEYS if name in table.columns and (table[name].n_unique() > 1)]
     several = table.height > 1
     heads = [*keys, "a", "b", "a's value", "b's value", "difference", "interval"]
     heads += ["joint interval", "p (Holm)"] if several else ["p"]
     heads += ["win–tie–loss", "n", "detectable"]
     named = [*keys, "a", "b"]
-    # a setting's name may be a whole instruction
-    shown = shown_as((str(text) for name in named for text in table[name]), LONGEST)
+    # a setting's name may be a long instruction
+    shown = display_labels((str(text) for name in named for text in table[name]), LONGEST)
     rows = []
     for row in table.iter_rows(named=True):
         cells = [*(shown[str(row[name])] for name in named), number(row["value_a"]), number(row["value_b"])]
@@ -77,7 +62,7 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def comparison_notes(table: pl.DataFrame) -> list[str]:
-    """What a reader of it should know besides."""
+    """Return notes on how a comparison was computed, and on the instances it leaves out."""
     notes = []
     if "differs" in table.columns and table.height:
         notes.append(f"differs: {table['differs'][0]}")
@@ -102,3 +87,44 @@ def _p(value: Any) -> str:
     if value is None:
         return ""
     return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+@view("Gate.text")
+def gate_text(gate: Gate) -> str:
+    """Return a gate's verdict and rows as text."""
+    return "\n".join([_headline(gate), text_table(*_gate_cells(gate))])
+
+
+@view("Gate.html")
+def gate_html(gate: Gate) -> str:
+    """Return a gate's verdict and rows as HTML, escaped."""
+    return f"<div><b>{escape(_headline(gate))}</b></div>{html_table(*_gate_cells(gate))}"
+
+
+def gate_markdown(gate: Gate) -> str:
+    """Return a gate's verdict and rows as Markdown, for a comment on a pull request."""
+    return f"**{_headline(gate)}**\n\n{markdown_table(*_gate_cells(gate))}"
+
+
+def _headline(gate: Gate) -> str:
+    rows = gate.table.filter(verdict=gate.verdict).height
+    where = f"{rows} of {gate.table.height} rows" if gate.table.height > 1 else ""
+    return f"{gate.verdict}: {gate.criterion}" + (f" ({where})" if where else "")
+
+
+def _gate_cells(gate: Gate) -> tuple[list[str], list[list[str]]]:
+    table = gate.table
+    compared = "difference" in table.columns
+    keys = [name for name in _KEYS if name in table.columns and (name == "metric" or table[name].n_unique() > 1)]
+    keys += ["a", "b"] if compared else []
+    undecided = "undecided" in set(table["verdict"]) or table["n_needed"].is_not_null().any()
+    heads = [*keys, "verdict", "difference" if compared else "value", "interval", "n", *["n to decide"] * undecided]
+    rows = []
+    for row in table.iter_rows(named=True):
+        value = row["difference" if compared else "value"]
+        ends = (row["joint_low"], row["joint_high"]) if compared else (row["ci_low"], row["ci_high"])
+        cells = [*(str(row[key]) for key in keys), row["verdict"], number(value)]
+        cells += [spread(*ends) or str(row["interval"]), f"{row['n']:,}"]
+        cells += [f"{row['n_needed']:,}" if row["n_needed"] else ""] * undecided
+        rows.append(cells)
+    return heads, rows

@@ -1,4 +1,4 @@
-"""Names at the Tab key, once `%load_ext helmframe` is said in IPython or a notebook."""
+"""Tab completion of names in IPython and notebooks, enabled by `%load_ext helmframe`."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.scenarios.catalogue import scenario_names
 
-# the word whose argument is being typed → the names it takes
+# function whose argument is typed → names that it accepts
 _NAMES: Mapping[str, Callable[[], Sequence[str]]] = {
     "scenario": scenario_names,
     "suite": suite_names,
@@ -21,19 +21,19 @@ _TYPED = re.compile(rf"\b({'|'.join(_NAMES)})\((?:[^()]*[\[,])?\s*[\"']([\w@]*)$
 
 
 def names_for(typed: str) -> tuple[str, list[str]]:
-    """The start of a name at the end of what is typed, and the names that go on from it.
+    """Return the unfinished name at the end of the typed text, and the names that complete it.
 
     >>> names_for('hf.suite("li')
     ('li', ['lite'])
     """
-    found = _TYPED.search(typed)
-    if found is None:
+    match = _TYPED.search(typed)
+    if match is None:
         return "", []
-    return found[2], [name for name in _NAMES[found[1]]() if name.startswith(found[2])]
+    return match[2], [name for name in _NAMES[match[1]]() if name.startswith(match[2])]
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Complete the names of scenarios, suites, perturbations and metrics in this shell."""
+    """Enable completion of the names of scenarios, suites, perturbations and metrics in an IPython shell."""
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     @context_matcher()  # type: ignore[untyped-decorator]

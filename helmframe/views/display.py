@@ -1,48 +1,50 @@
-"""The repr of results: the score table of the main metric, as text and as HTML that carries every number."""
+"""Reprs of results and the tables that views share, as text, HTML, Markdown, CSV, JSON and LaTeX."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
 
 from helmframe._core.registry import view
 from helmframe.engines.notes import empty_notes
+from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
-from helmframe.views.characters import seen
+from helmframe.views.characters import show_invisible
 
-# Errors and unread answers are shown from this share on.
+# Errors and unparsed outputs are shown above this share.
 SHOWN_FROM = 0.01
+SUFFIXES = (".csv", ".json", ".md", ".tex")
 
 
 @view("Results.text")
 def results_text(results: Results) -> str:
-    """The main metric's table, the metrics, and where the results lie."""
+    """Return the table of the main metrics and its notes as text."""
     heads, rows = score_cells(results)
     return "\n".join([text_table(heads, rows), *score_notes(results)])
 
 
 @view("Results.html")
 def results_html(results: Results) -> str:
-    """The same as HTML, with nothing to run; every text escaped."""
+    """Return the table of the main metrics and its notes as HTML without scripts, escaped."""
     heads, rows = score_cells(results)
     return html_table(heads, rows) + _html_notes(score_notes(results))
 
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned with spaces; numbers to the right. No cell breaks its line or moves a terminal's cursor.
+    """Return a table aligned with spaces, numbers to the right, without line breaks or control characters in cells.
 
     >>> print(text_table(["model", "n"], [["echo", "7"], ["oracle", "10"]]))
     model    n
     echo     7
     oracle  10
     """
-    heads, *rows = [[seen(cell).replace("\n", " ") for cell in row] for row in (heads, *rows)]
+    heads, *rows = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (heads, *rows)]
     columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     right = [
@@ -57,27 +59,47 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain HTML table; every cell escaped."""
-    head = "".join(f"<th scope='col' style='text-align:left'>{escape(seen(cell))}</th>" for cell in heads)
+    """Return a plain HTML table, escaped."""
+    head = "".join(f"<th scope='col' style='text-align:left'>{escape(show_invisible(cell))}</th>" for cell in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{escape(seen(cell))}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td style='text-align:left'>{escape(show_invisible(cell))}</td>" for cell in row) + "</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""Return a Markdown table, escaped.
+
+    >>> print(markdown_table(["model", "n"], [["a|b", "7"]]))
+    | model | n |
+    |---|---|
+    | a\|b | 7 |
+    """
+    head, *body = ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in (heads, *rows)]
+    return "\n".join([head, "|" + "---|" * len(heads), *body])
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text as one line that Markdown shows literally."""
+    line = " ".join(show_invisible(text).split())
+    for sign in "\\`*_[]<>|#~":
+        line = line.replace(sign, f"\\{sign}")
+    return line
+
+
 def number(value: float | None) -> str:
-    """A number as tables show it; an empty text for none."""
+    """Format a number for a table; None becomes an empty string."""
     return "" if value is None else f"{value:.3f}"
 
 
 def spread(low: float | None, high: float | None, digits: int = 3) -> str:
-    """An interval as tables show it."""
+    """Format an interval for a table; an open end makes it an empty string."""
     return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def shown_path(path: Path | str) -> str:
-    """The path as short as it can be pasted: from here, from home, or whole."""
+    """Return the shortest form of a path that can be pasted: relative, from home, or absolute."""
     if isinstance(path, str):
         return path
     whole = path.resolve()
@@ -88,12 +110,12 @@ def shown_path(path: Path | str) -> str:
 
 
 def robustness_text(table: pl.DataFrame) -> str:
-    """The table of `results.robustness()` as text."""
+    """Return the table of `results.robustness()` as text."""
     return text_table(*robustness_cells(table))
 
 
 def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Its heads and rows."""
+    """Return the column heads and rows of the table of `results.robustness()`."""
     keys = table.columns[: table.columns.index("original")]
     heads = [
         *keys,
@@ -121,7 +143,7 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the main metrics' table."""
+    """Return the column heads and rows of the table of the main metrics."""
     table = results.table(metrics=results.main_metrics)
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
     several = len(results.main_metrics) > 1
@@ -147,7 +169,7 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of any table of `results.table()`: its keys, value, interval, n, and what was counted besides."""
+    """Return the column heads and rows of any table of `results.table()`: keys, value, interval, n, other counts."""
     if "value" not in table.columns:  # pivoted
         return table.columns, [[_cell(value) for value in row] for row in table.iter_rows()]
     keys = table.columns[: table.columns.index("value")]
@@ -165,10 +187,10 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def score_notes(results: Results) -> list[str]:
-    """What a reader of that table should know besides."""
+    """Return the notes below the table of scores: skipped pairs, missing completions and scores, metrics, path."""
     counts = results.manifest.get("counts") or {}
     done = reader_of(results).n_generated()
-    notes = [*reasons(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
+    notes = [*skip_notes(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
     if reader_of(results).unscored:
@@ -179,24 +201,24 @@ def score_notes(results: Results) -> list[str]:
     return notes
 
 
-def reasons(manifest: Mapping[str, Any]) -> list[str]:
-    """Why a run left out what it did."""
-    left_out = manifest.get("left_out") or []
-    return [f"left out: {each['scenario']} × {each['model']}: {each['reason']}" for each in left_out]
+def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return why a run skipped pairs of scenario and model."""
+    skipped = manifest.get("left_out") or []
+    return [f"left out: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
 
 
 def _html_notes(notes: Sequence[str]) -> str:
-    return "".join(f"<div style='opacity:.7;font-size:90%'>{escape(seen(note))}</div>" for note in notes)
+    return "".join(f"<div style='opacity:.7;font-size:90%'>{escape(show_invisible(note))}</div>" for note in notes)
 
 
 def _interval(row: Mapping[str, Any]) -> str:
-    """The interval; of few instances how it was made, and where there is none why."""
+    """Return the interval, with its method if n is small; without an interval, the reason."""
     ends, how = spread(row["ci_low"], row["ci_high"]), str(row["interval"])
     return f"{ends} {how}".strip() if not ends or "n small" in how else ends
 
 
 def _of(row: Mapping[str, Any]) -> str:
-    """How many instances, and of how many where they were not all asked for."""
+    """Return the number of instances, and of which total if only a sample was run."""
     return f"{row['asked']:,} of {row['of']:,}" if "of" in row else _count(row["n"])
 
 
@@ -210,3 +232,38 @@ def _cell(value: Any) -> str:
 
 def _count(value: Any) -> str:
     return "" if value is None else f"{value:,}"
+
+
+@view("Results.table")
+def results_table_as(results: object, table: pl.DataFrame, path: str) -> str:  # noqa: ARG001
+    """Return a table of results as the text of a file."""
+    return table_as(table, path)
+
+
+def table_as(table: pl.DataFrame, path: str) -> str:
+    """Return the table in the format of the file name: CSV and JSON with every digit, Markdown and LaTeX rounded.
+
+    Raises:
+        ArgumentError: The suffix is unsupported.
+        CapabilityError: The format is LaTeX and tabulate is not installed.
+    """
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix == ".csv":
+        return table.write_csv()
+    if suffix == ".json":
+        return table.write_json() + "\n"
+    if suffix == ".md":
+        return markdown_table(*table_cells(table)) + "\n"
+    if suffix == ".tex":
+        return _latex(table) + "\n"
+    raise ArgumentError(f"write_table: {path!r} should end in one of {', '.join(SUFFIXES)}.")
+
+
+def _latex(table: pl.DataFrame) -> str:
+    try:
+        from tabulate import tabulate
+    except ImportError:
+        raise CapabilityError("LaTeX needs the package tabulate: pip install 'helmframe[report]'.") from None
+    cells, rows = table_cells(table)
+    heads, *lines = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (cells, *rows)]
+    return str(tabulate(lines, heads, tablefmt="latex_booktabs", disable_numparse=True))

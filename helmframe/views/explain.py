@@ -1,4 +1,4 @@
-"""The text of `plan.explain()`: what a run would do, counted without asking any model."""
+"""The text of `plan.explain()`: what a run would do, counted without any request to a model."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
     from helmframe.models.model import Model
 
-# Characters of English per token, where the model's own tokenizer is not at hand.
+# Characters of English text per token, an estimate used without the model's tokenizer.
 CHARACTERS_PER_TOKEN = 4
-# Instances looked at one by one; of a larger scenario the rest is taken to be like them.
+# Instances that are counted; counts of a larger scenario are extrapolated.
 LOOKED_AT = 1_000_000
 
 
 @view("PlanSpec.explain")
 def explained(plan: PlanSpec) -> str:
-    """The plan as text: rows per stage, push-down, what the store has, tokens, and what to know before running."""
+    """Return the plan as text: rows per stage, push-down, cached completions, tokens, and notes."""
     lines = []
     for task in plan_tasks(plan, models=plan.models or ()) if plan.models else _without_models(plan):
         lines += _task(plan, task)
@@ -57,7 +57,7 @@ def _without_models(plan: PlanSpec) -> list[Task]:
 
 
 class _Counts(NamedTuple):
-    """What the instances looked at come to: rows of the stages, requests of each model, and which subsets there are."""
+    """Counts over the instances: rows per stage, requests per model, the subsets, and the training instances."""
 
     rows: dict[str, int]
     requests: dict[str, dict[str, int]]
@@ -76,8 +76,8 @@ def _counted(plan: PlanSpec, task: Task) -> _Counts:
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:
-            asked, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
-            collected = asked.collect()
+            adapted, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
+            collected = adapted.collect()
             for model in plan.models:
                 _look(requests[model.name], collected, heads, task, model)
         if rows["instances"] >= LOOKED_AT:
@@ -95,19 +95,19 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
     stages = [
         ["load", _pushed(plan), f"{rows['instances']:,} instances"],
-        ["perturb", ", ".join([ORIGINAL, *(each.name for each in task.variants)]),
+        ["perturb", ", ".join([ORIGINAL, *(variant.name for variant in task.variants)]),
          f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (asked once)"],
         ["adapt", f"{method}, {shots} shots{grid}", f"{counts.train:,} train instances"],
     ]  # fmt: skip
     for model in plan.models:
-        seen = counts.requests[model.name]
+        totals = counts.requests[model.name]
         decoding = " or ".join(
             dict.fromkeys(_decoded(task.settings[0].for_subset(subset)) for subset in counts.subsets)
         )
-        distinct, stored = seen.get("distinct", 0), seen.get("stored", 0)
-        counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
-        stages.append(["generate", f"{model.name}: {decoding}", counted])
-        notes += _model_notes(task, model, seen)
+        distinct, stored = totals.get("distinct", 0), totals.get("stored", 0)
+        requests_text = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
+        stages.append(["generate", f"{model.name}: {decoding}", requests_text])
+        notes += _model_notes(task, model, totals)
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
     for judge in judges_of(task.metrics):
         names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
@@ -120,32 +120,32 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
 
 
 def _extrapolated(size: int, counts: _Counts) -> list[str]:
-    """All counts scaled from the instances looked at to all there are, and a line that says so."""
+    """Scale all counts up to the size of the scenario, and return a note about it."""
     looked_at = counts.rows["instances"]
     if size <= looked_at:
         return []
-    for each in (counts.rows, *counts.requests.values()):
-        each.update({name: round(count * size / looked_at) for name, count in each.items()})
+    for totals in (counts.rows, *counts.requests.values()):
+        totals.update({name: round(count * size / looked_at) for name, count in totals.items()})
     return [f"  counts are scaled up from the first {looked_at:,} of {size:,} instances"]
 
 
-def _look(seen: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model) -> None:
+def _look(totals: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model) -> None:
     fitted, prefixes = fit(requests, heads, model)
     fingerprint = model.fingerprint()
     wanted = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique("request_id")
-    known = completions_of(store_root(), model, fingerprint, task.spec.scenario)
+    cached = completions_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-    stored = wanted.join(known.read(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
+    stored = wanted.join(cached.read(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
     sizes = wanted.join(prefixes, on="prefix_id").select(
         pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
     )
     characters = sum(sizes.to_series().to_list())
-    _add(seen, distinct=wanted.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
+    _add(totals, distinct=wanted.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
-    _add(seen, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
+    _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
 
-def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]:
+def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[str]:
     notes = []
     ignored = [key for key in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
     if ignored:
@@ -154,47 +154,47 @@ def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]
         )
     if model.chat is not None and not any(setting.adapter.chat_template for setting in task.settings):
         notes.append(f"  {model.name}: the tokenizer has a chat template, not used; adapt(chat_template=True) uses it")
-    if seen.get("tokens"):
-        notes.append(f"  {model.name}: about {seen['tokens']:,} prompt tokens in all")
-    if seen.get("dropped"):
+    if totals.get("tokens"):
+        notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in all")
+    if totals.get("dropped"):
         notes.append(
-            f"  {model.name}: {seen['dropped']:,} prompts lose examples to fit the window of {model.window} tokens"
+            f"  {model.name}: {totals['dropped']:,} prompts lose examples to fit the window of {model.window} tokens"
         )
-    if seen.get("cut"):
+    if totals.get("cut"):
         notes.append(
-            f"  {model.name}: {seen['cut']:,} prompts are cut at their end to fit the window of {model.window} tokens"
+            f"  {model.name}: {totals['cut']:,} prompts are cut at their end to fit the window of {model.window} tokens"
         )
-    if seen.get("refused"):
+    if totals.get("refused"):
         notes.append(
-            f"  {model.name}: {seen['refused']:,} prompts are too long even without examples; they become errors"
+            f"  {model.name}: {totals['refused']:,} prompts are too long even without examples; they become errors"
         )
-    if model.remembered_by_name and seen.get("stored"):
+    if model.remembered_by_name and totals.get("stored"):
         notes += _age(task, model)
     if not model.durable:
         notes.append(
             f"  {model.name}: without a version, its completions are stored with their run only, and reused by "
             "score(resume=…); hf.model(…, name=…, version=…) shares them with every run"
         )
-    said = [model.note, "" if model.state is None else model.state()]
-    return [*notes, *(f"  {model.name}: {each}" for each in said if each)]
+    texts = [model.note, "" if model.state is None else model.state()]
+    return [*notes, *(f"  {model.name}: {text}" for text in texts if text)]
 
 
 def _age(task: Task, model: Model) -> list[str]:
-    """How long ago a model that only its name tells from others gave its oldest answer."""
-    known = completions_of(store_root(), model, model.fingerprint(), task.spec.scenario)
-    oldest = known.oldest() if isinstance(known, ParquetCompletions) else None
+    """Return a note on the age of the oldest cached completion, for a model that only its name identifies."""
+    cached = completions_of(store_root(), model, model.fingerprint(), task.spec.scenario)
+    oldest = cached.oldest() if isinstance(cached, ParquetCompletions) else None
     if oldest is None:
         return []
-    given = datetime.fromtimestamp(oldest / 1e9, tz=UTC)
-    days = (datetime.now(tz=UTC) - given).days
+    generated = datetime.fromtimestamp(oldest / 1e9, tz=UTC)
+    days = (datetime.now(tz=UTC) - generated).days
     ago = "today" if days < 1 else f"{days:,} day{'s' if days > 1 else ''} ago"
-    said = f"its oldest stored answer is of {given:%Y-%m-%d %H:%M} UTC ({ago})"
-    return [f"  {model.name}: {said}; the server may answer otherwise by now: score(fresh=True) asks anew"]
+    text = f"its oldest stored answer is of {generated:%Y-%m-%d %H:%M} UTC ({ago})"
+    return [f"  {model.name}: {text}; the server may answer otherwise by now: score(fresh=True) asks anew"]
 
 
 def _decoding(task: Task) -> list[str]:
-    said = [pair for each in task.settings[0].with_subsets for pair in each.decoding]
-    return list(dict.fromkeys(key for key, value in said if value is not None))
+    pairs = [pair for setting in task.settings[0].with_subsets for pair in setting.decoding]
+    return list(dict.fromkeys(key for key, value in pairs if value is not None))
 
 
 def _decoded(setting: Setting) -> str:
@@ -202,18 +202,18 @@ def _decoded(setting: Setting) -> str:
 
 
 def _pushed(plan: PlanSpec) -> str:
-    said = [_condition(each) for each in plan.filters]
+    parts = [_condition(condition) for condition in plan.filters]
     if plan.sampling is not None:
         order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)"}[plan.sampling.order]
-        said.append(f"{order} {plan.sampling.n} per subset")
-    return " and ".join(said) or "all"
+        parts.append(f"{order} {plan.sampling.n} per subset")
+    return " and ".join(parts) or "all"
 
 
 def _condition(condition: Condition) -> str:
     match condition:
         case Equals(column, values):
-            said = repr(values[0]) if len(values) == 1 else f"one of {list(values)}"
-            return f"{column} = {said} (pushed into the scan)"
+            values_text = repr(values[0]) if len(values) == 1 else f"one of {list(values)}"
+            return f"{column} = {values_text} (pushed into the scan)"
         case Between(column, low, high):
             return f"{column} between {low!r} and {high!r} (pushed into the scan)"
         case Sql(text):

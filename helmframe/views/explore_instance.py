@@ -1,4 +1,4 @@
-"""All there is about one instance, as values that JSON has: what the explorer shows of it."""
+"""Details of one instance as JSON values, for the explorer."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -15,8 +15,8 @@ LONGEST_COMPARED = 20_000
 MOST_TOKENS = 2_000
 MOST_ANSWERS = 50
 
-_OF_ANSWER = ("output_index", *OF_REQUEST)
-_ASKED = ("perturbation", "perturbation_seed", "setting", "trial", "model")
+_OUTPUT_KEY = ("output_index", *OF_REQUEST)
+_VARIANT_KEY = ("perturbation", "perturbation_seed", "setting", "trial", "model")
 _FACTS = (
     *("finish_reason", "prompt_tokens", "output_tokens", "latency", "cached", "attempts"),
     *("shots_used", "prompt_truncated", "decoding"),
@@ -24,12 +24,12 @@ _FACTS = (
 
 
 def answers_of_row(row: Mapping[str, Any], completions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of the completions of one request those a score is about; it may join outputs, options or windows."""
-    said = [name for name in _OF_ANSWER if row[name] is not None]
-    return [each for each in completions if all(each[name] == row[name] for name in said)]
+    """Return the completions of one request that a score covers: it may join outputs, options or windows."""
+    names = [name for name in _OUTPUT_KEY if row[name] is not None]
+    return [completion for completion in completions if all(completion[name] == row[name] for name in names)]
 
 
-def about_instance(
+def instance_details(
     row: Mapping[str, Any],
     siblings: Sequence[Mapping[str, Any]],
     completions: pl.DataFrame,
@@ -37,23 +37,23 @@ def about_instance(
     prefixes: pl.DataFrame,
     verdicts: pl.DataFrame,
 ) -> dict[str, Any]:
-    """The instance of a row.
+    """Return the details of the instance of a row.
 
     Args:
-        row: of the index.
-        siblings: the rows of the same instance, under all models and perturbations.
-        completions: all of the instance.
-        scores: all of the instance.
-        prefixes: those of its prompts.
-        verdicts: all of the instance.
+        row: A row of the index.
+        siblings: The rows of the same instance, under all models and perturbations.
+        completions: All completions of the instance.
+        scores: All scores of the instance.
+        prefixes: The prefixes of its prompts.
+        verdicts: All verdicts on the instance.
 
     Returns:
-        title, input, change (pieces before and after; None where there is none), references, own (the scenario's own
-        columns), answers, scores, verdicts, siblings. A text is {"text", "more": characters left out}.
+        title, input, change (pieces before and after, or None), references, own (the scenario's columns), answers,
+        scores, verdicts, siblings. A text is {"text", "more": number of characters cut}.
     """
     rows = parse(completions.lazy()).collect().to_dicts()
-    asked = [each for each in rows if all(each[name] == row[name] for name in _ASKED)]
-    answers = answers_of_row(row, asked)
+    variant_rows = [record for record in rows if all(record[name] == row[name] for name in _VARIANT_KEY)]
+    answers = answers_of_row(row, variant_rows)
     first = answers[0] if answers else rows[0]
     texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
     before, after = first["input"] or "", first["perturbed_input"] or ""
@@ -67,71 +67,71 @@ def about_instance(
     }
     return {
         "row": row["row"],
-        "title": {name: row[name] for name in ("scenario", "instance_id", *_ASKED, *_OF_ANSWER)},
+        "title": {name: row[name] for name in ("scenario", "instance_id", *_VARIANT_KEY, *_OUTPUT_KEY)},
         "input": _cut(after),
         "change": compared,
-        "references": [{"text": _cut(each["text"] or ""), "correct": bool(each["correct"])} for each in right],
+        "references": [{"text": _cut(record["text"] or ""), "correct": bool(record["correct"])} for record in right],
         "choices": first["choices"] or [],
-        "own": [[name, _cut(_said(value))] for name, value in facts.items() if value not in (None, "")],
-        "answers": [_answer(each, texts) for each in answers[:MOST_ANSWERS]],
+        "own": [[name, _cut(_format_value(value))] for name, value in facts.items() if value not in (None, "")],
+        "answers": [_answer(record, texts) for record in answers[:MOST_ANSWERS]],
         "more_answers": max(0, len(answers) - MOST_ANSWERS),
-        "scores": [_score(each) for each in scores.to_dicts() if _same(row, each)],
-        "verdicts": [_verdict(each) for each in verdicts.to_dicts() if _same(row, each)],
-        "siblings": [_sibling(each, rows) for each in siblings],
+        "scores": [_score(record) for record in scores.to_dicts() if _same(row, record)],
+        "verdicts": [_verdict(record) for record in verdicts.to_dicts() if _same(row, record)],
+        "siblings": [_sibling(record, rows) for record in siblings],
     }
 
 
-def _answer(each: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
-    logprobs = each["token_logprobs"] or []
+def _answer(row: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
+    logprobs = row["token_logprobs"] or []
     return {
-        **{name: each[name] for name in _OF_ANSWER},
-        "prefix": _cut(prefixes.get(each["prefix_id"]) or ""),
-        "suffix": _cut(each["suffix"] or ""),
-        "shots": each["shots_used"] or 0,
-        "continuation": _text(each["continuation"]),
-        "completion": _text(each["completion"]),
-        "reasoning": _text(each["reasoning"]),
-        "output": _text(each["output"]),
-        "parsed": each["parsed"],
-        "error": _text(each["error"]),
-        "logprob": _finite(each["logprob"]),
+        **{name: row[name] for name in _OUTPUT_KEY},
+        "prefix": _cut(prefixes.get(row["prefix_id"]) or ""),
+        "suffix": _cut(row["suffix"] or ""),
+        "shots": row["shots_used"] or 0,
+        "continuation": _text(row["continuation"]),
+        "completion": _text(row["completion"]),
+        "reasoning": _text(row["reasoning"]),
+        "output": _text(row["output"]),
+        "parsed": row["parsed"],
+        "error": _text(row["error"]),
+        "logprob": _finite(row["logprob"]),
         "token_logprobs": [_finite(value) for value in logprobs[:MOST_TOKENS]],
         "tokens": len(logprobs),
-        "facts": [[name, _said(each[name])] for name in _FACTS if each[name] is not None],
+        "facts": [[name, _format_value(row[name])] for name in _FACTS if row[name] is not None],
     }
 
 
-def _score(each: Mapping[str, Any]) -> dict[str, Any]:
-    return {"metric": each["metric"], "score": _finite(each["score"]), "reason": each.get("reason"), **_places(each)}
+def _score(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"metric": row["metric"], "score": _finite(row["score"]), "reason": row.get("reason"), **_output_fields(row)}
 
 
-def _verdict(each: Mapping[str, Any]) -> dict[str, Any]:
+def _verdict(row: Mapping[str, Any]) -> dict[str, Any]:
     names = ("metric", "judge", "order", "against", "value", "verdict")
-    told = {name: each[name] for name in names}
-    told["value"] = _finite(told["value"])
-    return {**told, "reasoning": _text(each["reasoning"]), "reply": _text(each["reply"]), "error": each["error"]}
+    fields = {name: row[name] for name in names}
+    fields["value"] = _finite(fields["value"])
+    return {**fields, "reasoning": _text(row["reasoning"]), "reply": _text(row["reply"]), "error": row["error"]}
 
 
-def _sibling(each: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    asked = [row for row in rows if all(row[name] == each[name] for name in _ASKED)]
-    answers = answers_of_row(each, asked)
+def _sibling(sibling: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    variant_rows = [row for row in rows if all(row[name] == sibling[name] for name in _VARIANT_KEY)]
+    answers = answers_of_row(sibling, variant_rows)
     output = (answers[0]["output"] if len(answers) == 1 else None) or ""
-    return {**{name: each[name] for name in ("row", *_ASKED, *_OF_ANSWER, "score")}, "output": output[:200]}
+    return {**{name: sibling[name] for name in ("row", *_VARIANT_KEY, *_OUTPUT_KEY, "score")}, "output": output[:200]}
 
 
-def _same(row: Mapping[str, Any], each: Mapping[str, Any]) -> bool:
-    """Whether a score or verdict is about what the row is about: its request, or the part of it that the row names."""
-    if any(each[name] != row[name] for name in _ASKED):
+def _same(row: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Return whether a score or verdict belongs to the request of a row, or to the output of it that the row names."""
+    if any(record[name] != row[name] for name in _VARIANT_KEY):
         return False
-    return all(None in (row[name], each.get(name)) or each.get(name) == row[name] for name in _OF_ANSWER)
+    return all(None in (row[name], record.get(name)) or record.get(name) == row[name] for name in _OUTPUT_KEY)
 
 
-def _places(each: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: each.get(name) for name in _OF_ANSWER}
+def _output_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record.get(name) for name in _OUTPUT_KEY}
 
 
 def _finite(value: float | None) -> float | None:
-    """The number, where JSON has it."""
+    """Return the number, or None if JSON can't represent it."""
     return value if value is not None and isfinite(value) else None
 
 
@@ -143,5 +143,5 @@ def _cut(text: str) -> dict[str, Any]:
     return {"text": text[:LONGEST], "more": max(0, len(text) - LONGEST)}
 
 
-def _said(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else str(value)

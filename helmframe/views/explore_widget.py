@@ -1,4 +1,4 @@
-"""The explorer as a notebook's widget."""
+"""The explorer as a notebook widget."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,16 +9,15 @@ import anywidget
 from helmframe._core.registry import view
 from helmframe.results import Results
 from helmframe.views.display import html_table, number
-from helmframe.views.explore import Explorer
-from helmframe.views.explore_filters import Filters
+from helmframe.views.explore import Explorer, Filters
 
 _SHOWN = ("instance_id", "perturbation", "model", "score", "completion")
 
 
 class ExplorerWidget(anywidget.AnyWidget):
-    """What `results.explore()` shows: the browser asks for pages and instances, the kernel answers.
+    """The widget of `results.explore()`: the browser requests pages and instances from the kernel.
 
-    Where no widget can be shown, the first page is there as HTML.
+    Frontends without widgets show the first page as HTML.
     """
 
     _esm = Path(__file__).with_name("explore.js")
@@ -28,25 +27,25 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._explorer = explorer
         self.on_msg(self._answer)
 
-    def _answer(self, _: Any, said: dict[str, Any], __: list[bytes]) -> None:
-        self.send({"id": said.get("id"), "answer": self._explorer.answer(said.get("question") or {})})
+    def _answer(self, _: Any, message: dict[str, Any], __: list[bytes]) -> None:
+        self.send({"id": message.get("id"), "answer": self._explorer.answer(message.get("question") or {})})
 
-    def _repr_mimebundle_(self, **how: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundle = super()._repr_mimebundle_(**how)
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle = super()._repr_mimebundle_(**options)
         if bundle is None:
             return None
-        data, about = bundle
-        return {**data, "text/html": first_page_html(self._explorer)}, about
+        data, metadata = bundle
+        return {**data, "text/html": first_page_html(self._explorer)}, metadata
 
 
 @view("Results.explore")
 def explorer_widget(results: Results, filters: Mapping[str, Any]) -> ExplorerWidget:
-    """The explorer of results, with the filters that it opens with."""
+    """Return the explorer of results, opened with these filters."""
     return ExplorerWidget(Explorer(results, Filters.of(dict(filters))))
 
 
 def first_page_html(explorer: Explorer) -> str:
-    """The first rows, with nothing to run; every text escaped."""
+    """Return the first page as HTML without scripts, escaped."""
     page = explorer.page(explorer.start, 0)
     rows = [[number(row[name]) if name == "score" else str(row[name] or "") for name in _SHOWN] for row in page["rows"]]
     return f"<div>{len(rows):,} of {page['total']:,} rows</div>{html_table(_SHOWN, rows)}"

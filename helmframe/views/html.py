@@ -1,22 +1,27 @@
-"""Pages of HTML, from the templates in `pages/`: whatever text is put in is escaped, bounded and seen; nothing can run.
+"""HTML pages from the templates in `pages/`, and the charts embedded in them as SVG.
 
-The content-security policy allows the one style sheet, by its hash, and images that the page itself holds.
+Texts are escaped and cut, and invisible characters are replaced. Pages contain no scripts: the content-security policy
+allows one style sheet, by its hash, and embedded images.
 """
 
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helmframe.errors import CapabilityError
-from helmframe.views.characters import seen
+from helmframe.errors import CapabilityError, HelmframeError
+from helmframe.views.characters import show_invisible
+from helmframe.views.charts.theme import NOTHING
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from helmframe.views.charts.theme import Drawn
 
 LONGEST = 2_000  # characters of one text
 LONGEST_IN_TABLE = 500
@@ -27,7 +32,7 @@ _PAGES = Path(__file__).with_name("pages")
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as a page shows it; `more` is how many rows it does not show."""
+    """A table on a page; `more` is the number of rows that are not shown."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -36,33 +41,33 @@ class Grid:
 
     @classmethod
     def of(cls, cells: tuple[list[str], list[list[str]]], notes: Sequence[str] = ()) -> "Grid":
-        """The first rows of cells, with notes."""
+        """Return a grid of the first rows, with notes."""
         heads, rows = cells
         return cls(heads, rows[:MOST_ROWS], notes, max(0, len(rows) - MOST_ROWS))
 
 
 def page(template: str, **values: Any) -> str:
-    """A template of `pages/` filled in; with `policy`, where no header of a server says it.
+    """Render a template of `pages/`; pass `policy` if no HTTP header sets it.
 
     Raises:
-        CapabilityError: jinja2 is not there.
+        CapabilityError: jinja2 is not installed.
     """
     return _environment().get_template(template).render(**values)
 
 
 def policy(*more: str) -> str:
-    """The content-security policy of a page, with more directives; by default no form sends anything."""
+    """Return the content-security policy of a page, with further directives; by default forms are disabled."""
     style = b64encode(sha256(_style().encode()).digest()).decode()
     rules = ("default-src 'none'", f"style-src 'sha256-{style}'", "img-src data:", "base-uri 'none'")
     return "; ".join([*rules, *(more or ("form-action 'none'",))])
 
 
 def shown(value: Any, most: int = LONGEST) -> Any:
-    """A text as a page shows it: its start, and characters that leave no mark by their names."""
+    """Return a text for a page: cut to `most` characters, invisible characters replaced."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     left_out = len(value) - most
-    return seen(value) if left_out <= 0 else f"{seen(value[:most])}… ({left_out:,} more characters)"
+    return show_invisible(value) if left_out <= 0 else f"{show_invisible(value[:most])}… ({left_out:,} more characters)"
 
 
 @cache
@@ -88,7 +93,43 @@ def _environment() -> "Environment":
     environment.globals["style"] = Markup(_style())  # noqa: S704 - our own file
     environment.filters["start"] = lambda text: escape(shown(text, LONGEST_IN_TABLE))
     environment.filters["whole"] = lambda text: escape(shown(text, LONGEST_WHOLE))
-    # a value that a form sends back must be as it is
+    # a value that a form sends back must stay unchanged
     environment.filters["exact"] = escape
     environment.tests["number_like"] = lambda cell: bool(re.match(r"[\[<+−-]?\d", cell))
     return environment
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as two data: URLs, with a description."""
+
+    light: "Embedded"
+    dark: "Embedded"
+    description: str
+
+
+class Embedded(str):
+    """A data: URL, which needs no escaping and is never cut."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return str(self)
+
+
+def picture(draw: "Callable[[str], Drawn]") -> "Picture | str | None":
+    """Return a chart in both modes, the reason if it can't be drawn, or None if it is empty."""
+    try:
+        light, dark = draw("light"), draw("dark")
+    except HelmframeError as error:
+        return str(error)
+    spec = light.to_dict()
+    if spec.get("name") == NOTHING:
+        return None
+    return Picture(_embedded(light), _embedded(dark), str(spec.get("description", "")))
+
+
+def _embedded(chart: "Drawn") -> Embedded:
+    drawn = StringIO()
+    chart.save(drawn, format="svg")
+    return Embedded("data:image/svg+xml;base64," + b64encode(drawn.getvalue().encode()).decode())

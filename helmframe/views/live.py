@@ -1,4 +1,4 @@
-"""A run as it goes on: how far it is, and its scores so far; in a notebook changed in place until it ends."""
+"""The live view of a run: its progress and its scores so far; notebooks update it until the run ends."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.store import RunFolder
-from helmframe.views.display import html_table, number, reasons, shown_path, spread
+from helmframe.views.display import html_table, number, shown_path, skip_notes, spread
 
 if TYPE_CHECKING:
     from helmframe._run import Run
 
 SECONDS_BETWEEN_PAGES = 0.5
-# The scores so far are looked up at most so often, and for at most this share of the time.
+# Scores are computed at most at this interval, and for at most this share of the time.
 SECONDS_BETWEEN_LOOKS = 2.0
 SHARE_OF_LOOKS = 0.1
-# A run of no more completions is looked up in the store; a larger one is read where its shards have ended.
+# Up to this number of completions are read from the store; of a larger run only finished shards are read.
 LOOKED_UP = 20_000
 _BAR = "position:relative;width:120px;height:10px;background:rgba(128,128,128,.2)"
 
@@ -38,49 +38,54 @@ _shown: dict[str, threading.Thread] = {}
 
 @view("Run.display")
 def show(run: Run) -> None:
-    """Show the run in IPython; in a notebook what is shown changes until the run ends, in every cell that shows it."""
+    """Show the run in IPython; a notebook updates every cell that shows it until the run ends."""
     from IPython import display
 
     publish: Any = display.display
-    page, goes_on = Page(run), run.status == "running"
-    publish(page.bundle(look=not goes_on), raw=True, display_id=page.place)
+    page, running = Page(run), run.status == "running"
+    publish(page.bundle(look=not running), raw=True, display_id=page.display_id)
     thread = _shown.get(run.id)
-    if goes_on and _in_notebook() and not (thread is not None and thread.is_alive()):
-        _shown[run.id] = threading.Thread(target=page.keep_true, daemon=True, name=f"helmframe-live-{run.id}")
+    if running and _in_notebook() and not (thread is not None and thread.is_alive()):
+        _shown[run.id] = threading.Thread(target=page.update_until_done, daemon=True, name=f"helmframe-live-{run.id}")
         _shown[run.id].start()
 
 
 @view("Run.html")
 def page_html(run: Run) -> str:
-    """The live page of a run as it is now."""
+    """Return the current live page of a run."""
     return Page(run).bundle()["text/html"]
 
 
 def run_html(run: Run, scores: pl.DataFrame | None) -> str:
-    """How far a run is, by scenario and model where it is of this process, and these scores; every text escaped."""
-    about = run.manifest()
+    """Return the progress of a run and its scores as HTML, escaped; by scenario and model for a run of this process."""
+    manifest = run.manifest()
     progress = run.progress()
-    totals: dict[str, int] = dict(about.get("counts", {}))
+    totals: dict[str, int] = dict(manifest.get("counts", {}))
     if progress.height:
         totals = {name: int(progress[name].sum()) for name in ("planned", *DONE, "failed", *_TOKENS)}
     done = sum(totals.get(name, 0) for name in DONE)
     bar = f"<progress aria-label='completions' max='{max(totals.get('planned', 0), 1)}' value='{done}'></progress>"
-    said = [f"Run {run.id}: {run.status}", f"{done:,} of {totals.get('planned', 0):,} completions"]
-    said += [f"{totals[name]:,} {what}" for name, what in _COUNTED.items() if totals.get(name)]
+    parts = [f"Run {run.id}: {run.status}", f"{done:,} of {totals.get('planned', 0):,} completions"]
+    parts += [f"{totals[name]:,} {what}" for name, what in _COUNTED.items() if totals.get(name)]
     if run.status == "running":
-        said += _pace(progress)
-    notes = [*reasons(about), *empty_notes(about), *utilization_notes(about), f"results: {shown_path(run.folder.path)}"]
-    counted = [name for name in _COUNTED if name == "failed" or totals.get(name)]
-    heads = ["scenario", "model", "completions", *(_COUNTED[name] for name in counted), "per second", "time left"]
-    rows = [_row(row, counted) for row in progress.iter_rows(named=True)]
+        parts += _pace(progress)
+    notes = [
+        *skip_notes(manifest),
+        *empty_notes(manifest),
+        *utilization_notes(manifest),
+        f"results: {shown_path(run.folder.path)}",
+    ]
+    shown_counts = [name for name in _COUNTED if name == "failed" or totals.get(name)]
+    heads = ["scenario", "model", "completions", *(_COUNTED[name] for name in shown_counts), "per second", "time left"]
+    rows = [_row(row, shown_counts) for row in progress.iter_rows(named=True)]
     table = html_table(heads, rows) if rows else ""
-    return f"<div>{bar} {escape(', '.join(said))}</div>{table}{_scores_html(scores, run.status)}" + "".join(
+    return f"<div>{bar} {escape(', '.join(parts))}</div>{table}{_scores_html(scores, run.status)}" + "".join(
         f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in notes
     )
 
 
 def scores_so_far(run: Run) -> pl.DataFrame | None:
-    """`results.table()` of the main metrics, over what is answered; None where that is nothing yet."""
+    """Return `results.table()` of the main metrics over the completions so far, or None if there are none."""
     planned = run.progress()["planned"].sum()
     if not planned or planned > LOOKED_UP:  # of another process, or large
         return _table(Results.load(run.folder.path))
@@ -89,22 +94,22 @@ def scores_so_far(run: Run) -> pl.DataFrame | None:
 
 
 class Page:
-    """What is shown of a run, in all places that show it."""
+    """The live page of a run, shared by all cells that show it."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.place = f"helmframe-run-{run.id}"
+        self.display_id = f"helmframe-run-{run.id}"
         self._scores: pl.DataFrame | None = None
         self._look_at = 0.0  # when the scores may be looked up next
 
     def bundle(self, *, look: bool = True) -> dict[str, str]:
-        """The run as text and as HTML, with the scores of now, or those looked up last."""
+        """Return the run as text and as HTML; the scores are computed now if `look`, else reused."""
         if look:
             self._look()
         return {"text/plain": repr(self.run), "text/html": run_html(self.run, self._scores)}
 
-    def keep_true(self) -> None:
-        """Change what is shown until the run has ended."""
+    def update_until_done(self) -> None:
+        """Update the page until the run has ended."""
         from IPython import display
 
         publish: Any = display.update_display
@@ -112,14 +117,14 @@ class Page:
         while self.run.status == "running":
             now = self.bundle(look=time.monotonic() >= self._look_at)
             if now != before:
-                publish(now, raw=True, display_id=self.place)
+                publish(now, raw=True, display_id=self.display_id)
             before = now
             time.sleep(SECONDS_BETWEEN_PAGES)
-        publish(self.bundle(), raw=True, display_id=self.place)
+        publish(self.bundle(), raw=True, display_id=self.display_id)
 
     def _look(self) -> None:
         began = time.monotonic()
-        with suppress(HelmframeError):  # nothing is there yet, or the run failed: whoever waits for it is told
+        with suppress(HelmframeError):  # no results yet, or the run failed, which `run.results()` raises
             self._scores = scores_so_far(self.run)
         now = time.monotonic()
         self._look_at = now + max(SECONDS_BETWEEN_LOOKS, (now - began) / SHARE_OF_LOOKS)
@@ -143,11 +148,11 @@ def _table(results: Results) -> pl.DataFrame | None:
 
 
 def _pace(progress: pl.DataFrame) -> list[str]:
-    """Rows run side by side: the rates of those that go on add up, and the slowest tells the end."""
-    going = progress.filter(pl.col("seconds_left") > 0)
-    rate, left = float(going["rate"].sum()), going["seconds_left"].max()
-    said = [f"{_rate(rate)}/s"] if rate else []
-    return [*said, f"{duration(float(left))} left"] if isinstance(left, float) and left else said
+    """Return the rate and the time left: rows run in parallel, so rates add up and the slowest row ends last."""
+    running = progress.filter(pl.col("seconds_left") > 0)
+    rate, left = float(running["rate"].sum()), running["seconds_left"].max()
+    parts = [f"{_rate(rate)}/s"] if rate else []
+    return [*parts, f"{duration(float(left))} left"] if isinstance(left, float) and left else parts
 
 
 def _row(row: dict[str, Any], counted: Sequence[str]) -> list[str]:
@@ -163,7 +168,7 @@ def _rate(per_second: float) -> str:
 
 
 def _scores_html(table: pl.DataFrame | None, status: str) -> str:
-    """Scores with intervals, as numbers and, where they are fractions, drawn."""
+    """Return the scores with intervals as HTML; fractions are drawn too."""
     if table is None:
         return ""
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]

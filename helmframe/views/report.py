@@ -1,4 +1,4 @@
-"""A report of some results: one file of HTML that holds everything, to send and to keep."""
+"""The report of results: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from helmframe.results import Results
 from helmframe.results.charts import Plot
 from helmframe.views.comparison import comparison_cells, comparison_notes
 from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
-from helmframe.views.html import Grid, page, policy
+from helmframe.views.html import Grid, Picture, page, picture, policy
 from helmframe.views.leaderboard import leaderboard_cells, leaderboard_notes
-from helmframe.views.pictures import Picture, picture
 from helmframe.views.report_rows import disagreed, turned, worst
 
 if TYPE_CHECKING:
@@ -31,21 +30,21 @@ _Pictures: TypeAlias = list[Picture | str]
 
 @view("Results.report")
 def report_html(results: Results, title: str | None = None) -> str:
-    """The report: scores, charts, robustness and fairness, comparisons, instances worth reading, plan and manifest.
+    """Return the report: scores, charts, robustness and fairness, comparisons, instances to read, plan and manifest.
 
-    Every text from data or model is escaped, cut where it is long, and characters that leave no mark are named; nothing
-    in it runs, and nothing is fetched.
+    Texts from data and models are escaped and cut, and invisible characters are replaced. The page contains no scripts
+    and loads nothing.
 
     Raises:
-        ArgumentError, CapabilityError: a package that it needs is not there.
+        ArgumentError, CapabilityError: A required package is not installed.
     """
-    manifest, unsaid = results.manifest, replace(results, path=None)  # a report is read elsewhere
+    manifest, without_path = results.manifest, replace(results, path=None)  # a report is read elsewhere
     several = {axis: results.completions.select(pl.col(axis).n_unique()).collect().item() > 1 for axis in _AXES}
     return page(
         "report.html",
         policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
-        notes=[*_about(manifest), *utilization_notes(manifest), *score_notes(unsaid)],
+        notes=[*_run_notes(manifest), *utilization_notes(manifest), *score_notes(without_path)],
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),
         variants=_variants(results) if several["perturbation"] else [],
@@ -64,19 +63,19 @@ def report_html(results: Results, title: str | None = None) -> str:
 _AXES = ("scenario", "model", "setting", "perturbation")
 
 
-def _about(manifest: Any) -> list[str]:
+def _run_notes(manifest: Any) -> list[str]:
     scenarios = manifest["scenarios"].items()
-    told = [f"{name}: {about['description']}" for name, about in scenarios if about.get("description")]
+    notes = [f"{name}: {metadata['description']}" for name, metadata in scenarios if metadata.get("description")]
     versions = manifest.get("versions", {})
     ended = manifest.get("ended") or manifest.get("started")
     when = datetime.fromtimestamp(ended, UTC).strftime("%Y-%m-%d %H:%M UTC") if ended else ""
-    made = [f"run of {when}"] if when else []
-    made += [f"helmframe {versions['helmframe']}"] if "helmframe" in versions else []
-    return [*told, ", ".join(made)] if made else told
+    origin = [f"run of {when}"] if when else []
+    origin += [f"helmframe {versions['helmframe']}"] if "helmframe" in versions else []
+    return [*notes, ", ".join(origin)] if origin else notes
 
 
 def _all_scores(results: Results) -> Grid:
-    """Every metric, where there are more than the main ones."""
+    """Return the scores of every metric, or an empty grid if only main metrics exist."""
     if set(results.metric_names) <= set(results.main_metrics):
         return Grid([], [])
     return Grid.of(table_cells(results.table()))
@@ -124,4 +123,4 @@ def _charts(results: Results, several: dict[str, bool]) -> dict[str, _Pictures]:
         drawn["comparisons"] = [lambda mode: plot.forest("model", mode=mode), lambda mode: plot.leaderboard(mode=mode),
                                 lambda mode: plot.pareto(mode=mode)]  # fmt: skip
     made = {name: [picture(draw) for draw in draws] for name, draws in drawn.items()}
-    return {name: [each for each in pictures if each is not None] for name, pictures in made.items()}
+    return {name: [image for image in pictures if image is not None] for name, pictures in made.items()}

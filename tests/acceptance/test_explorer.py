@@ -22,7 +22,7 @@ import helmframe as hf
 from helmframe.results._data import reader_of
 from helmframe.store import RunFolder
 from helmframe.views.explore import Explorer
-from helmframe.views.explore_server import ExplorerServer
+from helmframe.views.servers import ExplorerServer
 from tests.acceptance.figures import shown
 from tests.demo import ROOT
 

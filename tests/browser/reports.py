@@ -9,7 +9,7 @@ import polars as pl
 
 import helmframe as hf
 from helmframe.views.dashboard import Dashboard
-from helmframe.views.dashboard_server import DashboardServer
+from helmframe.views.servers import DashboardServer
 from tests.browser.hostile import HOSTILE, NAMES
 from tests.browser.serving import serving
 

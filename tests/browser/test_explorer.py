@@ -14,7 +14,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.views.explore import Explorer
-from helmframe.views.explore_server import ExplorerServer
+from helmframe.views.servers import ExplorerServer
 from tests.browser.conftest import Watched
 from tests.browser.hostile import HOSTILE, visible
 from tests.browser.lab import started_lab

@@ -11,7 +11,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.views.dashboard import Dashboard
-from helmframe.views.dashboard_server import DashboardServer
+from helmframe.views.servers import DashboardServer
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """What reprs show, as text and as HTML."""
 
+import io
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.views.display import html_table, number, robustness_text, shown_path, spread, text_table
+from helmframe.errors import ArgumentError
+from helmframe.views.display import html_table, number, robustness_text, shown_path, spread, table_as, text_table
 
 
 def test_words_stand_left_and_numbers_right() -> None:
@@ -46,3 +49,44 @@ def test_text_and_html_carry_the_same_numbers() -> None:
     html = results._repr_html_()
     for cell in repr(results).splitlines()[1].split():
         assert cell.strip("[],") in html
+
+
+def table() -> pl.DataFrame:
+    return pl.DataFrame({"model": ["a_b & <c>|\u202e", "plain"], "metric": "f1", "value": [0.5, 1 / 3], "stderr": None,
+                         "ci_low": [0.25, None], "ci_high": [0.75, None], "interval": ["t", "one instance only"],
+                         "n": [1200, 1], "n_error": [0, 1], "n_unparsed": [0, 0], "n_truncated": [0, 0]})  # fmt: skip
+
+
+def test_csv_and_json_hold_every_number() -> None:
+    assert pl.read_csv(io.StringIO(table_as(table(), "x.csv")))["value"].to_list() == [0.5, 1 / 3]
+    assert pl.read_json(io.StringIO(table_as(table(), "s3://b/x.json")))["value"].to_list() == [0.5, 1 / 3]
+
+
+def test_markdown_is_what_people_read() -> None:
+    assert table_as(table(), "x.md") == (
+        "| model | metric | value | interval | n | error |\n"
+        "|---|---|---|---|---|---|\n"
+        "| a\\_b & \\<c\\>\\|⟨U+202E⟩ | f1 | 0.500 | \\[0.250, 0.750\\] | 1,200 | 0 |\n"
+        "| plain | f1 | 0.333 | one instance only | 1 | 1 |\n"
+    )
+
+
+def test_latex_is_escaped() -> None:
+    text = table_as(table(), "x.tex")
+    assert text.startswith("\\begin{tabular}{llllll}\n\\toprule")
+    assert r"a\_b \& \ensuremath{<}c\ensuremath{>}|⟨U+202E⟩" in text
+    assert text.endswith("\\bottomrule\n\\end{tabular}\n")
+
+
+def test_another_kind_of_file_is_an_error() -> None:
+    with pytest.raises(ArgumentError, match=r"'x.xlsx' should end in one of .csv, .json, .md, .tex"):
+        table_as(table(), "x.xlsx")
+
+
+def test_results_write_a_pivoted_table(tmp_path: Path) -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(4).perturb("typos")
+    results = plan.generate({"a": hf.models.oracle(), "b": hf.models.oracle()}).score()
+    path = results.write_table(tmp_path / "t.md", ["model", "perturbation"], metrics="exact_match", pivot="model")
+    assert isinstance(path, Path)
+    assert path.read_text(encoding="utf-8").splitlines()[0] == "| perturbation | metric | a | b |"
+    assert path.read_text(encoding="utf-8").splitlines()[2] == r"| original | exact\_match | 1.000 | 1.000 |"

@@ -8,8 +8,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.views.explore import ROWS, Explorer
-from helmframe.views.explore_filters import Filters
+from helmframe.views.explore import ROWS, Explorer, Filters
 from helmframe.views.explore_instance import LONGEST
 
 MUSIC = hf.scenario("sampler").where(subject="music")
@@ -184,7 +183,7 @@ def test_where_to_start_can_be_said_and_is_checked(results: hf.Results) -> None:
         results.explore(modle="good")  # type: ignore[call-arg]
     with pytest.raises(ArgumentError, match="Did you mean 'model'"):
         Filters.of({"modle": "good"})
-    assert Filters.of(Filters(low=0.5).said()) == Filters(low=0.5)
+    assert Filters.of(Filters(low=0.5).to_dict()) == Filters(low=0.5)
 
 
 def test_without_a_widget_the_first_page_is_html_with_every_text_escaped() -> None:

@@ -65,7 +65,7 @@ def test_models_disagree_where_their_scores_differ() -> None:
     models = {"right": hf.models.oracle(), "says two": lambda _: "two"}
     found = disagreed(hf.scenario(frame, input="q", references="a").generate(models).score())
     assert found is not None
-    assert found.said == "Models score differently on 2 of 3 instances, asked as they are."
+    assert found.text == "Models score differently on 2 of 3 instances, asked as they are."
     assert [each.input for each in found.instances] == ["one", "three"]
     assert [(each.keys, each.score, each.answer) for each in found.instances[0].answers] == [
         (["right"], "1.000", "one"),
@@ -88,7 +88,7 @@ def test_turned_answers_are_those_that_fell() -> None:
     plan = hf.scenario(frame, input="q", references="a").perturb("lowercase").metrics("exact_match")
     found = turned(plan.generate(hf.model(lambda prompt: "yes" if "Red" in prompt else "no", name="m")).score())
     assert found is not None
-    assert found.said == "Of 2 answers to perturbed inputs 1 score worse than the original's, 0 better."
+    assert found.text == "Of 2 answers to perturbed inputs 1 score worse than the original's, 0 better."
     assert [(row["completion"], row["perturbed_completion"], row["score"]) for row in found.rows] == [
         ("yes", "no", "1.000 → 0.000")
     ]

@@ -1,8 +1,8 @@
-"""Charts of any frame of the documented schema (`hf.schema()`), as Altair charts: `hf.charts`.
+"""Altair charts of any frame of the documented schema (`hf.schema()`): `hf.charts`.
 
-Each function takes scores, which it aggregates, or a table that `hf.stats` or `Results` made of them; what it draws is
-small, however many rows there were. `results.plot` draws those of a run. Texts from models and data are shown as text;
-a model has one colour everywhere; `mode` is "light" or "dark"; PNG, SVG and HTML need no network (`chart.save`).
+Each function takes scores, which it aggregates, or a table of `hf.stats` or `Results`, so a chart stays small for any
+number of rows. `results.plot` draws the charts of a run. Texts from models and data are shown as text; a model has the
+same colour in all charts; `mode` is "light" or "dark"; PNG, SVG and HTML need no network (`chart.save`).
 
     hf.charts.scores(pl.scan_parquet("runs/*/scores/**/*.parquet"))
 """
@@ -25,5 +25,5 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # for Tab completion: without the modules that define the names
     return __all__

@@ -1,4 +1,4 @@
-"""Whether stated probabilities come true: the reliability diagram."""
+"""The reliability diagram: accuracy by confidence."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,7 @@ from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.calibration import calibration as calibrated
 from helmframe.stats.table import table
-from helmframe.views.charts.frames import Frame, columns_of, of_original, rows_of
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import Frame, Source, columns_of, of_original, rows_of
 from helmframe.views.charts.theme import colour_of, finished, look, nothing, shape_of
 from helmframe.views.display import number, spread
 
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
 _SIZE = 340
-# The most models whose numbers are told above the chart.
-_TOLD = 4
+# The most models whose calibration errors are listed above the chart.
+_MOST_NOTED = 4
 
 
 def calibration(
@@ -35,21 +34,21 @@ def calibration(
     models: Sequence[str] | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """How often answers are right, over how sure the model was of them; on the diagonal for a calibrated one.
+    """Draw accuracy over confidence; a calibrated model is on the diagonal.
 
-    Points are bins of as many answers each (30 at least), with the interval of their accuracy.
+    Points are bins of equal size (at least 30 completions), with the interval of their accuracy.
 
     Args:
-        frame: `COMPLETIONS`, of which original inputs count; or one row per answer, with confidence (0 to 1) and right,
-            and where there are model, cluster and instance_id.
-        confidence: of completions: None, the probability of the likeliest option, where options were asked one by one;
-            "max_prob", that of the completion; or a column.
-        bins: how many at most.
-        models: as in `scores`.
+        frame: `COMPLETIONS`, of which only original inputs count; or one row per completion, with the columns
+            confidence (0 to 1) and right, and optionally model, cluster and instance_id.
+        confidence: For completions: None is the probability of the likeliest option, if options were sent separately;
+            "max_prob" is the probability of the completion; other values name a column.
+        bins: Maximum number of bins.
+        models: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode; values that are no probabilities.
+        ArgumentError: The frame or the mode is unsupported, or values are not probabilities.
     """
     import altair as alt
 
@@ -71,16 +70,18 @@ def calibration(
     diagonal = alt.Chart(corners).mark_line(strokeDash=[4, 4], color=look(mode).quiet).encode(x="at:Q", y="at:Q")
     base = alt.Chart(rows.data)
     lines = base.mark_line(size=1.5).encode(x=x, y=alt.Y("value:Q", title=title, scale=scale), color=colour)
-    known = alt.Chart(rows.data.drop_nulls(["ci_low", "ci_high"]))
-    rules = known.mark_rule(size=1.5).encode(x=x, y=alt.Y("ci_low:Q", title=title), y2="ci_high:Q", color=colour)
+    with_interval = alt.Chart(rows.data.drop_nulls(["ci_low", "ci_high"]))
+    rules = with_interval.mark_rule(size=1.5).encode(
+        x=x, y=alt.Y("ci_low:Q", title=title), y2="ci_high:Q", color=colour
+    )
     tooltip: list[Any] = [alt.Tooltip("model:N")]
-    tooltip += [alt.Tooltip(f"{each}:Q", format=".3f") for each in ("claimed", "value", "ci_low", "ci_high")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("claimed", "value", "ci_low", "ci_high")]
     tooltip += [alt.Tooltip("interval:N"), alt.Tooltip("n:Q", title="answers")]
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(
         x=x, y=alt.Y("value:Q", title=title), color=colour, shape=shape, tooltip=tooltip
     )
     chart = LayerChart(layer=[diagonal, rules, lines, dots]).properties(width=_SIZE, height=_SIZE)
-    notes = ["below the diagonal: surer than right; bins of as many answers each", *_told(numbers)]
+    notes = ["below the diagonal: surer than right; bins of as many answers each", *_calibration_notes(numbers)]
     drawn: Drawn = finished(chart, mode, "calibration", notes)
     return drawn
 
@@ -104,22 +105,26 @@ def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
 
 
 def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:
-    """A row per bin of one model's answers: its mean confidence (claimed), and its accuracy with the interval."""
+    """Return the bins of one model's completions: mean confidence (claimed), and accuracy with its interval."""
     import numpy as np
 
     answers = answers.sort("confidence")
-    sure, right = answers["confidence"].cast(pl.Float64).to_numpy(), answers["right"].cast(pl.Float64).to_numpy()
-    edges = equal_masses(sure, enough(len(sure), bins))
-    _, claimed, _ = binned(sure, right, edges)
-    place = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
-    rows = answers.with_columns(bin=pl.Series(place), score=pl.Series(right), subset=pl.lit(""), metric=pl.lit("right"))
-    made = table(rows.drop("perturbation", "setting", "trial", strict=False), ["model", "bin"], fractions=["right"])
-    return made.with_columns(claimed=pl.Series(claimed)[made["bin"].cast(pl.Int64)])
+    confidences, right = answers["confidence"].cast(pl.Float64).to_numpy(), answers["right"].cast(pl.Float64).to_numpy()
+    edges = equal_masses(confidences, enough(len(confidences), bins))
+    _, claimed, _ = binned(confidences, right, edges)
+    bin_index = np.unique(np.searchsorted(edges, confidences), return_inverse=True)[1]
+    rows = answers.with_columns(
+        bin=pl.Series(bin_index), score=pl.Series(right), subset=pl.lit(""), metric=pl.lit("right")
+    )
+    statistics = table(
+        rows.drop("perturbation", "setting", "trial", strict=False), ["model", "bin"], fractions=["right"]
+    )
+    return statistics.with_columns(claimed=pl.Series(claimed)[statistics["bin"].cast(pl.Int64)])
 
 
-def _told(numbers: pl.DataFrame) -> list[str]:
-    """Of each model the calibration error, and between which values it lies for a calibrated one."""
-    if numbers.height > _TOLD:
+def _calibration_notes(numbers: pl.DataFrame) -> list[str]:
+    """Return the calibration error of each model, and its range for a calibrated model."""
+    if numbers.height > _MOST_NOTED:
         return []
     return [
         f"{model or 'all'}: calibration error {number(ece)} (if calibrated: {spread(low, high)}), {n:,} answers"
@@ -131,13 +136,13 @@ def _told(numbers: pl.DataFrame) -> list[str]:
 def calibration_of_results(
     results: Results, *, confidence: str | None = None, bins: int = 10, mode: str = "light"
 ) -> "Drawn":
-    """How often answers are right, over how sure the model was of them.
+    """Draw accuracy over confidence.
 
     Args:
         results: Results of a run.
-        confidence: None, the probability of the likeliest option, where options were asked one by one; "max_prob",
-            that of the completion; or a column.
-        bins: how many at most; 30 answers each at least.
+        confidence: None is the probability of the likeliest option, if options were sent separately; "max_prob" is the
+            probability of the completion; other values name a column.
+        bins: Maximum number of bins; each has at least 30 completions.
         mode: "light" or "dark".
     """
     source = Source(results)

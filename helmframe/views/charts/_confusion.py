@@ -1,4 +1,4 @@
-"""Which answer was given for which class."""
+"""The confusion matrix: outputs by correct class."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,9 @@ from helmframe.metrics.options import has_option_requests, with_likeliest_option
 from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
-from helmframe.views.characters import shown_as
-from helmframe.views.charts.frames import Frame, columns_of, needing, of_original
-from helmframe.views.charts.grid import MOST_PANELS, cells
-from helmframe.views.charts.source import Source
+from helmframe.views.characters import display_labels
+from helmframe.views.charts.frames import Frame, Source, columns_of, needing, of_original
+from helmframe.views.charts.marks import MOST_PANELS, cells
 from helmframe.views.charts.theme import finished, nothing
 
 if TYPE_CHECKING:
@@ -23,23 +22,23 @@ if TYPE_CHECKING:
 COUNTS = ("gold", "output", "n")
 # The most classes.
 MOST = 20
-# Answers that are none of them.
+# Labels of outputs that are not a class.
 OTHER, UNREAD = "(other)", "(unparsed)"
 
 
 def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
-    """How often each answer was given where each class is right, as shares of the class; a panel per model.
+    """Draw how often each output occurs for each correct class, as a share of the class; one panel per model.
 
-    Classes are the texts of the first correct reference, normalised; of multiple choice whose options are other texts
-    each time, the labels of the options (A, B, …). Answers that are no class are "(other)".
+    Classes are the normalised texts of the first correct reference. For multiple choice with different options per
+    instance they are the labels of the options (A, B, …). Outputs that are not a class are "(other)".
 
     Args:
-        frame: `COMPLETIONS`, of which original inputs count; or counts: gold, output, n, and model where there are
-            several.
+        frame: `COMPLETIONS`, of which only original inputs count; or counts with the columns gold, output, n, and
+            model if there are several models.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
+        ArgumentError: The frame or the mode is unsupported.
     """
     import altair as alt
 
@@ -58,15 +57,17 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     per_model = total / counts["model"].n_unique()
     if len(classes) > MOST and len(classes) > per_model / 2:
         return nothing("no classes: nearly every correct reference is a text of its own", mode, title)
-    kept = sorted(classes[:MOST])
-    answers = sorted({*kept, *labels[:MOST]})
+    shown_classes = sorted(classes[:MOST])
+    answers = sorted({*shown_classes, *labels[:MOST]})
     notes = [f"the {MOST} most frequent of {len(classes):,} classes"] if len(classes) > MOST else []
     models = counts["model"].unique().sort().to_list()
     notes += [f"the first {MOST_PANELS} of {len(models):,} models"] if len(models) > MOST_PANELS else []
-    data = _shares(counts.filter(pl.col("gold").is_in(kept), pl.col("model").is_in(models[:MOST_PANELS])), answers)
-    others = [each for each in (OTHER, UNREAD) if each in set(data["output"])]
-    shown = shown_as([*answers, *others])
-    panels = shown_as(models[:MOST_PANELS])
+    data = _shares(
+        counts.filter(pl.col("gold").is_in(shown_classes), pl.col("model").is_in(models[:MOST_PANELS])), answers
+    )
+    others = [name for name in (OTHER, UNREAD) if name in set(data["output"])]
+    shown = display_labels([*answers, *others])
+    panels = display_labels(models[:MOST_PANELS])
     chart = cells(
         data.with_columns(
             x=pl.col("output").replace(shown), y=pl.col("gold").replace(shown), panel=pl.col("model").replace(panels)
@@ -75,7 +76,7 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
         text=alt.Text("n:Q", format=",d"),
         titles=("answer", "correct"),
         panels=list(panels.values()),
-        orders=(list(shown.values()), [shown[each] for each in kept]),
+        orders=(list(shown.values()), [shown[name] for name in shown_classes]),
         tooltip=_tooltip(),
     )
     drawn: Drawn = finished(chart, mode, title, ["numbers: answers; colours: their share of the class", *notes])
@@ -83,7 +84,7 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
 
 
 def _shares(counts: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
-    """How often each of these answers, or another, was given to each class, as `n` and as `share` of the class."""
+    """Count these outputs, and all others together, per class, as `n` and as `share` of the class."""
     return (
         counts.with_columns(
             output=pl.when(pl.col("output").is_in([*answers, UNREAD])).then("output").otherwise(pl.lit(OTHER))
@@ -98,17 +99,21 @@ def _shares(counts: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
 def _tooltip() -> list[Any]:
     import altair as alt
 
-    told: Sequence[tuple[str, str]] = (("y:N", "correct"), ("x:N", "answer"), ("n:Q", "answers"))
-    return [*(alt.Tooltip(name, title=title) for name, title in told), alt.Tooltip("share:Q", format=".1%")]
+    fields: Sequence[tuple[str, str]] = (("y:N", "correct"), ("x:N", "answer"), ("n:Q", "answers"))
+    return [*(alt.Tooltip(name, title=title) for name, title in fields), alt.Tooltip("share:Q", format=".1%")]
 
 
 def _counts(completions: pl.LazyFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Per model how often each answer was given for each class; the labels of options, where these are the classes."""
+    """Count outputs per model and class; also return the labels of the options, if these are the classes."""
     read = parse(completions)
     read = with_likeliest_options(read) if has_option_requests(read) else read
     models = read.select(pl.col("model").unique().sort()).collect()["model"].to_list()
-    found = [counted(read.filter(pl.col("model") == model)).with_columns(model=pl.lit(model)) for model in models]
-    texts = pl.concat(found) if found else pl.DataFrame(schema={"gold": pl.String, "output": pl.String, "n": pl.UInt32})
+    per_model = [counted(read.filter(pl.col("model") == model)).with_columns(model=pl.lit(model)) for model in models]
+    texts = (
+        pl.concat(per_model)
+        if per_model
+        else pl.DataFrame(schema={"gold": pl.String, "output": pl.String, "n": pl.UInt32})
+    )
     if texts["gold"].n_unique() > MOST:
         labelled = _by_label(read)
         if not labelled.is_empty():
@@ -118,22 +123,22 @@ def _counts(completions: pl.LazyFrame) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
-    """The same of multiple choice by the labels of options: that of the first correct one, and that of the answer.
+    """Count the labels of the chosen option by the label of the first correct option.
 
-    Options that were asked one by one have none, and count by their place.
+    Options that were sent separately have no labels, and are counted by their index.
     """
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct")).list.arg_max()
-    labelled, place = pl.col("choices").list.len() > 0, pl.col("reference_index")
-    said = look_up_pairs(pl.col("output"), texts, pl.col("choices")).fill_null("")
+    labelled, option_index = pl.col("choices").list.len() > 0, pl.col("reference_index")
+    chosen_label = look_up_pairs(pl.col("output"), texts, pl.col("choices")).fill_null("")
     return (
-        read.filter(labelled | place.is_not_null(), pl.col("completion").is_not_null())
+        read.filter(labelled | option_index.is_not_null(), pl.col("completion").is_not_null())
         .select(
             "model",
             gold=pl.when(labelled)
             .then(pl.col("choices").list.get(right, null_on_oob=True))
             .otherwise(pl.format("option {}", right + 1)),
-            output=pl.when(labelled).then(said).otherwise(pl.format("option {}", place + 1)),
+            output=pl.when(labelled).then(chosen_label).otherwise(pl.format("option {}", option_index + 1)),
         )
         .group_by("model", "gold", "output")
         .agg(n=pl.len())
@@ -143,7 +148,7 @@ def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
 
 @chart("confusion")
 def confusion_of_results(results: Results, *, mode: str = "light") -> "Drawn":
-    """How often each answer was given where each class is right; a panel per model.
+    """Draw how often each output occurs for each correct class; one panel per model.
 
     Args:
         results: Results of a run.

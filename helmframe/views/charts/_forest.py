@@ -1,4 +1,4 @@
-"""Paired differences."""
+"""The forest plot of paired differences."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,12 +10,22 @@ from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.compare import compare
 from helmframe.stats.table import sort_table
-from helmframe.views.characters import shown_as
-from helmframe.views.charts.frames import Frame, axes_of, directions_of, fractions_of, is_scores, needing, rows_of
-from helmframe.views.charts.intervals import height, line_at, points, whiskers, words_beside
-from helmframe.views.charts.source import Source
+from helmframe.views.characters import display_labels
+from helmframe.views.charts.frames import (
+    Frame,
+    Metrics,
+    Source,
+    axes_of,
+    directions_of,
+    format_of,
+    fractions_of,
+    is_scores,
+    needing,
+    rows_of,
+    unit_of,
+)
+from helmframe.views.charts.marks import height, line_at, points, text_column, whiskers
 from helmframe.views.charts.theme import WIDTH, finished, nothing
-from helmframe.views.charts.words import Metrics, format_of, unit_of
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -33,20 +43,19 @@ def forest(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Paired differences, each with its interval, and thinner the one that holds for all rows at once.
+    """Draw paired differences with their intervals, and thinner the intervals that cover all rows jointly.
 
     Args:
-        frame: a table as `hf.compare`, `results.compare` or `hf.stats.compare` gives it; or `SCORES`, which are
-            compared.
-        axis: of scores: the column whose values are compared.
-        base: of scores: the value that the others are compared with; default the first.
-        models: as in `scores`.
-        metrics: as in `scores`.
+        frame: A table of `hf.compare`, `results.compare` or `hf.stats.compare`; or `SCORES`, which are compared.
+        axis: For scores: the column whose values are compared.
+        base: For scores: the value that the others are compared with; default the first.
+        models: See `scores`.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        NotComparableError: nothing was answered by both.
+        ArgumentError: The frame or the mode is unsupported.
+        NotComparableError: The two sides share no instance.
     """
     import altair as alt
 
@@ -62,24 +71,24 @@ def forest(
     if table.is_empty():
         return nothing("there is nothing to compare", mode, "differences")
     names = table["metric"].unique(maintain_order=True).to_list()
-    # colour tells models: where models are compared, these are the sides
+    # colours identify models: if models are compared, side a is the model
     of_models = "model" not in table.columns
     keys = [name for name in _KEYS if name in table.columns and not (of_models and name == "a")]
     table = sort_table(table, [name for name in keys if name not in ("metric", "a")])
     rows = rows_of(table.with_columns(model=pl.col("a")) if of_models else table, keys, models)
     unit = f" ({unit_of(names[0], metrics)})" if len(names) == 1 and unit_of(names[0], metrics) else ""
     title = f"difference in {', '.join(names)}{unit}"
-    shown = [pl.col(name).replace(shown_as(table[name])) for name in ("a", "b")]
-    beside = {"n_told": [f"{n:,}" for n in table["n"]], "p_told": [_p(p) for p in _tests(table)]}
-    texts = [pl.Series(name, values[: rows.data.height], dtype=pl.String) for name, values in beside.items()]
+    shown = [pl.col(name).replace(display_labels(table[name])) for name in ("a", "b")]
+    text_columns = {"n_text": [f"{n:,}" for n in table["n"]], "p_text": [_p(p) for p in _tests(table)]}
+    texts = [pl.Series(name, values[: rows.data.height], dtype=pl.String) for name, values in text_columns.items()]
     rows = replace(rows, data=rows.data.with_columns(*shown, *texts))
     layers = [
         line_at(0, title, mode),
         whiskers(rows, alt.X("joint_low:Q", title=title), "joint_high", mode, size=1, strokeDash=[2, 2]),
         whiskers(rows, alt.X("ci_low:Q", title=title), "ci_high", mode, size=2.5),
         points(rows, alt.X("difference:Q", title=title), mode, _tooltip(table.columns, format_of(names[0], metrics))),
-        *words_beside(rows, "n_told", "n", mode),
-        *words_beside(rows, "p_told", "p (Holm)", mode, after=48),
+        *text_column(rows, "n_text", "n", mode),
+        *text_column(rows, "p_text", "p (Holm)", mode, after=48),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
     notes = ["on the same instances; thick: each interval by itself; dashed: all of them hold at once"]
@@ -88,25 +97,27 @@ def forest(
 
 
 def _compared(frame: Frame, axis: str, base: str | None, metrics: Metrics | None) -> pl.DataFrame:
-    """The differences of scores along an axis."""
+    """Return the paired differences of scores along an axis."""
     by = [name for name in axes_of(frame) if name != axis]
-    ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
-    return compare(frame, axis, by, higher_is_better=ways, base=base, fractions=fractions)
+    directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
+    return compare(frame, axis, by, higher_is_better=directions, base=base, fractions=fractions)
 
 
 def _sides(table: pl.DataFrame) -> str:
-    """Who is compared with whom: by name where it is one."""
-    sides = [list(shown_as(table[name]).values()) for name in ("a", "b")]
-    return " − ".join(each[0] if len(each) == 1 else word for each, word in zip(sides, ("each", "base"), strict=True))
+    """Return the two sides of the comparison, by name if a side is a single value."""
+    sides = [list(display_labels(table[name]).values()) for name in ("a", "b")]
+    return " − ".join(
+        names[0] if len(names) == 1 else word for names, word in zip(sides, ("each", "base"), strict=True)
+    )
 
 
-def _tooltip(columns: Sequence[str], written: str) -> list[Any]:
+def _tooltip(columns: Sequence[str], number_format: str) -> list[Any]:
     import altair as alt
 
     numbers = ("value_a", "value_b", "difference", "ci_low", "ci_high", "joint_low", "joint_high", "p_holm", "mde")
     return [
         *(alt.Tooltip(f"{name}:N") for name in ("a", "b")),
-        *(alt.Tooltip(f"{name}:Q", format=written) for name in numbers if name in columns),
+        *(alt.Tooltip(f"{name}:Q", format=number_format) for name in numbers if name in columns),
         *(alt.Tooltip(f"{name}:N") for name in ("interval", "test", "n") if name in columns),
     ]
 
@@ -131,13 +142,13 @@ def forest_of_results(
     metric: str | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Paired differences between models, settings or perturbations, as `results.compare` finds them.
+    """Draw paired differences between models, settings or perturbations, as returned by `results.compare`.
 
     Args:
         results: Results of a run.
-        axis: what is compared; default the first of model, setting and perturbation that has several values.
-        base: as in `results.compare`.
-        metric: default the main one.
+        axis: The column to compare; default the first of model, setting and perturbation with several values.
+        base: See `results.compare`.
+        metric: Default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)
@@ -145,5 +156,5 @@ def forest_of_results(
     chosen = axis or next(iter(varied), "model")
     if chosen in ("model", "setting", "perturbation") and chosen not in varied:
         return nothing(f"one {chosen} only: there is nothing to compare it with", mode, "differences")
-    found = source.results.compare(chosen, base=base, metrics=metric)
-    return forest(found, models=source.models, metrics=source.metrics, mode=mode)
+    table = source.results.compare(chosen, base=base, metrics=metric)
+    return forest(table, models=source.models, metrics=source.metrics, mode=mode)

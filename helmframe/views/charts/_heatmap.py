@@ -1,4 +1,4 @@
-"""One score in each cell of two axes."""
+"""The heatmap of scores over two columns."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,17 +10,25 @@ from helmframe.errors import UnknownNameError
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.table import AXES
-from helmframe.views.characters import shown_as
-from helmframe.views.charts.frames import Frame, axes_of, is_scores, stats_of
-from helmframe.views.charts.grid import MOST_PANELS, cells
-from helmframe.views.charts.source import Source
+from helmframe.views.characters import display_labels
+from helmframe.views.charts.frames import (
+    Frame,
+    Metrics,
+    Source,
+    axes_of,
+    axis_title,
+    format_of,
+    is_scores,
+    stats_of,
+    unit_of,
+)
+from helmframe.views.charts.marks import MOST_PANELS, cells
 from helmframe.views.charts.theme import NO_SCORES, finished, nothing
-from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
-# The most values an axis has.
+# The most values of an axis.
 MOST = 60
 
 
@@ -33,21 +41,21 @@ def heatmap(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """The score of each pair of values of two columns; a panel for whatever else tells scores apart.
+    """Draw the score of each pair of values of two columns; one panel per value of the other columns.
+
+    Only original inputs count, unless x or y is the perturbation. An axis shows at most 60 values.
 
     Args:
-        frame: `SCORES`, which are aggregated, or a table as `hf.stats.table` gives it.
-        x: a column: scenario, model, setting, perturbation, subset, or one of the scenario's own.
-        y: another.
-        metric: which; default the first.
-        metrics: as in `scores`.
+        frame: `SCORES`, which are aggregated, or a table of `hf.stats.table`.
+        x: A column: scenario, model, setting, perturbation, subset, or a column of the scenario.
+        y: Another column.
+        metric: The metric to draw; default the first.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
-    Unless x or y is the perturbation, original inputs alone count. An axis shows at most 60 values.
-
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such column or metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The column or the metric does not exist.
     """
     import altair as alt
 
@@ -63,14 +71,14 @@ def heatmap(
         table = table.filter(pl.col("perturbation") == ORIGINAL)
     if table.is_empty():
         return nothing(NO_SCORES, mode, axis_title(name, metrics))
-    table, orders, panels, notes = _prepared(table, x, y, [each for each in others if each != "perturbation"])
+    table, orders, panels, notes = _prepared(table, x, y, [column for column in others if column != "perturbation"])
     unit = unit_of(name, metrics)
     values = table["value"].cast(pl.Float64).drop_nulls().to_list() or [0.0]
     low, high = (0.0, 1.0) if unit == "fraction" else (min(values), max(values))
     tooltip: list[Any] = [alt.Tooltip("x:N", title=x), alt.Tooltip("y:N", title=y)]
-    numbers = [each for each in ("value", "ci_low", "ci_high") if each in table.columns]
-    tooltip += [alt.Tooltip(f"{each}:Q", format=format_of(name, metrics)) for each in numbers]
-    tooltip += [alt.Tooltip(f"{each}:N") for each in ("interval", "n") if each in table.columns]
+    numbers = [column for column in ("value", "ci_low", "ci_high") if column in table.columns]
+    tooltip += [alt.Tooltip(f"{column}:Q", format=format_of(name, metrics)) for column in numbers]
+    tooltip += [alt.Tooltip(f"{column}:N") for column in ("interval", "n") if column in table.columns]
     chart = cells(
         table.with_columns(share=(pl.col("value") - low) / ((high - low) or 1.0)),
         colour=alt.Color("value:Q", title=unit or "score", scale=alt.Scale(scheme="viridis", domain=[low, high])),
@@ -87,35 +95,35 @@ def heatmap(
 def _prepared(
     table: pl.DataFrame, x: str, y: str, others: Sequence[str]
 ) -> tuple[pl.DataFrame, tuple[list[str], list[str]], list[str], list[str]]:
-    """The cells with columns x, y and panel as they are shown; the order of their values; panels; what is left out."""
+    """Return the cells with display labels as x, y and panel; the order of x and y; the panels; notes on omissions."""
     text = {"x": x, "y": y}
     table = table.with_columns(**{to: pl.col(name).cast(pl.String).fill_null("–") for to, name in text.items()})
     varied = [name for name in others if table[name].n_unique() > 1]
     panel = pl.concat_str([pl.col(name) for name in varied], separator=" · ") if varied else pl.lit("")
     table = table.with_columns(panel=panel)
-    notes, kept = [], {}
+    notes, labels = [], {}
     for to, most, name in (("x", MOST, x), ("y", MOST, y), ("panel", MOST_PANELS, " × ".join(varied))):
         values = table[to].unique(maintain_order=True).to_list()
-        kept[to] = shown_as(values[:most])
+        labels[to] = display_labels(values[:most])
         notes += [f"the first {most} of {len(values):,} values of {name}"] if len(values) > most else []
-    table = table.filter(pl.col(to).is_in(list(names)) for to, names in kept.items())
-    table = table.with_columns(pl.col(to).replace(names) for to, names in kept.items())
-    first, second, panels = (list(names.values()) for names in kept.values())
+    table = table.filter(pl.col(to).is_in(list(names)) for to, names in labels.items())
+    table = table.with_columns(pl.col(to).replace(names) for to, names in labels.items())
+    first, second, panels = (list(names.values()) for names in labels.values())
     return table, (first, second), panels, notes
 
 
 @chart("heatmap")
 def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """The score of each pair of values of two columns, such as "model", "perturbation" or one of the scenario's.
+    """Draw the score of each pair of values of two columns, such as "model", "perturbation" or a scenario's column.
 
     Args:
         results: Results of a run.
-        x: one column.
-        y: another.
-        metric: default the main one.
+        x: A column.
+        y: Another column.
+        metric: Default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]
-    found = source.results.table(list(dict.fromkeys([x, y, *AXES])), metrics=name)
-    return heatmap(found, x, y, metrics=source.metrics, mode=mode)
+    table = source.results.table(list(dict.fromkeys([x, y, *AXES])), metrics=name)
+    return heatmap(table, x, y, metrics=source.metrics, mode=mode)

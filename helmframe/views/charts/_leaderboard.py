@@ -1,4 +1,4 @@
-"""Ranks of models, and how sure they are."""
+"""The leaderboard chart: ranks of models with their intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +13,8 @@ from helmframe.stats.board import Leaderboard
 from helmframe.stats.leaderboard import leaderboard as ranked
 from helmframe.views.charts.frames import (
     Frame,
+    Metrics,
+    Source,
     columns_of,
     directions_of,
     fractions_of,
@@ -20,11 +22,10 @@ from helmframe.views.charts.frames import (
     needing,
     of_original,
     rows_of,
+    unit_of,
 )
-from helmframe.views.charts.intervals import height, points, whiskers, words_beside
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.marks import height, points, text_column, whiskers
 from helmframe.views.charts.theme import WIDTH, finished, nothing
-from helmframe.views.charts.words import Metrics, unit_of
 from helmframe.views.display import number
 
 if TYPE_CHECKING:
@@ -42,18 +43,18 @@ def leaderboard(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Models from best to worst: the rank of each, and between which ranks it lies; letters of those nothing parts.
+    """Draw the rank of each model from best to worst, with its interval and the letters of its ties.
 
     Args:
-        board: as `results.leaderboard()` gives it, or its `table`; or `SCORES`, whose models are ranked by win rate.
-        models: as in `scores`.
-        model_of: of a grid of settings: competitor → model, whose colour it has.
-        metrics: as in `scores`.
+        board: The result of `results.leaderboard()` or its `table`; or `SCORES`, whose models are ranked by win rate.
+        models: See `scores`.
+        model_of: For a grid of settings: competitor → model, which determines the colour.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        NotComparableError: models were asked other instances.
+        ArgumentError: The frame or the mode is unsupported.
+        NotComparableError: Models were run on different instances.
     """
     import altair as alt
 
@@ -66,8 +67,8 @@ def leaderboard(
         if many < 2:
             return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
         units = {name: unit_of(name, metrics) for name in directions_of(frame, metrics)}
-        ways, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
-        board = ranked(frame, higher_is_better=ways, fractions=fractions, units=units)
+        directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
+        board = ranked(frame, higher_is_better=directions, fractions=fractions, units=units)
     if isinstance(board, Leaderboard):
         mean, over, ci = _MEANS[board.mean], board.over, board.ci
         table = board.table
@@ -78,20 +79,20 @@ def leaderboard(
     label = table["model"]
     table = table.with_columns(competitor=label, model=pl.col("model").replace(dict(model_of or {})))
     rows = rows_of(table, ["competitor"], models, always="competitor")
-    told = pl.Series([number(value) for value in rows.data["value"]], dtype=pl.String)
-    rows = replace(rows, data=rows.data.with_columns(told=told, ties=pl.col("ties").fill_null("")))
+    value_text = pl.Series([number(value) for value in rows.data["value"]], dtype=pl.String)
+    rows = replace(rows, data=rows.data.with_columns(value_text=value_text, ties=pl.col("ties").fill_null("")))
     last = max(table.height, 2)
     scale = alt.Scale(domain=[1 - 0.03 * last, last + 0.03 * last], nice=False, zero=False)
     axis = alt.Axis(values=_ticks(last), format="d")
     x = alt.X("rank:Q", title="rank", scale=scale, axis=axis)
     tooltip: list[Any] = [alt.Tooltip("label:N", title="model"), alt.Tooltip("value:Q", format=".3f", title=mean)]
-    tooltip += [alt.Tooltip(f"{each}:N") for each in ("rank", "rank_low", "rank_high", "ties", "interval")
-                if each in table.columns]  # fmt: skip
+    tooltip += [alt.Tooltip(f"{column}:N") for column in ("rank", "rank_low", "rank_high", "ties", "interval")
+                if column in table.columns]  # fmt: skip
     layers = [
         whiskers(rows, alt.X("rank_low:Q", title="rank"), "rank_high", mode, size=3, opacity=0.6),
         points(rows, x, mode, tooltip),
-        *words_beside(rows, "told", mean, mode),
-        *words_beside(rows, "ties", "ties", mode, after=80),
+        *text_column(rows, "value_text", mean, mode),
+        *text_column(rows, "ties", "ties", mode, after=80),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
     notes = [f"lines: the ranks that all models keep at once in {ci:.0%} of draws" + (f" of {over}" if over else "")]
@@ -101,24 +102,24 @@ def leaderboard(
 
 
 def _ticks(last: int) -> list[int]:
-    """Whole ranks, the first and the last among them."""
+    """Return about ten ranks, including the first and the last."""
     step = max(1, -(-last // 10))
     return [*range(1, last - step // 2, step), last]
 
 
 @chart("leaderboard")
 def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: str = "light") -> "Drawn":
-    """Models from best to worst, and between which ranks each lies.
+    """Draw the rank of each model from best to worst, with its interval.
 
     Args:
         results: Results of a run.
-        mean: as in `results.leaderboard`.
+        mean: See `results.leaderboard`.
         mode: "light" or "dark".
     """
     source = Source(results)
-    asked = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()
-    if asked.height < 2:
+    competitors = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()
+    if competitors.height < 2:
         return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
-    model_of = {competitor(model, setting): model for model, setting in asked.iter_rows()}
+    model_of = {competitor(model, setting): model for model, setting in competitors.iter_rows()}
     board = source.results.leaderboard(mean=mean)
     return leaderboard(board, models=source.models, model_of=model_of, mode=mode)

@@ -1,4 +1,4 @@
-"""What is gained for what it takes: one number over another, and the models that no other beats in both."""
+"""The Pareto chart: one metric over another, with the models that no other model beats in both."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,22 @@ import polars as pl
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.results import Results
 from helmframe.results.charts import chart
-from helmframe.views.charts.frames import Frame, columns_of, is_scores, of_original, rows_of, stats_of
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import (
+    TAKEN,
+    Frame,
+    Metrics,
+    Source,
+    axis_title,
+    better_when_higher,
+    columns_of,
+    format_of,
+    is_scores,
+    of_original,
+    rows_of,
+    stats_of,
+    unit_of,
+)
 from helmframe.views.charts.theme import WIDTH, colour_of, finished, look, nothing, shape_of
-from helmframe.views.charts.words import TAKEN, Metrics, axis_title, better_when_higher, format_of, unit_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -19,7 +31,7 @@ if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
 _HEIGHT = 300
-# An axis whose values lie further apart than this is logarithmic.
+# An axis is logarithmic if its largest value exceeds its smallest by more than this factor.
 _FAR_APART = 20
 
 
@@ -32,36 +44,36 @@ def pareto(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """A point per model (and setting) at two of its numbers, with both intervals; a line through the best trade-offs.
+    """Draw a point per model (and setting) for two metrics, with both intervals, and the Pareto frontier.
 
     Args:
         frame: `SCORES` of both metrics, of which original inputs are aggregated by model and setting; or a table of
-            stats that holds both.
-        x: a metric: what it takes.
-        y: a metric: what is gained.
-        models: as in `scores`.
-        metrics: as in `scores`.
+            `hf.stats.table` with both.
+        x: A metric, the cost.
+        y: A metric, the gain.
+        models: See `scores`.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The metric does not exist.
     """
     import altair as alt
 
     from helmframe.views.charts.offline import LayerChart
 
-    there = columns_of(frame)
-    by = [name for name in ("model", "setting") if name in there]
+    columns = columns_of(frame)
+    by = [name for name in ("model", "setting") if name in columns]
     table = of_original(stats_of(of_original(frame), metrics, by=by) if is_scores(frame) else stats_of(frame, metrics))
     table = table.lazy().collect()
-    known = table["metric"].unique().sort().to_list()
+    available = table["metric"].unique().sort().to_list()
     for name in (x, y):
-        if name not in known:
-            raise UnknownNameError.among("metric of these scores", name, known)
+        if name not in available:
+            raise UnknownNameError.among("metric of these scores", name, available)
     pairs = _pairs(table, by, x, y)
     if pairs.is_empty():
-        why = next((each for each in (x, y) if table.filter(metric=each)["value"].count() == 0), x)
+        why = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
         return nothing(f"no model has both numbers: {why} is missing", mode, f"{y} over {x}")
     up = {name: better_when_higher(name, metrics) is not False for name in (x, y)}
     rows = rows_of(pairs.with_columns(best=_undominated(pairs, up[x], up[y])), ["setting"], models)
@@ -102,25 +114,27 @@ def pareto(
 def _tooltip(x: str, y: str, metrics: Metrics | None) -> list[Any]:
     import altair as alt
 
-    told: list[Any] = [alt.Tooltip("model:N"), alt.Tooltip("label:N")]
+    fields: list[Any] = [alt.Tooltip("model:N"), alt.Tooltip("label:N")]
     for axis, name in (("x", x), ("y", y)):
-        written = format_of(name, metrics)
-        told += [alt.Tooltip(f"{axis}:Q", title=name, format=written)]
-        told += [alt.Tooltip(f"{axis}_{end}:Q", title=f"{name}, {end}", format=written) for end in ("low", "high")]
-    return told
+        number_format = format_of(name, metrics)
+        fields += [alt.Tooltip(f"{axis}:Q", title=name, format=number_format)]
+        fields += [
+            alt.Tooltip(f"{axis}_{end}:Q", title=f"{name}, {end}", format=number_format) for end in ("low", "high")
+        ]
+    return fields
 
 
 def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFrame:
-    """One row per model and setting: x and y with their intervals.
+    """Return one row per model and setting: x and y with their intervals.
 
     Raises:
-        ArgumentError: several of one.
+        ArgumentError: A model and setting has several values.
     """
     keys = list(by) or ["model"]
     table = table if "model" in table.columns else table.with_columns(model=pl.lit(""))
     ends = {"value": "", "ci_low": "_low", "ci_high": "_high"}
     sides = [
-        table.filter(metric=name).select(*keys, *(pl.col(each).alias(axis + end) for each, end in ends.items()))
+        table.filter(metric=name).select(*keys, *(pl.col(column).alias(axis + end) for column, end in ends.items()))
         for axis, name in (("x", x), ("y", y))
     ]
     for side in sides:
@@ -133,7 +147,7 @@ def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFra
 
 
 def _undominated(pairs: pl.DataFrame, x_up: bool, y_up: bool) -> pl.Series:
-    """Whether no other row is at least as good in both and better in one."""
+    """Return whether no other row is at least as good in both and better in one, per row."""
     points = [(x if x_up else -x, y if y_up else -y) for x, y in pairs.select("x", "y").iter_rows()]
     return pl.Series([not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points) for x, y in points])
 
@@ -146,14 +160,14 @@ def _scale(data: pl.DataFrame, axis: str, *, fraction: bool) -> "alt.Scale":
     if low > 0 and high / low > _FAR_APART:
         return alt.Scale(type="log", domain=[low / 1.5, high * 1.5], nice=False)
     pad = 0.06 * (high - low or abs(high) or 1.0)
-    # no further than the numbers can be
+    # within the possible values
     first = max(0.0, low - pad) if low >= 0 else low - pad
     last = min(1.0, high + pad) if fraction else high + pad
     return alt.Scale(domain=[first, last], zero=False, nice=False)
 
 
 def _named(data: pl.DataFrame, axes: dict[str, Any], mode: str) -> "list[alt.Chart]":
-    """The settings of a grid beside their points; colours tell models."""
+    """Return the labels of settings next to their points; colours identify models."""
     import altair as alt
 
     if "setting" not in data.columns or data["setting"].n_unique() < 2:
@@ -164,12 +178,12 @@ def _named(data: pl.DataFrame, axes: dict[str, Any], mode: str) -> "list[alt.Cha
 
 @chart("pareto")
 def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *, mode: str = "light") -> "Drawn":
-    """A point per model (and setting): what it gains for what it takes.
+    """Draw a point per model (and setting): gain over cost.
 
     Args:
         results: Results of a run.
-        x: latency (s), prompt_tokens, output_tokens, or a metric, such as a `cost(prices=…)` that was scored.
-        y: a metric; "score" is the main one.
+        x: latency (s), prompt_tokens, output_tokens, or a scored metric such as `cost(prices=…)`.
+        y: A metric; "score" is the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)
@@ -180,5 +194,5 @@ def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *,
     for name in (x, gained):
         if name not in (*source.results.metric_names, *TAKEN):
             raise UnknownNameError.among("number of these results", name, [*source.results.metric_names, *TAKEN])
-    found = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
-    return pareto(found, x, gained, models=source.models, metrics=source.metrics, mode=mode)
+    table = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
+    return pareto(table, x, gained, models=source.models, metrics=source.metrics, mode=mode)

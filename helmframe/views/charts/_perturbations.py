@@ -1,4 +1,4 @@
-"""The paired change under each perturbation."""
+"""The chart of paired changes under perturbations."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,10 @@ from helmframe.results._data import reader_of
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
 from helmframe.views.charts._robustness import NOTHING
-from helmframe.views.charts.drops import by_strength, changes_of
-from helmframe.views.charts.frames import Frame, rows_of
-from helmframe.views.charts.intervals import height, line_at, points, whiskers
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.changes import by_strength, changes_of
+from helmframe.views.charts.frames import Frame, Metrics, Source, format_of, rows_of, unit_of
+from helmframe.views.charts.marks import height, line_at, points, whiskers
 from helmframe.views.charts.theme import WIDTH, finished, nothing
-from helmframe.views.charts.words import Metrics, format_of, unit_of
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -30,20 +28,20 @@ def perturbations(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """The paired change (perturbed − original, over changed inputs) with its interval, a row per perturbation.
+    """Draw the paired change (perturbed − original, over changed inputs) with its interval, a row per perturbation.
 
-    Those of one name stand together, weak to strong.
+    Perturbations of the same name are adjacent, from weak to strong.
 
     Args:
-        frame: `SCORES` under perturbations, which are aggregated, or a table as `hf.stats.robustness` gives it.
-        metric: which; default the first.
-        models: as in `scores`.
-        metrics: as in `scores`.
+        frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`.
+        metric: The metric to draw; default the first.
+        models: See `scores`.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The metric does not exist.
     """
     import altair as alt
 
@@ -53,18 +51,18 @@ def perturbations(
     table = table.filter(pl.col("perturbation") != ALL)
     if table.is_empty():
         return nothing(NOTHING, mode, "perturbations")
-    called = by_strength(table["perturbation"].unique().to_list())
-    order = {each: place for place, each in enumerate(called)}
-    keys = [each for each in ("scenario", "split", "setting") if each in table.columns]
+    labels = by_strength(table["perturbation"].unique().to_list())
+    order = {perturbation: index for index, perturbation in enumerate(labels)}
+    keys = [column for column in ("scenario", "split", "setting") if column in table.columns]
     table = table.sort(*keys, pl.col("perturbation").replace_strict(order), maintain_order=True)
-    table = table.with_columns(pl.col("perturbation").replace(called))
+    table = table.with_columns(pl.col("perturbation").replace(labels))
     rows = rows_of(table, [*keys, "perturbation"], models, always="perturbation")
     title = f"change in {name}" + (f" ({unit_of(name, metrics)})" if unit_of(name, metrics) else "")
-    written = format_of(name, metrics)
+    number_format = format_of(name, metrics)
     tooltip: list[Any] = [alt.Tooltip("label:N"), alt.Tooltip("model:N")]
     numbers = ("change", "change_low", "change_high", "original", "perturbed")
-    tooltip += [alt.Tooltip(f"{each}:Q", format=written) for each in numbers]
-    tooltip += [alt.Tooltip(f"{each}:N") for each in ("interval", "n_changed") if each in table.columns]
+    tooltip += [alt.Tooltip(f"{column}:Q", format=number_format) for column in numbers]
+    tooltip += [alt.Tooltip(f"{column}:N") for column in ("interval", "n_changed") if column in table.columns]
     layers = [
         line_at(0, title, mode),
         whiskers(rows, alt.X("change_low:Q", title=title), "change_high", mode),
@@ -81,17 +79,21 @@ def perturbations(
 
 @chart("perturbations")
 def perturbations_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """The paired change under each perturbation, of any family, placebos too; those of one name weak to strong.
+    """Draw the paired change under each perturbation of any family, including placebos, from weak to strong.
 
     Args:
         results: Results of a run.
-        metric: default the main one.
+        metric: Default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]
-    there = [each for each in source.values("perturbation") if each != ORIGINAL]
-    placebos = [each for each in there if reader_of(source.results).perturbation_kinds().get(each, {}).get("repeats")]
-    placebo = placebos[0] if placebos and len(there) > 1 else None
-    found = source.results.robustness(metrics=name, perturbations=there, placebo=placebo)
-    return perturbations(found, models=source.models, metrics=source.metrics, mode=mode)
+    perturbed = [perturbation for perturbation in source.values("perturbation") if perturbation != ORIGINAL]
+    placebos = [
+        perturbation
+        for perturbation in perturbed
+        if reader_of(source.results).perturbation_kinds().get(perturbation, {}).get("repeats")
+    ]
+    placebo = placebos[0] if placebos and len(perturbed) > 1 else None
+    table = source.results.robustness(metrics=name, perturbations=perturbed, placebo=placebo)
+    return perturbations(table, models=source.models, metrics=source.metrics, mode=mode)

@@ -1,4 +1,4 @@
-"""What perturbations do, as levels: original, perturbed, worst, and beside them the paired change."""
+"""The robustness chart: original, perturbed and worst scores, with the paired change."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,12 +9,10 @@ import polars as pl
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
-from helmframe.views.charts.drops import changes_of
-from helmframe.views.charts.frames import Frame, rows_of
-from helmframe.views.charts.intervals import height, places, words_beside
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.changes import changes_of
+from helmframe.views.charts.frames import Frame, Metrics, Source, axis_title, format_of, rows_of, unit_of
+from helmframe.views.charts.marks import height, row_encoding, text_column
 from helmframe.views.charts.theme import WIDTH, finished, look, nothing
-from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 from helmframe.views.display import spread
 
 if TYPE_CHECKING:
@@ -34,19 +32,19 @@ def robustness(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """From the original score to the mean over variants and the worst of them; in words the paired change.
+    """Draw the original score, the mean over variants and the worst variant; the paired change is written out.
 
     Args:
-        frame: `SCORES` under perturbations, which are aggregated, or a table as `hf.stats.robustness` gives it, of
-            which the rows "all" are drawn.
-        metric: which; default the first.
-        models: as in `scores`.
-        metrics: as in `scores`.
+        frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`, of which the
+            rows "all" are drawn.
+        metric: The metric to draw; default the first.
+        models: See `scores`.
+        metrics: See `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The metric does not exist.
     """
     import altair as alt
 
@@ -56,25 +54,31 @@ def robustness(
     table = table.filter(pl.col("perturbation") == ALL)
     if table.is_empty():
         return nothing(NOTHING, mode, "robustness")
-    rows = rows_of(table, [each for each in ("scenario", "split", "setting") if each in table.columns], models)
-    ends = [pl.col(each) for each in ("original", "perturbed", "worst")]
-    told: dict[str, Any] = {"low": pl.min_horizontal(ends), "high": pl.max_horizontal(ends), "told": _told(rows.data)}
-    rows = replace(rows, data=rows.data.with_columns(**told))
-    where = places(rows, mode)
+    rows = rows_of(table, [column for column in ("scenario", "split", "setting") if column in table.columns], models)
+    ends = [pl.col(column) for column in ("original", "perturbed", "worst")]
+    columns: dict[str, Any] = {
+        "low": pl.min_horizontal(ends),
+        "high": pl.max_horizontal(ends),
+        "change_text": _change_texts(rows.data),
+    }
+    rows = replace(rows, data=rows.data.with_columns(**columns))
+    position = row_encoding(rows, mode)
     title = axis_title(name, metrics)
     scale = alt.Scale(domain=[0, 1]) if unit_of(name, metrics) == "fraction" else alt.Scale(zero=False, nice=True)
     lines = (
-        alt.Chart(rows.data).mark_rule(size=2, opacity=0.5).encode(**where, x=alt.X("low:Q", title=title), x2="high:Q")
+        alt.Chart(rows.data)
+        .mark_rule(size=2, opacity=0.5)
+        .encode(**position, x=alt.X("low:Q", title=title), x2="high:Q")
     )
-    tooltip: list[Any] = [alt.Tooltip(f"{each}:N") for each in ("label", "model", "level")]
+    tooltip: list[Any] = [alt.Tooltip(f"{column}:N") for column in ("label", "model", "level")]
     tooltip += [alt.Tooltip("score:Q", format=format_of(name, metrics)), alt.Tooltip("k:Q", title="variants")]
     marks = (
         alt.Chart(_levels(rows.data))
         .mark_point(filled=True, size=70, opacity=1)
-        .encode(**where, x=alt.X("score:Q", title=title, scale=scale), shape=_shape(mode), tooltip=tooltip)
+        .encode(**position, x=alt.X("score:Q", title=title, scale=scale), shape=_shape(mode), tooltip=tooltip)
     )
-    beside = words_beside(rows, "told", "paired change", mode)
-    chart = LayerChart(layer=[lines, marks, *beside]).properties(width=WIDTH, height=height(rows))
+    change_texts = text_column(rows, "change_text", "paired change", mode)
+    chart = LayerChart(layer=[lines, marks, *change_texts]).properties(width=WIDTH, height=height(rows))
     notes = [
         "paired change: perturbed − original of the same instances",
         "worst: of the original and all variants, so it falls with their number",
@@ -84,7 +88,7 @@ def robustness(
 
 
 def _levels(data: pl.DataFrame) -> pl.DataFrame:
-    """A row for each of the three scores of a row: `level` says which."""
+    """Return one row per score, with its `level`: original, mean or worst."""
     columns = dict(zip(("original", "perturbed", "worst"), _LEVELS, strict=True))
     return (
         data.select("label", "model", "k", *columns)
@@ -107,7 +111,7 @@ def _shape(mode: str) -> "alt.Shape":
     )
 
 
-def _told(data: pl.DataFrame) -> pl.Series:
+def _change_texts(data: pl.DataFrame) -> pl.Series:
     texts = [
         "" if change is None else f"{change:+.3f} {spread(low, high)}".replace("-", "−").strip()
         for change, low, high in data.select("change", "change_low", "change_high").iter_rows()
@@ -117,17 +121,17 @@ def _told(data: pl.DataFrame) -> pl.Series:
 
 @chart("robustness")
 def robustness_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """Original to worst, over the perturbations that count as robustness, and the paired change.
+    """Draw original, mean and worst scores over the perturbations that count as robustness, and the paired change.
 
     Args:
         results: Results of a run.
-        metric: default the main one.
+        metric: Default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]
-    found = source.results.robustness(metrics=name)
-    if found.is_empty() and len(source.values("perturbation")) > 1:
+    table = source.results.robustness(metrics=name)
+    if table.is_empty() and len(source.values("perturbation")) > 1:
         why = "nothing that was asked counts as robustness: hf.list_perturbations() says what does"
         return nothing(why, mode, f"{name}, original to worst")
-    return robustness(found, models=source.models, metrics=source.metrics, mode=mode)
+    return robustness(table, models=source.models, metrics=source.metrics, mode=mode)

@@ -1,4 +1,4 @@
-"""Scores with their intervals."""
+"""The chart of scores with their intervals."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,19 +8,28 @@ import polars as pl
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.table import AXES
-from helmframe.views.charts.frames import Frame, Rows, needing, rows_of, stats_of
-from helmframe.views.charts.intervals import height, places, points, whiskers
-from helmframe.views.charts.source import Source
+from helmframe.views.charts.frames import (
+    Frame,
+    Metrics,
+    Rows,
+    Source,
+    axis_title,
+    format_of,
+    needing,
+    rows_of,
+    stats_of,
+    unit_of,
+)
+from helmframe.views.charts.marks import height, points, row_encoding, whiskers
 from helmframe.views.charts.theme import NO_SCORES, WIDTH, finished, look, nothing
-from helmframe.views.charts.words import Metrics, axis_title, format_of, unit_of
 
 if TYPE_CHECKING:
     import altair as alt
 
     from helmframe.views.charts.theme import Drawn
 
-# The most metrics that a title names.
-_TOLD = 3
+# The most metrics listed in a title.
+_MOST_NAMED = 3
 
 
 def scores(
@@ -31,19 +40,18 @@ def scores(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Each score with its interval, a row for whatever tells scores apart, in it a point per model; chance as a tick.
+    """Draw each score with its interval, a row per group with a point per model; ticks show chance.
 
     Args:
-        frame: `SCORES`, which are aggregated by the axes they have, or a table as `hf.stats.table` gives it.
-        metric: which; default all that have the unit of the first.
-        models: all models, as far as they are more than those here: colours go by their place among all, sorted.
-        metrics: metric → unit and higher_is_better, as `manifest["metrics"]` has it; default as in
-            `hf.list_metrics()`.
+        frame: `SCORES`, which are aggregated by their axes, or a table of `hf.stats.table`.
+        metric: The metrics to draw; default all with the unit of the first.
+        models: All models, if the frame has only some of them: the sorted index of a model determines its colour.
+        metrics: Metric → unit and higher_is_better, as in `manifest["metrics"]`; default as in `hf.list_metrics()`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: no such frame, or mode.
-        UnknownNameError: no such metric.
+        ArgumentError: The frame or the mode is unsupported.
+        UnknownNameError: The metric does not exist.
     """
     import altair as alt
 
@@ -59,9 +67,9 @@ def scores(
     rows = rows_of(table, [name for name in keys if name in table.columns], models)
     title = axis_title(names[0], metrics) if len(names) == 1 else unit_of(names[0], metrics) or "score"
     x = alt.X("value:Q", title=title, scale=_scale(rows.data, unit_of(names[0], metrics)))
-    written = format_of(names[0], metrics)
-    tooltip: list[Any] = [alt.Tooltip("label:N"), alt.Tooltip("model:N"), alt.Tooltip("value:Q", format=written)]
-    tooltip += [alt.Tooltip(f"{name}:Q", format=written) for name in ("ci_low", "ci_high")]
+    number_format = format_of(names[0], metrics)
+    tooltip: list[Any] = [alt.Tooltip("label:N"), alt.Tooltip("model:N"), alt.Tooltip("value:Q", format=number_format)]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=number_format) for name in ("ci_low", "ci_high")]
     tooltip += [alt.Tooltip(f"{name}:N") for name in ("interval", "n") if name in rows.data.columns]
     layers = [
         *_chance(rows, title, mode),
@@ -76,7 +84,7 @@ def scores(
 
 
 def _named(metrics: Sequence[str]) -> str:
-    return ", ".join(metrics) if len(metrics) <= _TOLD else f"{len(metrics)} metrics"
+    return ", ".join(metrics) if len(metrics) <= _MOST_NAMED else f"{len(metrics)} metrics"
 
 
 def _of_one_unit(table: pl.DataFrame, metrics: Metrics | None) -> tuple[pl.DataFrame, list[str]]:
@@ -91,7 +99,7 @@ def _scale(data: pl.DataFrame, unit: str) -> "alt.Scale":
     import altair as alt
 
     ends = pl.concat([data[name].cast(pl.Float64) for name in ("value", "ci_low", "ci_high")]).drop_nulls().to_list()
-    if unit == "fraction" and all(0 <= each <= 1 for each in ends):
+    if unit == "fraction" and all(0 <= end <= 1 for end in ends):
         return alt.Scale(domain=[0, 1])
     return alt.Scale(zero=min(ends, default=0.0) >= 0, nice=True)
 
@@ -105,32 +113,32 @@ def _chance(rows: Rows, title: str, mode: str) -> "list[alt.Chart]":
 
     if not _has_chance(rows):
         return []
-    there = rows.data.filter(pl.col("chance").is_not_null())
-    where = {**places(rows, mode), "color": alt.value(look(mode).quiet)}
-    ticks = alt.Chart(there).mark_tick(thickness=1.5, size=11)
-    return [ticks.encode(**where, x=alt.X("chance:Q", title=title), tooltip=alt.Tooltip("chance:Q", format=".3f"))]
+    with_chance = rows.data.filter(pl.col("chance").is_not_null())
+    position = {**row_encoding(rows, mode), "color": alt.value(look(mode).quiet)}
+    ticks = alt.Chart(with_chance).mark_tick(thickness=1.5, size=11)
+    return [ticks.encode(**position, x=alt.X("chance:Q", title=title), tooltip=alt.Tooltip("chance:Q", format=".3f"))]
 
 
 def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
-    """A word where a row has no value."""
+    """Return texts for the rows without a value."""
     import altair as alt
 
-    none = rows.data.filter(pl.col("value").is_null())
-    if none.is_empty():
+    without_value = rows.data.filter(pl.col("value").is_null())
+    if without_value.is_empty():
         return []
-    why = pl.col("interval") if "interval" in none.columns else pl.lit("no score")
-    where = {**places(rows, mode), "color": alt.value(look(mode).quiet)}
-    words = alt.Chart(none.with_columns(why=why)).mark_text(align="left", fontStyle="italic", fontSize=11)
-    return [words.encode(**where, x=alt.value(4), text="why:N")]
+    why = pl.col("interval") if "interval" in without_value.columns else pl.lit("no score")
+    position = {**row_encoding(rows, mode), "color": alt.value(look(mode).quiet)}
+    words = alt.Chart(without_value.with_columns(why=why)).mark_text(align="left", fontStyle="italic", fontSize=11)
+    return [words.encode(**position, x=alt.value(4), text="why:N")]
 
 
 @chart("scores")
 def scores_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
-    """Score with its interval, by whatever the run varied; chance as a tick.
+    """Draw scores with their intervals, by all axes with several values; ticks show chance.
 
     Args:
         results: Results of a run.
-        metric: default the main one of each scenario.
+        metric: Default the main metric of each scenario.
         mode: "light" or "dark".
     """
     source = Source(results)

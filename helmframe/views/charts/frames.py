@@ -1,28 +1,38 @@
-"""Frames as charts draw them: aggregated, few rows, with texts that can be shown."""
+"""Frames and results as inputs of charts: aggregation, display labels, units and directions of metrics."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, TypeAlias
 
 import polars as pl
 
-from helmframe._schema import ORIGINAL
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe._schema import COMPLETIONS, ORIGINAL
+from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
+from helmframe.metrics.protocol import manifest_entry, resolve_metrics
+from helmframe.results import Results
 from helmframe.stats.table import AXES, table
-from helmframe.views.characters import shown_as
-from helmframe.views.charts.words import Metrics, better_when_higher, unit_of
+from helmframe.views.characters import display_labels, show_invisible
 
 Frame = pl.DataFrame | pl.LazyFrame
-# The most rows a chart draws; beyond, it draws the first and says so.
+# A chart draws at most this number of rows; a note reports the number of rows omitted.
 MOST_ROWS = 300
+# Metric → its unit and direction, as in a manifest.
+Metrics: TypeAlias = Mapping[str, Mapping[str, Any]]
+# Costs of completions, from columns of the table of completions: lower is better.
+TAKEN = {column.name: column.unit for column in COMPLETIONS.columns if column.unit in ("s", "tokens")}
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a chart of rows draws.
+    """The rows of a chart.
 
-    `data` has columns label and model as they are shown, and what is drawn; `labels` is their order, `models` the pool
-    that colours go by, `shown` those of it that are there; `notes` says what is left out.
+    `data` has the display texts label and model, and the values; `labels` is the order of labels, `models` determines
+    colours, `shown` lists the models in `data`; `notes` reports omitted rows.
     """
 
     data: pl.DataFrame
@@ -33,92 +43,92 @@ class Rows:
 
     @property
     def legend(self) -> bool:
-        """Whether it has to be told which colour is which model: the labels don't."""
+        """Return whether a legend of models is needed, because the labels do not name them."""
         return self.shown != [""] and not (self.data["label"] == self.data["model"]).all()
 
     @property
     def offset(self) -> bool:
-        """Whether a label has a row for each of several models."""
+        """Return whether a label has rows of several models."""
         return len(self.labels) < self.data.select("label", "model").n_unique()
 
 
 def stats_of(
     frame: Frame, metrics: Metrics | None, *, metric: str | Sequence[str] | None = None, by: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """`STATS` of a frame of scores, or of stats as they are; of these metrics.
+    """Aggregate a frame of scores to `STATS`, or return a frame of `STATS`; only these metrics.
 
     Raises:
-        ArgumentError: neither.
-        UnknownNameError: no such metric or column.
+        ArgumentError: The frame is neither.
+        UnknownNameError: The metric or the column does not exist.
     """
-    there = columns_of(frame)
-    if "value" in there:
+    columns = columns_of(frame)
+    if "value" in columns:
         rows = frame.lazy().collect()
-        rows = rows if "metric" in there else rows.with_columns(metric=pl.lit("score"))
+        rows = rows if "metric" in columns else rows.with_columns(metric=pl.lit("score"))
         return rows if metric is None else _of_metrics(rows, metric)
     if by is not None:
         for name in by:
-            if name not in there:
-                raise UnknownNameError.among("column of these scores", name, there)
+            if name not in columns:
+                raise UnknownNameError.among("column of these scores", name, columns)
     return table(frame, axes_of(frame) if by is None else by, metrics=metric, fractions=fractions_of(frame, metrics))
 
 
 def fractions_of(frame: Frame, metrics: Metrics | None) -> list[str] | None:
-    """Which metrics of a frame of scores are fractions; None (as their values tell) where one is not known."""
+    """Return the metrics of a frame of scores that are fractions, or None (inferred from values) if one is unknown."""
     units = {name: unit_of(name, metrics) for name in metric_names(frame)}
     return [name for name, unit in units.items() if unit == "fraction"] if all(units.values()) else None
 
 
 def directions_of(frame: Frame, metrics: Metrics | None) -> dict[str, bool]:
-    """The direction of each metric of a frame of scores; higher is better where nothing else is known."""
+    """Return the direction of each metric of a frame of scores; higher is better by default."""
     return {name: better_when_higher(name, metrics) is not False for name in metric_names(frame)}
 
 
 def metric_names(frame: Frame) -> list[str]:
-    """The metrics of a frame of scores, or of stats."""
+    """Return the metrics of a frame of scores or stats."""
     if "metric" not in columns_of(frame):
         return ["score"]
     return frame.lazy().select(pl.col("metric").unique().sort()).collect()["metric"].to_list()
 
 
 def axes_of(frame: Frame) -> list[str]:
-    """Of the columns that may tell rows apart those that the frame has."""
+    """Return the axes that a frame has as columns."""
     return [name for name in AXES if name in columns_of(frame)]
 
 
 def is_scores(frame: Frame) -> bool:
-    """Whether a frame is one of scores, to be aggregated first."""
+    """Return whether a frame has scores per instance, which have to be aggregated."""
     return {"instance_id", "score"} <= set(columns_of(frame))
 
 
 def needing(frame: Frame, what: str, columns: Sequence[str]) -> pl.DataFrame:
-    """The frame, collected.
+    """Collect a frame that has these columns.
 
     Raises:
-        ArgumentError: it lacks one of these columns.
+        ArgumentError: A column is missing.
     """
-    there = columns_of(frame)
-    lacking = [name for name in columns if name not in there]
+    present = columns_of(frame)
+    lacking = [name for name in columns if name not in present]
     if lacking:
         raise ArgumentError(
             f"this chart draws {what}, or scores (hf.schema('scores')): columns {', '.join(map(repr, lacking))} are "
-            f"missing; there are: {', '.join(there) or 'none'}."
+            f"missing; there are: {', '.join(present) or 'none'}."
         )
     return frame.lazy().collect()
 
 
 def rows_of(data: pl.DataFrame, keys: Sequence[str], models: Sequence[str] | None, *, always: str = "") -> Rows:
-    """Rows labelled with those of `keys` that vary (with `always` too), or, where none does, with their models."""
+    """Return rows labelled with the varying columns of `keys` and with `always`, or with the model if none varies."""
     notes = [f"the first {MOST_ROWS:,} of {data.height:,} rows"] if data.height > MOST_ROWS else []
     data = data.head(MOST_ROWS)
     data = data if "model" in data.columns else data.with_columns(model=pl.lit(""))
     pool = _pool(models, data["model"])
-    names = shown_as(pool)
+    names = display_labels(pool)
     varied = [key for key in keys if key in data.columns and (key == always or data[key].n_unique() > 1)]
     parts = [pl.col(key).cast(pl.String).fill_null("–").replace({"": None}) for key in varied]
     label = pl.concat_str(parts, separator=" · ", ignore_nulls=True) if parts else pl.col("model")
     data = data.with_columns(label=label)
-    labels = shown_as(data["label"])
+    labels = display_labels(data["label"])
     shown = data.with_columns(pl.col("label").replace(labels), pl.col("model").replace(names))
     order = list(names.values())
     return Rows(
@@ -131,33 +141,122 @@ def rows_of(data: pl.DataFrame, keys: Sequence[str], models: Sequence[str] | Non
 
 
 def of_original(frame: Frame) -> Frame:
-    """The rows of original inputs, where the frame tells."""
+    """Return the rows of original inputs, or all rows of a frame without perturbations."""
     if "perturbation" not in columns_of(frame):
         return frame
     return frame.filter(pl.col("perturbation").fill_null(ORIGINAL) == ORIGINAL)
 
 
 def _of_metrics(rows: pl.DataFrame, metric: str | Sequence[str]) -> pl.DataFrame:
-    known = rows["metric"].unique().sort().to_list()
+    available = rows["metric"].unique().sort().to_list()
     names = [metric] if isinstance(metric, str) else list(metric)
     for name in names:
-        if name not in known:
-            raise UnknownNameError.among("metric of this table", name, known)
+        if name not in available:
+            raise UnknownNameError.among("metric of this table", name, available)
     return rows.filter(pl.col("metric").is_in(names))
 
 
-def _pool(models: Sequence[str] | None, found: pl.Series) -> list[str]:
-    """All models in the order that colours go by: as said, else sorted; then those nobody said."""
-    there = sorted({str(each) for each in found.drop_nulls()})
-    return list(dict.fromkeys([*(sorted(set(models)) if models is not None else []), *there]))
+def _pool(models: Sequence[str] | None, column: pl.Series) -> list[str]:
+    """Return all models in the order of their colours: `models` sorted, then the others of the column."""
+    present = sorted({str(model) for model in column.drop_nulls()})
+    return list(dict.fromkeys([*(sorted(set(models)) if models is not None else []), *present]))
 
 
 def columns_of(frame: Any) -> list[str]:
-    """The names of a frame's columns.
+    """Return the column names of a frame.
 
     Raises:
-        ArgumentError: it is none.
+        ArgumentError: The value is not a Polars frame.
     """
     if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
         raise ArgumentError(f"a chart draws a Polars frame, not {type(frame).__name__}; write pl.DataFrame(…).")
     return frame.lazy().collect_schema().names()
+
+
+def unit_of(metric: str, metrics: Metrics | None) -> str:
+    """Return the unit of a metric, or an empty string if it is unknown."""
+    return str(_metadata(metric, metrics).get("unit") or "")
+
+
+def better_when_higher(metric: str, metrics: Metrics | None) -> bool | None:
+    """Return whether higher is better, or None if the metric has no direction or is unknown."""
+    direction: bool | None = _metadata(metric, metrics).get("higher_is_better")
+    return direction
+
+
+def axis_title(metric: str, metrics: Metrics | None) -> str:
+    """Return the metric with its unit and direction.
+
+    >>> axis_title("exact_match", None)
+    'exact_match (fraction, higher is better)'
+    """
+    direction = {True: "higher is better", False: "lower is better", None: ""}[better_when_higher(metric, metrics)]
+    details = ", ".join(filter(None, (unit_of(metric, metrics), direction)))
+    return f"{show_invisible(metric)} ({details})" if details else show_invisible(metric)
+
+
+def format_of(metric: str, metrics: Metrics | None) -> str:
+    """Return the d3-format of a metric's values."""
+    return ".3f" if unit_of(metric, metrics) in ("fraction", "") else ".4~g"
+
+
+def _metadata(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
+    if metrics is not None and metric in metrics:
+        return metrics[metric]
+    if metric in TAKEN:
+        return {"unit": TAKEN[metric], "higher_is_better": False}
+    try:
+        return manifest_entry(resolve_metrics([metric])[0])
+    except HelmframeError:
+        return {}
+
+
+def _import_altair() -> None:
+    with suppress(Exception):  # raised again when a chart is drawn
+        import_module("altair")
+
+
+class Source:
+    """The tables and names of results that charts use.
+
+    Raises:
+        ArgumentError: Altair is not installed.
+    """
+
+    def __init__(self, results: Results) -> None:
+        if find_spec("altair") is None:
+            raise ArgumentError("charts need the package altair: pip install 'helmframe[plots]'.")
+        self.results = results
+        # the import takes a second or two, and runs while the scores are read
+        threading.Thread(target=_import_altair, name="helmframe-altair", daemon=True).start()
+
+    @property
+    def metrics(self) -> Any:
+        return self.results.manifest["metrics"]
+
+    @cached_property
+    def models(self) -> list[str]:
+        return self.values("model")
+
+    def values(self, column: str) -> list[str]:
+        return self.results.completions.select(pl.col(column).unique().sort()).collect()[column].to_list()
+
+    def main(self, metric: str | None) -> pl.DataFrame:
+        """Return the table of one metric, or of the main metric of each scenario."""
+        if metric is not None or len(self.results.main_metrics) == 1:
+            return self.results.table(metrics=metric or self.results.main_metrics[0])
+        mains = {name: metadata["main"]["metric"] for name, metadata in self.results.manifest["scenarios"].items()}
+        rows = self.results.table(metrics=self.results.main_metrics)
+        return rows.filter(pl.col("scenario").replace(mains) == pl.col("metric"))
+
+    def of_models(self, name: str) -> pl.DataFrame:
+        """Return a metric, or a cost of completions, per model and setting over original inputs."""
+        if name in self.results.metric_names:
+            statistics = self.results.table(
+                ["model", "setting", "perturbation"], metrics=name, pool=["scenario", "split"]
+            )
+            return statistics.filter(pl.col("perturbation") == ORIGINAL)
+        columns = ["scenario", "instance_id", "subset", "cluster", "setting", "trial", "model", "output_index"]
+        rows = self.results.completions.filter(pl.col("perturbation") == ORIGINAL)
+        rows = rows.select(*columns, metric=pl.lit(name), score=pl.col(name).cast(pl.Float64))
+        return table(rows, ["model", "setting"], fractions=[])

@@ -1,6 +1,6 @@
-"""Altair's charts, as they show and save themselves without a network and with any text in them.
+"""Altair charts that are shown and saved without a network, and that escape all text.
 
-Imports Altair, so it is imported where a chart is made. `copy`, `properties` and the like keep the class.
+This module imports Altair, so import it where a chart is made. `copy`, `properties` and similar preserve the class.
 """
 
 import json
@@ -15,29 +15,29 @@ _PAGES = ("html", "colab", "kaggle", "zeppelin", "browser", "olli")
 
 
 class Escaped(json.JSONEncoder):
-    """JSON that may stand inside of <script>: a text in it can't end the element."""
+    """A JSON encoder for use inside <script>: no text can end the element."""
 
     def encode(self, o: Any) -> str:
         return super().encode(o).replace("<", "\\u003c")
 
 
 class Offline(alt.TopLevelMixin):
-    """What differs from Altair's own: pages carry their scripts; a notebook draws the chart with what is built in."""
+    """A mixin for Altair charts: pages contain their scripts, and notebooks use their built-in renderer."""
 
     def save(self, fp: Any, format: Any = None, *args: Any, **options: Any) -> None:
-        """As `alt.Chart.save`; HTML holds all its JavaScript (`inline=False` loads it from a CDN)."""
+        """Save as `alt.Chart.save`; HTML contains all its JavaScript (`inline=False` loads it from a CDN)."""
         page = format == "html" or (format is None and str(fp).endswith(".html"))
         super().save(fp, format, *args, **{**({"inline": True} if page else {}), **_escaped(options)})
 
     def to_html(self, *args: Any, **options: Any) -> str:
-        """As `alt.Chart.to_html`; a page that holds all its JavaScript, unless `inline=False`."""
+        """Return HTML as `alt.Chart.to_html`; it contains all its JavaScript, unless `inline=False`."""
         return super().to_html(*args, **{"inline": True, **_escaped(options)})
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> Any:
-        """What the renderer says that the user enabled; by default the chart itself and an image of it.
+        """Return the output of the enabled renderer; by default the chart and an image of it.
 
-        JupyterLab and Notebook bring Vega-Lite 5, which draws these charts, and know no later type; who brings none
-        shows the image.
+        JupyterLab and Notebook include Vega-Lite 5, which draws these charts, and support no later type. Frontends
+        without Vega-Lite show the image.
         """
         if alt.renderers.active != "default":
             renderer: Any = alt.renderers.get()
@@ -52,15 +52,15 @@ class Offline(alt.TopLevelMixin):
 
 
 class Chart(Offline, alt.Chart):
-    """One view."""
+    """A chart of one view."""
 
 
 class LayerChart(Offline, alt.LayerChart):
-    """Views on top of each other."""
+    """A chart of views on top of each other."""
 
 
 class FacetChart(Offline, alt.FacetChart):
-    """The same view once for each value of a column."""
+    """A chart that repeats a view for each value of a column."""
 
 
 def _escaped(options: dict[str, Any]) -> dict[str, Any]:

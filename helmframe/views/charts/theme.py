@@ -1,7 +1,7 @@
-"""How charts look: a colour and a shape for each model, light and dark, and the chart that says why it is empty.
+"""The theme of charts: colours and shapes of models, light and dark modes, and the empty chart with its reason.
 
-The first four colours are Okabe and Ito's; the others were chosen to stay apart from them and from each other under
-protanopia, deuteranopia and tritanopia, and all stand out from their background (contrast 3 : 1 and more).
+The first four colours are Okabe and Ito's. The others are distinguishable from them and from each other under
+protanopia, deuteranopia and tritanopia. All have a contrast of at least 3:1 with their background.
 """
 
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from helmframe.errors import ArgumentError
-from helmframe.views.characters import seen
+from helmframe.views.characters import show_invisible
 
 if TYPE_CHECKING:
     import altair as alt
 
     Drawn: TypeAlias = "alt.Chart | alt.LayerChart | alt.FacetChart"
 
-# The name of a chart of nothing, in its specification.
+# The name of an empty chart in its specification.
 NOTHING = "nothing"
 NO_SCORES = "no scores: nothing was asked, or nothing scored yet"
 # The width of a view in pixels.
 WIDTH = 380
-# of one width wherever one of them is, so that an image drawn here fits its words elsewhere
+# metric-compatible fonts, so that the text of an image fits on other machines too
 _FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
 _LONGEST = 320
 
 
 @dataclass(frozen=True)
 class Look:
-    """The colours of one mode: of the page, of words, of words that matter less, of lines, and of models in turn."""
+    """The colours of one mode: page, text, secondary text, lines, and models in order."""
 
     page: str
     words: str
@@ -58,10 +58,10 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 
 
 def look(mode: str) -> Look:
-    """The colours of a mode.
+    """Return the colours of a mode.
 
     Raises:
-        ArgumentError: neither "light" nor "dark".
+        ArgumentError: The mode is neither "light" nor "dark".
     """
     if mode not in LOOKS:
         raise ArgumentError.unknown_value(f"mode={mode!r}", mode, LOOKS)
@@ -69,36 +69,36 @@ def look(mode: str) -> Look:
 
 
 def colour_of(models: Sequence[str], shown: Sequence[str], mode: str, *, legend: bool = True) -> "alt.Color":
-    """The colours of `shown`, each by its place among `models`; colours come round again after eight."""
+    """Return the colours of `shown`, by index in `models`; colours repeat after eight models."""
     import altair as alt
 
     colours = look(mode).models
-    places = [models.index(each) for each in shown]
-    scale = alt.Scale(domain=list(shown), range=[colours[place % len(colours)] for place in places])
+    indices = [models.index(model) for model in shown]
+    scale = alt.Scale(domain=list(shown), range=[colours[index % len(colours)] for index in indices])
     return alt.Color("model:N", title="model", scale=scale, legend=_legend() if legend else None)
 
 
 def shape_of(models: Sequence[str], shown: Sequence[str], *, legend: bool = True) -> "alt.Shape":
-    """Their shapes, so that colour is not all that tells models apart; the pair comes round after sixty-four."""
+    """Return the shapes of `shown`, so that models differ not only in colour; the pair repeats after 64 models."""
     import altair as alt
 
-    places = [models.index(each) for each in shown]
-    shapes = [SHAPES[(place + place // len(SHAPES)) % len(SHAPES)] for place in places]
+    indices = [models.index(model) for model in shown]
+    shapes = [SHAPES[(index + index // len(SHAPES)) % len(SHAPES)] for index in indices]
     scale = alt.Scale(domain=list(shown), range=shapes)
     return alt.Shape("model:N", title="model", scale=scale, legend=_legend() if legend else None)
 
 
 def finished(chart: Any, mode: str, title: str, notes: Sequence[str] = (), *, legend_at: int = 18) -> Any:
-    """The chart with its title and notes, and the look of the mode, none of which touches any other chart.
+    """Return the chart with its title, its notes and the theme of the mode, without changing global themes.
 
-    `legend_at` is how far from the view the legend stands: beyond words beside it.
+    `legend_at` is the distance of the legend from the view, which leaves space for text columns.
     """
     import altair as alt
 
     colours = look(mode)
     quiet = {"labelColor": colours.quiet, "titleColor": colours.words, "labelFont": _FONT, "titleFont": _FONT}
     lines = {"gridColor": colours.lines, "domainColor": colours.lines, "tickColor": colours.lines}
-    title, notes = seen(title), [seen(note) for note in notes]
+    title, notes = show_invisible(title), [show_invisible(note) for note in notes]
     head = alt.Title(title, subtitle=notes) if notes else alt.Title(title)
     return chart.properties(title=head, description="; ".join([title, *notes])).configure(
         background=colours.page,
@@ -140,7 +140,7 @@ def finished(chart: Any, mode: str, title: str, notes: Sequence[str] = (), *, le
 
 
 def nothing(why: str, mode: str, title: str) -> "Drawn":
-    """A chart of nothing, that says why."""
+    """Return an empty chart that shows the reason."""
     import altair as alt
 
     from helmframe.views.charts.offline import Chart

@@ -10,7 +10,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.views.explore import Explorer
-from helmframe.views.explore_server import LONGEST_QUESTION, ExplorerServer
+from helmframe.views.servers import LONGEST_QUESTION, ExplorerServer
 
 OPEN = json.dumps({"ask": "open"})
 

@@ -15,8 +15,8 @@ def test_robustness_goes_from_original_to_worst_and_tells_the_paired_drop() -> N
         ("a", "perturbed, mean", 0.25),
         ("a", "worst", 0.25),
     ]
-    (told, _) = [row["told"] for row in layer(chart, "text")]
-    assert told.startswith("−0.250 [−0.")
+    (text, _) = [row["change_text"] for row in layer(chart, "text")]
+    assert text.startswith("−0.250 [−0.")
 
 
 def test_robustness_draws_the_table_that_results_give() -> None:
