@@ -94,7 +94,7 @@ def test_a_condition_that_passed_is_not_checked_in_the_source_again(own: Scenari
         Between("input", "a", "b"),
         Expression.of(pl.col("a") + pl.col("input").str.len_chars() < 3),
     ],
-    ids=str,
+    ids=lambda condition: type(condition).__name__,
 )
 def test_columns_and_values_found_once_need_no_source(
     condition: Condition, own: ScenarioSpec, opened: list[str]
@@ -115,7 +115,7 @@ def test_columns_and_values_found_once_need_no_source(
         Sql("length(inpt) < 9"),
         Expression.of(pl.col("inpt") == "x"),
     ],
-    ids=str,
+    ids=lambda condition: type(condition).__name__,
 )
 def test_an_error_is_the_same_before_and_after_a_check_that_passed(condition: Condition, own: ScenarioSpec) -> None:
     with pytest.raises(ArgumentError) as before:

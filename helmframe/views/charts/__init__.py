@@ -14,10 +14,10 @@ from typing import Any
 from helmframe.results.charts import CHARTS
 from helmframe.results.charts import chart as chart
 
-__all__ = sorted(["chart", *CHARTS])  # noqa: PLE0605 - the charts register themselves
 
-
-def __getattr__(name: str) -> Callable[..., Any]:
+def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return sorted(["chart", *CHARTS])
     if name.startswith("_") or name not in CHARTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     function: Callable[..., Any] = getattr(import_module(CHARTS[name].function.__module__), name)
@@ -26,4 +26,4 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
 def __dir__() -> list[str]:
     # for Tab completion: without the modules that define the names
-    return __all__
+    return sorted(["chart", *CHARTS])
