@@ -27,7 +27,7 @@ TESTS = {
     "altair": ("tests/views/charts", "tests/views/test_report.py", "tests/views/test_dashboard.py"),
     "transformers": ("tests/models/test_local_model.py", "tests/models/test_encoder_decoder.py", "tests/models/engine"),
 }
-OTHER_PYTHON = (*CORE, "tests/test_exports.py", "tests/scenarios/test_load.py", "tests/stats/test_aggregate.py")
+OTHER_PYTHON = (*CORE, "tests/test_exports.py", "tests/scenarios/test_load.py", "tests/stats/test_table.py")
 # What the tests of another Python need besides helmframe itself.
 BESIDES = ("pytest>=8.3", "hypothesis>=6.100", "hatchling>=1.27")
 

@@ -33,7 +33,7 @@ from helmframe.cli.score import add_score
 from helmframe.cli.specs import add_check
 from helmframe.cli.store import add_store
 from helmframe.cli.view import add_view
-from helmframe.early_stopping.rules import until_said
+from helmframe.early_stopping.rules import parse_until
 from helmframe.errors import (
     ArgumentError,
     CapabilityError,
@@ -50,8 +50,7 @@ from helmframe.interop.suites import suite, suite_names
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.results import Results
-from helmframe.scenarios.catalogue import status
-from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root, status
 from helmframe.views.display import robustness_text, text_table
 
 FAILED, USAGE = 1, 2
@@ -112,7 +111,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     if any(not spec_of(plan).models for plan in plans):
         raise PlanError("nobody answers. Add model=org/name to the run entry, or --model org/name.")
-    until = until_said(arguments.until) if arguments.until else None
+    until = parse_until(arguments.until) if arguments.until else None
     for plan in plans:
         plan_tasks(spec_of(plan))  # what can't be run is said before anything is
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None

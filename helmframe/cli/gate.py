@@ -12,7 +12,7 @@ from helmframe.views.comparison import gate_markdown, gate_text
 
 def gate_json(gate: Gate) -> str:
     """The verdict, what was asked, and every number: `rows`, with the columns of `helmframe.stats.gate`."""
-    said = {"verdict": gate.verdict, "asked": gate.asked, "rows": gate.table.to_dicts()}
+    said = {"verdict": gate.verdict, "asked": gate.criterion, "rows": gate.table.to_dicts()}
     return json.dumps(said, ensure_ascii=False, indent=2, allow_nan=False)
 
 

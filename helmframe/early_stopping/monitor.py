@@ -10,9 +10,9 @@ from helmframe._core.specs import ScenarioSpec
 from helmframe.adapters.adapt import Setting
 from helmframe.early_stopping.rules import Bounds, Until, metric_of, watchable
 from helmframe.errors import ArgumentError
-from helmframe.metrics.protocol import Metric, chosen, right_or_wrong
+from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
 from helmframe.models.model import Model
-from helmframe.stats.population import UNIT, Population, cluster_means, instance_means, interval_of
+from helmframe.stats.sequential import UNIT, Population, cluster_means, instance_means, interval_of
 
 # The first looks are of so many instances, later ones of this share of what was asked, up to so many.
 FIRST_LOOK = 50
@@ -27,8 +27,8 @@ _AXES = ("split", "model", "setting", "perturbation")
 _ROW = ("subset", "row_index")
 
 
-class Watched(Protocol):
-    """What is to be known of a task here; `stages.Task` has it."""
+class MonitoredTask(Protocol):
+    """The part of a task that the monitor needs; `stages.Task` has it."""
 
     @property
     def spec(self) -> ScenarioSpec: ...
@@ -43,8 +43,8 @@ class Watched(Protocol):
     def metrics(self) -> Sequence[str | Metric]: ...
 
 
-def watched(until: Until, tasks: Sequence[Watched]) -> dict[str, Any]:
-    """What a manifest keeps of `until`, before anything is asked.
+def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
+    """Return the manifest's entry for `until`, before any request is sent.
 
     Raises:
         PlanError, UnknownNameError: a task in which it can't be watched.
@@ -59,22 +59,22 @@ def watched(until: Until, tasks: Sequence[Watched]) -> dict[str, Any]:
         "said": str(until),
         "ci": until.ci,
         "mean": until.mean,
-        "metrics": bounded([each for task in tasks for each in chosen(task.metrics)]),
+        "metrics": bounded_metrics([metric for task in tasks for metric in resolve_metrics(task.metrics)]),
         "looks": {_name(task): {} for task in tasks},
     }
 
 
-def bounded(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
-    """Those of which there are intervals that hold at all looks: what a manifest keeps for them."""
+def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+    """Return the manifest's entries of the metrics that have intervals valid at all looks."""
     return {
-        each.name: {"low": each.low, "high": each.high, "binary": right_or_wrong(each)}
-        for each in metrics
-        if watchable(each)
+        metric.name: {"low": metric.low, "high": metric.high, "binary": is_binary(metric)}
+        for metric in metrics
+        if watchable(metric)
     }
 
 
-class Watch:
-    """Looks at one task; safe to be told of several models at once.
+class StoppingMonitor:
+    """A monitor of one task; several models may report to it at once.
 
     Args:
         until: when a cell has what was asked for.
@@ -82,7 +82,7 @@ class Watch:
         keys: of all its instances: subset, row_index, instance_id, split, cluster.
     """
 
-    def __init__(self, until: Until, task: Watched, keys: pl.DataFrame) -> None:
+    def __init__(self, until: Until, task: MonitoredTask, keys: pl.DataFrame) -> None:
         scenario = task.spec.scenario
         self._until, self._scenario = until, scenario
         self._metric = metric_of(until, task.spec, task.metrics)
@@ -102,23 +102,23 @@ class Watch:
         self._cut: set[tuple[str, str]] = set()  # model and setting that were not asked all of a look
 
     def looks(self, load: Callable[..., Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-        """`INSTANCES` of one look after the other; `load(only=keys)` reads some."""
+        """Yield `INSTANCES` one look after the other; `load(only=keys)` reads some."""
         start, most = 0, READ_ROWS
         ends = self._order.group_by("look").len("rows").sort("look")["rows"].cum_sum().to_list()
         while start < len(ends):
             before = ends[start - 1] if start else 0
-            end = max([place for place in range(start, len(ends)) if ends[place] - before <= most], default=start)
+            end = max([index for index in range(start, len(ends)) if ends[index] - before <= most], default=start)
             wanted = self._order.filter(pl.col("look").is_between(start, end))
             rows = pl.concat(load(only=wanted), how="diagonal_relaxed")
-            each = max(rows.estimated_size() / max(rows.height, 1), 1.0)
-            most = min(MOST_ROWS, int(MOST_BYTES / each))
+            row_bytes = max(rows.estimated_size() / max(rows.height, 1), 1.0)
+            most = min(MOST_ROWS, int(MOST_BYTES / row_bytes))
             looks = rows.join(wanted.select(*_ROW, "look"), on=_ROW, how="left", maintain_order="left", validate="1:1")
             for look in range(start, end + 1):
                 yield looks.filter(pl.col("look") == look).drop("look")
             start = end + 1
 
-    def still_asked(self, requests: pl.DataFrame, model: str) -> pl.DataFrame:
-        """The requests of a look, of one setting, that are of open cells."""
+    def open_requests(self, requests: pl.DataFrame, model: str) -> pl.DataFrame:
+        """Return the requests of a look, of one setting, that belong to open cells."""
         if (model, requests["setting"][0]) in self._cut:
             return requests.clear()
         closed = [dict(zip(_AXES, cell, strict=True)) for cell in self._closed if cell[1] == model]
@@ -128,22 +128,22 @@ class Watch:
         return requests.join(cells, on=cells.columns, how="anti", maintain_order="left")
 
     def cut(self, model: str, *settings: str) -> None:
-        """Not all of this look can be asked of a model: it does not count, and there is no next one."""
+        """Record that a model can't run all of this look: the look does not count, and there is no next one."""
         with self._lock:
             self._cut |= {(model, setting) for setting in settings}
 
-    def saw(self, scores: pl.DataFrame) -> None:
-        """The scores of a model and setting in this look."""
+    def add_scores(self, scores: pl.DataFrame) -> None:
+        """Add the scores of a model and setting in this look."""
         of_metric = scores.lazy().filter(pl.col("metric") == self._metric.name)
         means = instance_means(of_metric, _AXES, self._bounds).collect()
         with self._lock:
             self._pending.append(means)
 
-    def look_ended(self, kept: dict[str, Any]) -> bool:
-        """Whether there is nothing left to ask; closes the cells that have what was asked for.
+    def end_look(self, entry: dict[str, Any]) -> bool:
+        """Close the cells that meet the rule, and return whether no request is left.
 
         Args:
-            kept: as `watched` gives it; is told how far this scenario is.
+            entry: as `until_entry` gives it; is told how far this scenario is.
         """
         size = self._order.filter(pl.col("look") == self._look).group_by("split").len("due")
         means = pl.concat(self._pending) if self._pending else None
@@ -152,9 +152,9 @@ class Watch:
             return True
         counted = means.group_by(_AXES).len("n").join(size, on="split", how="left")
         for *cell, n, due in counted.iter_rows():
-            about = self._cells.setdefault(tuple(cell), {"asked": 0, "whole": True, "met": False})
-            about["asked"] += n
-            about["whole"] &= n == due
+            state = self._cells.setdefault(tuple(cell), {"asked": 0, "whole": True, "met": False})
+            state["asked"] += n
+            state["whole"] &= n == due
         self._closed |= {
             cell
             for cell in self._cells
@@ -162,34 +162,34 @@ class Watch:
         }
         for split, population in self._populations.items():
             self._judge(means.filter(pl.col("split") == split), population)
-        kept["looks"][self._name] = {
+        entry["looks"][self._name] = {
             "scenario": self._scenario,
-            "populations": [each.about() for each in self._populations.values()],
-            "cells": [{**dict(zip(_AXES, cell, strict=True)), **about} for cell, about in self._cells.items()],
+            "populations": [population.to_dict() for population in self._populations.values()],
+            "cells": [{**dict(zip(_AXES, cell, strict=True)), **state} for cell, state in self._cells.items()],
         }
         return set(self._cells) <= self._closed
 
     def _judge(self, means: pl.DataFrame, population: Population) -> None:
         """Take the intervals of each group of cells that stops together anew."""
         by = list(self._until.cell)
-        watched = self._until.watched(means)
-        clusters = cluster_means(watched.lazy(), by, population).collect()
+        values = self._until.select_values(means)
+        clusters = cluster_means(values.lazy(), by, population).collect()
         for group, rows in clusters.partition_by(by, as_dict=True).items():
             cells = [cell for cell in self._cells if _same(cell, population.split, dict(zip(by, group, strict=True)))]
             if set(cells) <= self._closed or not all(self._cells[cell]["whole"] for cell in cells):
                 continue
             seen = self._seen.setdefault((population.split, *group), [])
             seen.append(rows)
-            found = interval_of(
+            interval = interval_of(
                 pl.concat(seen),
                 population,
                 self._until.bounds(self._bounds),
-                binary=right_or_wrong(self._metric),
+                binary=is_binary(self._metric),
                 ci=self._until.ci,
             )
-            met = self._until.met(found)
+            met = self._until.met(interval)
             for cell in cells:
-                self._cells[cell] |= {"met": met, "watched": found}
+                self._cells[cell] |= {"met": met, "watched": interval}
             if met:
                 self._closed |= set(cells)
 
@@ -201,31 +201,31 @@ class Watch:
         return float(metric.low), float(metric.high)
 
 
-def _name(task: Watched) -> str:
-    """Of a task of a run, which may hold the same scenario twice."""
-    said = (task.spec.scenario, *(model.name for model in task.models), *(each.name for each in task.settings))
-    return " | ".join(said)
+def _name(task: MonitoredTask) -> str:
+    """Return the name of a task in a run, which may contain the same scenario twice."""
+    names = (task.spec.scenario, *(model.name for model in task.models), *(setting.name for setting in task.settings))
+    return " | ".join(names)
 
 
 def _same(cell: tuple[Any, ...], split: str, group: Mapping[str, Any]) -> bool:
-    said = dict(zip(_AXES, cell, strict=True))
-    return said["split"] == split and all(said[name] == value for name, value in group.items())
+    cell_values = dict(zip(_AXES, cell, strict=True))
+    return cell_values["split"] == split and all(cell_values[name] == value for name, value in group.items())
 
 
 def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
-    """The instances in the order in which they are asked, whole clusters together, with `look`: 0, 1, …"""
+    """Return the instances in the order of requests, whole clusters together, with `look` from 0 on."""
     placed = [
-        keys.filter(pl.col("split") == split).with_columns(place=population.place)
+        keys.filter(pl.col("split") == split).with_columns(place=population.order_key)
         for split, population in populations.items()
     ]
     order = pl.concat(placed).sort("place", "split", *UNIT, "row_index")
     clusters = order.group_by("place", "split", *UNIT, maintain_order=True).len("n")
-    looks, asked, held, look = [], 0, 0, 0
+    looks, n_requested, n_look, look = [], 0, 0, 0
     for n in clusters["n"]:
         looks.append(look)
-        held += n
-        if held >= min(max(FIRST_LOOK, GROWTH * asked), MOST_LOOK):
-            look, asked, held = look + 1, asked + held, 0
+        n_look += n
+        if n_look >= min(max(FIRST_LOOK, GROWTH * n_requested), MOST_LOOK):
+            look, n_requested, n_look = look + 1, n_requested + n_look, 0
     numbered = clusters.with_columns(look=pl.Series(looks, dtype=pl.Int64))
     return order.join(numbered, on=["place", "split", *UNIT], how="left", maintain_order="left").select(
         *_ROW, "split", "look"

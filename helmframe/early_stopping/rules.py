@@ -14,15 +14,15 @@ import polars as pl
 
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
-from helmframe.metrics.protocol import Metric, chosen
-from helmframe.stats.population import differences
+from helmframe.metrics.protocol import Metric, resolve_metrics
+from helmframe.stats.sequential import differences
 
 Bounds: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Precise:
-    """Until each cell's interval reaches no further than `half_width` to either side: see `precise`."""
+    """The rule that each cell's interval is at most `half_width` to either side: see `precise`."""
 
     half_width: float
     metric: str | None = None
@@ -33,31 +33,31 @@ class Precise:
     cell: ClassVar[Sequence[str]] = ("model", "setting", "perturbation")
 
     def check(self, models: Sequence[str], where: str) -> None:
-        """Nothing about models is said."""
+        """Accept any models."""
 
-    def bounds(self, each: Bounds) -> Bounds:
-        """Between which the watched values lie, where scores lie between these."""
-        return each
+    def bounds(self, score_bounds: Bounds) -> Bounds:
+        """Return the bounds of the monitored values, from the bounds of scores."""
+        return score_bounds
 
-    def watched(self, means: pl.DataFrame) -> pl.DataFrame:
-        """What is watched of the `instance_means` of a look, by cell."""
+    def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
+        """Return the monitored values of the `instance_means` of a look, by cell."""
         return means
 
     def needs(self, model: str, other: str) -> bool:
-        """Whether there is no use in asking a model on, once another can't be asked any more."""
+        """Return whether `model` can stop once `other` can't run any more."""
         return model == other
 
-    def met(self, found: Mapping[str, Any]) -> bool:
-        """Whether this interval is what was asked for."""
-        return bool(found["ci_high"] - found["ci_low"] <= 2 * self.half_width)
+    def met(self, interval: Mapping[str, Any]) -> bool:
+        """Return whether this interval meets the rule."""
+        return bool(interval["ci_high"] - interval["ci_low"] <= 2 * self.half_width)
 
     def __str__(self) -> str:
-        return f"precise({self.half_width!r}{_said(self)})"
+        return f"precise({self.half_width!r}{_format_options(self)})"
 
 
 @dataclass(frozen=True)
 class Decided:
-    """Until the interval of the difference of two models leaves out 0: see `decided`."""
+    """The rule that the interval of the difference of two models excludes 0: see `decided`."""
 
     a: str
     b: str
@@ -69,7 +69,7 @@ class Decided:
     cell: ClassVar[Sequence[str]] = ("setting", "perturbation")
 
     def check(self, models: Sequence[str], where: str) -> None:
-        """That both are asked.
+        """Check that both models are in the plan.
 
         Raises:
             UnknownNameError: one is not; with near matches.
@@ -78,25 +78,25 @@ class Decided:
             if name not in models:
                 raise UnknownNameError.among(f"model in {where}", name, models, hint="decided('a', 'b') names two.")
 
-    def bounds(self, each: Bounds) -> Bounds:
-        """Between which differences lie, where scores lie between these."""
-        return each[0] - each[1], each[1] - each[0]
+    def bounds(self, score_bounds: Bounds) -> Bounds:
+        """Return the bounds of differences, from the bounds of scores."""
+        return score_bounds[0] - score_bounds[1], score_bounds[1] - score_bounds[0]
 
-    def watched(self, means: pl.DataFrame) -> pl.DataFrame:
-        """Of the `instance_means` of a look the differences a − b, of instances that both were asked."""
+    def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
+        """Return the differences a − b of the `instance_means` of a look, over instances of both models."""
         a, b = (means.filter(pl.col("model") == name) for name in (self.a, self.b))
         return differences(a, b, ["split", *self.cell])
 
     def needs(self, model: str, other: str) -> bool:
-        """Whether there is no use in asking a model on, once another can't be asked any more."""
+        """Return whether `model` can stop once `other` can't run any more."""
         return other in (model, self.a, self.b)
 
-    def met(self, found: Mapping[str, Any]) -> bool:
-        """Whether this interval is what was asked for."""
-        return bool(found["ci_low"] > 0 or found["ci_high"] < 0)
+    def met(self, interval: Mapping[str, Any]) -> bool:
+        """Return whether this interval meets the rule."""
+        return bool(interval["ci_low"] > 0 or interval["ci_high"] < 0)
 
     def __str__(self) -> str:
-        return f"decided({self.a!r}, {self.b!r}{_said(self)})"
+        return f"decided({self.a!r}, {self.b!r}{_format_options(self)})"
 
 
 Until: TypeAlias = Precise | Decided
@@ -106,7 +106,7 @@ U = TypeVar("U", Precise, Decided)
 def precise(
     half_width: float, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
 ) -> Precise:
-    """For `score(until=…)`: ask until the interval of the score is no wider than ± `half_width`.
+    """Stop when the interval of the score is no wider than ± `half_width`, in `score(until=…)`.
 
     Instances (whole clusters, where there are) are asked in a random order; after each look (50 of them, later a tenth
     of what was asked) every model, setting and perturbation stops by itself. The interval is one that holds at all
@@ -136,7 +136,7 @@ def precise(
 def decided(
     a: str, b: str, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
 ) -> Decided:
-    """For `score(until=…)`: ask until it is sure which of two models is better, or all instances are asked.
+    """Stop when one of two models is significantly better, in `score(until=…)`.
 
     As `precise`; watched is the difference of the two on the same instances, by setting and perturbation, until its
     interval leaves out 0. Other models of the plan are asked the same instances.
@@ -165,63 +165,63 @@ def decided(
     return _checked(Decided(a, b, metric, mean, seed, ci))
 
 
-def until_said(text: str) -> Until:
-    """What a command line says: `precise(0.03)`, `decided(base, tuned)`, with `key=value` behind.
+def parse_until(text: str) -> Until:
+    """Parse a command line's rule: `precise(0.03)`, `decided(base, tuned)`, with `key=value` after it.
 
-    >>> until_said("decided(base, 'org/tuned', ci=0.9)")
+    >>> parse_until("decided(base, 'org/tuned', ci=0.9)")
     Decided(a='base', b='org/tuned', metric=None, mean=None, seed=0, ci=0.9)
 
     Raises:
         ArgumentError: it is neither.
     """
-    known: dict[str, Callable[..., Until]] = {"precise": precise, "decided": decided}
+    factories: dict[str, Callable[..., Until]] = {"precise": precise, "decided": decided}
     try:
         node = ast.parse(text.strip(), mode="eval").body
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in known:
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in factories:
             raise ValueError(text)
-        name, plain = node.func.id, [_literal(each) for each in node.args]
-        named = {str(each.arg): _literal(each.value) for each in node.keywords}
+        name, plain = node.func.id, [_literal(argument) for argument in node.args]
+        named = {str(argument.arg): _literal(argument.value) for argument in node.keywords}
     except (SyntaxError, ValueError):
         raise ArgumentError(f"--until {text!r}: write \"precise(0.03)\" or \"decided('model', 'model')\".") from None
-    takes = inspect.signature(known[name])
+    takes = inspect.signature(factories[name])
     for key in named:
         if key not in takes.parameters:
             raise ArgumentError.unknown_argument(f"--until {name}()", key, takes.parameters)
     try:
-        said = takes.bind(*plain, **named)
+        bound = takes.bind(*plain, **named)
     except TypeError as error:
         raise ArgumentError(f"--until {text!r}: {error}.") from None
-    return known[name](*said.args, **said.kwargs)
+    return factories[name](*bound.args, **bound.kwargs)
 
 
 def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric]) -> Metric:
-    """The metric that is watched where these are scored.
+    """Return the metric that is monitored where these are scored.
 
     Raises:
         PlanError: the plan does not score it, or it can't be watched; says what to use.
     """
-    asked = {each.name: each for each in chosen(metrics)}
+    scored = {metric.name: metric for metric in resolve_metrics(metrics)}
     name = until.metric or spec.main.metric
-    if name not in asked:
+    if name not in scored:
         if until.metric:
             raise UnknownNameError.among(
-                f"metric of scenario {spec.scenario!r} here", name, list(asked), hint=f"until={until}."
+                f"metric of scenario {spec.scenario!r} here", name, list(scored), hint=f"until={until}."
             )
-        name = next(iter(asked))
-    found = asked[name]
-    if not watchable(found):
-        others = [each.name for each in asked.values() if watchable(each)]
+        name = next(iter(scored))
+    metric = scored[name]
+    if not watchable(metric):
+        others = [metric.name for metric in scored.values() if watchable(metric)]
         instead = f"Watch another: metric={others[0]!r}." if others else "Score another beside it, and say metric=."
-        why = "one number of the whole set" if found.level == "set" else "without bounds"
+        why = "one number of the whole set" if metric.level == "set" else "without bounds"
         raise PlanError(
             f"until={until}: {name!r} (scenario {spec.scenario!r}) is {why}, so no number of scores bounds the "
             f"others. {instead}"
         )
-    return found
+    return metric
 
 
 def watchable(metric: Metric) -> bool:
-    """Whether there is an interval that holds at all looks."""
+    """Return whether the metric has an interval that is valid at all looks."""
     return metric.level != "set" and metric.low is not None and metric.high is not None
 
 
@@ -235,13 +235,13 @@ def _checked(until: U) -> U:
     return until
 
 
-def _said(until: "Until") -> str:
-    """What is not left to its default."""
-    own = {each.name: each.default for each in fields(until)}
-    names = [name for name in ("metric", "mean", "seed", "ci") if getattr(until, name) != own[name]]
+def _format_options(until: "Until") -> str:
+    """Return the options that differ from their defaults, as text."""
+    defaults = {field.name: field.default for field in fields(until)}
+    names = [name for name in ("metric", "mean", "seed", "ci") if getattr(until, name) != defaults[name]]
     return "".join(f", {name}={getattr(until, name)!r}" for name in names)
 
 
 def _literal(node: ast.expr) -> Any:
-    """The value; a bare word is text."""
+    """Return the value; a bare word is text."""
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)

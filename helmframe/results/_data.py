@@ -26,8 +26,8 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.protocol import METRICS
 from helmframe.results._pairing import ScoringOptions
-from helmframe.stats.fold import each_chunk
-from helmframe.stats.table import AXES, pooled_axes, with_pooled
+from helmframe.stats.frames import map_chunks
+from helmframe.stats.table import AXES, add_pooled, pooled_axes
 from helmframe.store import Address, RunFolder, address_of
 from helmframe.store.run_cache import Unfinished, unfinished
 
@@ -94,7 +94,7 @@ class ResultsReader:
     def n_generated(self) -> int:
         """Return the number of completions, without those that failed."""
         count = pl.col("completion").count()
-        return sum(each_chunk(self.chunks, lambda chunk: int(chunk.completions.select(count).collect().item())))
+        return sum(map_chunks(self.chunks, lambda chunk: int(chunk.completions.select(count).collect().item())))
 
     def baselines(self, keys: Sequence[str], metrics: Sequence[str], mean: str) -> pl.DataFrame:
         """What is scored without a model, by metrics that say which of several choices is right.
@@ -136,7 +136,7 @@ class ResultsReader:
 
         on = [*keys, "all"]
         most, draws = pl.col("shots shown").max(), pl.col("draw").n_unique()
-        asked = pl.concat(each_chunk(self.chunks, drawn)).group_by(on).agg(most, draws)
+        asked = pl.concat(map_chunks(self.chunks, drawn)).group_by(on).agg(most, draws)
         shots = pl.col("shots shown")
         words = pl.when(shots > 1).then(pl.format("{}, given these {} examples", "interval", shots))
         one_draw = pl.col("ci_low").is_not_null() & (pl.col("draw") == 1) & (shots > 0)
@@ -177,7 +177,7 @@ class ResultsReader:
     ) -> pl.DataFrame:
         """What `read` makes of each chunk, all together; read the first time only."""
         if (what, *keys) not in self._cache:
-            self._cache[what, *keys] = pl.concat(each_chunk(self.chunks, lambda chunk: read(chunk, keys)))
+            self._cache[what, *keys] = pl.concat(map_chunks(self.chunks, lambda chunk: read(chunk, keys)))
         return self._cache[what, *keys]
 
     def _choices(self, chunk: Chunk, subsets: Sequence[str]) -> pl.DataFrame:
@@ -213,13 +213,13 @@ class ResultsReader:
         """Return the table with `pooled`, where axes are."""
         if not pooled:
             return table
-        groups = each_chunk(
+        groups = map_chunks(
             self.chunks,
             lambda chunk: (
                 self.with_own(chunk.completions, chunk.completions, keys).select(*keys, *pooled).unique().collect()
             ),
         )
-        return with_pooled(table, pl.concat(groups), keys, pooled)
+        return add_pooled(table, pl.concat(groups), keys, pooled)
 
     def as_written(self, table: pl.DataFrame, by: str | Sequence[str] | None) -> pl.DataFrame:
         """Return the table with the columns of `by` under the names that the caller wrote.
@@ -289,7 +289,7 @@ class ResultsReader:
     def varied_axes(self) -> list[str]:
         """The axes that a table has columns of by default; split and setting only where they have several values."""
         values = [pl.col(name).unique().implode() for name in _SOMETIMES]
-        frames = each_chunk(self.chunks, lambda chunk: chunk.completions.select(values).collect())
+        frames = map_chunks(self.chunks, lambda chunk: chunk.completions.select(values).collect())
         several = {name for name in _SOMETIMES if len({value for frame in frames for value in frame[name].item()}) > 1}
         return [name for name in AXES if name in several or name not in _SOMETIMES]
 
@@ -297,7 +297,7 @@ class ResultsReader:
     def several_axes(self) -> list[str]:
         """The axes with several values."""
         values = [pl.col(name).unique().implode() for name in AXES]
-        chunks = each_chunk(self.chunks, lambda chunk: chunk.completions.select(values).collect())
+        chunks = map_chunks(self.chunks, lambda chunk: chunk.completions.select(values).collect())
         return [name for name in AXES if len({value for chunk in chunks for value in chunk[name].item()}) > 1]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from helmframe.errors import NotComparableError
-from helmframe.stats.population import Population, cluster_means, differences, instance_means, interval_of
+from helmframe.stats.sequential import Population, cluster_means, differences, instance_means, interval_of
 
 # What tells cells apart: each was asked as long as it needed.
 CELL = ("scenario", "split", "model", "setting", "perturbation")

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import polars as pl
 
 from helmframe._schema import VERDICTS
-from helmframe.early_stopping.monitor import bounded
+from helmframe.early_stopping.monitor import bounded_metrics
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.judging.judge import judges_of, with_judges
-from helmframe.metrics.protocol import about, chosen
+from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget, Prices
 from helmframe.results import _verdicts as verdicts_of
@@ -22,12 +22,12 @@ Data = TypeVar("Data", bound=ResultsData)
 
 def rescore(results: Data, *metrics: Any) -> Data:
     """The same completions under other metrics, said as in `Plan.metrics`; asks no model but the judges said."""
-    asked = chosen(with_judges(metrics) or tuple(results.metric_names))
+    asked = resolve_metrics(with_judges(metrics) or tuple(results.metric_names))
     for each in asked:
         each.check_usable()
-    manifest = {**results.manifest, "metrics": {each.name: about(each) for each in asked}}
+    manifest = {**results.manifest, "metrics": {each.name: manifest_entry(each) for each in asked}}
     if "until" in manifest:
-        manifest["until"] = {**manifest["until"], "metrics": bounded(asked)}
+        manifest["until"] = {**manifest["until"], "metrics": bounded_metrics(asked)}
     if judges_of(asked):
         rows = results.completions.collect()
         scores, verdicts = judged(rows, asked, None, fresh=False, budget=Budget())
@@ -63,7 +63,7 @@ def judge(
     Raises:
         NotComparableError: nothing to compare with.
     """
-    asked = chosen(with_judges(judges))
+    asked = resolve_metrics(with_judges(judges))
     if not asked or len(judges_of(asked)) < len(asked):
         raise ArgumentError("results.judge() takes judges: hf.judge(model, 'safety'); other metrics: rescore().")
     rows, others = results.completions.collect(), None
@@ -71,7 +71,7 @@ def judge(
         rows, others = _sides(rows, against)
     budget = Budget(max_requests, max_cost, prices)
     scores, verdicts = judged(rows, asked, others, fresh=fresh, budget=budget)
-    said = {each.name: about(each) for each in asked}
+    said = {each.name: manifest_entry(each) for each in asked}
     other = ~pl.col("metric").is_in(list(said))
     return replace(
         results,

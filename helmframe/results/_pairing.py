@@ -7,10 +7,10 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import stripped
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.compare import compare
-from helmframe.stats.failures import Range, check_errors, treated
+from helmframe.stats.failures import Range, check_errors, treat_failures
 
 # What tells the rows of a comparison apart, unless it is what is compared.
 APART = ("scenario", "model", "setting", "perturbation")
@@ -138,7 +138,7 @@ def check_set_failures(completions: pl.LazyFrame, metric: str, side: str, errors
     scores = completions.with_columns(
         metric=pl.lit(metric), score=pl.when(pl.col("error").is_null()).then(1.0), reason=pl.lit(None, dtype=pl.String)
     )
-    treated(scores, [side, "scenario", "split", "setting", "metric"], errors, higher_is_better={}, ranges={})
+    treat_failures(scores, [side, "scenario", "split", "setting", "metric"], errors, higher_is_better={}, ranges={})
 
 
 def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[pl.DataFrame, int]:

@@ -11,21 +11,18 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.expressions import same_place
+from helmframe._core.expressions import look_up_pairs
 from helmframe._core.text import normalised
 from helmframe._schema import ORIGINAL, VARIANTS
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.score import parse
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.stats.consistency import consistency
-from helmframe.stats.fold import each_chunk
+from helmframe.stats.frames import map_chunks
 from helmframe.stats.gap import gap
 from helmframe.stats.helm_definition import helm_definition
-from helmframe.stats.robustness import robustness
-from helmframe.stats.worst_at_k import worst_at_k
-from helmframe.stats.worst_case import worst_case
-from helmframe.stats.worst_scores import worst_scores
+from helmframe.stats.robustness import consistency, robustness
+from helmframe.stats.worst_case import worst_at_k, worst_case, worst_scores
 
 FAMILIES = ("robustness", "fairness")
 DEFINITIONS = ("paired", "helm")
@@ -177,7 +174,7 @@ def stays(scored: Scored, *, perturbations: Said, exact: bool, ci: float) -> pl.
         pl.col(name).list.eval(pl.element().struct.field("text")) for name in ("references", "perturbed_references")
     ]
     # an option whose text was perturbed is still the same option
-    own = pl.when(~texts[0].list.contains(pl.col("output"))).then(same_place(pl.col("output"), texts[1], texts[0]))
+    own = pl.when(~texts[0].list.contains(pl.col("output"))).then(look_up_pairs(pl.col("output"), texts[1], texts[0]))
     answers = (
         parse(scored.completions.filter(pl.col("perturbation").is_in([ORIGINAL, *names])))
         .filter((pl.col("perturbation") == ORIGINAL) | pl.col("changed") | repeated)
@@ -272,7 +269,7 @@ def _changed_input(scored: Scored) -> pl.LazyFrame:
 
 
 def _there(chunks: Sequence[pl.LazyFrame]) -> list[str]:
-    found = each_chunk(chunks, lambda rows: rows.select(pl.col("perturbation").unique()).collect()["perturbation"])
+    found = map_chunks(chunks, lambda rows: rows.select(pl.col("perturbation").unique()).collect()["perturbation"])
     return sorted({name for names in found for name in names} - {ORIGINAL})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe.results import _perturbed as perturbed
 from helmframe.results._data import ResultsData, reader_of
 from helmframe.results._early_stopping import marked

@@ -8,14 +8,13 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL, source_column
 from helmframe.errors import ArgumentError, HelmframeWarning
-from helmframe.metrics.protocol import chosen
-from helmframe.metrics.score import for_sets, why_none
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import missing_reason, prepare_set_metric
 from helmframe.results._data import ResultsData, only, reader_of
 from helmframe.results._early_stopping import with_sequences
-from helmframe.stats.aggregate import aggregate
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
-from helmframe.stats.table import in_order, pivoted
+from helmframe.stats.table import aggregate, pivot_table, sort_table
 
 DEFINITIONS = ("helmframe", "helm")
 
@@ -76,7 +75,7 @@ def table(
     hidden = {name for name in keys if pivot in (name, own.get(name))}
     table = reader_of(results).labelled(table, [key for key in keys if key not in hidden], pooled)
     table = reader_of(results).as_written(table, by)
-    return table if pivot is None else pivoted(table, [own.get(key, key) for key in keys], pivot)
+    return table if pivot is None else pivot_table(table, [own.get(key, key) for key in keys], pivot)
 
 
 def value(results: ResultsData, metric: str | None = None, *, definition: str = "helmframe", **where: Any) -> float:
@@ -136,8 +135,8 @@ def _aggregated(
         chunks = reader_of(results).helm_scores(keys, per_row) if helm else reader_of(results).scores(keys)
         scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
         frames.append(aggregate(scores, keys, fractions=reader_of(results).fractions(), ci=ci, mean=mean))
-    for each in chosen([name for name in names if name not in per_row]):
-        rows, value = for_sets(results.completions, each, helm=helm)
+    for each in resolve_metrics([name for name in names if name not in per_row]):
+        rows, value = prepare_set_metric(results.completions, each, helm=helm)
         frames.append(
             aggregate_set(
                 reader_of(results).with_source_of(rows, keys),
@@ -149,7 +148,7 @@ def _aggregated(
                 fraction=each.unit == "fraction",
                 smooth=each.smooth,
                 by_trial=helm,
-                reason=why_none(rows, each),
+                reason=missing_reason(rows, each),
             )
         )
     baselines = reader_of(results).baselines(keys, names, mean)
@@ -158,4 +157,4 @@ def _aggregated(
         table = with_sequences(table, results.scores, results.manifest["until"], keys, mean=mean, ci=ci)
     table = reader_of(results).given_examples(table, keys)
     table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
-    return in_order(table, keys, results.metric_names)
+    return sort_table(table, keys, results.metric_names)

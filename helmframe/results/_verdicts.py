@@ -19,8 +19,8 @@ from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget
 from helmframe.models.generate import Report
 from helmframe.stats.agreement import agreement
-from helmframe.stats.error_bars import with_interval
 from helmframe.stats.estimate import estimate
+from helmframe.stats.intervals import with_interval
 from helmframe.stats.prediction_powered import prediction_powered
 
 HUMAN = "human"

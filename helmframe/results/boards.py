@@ -12,10 +12,9 @@ from helmframe.results._data import ResultsData, reader_of
 from helmframe.results._pairing import INSTANCE, ScoringOptions, check_set_failures
 from helmframe.results._perturbed import worst_sides
 from helmframe.results._tables import table
-from helmframe.stats.board import Leaderboard
-from helmframe.stats.leaderboard import SAME_INSTANCES, column_names, columns_of
+from helmframe.stats.board import Column, Leaderboard, build_leaderboard
+from helmframe.stats.leaderboard import SAME_INSTANCES, build_columns, column_names
 from helmframe.stats.ranks import Estimates
-from helmframe.stats.standing import Column, board_of
 
 # A scenario (its main metric), a metric (in every scenario), or (scenario, metric).
 Said: TypeAlias = "str | tuple[str, str]"
@@ -51,7 +50,7 @@ def board(
         else:
             scores = _worst(scores, pool, worst, read, reader_of(results).perturbation_kinds())
         units = {metric: str(column["unit"]) for metric, column in metrics.items()}
-        made += columns_of(
+        made += build_columns(
             scores,
             _COMPETITOR,
             pool,
@@ -65,7 +64,7 @@ def board(
             ranges=read.ranges,
             ci=ci,
         )
-    return board_of(made, pool, mean=mean, ci=ci)
+    return build_leaderboard(made, pool, mean=mean, ci=ci)
 
 
 def columns_said(manifest: Mapping[str, Any], said: "Sequence[Said] | str | None") -> list[Named]:
@@ -162,7 +161,7 @@ def _of_set(
         unit=str(results.manifest["metrics"][metric]["unit"]),
         size=float(n.max(initial=0.0)),
         estimates=Estimates(
-            place=place,
+            index=place,
             value=values[place] if up else -values[place],
             covariance=np.diag(rows["stderr"].to_numpy() ** 2) if known else None,
             df=np.maximum(n - 1, 1.0),

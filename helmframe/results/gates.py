@@ -14,7 +14,7 @@ from helmframe.results._pairing import INSTANCE, check_set_failures, range_of
 from helmframe.results._tables import table as table_of
 from helmframe.results.boards import Said, among, columns_said, main_splits
 from helmframe.results.sides import compare_results, loaded
-from helmframe.stats.failures import treated
+from helmframe.stats.failures import treat_failures
 from helmframe.stats.gate import Gate, gate
 
 _BY = ("scenario", "split", "model", "setting", "perturbation")
@@ -113,7 +113,7 @@ def _without_failures(
     of_sets = [name for name in metrics if results.manifest["metrics"][name]["level"] == "set"]
     for metric in of_sets:
         check_set_failures(results.completions, metric, "model", errors)
-    scores = treated(
+    scores = treat_failures(
         results.scores,
         ["model", "scenario", "split", "setting", "perturbation", "metric"],
         errors,

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe._schema import conform
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
 from helmframe.results import _comparison, _judging, _robustness, _rows, _tables

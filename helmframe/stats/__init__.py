@@ -4,26 +4,21 @@ Each function takes a frame of the documented schema (`hf.schema("scores")`), wh
 the same of a run's own. Methods are imported when they are used: no NumPy or SciPy comes with `import helmframe`.
 """
 
-from helmframe.stats.aggregate import aggregate
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.agreement import agreement
 from helmframe.stats.board import Leaderboard
 from helmframe.stats.calibration import calibration
 from helmframe.stats.compare import compare
-from helmframe.stats.consistency import consistency
 from helmframe.stats.gap import gap
 from helmframe.stats.gate import Gate, gate
 from helmframe.stats.helm_definition import helm_definition
-from helmframe.stats.leaderboard import leaderboard
+from helmframe.stats.leaderboard import leaderboard, leaderboard_of_means
 from helmframe.stats.power import Power, power
 from helmframe.stats.prediction_powered import prediction_powered
-from helmframe.stats.published import leaderboard_of_means
-from helmframe.stats.robustness import robustness
+from helmframe.stats.robustness import consistency, robustness
 from helmframe.stats.sequential import sequential
-from helmframe.stats.table import table
-from helmframe.stats.worst_at_k import worst_at_k
-from helmframe.stats.worst_case import worst_case
-from helmframe.stats.worst_scores import worst_scores
+from helmframe.stats.table import aggregate, table
+from helmframe.stats.worst_case import worst_at_k, worst_case, worst_scores
 
 __all__ = [
     "Gate",

@@ -7,11 +7,10 @@ import polars as pl
 from helmframe._core.expressions import key_of
 from helmframe._schema import STATS
 from helmframe.errors import ArgumentError
-from helmframe.stats.cluster_index import INSTANCE, STRATUM, merged, stable_sum
-from helmframe.stats.error_bars import FEW_CLUSTERS, SMALL_N, mark
+from helmframe.stats.bootstrap import DRAWS, bootstrap_variance, compute_values
+from helmframe.stats.encoded_rows import INSTANCE, STRATUM, merge_names, stable_sum
 from helmframe.stats.estimate import group_keys
-from helmframe.stats.intervals import t_interval
-from helmframe.stats.set_bootstrap import DRAWS, drawn_within, values_of
+from helmframe.stats.intervals import FEW_CLUSTERS, SMALL_N, mark, t_interval
 
 MOST_BLOCKS = 200
 REPEATS = ("perturbation", "perturbation_seed", "setting", "trial", "model", "output_index")
@@ -30,7 +29,7 @@ def aggregate_set(
     by_trial: bool = False,
     reason: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """An aggregating expression over each group, over subsets, with the interval of a jackknife over clusters.
+    """Aggregate an expression over each group, over subsets, with the interval of a jackknife over clusters.
 
     Each subset's clusters (micro: the group's) are left out in turn and the expression taken again; over 200 of them
     are dealt into 200 blocks by a key of their names, and blocks are left out, so that the cost is at most 201 passes.
@@ -72,14 +71,14 @@ def aggregate_set(
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
     keys = [*group_keys(rows.lazy(), by), "metric"]
     frame = _prepared(rows.lazy(), metric)
-    cells = merged(keys, STRATUM) if mean == "macro" else keys
+    cells = merge_names(keys, STRATUM) if mean == "macro" else keys
     answered = _dealt(frame.filter(~pl.col("failed")), keys, cells)
     trials = ["trial"] if by_trial and "trial" not in cells else []
-    wholes = values_of(answered, value, cells, trials).rename({"replicate": "value"}).lazy()
+    wholes = compute_values(answered, value, cells, trials).rename({"replicate": "value"}).lazy()
     within = (
         _within(_replicates(answered, value, cells, trials), cells)
         if smooth
-        else drawn_within(answered, value, cells, trials)
+        else bootstrap_variance(answered, value, cells, trials)
     )
     table = (
         _counts(frame, keys)
@@ -101,17 +100,17 @@ def aggregate_set(
 
 
 def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
-    """The rows in an order of their own, with metric, failed, and the flags that are not there as null."""
-    known = rows.collect_schema().names()
-    absent = [name for name in ("parsed", "truncated") if name not in known]
-    failed = pl.col("score").is_null() if "score" in known else pl.lit(value=False)
-    order = [name for name in (*INSTANCE, *REPEATS) if name in known]
+    """Return the rows in a fixed order, with metric, failed, and null flags where columns are absent."""
+    columns = rows.collect_schema().names()
+    absent = [name for name in ("parsed", "truncated") if name not in columns]
+    failed = pl.col("score").is_null() if "score" in columns else pl.lit(value=False)
+    order = [name for name in (*INSTANCE, *REPEATS) if name in columns]
     return (
         rows.with_columns(
             *(pl.lit(None, dtype=pl.Boolean).alias(name) for name in absent),
             metric=pl.lit(metric),
             cluster=pl.coalesce("cluster", "instance_id"),
-            failed=pl.col("error").is_not_null() if "error" in known else failed,
+            failed=pl.col("error").is_not_null() if "error" in columns else failed,
         )
         .sort(order)
         .collect()
@@ -120,7 +119,7 @@ def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
 
 
 def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
-    """The rows with block (which one of its cell's) and pool (the blocks whose values vary around one mean).
+    """Return the rows with block (its number in the cell) and pool (the blocks whose values vary around one mean).
 
     A pool is a subset; where a group pools subsets and more than 200 clusters, it is the group, and every block holds
     clusters of every subset.
@@ -128,7 +127,7 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
     names = [pl.col(name).fill_null("") for name in INSTANCE[:3]]
     many = pl.len().over(cells) > MOST_BLOCKS
     blocks = (
-        answered.select(merged(keys, INSTANCE[:3]))
+        answered.select(merge_names(keys, INSTANCE[:3]))
         .unique()
         .with_columns(key=key_of("jackknife", *names))
         .sort(*STRATUM, "key", "cluster")
@@ -143,20 +142,20 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
         .collect()
     )
     dealt = answered.join(
-        blocks.lazy(), on=merged(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left"
+        blocks.lazy(), on=merge_names(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left"
     )
     # in one chunk: a sum over several differs in its last digit with where they meet
     return dealt.collect().rechunk().lazy()
 
 
 def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str]) -> pl.LazyFrame:
-    """One row per cell and block: the value without that block."""
+    """Return one row per cell and block: the value without that block."""
     blocks = (
         answered.select([*cells, "jackknife_block", "jackknife_blocks", "jackknife_pool"]).unique().collect().lazy()
     )
     most = blocks.select(pl.col("jackknife_blocks").max()).collect().item() or 0
     replicates = [
-        values_of(
+        compute_values(
             answered.filter((pl.col("jackknife_block") != block) & (pl.col("jackknife_blocks") > block)),
             value,
             cells,
@@ -170,7 +169,7 @@ def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tr
 
 
 def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
-    """Per cell the jackknife variance: (R−1)/R times the squares around the mean, summed over its pools."""
+    """Return the jackknife variance per cell: (R−1)/R times the squares around the mean, summed over its pools."""
     left_out, count = pl.col("replicate"), pl.len().cast(pl.Int64)
     squares, enough = stable_sum((left_out - stable_sum(left_out) / count) ** 2), pl.when(count > 1)
     return (
@@ -193,7 +192,7 @@ def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
 
 
 def _values(wholes: pl.LazyFrame, within: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
-    """Per group the mean over its cells, its variance (null without an interval) and why there is none."""
+    """Return per group the mean over its cells, its variance (null without an interval) and the reason."""
     table = (
         wholes.sort(cells)
         .join(within, on=cells, how="left", nulls_equal=True, maintain_order="left")

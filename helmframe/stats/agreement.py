@@ -2,21 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import polars as pl
 
 from helmframe.errors import ArgumentError
 from helmframe.stats.bootstrap import percentile_interval
-from helmframe.stats.cluster_index import STRATUM, merged
+from helmframe.stats.encoded_rows import STRATUM, Flags, Floats, merge_names
 from helmframe.stats.estimate import group_keys
-from helmframe.stats.frames import own_columns
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Floats: TypeAlias = "NDArray[np.float64]"
+from helmframe.stats.frames import protect_columns
 
 LEVELS = ("nominal", "ordinal", "interval")
 AGREEMENT = {
@@ -34,7 +28,7 @@ MOST_CATEGORIES = 50
 
 
 class Statistic(NamedTuple):
-    """A number made of sums over items.
+    """A statistic computed from sums over items.
 
     `parts` has a row per item, what it adds to each sum; `value` makes the number of the sums (last axis); `items` says
     which items count.
@@ -44,14 +38,14 @@ class Statistic(NamedTuple):
     raters: str
     parts: Floats
     value: Callable[[Floats], Floats]
-    items: "NDArray[np.bool_]"
+    items: Flags
 
 
-@own_columns("by")
+@protect_columns("by")
 def agreement(
     ratings: pl.DataFrame | pl.LazyFrame, by: Sequence[str] = (), *, level: str = "interval", ci: float = 0.95
 ) -> pl.DataFrame:
-    """Per group, over all raters and for each two of them, how far they agree.
+    """Measure how far raters agree, per group, over all raters and for each pair of them.
 
     Args:
         ratings: one row per item and rater: scenario, subset, cluster, instance_id, `item` (which of the instance's),
@@ -82,17 +76,17 @@ def agreement(
     raters = rows["rater"].unique().sort().to_list()
     if len(raters) < 2:
         raise ArgumentError(f"agreement needs two raters or more; there is {', '.join(raters) or 'none'}.")
-    item = merged(keys, (*STRATUM, "cluster", "instance_id", "item"))
+    item = merge_names(keys, (*STRATUM, "cluster", "instance_id", "item"))
     if rows.select(*item, "rater").is_duplicated().any():
         raise ArgumentError("agreement: a rater has two ratings of one item; say by which column they differ (by=…).")
     wide = rows.pivot("rater", index=item, values="value").sort(item, nulls_last=True)
     groups = wide.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): wide}
-    found = []
+    table_rows = []
     for group, items in groups.items():
-        there = [rater for rater in raters if items[rater].count()]
-        found += [{**dict(zip(keys, group, strict=True)), **row} for row in _rows(items, there, level, ci)]
+        present = [rater for rater in raters if items[rater].count()]
+        table_rows += [{**dict(zip(keys, group, strict=True)), **row} for row in _rows(items, present, level, ci)]
     schema = {**{name: wide.schema[name] for name in keys}, **AGREEMENT}
-    return pl.DataFrame(found, schema=schema)
+    return pl.DataFrame(table_rows, schema=schema)
 
 
 def _rows(items: pl.DataFrame, raters: Sequence[str], level: str, ci: float) -> list[dict[str, object]]:
@@ -101,16 +95,16 @@ def _rows(items: pl.DataFrame, raters: Sequence[str], level: str, ci: float) -> 
     values = items.select(pl.col(raters).cast(pl.Float64)).fill_null(float("nan")).to_numpy()
     clusters = items.select(pl.struct(*STRATUM, "cluster").rank("dense") - 1).to_series().to_numpy()
     rows: list[dict[str, object]] = []
-    for each in _statistics(values, raters, level):
-        used, cluster = each.parts[each.items], clusters[each.items]
-        _, place = np.unique(cluster, return_inverse=True)
-        count = int(place.max(initial=-1)) + 1
+    for statistic in _statistics(values, raters, level):
+        used, cluster = statistic.parts[statistic.items], clusters[statistic.items]
+        _, cluster_index = np.unique(cluster, return_inverse=True)
+        count = int(cluster_index.max(initial=-1)) + 1
         sums = np.zeros((count, used.shape[1]))
-        np.add.at(sums, place, used)
+        np.add.at(sums, cluster_index, used)
         with np.errstate(invalid="ignore", divide="ignore"):
-            value = float(each.value(sums.sum(axis=0)))
-        low, high, how = percentile_interval(sums, each.value, value, ci)
-        row = (each.name, each.raters, None if np.isnan(value) else value, low, high, how, len(used), count)
+            value = float(statistic.value(sums.sum(axis=0)))
+        low, high, how = percentile_interval(sums, statistic.value, value, ci)
+        row = (statistic.name, statistic.raters, None if np.isnan(value) else value, low, high, how, len(used), count)
         rows.append(dict(zip(AGREEMENT, row, strict=True)))
     return rows
 
@@ -118,43 +112,43 @@ def _rows(items: pl.DataFrame, raters: Sequence[str], level: str, ci: float) -> 
 def _statistics(values: Floats, raters: Sequence[str], level: str) -> list[Statistic]:
     import numpy as np
 
-    there = ~np.isnan(values)
-    categories = np.unique(values[there])
-    several = there.sum(axis=1) > 1
+    rated = ~np.isnan(values)
+    categories = np.unique(values[rated])
+    several = rated.sum(axis=1) > 1
     coded = len(categories) <= MOST_CATEGORIES
     counts = (values[:, :, None] == categories).sum(axis=1).astype(np.float64) if coded else np.zeros((len(values), 0))
-    found = []
+    statistics = []
     if level == "interval":
-        found.append(Statistic("krippendorff_alpha", "all", *_alpha_interval(values, there), several))
+        statistics.append(Statistic("krippendorff_alpha", "all", *_alpha_interval(values, rated), several))
     elif coded:
-        found.append(Statistic("krippendorff_alpha", "all", *_alpha(counts, ordinal=level == "ordinal"), several))
+        statistics.append(Statistic("krippendorff_alpha", "all", *_alpha(counts, ordinal=level == "ordinal"), several))
     else:
         raise ArgumentError(f"agreement(level={level!r}): {len(categories)} different values; say level='interval'.")
     if coded:
-        everyone = there.sum(axis=1) == max(len(raters), 2)
-        found.append(Statistic("fleiss_kappa", "all", *_fleiss(counts, len(raters)), everyone))
+        everyone = rated.sum(axis=1) == max(len(raters), 2)
+        statistics.append(Statistic("fleiss_kappa", "all", *_fleiss(counts, len(raters)), everyone))
     for a, b in combinations(range(len(raters)), 2):
-        both, named = there[:, a] & there[:, b], f"{raters[a]}, {raters[b]}"
+        both, named = rated[:, a] & rated[:, b], f"{raters[a]}, {raters[b]}"
         x, y = np.nan_to_num(values[:, a]), np.nan_to_num(values[:, b])
-        found.append(Statistic("same", named, *_mean((x == y).astype(np.float64)), both))
+        statistics.append(Statistic("same", named, *_mean((x == y).astype(np.float64)), both))
         if coded:
-            found.append(Statistic("cohen_kappa", named, *_cohen(x, y, categories), both))
+            statistics.append(Statistic("cohen_kappa", named, *_cohen(x, y, categories), both))
         if level != "nominal":
-            found.append(Statistic("weighted_kappa", named, *_quadratic(x, y), both))
-        found.append(Statistic("difference", named, *_mean(x - y), both))
-    return found
+            statistics.append(Statistic("weighted_kappa", named, *_quadratic(x, y), both))
+        statistics.append(Statistic("difference", named, *_mean(x - y), both))
+    return statistics
 
 
 _Made: TypeAlias = tuple["Floats", Callable[["Floats"], "Floats"]]
 
 
-def _alpha_interval(values: Floats, there: "NDArray[np.bool_]") -> _Made:
-    """α with squared distances: disagreement within items against that between all pairable ratings."""
+def _alpha_interval(values: Floats, rated: Flags) -> _Made:
+    """Return α with squared distances: disagreement within items against that between all pairable ratings."""
     import numpy as np
 
-    m = there.sum(axis=1).astype(np.float64)
+    m = rated.sum(axis=1).astype(np.float64)
     # from a value in the middle, so that squares do not swamp differences
-    x = np.where(there, values - np.nanmean(values), 0.0) if there.any() else np.zeros_like(values)
+    x = np.where(rated, values - np.nanmean(values), 0.0) if rated.any() else np.zeros_like(values)
     total, square = x.sum(axis=1), (x**2).sum(axis=1)
     within = 2 * (m * square - total**2) / np.maximum(m - 1, 1)
     parts = np.column_stack([within, m, total, square])
@@ -168,7 +162,7 @@ def _alpha_interval(values: Floats, there: "NDArray[np.bool_]") -> _Made:
 
 
 def _alpha(counts: Floats, *, ordinal: bool) -> _Made:
-    """α from coincidences, nominal or ordinal."""
+    """Return α from coincidences, nominal or ordinal."""
     import numpy as np
 
     k = counts.shape[1]
@@ -195,8 +189,8 @@ def _alpha(counts: Floats, *, ordinal: bool) -> _Made:
 def _fleiss(counts: Floats, raters: int) -> _Made:
     import numpy as np
 
-    own = ((counts**2).sum(axis=1) - raters) / max(raters * (raters - 1), 1)
-    parts = np.column_stack([own, np.ones(len(counts)), counts])
+    item_agreement = ((counts**2).sum(axis=1) - raters) / max(raters * (raters - 1), 1)
+    parts = np.column_stack([item_agreement, np.ones(len(counts)), counts])
 
     def value(sums: Floats) -> Floats:
         n = sums[..., 1]
@@ -221,7 +215,7 @@ def _cohen(x: Floats, y: Floats, categories: Floats) -> _Made:
 
 
 def _quadratic(x: Floats, y: Floats) -> _Made:
-    """κ weighted by squared distances, from moments: any number of different values."""
+    """Return κ weighted by squared distances, from moments: any number of different values."""
     import numpy as np
 
     parts = np.column_stack([(x - y) ** 2, np.ones(len(x)), x, y, x**2 + y**2])

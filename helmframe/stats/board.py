@@ -1,12 +1,18 @@
-"""A leaderboard: competitors ranked over columns, what of it is sure, and what it must not be compared with."""
+"""The leaderboard object, and how it is built from columns of values: win rates or means, intervals and ranks."""
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import polars as pl
 
-from helmframe._core.views import render
-from helmframe.errors import NotComparableError
+from helmframe._core.registry import render
+from helmframe.errors import ArgumentError, NotComparableError
+from helmframe.stats.bootstrap import REPLICATES
+from helmframe.stats.encoded_rows import Flags, Floats
+from helmframe.stats.intervals import FEW_CLUSTERS, t_interval, unanimous
+from helmframe.stats.ranks import Estimates, Signs, rank_interval, ranks, significant_signs, tie_groups, win_rates
 
 BOARD = {
     "model": pl.String(),
@@ -64,15 +70,15 @@ class Leaderboard:
     ci: float
 
     def compare(self, other: "Leaderboard") -> pl.DataFrame:
-        """This board beside another of the same pool and columns: values, differences and ranks of both.
+        """Compare with another leaderboard of the same pool and columns: values, differences and ranks of both.
 
         Raises:
             NotComparableError: pool, columns or mean are others.
         """
         for what in ("mean", "columns", "pool"):
-            ours, theirs = getattr(self, what), getattr(other, what)
-            if sorted(ours) != sorted(theirs):
-                raise NotComparableError(_unlike(what, ours, theirs))
+            values, other_values = getattr(self, what), getattr(other, what)
+            if sorted(values) != sorted(other_values):
+                raise NotComparableError(_unlike(what, values, other_values))
         names = ("value", "rank", "rank_low", "rank_high")
         sides = [
             board.table.select("model", *(pl.col(name).alias(f"{name}_{side}") for name in names))
@@ -82,7 +88,7 @@ class Leaderboard:
         return joined.with_columns(difference=pl.col("value_a") - pl.col("value_b"))
 
     def pivot(self) -> pl.DataFrame:
-        """One row per competitor, from best to worst, and one column per column of the board."""
+        """Return one row per competitor, from best to worst, and one column per column of the leaderboard."""
         wide = self.cells.pivot("column", index="model", values="value")
         return self.table.select("model", "value").join(wide, on="model", how="left", maintain_order="left")
 
@@ -93,13 +99,278 @@ class Leaderboard:
         return str(render(self, "html"))
 
 
-def _unlike(what: str, ours: Collection[str], theirs: Collection[str]) -> str:
+def _unlike(what: str, first: Collection[str], second: Collection[str]) -> str:
     if what == "mean":
-        return f"one board shows {ours!r}, the other {theirs!r}."
-    said = {"pool": "models: a win rate depends on who else is there", "columns": "columns"}[what]
+        return f"one board shows {first!r}, the other {second!r}."
+    noun = {"pool": "models: a win rate depends on who else is there", "columns": "columns"}[what]
     alone = [
         f"{name} alone has {', '.join(map(repr, sorted(set(one) - set(two))))}"
-        for name, one, two in (("the first", ours, theirs), ("the second", theirs, ours))
+        for name, one, two in (("the first", first, second), ("the second", second, first))
         if set(one) - set(two)
     ]
-    return f"the boards are over other {said}; {'; '.join(alone)}. Make both of the same."
+    return f"the boards are over other {noun}; {'; '.join(alone)}. Make both of the same."
+
+
+Interval: TypeAlias = "tuple[Floats, Floats, str]"
+Bounds: TypeAlias = "tuple[Floats, Floats, str, Signs]"
+MEANS = ("win_rate", "mean", "micro")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a leaderboard: the value of each competitor, NaN where a competitor has none.
+
+    `estimates` are those that are there, higher being better; None where only means are known. `cells` has a row for
+    each of them: model, value, ci_low, ci_high, interval, n, n_dropped. `size` is how many instances there are.
+    """
+
+    name: str
+    values: Floats
+    higher_is_better: bool = True
+    unit: str = ""
+    size: float = 1.0
+    estimates: Estimates | None = None
+    cells: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+
+def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: str, ci: float) -> Leaderboard:
+    """Build the leaderboard of some columns.
+
+    Args:
+        columns: at least one.
+        pool: the competitors, in the order of the columns' values.
+        mean: "win_rate"; "mean", columns alike; "micro", by their size.
+        ci: level of ranks and intervals.
+
+    Raises:
+        ArgumentError: another mean; one competitor alone; a mean over columns that don't add up.
+    """
+    import numpy as np
+
+    _check(columns, pool, mean, ci)
+    columns = sorted(columns, key=lambda column: column.name)
+    signed = [column.values if column.higher_is_better else -column.values for column in columns]
+    rates = np.array([_rates(column) for column in signed])
+    shown = rates if mean == "win_rate" else np.array([column.values for column in columns])
+    weight = np.array([column.size if mean == "micro" else 1.0 for column in columns])
+    value = _averages(np.ones((1, len(columns))), shown, weight)[0]
+    if mean != "win_rate":
+        # a mean over other columns is of something else
+        value[np.isnan(shown).any(axis=0)] = np.nan
+    up = mean == "win_rate" or columns[0].higher_is_better
+    eligible = ~np.isnan(value)
+    estimates = [column.estimates for column in columns if column.estimates is not None]
+    if len(estimates) == len(columns):
+        signs = significant_signs(estimates, len(pool), ci)
+        low, high, how, overall = (
+            _win_rate_bounds(signs, rates)
+            if mean == "win_rate"
+            else _mean_bounds(columns, pool, value, weight, eligible, ci)
+        )
+        cells = [_cells(column, pool, rate, sign) for column, rate, sign in zip(columns, rates, signs, strict=True)]
+    else:
+        low = high = np.full(len(pool), np.nan)
+        how, overall = "no interval: only means are known", _over_scenarios(shown, weight, value, up=up, ci=ci)
+        cells = [_cells(column, pool, rate, None) for column, rate in zip(columns, rates, strict=True)]
+    again_low, again_high, again = _bootstrap(shown, weight, eligible, ci)
+    table = (
+        pl.DataFrame({"model": list(pool), "value": value})
+        .with_columns(
+            ci_low=pl.Series(low), ci_high=pl.Series(high), interval=pl.lit(how),
+            scenarios_low=pl.Series(again_low), scenarios_high=pl.Series(again_high), scenarios_interval=pl.lit(again),
+            n_columns=pl.Series((~np.isnan(shown)).sum(axis=0)),
+        )
+        .with_columns(pl.col("value", "ci_low", "ci_high", "scenarios_low", "scenarios_high").fill_nan(None))
+    )  # fmt: skip
+    ranked = _ranked(pool, value if up else -value, eligible, overall)
+    joined = table.join(ranked, on="model", how="left").sort("rank", "model", nulls_last=True)
+    return Leaderboard(
+        table=joined.select(pl.col(name).cast(dtype) for name, dtype in BOARD.items()),
+        cells=pl.concat(cells).sort("column", "rank", "model", nulls_last=True),
+        pool=tuple(pool),
+        columns=tuple(column.name for column in columns),
+        mean=mean,
+        over=INSTANCES if len(estimates) == len(columns) else SCENARIOS,
+        ci=ci,
+    )
+
+
+def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float) -> None:
+    if mean not in MEANS:
+        raise ArgumentError.unknown_value(f"mean={mean!r}", mean, MEANS)
+    if not 0 < ci < 1:
+        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+    if len(pool) < 2 or not columns:
+        count = f"here is one: {pool[0]!r}" if pool else "there are none"
+        raise ArgumentError(f"a leaderboard ranks several models, and {count}.")
+    kinds = {(column.unit, column.higher_is_better) for column in columns}
+    if mean != "win_rate" and len(kinds) > 1:
+        units = ", ".join(f"{column.name} ({column.unit or 'no unit'})" for column in columns)
+        raise ArgumentError(
+            f"mean={mean!r}: these columns are of several units or directions, and have no mean: {units}. "
+            "Choose columns=…, or mean='win_rate'."
+        )
+
+
+def _rates(values: Floats) -> Floats:
+    """Return the win rates of competitors with a value; NaN if only one has a value."""
+    import numpy as np
+
+    present = np.flatnonzero(~np.isnan(values))
+    rates = np.full(len(values), np.nan)
+    if len(present) > 1:
+        rates[present] = win_rates(values[present])
+    return rates
+
+
+def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs) -> pl.DataFrame:
+    """Return model, rank, rank_low, rank_high and ties of eligible competitors, best first; higher is better."""
+    import numpy as np
+
+    index = np.flatnonzero(eligible)
+    first, last = rank_interval(overall, index)
+    ranked = pl.DataFrame(
+        {
+            "model": [pool[int(competitor)] for competitor in index],
+            "place": index,
+            "rank": ranks(value[index]),
+            "rank_low": first,
+            "rank_high": last,
+        }
+    ).sort("rank", "model")
+    order = ranked["place"].to_numpy()
+    return ranked.drop("place").with_columns(ties=pl.Series(tie_groups(overall[np.ix_(order, order)])))
+
+
+def _averages(counts: Floats, shown: Floats, weight: Floats) -> Floats:
+    """Return each competitor's weighted mean over its columns, per sample of columns (`counts`)."""
+    import numpy as np
+
+    present = ~np.isnan(shown)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        averages: Floats = (counts @ (np.where(present, shown, 0.0) * weight[:, None])) / (
+            counts @ (present * weight[:, None])
+        )
+    return averages
+
+
+def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
+    """Return the lowest and highest win rates that undecided pairs allow, and the signs that follow."""
+    import numpy as np
+
+    low, high = np.full_like(rates, np.nan), np.full_like(rates, np.nan)
+    for row, (sign, rate) in enumerate(zip(signs, rates, strict=True)):
+        present = ~np.isnan(rate)
+        others = max(int(present.sum()) - 1, 1)
+        low[row, present] = (sign[present] > 0).sum(axis=1) / others
+        high[row, present] = 1 - (sign[present] < 0).sum(axis=1) / others
+    once, alike = np.ones((1, len(rates))), np.ones(len(rates))
+    least, most = _averages(once, low, alike)[0], _averages(once, high, alike)[0]
+    with np.errstate(invalid="ignore"):
+        above = least[:, None] > most[None, :]
+    return least, most, "what pairs leave open (max-|t| over instances)", above.astype(np.int8) - above.T
+
+
+def _mean_bounds(
+    columns: Sequence[Column], pool: Sequence[str], value: Floats, weight: Floats, eligible: Flags, ci: float
+) -> Bounds:
+    """Return the interval of each mean over instances, and the signs of significant differences."""
+    import numpy as np
+
+    index = np.flatnonzero(eligible)
+    share = weight / weight.sum()
+    covariance: Floats | None = np.zeros((len(index), len(index)))
+    doubt, clusters = np.zeros(len(index)), np.full(len(index), np.inf)
+    for column, part in zip(columns, share, strict=True):
+        estimates = column.estimates
+        assert estimates is not None
+        at = np.searchsorted(estimates.index, index)
+        clusters = np.minimum(clusters, estimates.clusters[at])
+        if estimates.covariance is None or covariance is None:
+            covariance = None
+            continue
+        covariance += part**2 * estimates.covariance[np.ix_(at, at)]
+        doubt += (part**2 * np.diag(estimates.covariance)[at]) ** 2 / estimates.df[at]
+    low, high = np.full(len(value), np.nan), np.full(len(value), np.nan)
+    if covariance is None:
+        none = np.zeros((len(value), len(value)), dtype=np.int8)
+        return low, high, "no interval: a subset has fewer than 2 clusters", none
+    variance = np.diag(covariance)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        df = np.where(variance > 0, variance**2 / doubt, clusters - 1)
+    fraction = columns[0].unit == "fraction"
+    low[index], high[index] = t_interval(value[index], variance, df, ci)
+    if fraction:
+        alike = unanimous(value[index], clusters, ci)
+        low[index] = np.where(variance > 0, np.maximum(low[index], 0.0), alike[0])
+        high[index] = np.where(variance > 0, np.minimum(high[index], 1.0), alike[1])
+    up = value[index] if columns[0].higher_is_better else -value[index]
+    overall = Estimates(index, up, covariance, df, clusters)
+    signs = significant_signs([overall], len(value), ci)[0]
+    if len(columns) == 1:
+        # the column's own interval, which knows how its scores are made
+        column_cells = pl.DataFrame({"model": list(pool)}).join(
+            columns[0].cells, on="model", how="left", maintain_order="left"
+        )
+        low, high = (
+            column_cells[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in ("ci_low", "ci_high")
+        )
+        return low, high, "as in the column", signs
+    return low, high, "t (CR2) over instances", signs
+
+
+def _over_scenarios(shown: Floats, weight: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
+    """Return the signs of differences that are significant over samples of columns, paired."""
+    import numpy as np
+
+    present = ~np.isnan(shown)
+    count = present.sum(axis=0)
+    index = np.flatnonzero(~np.isnan(value) & (count > 1))
+    shown, present, count, average = shown[:, index], present[:, index], count[index], value[index]
+    share = weight[:, None] / (present * weight[:, None]).sum(axis=0)
+    residual = np.where(present, share * (shown - average) * np.sqrt(count / (count - 1)), 0.0)
+    signed = average if up else -average
+    alike = Estimates(index, signed, residual.T @ residual, count - 1.0, count.astype(np.float64), score=False)
+    return significant_signs([alike], len(value), ci)[0]
+
+
+def _bootstrap(shown: Floats, weight: Floats, eligible: Flags, ci: float) -> Interval:
+    """Return the percentile interval of each mean over samples of columns; the pool is fixed."""
+    import numpy as np
+
+    number, none = len(shown), np.full(shown.shape[1], np.nan)
+    if number < 2:
+        return none, none, "no interval: one column"
+    held = np.round(np.nan_to_num(shown, nan=-1.0), 12) + 0.0
+    key = hashlib.sha256(held.tobytes() + weight.tobytes()).digest()
+    generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
+    counts = generator.multinomial(number, np.full(number, 1 / number), size=REPLICATES).astype(np.float64)
+    drawn = _averages(counts, shown[:, eligible], weight)
+    low, high = none.copy(), none.copy()
+    low[eligible], high[eligible] = np.nanquantile(drawn, [(1 - ci) / 2, (1 + ci) / 2], axis=0)
+    few = ", few columns" if number < FEW_CLUSTERS else ""
+    return low, high, f"bootstrap over {number} columns ({REPLICATES:,}){few}"
+
+
+def _cells(column: Column, pool: Sequence[str], rates: Floats, signs: "Signs | None") -> pl.DataFrame:
+    import numpy as np
+
+    index = np.flatnonzero(~np.isnan(column.values))
+    values = column.values[index]
+    frame = pl.DataFrame(
+        {
+            "model": [pool[int(competitor)] for competitor in index],
+            "column": [column.name] * len(index),
+            "value": values,
+            "win_rate": rates[index],
+            "rank": ranks(values if column.higher_is_better else -values),
+        }
+    ).with_columns(pl.col("win_rate").fill_nan(None))
+    if signs is not None:
+        low, high = rank_interval(signs, index)
+        frame = frame.with_columns(rank_low=pl.Series(low), rank_high=pl.Series(high))
+    if column.cells.height:
+        intervals = column.cells.select("model", "ci_low", "ci_high", "interval", "n", "n_dropped")
+        frame = frame.join(intervals, on="model", how="left", maintain_order="left")
+    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in CELLS.items() if name not in frame.columns]
+    return frame.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in CELLS.items())

@@ -1,16 +1,18 @@
-"""Bootstrap intervals of statistics that are made of sums over clusters."""
+"""Bootstrap over clusters: intervals of statistics made of sums, and the variance of a metric of a whole set."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from helmframe.stats.error_bars import FEW_CLUSTERS
+import polars as pl
+
+from helmframe._core.expressions import key_of
+from helmframe.stats.encoded_rows import INSTANCE, Floats, Numbers, lengths, merge_names, starts_of
+from helmframe.stats.intervals import FEW_CLUSTERS
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
-Floats: TypeAlias = "NDArray[np.float64]"
 
 REPLICATES = 2_000
 # More clusters than these are added up into so many groups, and groups are drawn: as good, and bounded in cost.
@@ -22,7 +24,7 @@ _CHUNK = 1_000_000
 def percentile_interval(
     sums: Floats, value: Callable[[Floats], Floats], whole: float, ci: float
 ) -> tuple[float | None, float | None, str]:
-    """The interval of `value`, by drawing clusters with replacement: low, high and the method, or why there is none.
+    """Return the interval of `value` by sampling clusters with replacement: low, high and the method or reason.
 
     The random numbers are keyed by the sums: the same table gives the same interval, in whatever order rows came.
 
@@ -47,8 +49,8 @@ def percentile_interval(
         return None, None, "no interval: fewer than 2 clusters"
     if np.isnan(whole):
         return None, None, "no interval: undefined, as all ratings are equal"
-    found = replicates(sums, value)
-    defined = found[~np.isnan(found)]
+    resampled = replicates(sums, value)
+    defined = resampled[~np.isnan(resampled)]
     if len(defined) < 0.95 * REPLICATES:
         return None, None, "no interval: undefined without some items"
     low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2])
@@ -56,7 +58,7 @@ def percentile_interval(
 
 
 def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
-    """The statistic of each of 2,000 draws of as many clusters, with replacement; arguments as above."""
+    """Return the statistic of each of 2,000 samples of all clusters, with replacement; arguments as above."""
     import numpy as np
 
     # alike up to rounding, in each column's own size
@@ -68,23 +70,23 @@ def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
     few_kinds = 4 * len(many) <= len(sums)
     draw = (_of_kinds if few_kinds else _of_rows)(sums[first], many, generator)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.concatenate([np.asarray(value(each), dtype=np.float64) for each in draw])
+        return np.concatenate([np.asarray(value(batch), dtype=np.float64) for batch in draw])
 
 
 def few_clusters(clusters: int) -> str:
-    """The mark of an interval over few clusters."""
+    """Return the mark of an interval over few clusters."""
     return ", few clusters" if clusters < FEW_CLUSTERS else ""
 
 
-def _of_kinds(kinds: Floats, many: "NDArray[np.int64]", generator: "np.random.Generator") -> Iterator[Floats]:
-    """The sums of each replicate, where few kinds of clusters are drawn many times."""
+def _of_kinds(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
+    """Yield the sums of each replicate, where few kinds of clusters are sampled many times."""
     import numpy as np
 
     yield generator.multinomial(int(many.sum()), many / many.sum(), size=REPLICATES).astype(np.float64) @ kinds
 
 
-def _of_rows(kinds: Floats, many: "NDArray[np.int64]", generator: "np.random.Generator") -> Iterator[Floats]:
-    """The same, where most clusters differ; some replicates at a time."""
+def _of_rows(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
+    """Yield the same where most clusters differ, some replicates at a time."""
     import numpy as np
 
     rows = np.repeat(kinds, many, axis=0)
@@ -98,3 +100,76 @@ def _of_rows(kinds: Floats, many: "NDArray[np.int64]", generator: "np.random.Gen
         size = min(at_once, REPLICATES - start)
         drawn = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
         yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64) @ rows
+
+
+DRAWS = 200
+
+
+def compute_values(
+    answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Return `cells` and replicate: the value of each cell, or with `trials` the mean over each trial's value."""
+    grouped = answered.group_by([*cells, *trials]).agg(replicate=value.cast(pl.Float64))
+    if trials:
+        # in the order of the trials, so that the mean is the same to the last digit
+        grouped = grouped.sort(*cells, *trials).group_by(cells, maintain_order=True).agg(pl.col("replicate").mean())
+    return grouped.collect(engine="in-memory")
+
+
+def bootstrap_variance(
+    answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
+) -> pl.LazyFrame:
+    """Return per cell the variance of the value over 200 samples of clusters, with replacement, within subsets.
+
+    The random numbers are keyed by the names of the clusters: the same table gives the same variance.
+
+    Args:
+        answered: rows with scenario, subset, cluster and `cells`, in an order of their own.
+        value: gives one number per group.
+        cells: columns whose values make a group.
+        trials: Columns whose values make a trial: the value is the mean over trials.
+
+    Returns:
+        `cells`, variance (null with one cluster), df, undefined (no value in some draw), lonely (subset of 1 cluster).
+
+    Source: Efron 1979, Annals of Statistics 7:1.
+    """
+    import numpy as np
+
+    names = merge_names(cells, INSTANCE[:3])
+    rows = answered.sort(names).collect()
+    keys = rows.select(key=key_of("bootstrap", *(pl.col(name).fill_null("") for name in INSTANCE[:3])))["key"]
+    seed = hashlib.sha256(keys.cast(pl.UInt64).to_numpy().astype("<u8").tobytes()).digest()
+    generator = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
+    cluster = rows.select(pl.struct(names).rle_id()).to_series().to_numpy().astype(np.int64)
+    subset = rows.select(pl.struct(merge_names(cells, INSTANCE[:2])).rle_id()).to_series().to_numpy().astype(np.int64)
+    start = starts_of(cluster)
+    size = lengths(start, len(cluster))
+    of_subset = starts_of(subset[start])
+    many = lengths(of_subset, len(start))
+    replicates = []
+    for _ in range(DRAWS if len(start) else 0):
+        low = np.repeat(of_subset, many)
+        picked = low + (generator.random(len(start)) * np.repeat(many, many)).astype(np.int64)
+        count = size[picked]
+        ends = np.cumsum(count)
+        # the rows of each cluster drawn, one cluster after the other
+        row_index = np.arange(ends[-1]) - np.repeat(ends - count, count) + np.repeat(start[picked], count)
+        replicates.append(compute_values(rows[row_index].lazy(), value, cells, trials))
+    sizes = (
+        rows.lazy()
+        .group_by(merge_names(cells, INSTANCE[:2]))
+        .agg(clusters=pl.col("cluster").n_unique().cast(pl.Int64))
+        .group_by(cells)
+        .agg(df=(pl.col("clusters") - 1).sum(), lonely=(pl.col("clusters") < 2).any())
+    )
+    if not replicates:
+        return sizes.with_columns(variance=pl.lit(None, dtype=pl.Float64), undefined=pl.lit(value=False))
+    one = pl.col("replicate")
+    # as a list: its numbers are added one after the other, always in the same order
+    spread = pl.concat(replicates).lazy().group_by(cells, maintain_order=True).agg(
+        "replicate", undefined=(~one.is_finite().fill_null(value=False)).any()
+    ).with_columns(variance=one.list.var()).drop("replicate")  # fmt: skip
+    return sizes.join(spread, on=cells, how="left", nulls_equal=True).with_columns(
+        variance=pl.when(pl.col("df") > 0).then("variance"), undefined=pl.col("undefined") & (pl.col("df") > 0)
+    )

@@ -8,10 +8,10 @@ import polars as pl
 
 from helmframe._core.bins import binned, debiased_error, enough, equal_masses, plain_error
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, Floats, few_clusters, replicates
-from helmframe.stats.encoded_rows import Numbers, starts_of
-from helmframe.stats.error_bars import SMALL_N
-from helmframe.stats.frames import own_columns
+from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, few_clusters, replicates
+from helmframe.stats.encoded_rows import Floats, Numbers, starts_of
+from helmframe.stats.frames import protect_columns
+from helmframe.stats.intervals import SMALL_N
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ DRAWN = 10_000
 _CHUNK = 4_000_000
 
 
-@own_columns("by")
+@protect_columns("by")
 def calibration(
     answers: pl.LazyFrame | pl.DataFrame,
     by: str | Sequence[str] = (),
@@ -47,7 +47,7 @@ def calibration(
     bins: int = 15,
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """How far accuracy is from confidence, one row per group.
+    """Measure how far accuracy is from confidence, one row per group.
 
     A plain calibration error grows as answers get fewer, whatever the model; so the headline is the debiased square,
     around 0 for a calibrated model at any n, and beside the plain one stands the band that it would lie in if every
@@ -82,11 +82,11 @@ def calibration(
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
     keys = [by] if isinstance(by, str) else list(by)
-    known = answers.lazy().collect_schema().names()
+    columns = answers.lazy().collect_schema().names()
     for name in (*keys, confidence, right):
-        if name not in known:
-            raise UnknownNameError.among("column", name, known)
-    clusters = [pl.col(name).cast(pl.String) for name in ("cluster", "instance_id") if name in known]
+        if name not in columns:
+            raise UnknownNameError.among("column", name, columns)
+    clusters = [pl.col(name).cast(pl.String) for name in ("cluster", "instance_id") if name in columns]
     # without either, each answer is one by itself
     none = pl.lit(None, dtype=pl.String)
     values = {"sure": pl.col(confidence), "right": pl.col(right)}
@@ -130,33 +130,33 @@ def _of(group: pl.DataFrame, bins: int, ci: float) -> dict[str, object]:
     resolution = float(sizes @ (accuracy - base) ** 2) / len(sure) - noise + (unbiased - spread)
     brier = float(((sure - right) ** 2).mean())
     # the bins that hold answers, in order
-    place = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
+    bin_index = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
     names = answers["cluster"]
     alone = np.arange(len(sure)) + names.n_unique()
     cluster = np.unique(names.rank("dense").cast(pl.Int64).fill_null(pl.Series(alone)).to_numpy(), return_inverse=True)[
         1
     ]
-    low, high, how, clusters = _interval(cluster, sure, right, place, float(error), ci)
-    null = _null_band(sure, place, ci)
+    low, high, how, clusters = _interval(cluster, sure, right, bin_index, float(error), ci)
+    null = _null_band(sure, bin_index, ci)
     numbers = {
         "squared_calibration_error": float(error), "ci_low": low, "ci_high": high,
         "ece": plain_error(sure, right, edges), "null_low": null[0], "null_high": null[1], "brier": brier,
         "resolution": resolution, "uncertainty": unbiased, "within": brier - float(error) + resolution - unbiased,
     }  # fmt: skip
-    known = {name: None if value is None or np.isnan(value) else value for name, value in numbers.items()}
+    results = {name: None if value is None or np.isnan(value) else value for name, value in numbers.items()}
     made = f", {len(sizes)} of {bins} bins" if len(sizes) < bins else ""
     small = ", n small" if len(sure) < SMALL_N else ""
-    said = how if low is None else f"{how}{made}{small}"
-    return {**known, "interval": said, "bins": len(sizes), "n": len(sure), "n_clusters": clusters}
+    method = how if low is None else f"{how}{made}{small}"
+    return {**results, "interval": method, "bins": len(sizes), "n": len(sure), "n_clusters": clusters}
 
 
 def _interval(
-    cluster: Numbers, sure: Floats, right: Floats, place: Numbers, error: float, ci: float
+    cluster: Numbers, sure: Floats, right: Floats, bin_index: Numbers, error: float, ci: float
 ) -> tuple[float | None, float | None, str, int]:
-    """Low, high, method and the number of clusters."""
+    """Return low, high, method and the number of clusters."""
     import numpy as np
 
-    many, kinds = int(cluster.max()) + 1, int(place.max()) + 1
+    many, kinds = int(cluster.max()) + 1, int(bin_index.max()) + 1
     if many < 2:
         return None, None, "no interval: fewer than 2 clusters", many
     if np.isnan(error):
@@ -165,9 +165,12 @@ def _interval(
     if groups < many:
         # dealt at random: as good, and bounded in cost
         cluster = (_generator(sure).permutation(many) % groups)[cluster]
-    cell = cluster * kinds + place
+    cell = cluster * kinds + bin_index
     sums = np.concatenate(
-        [np.bincount(cell, each, groups * kinds).reshape(groups, kinds) for each in (np.ones(len(sure)), sure, right)],
+        [
+            np.bincount(cell, values, groups * kinds).reshape(groups, kinds)
+            for values in (np.ones(len(sure)), sure, right)
+        ],
         axis=1,
     )
 
@@ -179,7 +182,7 @@ def _interval(
     # what is drawn varies around the plain square of what was seen, not around the debiased one
     sizes, claimed, accuracy = parts(sums.sum(axis=0))
     centre = float(np.nansum(sizes * (claimed - accuracy) ** 2) / sizes.sum())
-    drawn = replicates(sums, lambda each: debiased_error(*parts(each)))
+    drawn = replicates(sums, lambda values: debiased_error(*parts(values)))
     defined = drawn[~np.isnan(drawn)]
     if len(defined) < 0.95 * REPLICATES:
         return None, None, "no interval: undefined without some answers", many
@@ -187,24 +190,24 @@ def _interval(
     return error + float(low), error + float(high), f"bootstrap ({REPLICATES:,}){few_clusters(many)}", many
 
 
-def _null_band(sure: Floats, place: Numbers, ci: float) -> tuple[float, float]:
-    """Between which values the plain error lies, if each answer is right with the probability it claims."""
+def _null_band(sure: Floats, bin_index: Numbers, ci: float) -> tuple[float, float]:
+    """Return the band of the plain error if each completion is right with the probability it claims."""
     import numpy as np
 
     generator = _generator(sure)
-    claimed = np.bincount(place, sure)
+    claimed = np.bincount(bin_index, sure)
     if len(sure) > DRAWN:
-        variance = np.bincount(place, sure * (1 - sure))
+        variance = np.bincount(bin_index, sure * (1 - sure))
         hits = claimed + generator.standard_normal((REPLICATES, len(claimed))) * np.sqrt(variance)
     else:
-        hits = np.concatenate(list(_hits(sure, starts_of(place), generator)))
+        hits = np.concatenate(list(_hits(sure, starts_of(bin_index), generator)))
     errors = np.abs(hits - claimed).sum(axis=1) / len(sure)
     low, high = np.quantile(errors, [(1 - ci) / 2, (1 + ci) / 2])
     return float(low), float(high)
 
 
 def _generator(sure: Floats) -> "np.random.Generator":
-    """Random numbers keyed by the confidences, sorted."""
+    """Return random numbers keyed by the confidences, sorted."""
     import numpy as np
 
     key = hashlib.sha256(sure.astype("<f8").tobytes()).digest()
@@ -212,7 +215,7 @@ def _generator(sure: Floats) -> "np.random.Generator":
 
 
 def _hits(sure: Floats, starts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """Right answers per bin, some resamples at a time."""
+    """Yield right completions per bin, some resamples at a time."""
     import numpy as np
 
     at_once = max(1, _CHUNK // len(sure))

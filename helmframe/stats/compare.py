@@ -6,16 +6,27 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.stats.cluster_index import Nest, cluster_sums, merged, nested, residuals, stable_sum, totals
-from helmframe.stats.directions import directions_of
-from helmframe.stats.encoded_rows import Flags, Floats, Numbers, numbered, starts_of, sums
-from helmframe.stats.error_bars import with_interval
-from helmframe.stats.estimate import estimate_of, group_keys, weighed
-from helmframe.stats.failures import Range, known_ranges, treated
-from helmframe.stats.frames import as_scores, own_columns
-from helmframe.stats.joint import joint_level
-from helmframe.stats.paired import Pairs, pairs_of
-from helmframe.stats.significance import detectable, holm, mcnemar_midp, sign_flip_p
+from helmframe.stats.encoded_rows import (
+    ClusterIndex,
+    Flags,
+    Floats,
+    Numbers,
+    build_cluster_index,
+    cluster_sums,
+    merge_names,
+    numbered,
+    residuals,
+    stable_sum,
+    starts_of,
+    sums,
+    totals,
+)
+from helmframe.stats.estimate import estimate_of, group_keys, weigh_strata
+from helmframe.stats.failures import Range, metric_directions, resolve_ranges, treat_failures
+from helmframe.stats.frames import as_scores, protect_columns
+from helmframe.stats.intervals import with_interval
+from helmframe.stats.paired import Pairs, pair_sides
+from helmframe.stats.significance import detectable, holm, joint_level, mcnemar_midp, sign_flip_p
 from helmframe.stats.sums import sums_of
 
 PAIRED_ON = ("scenario", "instance_id", "perturbation", "perturbation_seed")
@@ -47,7 +58,7 @@ COMPARISON = {
 _FEW, _DENSE = 500, 50_000_000
 
 
-@own_columns("axis", "by")
+@protect_columns("axis", "by")
 def compare(
     scores: pl.LazyFrame | pl.DataFrame,
     axis: str,
@@ -62,7 +73,7 @@ def compare(
     ci: float = 0.95,
     mean: str = "macro",
 ) -> pl.DataFrame:
-    """Per metric the difference of each value of `axis` (a) from the base (b), over the instances that both answered.
+    """Compare each value of `axis` (a) with the base (b), per metric, over the instances that both have a score for.
 
     What `on` leaves together (trials, outputs) is averaged on each side before pairing. The test flips the signs of
     whole clusters; with one 0/1 answer per instance, no clusters and equal weights that is McNemar's, given as mid-p.
@@ -112,23 +123,23 @@ def compare(
     base = _base(rows, axis, base)
     # a perturbation's seeds are repeats of it
     alike = ["instance_id"] if axis == "perturbation" else on
-    rows = treated(
+    rows = treat_failures(
         rows.with_columns(pl.col(axis).cast(pl.String)),
-        merged([axis, *keys], ["scenario"]),
+        merge_names([axis, *keys], ["scenario"]),
         errors,
         higher_is_better=higher_is_better,
-        ranges=known_ranges(ranges, fractions),
-        on=merged(["scenario"], alike),
+        ranges=resolve_ranges(ranges, fractions),
+        on=merge_names(["scenario"], alike),
     )
-    pairs = pairs_of(rows, axis, keys, base, alike)
+    pairs = pair_sides(rows, axis, keys, base, alike)
     columns = [*keys, axis]
-    there = np.ones(len(pairs.a), dtype=np.bool_)
-    estimates = estimate_of(sums_of(pairs.rows, columns, pairs.a - pairs.b, there), columns, mean=mean)
+    mask = np.ones(len(pairs.a), dtype=np.bool_)
+    estimates = estimate_of(sums_of(pairs.rows, columns, pairs.a - pairs.b, mask), columns, mean=mean)
     several = "trial" in rows.collect_schema() and rows.select(pl.col("trial").n_unique() > 1).collect().item()
     estimates = estimates.with_columns(crossed=pl.lit(False if several else None, dtype=pl.Boolean))
     groups = pairs.dropped.sort(columns).with_row_index("group")
-    nest = nested(pairs.rows, columns, there, None)
-    strata = weighed(nest.table, columns, mean).join(groups, on=columns, nulls_equal=True, maintain_order="left")
+    nest = build_cluster_index(pairs.rows, columns, mask, None)
+    strata = weigh_strata(nest.table, columns, mean).join(groups, on=columns, nulls_equal=True, maintain_order="left")
     clusters = _clusters(pairs, nest, strata)
     fraction = pl.col("metric").is_in(_binary(rows) if fractions is None else list(fractions))
     joint = with_interval(estimates, fraction, ci=joint_level(_covariances(clusters), ci), least=-1.0)
@@ -171,8 +182,8 @@ def _binary(rows: pl.LazyFrame) -> list[str]:
     return binary.filter("score").collect()["metric"].to_list()
 
 
-def _clusters(pairs: Pairs, nest: Nest, strata: pl.DataFrame) -> pl.DataFrame:
-    """Per stratum and cluster what it adds to its group's difference, and its residual (CR2)."""
+def _clusters(pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame) -> pl.DataFrame:
+    """Return per stratum and cluster what it adds to its group's difference, and its residual (CR2)."""
     of = nest.stratum_of_cluster
     totals = cluster_sums(nest, pairs.a - pairs.b)
     share = (strata["weight"] / strata["size"]).to_numpy()[of]
@@ -184,18 +195,18 @@ def _clusters(pairs: Pairs, nest: Nest, strata: pl.DataFrame) -> pl.DataFrame:
 
 
 def _covariances(clusters: pl.DataFrame) -> list[Floats]:
-    """Of each set of groups that share clusters the covariance of their differences."""
+    """Return the covariance of the differences of each set of groups that share clusters."""
     import numpy as np
 
     # a group with a cluster that is alone in its subset has no variance
-    known = clusters.filter(pl.col("influence").is_finite().all().over("group"))
-    groups, row = np.unique(known["group"].to_numpy(), return_inverse=True)
+    finite = clusters.filter(pl.col("influence").is_finite().all().over("group"))
+    groups, row = np.unique(finite["group"].to_numpy(), return_inverse=True)
     if len(groups) < 2:
         return []
-    scenario = numbered(known, ["scenario"])[1]
-    cluster = known["cluster"].to_numpy()
+    scenario = numbered(finite, ["scenario"])[1]
+    cluster = finite["cluster"].to_numpy()
     names, column = np.unique(scenario * (cluster.max() + 1) + cluster, return_inverse=True)
-    influence = known["influence"].to_numpy()
+    influence = finite["influence"].to_numpy()
     if len(groups) <= _FEW and len(groups) * len(names) <= _DENSE:
         return [_gram(row, column, influence)]
     return [_gram(row[here], column[here], influence[here]) for here in _linked(row, column, len(groups))]
@@ -214,7 +225,7 @@ def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
 
 
 def _linked(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
-    """The entries of each set of rows that share columns."""
+    """Return the entries of each set of rows that share columns."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -226,25 +237,27 @@ def _linked(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
     return np.split(order, starts_of(of_entry[order])[1:])
 
 
-def _levels(pairs: Pairs, nest: Nest, strata: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> pl.DataFrame:
-    """Per group value_a, value_b, single, win, tie, loss."""
+def _levels(
+    pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame, higher_is_better: Mapping[str, bool]
+) -> pl.DataFrame:
+    """Return value_a, value_b, single, win, tie and loss per group."""
     import numpy as np
 
-    ways = directions_of(strata["metric"], higher_is_better)
+    directions = metric_directions(strata["metric"], higher_is_better)
 
-    def counted(flags: Flags) -> pl.Series:
+    def count_instances(flags: Flags) -> pl.Series:
         return pl.Series(sums(sums(flags.astype(np.int64), nest.of_cluster), nest.of_stratum), dtype=pl.Int64)
 
     gain = sums((pairs.a - pairs.b)[nest.order], nest.of_instance)
     several = sums((~pairs.single[nest.order]).astype(np.int64), nest.of_instance) > 0
     # answers that differ by rounding alone are tied
-    up, down = counted(gain > 1e-12), counted(gain < -1e-12)
-    better = pl.Series([ways[metric] for metric in strata["metric"]], dtype=pl.Boolean)
+    up, down = count_instances(gain > 1e-12), count_instances(gain < -1e-12)
+    better = pl.Series([directions[metric] for metric in strata["metric"]], dtype=pl.Boolean)
     share = pl.col("weight") / pl.col("size")
     sides = {"total_a": pairs.a, "total_b": pairs.b}
     added = {name: pl.Series(totals(nest, values)) for name, values in sides.items()}
     return (
-        strata.with_columns(up=up, down=down, better=better, several=counted(several), **added)
+        strata.with_columns(up=up, down=down, better=better, several=count_instances(several), **added)
         .with_columns(
             win=pl.when("better").then("up").otherwise("down"), loss=pl.when("better").then("down").otherwise("up")
         )
@@ -266,7 +279,7 @@ def _mde(table: pl.DataFrame, ci: float) -> pl.Series:
 
 
 def _tested(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
-    """The table with p, test and p_holm; a few rows, each a test of its own."""
+    """Return the table with p, test and p_holm; a few rows, each a test of its own."""
     table = table.join(clusters.group_by("group").agg("added"), on="group", how="left", maintain_order="left")
     tests = [
         _test(added.to_numpy(), bool(single) and rows == clusters) if added is not None else (None, None)
@@ -274,12 +287,12 @@ def _tested(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
             table["added"], table["single"], table["n_rows"], table["n_clusters"], strict=True
         )
     ]
-    p = [each for each, _ in tests]
-    family = iter(holm([each for each in p if each is not None]))
+    p = [p_value for p_value, _ in tests]
+    family = iter(holm([p_value for p_value in p if p_value is not None]))
     return table.with_columns(
         p=pl.Series(p, dtype=pl.Float64),
         test=pl.Series([name for _, name in tests], dtype=pl.String),
-        p_holm=pl.Series([None if each is None else next(family) for each in p], dtype=pl.Float64),
+        p_holm=pl.Series([None if p_value is None else next(family) for p_value in p], dtype=pl.Float64),
     )
 
 

@@ -1,10 +1,11 @@
-"""Rows in numbers: which cell of a table and which instance each row is of, so that sums are NumPy over sorted keys.
+"""Rows as integers: the cell of a table and the instance of each row, so that sums are NumPy over sorted keys.
 
-Cells are numbered by the runs of rows that say the same, of which scores have few; instances in the order of their
-names. What is summed in the order of these numbers comes out the same, to the last digit, in whatever order rows came.
+Cells are numbered by runs of equal rows, of which scores have few. Instances are numbered in the order of their names,
+so sums are equal to the last digit, whatever the order of the rows. A cluster index then has the starts of instances,
+clusters and strata.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+
 Numbers: TypeAlias = "NDArray[np.int64]"
 Floats: TypeAlias = "NDArray[np.float64]"
 Flags: TypeAlias = "NDArray[np.bool_]"
 
 
 @dataclass(frozen=True)
-class Coded:
-    """A frame in numbers.
+class EncodedRows:
+    """A frame encoded as integers.
 
     `cells` has one row per distinct combination of the columns with few values; `cell` says which of them a row is of,
     `unit` which instance (within its scenario), in the order of (cluster, instance_id); `cluster` says of a unit which
@@ -39,21 +41,21 @@ class Coded:
 
     @property
     def units(self) -> int:
-        """How many there are, at least 1: what a key of (cell, unit) counts in."""
+        """Return the number of instances, at least 1: the radix of keys of (cell, unit)."""
         return max(len(self.cluster), 1)
 
-    def others(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "Coded":
-        """Other rows of the same units."""
+    def others(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "EncodedRows":
+        """Return other rows of the same units."""
         return replace(self, cells=cells, cell=cell, unit=unit, rows=pl.DataFrame())
 
     def among(self, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-        """The distinct values of some columns of `cells`, numbered, and the number of each row."""
+        """Return the distinct values of some columns of `cells`, numbered, and the number of each row."""
         table, number = numbered(self.cells, names)
         return table, number[self.cell]
 
 
-def coded(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequence[str] = ()) -> Coded:
-    """The rows with the columns `names` as cells; `more` are passed on in `rows`.
+def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequence[str] = ()) -> EncodedRows:
+    """Encode the rows with the columns `names` as cells; `more` are passed on in `rows`.
 
     Args:
         rows: with instance_id and cluster; a null cluster is the instance itself.
@@ -68,23 +70,23 @@ def coded(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequenc
     clusters = frame["cluster"].cast(pl.String).fill_null(ids)
     alone = bool((clusters == ids).all())
     unit, cluster, units = _alone(ids) if alone else _units(clusters, ids)
-    return Coded(cells, cell, unit, cluster, units, alone, frame.select(more))
+    return EncodedRows(cells, cell, unit, cluster, units, alone, frame.select(more))
 
 
 def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-    """The distinct values of these columns, in the order of their first appearance, and the number of each row."""
+    """Return the distinct values of these columns, in order of first appearance, and each row's number."""
     import numpy as np
 
     if not names:
         return pl.DataFrame(height=min(table.height, 1)), np.zeros(table.height, dtype=np.int64)
     distinct = table.select(names).unique(maintain_order=True)
-    place = distinct.with_row_index("row number")
-    number = table.select(names).join(place, on=names, how="left", nulls_equal=True, maintain_order="left")
+    numbering = distinct.with_row_index("row number")
+    number = table.select(names).join(numbering, on=names, how="left", nulls_equal=True, maintain_order="left")
     return distinct, number["row number"].to_numpy().astype(np.int64)
 
 
 def starts_of(keys: Numbers) -> Numbers:
-    """Where each run of equal keys starts, in sorted keys."""
+    """Return the start of each run of equal keys, in sorted keys."""
     import numpy as np
 
     if not keys.size:
@@ -93,14 +95,14 @@ def starts_of(keys: Numbers) -> Numbers:
 
 
 def lengths(starts: Numbers, end: int) -> Numbers:
-    """How long each run is, where the last ends at `end`."""
+    """Return the length of each run, where the last ends at `end`."""
     import numpy as np
 
     return np.diff(np.append(starts, end))
 
 
 def distinct(keys: Numbers) -> Numbers:
-    """The distinct keys, sorted."""
+    """Return the distinct keys, sorted."""
     import numpy as np
 
     # many of our keys come nearly sorted, which a stable sort makes use of
@@ -109,7 +111,7 @@ def distinct(keys: Numbers) -> Numbers:
 
 
 def sums(values: "NDArray[Any]", starts: Numbers) -> "NDArray[Any]":
-    """The sum of each run of values."""
+    """Return the sum of each run of values."""
     import numpy as np
 
     if len(starts) == len(values):
@@ -118,7 +120,7 @@ def sums(values: "NDArray[Any]", starts: Numbers) -> "NDArray[Any]":
 
 
 def in_order(keys: Numbers, values: Floats) -> Numbers:
-    """The order that sorts by key; rows of one key by value, so that their sum does not hang on how they came."""
+    """Return the order that sorts by key, then by value, so that a key's sum is independent of row order."""
     import numpy as np
 
     order = np.argsort(keys, kind="stable")
@@ -129,7 +131,7 @@ def in_order(keys: Numbers, values: Floats) -> Numbers:
 
 
 def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
-    """As `numbered`; where few rows differ from the one before, only those are looked at."""
+    """Return the same as `numbered`, faster where few rows differ from the row before."""
     import numpy as np
 
     names = table.columns
@@ -142,60 +144,171 @@ def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
     cell = of_run[run.to_numpy()]
     for name in restless:
         values, number = _column(table[name])
-        both, there = cell * max(len(values), 1) + number, np.zeros(cells.height * len(values), dtype=np.int64)
-        there[both] = 1
-        found = np.flatnonzero(there)
-        there[found] = np.arange(len(found))
-        cells = cells[found // len(values)].with_columns(values[found % len(values)])
-        cell = there[both]
+        both, present = cell * max(len(values), 1) + number, np.zeros(cells.height * len(values), dtype=np.int64)
+        present[both] = 1
+        occupied = np.flatnonzero(present)
+        present[occupied] = np.arange(len(occupied))
+        cells = cells[occupied // len(values)].with_columns(values[occupied % len(values)])
+        cell = present[both]
     return cells.select(names), cell
 
 
 def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
-    """The distinct values, and the number of each row's."""
+    """Return the distinct values, and the number of each row's value."""
     if values.dtype == pl.String and not values.null_count():
         distinct = values.unique().sort()
-        return distinct, _in(values, distinct)
+        return distinct, _index_in(values, distinct)
     table, number = numbered(values.to_frame(), [values.name])
     return table.to_series(), number
 
 
 def _alone(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
-    """As `_units`, where each instance is a cluster."""
+    """Return the same as `_units`, where each instance is a cluster."""
     import numpy as np
 
-    number, names = _places(ids)
+    number, names = _index_texts(ids)
     return number, np.arange(len(names), dtype=np.int64), pl.DataFrame({"instance_id": names, "cluster": names})
 
 
 def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
-    """Of each row the number of its instance; of each number the cluster's; and the names of both."""
+    """Map rows to instances, and instances to clusters; return both with their names."""
     import numpy as np
 
-    number, names = _places(ids)
+    number, names = _index_texts(ids)
     # an id may stand in several clusters, in scenarios of their own
     many = max(len(names), 1)
-    of_cluster, cluster_names = _places(clusters)
+    of_cluster, cluster_names = _index_texts(clusters)
     pairs, unit = np.unique(of_cluster * many + number, return_inverse=True)
     cluster, instance = np.divmod(pairs, many)
     named = pl.DataFrame({"instance_id": names[instance], "cluster": cluster_names[cluster]})
     return unit.astype(np.int64), cluster, named
 
 
-def _places(texts: pl.Series) -> tuple[Numbers, pl.Series]:
-    """Of each text its place among the distinct ones, and those, sorted."""
+def _index_texts(texts: pl.Series) -> tuple[Numbers, pl.Series]:
+    """Return each text's index among the sorted distinct texts, and those texts."""
     # rows of one instance stand together: where that is so, only the first of each run is looked up
     heads = texts.ne_missing(texts.shift())
     run = None
     if (heads.sum() or 0) <= len(texts) // 2:
         texts, run = texts.filter(heads), heads.cast(pl.Int64).cum_sum().to_numpy() - 1
     distinct = texts.unique().sort()
-    place = _in(texts, distinct)
-    return place if run is None else place[run], distinct
+    index = _index_in(texts, distinct)
+    return index if run is None else index[run], distinct
 
 
-def _in(texts: pl.Series, distinct: pl.Series) -> Numbers:
+def _index_in(texts: pl.Series, distinct: pl.Series) -> Numbers:
     import numpy as np
 
-    place: Numbers = texts.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
-    return place
+    index: Numbers = texts.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
+    return index
+
+
+STRATUM = ("scenario", "subset")
+VARIANT = ("perturbation", "perturbation_seed")
+INSTANCE = ("scenario", "subset", "cluster", "instance_id")
+
+
+@dataclass(frozen=True)
+class ClusterIndex:
+    """The starts of instances, clusters and strata (the groups' subsets), each in the level below.
+
+    `table` has one row per stratum: by, scenario, subset, size (instances), rows; `unit` is one instance per cluster.
+    """
+
+    table: pl.DataFrame
+    key: Numbers
+    order: Numbers
+    many: "Numbers | None"
+    of_instance: Numbers
+    of_cluster: Numbers
+    of_stratum: Numbers
+    cluster_size: Floats
+    size: Floats
+    stratum_of_cluster: Numbers
+    unit: Numbers
+
+
+def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many: "Numbers | None") -> ClusterIndex:
+    import numpy as np
+
+    names, stratum = rows.among(merge_names(by, STRATUM))
+    units = rows.units
+    stratum, unit = (stratum, rows.unit) if mask.all() else (stratum[mask], rows.unit[mask])
+    key = stratum * units + unit
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    of_instance = starts_of(key)
+    first = order[of_instance]
+    stratum, unit = stratum[first], unit[first]
+    if rows.alone:
+        of_cluster = np.arange(len(of_instance))
+        cluster_size = np.ones(len(of_instance))
+    else:
+        of_cluster = starts_of(stratum * units + rows.cluster[unit])
+        cluster_size = lengths(of_cluster, len(of_instance)).astype(np.float64)
+    of_stratum = starts_of(stratum[of_cluster])
+    strata, clusters = stratum[of_cluster][of_stratum], lengths(of_stratum, len(of_cluster))
+    size = sums(cluster_size, of_stratum)
+    count = np.ones(len(order), dtype=np.int64) if many is None else many[order]
+    table = names[strata].with_columns(
+        size=pl.Series(size),
+        rows=pl.Series(sums(count, of_instance[of_cluster][of_stratum]), dtype=pl.Float64),
+    )
+    places = np.repeat(np.arange(len(strata)), clusters)
+    first = unit[of_cluster]
+    return ClusterIndex(table, key, order, many, of_instance, of_cluster, of_stratum, cluster_size, size, places, first)
+
+
+def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:
+    """Return per cluster the sum over its instances of their mean."""
+    import numpy as np
+
+    if len(nest.of_instance) == len(nest.order) and nest.many is None:
+        return sums(value[nest.order], nest.of_cluster)
+    order = nest.order
+    if len(nest.of_instance) < len(order) and not np.array_equal(value, np.rint(value)):
+        # rows of one instance in the order of their values: their sum must not hang on how they came
+        order = order[np.lexsort((value[order], nest.key))]
+    count = (
+        lengths(nest.of_instance, len(order)) if nest.many is None else sums(nest.many[nest.order], nest.of_instance)
+    )
+    return sums(sums(value[order], nest.of_instance) / count, nest.of_cluster)
+
+
+def totals(nest: ClusterIndex, value: Floats) -> Floats:
+    """Return per stratum the sum over its instances of their mean."""
+    return sums(cluster_sums(nest, value), nest.of_stratum)
+
+
+def residuals(nest: ClusterIndex, clusters: Floats) -> Floats:
+    """Return CR2 residuals of a mean: the residual sum of each cluster, over the root of 1 − its share."""
+    import numpy as np
+
+    average = (sums(clusters, nest.of_stratum) / nest.size)[nest.stratum_of_cluster]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        residual: Floats = (clusters - average * nest.cluster_size) / np.sqrt(
+            1 - nest.cluster_size / nest.size[nest.stratum_of_cluster]
+        )
+    return residual
+
+
+def merge_names(by: Sequence[str], more: Iterable[str]) -> list[str]:
+    """Return the names of both, without duplicates."""
+    return list(dict.fromkeys([*by, *more]))
+
+
+def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr) -> pl.LazyFrame:
+    """Return per group the total of a column, equal to the last digit in any row order, and more."""
+    # a million groups of one or two rows need no sorting, nor do whole numbers
+    groups = frame.group_by(keys)
+    whole = (pl.col(value) == pl.col(value).round()).all()
+    plain = groups.agg(total=pl.col(value).sum(), count=pl.len(), whole=whole, **more).collect()
+    if plain.filter((pl.col("count") > 2) & ~pl.col("whole")).is_empty():
+        return plain.lazy().drop("count", "whole")
+    return groups.agg(total=stable_sum(pl.col(value)), **more).collect().lazy()
+
+
+def stable_sum(terms: pl.Expr) -> pl.Expr:
+    """Return the sum, equal to the last digit in any row order."""
+    # not .sort().sum(): Polars takes the sort for superfluous and drops it
+    return terms.sort().cum_sum().last()

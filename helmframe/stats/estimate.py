@@ -8,15 +8,24 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.cluster_index import STRATUM, cluster_sums, merged, nested, residuals, stable_sum
-from helmframe.stats.encoded_rows import Coded, Flags, Floats, coded
-from helmframe.stats.fold import Rows, chunks_of
-from helmframe.stats.sums import Sums, strata_of, sums_of
-from helmframe.stats.trials import trial_components
+from helmframe.stats.encoded_rows import (
+    STRATUM,
+    EncodedRows,
+    Flags,
+    Floats,
+    build_cluster_index,
+    cluster_sums,
+    encode_rows,
+    merge_names,
+    residuals,
+    stable_sum,
+)
+from helmframe.stats.frames import Rows, chunks_of
+from helmframe.stats.sums import Sums, strata_of, sums_of, trial_components
 
 
 def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro") -> pl.DataFrame:
-    """The stratified, clustered mean of a column, one row per group.
+    """Return the stratified, clustered mean of a column, one row per group.
 
     Rows of one instance are averaged first; instances weigh alike in a subset (scenario × subset); subsets weigh
     alike (macro) or by their instances (micro). The variance is CR2 over clusters within each subset: with one instance
@@ -39,15 +48,15 @@ def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *
     Source: Cochran 1977 ch. 5; Bell & McCaffrey 2002; Pustejovsky & Tipton 2018; Brennan 2001 (trials); Kish 1965.
     """
     trials = [name for name in ("trial",) if name in rows.lazy().collect_schema()]
-    numbers = coded(rows, merged(by, (*STRATUM, *trials)), [value])
+    numbers = encode_rows(rows, merge_names(by, (*STRATUM, *trials)), [value])
     return estimate_of(sums_of(numbers, by, *floats(numbers.rows[value])), by, mean=mean)
 
 
 def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.DataFrame:
-    """`estimate` from what is kept of a value's rows."""
+    """Return `estimate` from the sums of a value's rows."""
     if mean not in ("macro", "micro"):
         raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
-    table = weighed(strata_of(sums), by, mean)
+    table = weigh_strata(strata_of(sums), by, mean)
     if sums.cells is None:
         none = pl.lit(None, dtype=pl.Float64)
         table = table.with_columns(v_trial=none, v_rest=none, df_trial=none, df_rest=none)
@@ -78,13 +87,13 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
         )
     )
     # a subset with one cluster has no variance, and then neither has the group; a negative component counts as none
-    known = pl.when(pl.col("n_lonely") == 0)
+    has_variance = pl.when(pl.col("n_lonely") == 0)
     added = pl.col("across").fill_null(0.0).clip(lower_bound=0.0)
     satterthwaite = (pl.col("within") + added) ** 2 / (pl.col("within") ** 2 / pl.col("df_within") + pl.col("doubt"))
     return (
         both.with_columns(
-            variance=known.then(pl.col("within") + added),
-            df=known.then(pl.when(added > 0).then(satterthwaite).otherwise(pl.col("df_within"))),
+            variance=has_variance.then(pl.col("within") + added),
+            df=has_variance.then(pl.when(added > 0).then(satterthwaite).otherwise(pl.col("df_within"))),
         )
         .drop("within", "df_within", "across", "doubt")
         .sort(by)
@@ -92,11 +101,15 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
     )
 
 
-def influences(rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, mean: str = "macro") -> pl.DataFrame:
-    """`by`, scenario, subset, cluster (its number) and influence: the residuals whose squares sum to the variance."""
-    nest = nested(rows, by, there, None)
-    share = weighed(nest.table, by, mean).select(*merged(by, STRATUM), share=pl.col("weight") / pl.col("size"))
-    clusters = cluster_sums(nest, value[there])
+def influences(
+    rows: EncodedRows, by: Sequence[str], value: Floats, mask: Flags, *, mean: str = "macro"
+) -> pl.DataFrame:
+    """Return `by`, scenario, subset, cluster number and influence: residuals whose squares sum to the variance."""
+    nest = build_cluster_index(rows, by, mask, None)
+    share = weigh_strata(nest.table, by, mean).select(
+        *merge_names(by, STRATUM), share=pl.col("weight") / pl.col("size")
+    )
+    clusters = cluster_sums(nest, value[mask])
     residual = residuals(nest, clusters)
     return share[nest.stratum_of_cluster].with_columns(
         cluster=pl.Series(rows.cluster[nest.unit]), influence=pl.col("share") * pl.Series(residual)
@@ -104,7 +117,7 @@ def influences(rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, m
 
 
 def floats(values: pl.Series) -> tuple[Floats, Flags]:
-    """A column as numbers, 0 where it is null, and where it is not.
+    """Return a column as numbers, 0 where it is null, and the mask of values that are not null.
 
     Raises:
         ArgumentError: NaN or an infinity among them.
@@ -115,7 +128,7 @@ def floats(values: pl.Series) -> tuple[Floats, Flags]:
     return numbers.to_numpy(), values.is_not_null().to_numpy()
 
 
-def answers_in(rows: Coded, by: Sequence[str]) -> pl.DataFrame:
+def count_completions(rows: EncodedRows, by: Sequence[str]) -> pl.DataFrame:
     """Return per group and stratum how many rows there are, failed, are unparsed, and are truncated.
 
     Args:
@@ -136,16 +149,16 @@ def answers_in(rows: Coded, by: Sequence[str]) -> pl.DataFrame:
     }
     return (
         rows.cells.with_columns(**{name: pl.Series(number, dtype=pl.Int64) for name, number in per_cell.items()})
-        .group_by(merged(by, STRATUM))
+        .group_by(merge_names(by, STRATUM))
         .agg(pl.col(*flags).sum())
     )
 
 
-def counted(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """The estimates of every group, also those without any, with n_completions, n_error, n_unparsed and n_truncated.
+def add_counts(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Return the estimates of all groups, also empty ones, with the counts of completions and failures.
 
     Args:
-        answers: as `answers_in` gives them, of one chunk or several.
+        answers: as `count_completions` gives them, of one chunk or several.
         estimates: as `estimate` gives them.
         by: as in `estimate`.
     """
@@ -168,19 +181,19 @@ def counted(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -
 
 
 def group_keys(rows: Rows, by: Sequence[str], made: Sequence[str] = ("metric",)) -> list[str]:
-    """`by` without the columns that the result makes itself, checked against the rows.
+    """Return `by` without the columns that the result adds itself, checked against the rows.
 
     Raises:
         UnknownNameError: a column that the rows don't have.
     """
-    known = chunks_of(rows)[0].collect_schema().names()
+    columns = chunks_of(rows)[0].collect_schema().names()
     for name in by:
-        if name not in known:
-            raise UnknownNameError.among("column", name, known)
-    return [name for name in merged(by, ()) if name not in made]
+        if name not in columns:
+            raise UnknownNameError.among("column", name, columns)
+    return [name for name in merge_names(by, ()) if name not in made]
 
 
-def weighed(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
-    """The strata with their weight in the group, by their column size where mean is "micro"."""
+def weigh_strata(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
+    """Return the strata with their weight in the group, by their column size where mean is "micro"."""
     size = pl.col("size")
     return strata.with_columns(weight=1 / pl.len().over(by) if mean == "macro" else size / size.sum().over(by))

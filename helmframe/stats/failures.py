@@ -1,16 +1,16 @@
-"""Failed requests in scores: refused above a share, dropped, or counted as the metric's worst value.
+"""Failed requests and directions of metrics: what comparisons, leaderboards and gates need to know of scores.
 
 A failed request has a null score. Leaving it out of a mean favours the model that failed, so comparisons, leaderboards
 and gates treat failures alike, by their argument `errors`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError
-from helmframe.stats.cluster_index import merged
+from helmframe.stats.encoded_rows import merge_names
 
 ERRORS = ("refuse", "drop", "worst")
 # The share of failed requests from which numbers need an explicit `errors`.
@@ -19,7 +19,7 @@ ERRORS_ALLOWED = 0.01
 Range: TypeAlias = tuple[float | None, float | None]
 
 
-def treated(
+def treat_failures(
     scores: pl.LazyFrame,
     cells: Sequence[str],
     errors: str,
@@ -59,7 +59,7 @@ def treated(
     if errors == "refuse":
         for row in failed.filter(pl.col("failed") > ERRORS_ALLOWED * pl.col("n")).sort(cells).iter_rows(named=True):
             raise NotComparableError(_refusal(row, cells))
-    whole = pl.col("score").is_not_null().all().over(merged(cells, on))
+    whole = pl.col("score").is_not_null().all().over(merge_names(cells, on))
     return scores.with_columns(score=pl.when(whole).then("score"))
 
 
@@ -93,7 +93,7 @@ def worst_bound(metric: str, higher_is_better: bool | None, bounds: Range | None
     return float(bound)
 
 
-def known_ranges(
+def resolve_ranges(
     ranges: Mapping[str, Range] | None, fractions: Collection[str] | None, units: Mapping[str, str] | None = None
 ) -> dict[str, Range]:
     """Return the ranges that are specified, and 0 to 1 for metrics that are specified as fractions."""
@@ -120,3 +120,17 @@ def _refusal(row: Mapping[str, Any], cells: Sequence[str]) -> str:
         f"{what}. Rerun the failed requests, or write errors='drop' (without these instances) or errors='worst' (the "
         "metric's worst value)."
     )
+
+
+def metric_directions(metrics: Iterable[str], higher_is_better: Mapping[str, bool]) -> dict[str, bool]:
+    """Return whether higher is better, for each of these metrics.
+
+    Raises:
+        ArgumentError: a metric of which it is not told.
+    """
+    for metric in sorted(set(metrics)):
+        if metric not in higher_is_better:
+            raise ArgumentError(
+                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
+            )
+    return {metric: higher_is_better[metric] for metric in set(metrics)}

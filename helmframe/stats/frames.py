@@ -1,15 +1,122 @@
-"""Frames from anywhere as scores of the documented schema."""
+"""Frames of scores: the columns of the documented schema, and chunks whose sums add up.
+
+A chunk holds its instances whole: all variants, trials and outputs of each, from every model and setting. So all that
+is local to an instance (its mean, worst case and change) is known within the chunk. A cluster may span several chunks.
+"""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 import polars as pl
 
 from helmframe._schema import ORIGINAL, SCORES, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
-from helmframe.stats.fold import Rows, chunks_of
+from helmframe.stats.encoded_rows import VARIANT
+from helmframe.stats.sums import Sums, add_sums
+
+C = TypeVar("C")
+T = TypeVar("T")
+# Scores as one frame, or as frames that hold their instances whole.
+Rows: TypeAlias = pl.LazyFrame | pl.DataFrame | Sequence[pl.LazyFrame]
+
+# Chunks worked at once, in threads: Polars and NumPy leave Python alone meanwhile.
+AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class FoldContext:
+    """What a chunk needs from the others: whether to keep cluster names and trials, and all variants."""
+
+    named: bool = False
+    variants: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class PartialAggregate:
+    """The aggregates of one chunk or of all: sums to estimate from, and counts, with several rows per group.
+
+    `variants`: which there were, as in `Variants.coverage`.
+    """
+
+    sums: Mapping[str, Sums]
+    counts: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    variants: pl.DataFrame | None = None
+
+
+Step: TypeAlias = Callable[[pl.LazyFrame, FoldContext], PartialAggregate]
+
+
+def fold(rows: Rows, step: Step) -> PartialAggregate:
+    """Apply `step` to all chunks and add up the results, which equal those of one whole frame.
+
+    A chunk that lacked something which others of its scenario have (a variant that was not asked there, clusters of
+    several instances, other trials) is read a second time, and told.
+    """
+    chunks = chunks_of(rows)
+    partials = map_chunks(chunks, lambda chunk: step(chunk, FoldContext()))
+    variants = _all_variants(partials)
+    contexts = [FoldContext(named, variants) for named in _named(partials)]
+    stale = [
+        index
+        for index, (partial, context) in enumerate(zip(partials, contexts, strict=True))
+        if context.named or _lacks(partial.variants, variants)
+    ]
+    repeated = map_chunks(stale, lambda index: step(chunks[index], contexts[index]))
+    for index, partial in zip(stale, repeated, strict=True):
+        partials[index] = partial
+    return PartialAggregate(
+        {name: add_sums([partial.sums[name] for partial in partials]) for name in partials[0].sums},
+        {name: pl.concat([partial.counts[name] for partial in partials]) for name in partials[0].counts},
+        variants,
+    )
+
+
+def chunks_of(rows: Rows) -> list[pl.LazyFrame]:
+    """Return the chunks; a frame is one."""
+    return [rows.lazy()] if isinstance(rows, pl.LazyFrame | pl.DataFrame) else list(rows)
+
+
+def map_chunks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
+    """Return the result of `work` for each chunk, in their order; two run at once."""
+    if len(chunks) < 2:
+        return [work(chunk) for chunk in chunks]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="helmframe-fold") as threads:
+        return list(threads.map(work, chunks))
+
+
+def _named(partials: Sequence[PartialAggregate]) -> list[bool]:
+    """Return, per chunk, whether it lacks names or trials that others of its scenario need."""
+    every = [sums for partial in partials for sums in partial.sums.values()]
+    named = {scenario for sums in every if sums.named for scenario in sums.scenarios}
+    trials = frozenset().union(*(sums.trials for sums in every))
+    crossed = {scenario for scenario, count in Counter(scenario for scenario, _ in trials).items() if count > 1}
+    return [
+        any(
+            (not sums.named and sums.scenarios & (named | crossed)) or (sums.cells is None and sums.scenarios & crossed)
+            for sums in partial.sums.values()
+        )
+        for partial in partials
+    ]
+
+
+def _all_variants(partials: Sequence[PartialAggregate]) -> pl.DataFrame | None:
+    tables = [partial.variants for partial in partials if partial.variants is not None]
+    return pl.concat(tables).unique(maintain_order=True) if tables else None
+
+
+def _lacks(variants: pl.DataFrame | None, all_variants: pl.DataFrame | None) -> bool:
+    """Return whether a group of the chunk has variants in other chunks that it lacks here."""
+    if variants is None or all_variants is None or variants.height == all_variants.height:
+        return False
+    groups = [name for name in variants.columns if name not in VARIANT]
+    overlapping = all_variants.join(variants.select(groups).unique(), on=groups, how="semi", nulls_equal=True)
+    return overlapping.height > variants.height
+
 
 REQUIRED = ("instance_id", "score")
 # What a frame need not say, where there is only one of it.
@@ -30,7 +137,7 @@ R = TypeVar("R", bound=Rows)
 P = ParamSpec("P")
 
 
-def own_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Callable[P, pl.DataFrame]]:
+def protect_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Callable[P, pl.DataFrame]]:
     """Return a decorator that keeps the caller's columns apart from those that a statistic makes inside.
 
     A column that one of these parameters names may be called `weight` or `rows`: the function reads it under
@@ -50,7 +157,7 @@ def own_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Calla
             rows = bound.arguments[first]
             values = {name: bound.arguments[name] for name in parameters if bound.arguments.get(name) is not None}
             names = [name for value in values.values() for name in ([value] if isinstance(value, str) else value)]
-            renamed = {name: source_column(name) for name in names if _is_own(name)} if _is_rows(rows) else {}
+            renamed = {name: source_column(name) for name in names if _is_user_column(name)} if _is_rows(rows) else {}
             schema = chunks_of(rows)[0].collect_schema() if renamed else {}
             renamed = {name: column for name, column in renamed.items() if name in schema and column not in schema}
             if not renamed:
@@ -74,21 +181,21 @@ def own_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Calla
     return decorate
 
 
-def _is_own(name: object) -> bool:
+def _is_user_column(name: object) -> bool:
     return isinstance(name, str) and name not in SCORES.schema and not name.startswith(SOURCE_PREFIX)
 
 
 def _is_rows(rows: object) -> bool:
-    several = isinstance(rows, list | tuple) and bool(rows) and all(isinstance(each, pl.LazyFrame) for each in rows)
+    several = isinstance(rows, list | tuple) and bool(rows) and all(isinstance(frame, pl.LazyFrame) for frame in rows)
     return several or isinstance(rows, pl.DataFrame | pl.LazyFrame)
 
 
 def _renamed(rows: Any, names: Mapping[str, str]) -> Any:
-    return [each.rename(names) for each in rows] if isinstance(rows, list | tuple) else rows.rename(names)
+    return [frame.rename(names) for frame in rows] if isinstance(rows, list | tuple) else rows.rename(names)
 
 
 def as_scores(rows: R) -> R:
-    """The rows with every column that a table of scores needs, as `hf.schema("scores")` documents them.
+    """Return the rows with every column that a table of scores needs, as in `hf.schema("scores")`.
 
     Needed are instance_id and score (null: the request failed); what else is missing counts as one for all rows, and
     the cluster is the instance. Other columns stay.
@@ -113,7 +220,7 @@ def as_scores(rows: R) -> R:
         return rows
     if isinstance(rows, pl.DataFrame | pl.LazyFrame):
         return cast("R", rows.with_columns(**expressions))
-    return cast("R", [each.with_columns(**expressions) for each in rows])
+    return cast("R", [frame.with_columns(**expressions) for frame in rows])
 
 
 def _missing(schema: pl.Schema) -> dict[str, pl.Expr]:

@@ -6,11 +6,10 @@ import polars as pl
 
 from helmframe._schema import SOURCE_PREFIX
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats.cluster_index import STRATUM, merged
-from helmframe.stats.encoded_rows import coded
-from helmframe.stats.error_bars import with_interval
+from helmframe.stats.encoded_rows import STRATUM, encode_rows, merge_names
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
-from helmframe.stats.frames import as_scores, own_columns
+from helmframe.stats.frames import as_scores, protect_columns
+from helmframe.stats.intervals import with_interval
 from helmframe.stats.sums import sums_of
 
 GAP = {
@@ -28,7 +27,7 @@ GAP = {
 OVERALL = "all"
 
 
-@own_columns("group", "by")
+@protect_columns("group", "by")
 def gap(
     scores: pl.LazyFrame | pl.DataFrame,
     group: str,
@@ -39,7 +38,7 @@ def gap(
     ci: float = 0.95,
     mean: str = "macro",
 ) -> pl.DataFrame:
-    """The score of each group minus that of all instances, or of one group, with the interval of the difference.
+    """Compute the score of each group minus that of all instances, or of one group, with its interval.
 
     The two sides may share clusters, and the whole holds every group: what they share is taken into account. With
     several trials the interval is given these trials. It does not fold: all scores are read at once.
@@ -67,28 +66,28 @@ def gap(
     outer = [*group_keys(scores, by, ("metric", group)), "metric"]
     group_keys(scores, [group])
     keys = [*outer, group]
-    rows = coded(scores, merged(keys, (*STRATUM, "trial")), ["score"])
-    known = rows.cells[group].drop_nulls().unique().sort().to_list()
-    if reference is not None and reference not in known:
-        raise UnknownNameError.among(f"value of {group.removeprefix(SOURCE_PREFIX)!r}", reference, map(str, known))
-    if not known:
+    rows = encode_rows(scores, merge_names(keys, (*STRATUM, "trial")), ["score"])
+    groups = rows.cells[group].drop_nulls().unique().sort().to_list()
+    if reference is not None and reference not in groups:
+        raise UnknownNameError.among(f"value of {group.removeprefix(SOURCE_PREFIX)!r}", reference, map(str, groups))
+    if not groups:
         raise ArgumentError(f"gap({group.removeprefix(SOURCE_PREFIX)!r}): no instance has a value in that column.")
-    value, there = floats(rows.rows["score"])
-    in_group = rows.cells[group].is_not_null().to_numpy()[rows.cell] & there
+    value, mask = floats(rows.rows["score"])
+    in_group = rows.cells[group].is_not_null().to_numpy()[rows.cell] & mask
     inside = (
-        there
+        mask
         if reference is None
-        else (rows.cells[group] == reference).fill_null(value=False).to_numpy()[rows.cell] & there
+        else (rows.cells[group] == reference).fill_null(value=False).to_numpy()[rows.cell] & mask
     )
     # trials stay out of the cells: their component, common to both sides, is not added
-    given = rows.others(rows.cells.drop("trial") if "trial" not in keys else rows.cells, rows.cell, rows.unit)
+    without_trials = rows.others(rows.cells.drop("trial") if "trial" not in keys else rows.cells, rows.cell, rows.unit)
     sides = [
-        estimate_of(sums_of(given, columns, value, rows_of), columns, mean=mean)
+        estimate_of(sums_of(without_trials, columns, value, rows_of), columns, mean=mean)
         for columns, rows_of in ((keys, in_group), (outer, inside))
     ]
     shared = _covariance(
-        influences(given, keys, value, in_group, mean=mean),
-        influences(given, outer, value, inside, mean=mean),
+        influences(without_trials, keys, value, in_group, mean=mean),
+        influences(without_trials, outer, value, inside, mean=mean),
         keys,
         outer,
     )
@@ -112,19 +111,22 @@ def gap(
 
 
 def _differences(both: pl.DataFrame) -> pl.DataFrame:
-    """Two sides with what they share → their difference as `value`, its variance and degrees of freedom."""
-    own, theirs = pl.col("variance"), pl.col("other")
+    """Return the difference of two sides as `value`, with its variance and degrees of freedom."""
+    variance, reference_variance = pl.col("variance"), pl.col("other")
     return both.with_columns(
         score=pl.col("value"),
         value=pl.col("value") - pl.col("reference_value"),
-        variance=(own + theirs - 2 * pl.col("shared").fill_null(0.0)).clip(lower_bound=0.0),
-        df=(own + theirs) ** 2 / (own**2 / pl.col("df") + theirs**2 / pl.col("df_other")),
+        variance=(variance + reference_variance - 2 * pl.col("shared").fill_null(0.0)).clip(lower_bound=0.0),
+        df=(variance + reference_variance) ** 2
+        / (variance**2 / pl.col("df") + reference_variance**2 / pl.col("df_other")),
         binary=pl.lit(value=False),
     )
 
 
-def _covariance(ours: pl.DataFrame, theirs: pl.DataFrame, keys: Sequence[str], outer: Sequence[str]) -> pl.DataFrame:
-    """Per group the covariance of the two sides: the products of what each cluster adds to both."""
-    on = merged(outer, (*STRATUM, "cluster"))
-    pairs = ours.join(theirs, on=on, how="inner", nulls_equal=True, suffix="_reference")
+def _covariance(
+    compared: pl.DataFrame, reference: pl.DataFrame, keys: Sequence[str], outer: Sequence[str]
+) -> pl.DataFrame:
+    """Return per group the covariance of the two sides: the products of what each cluster adds to both."""
+    on = merge_names(outer, (*STRATUM, "cluster"))
+    pairs = compared.join(reference, on=on, how="inner", nulls_equal=True, suffix="_reference")
     return pairs.group_by(keys).agg(shared=(pl.col("influence") * pl.col("influence_reference")).sum())

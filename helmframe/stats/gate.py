@@ -6,7 +6,7 @@ from math import isfinite
 
 import polars as pl
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
 from helmframe.stats.power import POWER
@@ -20,14 +20,14 @@ _ON_THE_LINE = 1e-3
 
 @dataclass(frozen=True, repr=False)
 class Gate:
-    """What `gate` says: one verdict, and the rows it is of.
+    """The result of `gate`: one verdict, and its rows.
 
     `verdict` is "fail" where a row fails, else "undecided" where one is, else "pass"; `exit_code` is what the command
-    gives for it. `asked` says in words what was asked, `table` has verdict and n_needed of every row.
+    gives for it. `criterion` says in words what was asked, `table` has verdict and n_needed of every row.
     """
 
     table: pl.DataFrame
-    asked: str
+    criterion: str
     verdict: str
 
     @property
@@ -53,7 +53,7 @@ def gate(
     errors: str = "refuse",
     ci: float = 0.95,
 ) -> Gate:
-    """Whether every row's interval lies on the good side of a line: at least or at most so much, or not worse by more.
+    """Check that every row's interval is on the good side of a line: at least, at most, or not worse by more.
 
     An interval above the line (of at_most below it) passes, one on the other side fails, and one that holds it is
     undecided: n_needed instances would decide 4 times in 5, were the value what it seems. A row exactly on the line
@@ -94,14 +94,14 @@ def gate(
         _needs(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
         rows, line = _gains(table, higher_is_better or {}), -margin
     else:
-        said = at_most if at_least is None else at_least
-        assert said is not None
-        if not isfinite(said):
+        threshold = at_most if at_least is None else at_least
+        assert threshold is not None
+        if not isfinite(threshold):
             word = "at_most" if at_least is None else "at_least"
-            raise ArgumentError(f"{word}={said!r} should be a number, such as 0.3.")
+            raise ArgumentError(f"{word}={threshold!r} should be a number, such as 0.3.")
         _needs(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
         _check_failures(table, errors)
-        rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(said)
+        rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(threshold)
         if at_least is None:
             rows, line = _turned(rows), -line
     judged = rows.with_columns(
@@ -110,14 +110,14 @@ def gate(
     if at_most is not None:
         judged = _turned(judged)
     judged = judged.drop("got")
-    found = set(judged["verdict"])
-    verdict = next(each for each in (FAIL, UNDECIDED, PASS) if each in found)
-    asked = (
+    verdicts = set(judged["verdict"])
+    verdict = next(outcome for outcome in (FAIL, UNDECIDED, PASS) if outcome in verdicts)
+    criterion = (
         f"not worse by more than {margin:g}" if margin is not None
         else f"at least {at_least:g}" if at_least is not None
         else f"at most {at_most:g}"
     )  # fmt: skip
-    return Gate(judged, asked + (", surely" if strict else ""), verdict)
+    return Gate(judged, criterion + (", surely" if strict else ""), verdict)
 
 
 def _check_failures(table: pl.DataFrame, errors: str) -> None:
@@ -140,9 +140,9 @@ def _check_failures(table: pl.DataFrame, errors: str) -> None:
         )
 
 
-def _gains(table: pl.DataFrame, ways: Mapping[str, bool]) -> pl.DataFrame:
-    """How much better a is than b, and its joint interval."""
-    up = pl.col("metric").replace_strict(ways, default=True, return_dtype=pl.Boolean)
+def _gains(table: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> pl.DataFrame:
+    """Return how much better a is than b, and its joint interval."""
+    up = pl.col("metric").replace_strict(higher_is_better, default=True, return_dtype=pl.Boolean)
     return table.with_columns(
         got=pl.when(up).then("difference").otherwise(-pl.col("difference")),
         low=pl.when(up).then("joint_low").otherwise(-pl.col("joint_high")),
@@ -151,7 +151,7 @@ def _gains(table: pl.DataFrame, ways: Mapping[str, bool]) -> pl.DataFrame:
 
 
 def _turned(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with less for more, and back."""
+    """Return the rows with their signs flipped; twice is the identity."""
     line = [-pl.col("line")] if "line" in rows.columns else []
     return rows.with_columns(-pl.col("got"), *line, low=-pl.col("high"), high=-pl.col("low"))
 
@@ -165,7 +165,7 @@ def _verdict(line: float, *, strict: bool) -> pl.Expr:
 
 
 def _needed(line: float, ci: float) -> pl.Expr:
-    """The n at which the line is (z₁₋α/2 + z_power) standard errors away; the interval's end is z₁₋α/2 of them away."""
+    """Return the n at which the line is (z₁₋α/2 + z_power) standard errors away; an interval's end is z₁₋α/2 away."""
     from scipy.special import ndtri
 
     z = float(ndtri((1 + ci) / 2))

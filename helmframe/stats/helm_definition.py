@@ -5,10 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from helmframe._schema import ORIGINAL
-from helmframe.stats.cluster_index import STRATUM, merged
-from helmframe.stats.encoded_rows import Flags, Floats, lengths, starts_of, sums
+from helmframe.stats.encoded_rows import STRATUM, Flags, Floats, lengths, merge_names, starts_of, sums
 from helmframe.stats.estimate import group_keys
-from helmframe.stats.frames import own_columns
+from helmframe.stats.frames import protect_columns
 from helmframe.stats.robustness import MADE
 from helmframe.stats.variants import Variants, variants_of
 
@@ -24,11 +23,11 @@ HELM = {
 }
 
 
-@own_columns("by")
+@protect_columns("by")
 def helm_definition(
     scores: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, families: Mapping[str, Collection[str]]
 ) -> pl.DataFrame:
-    """Robustness as HELM computes it: the lowest score over the original and the variants of each instance, then means.
+    """Compute robustness as HELM does: the lowest score over each instance's original and variants, then means.
 
     A copy that its perturbation left unchanged does not exist. Hence two denominators: a family's worst is over all
     instances, those that nothing changed with their original score; a single perturbation's numbers are over the
@@ -51,53 +50,53 @@ def helm_definition(
     import numpy as np
 
     keys = [*group_keys(scores, by, MADE), "metric"]
-    there = (pl.col("perturbation") == ORIGINAL) | pl.col("changed").fill_null(value=True)
+    included = (pl.col("perturbation") == ORIGINAL) | pl.col("changed").fill_null(value=True)
     lazy = scores.lazy()
     metrics = lazy.select(pl.col("metric").unique()).collect()["metric"]
-    variants = variants_of(lazy.filter(there), keys, dict.fromkeys(metrics, True))
+    variants = variants_of(lazy.filter(included), keys, dict.fromkeys(metrics, True))
     is_original = variants.variant == 0
-    own = _originals(variants)
+    originals = _originals(variants)
 
-    tables = [_row(variants, keys, (ORIGINAL, None), ALL_INSTANCES, original=(own, is_original))]
+    tables = [_row(variants, keys, (ORIGINAL, None), ALL_INSTANCES, original=(originals, is_original))]
     for family in FAMILIES:
         members = [True] + [family in families.get(name, ()) for name in variants.kinds["perturbation"][1:]]
         inside = np.array(members)[variants.variant]
         worst, first = _lowest(variants, inside)
-        values = {"original": (own, is_original), "worst": (worst, first)}
+        values = {"original": (originals, is_original), "worst": (worst, first)}
         tables.append(_row(variants, keys, (family, None), ALL_INSTANCES, **values))
     for number, (name, seed) in enumerate(variants.kinds.rows()):
         if number:
             inside = variants.variant == number
-            worst = np.where(np.isnan(own), variants.score, np.minimum(own, variants.score))
-            levels = {"original": own, "perturbed": variants.score, "worst": worst}
+            worst = np.where(np.isnan(originals), variants.score, np.minimum(originals, variants.score))
+            levels = {"original": originals, "perturbed": variants.score, "worst": worst}
             values = {level: (value, inside) for level, value in levels.items()}
             tables.append(_row(variants, keys, (name, seed), CHANGED, **values))
-    order = {name: place for place, name in enumerate([ORIGINAL, *FAMILIES])}
-    place = pl.col("perturbation").replace_strict(order, default=len(order))
-    return pl.concat(tables).sort(*keys, place, "perturbation", "perturbation_seed")
+    order = {name: position for position, name in enumerate([ORIGINAL, *FAMILIES])}
+    position = pl.col("perturbation").replace_strict(order, default=len(order))
+    return pl.concat(tables).sort(*keys, position, "perturbation", "perturbation_seed")
 
 
 def _originals(variants: Variants) -> Floats:
-    """Of every variant the score of its original; NaN where there is none."""
+    """Return the original's score for every variant; NaN where there is none."""
     import numpy as np
 
-    place = variants.rows.cell * variants.rows.units + variants.rows.unit
-    starts = starts_of(place)
+    instance = variants.rows.cell * variants.rows.units + variants.rows.unit
+    starts = starts_of(instance)
     first = np.where(variants.variant[starts] == 0, variants.score[starts], np.nan)
-    return np.repeat(first, lengths(starts, len(place)))
+    return np.repeat(first, lengths(starts, len(instance)))
 
 
 def _lowest(variants: Variants, inside: "Flags") -> "tuple[Floats, Flags]":
-    """The lowest score of an instance as asked over the rows inside, and at which row (its first) it stands."""
+    """Return an instance's lowest score over the rows inside, and its first row."""
     import numpy as np
 
-    place = variants.rows.cell * variants.rows.units + variants.rows.unit
+    instance = variants.rows.cell * variants.rows.units + variants.rows.unit
     rows = np.flatnonzero(inside)
-    starts = starts_of(place[rows])
+    starts = starts_of(instance[rows])
     lowest = np.minimum.reduceat(variants.score[rows], starts) if len(starts) else variants.score[:0]
-    first = np.zeros(len(place), dtype=np.bool_)
+    first = np.zeros(len(instance), dtype=np.bool_)
     first[rows[starts]] = True
-    worst = np.full(len(place), np.nan)
+    worst = np.full(len(instance), np.nan)
     worst[rows[starts]] = lowest
     return worst, first
 
@@ -109,7 +108,7 @@ def _row(
     denominator: str,
     **values: "tuple[Floats, Flags]",
 ) -> pl.DataFrame:
-    """The means of these values, each with the rows it stands at."""
+    """Return the means of these values, each over its own rows."""
     import numpy as np
 
     height = variants.rows.cells.height
@@ -122,7 +121,7 @@ def _row(
         mean[cell[starts]] = sums(number, starts) / lengths(starts, len(cell))
         columns[level] = pl.Series(mean).fill_nan(None)
         columns["n"] = pl.Series(np.bincount(cell, minlength=height), dtype=pl.Int64)
-    run = merged(keys, (*STRATUM, "model", "setting"))
+    run = merge_names(keys, (*STRATUM, "model", "setting"))
     levels = [level for level in columns if level != "n"]
     table = (
         variants.rows.cells.with_columns(**columns)

@@ -1,23 +1,33 @@
-"""Scores → a leaderboard."""
+"""Leaderboards from scores, and from published means."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
 from helmframe._schema import ORIGINAL
-from helmframe.errors import NotComparableError
-from helmframe.stats.board import Leaderboard
-from helmframe.stats.cluster_index import STRATUM, merged
-from helmframe.stats.directions import directions_of
-from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, coded, distinct, lengths, numbered, starts_of
-from helmframe.stats.error_bars import with_interval
+from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, UnknownNameError
+from helmframe.stats.board import Column, Leaderboard, build_leaderboard
+from helmframe.stats.encoded_rows import (
+    STRATUM,
+    EncodedRows,
+    Flags,
+    Floats,
+    Numbers,
+    distinct,
+    encode_rows,
+    lengths,
+    merge_names,
+    numbered,
+    starts_of,
+)
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
-from helmframe.stats.failures import Range, known_ranges, treated
+from helmframe.stats.failures import Range, metric_directions, resolve_ranges, treat_failures
 from helmframe.stats.frames import as_scores
+from helmframe.stats.intervals import with_interval
 from helmframe.stats.ranks import Estimates
-from helmframe.stats.standing import Column, board_of
 from helmframe.stats.sums import sums_of
 
 # Competitors that were asked fewer of a column's instances than this share were asked something else.
@@ -39,7 +49,7 @@ def leaderboard(
     ranges: Mapping[str, Range] | None = None,
     ci: float = 0.95,
 ) -> Leaderboard:
-    """Models ranked over scenarios, with what of their order is sure.
+    """Rank models over scenarios, with intervals of their ranks.
 
     A column is a metric of a scenario, a cell the mean of the scores of original inputs, over subsets. A column counts
     the instances for which all its models have a score; the others are dropped for every model, and counted. All pairs
@@ -76,14 +86,14 @@ def leaderboard(
     rows = as_scores(scores).lazy()
     group_keys(rows, [by])
     pool = rows.select(pl.col(by).cast(pl.String).unique().sort()).collect().to_series().to_list()
-    columns = columns_of(
+    columns = build_columns(
         rows, by, pool, higher_is_better=higher_is_better, subsets=subsets, fractions=fractions, units=units or {},
         shared=shared, errors=errors, ranges=ranges, ci=ci,
     )  # fmt: skip
-    return board_of(columns, pool, mean=mean, ci=ci)
+    return build_leaderboard(columns, pool, mean=mean, ci=ci)
 
 
-def columns_of(
+def build_columns(
     scores: pl.LazyFrame,
     by: str,
     pool: Sequence[str],
@@ -98,37 +108,37 @@ def columns_of(
     ranges: Mapping[str, Range] | None = None,
     ci: float,
 ) -> list[Column]:
-    """The columns of a leaderboard of these scores, of competitors in this order; arguments as there."""
+    """Return the columns of a leaderboard of these scores; competitors in the order of `pool`."""
     keys = [by, *COLUMN]
-    rows = treated(
+    rows = treat_failures(
         _originals(scores).with_columns(pl.col(by).cast(pl.String)),
         keys,
         errors,
         higher_is_better=higher_is_better,
-        ranges=known_ranges(ranges, fractions, units),
+        ranges=resolve_ranges(ranges, fractions, units),
     )
-    held = coded(rows, merged(keys, (*STRATUM, "trial")), ["score"])
-    ways = directions_of(held.cells["metric"], higher_is_better)
-    value, there = floats(held.rows["score"])
-    answered = _Answered.of(held, by, there)
+    encoded = encode_rows(rows, merge_names(keys, (*STRATUM, "trial")), ["score"])
+    directions = metric_directions(encoded.cells["metric"], higher_is_better)
+    value, mask = floats(encoded.rows["score"])
+    answered = _Answered.of(encoded, by, mask)
     if not shared:
         answered.check_alike()
     dropped = answered.check_shared()
-    there &= answered.by_all(held)
-    estimates = estimate_of(sums_of(held, keys, value, there), keys, mean=subsets)
+    mask &= answered.by_all(encoded)
+    estimates = estimate_of(sums_of(encoded, keys, value, mask), keys, mean=subsets)
     binary = pl.col("binary").all().over("metric")
     fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
     cells = with_interval(estimates, fraction, ci=ci).with_columns(fraction=fraction, model=pl.col(by))
     cells = cells.join(dropped, on=COLUMN, how="left", maintain_order="left")
-    residuals = influences(held, keys, value, there, mean=subsets).partition_by(COLUMN, as_dict=True)
-    name = names or column_names(held.cells.select(COLUMN).unique().rows())
+    residuals = influences(encoded, keys, value, mask, mean=subsets).partition_by(COLUMN, as_dict=True)
+    name = names or column_names(encoded.cells.select(COLUMN).unique().rows())
     return [
         _column(
             name[scenario, metric],
             table,
             residuals[scenario, metric].with_columns(model=pl.col(by)),
             pool,
-            higher_is_better=ways[metric],
+            higher_is_better=directions[metric],
             unit=units.get(metric, "fraction" if table["fraction"][0] else ""),
         )
         for (scenario, metric), table in cells.partition_by(COLUMN, as_dict=True).items()
@@ -136,7 +146,7 @@ def columns_of(
 
 
 def column_names(columns: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Scenario and metric → what the column is called: the scenario, and the metric where there are several of it.
+    """Map scenario and metric to the column's name: the scenario, and the metric where a scenario has several.
 
     >>> column_names([("gsm8k", "f1"), ("mmlu", "f1"), ("mmlu", "exact_match")])[("mmlu", "f1")]
     'mmlu: f1'
@@ -149,7 +159,7 @@ def column_names(columns: Sequence[tuple[str, str]]) -> dict[tuple[str, str], st
 
 
 def _originals(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The scores of original inputs, where there are any: worst cases have none."""
+    """Return the scores of original inputs if there are any: worst cases have none."""
     original = pl.col("perturbation") == ORIGINAL
     return rows.filter(original) if rows.select(original.any()).collect().item() else rows
 
@@ -160,10 +170,10 @@ def _column(
     import numpy as np
 
     cells = cells.sort("model")
-    number = {model: place for place, model in enumerate(pool)}
-    place = np.array([number[model] for model in cells["model"]])
+    number = {model: index for index, model in enumerate(pool)}
+    index = np.array([number[model] for model in cells["model"]])
     values = np.full(len(pool), np.nan)
-    values[place] = cells["value"].to_numpy()
+    values[index] = cells["value"].to_numpy()
     return Column(
         name=name,
         values=values,
@@ -171,8 +181,8 @@ def _column(
         unit=unit,
         size=float(cells["n"].max() or 0),  # type: ignore[arg-type]
         estimates=Estimates(
-            place=place,
-            value=values[place] if higher_is_better else -values[place],
+            index=index,
+            value=values[index] if higher_is_better else -values[index],
             covariance=_covariance(residuals, cells["model"].to_list()),
             df=cells["df"].cast(pl.Float64).fill_null(1.0).to_numpy(),
             clusters=cells["n_clusters"].cast(pl.Float64).to_numpy(),
@@ -182,13 +192,13 @@ def _column(
 
 
 def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | None":
-    """That of the models' means, by the clusters they share; None where a subset has one cluster only."""
+    """Return the covariance of the models' means over shared clusters; None if a subset has one cluster."""
     import numpy as np
 
     influence = residuals["influence"].to_numpy()
     if not np.isfinite(influence).all():
         return None
-    number = {model: place for place, model in enumerate(models)}
+    number = {model: index for index, model in enumerate(models)}
     row = residuals["model"].replace_strict(number, return_dtype=pl.Int64).to_numpy()
     clusters, column = np.unique(residuals["cluster"].to_numpy(), return_inverse=True)
     shape = len(models), len(clusters)
@@ -200,34 +210,34 @@ def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | Non
 
 @dataclass(frozen=True)
 class _Answered:
-    """Which instances each competitor was asked in each column, and which of them it answered."""
+    """The instances requested of each competitor in each column, and those with a score."""
 
     cells: pl.DataFrame
     competitor: str
     units: int
-    asked: Numbers
+    requested: Numbers
     answered: Numbers
 
     @classmethod
-    def of(cls, held: Coded, by: str, there: Flags) -> "_Answered":
-        cells, cell = held.among([by, *COLUMN])
-        key = cell * held.units + held.unit
-        asked = distinct(key)
-        return cls(cells, by, held.units, asked, asked if there.all() else distinct(key[there]))
+    def of(cls, encoded: EncodedRows, by: str, mask: Flags) -> "_Answered":
+        cells, cell = encoded.among([by, *COLUMN])
+        key = cell * encoded.units + encoded.unit
+        requested = distinct(key)
+        return cls(cells, by, encoded.units, requested, requested if mask.all() else distinct(key[mask]))
 
     def check_alike(self) -> None:
-        """That all competitors were asked the same instances, but for few."""
+        """Check that all competitors have nearly the same instances."""
         import numpy as np
 
         column = numbered(self.cells, COLUMN)[1]
-        own = np.bincount(self.asked // self.units, minlength=self.cells.height)
-        union = distinct(column[self.asked // self.units] * self.units + self.asked % self.units)
+        n_requested = np.bincount(self.requested // self.units, minlength=self.cells.height)
+        union = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
         every = np.bincount(union // self.units)[column]
-        for place in np.flatnonzero(own < SAME_INSTANCES * every)[:1]:
-            about = self.cells.row(int(place), named=True)
+        for index in np.flatnonzero(n_requested < SAME_INSTANCES * every)[:1]:
+            cell = self.cells.row(int(index), named=True)
             raise NotComparableError(
-                f"{about[self.competitor]!r} was asked {own[place]:,} of the {every[place]:,} instances of "
-                f"{about['scenario']!r} that others were. Run all of them on the same, or rank over the shared ones: "
+                f"{cell[self.competitor]!r} was asked {n_requested[index]:,} of the {every[index]:,} instances of "
+                f"{cell['scenario']!r} that others were. Run all of them on the same, or rank over the shared ones: "
                 "shared=True."
             )
 
@@ -240,7 +250,7 @@ class _Answered:
         import numpy as np
 
         columns, column = numbered(self.cells, COLUMN)
-        every = distinct(column[self.asked // self.units] * self.units + self.asked % self.units)
+        every = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
         n_every, n_shared = (
             np.bincount(keys // self.units, minlength=columns.height) for keys in (every, self._shared())
         )
@@ -255,12 +265,12 @@ class _Answered:
             )
         return columns.with_columns(n_dropped=pl.Series(n_every - n_shared, dtype=pl.Int64))
 
-    def by_all(self, held: Coded) -> Flags:
-        """Of each row whether its instance was answered by all competitors that the column has."""
+    def by_all(self, encoded: EncodedRows) -> Flags:
+        """Return whether each row's instance has a score of every competitor of its column."""
         import numpy as np
 
-        own = numbered(held.cells, COLUMN)[1][held.cell] * held.units + held.unit
-        return np.isin(own, self._shared())
+        keys = numbered(encoded.cells, COLUMN)[1][encoded.cell] * encoded.units + encoded.unit
+        return np.isin(keys, self._shared())
 
     def _shared(self) -> Numbers:
         """Return the keys (column and instance) that every competitor of the column has a score for."""
@@ -272,3 +282,84 @@ class _Answered:
         starts = starts_of(key)
         shared: Numbers = key[starts][lengths(starts, len(key)) == competitors[key[starts] // self.units]]
         return shared
+
+
+_MISSING = ("", "-", "–", "—", "NA", "N/A", "nan", "null")
+
+
+def leaderboard_of_means(
+    means: pl.DataFrame | str | Path,
+    columns: Sequence[str] | None = None,
+    *,
+    model: str | None = None,
+    mean: str = "win_rate",
+    lower_is_better: Collection[str] = (),
+    ci: float = 0.95,
+) -> Leaderboard:
+    """Rank models by published means: one row per model, one column per scenario.
+
+    `hf.stats.leaderboard_of_means("helm_lite.csv", columns=["MMLU", "GSM8K"])`
+
+    Of instances nothing is known, so that only scenarios can be drawn anew: intervals and ranks tell what other
+    scenarios of the kind would leave open. From scores, `results.leaderboard()` tells what other instances would.
+
+    Args:
+        means: a Polars frame, or a CSV file; a dash or nothing where a model has no value.
+        columns: which are scenarios; default all that hold numbers. Leave out a published mean of the others.
+        model: the column that names the models; default the first that holds text.
+        mean: "win_rate" or "mean", as in `hf.stats.leaderboard`.
+        lower_is_better: columns where the lower value is the better one.
+        ci: level of intervals and ranks.
+
+    Raises:
+        SourceMissingError: there is no such file.
+        UnknownNameError: a column that is not there.
+        ArgumentError: a value that is no number, a model named twice or not at all, or one model alone.
+    """
+    import numpy as np
+
+    frame = _frame(means)
+    if {"instance_id", "score"} <= set(frame.columns):
+        raise ArgumentError("these are scores of instances, not means of scenarios: hf.stats.leaderboard(frame).")
+    named = model or next((name for name, dtype in frame.schema.items() if not dtype.is_numeric()), None)
+    if named is None or named not in frame.columns:
+        raise UnknownNameError.among(
+            "column", named or "model", frame.columns, hint="Say model=…, which names the models."
+        )
+    pool = frame[named].cast(pl.String).to_list()
+    for name in pool:
+        if name is None or pool.count(name) > 1:
+            raise ArgumentError(f"column {named!r} should name each model once: {name!r}.")
+    chosen = [name for name in frame.columns if name != named] if columns is None else list(columns)
+    for name in [*chosen, *lower_is_better]:
+        if name not in frame.columns or name == named:
+            raise UnknownNameError.among("column", name, [column for column in frame.columns if column != named])
+    if mean == "micro":
+        raise ArgumentError("mean='micro' needs how many instances a column has, which means don't say: mean='mean'.")
+    board_columns = [
+        Column(name, np.array(_numbers(frame[name]), dtype=np.float64), higher_is_better=name not in lower_is_better)
+        for name in chosen
+    ]
+    return build_leaderboard(board_columns, pool, mean=mean, ci=ci)
+
+
+def _frame(means: pl.DataFrame | str | Path) -> pl.DataFrame:
+    if isinstance(means, pl.DataFrame):
+        return means
+    if not isinstance(means, str | Path):
+        raise ArgumentError(f"leaderboard() takes a Polars frame or a CSV file, not {type(means).__name__}.")
+    path = Path(means).expanduser()
+    if not path.is_file():
+        raise SourceMissingError(f"there is no file {path}.")
+    return pl.read_csv(path, infer_schema=False)
+
+
+def _numbers(values: pl.Series) -> list[float]:
+    """Return the values as numbers, NaN where there is none."""
+    texts = values.cast(pl.String).str.strip_chars()
+    texts = texts.set(texts.is_in(_MISSING), None)
+    numbers = texts.cast(pl.Float64, strict=False)
+    wrong = texts.filter(texts.is_not_null() & (numbers.is_null() | numbers.is_infinite()))
+    if wrong.len():
+        raise ArgumentError(f"column {values.name!r} holds {wrong[0]!r}, which is no number. Choose columns=….")
+    return [float("nan") if number is None else number for number in numbers]

@@ -5,16 +5,17 @@ from dataclasses import dataclass, fields
 
 import polars as pl
 
-from helmframe.stats.cluster_index import STRATUM, merged
 from helmframe.stats.encoded_rows import (
-    Coded,
+    STRATUM,
+    EncodedRows,
     Flags,
     Floats,
     Numbers,
-    coded,
     distinct,
+    encode_rows,
     in_order,
     lengths,
+    merge_names,
     numbered,
     starts_of,
     sums,
@@ -24,7 +25,7 @@ from helmframe.stats.estimate import floats
 
 @dataclass(frozen=True)
 class Pairs:
-    """One entry per pair that both sides answered.
+    """Paired scores: one entry per pair that both sides have a score for.
 
     `rows` says where each belongs (the axis, the keys, scenario and subset in its cells); `a` and `b` are the means of
     side and base; `single`, whether both were one answer of 0 or 1. `dropped` has a row per side and group, also those
@@ -32,15 +33,15 @@ class Pairs:
     them that both sides were run on: one failed).
     """
 
-    rows: Coded
+    rows: EncodedRows
     a: Floats
     b: Floats
     single: Flags
     dropped: pl.DataFrame
 
 
-def pairs_of(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, on: Sequence[str]) -> Pairs:
-    """Every other value of `axis` paired with `base`.
+def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, on: Sequence[str]) -> Pairs:
+    """Pair every other value of `axis` with `base`.
 
     Args:
         scores: `SCORES` of all sides.
@@ -51,35 +52,36 @@ def pairs_of(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, on
     """
     import numpy as np
 
-    asked = [name for name in merged(keys, ("scenario", *on)) if name not in (axis, "instance_id")]
-    rows = coded(scores, merged([axis, *asked], STRATUM), ["score"])
-    questions = _Questions.of(rows, asked, keys)
+    question_columns = [name for name in merge_names(keys, ("scenario", *on)) if name not in (axis, "instance_id")]
+    rows = encode_rows(scores, merge_names([axis, *question_columns], STRATUM), ["score"])
+    questions = _Questions.of(rows, question_columns, keys)
     sides = _sides(rows, axis, questions)
-    theirs = sides.pop(base)
-    matches = [(ours, _match(ours, theirs)) for ours in sides.values()]
-    at = np.concatenate([match.theirs for _, match in matches])
-    place = np.repeat(np.arange(len(matches)), [len(match.theirs) for _, match in matches])
-    cells = rows.cells.select(merged(keys, STRATUM))
-    said = [pl.lit(label, dtype=rows.cells[axis].dtype).alias(axis) for label in sides]
+    reference = sides.pop(base)
+    matches = [(answers, _match(answers, reference)) for answers in sides.values()]
+    at = np.concatenate([match.base for _, match in matches])
+    side = np.repeat(np.arange(len(matches)), [len(match.base) for _, match in matches])
+    cells = rows.cells.select(merge_names(keys, STRATUM))
+    axis_values = [pl.lit(label, dtype=rows.cells[axis].dtype).alias(axis) for label in sides]
     dropped = [
-        questions.counted(ours.key, theirs.key, n_dropped=match.alone, n_error=match.failed) for ours, match in matches
+        questions.counted(answers.key, reference.key, n_dropped=match.alone, n_error=match.failed)
+        for answers, match in matches
     ]
     return Pairs(
         rows=rows.others(
-            pl.concat([cells.with_columns(label) for label in said]),
-            place * cells.height + theirs.cell[at],
-            theirs.unit[at],
+            pl.concat([cells.with_columns(label) for label in axis_values]),
+            side * cells.height + reference.cell[at],
+            reference.unit[at],
         ),
-        a=np.concatenate([ours.mean[match.ours] for ours, match in matches]),
-        b=theirs.mean[at],
-        single=np.concatenate([ours.single[match.ours] for ours, match in matches]) & theirs.single[at],
-        dropped=pl.concat([frame.with_columns(label) for frame, label in zip(dropped, said, strict=True)]),
+        a=np.concatenate([answers.mean[match.side] for answers, match in matches]),
+        b=reference.mean[at],
+        single=np.concatenate([answers.single[match.side] for answers, match in matches]) & reference.single[at],
+        dropped=pl.concat([frame.with_columns(label) for frame, label in zip(dropped, axis_values, strict=True)]),
     )
 
 
 @dataclass(frozen=True)
 class _Questions:
-    """What is asked, numbered: a key is the number of a question times `width`, and the number of an instance's id."""
+    """Numbered questions: a key is a question's number times `width`, plus the number of an instance's id."""
 
     of_cell: Numbers
     id_of_unit: Numbers
@@ -90,20 +92,20 @@ class _Questions:
     scenario: Numbers
 
     @classmethod
-    def of(cls, rows: Coded, asked: Sequence[str], keys: Sequence[str]) -> "_Questions":
-        questions, of_cell = numbered(rows.cells, asked)
+    def of(cls, rows: EncodedRows, columns: Sequence[str], keys: Sequence[str]) -> "_Questions":
+        questions, of_cell = numbered(rows.cells, columns)
         width, id_of_unit = _ids(rows)
         groups, group = numbered(questions, keys)
         scenario = numbered(questions, ["scenario"])[1]
         return cls(of_cell, id_of_unit, width, max(questions.height, 1), groups, group, scenario)
 
-    def counted(self, ours: Numbers, theirs: Numbers, **keys: Numbers) -> pl.DataFrame:
+    def counted(self, side_keys: Numbers, base_keys: Numbers, **keys: Numbers) -> pl.DataFrame:
         """Return the groups that one of the sides has, each with the number of its instances among some keys."""
         import numpy as np
 
-        there = distinct(self.group[distinct(np.concatenate([ours, theirs]) // self.width)])
+        present = distinct(self.group[distinct(np.concatenate([side_keys, base_keys]) // self.width)])
         counts = {name: pl.Series(self._instances(some), dtype=pl.Int64) for name, some in keys.items()}
-        return self.groups.with_columns(**counts)[there]
+        return self.groups.with_columns(**counts)[present]
 
     def _instances(self, keys: Numbers) -> Numbers:
         """Return the number of instances per group among these keys."""
@@ -116,7 +118,7 @@ class _Questions:
 
 @dataclass(frozen=True)
 class _Answers:
-    """One per question and instance, in the order of `key`; the mean is of what was scored, of several outputs say."""
+    """Mean scores, one per question and instance in the order of `key`, over several outputs if there are."""
 
     key: Numbers
     cell: Numbers
@@ -131,16 +133,16 @@ class _Answers:
 
 @dataclass(frozen=True)
 class _Match:
-    """Places of the pairs on both sides, the keys that have no partner, and those of them that failed on a side."""
+    """Indices of the pairs on both sides, keys without a partner, and those of them that failed on a side."""
 
-    ours: Numbers
-    theirs: Numbers
+    side: Numbers
+    base: Numbers
     alone: Numbers
     failed: Numbers
 
 
-def _ids(rows: Coded) -> tuple[int, Numbers]:
-    """How many instance ids there are, at least 1, and the number of each unit's; an id may be in several clusters."""
+def _ids(rows: EncodedRows) -> tuple[int, Numbers]:
+    """Return the number of instance ids, at least 1, and each unit's id; an id may be in several clusters."""
     import numpy as np
 
     if rows.alone:
@@ -149,7 +151,7 @@ def _ids(rows: Coded) -> tuple[int, Numbers]:
     return max(ids.height, 1), number
 
 
-def _sides(rows: Coded, axis: str, questions: _Questions) -> dict[str, _Answers]:
+def _sides(rows: EncodedRows, axis: str, questions: _Questions) -> dict[str, _Answers]:
     import numpy as np
 
     labels, side = numbered(rows.cells, [axis])
@@ -173,17 +175,17 @@ def _sides(rows: Coded, axis: str, questions: _Questions) -> dict[str, _Answers]
         single=(lengths(starts, len(key)) == 1) & (fractional == 0),
     )
     edges = np.searchsorted(key[starts], np.arange(labels.height + 1) * whole)
-    return {label: answers.between(edges[place], edges[place + 1]) for place, label in enumerate(labels[axis])}
+    return {label: answers.between(edges[index], edges[index + 1]) for index, label in enumerate(labels[axis])}
 
 
-def _match(ours: _Answers, theirs: _Answers) -> _Match:
+def _match(side: _Answers, base: _Answers) -> _Match:
     import numpy as np
 
-    if not len(theirs.key):
+    if not len(base.key):
         none = np.empty(0, np.int64)
-        return _Match(none, none, ours.key, none)
-    at = np.minimum(np.searchsorted(theirs.key, ours.key), len(theirs.key) - 1)
-    same = theirs.key[at] == ours.key
-    both = same & ours.scored & theirs.scored[at]
-    alone = np.concatenate([ours.key[~both], np.delete(theirs.key, at[both])])
-    return _Match(np.flatnonzero(both), at[both], alone, ours.key[same & ~both])
+        return _Match(none, none, side.key, none)
+    at = np.minimum(np.searchsorted(base.key, side.key), len(base.key) - 1)
+    same = base.key[at] == side.key
+    both = same & side.scored & base.scored[at]
+    alone = np.concatenate([side.key[~both], np.delete(base.key, at[both])])
+    return _Match(np.flatnonzero(both), at[both], alone, side.key[same & ~both])

@@ -12,15 +12,15 @@ POWER = 0.8
 
 
 class Compared(Protocol):
-    """What a pilot may be: results of two models."""
+    """A valid pilot: results of two models."""
 
     def compare(self, axis: str) -> pl.DataFrame:
-        """As `helmframe.stats.compare`."""
+        """Return the same as `helmframe.stats.compare`."""
 
 
 @dataclass(frozen=True, repr=False)
 class Power:
-    """What `power` says: three numbers of which two decide the third, and what was assumed.
+    """The result of `power`: three numbers of which two determine the third, and the assumptions.
 
     `effect` is a difference of means; `n` counts instances; `power` is how often it is found. `variance` is that of one
     instance's difference where the means are equal: of right-or-wrong answers, the share on which the sides differ.
@@ -54,7 +54,7 @@ def power(
     icc: float = 0.0,
     ci: float = 0.95,
 ) -> Power:
-    """Of effect, n and power of a paired comparison the one that is not said; power is .8 where another is asked for.
+    """Solve for effect, n or power of a paired comparison, whichever is not specified; power defaults to .8.
 
     >>> round(power(n=311, p=0.7).effect, 3)  # philosophy, one subject of MMLU
     0.073
@@ -86,7 +86,7 @@ def power(
 
     if power is None and (effect is None or n is None):
         power = POWER
-    if sum(each is None for each in (effect, n, power)) != 1:
+    if sum(argument is None for argument in (effect, n, power)) != 1:
         raise ArgumentError("power() solves for one: say effect=… or n=… (power is .8 then, or said), or both.")
     _check(effect, n, power, ci, cluster_size, icc)
     variance, binary = _variance(p, correlation, discordance, pilot, cluster_size, icc)
@@ -122,7 +122,7 @@ def power(
 
 
 def _effect(n: float, z: float, z_power: float, variance: float, binary: bool) -> float:
-    """The d at which d√n = z √δ + z_power √(δ − d²); without d² where the variance does not fall with it."""
+    """Return the d at which d√n = z √δ + z_power √(δ − d²); without d² where the variance does not fall with it."""
     under = n + binary * (z_power**2 - z**2)
     if under < 0:
         return inf
@@ -137,8 +137,8 @@ def _variance(
     cluster_size: float,
     icc: float,
 ) -> tuple[float, bool]:
-    """Of an instance's difference; and whether it is said as of right-or-wrong answers."""
-    if sum(each is not None for each in (p, discordance, pilot)) != 1:
+    """Return the variance of an instance's difference, and whether it is specified by right-or-wrong answers."""
+    if sum(argument is not None for argument in (p, discordance, pilot)) != 1:
         raise ArgumentError("power() needs one of p=0.7, discordance=0.2 and pilot=results: how far answers differ.")
     if pilot is not None:
         if cluster_size != 1 or icc:
@@ -173,8 +173,8 @@ def _of_pilot(pilot: pl.DataFrame | Compared) -> float:
 def _check(
     effect: float | None, n: int | None, power: float | None, ci: float, cluster_size: float, icc: float
 ) -> None:
-    said = {"effect": effect, "n": n, "power": power, "ci": ci, "cluster_size": cluster_size, "icc": icc}
-    for name, value in said.items():
+    arguments = {"effect": effect, "n": n, "power": power, "ci": ci, "cluster_size": cluster_size, "icc": icc}
+    for name, value in arguments.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ArgumentError(f"power({name}={value!r}): a number.")
     if effect is not None and not (isfinite(effect) and effect):

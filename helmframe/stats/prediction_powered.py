@@ -1,22 +1,14 @@
 """What people would have scored, from a judge's scores of all and people's labels of some."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
 from helmframe.errors import ArgumentError
-from helmframe.stats.cluster_index import INSTANCE, STRATUM, merged
-from helmframe.stats.error_bars import FEW_CLUSTERS
+from helmframe.stats.encoded_rows import INSTANCE, STRATUM, Flags, Floats, Numbers, merge_names
 from helmframe.stats.estimate import group_keys
-from helmframe.stats.frames import own_columns
-from helmframe.stats.intervals import t_interval, unanimous
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Floats: TypeAlias = "NDArray[np.float64]"
+from helmframe.stats.frames import protect_columns
+from helmframe.stats.intervals import FEW_CLUSTERS, t_interval, unanimous
 
 CORRECTED = {
     "value": pl.Float64(),
@@ -38,7 +30,7 @@ CORRECTED = {
 }
 
 
-@own_columns("by")
+@protect_columns("by")
 def prediction_powered(
     rows: pl.DataFrame | pl.LazyFrame,
     by: Sequence[str] = (),
@@ -48,7 +40,7 @@ def prediction_powered(
     tuned: bool = True,
     fraction: bool = False,
 ) -> pl.DataFrame:
-    """The mean label that all rows would have, from everybody's judged score and some rows' labels.
+    """Estimate the mean label of all rows, from judged scores of all and labels of some.
 
     θ = ȳ + λ(F − f̄): the labels' mean, moved by how far the judge finds all rows from the labelled ones. It is unbiased
     whatever the judge's bias, and the better the judge, the narrower. It rests on one thing: that the labelled rows are
@@ -83,17 +75,17 @@ def prediction_powered(
         .with_columns(
             pl.col("judged", "label").cast(pl.Float64), cluster=pl.coalesce("cluster", "instance_id")
         )
-        .sort(*merged(keys, INSTANCE), "judged", "label")
+        .sort(*merge_names(keys, INSTANCE), "judged", "label")
         .collect()
     )  # fmt: skip
     if frame["label"].count() == 0:
         raise ArgumentError("no judged row has a label; say where they are the same row, by instance_id and the like.")
     groups = frame.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): frame}
-    found = [
-        {**dict(zip(keys, group, strict=True)), **_corrected(each, ci, mean, tuned, fraction)}
-        for group, each in groups.items()
+    table_rows = [
+        {**dict(zip(keys, group, strict=True)), **_corrected(group_rows, ci, mean, tuned, fraction)}
+        for group, group_rows in groups.items()
     ]
-    return pl.DataFrame(found, schema={**{name: frame.schema[name] for name in keys}, **CORRECTED})
+    return pl.DataFrame(table_rows, schema={**{name: frame.schema[name] for name in keys}, **CORRECTED})
 
 
 def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: bool) -> dict[str, object]:
@@ -102,16 +94,16 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
     rows = _weighed(rows, mean)
     w, f = rows["weight"].to_numpy(), rows["judged"].to_numpy()
     labelled = rows["label"].is_not_null().to_numpy()
-    y, own = rows["label"].fill_null(0.0).to_numpy(), np.where(labelled, w, 0.0)
-    own = own / own.sum() if labelled.any() else own
+    y, label_weight = rows["label"].fill_null(0.0).to_numpy(), np.where(labelled, w, 0.0)
+    label_weight = label_weight / label_weight.sum() if labelled.any() else label_weight
     cluster = rows.select(pl.struct(*STRATUM, "cluster").rank("dense") - 1).to_series().to_numpy()
     subset = rows.select(pl.struct(STRATUM).rank("dense") - 1).to_series().to_numpy()
     within = np.bincount(subset, w * f) / np.bincount(subset, w)
     # what each cluster adds: to the judge's mean (subsets are fixed), and to the labelled means
     of_all = _of_clusters(cluster, w * (f - within[subset]), np.ones(len(w), dtype=bool))
-    means = {"y": float(own @ y), "f": float(own @ f)}
-    of_y = _of_clusters(cluster, own * (y - means["y"]), labelled)
-    of_f = _of_clusters(cluster, own * (f - means["f"]), labelled)
+    means = {"y": float(label_weight @ y), "f": float(label_weight @ f)}
+    of_y = _of_clusters(cluster, label_weight * (y - means["y"]), labelled)
+    of_f = _of_clusters(cluster, label_weight * (f - means["f"]), labelled)
     all_judged, count = float(w @ f), len(np.unique(cluster[labelled]))
     moved = of_f - of_all
     trust = _trust(of_y, moved) if tuned else 1.0
@@ -121,7 +113,7 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
     error = of_f - of_y
     least = 0.0 if fraction else None
     low, high = _ends(value, variance, df, count, ci, least)
-    own_low, own_high = _ends(means["y"], float(of_y @ of_y), count - 1, count, ci, least)
+    labelled_low, labelled_high = _ends(means["y"], float(of_y @ of_y), count - 1, count, ci, least)
     bias = means["f"] - means["y"]
     bias_low, bias_high = _ends(bias, float(error @ error), count - 1, count, ci, -1.0 if fraction else None)
     some = labelled.any()
@@ -133,8 +125,8 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
         "interval": _named(count, df, variance, fraction),
         "judged": all_judged,
         "labelled": means["y"] if some else None,
-        "labelled_low": own_low,
-        "labelled_high": own_high,
+        "labelled_low": labelled_low,
+        "labelled_high": labelled_high,
         "bias": bias if some else None,
         "bias_low": bias_low,
         "bias_high": bias_high,
@@ -146,24 +138,24 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
 
 
 def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
-    """With `weight`, the share of each row in the mean: of its instance, of its subset, of all."""
+    """Return the rows with `weight`, the share of each row in the mean: of its instance, subset and all."""
     instances = pl.struct("cluster", "instance_id").n_unique().over(STRATUM)
     subsets = pl.struct(STRATUM).n_unique()
     of_subset = 1 / subsets / instances if mean == "macro" else 1 / pl.struct(INSTANCE).n_unique()
     return rows.with_columns(weight=of_subset / pl.len().over(INSTANCE))
 
 
-def _of_clusters(cluster: "NDArray[np.int64]", residual: Floats, there: "NDArray[np.bool_]") -> Floats:
-    """Per cluster the sum of its residuals, a little larger for the mean that was estimated from them."""
+def _of_clusters(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
+    """Return per cluster the sum of its residuals, scaled up for the mean estimated from them."""
     import numpy as np
 
-    count = len(np.unique(cluster[there]))
-    sums = np.bincount(cluster, np.where(there, residual, 0.0))
+    count = len(np.unique(cluster[mask]))
+    sums = np.bincount(cluster, np.where(mask, residual, 0.0))
     return np.asarray(sums * np.sqrt(count / (count - 1)) if count > 1 else sums * 0.0)
 
 
 def _trust(labels: Floats, moved: Floats) -> float:
-    """λ of the narrowest interval."""
+    """Return λ of the narrowest interval."""
     square = float(moved @ moved)
     return min(max(float(labels @ moved) / square, 0.0), 1.0) if square > 1e-24 else 0.0
 
@@ -171,7 +163,7 @@ def _trust(labels: Floats, moved: Floats) -> float:
 def _ends(
     value: float | None, variance: float, df: int, clusters: int, ci: float, least: float | None
 ) -> tuple[float | None, float | None]:
-    """The interval, cut at `least` and 1 if there are such ends; of labels without any spread what those ends allow."""
+    """Return the interval, cut at `least` and 1 if those exist; for constant labels, what these ends allow."""
     if value is None or df < 1:
         return None, None
     if variance <= _NO_SPREAD:

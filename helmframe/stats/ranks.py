@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from helmframe.stats.encoded_rows import Floats, Numbers
-from helmframe.stats.joint import pairwise_level, variances_of_pairs
+from helmframe.stats.significance import pairwise_level, variances_of_pairs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,14 +16,14 @@ Signs: TypeAlias = "NDArray[np.int8]"
 
 @dataclass(frozen=True)
 class Estimates:
-    """What competitors are estimated at in one column, higher being better.
+    """The estimates of competitors in one column, higher being better.
 
-    `place` says which of all competitors each is; `covariance` is that of the values over what was drawn, None where it
+    `index` says which of all competitors each is; `covariance` is that of the values over what was drawn, None where it
     is not known; `df` and `clusters` (independent draws) of each; `score`, whether to test by the variance that a
     difference has if it is none in truth (uncentred, as sign flips do), which small samples need.
     """
 
-    place: Numbers
+    index: Numbers
     value: Floats
     covariance: "Floats | None"
     df: Floats
@@ -31,8 +31,8 @@ class Estimates:
     score: bool = True
 
 
-def surely_better(columns: Sequence[Estimates], competitors: int, ci: float) -> list[Signs]:
-    """Per column the matrix that says whether a row's competitor is better (1) or worse (−1) than a column's, surely.
+def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float) -> list[Signs]:
+    """Return per column a matrix: 1 if the row's competitor is significantly better than the column's, −1 if worse.
 
     Surely: by intervals of all pairs in all columns, of which all hold together in `ci` (max-|t| bootstrap over what
     was drawn, paired). 0 is undecided, or not there.
@@ -40,8 +40,8 @@ def surely_better(columns: Sequence[Estimates], competitors: int, ci: float) -> 
     import numpy as np
     from scipy.special import stdtrit
 
-    level = pairwise_level([each.covariance for each in columns if each.covariance is not None], ci)
-    found = []
+    level = pairwise_level([column.covariance for column in columns if column.covariance is not None], ci)
+    matrices = []
     for column in columns:
         signs = np.zeros((competitors, competitors), dtype=np.int8)
         if column.covariance is not None:
@@ -52,13 +52,13 @@ def surely_better(columns: Sequence[Estimates], competitors: int, ci: float) -> 
             variance += np.where(column.score | (variance == 0), apart**2 / clusters, 0.0)
             quantile = stdtrit(np.minimum(column.df[:, None], column.df[None, :]), (1 + level) / 2)
             sure = (np.abs(apart) > 1e-12) & (apart**2 > quantile**2 * variance)
-            signs[np.ix_(column.place, column.place)] = np.where(sure, np.sign(apart), 0)
-        found.append(signs)
-    return found
+            signs[np.ix_(column.index, column.index)] = np.where(sure, np.sign(apart), 0)
+        matrices.append(signs)
+    return matrices
 
 
-def rank_interval(signs: Signs, there: Numbers) -> tuple[Numbers, Numbers]:
-    """The ranks between which each of those that are there can stand, 1 being the best.
+def rank_interval(signs: Signs, index: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the lowest and highest possible rank of the competitors in `index`, 1 being the best.
 
     One more than who is surely better, to all less who is surely worse. All of them hold together if `signs` do.
 
@@ -71,12 +71,12 @@ def rank_interval(signs: Signs, there: Numbers) -> tuple[Numbers, Numbers]:
     """
     import numpy as np
 
-    among = signs[np.ix_(there, there)]
-    return 1 + np.sum(among < 0, axis=1), len(there) - np.sum(among > 0, axis=1)
+    among = signs[np.ix_(index, index)]
+    return 1 + np.sum(among < 0, axis=1), len(index) - np.sum(among > 0, axis=1)
 
 
 def tie_groups(signs: Signs) -> list[str]:
-    """Letters of the tie groups that each belongs to, of competitors from best to worst.
+    """Return the letters of the tie groups of each competitor, from best to worst.
 
     No two of a group are surely one better than the other. Groups overlap: b may tie with a and with c, and a not with
     c. A run of letters is said by its ends.
@@ -94,15 +94,15 @@ def tie_groups(signs: Signs) -> list[str]:
             end += 1
         if not groups or end > groups[-1].stop:
             groups.append(range(first, end))
-    told = []
+    labels = []
     for one in range(len(signs)):
-        letters = [_letter(place) for place, group in enumerate(groups) if one in group]
-        told.append(letters[0] if len(letters) == 1 else f"{letters[0]}–{letters[-1]}")
-    return told
+        letters = [_letter(number) for number, group in enumerate(groups) if one in group]
+        labels.append(letters[0] if len(letters) == 1 else f"{letters[0]}–{letters[-1]}")
+    return labels
 
 
 def ranks(values: Floats) -> Numbers:
-    """The rank of each value, the highest first; equal ones share the best of theirs.
+    """Return the rank of each value, the highest first; equal values share their best rank.
 
     >>> import numpy as np
     >>> ranks(np.array([0.5, 0.9, 0.5, 0.1])).tolist()
@@ -115,7 +115,7 @@ def ranks(values: Floats) -> Numbers:
 
 
 def win_rates(values: Floats) -> Floats:
-    """The share of the others that each is better than; a tie counts half: HELM's.
+    """Return the share of the others that each value exceeds; a tie counts half, as in HELM.
 
     >>> import numpy as np
     >>> win_rates(np.array([0.5, 0.9, 0.5, 0.1])).round(3).tolist()
@@ -132,14 +132,14 @@ def win_rates(values: Floats) -> Floats:
 
 
 def above(values: Floats) -> "NDArray[np.bool_]":
-    """Whether a row's value is higher than a column's, by more than rounding."""
+    """Return whether a row's value is higher than a column's, by more than rounding."""
     import numpy as np
 
     close = np.isclose(values[:, None], values[None, :], rtol=1e-12, atol=1e-12)
     return (values[:, None] > values[None, :]) & ~close
 
 
-def _letter(place: int) -> str:
-    """a, b, … z, aa, ab, …"""
-    rest, last = divmod(place, 26)
+def _letter(number: int) -> str:
+    """Return the letters of a number, such as a, z, aa and ab."""
+    rest, last = divmod(number, 26)
     return (_letter(rest - 1) if rest else "") + "abcdefghijklmnopqrstuvwxyz"[last]

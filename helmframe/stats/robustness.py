@@ -1,23 +1,35 @@
-"""What perturbations do to scores: levels, flips and, the headline, the paired change."""
+"""What perturbations do to scores and completions: levels, flips, the paired change, and consistency."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import polars as pl
 
+from helmframe._schema import ORIGINAL
 from helmframe.errors import UnknownNameError
-from helmframe.stats.cluster_index import STRATUM, VARIANT, merged, nested, stable_sum, totals
-from helmframe.stats.encoded_rows import Floats, Numbers, distinct, starts_of, sums
-from helmframe.stats.error_bars import with_interval
-from helmframe.stats.estimate import estimate_of, group_keys, weighed
-from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores, own_columns
+from helmframe.stats.encoded_rows import (
+    INSTANCE,
+    STRATUM,
+    VARIANT,
+    Floats,
+    Numbers,
+    build_cluster_index,
+    distinct,
+    merge_names,
+    stable_sum,
+    starts_of,
+    sums,
+    totals,
+)
+from helmframe.stats.estimate import estimate, estimate_of, group_keys, weigh_strata
+from helmframe.stats.frames import FoldContext, PartialAggregate, Rows, as_scores, fold, protect_columns
+from helmframe.stats.intervals import with_interval
 from helmframe.stats.sums import Sums, sums_of
-from helmframe.stats.variants import Grains, Variants, grains, together, variants_of
+from helmframe.stats.variants import RUN_KEYS, VariantGroups, Variants, combine_groups, group_variants, variants_of
 
 ALL = "all"
 # The group of variants that each perturbation is.
-EACH = pl.col("perturbation")
+BY_PERTURBATION = pl.col("perturbation")
 MADE = ("metric", *VARIANT)
 ROBUSTNESS = {
     "original": pl.Float64(),
@@ -37,7 +49,7 @@ ROBUSTNESS = {
 }
 
 
-@own_columns("by")
+@protect_columns("by")
 def robustness(
     scores: Rows,
     by: Sequence[str],
@@ -48,7 +60,7 @@ def robustness(
     mean: str = "macro",
     placebo: str | None = None,
 ) -> pl.DataFrame:
-    """What each perturbation, and all together ("all"), did to each metric: levels, flips and the paired change.
+    """Measure what each perturbation, and all together ("all"), did to each metric: levels, flips, paired change.
 
     The headline is the change: perturbed − original of the same instance, over the variants that were changed, with a
     cluster interval. Negative is worse for a higher-is-better metric. `worst` falls with `k` even for a model that
@@ -84,25 +96,25 @@ def robustness(
     keys = [*group_keys(scores, by, MADE), "metric"]
     undirected = [metric for metric, higher in higher_is_better.items() if higher is None]
     directions = {metric: bool(higher) for metric, higher in higher_is_better.items()}
-    left = folded(scores, partial(_left, keys=keys, higher_is_better=directions, placebo=placebo))
+    combined = fold(scores, partial(_robustness_chunk, keys=keys, higher_is_better=directions, placebo=placebo))
     by = [*keys, "perturbation"]
-    if placebo is not None and left.variants is not None:
-        known = left.variants["perturbation"].unique().sort()
-        if placebo not in known:
+    if placebo is not None and combined.variants is not None:
+        perturbations = combined.variants["perturbation"].unique().sort()
+        if placebo not in perturbations:
             hint = "Add it with .perturb('rerun')."
-            raise UnknownNameError.among("perturbation of these scores", placebo, known, hint=hint)
+            raise UnknownNameError.among("perturbation of these scores", placebo, perturbations, hint=hint)
 
     def differences(name: str) -> pl.DataFrame:
-        tables = [estimate_of(left.sums[f"{name} {group}"], by, mean=mean) for group in _GROUPS]
+        tables = [estimate_of(combined.sums[f"{name} {group}"], by, mean=mean) for group in _GROUPS]
         estimates = pl.concat(tables)
         return with_interval(estimates, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
 
     directed = ~pl.col("metric").is_in(undirected)
     change = differences("change")
     table = (
-        sizes(left, keys)
-        .join(_levels(left.counts["levels"], by, mean), on=by, how="left", nulls_equal=True)
-        .join(_flips(left.counts["flips"], by), on=by, how="left", nulls_equal=True)
+        sizes(combined, keys)
+        .join(_levels(combined.counts["levels"], by, mean), on=by, how="left", nulls_equal=True)
+        .join(_flips(combined.counts["flips"], by), on=by, how="left", nulls_equal=True)
         .join(
             _named(change, by, "change", "n_changed").with_columns(change["interval"]),
             on=by,
@@ -130,21 +142,21 @@ def robustness(
 
 
 def instances_of(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
-    """Per group and scenario how many instances there are, perturbed or not: `keys`, scenario, every."""
+    """Return per group and scenario the number of instances, perturbed or not: `keys`, scenario, every."""
     import numpy as np
 
-    groups, group = variants.rows.among(merged(keys, ("scenario",)))
+    groups, group = variants.rows.among(merge_names(keys, ("scenario",)))
     units = variants.rows.units
     count = np.bincount(distinct(group * units + variants.rows.unit) // units, minlength=groups.height)
     return groups.with_columns(every=pl.Series(count, dtype=pl.Int64))
 
 
-def whole_in(part: Grains, keys: Sequence[str]) -> pl.DataFrame:
-    """Per group, perturbation and scenario k and how many instances are complete, however they were asked (whole)."""
+def whole_in(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
+    """Return per group, perturbation and scenario k and the number of instances complete in all runs (whole)."""
     import numpy as np
 
     units = part.rows.units
-    groups, group = part.rows.among(merged([*keys, "perturbation"], ("scenario",)))
+    groups, group = part.rows.among(merge_names([*keys, "perturbation"], ("scenario",)))
     key = group * units + part.rows.unit
     order = np.argsort(key, kind="stable")
     starts = starts_of(key[order])
@@ -155,13 +167,13 @@ def whole_in(part: Grains, keys: Sequence[str]) -> pl.DataFrame:
     return groups.with_columns(k=pl.Series(k), whole=pl.Series(count, dtype=pl.Int64))
 
 
-def sizes(left: Left, keys: Sequence[str]) -> pl.DataFrame:
-    """Per group and perturbation k (null where scenarios differ in it) and n_dropped, from what chunks left."""
-    on = merged(keys, ("scenario",))
-    every = left.counts["every"].group_by(on).agg(pl.col("every").sum())
+def sizes(combined: PartialAggregate, keys: Sequence[str]) -> pl.DataFrame:
+    """Return per group and perturbation k (null where scenarios differ in it) and n_dropped, from all chunks."""
+    on = merge_names(keys, ("scenario",))
+    every = combined.counts["every"].group_by(on).agg(pl.col("every").sum())
     whole = (
-        left.counts["whole"]
-        .group_by(merged([*keys, "perturbation"], ("scenario",)))
+        combined.counts["whole"]
+        .group_by(merge_names([*keys, "perturbation"], ("scenario",)))
         .agg(pl.col("k").first(), pl.col("whole").sum())
     )
     most, least = pl.col("k").max(), pl.col("k").min()
@@ -176,34 +188,38 @@ def sizes(left: Left, keys: Sequence[str]) -> pl.DataFrame:
 _GROUPS = (ALL, "each")
 
 
-def _left(
+def _robustness_chunk(
     scores: pl.LazyFrame,
-    known: Known,
+    context: FoldContext,
     *,
     keys: Sequence[str],
     higher_is_better: Mapping[str, bool],
     placebo: str | None,
-) -> Left:
+) -> PartialAggregate:
     import numpy as np
 
-    variants = variants_of(scores, keys, higher_is_better, there=known.variants)
+    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants)
     all_but = pl.when(pl.lit(placebo is None) | (pl.col("perturbation") != pl.lit(placebo))).then(pl.lit(ALL))
-    each = grains(variants, keys, EACH)
-    parts = dict(zip(_GROUPS, (together(each, variants, keys, all_but), each), strict=True))
+    singles = group_variants(variants, keys, BY_PERTURBATION)
+    parts = dict(zip(_GROUPS, (combine_groups(singles, variants, keys, all_but), singles), strict=True))
     by = [*keys, "perturbation"]
-    found: dict[str, Sums] = {}
+    value_sums: dict[str, Sums] = {}
     for name, part in parts.items():
         changed = part.complete & (part.altered > 0)
         values = {"change": (part.change, changed, part.altered)}
         if placebo is not None:
             # a placebo alters nothing: its change is over all of its answers
-            own = (part.rows.cells["perturbation"] == placebo).to_numpy()[part.rows.cell]
-            change = np.where(own, part.total - part.scored * part.original, part.change)
-            values["change"] = (change, changed | (own & part.complete), np.where(own, part.scored, part.altered))
+            is_placebo = (part.rows.cells["perturbation"] == placebo).to_numpy()[part.rows.cell]
+            change = np.where(is_placebo, part.total - part.scored * part.original, part.change)
+            values["change"] = (
+                change,
+                changed | (is_placebo & part.complete),
+                np.where(is_placebo, part.scored, part.altered),
+            )
             beyond = _beyond(part, *_noise(parts["each"], placebo))
             values["excess"] = (beyond, changed & ~np.isnan(beyond), part.altered)
-        for value, (column, there, count) in values.items():
-            found[f"{value} {name}"] = sums_of(part.rows, by, column, there, count=count, named=known.named)
+        for value, (column, mask, count) in values.items():
+            value_sums[f"{value} {name}"] = sums_of(part.rows, by, column, mask, count=count, named=context.named)
     tables = parts.values()
     counts = {
         "every": instances_of(variants, keys),
@@ -211,16 +227,16 @@ def _left(
         "levels": pl.concat([_levels_in(part, by) for part in tables]),
         "flips": pl.concat([_flips_in(part, by) for part in tables]),
     }
-    return Left(found, counts, variants.there)
+    return PartialAggregate(value_sums, counts, variants.coverage)
 
 
-def _levels_in(part: Grains, by: Sequence[str]) -> pl.DataFrame:
-    """Per stratum the complete instances (size), and over them the sums of original, perturbed and worst."""
+def _levels_in(part: VariantGroups, by: Sequence[str]) -> pl.DataFrame:
+    """Return per stratum the complete instances (size), and their sums of original, perturbed and worst."""
     import numpy as np
 
     with np.errstate(invalid="ignore", divide="ignore"):
         perturbed = part.total / part.scored
-    nest = nested(part.rows, by, part.complete, None)
+    nest = build_cluster_index(part.rows, by, part.complete, None)
     values = {"original": part.original, "perturbed": perturbed, "worst": part.worst}
     return nest.table.with_columns(
         **{name: pl.Series(totals(nest, value[part.complete])) for name, value in values.items()}
@@ -229,13 +245,13 @@ def _levels_in(part: Grains, by: Sequence[str]) -> pl.DataFrame:
 
 def _levels(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
     names = ("original", "perturbed", "worst")
-    whole = strata.group_by(merged(by, STRATUM)).agg(pl.col("size", *names).sum())
+    whole = strata.group_by(merge_names(by, STRATUM)).agg(pl.col("size", *names).sum())
     means = [stable_sum(pl.col("weight") * pl.col(name) / pl.col("size")).alias(name) for name in names]
-    return weighed(whole, by, mean).group_by(by).agg(*means, n=pl.col("size").sum().cast(pl.Int64))
+    return weigh_strata(whole, by, mean).group_by(by).agg(*means, n=pl.col("size").sum().cast(pl.Int64))
 
 
-def _flips_in(part: Grains, by: Sequence[str]) -> pl.DataFrame:
-    """Over the variants of complete instances: how many got worse, better, were altered, scored; fractional scores."""
+def _flips_in(part: VariantGroups, by: Sequence[str]) -> pl.DataFrame:
+    """Count the variants of complete instances: worse, better, altered, scored; and fractional scores."""
     import numpy as np
 
     cell, height = part.rows.cell[part.complete], part.rows.cells.height
@@ -251,7 +267,7 @@ def _flips_in(part: Grains, by: Sequence[str]) -> pl.DataFrame:
 
 
 def _flips(counts: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """Flips (null unless all scores are 0 or 1) and the share changed."""
+    """Return flips (null unless all scores are 0 or 1) and the share changed."""
     names = [name for name in counts.columns if name not in by]
     binary = pl.when(pl.col("fractional") == 0)
     return (
@@ -269,26 +285,105 @@ def _flips(counts: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
 
 def _named(estimates: pl.DataFrame, by: Sequence[str], name: str, n: str) -> pl.DataFrame:
     ends = {"value": name, "ci_low": f"{name}_low", "ci_high": f"{name}_high", "n": n}
-    return estimates.select(*by, *(pl.col(theirs).alias(ours) for theirs, ours in ends.items()))
+    return estimates.select(*by, *(pl.col(column).alias(renamed) for column, renamed in ends.items()))
 
 
-def _noise(each: Grains, placebo: str) -> "tuple[Numbers, Floats]":
-    """Of each instance as asked that has it, in order, the placebo's mean − the original."""
+def _noise(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
+    """Return the instances with a placebo, in order, and the placebo's mean − the original."""
     import numpy as np
 
-    of_placebo = (each.rows.cells["perturbation"] == placebo).to_numpy()[each.rows.cell] & each.complete
-    instance = each.instance[of_placebo]
-    change = each.total[of_placebo] / each.scored[of_placebo] - each.original[of_placebo]
+    of_placebo = (singles.rows.cells["perturbation"] == placebo).to_numpy()[singles.rows.cell] & singles.complete
+    instance = singles.instance[of_placebo]
+    change = singles.total[of_placebo] / singles.scored[of_placebo] - singles.original[of_placebo]
     order = np.argsort(instance)
     return instance[order], change[order]
 
 
-def _beyond(part: Grains, instances: Numbers, changes: Floats) -> Floats:
+def _beyond(part: VariantGroups, instances: Numbers, changes: Floats) -> Floats:
     """Return per row the sum over altered variants of change − the placebo's change; NaN without a placebo."""
     import numpy as np
 
     if not len(instances):
         return part.change * np.nan
-    place = np.minimum(np.searchsorted(instances, part.instance), len(instances) - 1)
-    found = instances[place] == part.instance
-    return np.where(found, part.change - part.altered * changes[place], np.nan)
+    index = np.minimum(np.searchsorted(instances, part.instance), len(instances) - 1)
+    matches = instances[index] == part.instance
+    return np.where(matches, part.change - part.altered * changes[index], np.nan)
+
+
+CONSISTENCY = {
+    "consistency": pl.Float64(),
+    "ci_low": pl.Float64(),
+    "ci_high": pl.Float64(),
+    "interval": pl.String(),
+    "always": pl.Float64(),
+    "k": pl.Int64(),
+    "n": pl.Int64(),
+    "n_dropped": pl.Int64(),
+}
+
+
+@protect_columns("by")
+def consistency(
+    answers: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, ci: float = 0.95, mean: str = "macro"
+) -> pl.DataFrame:
+    """Measure the share of instances whose answer is the same under each perturbation, and under all ("all").
+
+    A model can be consistent and wrong: read it beside the score. Two answers that can't be read are the same; where
+    one of the two failed there is no pair. It does not fold: all answers are read at once.
+
+    Args:
+        answers: one row per completion: scenario, subset, cluster, instance_id, perturbation, perturbation_seed, model,
+            setting, trial, output_index, `answer` (null: unreadable) and `failed`; variants that were not changed are
+            none of them, unless they were asked again on purpose.
+        by: as in `aggregate`; the perturbation is always one of them.
+        ci: as in `aggregate`.
+        mean: as in `aggregate`.
+
+    Returns:
+        `by`, perturbation, consistency (mean over variants), ci_low, ci_high, interval, always (share of the instances
+        that keep their answer in all of them), k (most variants of an instance), n, n_dropped (instances with a pair
+        that failed).
+
+    Raises:
+        UnknownNameError: a column in `by` that the answers don't have.
+    """
+    keys = [*group_keys(answers, by, VARIANT), "perturbation"]
+    on = ["scenario", "instance_id", *RUN_KEYS, "output_index"]
+    rows = answers.lazy().with_columns(cluster=pl.coalesce("cluster", "instance_id"))
+    originals = rows.filter(pl.col("perturbation") == ORIGINAL).select(*on, original="answer", original_failed="failed")
+    perturbed = (
+        rows.filter(pl.col("perturbation") != ORIGINAL)
+        .join(originals, on=on, how="inner", nulls_equal=True)
+        .with_columns(
+            same=pl.when(~pl.col("failed") & ~pl.col("original_failed")).then(
+                pl.col("answer").eq_missing(pl.col("original")).cast(pl.Float64)
+            ),
+            variant=pl.struct(VARIANT),
+        )
+    )
+    pairs = pl.concat([perturbed, perturbed.with_columns(perturbation=pl.lit(ALL))]).collect()
+    every = _always(pairs, keys)
+    share = with_interval(estimate(pairs, keys, "same", mean=mean), pl.lit(value=True), ci=ci)
+    always = estimate(every, keys, "always", mean=mean).select(*keys, always="value")
+    counts = every.group_by(keys).agg(
+        k=pl.col("k").max(),
+        n_dropped=pl.struct("scenario", "instance_id").filter(pl.col("always").is_null()).n_unique(),
+    )
+    return (
+        counts.join(share, on=keys, how="left", nulls_equal=True)
+        .join(always, on=keys, how="left", nulls_equal=True)
+        .with_columns(
+            pl.col("n").fill_null(0),
+            pl.col("interval").fill_null("no interval: nothing was answered"),
+            consistency="value",
+        )
+        .select(*keys, *(pl.col(name).cast(dtype) for name, dtype in CONSISTENCY.items()))
+        .sort(keys)
+    )
+
+
+def _always(pairs: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Return per instance and run whether all its variants have the answer of the original."""
+    grain = merge_names(keys, (*INSTANCE, *RUN_KEYS))
+    whole = pl.when(pl.col("same").is_not_null().all()).then(pl.col("same").min())
+    return pairs.group_by(grain).agg(always=whole, k=pl.col("variant").n_unique())

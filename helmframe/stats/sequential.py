@@ -1,10 +1,12 @@
-"""The mean of a benchmark's scores while they come in: an interval that holds at every look, so one may stop at any."""
+"""Intervals that hold at every look, for scores of instances that are sampled without replacement."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from helmframe._core.expressions import key_of
 from helmframe.errors import ArgumentError
 from helmframe.stats.encoded_rows import Flags, Floats, Numbers
 
@@ -22,7 +24,7 @@ def sequential(
     bounds: tuple[float, float] = (0.0, 1.0),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """After each score the interval of the mean over the whole population; all of them hold at once.
+    """Return after each score the interval of the mean over the whole population; all are valid at once.
 
     So the scores may be watched and the asking stopped at any time, for any reason: in `ci` of all orders no interval
     of the sequence misses. What it is about is this benchmark's own mean, which is known once all are asked. Each
@@ -73,30 +75,30 @@ def sequential(
     weight = np.ones(population) if sizes is None else np.asarray(sizes, dtype=np.float64)
     if len(weight) != population or not np.all((weight > 0) & np.isfinite(weight)):
         raise ArgumentError(f"sizes should be {population} positive numbers, one for each of the population.")
-    drawn = Drawn(population, float(weight.sum()), float(weight.max(initial=0.0)))
+    drawn = SampledPopulation(population, float(weight.sum()), float(weight.max(initial=0.0)))
     alike = bool(np.all(weight == drawn.largest))
-    return sequence(values, weight[: len(values)], drawn, binary=binary and alike, bounds=bounds, ci=ci)
+    return confidence_sequence(values, weight[: len(values)], drawn, binary=binary and alike, bounds=bounds, ci=ci)
 
 
-class Drawn(NamedTuple):
-    """What is drawn from: how many units, what they weigh together, and what the largest does."""
+class SampledPopulation(NamedTuple):
+    """The population sampled from: its number of units, their total weight and the largest weight."""
 
     units: int
     size: float
     largest: float
 
 
-def sequence(
-    values: Floats, sizes: Floats, drawn: Drawn, *, binary: bool, bounds: tuple[float, float], ci: float
+def confidence_sequence(
+    values: Floats, sizes: Floats, drawn: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
 ) -> pl.DataFrame:
-    """`sequential` of checked scores; `sizes` are those of the scores alone, and of all the same if `binary`."""
+    """Return `sequential` of checked scores; `sizes` are those of the scores alone, all equal if `binary`."""
     import numpy as np
 
     least, most = bounds
     seen = (values - least) / (most - least)
     ends = _ratio(seen, drawn.units, 1 - ci) if binary else _bets(seen, sizes, drawn, 1 - ci)
     so_far = np.cumsum(seen * sizes) / np.cumsum(sizes)
-    low, high = (least + (most - least) * each for each in _narrowing(*ends, so_far))
+    low, high = (least + (most - least) * end for end in _narrowing(*ends, so_far))
     method = "prior–posterior ratio" if binary else "betting"
     return pl.DataFrame({
         "asked": np.arange(1, len(values) + 1),
@@ -107,7 +109,7 @@ def sequence(
 
 
 def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """Each interval cut by those before it; itself, where they leave out the mean so far (one of them has missed)."""
+    """Cut each interval by those before it, unless these exclude the mean so far (one of them has missed)."""
     import numpy as np
 
     lows, highs = np.maximum.accumulate(low), np.minimum.accumulate(high)
@@ -116,7 +118,7 @@ def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats
 
 
 def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
-    """The numbers of ones in all whose prior is less than 1/α times their posterior, over the population.
+    """Return the range of totals of ones whose prior is less than 1/α times their posterior, over the population.
 
     Of K ones in N, drawing s in t has the hypergeometric chance C(K,s)·C(N−K,t−s)/C(N,t); under a uniform prior of K
     the chance is 1/(t+1). The first is concave in K (in logarithms), so both ends are found by halving.
@@ -134,8 +136,8 @@ def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]
     def holds(ones: Numbers) -> Flags:
         chance = factorials[ones] - factorials[ones - s]
         zeros = population - ones
-        found: Flags = chance + factorials[zeros] - factorials[zeros - (t - s)] > needed
-        return found
+        covered: Flags = chance + factorials[zeros] - factorials[zeros - (t - s)] > needed
+        return covered
 
     least, most = s, population - t + s
     likeliest = np.clip(s * (population + 1) // t, least, most)
@@ -145,7 +147,7 @@ def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]
 
 
 def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
-    """Of the whole numbers from outer to inner, where it holds, the outermost that it holds for."""
+    """Return the outermost whole number from outer to inner for which `holds` is true."""
     import numpy as np
 
     inner = np.where(holds(outer), outer, inner)
@@ -156,8 +158,8 @@ def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) ->
     return inner
 
 
-def _bets(seen: Floats, sizes: Floats, drawn: Drawn, alpha: float) -> tuple[Floats, Floats]:
-    """The means against which no capital of 2/α could be won, after each score.
+def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -> tuple[Floats, Floats]:
+    """Return the means against which no capital of 2/α could be won, after each score.
 
     Were the mean m, what those not yet seen add up to would be known (N·m − what was seen), and betting on the next one
     being above (or below) their average were fair: no capital would ever reach 2/α but in α/2 of orders. A share g of
@@ -177,8 +179,8 @@ def _bets(seen: Floats, sizes: Floats, drawn: Drawn, alpha: float) -> tuple[Floa
     low, high = np.zeros(len(seen)), np.ones(len(seen))
     limit = 2 / alpha * len(STAKES)
     total, weight = 0.0, 0.0
-    for place, (score, size) in enumerate(zip(seen, sizes, strict=True)):
-        left = drawn.units - place
+    for index, (score, size) in enumerate(zip(seen, sizes, strict=True)):
+        left = drawn.units - index
         usual = (total + drawn.largest / 2) / (weight + drawn.largest)
         rest = (drawn.size * candidates[start:end] - total - usual * (drawn.size - weight)) / left
         mean = rest / drawn.largest + usual
@@ -197,5 +199,148 @@ def _bets(seen: Floats, sizes: Floats, drawn: Drawn, alpha: float) -> tuple[Floa
         total, weight = total + score * size, weight + size
         ends = candidates[max(start - 1, 0)], candidates[min(end, CANDIDATES)]
         # what is left lies between 0 and 1 too
-        low[place], high[place] = np.clip(ends, total / drawn.size, (total + drawn.size - weight) / drawn.size)
+        low[index], high[index] = np.clip(ends, total / drawn.size, (total + drawn.size - weight) / drawn.size)
     return low, high
+
+
+UNIT = ("subset", "cluster")
+# The heaviest a mean over subsets makes a cluster, for the names of columns here.
+_WEIGHT = "weight"
+
+
+@dataclass(frozen=True)
+class Population:
+    """The instances of one scenario and split. Whole clusters are sampled, in an order set by names and seed.
+
+    `subsets`: instances of each subset; `clusters`: their number; `largest`: the weight of the heaviest cluster,
+    where an instance of a subset as large as the mean one weighs 1; `mean`: "macro", subsets weigh alike, or "micro".
+    """
+
+    scenario: str
+    split: str
+    seed: int
+    mean: str
+    subsets: Mapping[str, int]
+    clusters: int
+    largest: float
+
+    @classmethod
+    def of(cls, instances: pl.DataFrame, scenario: str, split: str, *, seed: int, mean: str) -> "Population":
+        """Return the population of these instances: subset, cluster, instance_id."""
+        subsets = dict(instances.group_by("subset").len().sort("subset").iter_rows())
+        sizes = instances.group_by(UNIT).len("n")
+        unweighted = cls(scenario, split, seed, mean, subsets, sizes.height, 0.0)
+        largest = sizes.select((pl.col("n") * unweighted.weight).max()).item()
+        return cls(scenario, split, seed, mean, subsets, sizes.height, float(largest or 0.0))
+
+    @property
+    def instances(self) -> int:
+        """Return the number of instances."""
+        return sum(self.subsets.values())
+
+    @property
+    def weight(self) -> pl.Expr:
+        """Return the weight of an instance of the row's `subset` in the mean; the weights sum to their number."""
+        if self.mean == "micro" or len(set(self.subsets.values())) < 2:
+            return pl.lit(1.0)
+        alike = self.instances / len(self.subsets)
+        return pl.col("subset").replace_strict(
+            {subset: alike / n for subset, n in self.subsets.items()}, return_dtype=pl.Float64
+        )
+
+    @property
+    def order_key(self) -> pl.Expr:
+        """Return a number for the row's cluster, by which clusters are sampled in ascending order."""
+        return key_of(f"until\0{self.seed}\0{self.scenario}\0{self.split}\0", *map(pl.col, UNIT))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a manifest stores them: `Population(**fields)` is equal."""
+        return asdict(self)
+
+
+def instance_means(scores: pl.LazyFrame, by: Sequence[str], bounds: tuple[float, float]) -> pl.LazyFrame:
+    """Return per instance the mean over its outputs, trials and seeds.
+
+    Args:
+        scores: `SCORES`.
+        by: what tells the rows apart, besides.
+        bounds: least and greatest score there can be.
+
+    Returns:
+        `by`, subset, cluster, instance_id, value (null where a request failed), low and high (those between which it
+        is, as a failed one may have been anything), once (whether it is one score).
+    """
+    score = pl.col("score")
+    cluster = pl.col("cluster").fill_null(pl.col("instance_id"))
+    return (
+        scores.with_columns(cluster=cluster)
+        .group_by([*by, *UNIT, "instance_id"])
+        .agg(
+            value=pl.when(score.null_count() == 0).then(score.mean()),
+            low=score.fill_null(bounds[0]).mean(),
+            high=score.fill_null(bounds[1]).mean(),
+            once=pl.len() == 1,
+        )
+    )
+
+
+def differences(a: pl.DataFrame, b: pl.DataFrame, on: Sequence[str] = ()) -> pl.DataFrame:
+    """Return a − b of the `instance_means` that both have, matched by `on` too."""
+    keys = [*on, *UNIT, "instance_id"]
+    return a.join(b, on=keys, suffix=" of b", validate="1:1").select(
+        *keys,
+        value=pl.col("value") - pl.col("value of b"),
+        low=pl.col("low") - pl.col("high of b"),
+        high=pl.col("high") - pl.col("low of b"),
+        once=pl.lit(value=False),
+    )
+
+
+def cluster_means(instances: pl.LazyFrame, by: Sequence[str], population: Population) -> pl.LazyFrame:
+    """Return per cluster the means of `instance_means`, its weight, n (its instances), and its order key."""
+    return (
+        instances.group_by([*by, *UNIT])
+        .agg(pl.col("value", "low", "high").mean(), pl.col("once").all(), n=pl.len().cast(pl.Int64))
+        .with_columns((pl.col("n") * population.weight).alias(_WEIGHT), place=population.order_key)
+    )
+
+
+def interval_of(
+    clusters: pl.DataFrame, population: Population, bounds: tuple[float, float], *, binary: bool, ci: float
+) -> dict[str, Any]:
+    """Return the interval of the mean over the population after these clusters, the first in its order.
+
+    Args:
+        clusters: as `cluster_means` gives them, of one group.
+        population: what they are drawn from.
+        bounds: least and greatest score there can be.
+        binary: whether every score, seen or not, is one of the bounds.
+        ci: level at which the intervals of all looks hold together.
+
+    Returns:
+        asked and of (instances), value, ci_low, ci_high, interval.
+    """
+    rows = clusters.sort("place", *UNIT)
+    n_requested = int(rows["n"].sum())
+    if not n_requested:
+        return {"asked": 0, "of": population.instances, "value": None, "ci_low": None, "ci_high": None,
+                "interval": "no interval: nothing was asked"}  # fmt: skip
+    drawn = SampledPopulation(population.clusters, float(population.instances), population.largest)
+    alone = population.clusters == population.instances and drawn.largest == 1
+    binary = binary and alone and bool(rows["once"].all())
+    weights = rows[_WEIGHT].to_numpy()
+    sides = [rows["low"]] if rows["low"].equals(rows["high"]) else [rows["low"], rows["high"]]
+    ends = [
+        confidence_sequence(side.to_numpy(), weights, drawn, binary=binary, bounds=bounds, ci=ci).row(-1, named=True)
+        for side in sides
+    ]
+    value = pl.col("value")
+    weight = pl.when(value.is_not_null()).then(_WEIGHT)
+    return {
+        "asked": n_requested,
+        "of": population.instances,
+        "value": rows.select((value * weight).sum() / weight.sum()).item() if rows["value"].count() else None,
+        "ci_low": ends[0]["ci_low"],
+        "ci_high": ends[-1]["ci_high"],
+        "interval": ends[0]["interval"],
+    }

@@ -5,14 +5,26 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from helmframe.stats.cluster_index import STRATUM, Nest, cluster_sums, merged, nested, stable_sum
-from helmframe.stats.encoded_rows import Coded, Flags, Floats, Numbers, lengths, sums
-from helmframe.stats.trials import trial_cells
+from helmframe.stats.encoded_rows import (
+    STRATUM,
+    ClusterIndex,
+    EncodedRows,
+    Flags,
+    Floats,
+    Numbers,
+    build_cluster_index,
+    cluster_sums,
+    lengths,
+    merge_names,
+    stable_sum,
+    sum_by,
+    sums,
+)
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What is kept of a value's rows.
+    """The sums of a value's rows.
 
     `strata` has one row per stratum: by, scenario, subset, stratum (its number), rows, binary (all values 0 or 1).
     `clusters` has one row per stratum and cluster: stratum, cluster (its name), clusters (1), size (instances), total
@@ -28,34 +40,40 @@ class Sums:
 
     @property
     def scenarios(self) -> set[str]:
-        """Those that have strata."""
+        """Return the scenarios that have strata."""
         return set(self.strata["scenario"])
 
     @property
     def named(self) -> bool:
-        """Whether each cluster stands by itself."""
+        """Return whether each cluster has its own row."""
         return self.clusters["cluster"].null_count() < self.clusters.height
 
 
 def sums_of(
-    rows: Coded, by: Sequence[str], value: Floats, there: Flags, *, count: "Numbers | None" = None, named: bool = False
+    rows: EncodedRows,
+    by: Sequence[str],
+    value: Floats,
+    mask: Flags,
+    *,
+    count: "Numbers | None" = None,
+    named: bool = False,
 ) -> Sums:
-    """The sums of a value.
+    """Return the sums of a value.
 
     Args:
         rows: with `by`, scenario, subset and, where there are several, trial in its cells.
         by: columns whose values make a group.
         value: one per row, in its order.
-        there: which rows have one.
+        mask: which rows have one.
         count: where each row stands for several: how many, and `value` is their sum; they count as not binary.
         named: whether clusters keep their names, and trials their cells, in any case.
     """
     import numpy as np
 
-    nest = nested(rows, by, there, None if count is None else count[there])
-    value = value[there]
+    nest = build_cluster_index(rows, by, mask, None if count is None else count[mask])
+    value = value[mask]
     fractional = (nest.many is not None) | ((value != 0) & (value != 1))[nest.order]
-    strata = nest.table.select(merged(by, STRATUM)).with_columns(
+    strata = nest.table.select(merge_names(by, STRATUM)).with_columns(
         stratum=pl.int_range(pl.len(), dtype=pl.Int64),
         rows=nest.table["rows"],
         binary=pl.Series(sums(fractional.astype(np.int64), nest.of_instance[nest.of_cluster][nest.of_stratum]) == 0),
@@ -67,11 +85,11 @@ def sums_of(
         return Sums(strata, _together(nest, totals), None, trials)
     names = rows.names["cluster"][nest.unit]
     clusters = _clusters(nest.stratum_of_cluster, names, np.ones(len(totals)), nest.cluster_size, totals)
-    return Sums(strata, clusters, trial_cells(rows, nest, there, value) if crossed else None, trials)
+    return Sums(strata, clusters, trial_cells(rows, nest, mask, value) if crossed else None, trials)
 
 
-def added(parts: Sequence[Sums]) -> Sums:
-    """The sums of all parts together."""
+def add_sums(parts: Sequence[Sums]) -> Sums:
+    """Add the sums of all parts."""
     if len(parts) == 1:
         return parts[0]
     strata = _stacked([part.strata for part in parts])
@@ -84,8 +102,8 @@ def added(parts: Sequence[Sums]) -> Sums:
     numbers = strata.join(whole, on=names, nulls_equal=True).select("chunk", "stratum", "number")
 
     def renumbered(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        found = _stacked(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
-        return found.with_columns(stratum="number").drop("number", "chunk")
+        stacked = _stacked(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
+        return stacked.with_columns(stratum="number").drop("number", "chunk")
 
     cells = [part.cells for part in parts if part.cells is not None]
     return Sums(
@@ -97,17 +115,17 @@ def added(parts: Sequence[Sums]) -> Sums:
 
 
 def strata_of(of: Sums) -> pl.DataFrame:
-    """The strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread (for its df).
+    """Return the strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread.
 
     The sums over clusters are closed forms where they stand together: Σ(s − m)² is their squares about their own mean,
     and how far that lies from m.
     """
     here = of.clusters.join(of.strata.select("stratum"), on="stratum", how="semi")
     size, total = pl.col("size").sum().over("stratum"), stable_sum(pl.col("total")).over("stratum")
-    count, each = pl.col("clusters"), pl.col("size") / pl.col("clusters")
-    rest = 1 - each / pl.col("all")
-    squares = pl.col("square") + count * (pl.col("total") / count - pl.col("mean") * each) ** 2
-    pull = each**2 / rest
+    count, mean_size = pl.col("clusters"), pl.col("size") / pl.col("clusters")
+    rest = 1 - mean_size / pl.col("all")
+    squares = pl.col("square") + count * (pl.col("total") / count - pl.col("mean") * mean_size) ** 2
+    pull = mean_size**2 / rest
     table = (
         here.with_columns(all=size, mean=total / size)
         .group_by("stratum", maintain_order=True)
@@ -117,7 +135,7 @@ def strata_of(of: Sums) -> pl.DataFrame:
             mean=pl.col("mean").first(),
             variance=stable_sum(squares / rest) / pl.col("all").first() ** 2,
             # trace of the squared quadratic form whose trace is 1/size (Bell & McCaffrey, independent rows)
-            spread=stable_sum(count * each**2) / pl.col("all").first() ** 4
+            spread=stable_sum(count * mean_size**2) / pl.col("all").first() ** 4
             + (stable_sum(count * pull) ** 2 - stable_sum(count * pull**2)) / pl.col("all").first() ** 6,
         )
     )
@@ -127,14 +145,14 @@ def strata_of(of: Sums) -> pl.DataFrame:
     )
 
 
-def _trials(rows: Coded, by: Sequence[str]) -> frozenset[tuple[str, int]]:
+def _trials(rows: EncodedRows, by: Sequence[str]) -> frozenset[tuple[str, int]]:
     if "trial" in by or "trial" not in rows.cells.columns:
         return frozenset()
     return frozenset(rows.cells.select("scenario", "trial").unique().iter_rows())
 
 
-def _together(nest: Nest, totals: Floats) -> pl.DataFrame:
-    """One row per stratum, of all its clusters."""
+def _together(nest: ClusterIndex, totals: Floats) -> pl.DataFrame:
+    """Return one row per stratum, for all its clusters."""
     import numpy as np
 
     starts = nest.of_stratum
@@ -157,12 +175,12 @@ def _clusters(
 
 
 def _stacked(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """The tables one below the other, with which of them each row is of."""
-    return pl.concat([table.with_columns(chunk=pl.lit(place, dtype=pl.Int64)) for place, table in enumerate(tables)])
+    """Concatenate the tables, with the index of each row's table."""
+    return pl.concat([table.with_columns(chunk=pl.lit(index, dtype=pl.Int64)) for index, table in enumerate(tables)])
 
 
 def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
-    """One row per stratum and cluster, or per stratum where they stand together."""
+    """Return one row per stratum and cluster, or per stratum where clusters are pooled."""
     nameless = pl.col("cluster").is_null()
     average = pl.col("total") / pl.col("clusters")
     apart = (average - pl.col("total").sum() / pl.col("clusters").sum()) ** 2
@@ -175,4 +193,80 @@ def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
             square=pl.when(nameless.first()).then((pl.col("square") + pl.col("clusters") * apart).sum()).otherwise(0.0),
         )
         .sort("stratum", "cluster")
+    )
+
+
+def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Floats) -> pl.DataFrame:
+    """Sum the instances' means per stratum, cluster and trial, by the number of trials of the instances.
+
+    It does not fold: a row for each cluster and trial is kept, where each instance is one for each instance.
+
+    Args:
+        rows: with trial in its cells.
+        nest: of the rows that are `mask`.
+        mask: which rows have a value.
+        value: of those rows.
+
+    Returns:
+        stratum, cluster (its name), trial, trials (how many), total and size (instances).
+    """
+    import numpy as np
+
+    instance = np.repeat(np.arange(len(nest.of_instance)), lengths(nest.of_instance, len(nest.order)))
+    of_cluster = np.repeat(np.arange(len(nest.of_cluster)), lengths(nest.of_cluster, len(nest.of_instance)))
+    answers = pl.LazyFrame(
+        {
+            "instance": instance,
+            "trial": rows.cells["trial"][rows.cell[mask][nest.order]],
+            "value": value[nest.order],
+            "many": np.ones(len(nest.order), dtype=np.int64) if nest.many is None else nest.many[nest.order],
+        }
+    )
+    cells = sum_by(answers, ["instance", "trial"], "value", many=pl.col("many").sum()).with_columns(
+        mean=pl.col("total") / pl.col("many"),
+        place=pl.lit(pl.Series(of_cluster)).gather("instance"),
+        trials=pl.len().over("instance").cast(pl.Int64),
+    )
+    by_trial = sum_by(cells, ["place", "trial", "trials"], "mean", size=pl.len().cast(pl.Float64)).collect()
+    cluster = by_trial["place"].to_numpy()
+    return by_trial.select(
+        pl.Series("stratum", nest.stratum_of_cluster[cluster], dtype=pl.Int64),
+        rows.names["cluster"][nest.unit[cluster]].alias("cluster"),
+        "trial", "trials", "total", "size",
+    )  # fmt: skip
+
+
+def trial_components(cells: pl.DataFrame) -> pl.DataFrame:
+    """Return per stratum the variance of the mean over trials, and the share of it due to residuals alone.
+
+    Args:
+        cells: `trial_cells` of all chunks.
+    """
+    n_trials = pl.col("trial").n_unique().over("stratum")
+    size = pl.col("size").sum().over("stratum", "trial")
+    trial_mean = stable_sum(pl.col("total")).over("stratum", "trial") / size
+    shifted = (pl.col("total") - trial_mean * pl.col("size")) / size
+    number, clusters = pl.col("trial").n_unique(), pl.col("cluster").n_unique()
+    enough, average = pl.when((number > 1) & (clusters > 1)), stable_sum(pl.col("trial_mean")) / pl.len()
+    return (
+        # mean squares need whole rows: an instance that failed in one trial says nothing about the trials
+        cells.lazy()
+        .filter(pl.col("trials") == n_trials)
+        .group_by("stratum", "cluster", "trial")
+        .agg(stable_sum(pl.col("total")), pl.col("size").sum())
+        .with_columns(trial_mean=trial_mean, shifted=shifted)
+        .with_columns(rest=pl.col("shifted") - (stable_sum(pl.col("shifted")) / pl.len()).over("stratum", "cluster"))
+        .group_by("stratum")
+        .agg(
+            # each trial's mean stands once per cluster
+            v_trial=enough.then(
+                stable_sum((pl.col("trial_mean") - average) ** 2) / (clusters * (number - 1.0) * number)
+            ),
+            v_rest=enough.then(
+                stable_sum(pl.col("rest") ** 2) * clusters / ((clusters - 1.0) * (number - 1.0) * number),
+            ),
+            df_trial=enough.then(number - 1.0),
+            df_rest=enough.then((number - 1.0) * (clusters - 1.0)),
+        )
+        .collect()
     )

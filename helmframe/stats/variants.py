@@ -8,62 +8,64 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError
-from helmframe.stats.cluster_index import STRATUM, VARIANT, merged
 from helmframe.stats.encoded_rows import (
-    Coded,
+    STRATUM,
+    VARIANT,
+    EncodedRows,
     Flags,
     Floats,
     Numbers,
-    coded,
+    encode_rows,
     in_order,
     lengths,
+    merge_names,
     numbered,
     starts_of,
     sums,
 )
 
-ASKED = ("model", "setting", "trial")
+RUN_KEYS = ("model", "setting", "trial")
 
 
 @dataclass(frozen=True)
 class Variants:
-    """One row per variant of an instance as it was asked (a model, setting and trial), the original first.
+    """One row per variant of an instance in a model, setting and trial, the original first.
 
-    `rows` has the cells without the perturbation, `kinds` one row per perturbation and seed, the original (0) first;
-    `variant` says which of them a row is; `score` is the mean over outputs, NaN where none was scored; `changed`
-    whether input or references were; `higher`, of a cell, whether its metric is better when higher. `there` says which
-    perturbations and seeds each group's scenarios were asked in, in any cell: keys, scenario, perturbation, its seed.
-    `answers` are the rows that all this is made of.
+    `rows` has the cells without the perturbation. `kinds` has one row per perturbation and seed, the original (0)
+    first, and `variant` is a row's index in it. `score` is the mean over outputs, NaN without a score. `changed` is
+    whether input or references changed. `higher` is, per cell, whether its metric is better when higher. `coverage`
+    has the perturbations and seeds of each group's scenarios, in any cell: keys, scenario, perturbation, its seed.
+    `answers` has the source rows.
     """
 
-    rows: Coded
+    rows: EncodedRows
     kinds: pl.DataFrame
     variant: Numbers
     score: Floats
     changed: Flags
     higher: Flags
-    there: pl.DataFrame
-    answers: Coded
+    coverage: pl.DataFrame
+    answers: EncodedRows
 
     @cached_property
-    def place(self) -> Numbers:
-        """Which instance as asked a row is of, ascending."""
+    def instance(self) -> Numbers:
+        """Return the number of each row's instance and run, ascending."""
         return self.rows.cell * self.rows.units + self.rows.unit
 
     @cached_property
     def original(self) -> Floats:
-        """The original's score beside each row's; NaN where there is none."""
+        """Return the original's score for each row; NaN where there is none."""
         import numpy as np
 
-        first = starts_of(self.place)
+        first = starts_of(self.instance)
         # the original stands first among its variants
         score = np.where(self.variant[first] == 0, self.score[first], np.nan)
-        return np.repeat(score, lengths(first, len(self.place)))
+        return np.repeat(score, lengths(first, len(self.instance)))
 
 
 @dataclass(frozen=True)
-class Grains:
-    """One row per instance as it was asked and group of variants: what the variants of the group did to it.
+class VariantGroups:
+    """The effect of each group of variants: one row per instance, run and group.
 
     `rows` has the column perturbation, the group's name, in its cells; `instance` numbers the instances as asked, the
     same in all groups. `original`, `total` (sum over the `scored`
@@ -72,7 +74,7 @@ class Grains:
     and all of the scenario's variants were scored; `k` of a cell: how many those are.
     """
 
-    rows: Coded
+    rows: EncodedRows
     instance: Numbers
     original: Floats
     total: Floats
@@ -92,16 +94,16 @@ def variants_of(
     keys: Sequence[str],
     higher_is_better: Mapping[str, bool],
     *,
-    there: pl.DataFrame | None = None,
+    coverage: pl.DataFrame | None = None,
     more: Sequence[str] = (),
 ) -> Variants:
-    """The scores as variants.
+    """Encode the scores as variants.
 
     Args:
         scores: `SCORES`.
         keys: the columns of the table to be made, metric among them, without the perturbation.
         higher_is_better: metric → direction.
-        there: `Variants.there`, where these are not all the scores.
+        coverage: `Variants.coverage`, where these are not all the scores.
         more: columns that `answers` should have beside score and changed.
 
     Raises:
@@ -109,9 +111,9 @@ def variants_of(
     """
     import numpy as np
 
-    names = merged(keys, (*STRATUM, *ASKED))
-    rows = coded(scores, merged(names, VARIANT), ["score", "changed", *more])
-    asked, of_cell = numbered(rows.cells, names)
+    names = merge_names(keys, (*STRATUM, *RUN_KEYS))
+    rows = encode_rows(scores, merge_names(names, VARIANT), ["score", "changed", *more])
+    run_cells, of_cell = numbered(rows.cells, names)
     kinds, kind_of_cell = _kinds(rows.cells)
     score = rows.rows["score"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     changed = rows.rows["changed"].fill_null(value=True).to_numpy()
@@ -124,20 +126,20 @@ def variants_of(
     starts = starts_of(key)
     first = order[starts]
     if len(starts) < len(key):
-        known = ~np.isnan(score)
+        scored = ~np.isnan(score)
         with np.errstate(invalid="ignore"):
-            score = sums(np.where(known, score, 0.0), starts) / sums(known.astype(np.int64), starts)
+            score = sums(np.where(scored, score, 0.0), starts) / sums(scored.astype(np.int64), starts)
         changed = sums(changed.astype(np.int64), starts) > 0
-    places = rows.others(asked, cell[first], unit[first])
-    if there is None:
+    places = rows.others(run_cells, cell[first], unit[first])
+    if coverage is None:
         of_kind = np.flatnonzero(np.bincount(of_cell * many + kind_of_cell))
-        groups = asked.select(merged(keys, ("scenario",)))[of_kind // many]
-        there = groups.hstack(kinds[of_kind % many]).unique(maintain_order=True)
-    return Variants(places, kinds, variant[first], score, changed, _higher(asked, higher_is_better), there, rows)
+        groups = run_cells.select(merge_names(keys, ("scenario",)))[of_kind // many]
+        coverage = groups.hstack(kinds[of_kind % many]).unique(maintain_order=True)
+    return Variants(places, kinds, variant[first], score, changed, _higher(run_cells, higher_is_better), coverage, rows)
 
 
-def grains(variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
-    """What each group of variants did to each instance.
+def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
+    """Compute what each group of variants did to each instance.
 
     Args:
         variants: as `variants_of` gives them, for the same keys.
@@ -147,12 +149,12 @@ def grains(variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
     import numpy as np
 
     rows = variants.rows
-    names, of_kind = grouped(variants, group)
+    names, of_kind = group_names(variants, group)
     many = max(len(names), 1)
-    place = variants.place
+    instance = variants.instance
     group_of = of_kind[variants.variant]
     inside = np.flatnonzero(group_of >= 0)
-    key = place[inside] * many + group_of[inside]
+    key = instance[inside] * many + group_of[inside]
     if np.any(key[1:] < key[:-1]):
         order = np.argsort(key, kind="stable")
         key, inside = key[order], inside[order]
@@ -162,22 +164,22 @@ def grains(variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
     cells, cell = cells_of(rows.cells, rows.cell[ours], group_of[ours], names)
     k = counts_of(variants, keys, cells, group)
 
-    there, difference = ~np.isnan(score), score - original
+    is_scored, difference = ~np.isnan(score), score - original
     altered = changed & ~np.isnan(difference)
     original_of = original[starts]
     up, gain = variants.higher[rows.cell[ours]], difference
-    value, first = np.where(there, score, np.inf), original_of
+    value, first = np.where(is_scored, score, np.inf), original_of
     if not up.all():
         sign = np.where(variants.higher, 1.0, -1.0)[rows.cell[inside]]
-        value, gain, first = np.where(there, sign * score, np.inf), sign * difference, np.where(up, first, -first)
+        value, gain, first = np.where(is_scored, sign * score, np.inf), sign * difference, np.where(up, first, -first)
     lowest = np.minimum(np.minimum.reduceat(value, starts) if len(starts) < len(value) else value, first)
     neither = ~(((score == 0) | (score == 1)) & ((original == 0) | (original == 1)))
-    scored = _count(there, starts)
-    return Grains(
+    scored = _count(is_scored, starts)
+    return VariantGroups(
         rows=rows.others(cells, cell, rows.unit[ours]),
-        instance=place[ours],
+        instance=instance[ours],
         original=original_of,
-        total=sums(np.where(there, score, 0.0), starts),
+        total=sums(np.where(is_scored, score, 0.0), starts),
         scored=scored,
         worst=lowest if up.all() else np.where(up, lowest, -lowest),
         change=sums(np.where(altered, difference, 0.0), starts),
@@ -190,54 +192,54 @@ def grains(variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
     )
 
 
-def together(each: Grains, variants: Variants, keys: Sequence[str], group: pl.Expr) -> Grains:
-    """`grains` of one group that holds several perturbations, from those of each perturbation by itself."""
+def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
+    """Combine the `group_variants` of single perturbations into one group that has several."""
     import numpy as np
 
-    names, _ = grouped(variants, group)
-    named = each.rows.cells.select(_of_group(group)).to_series().is_not_null().to_numpy()
-    inside = np.flatnonzero(named[each.rows.cell])
-    place = each.instance[inside]
-    starts = starts_of(place)
-    first = place[starts]
-    asked, unit = np.divmod(first, variants.rows.units)
-    cells, cell = cells_of(variants.rows.cells, asked, np.zeros(len(asked), dtype=np.int64), names)
+    names, _ = group_names(variants, group)
+    named = singles.rows.cells.select(_of_group(group)).to_series().is_not_null().to_numpy()
+    inside = np.flatnonzero(named[singles.rows.cell])
+    instance = singles.instance[inside]
+    starts = starts_of(instance)
+    first = instance[starts]
+    run_cell, unit = np.divmod(first, variants.rows.units)
+    cells, cell = cells_of(variants.rows.cells, run_cell, np.zeros(len(run_cell), dtype=np.int64), names)
     k = counts_of(variants, keys, cells, group)
-    worst, up = each.worst[inside], variants.higher[asked]
+    worst, up = singles.worst[inside], variants.higher[run_cell]
     if not up.all():
         worst = np.where(np.repeat(up, lengths(starts, len(worst))), worst, -worst)
     worst = np.minimum.reduceat(worst, starts) if len(starts) else worst
-    original, scored = each.original[inside[starts]], sums(each.scored[inside], starts)
-    return Grains(
+    original, scored = singles.original[inside[starts]], sums(singles.scored[inside], starts)
+    return VariantGroups(
         rows=variants.rows.others(cells, cell, unit),
         instance=first,
         original=original,
-        total=sums(each.total[inside], starts),
+        total=sums(singles.total[inside], starts),
         scored=scored,
         worst=worst if up.all() else np.where(up, worst, -worst),
-        change=sums(each.change[inside], starts),
-        altered=sums(each.altered[inside], starts),
-        worse=sums(each.worse[inside], starts),
-        better=sums(each.better[inside], starts),
-        binary=_count(~each.binary[inside], starts) == 0,
+        change=sums(singles.change[inside], starts),
+        altered=sums(singles.altered[inside], starts),
+        worse=sums(singles.worse[inside], starts),
+        better=sums(singles.better[inside], starts),
+        binary=_count(~singles.binary[inside], starts) == 0,
         complete=~np.isnan(original) & (scored == k[cell]),
         k=k,
     )
 
 
-def grouped(variants: Variants, group: pl.Expr) -> tuple[list[str], Numbers]:
-    """The names of the groups, and of each of `kinds` which of them it is; −1 for none."""
+def group_names(variants: Variants, group: pl.Expr) -> tuple[list[str], Numbers]:
+    """Return the names of the groups, and the group's index for each of `kinds`; −1 for none."""
     import numpy as np
 
-    told = variants.kinds.select(_of_group(group)).to_series().to_list()
-    names = [name for name in dict.fromkeys(told) if name is not None]
-    return names, np.array([-1 if name is None else names.index(name) for name in told], dtype=np.int64)
+    labels = variants.kinds.select(_of_group(group)).to_series().to_list()
+    names = [name for name in dict.fromkeys(labels) if name is not None]
+    return names, np.array([-1 if name is None else names.index(name) for name in labels], dtype=np.int64)
 
 
-def said(there: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """Of `Variants.there`: per group which they are: `keys` and variants, such as "original, lowercase, typos × 2"."""
+def describe_variants(coverage: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Return `keys` and variants of every group of `Variants.coverage`, such as "original, lowercase, typos × 2"."""
     return (
-        there.select(*keys, *VARIANT)
+        coverage.select(*keys, *VARIANT)
         .unique()
         .group_by([*keys, "perturbation"])
         .agg(draws=pl.len())
@@ -252,25 +254,27 @@ def said(there: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def cells_of(asked: pl.DataFrame, cell: Numbers, name: Numbers, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-    """The cells there are, of those asked, with the name of the group; and which of them each row is of."""
+def cells_of(
+    run_cells: pl.DataFrame, cell: Numbers, name: Numbers, names: Sequence[str]
+) -> tuple[pl.DataFrame, Numbers]:
+    """Return the cells present, with the name of the group, and the cell of each row."""
     import numpy as np
 
     both = cell * max(len(names), 1) + name
-    there = np.flatnonzero(np.bincount(both))
+    present = np.flatnonzero(np.bincount(both))
     number = np.zeros(int(both.max(initial=-1)) + 1, dtype=np.int64)
-    number[there] = np.arange(len(there))
-    label = pl.Series("perturbation", names, dtype=pl.String)[there % max(len(names), 1)]
-    return asked[there // max(len(names), 1)].with_columns(label), number[both]
+    number[present] = np.arange(len(present))
+    label = pl.Series("perturbation", names, dtype=pl.String)[present % max(len(names), 1)]
+    return run_cells[present // max(len(names), 1)].with_columns(label), number[both]
 
 
 def counts_of(variants: Variants, keys: Sequence[str], cells: pl.DataFrame, group: pl.Expr) -> Numbers:
-    """Per cell how many variants of its group the scenario was asked in, in any cell."""
-    on = merged(keys, ("scenario", "perturbation"))
-    there = variants.there.with_columns(_of_group(group), kind=pl.struct(VARIANT)).drop_nulls("perturbation")
-    counts = there.group_by(on).agg(many=pl.col("kind").n_unique())
-    found = cells.select(on).join(counts, on=on, how="left", nulls_equal=True, maintain_order="left")
-    many: Numbers = found["many"].cast(pl.Int64).to_numpy()
+    """Count per cell the variants of its group that the scenario has, in any cell."""
+    on = merge_names(keys, ("scenario", "perturbation"))
+    coverage = variants.coverage.with_columns(_of_group(group), kind=pl.struct(VARIANT)).drop_nulls("perturbation")
+    counts = coverage.group_by(on).agg(many=pl.col("kind").n_unique())
+    joined = cells.select(on).join(counts, on=on, how="left", nulls_equal=True, maintain_order="left")
+    many: Numbers = joined["many"].cast(pl.Int64).to_numpy()
     return many
 
 
@@ -285,12 +289,12 @@ def _count(flags: Flags, starts: Numbers) -> Numbers:
 
 
 def _kinds(cells: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
-    """The perturbations and seeds, the original first, and which of them each cell is of."""
+    """Return the perturbations and seeds, the original first, and the index of each cell's."""
     seed = pl.when(pl.col("perturbation") == ORIGINAL).then(0).otherwise("perturbation_seed")
-    told = cells.select("perturbation", perturbation_seed=seed.cast(pl.Int64))
+    variants = cells.select("perturbation", perturbation_seed=seed.cast(pl.Int64))
     original = pl.DataFrame({"perturbation": [ORIGINAL], "perturbation_seed": [0]})
-    others = told.filter(pl.col("perturbation") != ORIGINAL).unique().sort(VARIANT)
-    kinds, number = numbered(pl.concat([original, others, told]), VARIANT)
+    others = variants.filter(pl.col("perturbation") != ORIGINAL).unique().sort(VARIANT)
+    kinds, number = numbered(pl.concat([original, others, variants]), VARIANT)
     return kinds, number[1 + others.height :]
 
 

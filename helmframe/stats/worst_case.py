@@ -2,20 +2,40 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from math import comb
 
 import polars as pl
 
 from helmframe._schema import ORIGINAL, STATS
-from helmframe.stats.error_bars import with_interval
-from helmframe.stats.estimate import answers_in, counted, estimate_of, group_keys
-from helmframe.stats.fold import Known, Left, Rows, folded
-from helmframe.stats.frames import as_scores, own_columns
-from helmframe.stats.robustness import ALL, MADE, instances_of, sizes, whole_in
+from helmframe.errors import ArgumentError
+from helmframe.stats.encoded_rows import (
+    EncodedRows,
+    Flags,
+    Floats,
+    Numbers,
+    distinct,
+    lengths,
+    merge_names,
+    starts_of,
+    sums,
+)
+from helmframe.stats.estimate import add_counts, count_completions, estimate_of, group_keys
+from helmframe.stats.frames import FoldContext, PartialAggregate, Rows, as_scores, fold, protect_columns
+from helmframe.stats.intervals import with_interval
+from helmframe.stats.robustness import ALL, BY_PERTURBATION, MADE, instances_of, sizes, whole_in
 from helmframe.stats.sums import sums_of
-from helmframe.stats.variants import grains, said, variants_of
+from helmframe.stats.variants import (
+    Variants,
+    cells_of,
+    counts_of,
+    describe_variants,
+    group_names,
+    group_variants,
+    variants_of,
+)
 
 
-@own_columns("by")
+@protect_columns("by")
 def worst_case(
     scores: Rows,
     by: Sequence[str],
@@ -25,7 +45,7 @@ def worst_case(
     mean: str = "macro",
     fractions: Collection[str] = (),
 ) -> pl.DataFrame:
-    """The mean over instances of their worst score over the original and all variants.
+    """Compute the mean over instances of their worst score over the original and all variants.
 
     It falls with the number of variants whatever the model, so two of them compare only at the same k and
     perturbations, which the table names. The worst is taken per model, setting and trial, of the mean over outputs. An
@@ -50,18 +70,18 @@ def worst_case(
     """
     scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
-    left = folded(scores, partial(_left, keys=keys, higher_is_better=higher_is_better))
-    assert left.variants is not None  # every chunk leaves them
-    worst = estimate_of(left.sums["worst"], keys, mean=mean)
+    combined = fold(scores, partial(_worst_case_chunk, keys=keys, higher_is_better=higher_is_better))
+    assert combined.variants is not None  # every chunk leaves them
+    worst = estimate_of(combined.sums["worst"], keys, mean=mean)
     intervals = with_interval(worst, pl.col("metric").is_in(list(fractions)), ci=ci)
-    told = sizes(left, keys).drop("perturbation")
-    known = pl.when(pl.col("k").is_not_null())
+    variant_counts = sizes(combined, keys).drop("perturbation")
+    same_k = pl.when(pl.col("k").is_not_null())
     return (
-        counted(left.counts["answers"], intervals, keys)
-        .join(told, on=keys, how="left", nulls_equal=True)
-        .join(said(left.variants, keys), on=keys, how="left", nulls_equal=True)
+        add_counts(combined.counts["answers"], intervals, keys)
+        .join(variant_counts, on=keys, how="left", nulls_equal=True)
+        .join(describe_variants(combined.variants, keys), on=keys, how="left", nulls_equal=True)
         .with_columns(
-            *(known.then(name).alias(name) for name in ("value", "stderr", "ci_low", "ci_high")),
+            *(same_k.then(name).alias(name) for name in ("value", "stderr", "ci_low", "ci_high")),
             n_dropped=pl.col("n_dropped").fill_null(0),
             interval=pl.when(pl.col("k").is_not_null())
             .then("interval")
@@ -74,15 +94,199 @@ def worst_case(
     )
 
 
-def _left(scores: pl.LazyFrame, known: Known, *, keys: Sequence[str], higher_is_better: Mapping[str, bool]) -> Left:
-    variants = variants_of(scores, keys, higher_is_better, there=known.variants, more=("parsed", "truncated"))
-    part = grains(variants, keys, pl.lit(ALL))
-    return Left(
-        {"worst": sums_of(part.rows, keys, part.worst, part.complete, named=known.named)},
+def _worst_case_chunk(
+    scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str], higher_is_better: Mapping[str, bool]
+) -> PartialAggregate:
+    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=("parsed", "truncated"))
+    part = group_variants(variants, keys, pl.lit(ALL))
+    return PartialAggregate(
+        {"worst": sums_of(part.rows, keys, part.worst, part.complete, named=context.named)},
         {
-            "answers": answers_in(variants.answers, keys),
+            "answers": count_completions(variants.answers, keys),
             "every": instances_of(variants, keys),
             "whole": whole_in(part, keys),
         },
-        variants.there,
+        variants.coverage,
+    )
+
+
+@protect_columns("by")
+def worst_at_k(
+    scores: Rows,
+    by: Sequence[str],
+    k: int,
+    *,
+    higher_is_better: Mapping[str, bool],
+    ci: float = 0.95,
+    mean: str = "macro",
+    fractions: Collection[str] = (),
+) -> pl.DataFrame:
+    """Compute the mean over instances of the expected worst score of k draws of one perturbation.
+
+    A draw is a seed; the original is none. Of K draws the worst of every k of them is averaged: for scores of 0 and 1,
+    c of them 1, that is C(c,k)/C(K,k) (pass^k, pass@k turned round); in general Σ C(K−i,k−1)/C(K,k)·s_(i) over the
+    scores in order, the worst first. At k = 1 it is the mean over draws. So runs with different numbers of seeds
+    compare, at the same k.
+
+    Args:
+        scores: `SCORES`; as in `aggregate`, also in chunks.
+        by: as in `aggregate`; the perturbation is always one of them.
+        k: how many draws.
+        higher_is_better: metric → direction, for every metric in the scores; worst is the lowest or the highest.
+        ci: as in `aggregate`.
+        mean: as in `aggregate`.
+        fractions: as in `aggregate`.
+
+    Returns:
+        `by`, metric, perturbation, the columns of `STATS`, k, variants ("4 of 8 draws of typos"), n_dropped (instances
+        with a draw that failed). Perturbations with fewer draws than k are left out.
+
+    Raises:
+        ArgumentError: no perturbation has k draws, or a metric's direction is not told.
+
+    Source: Chen et al. 2021 (arXiv 2107.03374) eq. 1; Yao et al. 2024 (τ-bench, arXiv 2406.12045) pass^k.
+    """
+    scores = as_scores(scores)
+    keys = [*group_keys(scores, by, MADE), "metric"]
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ArgumentError(f"k={k!r} should be a whole number from 1 on: so many draws.")
+    combined = fold(scores, partial(_worst_at_k_chunk, keys=keys, k=k, higher_is_better=higher_is_better))
+    keys = [*keys, "perturbation"]
+    pools = _pools(combined.counts["draws"], keys, k)
+    worst = estimate_of(combined.sums["worst"], keys, mean=mean)
+    intervals = with_interval(worst, pl.col("metric").is_in(list(fractions)), ci=ci)
+    dropped = combined.counts["dropped"].group_by(keys).agg(pl.col("n_dropped").sum())
+    return (
+        add_counts(combined.counts["answers"], intervals, keys)
+        .join(pools, on=keys, how="inner", nulls_equal=True)
+        .join(dropped, on=keys, how="left", nulls_equal=True)
+        .with_columns(
+            k=pl.lit(k, dtype=pl.Int64),
+            variants=pl.format("{} of {} draws of {}", pl.lit(k), "draws", "perturbation"),
+        )
+        .select([*keys, *(name for name in STATS.schema if name not in keys), "k", "variants", "n_dropped"])
+        .sort(keys)
+    )
+
+
+def _worst_at_k_chunk(
+    scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str], k: int, higher_is_better: Mapping[str, bool]
+) -> PartialAggregate:
+    import numpy as np
+
+    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=("parsed", "truncated"))
+    rows, worst, draws = expected_worst(variants, keys, k)
+    by, mask = [*keys, "perturbation"], ~np.isnan(worst)
+    return PartialAggregate(
+        {"worst": sums_of(rows, by, worst, mask, named=context.named)},
+        {
+            "answers": count_completions(variants.answers, by),
+            "draws": rows.cells.select(by).with_columns(draws=pl.Series(draws, dtype=pl.Int64)),
+            "dropped": _dropped(rows, by, mask),
+        },
+        variants.coverage,
+    )
+
+
+def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[EncodedRows, Floats, Numbers]:
+    """Return per instance, run and perturbation the expected worst of k, NaN if a draw failed; and draws per cell."""
+    import numpy as np
+
+    names, group = group_names(variants, BY_PERTURBATION)
+    units, many = variants.rows.units, max(len(names), 1)
+    inside = np.flatnonzero(variants.variant > 0)
+    instance = variants.rows.cell[inside] * units + variants.rows.unit[inside]
+    key = instance * many + group[variants.variant[inside]]
+    sign = np.where(variants.higher, 1.0, -1.0)[variants.rows.cell[inside]]
+    order = np.lexsort((sign * variants.score[inside], key))
+    key, inside = key[order], inside[order]
+    starts = starts_of(key)
+    size = lengths(starts, len(key))
+    cells, cell = cells_of(variants.rows.cells, key[starts] // many // units, key[starts] % many, names)
+    draws = counts_of(variants, keys, cells, BY_PERTURBATION)
+    rank_in_draws = np.arange(len(key)) - np.repeat(starts, size)
+    weights = _weights(int(size.max(initial=0)), k)[np.repeat(size, size), rank_in_draws]
+    # a NaN among the draws makes the sum one
+    worst = np.where(size == draws[cell], sums(weights * variants.score[inside], starts), np.nan)
+    return variants.rows.others(cells, cell, key[starts] // many % units), worst, draws
+
+
+def _weights(most: int, k: int) -> Floats:
+    """Return row K, column i: the share of k-subsets of K draws whose worst is the i-th from below; NaN if K < k."""
+    import numpy as np
+
+    weights = np.full((most + 1, max(most, 1)), np.nan)
+    for total in range(k, most + 1):
+        weights[total, :total] = [comb(total - 1 - i, k - 1) / comb(total, k) for i in range(total)]
+    return weights
+
+
+def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
+    """Return the groups with k draws or more in all their scenarios, and their fewest draws."""
+    pools = cells.group_by(keys).agg(pl.col("draws").min())
+    enough = pools.filter(pl.col("draws") >= k)
+    if enough.is_empty():
+        most = ", ".join(
+            f"{name} has {n}"
+            for name, n in pools.group_by("perturbation").agg(pl.col("draws").max()).sort("perturbation").iter_rows()
+        )
+        raise ArgumentError(
+            f"worst@{k} needs {k} draws of a perturbation; {most or 'nothing was perturbed'}. "
+            f"Ask for more: .perturb(…, seeds={k})."
+        )
+    return enough
+
+
+def _dropped(rows: EncodedRows, keys: Sequence[str], mask: Flags) -> pl.DataFrame:
+    import numpy as np
+
+    groups, group = rows.among(merge_names(keys, ("scenario",)))
+    units = rows.units
+    broken = np.bincount(distinct((group * units + rows.unit)[~mask]) // units, minlength=groups.height)
+    return groups.with_columns(n_dropped=pl.Series(broken, dtype=pl.Int64))
+
+
+WORST = "worst"
+
+
+def worst_scores(
+    scores: pl.LazyFrame | pl.DataFrame, *, higher_is_better: Mapping[str, bool], k: int | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the worst score per instance, model, setting and trial, and the variants it is taken from.
+
+    Args:
+        scores: `SCORES`.
+        higher_is_better: metric → direction.
+        k: the expected worst of k draws of each perturbation, as in `worst_at_k`; None: the worst over the original
+            and all variants, as in `worst_case`.
+
+    Returns:
+        Scores with perturbation "worst" (or the perturbation's name, with k), null where a variant failed; and
+        scenario and variants: "original, typos × 2", with k the perturbations drawn from.
+    """
+    import numpy as np
+
+    keys = ["metric", "model", "setting", "trial"]
+    variants = variants_of(scores, keys, higher_is_better)
+    if k is None:
+        part = group_variants(variants, keys, pl.lit(ALL))
+        rows, worst = part.rows, np.where(part.complete, part.worst, np.nan)
+        pools = describe_variants(variants.coverage, ["scenario"])
+    else:
+        rows, worst, draws = expected_worst(variants, keys, k)
+        enough = draws[rows.cell] >= k
+        rows, worst = rows.others(rows.cells, rows.cell[enough], rows.unit[enough]), worst[enough]
+        names = (
+            rows.cells.filter(pl.Series(draws) >= k).select("scenario", "perturbation").unique().sort("perturbation")
+        )
+        pools = names.group_by("scenario").agg(variants=pl.col("perturbation").str.join(", "))
+    named = rows.cells[rows.cell].hstack(rows.names[rows.unit])
+    perturbation = pl.lit(WORST) if k is None else pl.col("perturbation")
+    return (
+        named.with_columns(
+            perturbation=perturbation,
+            perturbation_seed=pl.lit(0, dtype=pl.Int64),
+            score=pl.Series(worst).fill_nan(None),
+        ),
+        pools.sort("scenario"),
     )

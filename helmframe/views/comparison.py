@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.views.characters import display_labels
 from helmframe.views.display import escape_markdown, html_table, markdown_table, number, spread, text_table
 
@@ -109,7 +109,7 @@ def gate_markdown(gate: Gate) -> str:
 def _headline(gate: Gate) -> str:
     rows = gate.table.filter(verdict=gate.verdict).height
     where = f"{rows} of {gate.table.height} rows" if gate.table.height > 1 else ""
-    return f"{gate.verdict}: {gate.asked}" + (f" ({where})" if where else "")
+    return f"{gate.verdict}: {gate.criterion}" + (f" ({where})" if where else "")
 
 
 def _gate_cells(gate: Gate) -> tuple[list[str], list[list[str]]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import view
-from helmframe.engines.empty import empty_notes
+from helmframe._core.registry import view
+from helmframe.engines.notes import empty_notes
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.results import Results
 from helmframe.results._data import reader_of

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe._core.views import view
-from helmframe.engines.empty import empty_notes
+from helmframe._core.registry import view
+from helmframe.engines.notes import empty_notes, utilization_notes
 from helmframe.engines.progress import DONE, duration
-from helmframe.engines.utilization import working_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
@@ -73,7 +72,7 @@ def run_html(run: Run, scores: pl.DataFrame | None) -> str:
     notes = [
         *skip_notes(manifest),
         *empty_notes(manifest),
-        *working_notes(manifest),
+        *utilization_notes(manifest),
         f"results: {shown_path(run.folder.path)}",
     ]
     shown_counts = [name for name in _COUNTED if name == "failed" or totals.get(name)]

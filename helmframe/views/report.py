@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
-from helmframe._core.views import view
-from helmframe.engines.utilization import working_notes
+from helmframe._core.registry import view
+from helmframe.engines.notes import utilization_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.results.charts import Plot
@@ -44,7 +44,7 @@ def report_html(results: Results, title: str | None = None) -> str:
         "report.html",
         policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
-        notes=[*_run_notes(manifest), *working_notes(manifest), *score_notes(without_path)],
+        notes=[*_run_notes(manifest), *utilization_notes(manifest), *score_notes(without_path)],
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),
         variants=_variants(results) if several["perturbation"] else [],

@@ -12,7 +12,7 @@ from scipy.stats import binom, spearmanr
 
 import helmframe as hf
 from helmframe.stats import compare, leaderboard
-from helmframe.stats.ranks import Estimates, rank_interval, surely_better
+from helmframe.stats.ranks import Estimates, rank_interval, significant_signs
 from tests.acceptance.figures import shown
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -141,7 +141,7 @@ def test_4_ranks_of_all_models_at_once_are_covered(accuracy: list[float]) -> Non
     ours, naive, first = [], [], []
     for run in range(runs):
         right = answers(true, instances, random)
-        low, high = rank_interval(surely_better([estimated(right)], len(true), 0.95)[0], np.arange(len(true)))
+        low, high = rank_interval(significant_signs([estimated(right)], len(true), 0.95)[0], np.arange(len(true)))
         ours.append(bool((low <= best).all() and (high >= worst).all()))
         if run < 5:
             # what a user calls says the same

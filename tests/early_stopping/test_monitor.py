@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.early_stopping import monitor
-from helmframe.early_stopping.monitor import Watch
+from helmframe.early_stopping.monitor import StoppingMonitor
 from helmframe.errors import PlanError, UnknownNameError
 from helmframe.results._data import reader_of
 
@@ -194,8 +194,8 @@ def test_failed_requests_may_have_been_anything() -> None:
 
 
 def test_where_not_every_instance_has_a_score_all_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    saw = Watch.saw
-    monkeypatch.setattr(Watch, "saw", lambda self, scores: saw(self, scores.slice(1)))
+    saw = StoppingMonitor.add_scores
+    monkeypatch.setattr(StoppingMonitor, "add_scores", lambda self, scores: saw(self, scores.slice(1)))
     results = questions(120).generate(hf.models.oracle()).score(until=hf.precise(0.2))
     assert [(each["whole"], each["met"]) for each in cells(results)] == [(False, False)]
     (row,) = results.table().to_dicts()

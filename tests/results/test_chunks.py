@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.errors import UnknownNameError
-from helmframe.results._data import TABLES, Chunk, ResultsReader, reader_of
+from helmframe.results._data import Chunk, ResultsReader, reader_of
 from helmframe.store import RunFolder
 from helmframe.store.files import listing, name_of
 from tests.frames import completions

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from helmframe.stats.encoded_rows import coded, distinct, numbered
+from helmframe.stats.encoded_rows import distinct, encode_rows, numbered
 
 TEXT = st.sampled_from(["", "a", "b", "ä"])
 ROWS = st.lists(
@@ -22,7 +22,7 @@ def frame(rows: list[tuple[str, str | None, str, str | None]]) -> pl.DataFrame:
 def test_numbers_say_what_the_rows_said(rows: list[tuple[str, str | None, str, str | None]], copies: int) -> None:
     # copies of each row make runs; without them every row differs from the one before
     data = frame([row for row in rows for _ in range(copies)])
-    numbers = coded(data, ["scenario", "subset"], ["score"])
+    numbers = encode_rows(data, ["scenario", "subset"], ["score"])
     again = numbers.cells[numbers.cell].hstack(numbers.names[numbers.unit]).hstack(numbers.rows)
     assert_frame_equal(
         again.select(data.columns), data.with_columns(pl.col("cluster").fill_null(pl.col("instance_id")))
@@ -31,14 +31,14 @@ def test_numbers_say_what_the_rows_said(rows: list[tuple[str, str | None, str, s
 
 
 def test_instances_are_numbered_in_the_order_of_cluster_and_name() -> None:
-    numbers = coded(frame([("s", "p", "z", "c"), ("s", "p", "x", None), ("s", "p", "y", "c")]), ["scenario"])
+    numbers = encode_rows(frame([("s", "p", "z", "c"), ("s", "p", "x", None), ("s", "p", "y", "c")]), ["scenario"])
     assert numbers.names.rows() == [("y", "c"), ("z", "c"), ("x", "x")]
     assert numbers.cluster.tolist() == [0, 0, 1]
     assert numbers.unit.tolist() == [1, 2, 0]
 
 
 def test_a_column_that_names_instances_may_be_a_cell_too() -> None:
-    numbers = coded(frame([("s", "p", "x", None), ("s", "p", "y", None)]), ["instance_id", "cluster"])
+    numbers = encode_rows(frame([("s", "p", "x", None), ("s", "p", "y", None)]), ["instance_id", "cluster"])
     assert numbers.cells.rows() == [("x", None), ("y", None)]
 
 
@@ -49,7 +49,7 @@ def test_no_columns_are_one_cell() -> None:
 
 @pytest.mark.parametrize("rows", [[], [("s", "p", "x", None)]])
 def test_few_rows_or_none(rows: list[tuple[str, str | None, str, str | None]]) -> None:
-    assert len(coded(frame(rows), ["scenario", "subset"]).cell) == len(rows)
+    assert len(encode_rows(frame(rows), ["scenario", "subset"]).cell) == len(rows)
 
 
 @given(st.lists(st.integers(0, 5)))

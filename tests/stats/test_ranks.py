@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from helmframe.stats.ranks import Estimates, ranks, surely_better, tie_groups, win_rates
+from helmframe.stats.ranks import Estimates, ranks, significant_signs, tie_groups, win_rates
 
 
 def independent(value: list[float], error: float, clusters: float = 1_000.0) -> Estimates:
     every = len(value)
     return Estimates(
-        place=np.arange(every),
+        index=np.arange(every),
         value=np.array(value),
         covariance=np.eye(every) * error**2,
         df=np.full(every, clusters - 1),
@@ -16,20 +16,20 @@ def independent(value: list[float], error: float, clusters: float = 1_000.0) -> 
 
 
 def test_far_ones_are_surely_better_and_near_ones_undecided() -> None:
-    (signs,) = surely_better([independent([0.9, 0.5, 0.51], 0.02)], 3, 0.95)
+    (signs,) = significant_signs([independent([0.9, 0.5, 0.51], 0.02)], 3, 0.95)
     assert signs.tolist() == [[0, 1, 1], [-1, 0, 0], [-1, 0, 0]]
 
 
 def test_the_more_pairs_the_more_it_takes() -> None:
     two, many = independent([0.55, 0.49], 0.02), independent([0.55, 0.49, *[0.0] * 20], 0.02)
-    assert surely_better([two], 2, 0.95)[0][0, 1] == 1
-    assert surely_better([many], 22, 0.95)[0][0, 1] == 0
+    assert significant_signs([two], 2, 0.95)[0][0, 1] == 1
+    assert significant_signs([many], 22, 0.95)[0][0, 1] == 0
 
 
 def test_who_is_not_there_is_undecided() -> None:
     column = independent([0.9, 0.1], 0.01)
     there = Estimates(np.array([0, 2]), column.value, column.covariance, column.df, column.clusters)
-    (signs,) = surely_better([there], 3, 0.95)
+    (signs,) = significant_signs([there], 3, 0.95)
     assert signs.tolist() == [[0, 0, 1], [0, 0, 0], [-1, 0, 0]]
 
 
@@ -38,12 +38,12 @@ def test_where_all_clusters_differ_by_the_same_their_number_decides(clusters: fl
     same = Estimates(
         np.arange(2), np.array([1.0, 0.0]), np.zeros((2, 2)), np.full(2, clusters - 1), np.full(2, clusters)
     )
-    assert surely_better([same], 2, 0.95)[0][0, 1] == sure
+    assert significant_signs([same], 2, 0.95)[0][0, 1] == sure
 
 
 def test_without_a_covariance_nothing_is_sure() -> None:
     unknown = Estimates(np.arange(2), np.array([1.0, 0.0]), None, np.ones(2), np.ones(2))
-    assert not surely_better([unknown], 2, 0.95)[0].any()
+    assert not significant_signs([unknown], 2, 0.95)[0].any()
 
 
 def test_ties_count_half_of_a_win() -> None:

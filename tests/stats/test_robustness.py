@@ -1,12 +1,12 @@
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.stats import robustness
+from helmframe.stats import consistency, robustness
 
 HIGHER = {"exact_match": True}
 FRACTIONS = ["exact_match"]
@@ -110,7 +110,7 @@ def test_the_placebos_change_is_subtracted_pair_by_pair(answers: Build) -> None:
     assert (placebo["change"], placebo["n_changed"], placebo["changed"], placebo["excess"]) == (0.0, 4, 0.0, None)
     assert placebo["change_low"] < 0 < placebo["change_high"]
     # the placebo is no variant
-    assert (table["k"][1], table["worst"][1]) == (1, 0.25)
+    assert (table["k"][0], table["worst"][0]) == (1, 0.25)
 
 
 def test_an_instance_without_a_placebo_has_no_excess(answers: Build) -> None:
@@ -138,3 +138,49 @@ def test_the_same_id_in_two_scenarios_is_two_instances(answers: Build) -> None:
     two = answers(original=[1], typos=[1]).with_columns(scenario=pl.lit("other"))
     row = robustness(pl.concat([one, two]), [], higher_is_better=HIGHER).row(0, named=True)
     assert (row["n"], row["perturbed"], row["change"]) == (2, 0.5, -0.5)
+
+
+@pytest.fixture
+def completions(scores: Build) -> Build:
+    """Builds answers from one list per perturbation, one instance each; "!" failed, None could not be read."""
+
+    def build(**by_perturbation: list[str | None]) -> pl.DataFrame:
+        return pl.concat(
+            scores([0.0] * len(answers), perturbation=name, changed=name != "original")
+            .with_columns(answer=pl.Series(answers, dtype=pl.String))
+            .with_columns(failed=pl.col("answer").eq_missing("!"))
+            for name, answers in by_perturbation.items()
+        )
+
+    return build
+
+
+def row(table: pl.DataFrame, perturbation: str) -> dict[str, Any]:
+    return table.filter(perturbation=perturbation).row(0, named=True)
+
+
+def test_the_share_of_answers_that_stay_the_same(completions: Build) -> None:
+    table = consistency(completions(original=["A", "B", "C", "D"], typos=["A", "B", "A", "D"]), ["model"])
+    found = row(table, "typos")
+    assert (found["consistency"], found["always"], found["k"], found["n"]) == (0.75, 0.75, 1, 4)
+    assert found["ci_low"] < 0.75 < found["ci_high"]
+    assert found["interval"] == "Wilson, n small"
+
+
+def test_all_together_counts_the_mean_and_those_that_never_change(completions: Build) -> None:
+    found = row(consistency(completions(original=["A", "B"], typos=["A", "C"], lowercase=["B", "B"]), []), "all")
+    assert (found["consistency"], found["always"], found["k"]) == (0.5, 0.0, 2)
+
+
+def test_answers_that_can_not_be_read_are_the_same(completions: Build) -> None:
+    assert row(consistency(completions(original=[None, None], typos=[None, "A"]), []), "typos")["consistency"] == 0.5
+
+
+def test_what_failed_is_no_pair(completions: Build) -> None:
+    found = row(consistency(completions(original=["A", "!", "A"], typos=["!", "A", "A"]), []), "typos")
+    assert (found["consistency"], found["n"], found["n_dropped"]) == (1.0, 1, 2)
+
+
+def test_an_unknown_column_is_named(completions: Build) -> None:
+    with pytest.raises(UnknownNameError, match=r"no column is called 'modl'\. Did you mean 'model'"):
+        consistency(completions(original=["A"], typos=["A"]), ["modl"])

@@ -1,14 +1,243 @@
-"""The table of any frame of scores."""
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-from typing import Any
-
+import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from helmframe._schema import STATS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats import aggregate, table
 from helmframe.stats.frames import as_scores
+
+FRACTIONS = ["exact_match"]
+Build: TypeAlias = Callable[..., pl.DataFrame]
+
+
+def only(table: pl.DataFrame) -> dict[str, Any]:
+    assert table.height == 1
+    return table.row(0, named=True)
+
+
+def rounded(row: dict[str, Any], *names: str) -> tuple[float, ...]:
+    return tuple(round(row[name], 3) for name in names)
+
+
+def test_independent_answers_get_wilson(scores: Build) -> None:
+    row = only(aggregate(scores([1] * 8 + [0] * 2), ["model"], fractions=FRACTIONS))
+    assert rounded(row, "value", "stderr", "ci_low", "ci_high") == (0.8, 0.133, 0.490, 0.943)
+    assert row["interval"] == "Wilson, n small"
+
+
+def test_thirty_answers_are_not_small(scores: Build) -> None:
+    assert only(aggregate(scores([1, 0] * 15), [], fractions=FRACTIONS))["interval"] == "Wilson"
+
+
+@pytest.mark.parametrize(("score", "low", "high"), [(0.0, 0.0, 0.308), (1.0, 0.692, 1.0)])
+def test_ten_equal_answers_still_have_an_interval(scores: Build, score: float, low: float, high: float) -> None:
+    row = only(aggregate(scores([score] * 10), [], fractions=FRACTIONS))
+    assert rounded(row, "ci_low", "ci_high") == (low, high)
+    assert row["interval"] == "Clopper–Pearson, n small"
+
+
+def test_a_metric_that_is_no_fraction_gets_t(scores: Build) -> None:
+    row = only(aggregate(scores([1.0, 2.0, 3.0, 4.0]), []))
+    assert rounded(row, "value", "stderr", "ci_low", "ci_high") == (2.5, 0.645, 0.446, 4.554)
+    assert row["interval"] == "t, n small"
+
+
+def test_fractional_scores_of_a_fraction_get_t_cut_at_its_ends(scores: Build) -> None:
+    row = only(aggregate(scores([0.0, 0.0, 0.0, 0.5]), [], fractions=FRACTIONS))
+    assert row["ci_low"] == 0.0
+    assert row["interval"] == "t, n small"
+
+
+def test_equal_values_without_bounds_have_no_interval(scores: Build) -> None:
+    row = only(aggregate(scores([5.0] * 10), []))
+    assert (row["value"], row["ci_low"], row["interval"]) == (5.0, None, "no interval: all values are equal")
+
+
+def test_macro_weighs_subsets_alike_and_micro_by_size(scores: Build) -> None:
+    frame = scores([1, 0] + [1] * 6 + [0] * 2, subset=["a"] * 2 + ["b"] * 8)
+    assert only(aggregate(frame, []))["value"] == pytest.approx((0.5 + 0.75) / 2)
+    assert only(aggregate(frame, [], mean="micro"))["value"] == pytest.approx(0.7)
+
+
+def test_stratified_stderr_of_two_subsets(scores: Build) -> None:
+    frame = scores([1, 0, 1, 0, 1, 1, 1, 0], subset=["a"] * 4 + ["b"] * 4)
+    # s² = 1/3 and 1/4, each over 4 instances and weighted 1/2
+    assert only(aggregate(frame, []))["stderr"] == pytest.approx(np.sqrt((1 / 3 + 1 / 4) / 4 / 4))
+
+
+def test_subsets_that_differ_do_not_widen_the_interval(scores: Build) -> None:
+    frame = scores([1] * 19 + [0] + [0] * 19 + [1], subset=["a"] * 20 + ["b"] * 20)
+    together, alone = (only(aggregate(each, []))["stderr"] for each in (frame, frame.with_columns(subset=pl.lit(""))))
+    assert together < alone / 2
+
+
+def test_a_subset_named_in_by_stands_alone(scores: Build) -> None:
+    frame = scores([1, 1, 0, 0, 1], subset=["a"] * 3 + ["b"] * 2)
+    table = aggregate(frame, ["subset"], fractions=FRACTIONS)
+    assert table.select("subset", "n", "interval").rows() == [("a", 3, "Wilson, n small"), ("b", 2, "Wilson, n small")]
+
+
+def test_scenarios_left_together_are_strata(scores: Build) -> None:
+    frame = scores([1, 0, 1, 1, 1, 0], scenario=["x"] * 2 + ["y"] * 4)
+    assert only(aggregate(frame, []))["value"] == pytest.approx((0.5 + 0.75) / 2)
+
+
+def test_clusters_that_agree_widen_the_interval(scores: Build) -> None:
+    answers = [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0] * 3
+    frame = scores(np.repeat(answers, 4).tolist(), cluster=np.repeat(np.arange(30), 4).tolist())
+    row = only(aggregate(frame, [], fractions=FRACTIONS))
+    assert row["stderr"] == pytest.approx(np.std(answers, ddof=1) / np.sqrt(30))
+    assert row["interval"] == "modified Wilson (clusters)"
+
+
+def test_unequal_clusters_have_the_cr2_stderr(scores: Build) -> None:
+    frame = scores([1, 1, 0, 1, 0, 0], cluster=["x", "x", "x", "y", "y", "z"])
+    # residual sums 0.5, 0, −0.5 of sizes 3, 2, 1, each over √(1 − share)
+    assert only(aggregate(frame, []))["stderr"] == pytest.approx(np.sqrt(0.25 / (1 / 2) + 0 + 0.25 / (5 / 6)) / 6)
+
+
+def test_few_clusters_are_marked(scores: Build) -> None:
+    frame = scores([1, 0, 1, 1, 0] * 8, cluster=np.repeat(np.arange(10), 4).tolist())
+    assert only(aggregate(frame, []))["interval"] == "t (CR2, clusters), few clusters"
+
+
+def test_one_cluster_has_no_interval(scores: Build) -> None:
+    row = only(aggregate(scores([1, 0, 1], cluster="passage"), [], fractions=FRACTIONS))
+    assert (row["stderr"], row["ci_low"], row["interval"]) == (None, None, "no interval: fewer than 2 clusters")
+
+
+def test_a_subset_with_one_cluster_leaves_no_interval(scores: Build) -> None:
+    row = only(aggregate(scores([1, 0, 1], subset=["a", "a", "b"]), [], fractions=FRACTIONS))
+    assert row["interval"] == "no interval: 1 of 2 subsets have fewer than 2 clusters"
+
+
+def test_outputs_of_an_instance_are_averaged_first(scores: Build) -> None:
+    frame = scores([1, 1, 1, 0], instance_id=["x", "x", "x", "y"], output_index=[0, 1, 2, 0])
+    row = only(aggregate(frame, []))
+    assert (row["value"], row["n"]) == (0.5, 2)
+
+
+def test_failed_rows_are_left_out_and_counted(scores: Build) -> None:
+    row = only(aggregate(scores([1, None, 0, None]), [], fractions=FRACTIONS))
+    assert (row["value"], row["n"], row["n_error"]) == (0.5, 2, 2)
+
+
+def test_a_group_where_all_failed_is_shown(scores: Build) -> None:
+    row = only(aggregate(scores([None, None]), ["model"], fractions=FRACTIONS))
+    assert (row["value"], row["n"], row["n_error"]) == (None, 0, 2)
+    assert row["interval"] == "no interval: nothing was scored"
+
+
+def test_a_subset_without_a_score_is_told(scores: Build) -> None:
+    frame = scores([1, 0, 1, None], subset=["a", "a", "a", "b"])
+    assert only(aggregate(frame, []))["interval"] == "t, n small, 1 of 2 subsets without a score"
+
+
+def test_unparsed_and_truncated_answers_are_counted(scores: Build) -> None:
+    frame = scores([0, 0, 1, None], parsed=[False, True, True, None], truncated=[True, True, False, None])
+    row = only(aggregate(frame, []))
+    assert (row["n_unparsed"], row["n_truncated"]) == (1, 2)
+
+
+def test_several_trials_are_crossed_with_instances(scores: Build) -> None:
+    # every instance answers alike, but all are worse in the second trial
+    first, second = [1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 2.0, 3.0]
+    frame = scores(first + second, trial=[0] * 4 + [1] * 4, instance_id=list("abcd") * 2)
+    row = only(aggregate(frame, []))
+    # MS_I/(NT) = 5/12 (s² = 5/3 of 4 instances), MS_T/(NT) = (1/2)/2, MS_E = 0
+    assert row["stderr"] == pytest.approx(np.sqrt(5 / 12 + 1 / 4))
+    assert row["interval"] == "t, crossed trials, n small"
+
+
+def test_crossed_trials_have_the_variance_of_two_way_mean_squares(scores: Build) -> None:
+    y = np.random.default_rng(1).normal([0.0, 0.5, 1.0], 0.3, (6, 3))
+    frame = scores(y.ravel().tolist(), instance_id=np.repeat(list("abcdef"), 3).tolist(), trial=[0, 1, 2] * 6)
+    instances, trials = y.mean(axis=1), y.mean(axis=0)
+    of_instances, of_trials = 3 * instances.var(ddof=1), 6 * trials.var(ddof=1)
+    rest = y - instances[:, None] - trials + y.mean()
+    variance = (of_trials + of_instances - (rest**2).sum() / 10) / 18
+    assert only(aggregate(frame, []))["stderr"] == pytest.approx(np.sqrt(variance))
+
+
+def test_trials_of_other_instances_are_given(scores: Build) -> None:
+    frame = scores([1.0, 2.0, 3.0, 5.0], trial=[0, 0, 1, 1])
+    assert only(aggregate(frame, []))["interval"] == "t, given these trials, n small"
+
+
+def test_a_trial_named_in_by_stands_alone(scores: Build) -> None:
+    frame = scores([1.0, 2.0, 3.0, 5.0], trial=[0, 0, 1, 1])
+    assert aggregate(frame, ["trial"])["interval"].to_list() == ["t, n small"] * 2
+
+
+def test_the_order_of_the_rows_does_not_show_in_the_last_digit(scores: Build) -> None:
+    random = np.random.default_rng(0)
+    frame = scores(
+        random.random(3000).tolist(),
+        instance_id=(np.arange(3000) // 3).astype(str).tolist(),
+        cluster=(np.arange(3000) // 12).tolist(),
+        subset=(np.arange(3000) // 600).astype(str).tolist(),
+        trial=(np.arange(3000) % 3).tolist(),
+    )
+    table = aggregate(frame, ["model"])
+    for seed in range(3):
+        assert aggregate(frame.sample(fraction=1, shuffle=True, seed=seed), ["model"]).equals(table)
+
+
+def test_two_subsets_together_equal_the_mean_of_each(scores: Build) -> None:
+    frame = scores([1, 0, 1, 1, 0, 0, 1, 0], subset=["a"] * 4 + ["b"] * 4)
+    alone = aggregate(frame, ["subset"])
+    together = only(aggregate(frame, []))
+    assert together["value"] == pytest.approx(alone["value"].mean())
+    assert together["stderr"] == pytest.approx(np.linalg.norm(alone["stderr"].to_numpy()) / 2)
+
+
+def test_a_lazy_frame_gives_the_same(scores: Build) -> None:
+    frame = scores([1, 0, 1])
+    assert_frame_equal(aggregate(frame.lazy(), ["model"]), aggregate(frame, ["model"]))
+
+
+def test_no_scores_give_no_rows(scores: Build) -> None:
+    assert aggregate(scores([]).cast({"cluster": pl.String}), ["model"]).height == 0
+
+
+def test_an_unknown_column_is_named(scores: Build) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'model'"):
+        aggregate(scores([1]), ["modle"])
+
+
+def test_an_unknown_mean_is_named(scores: Build) -> None:
+    with pytest.raises(ArgumentError, match="neither 'macro'"):
+        aggregate(scores([1]), [], mean="median")
+
+
+def test_an_impossible_ci_is_named(scores: Build) -> None:
+    with pytest.raises(ArgumentError, match="between 0 and 1"):
+        aggregate(scores([1, 0]), [], ci=95)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9])
+def test_modified_wilson_covers_clusters_where_wilson_does_not(scores: Build, p: float) -> None:
+    # 800 data sets of 40 clusters of 8, intra-cluster correlation 0.3
+    random = np.random.default_rng(20)
+    difficulty = random.beta(p * 7 / 3, (1 - p) * 7 / 3, size=800 * 40)
+    answers = random.random((800 * 40, 8)) < difficulty[:, None]
+    cluster = pl.Series(np.repeat(np.arange(800 * 40), 8)).cast(pl.String)
+    frame = scores(
+        answers.ravel().astype(float).tolist(), cluster=cluster, draw=np.repeat(np.arange(800), 320).tolist()
+    )
+
+    def coverage(rows: pl.DataFrame) -> float:
+        table = aggregate(rows, ["draw"], fractions=FRACTIONS)
+        return float(table.select(((pl.col("ci_low") <= p) & (pl.col("ci_high") >= p)).mean()).item())
+
+    assert 0.93 <= coverage(frame) <= 0.97
+    assert coverage(frame.with_columns(cluster="instance_id")) < 0.80
+
 
 FRAME = pl.DataFrame({"instance_id": range(8), "model": ["a"] * 4 + ["b"] * 4, "score": [1, 0, 1, 1, 0, 0, 0, 1]})
 

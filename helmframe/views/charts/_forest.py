@@ -9,7 +9,7 @@ import polars as pl
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.compare import compare
-from helmframe.stats.table import in_order
+from helmframe.stats.table import sort_table
 from helmframe.views.characters import display_labels
 from helmframe.views.charts.frames import (
     Frame,
@@ -74,7 +74,7 @@ def forest(
     # colours identify models: if models are compared, side a is the model
     of_models = "model" not in table.columns
     keys = [name for name in _KEYS if name in table.columns and not (of_models and name == "a")]
-    table = in_order(table, [name for name in keys if name not in ("metric", "a")])
+    table = sort_table(table, [name for name in keys if name not in ("metric", "a")])
     rows = rows_of(table.with_columns(model=pl.col("a")) if of_models else table, keys, models)
     unit = f" ({unit_of(names[0], metrics)})" if len(names) == 1 and unit_of(names[0], metrics) else ""
     title = f"difference in {', '.join(names)}{unit}"

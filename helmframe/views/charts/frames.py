@@ -13,7 +13,7 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, ORIGINAL
 from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
-from helmframe.metrics.protocol import about, chosen
+from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.results import Results
 from helmframe.stats.table import AXES, table
 from helmframe.views.characters import display_labels, show_invisible
@@ -206,7 +206,7 @@ def _metadata(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
     if metric in TAKEN:
         return {"unit": TAKEN[metric], "higher_is_better": False}
     try:
-        return about(chosen([metric])[0])
+        return manifest_entry(resolve_metrics([metric])[0])
     except HelmframeError:
         return {}
 
