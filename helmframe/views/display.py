@@ -161,7 +161,7 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in table.iter_rows(named=True):
         cells = [str(row[key]) for key in keys] + ([row["metric"]] if several else [])
-        cells += [number(row["value"]), _interval(row), _of(row)]
+        cells += [number(row["value"]), _interval(row), _n_text(row)]
         cells += [number(row["chance"])] * show_chance
         cells += [_count(row["n_error"])] * show_errors + [_count(row["n_unparsed"])] * show_unparsed
         rows.append(cells)
@@ -178,7 +178,7 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             *(str(row[key]) for key in keys),
-            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"]), _of(row)),
+            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"]), _n_text(row)),
             *(_cell(row[name]) for name in (*chance, *counts)),
         ]
         for row in table.iter_rows(named=True)
@@ -217,7 +217,7 @@ def _interval(row: Mapping[str, Any]) -> str:
     return f"{ends} {how}".strip() if not ends or "n small" in how else ends
 
 
-def _of(row: Mapping[str, Any]) -> str:
+def _n_text(row: Mapping[str, Any]) -> str:
     """Return the number of instances, and of which total if only a sample was run."""
     return f"{row['asked']:,} of {row['of']:,}" if "of" in row else _count(row["n"])
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._schema import COMPLETIONS, OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
 from helmframe.results import Results
@@ -297,6 +298,6 @@ def _narrowed(rows: pl.LazyFrame, number: int) -> pl.LazyFrame:
 
 
 def _check_index(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if not is_integer(value) or value < 0:
         raise ArgumentError(f"{name}: {value!r} should be a whole number from 0 on.")
     return value

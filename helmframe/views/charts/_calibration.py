@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.bins import binned, enough, equal_masses
@@ -106,8 +107,6 @@ def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
 
 def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:
     """Return the bins of one model's completions: mean confidence (claimed), and accuracy with its interval."""
-    import numpy as np
-
     answers = answers.sort("confidence")
     confidences, right = answers["confidence"].cast(pl.Float64).to_numpy(), answers["right"].cast(pl.Float64).to_numpy()
     edges = equal_masses(confidences, enough(len(confidences), bins))
