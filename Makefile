@@ -12,7 +12,7 @@ NOTEBOOKS := HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with
 DUCKDB2 := PYTHONPATH=$(HTTPFS) $(BIN)/pytest
 
 .PHONY: demo test test-slow docs lint types unit smoke slow serial notebooks duckdb2 \
-	acceptance simulations soak bench clean
+	acceptance parity simulations soak bench clean
 
 demo: $(MODEL)/.made
 	@HELMFRAME_STORE=$${HELMFRAME_STORE:-demo/store} $(BIN)/python tools/demo.py $(MODEL)
@@ -70,6 +70,13 @@ simulations: $(VENV)/.dev $(MODEL)/.made
 # Faults, kills, damages, random inputs and large data, for hours.
 soak: $(VENV)/.dev $(MODEL)/.made
 	$(BIN)/pytest -s -m soak tests/acceptance
+
+# Random run entries by HELM's own helm-run and by helmframe: equal/total by adapter, differences in build/parity.txt.
+SEED ?= 20
+ENTRIES ?= 60
+DATA ?= $(or $(HELMFRAME_TEST_DATA),../shared/data)
+parity: $(VENV)/.dev
+	$(BIN)/python -m tests.acceptance.helm_parity --seed $(SEED) --entries $(ENTRIES) --data $(DATA)
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest -s tests/benchmarks

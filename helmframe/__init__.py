@@ -21,13 +21,12 @@ from helmframe.interop.helm import entry
 from helmframe.interop.suites import list_suites, suite
 from helmframe.judging.judge import judge
 from helmframe.judging.templates import list_judges
-from helmframe.metrics.listing import list_metrics
-from helmframe.metrics.protocol import metric
-from helmframe.models.listing import list_models
+from helmframe.metrics.protocol import list_metrics, metric
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any as model
+from helmframe.models.protocol import list_models
 from helmframe.perturbations.catalogue import list_perturbations
-from helmframe.perturbations.registry import perturbation
+from helmframe.perturbations.factory import perturbation
 from helmframe.results import Results
 from helmframe.results.sides import compare_results as compare
 from helmframe.scenarios.catalogue import list_scenarios

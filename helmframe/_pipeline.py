@@ -19,23 +19,22 @@ from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
 from helmframe.early_stopping.monitor import StoppingMonitor
 from helmframe.errors import CapabilityError, PlanError
 from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
-from helmframe.judging.query import asking
+from helmframe.judging.query import query_function
 from helmframe.metrics.judge import with_verdicts
-from helmframe.metrics.protocol import Metric, chosen
+from helmframe.metrics.protocol import Metric, resolve_metrics
 from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget
-from helmframe.models.completion_cache import CompletionCache
+from helmframe.models.completion_cache import CompletionCache, request_ids
 from helmframe.models.fit import fit
 from helmframe.models.generate import generate
 from helmframe.models.model import Model
-from helmframe.models.request_ids import request_ids
-from helmframe.perturbations.by_model import Ask
+from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
-from helmframe.store import Answers
+from helmframe.store import CompletionStore
 
 SHARD_ROWS = 20_000
 # The first shard is small, so that the model is asked soon.
@@ -87,9 +86,9 @@ def check_capabilities(plan: PlanSpec) -> None:
             other scenarios of a suite continue.
     """
     fields = dict(plan.adapter)
-    needing = [each.name for each in chosen(plan.metrics) if {"logprob", "token_logprobs"} & {*each.needs}]
+    needing = [each.name for each in resolve_metrics(plan.metrics) if {"logprob", "token_logprobs"} & {*each.needs}]
     for spec in plan.scenarios:
-        for cell in (each for grid in _settings(plan, spec) for each in grid.each):
+        for cell in (each for grid in _settings(plan, spec) for each in grid.with_subsets):
             scores = ADAPTERS[cell.adapter.method].scores
             for model in plan.models:
                 if "method" in fields and scores and model.loglikelihood is None:
@@ -121,9 +120,8 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
         names = (plan.metrics or with_judges(spec.metrics)) if scored else ()
         refuse_pairs(names)
         outputs = plan.outputs or spec.outputs
-        for each in chosen(names):
-            if each.check is not None:
-                each.check()
+        for each in resolve_metrics(names):
+            each.check_usable()
             if each.k > outputs:
                 raise PlanError(f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k}).")
         cells = tuple(_settings(plan, spec))
@@ -208,7 +206,7 @@ def task_shards(plan: PlanSpec, task: Task, watch: StoppingMonitor | None = None
     return load_rows() if watch is None else watch.looks(load_rows)
 
 
-def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: Ask | None) -> pl.LazyFrame:
+def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: ModelQuery | None) -> pl.LazyFrame:
     """Return `VARIANTS` of the instances under the plan's perturbations."""
     keep_unchanged = [spec.scenario for spec in plan.scenarios if spec.keeps_unchanged]
     return perturb(instances, plan.perturbations, ask, plan.data, keep_unchanged=keep_unchanged)
@@ -243,7 +241,7 @@ def build_requests(
         budget: The limits of requests to these models.
         cache: As for `asked`.
     """
-    model = asking(ask=ask, budget=budget, cache=cache)
+    model = query_function(ask=ask, budget=budget, cache=cache)
     train = train_pool(plan, task)
     for instances in shards:
         variants = perturb_instances(plan, instances.lazy(), model).collect(engine=IN_MEMORY)
@@ -266,7 +264,7 @@ def generate_completions(
     fitted: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
-    kept: Answers,
+    kept: CompletionStore,
     fingerprint: str,
     **how: Any,
 ) -> pl.DataFrame:
@@ -299,7 +297,7 @@ def unread_columns(spec: ScenarioSpec) -> list[str]:
 
 
 def _has_shots(task: Task) -> bool:
-    return any(each.adapter.shots for setting in task.settings for each in setting.each)
+    return any(each.adapter.shots for setting in task.settings for each in setting.with_subsets)
 
 
 def _values(condition: Condition) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 import polars as pl
 
+from helmframe._core.registry import render
 from helmframe._core.specs import (
     UNSET,
     AdapterFields,
@@ -26,7 +27,6 @@ from helmframe._core.specs import (
     merged,
     set_values,
 )
-from helmframe._core.views import render
 from helmframe._pipeline import (
     PlanSpec,
     adapt_variants,
@@ -43,21 +43,20 @@ from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.config import reading_from
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
-from helmframe.engines.resolve import Engine, running
+from helmframe.engines.resolve import Engine, resolve_engine
 from helmframe.errors import ArgumentError, NotAModelError, SpecError
 from helmframe.judging.judge import refuse_pairs, with_judges
-from helmframe.judging.query import asking, with_models
-from helmframe.metrics.protocol import chosen
+from helmframe.judging.query import query_function, with_models
+from helmframe.metrics.protocol import resolve_metrics
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import NUMBERS, check_decoding
-from helmframe.models.model import Given, Model, Prompt
+from helmframe.models.model import Model, Prompt, Response
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
 from helmframe.results import Results
-from helmframe.scenarios.find import find_scenario, frame_scenario
-from helmframe.scenarios.load import check_where
+from helmframe.scenarios import check_where, find_scenario, frame_scenario
 
 
 @dataclass(frozen=True, repr=False)
@@ -259,7 +258,7 @@ class Plan:
             CapabilityError: It needs what a model does not return.
         """
         flat = with_judges(metrics)
-        names = [metric.name for metric in chosen(flat)]
+        names = [metric.name for metric in resolve_metrics(flat)]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ArgumentError(f"metrics(): {twice[0]!r} is said twice.")
@@ -309,7 +308,7 @@ class Plan:
 
     def variants(self) -> pl.LazyFrame:
         """Return `VARIANTS`, one row per instance and perturbation. No request is sent."""
-        return perturb_instances(self._spec, self.instances(), asking(ask=False)).select(
+        return perturb_instances(self._spec, self.instances(), query_function(ask=False)).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
@@ -323,7 +322,7 @@ class Plan:
         for task in plan_tasks(self._spec, self._spec.models or [_any_model()], scored=False):
             train = train_pool(self._spec, task)
             for shard in load_instances(self._spec, task.spec):
-                variants = perturb_instances(self._spec, shard.lazy(), asking(ask=False)).collect()
+                variants = perturb_instances(self._spec, shard.lazy(), query_function(ask=False)).collect()
                 for setting in task.settings:
                     requests, heads = adapt_variants(self._spec, variants.lazy(), train, setting, task.spec)
                     for model in task.models:
@@ -371,7 +370,7 @@ class Plan:
                 workers of Ray.
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        folder = running(engine)([self._spec], fresh=fresh, resume=resume, until=until, budget=budget)
+        folder = resolve_engine(engine)([self._spec], fresh=fresh, resume=resume, until=until, budget=budget)
         return Results.load(folder.path)
 
     def submit(
@@ -508,7 +507,7 @@ def between(low: Any, high: Any) -> Between:
 def _any_model() -> Model:
     """Return a stand-in for plans without a model. It accepts every request and never gets one."""
 
-    def ask(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:  # noqa: ARG001
+    def ask(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:  # noqa: ARG001
         return [str(prompt) for prompt in prompts]
 
     return Model("any", "any", ask, str, durable=False, takes=None, media=True, loglikelihood=ask)

@@ -22,7 +22,7 @@ from helmframe.errors import PlanError, SpecError
 from helmframe.metrics.judge import Judge
 from helmframe.metrics.protocol import Metric
 from helmframe.models.model import Model
-from helmframe.scenarios.find import find_scenario, scenario_names
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
 # The keys of a SQL condition that says which rows HELM's scenario has.

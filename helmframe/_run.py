@@ -11,16 +11,15 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe._pipeline import PlanSpec, plan_tasks
 from helmframe.early_stopping.monitor import until_entry
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
 from helmframe.engines.logs import read_logs
-from helmframe.engines.manifest import plan_texts
+from helmframe.engines.manifest import plan_texts, resumed_runs
 from helmframe.engines.progress import DONE, Progress
-from helmframe.engines.resolve import Engine, running
-from helmframe.engines.resume import resumed_runs
+from helmframe.engines.resolve import Engine, resolve_engine
 from helmframe.errors import HelmframeError, StoreError, UnknownNameError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
@@ -177,7 +176,7 @@ def start_run(
         UnknownNameError: `resume` isn't a run of the store.
         PlanError, CapabilityError: What can be known before anything runs.
     """
-    go = running(engine)
+    go = resolve_engine(engine)
     tasks = [task for plan in plans for task in plan_tasks(plan)]
     if until is not None:
         until_entry(until, tasks)

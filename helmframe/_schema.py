@@ -1,6 +1,6 @@
-"""The tables of helmframe as data: which columns each stage adds, of what type, meaning and unit.
+"""The tables of helmframe as data: the columns that each stage adds, with type, meaning and unit.
 
-The table grows and is never rewritten: each stage's table holds the columns of the stage before it and its own.
+A stage adds columns and rewrites none: its table has the columns of the stage before it, and its own.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,15 +15,15 @@ CONTENT = pl.List(pl.Struct({"type": pl.String, "text": pl.String, "media": MEDI
 BLOCK = pl.Struct({"role": pl.String, "kind": pl.String, "content": CONTENT})
 REFERENCE = pl.Struct({"text": pl.String, "correct": pl.Boolean, "tags": pl.List(pl.String)})
 ORIGINAL = "original"
-# What a model answers that is asked about one reference at a time.
+# The choices of a request about a single reference.
 YES, NO = "Yes", "No"
-# Every table holds a scenario's own columns under this prefix; no column of helmframe starts with it.
+# Every table has a scenario's own columns under this prefix; no column of helmframe starts with it.
 SOURCE_PREFIX = "data_"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `dtype` as Polars has it, `meaning` in a sentence, `unit` where it has one."""
+    """A column: `dtype` is its Polars type, `meaning` describes it, `unit` is its unit if it has one."""
 
     name: str
     dtype: pl.DataType
@@ -34,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One stage's table: `grain` says what one row is, `key` the columns that tell rows apart."""
+    """The table of a stage: `grain` describes a row, `key` has the columns that distinguish rows."""
 
     name: str
     grain: str
@@ -44,7 +44,7 @@ class Table:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Every column, those of the stages before first."""
+        """All columns, those of earlier stages first."""
         return (self.after.columns if self.after else ()) + self.adds
 
     @property
@@ -391,24 +391,24 @@ def schema(table: str | None = None) -> pl.DataFrame:
     ['prefix_id', 'prefix']
 
     Raises:
-        UnknownNameError: no table is called that.
+        UnknownNameError: No table is called that.
     """
-    names = [each.name for each in TABLES]
+    names = [definition.name for definition in TABLES]
     if table is not None and table not in names:
         raise UnknownNameError.among("table", table, names)
     return pl.DataFrame(
         [
             {
-                "table": each.name,
+                "table": definition.name,
                 "column": column.name,
                 "dtype": str(column.dtype),
                 "meaning": column.meaning,
                 "unit": column.unit,
                 "required": column.required,
             }
-            for each in TABLES
-            for column in each.columns
-            if table in (None, each.name)
+            for definition in TABLES
+            for column in definition.columns
+            if table in (None, definition.name)
         ]
     )
 
@@ -443,24 +443,24 @@ def resolve_column(name: str, columns: Collection[str]) -> str | None:
     """
     if name in columns and not name.startswith(SOURCE_PREFIX):
         return name
-    own = source_column(name)
-    if own in columns:
-        return own
+    prefixed = source_column(name)
+    if prefixed in columns:
+        return prefixed
     return name if name in columns else None
 
 
 def with_source_columns(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
     """Add the scenario's own columns among `names` under their bare names, unless a table column has that name."""
     columns = frame.collect_schema()
-    own = [name for name in dict.fromkeys(names) if name not in columns and source_column(name) in columns]
-    return frame.with_columns(pl.col(source_column(name)).alias(name) for name in own) if own else frame
+    added = [name for name in dict.fromkeys(names) if name not in columns and source_column(name) in columns]
+    return frame.with_columns(pl.col(source_column(name)).alias(name) for name in added) if added else frame
 
 
 def conform(frame: pl.DataFrame, table: Table, where: str = "") -> pl.DataFrame:
-    """The frame with the table's columns first, of the table's types; missing optional ones are null.
+    """Return the frame with the table's columns first, in the table's types; missing optional ones are null.
 
     Raises:
-        SourceBrokenError: a required column is missing or can't be cast; `where` says which source.
+        SourceBrokenError: A required column is missing or can't be cast; `where` names the source.
     """
     return frame.select(_conforming(frame.schema, table, where))
 
@@ -471,11 +471,11 @@ def _conforming(schema: Mapping[str, pl.DataType], table: Table, where: str) -> 
         raise SourceBrokenError(
             f"{where or table.name}: column {', '.join(missing)} is missing; there are: {', '.join(schema)}."
         )
-    known = [
+    expressions = [
         pl.col(column.name).cast(column.dtype)
         if column.name in schema
         else pl.lit(None, dtype=column.dtype).alias(column.name)
         for column in table.columns
     ]
     names = {column.name for column in table.columns}
-    return known + [pl.col(name) for name in schema if name not in names]
+    return expressions + [pl.col(name) for name in schema if name not in names]

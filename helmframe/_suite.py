@@ -15,7 +15,7 @@ from helmframe._run import Run, start_run
 from helmframe._schema import COMPLETIONS
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
-from helmframe.engines.resolve import Engine, running
+from helmframe.engines.resolve import Engine, resolve_engine
 from helmframe.errors import HelmframeError, SourceError, SpecError
 from helmframe.models.budget import Budget, Prices
 from helmframe.perturbations.call import PerturbationCall
@@ -159,7 +159,7 @@ class Suite:
         scenario whose rows are missing; the other plans run.
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        folder = running(engine)(self._specs(), fresh=fresh, resume=resume, until=until, budget=budget)
+        folder = resolve_engine(engine)(self._specs(), fresh=fresh, resume=resume, until=until, budget=budget)
         return Results.load(folder.path)
 
     def submit(

@@ -1,6 +1,6 @@
-"""Where data and store live, and with which credentials: `configure`, else HELMFRAME_* and AWS_* variables.
+"""Locations of data and store, and their credentials: from `configure`, else HELMFRAME_* and AWS_* variables.
 
-Credentials are kept in memory only, and no repr shows them.
+Credentials are stored in memory only, and no repr shows them.
 """
 
 import os
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ _SECRET_NAME = re.compile(r"SECRET|(API_KEY|ACCESS_KEY_ID|TOKEN|PASSWORD)$", re.
 
 @dataclass(frozen=True)
 class Secret:
-    """A text that is shown nowhere; `reveal()` is the only way to it."""
+    """A text that no repr shows; only `reveal()` returns it."""
 
     _text: str = field(repr=False)
 
     def reveal(self) -> str:
-        """The text itself."""
+        """Return the text."""
         return self._text
 
     def __reduce__(self) -> Any:
@@ -42,7 +42,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class S3Options:
-    """How an S3 server is reached; what is None is left to the reader's own defaults."""
+    """The options of an S3 server; for None the reader's own default applies."""
 
     endpoint: str | None = None
     key: Secret | None = None
@@ -53,22 +53,22 @@ class S3Options:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts that no message may hold."""
-        return tuple(each.reveal() for each in (self.key, self.secret, self.token) if each is not None)
+        """The texts that no message may contain."""
+        return tuple(secret.reveal() for secret in (self.key, self.secret, self.token) if secret is not None)
 
     def client(self, timeout: float) -> dict[str, Any]:
-        """What an s3fs file system is made with: one of its own, that asks once. It holds the credentials.
+        """Return the arguments of an s3fs file system of its own, without retries. They contain the credentials.
 
         Args:
-            timeout: seconds, per request.
+            timeout: Seconds per request.
         """
-        said = {"endpoint_url": self.endpoint, "region_name": self.region}
+        client_options = {"endpoint_url": self.endpoint, "region_name": self.region}
         return {
             "key": self.key.reveal() if self.key else None,
             "secret": self.secret.reveal() if self.secret else None,
             "token": self.token.reveal() if self.token else None,
             "anon": self.anonymous,
-            "client_kwargs": {key: value for key, value in said.items() if value},
+            "client_kwargs": {key: value for key, value in client_options.items() if value},
             "config_kwargs": {"connect_timeout": 5, "read_timeout": timeout, "retries": {"max_attempts": 1}},
             "skip_instance_cache": True,
         }
@@ -86,7 +86,7 @@ class _Settings:
     allow_code: bool | None = None
 
 
-_said = _Settings()
+_settings = _Settings()
 _plans_root: ContextVar[str | None] = ContextVar("plans_root", default=None)
 
 
@@ -101,19 +101,19 @@ def configure(
     s3_anonymous: bool | None = None,
     allow_code: bool | None = None,
 ) -> None:
-    """Say where data and store live, for this process; None leaves what was said before.
+    """Set where data and store are, for this process; None leaves an earlier value.
 
     Args:
-        data: the root of the scenarios' rows: a folder or `s3://bucket/prefix`; before HELMFRAME_DATA.
-        store: where requests and completions are kept; before HELMFRAME_STORE.
-        s3_endpoint: address of an S3 server that is not AWS, with its scheme; before AWS_ENDPOINT_URL.
-        s3_key: access key; before AWS_ACCESS_KEY_ID and the profile. Needs `s3_secret`.
-        s3_secret: secret key; kept in memory only, never shown.
-        s3_region: before AWS_REGION.
-        s3_anonymous: read without signing.
-        allow_code: whether metrics may run programs that models wrote, in a sandbox; before HELMFRAME_ALLOW_CODE.
+        data: The root of the scenarios' rows: a folder or `s3://bucket/prefix`; overrides HELMFRAME_DATA.
+        store: The folder or address of requests and completions; overrides HELMFRAME_STORE.
+        s3_endpoint: The address of an S3 server other than AWS, with its scheme; overrides AWS_ENDPOINT_URL.
+        s3_key: The access key; overrides AWS_ACCESS_KEY_ID and the profile. Needs `s3_secret`.
+        s3_secret: The secret key; it is in memory only, and never shown.
+        s3_region: The region; overrides AWS_REGION.
+        s3_anonymous: Whether to read without signing.
+        allow_code: Whether metrics may run programs that models wrote, in a sandbox; overrides HELMFRAME_ALLOW_CODE.
     """
-    global _said
+    global _settings
     for name, root in (("data", data), ("store", store)):
         if root is not None and not isinstance(root, str | Path):
             raise ArgumentError(f"configure({name}={root!r}): a folder or an address, such as 's3://bucket/prefix'.")
@@ -129,40 +129,40 @@ def configure(
     )
     if s3_endpoint is not None and not s3_endpoint.startswith(("http://", "https://")):
         raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}) should start with http:// or https://.")
-    changes = {each.name: getattr(new, each.name) for each in fields(new) if getattr(new, each.name) is not None}
-    _said = replace(_said, **changes)
+    _settings = replace(_settings, **{name: value for name, value in vars(new).items() if value is not None})
 
 
-def said_without_credentials() -> dict[str, Any]:
-    """What `configure` was told, as another process may be told it."""
-    said = {each.name: getattr(_said, each.name) for each in fields(_said)}
-    return {name: value for name, value in said.items() if value is not None and not isinstance(value, Secret)}
+def settings_without_credentials() -> dict[str, Any]:
+    """Return the arguments of `configure` that another process may receive."""
+    return {
+        name: value for name, value in vars(_settings).items() if value is not None and not isinstance(value, Secret)
+    }
 
 
-def credentials_said() -> bool:
-    """Whether `configure` was given some."""
-    return _said.s3_key is not None or _said.s3_secret is not None
+def has_credentials() -> bool:
+    """Return whether `configure` received credentials."""
+    return _settings.s3_key is not None or _settings.s3_secret is not None
 
 
 def variables_without_credentials() -> dict[str, str]:
-    """The HELMFRAME_* variables, but those whose names say that they hold a credential."""
-    found = {name: value for name, value in os.environ.items() if name.startswith("HELMFRAME_")}
-    return {name: value for name, value in found.items() if not _is_secret(name)}
+    """Return the HELMFRAME_* variables, except those whose names indicate a credential."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("HELMFRAME_")}
+    return {name: value for name, value in variables.items() if not _is_secret(name)}
 
 
 def data_root() -> str | None:
-    """The root of the scenarios' rows, or None: then they come from the hub."""
-    return _said.data or os.environ.get("HELMFRAME_DATA") or None
+    """Return the root of the scenarios' rows; None means the hub."""
+    return _settings.data or os.environ.get("HELMFRAME_DATA") or None
 
 
 def table_roots() -> list[str]:
-    """Where word tables and contrast sets are looked for: the plan's own root (`reading_from`), then `data_root()`."""
+    """Return the roots of word tables and contrast sets: the plan's own (`reading_from`), then `data_root()`."""
     return list(dict.fromkeys(root for root in (_plans_root.get(), data_root()) if root))
 
 
 @contextmanager
 def reading_from(data: str | None) -> Iterator[None]:
-    """Within it a plan's own root comes first among `table_roots()`."""
+    """Put a plan's own root first among `table_roots()`, within the context."""
     before = _plans_root.set(data)
     try:
         yield
@@ -171,75 +171,81 @@ def reading_from(data: str | None) -> Iterator[None]:
 
 
 def store_root() -> Path | str:
-    """The folder (a Path) or `scheme://` address (a str) of the store."""
-    said = _said.store or os.environ.get("HELMFRAME_STORE")
-    if not said:
+    """Return the folder (a Path) or `scheme://` address (a str) of the store."""
+    address = _settings.store or os.environ.get("HELMFRAME_STORE")
+    if not address:
         from platformdirs import user_data_path
 
         return user_data_path("helmframe") / "store"
-    return said if "://" in said else from_home(said)
+    return address if "://" in address else from_home(address)
 
 
 def code_allowed() -> bool:
-    """Whether programs that models wrote may be run, in a sandbox; not unless somebody said so.
+    """Return whether programs that models wrote may run in a sandbox; by default they may not.
 
     Raises:
         ArgumentError: HELMFRAME_ALLOW_CODE is neither 1 nor 0.
     """
-    if _said.allow_code is not None:
-        return _said.allow_code
-    said = os.environ.get("HELMFRAME_ALLOW_CODE") or "0"
-    if said not in ("0", "1"):
-        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={said}: should be 1 or 0.")
-    return said == "1"
+    if _settings.allow_code is not None:
+        return _settings.allow_code
+    text = os.environ.get("HELMFRAME_ALLOW_CODE") or "0"
+    if text not in ("0", "1"):
+        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={text}: should be 1 or 0.")
+    return text == "1"
 
 
 def redacted(text: str) -> str:
-    """The text with every secret that this process knows replaced by `***`, before it is written or shown anywhere.
+    """Return the text with every secret of this process replaced by `***`, before it is written or shown.
 
-    Secrets are what `configure` was given as S3 key and secret, and the environment's values of at least 8 characters
-    under names that hold SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD.
+    Secrets are the S3 key and secret of `configure`, and the environment's values of at least 8 characters under names
+    that contain SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD.
     """
-    pattern = _secrets_pattern(known_secrets())
+    pattern = _secrets_pattern(secret_texts())
     return text if pattern is None else pattern.sub("***", text)
 
 
-def known_secrets() -> frozenset[str]:
-    """The texts that `redacted` looks for."""
-    said = {each.reveal() for each in (_said.s3_key, _said.s3_secret) if each is not None}
-    found = {os.environ.get(name, "").strip() for name in os.environ if _is_secret(name)}
-    return frozenset(text for text in said | found if len(text) >= MIN_SECRET)
+def secret_texts() -> frozenset[str]:
+    """Return the texts that `redacted` replaces."""
+    configured = {secret.reveal() for secret in (_settings.s3_key, _settings.s3_secret) if secret is not None}
+    variables = {os.environ.get(name, "").strip() for name in os.environ if _is_secret(name)}
+    return frozenset(text for text in configured | variables if len(text) >= MIN_SECRET)
 
 
 def s3_reader() -> str:
-    """Which library reads s3://: "httpfs" (DuckDB's extension), "s3fs", or "auto": httpfs if it loads.
+    """Return the library that reads s3://: "httpfs" (DuckDB's extension), "s3fs", or "auto": httpfs if it loads.
 
     Raises:
         ArgumentError: HELMFRAME_S3_READER is none of these.
     """
-    said = os.environ.get("HELMFRAME_S3_READER") or "auto"
-    if said not in S3_READERS:
-        raise ArgumentError.unknown_value(f"HELMFRAME_S3_READER={said} names no reader", said, S3_READERS)
-    return said
+    reader = os.environ.get("HELMFRAME_S3_READER") or "auto"
+    if reader not in S3_READERS:
+        raise ArgumentError.unknown_value(f"HELMFRAME_S3_READER={reader} names no reader", reader, S3_READERS)
+    return reader
+
+
+def s3_endpoint() -> str | None:
+    """Return the address of the S3 server that is configured or in AWS_* variables; None leaves it to the profile."""
+    variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return _settings.s3_endpoint or next((os.environ[name] for name in variables if os.environ.get(name)), None)
 
 
 def s3_options() -> S3Options:
-    """Endpoint, credentials and region as said, else from AWS_* variables, else from the profile (by botocore)."""
-    endpoint = _said.s3_endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = _said.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    options = S3Options(endpoint=endpoint or None, region=region or None)
-    if _said.s3_anonymous:
+    """Return endpoint, credentials and region: as configured, else from AWS_* variables, else from the profile."""
+    region = _settings.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    options = S3Options(endpoint=s3_endpoint(), region=region or None)
+    if _settings.s3_anonymous:
         return replace(options, anonymous=True)
-    if _said.s3_key is not None and _said.s3_secret is not None:
-        return replace(options, key=_said.s3_key, secret=_said.s3_secret)
+    if _settings.s3_key is not None and _settings.s3_secret is not None:
+        return replace(options, key=_settings.s3_key, secret=_settings.s3_secret)
     return _with_usual_credentials(options)
 
 
 def _with_usual_credentials(options: S3Options) -> S3Options:
     key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
-        said = os.environ.get("AWS_SESSION_TOKEN")
-        return replace(options, key=Secret(key), secret=Secret(secret), token=Secret(said) if said else None)
+        session_token = os.environ.get("AWS_SESSION_TOKEN")
+        token = Secret(session_token) if session_token else None
+        return replace(options, key=Secret(key), secret=Secret(secret), token=token)
     try:
         import botocore.session
         from botocore.exceptions import BotoCoreError
@@ -247,16 +253,16 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         return options
     session = botocore.session.Session()
     try:
-        found = session.get_credentials()
+        credentials = session.get_credentials()
         endpoint = options.endpoint or session.get_scoped_config().get("endpoint_url")
         region = options.region or session.get_config_variable("region")
     except BotoCoreError as error:
         problem = str(error)
     else:
         options = replace(options, endpoint=endpoint, region=region)
-        if found is None:
+        if credentials is None:
             return options
-        plain = found.get_frozen_credentials()
+        plain = credentials.get_frozen_credentials()
         token = Secret(plain.token) if plain.token else None
         return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
     raise ArgumentError(f"the AWS profile can't be read: {problem}")
@@ -269,14 +275,14 @@ def _is_secret(name: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    # the longer first: one may begin another
+    # longer secrets first: one may be the start of another
     return re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if secrets else None
 
 
-def from_home(said: str | Path) -> Path:
-    """The path, `~` at its start read as the home; of a user that is not there it stays a name.
+def from_home(path: str | Path) -> Path:
+    """Return a path with `~` at its start replaced by the home; the name of a missing user stays.
 
     >>> from_home("~nobody-of-this-name/data")
     PosixPath('~nobody-of-this-name/data')
     """
-    return Path(os.path.expanduser(said))  # noqa: PTH111 - Path.expanduser raises for a user that is not there
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for a user that is not there

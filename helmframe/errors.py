@@ -1,28 +1,28 @@
 """The errors of helmframe, from broad to narrow.
 
 HelmframeError
-├── UnknownNameError        (LookupError)      nothing is registered, or found, under this name
+├── UnknownNameError        (LookupError)      nothing with this name is registered or stored
 │   └── UnknownScenarioError                   no scenario has the name or the arguments of a run entry
-├── ArgumentError           (ValueError)       an argument has a value that can't be
+├── ArgumentError           (ValueError)       an argument has an invalid value
 │   └── NoInstancesError                       a condition matches no instance of the scenario's rows
 ├── SpecError               (ValueError)       a spec file is wrong; names file and key
 │   └── RepeatedKeyError                       two rows have the same row_index or instance_id
-├── PlanError               (ValueError)       the sentence lacks a word, two contradict, or one can't be carried out
+├── PlanError               (ValueError)       the plan is incomplete, contradicts itself or can't be executed
 ├── CapabilityError         (ValueError)       the plan needs what the model can't do
-├── NotAModelError          (TypeError)        what was given can't answer
-├── AnswerError             (TypeError)        a model answered with the wrong type or number of answers
+├── NotAModelError          (TypeError)        a value can't be used as a model
+├── AnswerError             (TypeError)        a model returned completions of the wrong type or number
 ├── NotComparableError      (ValueError)       two results differ in more than the axis compared
 ├── SourceError             (OSError)          a scenario's rows can't be read; names scenario and address
 │   ├── SourceMissingError  (FileNotFoundError)
 │   ├── SourceDeniedError   (PermissionError)
 │   └── SourceBrokenError                      unreadable, truncated, or not what the spec says
 ├── StoreError              (OSError)          the store can't be read or written
-├── SandboxError            (RuntimeError)     programs can't be run apart from this machine, or may not
+├── SandboxError            (RuntimeError)     programs can't run in a sandbox here, or are not allowed to
 └── GroupedError            (ExceptionGroup)   parts of a run that ran at the same time failed with different errors
 
-HelmframeWarning            (UserWarning)      a number is given that should be read with care
+HelmframeWarning            (UserWarning)      a number needs care in its interpretation
 
-Each message says what was wrong, where, and what to write instead.
+Each message has what is wrong, where, and what to write instead.
 """
 
 import difflib
@@ -35,16 +35,16 @@ class HelmframeError(Exception):
 
 
 class HelmframeWarning(UserWarning):
-    """A number is given that should be read with care."""
+    """A number needs care in its interpretation."""
 
 
 class UnknownNameError(HelmframeError, LookupError):
-    """Nothing is registered, or found, under this name."""
+    """Nothing with this name is registered or stored."""
 
     @classmethod
-    def among(cls, kind: str, name: object, known: Iterable[str], *, hint: str = "") -> Self:
-        """`no metric is called 'exact_mach'. Did you mean 'exact_match'?`, the known names, and a hint."""
-        return cls(f"no {kind} is called {name!r}.{_did_you_mean(name, known)}{_and(hint)}")
+    def among(cls, kind: str, name: object, names: Iterable[str], *, hint: str = "") -> Self:
+        """Return `no metric is called 'exact_mach'. Did you mean 'exact_match'?` with known names and a hint."""
+        return cls(f"no {kind} is called {name!r}.{_did_you_mean(name, names)}{_and(hint)}")
 
 
 class UnknownScenarioError(UnknownNameError):
@@ -52,22 +52,22 @@ class UnknownScenarioError(UnknownNameError):
 
 
 class ArgumentError(HelmframeError, ValueError):
-    """An argument has a value that can't be."""
+    """An argument has an invalid value."""
 
     @classmethod
-    def unknown_argument(cls, where: str, name: str, known: Iterable[str]) -> "ArgumentError":
-        """`typos() has no argument 'probb'. Did you mean 'prob'?` and the known ones."""
-        return cls(f"{where} has no argument {name!r}.{_did_you_mean(name, known)}")
+    def unknown_argument(cls, where: str, name: str, names: Iterable[str]) -> "ArgumentError":
+        """Return `typos() has no argument 'probb'. Did you mean 'prob'?` with the known arguments."""
+        return cls(f"{where} has no argument {name!r}.{_did_you_mean(name, names)}")
 
     @classmethod
-    def unknown_value(cls, where: str, value: object, known: Iterable[str], *, hint: str = "") -> Self:
-        """`where(subject='philosphy') matches no instance of scenario 'mmlu'. Did you mean 'philosophy'?`"""
-        return cls(f"{where}.{_did_you_mean(value, known)}{_and(hint)}")
+    def unknown_value(cls, where: str, value: object, values: Iterable[str], *, hint: str = "") -> Self:
+        """Return `where(subject='philosphy') matches … Did you mean 'philosophy'?` with known values."""
+        return cls(f"{where}.{_did_you_mean(value, values)}{_and(hint)}")
 
     @classmethod
-    def no_name(cls, decorator: str, given: object) -> "ArgumentError":
-        """`@hf.metric needs a name, as text: write @hf.metric("shouted").`"""
-        name = getattr(given, "__name__", "name")
+    def no_name(cls, decorator: str, argument: object) -> "ArgumentError":
+        """Return `@hf.metric needs a name, as text: write @hf.metric("shouted").`"""
+        name = getattr(argument, "__name__", "name")
         return cls(f'@{decorator} needs a name, as text: write @{decorator}("{name}").')
 
 
@@ -80,13 +80,13 @@ class SpecError(HelmframeError, ValueError):
 
     @classmethod
     def at(cls, file: object, key: str, problem: str) -> "SpecError":
-        """`specs/scenarios/mmlu.yaml: splits.dev: 'trian' is no split …`"""
+        """Return `specs/scenarios/mmlu.yaml: splits.dev: 'trian' is no split …`."""
         return cls(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
 
     @classmethod
-    def unknown_key(cls, file: object, key: str, known: Iterable[str]) -> "SpecError":
-        """`specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
-        return cls(f"{file}: unknown key {key!r}.{_did_you_mean(key.rpartition('.')[2], known)}")
+    def unknown_key(cls, file: object, key: str, keys: Iterable[str]) -> "SpecError":
+        """Return `specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
+        return cls(f"{file}: unknown key {key!r}.{_did_you_mean(key.rpartition('.')[2], keys)}")
 
 
 class RepeatedKeyError(SpecError):
@@ -94,7 +94,7 @@ class RepeatedKeyError(SpecError):
 
 
 class PlanError(HelmframeError, ValueError):
-    """The sentence lacks a word, two of its words contradict, or one of them can't be carried out."""
+    """The plan is incomplete, contradicts itself or can't be executed."""
 
 
 class CapabilityError(HelmframeError, ValueError):
@@ -102,7 +102,7 @@ class CapabilityError(HelmframeError, ValueError):
 
     @classmethod
     def no_log_probabilities(cls, model: str, scenario: str) -> "CapabilityError":
-        """`model 'f' gives no log-probabilities of texts, and scenario 's' asks for them …`"""
+        """Return the error that a scenario needs log-probabilities of texts from the model."""
         return cls(
             f"model {model!r} gives no log-probabilities of texts, and scenario {scenario!r} asks for them. Give an "
             "object with .loglikelihood(pairs) beside .generate, or a local model; or ask otherwise: "
@@ -111,7 +111,7 @@ class CapabilityError(HelmframeError, ValueError):
 
     @classmethod
     def no_generation(cls, model: str, scenario: str) -> "CapabilityError":
-        """`model 'f' generates no text, and scenario 's' asks for it …`"""
+        """Return the error that a scenario needs a model that generates text."""
         return cls(
             f"model {model!r} generates no text, it only says how likely texts are, and scenario {scenario!r} asks for "
             "text. Give an object with .generate(prompts) too; or, where there are options, ask otherwise: "
@@ -120,28 +120,28 @@ class CapabilityError(HelmframeError, ValueError):
 
     @classmethod
     def no_token_log_probabilities(cls, model: str, metric: str) -> "CapabilityError":
-        """`model 'f' gives no log-probabilities of what it generates, and metric 'm' needs them …`"""
+        """Return the error that a metric needs log-probabilities of generated tokens."""
         return cls(
             f"model {model!r} gives no log-probabilities of what it generates, and metric {metric!r} needs them. Give "
-            "a local model, a server with logprobs, or a function that answers with hf.models.Answer(text, "
+            "a local model, a server with logprobs, or a function that answers with hf.models.Completion(text, "
             "token_logprobs=…); or use another metric, such as exact_match."
         )
 
     @classmethod
     def no_chat_template(cls, model: str) -> "CapabilityError":
-        """`adapt(chat_template=True): model 'f' has no chat template …`"""
+        """Return the error that the model has no chat template."""
         return cls(f"adapt(chat_template=True): model {model!r} has no chat template; leave it out.")
 
 
 class NotAModelError(HelmframeError, TypeError):
-    """What was given can't answer."""
+    """A value can't be used as a model."""
 
     @classmethod
-    def of(cls, given: object, why: str = "") -> "NotAModelError":
-        """Says what was given, why it is no model, and what is one."""
+    def of(cls, value: object, why: str = "") -> "NotAModelError":
+        """Return the error that a value is no model, with the reason and what a model is."""
         reason = f": {why}" if why else ""
         return cls(
-            f"{type(given).__name__} is no model{reason}.\n"
+            f"{type(value).__name__} is no model{reason}.\n"
             "A model is a function str -> str or list[str] -> list[str] (async too), an object with "
             ".generate(prompts, **decoding),\n"
             "a folder with a checkpoint and tokenizer in transformers format, a (model, tokenizer) pair, "
@@ -151,7 +151,7 @@ class NotAModelError(HelmframeError, TypeError):
 
 
 class AnswerError(HelmframeError, TypeError):
-    """A model answered with the wrong type or number of answers."""
+    """A model returned completions of the wrong type or number."""
 
 
 class NotComparableError(HelmframeError, ValueError):
@@ -171,7 +171,7 @@ class SourceDeniedError(SourceError, PermissionError):
 
 
 class SourceBrokenError(SourceError):
-    """What is at the address is unreadable, truncated, or has other columns than the spec says."""
+    """The file at the address is unreadable, truncated, or has other columns than the spec declares."""
 
 
 class StoreError(HelmframeError, OSError):
@@ -179,12 +179,12 @@ class StoreError(HelmframeError, OSError):
 
 
 class SandboxError(HelmframeError, RuntimeError):
-    """Programs can't be run apart from this machine, or nobody has allowed it."""
+    """Programs can't run in a sandbox here, or are not allowed to."""
 
 
-def near(name: object, known: Iterable[str], n: int = 3) -> list[str]:
-    """The known names most like `name`, best first."""
-    by_lower = {each.lower(): each for each in known}
+def near(name: object, names: Iterable[str], n: int = 3) -> list[str]:
+    """Return the names most like `name`, best first."""
+    by_lower = {text.lower(): text for text in names}
     return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)]
 
 
@@ -196,10 +196,10 @@ class GroupedError(HelmframeError, ExceptionGroup[Exception]):
         return GroupedError(self.message, excs)
 
 
-def _did_you_mean(name: object, known: Iterable[str]) -> str:
-    names = sorted(str(each) for each in known)
+def _did_you_mean(name: object, choices: Iterable[str]) -> str:
+    names = sorted(str(choice) for choice in choices)
     close = near(name, names)
-    suggestion = f" Did you mean {' or '.join(repr(each) for each in close)}?" if close else ""
+    suggestion = f" Did you mean {' or '.join(repr(choice) for choice in close)}?" if close else ""
     shown = ", ".join(names[:40]) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
     return f"{suggestion}\nKnown: {shown}." if names else suggestion
 

@@ -16,6 +16,7 @@ from helmframe.adapters.adapt import ADAPTERS
 from helmframe.metrics.protocol import METRICS
 from helmframe.models import protocol
 from helmframe.perturbations.registry import PERTURBATIONS
+from helmframe.scenarios import validation
 from tests.s3_server import BUCKET, S3Server, start_server
 
 SUBJECTS = ("abstract_algebra", "anatomy", "high_school_us_history", "philosophy")
@@ -115,9 +116,11 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(config, "_said", config._Settings())
+    monkeypatch.setattr(config, "_settings", config._Settings())
+    # what another test found in the rows of a scenario must be found again
+    validation._cached_facts.cache_clear()
     # and none stands by what another vouched for
-    monkeypatch.setattr(protocol, "_VOUCHED", {})
+    monkeypatch.setattr(protocol, "_declared_versions", {})
 
 
 @pytest.fixture(autouse=True)

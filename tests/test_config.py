@@ -87,7 +87,7 @@ def test_anonymous_access_sends_no_credentials(monkeypatch: pytest.MonkeyPatch) 
 
 def test_no_repr_shows_a_credential() -> None:
     config.configure(s3_key="mine", s3_secret="hidden")
-    shown = f"{config._said!r} {config._said} {config.s3_options()!r} {config.s3_options().secret}"
+    shown = f"{config._settings!r} {config._settings} {config.s3_options()!r} {config.s3_options().secret}"
     assert "mine" not in shown
     assert "hidden" not in shown
 

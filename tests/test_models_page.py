@@ -39,6 +39,6 @@ def test_the_page_has_a_section_for_each_way() -> None:
     assert list(SECTIONS) == [
         "What answers", "A function", "An object", "A folder or hub name", "A loaded model and its tokenizer",
         "A GGUF file", "How prompts are read", "Log-probabilities", "A server", "vLLM in this process",
-        "A model of lm-eval", "A model of Inspect", "A toy",
+        "A model of lm-eval", "A model of Inspect", "A mock model",
     ]  # fmt: skip
     assert sum(code.startswith(NOT_RUN) for each in SECTIONS.values() for code, _ in each) == 4

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import helmframe as hf
 from helmframe._plan import Plan, spec_of
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
-from helmframe.perturbations.parsing import call
-from helmframe.scenarios.find import specs_root
+from helmframe.perturbations.call import call
+from helmframe.scenarios.catalogue import specs_root
 
 SAMPLER = hf.scenario("sampler")
 

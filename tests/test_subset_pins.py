@@ -7,7 +7,7 @@ import polars as pl
 
 import helmframe as hf
 from helmframe._core.specs import Sample
-from helmframe.scenarios.sample import draw
+from helmframe.scenarios.load import draw_sample
 
 
 def digest(frame: pl.DataFrame, *columns: str) -> str:
@@ -55,7 +55,9 @@ def test_a_frame_has_the_same_name_version_and_draw() -> None:
 def test_samples_of_every_order_are_the_same() -> None:
     keys = pl.DataFrame({"subset": ["x"] * 40 + ["y"] * 30, "row_index": [*range(40), *range(30)]})
     keys = keys.with_columns(instance_id=pl.format("{}/id{}", "subset", "row_index"))
-    assert {order: digest(draw(keys, Sample(5, 3, order), "s"), "subset", "row_index") for order in ORDERS} == ORDERS
+    assert {
+        order: digest(draw_sample(keys, Sample(5, 3, order), "s"), "subset", "row_index") for order in ORDERS
+    } == ORDERS
 
 
 ORDERS = {"helm": "494c52b8cb1429aa", "keyed": "4f9b0ead1cddafa4", "first": "34a39f7d3e7d9057"}

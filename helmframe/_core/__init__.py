@@ -1,1 +1,1 @@
-"""Shared ground of the package: specs, the registry, expressions and text."""
+"""The foundation of the package: specs, the registry, expressions, text and checks."""

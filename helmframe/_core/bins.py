@@ -1,4 +1,4 @@
-"""Confidences and right answers, both sorted by confidence, put into bins."""
+"""Confidences and correctness of completions, both sorted by confidence, in bins."""
 
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FEW = 30  # answers a bin has at least
+FEW = 30  # the fewest completions of a bin
 
 
 def plain_error(sure: "Floats", right: "Floats", edges: "Floats") -> float:
-    """The mean distance between confidence and accuracy over bins with these upper edges, weighted by size."""
+    """Return the mean distance of confidence and accuracy over bins with these upper edges, weighted by size."""
     import numpy as np
 
     sizes, claimed, accuracy = binned(sure, right, edges)
@@ -21,7 +21,7 @@ def plain_error(sure: "Floats", right: "Floats", edges: "Floats") -> float:
 
 
 def binned(sure: "Floats", right: "Floats", edges: "Floats") -> tuple["Floats", "Floats", "Floats"]:
-    """Size, mean confidence and accuracy of the bins that hold answers; an answer on an edge is in the lower bin."""
+    """Return size, mean confidence and accuracy of the nonempty bins; a value on an edge is in the lower bin."""
     import numpy as np
 
     groups = np.searchsorted(edges, sure)
@@ -32,9 +32,10 @@ def binned(sure: "Floats", right: "Floats", edges: "Floats") -> tuple["Floats", 
 
 
 def debiased_error(sizes: "Floats", claimed: "Floats", accuracy: "Floats") -> "Floats":
-    """The mean square of (confidence - accuracy) over bins (the last axis), less the variance of each accuracy.
+    """Return the mean square of (confidence - accuracy) over bins, less the variance of each accuracy.
 
-    a(1 - a)/(n - 1) is taken off, that of n independent answers; bins of one answer are left out; NaN without any.
+    The variance of n independent completions is a(1 - a)/(n - 1). The bins are the last axis; bins of one completion
+    are skipped; the result is NaN without any other.
     """
     import numpy as np
 
@@ -47,12 +48,12 @@ def debiased_error(sizes: "Floats", claimed: "Floats", accuracy: "Floats") -> "F
 
 
 def enough(answers: int, bins: int) -> int:
-    """How many of so many bins leave 30 answers to each; at least one."""
+    """Return how many bins, at most `bins`, leave 30 completions in each; at least one."""
     return min(bins, max(1, answers // FEW))
 
 
 def equal_masses(sure: "Floats", bins: int) -> "Floats":
-    """The upper edges of bins of as many answers each, halfway between neighbours; `sure` is sorted."""
+    """Return the upper edges of bins of equal size, halfway between neighbours; `sure` is sorted."""
     import numpy as np
 
     parts = np.array_split(sure, min(bins, len(sure)))
@@ -61,7 +62,7 @@ def equal_masses(sure: "Floats", bins: int) -> "Floats":
 
 
 def equally_sure(sure: "Floats", right: "Floats") -> tuple["Floats", "Floats", "Floats"]:
-    """Size, confidence and accuracy of the answers that are as sure."""
+    """Return size, confidence and accuracy of each group of equal confidence."""
     import numpy as np
 
     claimed, groups, sizes = np.unique(sure, return_inverse=True, return_counts=True)
@@ -69,7 +70,7 @@ def equally_sure(sure: "Floats", right: "Floats") -> tuple["Floats", "Floats", "
 
 
 def accuracies(sure: "Floats", right: "Floats") -> "Floats":
-    """The accuracy of the k most confident, for k from 1; among answers as sure each is right by their mean."""
+    """Return the accuracy of the k most confident, for k from 1; groups of equal confidence have their mean."""
     import numpy as np
 
     _, groups, sizes = np.unique(-sure, return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""Expressions that two stages share: stripped text, best over references, keyed random numbers."""
+"""Expressions that several stages share: stripped text, references, keyed random numbers."""
 
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -9,46 +9,46 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# White space as Python's str.strip and str.split see it; Rust's \s leaves out the four separators \x1c to \x1f.
+# White space of Python's str.strip and str.split; Rust's \s lacks the four separators \x1c to \x1f.
 SPACES = "".join(map(chr, (*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029,
                            0x202F, 0x205F, 0x3000)))  # fmt: skip
 
 
 def stripped(text: pl.Expr) -> pl.Expr:
-    """The text without white space at both ends, as Python's `str.strip` sees it."""
+    """Return the text without white space at both ends, as by Python's `str.strip`."""
     return text.str.strip_chars(SPACES)
 
 
 def correct_references(references: str = "perturbed_references") -> pl.Expr:
-    """The texts of the correct references, as a list."""
+    """Return the texts of the correct references, as a list."""
     correct = pl.element().filter(pl.element().struct.field("correct"))
     return pl.col(references).list.eval(correct.struct.field("text"))
 
 
-def same_place(needle: pl.Expr, keys: pl.Expr, values: pl.Expr) -> pl.Expr:
-    """The text in the list `values` at the place where the list `keys` has `needle`; null where it has not.
+def look_up_pairs(needle: pl.Expr, keys: pl.Expr, values: pl.Expr) -> pl.Expr:
+    """Return the text in the list `values` at the position of `needle` in the list `keys`, or null.
 
-    >>> frame = pl.DataFrame({"said": ["B", "E"], "letters": [["A", "B"]] * 2, "texts": [["x", "y"]] * 2})
-    >>> frame.select(same_place(pl.col("said"), pl.col("letters"), pl.col("texts"))).to_series().to_list()
+    >>> frame = pl.DataFrame({"output": ["B", "E"], "letters": [["A", "B"]] * 2, "texts": [["x", "y"]] * 2})
+    >>> frame.select(look_up_pairs(pl.col("output"), pl.col("letters"), pl.col("texts"))).to_series().to_list()
     ['y', None]
     """
 
     def look_up(columns: list[pl.Series] | Any) -> pl.Series:
         needles, key_lists, value_lists = columns
         frame = pl.DataFrame({"needle": needles, "key": key_lists, "value": value_lists}).with_row_index("row")
-        found = (
+        matches = (
             frame.filter(pl.col("key").list.len() > 0)
             .explode("key", "value")
             .filter(pl.col("key") == pl.col("needle"))
             .unique("row", keep="first", maintain_order=True)
         )
-        return frame.select("row").join(found, on="row", how="left", maintain_order="left")["value"]
+        return frame.select("row").join(matches, on="row", how="left", maintain_order="left")["value"]
 
     return pl.map_batches([needle, keys, values], look_up, return_dtype=pl.String, is_elementwise=True)
 
 
 def key_of(salt: str, *ids: pl.Expr) -> pl.Expr:
-    """A 64-bit number per row from `salt` and the row's ids: the same on every machine, in every order, for good."""
+    """Return a 64-bit number per row from `salt` and the row's ids: the same on every machine and in every order."""
 
     def hashed(series: pl.Series) -> pl.Series:
         start = blake2b(salt.encode(), digest_size=8)
@@ -59,16 +59,16 @@ def key_of(salt: str, *ids: pl.Expr) -> pl.Expr:
             numbers.append(int.from_bytes(state.digest(), "little"))
         return pl.Series(series.name, numbers, dtype=pl.UInt64)
 
-    present = [each.cast(pl.String).fill_null("") for each in ids]
+    present = [column.cast(pl.String).fill_null("") for column in ids]
     return pl.concat_str(present, separator="\x1f").map_batches(hashed, return_dtype=pl.UInt64, is_elementwise=True)
 
 
 def keyed_draws(keys: "NDArray[np.uint64]", places: "NDArray[np.uint64]") -> "NDArray[np.uint64]":
-    """A 64-bit random number per (key, place), by splitmix64's finaliser (Steele, Lea & Flood 2014).
+    """Return a 64-bit random number per (key, place), by splitmix64's finaliser (Steele, Lea & Flood 2014).
 
     Args:
-        keys: one per draw, from `key_of`.
-        places: which draw of that key: the position of the character, the number of the word.
+        keys: One key per draw, from `key_of`.
+        places: The number of the draw for that key: the position of a character, the number of a word.
     """
     import numpy as np
 
@@ -77,17 +77,17 @@ def keyed_draws(keys: "NDArray[np.uint64]", places: "NDArray[np.uint64]") -> "ND
 
 
 def row_draws(keys: "NDArray[np.uint64]", lengths: "NDArray[np.int64]") -> "NDArray[np.uint64]":
-    """`keyed_draws` of all places, from 0 on, of rows that lie end to end.
+    """Return the `keyed_draws` of all places, from 0 on, of rows that follow each other.
 
     Args:
-        keys: one per row.
-        lengths: how many places each row has.
+        keys: One key per row.
+        lengths: The number of places of each row.
     """
     import numpy as np
 
     with np.errstate(over="ignore"):
         starts = (np.cumsum(lengths) - lengths).astype(np.uint64)
-        # a place counts from the start of its row: what all rows before take is taken off its key
+        # a place counts from the start of its row: its key is reduced by the steps of all rows before
         states = np.repeat(keys - starts * np.uint64(_STEP), lengths)
         states += np.arange(1, len(states) + 1, dtype=np.uint64) * np.uint64(_STEP)
         return _mixed(states)
@@ -97,7 +97,7 @@ _STEP = 0x9E3779B97F4A7C15
 
 
 def _mixed(states: "NDArray[np.uint64]") -> "NDArray[np.uint64]":
-    """The states with their bits spread, in place: of each byte of a text, new arrays cost as much as the sums."""
+    """Spread the bits of the states, in place: new arrays would cost as much as the arithmetic."""
     import numpy as np
 
     states ^= states >> np.uint64(30)

@@ -1,15 +1,26 @@
-"""Names → plug-ins, filled by decorators; a module of helmframe is imported when one of its names is first used."""
+"""Names → plug-ins, filled by decorators; a module of helmframe is imported when one of its names is first used.
+
+Views are plug-ins too: the reprs, charts and files of an object, made by packages above and looked up by its type. An
+object names a view of itself, and the module that makes it registers a function for the object's class:
+
+    @view("Gate.text")
+    def gate_text(gate: Gate) -> str: ...
+
+`render(gate, "text")` imports that module and calls the function.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from helmframe.errors import ArgumentError, UnknownNameError
 
 T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
@@ -98,6 +109,37 @@ class Registry(Generic[T]):
 
         for point in entry_points(group=f"helmframe.{self.kind}s"):
             point.load()
+
+
+@dataclass(frozen=True)
+class View:
+    """A function that takes an object and returns a view of it."""
+
+    function: Callable[..., Any]
+
+
+VIEWS: Registry[View] = Registry("view", packages=("helmframe.views", "helmframe.interop"))
+
+
+def view(name: str) -> Callable[[Function], Function]:
+    """Register a function of an object of a class; `name` is "Class.view"."""
+
+    def register(function: Function) -> Function:
+        VIEWS.add(name, View(function))
+        return function
+
+    return register
+
+
+def render(value: object, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Return the view of a value: what the function registered for its class, or for a base of it, returns.
+
+    Raises:
+        UnknownNameError: No function is registered.
+    """
+    names = [f"{kind.__name__}.{name}" for kind in type(value).__mro__]
+    registered = next((candidate for candidate in names if candidate in VIEWS), names[0])
+    return VIEWS[registered].function(value, *args, **kwargs)
 
 
 def _origin(entry: object) -> str:

@@ -1,4 +1,4 @@
-"""What is said, as frozen values: scenario specs, adapters, calls, conditions."""
+"""Specs as frozen values: scenarios, adapters, calls, conditions."""
 
 import ast
 import re
@@ -33,7 +33,7 @@ Numbers: TypeAlias = float | Sequence[float | None] | Unset | None
 Stops: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]] | Unset | None
 
 SPLITS = ("train", "valid", "test")
-# What a subset may say otherwise.
+# The fields of a spec that a subset can override.
 OF_SUBSET = ("adapter", "decoding")
 
 
@@ -46,7 +46,7 @@ class Call:
 
     @classmethod
     def parse(cls, text: str) -> "Call":
-        """From `name` or `name(key=literal, …)`; literals only, nothing is evaluated.
+        """Return the call in a text `name` or `name(key=literal, …)`; nothing is evaluated.
 
         >>> Call.parse("typos(prob=.1)")
         Call(name='typos', arguments=(('prob', 0.1),))
@@ -70,30 +70,29 @@ class Call:
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """How an instance becomes a request; HELM's fields under the field's words.
+    """The way in which an instance becomes a request; the fields are HELM's.
 
-    Texts may name the scenario's subset columns (`{subject}`, underscores as spaces) and columns that say one thing in
-    each subset; `instance_prefix` stands between instructions, shots and question; the question ends at
-    `output_prefix`, trailing space stripped.
-    Instructions get `instructions_suffix` unless they end with it. `cue_space` says otherwise ("none", "space",
-    "spaces", "newline" after it, or a "blank_line" before), in the shots too. `substitutions` are (regular expression,
-    replacement) pairs over the whole prompt, in order; what stands around the reasoning in a shot is
-    `chain_of_thought_prefix` and `_suffix`. `format_instructions` adds HELM's words on the form of answers ("follow",
-    "mcqa", …).
+    Texts can name the scenario's subset columns (`{subject}`, underscores as spaces) and columns that are constant in
+    each subset. `instance_prefix` separates instructions, few-shot examples and question. The question ends with
+    `output_prefix`, without its trailing space. `instructions_suffix` is added unless it is there. `cue_space` sets the
+    white space at `output_prefix`, in the examples too: "none", "space", "spaces" or "newline" after it, or a
+    "blank_line" before it. `substitutions` are (regular expression, replacement) pairs over the whole prompt, in order.
+    `chain_of_thought_prefix` and `_suffix` surround the reasoning in an example. `format_instructions` adds HELM's
+    instructions about the form of answers ("follow", "mcqa", …).
 
-    Options: `reference_prefix` counts up from its first letter or digit; `reference_prefix_characters` says other ones.
+    Options: `reference_prefix` counts up from its first letter or digit, or through `reference_prefix_characters`.
 
-    Shots: `sample_train` draws them, else they are taken in order; `balance="letters"` draws equally many of each
-    answer's letter, where HELM's rule ("") balances the answers' texts; `multi_label` says all correct answers of a
-    shot, not the first; `shot_order` puts the shots drawn into another order ("reverse", "random", "random:2", …);
-    `shots_as="turns"` makes each a turn of a conversation (with `chat_template`).
+    Few-shot examples: `sample_train` samples them; without it they are used in order. `balance="letters"` samples
+    equally many of each answer's letter; HELM's rule ("") balances the texts of answers. `multi_label` writes all
+    correct answers of an example, not only the first. `shot_order` reorders the sampled examples ("reverse", "random",
+    "random:2", …). `shots_as="turns"` makes each example a turn of a conversation (with `chat_template`).
 
-    Answers: `answer_parser` says how a choice is read: "strict" as HELM does, "lenient" in a chat model's words too;
-    `answer_pattern` is a regular expression whose first group is the answer. `repeats` asks every prompt so often.
-    `scored_outputs="helm"` scores one of a request's n outputs, as HELM does: the one of highest log-probability, for
-    metrics that compare it with references; "all" scores all of them, and tables average.
-    `truncation="right"` cuts a prompt that is too long without any shot at its end, as HELM does. An option that is
-    scored separately is cut too. Without it such a prompt is refused.
+    Answers: `answer_parser` parses a choice: "strict" as HELM does, "lenient" also in a chat model's words.
+    `answer_pattern` is a regular expression whose first group is the answer. `repeats` is the number of requests for
+    each prompt. `scored_outputs="helm"` scores one of a request's n outputs, as HELM does: the one of highest
+    log-probability, for metrics that compare it with references; "all" scores all of them, and tables average.
+    `truncation="right"` cuts the end of a prompt that is too long without any example, and an option that is scored
+    separately, as HELM does; otherwise such a prompt is refused.
     """
 
     method: str = "generation"
@@ -169,7 +168,7 @@ class AdapterFields(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class MainScore:
-    """The score a scenario is known by: which metric, on which split, over subsets (`macro`) or by size (`micro`)."""
+    """The main score of a scenario: metric and split, as the mean of subsets (`macro`) or of instances (`micro`)."""
 
     metric: str
     split: str = "test"
@@ -195,17 +194,16 @@ class Frame:
 
 @dataclass(frozen=True)
 class ScenarioSpec:
-    """One scenario: where its rows are, the SELECT that makes them instances, how it is asked and scored by default.
+    """A scenario: the source of its rows, the SELECT that makes them instances, its default adapter and metrics.
 
-    `columns` are the source's, with DuckDB's types (an ENUM says the values that a text has); `example` gives values of
-    a column to try the spec with, where any text would not do.
-    `per_subset` overrides adapter and decoding in single subsets: `{scotus: {adapter: {shots: 1}}}`.
-    `hub` says where the `rows` are there; `whole` what a mirror takes instead, and `select` SQL by which it makes the
-    spec's columns of what it takes; a scenario without `rows` is not read from there but through a mirror.
-    `draw` names what HELM draws of the rows, made once by `mirror`; where it was not made, the SELECT does without.
-    `default` names the subsets that are meant where a sentence says none (`{subject: all}`); `outputs` is how many
-    completions each request asks for; `union` says that its files have different columns (a row has null where its
-    file lacks one); `status` says why the rows are not free to read from the hub, if they are not.
+    `columns` are the source's, with DuckDB's types (an ENUM lists the values of a text). `example` has values of a
+    column to try the spec with, if not every text fits. `per_subset` overrides adapter and decoding in single subsets:
+    `{scotus: {adapter: {shots: 1}}}`. `hub` has the address of the `rows` on the hub; a mirror reads `whole` instead,
+    and makes the spec's columns by the SQL in `select`. A scenario without `rows` is read through a mirror only. `draw`
+    names the rule by which HELM chooses rows at random; `mirror` applies it, and without a mirror the SELECT works
+    too. `default` has the subsets of plans without a condition on them (`{subject: all}`). `outputs` is the number of
+    completions per request. With `union`, files may have different columns, and missing ones are null. `status` is the
+    reason if the rows can't be read from the hub freely.
     """
 
     scenario: str
@@ -236,12 +234,12 @@ class ScenarioSpec:
 
     @property
     def generated(self) -> str:
-        """The name of the function that makes the rows, where no file holds them."""
+        """The name of the generator of the rows, if no file has them."""
         return str(dict(self.source).get("generated") or "")
 
     @property
     def narrowing_columns(self) -> frozenset[str]:
-        """The columns whose values make a HELM run of their own: those of the subset, and HELM's parameters."""
+        """The columns whose values make a separate HELM run: those of the subset, and HELM's parameters."""
         parameters: Any = dict(self.helm).get("parameters", ())
         names = [name if isinstance(name, str) else name[1] for name in parameters]
         return frozenset(("subset", *self.subsets, *map(str, names)))
@@ -253,30 +251,30 @@ class ScenarioSpec:
 
     @property
     def split_names(self) -> dict[str, str]:
-        """The source's split name → ours (train, valid, test)."""
+        """The source's name of a split → ours (train, valid, test)."""
         return {key: str(value) for key, value in self.splits}
 
 
 def of_subset(spec: ScenarioSpec, subset: str) -> ScenarioSpec:
-    """The spec with what it says of this subset over what it says of all."""
-    said: dict[str, Any] = dict(dict(spec.per_subset).get(subset) or ())  # type: ignore[arg-type]
-    if not said:
+    """Return the spec with its overrides for this subset."""
+    overrides: dict[str, Any] = dict(dict(spec.per_subset).get(subset) or ())  # type: ignore[arg-type]
+    if not overrides:
         return spec
-    adapter, decoding = (said.get(key, ()) for key in OF_SUBSET)
+    adapter, decoding = (overrides.get(key, ()) for key in OF_SUBSET)
     return replace(spec, adapter=merged(spec.adapter, adapter), decoding=merged(spec.decoding, decoding))
 
 
 def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
-    """The adapter that the layers say together, later ones over earlier ones.
+    """Return the adapter of these layers, where later layers take precedence.
 
     Raises:
-        ArgumentError: a name that is no field of an adapter, or a value of the wrong type.
+        ArgumentError: A name is no field of an adapter, or a value has the wrong type.
     """
-    known = {each.name: each for each in fields(AdapterSpec)}
+    adapter_fields = {spec_field.name: spec_field for spec_field in fields(AdapterSpec)}
     spec = AdapterSpec()
     for key, value in (pair for layer in layers for pair in layer):
-        if key not in known:
-            raise ArgumentError.unknown_argument(where, key, known)
+        if key not in adapter_fields:
+            raise ArgumentError.unknown_argument(where, key, adapter_fields)
         wanted = type(getattr(AdapterSpec(), key))
         if key == "answer_pattern":
             wanted = str
@@ -293,7 +291,7 @@ def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
 
 
 def frozen(mapping: Mapping[str, Any]) -> Pairs:
-    """The mapping as sorted pairs, lists as tuples: hashable and comparable."""
+    """Return a mapping as sorted pairs, with lists as tuples: hashable and comparable."""
     return tuple(sorted((str(key), frozen_value(value)) for key, value in mapping.items()))
 
 
@@ -307,15 +305,15 @@ def set_values(**values: Any) -> dict[str, Any]:
 
 
 def frozen_value(value: Any) -> Value:
-    """The value with lists as tuples and mappings as pairs.
+    """Return a value with lists as tuples and mappings as pairs.
 
     Raises:
-        ArgumentError: neither text, number, bool, None nor a list of these.
+        ArgumentError: The value is neither text, number, bool, None nor a list of these.
     """
     if isinstance(value, Mapping):
         return frozen(value)
     if isinstance(value, list | tuple):
-        return tuple(frozen_value(each) for each in value)
+        return tuple(frozen_value(element) for element in value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise ArgumentError(
@@ -324,38 +322,38 @@ def frozen_value(value: Any) -> Value:
 
 
 def thawed(value: Value) -> Any:
-    """Tuples as lists again, for YAML and JSON."""
-    return [thawed(each) for each in value] if isinstance(value, tuple) else value
+    """Return a value with tuples as lists, for YAML and JSON."""
+    return [thawed(element) for element in value] if isinstance(value, tuple) else value
 
 
 def merged(*layers: Pairs) -> Pairs:
-    """The pairs of all layers, later ones over earlier ones, by key."""
+    """Return the pairs of all layers by key, where later layers take precedence."""
     return tuple(sorted({key: value for layer in layers for key, value in layer}.items()))
 
 
 def _check_list(where: str, key: str, value: Value) -> None:
-    """That a field which is a list holds texts, or pairs of them."""
+    """Check that a list field has texts, or pairs of texts."""
     pairs = key == "substitutions"
     items = value if isinstance(value, tuple) else (None,)
-    flat = [text for each in items for text in (each if isinstance(each, tuple) and len(each) == 2 else (None,))]
-    if not all(isinstance(each, str) for each in (flat if pairs else items)):
+    flat = [text for item in items for text in (item if isinstance(item, tuple) and len(item) == 2 else (None,))]
+    if not all(isinstance(text, str) for text in (flat if pairs else items)):
         form = "[['regular expression', 'replacement'], …]" if pairs else "a list of texts"
         raise ArgumentError(f"{where}: {key}={thawed(value)!r} should be {form}.")
 
 
 def placeholders(address: str) -> list[str]:
-    """The columns an address is filled from: `{data}/mmlu/{subject}/{split}-*.parquet` → subject, split."""
+    """Return the columns in an address: `{data}/mmlu/{subject}/{split}-*.parquet` → subject, split."""
     return [name for name in re.findall(r"\{(\w+)\}", address) if name not in ("data", "package")]
 
 
 def call_names(calls: Iterable[Call]) -> str:
-    """A chain as one name: `lowercase+typos(prob=0.1)`."""
+    """Return a chain of calls as one name: `lowercase+typos(prob=0.1)`."""
     return "+".join(str(call) for call in calls)
 
 
 @dataclass(frozen=True)
 class Equals:
-    """`where(subject="philosophy")`, `where(subject=["a", "b"])`: the column is one of the values."""
+    """A condition that a column is one of the values: `where(subject="a")`, `where(subject=["a", "b"])`."""
 
     column: str
     values: tuple[Scalar, ...]
@@ -363,7 +361,7 @@ class Equals:
 
 @dataclass(frozen=True)
 class Between:
-    """`where(year=hf.between(1990, 1999))`: both ends included."""
+    """A condition on a range, both ends included: `where(year=hf.between(1990, 1999))`."""
 
     column: str
     low: Scalar
@@ -372,9 +370,9 @@ class Between:
 
 @dataclass(frozen=True)
 class Sql:
-    """`where("length(input) < 500")`: DuckDB SQL over the columns of `instances`, pushed into the scan.
+    """A condition in DuckDB SQL over the columns of `instances`, part of the scan: `where("length(input) < 500")`.
 
-    `narrows` is for HELM's rules: evaluation rows that do not meet the condition are not part of the scenario at all.
+    `narrows` is for HELM's rules: evaluation rows that don't meet the condition don't belong to the scenario.
     """
 
     text: str
@@ -383,14 +381,14 @@ class Sql:
 
 @dataclass(frozen=True)
 class Expression:
-    """`where(pl.col("input").str.len_chars() < 500)`: applied after the scan; compared by its serialized form."""
+    """A Polars expression as a condition, applied after the scan; compared by its serialized form."""
 
     text: str
     expr: pl.Expr
 
     @classmethod
     def of(cls, expr: pl.Expr) -> "Expression":
-        """The condition that an expression says."""
+        """Return the condition of an expression."""
         return cls(str(expr.meta.serialize(format="json")), expr)
 
     def __eq__(self, other: object) -> bool:
@@ -405,7 +403,7 @@ Condition: TypeAlias = Equals | Between | Sql | Expression
 
 @dataclass(frozen=True)
 class Sample:
-    """`sample(n, seed)`: a keyed draw; `limit(n)` is order "first"; order "helm" is HELM's draw. All per subset."""
+    """A sample of each subset: `sample(n, seed)` is keyed; `limit(n)` is order "first"; order "helm" is HELM's."""
 
     n: int
     seed: int = 0

@@ -1,4 +1,4 @@
-"""The one reader of YAML files: safe, in UTF-8, and strict about repeated keys."""
+"""The strict reader of YAML files: safe, in UTF-8, without repeated keys."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The stage `adapt`, the decorator that makes a function an adapter, and the grid of settings."""
+"""The stage `adapt`, the decorator that registers an adapter, and the grid of settings."""
 
 import inspect
 import json
@@ -23,18 +23,16 @@ from helmframe._core.specs import (
 )
 from helmframe._schema import REFERENCE, source_column, source_names
 from helmframe.adapters import examples, layout
-from helmframe.adapters.changes import changed
-from helmframe.adapters.checks import ALL, STRICT, check
-from helmframe.adapters.format_instructions import expanded
+from helmframe.adapters.checks import ALL, STRICT, check, with_change
+from helmframe.adapters.format_instructions import expand_format_instructions
 from helmframe.errors import ArgumentError
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
 
-# Arguments whose value is a list (of texts: 1, of pairs: 2); a list of such values is a grid of them.
-LIST_VALUED = {"stop": 1, "reference_prefix_characters": 1, "substitutions": 2}
-# Fields of the adapter that were there from the start; others are left out of its hash where they say nothing, so that
-# they change no old id.
-FIRST = (
+# Arguments whose value is a list (of texts: 1, of pairs: 2); a list of such values is a grid.
+_LIST_VALUED = {"stop": 1, "reference_prefix_characters": 1, "substitutions": 2}
+# The original fields of the adapter. The hash leaves out later ones that have their defaults, so that old ids stay.
+_ORIGINAL_FIELDS = (
     "method", "shots", "trials", "instructions", "system", "global_prefix", "global_suffix", "input_prefix",
     "input_suffix", "reference_prefix", "reference_suffix", "output_prefix", "output_suffix", "instance_prefix",
     "sample_train", "answer_pattern", "chat_template",
@@ -43,7 +41,7 @@ FIRST = (
 
 @dataclass(frozen=True)
 class Adapter:
-    """A registered adapter and what it says unless told otherwise."""
+    """A registered adapter and its defaults."""
 
     function: Questions
     defaults: Pairs
@@ -60,7 +58,7 @@ ADAPTERS: Registry[Adapter] = Registry(
 
 @dataclass(frozen=True)
 class Setting:
-    """One cell of the grid of a plan: an adapter and decoding parameters, and what sets it apart (`shots=0`).
+    """One cell of a plan's grid: an adapter and decoding parameters, and a name for what distinguishes it (`shots=0`).
 
     `per_subset` has the settings of the subsets for which the spec overrides something.
     """
@@ -72,17 +70,17 @@ class Setting:
 
     @property
     def decoding_json(self) -> str:
-        """The decoding parameters as canonical JSON; nulls are left out, so new parameters never change old ids."""
-        said = {key: thawed(value) for key, value in self.decoding if value is not None}
-        return json.dumps(said, sort_keys=True, ensure_ascii=False)
+        """The decoding parameters as canonical JSON; without nulls, so that new parameters never change old ids."""
+        parameters = {key: thawed(value) for key, value in self.decoding if value is not None}
+        return json.dumps(parameters, sort_keys=True, ensure_ascii=False)
 
     @property
-    def each(self) -> tuple["Setting", ...]:
-        """Its own, and those of single subsets."""
+    def with_subsets(self) -> tuple["Setting", ...]:
+        """The setting, and those of single subsets."""
         return (self, *(setting for _, setting in self.per_subset))
 
-    def of(self, subset: str) -> "Setting":
-        """How this subset is asked."""
+    def for_subset(self, subset: str) -> "Setting":
+        """Return the setting of this subset."""
         return replace(dict(self.per_subset).get(subset, self), name=self.name, per_subset=())
 
 
@@ -95,57 +93,66 @@ def adapter(
     scores: bool = False,
     ignores: Sequence[str] = (),
 ) -> Callable[[Questions], Questions]:
-    """Register a function `(variants, adapter) -> variants` that adds what is asked and how it is answered.
+    """Register a function `(variants, adapter) -> variants` that adds the prompt and the expected form of the answer.
 
-    It adds the columns `question` (the text up to the answer), `answer` (what follows in an example) and `choices`
-    (what answers with each reference in turn; null for free text). One row may become several (then it fills
-    `reference_index`). With `continuation` the model is asked how likely that text is after the question, instead of
-    for an answer. Where an answer may need more tokens than the setting allows, `answer_tokens` says how many; it then
-    ends with the line.
+    It adds the columns `question` (the text up to the answer), `answer` (what follows in an example) and `choices` (the
+    completion that stands for each reference in turn; null for free text). One row may become several (then it fills
+    `reference_index`). With `continuation` the request is for the likelihood of that text after the question, instead
+    of a completion. If a completion may need more tokens than the setting allows, `answer_tokens` is their number; it
+    then ends with the line.
 
     Args:
-        name: the method's name, in sentences and specs.
-        defaults: fields of the adapter it says differently from `AdapterSpec`.
-        decoding: decoding parameters it needs.
-        examples: what makes `question` and `answer` of the train pool, one row per instance; default the function.
-        scores: whether it fills `continuation`.
-        ignores: fields of the adapter that it has no use for.
+        name: The method's name, in plans and specs.
+        defaults: Fields of the adapter that differ from `AdapterSpec`.
+        decoding: Decoding parameters that it needs.
+        examples: The function that makes `question` and `answer` of the train pool, one row per instance; default the
+            decorated function.
+        scores: Whether it fills `continuation`.
+        ignores: Fields of the adapter that it doesn't use.
 
     Raises:
-        ArgumentError: no name, or a function of something else.
+        ArgumentError: The name is missing, or the function has other parameters.
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.adapter", name)
 
     def register(function: Questions) -> Questions:
         _check_signature(name, function)
-        said = frozen(defaults or {}), frozen(decoding or {})
-        ADAPTERS.add(name, Adapter(function, *said, examples or function, scores, tuple(ignores)))
+        frozen_defaults, frozen_decoding = frozen(defaults or {}), frozen(decoding or {})
+        entry = Adapter(function, frozen_defaults, frozen_decoding, examples or function, scores, tuple(ignores))
+        ADAPTERS.add(name, entry)
         return function
 
     return register
 
 
-def settings(spec: ScenarioSpec, said: Pairs = (), decoding: Pairs = ()) -> list[Setting]:
-    """The grid that a scenario's defaults and what the sentence says span: every list is an axis.
+def settings(spec: ScenarioSpec, adapter_fields: Pairs = (), decoding: Pairs = ()) -> list[Setting]:
+    """Return the grid of a scenario's defaults and the plan's fields: every list is an axis.
 
-    What the sentence says holds for all subsets, whatever the spec says of one.
+    The plan's fields hold for all subsets, whatever the spec has for one of them.
+
+    Args:
+        spec: The scenario.
+        adapter_fields: Fields of the adapter, from the plan.
+        decoding: Decoding parameters, from the plan.
 
     Raises:
-        UnknownNameError: no adapter method of that name.
-        ArgumentError: no such adapter field, a value of the wrong type, an empty grid or one with a value twice, or an
-            `answer_pattern` that is no regular expression with a group.
+        UnknownNameError: No adapter method has that name.
+        ArgumentError: A field is unknown or has the wrong type, a grid is empty or repeats a value, or `answer_pattern`
+            isn't a regular expression with a group.
     """
-    cells = _cells(spec, said, decoding)
-    subsets = [(subset, _cells(of_subset(spec, subset), said, decoding)) for subset, _ in spec.per_subset]
+    cells = _cells(spec, adapter_fields, decoding)
+    subsets = [(subset, _cells(of_subset(spec, subset), adapter_fields, decoding)) for subset, _ in spec.per_subset]
     return [
-        replace(cell, per_subset=tuple((subset, own[place]) for subset, own in subsets))
-        for place, cell in enumerate(cells)
+        replace(cell, per_subset=tuple((subset, subset_cells[index]) for subset, subset_cells in subsets))
+        for index, cell in enumerate(cells)
     ]
 
 
-def _cells(spec: ScenarioSpec, said: Pairs, decoding: Pairs) -> list[Setting]:
-    axes = [(True, key, value) for key, value in said if isinstance(value, tuple) and not _is_value(key, value)]
+def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[Setting]:
+    axes = [
+        (True, key, value) for key, value in adapter_fields if isinstance(value, tuple) and not _is_value(key, value)
+    ]
     axes += [(False, key, value) for key, value in decoding if isinstance(value, tuple) and not _is_value(key, value)]
     for _, key, values in axes:
         if not values or len(set(values)) < len(values):
@@ -153,7 +160,7 @@ def _cells(spec: ScenarioSpec, said: Pairs, decoding: Pairs) -> list[Setting]:
     cells = []
     for values in product(*(value for _, _, value in axes)):
         chosen = list(zip(axes, values, strict=True))
-        of_adapter = merged(said, tuple((key, value) for (adapts, key, _), value in chosen if adapts))
+        of_adapter = merged(adapter_fields, tuple((key, value) for (adapts, key, _), value in chosen if adapts))
         of_decoding = merged(decoding, tuple((key, value) for (adapts, key, _), value in chosen if not adapts))
         name = ",".join(f"{key}={thawed(value)}" for (_, key, _), value in chosen)
         method = str(dict(merged(spec.adapter, of_adapter)).get("method", AdapterSpec().method))
@@ -166,9 +173,9 @@ def _cells(spec: ScenarioSpec, said: Pairs, decoding: Pairs) -> list[Setting]:
                 raise ArgumentError(
                     f"adapt({key}={thawed(value)!r}): method {method!r} has no use for it; leave it out."
                 )
-        # what a scenario says of decoding is meant for its own method
-        own = dict(spec.adapter).get("method", AdapterSpec().method) == method
-        layers = (entry.decoding, spec.decoding) if own else (spec.decoding, entry.decoding)
+        # the decoding parameters of a scenario are meant for its own method
+        same_method = dict(spec.adapter).get("method", AdapterSpec().method) == method
+        layers = (entry.decoding, spec.decoding) if same_method else (spec.decoding, entry.decoding)
         cells.append(Setting(name, filled, merged(*layers, of_decoding)))
     return cells
 
@@ -176,13 +183,13 @@ def _cells(spec: ScenarioSpec, said: Pairs, decoding: Pairs) -> list[Setting]:
 def adapt(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, subset_columns: Sequence[str] = ()
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """Each variant as a request: the question, and by reference the blocks that come before it.
+    """Return each variant as a request: the question, and a reference to the blocks before it.
 
     Args:
         variants: `VARIANTS`.
         train: `INSTANCES` of the train pool, of every subset; may be empty.
-        setting: the adapter and the decoding parameters.
-        subset_columns: columns that `instructions` may name (`{subject}`).
+        setting: The adapter and the decoding parameters.
+        subset_columns: Columns that `instructions` may name (`{subject}`).
 
     Returns:
         `REQUESTS`, one row per (variant, trial), and `HEADS`, one row per (subset, trial).
@@ -190,75 +197,77 @@ def adapt(
     Source: HELM `InContextLearningAdapter`; prompt for prompt the same (tests/parity).
     """
     if setting.per_subset:
-        return _apart(
+        return _by_value(
             variants,
             "subset",
-            lambda rows, subset: adapt(rows, train.filter(subset=subset), setting.of(subset), subset_columns),
+            lambda rows, subset: adapt(rows, train.filter(subset=subset), setting.for_subset(subset), subset_columns),
         )
     changes = variants.select(pl.col("adapter_change").unique(maintain_order=True)).collect().to_series().to_list()
     if len(changes) < 2:
-        return _asked(variants, train, setting, changed(setting.adapter, *(changes or [None])), subset_columns)
-    requests, heads = _apart(
+        return _adapted(variants, train, setting, with_change(setting.adapter, *(changes or [None])), subset_columns)
+    requests, heads = _by_value(
         variants,
         "adapter_change",
-        lambda rows, change: _asked(rows, train, setting, changed(setting.adapter, change), subset_columns),
+        lambda rows, change: _adapted(rows, train, setting, with_change(setting.adapter, change), subset_columns),
     )
     return requests, heads.unique(["head_id", "subset", "setting", "trial"], maintain_order=True)
 
 
 def adapter_id(spec: AdapterSpec) -> str:
-    """A hash of everything the adapter says, 16 hex digits."""
-    said = {each.name: getattr(spec, each.name) for each in fields(spec)}
-    said = {name: value for name, value in said.items() if name in FIRST or value != getattr(_PLAIN, name)}
-    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    """Return a hash of all fields of the adapter, 16 hex digits."""
+    values = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    values = {
+        name: value for name, value in values.items() if name in _ORIGINAL_FIELDS or value != getattr(_PLAIN, name)
+    }
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _asked(
+def _adapted(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """`adapt` for variants that are all asked by one adapter: the setting's, or as a perturbation changes it."""
-    own = source_names(variants.collect_schema())
-    named = layout.columns_named(spec, own, subset_columns)
+    """Return `adapt` of variants with one adapter: the setting's, or as a perturbation changes it."""
+    columns = source_names(variants.collect_schema())
+    named = layout.columns_named(spec, columns, subset_columns)
     if not named:
-        return _alike(variants, train, setting, spec, subset_columns)
+        return _with_one_adapter(variants, train, setting, spec, subset_columns)
 
     def filled_in(rows: pl.LazyFrame, subset: str) -> tuple[pl.LazyFrame, pl.DataFrame]:
         filled = layout.filled(spec, rows.collect(), named, subset_columns)
-        return _alike(rows, train.filter(subset=subset), setting, filled, subset_columns)
+        return _with_one_adapter(rows, train.filter(subset=subset), setting, filled, subset_columns)
 
-    return _apart(variants, "subset", filled_in)
+    return _by_value(variants, "subset", filled_in)
 
 
-def _apart(
-    variants: pl.LazyFrame, column: str, ask: Callable[[pl.LazyFrame, Any], tuple[pl.LazyFrame, pl.DataFrame]]
+def _by_value(
+    variants: pl.LazyFrame, column: str, build: Callable[[pl.LazyFrame, Any], tuple[pl.LazyFrame, pl.DataFrame]]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """What `ask` makes of the variants of each value of a column; the requests in the variants' order."""
+    """Return `build` of the variants of each value of a column: requests in the variants' order, and heads."""
     table = variants.collect()
     row = "_row" + "_" * sum(name.startswith("_row") for name in table.columns)  # calls are nested
-    asked, heads = [], []
+    parts, heads = [], []
     for (value,), rows in table.with_row_index(row).partition_by(column, maintain_order=True, as_dict=True).items():
-        requests, head = ask(rows.lazy(), value)
-        asked.append(requests)
+        requests, head = build(rows.lazy(), value)
+        parts.append(requests)
         heads.append(head)
-    return pl.concat(asked).sort(row, maintain_order=True).drop(row), pl.concat(heads)
+    return pl.concat(parts).sort(row, maintain_order=True).drop(row), pl.concat(heads)
 
 
-def _alike(
+def _with_one_adapter(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """`adapt` for variants whose adapter is the same text by text; instructions alone may differ by subset columns."""
-    spec = expanded(layout.cued(spec))
+    """Return `adapt` of variants whose adapter has the same texts; only instructions may differ by subset columns."""
+    spec = expand_format_instructions(layout.cued(spec))
     entry = ADAPTERS[spec.method]
-    own = map(source_column, subset_columns)
-    subsets = variants.select("subset", *own).unique("subset", maintain_order=True).collect()
+    columns = map(source_column, subset_columns)
+    subsets = variants.select("subset", *columns).unique("subset", maintain_order=True).collect()
     shots = examples.draw(entry.examples(_unperturbed(train.lazy()), spec).collect(), spec, subsets["subset"])
     heads = layout.heads(subsets, shots, setting.name, spec, subset_columns).with_columns(without=pl.lit(value=False))
-    asked = entry.function(variants, spec)
-    present = _checked(spec.method, asked)
+    questions = entry.function(variants, spec)
+    present = _checked(spec.method, questions)
     without = pl.lit(value=False)
     calibrated = pl.col("request_mode").eq_missing("calibration")
-    if "request_mode" in present and asked.select(calibrated.any()).collect().item():
-        # what is asked without the question is asked without examples
+    if "request_mode" in present and questions.select(calibrated.any()).collect().item():
+        # requests without the question have no examples either
         bare = layout.heads(subsets, shots.clear(), setting.name, spec, subset_columns)
         heads = pl.concat([heads, bare.with_columns(without=pl.lit(value=True))])
         without = calibrated
@@ -266,7 +275,7 @@ def _alike(
     scored = "continuation" in present
     question = layout.question_block(pl.col("question"), spec, content="content" if has_media else None, scored=scored)
     requests = (
-        asked.with_columns(
+        questions.with_columns(
             *(pl.lit(None, dtype=dtype).alias(name) for name, dtype in _OPTIONAL.items() if name not in present),
             blocks=pl.concat_list(pl.col("earlier").fill_null([]), question) if "earlier" in present else question,
             setting=pl.lit(setting.name),
@@ -276,7 +285,7 @@ def _alike(
             scored_outputs=pl.lit(None if spec.scored_outputs == ALL else spec.scored_outputs, dtype=pl.String),
             truncation=pl.lit(spec.truncation or None, dtype=pl.String),
             chat_template=pl.col("chat_template") if "chat_template" in present else pl.lit(spec.chat_template),
-            decoding=_decoding(asked, setting, scored=scored),
+            decoding=_decoding(questions, setting, scored=scored),
             adapter_id=pl.lit(adapter_id(setting.adapter)),
             without=without,
         )
@@ -300,19 +309,19 @@ def _check_signature(name: str, function: Questions) -> None:
         raise ArgumentError(f"@hf.adapter({name!r}): the function takes (variants, adapter); {error}.") from None
 
 
-def _checked(method: str, asked: object) -> pl.Schema:
-    """What an adapter gave has for columns, once it is what an adapter gives."""
-    if not isinstance(asked, pl.LazyFrame):
+def _checked(method: str, questions: object) -> pl.Schema:
+    """Return the columns that an adapter added, after checks."""
+    if not isinstance(questions, pl.LazyFrame):
         raise ArgumentError(f"adapter {method!r} should return the lazy frame it was given, with columns added.")
-    present = asked.collect_schema()
+    columns = questions.collect_schema()
     for name in ("question", "choices"):
-        if name not in present:
+        if name not in columns:
             raise ArgumentError(f"adapter {method!r} adds no column {name!r}; hf.adapter says what it should add.")
-    return present
+    return columns
 
 
 def _repeated(requests: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Each request `repeats` times: as further trials, whose `repeat` keeps them from being asked once."""
+    """Return each request `repeats` times: as further trials, whose `repeat` makes them different requests."""
     if spec.repeats == 1:
         return requests
     time = pl.col("_time")
@@ -324,25 +333,25 @@ def _repeated(requests: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     )
 
 
-def _decoding(asked: pl.LazyFrame, setting: Setting, *, scored: bool) -> pl.Expr:
-    """The decoding parameters, with room for answers that need more tokens than allowed; these end with the line.
+def _decoding(questions: pl.LazyFrame, setting: Setting, *, scored: bool) -> pl.Expr:
+    """Return the decoding parameters, with room for completions that need more tokens; these end with the line.
 
-    Where nothing is decoded there are none, so that the same text is asked about once.
+    Likelihood requests have none, so that the same text is scored once.
     """
-    if scored or "answer_tokens" not in asked.collect_schema():
+    if scored or "answer_tokens" not in questions.collect_schema():
         return pl.lit("{}" if scored else setting.decoding_json)
-    said = dict(setting.decoding)
-    needed = asked.select(pl.col("answer_tokens").unique()).collect().to_series().to_list()
+    parameters = dict(setting.decoding)
+    needed = questions.select(pl.col("answer_tokens").unique()).collect().to_series().to_list()
     roomier = {}
     for tokens in needed:
-        allowed = said.get("max_tokens")
+        allowed = parameters.get("max_tokens")
         if not isinstance(allowed, int) or allowed >= tokens:
             roomier[tokens] = setting.decoding_json
             continue
-        stop = said.get("stop") or ()
+        stop = parameters.get("stop") or ()
         stops = stop if isinstance(stop, tuple) else (stop,)
         more = {"max_tokens": tokens, "stop": stops if "\n" in stops else (*stops, "\n")}
-        roomier[tokens] = Setting(setting.name, setting.adapter, frozen({**said, **more})).decoding_json
+        roomier[tokens] = Setting(setting.name, setting.adapter, frozen({**parameters, **more})).decoding_json
     return pl.col("answer_tokens").replace_strict(roomier, return_dtype=pl.String)
 
 
@@ -353,11 +362,11 @@ def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _is_value(key: str, value: tuple[Any, ...]) -> bool:
-    return key in LIST_VALUED and _depth(value) <= LIST_VALUED[key]
+    return key in _LIST_VALUED and _depth(value) <= _LIST_VALUED[key]
 
 
 def _depth(value: object) -> int:
-    """How many lists are in each other."""
+    """Return the depth of nested lists."""
     return 1 + max(map(_depth, value), default=0) if isinstance(value, tuple) else 0
 
 

@@ -1,18 +1,21 @@
-"""What can be told of an adapter before it is used."""
+"""Checks of an adapter's fields, and the changes that a perturbation makes to them (`adapter_change`)."""
 
+import json
 import re
+from typing import Any
 
 import polars as pl
 
-from helmframe._core.specs import AdapterSpec
+from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.adapters import examples, layout
-from helmframe.adapters.format_instructions import expanded
+from helmframe.adapters.format_instructions import expand_format_instructions
+from helmframe.adapters.layout import counted
 from helmframe.errors import ArgumentError
 
 STRICT = "strict"
 ALL = "all"
-# Fields whose value is one of a few words.
-WORDS = {
+# Fields with a fixed set of values.
+_CHOICES = {
     "balance": ("", "letters"),
     "shots_as": ("text", "turns"),
     "answer_parser": (STRICT, "lenient"),
@@ -22,18 +25,18 @@ WORDS = {
 
 
 def check(spec: AdapterSpec) -> None:
-    """That the words in it are known, its expressions can be read, and what belongs together is there.
+    """Check that values are allowed, regular expressions valid, and fields that need each other present.
 
     Raises:
-        ArgumentError: not so; says what to write instead.
+        ArgumentError: They are not; the message says what to write.
     """
     _check_pattern(spec.answer_pattern)
     examples.check_order(spec.shot_order)
-    expanded(layout.cued(spec))
-    for name, known in WORDS.items():
+    expand_format_instructions(layout.cued(spec))
+    for name, values in _CHOICES.items():
         value = getattr(spec, name)
-        if value not in known:
-            raise ArgumentError.unknown_value(f"adapt({name}={value!r})", value, [each for each in known if each])
+        if value not in values:
+            raise ArgumentError.unknown_value(f"adapt({name}={value!r})", value, list(filter(None, values)))
     if spec.shots_as == "turns" and not spec.chat_template:
         raise ArgumentError("adapt(shots_as='turns'): turns need the model's chat template; add chat_template=True.")
     for source, _ in spec.substitutions:
@@ -52,3 +55,69 @@ def _check_pattern(pattern: str | None) -> None:
         raise ArgumentError(f"answer_pattern={pattern!r} is no regular expression: {error}") from None
     if not groups:
         raise ArgumentError(f"answer_pattern={pattern!r} has no group (…) around the answer.")
+
+
+# These set which requests exist and how they are decoded: a grid can change them, a variant can't.
+_FIXED = ("method", "shots", "trials", "sample_train", "repeats", "balance")
+
+
+def with_change(spec: AdapterSpec, change: str | None) -> AdapterSpec:
+    """Return the adapter with the fields of `change` replaced; null changes nothing.
+
+    Args:
+        spec: The adapter of the setting.
+        change: `adapter_change`: fields of `AdapterSpec` as JSON.
+
+    Raises:
+        ArgumentError: A field is unknown, has the wrong type, or can't be changed by a variant; or the options get
+            other labels and the setting's `answer_pattern` reads only the old ones.
+    """
+    if change is None:
+        return spec
+    fields = _fields(change)
+    for name in _FIXED:
+        if name in fields:
+            raise ArgumentError(
+                f"a perturbation changes {name!r} of the adapter; a variant can't. Write .adapt({name}=[…]), a grid."
+            )
+    if "reference_prefix" in fields:
+        fields.setdefault("reference_prefix_characters", [])  # the new labels, not those listed
+    new = adapter_spec(frozen(spec.__dict__), frozen(fields), where="adapter_change")
+    if "reference_prefix" in fields and "answer_pattern" not in fields:
+        _check_readable(spec, new)
+    return new
+
+
+def _fields(change: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(change)
+    except ValueError as error:
+        raise ArgumentError(f"adapter_change={change!r} is no JSON: {error}.") from None
+    if not isinstance(fields, dict):
+        raise ArgumentError(f'adapter_change={change!r}: should be an object such as {{"output_prefix": "A:"}}.')
+    return fields
+
+
+def _check_readable(old: AdapterSpec, new: AdapterSpec) -> None:
+    """Check that a pattern that reads the first two old labels in a common answer reads the new ones there too."""
+    if old.answer_pattern is None:
+        return
+    before, after = (counted(adapter.reference_prefix)[1][:2] for adapter in (old, new))
+    # around the label
+    answers = (("", ""), ("(", ")"), ("", "."), ("The answer is ", "."), ("answer is (", ")."), (old.output_prefix, ""))
+    for answer in answers:
+        if _reads(old.answer_pattern, answer, before) and not _reads(old.answer_pattern, answer, after):
+            raise ArgumentError(
+                f"answer_pattern={old.answer_pattern!r} reads {' and '.join(before)}, and a perturbation labels the "
+                f"options {', '.join(after)}, …: every answer would be unreadable. Write a pattern that reads both, "
+                f"such as {_both(before, after)!r}."
+            )
+
+
+def _reads(pattern: str, answer: tuple[str, str], labels: list[str]) -> bool:
+    answers = pl.Series([label.join(answer) for label in labels])
+    return answers.str.extract(pattern, 1).to_list() == labels
+
+
+def _both(*labels: list[str]) -> str:
+    return f"({'|'.join(re.escape(label) for group in labels for label in group)}|…)"

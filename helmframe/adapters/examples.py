@@ -1,4 +1,4 @@
-"""In-context examples: which train instances stand before the question."""
+"""In-context examples: the train instances before the question."""
 
 import re
 from collections import defaultdict
@@ -14,20 +14,20 @@ from helmframe.errors import ArgumentError
 
 
 def draw(train: pl.DataFrame, spec: AdapterSpec, subsets: Iterable[str]) -> pl.DataFrame:
-    """The shots of each subset and trial, in order.
+    """Return the few-shot examples of each subset and trial, in order.
 
     Args:
-        train: the train pool with `question` and `answer` as the adapter says them.
-        spec: says `shots`, `trials`, whether they are drawn (`sample_train`) or taken in order, and in which
-            `shot_order` they stand.
-        subsets: the subsets asked for; one without train instances gets no shots.
+        train: The train pool with the adapter's `question` and `answer`.
+        spec: Its `shots` and `trials`, whether examples are sampled (`sample_train`) or taken in order, and their
+            `shot_order`.
+        subsets: The subsets to sample for; one without train instances gets no examples.
 
     Returns:
         One row per (subset, trial, shot): subset, trial, shot_id, question, answer.
     """
     pools = train.partition_by("subset", as_dict=True) if train.height else {}
     drawn = [
-        ordered(pools[(subset,)][_places(pools[(subset,)], spec, trial)], spec.shot_order).select(
+        ordered(pools[(subset,)][_sampled_indices(pools[(subset,)], spec, trial)], spec.shot_order).select(
             "subset",
             pl.lit(trial, dtype=pl.Int64).alias("trial"),
             pl.col("instance_id").alias("shot_id"),
@@ -43,9 +43,9 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, subsets: Iterable[str]) -> pl.D
 
 
 def ordered(shots: pl.DataFrame, order: str) -> pl.DataFrame:
-    """The shots as drawn (""), in "reverse", or in a drawn order: "random", "random:2", … are different ones.
+    """Return the examples as sampled (""), in "reverse", or in a random order ("random", "random:2", …).
 
-    A drawn order hangs on its number and the instances' ids: the same shots come in the same order everywhere.
+    A random order depends on its number and the instances' ids: the same examples have the same order everywhere.
     """
     if order == "reverse":
         return shots.reverse()
@@ -55,10 +55,10 @@ def ordered(shots: pl.DataFrame, order: str) -> pl.DataFrame:
 
 
 def check_order(order: str) -> None:
-    """That `order` is one `ordered` knows.
+    """Check that `ordered` takes this order.
 
     Raises:
-        ArgumentError: it is not.
+        ArgumentError: It doesn't.
     """
     if not re.fullmatch(r"|reverse|random(:\d+)?", order):
         raise ArgumentError.unknown_value(
@@ -66,7 +66,7 @@ def check_order(order: str) -> None:
         )
 
 
-def _places(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[int]:
+def _sampled_indices(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[int]:
     count = min(spec.shots, pool.height)
     if not spec.sample_train:
         return list(range(pool.height))[count * trial : count * (trial + 1)]
@@ -74,7 +74,7 @@ def _places(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[int]:
         correct = pl.col("references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
         first = pl.when(correct.list.max() > 0).then(correct.list.arg_max()).cast(pl.String)
         drawn = balanced(pool.select(first).to_series().to_list(), count, trial)
-        Random(trial).shuffle(drawn)  # noqa: S311 - the frequent letters come first else
+        Random(trial).shuffle(drawn)  # noqa: S311 - else the frequent letters come first
         return drawn
     labels = pool.select(
         pl.col("references")
@@ -85,10 +85,10 @@ def _places(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[int]:
 
 
 def balanced(labels: Sequence[str | None], count: int, trial: int) -> list[int]:
-    """Places of `count` examples, drawn by turns from each label, frequent labels first.
+    """Return the indices of `count` examples, sampled by turns from each label, frequent labels first.
 
-    Labels of equal size are shuffled; those without a label fill what is left. HELM's rule, draw for draw, so its
-    prompts come out the same; it is a function of the pool and `trial` alone.
+    Labels of equal size are shuffled; those without a label fill the rest. This is HELM's rule, draw for draw, so that
+    its prompts are the same; it is a function of the pool and `trial` alone.
 
     >>> balanced(["no", "yes", "no", "no"], 2, trial=0)
     [2, 1]
@@ -98,11 +98,11 @@ def balanced(labels: Sequence[str | None], count: int, trial: int) -> list[int]:
     random = Random(trial)  # noqa: S311 - not for secrets
     by_label: dict[str, list[int]] = defaultdict(list)
     unlabelled = []
-    for place, label in enumerate(labels):
+    for index, label in enumerate(labels):
         if label is None:
-            unlabelled.append(place)
+            unlabelled.append(index)
         else:
-            by_label[label].append(place)
+            by_label[label].append(index)
     by_size: dict[int, list[str]] = defaultdict(list)
     for label in sorted(by_label):
         by_size[len(by_label[label])].append(label)

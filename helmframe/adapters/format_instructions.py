@@ -1,8 +1,8 @@
-r"""Words on the form of answers, for models that were taught to converse: HELM's two expanders as an adapter's field.
+r"""Words on the form of answers, for models tuned to converse: HELM's two expanders as a field of the adapter.
 
 `format_instructions="follow"` is HELM's `follow_format_instructions`; other names are those of its
-`output_format_instructions`: "mcqa", "math", …; with "_suffix" they stand at the end of the prompt, with "_no_prefix"
-they also ask not to repeat the cue.
+`output_format_instructions`: "mcqa", "math", …; with "_suffix" the words are at the end of the prompt, with
+"_no_prefix" they also forbid to repeat the cue.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ AFTER = "Please provide the output to this last example. It is critical to follo
 _LETTER = "Answer with only a single letter."
 _LAST_LETTER = "Answer only the last question with only a single letter."
 _ARABIC = "اكتب حرف الإجابة فقط، دون أي إضافات أخرى."
-# What HELM says for each name; of choices, any other name says `_LETTER` too.
+# HELM's words for each name; for choices, any other name means `_LETTER` too.
 CHOICES = {
     "mcqa": _LETTER,
     "mmlu": _LETTER,
@@ -57,27 +57,27 @@ TEXTS = {
 }
 
 
-def expanded(spec: AdapterSpec) -> AdapterSpec:
-    """The adapter with the words that `format_instructions` names in its texts, and that field empty.
+def expand_format_instructions(spec: AdapterSpec) -> AdapterSpec:
+    """Return the adapter with the words that `format_instructions` names in its texts, and that field empty.
 
     Raises:
-        ArgumentError: no such words for this method.
+        ArgumentError: The method has no such words.
 
     Source: HELM `FollowFormatInstructionsRunExpander`, `OutputFormatInstructions`.
     """
-    said = spec.format_instructions
-    if not said:
+    field = spec.format_instructions
+    if not field:
         return spec
     spec = replace(spec, format_instructions="")
-    if said == FOLLOW:
+    if field == FOLLOW:
         if spec.method != "generation":
             raise ArgumentError(
                 f"adapt(format_instructions={FOLLOW!r}): is for method 'generation', not {spec.method!r}."
             )
         after = f"\n\n{AFTER}\n{spec.output_prefix.strip()}"
         return replace(spec, global_prefix=f"{BEFORE}\n\n", global_suffix=after)
-    name = said.removesuffix("_suffix")
-    at_end = name != said
+    name = field.removesuffix("_suffix")
+    at_end = name != field
     bare = name.removesuffix("_no_prefix")
     words = _words(bare, spec)
     if bare != name:
@@ -103,13 +103,13 @@ def _words(name: str, spec: AdapterSpec) -> str:
         "multiple_choice_joint": CHOICES,
         "multiple_choice_joint_chain_of_thought": REASONED,
     }
-    known = by_method.get(spec.method, {})
-    if name not in known and spec.method == "multiple_choice_joint" and name in TEXTS:
-        return _LETTER  # a scenario that can be asked either way keeps its name
-    if name not in known:
+    texts = by_method.get(spec.method, {})
+    if name not in texts and spec.method == "multiple_choice_joint" and name in TEXTS:
+        return _LETTER  # a scenario that works either way has one name
+    if name not in texts:
         where = f"adapt(format_instructions={name!r}): none such for method {spec.method!r}"
-        raise ArgumentError.unknown_value(where, name, [FOLLOW, *known] if known is TEXTS else list(known))
+        raise ArgumentError.unknown_value(where, name, [FOLLOW, *texts] if texts is TEXTS else list(texts))
     noun = spec.output_prefix.split(":")[0]
     if name == "legalbench" and noun != "Answer":
         return f"Answer with the {noun.lower()}."
-    return known[name]
+    return texts[name]

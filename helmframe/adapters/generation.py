@@ -1,17 +1,19 @@
-"""The adapter `generation`: the model continues the prompt with the answer's text."""
+"""The adapters of free text: `generation`, `chat`, and `language_modeling`, which scores a text as a whole."""
 
 import polars as pl
 
 from helmframe._core.expressions import correct_references
 from helmframe._core.specs import AdapterSpec
+from helmframe._schema import BLOCK, MEDIA, source_column
 from helmframe.adapters.adapt import adapter
+from helmframe.errors import ArgumentError
 
 
 @adapter("generation", decoding={"max_tokens": 100, "temperature": 0.0})
 def generation(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """`{input_prefix}{input}{input_suffix}{output_prefix}`; an example ends with its first correct reference, or n/a.
+    """Add `{input_prefix}{input}{input_suffix}{output_prefix}`; an example ends with its correct reference, or n/a.
 
-    With `multi_label` it ends with all of them, a comma between.
+    That is the first correct reference, or with `multi_label` all of them, separated by commas.
 
     Source: HELM `GenerationAdapter`.
     """
@@ -22,5 +24,71 @@ def generation(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
             pl.lit(spec.input_prefix), "perturbed_input", pl.lit(spec.input_suffix), pl.lit(spec.output_prefix)
         ),
         answer=pl.when(correct.list.len() > 0).then(answer).otherwise(pl.lit("n/a")),
+        choices=pl.lit(None, dtype=pl.List(pl.String)),
+    )
+
+
+MESSAGE = pl.Struct({"role": pl.String, "content": pl.String})
+
+
+@adapter(
+    "chat",
+    defaults={"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "output_suffix": ""},
+    decoding={"max_tokens": 2000, "temperature": 0.0},
+    ignores=("shots", "instructions", "global_prefix", "global_suffix"),
+)
+def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """Add the conversation of the instance's column `messages`, a list of {role, content}, as it is.
+
+    Its last message is the input, which perturbations change; without the column the input is the only message. It goes
+    through the model's chat template, if it has one; `chat_template` requires one.
+
+    Raises:
+        ArgumentError: `messages` has another type.
+
+    Source: HELM `ChatAdapter`.
+    """
+    schema = variants.collect_schema()
+    rows = variants
+    column = source_column("messages")
+    if column in schema:
+        if schema[column] not in (pl.List(MESSAGE), pl.List(pl.Null), pl.Null()):
+            raise ArgumentError(
+                f"column 'messages' is {schema[column]}; chat wants a list of {{role, content}}, both text."
+            )
+        messages = pl.col(column).cast(pl.List(MESSAGE))
+        rows = rows.with_columns(earlier=messages.list.head(messages.list.len() - 1).list.eval(_block()))
+    return rows.with_columns(
+        question=pl.col("perturbed_input"),
+        answer=pl.lit(None, dtype=pl.String),
+        choices=pl.lit(None, dtype=pl.List(pl.String)),
+        chat_template=pl.lit(True if spec.chat_template else None, dtype=pl.Boolean),
+    )
+
+
+def _block() -> pl.Expr:
+    part = pl.struct(type=pl.lit("text"), text=pl.element().struct.field("content"), media=pl.lit(None, dtype=MEDIA))
+    role = pl.element().struct.field("role")
+    return pl.struct(role=role, kind=pl.lit("message"), content=pl.concat_list(part)).cast(BLOCK)
+
+
+@adapter(
+    "language_modeling",
+    defaults={"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "output_suffix": ""},
+    scores=True,
+    ignores=("shots", "instructions", "system", "global_prefix", "global_suffix"),
+)
+def language_modeling(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """Add the whole input as `continuation` of nothing; the stage `fit` cuts it into windows of the model.
+
+    It needs a model that returns log-probabilities of texts (`loglikelihood`).
+
+    Source: HELM `LanguageModelingAdapter`, which uses none of the adapter's texts either.
+    """
+    del spec
+    return variants.with_columns(
+        question=pl.lit(""),
+        continuation=pl.col("perturbed_input"),
+        answer=pl.lit(None, dtype=pl.String),
         choices=pl.lit(None, dtype=pl.List(pl.String)),
     )

@@ -1,10 +1,11 @@
-"""Blocks: the pieces of a prompt in order, before any model renders them."""
+"""Blocks: the pieces of a prompt in order, before any model renders them; and labels of options."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any
 
 import polars as pl
@@ -19,23 +20,23 @@ _TEXTS = (
     *("global_prefix", "global_suffix", "input_prefix", "input_suffix", "reference_prefix", "reference_suffix"),
     *("output_prefix", "output_suffix", "instance_prefix"),
 )
-# `cue_space` → what stands between the cue and the answer.
+# `cue_space` → the space between the cue and the answer.
 AFTER_CUE = {"none": "", "space": " ", "spaces": "  ", "newline": "\n"}
 
 
 def heads(
     subsets: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> pl.DataFrame:
-    """The blocks before the question, for each subset and trial: system, instructions, shots.
+    """Return the blocks before the question, for each subset and trial: system, instructions, examples.
 
     Joined texts are HELM's prompt: `instance_prefix` ends every block, so that blocks can be dropped without a trace.
 
     Args:
-        subsets: one row per subset, with `subset` and the subset columns.
-        shots: from `examples.draw`.
-        setting: the setting's name.
-        spec: the adapter.
-        subset_columns: columns that `instructions` and `system` may name.
+        subsets: One row per subset, with `subset` and the subset columns.
+        shots: As returned by `examples.draw`.
+        setting: The setting's name.
+        spec: The adapter.
+        subset_columns: Columns that `instructions` and `system` may name.
 
     Returns:
         `HEADS`.
@@ -63,51 +64,50 @@ def heads(
 
 
 def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *, scored: bool = False) -> pl.Expr:
-    """The question as a list of one block: its text up to `output_prefix`, whose trailing space goes, and other media.
+    """Return the question as a list of one block: its text up to `output_prefix`, and other media.
 
-    The space that `cue_space` asks for stays. Where a continuation is `scored`, that holds `global_suffix`.
-
-    `content` names the column of the instance's own content parts; a part that is no text is kept as it is, before the
-    text.
+    `output_prefix` loses its trailing space; the space of `cue_space` stays. If a continuation is `scored`, that
+    contains `global_suffix`. `content` names the column of the instance's content parts; those that aren't text come
+    before the text.
     """
-    # the prefix alone loses its trailing space: an input or option that ends in some keeps it
+    # only the prefix loses its trailing space: an input or option that ends with one keeps it
     after = "" if scored else spec.global_suffix
     text = question.str.strip_suffix(cue_end(spec))
     text = pl.concat_str(text, pl.lit(after)) if after else text
-    said = pl.concat_list(pl.struct(type=pl.lit("text"), text=text, media=pl.lit(None, dtype=MEDIA))).cast(CONTENT)
+    parts = pl.concat_list(pl.struct(type=pl.lit("text"), text=text, media=pl.lit(None, dtype=MEDIA))).cast(CONTENT)
     if content:
         media = pl.col(content).list.eval(pl.element().filter(pl.element().struct.field("type") != "text"))
-        said = pl.concat_list(media.fill_null([]), said).cast(CONTENT)
-    return pl.concat_list(pl.struct(role=pl.lit("user"), kind=pl.lit("question"), content=said)).cast(pl.List(BLOCK))
+        parts = pl.concat_list(media.fill_null([]), parts).cast(CONTENT)
+    return pl.concat_list(pl.struct(role=pl.lit("user"), kind=pl.lit("question"), content=parts)).cast(pl.List(BLOCK))
 
 
 def cue_end(spec: AdapterSpec) -> str:
-    """The space at the end of `output_prefix` that the question does without."""
+    """Return the space at the end of `output_prefix`, which the question lacks."""
     return "" if spec.cue_space in AFTER_CUE else spec.output_prefix[len(spec.output_prefix.rstrip()) :]
 
 
 def cued(spec: AdapterSpec) -> AdapterSpec:
-    """The adapter with its `output_prefix` as `cue_space` says: with other space after it, or a blank line before.
+    """Return the adapter with the `output_prefix` of its `cue_space`: other space after it, or a blank line before.
 
     Raises:
-        ArgumentError: no such `cue_space`.
+        ArgumentError: `cue_space` is unknown.
     """
     if not spec.cue_space:
         return spec
     if spec.cue_space == "blank_line":
         return replace(spec, output_prefix="\n" + spec.output_prefix)
     if spec.cue_space not in AFTER_CUE:
-        known = [*AFTER_CUE, "blank_line"]
-        raise ArgumentError.unknown_value(f"adapt(cue_space={spec.cue_space!r})", spec.cue_space, known)
+        values = [*AFTER_CUE, "blank_line"]
+        raise ArgumentError.unknown_value(f"adapt(cue_space={spec.cue_space!r})", spec.cue_space, values)
     return replace(spec, output_prefix=spec.output_prefix.rstrip() + AFTER_CUE[spec.cue_space])
 
 
 def columns_named(spec: AdapterSpec, columns: Sequence[str], subset_columns: Sequence[str]) -> list[str]:
-    """The scenario's own columns that the adapter's texts name in braces, where they are filled in subset by subset.
+    """Return the scenario's columns that the adapter's texts name in braces, to be filled in subset by subset.
 
-    Instructions and system that name subset columns only are filled where the blocks are made.
+    If instructions and system name subset columns only, `heads` fills them.
     """
-    found = {
+    names = {
         name
         for field in _TEXTS
         for name in re.findall(r"\{(\w+)\}", str(getattr(spec, field)))
@@ -115,25 +115,25 @@ def columns_named(spec: AdapterSpec, columns: Sequence[str], subset_columns: Seq
         and (name in subset_columns or name not in VARIANTS.schema)
         and not (field in _OF_HEADS and name in subset_columns)
     }
-    return sorted(found)
+    return sorted(names)
 
 
 def filled(spec: AdapterSpec, subset: pl.DataFrame, named: Sequence[str], subset_columns: Sequence[str]) -> AdapterSpec:
-    """The adapter with what these columns say in a subset; subset columns with spaces for underscores.
+    """Return the adapter with the values of these columns in a subset; subset columns with spaces for underscores.
 
     Raises:
-        ArgumentError: a column says several things within the subset.
+        ArgumentError: A column has several values within the subset.
     """
     values = {}
     for name in named:
-        said = subset[source_column(name)].unique()
-        if said.len() > 1:
+        distinct = subset[source_column(name)].unique()
+        if distinct.len() > 1:
             raise ArgumentError(
-                f"adapt(): {{{name}}} stands for one text per subset, but column {name!r} has {said.len()} values in "
-                f"subset {subset['subset'][0]!r}. Add the column to the scenario's subsets, or remove it from the "
+                f"adapt(): {{{name}}} stands for one text per subset, but column {name!r} has {distinct.len()} values "
+                f"in subset {subset['subset'][0]!r}. Add the column to the scenario's subsets, or remove it from the "
                 "adapter's texts."
             )
-        values[name] = str(said[0]).replace("_", " ") if name in subset_columns else str(said[0])
+        values[name] = str(distinct[0]).replace("_", " ") if name in subset_columns else str(distinct[0])
     texts: dict[str, Any] = {field: _fill(getattr(spec, field), values) for field in _TEXTS}
     return replace(spec, **texts)
 
@@ -156,13 +156,68 @@ def _head(shots: pl.DataFrame, spec: AdapterSpec, filled: Mapping[str, str]) -> 
 
 
 def _ended(text: str, end: str) -> str:
-    """The text with this end, unless it is empty or has it."""
+    """Return the text with this end, unless it is empty or has it."""
     return text if not text or text.endswith(end) else text + end
 
 
 def _fill(text: str, filled: Mapping[str, str]) -> str:
-    return re.sub(r"\{(\w+)\}", lambda found: filled.get(found.group(1), found.group()), text)
+    return re.sub(r"\{(\w+)\}", lambda match: filled.get(match.group(1), match.group()), text)
 
 
 def _block(role: str, kind: str, text: str) -> dict[str, Any]:
     return {"role": role, "kind": kind, "content": [{"type": "text", "text": text, "media": None}]}
+
+
+# The largest number of labels of alphabets without an end (Han, Hangul); Latin ends at Z.
+_MAX_LABELS = 64
+
+_ROMAN = (("xl", 40), ("x", 10), ("ix", 9), ("v", 5), ("iv", 4), ("i", 1))
+
+
+def labels(spec: AdapterSpec) -> tuple[list[str], list[str]]:
+    """Return the text before each option, and the label in it: the adapter's list, else counted up.
+
+    Raises:
+        ArgumentError: `reference_prefix` has no letter or digit, or a label is repeated.
+    """
+    prefixes, counted_up = counted(spec.reference_prefix)
+    listed = list(spec.reference_prefix_characters)
+    if not listed:
+        return prefixes, counted_up
+    if len(set(listed)) < len(listed) or not all(listed):
+        raise ArgumentError(f"adapt(reference_prefix_characters={listed!r}): labels should differ, and not be empty.")
+    return [spec.reference_prefix.replace(counted_up[0], label) for label in listed], listed
+
+
+def counted(prefix: str) -> tuple[list[str], list[str]]:
+    """Return `A. ` → `A. `, `B. `, … and A, B, …: the first letter or digit counted up; a lone i as a Roman numeral.
+
+    >>> counted("(i) ")[0][:3]
+    ['(i) ', '(ii) ', '(iii) ']
+
+    Raises:
+        ArgumentError: The prefix has no letter or digit to count up from.
+    """
+    match = re.search(r"[^\W_]", prefix)
+    if match is None:
+        raise ArgumentError(
+            f"adapt(reference_prefix={prefix!r}): needs a letter or digit to count up from, such as 'A. '."
+        )
+    start = match.group()
+    alone = not prefix[match.end() : match.end() + 1].isalnum()
+    if start in "iI" and alone:
+        romans = [_roman(number) for number in range(1, _MAX_LABELS + 1)]
+        labels = [roman.upper() for roman in romans] if start == "I" else romans
+    else:
+        labels = list(takewhile(str.isalnum, (chr(code) for code in range(ord(start), ord(start) + _MAX_LABELS))))
+    return [prefix[: match.start()] + label + prefix[match.end() :] for label in labels], labels
+
+
+def _roman(number: int) -> str:
+    """Return `number` below 90 as a Roman numeral."""
+    numerals = "l" if number >= 50 else ""
+    rest = number - 50 if numerals else number
+    for numeral, value in _ROMAN:
+        numerals += numeral * (rest // value)
+        rest %= value
+    return numerals

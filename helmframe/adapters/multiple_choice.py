@@ -1,4 +1,4 @@
-"""The adapters `multiple_choice_joint…`: all options in one prompt, each under a letter, which is the answer."""
+"""The adapters `multiple_choice_joint…`: all options in one prompt, each with a letter, which is the answer."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import polars as pl
 from helmframe._core.specs import AdapterSpec
 from helmframe._schema import source_column
 from helmframe.adapters.adapt import adapter
-from helmframe.adapters.labels import labels
+from helmframe.adapters.layout import labels
 from helmframe.errors import ArgumentError
 
 _TEXTS = {"input_prefix": "Question: ", "output_prefix": "Answer: "}
@@ -15,35 +15,35 @@ _TEXTS = {"input_prefix": "Question: ", "output_prefix": "Answer: "}
 
 @adapter("multiple_choice_joint", defaults=_TEXTS, decoding={"max_tokens": 1, "temperature": 0.0})
 def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """`Question: …`, a line per option (`A. …`), `Answer: `; an example ends with its first correct letter, or n/a.
+    """Add `Question: …`, a line per option (`A. …`) and `Answer: `; an example ends with its correct letter, or n/a.
 
-    With `multi_label` it ends with all correct letters, a comma between. The letter is the first letter or digit of
-    `reference_prefix`, counted up, or one of `reference_prefix_characters`. `i. ` counts i, ii, iii, which may take
-    more than one token: an answer may then have as many tokens as the longest label has letters, and ends with the
-    line.
+    That is the first correct letter, or with `multi_label` all of them, separated by commas. The letter is the first
+    letter or digit of `reference_prefix`, counted up, or one of `reference_prefix_characters`. `i. ` counts i, ii, iii,
+    which may take more than one token: a completion may then have as many tokens as the longest label has letters, and
+    ends with the line.
 
     Raises:
-        ArgumentError: `reference_prefix` has nothing to count up from, or too few letters for an instance's options.
+        ArgumentError: `reference_prefix` has no letter or digit, or too few letters for an instance's options.
 
     Source: HELM `MultipleChoiceJointAdapter`.
     """
     _, letters = labels(spec)
     most = _most_options(variants, len(letters), spec)
-    asked = _asked(variants, spec, most).with_columns(answer=_correct(letters, most, spec))
+    questions = _with_options(variants, spec, most).with_columns(answer=_correct(letters, most, spec))
     if all(len(label) == 1 for label in letters[:most]):
-        return asked
-    # as many tokens as characters: no tokenizer takes more for these
+        return questions
+    # as many tokens as characters: no tokenizer needs more for these
     longest = pl.col("choices").list.eval(pl.element().str.len_chars()).list.max()
-    return asked.with_columns(answer_tokens=longest.fill_null(1).cast(pl.Int64))
+    return questions.with_columns(answer_tokens=longest.fill_null(1).cast(pl.Int64))
 
 
 @adapter("multiple_choice_joint_chain_of_thought", defaults=_TEXTS, decoding={"max_tokens": 2048, "temperature": 0.0})
 def multiple_choice_joint_chain_of_thought(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """As `multiple_choice_joint`, for models that reason first; an example shows its column `chain_of_thought`.
+    """Add what `multiple_choice_joint` adds, for models that reason first.
 
-    An example ends `{chain_of_thought_prefix}…{chain_of_thought_suffix}` and the answer as the options have it: `B. `.
-    HELM reads the letter with the metric `chain_of_thought_correctness`; `answer_parser="lenient"` reads it for all
-    metrics.
+    An example shows its column `chain_of_thought`, as `{chain_of_thought_prefix}…{chain_of_thought_suffix}`, and ends
+    with the answer in the form of the options: `B. `. HELM reads the letter with the metric
+    `chain_of_thought_correctness`; `answer_parser="lenient"` reads it for all metrics.
 
     Source: HELM `MultipleChoiceJointChainOfThoughtAdapter`.
     """
@@ -58,26 +58,26 @@ def multiple_choice_joint_chain_of_thought(variants: pl.LazyFrame, spec: Adapter
         pl.lit(spec.chain_of_thought_suffix),
         _correct(prefixes, most, spec),
     )
-    return _asked(variants, spec, most).with_columns(answer=answer)
+    return _with_options(variants, spec, most).with_columns(answer=answer)
 
 
-def _asked(variants: pl.LazyFrame, spec: AdapterSpec, most: int) -> pl.LazyFrame:
-    """Adds `question` and `choices`."""
+def _with_options(variants: pl.LazyFrame, spec: AdapterSpec, most: int) -> pl.LazyFrame:
+    """Add `question` and `choices`."""
     prefixes, letters = labels(spec)
     references, count = pl.col("perturbed_references"), pl.col("perturbed_references").list.len()
-    # Place by place over whole columns: list.eval with a place of its own would run once per row.
+    # Option by option over whole columns: list.eval with an index per row would run once per row.
     texts = references.list.eval(pl.element().struct.field("text"))
     lines = [
-        pl.when(count > place)
+        pl.when(count > index)
         .then(
             pl.concat_str(
-                pl.lit(prefixes[place]), texts.list.get(place, null_on_oob=True), pl.lit(spec.reference_suffix)
+                pl.lit(prefixes[index]), texts.list.get(index, null_on_oob=True), pl.lit(spec.reference_suffix)
             )
         )
         .otherwise(pl.lit(""))
-        for place in range(most)
+        for index in range(most)
     ]
-    # by the number of options; to look them up is six times as fast as to cut a list for each row
+    # by the number of options; a look-up is six times as fast as a slice of a list for each row
     choices = pl.Series([letters[:number] for number in range(most + 1)], dtype=pl.List(pl.String))
     return variants.with_columns(
         question=pl.concat_str(
@@ -91,19 +91,19 @@ def _asked(variants: pl.LazyFrame, spec: AdapterSpec, most: int) -> pl.LazyFrame
     )
 
 
-def _correct(said: Sequence[str], most: int, spec: AdapterSpec) -> pl.Expr:
-    """What answers with the correct reference, of several with the first, or with all of them; n/a where none is."""
+def _correct(letters: Sequence[str], most: int, spec: AdapterSpec) -> pl.Expr:
+    """Return the label of the first correct reference, or of all of them; n/a without one."""
     correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
     if spec.multi_label and most:
-        places = [pl.when(correct.list.get(i, null_on_oob=True) > 0).then(pl.lit(said[i])) for i in range(most)]
-        answer = pl.concat_list(places).list.drop_nulls().list.join(", ")
+        hits = [pl.when(correct.list.get(i, null_on_oob=True) > 0).then(pl.lit(letters[i])) for i in range(most)]
+        answer = pl.concat_list(hits).list.drop_nulls().list.join(", ")
     else:
-        answer = correct.list.arg_max().replace_strict(list(range(len(said))), list(said), return_dtype=pl.String)
+        answer = correct.list.arg_max().replace_strict(list(range(len(letters))), list(letters), return_dtype=pl.String)
     return pl.when(correct.list.max() > 0).then(answer).otherwise(pl.lit("n/a"))
 
 
 def _most_options(variants: pl.LazyFrame, letters: int, spec: AdapterSpec) -> int:
-    """The most options an instance has."""
+    """Return the largest number of options of an instance."""
     count = pl.col("perturbed_references").list.len()
     most: int = variants.select(count.max()).collect().item() or 0
     if most > letters:

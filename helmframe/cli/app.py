@@ -50,8 +50,7 @@ from helmframe.interop.suites import suite, suite_names
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.results import Results
-from helmframe.scenarios.catalogue import status
-from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root, status
 from helmframe.views.display import robustness_text, text_table
 
 FAILED, USAGE = 1, 2

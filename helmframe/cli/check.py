@@ -14,7 +14,7 @@ from helmframe.errors import HelmframeError, RepeatedKeyError, SourceDeniedError
 from helmframe.interop.suites import suite
 from helmframe.judging.judge import with_judges
 from helmframe.judging.templates import template_of
-from helmframe.metrics.protocol import chosen
+from helmframe.metrics.protocol import resolve_metrics
 from helmframe.models import mock
 from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.load import count
@@ -56,7 +56,7 @@ def check_spec(spec: ScenarioSpec) -> None:
         HelmframeError: what is wrong.
     """
     settings(spec)
-    names = [each.name for each in chosen(with_judges(spec.metrics))]
+    names = [each.name for each in resolve_metrics(with_judges(spec.metrics))]
     if spec.main.metric not in (*names, *spec.metrics):
         where = Path(spec.origin).name or spec.scenario
         raise SpecError.at(where, "main.metric", f"{spec.main.metric!r} is none of metrics: {', '.join(names)}.")

@@ -88,7 +88,7 @@ def _mirror(arguments: argparse.Namespace) -> None:
             failed.append(name)
             print(f"helmframe: {error}", file=sys.stderr, flush=True)
             continue
-        files = f"{outcome.written:,} files written, {outcome.kept:,} there already"
+        files = f"{outcome.written:,} files written, {outcome.unchanged:,} there already"
         print(f"{outcome.scenario}: {outcome.rows:,} rows, {files}")
     if failed:
         raise HelmframeError(f"not mirrored: {', '.join(failed)}; of {len(arguments.scenarios)} scenarios.")

@@ -11,11 +11,10 @@ import polars as pl
 from helmframe import config
 from helmframe.cli.output import Commands
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
-from helmframe.store.compact import compact, remove_answers
-from helmframe.store.contents import Shelf, completions, contents, count_rows, export, shelves
+from helmframe.store.contents import StoreEntry, contents, count_rows, export, list_entries, read_completions
 from helmframe.store.files import Address, address_of
+from helmframe.store.maintenance import compact, remove_completions, verify
 from helmframe.store.parts import set_aside
-from helmframe.store.verify import verify
 from helmframe.views.display import text_table
 
 
@@ -106,19 +105,19 @@ def _some(root: Address, what: str, scenario: str | None, n: int) -> list[pl.Dat
     """Rows of a part, or the newest of a model, from as few parts as hold that many."""
     if what.endswith(".parquet"):
         name = what.replace("\\", "/").rpartition("/")[2]
-        for shelf in shelves(root):
+        for shelf in list_entries(root):
             for part in shelf.parts:
                 if part.file.name.rpartition("/")[2] == name:
-                    return [completions(root, shelf, [part])]
+                    return [read_completions(root, shelf, [part])]
         raise UnknownNameError(f"no part of the store {root} is called {name}.\nList them: helmframe store ls.")
     frames = []
-    for shelf in shelves(root, what, scenario):
+    for shelf in list_entries(root, what, scenario):
         chosen = []
         for part in sorted(shelf.parts, key=lambda part: part.age, reverse=True):
             chosen.append(part)
             if count_rows(chosen) >= n:
                 break
-        frames.append(completions(root, shelf, chosen))
+        frames.append(read_completions(root, shelf, chosen))
     return frames
 
 
@@ -145,15 +144,15 @@ def _compact(arguments: argparse.Namespace) -> None:
 
 
 def _rm(arguments: argparse.Namespace) -> None:
-    chosen = shelves(_root(arguments), arguments.model, arguments.scenario)
+    chosen = list_entries(_root(arguments), arguments.model, arguments.scenario)
     what = "\n".join(map(_weight, chosen))
     if not arguments.yes:
         raise ArgumentError(f"this would remove for good:\n{what}\nIf that is meant, add --yes.")
-    remove_answers(chosen)
+    remove_completions(chosen)
     print(f"removed:\n{what}")
 
 
-def _weight(shelf: Shelf) -> str:
+def _weight(shelf: StoreEntry) -> str:
     size = size_text(sum(file.size for file in shelf.files))
     return f"{shelf.model}  {shelf.scenario}: {count_rows(shelf.parts):,} answers, {size}"
 

@@ -10,7 +10,7 @@ from helmframe._core.specs import ScenarioSpec
 from helmframe.adapters.adapt import Setting
 from helmframe.early_stopping.rules import Bounds, Until, metric_of, watchable
 from helmframe.errors import ArgumentError
-from helmframe.metrics.protocol import Metric, chosen, right_or_wrong
+from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
 from helmframe.models.model import Model
 from helmframe.stats.sequential import UNIT, Population, cluster_means, instance_means, interval_of
 
@@ -59,7 +59,7 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
         "said": str(until),
         "ci": until.ci,
         "mean": until.mean,
-        "metrics": bounded_metrics([metric for task in tasks for metric in chosen(task.metrics)]),
+        "metrics": bounded_metrics([metric for task in tasks for metric in resolve_metrics(task.metrics)]),
         "looks": {_name(task): {} for task in tasks},
     }
 
@@ -67,7 +67,7 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
 def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
     """Return the manifest's entries of the metrics that have intervals valid at all looks."""
     return {
-        metric.name: {"low": metric.low, "high": metric.high, "binary": right_or_wrong(metric)}
+        metric.name: {"low": metric.low, "high": metric.high, "binary": is_binary(metric)}
         for metric in metrics
         if watchable(metric)
     }
@@ -184,7 +184,7 @@ class StoppingMonitor:
                 pl.concat(seen),
                 population,
                 self._until.bounds(self._bounds),
-                binary=right_or_wrong(self._metric),
+                binary=is_binary(self._metric),
                 ci=self._until.ci,
             )
             met = self._until.met(interval)

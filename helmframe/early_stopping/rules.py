@@ -12,9 +12,10 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
-from helmframe.metrics.protocol import Metric, chosen
+from helmframe.metrics.protocol import Metric, resolve_metrics
 from helmframe.stats.sequential import differences
 
 Bounds: TypeAlias = tuple[float, float]
@@ -200,7 +201,7 @@ def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric])
     Raises:
         PlanError: the plan does not score it, or it can't be watched; says what to use.
     """
-    scored = {metric.name: metric for metric in chosen(metrics)}
+    scored = {metric.name: metric for metric in resolve_metrics(metrics)}
     name = until.metric or spec.main.metric
     if name not in scored:
         if until.metric:
@@ -230,7 +231,7 @@ def _checked(until: U) -> U:
         raise ArgumentError(f"until: ci={until.ci!r} should lie between 0 and 1, such as 0.95.")
     if until.mean not in (None, "macro", "micro"):
         raise ArgumentError(f"until: mean={until.mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
-    if isinstance(until.seed, bool) or not isinstance(until.seed, int):
+    if not is_integer(until.seed):
         raise ArgumentError(f"until: seed={until.seed!r} should be a whole number.")
     return until
 

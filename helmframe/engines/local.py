@@ -1,4 +1,4 @@
-"""The engine of one machine: tasks and models side by side in threads, all asking through one queue per model."""
+"""The engine of one machine: tasks and models run side by side in threads, with one request queue per model."""
 
 import logging
 import threading
@@ -33,14 +33,19 @@ from helmframe._pipeline import (
 from helmframe._schema import LOGS
 from helmframe.early_stopping.monitor import StoppingMonitor, until_entry
 from helmframe.early_stopping.rules import Until
-from helmframe.engines.cache_notes import cache_note, noting
-from helmframe.engines.empty import EmptyCompletions, count_empty, empty_notes
 from helmframe.engines.logs import recording
-from helmframe.engines.manifest import manifest, without_secrets
-from helmframe.engines.prefetch import Behind, ahead, done
+from helmframe.engines.manifest import build_manifest, resumed_runs, without_secrets
+from helmframe.engines.notes import (
+    EmptyCompletions,
+    Utilization,
+    cache_note,
+    count_empty,
+    empty_notes,
+    utilization_notes,
+    with_cache_note,
+)
+from helmframe.engines.prefetch import BackgroundWriter, completed, prefetch
 from helmframe.engines.progress import Progress
-from helmframe.engines.resume import resumed_runs
-from helmframe.engines.utilization import Working, working_notes
 from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
 from helmframe.judging.judge import judges_of
 from helmframe.models.budget import Budget
@@ -54,7 +59,7 @@ from helmframe.store import Address, RunFolder, exists
 from helmframe.store.files import remove
 from helmframe.store.run_cache import add_requests, clear_requests
 
-# Tasks at once; each holds up to five shards in memory: one read, one made ready, one asked, two to be put away.
+# Tasks at once; each has up to five shards in memory: one is read, one prepared, one generated, two wait to be written.
 TASKS = 4
 HEARTBEAT_SECONDS = 3.0
 # The first number of planned completions is in the manifest this soon: a killed run shows how many are missing.
@@ -74,23 +79,24 @@ def run(
     folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> RunFolder:
-    """Take every shard of every plan through the stages and keep what comes out.
+    """Take every shard of every plan through the stages, and store the results.
 
     Args:
-        plans: plans; a suite gives several.
-        ask: False looks into the store only.
-        fresh: True asks again what the store has.
+        plans: The plans; a suite has several.
+        ask: False reads the store only.
+        fresh: True generates cached completions again.
         resume: The run whose completions of unpinned models are reused: its id, or "last".
-        budget: how much may be asked.
-        until: what is to be known before all is asked; default all is asked.
-        folder: where the run is kept; default a new one in the store.
-        progress: what shows it; default the usual.
+        budget: The limits of requests and cost.
+        until: The stopping rule; default: all requests are run.
+        folder: The run's folder; default: a new one in the store.
+        progress: The display of progress; default: the usual one.
 
     Raises:
         ArgumentError, UnknownNameError: `resume` names no run that can be resumed.
-        PlanError, SourceError, StoreError: the first that a task met, after what was answered has been kept.
-        CapabilityError: the model can't do what the plan needs. In a suite that is listed, and the others go on.
-        SourceMissingError: a scenario's rows are not there. In a suite likewise, unless that is so of all.
+        PlanError, SourceError, StoreError: The first error of a task, after its completions were stored.
+        CapabilityError: The model lacks a capability that the plan needs. A suite lists it, and the other tasks
+            continue.
+        SourceMissingError: A scenario's rows are missing. A suite lists it, unless all are missing.
     """
     root = store_root()
     execution = Execution(
@@ -107,36 +113,36 @@ def run(
     return execution.go()
 
 
-# Requests as one model gets them and their prefixes, made ahead.
+# Requests as one model receives them, and their prefixes, prefetched.
 Prompts: TypeAlias = Future[tuple[pl.DataFrame, pl.DataFrame]]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """One task being done: what its shards share.
+    """The state that the shards of one running task share.
 
     Args:
-        plan: whose task it is.
-        task: the task.
-        fingerprints: of its models, as of the start.
-        about: the run's manifest.
-        able: the models that can do it; one that can't is taken out.
-        behind: where what is answered is put away.
-        watch: who tells when enough is known.
+        plan: The plan of the task.
+        task: The task.
+        fingerprints: The fingerprints of its models at the start.
+        manifest: The run's manifest.
+        active: The models that run the task; a model that lacks a capability is removed.
+        writer: The thread that writes results.
+        watch: The monitor of the stopping rule.
     """
 
     plan: PlanSpec
     task: Task
     fingerprints: Mapping[Model, str]
-    about: dict[str, Any]
-    able: dict[Model, None]
-    behind: Behind
+    manifest: dict[str, Any]
+    active: dict[Model, None]
+    writer: BackgroundWriter
     watch: StoppingMonitor | None
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of some plans: what its threads share."""
+    """One execution of some plans: the state that its threads share."""
 
     plans: Sequence[PlanSpec]
     root: Address
@@ -146,136 +152,143 @@ class Execution:
     until: Until | None
     folder: RunFolder
     progress: Progress
-    shard: int | None = None  # the number of the one shard that this is of a run of several processes
+    shard: int | None = None  # the number of this shard in a run of several processes
     empty: EmptyCompletions = field(default_factory=EmptyCompletions)
     resumed: Sequence[StoredRun] = ()  # whose completions of unpinned models are reused
-    _noted: dict[str, object] = field(default_factory=dict)  # models whose cached completions were reported
+    _reported: dict[str, object] = field(default_factory=dict)  # models whose cached completions were reported
 
     @property
     def cache(self) -> CompletionCache:
-        """The completions that are reused, and where new ones are stored."""
+        """Return the completions that are reused, and where new ones are stored."""
         return CompletionCache(self.root, self.folder.path if self.ask else None, self.resumed)
 
     def go(self) -> RunFolder:
-        """Run it to its end, or to the first error."""
+        """Run to the end, or to the first error."""
         new = not exists(self.root)
-        tasks = tell_apart([(plan, task) for plan in self.plans for task in plan_tasks(plan)])
+        tasks = distinguish_settings([(plan, task) for plan in self.plans for task in plan_tasks(plan)])
         models = list(dict.fromkeys(model for _, task in tasks for model in task.models))
-        judges = [model for _, task in tasks for each in judges_of(task.metrics) for model in each.models]
+        judges = [model for _, task in tasks for judge in judges_of(task.metrics) for model in judge.models]
         self.budget.check([model.name for model in dict.fromkeys([*models, *judges])])
         fingerprints = {model: model.fingerprint() for model in models}
         self.prepare(tasks, fingerprints)
-        about = manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
+        manifest = build_manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
         if self.resumed:
-            about["resumed"] = self.resumed[0].id
+            manifest["resumed"] = self.resumed[0].id
         if self.until is not None:
-            about["until"] = until_entry(self.until, [task for _, task in tasks])
-        working, judging = Working(fingerprints), Working({judge: judge.fingerprint() for judge in judges})
-        with self.progress, self._kept(about), self._recorded(), self._summed(tasks, about):
+            manifest["until"] = until_entry(self.until, [task for _, task in tasks])
+        utilization = Utilization(fingerprints)
+        judge_utilization = Utilization({judge: judge.fingerprint() for judge in judges})
+        with (
+            self.progress,
+            self._manifest_written(manifest),
+            self._log_written(),
+            self._checksums_written(tasks, manifest),
+        ):
             if new:
-                self.progress.say(f"the store is {self.root}; HELMFRAME_STORE names another")
-            missing = self.work(tasks, fingerprints, about)
+                self.progress.note(f"the store is {self.root}; HELMFRAME_STORE names another")
+            missing = self.work(tasks, fingerprints, manifest)
             if self.ask and not self.budget.stopped.is_set():
                 clear_requests(self.folder.path)
-            for name, noted in working.noted().items():
-                about["models"][name] |= noted
-            if judged := judging.noted():
-                about["judges"] = judged
-            if empty := self.empty.noted():
-                about["empty_completions"] = empty
-            for note in empty_notes(about) if self.ask else ():
+            for name, entry in utilization.manifest_entries().items():
+                manifest["models"][name] |= entry
+            if judged := judge_utilization.manifest_entries():
+                manifest["judges"] = judged
+            if empty := self.empty.manifest_entries():
+                manifest["empty_completions"] = empty
+            for note in empty_notes(manifest) if self.ask else ():
                 logger.warning("%s", note)
             if missing and len(missing) == len(tasks):
                 raise missing[0]
-        for note in working_notes(about):
-            self.progress.say(note)
+        for note in utilization_notes(manifest):
+            self.progress.note(note)
         return self.folder
 
     def prepare(self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str]) -> None:
-        """What must be said before anything is asked or written; here there is nothing."""
+        """Check what can fail before anything is run or written; nothing here."""
 
     def work(
-        self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str], about: dict[str, Any]
+        self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str], manifest: dict[str, Any]
     ) -> list[SourceMissingError]:
-        """Do all tasks; in a suite, gives an error for each whose rows are not there."""
+        """Run all tasks; in a suite, return an error for each task whose rows are missing."""
         room = threading.Semaphore(TASKS)
         missing: list[SourceMissingError] = []
         run_concurrently(
-            [partial(self._there, missing, plan, task, fingerprints, about, room) for plan, task in tasks], self.budget
+            [partial(self._run_or_skip, missing, plan, task, fingerprints, manifest, room) for plan, task in tasks],
+            self.budget,
         )
         return missing
 
-    def one(self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str]) -> None:
-        """Do one task, or what a plan that is cut gives of it."""
-        self._task(plan, task, fingerprints, {"left_out": []}, nullcontext())
+    def run_task(self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str]) -> None:
+        """Run one task, or a subset of its instances."""
+        self._run_task(plan, task, fingerprints, {"left_out": []}, nullcontext())
 
-    def _there(
+    def _run_or_skip(
         self,
         missing: list[SourceMissingError],
         plan: PlanSpec,
         task: Task,
         fingerprints: Mapping[Model, str],
-        about: dict[str, Any],
+        manifest: dict[str, Any],
         room: Any,
     ) -> None:
-        """The task, if its rows are there; in a suite one whose rows are not is listed, and the others go on."""
+        """Run the task; in a suite, list it and continue with the others if its rows are missing."""
         try:
-            self._task(plan, task, fingerprints, about, room)
+            self._run_task(plan, task, fingerprints, manifest, room)
         except SourceMissingError as error:
-            self.absent(error, task, about)
+            self.skip_missing(error, task, manifest)
             missing.append(error)
 
-    def absent(self, error: SourceMissingError, task: Task, about: dict[str, Any]) -> None:
-        """List a task whose rows are not there, in a suite; else that is raised."""
+    def skip_missing(self, error: SourceMissingError, task: Task, manifest: dict[str, Any]) -> None:
+        """List a task whose rows are missing in a suite; else raise."""
         if len(self.plans) == 1:
             raise error
-        said = {"scenario": task.spec.scenario, "reason": str(error)}
-        about["left_out"] += [{**said, "model": model.name} for model in task.models]
+        entry = {"scenario": task.spec.scenario, "reason": str(error)}
+        manifest["left_out"] += [{**entry, "model": model.name} for model in task.models]
 
-    def _task(
-        self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], about: dict[str, Any], room: Any
+    def _run_task(
+        self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], manifest: dict[str, Any], room: Any
     ) -> None:
         watch = None if self.until is None else StoppingMonitor(self.until, task, instance_keys(plan, task.spec))
-        with room, Behind() as behind:
-            shared = Shared(plan, task, fingerprints, about, dict.fromkeys(task.models), behind, watch)
-            with closing(ahead(self._prompts(shared))) as prompts, ExitStack() as waited:
-                for place, of_model in enumerate(prompts):
-                    if not place:
-                        for fingerprint in {fingerprints[model] for model in shared.able}:
+        with room, BackgroundWriter() as writer:
+            shared = Shared(plan, task, fingerprints, manifest, dict.fromkeys(task.models), writer, watch)
+            with closing(prefetch(self._prompts(shared))) as prompts, ExitStack() as waited:
+                for index, of_model in enumerate(prompts):
+                    if not index:
+                        for fingerprint in {fingerprints[model] for model in shared.active}:
                             waited.enter_context(busy_of(fingerprint).waited)
-                    # each shard comes once per setting
-                    shard = place // len(task.settings) if self.shard is None else self.shard
+                    # each shard is repeated per setting
+                    shard = index // len(task.settings) if self.shard is None else self.shard
                     run_concurrently(
-                        [partial(self._ask, shared, model, of_model[model], shard) for model in shared.able],
+                        [partial(self._run_shard, shared, model, of_model[model], shard) for model in shared.active],
                         self.budget,
                     )
-                    if watch is not None and (place + 1) % len(task.settings) == 0:
-                        behind.wait()
-                        if watch.end_look(about["until"]):
+                    if watch is not None and (index + 1) % len(task.settings) == 0:
+                        writer.wait()
+                        if watch.end_look(manifest["until"]):
                             return
                     if self.ask and self.budget.stopped.is_set():
                         return
 
     def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
-        """What each model is to be asked, shard by shard or look by look; an error comes where the model is asked."""
+        """Yield each model's requests, by shard or by look; an error is raised where the model would run."""
         plan, task = shared.plan, shared.task
         with (
-            closing(ahead(task_shards(plan, task, shared.watch))) as shards,
+            closing(prefetch(task_shards(plan, task, shared.watch))) as shards,
             closing(
-                ahead(build_requests(plan, task, shards, ask=self.ask, budget=self.budget, cache=self.cache))
-            ) as asked,
+                prefetch(build_requests(plan, task, shards, ask=self.ask, budget=self.budget, cache=self.cache))
+            ) as batches,
         ):
-            for requests, heads in asked:
+            for requests, heads in batches:
                 yield {
-                    model: done(partial(fit_requests, requests, heads, task, model, shared.fingerprints[model]))
-                    for model in tuple(shared.able)
+                    model: completed(partial(fit_requests, requests, heads, task, model, shared.fingerprints[model]))
+                    for model in tuple(shared.active)
                 }
 
-    def _ask(self, shared: Shared, model: Model, prompts: Prompts, shard: int) -> None:
-        """Have one model answer one shard, and put away what came of it behind."""
+    def _run_shard(self, shared: Shared, model: Model, prompts: Prompts, shard: int) -> None:
+        """Run one model on one shard, and submit its results to be written."""
         task, watch = shared.task, shared.watch
         scenario, fingerprint = task.spec.scenario, shared.fingerprints[model]
-        cache, how = self.cache, {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
+        cache, options = self.cache, {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
         try:
             report = self.progress.reporter(scenario, model.name)
             fitted, prefixes = prompts.result()
@@ -284,31 +297,33 @@ class Execution:
                 if not fitted.height:
                     return
             if self.ask:
-                report = self._noting(report, model, fitted, task)
+                report = self._with_cache_note(report, model, fitted, task)
             if not self.fresh:
                 cache.reuse(fitted, prefixes, model, fingerprint, scenario)
-            kept = cache.answers(model, fingerprint, scenario)
+            cached = cache.completions(model, fingerprint, scenario)
             unscored: list[Address] = []
-            with Behind() as beside:
+            with BackgroundWriter() as writer:
                 if self.ask and not model.durable:
-                    beside.do(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
-                completions = generate_completions(fitted, prefixes, model, kept, fingerprint, report=report, **how)
+                    writer.submit(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
+                completions = generate_completions(
+                    fitted, prefixes, model, cached, fingerprint, report=report, **options
+                )
             judging = partial(self.progress.judging, scenario)
-            verdicts = judge_completions(completions, task, report=judging, cache=cache, **how)
+            verdicts = judge_completions(completions, task, report=judging, cache=cache, **options)
         except CapabilityError as error:
             if len(self.plans) == 1:
                 raise
-            shared.able.pop(model, None)
-            shared.about["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
+            shared.active.pop(model, None)
+            shared.manifest["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
             if watch is not None:
                 watch.cut(model.name, *(setting.name for setting in task.settings))
             return
         if watch is not None and completions.height < fitted.height:
-            # what was answered is in the store; a part of a look is no random draw
+            # completions are stored; an incomplete look is not a random sample
             watch.cut(model.name, fitted["setting"][0])
             return
 
-        def keep() -> None:
+        def store() -> None:
             self.folder.add("prefixes", scenario, prefixes, shard)
             self.folder.add("completions", scenario, completions, shard)
             self.folder.add("verdicts", scenario, verdicts, shard)
@@ -321,7 +336,7 @@ class Execution:
             if watch is not None:
                 watch.add_scores(scores)
 
-        shared.behind.do(lambda: run_concurrently([keep, score], self.budget))
+        shared.writer.submit(lambda: run_concurrently([store, score], self.budget))
 
     def _add_requests(self, scenario: str, fitted: pl.DataFrame, shard: int) -> Address:
         """Store the requests of a shard until its completions are in the run's tables."""
@@ -329,10 +344,10 @@ class Execution:
             fitted = fitted.with_columns(blocks=pl.lit(None, dtype=fitted.schema["blocks"]))
         return add_requests(self.folder.path, scenario, fitted, shard)
 
-    def _noting(self, report: Report, model: Model, fitted: pl.DataFrame, task: Task) -> Report:
-        """Return the report, which prints the line about the model's cached completions if it is the model's first."""
+    def _with_cache_note(self, report: Report, model: Model, fitted: pl.DataFrame, task: Task) -> Report:
+        """Return a report that prints the line about the model's cached completions if it is the model's first."""
         mine = object()
-        if self._noted.setdefault(model.name, mine) is not mine:
+        if self._reported.setdefault(model.name, mine) is not mine:
             return report
         whole = (
             self.until is None
@@ -341,36 +356,36 @@ class Execution:
         )
 
         def note(cached: int, planned: int) -> None:
-            run, resumed = self.folder.id, [each.id for each in self.resumed]
+            run, resumed = self.folder.id, [stored.id for stored in self.resumed]
             line = cache_note(model, cached, planned, run=run, resumed=resumed, fresh=self.fresh, whole=whole)
-            self.progress.say(line)
+            self.progress.note(line)
 
-        return noting(report, note)
+        return with_cache_note(report, note)
 
     @contextmanager
-    def _summed(self, tasks: Sequence[tuple[PlanSpec, Task]], about: dict[str, Any]) -> Iterator[None]:
-        """What data the run stands on, summed beside it; a mere look into the store needs none."""
+    def _checksums_written(self, tasks: Sequence[tuple[PlanSpec, Task]], manifest: dict[str, Any]) -> Iterator[None]:
+        """Write checksums of the run's data to the manifest, in the background; not if the store is only read."""
         if not self.ask:
             yield
             return
 
         ended = threading.Event()
 
-        def summed() -> None:
-            found: dict[str, list[Data]] = {}
+        def compute() -> None:
+            checksums: dict[str, list[Data]] = {}
             for plan, task in tasks:
                 try:
                     data = task_checksum(plan, task, ended)
-                except (SourceError, StoreError, OSError) as error:  # the task itself raises what must be raised
+                except (SourceError, StoreError, OSError) as error:  # the task itself raises the error
                     logger.warning("no checksum of what %s is read from: %s", task.spec.scenario, error)
                     continue
                 data["address"] = without_secrets(data["address"])
-                of_scenario = found.setdefault(task.spec.scenario, [])
+                of_scenario = checksums.setdefault(task.spec.scenario, [])
                 of_scenario += [data] * (data not in of_scenario)
-            about["data"] = found
+            manifest["data"] = checksums
 
-        with Behind() as beside:
-            beside.do(summed)
+        with BackgroundWriter() as writer:
+            writer.submit(compute)
             try:
                 yield
             except BaseException:
@@ -378,8 +393,8 @@ class Execution:
                 raise
 
     @contextmanager
-    def _recorded(self) -> Iterator[None]:
-        """What is logged and printed meanwhile, kept beside the results; a mere look into the store keeps none."""
+    def _log_written(self) -> Iterator[None]:
+        """Record what is logged and printed, and store it with the results; not if the store is only read."""
         if not self.ask:
             yield
             return
@@ -387,15 +402,15 @@ class Execution:
             yield
 
     @contextmanager
-    def _kept(self, about: dict[str, Any]) -> Iterator[None]:
-        """The manifest, kept true while the run goes on: others watch it."""
+    def _manifest_written(self, manifest: dict[str, Any]) -> Iterator[None]:
+        """Write the manifest at the start, regularly during the run, and at the end: other processes watch it."""
         ended = threading.Event()
 
         def write(status: str) -> None:
             counts, cost = self.progress.completions, self.budget.cost
             judged = {"verdicts": dict(self.progress.verdicts)} if self.progress.verdicts["planned"] else {}
             self.folder.write_manifest(
-                about | {"status": status, "counts": counts, **judged, "cost": cost, "seen": time.time()},
+                manifest | {"status": status, "counts": counts, **judged, "cost": cost, "seen": time.time()},
                 complete=status != "running",
             )
 
@@ -408,7 +423,7 @@ class Execution:
                 written = time.monotonic()
                 try:
                     write("running")
-                except StoreError as error:  # the next beat tries again; the end raises
+                except StoreError as error:  # the next beat retries; the end raises
                     logger.warning("the manifest can't be written: %s", error)
 
         write("running")
@@ -424,23 +439,23 @@ class Execution:
         finally:
             ended.set()
             heart.join()
-            about["ended"] = time.time()
+            manifest["ended"] = time.time()
             write(status)
 
 
-def tell_apart(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanSpec, Task]]:
-    """Where plans of a suite ask the same scenario of the same model, their settings' names get the plan's number."""
-    asked = Counter((task.spec.scenario, model.name) for _, task in tasks for model in task.models)
+def distinguish_settings(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanSpec, Task]]:
+    """Prefix the names of settings with the plan's number if plans of a suite run one scenario with one model."""
+    counts = Counter((task.spec.scenario, model.name) for _, task in tasks for model in task.models)
     plans = list(dict.fromkeys(id(plan) for plan, _ in tasks))
     named = []
-    for plan, each in tasks:
-        task = each
-        if any(asked[task.spec.scenario, model.name] > 1 for model in task.models):
+    for plan, original in tasks:
+        task = original
+        if any(counts[task.spec.scenario, model.name] > 1 for model in task.models):
             label = f"plan={plans.index(id(plan)) + 1}"
             task = replace(
                 task,
                 settings=tuple(
-                    replace(each, name=",".join(filter(None, (label, each.name)))) for each in task.settings
+                    replace(setting, name=",".join(filter(None, (label, setting.name)))) for setting in task.settings
                 ),
             )
         named.append((plan, task))
@@ -471,14 +486,14 @@ def run_concurrently(jobs: Sequence[Callable[[], None]], budget: Budget) -> None
             end.set()
 
     for number, (job, end) in enumerate(zip(jobs, ended, strict=True)):
-        # in a copy of this context, which names the run
+        # in a copy of this context, which identifies the run
         arguments = (guarded, job, end)
         threading.Thread(target=copy_context().run, args=arguments, daemon=True, name=f"helmframe-{number}").start()
     try:
         wait_for(ended)
     except KeyboardInterrupt:
         budget.stopped.set()
-        wait_through(ended)  # they have completions to store
+        wait_through(ended)  # completions are still to be stored
         raise
     if errors:
         raise _one_or_group(errors)

@@ -1,4 +1,4 @@
-"""The log of a run: every record made in it, with the request it was made for, as Parquet parts beside its results."""
+"""The log of a run: every record with its request, stored as Parquet parts; records of child processes too."""
 
 import itertools
 import logging
@@ -18,14 +18,14 @@ from helmframe import config
 from helmframe._core.safe_text import valid_unicode
 from helmframe._schema import LOGS
 from helmframe.engines import capture
-from helmframe.engines.capture import Captured
+from helmframe.engines.capture import Captured, captured
 from helmframe.errors import ArgumentError, StoreError
-from helmframe.models.log_context import ASKED, SAID, asked_now
+from helmframe.models.callers import CURRENT_REQUESTS, LOGGED_WARNINGS, current_requests
 from helmframe.store import RunFolder
 
 FLUSH_SECONDS = 2.0
 FLUSH_ROWS = 10_000
-# What waits to be written: more is dropped, and counted.
+# The most unwritten records and characters: more are dropped, and counted.
 MAX_WAITING = 100_000
 MAX_WAITING_CHARACTERS = 100_000_000
 
@@ -36,28 +36,29 @@ logger = logging.getLogger("helmframe.logs")
 
 @contextmanager
 def recording(run_id: str, sink: Sink, flush_seconds: float = FLUSH_SECONDS) -> Iterator["RunLog"]:
-    """While it is open, what is logged, warned or printed in this run goes to its log.
+    """Record what is logged, warned or printed in this run while the block runs.
 
-    This run is what runs in the context of this call: this thread, threads started by `copy_context().run`, the queue's
-    workers while they answer its requests, and async tasks. From the model function comes all: records of any logger
-    that the user's configuration lets through, warnings, and what it prints, a record per line. From elsewhere in the
-    run come records and warnings, not what is printed. Records of `helmframe` come from INFO on, whatever is shown.
+    The run is all code in the context of this call: this thread, threads started by `copy_context().run`, the queue's
+    workers while they run its requests, and async tasks. From model functions everything is recorded: records of any
+    logger that the user's configuration lets through, warnings, and printed lines, one record each. From elsewhere in
+    the run, records and warnings are recorded, but not printed lines. Records of `helmframe` are recorded from INFO on,
+    whatever is shown.
 
-    A call of the model that holds prompts of several runs is in the logs of all of them. A thread that the model
-    function starts itself knows no run: its records go to the one that is open, if it was alone since the thread began;
-    else they are shown, and in no log.
+    A model call with prompts of several runs is in the logs of all of them. A thread that the model function starts
+    itself belongs to no run: its records go to the open run if that was alone since the thread began; else they are
+    shown, but not recorded.
 
     Args:
-        run_id: no two of the same at a time.
-        sink: takes parts of the table `LOGS`, every few seconds and at the end, from one thread at a time.
-        flush_seconds: how long a record waits at most.
+        run_id: The run's id; each can be recorded once at a time.
+        sink: Takes parts of the table `LOGS`, every few seconds and at the end, from one thread at a time.
+        flush_seconds: The most seconds until a record is written.
 
     Raises:
-        StoreError: the last records could not be written. Before the end, writing is tried again.
+        StoreError: The last records could not be written. Earlier failures are retried.
     """
     log = RunLog(run_id, sink)
     _registry().open(log)
-    tokens = _run.set(run_id), ASKED.set(()), SAID.set(set())
+    tokens = _run.set(run_id), CURRENT_REQUESTS.set(()), LOGGED_WARNINGS.set(set())
     failed = True
     try:
         with log.flushed_every(flush_seconds):
@@ -65,14 +66,14 @@ def recording(run_id: str, sink: Sink, flush_seconds: float = FLUSH_SECONDS) -> 
         failed = False
     finally:
         _run.reset(tokens[0])
-        ASKED.reset(tokens[1])
-        SAID.reset(tokens[2])
+        CURRENT_REQUESTS.reset(tokens[1])
+        LOGGED_WARNINGS.reset(tokens[2])
         _registry().close(log)
         log.end(failed=failed)
 
 
 class RunLog:
-    """The log of one open run; get it from `recording`."""
+    """The log of one open run, made by `recording`."""
 
     def __init__(self, run_id: str, sink: Sink) -> None:
         self.run_id = run_id
@@ -81,13 +82,13 @@ class RunLog:
         self._characters = 0
         self._dropped = 0
         self._numbers = itertools.count()
-        # a destructor may warn or print in the middle of anything, here too
+        # reentrant: a destructor may warn or print at any point, here too
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._wake = threading.Event()
 
-    def add(self, captured: Captured, place: "Place") -> None:
-        """Keep a record until it is written."""
+    def add(self, captured: Captured, request: "RequestContext") -> None:
+        """Add a record, to be written later."""
         captured = _as_unicode(captured)
         size = len(captured.message) + len(captured.traceback or "")
         with self._lock:
@@ -95,51 +96,51 @@ class RunLog:
                 self._dropped += 1
                 return
             self._characters += size
-            self._rows.append(self._row(captured, place))
+            self._rows.append(self._row(captured, request))
         if len(self._rows) >= FLUSH_ROWS:
             self._wake.set()
 
     def flush(self) -> None:
-        """Write what waits.
+        """Write the waiting records.
 
         Raises:
-            StoreError: it can't be written; it goes on waiting.
+            StoreError: They can't be written; they stay waiting.
         """
         with self._writing:
             with self._lock:
                 rows, dropped = list(self._rows), self._dropped
                 if dropped:
-                    rows.append(self._row(_dropped(dropped), NOWHERE))
+                    rows.append(self._row(_dropped(dropped), NO_REQUEST))
             if not rows:
                 return
             self._sink(_frame(rows))
             with self._lock:
                 for _ in range(len(rows) - bool(dropped)):
-                    gone = self._rows.popleft()
-                    self._characters -= len(gone[_MESSAGE]) + len(gone[_TRACEBACK] or "")
+                    row = self._rows.popleft()
+                    self._characters -= len(row[_MESSAGE]) + len(row[_TRACEBACK] or "")
                 self._dropped -= dropped
 
     @contextmanager
     def flushed_every(self, seconds: float) -> Iterator[None]:
-        """Have a thread of its own write what waits."""
+        """Write waiting records from a separate thread during the block."""
         ended = False
-        told = False
+        warned = False
 
         def work() -> None:
-            nonlocal told
+            nonlocal warned
             while not ended:
                 self._wake.wait(seconds)
                 self._wake.clear()
                 try:
                     self.flush()
                 except StoreError as error:
-                    # the rows wait for the next try
-                    if not told:
+                    # the rows wait for the next attempt
+                    if not warned:
                         logger.warning("the log of run %s can't be written yet: %s", self.run_id, error)
-                    told = True
+                    warned = True
 
         thread = threading.Thread(
-            target=Context().run, args=(_of_nobody, work), daemon=True, name=f"helmframe-logs-{self.run_id}"
+            target=Context().run, args=(_outside_runs, work), daemon=True, name=f"helmframe-logs-{self.run_id}"
         )
         thread.start()
         try:
@@ -150,7 +151,7 @@ class RunLog:
             thread.join()
 
     def end(self, *, failed: bool) -> None:
-        """Write the rest; where the run failed anyway, that is what is raised."""
+        """Write the rest; a failure is raised unless the run failed anyway."""
         try:
             self.flush()
         except StoreError as error:
@@ -158,16 +159,16 @@ class RunLog:
                 raise
             logger.warning("the log of run %s is not complete: %s", self.run_id, error)
 
-    def _row(self, captured: Captured, place: "Place") -> tuple[Any, ...]:
+    def _row(self, captured: Captured, request: "RequestContext") -> tuple[Any, ...]:
         return (
             round(captured.time * 1e6), next(self._numbers), captured.level, captured.logger, self.run_id,
-            place.scenario, place.instance_id, place.model, place.prompts,
+            request.scenario, request.instance_id, request.model, request.prompts,
             captured.message, captured.traceback, captured.thread, captured.process,
         )  # fmt: skip
 
 
-class Place(NamedTuple):
-    """For which request of a run something was recorded."""
+class RequestContext(NamedTuple):
+    """The request of a run that a record belongs to."""
 
     scenario: str | None = None
     instance_id: str | None = None
@@ -175,34 +176,34 @@ class Place(NamedTuple):
     prompts: int | None = None
 
 
-NOWHERE = Place()
+NO_REQUEST = RequestContext()
 
 
-def whose_now() -> "tuple[tuple[RunLog, Place], ...] | None":
-    """The logs that a record made here and now belongs to; None if it belongs to none."""
-    return _registry().whose(printed=False)
+def current_logs() -> "tuple[tuple[RunLog, RequestContext], ...] | None":
+    """Return the logs that a record made here and now belongs to; None if there is none."""
+    return _registry().owner(printed=False)
 
 
 def read_logs(folder: RunFolder) -> pl.DataFrame:
-    """What was recorded of a run, by time; empty if nothing was.
+    """Return what was recorded of a run, by time; empty if nothing was.
 
     Returns:
         `LOGS`.
     """
-    found = folder.scan(LOGS.name)
-    if found is None:
+    rows = folder.scan(LOGS.name)
+    if rows is None:
         return pl.DataFrame(schema=LOGS.schema)
-    return found.select(list(LOGS.schema)).sort("time", "number").collect()
+    return rows.select(list(LOGS.schema)).sort("time", "number").collect()
 
 
 class _Registry:
-    """The runs that are open in this process."""
+    """The open runs of this process."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self._logs: dict[str, RunLog] = {}
         self._lock = threading.Lock()
-        # threads that may have been started by another run than the one that is open alone now
+        # threads that may belong to another run than the only open one
         self._strangers: WeakSet[threading.Thread] = WeakSet()
 
     def open(self, log: RunLog) -> None:
@@ -216,39 +217,41 @@ class _Registry:
     def close(self, log: RunLog) -> None:
         with self._lock:
             self._strangers.update(threading.enumerate())
-            capture.end_lines(lambda whose: any(each is log for each, _ in whose))
+            capture.end_lines(lambda owner: any(other is log for other, _ in owner))
             if set(self._logs) == {log.run_id}:
                 capture.stop()
-            self._logs = {run_id: each for run_id, each in self._logs.items() if run_id != log.run_id}
+            self._logs = {run_id: other for run_id, other in self._logs.items() if run_id != log.run_id}
 
-    def whose(self, *, printed: bool) -> tuple[tuple[RunLog, Place], ...] | None:
-        """See `capture.Taker`."""
-        if self.process != os.getpid():  # forked: nobody will write it here
+    def owner(self, *, printed: bool) -> tuple[tuple[RunLog, RequestContext], ...] | None:
+        """Return the logs and requests of this context; see `capture.Consumer`."""
+        if self.process != os.getpid():  # forked: nothing would be written here
             return None
-        asked = asked_now()
-        if asked:
-            found: dict[str, Place] = {}
-            for each in asked:
-                run_id = each.context.get(_run)
+        calls = current_requests()
+        if calls:
+            requests: dict[str, RequestContext] = {}
+            for call in calls:
+                run_id = call.context.get(_run)
                 if run_id is not None:
-                    before = found.get(run_id)
-                    prompts = each.prompts + (before.prompts or 0 if before else 0)
-                    labels = each.labels
-                    place = before or Place(labels.get("scenario"), labels.get("instance_id"), labels.get("model"))
-                    found[run_id] = place._replace(prompts=prompts)
+                    before = requests.get(run_id)
+                    prompts = call.prompts + (before.prompts or 0 if before else 0)
+                    labels = call.labels
+                    request = before or RequestContext(
+                        labels.get("scenario"), labels.get("instance_id"), labels.get("model")
+                    )
+                    requests[run_id] = request._replace(prompts=prompts)
             logs = self._logs
-            return tuple((logs[run_id], place) for run_id, place in found.items() if run_id in logs) or None
+            return tuple((logs[run_id], request) for run_id, request in requests.items() if run_id in logs) or None
         run_id = _run.get()
         log = self._alone() if run_id is None else None if printed else self._logs.get(run_id)
-        return None if log is None else ((log, NOWHERE),)
+        return None if log is None else ((log, NO_REQUEST),)
 
-    def take(self, whose: tuple[tuple[RunLog, Place], ...], captured: Captured) -> None:
-        """See `capture.Taker`."""
-        for log, place in whose:
-            log.add(captured, place)
+    def take(self, owner: tuple[tuple[RunLog, RequestContext], ...], captured: Captured) -> None:
+        """Add the record to its logs; see `capture.Consumer`."""
+        for log, request in owner:
+            log.add(captured, request)
 
     def _alone(self) -> RunLog | None:
-        """The one open run, if this thread was started since it is the only one."""
+        """Return the only open run, if this thread was started while it was the only one."""
         logs = self._logs
         if len(logs) == 1 and threading.current_thread() not in self._strangers:
             return next(iter(logs.values()))
@@ -262,8 +265,8 @@ def _registry() -> _Registry:
     return _open
 
 
-def _of_nobody(work: Callable[[], None]) -> None:
-    """Run it as part of no run."""
+def _outside_runs(work: Callable[[], None]) -> None:
+    """Run a function as part of no run."""
     _run.set("")
     work()
 
@@ -287,8 +290,8 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     times = {**LOGS.schema, "time": pl.Int64()}
     frame = pl.DataFrame(rows, schema=times, orient="row")
     frame = frame.with_columns(pl.from_epoch("time", time_unit="us").dt.replace_time_zone("UTC"))
-    # as `config.redacted`, but once for all: the longer first, for one may begin another
-    secrets = sorted(config.known_secrets(), key=len, reverse=True)
+    # as `config.redacted`, for all rows at once: the longest first, because one may begin another
+    secrets = sorted(config.secret_texts(), key=len, reverse=True)
     if not secrets:
         return frame
     return frame.with_columns(
@@ -297,6 +300,55 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
 
 
 _MESSAGE, _TRACEBACK = (list(LOGS.schema).index(name) for name in ("message", "traceback"))
-# the run whose code this is; "" for none; unset in threads that know nothing of runs
+# the run of this context; "": none; unset in threads of unknown origin
 _run: ContextVar[str | None] = ContextVar("helmframe_run", default=None)
 _open = _Registry()
+
+
+@contextmanager
+def child_logging() -> Iterator[dict[str, Any]]:
+    """Yield the arguments of a process pool whose records and warnings go to the run's log and to the console.
+
+    `with child_logging() as how, multiprocessing.Pool(4, **how) as pool:`, inside the model function; with
+    `ProcessPoolExecutor(4, **how)` likewise. Close and join a `Pool`: if it is terminated, its last records are lost.
+    What children print goes to the terminal, and is not captured.
+    """
+    import multiprocessing
+    from logging.handlers import QueueListener
+
+    # a queue made for spawned children serves forked ones, too
+    queue = multiprocessing.get_context("spawn").Queue()
+    listener = QueueListener(queue, _Arrivals())
+    listener.start()
+    try:
+        yield {"initializer": _send, "initargs": (queue, logging.getLogger().getEffectiveLevel())}
+    finally:
+        listener.stop()
+        queue.close()
+        queue.join_thread()
+
+
+class _Arrivals(logging.Handler):
+    """A handler that adds the children's records to the logs of its creator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logs = current_logs() or ()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add the record to the run's log, and pass it to the handlers of this process."""
+        for log, request in self._logs:
+            log.add(captured(record), request)
+        logging.getLogger(record.name).handle(record)
+
+
+def _send(queue: Any, level: int) -> None:
+    """Send a child's records to the queue, and nowhere else."""
+    from logging.handlers import QueueHandler
+
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    for handler in list(root.handlers):  # inherited by a forked child
+        root.removeHandler(handler)
+    root.addHandler(QueueHandler(queue))
+    root.setLevel(level)

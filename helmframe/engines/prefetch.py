@@ -1,7 +1,7 @@
-"""Stages side by side: what comes next is made ready ahead, what is answered is put away behind.
+"""Stages side by side: the next shard is prepared, and completed ones are written, while a model generates.
 
-A model that answers then never waits for prompts to be built or scores to be written. One shard each is held ahead
-and behind, so memory stays bounded.
+A model then never waits for prompts to be built or scores to be written. One shard is prefetched and one is being
+written, so memory stays bounded.
 """
 
 from collections import deque
@@ -16,8 +16,8 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T]) -> Generator[T]:
-    """The items in order, each made in a thread while the one before it is used; errors come where the item would."""
+def prefetch(items: Iterable[T]) -> Generator[T]:
+    """Yield the items in order, each made in a thread while the previous one is used; errors come in its place."""
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="helmframe-ahead") as thread:
         made = thread.submit(copy_context().run, partial(next, iterator, _END))
@@ -26,8 +26,8 @@ def ahead(items: Iterable[T]) -> Generator[T]:
             yield cast("T", item)
 
 
-def done(job: Callable[[], T]) -> "Future[T]":
-    """The job, done now: what it gives, or the exception it raised, is met where `result()` is asked for."""
+def completed(job: Callable[[], T]) -> "Future[T]":
+    """Run a job now, and return its result or exception as a finished future."""
     future: Future[T] = Future()
     try:
         future.set_result(job())
@@ -36,24 +36,24 @@ def done(job: Callable[[], T]) -> "Future[T]":
     return future
 
 
-class Behind:
-    """Does jobs in order in a thread, while the next are prepared; leaving the block waits for them.
+class BackgroundWriter:
+    """A background thread that runs jobs in order while the next are prepared; leaving the block waits for them.
 
-    Raises what a job raised, with the next job or at the end of the block; the jobs behind it are done all the same.
+    The exception of a job is raised with the next job or at the end of the block; later jobs run all the same.
     """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="helmframe-behind")
         self._jobs: deque[Future[None]] = deque()
 
-    def do(self, job: Callable[[], None]) -> None:
-        """Do it soon: at once if no other is under way; waits where one waits already."""
+    def submit(self, job: Callable[[], None]) -> None:
+        """Submit a job: it starts at once if no other runs; if another waits already, this call waits."""
         while len(self._jobs) > 1:
             self._jobs.popleft().result()
         self._jobs.append(self._thread.submit(copy_context().run, job))
 
     def wait(self) -> None:
-        """Until all of them are done."""
+        """Wait until all jobs have ended."""
         while self._jobs:
             self._jobs.popleft().result()
 

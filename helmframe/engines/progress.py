@@ -26,44 +26,44 @@ DONE = ("cached", "shared", "refused", "generated")
 class Progress:
     """Counts what the stages report, and shows it; safe to use from several threads.
 
-    In a terminal and in Jupyter with ipywidgets tqdm's bars, in Jupyter without a small table that changes in place,
-    elsewhere a line at most every ten seconds and one at the end.
+    In a terminal, and in Jupyter with ipywidgets, it shows bars of tqdm; in Jupyter without them a small table that is
+    updated; elsewhere a line at most every ten seconds, and one at the end.
     """
 
     def __init__(self, *, enabled: bool) -> None:
         self.counts = dict.fromkeys(COUNTS, 0)
-        self.verdicts = dict.fromkeys(COUNTS, 0)  # those of `counts` that judges were asked for
+        self.verdicts = dict.fromkeys(COUNTS, 0)  # the share of `counts` that judges generated
         self.rows: dict[tuple[str, str], _Row] = {}
         self._enabled = enabled and os.environ.get("HELMFRAME_PROGRESS", "1") != "0"
         self._lock = threading.Lock()
-        self._shown: _Shown | None = None
+        self._display: _Display | None = None
 
     def __enter__(self) -> Self:
         if self._enabled:
-            self._shown = _shown(self)
+            self._display = _make_display(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown is not None:
+        if self._display is not None:
             with self._lock:
-                self._shown.end(failed=kind is not None)
-                self._shown = None
+                self._display.end(failed=kind is not None)
+                self._display = None
 
-    def say(self, text: str) -> None:
-        """A line beside the progress; nothing where progress is off."""
-        if self._enabled and self._shown is not None:
-            self._shown.write(f"helmframe: {text}")
+    def note(self, text: str) -> None:
+        """Print a line besides the progress; nothing if progress is off."""
+        if self._enabled and self._display is not None:
+            self._display.write(f"helmframe: {text}")
         elif self._enabled:
             _print(f"helmframe: {text}")
 
     def reporter(self, scenario: str, model: str) -> Callable[[str, int], None]:
-        """`report` for one scenario and model, which get a row of their own."""
+        """Return the `report` function of one scenario and model, which get their own row."""
         return partial(self._report, (scenario, model))
 
     def judging(self, scenario: str, judge: str) -> Callable[[str, int], None]:
-        """`report` for what a judge is asked about a scenario's completions."""
+        """Return the `report` function of a judge's verdicts on a scenario."""
         row = self.reporter(scenario, f"{judge} (judge)")
 
         def report(what: str, count: int) -> None:
@@ -75,7 +75,7 @@ class Progress:
 
     @property
     def completions(self) -> dict[str, int]:
-        """`counts` without what judges were asked for."""
+        """Return `counts` without those of judges."""
         with self._lock:
             return {what: count - self.verdicts[what] for what, count in self.counts.items()}
 
@@ -84,10 +84,10 @@ class Progress:
         self._report(None, what, count)
 
     def snapshot(self) -> pl.DataFrame:
-        """How far it is, scenario by scenario and model by model.
+        """Return the progress by scenario and model.
 
         Returns:
-            `PROGRESS`, in the order in which they began; rows that are not read yet are not planned yet.
+            `PROGRESS`, in the order in which they began; unread rows are not planned yet.
         """
         with self._lock:
             rows = [(*key, *row.counts.values(), row.rate, row.seconds_left) for key, row in self.rows.items()]
@@ -98,8 +98,8 @@ class Progress:
             self.counts[what] += count
             if key is not None:
                 self.rows.setdefault(key, _Row()).add(what, count)
-            if self._shown is not None:
-                self._shown.show(what, count)
+            if self._display is not None:
+                self._display.show(what, count)
 
 
 class _Row:
@@ -123,25 +123,25 @@ class _Row:
         return _seconds_left(self.counts, self.rate)
 
 
-class _Shown(Protocol):
-    """A way to show progress."""
+class _Display(Protocol):
+    """A display of progress."""
 
     def show(self, what: str, count: int) -> None:
-        """One of the counts grew."""
+        """Show that one of the counts grew."""
 
     def write(self, line: str) -> None:
-        """Print a line beside it."""
+        """Print a line besides the progress."""
 
     def end(self, *, failed: bool) -> None:
-        """The run has ended."""
+        """Finish at the end of the run."""
 
 
 def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _shown(progress: Progress) -> _Shown:
-    """What can be seen here."""
+def _make_display(progress: Progress) -> _Display:
+    """Return the display for this environment."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if hasattr(shell, "kernel"):
@@ -162,7 +162,7 @@ class _Bar:
         else:
             from tqdm import tqdm
 
-            # what the bar prints is nothing that a model printed
+            # the bar's output is not a model's
             self._bar = tqdm(**how, file=uncaptured(sys.stderr))
 
     def show(self, what: str, count: int) -> None:
@@ -182,44 +182,44 @@ class _Bar:
 
 
 class _Lines:
-    """A line now and then."""
+    """Occasional lines."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._began = self._told = time.monotonic()
-        self._told_at = 0
+        self._began = self._last_line = time.monotonic()
+        self._last_count = 0
 
     def show(self, what: str, count: int) -> None:  # noqa: ARG002
-        if what == "generated" and time.monotonic() - self._told > SECONDS_BETWEEN_LINES:
-            self._tell(last=False)
+        if what == "generated" and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._print(last=False)
 
     def write(self, line: str) -> None:
         _print(line)
 
     def end(self, *, failed: bool) -> None:
-        if not failed and self._told_at != self._progress.counts["generated"]:
-            self._tell(last=True)
+        if not failed and self._last_count != self._progress.counts["generated"]:
+            self._print(last=True)
 
-    def _tell(self, *, last: bool) -> None:
-        self._told = time.monotonic()
-        self._told_at = self._progress.counts["generated"]
-        self._progress.say(_sentence(self._progress.counts, None if last else self._told - self._began))
+    def _print(self, *, last: bool) -> None:
+        self._last_line = time.monotonic()
+        self._last_count = self._progress.counts["generated"]
+        self._progress.note(_summary(self._progress.counts, None if last else self._last_line - self._began))
 
 
 class _Page:
-    """A small table in a notebook, changed in place."""
+    """A small table in a notebook that is updated."""
 
     def __init__(self, progress: Progress) -> None:
         from IPython import display
 
         self._progress = progress
         self._html = cast(Any, display.HTML)
-        self._began = self._shown = time.monotonic()
+        self._began = self._updated = time.monotonic()
         show: Any = display.display
         self._handle = show(self._html(self._page()), display_id=True)
 
     def show(self, what: str, count: int) -> None:  # noqa: ARG002
-        if time.monotonic() - self._shown > SECONDS_BETWEEN_PAGES:
+        if time.monotonic() - self._updated > SECONDS_BETWEEN_PAGES:
             self._update()
 
     def write(self, line: str) -> None:
@@ -229,17 +229,17 @@ class _Page:
         self._update(last=True)
 
     def _update(self, *, last: bool = False) -> None:
-        self._shown = time.monotonic()
+        self._updated = time.monotonic()
         self._handle.update(self._html(self._page(last=last)))
 
     def _page(self, *, last: bool = False) -> str:
         counts = self._progress.counts
-        total = _sentence(counts, None if last else time.monotonic() - self._began)
+        total = _summary(counts, None if last else time.monotonic() - self._began)
         bar = f'<progress max="{max(counts["planned"], 1)}" value="{_done(counts)}"></progress> {escape(total)}'
         rows = self._progress.rows
         if len(rows) < 2:
             return f"<div>{bar}</div>"
-        unfinished = sorted(rows.items(), key=lambda each: _done(each[1].counts) >= each[1].counts["planned"])
+        unfinished = sorted(rows.items(), key=lambda pair: _done(pair[1].counts) >= pair[1].counts["planned"])
         lines = "".join(
             f"<tr><td>{escape(scenario)}</td><td>{escape(model)}</td>"
             f"<td>{_done(row.counts):,} of {row.counts['planned']:,}</td><td>{row.counts['failed']:,}</td></tr>"
@@ -250,8 +250,8 @@ class _Page:
         return f"<div>{bar}</div><table>{head}{lines}</table>{more}"
 
 
-def _sentence(counts: dict[str, int], seconds: float | None) -> str:
-    """`1,200 of 5,000 completions, 3 failed, 120/s, 32 s left`; the pace only while it goes on, for so many seconds."""
+def _summary(counts: dict[str, int], seconds: float | None) -> str:
+    """Return `1,200 of 5,000 completions, 3 failed, 120/s, 32 s left`; the rate only with `seconds`."""
     parts = [f"{_done(counts):,} of {counts['planned']:,} completions"]
     if counts["failed"]:
         parts.append(f"{counts['failed']:,} failed")
@@ -263,7 +263,7 @@ def _sentence(counts: dict[str, int], seconds: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """The time as people say it.
+    """Return a duration as people write it.
 
     >>> duration(42), duration(5_000)
     ('42 s', '1 h 23 min')
@@ -278,8 +278,8 @@ def _done(counts: dict[str, int]) -> int:
     return sum(counts[name] for name in DONE)
 
 
-def _rate(answered: int, seconds: float) -> float | None:
-    return answered / seconds if answered and seconds > 0 else None
+def _rate(generated: int, seconds: float) -> float | None:
+    return generated / seconds if generated and seconds > 0 else None
 
 
 def _seconds_left(counts: dict[str, int], rate: float | None) -> float | None:

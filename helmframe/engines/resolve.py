@@ -1,4 +1,4 @@
-"""Which engine takes the shards of a plan through the stages: this process, or a Ray cluster."""
+"""The engine that runs a plan: this process, or a Ray cluster."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,12 +14,12 @@ ENGINES = ("local", "ray")
 Engine: TypeAlias = str | Ray
 
 
-def running(engine: Engine) -> Callable[..., RunFolder]:
-    """What runs plans: a function with the arguments of `local.run`.
+def resolve_engine(engine: Engine) -> Callable[..., RunFolder]:
+    """Return the function that runs plans on an engine, with the arguments of `local.run`.
 
     Raises:
-        ArgumentError: no such engine.
-        CapabilityError: its package is missing.
+        ArgumentError: The engine is unknown.
+        CapabilityError: Its package is missing.
     """
     if engine == "local":
         return local.run

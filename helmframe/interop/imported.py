@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from helmframe.errors import HelmframeError, StoreError
-from helmframe.metrics.protocol import about, chosen
+from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.models.completion_cache import store_root
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, below, listing
@@ -70,7 +70,7 @@ class Import:
 def metric_about(name: str) -> Mapping[str, Any]:
     """What a manifest says of a metric, whether it is ours or not."""
     try:
-        return about(chosen([name])[0])
+        return manifest_entry(resolve_metrics([name])[0])
     except HelmframeError:
         return _UNKNOWN
 

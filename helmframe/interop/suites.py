@@ -14,7 +14,7 @@ from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.interop.helm.entries import EntryState, read_conf
 from helmframe.interop.helm.entry_states import skipped_text, warn_skipped
 from helmframe.interop.helm.plans import plans_of as plans_of_entries
-from helmframe.scenarios.find import specs_root
+from helmframe.scenarios.catalogue import specs_root
 
 
 def suite(

@@ -1,4 +1,4 @@
-"""A plan that feeds a plan: what a perturbation or a judge needs a model for, asked like any request, so kept."""
+"""Plans that feed a plan: the model requests of perturbations and judges, cached like all requests."""
 
 import logging
 import threading
@@ -12,64 +12,73 @@ from helmframe._schema import INSTANCES
 from helmframe.adapters.adapt import adapt, settings
 from helmframe.errors import ArgumentError
 from helmframe.models.budget import Budget
-from helmframe.models.completion_cache import CompletionCache, store_root
+from helmframe.models.completion_cache import CompletionCache, request_ids, store_root
 from helmframe.models.fit import fit
 from helmframe.models.generate import Report, generate
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
-from helmframe.models.request_ids import request_ids
 from helmframe.models.scheduler import busy_of
-from helmframe.perturbations.by_model import Ask
 from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
-from helmframe.scenarios.find import frame_scenario
+from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.load import load
 
 logger = logging.getLogger("helmframe.plan")
 
 _BARE = {"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "instance_prefix": ""}
 _DECODING = {"max_tokens": 1000, "temperature": 0.0, "stop": []}
-# Shards of several models and scenarios need the same answers: the second finds what the first has asked.
+# Shards of several models and scenarios need the same completions: the second reuses those of the first.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """The variants with each model that makes one as a `Model`; one that is there twice is there once.
+    """Return the distinct variants with each model that makes one as a `Model`.
 
     Raises:
-        NotAModelError: it can't answer.
-        ArgumentError: two of them have one name.
+        NotAModelError: It can't generate.
+        ArgumentError: Two of them have one name.
     """
-    made = tuple(dict.fromkeys(replace(each, chain=tuple(map(_with_model, each.chain))) for each in variants))
-    names = [each.name for each in made]
+    chosen = tuple(
+        dict.fromkeys(replace(variant, chain=tuple(map(_with_model, variant.chain))) for variant in variants)
+    )
+    names = [variant.name for variant in chosen]
     for name in names:
         if names.count(name) > 1:
             raise ArgumentError(f"perturb(): two are called {name!r}. Name their models: hf.model(function, name='…').")
-    return made
+    return chosen
 
 
-def asking(*, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None) -> Ask:
-    """Answers to prompts by the model of a perturbation; null where it failed, or with `ask=False` is not asked yet."""
+def query_function(
+    *, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None
+) -> ModelQuery:
+    """Return a function that generates completions of prompts by the model of a perturbation.
 
-    def answers(said: PerturbationCall, prompts: pl.Series) -> pl.Series:
-        model = said.model
-        assert isinstance(model, Model)  # with_models() saw to it
+    A completion is null where the request failed, or, with `ask=False`, is not in the store.
+    """
+
+    def answers(call: PerturbationCall, prompts: pl.Series) -> pl.Series:
+        model = call.model
+        assert isinstance(model, Model)  # with_models() ensures it
         if prompts.is_empty():
             return pl.Series("answer", [], dtype=pl.String)
         with _ONE_AT_A_TIME:
-            rows, how = pl.DataFrame({"input": prompts}), {"ask": ask, "budget": budget, "cache": cache}
-            found = asked(model, rows, name=said.name, decoding=_DECODING, **how)  # type: ignore[arg-type]
-        failed = found["error"].drop_nulls()
+            rows, options = pl.DataFrame({"input": prompts}), {"ask": ask, "budget": budget, "cache": cache}
+            completions = query_model(model, rows, name=call.name, decoding=_DECODING, **options)  # type: ignore[arg-type]
+        failed = completions["error"].drop_nulls()
         if failed.len():
-            counts = failed.len(), found.filter(pl.any_horizontal(pl.col("completion", "error").is_not_null())).height
-            logger.warning("%s: %d of %d requests failed, the first with: %s", said, *counts, failed[0])
-        return found["completion"].str.strip_chars().alias("answer")
+            counts = (
+                failed.len(),
+                completions.filter(pl.any_horizontal(pl.col("completion", "error").is_not_null())).height,
+            )
+            logger.warning("%s: %d of %d requests failed, the first with: %s", call, *counts, failed[0])
+        return completions["completion"].str.strip_chars().alias("answer")
 
     return answers
 
 
-def asked(
+def query_model(
     model: Model,
     prompts: pl.DataFrame,
     *,
@@ -83,23 +92,23 @@ def asked(
     cache: CompletionCache | None = None,
     report: Report = lambda what, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
-    """What a model says to some prompts, outside of a sentence: through its queue, from the store where it is there.
+    """Return a model's completions of prompts, outside of a plan: through its queue, from the store if they are there.
 
     Args:
-        model: who answers.
-        prompts: with `input`, and `id` where logs should name the rows; at least one row.
-        name: the scenario under which answers are kept and logged.
-        decoding: decoding parameters.
-        head: the start of every prompt.
-        chat: whether the model's chat template is used.
-        ask: False looks into the store only.
-        fresh: True asks everything again.
-        budget: how much may be asked.
+        model: The model.
+        prompts: A frame with `input`, and `id` where logs should name the rows; at least one row.
+        name: The scenario under which completions are stored and logged.
+        decoding: Decoding parameters.
+        head: The start of every prompt.
+        chat: Whether the model's chat template is used.
+        ask: Whether to send requests; False reads the store only.
+        fresh: Whether to send all requests again.
+        budget: The limit of requests.
         cache: Completions to reuse, and where to store new ones; default the store's, outside of a run.
-        report: told what is planned, kept, answered and failed.
+        report: A function that receives the counts of planned, cached, generated and failed requests.
 
     Returns:
-        Columns of `COMPLETIONS`, one row per prompt in their order; null throughout where nothing was stored or asked.
+        Columns of `COMPLETIONS`, one row per prompt in their order; null throughout where nothing was stored or sent.
     """
     nothing = pl.Series("references", [[]] * prompts.height, dtype=pl.List(pl.String))
     spec = frame_scenario(
@@ -115,15 +124,17 @@ def asked(
     requests, heads = adapt(perturb(rows.lazy(), ()), pl.DataFrame(schema=INSTANCES.schema), setting)
     fingerprint = model.fingerprint()
     cache = cache or CompletionCache(store_root())
-    kept = cache.answers(model, fingerprint, name)
+    stored = cache.completions(model, fingerprint, name)
     fitted, prefixes = fit(requests.collect(), heads, model)
-    asked = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
+    identified = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
     if not fresh:
-        cache.reuse(asked, prefixes, model, fingerprint, name)
+        cache.reuse(identified, prefixes, model, fingerprint, name)
     with busy_of(fingerprint).waited:
-        found = generate(asked, prefixes, model, kept, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report)
-    return rows.select("row_index").join(found, on="row_index", how="left", maintain_order="left", validate="1:1")
+        generated = generate(
+            identified, prefixes, model, stored, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report
+        )
+    return rows.select("row_index").join(generated, on="row_index", how="left", maintain_order="left", validate="1:1")
 
 
-def _with_model(said: PerturbationCall) -> PerturbationCall:
-    return replace(said, model=from_any(said.model)) if said.model is not None else said
+def _with_model(call: PerturbationCall) -> PerturbationCall:
+    return replace(call, model=from_any(call.model)) if call.model is not None else call

@@ -1,9 +1,14 @@
-"""Metrics: what a completion is worth. `hf.list_metrics()` lists all; most are written by name."""
+"""Metrics: functions that score completions. `hf.list_metrics()` lists them; most are used by name."""
 
-from helmframe.metrics.endpoint import endpoint
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from helmframe.metrics.protocol import Metric
-from helmframe.metrics.similarity import similarity
-from helmframe.metrics.toxicity import expected_max_toxicity, max_toxicity_probability, toxic_frac, toxicity
+
+if TYPE_CHECKING:
+    from helmframe.metrics._endpoint import endpoint
+    from helmframe.metrics._similarity import similarity
+    from helmframe.metrics._toxicity import expected_max_toxicity, max_toxicity_probability, toxic_frac, toxicity
 
 __all__ = [
     "Metric",
@@ -14,6 +19,22 @@ __all__ = [
     "toxic_frac",
     "toxicity",
 ]
+
+# name → module, imported when the name is first used
+_MODULES = {
+    "endpoint": "_endpoint",
+    "expected_max_toxicity": "_toxicity",
+    "max_toxicity_probability": "_toxicity",
+    "similarity": "_similarity",
+    "toxic_frac": "_toxicity",
+    "toxicity": "_toxicity",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

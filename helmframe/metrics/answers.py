@@ -1,6 +1,6 @@
-"""Reading the answer out of what a chat model says: "B.", "(B)", "The answer is **B**", "… so B." after reasoning.
+"""Find the answer in what a chat model generates: "B.", "(B)", "The answer is **B**", "… so B." after reasoning.
 
-HELM takes the completion as it is (`answer_parser="strict"`); this is `answer_parser="lenient"`.
+HELM takes the completion unchanged (`answer_parser="strict"`); this is `answer_parser="lenient"`.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import polars as pl
 
 from helmframe._core.expressions import stripped
 
-# What may stand around a label: space, quotes, brackets, Markdown, LaTeX.
+# What may surround a label: space, quotes, brackets, Markdown, LaTeX.
 _BEFORE = r"[\s*_$`\"'“”‘’(\[{]*(?:\\[a-z]+\{[\s({]*)*"
 _AFTER = r"[\s*_$`\"'“”‘’)\]}]*"
 _LABEL = r"([\p{L}\p{N}]{1,5})"
@@ -26,62 +26,65 @@ _FIRST = rf"^{_BEFORE}{_LABEL}(?:[\s*_$`\"'”’]*(?:[)\].:,;}}—–]|\n|$)|\s
 _LAST = rf"\n{_BEFORE}{_LABEL}{_AFTER}[.!]*$"
 # "I would go for option B"
 _OPTION = rf"(?i:\b(?:option|choice)\s+){_BEFORE}{_LABEL}{_EDGE}"
-# of free text: what is said to be the answer, up to the line's end
+# of free text: the text after "answer is" or "Answer:", up to the line's end
 _TEXT = r"(?i:\banswer\b)(?:[^.\n]{0,40}?(?i:\bis\b)|[\s*_]*:)[\s*_:]*([^\n]*\S)"
 _BOXED = r"\\boxed\{([^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*)\}"
 
 
 def lenient(completion: pl.Expr, choices: pl.Expr) -> pl.Expr:
-    r"""The answer that the completion names; where there are choices, one of them, or null.
+    r"""Return the answer that the completion names; where there are choices, one of them, or null.
 
-    A whole completion that is a choice; else the last one named as the answer ("The answer is B", `\boxed{B}`; "B is
-    correct"); else one that the completion begins with ("B. Paris"), or that is alone on its last line; else the only
-    one called an option ("I'd take option B"). Labels are read as the prompt writes them. Without choices: what the
-    last `\boxed{…}`, "answer is …" or "Answer: …" says, up to the end of its line, without Markdown, quotes and a
-    final full stop; else the whole.
+    With choices, the first of these that names a choice counts: the whole completion; the last label named as the
+    answer ("The answer is B", `\boxed{B}`; "B is correct"); a label that the completion begins with ("B. Paris"), or
+    that is alone on its last line; the only label called an option ("I'd take option B"). Labels are read as the prompt
+    writes them. Without choices: the text of the last `\boxed{…}`, "answer is …" or "Answer: …" up to the end of its
+    line, without Markdown, quotes and a final full stop; else the whole completion.
 
-    >>> frame = pl.DataFrame({"said": ["(B) Rome", "I think the answer is **A**."], "letters": [["A", "B"]] * 2})
-    >>> frame.select(lenient(pl.col("said"), pl.col("letters"))).to_series().to_list()
+    >>> frame = pl.DataFrame({"text": ["(B) Rome", "I think the answer is **A**."], "letters": [["A", "B"]] * 2})
+    >>> frame.select(lenient(pl.col("text"), pl.col("letters"))).to_series().to_list()
     ['B', 'A']
     """
 
     def read(columns: list[pl.Series] | Any) -> pl.Series:
-        said, options = columns
-        if said.null_count() == len(said):
-            return pl.Series(said.name, said, dtype=pl.String)
-        frame = pl.DataFrame({"said": said, "options": options}).with_row_index("row")
-        known = frame.select("row", label="options").explode("label", empty_as_null=True).drop_nulls()
+        texts, options = columns
+        if texts.null_count() == len(texts):
+            return pl.Series(texts.name, texts, dtype=pl.String)
+        frame = pl.DataFrame({"text": texts, "options": options}).with_row_index("row")
+        choice_labels = frame.select("row", label="options").explode("label", empty_as_null=True).drop_nulls()
         label = pl.coalesce(
-            _chosen(frame, known, pl.concat_list("said")),
-            *(_chosen(frame, known, _labels(each)) for each in (_CUE, _SUBJECT, _FIRST, _LAST)),
-            _chosen(frame, known, _labels(_OPTION), only=True),
+            _last_choice(frame, choice_labels, pl.concat_list("text")),
+            *(_last_choice(frame, choice_labels, _labels(pattern)) for pattern in (_CUE, _SUBJECT, _FIRST, _LAST)),
+            _last_choice(frame, choice_labels, _labels(_OPTION), only=True),
         )
-        free = pl.when(frame["options"].is_null()).then(_free(frame["said"]))
+        free = pl.when(frame["options"].is_null()).then(_free_text(frame["text"]))
         return pl.select(free.otherwise(label)).to_series()
 
     return pl.map_batches([stripped(completion), choices], read, return_dtype=pl.String, is_elementwise=True)
 
 
 def _labels(pattern: str) -> pl.Expr:
-    """Every label that the pattern finds."""
-    return pl.col("said").str.extract_all(pattern).list.eval(pl.element().str.extract(pattern, 1))
+    """Return all labels that the pattern finds."""
+    return pl.col("text").str.extract_all(pattern).list.eval(pl.element().str.extract(pattern, 1))
 
 
-def _chosen(frame: pl.DataFrame, known: pl.DataFrame, labels: pl.Expr, *, only: bool = False) -> pl.Series:
-    """Per row the last of the labels that is a choice of that row; `only`: if there is just one."""
-    found = (
+def _last_choice(frame: pl.DataFrame, choice_labels: pl.DataFrame, labels: pl.Expr, *, only: bool = False) -> pl.Series:
+    """Return, per row, the last of the labels that is a choice of that row.
+
+    With `only`, a row with several different labels has none.
+    """
+    last_labels = (
         frame.select("row", label=labels)
         .explode("label", empty_as_null=True)
-        .join(known, on=["row", "label"], how="semi", maintain_order="left")
+        .join(choice_labels, on=["row", "label"], how="semi", maintain_order="left")
         .group_by("row", maintain_order=True)
         .agg(pl.col("label").last(), different=pl.col("label").n_unique())
         .filter((pl.col("different") == 1) if only else pl.lit(value=True))
     )
-    return frame.select("row").join(found, on="row", how="left", maintain_order="left")["label"]
+    return frame.select("row").join(last_labels, on="row", how="left", maintain_order="left")["label"]
 
 
-def _free(said: pl.Series) -> pl.Expr:
-    text = pl.lit(said)
+def _free_text(texts: pl.Series) -> pl.Expr:
+    text = pl.lit(texts)
     boxed = text.str.extract_all(_BOXED).list.last().str.extract(_BOXED, 1)
     named = text.str.extract(rf"(?s:^.*){_TEXT}", 1)
     bare = named.str.replace(r"^[\s*_`\"'“”‘’]+", "").str.replace(r"[\s*_`\"'“”‘’]*[.]?[\s*_`\"'“”‘’]*$", "")

@@ -1,29 +1,26 @@
-"""Metrics of how well confidence tells right answers from wrong: HELM's under its names, and debiased ones.
+"""Metrics of how well confidence distinguishes right answers from wrong: HELM's under its names, and debiased ones.
 
-HELM's take the probability of the completion, which is smaller the longer it is and, of a letter, no probability among
-the letters. Ours take the probability among the options, where they were asked one by one; for anything else say
+HELM's take the probability of the completion, which is smaller the longer it is and isn't a letter's probability among
+the letters. Ours take the probability among the options, where they were requested one by one; otherwise set
 `confidence`: a column of your own, or "max_prob" for HELM's.
 
-`ece_10_bin` depends on how many answers there are: of a perfectly calibrated model it is about .15 with 50 and .03 with
+`ece_10_bin` depends on the number of answers: of a perfectly calibrated model it is about .15 with 50 and .03 with
 1,000. `ece_if_calibrated` says how large; `squared_calibration_error` is around 0 then, with any number.
 """
 
 import math
-from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from helmframe._core.bins import accuracies, binned, debiased_error, enough, equal_masses, equally_sure, plain_error
+from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError
-from helmframe.metrics.confidence import over_answers, over_helms_answers
-from helmframe.metrics.platt import platt
+from helmframe.metrics.confidence import over_answers, over_helms_answers, platt
 from helmframe.metrics.protocol import metric
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 HELM = "HELM, basic_metrics.py; uncertainty-calibration 0.1.4 (Kumar, Liang & Ma 2019)"
 MURPHY = "Murphy 1973, J. Applied Meteorology 12:595"
@@ -49,7 +46,7 @@ BINNINGS = ("mass", "width")
     smooth=False,
 )
 def ece_10_bin() -> pl.Expr:
-    """The mean distance between confidence and accuracy, over 10 bins of as many answers each, weighted by size.
+    """Return the mean distance between confidence and accuracy over 10 bins of equal numbers, weighted by size.
 
     Equal confidences share a bin. With confidences .6 .8 and answers right, wrong: each its own bin:
     (.4 + .8) / 2 = .6.
@@ -67,7 +64,7 @@ def ece_10_bin() -> pl.Expr:
     no_value=NO_PROBABILITY,
 )
 def ece_1_bin() -> pl.Expr:
-    """The distance between mean confidence and accuracy. Confidences .6 .8, one of two right: |.7 - .5| = .2."""
+    """Return the distance between mean confidence and accuracy. Confidences .6 .8, one of two right: |.7 - .5| = .2."""
     return over_helms_answers(lambda sure, right: abs(float(sure.mean() - right.mean())))
 
 
@@ -80,10 +77,10 @@ def ece_1_bin() -> pl.Expr:
     no_value=NO_PROBABILITY,
 )
 def selective_cov_acc_area() -> pl.Expr:
-    """The mean accuracy of the k most confident answers, over all k.
+    """Return the mean accuracy of the k most confident answers, over all k.
 
-    From the surest: right, wrong, right: (1 + 1/2 + 2/3) / 3 = .722. Among answers as sure, HELM's depends on the order
-    of the rows; here each counts as the mean of them.
+    By falling confidence right, wrong, right: (1 + 1/2 + 2/3) / 3 = .722. Among answers of equal confidence HELM's
+    value depends on the order of the rows; here each counts as their mean.
     """
     return over_helms_answers(lambda sure, right: float(accuracies(sure, right).mean()))
 
@@ -98,7 +95,7 @@ def selective_cov_acc_area() -> pl.Expr:
     smooth=False,
 )
 def selective_acc_10() -> pl.Expr:
-    """The accuracy of the tenth of the answers that are most confident: of n, the first int(n/10) + 1.
+    """Return the accuracy of the most confident tenth of the answers: of n, the first int(n/10) + 1.
 
     Of 20 these are 3; with 2 of them right: 2/3. `selective_accuracy` takes 2 of 20.
     """
@@ -115,11 +112,11 @@ def selective_acc_10() -> pl.Expr:
     no_value=ALIKE,
 )
 def platt_coef() -> pl.Expr:
-    """The slope of the logistic regression of right answers on the logit of the confidence; 1 if calibrated.
+    """Return the slope of the logistic regression of right answers on the confidence's logit; 1 if calibrated.
 
-    One of two sure to .5 and three of four sure to .9 are right: logits 0 and log 9 become 0 and log 3, so .5.
+    One of two with confidence .5 and three of four with .9 are right: logits 0 and log 9 become 0 and log 3, so .5.
     The optimiser stops where HELM's stops, here at .50001. Null where all are right or all wrong. Where confidence
-    parts right from wrong without a mistake there is no largest likelihood, and the slope is just large.
+    separates right from wrong without a mistake there is no largest likelihood, and the slope is just large.
     """
     return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).slope)
 
@@ -130,7 +127,7 @@ def platt_coef() -> pl.Expr:
     no_value=ALIKE,
 )  # fmt: skip
 def platt_intercept() -> pl.Expr:
-    """The intercept beside `platt_coef`; 0 if calibrated, and in the example there, .5 · 0 + 0 = 0."""
+    """Return the intercept of the regression in `platt_coef`; 0 if calibrated, and in its example .5 · 0 + 0 = 0."""
     return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).intercept)
 
 
@@ -145,14 +142,12 @@ def platt_intercept() -> pl.Expr:
     smooth=False,
 )
 def platt_ece_10_bin() -> pl.Expr:
-    """`ece_10_bin` after the confidences went through the regression fitted to them; 0 where all are right or wrong.
+    """Return `ece_10_bin` of the confidences after Platt scaling; 0 where all are right or all wrong.
 
-    In the example of `platt_coef` .5 stays and .9 becomes .75, as many as are right: 0.
+    In the example of `platt_coef` .5 stays and .9 becomes .75, the accuracy: 0.
     """
 
-    def value(sure: "Floats", right: "Floats") -> float:
-        import numpy as np
-
+    def value(sure: Floats, right: Floats) -> float:
         if _alike(right):
             return 0.0
         scaled = platt(sure, right).scaled(sure)
@@ -171,12 +166,12 @@ def platt_ece_10_bin() -> pl.Expr:
     no_value=NO_PROBABILITY,
 )
 def platt_ece_1_bin() -> pl.Expr:
-    """`ece_1_bin` after the same scaling: about 0, as the regression makes it so.
+    """Return `ece_1_bin` of the confidences after Platt scaling: about 0, which the regression ensures.
 
-    In the example there mean confidence and accuracy are .667: 0.
+    In the example of `platt_coef` mean confidence and accuracy are .667: 0.
     """
 
-    def value(sure: "Floats", right: "Floats") -> float:
+    def value(sure: Floats, right: Floats) -> float:
         return 0.0 if _alike(right) else abs(float((platt(sure, right).scaled(sure) - right).mean()))
 
     return over_helms_answers(value)
@@ -194,22 +189,20 @@ def platt_ece_1_bin() -> pl.Expr:
     smooth=False,
 )
 def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -> pl.Expr:
-    """The expected calibration error as most papers have it: plain, not debiased.
+    """Return the expected calibration error as most papers define it: plain, not debiased.
 
-    Two answers, each sure to .95, one right: they share a bin, and |.95 - .5| = .45.
+    Two answers with confidence .95, one right: they share a bin, and |.95 - .5| = .45.
 
     Args:
-        bins: how many.
-        binning: "width", bins of equal width, (0, 1/bins] …; "mass", of as many answers each.
-        confidence: what is said to be the probability of being right: a column, or "max_prob".
+        bins: The number of bins.
+        binning: "width", bins of equal width, (0, 1/bins] …; "mass", bins of equal numbers of answers.
+        confidence: The probability of being right: a column, or "max_prob".
     """
     _positive("ece", bins)
     if binning not in BINNINGS:
         raise ArgumentError.unknown_value(f"ece(binning={binning!r})", binning, BINNINGS)
 
-    def value(sure: "Floats", right: "Floats") -> float:
-        import numpy as np
-
+    def value(sure: Floats, right: Floats) -> float:
         edges = np.arange(1, bins + 1) / bins if binning == "width" else equal_masses(sure, bins)
         return plain_error(sure, right, edges)
 
@@ -224,16 +217,14 @@ def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -
     no_value=NO_CONFIDENCE,
 )
 def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
-    """What `ece` over equal masses would be on average, were each answer right with the probability it claims.
+    """Return the mean of `ece` over equal masses if each answer were right with the probability it claims.
 
-    By the normal approximation: the mean over bins of √(2v/π), v the variance of the bin's accuracy. An `ece` that is
-    no larger says nothing against the model. 100 answers, each sure to .5, in one bin: √(2 · .0025 / π) = .0399.
+    By the normal approximation: the mean over bins of √(2v/π), v the variance of the bin's accuracy. An `ece` that
+    isn't larger is no evidence against the model. 100 answers with confidence .5, in one bin: √(2 · .0025 / π) = .0399.
     """
     _positive("ece_if_calibrated", bins)
 
-    def value(sure: "Floats", _: "Floats") -> float:
-        import numpy as np
-
+    def value(sure: Floats, _: Floats) -> float:
         groups = np.searchsorted(equal_masses(sure, bins), sure)
         variance = np.bincount(groups, sure * (1 - sure))
         return float(np.sqrt(variance * 2 / math.pi).sum() / len(sure))
@@ -248,19 +239,19 @@ def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
     smooth=False,
 )  # fmt: skip
 def squared_calibration_error(bins: int = 15, confidence: str | None = None) -> pl.Expr:
-    """The mean square of (confidence - accuracy) over bins of as many answers each, without the bias of small bins.
+    """Return the mean square of (confidence - accuracy) over bins of equal numbers, without small bins' bias.
 
-    From each bin's square the variance of its accuracy, a(1 - a)/(n - 1), is taken off, so that the value is around 0
+    From each bin's square the variance of its accuracy, a(1 - a)/(n - 1), is subtracted, so that the value is around 0
     for a calibrated model and can be below it. Where bins would have fewer than 30 answers, fewer bins are made. Its
-    root is in the unit of `ece`. 40 answers sure to .9, 30 right, in one bin: .15² - .75 · .25/39 = .0177.
+    root is in the unit of `ece`. 40 answers with confidence .9, 30 right, in one bin: .15² - .75 · .25/39 = .0177.
 
     Args:
-        bins: how many at most.
-        confidence: as in `ece`.
+        bins: The largest number of bins.
+        confidence: As in `ece`.
     """
     _positive("squared_calibration_error", bins)
 
-    def value(sure: "Floats", right: "Floats") -> float | None:
+    def value(sure: Floats, right: Floats) -> float | None:
         error = float(debiased_error(*binned(sure, right, equal_masses(sure, enough(len(sure), bins)))))
         return None if math.isnan(error) else error
 
@@ -269,16 +260,16 @@ def squared_calibration_error(bins: int = 15, confidence: str | None = None) -> 
 
 @metric("selective_accuracy", level="set", source="El-Yaniv & Wiener 2010", no_value=NO_CONFIDENCE, smooth=False)
 def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> pl.Expr:
-    """The accuracy of the most confident answers: of 20 the 2 surest, of which one is right, .5.
+    """Return the accuracy of the most confident answers: of 20 the first 2, of which one is right, .5.
 
     Args:
-        coverage: the share of the answers that is given, above 0 and at most 1.
-        confidence: as in `ece`.
+        coverage: The share of the answers that counts, above 0 and at most 1.
+        confidence: As in `ece`.
     """
     if isinstance(coverage, bool) or not isinstance(coverage, float | int) or not 0 < coverage <= 1:
         raise ArgumentError(f"selective_accuracy(coverage={coverage!r}): should be above 0 and at most 1.")
     return over_answers(
-        # the share as written: 0.07 * 100 is a little above 7
+        # the decimal share: 0.07 * 100 is a little above 7
         lambda sure, right: float(accuracies(sure, right)[math.ceil(round(coverage * len(sure), 9)) - 1]),
         confidence,
     )
@@ -290,9 +281,9 @@ def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> 
     no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_score(confidence: str | None = None) -> pl.Expr:
-    """The mean of (confidence - right)². Sure to .8 and right, sure to .6 and wrong: (.04 + .36) / 2 = .2.
+    """Return the mean of (confidence - right)². Confidences .8 and right, .6 and wrong: (.04 + .36) / 2 = .2.
 
-    About the answer given, right or wrong. lm-eval's brier_score is about all options: `option_brier`.
+    It is about the answer of the model, right or wrong. lm-eval's brier_score is about all options: `option_brier`.
     """
     return over_answers(lambda sure, right: float(((sure - right) ** 2).mean()), confidence)
 
@@ -303,11 +294,13 @@ def brier_score(confidence: str | None = None) -> pl.Expr:
     no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_reliability(confidence: str | None = None) -> pl.Expr:
-    """How far confidence is from accuracy, squared, over answers as sure: with reliability - resolution + uncertainty
-    = `brier_score`. Not debiased: large where few answers are as sure. Two sure to .8, one right: (.8 - .5)² = .09.
+    """Return the squared distance of confidence from accuracy, over answers of equal confidence.
+
+    reliability - resolution + uncertainty = `brier_score`. Not debiased: large where few answers have equal confidence.
+    Two with .8, one right: (.8 - .5)² = .09.
     """
 
-    def value(sure: "Floats", right: "Floats") -> float:
+    def value(sure: Floats, right: Floats) -> float:
         sizes, claimed, accuracy = equally_sure(sure, right)
         return float((sizes * (claimed - accuracy) ** 2).sum() / len(sure))
 
@@ -323,12 +316,12 @@ def brier_reliability(confidence: str | None = None) -> pl.Expr:
     no_value=NO_CONFIDENCE,
 )
 def brier_resolution(confidence: str | None = None) -> pl.Expr:
-    """How far the accuracy of answers as sure is from that of all, squared: what confidence tells apart.
+    """Return the squared distance of the accuracy of answers of equal confidence from that of all answers.
 
-    Two sure to .9 and right, two sure to .4 and wrong: accuracies 1 and 0 around .5, so .25.
+    Two with .9 and right, two with .4 and wrong: accuracies 1 and 0 around .5, so .25.
     """
 
-    def value(sure: "Floats", right: "Floats") -> float:
+    def value(sure: Floats, right: Floats) -> float:
         sizes, _, accuracy = equally_sure(sure, right)
         return float((sizes * (accuracy - right.mean()) ** 2).sum() / len(sure))
 
@@ -341,7 +334,7 @@ def brier_resolution(confidence: str | None = None) -> pl.Expr:
     no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_uncertainty(confidence: str | None = None) -> pl.Expr:
-    """The variance of being right, a(1 - a) of the accuracy a: the Brier score of who always claims a.
+    """Return the variance of being right, a(1 - a) of the accuracy a: the Brier score of always claiming a.
 
     Of 3 right of 4: .75 · .25 = .1875.
     """
@@ -349,9 +342,9 @@ def brier_uncertainty(confidence: str | None = None) -> pl.Expr:
 
 
 def _positive(name: str, bins: int) -> None:
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+    if not is_integer(bins) or bins < 1:
         raise ArgumentError(f"{name}(bins={bins!r}): a whole number, 1 or more.")
 
 
-def _alike(right: "Floats") -> bool:
+def _alike(right: Floats) -> bool:
     return bool(right.min() == right.max())

@@ -1,7 +1,7 @@
 """Metrics of a whole set of classified instances; classes are texts, normalised.
 
-An output is one label; where the scenario says a `label_delimiter`, it is the labels between those, as many as may be,
-and all correct references are right.
+An output is one label. With a `label_delimiter` of the scenario it is the labels between delimiters, and all correct
+references are right.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ SOURCE = "HELM, classification_metrics.py; sklearn.metrics"
 
 @metric("classification_macro_f1", level="set", source=SOURCE, helm="classification_macro_f1")
 def classification_macro_f1() -> pl.Expr:
-    """The unweighted mean, over the classes among the correct references, of each class's F1; texts normalised.
+    """Return the unweighted mean of the F1 of each class among the correct references; texts normalised.
 
     Outputs outside these classes count as misses of their true class. Golds a a b, outputs a b b: F1 of a is 2/3, of b
     2/3, so 2/3. If the references have one class only, its absence is the second one, as in scikit-learn: golds a a,
@@ -28,7 +28,7 @@ def classification_macro_f1() -> pl.Expr:
 
 @metric("classification_micro_f1", level="set", source=SOURCE, helm="classification_micro_f1")
 def classification_micro_f1() -> pl.Expr:
-    """F1 of hits, misses and false alarms summed over the classes among the correct references.
+    """Return F1 of hits, misses and false alarms summed over the classes among the correct references.
 
     Golds a a b, outputs a b and something else: 1 hit, 2 misses, 1 false alarm, so 2/(2+2+1) = 0.4. Where every output
     is one of the classes it is the accuracy, and also where the references have one class only: golds a a, outputs a b
@@ -39,7 +39,7 @@ def classification_micro_f1() -> pl.Expr:
 
 @metric("class_f1", level="set", source=SOURCE)
 def class_f1(*, label: str) -> pl.Expr:
-    """F1 of one class, 0 if nothing is or is said to be it. Golds a a b, outputs a b b: of a 2 · 1/(2 + 1) = .667.
+    """Return F1 of one class, 0 if no gold or output has it. Golds a a b, outputs a b b: of a 2 · 1/(2 + 1) = .667.
 
     With two classes 0 and 1, that of label='1' is scikit-learn's f1_score, HF evaluate's f1, and lm-eval's f1 of
     options. F1 of words is `f1_score` (HELM's) and `f1_bag` (SQuAD's).
@@ -47,36 +47,36 @@ def class_f1(*, label: str) -> pl.Expr:
     Args:
         label: the class, normalised as the outputs are.
     """
-    return _over(lambda classes: _of(classes, label).select(_f1()).item())
+    return _over(lambda classes: _class_counts(classes, label).select(_f1()).item())
 
 
 @metric("class_precision", level="set", source=SOURCE)
 def class_precision(*, label: str) -> pl.Expr:
-    """Share of the outputs that say `label` where it is right; 0 if none does. Golds a a b, outputs a b b: b has 1/2.
+    """Return the share of the outputs `label` that are right; 0 without any. Golds a a b, outputs a b b: b has 1/2.
 
     Args:
-        label: the class, normalised as the outputs are.
+        label: The class, normalised as the outputs are.
     """
-    return _over(lambda classes: _of(classes, label).select(_ratio("hits", "said")).item())
+    return _over(lambda classes: _class_counts(classes, label).select(_ratio("hits", "predicted")).item())
 
 
 @metric("class_recall", level="set", source=SOURCE)
 def class_recall(*, label: str) -> pl.Expr:
-    """Share of the instances of class `label` whose output says so; 0 without any.
+    """Return the share of the instances of class `label` whose output is `label`; 0 without any.
 
     Golds a a b, outputs a b b: a has 1/2.
 
     Args:
         label: the class, normalised as the outputs are.
     """
-    return _over(lambda classes: _of(classes, label).select(_ratio("hits", "gold")).item())
+    return _over(lambda classes: _class_counts(classes, label).select(_ratio("hits", "gold")).item())
 
 
 def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-    """How often each output was given for each class: one row per (gold, output), with n; the most frequent first.
+    """Return the number of outputs for each class: one row per (gold, output), with n; the most frequent first.
 
     Args:
-        read: completions as `parse` reads them; the first correct reference is the class.
+        read: Completions as `parse` returns them; the first correct reference is the class.
     """
     gold, output = pl.col("correct").list.first(), pl.col("output").fill_null("")
     scored = pl.col("completion").is_not_null() & (pl.col("correct").list.len() > 0)
@@ -90,25 +90,25 @@ def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
 
 
 def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = False) -> pl.Expr:
-    """Return `value` of the table of classes: label, and how often it is right (gold), said, and both (hits).
+    """Return `value` of the table of classes: label, and the numbers of rows with it as gold, predicted, both (hits).
 
-    With `absence` a single class gets a second row: how often it is not right, not said, and neither.
+    With `absence` a single class gets a second row: the numbers of rows without it.
     """
 
-    def over(given: Any) -> float | None:
-        frame = pl.DataFrame({"gold": given[0], "output": given[1]}).with_row_index("row")
+    def over(columns: Any) -> float | None:
+        frame = pl.DataFrame({"gold": columns[0], "output": columns[1]}).with_row_index("row")
         if frame.is_empty():
             return None
-        gold, said = (_labelled(frame, column) for column in ("gold", "output"))
+        gold, predicted = (_labelled(frame, column) for column in ("gold", "output"))
         counts = [
             gold.group_by("label").agg(gold=pl.len()),
-            said.group_by("label").agg(said=pl.len()),
-            gold.join(said, on=["row", "label"]).group_by("label").agg(hits=pl.len()),
+            predicted.group_by("label").agg(predicted=pl.len()),
+            gold.join(predicted, on=["row", "label"]).group_by("label").agg(hits=pl.len()),
         ]
         classes = counts[0].join(counts[1], on="label", how="left").join(counts[2], on="label", how="left")
         classes = classes.fill_null(0).sort("label")
         if absence and classes.height == 1:
-            classes = pl.concat([classes, _absent(classes, frame.height)])
+            classes = pl.concat([classes, _absence(classes, frame.height)])
         return value(classes)
 
     return pl.map_batches(
@@ -116,30 +116,30 @@ def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = Fals
     )
 
 
-def _absent(classes: pl.DataFrame, n_rows: int) -> pl.DataFrame:
+def _absence(classes: pl.DataFrame, n_rows: int) -> pl.DataFrame:
     """Return the row of the absence of a single class; no row where every gold and output is that class."""
-    neither = n_rows - pl.col("gold") - pl.col("said") + pl.col("hits")
-    counts = {"gold": n_rows - pl.col("gold"), "said": n_rows - pl.col("said"), "hits": neither}
+    neither = n_rows - pl.col("gold") - pl.col("predicted") + pl.col("hits")
+    counts = {"gold": n_rows - pl.col("gold"), "predicted": n_rows - pl.col("predicted"), "hits": neither}
     absent = classes.select(
         label=pl.lit(""), **{name: count.cast(classes.schema[name]) for name, count in counts.items()}
     )
-    return absent.filter(pl.col("gold") + pl.col("said") > 0)
+    return absent.filter(pl.col("gold") + pl.col("predicted") > 0)
 
 
 def _labelled(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    """One row per row and label of it, normalised; a label said twice is said once."""
+    """Return one row per row and distinct label of it, normalised."""
     labels = frame.select("row", label=column).explode("label").drop_nulls("label")
     return labels.with_columns(_normalised(pl.col("label"))).unique(["row", "label"])
 
 
-def _of(classes: pl.DataFrame, label: str) -> pl.DataFrame:
+def _class_counts(classes: pl.DataFrame, label: str) -> pl.DataFrame:
     name = pl.select(_normalised(pl.lit(label))).item()
-    found = classes.filter(pl.col("label") == name)
-    return found if found.height else pl.DataFrame({"gold": [0], "said": [0], "hits": [0]})
+    rows = classes.filter(pl.col("label") == name)
+    return rows if rows.height else pl.DataFrame({"gold": [0], "predicted": [0], "hits": [0]})
 
 
 def _f1() -> pl.Expr:
-    both = pl.col("gold") + pl.col("said")
+    both = pl.col("gold") + pl.col("predicted")
     return pl.when(both > 0).then(2 * pl.col("hits") / both).otherwise(0.0)
 
 
@@ -156,12 +156,12 @@ def _golds() -> pl.Expr:
 
 
 def _outputs() -> pl.Expr:
-    said = pl.col("output").fill_null("")
-    return pl.when(_DELIMITER.is_null()).then(pl.concat_list(said)).otherwise(said.str.split(_DELIMITER))
+    output = pl.col("output").fill_null("")
+    return pl.when(_DELIMITER.is_null()).then(pl.concat_list(output)).otherwise(output.str.split(_DELIMITER))
 
 
 def _normalised(text: pl.Expr) -> pl.Expr:
-    """Lower case, no punctuation, single spaces; articles stay, as in HELM."""
+    """Return the text in lower case, without punctuation, with single spaces; articles stay, as in HELM."""
     return normalised(text, articles=True)
 
 

@@ -1,8 +1,8 @@
-"""Metrics of programs: what a model wrote is run against the scenario's tests, in a sandbox, once it is allowed to.
+"""Metrics of programs: completions are run against the scenario's tests, in a sandbox, if that is allowed.
 
-A scenario says its tests by columns. `test` is Python source that defines `check(candidate)`, and `entry_point` the
-function to check: then the input is code that the completion goes on with (HumanEval). Without an `entry_point`, `test`
-holds asserts and the completion is the whole program (MBPP); the column may be missing. `input_output` is JSON with
+A scenario's columns have its tests. `test` is Python source that defines `check(candidate)`, and `entry_point` the
+function to check: then the input is code that the completion continues (HumanEval). Without an `entry_point`, `test`
+contains asserts and the completion is the whole program (MBPP); the column may be missing. `input_output` is JSON with
 `inputs`, `outputs` and, where a function is called, `fn_name` (APPS).
 """
 
@@ -18,8 +18,7 @@ from typing import Any
 import polars as pl
 
 from helmframe.metrics.protocol import OUTPUTS, metric
-from helmframe.sandbox.probe import may_run_programs
-from helmframe.sandbox.programs import run_call, run_case, run_tests
+from helmframe.sandbox.programs import may_run_programs, run_call, run_case, run_tests
 
 _NO_CASES = "input_output is not JSON with inputs and as many outputs"
 _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
@@ -35,19 +34,20 @@ _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MU
     correctness=True,
 )
 def passes() -> pl.Expr:
-    """1 where the program passes every test of the column `test`, in a sandbox; needs hf.configure(allow_code=True).
+    """Return 1 if the program passes every test of the column `test`, in a sandbox.
 
-    A program over a limit (10 s of CPU, 30 s, 512 MB) fails. `pass@k` is the unbiased estimate over an instance's
-    outputs. "    return a + b" after "def add(a, b):" passes "def check(candidate): assert candidate(1, 2) == 3".
+    Needs hf.configure(allow_code=True). A program over a limit (10 s of CPU, 30 s, 512 MB) fails. `pass@k` is the
+    unbiased estimate over an instance's outputs. "    return a + b" after "def add(a, b):" passes "def
+    check(candidate): assert candidate(1, 2) == 3".
     """
     return _over_rows(_passed, "input", "completion", "test", "entry_point")
 
 
 @metric("pass@k", level="instance", needs=(OUTPUTS,), check=may_run_programs, source="Chen et al. 2021, equation 1")
-def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") -> float | None:  # noqa: ARG001 - `metric` says of what `score` is
-    """The chance that one of k outputs drawn without replacement from an instance's n passes: 1 - C(n-c, k) / C(n, k).
+def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") -> float | None:  # noqa: ARG001 - the metric of `score`
+    """Return the chance that one of k outputs, sampled without replacement from an instance's n, passes.
 
-    Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
+    It is 1 - C(n-c, k) / C(n, k). Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
     """
     passed = [value for value in score if value is not None]
     n, right = len(passed), sum(value == 1.0 for value in passed)
@@ -64,7 +64,7 @@ def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") ->
     no_value=_NO_CASES,
 )
 def test_avg() -> pl.Expr:
-    """The share of the cases in `input_output` that the program gets right: 3 of 4 are .75.
+    """Return the share of the cases in `input_output` that the program gets right: 3 of 4 are .75.
 
     Needs hf.configure(allow_code=True).
     """
@@ -80,7 +80,7 @@ def test_avg() -> pl.Expr:
     correctness=True,
 )
 def strict_acc() -> pl.Expr:
-    """1 where the program gets every case in `input_output` right: with 3 of 4 it is 0.
+    """Return 1 if the program gets every case in `input_output` right: with 3 of 4 it is 0.
 
     Needs hf.configure(allow_code=True).
     """
@@ -88,38 +88,38 @@ def strict_acc() -> pl.Expr:
 
 
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
-    """The program that a completion makes of a prompt: its fenced code if there is some, behind a prompt of code.
+    """Return the program that a completion makes of a prompt: its fenced code if it has any, after a prompt of code.
 
     Args:
-        prompt: the input as it is in the scenario, not as perturbed: a typo in it is not the model's mistake.
-        completion: what the model wrote.
-        entry_point: the function that the prompt begins; "": the prompt is no code.
+        prompt: The scenario's input, unperturbed: a typo in it is not the model's mistake.
+        completion: The text that the model generated.
+        entry_point: The function that the prompt begins; "" if the prompt is not code.
     """
     blocks = _FENCED.findall(completion)
     defining = re.compile(rf"^(async )?def {re.escape(entry_point)}\b", re.MULTILINE)
     code = next((block for block in blocks if defining.search(block)), max(blocks, key=len, default=completion))
     if not entry_point:
         return code
-    # the prompt's stub is whole as it is where it has a docstring; an ellipsis does no harm there
+    # a stub with a docstring is complete; an ellipsis after it does no harm
     return f"{prompt}    ...\n\n{code}" if defining.search(code) else prompt + code
 
 
 def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
-    """The judge's value per row: each different row once, as many at a time as there are processors."""
+    """Return the judge's value per row. Each distinct row is run once, one per processor at a time."""
 
     def over(series: Any) -> pl.Series:
         may_run_programs()
-        rows = list(zip(*(each.to_list() for each in series), strict=True))
-        written = columns.index("completion")
-        asked = list(dict.fromkeys(row for row in rows if row[written] is not None))
+        rows = list(zip(*(column.to_list() for column in series), strict=True))
+        completion_index = columns.index("completion")
+        distinct_rows = list(dict.fromkeys(row for row in rows if row[completion_index] is not None))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = dict(zip(asked, pool.map(lambda row: judge(*row), asked), strict=True))
-        return pl.Series([found.get(row) for row in rows], dtype=pl.Float64)
+            values = dict(zip(distinct_rows, pool.map(lambda row: judge(*row), distinct_rows), strict=True))
+        return pl.Series([values.get(row) for row in rows], dtype=pl.Float64)
 
     return pl.map_batches(list(columns), over, return_dtype=pl.Float64, is_elementwise=True)
 
 
-# several metrics of one table, and `pass@k` for several k, ask for the same programs
+# several metrics of one table, and `pass@k` for several k, run the same programs
 @lru_cache(maxsize=100_000)
 def _passed(prompt: str, completion: str, test: str | None, entry_point: str | None) -> float:
     if test is None:
@@ -133,7 +133,7 @@ def _passed(prompt: str, completion: str, test: str | None, entry_point: str | N
 def _share(completion: str, input_output: str | None) -> float | None:
     name, cases = _cases(input_output)
     program = program_of("", completion, "")
-    right = [_case_passes(program, given, wanted, name) for given, wanted in cases]
+    right = [_case_passes(program, case_input, expected, name) for case_input, expected in cases]
     return sum(right) / len(right) if right else None
 
 
@@ -149,14 +149,14 @@ def _cases(input_output: str | None) -> tuple[Any, list[tuple[Any, Any]]]:
     return cases.get("fn_name"), list(zip(inputs, outputs, strict=True))
 
 
-def _case_passes(program: str, given: Any, wanted: Any, name: Any) -> bool:
+def _case_passes(program: str, case_input: Any, expected: Any, name: Any) -> bool:
     if name is None:
-        return run_case(program, _text(given), _text(wanted)).passed
+        return run_case(program, _text(case_input), _text(expected)).passed
     if not isinstance(name, str) or not name.isidentifier():
         return False
     # programs in the manner of LeetCode have the function in a class
     method = f"\nif {name!r} not in globals():\n    {name} = Solution().{name}\n"
-    return run_call(program + method, name, given, wanted).passed
+    return run_call(program + method, name, case_input, expected).passed
 
 
 def _text(lines: Any) -> str:

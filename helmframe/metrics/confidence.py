@@ -1,58 +1,57 @@
-"""How sure a model was of each answer, and whether the answer is right: what calibration is about."""
+"""Confidence of a model in each answer, and whether the answer is right: the input of calibration metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from helmframe._core.expressions import stripped
 from helmframe.errors import ArgumentError
-from helmframe.metrics.options import ASKED, option_rows, options
+from helmframe.metrics.options import INSTANCE_KEY, option_rows, options
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 MAX_PROB = "max_prob"
 
-Value = Callable[["Floats", "Floats"], float | None]
+Value = Callable[[Floats, Floats], float | None]
 
 
 def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.DataFrame:
-    """One row per answer: what it answers, its cluster, how sure the model was of it (confidence), and if it is right.
+    """Return one row per answer: its key, its cluster, the model's confidence, and whether it is right.
 
-    What `hf.stats.calibration` takes; answers without a probability are left out.
+    The input of `hf.stats.calibration`; answers without a probability are skipped.
 
     Args:
         read: `READ`.
-        confidence: as in `over_answers`.
+        confidence: As in `over_answers`.
 
     Raises:
-        ArgumentError: no name of a column.
+        ArgumentError: The confidence is not the name of a column.
     """
     _check(confidence)
-    told = [*ASKED, "cluster"]
+    key_columns = [*INSTANCE_KEY, "cluster"]
     if confidence is None:
-        asked = read.filter(pl.col("reference_index").is_not_null())
-        rows = asked.select(*told, **option_rows(["sum"])).collect()
-        found = _likeliest(rows, "sum", keep=told)
+        option_requests = read.filter(pl.col("reference_index").is_not_null())
+        rows = option_requests.select(*key_columns, **option_rows(["sum"])).collect()
+        answers = _likeliest(rows, "sum", keep=key_columns)
     else:
-        found = read.select(*told, confidence=_said(confidence), right=_right()).collect()
-    return found.fill_nan(None).drop_nulls(["confidence", "right"]).sort(told)
+        answers = read.select(*key_columns, confidence=_confidence(confidence), right=_right()).collect()
+    return answers.fill_nan(None).drop_nulls(["confidence", "right"]).sort(key_columns)
 
 
 def over_answers(value: Value, confidence: str | None) -> pl.Expr:
-    """The value of (confidence, right), two arrays with one entry per answer; null without any.
+    """Return the value of (confidence, right), two arrays with one entry per answer; null without any.
 
     Args:
-        value: what to compute; `right` is 0 or 1.
-        confidence: None: the probability of the likeliest option among the options, where these were asked one by one.
-            "max_prob": the probability of the completion. A column: what it holds, between 0 and 1.
+        value: The function to compute; `right` is 0 or 1.
+        confidence: None: the probability of the likeliest option among the options, where these were requested one by
+            one. "max_prob": the probability of the completion. A column: its values, between 0 and 1.
 
     Raises:
-        ArgumentError: no name of a column.
+        ArgumentError: The confidence is not the name of a column.
     """
     _check(confidence)
     if confidence is None:
@@ -64,18 +63,18 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
             raise ArgumentError(f"confidence={confidence!r}: {outside[0]:g} is no probability, between 0 and 1.")
         return frame
 
-    return _over(answers, value, {"confidence": _said(confidence), "right": _right()})
+    return _over(answers, value, {"confidence": _confidence(confidence), "right": _right()})
 
 
 def over_helms_answers(value: Value) -> pl.Expr:
-    """The value of HELM's (max_prob, exact_match); null where no completion has a log-probability below 0.
+    """Return the value of HELM's (max_prob, exact_match); null where no completion has a log-probability below 0.
 
-    Of completions the probability; of options that were asked one by one the largest softmax of HELM's scores: per
-    token, or calibrated where they were asked without the question too.
+    For completions the confidence is the probability; for options that were requested one by one, the largest softmax
+    of HELM's scores: per token, or calibrated where they were requested without the question too.
     """
 
     def answers(rows: pl.DataFrame) -> pl.DataFrame:
-        # "models with partial functionality" give zeros, says HELM
+        # "models with partial functionality" return zeros, by a comment of HELM
         if not (rows["sum"] < 0).any():
             return _NOBODY
         texts = rows.filter(pl.col("index").is_null()).select(confidence=pl.col("sum").exp(), right="exact")
@@ -85,14 +84,60 @@ def over_helms_answers(value: Value) -> pl.Expr:
     return _over(answers, value, {**option_rows(["sum", "token"]), "exact": _right()})
 
 
+_NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
+
+# As in uncertainty-calibration: probabilities are clipped at this distance from 0 and 1; the slope is almost free.
+EPSILON = 1e-12
+PENALTY = 1e-10
+# scikit-learn's defaults for its solver "lbfgs". The slope depends on them where the likelihood is flat.
+SOLVER = {"maxiter": 100, "maxls": 50, "gtol": 1e-4, "ftol": 64 * 2.0**-52}
+
+
+@dataclass(frozen=True)
+class Platt:
+    """The regression: the logit of being right is slope · logit + intercept."""
+
+    slope: float
+    intercept: float
+
+    def scaled(self, probabilities: Floats) -> Floats:
+        """Return the scaled probabilities."""
+        return _logistic(self.slope * _logit(probabilities) + self.intercept)
+
+
+def platt(probabilities: Floats, right: Floats) -> Platt:
+    """Return the regression that makes the outcomes likeliest, as far as HELM's optimiser goes.
+
+    Args:
+        probabilities: The confidences.
+        right: The outcomes, 0 or 1; both occur.
+
+    Source: Platt 1999; scikit-learn's LogisticRegression(C=1e10), which stops at a gradient of 1e-4.
+    """
+    from scipy.optimize import minimize
+
+    logits = _logit(probabilities)
+    penalty = PENALTY / len(right)
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        slope, intercept = weights
+        linear = slope * logits + intercept
+        errors = (_logistic(linear) - right) / len(right)
+        value = (np.logaddexp(0.0, linear) - right * linear).mean() + penalty * slope**2 / 2
+        return float(value), np.array([errors @ logits + penalty * slope, errors.sum()])
+
+    fitted = minimize(loss, np.zeros(2), method="L-BFGS-B", jac=True, options=SOLVER)
+    return Platt(float(fitted.x[0]), float(fitted.x[1]))
+
+
 def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]) -> pl.Expr:
-    def over(given: Any) -> float | None:
-        rows = pl.DataFrame([each.alias(name) for name, each in zip(columns, given, strict=True)])
+    def over(series: Any) -> float | None:
+        rows = pl.DataFrame([column.alias(name) for name, column in zip(columns, series, strict=True)])
         # in one order, so that sums don't depend on that of the rows
-        sure = answers(rows).fill_nan(None).drop_nulls().sort("confidence", "right")
-        if sure.is_empty():
+        confident = answers(rows).fill_nan(None).drop_nulls().sort("confidence", "right")
+        if confident.is_empty():
             return None
-        return value(sure["confidence"].to_numpy(), sure["right"].to_numpy())
+        return value(confident["confidence"].to_numpy(), confident["right"].to_numpy())
 
     return pl.map_batches(list(columns.values()), over, return_dtype=pl.Float64, returns_scalar=True)
 
@@ -102,26 +147,26 @@ def _check(confidence: str | None) -> None:
         raise ArgumentError(f"confidence={confidence!r}: write the name of a column of probabilities, or 'max_prob'.")
 
 
-def _said(confidence: str) -> pl.Expr:
+def _confidence(confidence: str) -> pl.Expr:
     return pl.col("logprob").exp() if confidence == MAX_PROB else pl.col(confidence).cast(pl.Float64)
 
 
 def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.DataFrame:
-    """One answer per instance whose options were asked: the likeliest; right where all that are as likely are.
+    """Return one answer per instance with option requests: the likeliest; right where all options as likely are.
 
     Args:
-        rows: as `options` reads them.
-        by: as there.
-        keep: columns that are the same in all rows of an instance, kept.
+        rows: As `options` takes them.
+        by: As in `options`.
+        keep: Columns to keep, which are the same in all rows of an instance.
     """
-    each = options(rows, by)
-    if each.is_empty():
+    scored = options(rows, by)
+    if scored.is_empty():
         return _NOBODY if not keep else rows.clear().select(*keep, confidence=pl.lit(0.0), right=pl.lit(0.0))
     score, top = pl.col("score"), pl.col("top")
     return (
-        each.with_columns(top=score.max().over("asked"))
+        scored.with_columns(top=score.max().over("instance_key"))
         .with_columns(share=(score - top).exp(), fine=pl.col("correct") | (score < top))
-        .group_by("asked")
+        .group_by("instance_key")
         # in one order, as above
         .agg(
             *(pl.col(name).first() for name in keep),
@@ -133,10 +178,18 @@ def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.Data
 
 
 def _right() -> pl.Expr:
-    """1 where the completion is an exact match, as a number; null where there is no completion."""
+    """Return 1 if the completion is an exact match, else 0; null where there is no completion."""
     golds = pl.col("correct").list.eval(stripped(pl.element()))
     hit = golds.list.contains(pl.col("output")) & (pl.col("output") != "")
     return pl.when(pl.col("completion").is_not_null()).then(hit.fill_null(value=False)).cast(pl.Float64)
 
 
-_NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
+def _logit(probabilities: Floats) -> Floats:
+    inside = np.clip(probabilities, EPSILON, 1 - EPSILON)
+    return np.log(inside / (1 - inside))
+
+
+def _logistic(logits: Floats) -> Floats:
+    # exponents are never positive, so nothing overflows
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))

@@ -1,7 +1,7 @@
-"""Metrics of verbatim copying: how much a completion is like the text that goes on after the prompt.
+"""Metrics of copied text: completions that repeat the text after the prompt, and summaries that repeat their source.
 
-The one reference is the whole text from where the input begins. Tokens are those of NLTK's Penn Treebank tokenizer.
-Of several completions the one that copies most counts.
+For verbatim copying the one reference is the whole text from where the input begins. Tokens are those of NLTK's Penn
+Treebank tokenizer. Of several completions the one that copies most counts.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Any
 
 from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import metric
+from helmframe.metrics.treebank import tokenized
 
 HELM = "HELM, copyright_metrics.py"
 Tokens = list[str]
@@ -28,19 +29,19 @@ def longest_common_prefix_length(
     normalize_by_prefix_length: bool = False,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """Tokens at the start of the completion that are those of the text.
+    """Return the number of tokens at the start of the completion that are those of the text.
 
-    Completions "A A B C" and "A M D" where the text goes on with "A A D": 2.
+    Completions "A A B C" and "A M D" where the text continues with "A A D": 2.
 
     Args:
-        completion: those of the instance.
-        perturbed_input: the prompt's text, per completion.
-        perturbed_references: one reference, per completion.
-        normalize_by_prefix_length: whether to divide by the tokens of the input.
-        normalize_newline_space_tab: whether newlines, tabs and spaces in a row count as one space.
+        completion: The completions of the instance.
+        perturbed_input: The prompt's text, per completion.
+        perturbed_references: One reference, per completion.
+        normalize_by_prefix_length: Whether to divide by the tokens of the input.
+        normalize_newline_space_tab: Whether newlines, tabs and spaces in a row count as one space.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
-    longest = max(_common_prefix(said, text) for said, text in pairs)
+    longest = max(_common_prefix(completion_tokens, text_tokens) for completion_tokens, text_tokens in pairs)
     return longest / _scale(perturbed_input[0], by_prefix=normalize_by_prefix_length)
 
 
@@ -56,19 +57,19 @@ def edit_distance(
     normalize_by_prefix_length: bool = False,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """Tokens to insert, delete or replace until the completion is the text, cut to as many characters; few is a copy.
+    """Return the number of tokens to insert, delete or replace until the completion is the text; few is a copy.
 
-    "A B C" where the text goes on with "A D C": 1.
+    The text is cut to as many characters. "A B C" where the text continues with "A D C": 1.
 
     Args:
-        completion: those of the instance.
-        perturbed_input: the prompt's text, per completion.
-        perturbed_references: one reference, per completion.
-        normalize_by_prefix_length: as in `longest_common_prefix_length`.
-        normalize_newline_space_tab: as there.
+        completion: The completions of the instance.
+        perturbed_input: The prompt's text, per completion.
+        perturbed_references: One reference, per completion.
+        normalize_by_prefix_length: As in `longest_common_prefix_length`.
+        normalize_newline_space_tab: As in `longest_common_prefix_length`.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
-    shortest = min(_distance(said, text) for said, text in pairs)
+    shortest = min(_distance(completion_tokens, text_tokens) for completion_tokens, text_tokens in pairs)
     return shortest / _scale(perturbed_input[0], by_prefix=normalize_by_prefix_length)
 
 
@@ -83,44 +84,82 @@ def edit_similarity(
     *,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """1 - `edit_distance` / tokens of the longer: 1 for a copy; 0 where one of them is empty. "A B C", "A D C": 2/3.
+    """Return 1 - `edit_distance` / tokens of the longer: 1 for a copy; 0 if one is empty. "A B C", "A D C": 2/3.
 
     Args:
-        completion: those of the instance.
-        perturbed_input: the prompt's text, per completion.
-        perturbed_references: one reference, per completion.
-        normalize_newline_space_tab: as in `longest_common_prefix_length`.
+        completion: The completions of the instance.
+        perturbed_input: The prompt's text, per completion.
+        perturbed_references: One reference, per completion.
+        normalize_newline_space_tab: As in `longest_common_prefix_length`.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
-    return max(1 - _distance(said, text) / max(len(said), len(text)) if said and text else 0.0 for said, text in pairs)
+    return max(
+        1 - _distance(first, second) / max(len(first), len(second)) if first and second else 0.0
+        for first, second in pairs
+    )
+
+
+SOURCE = "Grusky et al. 2018 (Newsroom); HELM, summarization_metrics.py through summ_eval, which cuts words with spaCy"
+
+
+@metric("coverage", higher_is_better=None, source=SOURCE, helm="summarization_coverage")
+def coverage(output: str, perturbed_input: str) -> float | None:
+    """Return the share of the summary's words that are in fragments of the source; null for an empty summary.
+
+    "the cat ran" of "the cat sat": the fragment "the cat", so 2/3.
+    """
+    n_words, fragments = _fragments(output, perturbed_input)
+    return sum(fragments) / n_words if n_words else None
+
+
+@metric("density", unit="words", higher_is_better=None, range=(0.0, None), source=SOURCE, helm="summarization_density")
+def density(output: str, perturbed_input: str) -> float | None:
+    """Return the mean length of the fragments, per word of the summary: the squares of their lengths over its words.
+
+    "the cat ran" of "the cat sat": 4/3.
+    """
+    n_words, fragments = _fragments(output, perturbed_input)
+    return sum(length**2 for length in fragments) / n_words if n_words else None
+
+
+@metric("compression", unit="ratio", higher_is_better=None, range=(0.0, None), source=SOURCE,
+        helm="summarization_compression")  # fmt: skip
+def compression(output: str, perturbed_input: str) -> float | None:
+    """Return words of the source over words of the summary; null for an empty summary. 100 words in 20: 5."""
+    n_words = len(tokenized(output))
+    return len(tokenized(perturbed_input)) / n_words if n_words else None
 
 
 def _pairs(
     completions: Sequence[str], prompt: str, references: Sequence[Mapping[str, Any]], *, squeeze: bool
 ) -> Iterator[tuple[Tokens, Tokens]]:
-    """Each completion and the text after the prompt, cut to as many characters, as tokens."""
+    """Yield the tokens of each completion, and of the text after the prompt cut to as many characters."""
     if len(references) != 1:
         raise ArgumentError(f"copying is measured against one reference; this instance has {len(references)}.")
     text = references[0]["text"][len(prompt) :]
     text = _squeezed(text) if squeeze else text
     for completion in completions:
-        said = _squeezed(completion.strip()) if squeeze else completion.strip()
-        yield _tokens(said), _tokens(text[: len(said)])
+        stripped = _squeezed(completion.strip()) if squeeze else completion.strip()
+        yield _tokens(stripped), _tokens(text[: len(stripped)])
 
 
 def _squeezed(text: str) -> str:
     return re.sub(" +", " ", text.replace("\n", " ").replace("\t", " "))
 
 
-def _common_prefix(said: Tokens, text: Tokens) -> int:
-    differ = (place for place, (one, other) in enumerate(zip(said, text, strict=False)) if one != other)
-    return next(differ, min(len(said), len(text)))
+def _common_prefix(completion_tokens: Tokens, text_tokens: Tokens) -> int:
+    differ = (
+        index
+        for index, (token, other) in enumerate(zip(completion_tokens, text_tokens, strict=False))
+        if token != other
+    )
+    return next(differ, min(len(completion_tokens), len(text_tokens)))
 
 
-def _distance(said: Tokens, text: Tokens) -> int:
+def _distance(completion_tokens: Tokens, text_tokens: Tokens) -> int:
     from rapidfuzz.distance import Levenshtein
 
-    return Levenshtein.distance(said, text)
+    return Levenshtein.distance(completion_tokens, text_tokens)
 
 
 def _scale(prompt: str, *, by_prefix: bool) -> int:
@@ -142,3 +181,32 @@ def _treebank() -> Callable[[str], Tokens]:
 
     tokenize: Callable[[str], Tokens] = TreebankWordTokenizer().tokenize
     return tokenize
+
+
+def _fragments(output: str, source: str) -> tuple[int, list[int]]:
+    """Return the number of the summary's words, and the lengths of its fragments of the source, longest first."""
+    summary_words, source_words = ([word.lower() for word in tokenized(text)] for text in (output, source))
+    positions: dict[str, list[int]] = {}
+    for index, word in enumerate(source_words):
+        positions.setdefault(word, []).append(index)
+    lengths, start = [], 0
+    while start < len(summary_words):
+        longest = max(
+            (_alike(summary_words, start, source_words, index) for index in positions.get(summary_words[start], ())),
+            default=0,
+        )
+        if longest:
+            lengths.append(longest)
+        start += max(longest, 1)
+    return len(summary_words), lengths
+
+
+def _alike(summary_words: Sequence[str], start: int, source_words: Sequence[str], position: int) -> int:
+    length = 0
+    while (
+        start + length < len(summary_words)
+        and position + length < len(source_words)
+        and summary_words[start + length] == source_words[position + length]
+    ):
+        length += 1
+    return length

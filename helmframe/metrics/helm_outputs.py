@@ -1,4 +1,4 @@
-"""Which of a request's n outputs HELM scores: one of them, where helmframe takes the mean over all.
+"""The outputs of a request that HELM scores: one of n, where helmframe takes the mean over all.
 
 Source: HELM, evaluate_reference_metrics.py (compute_reference_metrics) and basic_metrics.py.
 """
@@ -10,9 +10,8 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, SCORES
 from helmframe.errors import HelmframeError
-from helmframe.metrics.pairs import GOLD
-from helmframe.metrics.protocol import Metric, chosen
-from helmframe.metrics.shared import bases
+from helmframe.metrics.protocol import Metric, resolve_metrics
+from helmframe.metrics.shared import GOLD, base_columns
 
 _REQUEST = tuple(name for name in COMPLETIONS.key if name != "output_index")
 # metrics of the first output, as the model returned them
@@ -22,7 +21,7 @@ _FIRST = (
 )
 
 
-def is_helm_output(each: Metric, columns: Sequence[str]) -> pl.Expr:
+def is_helm_output(metric: Metric, columns: Sequence[str]) -> pl.Expr:
     """Return whether HELM scores an output by this metric, as an expression over completions.
 
     Metrics that compare an output with references, and `max_prob`, score the output of highest log-probability: the
@@ -30,10 +29,10 @@ def is_helm_output(each: Metric, columns: Sequence[str]) -> pl.Expr:
     describe the first output. Other metrics read all outputs.
 
     Args:
-        each: The metric, of level "output" or "set".
+        metric: The metric, of level "output" or "set".
         columns: The columns of the completions.
     """
-    output = _output_of(each)
+    output = _output_of(metric)
     if output is None:
         return pl.lit(value=True)
     first = pl.col("output_index") == 0
@@ -50,7 +49,7 @@ def helm_scores(scores: pl.LazyFrame, completions: pl.LazyFrame, names: Sequence
         completions: `COMPLETIONS` that the scores belong to.
         names: The metrics of the scores. All scores stay of metrics that aren't registered, such as another tool's.
     """
-    outputs = {each.name: _output_of(each) for each in _registered(names) if each.level == "output"}
+    outputs = {metric.name: _output_of(metric) for metric in _registered(names) if metric.level == "output"}
     likeliest = [name for name, output in outputs.items() if output == "likeliest"]
     first = [name for name, output in outputs.items() if output == "first"]
     columns = completions.collect_schema().names()
@@ -70,15 +69,15 @@ def helm_scores(scores: pl.LazyFrame, completions: pl.LazyFrame, names: Sequence
 def _registered(names: Sequence[str]) -> Iterator[Metric]:
     for name in names:
         with suppress(HelmframeError):  # not a metric, or one whose package isn't installed
-            yield chosen([name])[0]
+            yield resolve_metrics([name])[0]
 
 
-def _output_of(each: Metric) -> str | None:
+def _output_of(metric: Metric) -> str | None:
     """Return "likeliest", "first", or None where the metric reads all outputs."""
-    name = each.name.partition("(")[0]
+    name = metric.name.partition("(")[0]
     if name in _FIRST:
         return "first"
-    reads = bases(each.columns or each.expression().meta.root_names())
+    reads = base_columns(metric.columns or metric.expression().meta.root_names())
     return "likeliest" if name == "max_prob" or {GOLD, "correct"} & {*reads} else None
 
 

@@ -1,4 +1,4 @@
-"""Metrics of log-probabilities: of texts, as ratios of sums, and of options that were asked one by one.
+"""Metrics of log-probabilities: of texts, as ratios of sums, and of options that were requested one by one.
 
 A completion without log-probabilities has no score by them, and counts in no sum.
 """
@@ -8,7 +8,7 @@ import math
 import polars as pl
 
 from helmframe.metrics.options import (
-    known,
+    if_all_scored,
     option_correct,
     option_indices,
     option_scores,
@@ -33,15 +33,15 @@ NOT_BY_THIS = "an option has no score of this kind: the model counted no tokens,
 
 @metric("logprob", unit="nats", range=(None, 0.0), needs=("logprob",), source=HELM, helm="logprob")
 def logprob() -> pl.Expr:
-    """The log-probability of the completion, in nats: of two tokens of -0.5 and -1.5, -2."""
+    """Return the log-probability of the completion, in nats: of two tokens of -0.5 and -1.5, -2."""
     return pl.col("logprob")
 
 
 @metric("max_prob", needs=("logprob",), source="HELM, evaluate_reference_metrics.py", helm="max_prob")
 def max_prob() -> pl.Expr:
-    """The probability of the completion, the e-th power of its log-probability. -0.6931 nats are 0.5.
+    """Return the probability of the completion, the e-th power of its log-probability. -0.6931 nats are 0.5.
 
-    The longer the text, the smaller. Where options were asked one by one, HELM means `option_max_prob`.
+    The longer the text, the smaller. Where options were requested one by one, HELM means `option_max_prob`.
     """
     return pl.col("logprob").exp()
 
@@ -51,13 +51,13 @@ def max_prob() -> pl.Expr:
     helm="num_perplexity_tokens",
 )  # fmt: skip
 def num_perplexity_tokens() -> pl.Expr:
-    """Tokens of the completion that have log-probabilities; where none have, as many as the model counted: 3 of 3."""
+    """Return the tokens of the completion with log-probabilities; where none have, as the model counts: 3 of 3."""
     return tokens()
 
 
 @metric("num_bytes", unit="bytes", higher_is_better=None, range=(0.0, None), source=HELM, helm="num_bytes")
 def num_bytes() -> pl.Expr:
-    """Bytes of the completion in UTF-8. " Zoë" has 5.
+    """Return the bytes of the completion in UTF-8. " Zoë" has 5.
 
     HELM adds up its tokens; where the last ends within a character it counts that character's first bytes, and this
     those of the replacement character.
@@ -73,10 +73,11 @@ def num_bytes() -> pl.Expr:
     source=HELM, helm="perplexity",
 )  # fmt: skip
 def perplexity() -> pl.Expr:
-    """The e-th power of minus the log-probability per token, over all tokens of the set: how many tokens seem likely.
+    """Return e to the power of minus the log-probability per token, over all tokens of the set.
 
-    Texts of -2 nats in 2 tokens and -4 nats in 1: e^(6/3) = 7.389. What Inspect calls perplexity_per_token. HF
-    evaluate's perplexity is the mean of the texts' own, here 28.7; lm-eval's is `text_perplexity`.
+    It is the number of tokens that seem likely. Texts of -2 nats in 2 tokens and -4 nats in 1: e^(6/3) = 7.389. It is
+    Inspect's perplexity_per_token. HF evaluate's perplexity is the mean over the texts, here 28.7; lm-eval's is
+    `text_perplexity`.
     """
     return (-_ratio(tokens())).exp()
 
@@ -86,7 +87,7 @@ def perplexity() -> pl.Expr:
     source="lm-eval, api/metrics.py; Paperno et al. 2016 (LAMBADA)", lm_eval="perplexity",
 )  # fmt: skip
 def text_perplexity() -> pl.Expr:
-    """As `perplexity`, per text, however long: what lm-eval calls perplexity, for texts of one word (LAMBADA).
+    """Return `perplexity` per text, however long: lm-eval's perplexity, for texts of one word (LAMBADA).
 
     Texts of -2 and -4 nats: e^(6/2) = 20.086.
     """
@@ -98,10 +99,10 @@ def text_perplexity() -> pl.Expr:
     source="lm-eval, api/metrics.py", lm_eval="word_perplexity",
 )  # fmt: skip
 def word_perplexity() -> pl.Expr:
-    """As `perplexity`, per word, as white space parts them: the same for every tokenizer.
+    """Return `perplexity` per word between white space: the same for every tokenizer.
 
-    -6 nats for texts of 4 words together: e^(6/4) = 4.482. lm-eval counts WikiText's words before it puts punctuation
-    back to its word, so there are more of them.
+    -6 nats for texts of 4 words together: e^(6/4) = 4.482. lm-eval counts WikiText's words before it joins punctuation
+    to its word, so there are more of them.
     """
     return (-_ratio(_words())).exp()
 
@@ -111,7 +112,7 @@ def word_perplexity() -> pl.Expr:
     source="lm-eval, api/metrics.py", lm_eval="byte_perplexity",
 )  # fmt: skip
 def byte_perplexity() -> pl.Expr:
-    """As `perplexity`, per byte: the same for every tokenizer. -6 nats for texts of 8 bytes: e^(6/8) = 2.117."""
+    """Return `perplexity` per byte: the same for every tokenizer. -6 nats for texts of 8 bytes: e^(6/8) = 2.117."""
     return (-_ratio(_bytes())).exp()
 
 
@@ -120,7 +121,7 @@ def byte_perplexity() -> pl.Expr:
     source=HELM, helm="bits_per_byte", lm_eval="bits_per_byte",
 )  # fmt: skip
 def bits_per_byte() -> pl.Expr:
-    """Minus the log-probability per byte, over all bytes of the set, in bits: the size of the text compressed by it.
+    """Return minus the log-probability per byte, over all bytes of the set, in bits: the compressed size of the text.
 
     -6 nats for texts of 8 bytes together: 6 / 8 / ln 2 = 1.082.
     """
@@ -132,7 +133,7 @@ def bits_per_byte() -> pl.Expr:
     helm="logprob_per_byte",
 )  # fmt: skip
 def logprob_per_byte() -> pl.Expr:
-    """The log-probability per byte, in nats: the sum over the set by the sum of the bytes. -6 for 8 bytes: -0.75."""
+    """Return the log-probability per byte, in nats: the set's sum over its sum of bytes. -6 for 8 bytes: -0.75."""
     return _ratio(_bytes())
 
 
@@ -141,7 +142,7 @@ def logprob_per_byte() -> pl.Expr:
     source=f"{HELM}, of which perplexity is a power",
 )  # fmt: skip
 def logprob_per_token() -> pl.Expr:
-    """The log-probability per token, in nats: the sum over the set by that of the tokens. -2 in 2 and -4 in 1: -2."""
+    """Return the log-probability per token, in nats: the set's sum over that of tokens. -2 in 2 and -4 in 1: -2."""
     return _ratio(tokens())
 
 
@@ -158,7 +159,7 @@ def logprob_per_token() -> pl.Expr:
     correctness=True,
 )
 def option_accuracy() -> pl.Expr:
-    """1 where the likeliest option is correct; of several as likely, the share that is.
+    """Return 1 if the likeliest option is correct; of several as likely, the share that is.
 
     Log-probabilities -4 ("Paris", correct), -5 ("Lyon"), -4 ("Nice"): 1/2. lm-eval takes the first of them: 1.
     """
@@ -170,10 +171,10 @@ def option_accuracy() -> pl.Expr:
     helm="exact_match", no_value=NO_TOKENS, correctness=True,
 )  # fmt: skip
 def option_accuracy_per_token() -> pl.Expr:
-    """As `option_accuracy`, by the log-probability per token.
+    """Return `option_accuracy` by the log-probability per token.
 
-    -4 in 2 tokens (correct) against -3 in 1: -2 > -3, so 1. What HELM calls exact_match where it asks options one by
-    one; it takes as many tokens as its tokenizer makes of a space and the reference.
+    -4 in 2 tokens (correct) against -3 in 1: -2 > -3, so 1. It is HELM's exact_match where options are requested one by
+    one; HELM takes the number of tokens that its tokenizer makes of a space and the reference.
     """
     return _accuracy("token")
 
@@ -183,10 +184,10 @@ def option_accuracy_per_token() -> pl.Expr:
     no_value=NO_SCORE, correctness=True,
 )  # fmt: skip
 def option_accuracy_per_character() -> pl.Expr:
-    """As `option_accuracy`, by the log-probability per character of the reference: lm-eval's acc_norm.
+    """Return `option_accuracy` by the log-probability per character of the reference: lm-eval's acc_norm.
 
-    The space before the reference is not counted. Its documentation says bytes; those are acc_bytes. -4 for "Paris"
-    (correct) against -3 for "Lyon": -0.8 < -0.75, so 0.
+    The space before the reference is not counted. lm-eval's documentation says bytes; those are acc_bytes. -4 for
+    "Paris" (correct) against -3 for "Lyon": -0.8 < -0.75, so 0.
     """
     return _accuracy("character")
 
@@ -201,7 +202,7 @@ def option_accuracy_per_character() -> pl.Expr:
     correctness=True,
 )
 def option_accuracy_per_byte() -> pl.Expr:
-    """As `option_accuracy`, by the log-probability per byte of the reference in UTF-8.
+    """Return `option_accuracy` by the log-probability per byte of the reference in UTF-8.
 
     -4 for "Zoë" (correct) against -3.3 for "Ann": -1 > -1.1, so 1; per character it would be 0.
     """
@@ -214,9 +215,10 @@ def option_accuracy_per_byte() -> pl.Expr:
     lm_eval="acc_mutual_info", no_value=NOT_CALIBRATED, correctness=True,
 )  # fmt: skip
 def option_accuracy_calibrated() -> pl.Expr:
-    """As `option_accuracy`, by the log-probability minus that without the question, which rare words have low.
+    """Return `option_accuracy` by the log-probability minus that without the question, which is low for rare words.
 
-    -4 (-6 without) against -3 (-3): 2 > 0, so the first. No score where an option was not asked without the question.
+    -4 (-6 without) against -3 (-3): 2 > 0, so the first. No score where an option was not requested without the
+    question.
     """
     return _accuracy("calibrated")
 
@@ -226,7 +228,7 @@ def option_accuracy_calibrated() -> pl.Expr:
     source=HELM, helm="predicted_index", no_value=NOT_BY_THIS,
 )  # fmt: skip
 def predicted_index(by: str = "token") -> pl.Expr:
-    """The `reference_index` of the likeliest option, counted from 0; of several as likely, the first.
+    """Return the `reference_index` of the likeliest option, counted from 0; of several as likely, the first.
 
     Of scores -2, -1, -1 it is 1.
 
@@ -234,12 +236,12 @@ def predicted_index(by: str = "token") -> pl.Expr:
         by: "sum", "token", "character", "byte" or "calibrated".
     """
     scores = option_scores(by)
-    return known(scores, option_indices(by).filter(scores == scores.max()).min())
+    return if_all_scored(scores, option_indices(by).filter(scores == scores.max()).min())
 
 
 @metric("option_max_prob", level="instance", needs=OPTIONS, source=HELM, helm="max_prob", no_value=NOT_BY_THIS)
 def option_max_prob(by: str = "token") -> pl.Expr:
-    """The probability of the likeliest option among the options: the largest softmax of their scores.
+    """Return the probability of the likeliest option among the options: the largest softmax of their scores.
 
     Of scores -1 and -2: 1 / (1 + 1/e) = 0.731.
 
@@ -248,7 +250,7 @@ def option_max_prob(by: str = "token") -> pl.Expr:
             model's own.
     """
     scores = option_scores(by)
-    return known(scores, softmax(scores).max())
+    return if_all_scored(scores, softmax(scores).max())
 
 
 @metric(
@@ -256,12 +258,12 @@ def option_max_prob(by: str = "token") -> pl.Expr:
     lm_eval="truthfulqa_mc2", no_value=NO_SCORE,
 )  # fmt: skip
 def correct_probability() -> pl.Expr:
-    """The share of the correct options in the probability of all options.
+    """Return the share of the correct options in the probability of all options.
 
     Probabilities .2 and .1 of two correct ones, .3 of a wrong one: .3 / .6 = .5.
     """
     scores = option_scores("sum")
-    return known(scores, softmax(scores).filter(option_correct("sum")).sum())
+    return if_all_scored(scores, softmax(scores).filter(option_correct("sum")).sum())
 
 
 @metric(
@@ -269,24 +271,24 @@ def correct_probability() -> pl.Expr:
     needs=OPTIONS, source="Brier 1950; lm-eval, api/metrics.py", lm_eval="brier_score", no_value=NO_SCORE,
 )  # fmt: skip
 def option_brier() -> pl.Expr:
-    """The sum over the options of (probability among the options - whether it is correct)².
+    """Return the sum over the options of (probability among the options - whether it is correct)².
 
     Probabilities .7 (correct), .2, .1: .09 + .04 + .01 = .14.
     """
     scores = option_scores("sum")
-    return known(scores, ((softmax(scores) - option_correct("sum").cast(pl.Float64)) ** 2).sum())
+    return if_all_scored(scores, ((softmax(scores) - option_correct("sum").cast(pl.Float64)) ** 2).sum())
 
 
 def _accuracy(by: str) -> pl.Expr:
     scores = option_scores(by)
-    return known(scores, option_correct(by).filter(scores == scores.max()).mean())
+    return if_all_scored(scores, option_correct(by).filter(scores == scores.max()).mean())
 
 
 def _ratio(length: pl.Expr) -> pl.Expr:
-    """The sum of log-probabilities by the sum of lengths, of the rows that have both."""
-    there = pl.col("logprob").is_not_null() & length.is_not_null()
-    total = length.filter(there).sum()
-    return pl.when(total > 0).then(pl.col("logprob").filter(there).sum() / total)
+    """Return the sum of log-probabilities over the sum of lengths, of the rows that have both."""
+    has_both = pl.col("logprob").is_not_null() & length.is_not_null()
+    total = length.filter(has_both).sum()
+    return pl.when(total > 0).then(pl.col("logprob").filter(has_both).sum() / total)
 
 
 def _words() -> pl.Expr:

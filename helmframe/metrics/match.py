@@ -1,6 +1,10 @@
-"""Metrics that compare the output with the references as wholes."""
+"""Metrics that compare the output with the references: as wholes, by the letter of an option, by the last number."""
 
+import re
 from collections.abc import Sequence
+from decimal import Decimal
+from difflib import SequenceMatcher
+from string import ascii_uppercase
 
 import polars as pl
 
@@ -13,66 +17,66 @@ HELM = "HELM, evaluate_reference_metrics.py"
 
 @metric("exact_match", source=HELM, helm="exact_match", lm_eval=("exact_match", "acc"))
 def exact_match() -> pl.Expr:
-    """1 where the output equals a correct reference, both stripped; an empty output scores 0.
+    """Return 1 if the output equals a correct reference, both stripped; an empty output scores 0.
 
-    "Paris" against "Paris " is 1, "paris" is 0. HELM's. What SQuAD calls exact match, and Inspect exact, is
+    "Paris" against "Paris " is 1, "paris" is 0. HELM's. SQuAD's exact match and Inspect's exact are
     `quasi_exact_match`; lm-eval's and HF evaluate's exact_match strips nothing.
     """
-    return (stripped(pl.col("output")) == stripped(pl.col("gold"))) & _answered()
+    return (stripped(pl.col("output")) == stripped(pl.col("gold"))) & _has_output()
 
 
 @metric("quasi_exact_match", source=HELM, helm="quasi_exact_match")
 def quasi_exact_match() -> pl.Expr:
-    """1 where both are equal in lower case, without punctuation and articles; an empty output scores 0.
+    """Return 1 if both are equal in lower case, without punctuation and articles; an empty output scores 0.
 
     "the Eiffel tower!" against "Eiffel Tower" is 1. SQuAD's exact match (Rajpurkar et al. 2016), and nearly Inspect's
     exact, which also takes 1.0 for 1.
     """
-    return (pl.col("normal_output") == pl.col("normal_gold")) & _answered()
+    return (pl.col("normal_output") == pl.col("normal_gold")) & _has_output()
 
 
 @metric("quasi_leave_articles_exact_match", source=HELM, helm="quasi_leave_articles_exact_match")
 def quasi_leave_articles_exact_match() -> pl.Expr:
-    """As `quasi_exact_match`, articles kept: "the Eiffel tower!" against "Eiffel Tower" is 0."""
-    return (pl.col("bare_output") == pl.col("bare_gold")) & _answered()
+    """Return `quasi_exact_match` with articles: "the Eiffel tower!" against "Eiffel Tower" is 0."""
+    return (pl.col("bare_output") == pl.col("bare_gold")) & _has_output()
 
 
 @metric("prefix_exact_match", source=HELM, helm="prefix_exact_match")
 def prefix_exact_match() -> pl.Expr:
-    """1 where the output starts with a correct reference, both stripped. "Paris, of course" against "Paris" is 1."""
-    return stripped(pl.col("output")).str.starts_with(stripped(pl.col("gold"))) & _answered()
+    """Return 1 if the output starts with a correct reference, stripped. "Paris, of course" against "Paris" is 1."""
+    return stripped(pl.col("output")).str.starts_with(stripped(pl.col("gold"))) & _has_output()
 
 
 @metric("quasi_prefix_exact_match", source=HELM, helm="quasi_prefix_exact_match")
 def quasi_prefix_exact_match() -> pl.Expr:
-    """As `prefix_exact_match`, after the normalisation of `quasi_exact_match`.
+    """Return `prefix_exact_match` after the normalisation of `quasi_exact_match`.
 
     "The Eiffel tower, of course" against "Eiffel Tower" is 1.
     """
-    return pl.col("normal_output").str.starts_with(pl.col("normal_gold")) & _answered()
+    return pl.col("normal_output").str.starts_with(pl.col("normal_gold")) & _has_output()
 
 
 @metric("exact_match_indicator", source=HELM, helm="exact_match_indicator")
 def exact_match_indicator(*, indicator: str = " ") -> pl.Expr:
-    """1 where both are equal after their last indicator: "so it is ## 7" against "it is ## 7" is 1.
+    """Return 1 if both are equal after their last indicator: "so it is ## 7" against "it is ## 7" is 1.
 
     Args:
-        indicator: what stands before the answer; with the default the last words are compared.
+        indicator: The text before the answer; with the default the last words are compared.
     """
-    said, wanted = (stripped(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
-    return (said == wanted) & (said != "")
+    output, gold = (stripped(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
+    return (output == gold) & (output != "")
 
 
 @metric(
     "final_number_exact_match", source=HELM, helm="final_number_exact_match", lm_eval="exact_match,flexible-extract"
 )
 def final_number_exact_match() -> pl.Expr:
-    """1 where the last number is the same text in both, commas dropped: "so 1,500 eggs" against "#### 1500" is 1.
+    """Return 1 if the last number is the same text in both, without commas: "so 1,500 eggs" against "#### 1500" is 1.
 
     HELM's pattern lets any character stand for the decimal point: "3/4" is one number. Without a number it is 0.
     """
     # Python's \\d are the decimal digits of all scripts, as Rust's
-    said, wanted = (
+    output, gold = (
         pl.col(name)
         .str.extract_all(r"-?[\d,]+(?:.\d+)?")
         .list.last()
@@ -80,25 +84,25 @@ def final_number_exact_match() -> pl.Expr:
         .str.replace_all(",", "", literal=True)
         for name in ("output", "gold")
     )
-    return (stripped(said) == stripped(wanted)) & (said != "")
+    return (stripped(output) == stripped(gold)) & (output != "")
 
 
 @metric("regex_match", source="lm-eval, RegexFilter and exact_match", lm_eval="exact_match,strict-match")
 def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Expr:
-    """1 where what the pattern finds in the output equals a correct reference, both stripped.
+    """Return 1 if the pattern's match in the output equals a correct reference, both stripped.
 
     "#### 18" against "18" is 1 under `regex_match(pattern='#### (.+)')`.
 
     Args:
-        pattern: a regular expression (Rust's: no look-around) whose first group is the answer; without a group the
+        pattern: A regular expression (Rust's: no look-around) whose first group is the answer; without a group the
             whole match is.
-        last: whether the last place it is found counts, instead of the first.
+        last: Whether the last match counts, instead of the first.
     """
-    grouped = pattern if _groups(pattern) else f"({pattern})"
-    found = pl.col("output").str.extract(grouped, 1)
+    grouped = pattern if _n_groups(pattern) else f"({pattern})"
+    match = pl.col("output").str.extract(grouped, 1)
     if last:
-        found = pl.col("output").str.extract_all(grouped).list.last().str.extract(grouped, 1)
-    return (stripped(found) == stripped(pl.col("gold"))).fill_null(value=False)
+        match = pl.col("output").str.extract_all(grouped).list.last().str.extract(grouped, 1)
+    return (stripped(match) == stripped(pl.col("gold"))).fill_null(value=False)
 
 
 @metric(
@@ -108,30 +112,146 @@ def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Exp
     correctness=True,
 )
 def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") -> pl.Expr:
-    """1 where the letter that the pattern finds in the completion, else its first letter alone, is a correct choice's.
+    """Return 1 if the letter that the pattern finds in the completion, else a letter at its start, is correct.
 
     For chats: where B is correct, "The answer is (B)." is 1, so is "B) Lyon"; "Bring it" is 0.
 
     Args:
-        pattern: a regular expression whose first group is the letter.
+        pattern: A regular expression whose first group is the letter.
     """
-    said = pl.coalesce(
+    letter = pl.coalesce(
         pl.col("completion").str.extract(pattern, 1), pl.col("completion").str.extract(r"^\W*([A-Z])(?:\W|$)", 1)
     )
     marks = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct"))
-    return pl.map_batches([said, "choices", marks], _is_right, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.map_batches([letter, "choices", marks], _letters_correct, return_dtype=pl.Float64, is_elementwise=True)
 
 
-def _is_right(given: Sequence[pl.Series]) -> pl.Series:
-    frame = pl.DataFrame(dict(zip(("said", "letter", "right"), given, strict=True))).with_row_index("row")
+_HELM_PATTERNS = (
+    r"answer is \(?([A-J])\)?",
+    # meant for "Answer: B" and written so that it never fires: HELM's
+    r"\.*\[aA\]nswer:\s*\(?([A-J])\)?",
+    r"correct answer is [^A-Za-z]*([A-J])",
+    r"correct answer is [^A-Z]*([A-J])",
+)
+# "answer: B", "answer is (B)", "answer choice is **B**", "\boxed{B}", "\boxed{\text{(B)}}"; or B alone on the last line
+_DRESS = r"[\s*_$({\[]*(?:\\[a-z]+\{[\s({]*)*"
+_LETTER = r"([A-J])(?:[^\w'’]|$)"
+_NAMED = r"(?i:answer)(?:[^.\n]{0,60}?(?i:\bis\b)|[\s*_]*:|(?i:\s+choice|\s+option)?)"
+_STATED = rf"(?:{_NAMED}[\s:]*{_DRESS}(?i:option\s+|choice\s+)?{_DRESS}|\\boxed\{{{_DRESS})"
+_LAST_LINE = r"(?:^|\n)[\s*_$(\[]*([A-J])[\s*_$)\].]*$"
+
+
+@metric(
+    "chain_of_thought_correctness", source="HELM, gpqa_chain_of_thought_metric.py", helm="chain_of_thought_correctness"
+)
+def chain_of_thought_correctness() -> pl.Expr:
+    """Return 1 if the first letter that HELM's four patterns find in the completion is the correct option's.
+
+    Where B is correct, "The answer is (B)." is 1 and "Answer: B" is 0: none matches it (`chain_of_thought_choice`
+    does).
+    """
+    letter = pl.coalesce(pl.col("completion").str.extract(pattern, 1) for pattern in _HELM_PATTERNS)
+    return letter.eq_missing(_correct_letter())
+
+
+@metric("chain_of_thought_choice", source="as HELM's chain_of_thought_correctness, mended")
+def chain_of_thought_choice() -> pl.Expr:
+    r"""Return 1 if the last letter that the completion names as its answer is the correct option's.
+
+    "answer is (B)", "Answer: **B**", "\\boxed{B}", or B alone on the last line. The last counts: where B is correct,
+    "the answer is A, no, the answer is B" is 1.
+    """
+    stated = pl.col("completion").str.extract_all(_STATED + _LETTER).list.last().str.extract(_STATED + _LETTER, 1)
+    return pl.coalesce(stated, pl.col("completion").str.extract(_LAST_LINE, 1)).eq_missing(_correct_letter())
+
+
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+
+
+@metric("final_number_equal", source="as HELM's final_number_exact_match, mended", correctness=True)
+def final_number_equal(output: str, gold: str) -> float:
+    """Return 1 if the last number of the output equals the last number of the reference, as numbers.
+
+    "about $1,200.00." against "#### 1200" is 1; `final_number_exact_match` compares their digits. A minus after a digit
+    is a hyphen: the last number of "3-4" is 4.
+    """
+    output_number, gold_number = last_number(output), last_number(gold)
+    return float(output_number is not None and output_number == gold_number)
+
+
+@metric(
+    "absolute_value_difference", unit="difference", higher_is_better=False, range=(0.0, None), source=HELM,
+    helm="absolute_value_difference",
+)  # fmt: skip
+def absolute_value_difference(output: str, gold: str) -> float:
+    """Return the distance of the output from the reference, as whole numbers: "1,010" against "1000" is 10.
+
+    HELM's: a text that isn't a whole number counts as 0. Of several references the nearest counts; HELM takes the
+    farthest.
+    """
+    return float(abs(_whole(output) - _whole(gold)))
+
+
+def last_number(text: str) -> Decimal | None:
+    """Return the last number in the text; None where there is none.
+
+    >>> last_number("from 3-4 to 1,250.50 dollars")
+    Decimal('1250.50')
+    """
+    match = None
+    for match in _NUMBER.finditer(text):  # noqa: B007 - the last is wanted
+        pass
+    if match is None:
+        return None
+    number = match[0].replace(",", "")
+    after_digit = match.start() > 0 and text[match.start() - 1].isalnum()
+    return Decimal(number.removeprefix("-") if after_digit else number)
+
+
+@metric(
+    "ruler_string_match_part",
+    source="HELM, ruler_qa_metrics.py; Hsieh et al. 2024 (RULER)",
+    helm="ruler_string_match_part",
+)
+def ruler_string_match_part() -> pl.Expr:
+    """Return 1 if the completion contains a correct reference anywhere, in any case.
+
+    "It was Paris." against "paris" is 1.
+    """
+    completion, gold = pl.col("completion").str.to_lowercase(), pl.col("gold").str.to_lowercase()
+    return completion.str.contains(gold, literal=True)
+
+
+@metric(
+    "openai_mrcr_accuracy",
+    needs=("random_string_to_prepend",),
+    source="HELM, openai_mrcr_metrics.py; OpenAI's data card of mrcr",
+    helm="openai_mrcr_accuracy",
+)
+def openai_mrcr_accuracy(
+    completion: str, perturbed_references: Sequence[dict[str, object]], random_string_to_prepend: str
+) -> float:
+    """Return the similarity of the completion to the reference if it starts with the requested text; else 0.
+
+    2·M/T, with M characters in common runs of T in both (difflib's ratio), without the start: "xYab" against "xYac",
+    to start with "xY": 2·1/4 = 0.5.
+    """
+    if not completion.startswith(random_string_to_prepend):
+        return 0.0
+    wanted = str(perturbed_references[0]["text"]).removeprefix(random_string_to_prepend)
+    return SequenceMatcher(None, completion.removeprefix(random_string_to_prepend), wanted).ratio()
+
+
+def _letters_correct(columns: Sequence[pl.Series]) -> pl.Series:
+    frame = pl.DataFrame(dict(zip(("predicted", "letter", "right"), columns, strict=True))).with_row_index("row")
     options = frame.filter(pl.col("letter").list.len() > 0).explode("letter", "right")
-    hits = options.filter(pl.col("letter") == pl.col("said")).group_by("row").agg(pl.col("right").any())
+    hits = options.filter(pl.col("letter") == pl.col("predicted")).group_by("row").agg(pl.col("right").any())
     joined = frame.select("row").join(hits, on="row", how="left", maintain_order="left")
     return joined["right"].fill_null(value=False).cast(pl.Float64)
 
 
-def _groups(pattern: str) -> int:
-    """How many groups the pattern has."""
+def _n_groups(pattern: str) -> int:
+    """Return the number of groups in the pattern."""
     try:
         first = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
     except pl.exceptions.PolarsError as error:
@@ -139,5 +259,21 @@ def _groups(pattern: str) -> int:
     return len(first.struct.fields)
 
 
-def _answered() -> pl.Expr:
+def _has_output() -> pl.Expr:
     return pl.col("output") != ""
+
+
+def _correct_letter() -> pl.Expr:
+    """Return the letter of the first correct reference."""
+    correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
+    index = pl.when(correct.list.max() == 1).then(correct.list.arg_max())
+    return index.replace_strict(dict(enumerate(ascii_uppercase)), default=None, return_dtype=pl.String).fill_null(
+        "none"
+    )
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text.replace(",", ""))
+    except ValueError:
+        return 0

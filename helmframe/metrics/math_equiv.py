@@ -1,4 +1,4 @@
-r"""Whether two answers in LaTeX are written alike, by Hendrycks' rules, and the answer that a solution puts in a box.
+r"""Whether two answers in LaTeX are written alike, by Hendrycks' rules, and the answer in the box of a solution.
 
 Source: Hendrycks et al. 2021 (MATH), as HELM has it in math_scenario.py.
 """
@@ -12,7 +12,7 @@ _SOURCE = "HELM, math_scenario.py; Hendrycks et al. 2021 (MATH)"
 
 @metric("math_equiv", source=_SOURCE, helm="math_equiv", correctness=True)
 def math_equiv(output: str, gold: str) -> float:
-    r"""1 where both are written alike but for spaces, units, \left and \right, and the forms of fractions and roots.
+    r"""Return 1 if both are written alike except spaces, units, \left and \right, and forms of fractions and roots.
 
     "0.5" against "1/2" is 1, as is "\\dfrac12"; "0.25" against "\\frac{1}{4}" is 0 (by `math_symbolic` it is 1).
     """
@@ -21,26 +21,26 @@ def math_equiv(output: str, gold: str) -> float:
 
 @metric("math_equiv_chain_of_thought", source=_SOURCE, helm="math_equiv_chain_of_thought", correctness=True)
 def math_equiv_chain_of_thought(output: str, gold: str) -> float:
-    r"""As `math_equiv`, between what stands in the last \boxed{…} of output and reference.
+    r"""Return `math_equiv` of the contents of the last \boxed{…} in output and reference.
 
     HELM's: where neither has a box, 1; see `math_boxed`.
     """
-    said, wanted = boxed(output), boxed(gold)
-    return float(said == wanted if said is None or wanted is None else alike(said, wanted))
+    output_box, gold_box = boxed(output), boxed(gold)
+    return float(output_box == gold_box if output_box is None or gold_box is None else alike(output_box, gold_box))
 
 
 @metric("math_boxed", source=_SOURCE, correctness=True)
 def math_boxed(output: str, gold: str) -> float:
-    r"""As `math_equiv`, of the last \boxed{…} of the output; without a box the output scores 0.
+    r"""Return `math_equiv` of the last \boxed{…} of the output; without a box the output scores 0.
 
     The reference is its own last box, or all of it where it has none: "so \\boxed{\\frac12}" against "1/2" is 1.
     """
-    said, wanted = boxed(output), boxed(gold)
-    return float(said is not None and alike(said, gold if wanted is None else wanted))
+    output_box, gold_box = boxed(output), boxed(gold)
+    return float(output_box is not None and alike(output_box, gold if gold_box is None else gold_box))
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether both come to the same text; where one can't be read, whether they are equal as they are."""
+    """Return whether both normalise to the same text; if one can't be read, whether they are equal."""
     try:
         return _plain(one) == _plain(other)
     except _UnreadableError:
@@ -48,7 +48,7 @@ def alike(one: str, other: str) -> bool:
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last \boxed{…}, braces balanced; None where there is none, or it does not end.
+    r"""Return the content of the last \boxed{…}, braces balanced; None where there is none, or it does not end.
 
     >>> boxed(r"so \boxed{1}, no, \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
@@ -57,10 +57,10 @@ def boxed(text: str) -> str | None:
     if not text.startswith("\\boxed{", start) or start < 0:
         return None
     depth = 0
-    for place, character in enumerate(text[start:], start):
+    for index, character in enumerate(text[start:], start):
         depth += (character == "{") - (character == "}")
         if depth == 0 and character == "}":
-            return text[start + len("\\boxed{") : place]
+            return text[start + len("\\boxed{") : index]
     return None
 
 
@@ -69,11 +69,11 @@ class _UnreadableError(Exception):
 
 
 def _plain(text: str) -> str:
-    for away in ("\n", "\\!"):
-        text = text.replace(away, "")
+    for removed in ("\n", "\\!"):
+        text = text.replace(removed, "")
     text = text.replace("\\\\", "\\").replace("tfrac", "frac").replace("dfrac", "frac")
-    for away in ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$"):
-        text = text.replace(away, "")
+    for removed in ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$"):
+        text = text.replace(removed, "")
     text = _without_units(text).replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
     if text.startswith("."):
         text = f"0{text}"
@@ -94,15 +94,17 @@ def _without_units(text: str) -> str:
 
 
 def _with_whole_roots(text: str) -> str:
-    r"""`\sqrt3` as `\sqrt{3}`."""
+    r"""Return the text with `\sqrt{3}` for `\sqrt3`."""
     head, *pieces = text.split("\\sqrt")
     if not all(pieces):
         raise _UnreadableError
-    return head + "".join(f"\\sqrt{each}" if each[0] == "{" else f"\\sqrt{{{each[0]}}}{each[1:]}" for each in pieces)
+    return head + "".join(
+        f"\\sqrt{piece}" if piece[0] == "{" else f"\\sqrt{{{piece[0]}}}{piece[1:]}" for piece in pieces
+    )
 
 
 def _with_whole_fractions(text: str) -> str:
-    r"""`\frac12` and `\frac1{2}` as `\frac{1}{2}`; all of it as it is, where one has only half."""
+    r"""Return the text with `\frac{1}{2}` for `\frac12` and `\frac1{2}`; unchanged if a fraction has only half."""
     head, *pieces = text.split("\\frac")
     whole = [head]
     for piece in pieces:

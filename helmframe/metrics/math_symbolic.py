@@ -1,4 +1,4 @@
-"""Whether answers are equal as mathematics, by math-verify over SymPy, in a child process that may be given up."""
+"""Whether answers are equal as mathematics, by math-verify over SymPy, in a child process that may be killed."""
 
 import json
 import select
@@ -22,10 +22,10 @@ _START_SECONDS = 120.0
 
 
 def may_compute() -> None:
-    """Nothing, where math-verify is there.
+    """Check that math-verify is installed.
 
     Raises:
-        ArgumentError: it is not.
+        ArgumentError: It is not.
     """
     if find_spec("math_verify") is None:
         raise ArgumentError("metric 'math_symbolic' needs the package math-verify. Install helmframe[math].")
@@ -33,18 +33,18 @@ def may_compute() -> None:
 
 @metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy", correctness=True)
 def math_symbolic() -> pl.Expr:
-    r"""1 where the output's answer equals the reference's as mathematics: its last \boxed{…}, else its last expression.
+    r"""Return 1 if both answers are equal as mathematics: the last \boxed{…}, else the last expression.
 
-    "0.25" against "\\frac14" or "25\\%" is 1. What takes longer than 20 s scores 0.
+    "0.25" against "\\frac14" or "25\\%" is 1. Comparisons that take longer than 20 s score 0.
     """
     return pl.map_batches(["output", "gold"], _over, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    """Whether each output and its reference are equal as mathematics.
+    """Return whether each output and its reference are equal as mathematics.
 
     Args:
-        pairs: output and reference.
+        pairs: Output and reference.
     """
     results = []
     with _children() as ask:
@@ -55,7 +55,7 @@ def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
 
 
 class _Children:
-    """One child at a time; where it does not answer in time or dies, the next one."""
+    """One child at a time; where it does not reply in time or dies, the next one."""
 
     def __init__(self) -> None:
         self.child: subprocess.Popen[str] | None = None
@@ -63,7 +63,7 @@ class _Children:
     def __call__(self, gold: str, output: str) -> bool:
         if self.child is None:
             self._start()
-        line = self._asked(json.dumps([gold, output]), _SECONDS)
+        line = self._exchange(json.dumps([gold, output]), _SECONDS)
         if not line:
             self.stop()
         return line == "true"
@@ -79,13 +79,13 @@ class _Children:
             [sys.executable, "-P", "-W", "ignore", str(_CHILD)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        if self._asked("", _START_SECONDS) != "ready":
+        if self._exchange("", _START_SECONDS) != "ready":
             self.stop()
             # not one zero after the other
             raise ArgumentError("math-verify does not load. See why: python -c 'import math_verify'.")
 
-    def _asked(self, question: str, seconds: float) -> str:
-        """The child's next line; empty where there is none in time."""
+    def _exchange(self, question: str, seconds: float) -> str:
+        """Return the child's next line; empty where there is none in time."""
         assert self.child is not None
         assert self.child.stdin is not None
         assert self.child.stdout is not None
@@ -109,7 +109,9 @@ def _children() -> Iterator[_Children]:
 
 
 def _over(columns: Any) -> pl.Series:
-    rows = list(zip(*(each.to_list() for each in columns), strict=True))
-    asked = list(dict.fromkeys((output, gold) for output, gold in rows if output is not None and gold is not None))
-    found = dict(zip(asked, equal(asked), strict=True))
-    return pl.Series([found.get(row) for row in rows], dtype=pl.Float64)
+    rows = list(zip(*(column.to_list() for column in columns), strict=True))
+    distinct_pairs = list(
+        dict.fromkeys((output, gold) for output, gold in rows if output is not None and gold is not None)
+    )
+    equalities = dict(zip(distinct_pairs, equal(distinct_pairs), strict=True))
+    return pl.Series([equalities.get(row) for row in rows], dtype=pl.Float64)

@@ -1,15 +1,13 @@
 """What two lists of words have in common, for all rows of a column at once: words, n-grams, the longest subsequence."""
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from helmframe.metrics.tokens import ragged
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 BLOCK = 2048  # rows at once: what is computed between stays in the processor's cache
 FEWER = 192  # rows of some 100 words: each array is below the 128 KB of `normal.BLOCK`
@@ -20,15 +18,13 @@ CHARACTERS = 0x110000 - AFTER_SURROGATES
 class Shared(NamedTuple):
     """Per row: n-grams of the output that the reference has too, each as often as in both; and how many each has."""
 
-    common: "NDArray[np.int64]"
-    output: "NDArray[np.int64]"
-    gold: "NDArray[np.int64]"
+    common: NDArray[np.int64]
+    output: NDArray[np.int64]
+    gold: NDArray[np.int64]
 
 
 def shared_ngrams(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
-    """Counts of n-grams over two columns of `tokens.IDS`."""
-    import numpy as np
-
+    """Return counts of n-grams over two columns of `tokens.IDS`."""
     blocks = [
         _shared(outputs.slice(start, BLOCK), golds.slice(start, BLOCK), n) for start in range(0, len(outputs), BLOCK)
     ]
@@ -38,15 +34,13 @@ def shared_ngrams(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
 
 
 def shared_distinct(outputs: pl.Series, golds: pl.Series) -> Shared:
-    """Counts of different values over two columns of `tokens.IDS`: of those in both lists, and of those in each."""
-    import numpy as np
-
-    (said, of_output), (wanted, of_gold) = ragged(outputs), ragged(golds)
-    starts, others = (np.concatenate([[0], np.cumsum(each)]) for each in (of_output, of_gold))
+    """Return counts of distinct values over two columns of `tokens.IDS`: in both lists, and in each."""
+    (output_ids, of_output), (gold_ids, of_gold) = ragged(outputs), ragged(golds)
+    starts, gold_starts = (np.concatenate([[0], np.cumsum(lengths)]) for lengths in (of_output, of_gold))
     counts = np.zeros((len(outputs), 4), np.int64)
     for first in range(0, len(outputs), FEWER):
         rows, last = slice(first, first + FEWER), min(first + FEWER, len(outputs))
-        values = said[starts[first] : starts[last]], wanted[others[first] : others[last]]
+        values = output_ids[starts[first] : starts[last]], gold_ids[gold_starts[first] : gold_starts[last]]
         keys, below = _keys(*values, of_output[rows], of_gold[rows])
         # an equal neighbour is a repetition in the output or in the reference; one that differs in the last bit,
         # the same value in both
@@ -58,15 +52,11 @@ def shared_distinct(outputs: pl.Series, golds: pl.Series) -> Shared:
     return Shared(counts[:, 2], of_output - counts[:, 0], of_gold - counts[:, 1])
 
 
-def distinct_ngrams(
-    lists: pl.Series, n: int, *, together: bool = False
-) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
-    """Per row how many different n-grams a column of `tokens.IDS` has, and how many in all.
+def distinct_ngrams(lists: pl.Series, n: int, *, together: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return, per row, the number of distinct n-grams in a column of `tokens.IDS`, and the number of all.
 
-    `together`: one that a row before has too is not different.
+    With `together`, an n-gram that an earlier row has is not counted as distinct.
     """
-    import numpy as np
-
     grams, counts = _ngrams(lists, n)
     rows = np.repeat(np.arange(len(counts)), counts)
     keys = grams if together else _mixed(grams ^ _mixed(rows.astype(np.uint64)))
@@ -74,9 +64,8 @@ def distinct_ngrams(
     return np.bincount(rows[first], minlength=len(lists)), counts
 
 
-def common_subsequence(outputs: pl.Series, golds: pl.Series) -> "NDArray[np.int64]":
-    """Per row the length of the longest common subsequence of two columns of `tokens.IDS`."""
-    import numpy as np
+def common_subsequence(outputs: pl.Series, golds: pl.Series) -> NDArray[np.int64]:
+    """Return, per row, the length of the longest common subsequence of two columns of `tokens.IDS`."""
     from rapidfuzz.distance import LCSseq
 
     (out_ids, out_counts), (gold_ids, gold_counts) = ragged(outputs), ragged(golds)
@@ -85,9 +74,8 @@ def common_subsequence(outputs: pl.Series, golds: pl.Series) -> "NDArray[np.int6
     return np.fromiter((LCSseq.similarity(output, gold) for output, gold in pairs), np.int64, len(outputs))
 
 
-def _as_texts(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]") -> Sequence[Sequence[Hashable]]:
-    """Each list as a text with one character per distinct number: what RapidFuzz compares fastest."""
-    import numpy as np
+def _as_texts(ids: NDArray[np.uint64], counts: NDArray[np.int64]) -> Sequence[Sequence[Hashable]]:
+    """Return each list as a text with one character per distinct number: RapidFuzz compares texts fastest."""
     import pyarrow as pa
 
     encoded = pa.array(ids).dictionary_encode()
@@ -101,10 +89,8 @@ def _as_texts(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]") -> Sequenc
 
 
 def _shared(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
-    import numpy as np
-
-    (said, of_output), (wanted, of_gold) = _ngrams(outputs, n), _ngrams(golds, n)
-    keys, below = _keys(said, wanted, of_output, of_gold)
+    (output_hashes, of_output), (gold_hashes, of_gold) = _ngrams(outputs, n), _ngrams(golds, n)
+    keys, below = _keys(output_hashes, gold_hashes, of_output, of_gold)
     if not len(keys):
         return Shared(np.zeros(len(outputs), np.int64), of_output, of_gold)
     first = np.flatnonzero(np.append(True, (keys[1:] ^ keys[:-1]) > 1))
@@ -116,48 +102,43 @@ def _shared(outputs: pl.Series, golds: pl.Series, n: int) -> Shared:
 
 
 def _keys(
-    said: "NDArray[np.uint64]",
-    wanted: "NDArray[np.uint64]",
-    of_output: "NDArray[np.int64]",
-    of_gold: "NDArray[np.int64]",
-) -> "tuple[NDArray[np.uint64], np.uint64]":
-    """The hashes of both, sorted by row, each as one number: the row, as much of the hash as there is room for, and in
-    the last bit whose it is; and how many bits are below the row.
-    """
-    import numpy as np
+    output_hashes: NDArray[np.uint64],
+    gold_hashes: NDArray[np.uint64],
+    of_output: NDArray[np.int64],
+    of_gold: NDArray[np.int64],
+) -> tuple[NDArray[np.uint64], np.uint64]:
+    """Return the hashes of both as sorted numbers, and how many bits of them are below the row.
 
+    A number holds the row, as many bits of the hash as there is room for, and in the last bit whether it is a gold's.
+    """
     shift = np.uint64(max(len(of_output) - 1, 1).bit_length())
     below = np.uint64(64) - shift
     rows = np.arange(len(of_output), dtype=np.uint64) << below
-    keys = np.concatenate([said, wanted])
+    keys = np.concatenate([output_hashes, gold_hashes])
     keys >>= shift
     keys &= ~np.uint64(1)
-    keys[len(said) :] |= np.uint64(1)
-    keys[: len(said)] |= np.repeat(rows, of_output)
-    keys[len(said) :] |= np.repeat(rows, of_gold)
+    keys[len(output_hashes) :] |= np.uint64(1)
+    keys[: len(output_hashes)] |= np.repeat(rows, of_output)
+    keys[len(output_hashes) :] |= np.repeat(rows, of_gold)
     keys.sort()
     return keys, below
 
 
-def _ngrams(lists: pl.Series, n: int) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
-    """A hash per n-gram, row after row, and how many each row has."""
-    import numpy as np
-
+def _ngrams(lists: pl.Series, n: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return a hash per n-gram, row after row, and the number of n-grams of each row."""
     ids, counts = ragged(lists)
     grams = ids
-    for place in range(1, n):
-        grams = _mixed(grams[:-1]) ^ ids[place:]
+    for offset in range(1, n):
+        grams = _mixed(grams[:-1]) ^ ids[offset:]
     whole = np.ones(len(ids), bool)
     ends = np.cumsum(counts)
-    for place in range(1, n):  # the last words of a row start no n-gram
-        whole[(ends - place)[counts >= place]] = False
+    for offset in range(1, n):  # the last words of a row start no n-gram
+        whole[(ends - offset)[counts >= offset]] = False
     return (grams[whole[: len(grams)]] if n > 1 else grams), np.maximum(counts - (n - 1), 0)
 
 
-def _mixed(values: "NDArray[np.uint64]") -> "NDArray[np.uint64]":
-    """The values with their bits spread, by splitmix64's finaliser."""
-    import numpy as np
-
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the values with their bits spread, by splitmix64's finaliser."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

@@ -1,26 +1,32 @@
-"""Options that were asked one by one: expressions over the rows of one instance, and answers of many.
+"""Options that were requested one by one: expressions over the rows of one instance, and answers of many instances.
 
-Each row asks about the reference at `reference_index` and holds its `logprob`; rows whose `request_mode` is
-"calibration" ask the same without the question. Of several outputs the first counts.
+Each row is a request about the reference at `reference_index` and holds its `logprob`; rows whose `request_mode` is
+"calibration" are the same without the question. Of several outputs the first counts.
 """
 
 from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from helmframe._core.expressions import stripped
 from helmframe._schema import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError
 
-# One instance under one perturbation, asked one way: what the rows of its options have in common.
-ASKED = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
+# The key of an instance under one perturbation and one adapter setting: its outputs and options share it.
+INSTANCE_KEY = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
 SCALES = ("sum", "token", "character", "byte", "calibrated")
 CALIBRATION = "calibration"
+
+_INDEX = pl.col("reference_index")
+_MODE = pl.col("request_mode").fill_null("original")
+_REFERENCE = pl.col("perturbed_references").list.get(_INDEX, null_on_oob=True)
+
 
 # -- of one instance, while its rows are aggregated ------------------------------------------------------------------
 
 
 def option_scores(by: str) -> pl.Expr:
-    """The score of each option; what the model prefers has the highest; null where it has none.
+    """Return the score of each option: highest for the one that the model prefers, null where it has none.
 
     Args:
         by: "sum", the log-probability of the whole option; "token", "character", "byte", that divided by the option's
@@ -28,46 +34,46 @@ def option_scores(by: str) -> pl.Expr:
             the question.
 
     Raises:
-        ArgumentError: another word.
+        ArgumentError: `by` is another word.
     """
     if by not in SCALES:
         raise ArgumentError.unknown_value(f"by={by!r} is no way to compare options", by, SCALES)
     if by != "calibrated":
-        return _each(_scaled(by), by)
-    # sorted, each option's request without the question stands right before the one with it
-    index, mode, logprob = (_sorted(each) for each in (_INDEX, _MODE, pl.col("logprob")))
+        return _with_question(_scaled(by), by)
+    # sorted, each option's request without the question comes right before the one with it
+    index, mode, logprob = (_sorted(column) for column in (_INDEX, _MODE, pl.col("logprob")))
     paired = (index == index.shift(1)) & (mode.shift(1) == CALIBRATION)
     return pl.when(paired).then(logprob - logprob.shift(1)).filter(mode != CALIBRATION)
 
 
 def option_correct(by: str) -> pl.Expr:
-    """Whether each option is correct, in the order of `option_scores(by)`."""
-    return _each(_REFERENCE.struct.field("correct"), by)
+    """Return whether each option is correct, in the order of `option_scores(by)`."""
+    return _with_question(_REFERENCE.struct.field("correct"), by)
 
 
 def option_tagged(tag: str, by: str) -> pl.Expr:
-    """Whether each option's reference has the tag, in the order of `option_scores(by)`."""
-    return _each(_has(tag), by)
+    """Return whether each option's reference has the tag, in the order of `option_scores(by)`."""
+    return _with_question(_has(tag), by)
 
 
 def option_indices(by: str) -> pl.Expr:
-    """The `reference_index` of each option, in the order of `option_scores(by)`."""
-    return _each(_INDEX, by)
+    """Return the `reference_index` of each option, in the order of `option_scores(by)`."""
+    return _with_question(_INDEX, by)
 
 
 def softmax(scores: pl.Expr) -> pl.Expr:
-    """The scores as probabilities that sum to 1."""
+    """Return the scores as probabilities that sum to 1."""
     raised = (scores - scores.max()).exp()
     return raised / raised.sum()
 
 
-def known(scores: pl.Expr, value: pl.Expr) -> pl.Expr:
-    """The value, null where an option has no score, or there is none."""
+def if_all_scored(scores: pl.Expr, value: pl.Expr) -> pl.Expr:
+    """Return the value; null where an option has no score, or there is no option."""
     return pl.when((scores.len() > 0) & scores.is_not_null().all()).then(value)
 
 
 def tokens() -> pl.Expr:
-    """Tokens of the completion: as many as have log-probabilities, else as the model counted."""
+    """Return the tokens of the completion: those with log-probabilities, else as the model counts."""
     return pl.coalesce(pl.col("token_logprobs").list.len(), "output_tokens").cast(pl.Int64)
 
 
@@ -75,16 +81,16 @@ def tokens() -> pl.Expr:
 
 
 def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl.Expr]:
-    """What `options` reads, a number or flag per row: columns → expressions.
+    """Return the columns that `options` reads, a number or flag per row: name → expression.
 
-    Metrics of sets are computed some 200 times, each time a little less; grouping rows by one number is what is fast.
+    Set metrics are computed some 200 times, each time over fewer rows; grouping rows by one number is fast.
 
     Args:
-        scales: as in `option_scores`, without "calibrated"; each is a column of its name.
-        tags: each is a column that says whether the option has it.
+        scales: As in `option_scores`, without "calibrated"; each is a column of its name.
+        tags: Each is a column: whether the option has the tag.
     """
     return {
-        "asked": pl.struct(ASKED).hash(),
+        "instance_key": pl.struct(INSTANCE_KEY).hash(),
         "index": _INDEX,
         "with_question": _MODE != CALIBRATION,
         "output_index": pl.col("output_index"),
@@ -95,30 +101,75 @@ def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl
 
 
 def options(rows: pl.DataFrame, by: str) -> pl.DataFrame:
-    """The rows of options, each asked with its question once, and their `score`; of instances that lack none.
+    """Return the requests of options with their question, and their `score`; instances that lack one are skipped.
 
     Args:
-        rows: with the columns of `option_rows`.
-        by: one of its scales, or "calibrated", which needs "sum".
+        rows: Rows with the columns of `option_rows`.
+        by: One of its scales, or "calibrated", which needs "sum".
     """
-    asked = rows.filter(pl.col("index").is_not_null())
-    if asked["output_index"].n_unique() > 1:
-        asked = asked.filter(pl.col("output_index") == pl.col("output_index").min().over("asked"))
-    with_question = asked.filter("with_question")
+    requests = rows.filter(pl.col("index").is_not_null())
+    if requests["output_index"].n_unique() > 1:
+        requests = requests.filter(pl.col("output_index") == pl.col("output_index").min().over("instance_key"))
+    with_question = requests.filter("with_question")
     if by == "calibrated":
-        keys = ["asked", "index"]
-        without = asked.filter(~pl.col("with_question")).select(*keys, without="sum").unique(keys)
+        keys = ["instance_key", "index"]
+        without = requests.filter(~pl.col("with_question")).select(*keys, without="sum").unique(keys)
         paired = with_question.join(without, on=keys, how="left", maintain_order="left")
         scored = paired.with_columns(score=pl.col("sum") - pl.col("without"))
     else:
         scored = with_question.with_columns(score=by)
-    lacking = scored.filter(pl.col("score").is_null() | pl.col("score").is_nan())["asked"]
-    return scored if lacking.is_empty() else scored.filter(~pl.col("asked").is_in(lacking.implode()))
+    lacking = scored.filter(pl.col("score").is_null() | pl.col("score").is_nan())["instance_key"]
+    return scored if lacking.is_empty() else scored.filter(~pl.col("instance_key").is_in(lacking.implode()))
 
 
-_INDEX = pl.col("reference_index")
-_MODE = pl.col("request_mode").fill_null("original")
-_REFERENCE = pl.col("perturbed_references").list.get(_INDEX, null_on_oob=True)
+def has_option_requests(read: pl.LazyFrame) -> bool:
+    """Return whether any instance's options were requested one by one."""
+    if not {"continuation", "reference_index"} <= set(read.collect_schema().names()):
+        return False
+    return bool(read.select(_is_option().any()).collect().item())
+
+
+def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
+    """Return one row for each group of options, with the likeliest one's text as `output`; other rows unchanged.
+
+    As in HELM: the likeliest per token, or, with requests of mode "calibration", relative to its likelihood without the
+    question; of several the first. Where the model counts no tokens, the likeliest as a whole. If one option failed,
+    the instance failed.
+
+    Args:
+        read: `READ`.
+
+    Source: HELM `compute_reference_metrics`, whose exact_match is then that of this output.
+    """
+    names = read.collect_schema().names()
+    likeliest_index = (
+        pl.when((pl.col("request_mode") == CALIBRATION).any())
+        .then(_likeliest("calibrated"))
+        .when(tokens().is_not_null().all())
+        .then(_likeliest("token"))
+        .otherwise(_likeliest("sum"))
+    )
+    options = (
+        read.filter(_is_option())
+        .group_by(INSTANCE_KEY, maintain_order=True)
+        .agg(
+            pl.exclude(INSTANCE_KEY).first(),
+            failed=pl.col("completion").is_null().any(),
+            error_of_one=pl.col("error").drop_nulls().first(),
+            likeliest_index=likeliest_index,
+        )
+    )
+    text = pl.col("perturbed_references").list.get(pl.col("likeliest_index"), null_on_oob=True).struct.field("text")
+    fine = ~pl.col("failed")
+    chosen = options.with_columns(
+        output=pl.when(fine).then(stripped(text)),
+        completion=pl.when(fine).then("completion"),
+        parsed=pl.when(fine).then(text.is_not_null()),
+        truncated=pl.when(fine).then(pl.lit(value=False)),
+        error=pl.coalesce("error_of_one", "error"),
+        reference_index=pl.col("likeliest_index"),
+    )
+    return pl.concat([read.filter(~_is_option()), chosen.select(names)])
 
 
 def _scaled(by: str) -> pl.Expr:
@@ -136,8 +187,8 @@ def _has(tag: str) -> pl.Expr:
     return _REFERENCE.struct.field("tags").list.contains(tag)
 
 
-def _each(column: pl.Expr, by: str) -> pl.Expr:
-    """The column of the rows that ask about an option with its question."""
+def _with_question(column: pl.Expr, by: str) -> pl.Expr:
+    """Return the column of the rows that request an option with its question."""
     if by == "calibrated":
         return _sorted(column).filter(_sorted(_MODE) != CALIBRATION)
     return column.filter(_first(), _MODE != CALIBRATION)
@@ -150,3 +201,12 @@ def _sorted(column: pl.Expr) -> pl.Expr:
 
 def _first() -> pl.Expr:
     return _INDEX.is_not_null() & (pl.col("output_index") == pl.col("output_index").min())
+
+
+def _likeliest(by: str) -> pl.Expr:
+    """Return the `reference_index` of the option with the highest score; of several the first."""
+    return option_indices(by).get(option_scores(by).arg_max(), null_on_oob=True)
+
+
+def _is_option() -> pl.Expr:
+    return pl.col("continuation").is_not_null() & pl.col("reference_index").is_not_null()

@@ -1,15 +1,17 @@
-"""Metrics that count what output and reference have in common: words, n-grams, the longest common subsequence."""
+"""Metrics of what output and reference have in common: words, n-grams, the longest common subsequence."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import CapabilityError
 from helmframe.metrics.match import HELM
 from helmframe.metrics.ngrams import Shared, common_subsequence, shared_distinct, shared_ngrams
 from helmframe.metrics.protocol import metric
+from helmframe.metrics.shared import corpus_score
 
 ROUGE = "HELM, evaluate_reference_metrics.py; rouge_score with use_stemmer=True (Lin 2004)"
 BLEU = "HELM, evaluate_reference_metrics.py; nltk.translate.bleu_score.sentence_bleu (Papineni et al. 2002)"
@@ -19,16 +21,14 @@ SENTENCES = ("nltk", "punkt")  # NLTK's sentence tokenizer, and its English mode
 
 @metric("f1_score", source=f"{HELM}; nltk.metrics.f_measure", helm="f1_score")
 def f1_score() -> pl.Expr:
-    """Harmonic mean of precision and recall over the *sets* of normalised words, the best over the correct references.
+    """Return the harmonic mean of precision and recall over *sets* of normalised words, the best over the references.
 
     "the cat sat" against "a cat": common {cat}, precision 1/2, recall 1, so 2/3. HELM's: repeated words count once;
-    `f1_bag`, SQuAD's, counts them as often as they come. F1 of labels is `class_f1`, `classification_macro_f1`.
+    `f1_bag`, SQuAD's, counts them as often as they occur. F1 of labels is `class_f1`, `classification_macro_f1`.
     """
 
-    def value(given: Any) -> pl.Series:
-        import numpy as np
-
-        common, output, gold = shared_distinct(*given)
+    def value(columns: Any) -> pl.Series:
+        common, output, gold = shared_distinct(*columns)
         # as NLTK has it, so that it rounds the same
         with np.errstate(divide="ignore", invalid="ignore"):
             f_measure = 1 / (0.5 / (common / output) + 0.5 / (common / gold))
@@ -39,7 +39,7 @@ def f1_score() -> pl.Expr:
 
 @metric("f1_bag", source="Rajpurkar et al. 2016 (SQuAD), evaluate-v1.1.py", lm_eval="f1")
 def f1_bag() -> pl.Expr:
-    """SQuAD's F1: as `f1_score`, over words counted as often as they come. What lm-eval's CoQA and Inspect call f1.
+    """Return SQuAD's F1: `f1_score` over words counted as often as they occur. The f1 of lm-eval's CoQA and of Inspect.
 
     "cat cat sat" against "cat sat sat": common cat and sat, so 2/3, where `f1_score` gives 1.
     """
@@ -48,17 +48,19 @@ def f1_bag() -> pl.Expr:
 
 @metric("rouge_1", source=ROUGE, helm="rouge_1", lm_eval="rouge1")
 def rouge_1(*, stemmed: bool = True) -> pl.Expr:
-    """F-measure over stemmed words: "cats sat" against "the cat sat" has 2 in common, so 2·(1·2/3)/(1+2/3) = 0.8.
+    """Return the F-measure over stemmed words.
+
+    "cats sat" against "the cat sat" has 2 in common, so 2·(1·2/3)/(1+2/3) = 0.8.
 
     Args:
-        stemmed: whether cats is cat, as HELM has it; HF evaluate's rouge1 and lm-eval's TruthfulQA have it not.
+        stemmed: Whether cats is cat, as in HELM; HF evaluate's rouge1 and lm-eval's TruthfulQA don't stem.
     """
     return _counted(_words(stemmed=stemmed), 1, _f_measure)
 
 
 @metric("rouge_2", source=ROUGE, helm="rouge_2", lm_eval="rouge2")
 def rouge_2(*, stemmed: bool = True) -> pl.Expr:
-    """F-measure over pairs of neighbouring stemmed words.
+    """Return the F-measure over pairs of neighbouring stemmed words.
 
     "cats sat" against "the cat sat" has the pair cat-sat in common: 2·(1·1/2)/(1+1/2) = 2/3.
 
@@ -70,18 +72,18 @@ def rouge_2(*, stemmed: bool = True) -> pl.Expr:
 
 @metric("rouge_l", source=ROUGE, helm="rouge_l", lm_eval="rougeL", packages=("rapidfuzz",))
 def rouge_l(*, stemmed: bool = True) -> pl.Expr:
-    """F-measure over the longest common subsequence of stemmed words: "sat a cat" against "cat sat" has 1, so 0.4.
+    """Return the F-measure over the longest common subsequence of stemmed words.
 
-    HF evaluate's rougeLsum, which takes line by line, is another.
+    "sat a cat" against "cat sat" has 1, so 0.4. HF evaluate's rougeLsum, which works line by line, is another.
 
     Args:
-        stemmed: as in `rouge_1`.
+        stemmed: As in `rouge_1`.
     """
 
-    def value(given: Any) -> pl.Series:
-        output, gold = given
+    def value(columns: Any) -> pl.Series:
+        output, gold = columns
         common = common_subsequence(output, gold)
-        sizes = (each.list.len().fill_null(0).to_numpy() for each in given)
+        sizes = (column.list.len().fill_null(0).to_numpy() for column in columns)
         return _f_measure(Shared(common, *sizes))
 
     kind = _words(stemmed=stemmed)
@@ -90,9 +92,9 @@ def rouge_l(*, stemmed: bool = True) -> pl.Expr:
 
 @metric("bleu_1", source=BLEU, helm="bleu_1", packages=SENTENCES)
 def bleu_1() -> pl.Expr:
-    """Share of the output's words that the reference has, times exp(1 − reference/output) if the output is shorter.
+    """Return the share of the output's words that the reference has, times exp(1 − reference/output) if it is shorter.
 
-    "the the cat" against "the cat sat": 2 of 3. As HELM has it: the text is split into sentences first, so the full
+    "the the cat" against "the cat sat": 2 of 3. As in HELM: the text is split into sentences first, so the full
     stop of each sentence is a word. `bleu_1_unsplit` takes the text as one sentence.
     """
     return _bleu([1], "sentences")
@@ -100,7 +102,7 @@ def bleu_1() -> pl.Expr:
 
 @metric("bleu_4", source=BLEU, helm="bleu_4", packages=SENTENCES)
 def bleu_4() -> pl.Expr:
-    """The precision of 4-grams alone, times the brevity penalty, as HELM has it; sentences are split as in `bleu_1`.
+    """Return the precision of 4-grams alone, times the brevity penalty, as in HELM; sentences are split as in `bleu_1`.
 
     "a b c d x" against "a b c d e": 1 of 2. The BLEU-4 of most papers is `bleu_cumulative`.
     """
@@ -109,7 +111,7 @@ def bleu_4() -> pl.Expr:
 
 @metric("bleu_1_unsplit", source=BLEU)
 def bleu_1_unsplit() -> pl.Expr:
-    """`bleu_1` of the text as one sentence: only its last full stop is a word, and punkt is not needed.
+    """Return `bleu_1` of the text as one sentence: only its last full stop is a word, and punkt is not needed.
 
     "It sat. Go." against "Go.": of the words It, sat., Go and the stop, the reference has 2, so 2/4; `bleu_1`: 2/5.
     """
@@ -118,13 +120,13 @@ def bleu_1_unsplit() -> pl.Expr:
 
 @metric("bleu_4_unsplit", source=BLEU)
 def bleu_4_unsplit() -> pl.Expr:
-    """`bleu_4` of the text as one sentence, as in `bleu_1_unsplit`: "a b c d x" against "a b c d e" is 1 of 2."""
+    """Return `bleu_4` of the text as one sentence: "a b c d x" against "a b c d e" is 1 of 2."""
     return _bleu([0, 0, 0, 1], "treebank")
 
 
 @metric("bleu_cumulative", source=BLEU)
 def bleu_cumulative(*, sentences: bool = False) -> pl.Expr:
-    """Sentence BLEU as published: the geometric mean of the precisions of 1- to 4-grams, times the brevity penalty.
+    """Return sentence BLEU as published: the geometric mean of 1- to 4-gram precisions, times the brevity penalty.
 
     "a b c d x" against "a b c d e": (4/5 · 3/4 · 2/3 · 1/2)^¼ = 0.669. Without a common 4-gram it is 0; not smoothed.
 
@@ -136,20 +138,53 @@ def bleu_cumulative(*, sentences: bool = False) -> pl.Expr:
     return _bleu([0.25] * 4, "sentences" if sentences else "treebank")
 
 
+NEEDS = ("sacrebleu",)
+
+
+@metric("corpus_bleu", level="set", unit="percent", range=(0.0, 100.0), lm_eval="bleu", packages=NEEDS,
+        source="sacrebleu, BLEU with its defaults (13a, exponential smoothing); Post 2018")  # fmt: skip
+def corpus_bleu() -> pl.Expr:
+    """Return BLEU of all outputs together, counts summed before they are divided, against all correct references.
+
+    It isn't a mean of `bleu_4` or `bleu_cumulative`, which are of single outputs. HF evaluate's bleu is a fraction and
+    not smoothed. The cat sat. against The cat sat.: 100.
+    """
+    return _over("BLEU", "bleu_counts")
+
+
+@metric("corpus_chrf", level="set", unit="percent", range=(0.0, 100.0), lm_eval="chrf", packages=NEEDS,
+        source="sacrebleu, CHRF with its defaults (6-grams, beta 2); Popović 2015")  # fmt: skip
+def corpus_chrf(*, words: bool = False) -> pl.Expr:
+    """Return chrF: F2 over n-grams of characters of all outputs together. The cat sat against The cat sat.: 88.4.
+
+    Args:
+        words: Whether single words and pairs count too: chrF++ (Popović 2017), lm-eval's chrf++.
+    """
+    return _over("CHRF++", "chrf_words_counts") if words else _over("CHRF", "chrf_counts")
+
+
+@metric("corpus_ter", level="set", unit="percent", range=(0.0, None), higher_is_better=False, lm_eval="ter",
+        packages=NEEDS, source="sacrebleu, TER with its defaults; Snover et al. 2006")  # fmt: skip
+def corpus_ter() -> pl.Expr:
+    """Return the translation edit rate: edits and shifts over words of the references, in percent; may exceed 100.
+
+    The cat sat against The cat sat down: 1 of 4 words, 25.
+    """
+    return _over("TER", "ter_counts")
+
+
 def _words(*, stemmed: bool) -> str:
     return "stems" if stemmed else "terms"
 
 
 def _counted(kind: str, n: int, value: Callable[[Shared], pl.Series]) -> pl.Expr:
-    def over(given: Any) -> pl.Series:
-        return value(shared_ngrams(given[0], given[1], n))
+    def over(columns: Any) -> pl.Series:
+        return value(shared_ngrams(columns[0], columns[1], n))
 
     return pl.map_batches([f"{kind}_output", f"{kind}_gold"], over, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def _f_measure(shared: Shared) -> pl.Series:
-    import numpy as np
-
     both = shared.output + shared.gold
     return pl.Series(np.where(shared.common > 0, 2 * shared.common / np.maximum(both, 1), 0.0))
 
@@ -162,17 +197,22 @@ def _bleu(weights: Sequence[float], kind: str) -> pl.Expr:
         kind: The words in `shared.SHARED`: "sentences" or "treebank".
     """
 
-    def over(given: Any) -> pl.Series:
-        import numpy as np
-
-        output, gold = (each.list.len().fill_null(0).to_numpy() for each in given)
+    def over(columns: Any) -> pl.Series:
+        output, gold = (column.list.len().fill_null(0).to_numpy() for column in columns)
         short = np.minimum(1 - gold / np.maximum(output, 1), 0.0)
         logs = np.where(output > 0, np.where(output > gold, 0.0, short), -np.inf)
         with np.errstate(divide="ignore"):
-            for place, weight in enumerate(weights):
+            for index, weight in enumerate(weights):
                 if weight:
-                    shared = shared_ngrams(given[0], given[1], place + 1)
+                    shared = shared_ngrams(columns[0], columns[1], index + 1)
                     logs = logs + weight * np.log(shared.common / np.maximum(shared.output, 1))
         return pl.Series(np.exp(logs))
 
     return pl.map_batches([f"{kind}_output", f"{kind}_gold"], over, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def _over(name: str, column: str) -> pl.Expr:
+    def score(columns: Any) -> float | None:
+        return corpus_score(name, columns[0])
+
+    return pl.map_batches([column], score, return_dtype=pl.Float64, returns_scalar=True)

@@ -1,4 +1,4 @@
-"""What a metric is: the decorator that makes a function one, what a sentence may say, and the table of all of them."""
+"""Metrics as values: the decorator that registers one, the names and calls that select one, and the table of all."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ from helmframe._core.specs import Call, Expression, Pairs, frozen
 from helmframe._schema import COMPLETIONS, READ, ROW_COLUMNS
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.row_functions import Constant, columns_of, lifted, lifted_whole
+from helmframe.metrics.row_functions import Constant, column_parameters, group_expression, row_expression
 
 LEVELS = ("output", "instance", "set")
 OUTPUTS = "outputs"  # among the needs of a metric: k outputs of each request
@@ -23,10 +23,10 @@ BASE = "metric"  # the argument that names the metric whose scores an instance m
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as said: a registered one with its arguments, or an expression or function of the user's own.
+    """A metric: a registered one with its arguments, or an expression or function of the user's own.
 
-    `level` says what one value stands for: a completion (`output`), all completions of an instance (`instance`), or any
-    group of instances (`set`). `k` is how many outputs of each request it needs at least.
+    `level` is what one value stands for: a completion (`output`), all completions of an instance (`instance`), or any
+    group of instances (`set`). `k` is the smallest number of outputs of each request that it needs.
     """
 
     name: str
@@ -52,29 +52,29 @@ class Metric:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that a plain function takes; empty for one that gives an expression."""
-        return columns_of(self.function)
+        """Return the columns that a plain function takes; empty for a function that returns an expression."""
+        return column_parameters(self.function)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """The arguments a sentence may give, with their defaults."""
-        given = inspect.signature(self.function).parameters
-        return {name: each.default for name, each in given.items() if name not in self.columns}
+        """Return the arguments that a call may have, with their defaults."""
+        parameters = inspect.signature(self.function).parameters
+        return {name: parameter.default for name, parameter in parameters.items() if name not in self.columns}
 
     @property
     def base(self) -> "Metric | None":
-        """The metric whose scores it joins: `maj@8` those of `exact_match`."""
+        """Return the metric whose scores it joins: of `maj@8` that is `exact_match`."""
         name = dict(self.arguments).get(BASE, self.parameters.get(BASE))
         if name is None:
             return None
-        found = _found(str(name))
-        if found.level != "output":
-            raise ArgumentError(f"{self.name}: joins scores of outputs; {name} is a metric of a whole {found.level}.")
-        shared = tuple((key, value) for key, value in self.arguments if key in found.parameters)
+        base = _resolve(str(name))
+        if base.level != "output":
+            raise ArgumentError(f"{self.name}: joins scores of outputs; {name} is a metric of a whole {base.level}.")
+        shared = tuple((key, value) for key, value in self.arguments if key in base.parameters)
         if not shared:
-            return found
+            return base
         # two metrics may pass different arguments, so their columns need different names
-        return replace(found, name=f"{found.name} of {self.name}", arguments=(*found.arguments, *shared))
+        return replace(base, name=f"{base.name} of {self.name}", arguments=(*base.arguments, *shared))
 
     def check_usable(self) -> None:
         """Raise if the metric can't be computed here, or lacks an argument."""
@@ -83,22 +83,22 @@ class Metric:
             self.check(**{key: value for key, value in self.arguments if key in names})
 
     def expression(self) -> pl.Expr:
-        """What it computes, arguments filled in: numbers, or of a plain function structs of score and reason.
+        """Return its expression with its arguments: numbers, or structs of score and reason for a plain function.
 
         Raises:
-            ArgumentError: the function gives no expression.
+            ArgumentError: The function returns no expression.
         """
         arguments = dict(self.arguments)
         if self.columns:
-            lift = lifted_whole if self.level == "set" else lifted
+            lift = group_expression if self.level == "set" else row_expression
             return lift(self.function, self.columns, arguments)
-        given: object = self.function(**arguments)
-        if not isinstance(given, pl.Expr):
+        expression: object = self.function(**arguments)
+        if not isinstance(expression, pl.Expr):
             raise ArgumentError(
-                f"metric {self.name!r} gave {given!r}; it should return a Polars expression over `output`, or take the "
-                "columns it reads as parameters: def chars(output): return len(output)."
+                f"metric {self.name!r} gave {expression!r}; it should return a Polars expression over `output`, or "
+                "take the columns it reads as parameters: def chars(output): return len(output)."
             )
-        return given
+        return expression
 
     def __str__(self) -> str:
         return self.name
@@ -125,39 +125,39 @@ def metric(
     correctness: bool = False,
     partial: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as a metric; the function is returned as it was.
+    """Register a function as a metric and return the function unchanged.
 
     It returns a Polars expression over `hf.schema("read")` and the scenario's own columns. Or it is a plain function
     whose positional parameters are columns: called once per row (level "output"), with lists of an instance's values
     ("instance"), or with whole columns as `pl.Series` ("set"). Keyword-only parameters, and those with a default, are
-    arguments that a sentence may give: `"iou_set_match(separator=',')"`.
+    arguments of the metric: `"iou_set_match(separator=',')"`.
 
-    One that reads `gold`, one correct reference, is computed for each of them, and the best counts.
+    A metric that reads `gold`, one correct reference, is computed for each of them, and the best counts.
 
-    Level "output": one value per row, null for a null output. Every output metric is also there as `name@k`, the best
-    of an instance's first k. Level "instance": aggregates the rows of one instance, in the order of `output_index`; a
-    name that ends in `@k` or `^k` gets the argument `k`, and an argument `metric` adds the column `score`, the scores
-    of that metric. Level "set": aggregates the rows of any group.
+    Level "output": one value per row, null for a null output. Every output metric is also available as `name@k`, the
+    best of an instance's first k. Level "instance": aggregates the rows of one instance, in the order of
+    `output_index`; a name that ends in `@k` or `^k` gets the argument `k`, and an argument `metric` adds the column
+    `score`, the scores of that metric. Level "set": aggregates the rows of any group.
 
     Args:
-        name: as sentences and tables have it.
+        name: The name in plans and tables.
         level: "output", "instance" or "set".
         unit: "fraction" (between 0 and 1, gets intervals for fractions) or the unit's name.
-        higher_is_better: the direction, which worst cases and comparisons follow; None where there is none.
-        range: smallest and largest value; of fractions 0 and 1.
-        source: where the definition is from.
-        needs: columns without which there is no value: where one is null, the score is null and `reason` says so.
-            "outputs" stands for k outputs of each request.
-        helm: what HELM calls it.
-        lm_eval: what lm-eval calls it.
-        packages: what must be installed beside helmframe (`helmframe[metrics]`); told when the metric is said.
-        no_value: what it means that there is no value though all needs are there, for the column `reason`.
-        check: Called before a request is sent or an output scored, with those arguments of the metric that it names.
-            It raises if the metric can't be computed here.
-        smooth: False for a metric of a set that puts rows into bins or quantiles of their own: where leaving out one
-            row moves others, intervals are by bootstrap, not by jackknife.
+        higher_is_better: The direction, which worst cases and comparisons follow; None if it has none.
+        range: The smallest and largest value; of fractions 0 and 1.
+        source: The source of the definition.
+        needs: Columns without which there is no value: where one is null, the score is null, and `reason` names the
+            column. "outputs" stands for k outputs of each request.
+        helm: HELM's names of it.
+        lm_eval: lm-eval's names of it.
+        packages: The packages to install beside helmframe (`helmframe[metrics]`), checked when a plan is built.
+        no_value: The text in the column `reason` where there is no value though no needed column is null.
+        check: A function called before a request is sent or an output scored, with those arguments of the metric that
+            it names. It raises if the metric can't be computed here.
+        smooth: False for a set metric that puts rows into bins or quantiles: where skipping one row moves others,
+            intervals are by bootstrap, not by jackknife.
         correctness: True where a score of 0 means a wrong output, and 1 a right one; `Results.wrong()` lists the wrong.
-            An expression that is Boolean, and better when higher, needs no such mark.
+            Not needed for a Boolean expression that is better when higher.
         partial: True where a metric of level "instance" has a value if one output has what it needs, not only if all
             outputs have it.
     """
@@ -194,30 +194,30 @@ def metric(
     return register
 
 
-def said(given: object) -> str | Metric:
-    """What a sentence holds of a metric: its name, checked, or the metric itself where it has no registered name.
+def name_or_metric(value: object) -> str | Metric:
+    """Return a plan's value for a metric: its validated name, or the metric if it has no registered name.
 
     Args:
-        given: a name, a call (`"iou_set_match(separator=',')"`), a function (a registered one, or one of the user's own
+        value: A name, a call (`"iou_set_match(separator=',')"`), a function (a registered one, or one of the user's own
             whose parameters are columns), or a Polars expression with a name.
 
     Raises:
-        UnknownNameError: no metric is called that.
-        ArgumentError: an argument it has not, or something that can't be a metric.
+        UnknownNameError: No metric has that name.
+        ArgumentError: The metric has no such argument, or the value isn't a metric.
     """
-    if isinstance(given, str | Call):
-        return _found(str(given)).name
-    if isinstance(given, Metric):
-        return given.name if given.registered else given
-    if isinstance(given, pl.Expr):
-        return _of_expression(given)
-    if callable(given):
+    if isinstance(value, str | Call):
+        return _resolve(str(value)).name
+    if isinstance(value, Metric):
+        return value.name if value.registered else value
+    if isinstance(value, pl.Expr):
+        return _of_expression(value)
+    if callable(value):
         for name in METRICS:
-            if METRICS[name].function is given:
+            if METRICS[name].function is value:
                 return name
-        return _of_function(given)
+        return _of_function(value)
     raise ArgumentError(
-        f"metrics({given!r}): write a name, a Polars expression with a name "
+        f"metrics({value!r}): write a name, a Polars expression with a name "
         "(pl.col('output').str.len_chars().alias('chars')), or a function whose parameters are column names."
     )
 
@@ -238,121 +238,124 @@ def with_objects(name: str, arguments: Mapping[str, Any], shown: str) -> Metric:
     return replace(METRICS[name], name=shown, arguments=tuple(sorted(arguments.items())), registered=False)
 
 
-def flattened(given: Sequence[object]) -> tuple[str | Metric, ...]:
-    """What is said one by one or in lists.
+def flatten_metrics(values: Sequence[object]) -> tuple[str | Metric, ...]:
+    """Return the plan's values of metrics that are passed one by one or in lists.
 
-    >>> flattened(["exact_match", ["f1_score", "exact_match@5"]])
+    >>> flatten_metrics(["exact_match", ["f1_score", "exact_match@5"]])
     ('exact_match', 'f1_score', 'exact_match@5')
     """
     return tuple(
-        said(each)
-        for one in given
-        for each in (one if isinstance(one, Sequence) and not isinstance(one, str) else [one])
+        name_or_metric(element)
+        for value in values
+        for element in (value if isinstance(value, Sequence) and not isinstance(value, str) else [value])
     )
 
 
-def chosen(names: Sequence[str | Metric]) -> list[Metric]:
-    """The metrics of these names; `exact_match@5` is the best of an instance's first five outputs by `exact_match`.
+def resolve_metrics(names: Sequence[str | Metric]) -> list[Metric]:
+    """Return the metrics of these names; `exact_match@5` is the best of an instance's first five outputs.
 
     Raises:
-        UnknownNameError: no metric is called that.
-        ArgumentError: it has no such argument.
+        UnknownNameError: No metric has that name.
+        ArgumentError: The metric has no such argument.
     """
-    return [each if isinstance(each, Metric) else _found(each) for each in names]
+    return [name if isinstance(name, Metric) else _resolve(name) for name in names]
 
 
-def right_or_wrong(each: Metric) -> bool:
-    """Whether each of its values is 0 or 1, which the type of its expression tells; False where that can't be seen."""
-    return each.level == "output" and _dtype(each, READ.schema) == pl.Boolean
+def is_binary(metric: Metric) -> bool:
+    """Return whether its values are 0 or 1 by the type of its expression; False where the type is unknown."""
+    return metric.level == "output" and _dtype(metric, READ.schema) == pl.Boolean
 
 
-def check_number(each: Metric, columns: Mapping[str, pl.DataType]) -> None:
-    """That the values of an expression over these columns are numbers, or yes or no; as far as that can be seen.
+def check_number(metric: Metric, columns: Mapping[str, pl.DataType]) -> None:
+    """Check that the values of an expression over these columns are numbers or Booleans, if the type is known.
 
     Raises:
-        ArgumentError: they are not.
+        ArgumentError: They are not.
     """
-    dtype = _dtype(each, columns)
+    dtype = _dtype(metric, columns)
     if dtype is None or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
         return
     raise ArgumentError(
-        f"metric {each.name!r} gives {dtype}, and a score is a number, or yes or no. Compare it, measure it, or "
-        f"read the number in it: (pl.col('output') == 'yes').alias({each.name!r}), ….str.len_chars(), "
+        f"metric {metric.name!r} gives {dtype}, and a score is a number, or yes or no. Compare it, measure it, or "
+        f"read the number in it: (pl.col('output') == 'yes').alias({metric.name!r}), ….str.len_chars(), "
         "….cast(pl.Float64, strict=False)."
     )
 
 
-def about(each: Metric) -> dict[str, Any]:
-    """What a manifest keeps of a metric."""
-    binary = right_or_wrong(each)
+def manifest_entry(metric: Metric) -> dict[str, Any]:
+    """Return the metric's entry in a manifest."""
+    binary = is_binary(metric)
     entry: dict[str, Any] = {
-        "level": each.level,
-        "unit": each.unit,
-        "higher_is_better": each.higher_is_better,
-        "range": [0.0, 1.0] if binary else [each.low, each.high],
-        "correctness": each.correctness or (binary and each.higher_is_better is True),
+        "level": metric.level,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
+        "range": [0.0, 1.0] if binary else [metric.low, metric.high],
+        "correctness": metric.correctness or (binary and metric.higher_is_better is True),
     }
-    if isinstance(each.function, Judge):
-        entry["judge"] = each.function.about()
-    classifier = dict(each.arguments).get("classifier")
+    if isinstance(metric.function, Judge):
+        entry["judge"] = metric.function.manifest_entry()
+    classifier = dict(metric.arguments).get("classifier")
     return entry | ({} if classifier is None else {"classifier": str(classifier)})
 
 
 # -- private ---------------------------------------------------------------------------------------------------------
 
 
-def _dtype(each: Metric, columns: Mapping[str, pl.DataType]) -> pl.DataType | None:
-    """The type of its values over these columns; None where that can't be seen."""
+def _dtype(metric: Metric, columns: Mapping[str, pl.DataType]) -> pl.DataType | None:
+    """Return the type of its values over these columns; None where it is unknown."""
     golds = {name.replace("_output", "_gold"): dtype for name, dtype in READ.schema.items() if name.endswith("_output")}
     try:
         frame = pl.LazyFrame(schema={**golds, **columns})
-        return frame.select(value=each.expression()).collect_schema()["value"]
+        return frame.select(value=metric.expression()).collect_schema()["value"]
     except (ArgumentError, pl.exceptions.PolarsError):
         return None
 
 
-def _names(said: str | Sequence[str]) -> tuple[str, ...]:
-    return (said,) if isinstance(said, str) else tuple(said)
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _found(text: str) -> Metric:
-    """The metric that a name or call says."""
-    base, call, arguments = _parted(text)
-    at = re.fullmatch(r"(.+?)([@^])([^@^]*)", base)
-    if base in METRICS or not at:
-        return _with(METRICS[_alias(base)], arguments, base if base in METRICS else _alias(base))
+def _resolve(text: str) -> Metric:
+    """Return the metric of a name or call."""
+    name, call, arguments = _parse(text)
+    at = re.fullmatch(r"(.+?)([@^])([^@^]*)", name)
+    if name in METRICS or not at:
+        return _with_arguments(METRICS[_alias(name)], arguments, name if name in METRICS else _alias(name))
     stem, sign, k = at.groups()
     if not re.fullmatch(r"[1-9]\d*", k) or set("@^") & set(stem):
-        known = [name for name in METRICS if name.endswith(("@k", "^k"))]
-        raise UnknownNameError.among("metric", text, known, hint="name@k needs a number: 'exact_match@5'.")
+        templates = [registered for registered in METRICS if registered.endswith(("@k", "^k"))]
+        raise UnknownNameError.among("metric", text, templates, hint="name@k needs a number: 'exact_match@5'.")
     template = _alias(f"{stem}{sign}k")
     if template in METRICS:
         entry = METRICS[template]
         outputs = int(k) if OUTPUTS in entry.needs else 0
-        return replace(_with(entry, (*arguments, ("k", int(k))), base), name=template[:-1] + k + call, k=outputs)
+        return replace(
+            _with_arguments(entry, (*arguments, ("k", int(k))), name), name=template[:-1] + k + call, k=outputs
+        )
     if sign == "^":
         raise UnknownNameError.among("metric", text, METRICS, hint=METRICS.hint)
-    found = _with(METRICS[_alias(stem)], arguments, stem)
-    if found.level != "output":
+    base = _with_arguments(METRICS[_alias(stem)], arguments, stem)
+    if base.level != "output":
         raise ArgumentError(
-            f"{text!r}: {stem} is a metric of a whole {found.level}; only metrics of one output have an @k."
+            f"{text!r}: {stem} is a metric of a whole {base.level}; only metrics of one output have an @k."
         )
     return Metric(
-        f"{_alias(stem)}@{k}{call}", best, "instance", found.unit, found.higher_is_better, found.low, found.high,
-        found.source, (OUTPUTS, *found.needs), packages=found.packages, no_value=found.no_value, check=found.check,
-        arguments=frozen({"k": int(k), BASE: found.name}), k=int(k), correctness=bool(about(found)["correctness"]),
+        f"{_alias(stem)}@{k}{call}", best, "instance", base.unit, base.higher_is_better, base.low, base.high,
+        base.source, (OUTPUTS, *base.needs), packages=base.packages, no_value=base.no_value, check=base.check,
+        arguments=frozen({"k": int(k), BASE: base.name}), k=int(k),
+        correctness=bool(manifest_entry(base)["correctness"]),
     )  # fmt: skip
 
 
 def best(*, k: int, metric: str) -> pl.Expr:
-    """The best of the first k scores of the metric `metric`; null if one is missing."""
+    """Return the best of the first k scores of the metric `metric`; null if one is missing."""
     first = pl.col("score").head(k)
-    value = first.min() if _found(metric).higher_is_better is False else first.max()
+    value = first.min() if _resolve(metric).higher_is_better is False else first.max()
     return pl.when((first.len() == k) & first.is_not_null().all()).then(value)
 
 
-def _parted(text: str) -> tuple[str, str, Pairs]:
-    """`iou_set_match(separator=',')` → the name, the call as it is always written, and the arguments."""
+def _parse(text: str) -> tuple[str, str, Pairs]:
+    """Return the name, the normalised call and the arguments: of `iou_set_match(separator=',')`, for example."""
     shape = re.fullmatch(r"\s*([\w.\-@^]+)\s*(\(.*\))?\s*", text, re.DOTALL)
     if not shape:
         raise ArgumentError(f"metric {text!r} is not a name or a call; write name or name(key=value).")
@@ -360,8 +363,8 @@ def _parted(text: str) -> tuple[str, str, Pairs]:
     return shape[1], str(call)[1:], call.arguments
 
 
-def _with(entry: Metric, arguments: Pairs, shown: str) -> Metric:
-    lacking = [each for each in entry.packages if find_spec(each) is None]
+def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
+    lacking = [package for package in entry.packages if find_spec(package) is None]
     if lacking:
         raise CapabilityError(f"metric {shown!r} needs {' and '.join(lacking)}: pip install 'helmframe[metrics]'.")
     for name, _ in arguments:
@@ -371,53 +374,58 @@ def _with(entry: Metric, arguments: Pairs, shown: str) -> Metric:
     name = str(Call(entry.name, tuple(bare)))
     made = replace(entry, name=name, arguments=arguments)
     if inspect.Parameter.empty not in {value for key, value in entry.parameters.items() if key not in dict(arguments)}:
-        made.base  # noqa: B018 - an unknown name is told now
+        made.base  # noqa: B018 - an unknown name raises now
         if arguments:
-            made.expression()  # a value that can't be, too
+            made.expression()  # an invalid value, too
         return made
     missing = [key for key, value in entry.parameters.items() if value is inspect.Parameter.empty]
     raise ArgumentError(f"{shown}: needs {', '.join(missing)}; write {shown.replace('@k', '@5').replace('^k', '^5')}.")
 
 
 def _alias(name: str) -> str:
-    """The registered name of what HELM or lm-eval call so, if it is one metric; else the name itself."""
+    """Return the registered name for HELM's or lm-eval's name, if it is one metric's; else the name itself."""
     if name in METRICS:
         return name
-    for theirs in ("helm", "lm_eval"):
-        found = [each for each in METRICS if name in getattr(METRICS[each], theirs)]
-        if len(found) == 1:
-            return found[0]
+    for tool in ("helm", "lm_eval"):
+        names = [registered for registered in METRICS if name in getattr(METRICS[registered], tool)]
+        if len(names) == 1:
+            return names[0]
     return name
 
 
-def _of_expression(given: pl.Expr) -> Metric:
+def _of_expression(expression: pl.Expr) -> Metric:
     try:
-        name = given.meta.output_name()
+        name = expression.meta.output_name()
     except pl.exceptions.PolarsError:
         name = ""
-    if not given.meta.has_multiple_outputs() and name and name not in given.meta.root_names() and name != "literal":
-        made = Metric(_free(name), Constant(Expression.of(given)), registered=False)
-        check_number(made, READ.schema)
-        return made
-    raise ArgumentError(f"metrics({given}): give the expression a name of its own: ….alias('chars').")
+    if (
+        not expression.meta.has_multiple_outputs()
+        and name
+        and name not in expression.meta.root_names()
+        and name != "literal"
+    ):
+        metric = Metric(_free(name), Constant(Expression.of(expression)), registered=False)
+        check_number(metric, READ.schema)
+        return metric
+    raise ArgumentError(f"metrics({expression}): give the expression a name of its own: ….alias('chars').")
 
 
-def _of_function(given: Callable[..., Any]) -> Metric:
-    name = getattr(given, "__name__", "")
+def _of_function(function: Callable[..., Any]) -> Metric:
+    name = getattr(function, "__name__", "")
     if not name.isidentifier():
-        raise ArgumentError(f"metrics({given!r}): a function needs a name; write it with def.")
-    if not columns_of(given):
+        raise ArgumentError(f"metrics({function!r}): a function needs a name; write it with def.")
+    if not column_parameters(function):
         raise ArgumentError(
             f"metrics({name}): its parameters should name the columns it reads: def {name}(output, gold): …"
         )
-    # yes or no gets the intervals of fractions; of a number nothing is known
-    yes_or_no = inspect.signature(given).return_annotation in (bool, "bool")
+    # a bool gets the intervals of fractions; the range of a number is unknown
+    yes_or_no = inspect.signature(function).return_annotation in (bool, "bool")
     kind: dict[str, Any] = (
         {"unit": "fraction", "higher_is_better": True, "low": 0.0, "high": 1.0, "correctness": True}
         if yes_or_no
         else {}
     )
-    return Metric(_free(name), given, **kind, registered=False)
+    return Metric(_free(name), function, **kind, registered=False)
 
 
 def _free(name: str) -> str:
@@ -431,3 +439,29 @@ def _check_free_of_columns(name: str) -> None:
     """Refuse the name of a column that `Results.rows()` has, in which each metric is a column too."""
     if name in COMPLETIONS.key or name in ROW_COLUMNS:
         raise ArgumentError(f"a metric can't be named {name!r}: tables have a column of that name. Rename the metric.")
+
+
+def list_metrics() -> pl.DataFrame:
+    """Return the metrics, one row each: their names here, in HELM and in lm-eval, and the meaning of their values.
+
+    Columns: name, level, unit, direction (the better values: higher, lower, neither), low and high (the range),
+    needs (columns), arguments, helm, lm_eval, source, what. Output metrics are also available as `name@k`.
+    """
+    return pl.DataFrame(
+        [_row(METRICS[name]) for name in METRICS], schema_overrides={"low": pl.Float64, "high": pl.Float64}
+    )
+
+
+def _row(metric: Metric) -> dict[str, Any]:
+    direction = {True: "higher", False: "lower", None: "neither"}[metric.higher_is_better]
+    arguments = ", ".join(_argument(name, value) for name, value in metric.parameters.items())
+    what = " ".join((inspect.getdoc(metric.function) or "").split("\n\n")[0].split())
+    return {
+        "name": metric.name, "level": metric.level, "unit": metric.unit, "direction": direction, "low": metric.low,
+        "high": metric.high, "needs": ", ".join(metric.needs), "arguments": arguments, "helm": ", ".join(metric.helm),
+        "lm_eval": ", ".join(metric.lm_eval), "source": metric.source, "what": what,
+    }  # fmt: skip
+
+
+def _argument(name: str, value: Any) -> str:
+    return name if value is inspect.Parameter.empty else f"{name}={value!r}"

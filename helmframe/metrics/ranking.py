@@ -1,4 +1,4 @@
-"""Metrics of ranked references: each was asked about on its own, and the answers put them into an order."""
+"""Metrics of ranked references: each reference has its own request, and the completions order them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,21 +16,22 @@ def reciprocal_rank(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """One over the rank of the first relevant reference, 0 if it is not among the first k.
+    """Return one over the rank of the first relevant reference, 0 if it is not among the first k.
 
-    First come those answered `right`, the likeliest first, then `wrong`, the unlikeliest first, then the rest.
-    Relevant references are the correct ones; grades (tag `relevance=…`) count in `NDCG@k` alone. HELM has the same for
-    MS MARCO: in its TREC track passages of grade 1 aren't relevant here. Relevant ones on ranks 2 and 5: 1/2.
+    References with the completion `right` come first, by falling probability; then those with `wrong`, by rising
+    probability; then the rest. Relevant references are the correct ones; grades (tag `relevance=…`) count in `NDCG@k`
+    alone. HELM has the same for MS MARCO: in its TREC track passages of grade 1 aren't relevant here. Relevant ones on
+    ranks 2 and 5: 1/2.
 
     Args:
-        completion: the answers.
-        logprob: their log-probabilities.
-        reference_index: which reference each is about.
-        perturbed_references: the references.
-        k: how many ranks count.
-        topk: only references whose tag `rank=…` is at most that are ranked; 0: all. HELM's suffix "(topk=…)".
-        right: the answer that says it is relevant.
-        wrong: the answer that says it is not.
+        completion: The completions.
+        logprob: Their log-probabilities.
+        reference_index: The reference of each completion.
+        perturbed_references: The references.
+        k: The number of ranks that count.
+        topk: The largest tag `rank=…` of references that are ranked; 0: all are. HELM's suffix "(topk=…)".
+        right: The completion for a relevant reference.
+        wrong: The completion for an irrelevant reference.
     """
     ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
     ranks = [rank for rank, reference in enumerate(ranked[:k], start=1) if reference["correct"]]
@@ -49,10 +50,10 @@ def ndcg(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """Relevance over log2(rank + 1), summed over the first k ranks, as a share of the best order's; order as in `RR@k`.
+    """Return the sum of relevance over log2(rank + 1) for the first k ranks, as a share of the best order's.
 
-    A reference is as relevant as its tag `relevance=…` says; without that tag, 1 if correct. Relevances 0 and 1 in this
-    order: (1/log2 3) / 1 = 0.631. As trec_eval; others take 2^relevance - 1 for relevance.
+    The order is that of `RR@k`. A reference is as relevant as its tag `relevance=…`; without that tag, 1 if correct.
+    Relevances 0 and 1 in this order: (1/log2 3) / 1 = 0.631. As trec_eval; others take 2^relevance - 1 for relevance.
     """
     ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
     gains = [_relevance(reference) for reference in ranked]
@@ -66,7 +67,7 @@ def success(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """1 where a relevant reference is among the first k; order as in `RR@k`. On rank 2: @1 is 0, @2 is 1."""
+    """Return 1 if a relevant reference is among the first k; order as in `RR@k`. On rank 2: @1 is 0, @2 is 1."""
     ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
     return _if_judged(perturbed_references[0], float(any(reference["correct"] for reference in ranked[:k])))
 
@@ -76,7 +77,7 @@ def recall(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """Share of the relevant references that is among the first k; order as in `RR@k`.
+    """Return the share of the relevant references among the first k; order as in `RR@k`.
 
     Relevant ones on ranks 2 and 5: recall@3 is 1/2.
     """
@@ -92,20 +93,20 @@ def _ranked(
 ) -> list[Mapping[str, Any]]:  # fmt: skip
     """Return the ranked references, the first rank first; of n outputs about a reference the first counts."""
 
-    def place(row: int) -> tuple[int, float]:
-        said = completion[row].strip().lower()
-        kind = 2 if said == right.lower() else 1 if said == wrong.lower() else 0
+    def sort_key(row: int) -> tuple[int, float]:
+        answer = completion[row].strip().lower()
+        kind = 2 if answer == right.lower() else 1 if answer == wrong.lower() else 0
         return kind, logprob[row] if kind == 2 else -logprob[row]
 
     rows = [row for row, reference in enumerate(index) if reference not in index[:row]]
-    order = sorted(rows, key=place, reverse=True)
+    order = sorted(rows, key=sort_key, reverse=True)
     ranked = [references[index[row]] for row in order]
     return [reference for reference in ranked if not topk or 0 < _tag(reference, "rank") <= topk]
 
 
 def _relevance(reference: Mapping[str, Any]) -> int:
-    said = _tag(reference, "relevance", -1)
-    return said if said >= 0 else int(reference["correct"])
+    grade = _tag(reference, "relevance", -1)
+    return grade if grade >= 0 else int(reference["correct"])
 
 
 def _tag(reference: Mapping[str, Any], name: str, absent: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""Metrics over several outputs of one request: the vote, and how sure a right answer is."""
+"""Metrics over several outputs of one request: the vote, and the reliability of right answers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ def maj(
     score: Sequence[float | None],
     *,
     k: int,
-    metric: str = "exact_match",  # noqa: ARG001 - says of what `score` is
+    metric: str = "exact_match",  # noqa: ARG001 - the metric of `score`
 ) -> float | None:
-    """The score of the answer that most of the first k outputs give; of equals the first; null if one failed.
+    """Return the score of the most frequent answer of the first k outputs; of equals the first; null if one failed.
 
-    "7", "8", "7" against "7": the vote is 7, so 1. What can't be read has no vote.
+    "7", "8", "7" against "7": the vote is 7, so 1. An output that can't be read has no vote.
 
     Args:
-        output: the answers.
-        score: their scores by `metric`.
-        k: how many vote.
-        metric: the metric that says what the answer is worth.
+        output: The answers.
+        score: Their scores by `metric`.
+        k: The number of votes.
+        metric: The metric of the answer's score.
     """
     if len(score) < k or any(value is None for value in score[:k]):
         return None
@@ -37,14 +37,15 @@ def maj(
 
 
 @metric("pass^k", level="instance", needs=(OUTPUTS,), source="Yao et al. 2024 (tau-bench)")
-def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `metric` says of what `score` is
-    """The chance that k outputs, drawn without replacement from an instance's n, are all right: C(c, k) / C(n, k).
+def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - the metric of `score`
+    """Return the chance that k outputs, sampled without replacement from an instance's n, are all right.
 
-    Of 4 outputs with 3 right, pass^2 is 3/6. `pass@k` is the chance that one is. Null if an output failed.
+    It is C(c, k) / C(n, k). Of 4 outputs with 3 right, pass^2 is 3/6. `pass@k` is the chance that one is. Null if an
+    output failed.
 
     Args:
-        k: how many are drawn.
-        metric: the metric whose score of 1 is right.
+        k: The number of sampled outputs.
+        metric: The metric whose score of 1 is right.
     """
     n, right = pl.len().cast(pl.Float64), (pl.col("score") >= RIGHT).sum().cast(pl.Float64)
     chance = pl.lit(1.0)
@@ -54,14 +55,14 @@ def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001
 
 
 @metric("at_least@k", level="instance", needs=(OUTPUTS,), source="inspect_ai, at_least", correctness=True)
-def at_least(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - `metric` says of what `score` is
-    """1 where at least k of an instance's outputs are right. Of 3 outputs with 2 right, at_least@2 is 1.
+def at_least(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - the metric of `score`
+    """Return 1 if at least k of an instance's outputs are right. Of 3 outputs with 2 right, at_least@2 is 1.
 
     Null if an output failed.
 
     Args:
-        k: how many must be right.
-        metric: the metric whose score of 1 is right.
+        k: The number that must be right.
+        metric: The metric whose score of 1 is right.
     """
     right = (pl.col("score") >= RIGHT).sum() >= k
     return pl.when((pl.len() >= k) & pl.col("score").is_not_null().all()).then(right.cast(pl.Float64))

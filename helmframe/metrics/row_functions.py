@@ -11,9 +11,9 @@ import polars as pl
 from helmframe._core.safe_text import error_text
 from helmframe._core.specs import Expression
 
-# What a plain function gives per row: its value, or why there is none.
+# The result of a plain function per row: its value, or the reason why it is missing.
 VALUE = pl.Struct({"score": pl.Float64, "reason": pl.String})
-# Where one of these is null there is nothing to call the function with.
+# The function is not called where one of these is null.
 TEXTS = ("output", "completion", "gold")
 
 logger = logging.getLogger("helmframe.metrics")
@@ -21,51 +21,57 @@ logger = logging.getLogger("helmframe.metrics")
 
 @dataclass(frozen=True)
 class Constant:
-    """An expression as a function that gives it; compared by what it says."""
+    """An expression as a function that returns it; compared by its text."""
 
-    said: Expression
+    expression: Expression
 
     def __call__(self) -> pl.Expr:
-        """The expression."""
-        return self.said.expr
+        """Return the expression."""
+        return self.expression.expr
 
 
-def columns_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The positional parameters without a default: the columns that a plain function reads."""
+def column_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the positional parameters without a default: the columns that a plain function reads."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    given = inspect.signature(function).parameters.items()
-    return tuple(name for name, each in given if each.kind in kinds and each.default is inspect.Parameter.empty)
-
-
-def lifted(function: Callable[..., Any], columns: Sequence[str | pl.Expr], arguments: Mapping[str, Any]) -> pl.Expr:
-    """The function over the values of each row: structs of score and reason.
-
-    Where the function raises, or gives no number, that row has no score, and its reason says so. It is not called where
-    the text it would read is null.
-    """
-    texts = [place for place, name in enumerate(columns) if isinstance(name, str) and name in TEXTS]
-    given = [pl.col(each) if isinstance(each, str) else each for each in columns]
-    return pl.map_batches(
-        given, lambda values: _rows(function, values, texts, arguments), return_dtype=VALUE, is_elementwise=True
+    parameters = inspect.signature(function).parameters.items()
+    return tuple(
+        name
+        for name, parameter in parameters
+        if parameter.kind in kinds and parameter.default is inspect.Parameter.empty
     )
 
 
-def lifted_whole(function: Callable[..., Any], columns: Sequence[str], arguments: Mapping[str, Any]) -> pl.Expr:
-    """The function over whole columns of a group: one number."""
+def row_expression(
+    function: Callable[..., Any], columns: Sequence[str | pl.Expr], arguments: Mapping[str, Any]
+) -> pl.Expr:
+    """Return the function over the values of each row as an expression: structs of score and reason.
 
-    def over(given: Any) -> float | None:
-        value = function(*given, **arguments)
+    Where the function raises, or returns no number, that row has no score but a reason. The function is not called
+    where the text it would read is null.
+    """
+    texts = [index for index, name in enumerate(columns) if isinstance(name, str) and name in TEXTS]
+    inputs = [pl.col(column) if isinstance(column, str) else column for column in columns]
+    return pl.map_batches(
+        inputs, lambda values: _rows(function, values, texts, arguments), return_dtype=VALUE, is_elementwise=True
+    )
+
+
+def group_expression(function: Callable[..., Any], columns: Sequence[str], arguments: Mapping[str, Any]) -> pl.Expr:
+    """Return the function over whole columns of a group as an expression: one number."""
+
+    def over(columns: Any) -> float | None:
+        value = function(*columns, **arguments)
         return None if value is None else float(value)
 
     return pl.map_batches(list(columns), over, return_dtype=pl.Float64, returns_scalar=True)
 
 
 def _rows(
-    function: Callable[..., Any], given: Sequence[pl.Series], texts: Sequence[int], arguments: Mapping[str, Any]
+    function: Callable[..., Any], columns: Sequence[pl.Series], texts: Sequence[int], arguments: Mapping[str, Any]
 ) -> pl.Series:
     rows: list[dict[str, Any]] = []
-    for row in zip(*(each.to_list() for each in given), strict=True):
-        if any(row[place] is None for place in texts):
+    for row in zip(*(column.to_list() for column in columns), strict=True):
+        if any(row[index] is None for index in texts):
             rows.append({"score": None, "reason": None})
             continue
         try:

@@ -1,32 +1,28 @@
-"""The stage `score`, and the reading of answers before it."""
+"""The stage `score`, and the parsing of completions before it."""
 
 from collections.abc import Sequence
 
 import polars as pl
 
-from helmframe._core.expressions import correct_references, same_place, stripped
+from helmframe._core.expressions import correct_references, look_up_pairs, stripped
 from helmframe._schema import OF_REQUEST, SCORES, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
-from helmframe.metrics.chosen_option import answered, by_option
 from helmframe.metrics.helm_outputs import is_helm_output
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.pairs import GOLD, best_of_pairs
-from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, chosen
-from helmframe.metrics.row_functions import VALUE, Constant, lifted
-from helmframe.metrics.shared import bases, with_shared
-
-# One instance under one perturbation, asked one way: what its outputs have in common.
-ASKED = [name for name in SCORES.key if name not in ("output_index", *OF_REQUEST, "metric")]
+from helmframe.metrics.options import INSTANCE_KEY, has_option_requests, with_likeliest_options
+from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, resolve_metrics
+from helmframe.metrics.row_functions import VALUE, Constant, row_expression
+from helmframe.metrics.shared import GOLD, base_columns, best_of_pairs, with_shared
 
 
-def check_units(scores: pl.DataFrame, asked: Sequence[str | Metric]) -> None:
-    """That scores of metrics whose unit is "fraction" lie between 0 and 1.
+def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
+    """Check that scores of metrics whose unit is "fraction" are between 0 and 1.
 
     Raises:
-        ArgumentError: one does not; says what to write.
+        ArgumentError: One is not; the message says what to write.
     """
-    fractions = [each.name for each in chosen(asked) if each.unit == "fraction"]
+    fractions = [metric.name for metric in resolve_metrics(metrics) if metric.unit == "fraction"]
     outside = scores.filter(pl.col("metric").is_in(fractions) & ~pl.col("score").is_between(0.0, 1.0))
     for name, value in outside.unique("metric").select("metric", "score").iter_rows():
         raise ArgumentError(
@@ -36,27 +32,29 @@ def check_units(scores: pl.DataFrame, asked: Sequence[str | Metric]) -> None:
 
 
 def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
-    """What each completion says: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
+    """Return completions with parsed answers: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
 
-    The completion, stripped; or the first group of `answer_pattern` in it; with `answer_parser` "lenient" what
-    `lenient` finds there; where there are `choices`, the text of the reference whose choice it is. What can't be
-    read is null with `parsed` False and scores 0; what failed is null with `parsed` null.
+    The answer is the completion, stripped; or the first group of `answer_pattern` in it; with `answer_parser` "lenient"
+    the result of `lenient`; where there are `choices`, the text of the reference whose choice it is. An answer that
+    can't be read is null with `parsed` False and scores 0; a failed one is null with `parsed` null.
     """
     text = stripped(pl.col("completion"))
     pattern = pl.col("answer_pattern")
-    said = pl.when(pattern.is_null()).then(text).otherwise(stripped(text.str.extract(pattern, 1)))
-    there = completions.collect_schema()
+    answer = pl.when(pattern.is_null()).then(text).otherwise(stripped(text.str.extract(pattern, 1)))
+    schema = completions.collect_schema()
     delimiter = source_column("label_delimiter")  # scenarios have it whose answers may be several labels
-    if there.get(delimiter) == pl.String:
+    if schema.get(delimiter) == pl.String:
         completions = completions.with_columns(label_delimiter=delimiter)
     else:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
-    if "answer_parser" in there:  # completions kept by older versions have none
+    if "answer_parser" in schema:  # completions stored by earlier versions have none
         is_lenient = pl.col("answer_parser") == "lenient"
-        said = pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(said), pl.col("choices"))).otherwise(said)
+        answer = (
+            pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(answer), pl.col("choices"))).otherwise(answer)
+        )
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
-    of_choice = stripped(same_place(said, pl.col("choices"), texts))
-    output = pl.when(pl.col("choices").is_null()).then(said).otherwise(of_choice)
+    of_choice = stripped(look_up_pairs(answer, pl.col("choices"), texts))
+    output = pl.when(pl.col("choices").is_null()).then(answer).otherwise(of_choice)
     failed = pl.col("completion").is_null()
     return (
         completions.with_columns(output=pl.when(~failed).then(output), correct=correct_references())
@@ -68,49 +66,53 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFrame:
-    """One row per completion and output metric, and per instance and instance metric.
+    """Return one row per completion and output metric, and per instance and instance metric.
 
-    Where options were asked about one by one, metrics that read the answer see the likeliest option as the instance's
+    Where options were requested one by one, metrics that read the answer see the likeliest option as the instance's
     one completion, all others a completion per option. Metrics of level `set` have no score of one completion and add
     no rows; tables compute them from the completions.
 
     Args:
         completions: `COMPLETIONS`.
-        names: the metrics.
+        names: The metrics.
 
     Returns:
         `SCORES`; score is null where the request failed, or where `reason` says that the metric has no value.
 
     Raises:
-        UnknownNameError: a metric reads a column that is not there.
-        ArgumentError: an expression of the user's own gives neither numbers nor yes or no.
+        UnknownNameError: A metric reads a column that is missing.
+        ArgumentError: An expression of the user's own returns neither numbers nor Booleans.
     """
-    asked = chosen(names)
-    for metric in asked:
+    metrics = resolve_metrics(names)
+    for metric in metrics:
         metric.check_usable()
-    read = with_source_columns(parse(completions), _names_read(asked))
-    if "entry_point" not in read.collect_schema():  # tests that name no function: the program is the whole completion
+    read = with_source_columns(parse(completions), _names_read(metrics))
+    if "entry_point" not in read.collect_schema():  # tests without a function: the program is the whole completion
         read = read.with_columns(entry_point=pl.lit(None, dtype=pl.String))
     columns = read.collect_schema()
-    there = columns.names()
-    for metric in asked:
-        if not metric.columns and _of_users(metric):  # over the scenario's own columns too, which are known here only
+    available = columns.names()
+    for metric in metrics:
+        if not metric.columns and _is_user_defined(
+            metric
+        ):  # over the scenario's own columns too, which are known here only
             check_number(metric, columns)
-    of_outputs = [metric for metric in asked if metric.level == "output"]
-    joined = [metric.base for metric in asked if metric.level == "instance" and metric.base is not None]
+    of_outputs = [metric for metric in metrics if metric.level == "output"]
+    joined = [metric.base for metric in metrics if metric.level == "instance" and metric.base is not None]
     valued = list({metric.name: metric for metric in (*of_outputs, *joined)}.values())
-    if by_option(read):
+    if has_option_requests(read):
         answers = _valued(
-            answered(read).with_columns(**_OF_NO_REQUEST), [metric for metric in valued if _reads_answer(metric)], there
+            with_likeliest_options(read).with_columns(**_OF_NO_REQUEST),
+            [metric for metric in valued if _reads_answer(metric)],
+            available,
         )
-        wide = _valued(read, [metric for metric in valued if not _reads_answer(metric)], there)
+        wide = _valued(read, [metric for metric in valued if not _reads_answer(metric)], available)
     else:
-        answers = wide = _valued(read, valued, there)
+        answers = wide = _valued(read, valued, available)
     helm = _any_by_helm(read)
-    frames = [_per_output(answers if _reads_answer(metric) else wide, metric, there, helm) for metric in of_outputs]
+    frames = [_per_output(answers if _reads_answer(metric) else wide, metric, available, helm) for metric in of_outputs]
     frames += [
-        _per_instance(answers if metric.base is not None and _reads_answer(metric.base) else wide, metric, there)
-        for metric in asked
+        _per_instance(answers if metric.base is not None and _reads_answer(metric.base) else wide, metric, available)
+        for metric in metrics
         if metric.level == "instance"
     ]
     if not frames:
@@ -118,58 +120,65 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     return pl.concat(frames)
 
 
-def for_sets(completions: pl.LazyFrame, each: Metric, *, helm: bool = False) -> tuple[pl.LazyFrame, pl.Expr]:
-    """Return what a metric of level "set" aggregates: `READ` with what it reads, and its value; null where a need is.
+def prepare_set_metric(
+    completions: pl.LazyFrame, metric: Metric, *, helm: bool = False
+) -> tuple[pl.LazyFrame, pl.Expr]:
+    """Return the input of a metric of level "set", `READ` with the columns that it reads, and its expression.
+
+    The expression is null where a needed column is.
 
     Args:
         completions: `COMPLETIONS`.
-        each: The metric.
+        metric: The metric.
         helm: Whether to take the outputs that HELM scores, whatever the completions specify.
     """
-    read = with_source_columns(parse(completions), _names_read([each]))
-    there = read.collect_schema().names()
-    if _absent(each, there):
+    read = with_source_columns(parse(completions), _names_read([metric]))
+    available = read.collect_schema().names()
+    if _absent(metric, available):
         return read, pl.lit(None, dtype=pl.Float64).first()
-    expression = each.expression()
-    _check(each, expression, there)
-    if _reads_answer(each) and by_option(read):
-        read = answered(read)
+    expression = metric.expression()
+    _check(metric, expression, available)
+    if _reads_answer(metric) and has_option_requests(read):
+        read = with_likeliest_options(read)
     if helm:
-        read = read.filter(is_helm_output(each, there))
+        read = read.filter(is_helm_output(metric, available))
     elif _any_by_helm(read):
-        read = _scored_rows(read, each, there)
+        read = _scored_rows(read, metric, available)
     has_completion = pl.col("completion").is_not_null()
-    missing = (_missing(each, there).is_not_null() & has_completion).any()
+    missing = (_missing(metric, available).is_not_null() & has_completion).any()
     return with_shared(read, expression.meta.root_names()), pl.when(~missing).then(expression)
 
 
-def why_none(rows: pl.LazyFrame, each: Metric) -> pl.Expr:
-    """In words why a metric of level "set" has no value over a group of the rows that `for_sets` gives."""
-    there = rows.collect_schema().names()
-    absent = _absent(each, there)
+def missing_reason(rows: pl.LazyFrame, metric: Metric) -> pl.Expr:
+    """Return why a metric of level "set" has no value over a group of the rows of `prepare_set_metric`, in words."""
+    available = rows.collect_schema().names()
+    absent = _absent(metric, available)
     if absent:
         return pl.lit(_lacks(absent[0])).first()
-    lacks = pl.when(pl.col("completion").is_not_null()).then(_missing(each, there))
-    return pl.coalesce(lacks.drop_nulls().first(), pl.lit(each.no_value))
+    lacks = pl.when(pl.col("completion").is_not_null()).then(_missing(metric, available))
+    return pl.coalesce(lacks.drop_nulls().first(), pl.lit(metric.no_value))
 
 
-def _valued(read: pl.LazyFrame, asked: Sequence[Metric], there: Sequence[str]) -> pl.LazyFrame:
-    """`read` and, for each metric of outputs, its `VALUE` as a column: all at once, so that they share their parts."""
-    values = {_column(each): _value(each, there) for each in asked if not _absent(each, there)}
-    roots = {name: each.meta.root_names() for name, each in values.items()}
-    single = {name: values[name] for name in values if not _of_gold(roots[name])}
+def _valued(read: pl.LazyFrame, metrics: Sequence[Metric], available: Sequence[str]) -> pl.LazyFrame:
+    """Return `read` with the `VALUE` of each metric of outputs as a column.
+
+    All are computed at once, so that they share their parts.
+    """
+    values = {_column(metric): _value(metric, available) for metric in metrics if not _absent(metric, available)}
+    roots = {name: expression.meta.root_names() for name, expression in values.items()}
+    single = {name: values[name] for name in values if not _reads_gold(roots[name])}
     frame = with_shared(read, [root for name in single for root in roots[name]]).with_columns(**single)
     paired = {name: values[name] for name in values if name not in single}
     if paired:
-        higher = {_column(each): each.higher_is_better for each in asked}
+        higher = {_column(metric): metric.higher_is_better for metric in metrics}
         columns = [root for name in paired for root in roots[name]]
         frame = frame.with_columns(pairs=best_of_pairs(paired, higher, columns)).unnest("pairs")
     return frame.cache() if values else frame  # several metrics read it: computed once
 
 
-def _per_output(wide: pl.LazyFrame, each: Metric, there: Sequence[str], helm: bool) -> pl.LazyFrame:
-    rows = _scored_rows(wide, each, there) if helm else wide
-    return _scores(rows.with_columns(_finished(each, there)), each.name)
+def _per_output(wide: pl.LazyFrame, metric: Metric, available: Sequence[str], helm: bool) -> pl.LazyFrame:
+    rows = _scored_rows(wide, metric, available) if helm else wide
+    return _scores(rows.with_columns(_finished(metric, available)), metric.name)
 
 
 def _any_by_helm(read: pl.LazyFrame) -> bool:
@@ -179,32 +188,34 @@ def _any_by_helm(read: pl.LazyFrame) -> bool:
     return bool(read.select((pl.col("scored_outputs") == "helm").any()).collect().item())
 
 
-def _scored_rows(read: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
+def _scored_rows(read: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
     """Return the rows that the metric scores: of requests with `scored_outputs` "helm", one output each."""
     by_helm = pl.col("scored_outputs").eq_missing("helm")
-    return read.filter(~by_helm | is_helm_output(each, there))
+    return read.filter(~by_helm | is_helm_output(metric, available))
 
 
-def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.LazyFrame:
-    """The outputs of each instance in their order, joined into one row."""
-    base, known = each.base, [*there, "score"]
+def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
+    """Return the outputs of each instance in their order, joined into one row."""
+    base, columns = metric.base, [*available, "score"]
     # of the metric whose scores are joined; else none, and a reason where an output is missing
-    frame = wide.with_columns(_finished(base, there) if base else _NONE)
-    absent = _absent(each, known)
-    lists = [pl.col(name).implode().alias(name) for name in each.columns]
-    value = _NOTHING if absent else pl.struct(lists) if lists else _value(each, known)
+    frame = wide.with_columns(_finished(base, available) if base else _NONE)
+    absent = _absent(metric, columns)
+    lists = [pl.col(name).implode().alias(name) for name in metric.columns]
+    value = _NOTHING if absent else pl.struct(lists) if lists else _value(metric, columns)
     unanswered = pl.col("completion").is_null()
-    lacking = pl.when(~unanswered).then(_missing(each, there))
+    lacking = pl.when(~unanswered).then(_missing(metric, available))
     lacks = lacking.drop_nulls().first()
-    if each.partial:
+    if metric.partial:
         lacks = pl.when((lacking.is_not_null() | unanswered).all()).then(lacks)
     missing = pl.lit(_lacks(absent[0])) if absent else lacks
-    first = [name for name in SCORES.schema if name not in (*ASKED, *_JOINED)]
-    read = {*ASKED, *_JOINED, *first, "completion", *value.meta.root_names(), *missing.meta.root_names()} - {"metric"}
+    first = [name for name in SCORES.schema if name not in (*INSTANCE_KEY, *_JOINED)]
+    read = {*INSTANCE_KEY, *_JOINED, *first, "completion", *value.meta.root_names(), *missing.meta.root_names()} - {
+        "metric"
+    }
     joined = (
         frame.select(sorted(read))
         .sort("output_index", maintain_order=True)
-        .group_by(ASKED, maintain_order=True)
+        .group_by(INSTANCE_KEY, maintain_order=True)
         .agg(
             *(pl.col(name).first() for name in first),
             parsed=pl.col("parsed").any(),
@@ -215,102 +226,102 @@ def _per_instance(wide: pl.LazyFrame, each: Metric, there: Sequence[str]) -> pl.
         )
     )
     if lists and not absent:
-        joined = joined.with_columns(_of_lists(each))
-    number, why = pl.col("value").struct.field("score"), pl.col("value").struct.field("reason")
+        joined = joined.with_columns(_list_value(metric))
+    number, metric_reason = pl.col("value").struct.field("score"), pl.col("value").struct.field("reason")
     failed = pl.col("unanswered") if base is None else _FALSE
     none = failed | pl.col("reason").is_not_null() | ~number.is_finite()
-    nothing = pl.when((none | number.is_null()) & ~pl.col("unanswered")).then(_nothing(each, number))
+    nothing = pl.when((none | number.is_null()) & ~pl.col("unanswered")).then(_no_value_reason(metric, number))
     scored = joined.with_columns(
         score=pl.when(~none).then(number),
-        # what a function makes of a failed completion is no reason: the request failed
-        reason=pl.when(~failed).then(pl.coalesce("reason", why, nothing)),
+        # a function's reason for a failed completion is dropped: the request failed
+        reason=pl.when(~failed).then(pl.coalesce("reason", metric_reason, nothing)),
         output=pl.lit(None, dtype=pl.String),
         output_index=pl.lit(None, dtype=pl.Int64),
         **_OF_NO_REQUEST,
     )
-    return _scores(scored, each.name)
+    return _scores(scored, metric.name)
 
 
-def _of_users(each: Metric) -> bool:
-    """Whether its expression is not one of this package."""
-    return isinstance(each.function, Constant) or not str(each.function.__module__).startswith("helmframe.")
+def _is_user_defined(metric: Metric) -> bool:
+    """Return whether its expression is not one of this package."""
+    return isinstance(metric.function, Constant) or not str(metric.function.__module__).startswith("helmframe.")
 
 
 def _names_read(metrics: Sequence[Metric]) -> list[str]:
     """Return the names of the columns that metrics read or need."""
     every = [*metrics, *(metric.base for metric in metrics if metric.base is not None)]
     roots = [name for metric in every for name in metric.columns or metric.expression().meta.root_names()]
-    return [*bases(roots), *(name for metric in every for name in metric.needs)]
+    return [*base_columns(roots), *(name for metric in every for name in metric.needs)]
 
 
-def _of_gold(roots: Sequence[str]) -> bool:
-    return GOLD in bases(roots)
+def _reads_gold(roots: Sequence[str]) -> bool:
+    return GOLD in base_columns(roots)
 
 
-def _value(each: Metric, there: Sequence[str]) -> pl.Expr:
-    """The metric as an expression that gives `VALUE`."""
-    expression = each.expression()
-    _check(each, expression, there)
-    has_reasons = each.columns or isinstance(each.function, Judge)
+def _value(metric: Metric, available: Sequence[str]) -> pl.Expr:
+    """Return the metric as an expression of type `VALUE`."""
+    expression = metric.expression()
+    _check(metric, expression, available)
+    has_reasons = metric.columns or isinstance(metric.function, Judge)
     return expression if has_reasons else pl.struct(score=expression.cast(pl.Float64), reason=_NO_REASON)
 
 
-def _check(each: Metric, expression: pl.Expr, there: Sequence[str]) -> None:
-    for root in bases(expression.meta.root_names()):
-        if root not in there and root != GOLD:
-            raise UnknownNameError.among("column", root, there, hint=f"Metric {each.name!r} reads it.")
+def _check(metric: Metric, expression: pl.Expr, available: Sequence[str]) -> None:
+    for root in base_columns(expression.meta.root_names()):
+        if root not in available and root != GOLD:
+            raise UnknownNameError.among("column", root, available, hint=f"Metric {metric.name!r} reads it.")
 
 
-def _of_lists(each: Metric) -> pl.Expr:
-    """A plain function over lists of an instance's values."""
-    fields = [pl.col("value").struct.field(name) for name in each.columns]
-    return lifted(each.function, fields, dict(each.arguments)).alias("value")
+def _list_value(metric: Metric) -> pl.Expr:
+    """Return the value of a plain function over lists of an instance's values."""
+    fields = [pl.col("value").struct.field(name) for name in metric.columns]
+    return row_expression(metric.function, fields, dict(metric.arguments)).alias("value")
 
 
-def _finished(each: Metric, there: Sequence[str]) -> list[pl.Expr]:
-    """`score` and `reason` of a metric of outputs, from its value."""
-    absent = _absent(each, there)
-    value = _NOTHING if absent else pl.col(_column(each))
-    missing = pl.lit(_lacks(absent[0])) if absent else _missing(each, there)
-    number, why = value.struct.field("score"), value.struct.field("reason")
-    reads = set() if absent else _reads(each)
+def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
+    """Return `score` and `reason` of a metric of outputs, from its value."""
+    absent = _absent(metric, available)
+    value = _NOTHING if absent else pl.col(_column(metric))
+    missing = pl.lit(_lacks(absent[0])) if absent else _missing(metric, available)
+    number, metric_reason = value.struct.field("score"), value.struct.field("reason")
+    reads = set() if absent else _reads(metric)
     unread = pl.col("output").is_null() if {"output", "correct", GOLD} & reads else _FALSE
     unmatched = (pl.col("correct").list.len() == 0) if {"correct", GOLD} & reads else _FALSE
     # what can't be read or compared scores 0; where low is good, that would be a prize
-    zero = pl.when((unread | unmatched) & why.is_null()).then(0.0 if each.higher_is_better else None)
+    zero = pl.when((unread | unmatched) & metric_reason.is_null()).then(0.0 if metric.higher_is_better else None)
     finite = pl.when(number.is_finite()).then(number).when(number.is_null()).then(zero)
     failed = pl.col("completion").is_null()
     score = pl.when(~failed & missing.is_null()).then(finite)
     nothing = (
         pl.when(unread & number.is_null()).then(pl.lit("no answer could be read"))
         .when(unmatched & number.is_null()).then(pl.lit("no correct reference"))
-        .otherwise(_nothing(each, number))
+        .otherwise(_no_value_reason(metric, number))
     )  # fmt: skip
-    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, why, nothing))
+    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, metric_reason, nothing))
     return [score.alias("score"), reason.alias("reason")]
 
 
-def _nothing(each: Metric, number: pl.Expr) -> pl.Expr:
-    """Why there is no score, where nothing else says."""
-    return pl.when(number.is_not_null()).then(pl.lit(_NOT_A_NUMBER)).otherwise(pl.lit(each.no_value))
+def _no_value_reason(metric: Metric, number: pl.Expr) -> pl.Expr:
+    """Return the reason for a missing score, where no other reason is known."""
+    return pl.when(number.is_not_null()).then(pl.lit(_NOT_A_NUMBER)).otherwise(pl.lit(metric.no_value))
 
 
-def _reads(each: Metric) -> set[str]:
-    return set(bases(each.columns or each.expression().meta.root_names()))
+def _reads(metric: Metric) -> set[str]:
+    return set(base_columns(metric.columns or metric.expression().meta.root_names()))
 
 
-def _reads_answer(each: Metric) -> bool:
-    """Whether it is about what the model answers, and not about how likely that is, how long, …"""
-    return bool({"output", "correct", GOLD} & _reads(each))
+def _reads_answer(metric: Metric) -> bool:
+    """Return whether it is about the model's answer, not about its probability, its length, …"""
+    return bool({"output", "correct", GOLD} & _reads(metric))
 
 
-def _absent(each: Metric, there: Sequence[str]) -> list[str]:
-    return [name for name in each.needs if name not in there and name != OUTPUTS]
+def _absent(metric: Metric, available: Sequence[str]) -> list[str]:
+    return [name for name in metric.needs if name not in available and name != OUTPUTS]
 
 
-def _missing(each: Metric, there: Sequence[str]) -> pl.Expr:
-    """Per row which of the columns it needs is null, in words."""
-    lacks = [pl.when(pl.col(name).is_null()).then(pl.lit(_lacks(name))) for name in each.needs if name in there]
+def _missing(metric: Metric, available: Sequence[str]) -> pl.Expr:
+    """Return, per row, which of the columns that it needs is null, in words."""
+    lacks = [pl.when(pl.col(name).is_null()).then(pl.lit(_lacks(name))) for name in metric.needs if name in available]
     return pl.coalesce(*lacks, _NO_REASON)
 
 
@@ -318,13 +329,13 @@ def _lacks(name: str) -> str:
     return _LACKS.get(name, f"no {name}")
 
 
-def _column(each: Metric) -> str:
-    return f"value {each.name}"
+def _column(metric: Metric) -> str:
+    return f"value {metric.name}"
 
 
 def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     return frame.with_columns(metric=pl.lit(name)).select(
-        pl.col(each).cast(dtype) for each, dtype in SCORES.schema.items()
+        pl.col(column).cast(dtype) for column, dtype in SCORES.schema.items()
     )
 
 

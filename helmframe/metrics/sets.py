@@ -9,51 +9,57 @@ from helmframe.metrics.protocol import metric
 
 @metric("iou_set_match", source=HELM, helm="iou_set_match")
 def iou_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """Share of both sets' elements that are in both: "it is a and b" against "it is b and c" is 1/3.
+    """Return the share of both sets' elements that are in both: "it is a and b" against "it is b and c" is 1/3.
 
     A text is the set after its last `start`, without full stops, between separators; of the output the first line. The
     empty set is the text `empty`, and against it only itself scores 1.
 
     Args:
-        start: what stands before the elements.
-        separator: what stands between them.
-        empty: the text that means none.
+        start: The text before the elements.
+        separator: The text between them.
+        empty: The text that means none.
     """
-    said, wanted = _sets(start, separator, empty)
-    common = said.list.set_intersection(wanted).list.len()
-    return _unless_empty(common / said.list.set_union(wanted).list.len(), said, wanted)
+    output_set, gold_set = _sets(start, separator, empty)
+    common = output_set.list.set_intersection(gold_set).list.len()
+    return _unless_empty(common / output_set.list.set_union(gold_set).list.len(), output_set, gold_set)
 
 
 @metric("f1_set_match", source=HELM, helm="f1_set_match")
 def f1_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """As `iou_set_match`, twice the common elements over both sizes: "it is a and b" against "it is b and c" is 1/2."""
-    said, wanted = _sets(start, separator, empty)
-    common = said.list.set_intersection(wanted).list.len()
-    return _unless_empty(2 * common / (said.list.len() + wanted.list.len()), said, wanted)
+    """Return twice the common elements over both sizes: "it is a and b" against "it is b and c" is 1/2.
+
+    The sets are those of `iou_set_match`.
+    """
+    output_set, gold_set = _sets(start, separator, empty)
+    common = output_set.list.set_intersection(gold_set).list.len()
+    return _unless_empty(2 * common / (output_set.list.len() + gold_set.list.len()), output_set, gold_set)
 
 
 @metric("exact_set_match", source=HELM, helm="exact_set_match")
 def exact_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """As `iou_set_match`, 1 where the sets are equal: "it is a and b" against "it is b and a" is 1."""
-    said, wanted = _sets(start, separator, empty)
-    return said.list.sort() == wanted.list.sort()
+    """Return 1 if the sets are equal: "it is a and b" against "it is b and a" is 1.
+
+    The sets are those of `iou_set_match`.
+    """
+    output_set, gold_set = _sets(start, separator, empty)
+    return output_set.list.sort() == gold_set.list.sort()
 
 
 @metric(
     "label_f1", source="scikit-learn, f1_score(average='samples'); HELM, MultiLabelClassificationMetric per instance"
 )
 def label_f1(*, separator: str = ",") -> pl.Expr:
-    """F1 of the set of labels in the output against all correct references as one set; labels normalised.
+    """Return F1 of the set of labels in the output against all correct references as one set; labels normalised.
 
-    "red, blue" against the references "red" and "green" is 1/2: one common label, two said, two wanted.
+    "red, blue" against the references "red" and "green" is 1/2: one common label, two predicted, two expected.
 
     Args:
-        separator: what stands between labels, in the output and within references.
+        separator: The text between labels, in the output and within references.
     """
-    said = _labels(pl.col("output").str.split(separator))
-    wanted = _labels(pl.col("correct").list.join(separator).str.split(separator))
-    both = said.list.len() + wanted.list.len()
-    common = said.list.set_intersection(wanted).list.len()
+    predicted = _labels(pl.col("output").str.split(separator))
+    expected = _labels(pl.col("correct").list.join(separator).str.split(separator))
+    both = predicted.list.len() + expected.list.len()
+    common = predicted.list.set_intersection(expected).list.len()
     return pl.when(both > 0).then(2 * common / both).otherwise(1.0)
 
 
@@ -67,8 +73,8 @@ def _set(text: pl.Expr, start: str, separator: str, empty: str) -> pl.Expr:
     return pl.when(text == empty).then(pl.lit([], dtype=pl.List(pl.String))).otherwise(listed)
 
 
-def _unless_empty(value: pl.Expr, said: pl.Expr, wanted: pl.Expr) -> pl.Expr:
-    return pl.when(wanted.list.len() > 0).then(value).otherwise((said.list.len() == 0).cast(pl.Float64))
+def _unless_empty(value: pl.Expr, output_set: pl.Expr, gold_set: pl.Expr) -> pl.Expr:
+    return pl.when(gold_set.list.len() > 0).then(value).otherwise((output_set.list.len() == 0).cast(pl.Float64))
 
 
 def _labels(parts: pl.Expr) -> pl.Expr:

@@ -1,13 +1,42 @@
-"""Columns that several metrics read, computed once for all: texts normalised, stemmed, cut into words, counted."""
+"""Columns that several metrics read, computed once for all, and metrics over pairs of an output and one reference.
 
-from collections.abc import Callable, Iterable
-from functools import partial
+The columns are texts normalised, stemmed, split into words, or counted; a shard's pairs are in one frame.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any
 
 import polars as pl
 
 from helmframe._core.text import normalised
-from helmframe.metrics.corpus_counts import bleu_counts, chrf_counts, chrf_words_counts, ter_counts
+from helmframe.metrics.row_functions import VALUE
 from helmframe.metrics.tokens import sentences, stems, terms, treebank, words
+
+GOLD = "gold"
+ROW = "pair_row"
+COUNTS = pl.List(pl.Float64)  # what sacrebleu counts in one output and its references
+
+
+def bleu_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    """Return the counts of corpus BLEU: lengths, and for 1- to 4-grams hits and totals."""
+    return _counts("BLEU", output, correct)
+
+
+def chrf_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    """Return the counts of chrF: 1- to 6-grams of characters of each side, and in common."""
+    return _counts("CHRF", output, correct)
+
+
+def chrf_words_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    """Return the counts of chrF++: those of chrF, and the same for single words and pairs."""
+    return _counts("CHRF++", output, correct)
+
+
+def ter_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    """Return the counts of TER: edits, and the length of the references."""
+    return _counts("TER", output, correct)
+
 
 # name → the columns it is made of, and how
 SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
@@ -25,21 +54,100 @@ SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
 }
 
 
-def bases(names: Iterable[str]) -> list[str]:
-    """The columns as a frame must have them, those of `SHARED` traced back to what they are made of."""
-    found: dict[str, None] = {}
+def base_columns(names: Iterable[str]) -> list[str]:
+    """Return the columns that a frame must have: those of `SHARED` are replaced by the columns they are made of."""
+    names_read: dict[str, None] = {}
     for name in names:
-        found |= dict.fromkeys(bases(SHARED[name][0]) if name in SHARED else [name])
-    return list(found)
+        names_read |= dict.fromkeys(base_columns(SHARED[name][0]) if name in SHARED else [name])
+    return list(names_read)
 
 
 def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
-    """The frame with the named columns of `SHARED`, as far as what they are made of is there."""
-    there = set(frame.collect_schema().names())
-    wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(bases([name])) <= there]
+    """Return the frame with the named columns of `SHARED`, if it has the columns that they are made of."""
+    available = set(frame.collect_schema().names())
+    wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(base_columns([name])) <= available]
     wanted = list(dict.fromkeys([source for name in wanted for source in SHARED[name][0] if source in SHARED] + wanted))
-    while wanted := [name for name in wanted if name not in there]:
-        ready = [name for name in wanted if set(SHARED[name][0]) <= there]
+    while wanted := [name for name in wanted if name not in available]:
+        ready = [name for name in wanted if set(SHARED[name][0]) <= available]
         frame = frame.with_columns(SHARED[name][1](*map(pl.col, SHARED[name][0])).alias(name) for name in ready)
-        there |= set(ready)
+        available |= set(ready)
     return frame
+
+
+def best_of_pairs(
+    values: Mapping[str, pl.Expr], higher_is_better: Mapping[str, bool | None], columns: Sequence[str]
+) -> pl.Expr:
+    """Return, per row, the best of each value over its correct references, as a struct with a field (`VALUE`) per name.
+
+    Columns that the values share, such as normalised texts, are computed once. A row without a correct reference has
+    null.
+
+    Args:
+        values: Name → an expression over `columns` and `gold` of type `VALUE`.
+        higher_is_better: The direction of each name.
+        columns: The columns that the expressions read; those of `SHARED` are made here.
+    """
+    fields = pl.Struct(dict.fromkeys(values, VALUE))
+    read = ["correct", *(name for name in base_columns(columns) if name not in (GOLD, "correct"))]
+
+    def over(inputs: Any) -> pl.Series:
+        frame = pl.DataFrame([series.alias(name) for name, series in zip(read, inputs, strict=True)])
+        # what is made of the output, before each reference gets a row of its own
+        rows = with_shared(frame.with_row_index(ROW).lazy(), columns)
+        pairs = rows.rename({"correct": GOLD}).explode(GOLD, empty_as_null=True)
+        scored = with_shared(pairs, columns).select(
+            ROW, *(expression.alias(name) for name, expression in values.items())
+        )
+        if frame["correct"].list.len().max() not in (None, 0, 1):
+            scored = scored.group_by(ROW, maintain_order=True).agg(
+                _best(name, lowest=higher_is_better[name] is False) for name in values
+            )
+        return scored.drop(ROW).collect(engine="in-memory").to_struct("best").cast(fields)
+
+    return pl.map_batches(read, over, return_dtype=fields)
+
+
+def over_pairs(pairs: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """Return each value over the texts `output` and `gold` of any frame."""
+    roots = [root for expression in values.values() for root in expression.meta.root_names()]
+    return with_shared(pairs.lazy(), roots).select(**values).collect(engine="in-memory")
+
+
+def corpus_score(name: str, counts: pl.Series) -> float | None:
+    """Return the score, in percent, of a corpus with these counts, one list per output; null without any."""
+    import numpy as np
+
+    counted = counts.drop_nulls()
+    if counted.is_empty():
+        return None
+    sums = np.array(counted.to_list()).sum(axis=0).tolist()
+    scored = _scorer(name)._compute_score_from_stats(sums if name == "TER" else [int(count) for count in sums])  # noqa: SLF001
+    return float(scored.score)
+
+
+def _best(name: str, *, lowest: bool) -> pl.Expr:
+    score, reason = pl.col(name).struct.field("score"), pl.col(name).struct.field("reason")
+    return pl.struct(score=score.min() if lowest else score.max(), reason=reason.drop_nulls().first()).alias(name)
+
+
+def _counts(name: str, output: pl.Expr, correct: pl.Expr) -> pl.Expr:
+    def over(columns: Any) -> pl.Series:
+        rows = zip(*(column.to_list() for column in columns), strict=True)
+        return pl.Series([_row_counts(name, *row) for row in rows], dtype=COUNTS)
+
+    return pl.map_batches([output, correct], over, return_dtype=COUNTS, is_elementwise=True)
+
+
+def _row_counts(name: str, output: str | None, correct: Sequence[str] | None) -> list[float] | None:
+    if output is None or not correct:
+        return None
+    # sacrebleu sums these over a corpus itself; taken apart here, a jackknife need not count again
+    (counts,) = _scorer(name)._extract_corpus_statistics([output], [[reference] for reference in correct])  # noqa: SLF001
+    return [float(count) for count in counts]
+
+
+@cache
+def _scorer(name: str) -> Any:
+    import sacrebleu
+
+    return sacrebleu.CHRF(word_order=2) if name == "CHRF++" else getattr(sacrebleu, name)()

@@ -5,7 +5,7 @@ Written for speed, about five times NLTK's: the shape of the word is worked out 
 
 from functools import lru_cache
 
-# A stem is a word of [a-z0-9]; y is decided by what stands before it.
+# A stem is a word of [a-z0-9]; the kind of y depends on the letter before it.
 _SHAPE = str.maketrans("abcdefghijklmnopqrstuvwxyz0123456789", "vcccvcccvcccccvcccccvcccyc" + "c" * 10)
 _IRREGULAR = {
     "sky": "sky", "skies": "sky", "dying": "die", "lying": "lie", "tying": "tie", "news": "news", "innings": "inning",
@@ -55,7 +55,7 @@ _STEP_4: Rules = {
 
 @lru_cache(maxsize=1 << 18)
 def stem(word: str) -> str:
-    """The stem of a word of small letters and digits.
+    """Return the stem of a word of small letters and digits.
 
     Source: Porter 1980, An algorithm for suffix stripping; nltk.stem.PorterStemmer, mode NLTK_EXTENSIONS.
 
@@ -97,7 +97,10 @@ def _shape(word: str) -> str:
 
 
 def _short(word: str, shape: str) -> bool:
-    """Consonant, vowel, consonant at its end, the last none of w, x, y; or two letters, vowel and consonant."""
+    """Return whether the word is short.
+
+    It ends in consonant, vowel, consonant, the last none of w, x, y; or it is two letters, vowel and consonant.
+    """
     return (shape[-3:] == "cvc" and word[-1] not in "wxy") or shape == "vc"
 
 
@@ -135,7 +138,10 @@ def _derived(word: str) -> str:
 
 
 def _replaced(word: str, rules: Rules, least: int) -> str:
-    """The first suffix that fits, replaced if what is left has more than `least` turns from vowel to consonant."""
+    """Return the word with the first suffix that fits replaced.
+
+    It is replaced only if the stem has more than `least` turns from vowel to consonant.
+    """
     for suffix, replacement in rules.get(word[-2:], ()):
         if word.endswith(suffix):
             left = len(word) - len(suffix)

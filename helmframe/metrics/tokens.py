@@ -6,9 +6,8 @@ import polars as pl
 
 from helmframe._core.expressions import SPACES
 from helmframe._core.text import alphanumeric
-from helmframe.metrics.sentence_split import split_sentences
 from helmframe.metrics.stem import stem
-from helmframe.metrics.treebank import CUT, TWO_IN_ONE, chunk_words, cut_where_needed
+from helmframe.metrics.treebank import CUT, TWO_IN_ONE, chunk_words, cut_where_needed, split_sentences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,14 +20,14 @@ _PLAIN = "^[A-Za-z0-9]+$"
 
 
 def words(text: pl.Expr) -> pl.Expr:
-    """The words of a text with single spaces, such as a normalised one."""
+    """Return the words of a text with single spaces, such as a normalised one."""
     hashes = text.str.split(" ").list.eval(pl.element().hash())
     # an empty text is split into one empty word
     return pl.when(text != "").then(hashes).when(text == "").then(pl.lit([], dtype=IDS))
 
 
 def stems(text: pl.Expr) -> pl.Expr:
-    """The words of ROUGE: letters a to z and digits of the text in lower case, those of four and more stemmed.
+    """Return the words of ROUGE: letters a to z and digits of the text in lower case, those of four and more stemmed.
 
     Source: rouge_score.tokenize with use_stemmer=True.
     """
@@ -36,12 +35,12 @@ def stems(text: pl.Expr) -> pl.Expr:
 
 
 def terms(text: pl.Expr) -> pl.Expr:
-    """The words of ROUGE, none stemmed."""
+    """Return the words of ROUGE, none stemmed."""
     return words(alphanumeric(text))
 
 
 def treebank(text: pl.Expr) -> pl.Expr:
-    """The words of a text as one sentence: NLTK's `word_tokenize` with preserve_line, cutting off the last stop only.
+    """Return the words of a text as one sentence, its last stop split off: NLTK's `word_tokenize`, preserve_line.
 
     HELM's BLEU splits sentences first: `sentences`.
     """
@@ -49,7 +48,7 @@ def treebank(text: pl.Expr) -> pl.Expr:
 
 
 def sentences(text: pl.Expr) -> pl.Expr:
-    """NLTK's `word_tokenize`: as `treebank`, each sentence on its own, so that every full stop at an end is cut off."""
+    """Return the words of NLTK's `word_tokenize`: `treebank` of each sentence, its full stop split off."""
     return text.map_batches(_sentences, return_dtype=IDS, is_elementwise=True)
 
 
@@ -64,24 +63,24 @@ def _treebank(texts: pl.Series) -> pl.Series:
     import numpy as np
     import pyarrow as pa
 
-    # a byte 0 is no more a word's end than a byte 1
+    # a byte 0 does not end a word, as a byte 1 does not
     marked = cut_where_needed(texts.str.replace_all("\0", "\x01", literal=True))
     flat, counts = _flat(marked.str.replace_many(_SPACES, [" "]))
     ids = flat.hash().to_numpy()
     which, vocabulary = _vocabulary(flat, ids)
-    # a chunk of letters and digits is one word wherever it stands; of others the first and last of a text differ
+    # a chunk of letters and digits is one word at any position; others differ at the start and end of a text
     odd = ~(vocabulary.str.contains(_PLAIN) & ~vocabulary.str.to_lowercase().is_in(TWO_IN_ONE)).to_numpy()
     ends = np.cumsum(counts)
-    place = np.zeros(len(which), np.int64)
-    place[(ends - counts)[counts > 0]] += 1
-    place[(ends - 1)[counts > 0]] += 2
+    position = np.zeros(len(which), np.int64)
+    position[(ends - counts)[counts > 0]] += 1
+    position[(ends - 1)[counts > 0]] += 2
     at = np.flatnonzero(odd[which])
-    encoded = pa.array(which[at] * 4 + place[at]).dictionary_encode()
+    encoded = pa.array(which[at] * 4 + position[at]).dictionary_encode()
     pairs = encoded.dictionary.to_pylist()
     chunks = vocabulary.gather([pair >> 2 for pair in pairs]).to_list()
     cut = [chunk_words(chunk, pair & 1, pair & 2) for chunk, pair in zip(chunks, pairs, strict=True)]
-    words = pl.Series([word for each in cut for word in each], dtype=pl.String).hash().to_numpy()
-    lengths = np.array([len(each) for each in cut], np.int64)
+    words = pl.Series([word for chunk_list in cut for word in chunk_list], dtype=pl.String).hash().to_numpy()
+    lengths = np.array([len(chunk_list) for chunk_list in cut], np.int64)
     code = encoded.indices.to_numpy()
     sizes = np.ones(len(which), np.int64)
     sizes[at] = lengths[code]
@@ -99,15 +98,17 @@ def _sentences(texts: pl.Series) -> pl.Series:
     split = [
         split_sentences(text) if marked else [text] for text, marked in zip(texts.fill_null(""), several, strict=True)
     ]
-    ids, counts = ragged(_treebank(pl.Series([each for text in split for each in text], dtype=pl.String)))
-    return _lists(ids, _sums(counts, np.array([len(each) for each in split], np.int64)), texts)
+    ids, counts = ragged(_treebank(pl.Series([sentence for text in split for sentence in text], dtype=pl.String)))
+    return _lists(
+        ids, _sums(counts, np.array([len(sentences_of_text) for sentences_of_text in split], np.int64)), texts
+    )
 
 
 # -- lists of numbers ------------------------------------------------------------------------------------------------
 
 
 def ragged(lists: pl.Series) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
-    """The values of a list column end to end, and the length of each list; null is empty."""
+    """Return the values of a list column end to end, and the length of each list; null is empty."""
     import numpy as np
 
     counts = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
@@ -120,36 +121,40 @@ def _lists(ids: "NDArray[np.uint64]", counts: "NDArray[np.int64]", like: pl.Seri
 
     offsets = np.concatenate([[0], np.cumsum(counts)])
     array = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids))
-    made = pl.Series(like.name, pl.from_arrow(array), dtype=IDS)
-    return made.set(like.is_null(), None) if like.null_count() else made
+    column = pl.Series(like.name, pl.from_arrow(array), dtype=IDS)
+    return column.set(like.is_null(), None) if like.null_count() else column
 
 
 def _single(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
-    """What `_flat` gives, of texts with single spaces."""
+    """Return `_flat` of texts with single spaces."""
     import numpy as np
 
-    there = (texts != "").fill_null(value=False)
-    if there.all():
+    nonempty = (texts != "").fill_null(value=False)
+    if nonempty.all():
         lists = texts.str.split(" ")
         return lists.explode(), lists.list.len().to_numpy().astype(np.int64)
-    flat, some = _single(texts.filter(there)) if there.any() else (pl.Series([], dtype=pl.String), 0)
+    flat, some = _single(texts.filter(nonempty)) if nonempty.any() else (pl.Series([], dtype=pl.String), 0)
     counts = np.zeros(len(texts), np.int64)
-    counts[there.to_numpy()] = some
+    counts[nonempty.to_numpy()] = some
     return flat, counts
 
 
 def _flat(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
-    """What is between spaces in all texts end to end, and how many each has."""
+    """Return the chunks between spaces of all texts end to end, and the number of chunks of each text."""
     import numpy as np
 
     lists = texts.fill_null("").str.split(" ")
     flat, counts = lists.explode(), lists.list.len().to_numpy().astype(np.int64)
-    there = flat != ""
-    return (flat, counts) if there.all() else (flat.filter(there), _sums(there.to_numpy().astype(np.int64), counts))
+    nonempty = flat != ""
+    return (
+        (flat, counts)
+        if nonempty.all()
+        else (flat.filter(nonempty), _sums(nonempty.to_numpy().astype(np.int64), counts))
+    )
 
 
 def _vocabulary(flat: pl.Series, ids: "NDArray[np.uint64]") -> "tuple[NDArray[np.int64], pl.Series]":
-    """Which word each is, and the distinct words."""
+    """Return the index of each word among the distinct words, and these."""
     import numpy as np
     import pyarrow as pa
 
@@ -161,17 +166,17 @@ def _vocabulary(flat: pl.Series, ids: "NDArray[np.uint64]") -> "tuple[NDArray[np
 
 
 def _ragged(starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """starts[0], starts[0]+1, … sizes[0] of them, then those of the next."""
+    """Return starts[0], starts[0]+1, … sizes[0] of them, then those of the next."""
     import numpy as np
 
     ends = np.cumsum(sizes)
-    places: NDArray[np.int64] = np.repeat(starts - (ends - sizes), sizes)
-    places += np.arange(len(places))
-    return places
+    indices: NDArray[np.int64] = np.repeat(starts - (ends - sizes), sizes)
+    indices += np.arange(len(indices))
+    return indices
 
 
 def _sums(values: "NDArray[np.int64]", counts: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """Sums over consecutive groups of these lengths."""
+    """Return sums over consecutive groups of these lengths."""
     import numpy as np
 
     total = np.concatenate([[0], np.cumsum(values)])

@@ -1,7 +1,7 @@
-"""The tokenizer behind BLEU: the Penn Treebank's rules as NLTK's `word_tokenize` has them, without its guards.
+"""The tokenizers behind BLEU: the Penn Treebank's rules as in NLTK's `word_tokenize`, and NLTK's sentence tokenizer.
 
-NLTK's own takes 0.4 ms for a single word here, and 4 s to import. The rules see little beyond a chunk between spaces,
-so a column's distinct chunks are cut once each.
+NLTK's own word tokenizer takes 0.4 ms for a single word here, and 4 s to import. The rules see little beyond a chunk
+between spaces, so each distinct chunk of a column is split once. The sentence model needs no download.
 """
 
 import re
@@ -55,7 +55,7 @@ _SOME_TWO_IN_ONE = r"(?i)cannot|d'ye|gimme|lemme|gonna|gotta|more'n|wanna|'tis|'
 
 
 def tokenized(text: str) -> list[str]:
-    """The words of a text.
+    """Return the words of a text.
 
     Source: R. MacIntyre's tokenizer.sed of the Penn Treebank; nltk.tokenize.NLTKWordTokenizer (NLTK 3.10).
 
@@ -63,9 +63,9 @@ def tokenized(text: str) -> list[str]:
     ['They', "'ll", 'save', '$', '3.88', ',', 'wo', "n't", 'they', '?']
     """
     rules, has_two_in_one, two_in_one = _compiled()
-    there = set(text)
+    characters = set(text)
     for needs, substituted, replacement in rules:
-        if not needs.isdisjoint(there):
+        if not needs.isdisjoint(characters):
             text = substituted(replacement, text)
     if has_two_in_one(text):
         for substituted in two_in_one:
@@ -73,16 +73,12 @@ def tokenized(text: str) -> list[str]:
     return text.split()
 
 
-@cache
-def _compiled() -> tuple[Any, Any, Any]:
-    """The rules, compiled at their first use: `import helmframe` stays light."""
-    rules = [(frozenset(needs), re.compile(pattern).sub, replacement) for needs, pattern, replacement in _RULES]
-    return rules, re.compile(_SOME_TWO_IN_ONE).search, [re.compile(pattern).sub for pattern in _TWO_IN_ONE]
-
-
 @lru_cache(maxsize=1 << 18)
 def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
-    """The words in a chunk without white space; `first`, `last`: whether none stands before it, none after it."""
+    """Return the words in a chunk without white space.
+
+    `first` and `last` are whether no chunk precedes it, and none follows.
+    """
     if CUT in chunk:
         return tuple(chunk.split(CUT)[1:])
     usual = _usual()(chunk)
@@ -96,9 +92,9 @@ def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
 
 
 def cut_where_needed(texts: pl.Series) -> pl.Series:
-    """The texts, chunks cut with `CUT` before each word where the rules see beyond them.
+    """Return the texts with `CUT` before each word of the chunks where the rules see beyond them.
 
-    That is closing marks alone at the end, and quotes beside other white space than one ' '.
+    Such chunks are closing marks alone at the end, and quotes beside other white space than one ' '.
     """
     texts = texts.str.replace_all(CUT, "\n", literal=True)
     quoted = texts.str.contains(rf"(?:{_ODD}|^\s+){_QUOTED}|{_QUOTED}(?:{_ODD}|\s+$)")
@@ -108,6 +104,32 @@ def cut_where_needed(texts: pl.Series) -> pl.Series:
         if at.any():
             texts = texts.scatter(at.arg_true(), [cut(text) for text in texts.filter(at)])
     return texts
+
+
+TWO_IN_ONE = ["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"]
+CUT = "\x1f"  # white space, so no word contains it
+_ODD = r"[\s\x1c-\x1f&&[^ ]]"
+_QUOTED = r"""[^\s\x1c-\x1f]*['"`][^\s\x1c-\x1f]*"""
+_LONE_CLOSERS = r"""\s[\]\)}>"'»”’]+\s*$"""
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of a text as NLTK's `sent_tokenize` splits them; needs nltk and punkt.
+
+    >>> split_sentences("It sat. . . . Go!")
+    ['It sat.', '.', '.', '.', 'Go!']
+
+    Source: Kiss & Strunk 2006; nltk.tokenize.punkt (NLTK 3.10).
+    """
+    sentences: list[str] = _tokenizer().tokenize(text)
+    return sentences
+
+
+@cache
+def _compiled() -> tuple[Any, Any, Any]:
+    """Return the rules, compiled at their first use: `import helmframe` stays light."""
+    rules = [(frozenset(needs), re.compile(pattern).sub, replacement) for needs, pattern, replacement in _RULES]
+    return rules, re.compile(_SOME_TWO_IN_ONE).search, [re.compile(pattern).sub for pattern in _TWO_IN_ONE]
 
 
 def _cut_all(text: str) -> str:
@@ -139,20 +161,34 @@ def _space(neighbour: str) -> str:
     return neighbour if neighbour in ("", " ") else "\n"
 
 
-TWO_IN_ONE = ["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"]
-CUT = "\x1f"  # white space, so no word holds it
-_ODD = r"[\s\x1c-\x1f&&[^ ]]"
-_QUOTED = r"""[^\s\x1c-\x1f]*['"`][^\s\x1c-\x1f]*"""
-_LONE_CLOSERS = r"""\s[\]\)}>"'»”’]+\s*$"""
-
-
 def _has_two_in_one(body: str) -> bool:
     lower = body.lower()
-    return lower in TWO_IN_ONE if body.isalnum() else any(re.search(rf"\b{each}\b", lower) for each in TWO_IN_ONE)
+    return (
+        lower in TWO_IN_ONE
+        if body.isalnum()
+        else any(re.search(rf"\b{contraction}\b", lower) for contraction in TWO_IN_ONE)
+    )
 
 
 @cache
 def _usual() -> Callable[[str], re.Match[str] | None]:
-    """Whether a chunk is brackets, a word, a clitic, brackets, a mark: then it is cut without the rules."""
+    """Return a matcher of chunks that are brackets, a word, a clitic, brackets, a mark.
+
+    These are split without the rules.
+    """
     word = r"[A-Za-z0-9]+(?:[-/_.^+=][A-Za-z0-9]+)*"
     return re.compile(rf"([(\[]*)({word})('(?:[sSmMdD]|ll|re|ve))?([)\]]*)([,:;?!.]?)\Z").match
+
+
+@cache
+def _tokenizer() -> Any:
+    import punkt
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+    # punkt has NLTK's model, but its own tokenizer joins the stops of " . . ." to the sentence before them
+    model, parameters = punkt.load_model("english"), PunktParameters()
+    parameters.abbrev_types = set(model.abbrev_types)
+    parameters.collocations = set(model.collocations)
+    parameters.sent_starters = set(model.sent_starters)
+    parameters.ortho_context.update({word: int(context) for word, context in model.ortho_context.items()})
+    return PunktSentenceTokenizer(parameters)

@@ -1,10 +1,11 @@
-"""How much a run may ask, and before whom: requests, money, priority, or until somebody says stop."""
+"""Limits of a run: requests, cost, priority, and an event that stops it."""
 
 import threading
 from collections.abc import Mapping, Sequence
 
+from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError
-from helmframe.models.model import Answer
+from helmframe.models.model import Completion
 
 # Characters of English per token, where a model does not count.
 CHARACTERS_PER_TOKEN = 4
@@ -13,13 +14,13 @@ Prices = Mapping[str, tuple[float, float]]
 
 
 class Budget:
-    """What a run may still ask; one for all its threads.
+    """The limits of a run, shared by all its threads.
 
     Args:
-        max_requests: requests asked at most; those that the store has don't count.
-        max_cost: stops asking once the answers cost this much, in the unit of `prices`; what is in flight comes on top.
-        prices: model name → price of a million prompt tokens and of a million output tokens.
-        priority: runs of higher priority go first in their model's queue; equal ones take turns.
+        max_requests: The most requests to send; cached ones don't count.
+        max_cost: Stops sending once completions cost this much, in the unit of `prices`; calls in flight come on top.
+        prices: Model name → price of a million prompt tokens and of a million output tokens.
+        priority: Runs of higher priority go first in their model's queue; equal ones take turns.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Budget:
         for name, limit in (("max_requests", max_requests), ("max_cost", max_cost)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
                 raise ArgumentError(f"{name}={limit!r}: a number from 0 on.")
-        if isinstance(priority, bool) or not isinstance(priority, int):
+        if not is_integer(priority):
             raise ArgumentError(f"priority={priority!r}: a whole number; higher goes first.")
         if max_cost is not None and not prices:
             raise ArgumentError(
@@ -47,10 +48,10 @@ class Budget:
         self._lock = threading.Lock()
 
     def check(self, models: Sequence[str]) -> None:
-        """That every model has a price, where money is counted.
+        """Check that every model has a price, if cost is limited.
 
         Raises:
-            ArgumentError: one has none.
+            ArgumentError: A model has no price.
         """
         for name in models:
             if self._max_cost is not None and name not in self._prices:
@@ -58,16 +59,16 @@ class Budget:
 
     @property
     def prices(self) -> Prices:
-        """As they were said."""
+        """Return the prices as they were passed."""
         return self._prices
 
     @property
     def left(self) -> int | None:
-        """Requests that may still be asked; None: any number."""
+        """Return the number of requests that may still be sent; None: any number."""
         return self._left
 
     def grant(self, wanted: int) -> int:
-        """How many of the wanted requests may be asked; they count as asked."""
+        """Return how many of the wanted requests may be sent, and count them as sent."""
         with self._lock:
             if self.stopped.is_set():
                 return 0
@@ -78,23 +79,25 @@ class Budget:
             return granted
 
     def charges(self, model: str) -> bool:
-        """Whether this model's answers have a price."""
+        """Return whether this model's completions have a price."""
         return model in self._prices
 
-    def spend(self, model: str, characters: int, answers: Sequence[Answer | None]) -> None:
-        """Count what answers cost; `characters` is the length of their prompts, for models that don't count tokens."""
-        given = [answer for answer in answers if answer is not None]
-        counted = [answer.prompt_tokens for answer in given if answer.prompt_tokens is not None]
-        prompt = sum(counted) if len(counted) == len(given) else characters // CHARACTERS_PER_TOKEN
+    def spend(self, model: str, characters: int, completions: Sequence[Completion | None]) -> None:
+        """Count what completions cost; `characters` is the prompts' length, for models that don't count tokens."""
+        received = [completion for completion in completions if completion is not None]
+        counted = [completion.prompt_tokens for completion in received if completion.prompt_tokens is not None]
+        prompt = sum(counted) if len(counted) == len(received) else characters // CHARACTERS_PER_TOKEN
         output = sum(
-            len(answer.text) // CHARACTERS_PER_TOKEN + 1 if answer.output_tokens is None else answer.output_tokens
-            for answer in given
+            len(completion.text) // CHARACTERS_PER_TOKEN + 1
+            if completion.output_tokens is None
+            else completion.output_tokens
+            for completion in received
         )
         per_prompt, per_output = self._prices[model]
         self.paid((prompt * per_prompt + output * per_output) / 1e6)
 
     def paid(self, cost: float) -> None:
-        """Count what somebody has spent elsewhere."""
+        """Count a cost that was paid elsewhere."""
         with self._lock:
             self.cost += cost
             if self._max_cost is not None and self.cost >= self._max_cost:

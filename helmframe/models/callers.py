@@ -1,28 +1,67 @@
-"""Who waits for answers of a queue: the prompts, how far they are, and the outcomes that are there but not fetched."""
+"""Callers that wait for outcomes: their prompts, their progress, and which caller's requests a model is running."""
 
-import contextvars
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from helmframe.models.answering import Labels, Outcome
-from helmframe.models.model import Prompt
+from helmframe.models.model import Completion, Prompt
 
-# How long one who stops waits for the calls that are under way, whose answers may have been paid for.
+# How long a stopped caller waits for calls in flight, whose completions may have been paid for.
 STOP_SECONDS = 5.0
 POLL = 0.05
+
+Labels = Callable[[int], dict[str, str]]
+
+
+class Outcome(NamedTuple):
+    """The outcome of one prompt: a completion or an error; `index` is its position among the prompts.
+
+    `latency` (s) is that of the call that generated it (of the last one, if none did); `attempts` counts the calls that
+    contained it.
+    """
+
+    index: int  # type: ignore[assignment]  # shadows an unused method of tuple
+    completion: Completion | None
+    error: str | None
+    latency: float
+    attempts: int
+
+
+class Requester(Protocol):
+    """The caller that a prompt belongs to."""
+
+    @property
+    def labels(self) -> Labels:
+        """Return the labels of each prompt, for the log."""
+
+    @property
+    def context(self) -> Context:
+        """Return the context of the caller."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Return whether the caller no longer waits for outcomes."""
+
+    @property
+    def logged(self) -> set[str]:
+        """Return the kinds of errors that the log contains already."""
+
+
+PromptRef: TypeAlias = tuple[Requester, int]
 
 
 @dataclass(eq=False)
 class Caller:
-    """One `ask` in progress.
+    """One `ModelQueue.run` in progress.
 
-    `taken` counts the prompts that workers have taken, `fetched` the outcomes the caller has got, `held` the slices
-    that workers have; `gone` says that nobody waits any more, `stalled` that outcomes must be fetched first.
+    `taken` counts the prompts that workers have taken, `fetched` the outcomes that the caller has received, `held` the
+    slices that workers have; `cancelled`: the caller no longer waits; `stalled`: outcomes must be fetched first.
     """
 
     prompts: Sequence[Prompt]
@@ -33,12 +72,12 @@ class Caller:
     taken: int = 0
     fetched: int = 0
     held: int = 0
-    gone: bool = False
+    cancelled: bool = False
     stalled: bool = False
     key: str = ""
     outbox: "SimpleQueue[list[Outcome] | BaseException]" = field(default_factory=SimpleQueue)
     logged: set[str] = field(default_factory=set)
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    context: Context = field(default_factory=copy_context)
 
     def __post_init__(self) -> None:
         self.key = json.dumps(dict(self.decoding), sort_keys=True, default=repr)
@@ -48,10 +87,10 @@ class Caller:
         return self.taken - self.fetched
 
     def next(self, stop: threading.Event | None) -> list[Outcome] | None:
-        """The next outcomes; None once `stop` is set."""
+        """Return the next outcomes; None once `stop` is set."""
         while stop is None or not stop.is_set():
             try:
-                # never for long: a signal that another thread got is seen by this one only when it wakes
+                # a short timeout: this thread sees a signal that another thread got only when it wakes
                 outcomes = self.outbox.get(timeout=POLL)
             except Empty:
                 continue
@@ -61,15 +100,15 @@ class Caller:
         return None
 
     def last(self) -> Iterator[list[Outcome]]:
-        """What is answered but not fetched yet, and what the calls under way still bring in a few seconds."""
-        until = time.monotonic() + STOP_SECONDS
-        while self.held and time.monotonic() < until:
+        """Yield outcomes that are not fetched yet, and those of calls in flight that end within a few seconds."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.held and time.monotonic() < deadline:
             time.sleep(POLL)
             yield from self.rest()
         yield from self.rest()
 
     def rest(self) -> Iterator[list[Outcome]]:
-        """What is answered but not fetched yet."""
+        """Yield outcomes that are not fetched yet."""
         while True:
             try:
                 outcomes = self.outbox.get_nowait()
@@ -92,3 +131,49 @@ def deliver(shares: Sequence[Share], outcomes: dict[int, list[Outcome]]) -> None
         if outcomes[id(share.caller)]:
             share.caller.outbox.put(outcomes[id(share.caller)])
             outcomes[id(share.caller)] = []
+
+
+# (caller, index) of each prompt in the current call; set by the queue before it calls the model. Labels are built on
+# demand only: most requests are never logged.
+CURRENT_REQUESTS: ContextVar[Sequence[PromptRef]] = ContextVar("helmframe_current_requests", default=())
+
+# Warnings that this run has logged, which it does not repeat; unset outside of a run.
+LOGGED_WARNINGS: ContextVar[set[str]] = ContextVar("helmframe_logged_warnings")
+
+
+@contextmanager
+def on_behalf_of(ref: PromptRef) -> Iterator[None]:
+    """Attribute log records made in the block to this prompt."""
+    token = CURRENT_REQUESTS.set([ref])
+    try:
+        yield
+    finally:
+        CURRENT_REQUESTS.reset(token)
+
+
+class CurrentRequests(NamedTuple):
+    """The requests of one caller in the current call: its context, the labels of its first prompt, and their number."""
+
+    context: Context
+    labels: dict[str, str]
+    prompts: int
+
+
+def current_requests() -> list[CurrentRequests]:
+    """Return one entry per caller, in the order of the prompts; none outside a model function."""
+    refs = CURRENT_REQUESTS.get()
+    counts: dict[int, int] = {}
+    first: dict[int, PromptRef] = {}
+    for caller, index in refs:
+        key = id(caller)
+        counts[key] = counts.get(key, 0) + 1
+        first.setdefault(key, (caller, index))
+    return [
+        CurrentRequests(caller.context, caller.labels(index), counts[key]) for key, (caller, index) in first.items()
+    ]
+
+
+def current_labels() -> dict[str, str]:
+    """Return scenario, instance_id and model of the current request, for log records made inside a model function."""
+    requests = CURRENT_REQUESTS.get()
+    return requests[0][0].labels(requests[0][1]) if requests else {}

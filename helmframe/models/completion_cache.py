@@ -1,14 +1,24 @@
-"""Where a model's completions are cached, for every caller that runs it: a run, a translator, a judge."""
+"""The cache of completions for every caller of a model (a run, a translator, a judge), and the ids of requests."""
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
 
 import polars as pl
 
 from helmframe import config
 from helmframe.models.model import Model
-from helmframe.models.request_ids import ids_for
-from helmframe.store import ANSWER, Address, Answers, ParquetAnswers, ProcessAnswers, address_of
+from helmframe.store import (
+    COMPLETION_SCHEMA,
+    Address,
+    CompletionStore,
+    ParquetCompletions,
+    ProcessCompletions,
+    address_of,
+)
 from helmframe.store.run_cache import STORED, RunCompletions, cache_of
 
 
@@ -17,7 +27,7 @@ class StoredRun:
     """A run whose completions of unpinned models can be reused.
 
     Args:
-        id: Its id.
+        id: The id of the run.
         path: Its folder.
         fingerprints: Model name → fingerprints of the unpinned models of that name, in the process of that run.
     """
@@ -29,7 +39,7 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class CompletionCache:
-    """The completions that a run reuses, and where it stores its own.
+    """The completions that a run reuses, and the folder of its own.
 
     A durable model's completions are shared by all runs of the store. An unpinned model's fingerprint has a meaning in
     one process only, so its completions are reused within the process, or from the runs in `resumed`.
@@ -44,10 +54,10 @@ class CompletionCache:
     run: Address | None = None
     resumed: Sequence[StoredRun] = ()
 
-    def answers(self, model: Model, fingerprint: str, scenario: str) -> Answers:
+    def completions(self, model: Model, fingerprint: str, scenario: str) -> CompletionStore:
         """Return the completions of a model and scenario."""
         if self.run is None or model.durable:
-            return answers_of(self.root, model, fingerprint, scenario)
+            return completions_of(self.root, model, fingerprint, scenario)
         return RunCompletions(self.run, fingerprint, scenario)
 
     def reuse(
@@ -68,8 +78,8 @@ class CompletionCache:
         if model.durable or requests.is_empty():
             return
         low, high = requests.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-        in_process = ProcessAnswers(fingerprint, scenario)
-        reused = in_process.known(low, high).join(requests, on="request_id", how="semi")
+        in_process = ProcessCompletions(fingerprint, scenario)
+        reused = in_process.read(low, high).join(requests, on="request_id", how="semi")
         if reused.is_empty() and not self.resumed:
             return
         requests = requests.unique("request_id", keep="first", maintain_order=True)
@@ -79,24 +89,130 @@ class CompletionCache:
                 if missing.is_empty():
                     break
                 ids = ids_for(missing, prefixes, earlier, by_instance=model.sees_rows)
-                stored = ParquetAnswers(cache_of(run.path), earlier, scenario).known(low, high, ids)
+                stored = ParquetCompletions(cache_of(run.path), earlier, scenario).read(low, high, ids)
                 renamed = pl.DataFrame({"request_id": ids, "now": missing["request_id"]})
                 more = stored.join(renamed, on="request_id", how="inner").drop("request_id")
-                more = more.rename({"now": "request_id"}).select(list(ANSWER))
+                more = more.rename({"now": "request_id"}).select(list(COMPLETION_SCHEMA))
                 in_process.append(more, prefixes.clear())
                 reused = pl.concat([reused, more])
         if self.run is not None and reused.height:
-            rows = requests.select(pl.all().exclude(*(name for name in ANSWER if name != "request_id")))
+            rows = requests.select(pl.all().exclude(*(name for name in COMPLETION_SCHEMA if name != "request_id")))
             rows = rows.join(reused, on="request_id", how="inner", maintain_order="left").select(STORED)
             used = prefixes.join(rows, on="prefix_id", how="semi")
-            ParquetAnswers(cache_of(self.run), fingerprint, scenario).append(rows, used)
+            ParquetCompletions(cache_of(self.run), fingerprint, scenario).append(rows, used)
 
 
-def answers_of(root: Address, model: Model, fingerprint: str, scenario: str) -> Answers:
+def completions_of(root: Address, model: Model, fingerprint: str, scenario: str) -> CompletionStore:
     """Return the completions of a model that is run outside of a run: of the store if it is durable, else in memory."""
-    return ParquetAnswers(root, fingerprint, scenario) if model.durable else ProcessAnswers(fingerprint, scenario)
+    return (
+        ParquetCompletions(root, fingerprint, scenario) if model.durable else ProcessCompletions(fingerprint, scenario)
+    )
 
 
 def store_root() -> Address:
-    """The store's folder, or its address in a bucket."""
+    """Return the store's folder, or its address in a bucket."""
     return address_of(config.store_root())
+
+
+# Ids computed before other threads get a turn.
+AT_ONCE = 256
+
+
+def request_ids(
+    fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int = 1, *, by_instance: bool = False
+) -> pl.DataFrame:
+    """Return the requests with output_index and request_id, n rows each.
+
+    The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and
+    prefix are hashed once for all requests that share them.
+
+    Args:
+        fitted: `FITTED`.
+        prefixes: `PREFIXES`.
+        fingerprint: The model's.
+        n: Outputs per request.
+        by_instance: Whether the model gets the instance with the prompt, so that the id covers it.
+    """
+    rows = fitted
+    if n > 1:
+        rows = rows.join(pl.DataFrame({"output_index": range(n)}, schema={"output_index": pl.Int64}), how="cross")
+    else:
+        rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
+    if "continuation" not in rows.columns:
+        rows = rows.with_columns(continuation=pl.lit(None, dtype=pl.String))
+    # a log-probability is the same each time
+    rows = rows.filter(pl.col("continuation").is_null() | (pl.col("output_index") == 0))
+    return rows.with_columns(ids_for(rows, prefixes, fingerprint, by_instance=by_instance))
+
+
+def ids_for(rows: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, *, by_instance: bool = False) -> pl.Series:
+    """Return the `request_id` that each row has under a fingerprint.
+
+    Args:
+        rows: Rows as `request_ids` returns them; their own `request_id` is not read.
+        prefixes: `PREFIXES`.
+        fingerprint: The model's, in this process or an earlier one.
+        by_instance: As for `request_ids`.
+    """
+    texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
+    instance = pl.concat_str("scenario", pl.lit("\0"), "instance_id") if by_instance else pl.lit(None, dtype=pl.String)
+    if by_instance and "reference_index" in rows.columns:
+        of_option = pl.concat_str(pl.lit("\0"), pl.col("reference_index").cast(pl.String))
+        instance = pl.concat_str(instance, of_option, ignore_nulls=True)
+    scored = pl.lit("\0continuation\0") + pl.col("continuation")
+    extra = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
+    extra = pl.when(extra.str.len_bytes() > 0).then(pl.lit("\0beside\0") + extra)
+    shared = ["decoding", "output_index", "repeat", "prefix_id"]
+    content = rows.select(
+        *shared, content=pl.concat_str("suffix", extra, scored, ignore_nulls=True).cast(pl.Binary)
+    ).with_row_index()
+    frames = [pl.DataFrame(schema={"index": pl.UInt32, "request_id": pl.Binary})]
+    for (*header, prefix_id), group in content.partition_by(shared, as_dict=True).items():
+        ids = _digests(sha256(_header(fingerprint, *header) + texts[prefix_id].encode()), group["content"].to_list())
+        frames.append(group.select("index", request_id=pl.Series(ids, dtype=pl.Binary)))
+    return pl.concat(frames).sort("index")["request_id"]
+
+
+def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> bytes:
+    header: dict[str, Any] = {
+        "v": 1,
+        "model": fingerprint,
+        "decoding": json.loads(decoding),
+        "output_index": output_index,
+    }
+    if repeat:
+        header["repeat"] = repeat
+    return json.dumps(header, sort_keys=True, ensure_ascii=False).encode() + b"\0"
+
+
+def _digests(hashed: Any, contents: Sequence[bytes]) -> list[bytes]:
+    """Return the id of each content, hashed after `hashed`. Every request of a run goes through this loop."""
+    ids, copy = [], hashed.copy
+    for start in range(0, len(contents), AT_ONCE):
+        for content in contents[start : start + AT_ONCE]:
+            state = copy()
+            state.update(content)
+            ids.append(state.digest()[:16])
+        time.sleep(0)  # other stages run at the same time, and need Python now and then
+    return ids
+
+
+def _media_digest() -> pl.Expr:
+    """Return a digest of the media of a request; null if all its content is text."""
+
+    def digest(blocks: list[dict[str, Any]]) -> str | None:
+        parts = [part for block in blocks for part in block["content"] if part["type"] != "text"]
+        if not parts:
+            return None
+        state = sha256()
+        for part in parts:
+            media = part["media"] or {"name": "", "data": b""}
+            state.update(f"{part['type']}\0{media['name']}\0".encode() + (media["data"] or b""))
+        return state.hexdigest()
+
+    media = pl.col("blocks").list.last().struct.field("content").list.eval(pl.element().struct.field("type") != "text")
+    return (
+        pl.when(media.list.any())
+        .then(pl.col("blocks").map_elements(digest, return_dtype=pl.String))
+        .otherwise(pl.lit(None, dtype=pl.String))
+    )

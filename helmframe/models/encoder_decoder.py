@@ -1,4 +1,4 @@
-"""Models that read a prompt with an encoder and answer with a decoder (T5, BART): the plain way, batch by batch."""
+"""Models that read a prompt with an encoder and generate with a decoder (T5, BART), batch by batch."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,75 +9,76 @@ from typing import Any
 
 from helmframe.models.engine.memory import is_out_of_memory
 from helmframe.models.engine.sampling import Sampling, key_of, logprobs
-from helmframe.models.engine.stops import Watch, ending_tokens, kept, text_of
-from helmframe.models.model import Answer, Given, Pair, Prompt, Seeded
-from helmframe.models.stop_strings import stops_of
-from helmframe.models.tokenizing import Tokenizing
+from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
+from helmframe.models.tokenizing import StopDetector, Tokenizing, count_before_stop, ending_tokens, stops_of, text_of
 
 MAX_TOKENS = 100
 STATE = "prompts are read in padded batches (an encoder-decoder)"
-# Padded tokens of prompts read at once, and rows.
+# Padded prompt tokens of a batch, and its rows.
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65_536}
 MAX_ROWS = {"cpu": 32, "cuda": 256}
 
 
 @dataclass(eq=False)
 class EncoderDecoder:
-    """Answers with the encoder-decoder it holds; one call at a time, whoever calls.
+    """Runs prompts with the encoder-decoder that it holds; one call at a time.
 
-    A prompt goes to the encoder as the tokenizer writes it, with the token that ends texts; the answer is what the
-    decoder says after its start token. Of a pair for `loglikelihood` the context goes to the encoder, and the
-    continuation's own tokens are what the decoder is asked about: no token is shared by the two.
+    The encoder reads a prompt as the tokenizer encodes it, with the token that ends texts; the completion is what the
+    decoder generates after its start token. `loglikelihood` passes a pair's context to the encoder, and scores the
+    continuation's tokens in the decoder: the two share no token.
     """
 
     model: Any
     words: Tokenizing
     window: int | None
-    _rows: int = 0  # at once, since the memory did not hold more
+    _rows: int = 0  # of a batch, once memory ran out
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        """One answer per prompt, in order; as `Engine.ask`, but the output counts by itself, not with its prompt."""
-        asked = Seeded.each(prompts, decoding)
-        tokens = self.words.tokens([prompt.text for prompt in asked])
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        """Return one answer per prompt, in order, as `Engine.ask`; the output limit does not include the prompt."""
+        seeded = Seeded.from_prompts(prompts, decoding)
+        tokens = self.words.tokens([prompt.text for prompt in seeded])
         max_tokens = decoding.get("max_tokens")
         limit = MAX_TOKENS if max_tokens is None else int(max_tokens)
         if self.window is not None:
             limit = min(limit, self.window)
-        answers: list[Given] = [self._too_long(ids) for ids in tokens]
-        able = [place for place, ids in enumerate(tokens) if self._fits(ids)]
+        answers: list[Response] = [self._too_long(ids) for ids in tokens]
+        fitting = [index for index, ids in enumerate(tokens) if self._fits(ids)]
         if limit < 1:
-            return [Answer("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
-        keys = [key_of(prompt.seed, prompt.text) for prompt in asked]
+            return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
+        keys = [key_of(prompt.seed, prompt.text) for prompt in seeded]
 
-        def answered(batch: Sequence[int]) -> list[Answer]:
-            return self._answered([tokens[place] for place in batch], [keys[place] for place in batch], limit, decoding)
+        def answered(batch: Sequence[int]) -> list[Completion]:
+            return self._generate([tokens[index] for index in batch], [keys[index] for index in batch], limit, decoding)
 
-        for place, answer in self._in_batches(able, tokens, answered):
-            answers[place] = answer
+        for index, answer in self._in_batches(fitting, tokens, answered):
+            answers[index] = answer
         return answers
 
-    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-        """The log-probability of each pair's continuation, and of its tokens, in nats."""
-        pairs = [each for each in prompts if isinstance(each, Pair)]
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
+        """Return the log-probability of each pair's continuation, and of its tokens, in nats."""
+        pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
         contexts = self.words.tokens([pair.context for pair in pairs])
         continuations = [self.words.encode(pair.continuation) for pair in pairs]
-        answers: list[Given] = [self._too_long(ids) for ids in contexts]
-        fits = [self._fits(one) and self._fits(two) for one, two in zip(contexts, continuations, strict=True)]
-        able = [place for place, both_fit in enumerate(fits) if both_fit]
+        answers: list[Response] = [self._too_long(ids) for ids in contexts]
+        fits = [
+            self._fits(context) and self._fits(continuation)
+            for context, continuation in zip(contexts, continuations, strict=True)
+        ]
+        fitting = [index for index, both_fit in enumerate(fits) if both_fit]
 
-        def scored(batch: Sequence[int]) -> list[Answer]:
-            return self._scored([contexts[place] for place in batch], [continuations[place] for place in batch])
+        def scored(batch: Sequence[int]) -> list[Completion]:
+            return self._score([contexts[index] for index in batch], [continuations[index] for index in batch])
 
-        for place, answer in self._in_batches(able, contexts, scored):
-            answers[place] = answer
+        for index, answer in self._in_batches(fitting, contexts, scored):
+            answers[index] = answer
         return [
-            answer._replace(text=pair.continuation) if isinstance(answer, Answer) else answer
+            answer._replace(text=pair.continuation) if isinstance(answer, Completion) else answer
             for answer, pair in zip(answers, pairs, strict=True)
         ]
 
     def state(self) -> str:
-        """How it answers."""
+        """Return how it runs prompts."""
         return STATE
 
     def _fits(self, tokens: Sequence[int]) -> bool:
@@ -87,34 +88,34 @@ class EncoderDecoder:
         return ValueError(f"the prompt has {len(tokens)} tokens; the model's window is {self.window}.")
 
     def _in_batches(
-        self, places: Sequence[int], tokens: Sequence[Sequence[int]], work: Callable[[Sequence[int]], list[Answer]]
-    ) -> Iterator[tuple[int, Given]]:
-        """Each place and its answer, in batches of like length, the longest first; halved where memory is short."""
+        self, indices: Sequence[int], tokens: Sequence[Sequence[int]], work: Callable[[Sequence[int]], list[Completion]]
+    ) -> Iterator[tuple[int, Response]]:
+        """Yield each index and its answer, in batches of similar length, longest first; halved if memory is short."""
         device = self.model.device.type
         budget = TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
-        waiting = sorted(places, key=lambda place: -len(tokens[place]))
-        with self._asking():
+        waiting = sorted(indices, key=lambda index: -len(tokens[index]))
+        with self._exclusive():
             while waiting:
                 most = self._rows or MAX_ROWS.get(device, MAX_ROWS["cpu"])
                 batch = waiting[: max(1, min(most, budget // len(tokens[waiting[0]])))]
-                found: Sequence[Given]
+                results: Sequence[Response]
                 try:
-                    found = work(batch)
+                    results = work(batch)
                 except RuntimeError as error:
                     if not is_out_of_memory(error):
                         raise
                     if len(batch) > 1:
                         self._rows = len(batch) // 2
                         continue
-                    found = [
+                    results = [
                         MemoryError(f"a prompt of {len(tokens[batch[0]])} tokens does not fit the memory: {error}")
                     ]
-                yield from zip(batch, found, strict=True)
+                yield from zip(batch, results, strict=True)
                 waiting = waiting[len(batch) :]
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """The model for us alone, in evaluation mode; afterwards as it was."""
+    def _exclusive(self) -> Iterator[None]:
+        """Lock the model and put it into evaluation mode; restore it afterwards."""
         import torch
 
         with self._lock, torch.no_grad():
@@ -127,19 +128,19 @@ class EncoderDecoder:
                     module.training = True
 
     def _read(self, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """What the encoder makes of the prompts, as the decoder takes it. What follows a row's tokens is not seen."""
+        """Return the encoder's output for the prompts, as the decoder's arguments; padding is masked."""
         ids, mask = self._padded(rows)
         return {"encoder_outputs": self.model.get_encoder()(input_ids=ids, attention_mask=mask), "attention_mask": mask}
 
-    def _answered(
+    def _generate(
         self, rows: Sequence[Sequence[int]], keys: Sequence[bytes], limit: int, decoding: Mapping[str, Any]
-    ) -> list[Answer]:
+    ) -> list[Completion]:
         import torch
         from transformers import DynamicCache, EncoderDecoderCache
 
         sampling, stops = Sampling.of(decoding), stops_of(decoding)
         ends = set(ending_tokens(self.model, self.words.tokenizer, stops))
-        watches = [Watch(self.words.tokenizer, [], stops) for _ in rows]
+        detectors = [StopDetector(self.words.tokenizer, [], stops) for _ in rows]
         outputs: list[list[int]] = [[] for _ in rows]
         values: list[list[float]] = [[] for _ in rows]
         ended = [False] * len(rows)
@@ -147,62 +148,71 @@ class EncoderDecoder:
         ids = torch.tensor([self._start()] * len(rows), device=self.model.device)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         # transformers called the argument past_key_values up to 5.23
-        named = "cache" if "cache" in signature(type(self.model).forward).parameters else "past_key_values"
+        cache_name = "cache" if "cache" in signature(type(self.model).forward).parameters else "past_key_values"
         for step in range(limit):
-            logits = self.model(**read, decoder_input_ids=ids, use_cache=True, **{named: cache}).logits[:, -1].float()
+            logits = (
+                self.model(**read, decoder_input_ids=ids, use_cache=True, **{cache_name: cache}).logits[:, -1].float()
+            )
             chosen = sampling.choose(logits, keys, [step] * len(rows))
-            likely = logprobs(logits, chosen).tolist()
+            chosen_logprobs = logprobs(logits, chosen).tolist()
             for row, token in enumerate(chosen.tolist()):
                 if ended[row] or token in ends:
                     ended[row] = True
                     continue
                 outputs[row].append(token)
-                values[row].append(likely[row])
-                ended[row] = bool(stops) and watches[row].ends(token)
+                values[row].append(chosen_logprobs[row])
+                ended[row] = bool(stops) and detectors[row].ends(token)
             if all(ended):
                 break
             ids = chosen[:, None]
         texts = [text_of(self.words.tokenizer, [], tokens) for tokens in outputs]
-        owns = [
-            of_row[: kept(self.words.tokenizer, [], tokens, stops)]
-            for of_row, tokens in zip(values, outputs, strict=True)
+        logprobs_by_row = [
+            row_values[: count_before_stop(self.words.tokenizer, [], tokens, stops)]
+            for row_values, tokens in zip(values, outputs, strict=True)
         ]
         return [
-            Answer(
+            Completion(
                 text,
                 finish_reason="stop" if end else "length",
                 prompt_tokens=len(prompt),
                 output_tokens=len(tokens),
-            ).rated(own)
-            for text, own, prompt, tokens, end in zip(texts, owns, rows, outputs, ended, strict=True)
+            ).with_logprobs(row_logprobs)
+            for text, row_logprobs, prompt, tokens, end in zip(
+                texts, logprobs_by_row, rows, outputs, ended, strict=True
+            )
         ]
 
-    def _scored(self, contexts: Sequence[Sequence[int]], asked: Sequence[Sequence[int]]) -> list[Answer]:
+    def _score(self, contexts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[Completion]:
         import torch
 
         start = self._start()
-        ids, _ = self._padded([[*start, *each[:-1]] for each in asked])
-        wanted, _ = self._padded([each or [0] for each in asked])
+        ids, _ = self._padded([[*start, *target[:-1]] for target in targets])
+        wanted, _ = self._padded([target or [0] for target in targets])
         logits = self.model(**self._read(contexts), decoder_input_ids=ids, use_cache=False).logits
         logits = logits[:, len(start) - 1 :].float()
         chosen = logits.gather(-1, wanted[..., None]).squeeze(-1) - torch.logsumexp(logits, dim=-1)
         return [
-            Answer("", prompt_tokens=len(context), output_tokens=len(each)).rated(line[: len(each)])
-            for line, context, each in zip(chosen.tolist(), contexts, asked, strict=True)
+            Completion("", prompt_tokens=len(context), output_tokens=len(target)).with_logprobs(line[: len(target)])
+            for line, context, target in zip(chosen.tolist(), contexts, targets, strict=True)
         ]
 
     def _start(self) -> list[int]:
-        """What the decoder's text begins with: its start token, and the one that the model is made to say first."""
-        found = {}
+        """Return the tokens that decoder texts begin with: its start token, and a forced first token."""
+        token_ids = {}
         for name in ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id"):
             configs = (getattr(self.model, "generation_config", None), self.model.config)
-            found[name] = next((value for each in configs if (value := getattr(each, name, None)) is not None), None)
-        start = found["decoder_start_token_id"]
-        start = found["bos_token_id"] if start is None else start
-        return [int(start or 0), *([] if found["forced_bos_token_id"] is None else [int(found["forced_bos_token_id"])])]
+            token_ids[name] = next(
+                (value for config in configs if (value := getattr(config, name, None)) is not None), None
+            )
+        start = token_ids["decoder_start_token_id"]
+        start = token_ids["bos_token_id"] if start is None else start
+        return [
+            int(start or 0),
+            *([] if token_ids["forced_bos_token_id"] is None else [int(token_ids["forced_bos_token_id"])]),
+        ]
 
     def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
-        """The rows as one tensor, padded at their ends, and what of it is theirs."""
+        """Return the rows as one tensor, padded at the end, and its mask."""
         import torch
 
         pad, width = self.words.tokenizer.pad_token_id or 0, max(map(len, rows))

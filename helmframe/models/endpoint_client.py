@@ -1,4 +1,4 @@
-"""One model of one server over HTTP: requests, keys from the environment, and what its refusals mean."""
+"""One model of one server over HTTP: requests, keys from the environment, and errors."""
 
 import os
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     import httpx
 
-# Seconds to get a connection, and for a call that nobody has put another limit to.
+# Seconds to get a connection, and for a call without another limit.
 CONNECT, LONGEST = 30.0, 3600.0
-MAX_SAID = 300
-# A server without the route may call it not found, not allowed, or not implemented.
+MAX_MESSAGE = 300
+# A server without the route may respond not found, not allowed, or not implemented.
 _NO_ROUTE = frozenset({404, 405, 501})
 
 
 class RefusedError(HelmframeError):
-    """A server answered with an error. `status_code`, `headers` and `code` tell whether it may pass by itself."""
+    """An error response of a server; `status_code`, `headers` and `code` show whether it may be transient."""
 
     def __init__(self, message: str, status_code: int, headers: Mapping[str, str], code: str | None) -> None:
         super().__init__(message)
@@ -44,60 +44,60 @@ class Endpoint:
     """A model of a server.
 
     Args:
-        url: the server's base address.
-        name: the model, as the server calls it.
-        answered: it has, in this process; after that a strange reply is the fault of one request.
+        url: The server's base address.
+        name: The model, as the server calls it.
+        has_responded: Whether it has responded in this process; later invalid replies are the fault of one request.
     """
 
     url: str
     name: str
-    answered: bool = False
+    has_responded: bool = False
 
     @property
     def is_openai(self) -> bool:
-        """It is OpenAI itself, and no server that speaks as it does."""
+        """Return whether it is OpenAI itself, not a server that speaks its protocol."""
         return urlsplit(self.url).hostname == "api.openai.com"
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
-        """The server's reply, read as JSON.
+        """Return the server's reply, parsed as JSON.
 
         Raises:
-            SourceDeniedError: the key is missing, wrong, or not for this model.
-            SourceMissingError: the server has no such model; says which it has.
-            SourceBrokenError: what answers there is no server of this kind.
-            CapabilityError: the server has the model, but not this way to ask it.
-            RefusedError: any other error; a lost connection is httpx's own.
+            SourceDeniedError: The key is missing, wrong, or not for this model.
+            SourceMissingError: The server has no such model; lists its models.
+            SourceBrokenError: The server does not speak this protocol.
+            CapabilityError: The server has the model, but not on this route.
+            RefusedError: Any other error; a lost connection raises httpx's own.
         """
         response = await _client().post(f"{self.url}/{route}", json=body, headers=self._headers())
         reply = _json(response)
-        said = reply.get("error") if isinstance(reply, Mapping) else None
-        if response.is_success and not said and reply is not None:
+        error = reply.get("error") if isinstance(reply, Mapping) else None
+        if response.is_success and not error and reply is not None:
             return reply
         status = response.status_code
-        if response.is_success and said:
-            status = _status(said)
+        if response.is_success and error:
+            status = _status(error)
         elif response.is_success:
             await self.check_protocol()
             raise self._refused(response, route, status, "the reply is no JSON")
         elif response.is_redirect:
             raise SourceBrokenError(f"{self.url} redirects to {response.headers.get('Location')}; give that address.")
-        if status == 401 or (status == 403 and not self.answered):
-            raise self._denied(status, _said(reply))
-        if status in _NO_ROUTE and not self.answered:
-            raise await self._not_there(response, route, status, _said(reply))
-        raise self._refused(response, route, status, _said(reply))
+        if status == 401 or (status == 403 and not self.has_responded):
+            raise self._denied(status, _error_message(reply))
+        if status in _NO_ROUTE and not self.has_responded:
+            raise await self._no_route_error(response, route, status, _error_message(reply))
+        raise self._refused(response, route, status, _error_message(reply))
 
     async def check_protocol(self) -> None:
-        """See that a server which has not answered yet is of this kind at all.
+        """Check that a server which has not responded yet speaks this protocol at all.
 
         Raises:
-            SourceBrokenError: it is not.
+            SourceBrokenError: It does not.
         """
-        if not self.answered and await self._names() is None:
+        if not self.has_responded and await self._names() is None:
             raise self._stranger("it does not answer in OpenAI's form")
 
     async def _names(self) -> list[str] | None:
-        """The models that the server lists; [] where it won't tell, None where it has no list."""
+        """Return the models that the server lists; [] if it refuses to list them, None if it has no list."""
         response = await _client().get(f"{self.url}/models", headers=self._headers())
         if response.status_code in (401, 403):
             return []
@@ -107,19 +107,21 @@ class Endpoint:
         listed = reply.get("data") if isinstance(reply, Mapping) else None
         if not isinstance(listed, list):
             return None
-        return [str(each["id"]) for each in listed if isinstance(each, Mapping) and "id" in each]
+        return [str(entry["id"]) for entry in listed if isinstance(entry, Mapping) and "id" in entry]
 
-    async def _not_there(self, response: "httpx.Response", route: str, status: int, said: str) -> HelmframeError:
+    async def _no_route_error(
+        self, response: "httpx.Response", route: str, status: int, message: str
+    ) -> HelmframeError:
         names = await self._names()
         if names is None:
             return self._stranger(f"it has neither /{route} nor /models (HTTP {status})")
-        if self.name in names or "chat" in said.lower():
-            way = "hf.models.http(url, name, chat=True)" if route == "completions" else "leave out chat"
+        if self.name in names or "chat" in message.lower():
+            hint = "hf.models.http(url, name, chat=True)" if route == "completions" else "leave out chat"
             return CapabilityError(
-                f"{self.url}/{route} does not serve model {self.name!r}: {said or status}. Try {way}."
+                f"{self.url}/{route} does not serve model {self.name!r}: {message or status}. Try {hint}."
             )
         if not names:
-            return self._refused(response, route, status, said)
+            return self._refused(response, route, status, message)
         return SourceMissingError(str(UnknownNameError.among(f"model of {self.url}", self.name, names)))
 
     def _stranger(self, why: str) -> SourceBrokenError:
@@ -127,24 +129,24 @@ class Endpoint:
             f"no OpenAI-compatible server at {self.url}: {why}. Its base address mostly ends in /v1."
         )
 
-    def _denied(self, status: int, said: str) -> SourceDeniedError:
+    def _denied(self, status: int, message: str) -> SourceDeniedError:
         name = self._variable
         if not _key(name):
             return SourceDeniedError(f"{self.url} wants a key (HTTP {status}): export {name}=… where this runs.")
-        more = f": {self._safe(said)}" if said else ""
+        more = f": {self._safe(message)}" if message else ""
         return SourceDeniedError(f"{self.url} refuses the key in {name} (HTTP {status}){more}")
 
-    def _refused(self, response: "httpx.Response", route: str, status: int, said: str) -> RefusedError:
+    def _refused(self, response: "httpx.Response", route: str, status: int, message: str) -> RefusedError:
         reply = _json(response)
         error = reply.get("error") if isinstance(reply, Mapping) else None
         code = error.get("code") if isinstance(error, Mapping) else None
         text = f"{self.url}/{route} answered HTTP {status}"
-        more = f": {self._safe(said)}" if said else ""
+        more = f": {self._safe(message)}" if message else ""
         return RefusedError(text + more, status, dict(response.headers), code if isinstance(code, str) else None)
 
     @property
     def _variable(self) -> str:
-        """The key's variable. OpenAI's key goes to OpenAI alone: another server would only learn it."""
+        """Return the key's variable. OpenAI's key goes to OpenAI alone: other servers must not learn it."""
         return "OPENAI_API_KEY" if self.is_openai else "HELMFRAME_API_KEY"
 
     def _headers(self) -> dict[str, str]:
@@ -155,14 +157,16 @@ class Endpoint:
             raise SourceDeniedError(f"the key in {self._variable} holds characters that no key has; export it again.")
         return {"Authorization": f"Bearer {key}"}
 
-    def _safe(self, said: str) -> str:
-        """What the server said without keys, which some repeat, in one short line."""
+    def _safe(self, message: str) -> str:
+        """Return the server's message in one short line, without keys, which some servers repeat."""
         key = _key(self._variable)
-        shown = config.redacted(said.replace(key, "***") if key else said)
-        return " ".join("".join(each if each.isprintable() else " " for each in shown).split())[:MAX_SAID]
+        shown = config.redacted(message.replace(key, "***") if key else message)
+        return " ".join("".join(character if character.isprintable() else " " for character in shown).split())[
+            :MAX_MESSAGE
+        ]
 
 
-# One client for each event loop (the process has one): it keeps the connections, and no keys.
+# One client for each event loop (the process has one): it holds the connections, but no keys.
 _clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]" = WeakKeyDictionary()
 
 
@@ -184,23 +188,23 @@ def _key(name: str) -> str:
 
 
 def _json(response: "httpx.Response") -> Any:
-    """What the body says; None where it is no JSON."""
+    """Return the body as JSON; None if it is not JSON."""
     try:
         return response.json()
-    except (ValueError, RecursionError):  # brackets without end
+    except (ValueError, RecursionError):  # endless brackets
         return None
 
 
 def _status(error: object) -> int:
-    """The status that an error in a reply of status 200 names, as routers give; 400 where it names none."""
+    """Return the status of an error in a reply of status 200, as routers report it; 400 if it has none."""
     code = error.get("code") if isinstance(error, Mapping) else None
     return code if isinstance(code, int) and 400 <= code < 600 else 400
 
 
-def _said(reply: Any) -> str:
-    """The message in an error's body, wherever this server puts it."""
+def _error_message(reply: Any) -> str:
+    """Return the message in an error's body, wherever this server puts it."""
     if isinstance(reply, Mapping):
         for key in ("error", "message", "detail"):
             if reply.get(key):
-                return _said(reply[key])
-    return reply if isinstance(reply, str) else "" if reply is None else str(reply)[: 2 * MAX_SAID]
+                return _error_message(reply[key])
+    return reply if isinstance(reply, str) else "" if reply is None else str(reply)[: 2 * MAX_MESSAGE]

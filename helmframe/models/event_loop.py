@@ -1,6 +1,6 @@
-"""One event loop for the async models of a process, in a thread of its own that ends with the process.
+"""One event loop for the async models of a process, in its own thread that ends with the process.
 
-asyncio is imported where it is used: most runs have no async model, and it takes a tenth of `import helmframe`.
+asyncio is imported inside functions: most runs have no async model, and it takes a tenth of `import helmframe`.
 """
 
 import atexit
@@ -18,10 +18,10 @@ _thread: threading.Thread | None = None
 
 
 def loop() -> "asyncio.AbstractEventLoop":
-    """The loop, turning; made when it is first needed.
+    """Return the running loop; it is created on first use.
 
-    It is one for the process and never stops before it: a client that was opened by one call, and the connections it
-    keeps, serve the next. A notebook's own loop has no part in it.
+    The process has one loop, which never stops earlier: a client that one call opened, and its connections, serve the
+    next call. It is separate from a notebook's own loop.
     """
     import asyncio
 
@@ -35,10 +35,10 @@ def loop() -> "asyncio.AbstractEventLoop":
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What the coroutine gives; blocks the calling thread, while those of other threads run on the same loop.
+    """Return the coroutine's result; blocks the calling thread, while coroutines of other threads run on the same loop.
 
     Raises:
-        RuntimeError: called on the loop itself, which would wait for itself.
+        RuntimeError: Called on the loop itself, which would wait for itself.
     """
     import asyncio
 
@@ -49,15 +49,15 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def inside() -> bool:
-    """Whether this is the loop's own thread, which must never wait for an answer."""
+    """Return whether this is the loop's own thread, which must never wait for a completion."""
     return threading.current_thread() is _thread
 
 
 async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
-    """What the coroutine gives within so many seconds; a call that does not even end when cancelled is left behind.
+    """Return the coroutine's result within `timeout` seconds; a call that does not end when cancelled is abandoned.
 
     Raises:
-        TimeoutError: it gave nothing in time.
+        TimeoutError: The call took longer.
         CancelledError: The one of `concurrent.futures`: the coroutine raised `asyncio.CancelledError`.
         RuntimeError: The coroutine raised `GeneratorExit`.
     """
@@ -66,7 +66,7 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
 
     task = asyncio.ensure_future(coroutine)
     try:
-        # not wait_for: that one waits for a cancelled task, which may hang on
+        # not wait_for, which waits for a cancelled task that may hang
         done, _ = await asyncio.wait({task}, timeout=timeout)
     except asyncio.CancelledError:
         task.cancel()
@@ -75,7 +75,7 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
         task.add_done_callback(_forget_result)
         task.cancel()
         raise TimeoutError(f"no answer within {timeout:g} s")
-    # raised as they are, these two would end the task that waits
+    # raised unchanged, these two would end the task that waits
     if task.cancelled():
         raise CancelledError("the call was cancelled from within")
     if isinstance(task.exception(), GeneratorExit):
@@ -88,17 +88,17 @@ def _turn(turning: "asyncio.AbstractEventLoop") -> None:
         try:
             turning.run_forever()
         except (SystemExit, KeyboardInterrupt):
-            continue  # asyncio lets these out of a task through the loop; who waits for the task raises them
+            continue  # asyncio lets these leave a task through the loop; the caller that waits raises them
         return
 
 
 def _forget_result(task: "asyncio.Future[Any]") -> None:
     if not task.cancelled():
-        task.exception()  # looked at, so that asyncio does not report it as never seen
+        task.exception()  # retrieved, so that asyncio does not report it as never retrieved
 
 
 def _end() -> None:
-    """Cancel what still runs, so that nothing is reported as pending at exit; a task that blocks is left alone."""
+    """Cancel running tasks, so that nothing is reported as pending at exit; a task that blocks is left alone."""
     if _loop is None or _thread is None or not _thread.is_alive():
         return
     _loop.call_soon_threadsafe(_cancel_all, _loop)
@@ -112,12 +112,12 @@ def _cancel_all(turning: "asyncio.AbstractEventLoop") -> None:
 
     for task in asyncio.all_tasks(turning):
         task.cancel()
-    # two turns: one for the cancelled tasks to end, one for those who wait for them
+    # two turns: one for the cancelled tasks to end, one for tasks that wait for them
     turning.call_soon(turning.call_soon, turning.stop)
 
 
 def _after_fork() -> None:
-    """A forked child has the loop but not its thread, and perhaps a lock that nobody there will release."""
+    """Reset the loop of a forked child: its thread is missing, and its lock may never be released."""
     global _lock, _loop, _thread
     _lock = threading.Lock()
     _loop = _thread = None

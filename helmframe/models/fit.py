@@ -1,23 +1,23 @@
-"""The stage `fit`: each request as one model gets it, rendered and cut to its window."""
+"""The stage `fit`: render each request for one model, and truncate it to the model's window."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from typing import Any
 
 import polars as pl
 
 from helmframe._schema import PREFIXES
 from helmframe.errors import CapabilityError
-from helmframe.models.messages import Block, kept, messages, number_of_shots, plain, rendered
 from helmframe.models.model import Model
-from helmframe.models.row_rendering import whole
-from helmframe.models.truncation import cut_right
-from helmframe.models.windows import cut
+from helmframe.models.prompts import Block, apply_chat_template, first_shots, messages, number_of_shots, plain
+from helmframe.models.windows import split_into_windows, truncate_right
 
-# Stands where the question will be while the chat template is applied; no tokenizer or template knows it.
+# A placeholder for the question while the chat template is applied; no tokenizer or template contains it.
 _QUESTION = "\x02helmframe-question\x03"
-# Tokens of two texts and of their joined text differ by a few where they meet; nearer to the limit than this we count
-# exactly.
+# The tokens of two texts and of their joined text differ by a few at the seam; closer to the limit than this, the
+# joined text is tokenized.
 _SEAM = 8
 _LATER = {
     "continuation": pl.String,
@@ -29,47 +29,47 @@ _LATER = {
 
 
 def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The prompts of one model.
+    """Return the prompts of one model.
 
-    A prompt too long for the window loses its last examples, one by one, never a part of the question; one that is too
-    long without any example is refused, and the row says so, or cut at its end, where `truncation` says "right". A
-    text whose log-probability is asked for as a whole is cut into windows, one row each.
+    A prompt that is too long for the window loses its last examples, one by one, never a part of the question. A prompt
+    that is too long without any example is refused with an error in its row, or truncated at its end if `truncation` is
+    "right". A text whose log-probability is requested as a whole is split into windows, one row each.
 
     Args:
         requests: `REQUESTS`.
         heads: `HEADS`.
-        model: its window (tokens), chat template, and whether it takes media, generates and gives log-probabilities.
+        model: Its window (tokens), chat template, and whether it takes media, generates and computes log-probabilities.
 
     Returns:
         `FITTED`, one row per request and window, and `PREFIXES`.
 
     Raises:
-        CapabilityError: an instance holds media and the model takes text only, log-probabilities (or text) are asked
-            for and it gives none, or the chat template asked for is not there.
+        CapabilityError: An instance contains media and the model takes text only, log-probabilities (or text) are
+            requested and the model does not support them, or it lacks the requested chat template.
 
     Source: HELM `InContextLearningAdapter.construct_prompt`.
     """
     _check_media(requests, model)
-    _check_way(requests, model)
-    nothing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in _LATER.items() if name not in requests.columns]
+    _check_mode(requests, model)
+    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in _LATER.items() if name not in requests.columns]
     content = pl.col("blocks").list.last().struct.field("content")
     texts = content.list.eval(pl.element().struct.field("text")).list.join("", ignore_nulls=True)
-    rows = requests.with_columns(*nothing).with_columns(
+    rows = requests.with_columns(*missing).with_columns(
         pl.col("chat_template").fill_null(model.chat is not None), suffix=texts
     )
-    rows = cut(rows, model).with_columns(limit=_limit(rows, model))
+    rows = split_into_windows(rows, model).with_columns(limit=_limit(rows, model))
     alone = pl.col("substitutions").is_not_null() | (pl.col("blocks").list.len() > 1)
     apart = rows.select(alone).to_series()
     if not apart.any():
         fitted, prefixes = _together(rows, heads, model)
     else:
-        numbered = rows.with_row_index("_place")
+        numbered = rows.with_row_index("_index")
         by_head = dict(heads.unique("head_id").select("head_id", "head").iter_rows())
-        parts = [_together(numbered.filter(~apart), heads, model), whole(numbered.filter(apart), by_head, model)]
+        parts = [_together(numbered.filter(~apart), heads, model), render_rows(numbered.filter(apart), by_head, model)]
         columns = parts[1][0].columns
-        fitted = pl.concat([frame.select(columns) for frame, _ in parts]).sort("_place").drop("_place")
+        fitted = pl.concat([frame.select(columns) for frame, _ in parts]).sort("_index").drop("_index")
         prefixes = pl.concat([frame for _, frame in parts]).unique("prefix_id", maintain_order=True)
-    fitted, more = cut_right(fitted, prefixes, model)
+    fitted, more = truncate_right(fitted, prefixes, model)
     prefixes = pl.concat([prefixes, more]).unique("prefix_id", maintain_order=True)
     too_long = pl.format(
         "the prompt is longer than the window of {} tokens even without examples", pl.lit(model.window)
@@ -83,7 +83,7 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
 
 
 def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
-    """The tokens a prompt may have; null where there is no limit, or the prompt is a window already."""
+    """Return the number of tokens a prompt may have; null if there is no limit, or the prompt is a window already."""
     if model.window is None or model.count_tokens is None:
         return pl.lit(None, dtype=pl.Int64)
     decoding = {text: json.loads(text) for text in rows["decoding"].unique()}
@@ -94,7 +94,7 @@ def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
 
 
 def _together(rows: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Prompts whose start is rendered once for all that share it. Adds `prefix_id`, `shots_used` and `too_long`."""
+    """Return prompts, whose shared starts are rendered once. Adds `prefix_id`, `shots_used` and `too_long`."""
     starts = _starts(rows, heads, model)
     head = ["head_id", "chat_template"]
     rows = rows.join(starts.select(*head, "tail").unique(head), on=head, how="left", maintain_order="left")
@@ -111,7 +111,7 @@ def _together(rows: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl
 
 
 def _starts(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """One row per head and number of shots kept: the rendered prefix, and what follows the question (`tail`)."""
+    """Return one row per head and number of shots: the rendered prefix, and what follows the question (`tail`)."""
     used = requests.select("head_id", "chat_template").unique(maintain_order=True)
     rows = []
     for head_id, chat_template, head in (
@@ -120,7 +120,7 @@ def _starts(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> pl.Dat
         shots = number_of_shots(head)
         least = 0 if model.window else shots
         for number in range(least, shots + 1):
-            prefix, tail = _render(kept(head, number), model, chat_template=chat_template)
+            prefix, tail = _render(first_shots(head, number), model, chat_template=chat_template)
             prefix_id = sha256(prefix.encode()).hexdigest()[:32]
             rows.append((head_id, chat_template, number, prefix_id, prefix, tail))
     names = ["head_id", "chat_template", "shots", "prefix_id", "prefix", "tail"]
@@ -132,27 +132,27 @@ def _render(head: Sequence[Block], model: Model, *, chat_template: bool) -> tupl
     if not chat_template:
         return plain(head), ""
     question = {"role": "user", "kind": "question", "content": [{"type": "text", "text": _QUESTION, "media": None}]}
-    prefix, mark, tail = rendered(messages([*head, question]), model).partition(_QUESTION)
+    prefix, mark, tail = apply_chat_template(messages([*head, question]), model).partition(_QUESTION)
     if not mark or _QUESTION in tail:
         raise CapabilityError(f"the chat template of model {model.name!r} does not keep the text of a message.")
     return prefix, tail
 
 
 def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """Adds `shots_used` and `too_long`."""
+    """Add `shots_used` and `too_long`."""
     shots = pl.col("shot_ids").list.len().cast(pl.Int64)
     if model.window is None or model.count_tokens is None or rows.is_empty():
         return rows.with_columns(shots_used=shots, too_long=pl.lit(value=False))
     count = model.count_tokens
     starts = starts.with_columns(prefix_tokens=pl.Series(list(count(starts["prefix"].to_list())), dtype=pl.Int64))
-    # what is asked about is read too
-    own = rows.select(pl.concat_str("suffix", "continuation", ignore_nulls=True)).to_series()
+    # the model reads the continuation too
+    texts = rows.select(pl.concat_str("suffix", "continuation", ignore_nulls=True)).to_series()
     counted = rows.select(
         "head_id",
         "chat_template",
         "limit",
-        suffix=own,
-        suffix_tokens=pl.Series(list(count(own.to_list())), dtype=pl.Int64),
+        suffix=texts,
+        suffix_tokens=pl.Series(list(count(texts.to_list())), dtype=pl.Int64),
     ).with_row_index("row")
     options = counted.join(starts, on=["head_id", "chat_template"]).with_columns(
         room=pl.col("limit") - pl.col("prefix_tokens") - pl.col("suffix_tokens")
@@ -177,17 +177,87 @@ def _check_media(requests: pl.DataFrame, model: Model) -> None:
     has_media = pl.col("blocks").list.eval(
         pl.element().struct.field("content").list.eval(pl.element().struct.field("type") != "text").list.any()
     )
-    held = requests.filter(has_media.list.any())
-    if held.height:
+    with_media = requests.filter(has_media.list.any())
+    if with_media.height:
         raise CapabilityError(
-            f"model {model.name!r} takes text only, and instance {held['instance_id'][0]!r} of scenario "
-            f"{held['scenario'][0]!r} holds other media; use a model that takes content parts."
+            f"model {model.name!r} takes text only, and instance {with_media['instance_id'][0]!r} of scenario "
+            f"{with_media['scenario'][0]!r} holds other media; use a model that takes content parts."
         )
 
 
-def _check_way(requests: pl.DataFrame, model: Model) -> None:
+def _check_mode(requests: pl.DataFrame, model: Model) -> None:
     scores = pl.col("continuation").is_not_null() if "continuation" in requests.columns else pl.lit(value=False)
-    if model.loglikelihood is None and (asked := requests.filter(scores)).height:
-        raise CapabilityError.no_log_probabilities(model.name, asked["scenario"][0])
-    if not model.generates and (asked := requests.filter(~scores)).height:
-        raise CapabilityError.no_generation(model.name, asked["scenario"][0])
+    if model.loglikelihood is None and (requested := requests.filter(scores)).height:
+        raise CapabilityError.no_log_probabilities(model.name, requested["scenario"][0])
+    if not model.generates and (requested := requests.filter(~scores)).height:
+        raise CapabilityError.no_generation(model.name, requested["scenario"][0])
+
+
+Row = Mapping[str, Any]
+
+
+def render_rows(
+    rows: pl.DataFrame, heads: Mapping[str, Sequence[Block]], model: Model
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the prompts of these rows, and the starts that they share.
+
+    A conversation goes through the chat template unchanged; without a template it is rendered as a dialogue.
+
+    Args:
+        rows: `REQUESTS` with `limit`, the tokens a prompt may have (null: any number).
+        heads: head_id → blocks.
+        model: Its chat template and tokenizer.
+
+    Returns:
+        The rows with `suffix`, `prefix_id`, `shots_used` and `too_long`, and `PREFIXES`.
+    """
+    records = rows.select("head_id", "blocks", "chat_template", "substitutions", "continuation", "limit").to_dicts()
+    shots = [number_of_shots(heads[row["head_id"]]) for row in records]
+    texts = [_text(row, heads, number, model) for row, number in zip(records, shots, strict=True)]
+    waiting = _too_long(range(len(records)), records, texts, model)
+    while waiting := [index for index in waiting if shots[index]]:
+        for index in waiting:
+            shots[index] -= 1
+            texts[index] = _text(records[index], heads, shots[index], model)
+        waiting = _too_long(waiting, records, texts, model)
+    too_long = set(_too_long(range(len(records)), records, texts, model))
+    starts = [_shared(row, heads, number, text) for row, number, text in zip(records, shots, texts, strict=True)]
+    ids = [sha256(start.encode()).hexdigest()[:32] for start in starts]
+    prefixes = pl.DataFrame({"prefix_id": ids, "prefix": starts}, schema=PREFIXES.schema)
+    fitted = rows.with_columns(
+        pl.Series("suffix", [text[len(start) :] for text, start in zip(texts, starts, strict=True)], dtype=pl.String),
+        pl.Series("prefix_id", ids, dtype=pl.String),
+        pl.Series("shots_used", shots, dtype=pl.Int64),
+        pl.Series("too_long", [index in too_long for index in range(len(records))], dtype=pl.Boolean),
+    )
+    return fitted, prefixes.unique("prefix_id", maintain_order=True)
+
+
+def _text(row: Row, heads: Mapping[str, Sequence[Block]], shots: int, model: Model) -> str:
+    blocks = [*first_shots(heads[row["head_id"]], shots), *row["blocks"]]
+    if not row["chat_template"]:
+        return _substituted(plain(blocks), row)
+    turns = [{**turn, "content": _substituted(turn["content"], row)} for turn in messages(blocks)]
+    return apply_chat_template(turns, model)
+
+
+def _substituted(text: str, row: Row) -> str:
+    for source, target in json.loads(row["substitutions"] or "[]"):
+        text = re.sub(source, target, text)
+    return text
+
+
+def _shared(row: Row, heads: Mapping[str, Sequence[Block]], shots: int, text: str) -> str:
+    """Return the start of the text that all rows with this head share, if the text begins with it."""
+    if row["chat_template"]:
+        return ""
+    start = _substituted(plain(first_shots(heads[row["head_id"]], shots)), row)
+    return start if text.startswith(start) else ""
+
+
+def _too_long(indices: Iterable[int], records: Sequence[Row], texts: Sequence[str], model: Model) -> list[int]:
+    limited = [index for index in indices if records[index]["limit"] is not None]
+    if not limited or model.count_tokens is None:
+        return []
+    counts = model.count_tokens([texts[index] + (records[index]["continuation"] or "") for index in limited])
+    return [index for index, count in zip(limited, counts, strict=True) if count > records[index]["limit"]]

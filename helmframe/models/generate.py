@@ -1,9 +1,10 @@
-"""The stage `generate`: the only one that touches the world. Asks what the store does not have, and keeps it."""
+"""The stage `generate`: run the requests that are not cached, and cache their completions."""
 
 import json
 import math
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -11,25 +12,24 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError, CapabilityError
+from helmframe.errors import ArgumentError, CapabilityError, StoreError
 from helmframe.models.budget import Budget
-from helmframe.models.interrupts import unbroken
-from helmframe.models.keeping import Keeping
-from helmframe.models.model import SCORES, Answer, Model, Pair, Prompt, Seeded
-from helmframe.models.prompts import Beside, Prompts, rows_of
+from helmframe.models.interrupts import BackgroundTask, run_uninterrupted, wait_for
+from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seeded
+from helmframe.models.prompts import PairedPrompts, Prompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
-from helmframe.store import ANSWER, SENT, Answers
+from helmframe.store import COMPLETION_SCHEMA, REQUEST_COLUMNS, CompletionStore
 
 FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
 NUMBERS = {"temperature": int | float, "top_p": int | float, "max_tokens": int, "top_k": int, "seed": int}
 RANGES = {"temperature": (0, math.inf), "top_p": (0, 1), "max_tokens": (0, math.inf)}
-# Requests are asked block by block, each of about so many seconds; between them it is looked what others have answered.
+# Requests are run in blocks of about this duration; between blocks, completions of other processes are read.
 BLOCK_SECONDS = 1.0
-RESULT = {**ANSWER, "attempts": pl.Int64(), "error": pl.String()}
+RESULT = {**COMPLETION_SCHEMA, "attempts": pl.Int64(), "error": pl.String()}
 
-# Called with what happened and to how many completions: planned, kept (in the store), shared (the same as another
-# request), refused (too long), answered, failed of those, and the prompt_tokens and output_tokens of the others.
+# Called with an event and the number of its completions: planned, cached, shared (the same as another request), refused
+# (too long), generated, failed (of those), and the prompt_tokens and output_tokens of the others.
 Report = Callable[[str, int], None]
 
 
@@ -37,7 +37,7 @@ def generate(
     requests: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
-    answers: Answers,
+    stored: CompletionStore,
     fingerprint: str,
     *,
     ask: bool = True,
@@ -45,38 +45,40 @@ def generate(
     budget: Budget | None = None,
     report: Report = lambda what, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
-    """One completion per request and output.
+    """Return one completion per request and output.
 
-    A request that the store has is not asked; the same content is asked once. A failed one is a row with `error`, is
-    not kept, and is asked again by the next run.
+    Cached requests are not sent; equal requests are sent once. A failed request is a row with `error`; it is not
+    cached, and the next run retries it.
 
     Args:
-        requests: `FITTED`, one row per output, as `request_ids` gives them.
+        requests: `FITTED`, one row per output, as `request_ids` returns them.
         prefixes: `PREFIXES`.
-        model: who answers.
-        answers: what it has answered before; new answers are added at the latest after 2 s.
-        fingerprint: the model's, as of now.
-        ask: False looks into the store only.
-        fresh: True asks everything again.
-        budget: how much may be asked; default: all.
-        report: told what is planned, kept, answered and failed, as it happens; what it raises stops the asking.
+        model: The model.
+        stored: Its stored completions; new ones are added within 2 s.
+        fingerprint: The model's current fingerprint.
+        ask: False only reads stored completions.
+        fresh: True runs all requests again.
+        budget: How many requests may be sent; default: all.
+        report: Receives the counts of events as they happen; an error that it raises stops the run.
 
     Returns:
-        `COMPLETIONS`; what was neither stored nor asked is left out.
+        `COMPLETIONS`; requests that were neither stored nor sent are left out.
     """
     budget = budget or Budget()
     wanted = requests.select("row_index", "request_id", "refused").filter(pl.col("refused").is_null())
     low, high = _range(wanted) if wanted.height else (0, 0)
-    known = answers.known(low, high, wanted["request_id"])
-    if fresh:  # looked at all the same: what is there by now is no news later
-        known = known.clear()
-    if wanted.height < requests.height:  # one that is refused now may have been answered before
-        known = known.join(wanted, on="request_id", how="semi")
-    known = known.with_columns(
+    cached = stored.read(low, high, wanted["request_id"])
+    if fresh:  # read nevertheless: completions stored by now are not news later
+        cached = cached.clear()
+    if wanted.height < requests.height:  # a request that is refused now may have a completion from before
+        cached = cached.join(wanted, on="request_id", how="semi")
+    cached = cached.with_columns(
         cached=pl.lit(value=True), attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String)
     )
-    joined = _with_results(requests, known)
-    columns = requests.columns if model.sees_rows else [*SENT, "row_index", "repeat", "request_id", "continuation"]
+    joined = _with_results(requests, cached)
+    columns = (
+        requests.columns if model.sees_rows else [*REQUEST_COLUMNS, "row_index", "repeat", "request_id", "continuation"]
+    )
     sent = joined.filter(pl.col("cached").is_null() & pl.col("refused").is_null()).select(columns)
     missing = sent.unique("request_id", keep="first", maintain_order=True)
     missing = missing.head(budget.grant(missing.height) if ask else 0)
@@ -85,11 +87,11 @@ def generate(
     report("refused", requests["refused"].count())
     report("shared", sent.join(missing, on="request_id", how="semi").height - missing.height)
     if missing.height:
-        found = _ask(missing, prefixes, model, fingerprint, answers, budget, report)
-        joined = _with_results(requests, pl.concat([known, *found], how="diagonal"))
+        frames = _run(missing, prefixes, model, fingerprint, stored, budget, report)
+        joined = _with_results(requests, pl.concat([cached, *frames], how="diagonal"))
     joined = joined.with_columns(error=pl.coalesce("refused", "error"))
     if joined["content"].null_count() == joined.height:
-        # All text, and prefix and suffix hold it: nothing is gained by keeping it a second time.
+        # All content is text, which prefix and suffix contain: there is no need to store it twice.
         joined = joined.with_columns(blocks=pl.lit(None, dtype=joined.schema["blocks"]))
     return joined.filter(pl.col("completion").is_not_null() | pl.col("error").is_not_null())
 
@@ -98,28 +100,30 @@ def _with_results(requests: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame
     return requests.join(results, on="request_id", how="left", maintain_order="left", validate="m:1")
 
 
-def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
-    """That the model honours each decoding argument the user wrote.
+def check_decoding(model: Model, arguments: Mapping[str, Any]) -> None:
+    """Check that the model honours each decoding argument that the user passed.
 
     Raises:
-        CapabilityError: it can't.
-        ArgumentError: the value can't be.
+        CapabilityError: The model does not support an argument.
+        ArgumentError: An argument has an invalid value.
     """
-    for name, value in said.items():
-        wanted = NUMBERS.get(name)
+    for name, value in arguments.items():
+        expected = NUMBERS.get(name)
         values = value if isinstance(value, list | tuple) else [value]
-        said_so = [each for each in values if each is not None]
-        if wanted and not all(isinstance(each, wanted) and not isinstance(each, bool) for each in said_so):
+        specified = [setting for setting in values if setting is not None]
+        if expected and not all(
+            isinstance(setting, expected) and not isinstance(setting, bool) for setting in specified
+        ):
             raise ArgumentError(f"generate({name}={value!r}): should be a number.")
         low, high = RANGES.get(name, (-math.inf, math.inf))
-        if wanted and not all(low <= each <= high for each in said_so):
+        if expected and not all(low <= setting <= high for setting in specified):
             within = f"at least {low}" if high == math.inf else f"between {low} and {high}"
             raise ArgumentError(f"generate({name}={value!r}): should be {within}.")
-        if name == "stop" and not all(_is_text(each) for each in said_so):
+        if name == "stop" and not all(_is_text(setting) for setting in specified):
             raise ArgumentError(f"generate(stop={value!r}): a text, or several: stop=['\\n', '###'].")
     if model.takes is None:
         return
-    for name in said:
+    for name in arguments:
         if name not in (*model.takes, "stop", "n"):
             takes = ", ".join(sorted(model.takes)) or "none"
             raise CapabilityError(
@@ -128,43 +132,43 @@ def check_decoding(model: Model, said: Mapping[str, Any]) -> None:
             )
 
 
-def _is_text(said: object) -> bool:
-    """Whether it is a text, or a list of texts: one value of `stop`, in a list of several."""
-    return isinstance(said, str) or (isinstance(said, list | tuple) and all(isinstance(each, str) for each in said))
+def _is_text(value: object) -> bool:
+    """Return whether a value is a text, or a list of texts: one value of `stop`, in a list of several."""
+    return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(text, str) for text in value))
 
 
-def _ask(
+def _run(
     missing: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
     fingerprint: str,
-    answers: Answers,
+    stored: CompletionStore,
     budget: Budget,
     report: Report,
 ) -> list[pl.DataFrame]:
-    """What came of it (`RESULT`), kept as it came; `cached` tells the answers that another process gave meanwhile."""
+    """Return the results (`RESULT`), stored as they come; `cached` marks completions of other processes."""
     queue = queue_of(model, fingerprint)
-    keeping = Keeping(partial(_keep, prefixes, answers))
-    found: list[pl.DataFrame] = []
+    writer = CompletionWriter(partial(_store, prefixes, stored))
+    cached: list[pl.DataFrame] = []
     scored = missing.with_columns(scored=pl.col("continuation").is_not_null())
     try:
-        alike = ["decoding", "scored"] if model.seeded else ["decoding", "output_index", "repeat", "scored"]
-        for group in scored.partition_by(alike, maintain_order=True):
-            rest = _from_own_place(group) if model.durable else group
+        keys = ["decoding", "scored"] if model.seeded else ["decoding", "output_index", "repeat", "scored"]
+        for group in scored.partition_by(keys, maintain_order=True):
+            rest = _rotated(group) if model.durable else group
             while rest.height and not budget.stopped.is_set():
-                size = queue.block  # once: others who ask the same model set it meanwhile
+                size = queue.block  # read once: other callers of the model may set it meanwhile
                 block, rest = rest.head(size), rest.slice(size)
                 started = time.monotonic()
-                _ask_block(block, prefixes, model, queue, keeping, budget, report)
+                _run_block(block, prefixes, model, queue, writer, budget, report)
                 pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
-                # what a model takes at once it gets at once, however slow it is
+                # a block is at least one batch, even for a slow model
                 queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
-                news = answers.news(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest
+                news = stored.read_new(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest
                 if news.height:
                     report("cached", news.height)
-                    # Somewhere else, or this process would go on side by side with the one that it has met.
-                    rest = _from_own_place(rest.join(news, on="request_id", how="anti", maintain_order="left"))
-                    found.append(
+                    # Rotated again, or this process would run side by side with the other one.
+                    rest = _rotated(rest.join(news, on="request_id", how="anti", maintain_order="left"))
+                    cached.append(
                         news.with_columns(
                             attempts=pl.lit(0, dtype=pl.Int64),
                             error=pl.lit(None, dtype=pl.String),
@@ -172,15 +176,15 @@ def _ask(
                         ).select(*RESULT, "cached")
                     )
     finally:
-        # Also after a write that failed, and whatever Ctrl-C broke off: what was paid for gets one more try.
-        unbroken(keeping.close)
-    return found + [frame.with_columns(cached=pl.lit(value=False)) for frame in keeping.frames]
+        # Also after a failed write or Ctrl-C: try once more to store completions that were paid for.
+        run_uninterrupted(writer.close)
+    return cached + [frame.with_columns(cached=pl.lit(value=False)) for frame in writer.frames]
 
 
-def _from_own_place(group: pl.DataFrame) -> pl.DataFrame:
-    """The rows from some place on, and around: processes that share a store seldom ask the same at the same time."""
-    place = secrets.randbelow(max(group.height, 1))
-    return pl.concat([group.slice(place), group.head(place)])
+def _rotated(group: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows rotated at random: processes that share a store then seldom run the same requests at once."""
+    offset = secrets.randbelow(max(group.height, 1))
+    return pl.concat([group.slice(offset), group.head(offset)])
 
 
 def _range(rows: pl.DataFrame) -> tuple[int, int]:
@@ -188,17 +192,17 @@ def _range(rows: pl.DataFrame) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _ask_block(
+def _run_block(
     block: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
     queue: ModelQueue,
-    keeping: Keeping,
+    writer: "CompletionWriter",
     budget: Budget,
     report: Report,
 ) -> None:
-    def labels(place: int) -> dict[str, str]:
-        scenario, instance_id = block.select("scenario", "instance_id").row(place)
+    def labels(index: int) -> dict[str, str]:
+        scenario, instance_id = block.select("scenario", "instance_id").row(index)
         return {"scenario": scenario, "instance_id": instance_id, "model": model.name}
 
     texts = Prompts(block, prefixes)
@@ -206,94 +210,99 @@ def _ask_block(
     if model.sees_rows:
         prompts = rows_of(block, prefixes)
     elif block["scored"][0]:
-        prompts = Beside(Pair, texts, block["continuation"].to_list())
-    elif model.seeded and _samples(block, model):
-        prompts = Beside(Seeded, texts, _seeds(block))
+        prompts = PairedPrompts(Pair, texts, block["continuation"].to_list())
+    elif model.seeded and _is_sampled(block, model):
+        prompts = PairedPrompts(Seeded, texts, _seeds(block))
     pending: list[Outcome] = []
     left: list[Outcome] = []
     flushed = time.monotonic()
     sizes = _sizes(block, prefixes) if budget.charges(model.name) else []
-    outcomes = queue.ask(
-        prompts, _sent(block, model), labels=labels, priority=budget.priority, stop=budget.stopped, left=left
+    outcomes = queue.run(
+        prompts, _decoding(block, model), labels=labels, priority=budget.priority, stop=budget.stopped, left=left
     )
     try:
         for batch in outcomes:
             pending += batch
             if sizes:
                 characters = sum(sizes[outcome.index] for outcome in batch)
-                budget.spend(model.name, characters, [outcome.answer for outcome in batch])
+                budget.spend(model.name, characters, [outcome.completion for outcome in batch])
             report("failed", sum(outcome.error is not None for outcome in batch))
             report("generated", len(batch))
-            given = [outcome.answer for outcome in batch if outcome.answer is not None]
+            completions = [outcome.completion for outcome in batch if outcome.completion is not None]
             for name in ("prompt_tokens", "output_tokens"):
-                report(name, sum(getattr(answer, name) or 0 for answer in given))
+                report(name, sum(getattr(completion, name) or 0 for completion in completions))
             if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > FLUSH_SECONDS:
                 lot, pending = pending, []
-                keeping.add(block, lot)
+                writer.add(block, lot)
                 flushed = time.monotonic()
     finally:
-        unbroken(partial(_last, outcomes, keeping, block, pending, left))
+        run_uninterrupted(partial(_finish, outcomes, writer, block, pending, left))
 
 
-def _last(
+def _finish(
     outcomes: Generator[list[Outcome], None, None],
-    keeping: Keeping,
+    writer: "CompletionWriter",
     block: pl.DataFrame,
     pending: list[Outcome],
     left: list[Outcome],
 ) -> None:
     outcomes.close()
-    keeping.add(block, pending + left)
+    writer.add(block, pending + left)
 
 
 def _sizes(group: pl.DataFrame, prefixes: pl.DataFrame) -> list[int]:
-    """Characters of each prompt."""
+    """Return the number of characters of each prompt."""
     lengths = prefixes.select("prefix_id", length=pl.col("prefix").str.len_chars())
-    own = pl.concat_str("suffix", "continuation", ignore_nulls=True).str.len_chars()
-    joined = group.select("prefix_id", own=own).join(lengths, on="prefix_id", how="left", maintain_order="left")
-    sizes: list[int] = joined.select(pl.col("length") + pl.col("own")).to_series().to_list()
+    suffix_length = pl.concat_str("suffix", "continuation", ignore_nulls=True).str.len_chars()
+    suffixes = group.select("prefix_id", suffix_length=suffix_length)
+    joined = suffixes.join(lengths, on="prefix_id", how="left", maintain_order="left")
+    sizes: list[int] = joined.select(pl.col("length") + pl.col("suffix_length")).to_series().to_list()
     return sizes
 
 
-def _sent(group: pl.DataFrame, model: Model) -> dict[str, Any]:
-    """The decoding parameters of a group; where a model that takes a seed samples, each output has one of its own."""
+def _decoding(group: pl.DataFrame, model: Model) -> dict[str, Any]:
+    """Return the decoding parameters of a group, with a seed per output where a model that takes a seed samples."""
     if group["scored"][0]:
         return {SCORES: True}
-    said: dict[str, Any] = json.loads(group["decoding"][0])
-    return {**said, "seed": _seeds(group.head(1))[0]} if not model.seeded and _samples(group, model) else said
+    decoding: dict[str, Any] = json.loads(group["decoding"][0])
+    return (
+        {**decoding, "seed": _seeds(group.head(1))[0]} if not model.seeded and _is_sampled(group, model) else decoding
+    )
 
 
-def _samples(group: pl.DataFrame, model: Model) -> bool:
-    """Whether answers are drawn, by a seed."""
-    said = json.loads(group["decoding"][0])
-    return not group["scored"][0] and bool(said.get("temperature")) and "seed" in {*said, *(model.takes or ())}
+def _is_sampled(group: pl.DataFrame, model: Model) -> bool:
+    """Return whether completions are sampled with a seed."""
+    decoding = json.loads(group["decoding"][0])
+    return not group["scored"][0] and bool(decoding.get("temperature")) and "seed" in {*decoding, *(model.takes or ())}
 
 
 def _seeds(group: pl.DataFrame) -> list[int]:
-    """The seed of each row's draws: as said for the first output, another one for each of the others."""
-    said = int(json.loads(group["decoding"][0]).get("seed") or 0)
+    """Return the sampling seed of each row: the specified seed for the first output, derived seeds for the others."""
+    seed = int(json.loads(group["decoding"][0]).get("seed") or 0)
     rows = group.select("output_index", "repeat").rows()
-    return [_seed_of(said, *row) if any(row) else said for row in rows]
+    return [_seed_of(seed, *row) if any(row) else seed for row in rows]
 
 
-def _seed_of(said: int, output_index: int, repeat: int) -> int:
-    return int.from_bytes(sha256(f"{said}/{output_index}/{repeat}".encode()).digest()[:4], "little") >> 1
+def _seed_of(seed: int, output_index: int, repeat: int) -> int:
+    return int.from_bytes(sha256(f"{seed}/{output_index}/{repeat}".encode()).digest()[:4], "little") >> 1
 
 
-def _keep(prefixes: pl.DataFrame, answers: Answers, group: pl.DataFrame, outcomes: list[Outcome]) -> pl.DataFrame:
-    """The outcomes as a frame (`RESULT`); what succeeded is added to the answers."""
+def _store(
+    prefixes: pl.DataFrame, stored: CompletionStore, group: pl.DataFrame, outcomes: list[Outcome]
+) -> pl.DataFrame:
+    """Return the outcomes as a frame (`RESULT`), and store those that succeeded."""
     stops = json.loads(group["decoding"][0]).get("stop") or []
     frame = _frame(outcomes)
     if not group["scored"][0]:
         frame = frame.with_columns(*_without_reasoning()).with_columns(
-            *_cut([stops] if isinstance(stops, str) else stops)
+            *_truncated([stops] if isinstance(stops, str) else stops)
         )
-    sent = group.select(*SENT, "row_index", "request_id")[[outcome.index for outcome in outcomes]]
+    sent = group.select(*REQUEST_COLUMNS, "row_index", "request_id")[[outcome.index for outcome in outcomes]]
     frame = frame.with_columns(request_id=sent["request_id"])
     good = frame.hstack(sent.drop("request_id")).filter(pl.col("error").is_null())
     if good.height:
         used = prefixes.join(good.select("prefix_id"), on="prefix_id", how="semi")
-        answers.append(good.drop("attempts", "error"), used)
+        stored.append(good.drop("attempts", "error"), used)
     return frame.select(list(RESULT))
 
 
@@ -301,23 +310,24 @@ def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
     schema = {name: dtype for name, dtype in RESULT.items() if name != "request_id"}
     if not outcomes:
         return pl.DataFrame(schema=schema)
-    _, given, errors, latencies, attempts = zip(*outcomes, strict=True)
-    nothing: Sequence[Any] = (None,) * len(Answer._fields)
-    said = given if None not in given else [answer or nothing for answer in given]
-    columns = dict(zip(Answer._fields, zip(*said, strict=True), strict=True))
+    _, completions, errors, latencies, attempts = zip(*outcomes, strict=True)
+    nothing: Sequence[Any] = (None,) * len(Completion._fields)
+    values = completions if None not in completions else [completion or nothing for completion in completions]
+    columns = dict(zip(Completion._fields, zip(*values, strict=True), strict=True))
     columns["completion"] = columns.pop("text")
     columns |= {"latency": latencies, "attempts": attempts, "error": errors}
-    # most models leave most fields out: a column of nothing is not built value by value
-    told = {name: column for name, column in columns.items() if column.count(None) < len(column)}
-    return pl.DataFrame(told, schema={name: schema[name] for name in told}).select(
-        pl.col(name) if name in told else pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items()
+    # most models leave most fields empty: an empty column is not built value by value
+    filled = {name: column for name, column in columns.items() if column.count(None) < len(column)}
+    return pl.DataFrame(filled, schema={name: schema[name] for name in filled}).select(
+        pl.col(name) if name in filled else pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items()
     )
 
 
 def _without_reasoning() -> list[pl.Expr]:
-    """Text between think tags goes to `reasoning`; the opening tag may stand in the prompt, the closing one lack.
+    """Return expressions that move text between think tags to `reasoning`.
 
-    Log-probabilities are of both then, and the completion has none of its own.
+    The opening tag may be in the prompt, and the closing tag may be missing. Log-probabilities cover both texts, so the
+    completion has none of its own.
     """
     text = pl.col("completion")
     thought = text.str.extract(r"(?s)^\s*(?:<think>)?(.*?)(?:</think>|\z)", 1)
@@ -329,8 +339,8 @@ def _without_reasoning() -> list[pl.Expr]:
     ]
 
 
-def _cut(stops: list[str]) -> list[pl.Expr]:
-    """The completion up to the first stop sequence in it."""
+def _truncated(stops: list[str]) -> list[pl.Expr]:
+    """Return expressions that truncate the completion at its first stop sequence."""
     text = pl.col("completion")
     for stop in stops:
         text = text.str.splitn(stop, 2).struct.field("field_0")
@@ -339,3 +349,53 @@ def _cut(stops: list[str]) -> list[pl.Expr]:
         text.alias("completion"),
         pl.when(was_cut).then(pl.lit("stop")).otherwise("finish_reason").alias("finish_reason"),
     ]
+
+
+# Stores the outcomes of some requests of a block, and returns them as a frame.
+Store = Callable[[pl.DataFrame, list[Outcome]], pl.DataFrame]
+
+
+class CompletionWriter:
+    """A writer that stores lots of outcomes in order; while one is written, the next can gather.
+
+    Attributes:
+        frames: The frames of the lots that are stored.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.frames: list[pl.DataFrame] = []
+        self._store = store
+        self._lots: deque[tuple[pl.DataFrame, list[Outcome]]] = deque()  # those not stored yet
+        self._task: BackgroundTask[None] | None = None
+
+    def add(self, block: pl.DataFrame, outcomes: list[Outcome]) -> None:
+        """Store these outcomes soon; wait until earlier ones are stored.
+
+        Raises:
+            StoreError: Earlier outcomes could not be stored. `close` retries, with these.
+        """
+        if not outcomes:
+            return
+        self._lots.append((block, outcomes))
+        if self._task is not None:
+            self._task.result()
+        self._task = BackgroundTask(self._write)
+
+    def close(self) -> None:
+        """Return when all are stored; a failed write is retried once.
+
+        Raises:
+            StoreError: Some are not stored; the message has their number.
+        """
+        if self._task is not None:
+            wait_for([self._task.ended])
+        try:
+            self._write()
+        except StoreError as error:
+            lost = sum(len(outcomes) for _, outcomes in self._lots)
+            raise StoreError(f"{error} {lost:,} answers are not kept.") from error
+
+    def _write(self) -> None:
+        while self._lots:
+            self.frames.append(self._store(*self._lots[0]))
+            self._lots.popleft()

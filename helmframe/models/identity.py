@@ -1,4 +1,4 @@
-"""What a Python object that answers is made of, as one hash: code, values and weights it reaches in this process."""
+"""Hash a Python object that serves as a model: the code, values and weights it reaches in this process."""
 
 import dis
 import functools
@@ -16,39 +16,39 @@ from typing import Any
 MAX_DEPTH = 60
 MAX_ELEMENTS = 10_000
 _SCALARS = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
-# what these store is the object's first state, not something that a call changes
+# attributes stored by these are the object's initial state, not something that a call changes
 _BUILDERS = frozenset({"__init__", "__new__", "__post_init__", "__setstate__", "__set_name__", "__init_subclass__"})
 
 
-def identity(given: object) -> str:
-    """sha256 (hex) over what the object reaches: equal as long as a call would run the same code on the same state.
+def identity(value: object) -> str:
+    """Return a sha256 (hex) over what an object reaches, equal while a call runs the same code on the same state.
 
     Followed: code, defaults, closures and the globals that the code names, through functions, methods, partials,
     objects and classes that are not installed packages; torch modules, tensors and arrays by content; plain values by
     value, unless the code reached stores to their name (counters, caches). Everything else, lists and dicts too, counts
-    as one and the same object whatever it holds, so a function may fill a list without becoming another. Not seen:
-    values inside a list or dict changed in place, elements of one beyond the first 10,000, and what is reached only by
-    a name computed at run time.
+    as the same object whatever it contains, so a function may fill a list and stay the same. Not detected: values
+    inside a list or dict that change in place, its elements beyond the first 10,000, and what is reached only by a name
+    computed at run time.
 
-    It means something in this process only, and never imports torch.
+    The hash is valid in this process only. Torch is never imported.
     """
-    return _Walk(values=True).digest_of(given)
+    return _Walk(values=True).digest_of(value)
 
 
-def code_identity(given: object) -> str:
-    """sha256 (hex) over the code alone that the object reaches: what `identity` sees, without values and weights."""
-    return _Walk(values=False).digest_of(given)
+def code_identity(value: object) -> str:
+    """Return a sha256 (hex) over the code alone that an object reaches: as `identity`, without values and weights."""
+    return _Walk(values=False).digest_of(value)
 
 
-def is_torch_module(given: object) -> bool:
-    """Whether it is a torch module; False without a look where nobody has imported torch."""
+def is_torch_module(value: object) -> bool:
+    """Return whether a value is a torch module; False without a check if torch is not imported."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(given, torch.nn.Module)
+    return torch is not None and isinstance(value, torch.nn.Module)
 
 
 @dataclass
 class _Seen:
-    """What the code reached so far names and stores; complete once a walk adds nothing."""
+    """Names used and stored by the code reached so far; complete once a walk adds nothing."""
 
     names: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
@@ -58,10 +58,10 @@ class _Seen:
 
 
 class _Walk:
-    """Depth first through what is reached; an object met again is its place in the walk.
+    """A depth-first walk through what is reached; an object met again is represented by its position in the walk.
 
-    Which methods matter and which values are counters depends on all the code reached, so the walk is repeated until it
-    has met every name (mostly twice), and the last one counts.
+    Which methods matter and which values are counters depends on all the code reached. The walk is therefore repeated
+    until it has met every name (mostly twice), and the last walk counts.
     """
 
     def __init__(self, *, values: bool) -> None:
@@ -69,98 +69,100 @@ class _Walk:
         self.seen = _Seen()
         self.contents: dict[int, str] = {}
 
-    def digest_of(self, given: object) -> str:
+    def digest_of(self, value: object) -> str:
         while True:
             before = self.seen.size()
-            self.places: dict[int, int] = {}
-            self.kept: list[object] = []  # temporary objects (bound methods) must live on, or their id is used again
-            found = self.of(given, 0)
+            self.positions: dict[int, int] = {}
+            self.temporaries: list[object] = []  # bound methods must stay alive, or their id is reused
+            digest = self.of(value, 0)
             if self.seen.size() == before:
-                return found
+                return digest
 
-    def of(self, given: object, depth: int) -> str:
-        """The hash of one object and what it reaches."""
-        if isinstance(given, _SCALARS):
-            return _hash("scalar", type(given).__name__, repr(given)) if self.values else ""
-        if id(given) in self.places:
-            return f"seen {self.places[id(given)]}"
-        self.places[id(given)] = len(self.places)
-        self.kept.append(given)
+    def of(self, value: object, depth: int) -> str:
+        """Return the hash of one object and what it reaches."""
+        if isinstance(value, _SCALARS):
+            return _hash("scalar", type(value).__name__, repr(value)) if self.values else ""
+        if id(value) in self.positions:
+            return f"seen {self.positions[id(value)]}"
+        self.positions[id(value)] = len(self.positions)
+        self.temporaries.append(value)
         if depth > MAX_DEPTH:
-            return self.token(given)
-        return _hash(type(given).__qualname__, *self.parts(given, depth + 1))
+            return self.token(value)
+        return _hash(type(value).__qualname__, *self.parts(value, depth + 1))
 
-    def parts(self, given: Any, depth: int) -> Iterator[str]:
-        if isinstance(given, types.FunctionType):
-            yield from self.function(given, depth)
-        elif isinstance(given, types.MethodType):
-            yield from (self.of(given.__func__, depth), self.of(given.__self__, depth))
-        elif isinstance(given, functools.partial):
-            yield from (self.of(each, depth) for each in (given.func, *given.args))
-            yield from (part for key, each in sorted(given.keywords.items()) for part in (key, self.of(each, depth)))
-        elif isinstance(given, staticmethod | classmethod):
-            yield self.of(given.__func__, depth)
-        elif isinstance(given, property):
-            yield from (self.of(each, depth) for each in (given.fget, given.fset) if each is not None)
-        elif isinstance(given, functools.cached_property):
-            yield self.of(given.func, depth)
-            self.seen.stored.add(str(given.attrname))
-        elif isinstance(given, types.BuiltinMethodType):
-            yield given.__qualname__
-            if given.__self__ is not None and not isinstance(given.__self__, types.ModuleType):
-                yield self.of(given.__self__, depth)
-        elif isinstance(given, type):
-            yield from self.of_class(given, depth)
-        elif isinstance(given, tuple | frozenset):
-            parts = [self.of(each, depth) for each in given]
-            yield from parts if isinstance(given, tuple) else sorted(parts)
-        elif isinstance(given, list | dict | set):
-            yield self.token(given)
-            yield from self.inside(given, depth)
-        elif isinstance(given, types.ModuleType):
-            yield given.__name__
-            yield from self.module(given, depth)
-        elif "__wrapped__" in _dict(given):  # lru_cache and its like
-            yield self.of(_dict(given)["__wrapped__"], depth)
+    def parts(self, value: Any, depth: int) -> Iterator[str]:
+        if isinstance(value, types.FunctionType):
+            yield from self.function(value, depth)
+        elif isinstance(value, types.MethodType):
+            yield from (self.of(value.__func__, depth), self.of(value.__self__, depth))
+        elif isinstance(value, functools.partial):
+            yield from (self.of(member, depth) for member in (value.func, *value.args))
+            yield from (
+                part for key, member in sorted(value.keywords.items()) for part in (key, self.of(member, depth))
+            )
+        elif isinstance(value, staticmethod | classmethod):
+            yield self.of(value.__func__, depth)
+        elif isinstance(value, property):
+            yield from (self.of(member, depth) for member in (value.fget, value.fset) if member is not None)
+        elif isinstance(value, functools.cached_property):
+            yield self.of(value.func, depth)
+            self.seen.stored.add(str(value.attrname))
+        elif isinstance(value, types.BuiltinMethodType):
+            yield value.__qualname__
+            if value.__self__ is not None and not isinstance(value.__self__, types.ModuleType):
+                yield self.of(value.__self__, depth)
+        elif isinstance(value, type):
+            yield from self.of_class(value, depth)
+        elif isinstance(value, tuple | frozenset):
+            parts = [self.of(member, depth) for member in value]
+            yield from parts if isinstance(value, tuple) else sorted(parts)
+        elif isinstance(value, list | dict | set):
+            yield self.token(value)
+            yield from self.inside(value, depth)
+        elif isinstance(value, types.ModuleType):
+            yield value.__name__
+            yield from self.module(value, depth)
+        elif "__wrapped__" in _dict(value):  # lru_cache and its like
+            yield self.of(_dict(value)["__wrapped__"], depth)
         else:
-            yield from self.instance(given, depth)
+            yield from self.instance(value, depth)
 
-    def function(self, given: types.FunctionType, depth: int) -> Iterator[str]:
-        code = _code(given.__code__)
-        yield given.__module__ or ""
+    def function(self, function: types.FunctionType, depth: int) -> Iterator[str]:
+        code = _code(function.__code__)
+        yield function.__module__ or ""
         yield code.digest
-        mine = not _installed_file(given.__code__.co_filename)
+        mine = not _installed_file(function.__code__.co_filename)
         if mine:
             self.seen.names |= code.names
-            if given.__name__ not in _BUILDERS:
+            if function.__name__ not in _BUILDERS:
                 self.seen.stored |= code.stored
-        yield from (self.of(each, depth) for each in given.__defaults__ or ())
-        for name, value in sorted((given.__kwdefaults__ or {}).items()):
+        yield from (self.of(default, depth) for default in function.__defaults__ or ())
+        for name, value in sorted((function.__kwdefaults__ or {}).items()):
             yield from (name, self.of(value, depth))
-        for name, cell in zip(given.__code__.co_freevars, given.__closure__ or (), strict=True):
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents
             except ValueError:  # not filled yet
                 continue
             yield from self.named(name, value, depth)
         if mine:
-            for name in sorted(code.globals & given.__globals__.keys()):
-                yield from self.named(name, given.__globals__[name], depth)
-        if "__wrapped__" in _dict(given):
-            yield self.of(_dict(given)["__wrapped__"], depth)
+            for name in sorted(code.globals & function.__globals__.keys()):
+                yield from self.named(name, function.__globals__[name], depth)
+        if "__wrapped__" in _dict(function):
+            yield self.of(_dict(function)["__wrapped__"], depth)
 
     def named(self, name: str, value: object, depth: int) -> Iterator[str]:
-        """A value under the name that the code has for it; what the code itself stores there is left out."""
+        """Yield a value under the name that the code uses for it; skip values that the code stores there."""
         yield name
         if name not in self.seen.stored or _has_content(value) or isinstance(value, types.FunctionType):
             yield self.of(value, depth)
 
-    def of_class(self, given: type, depth: int) -> Iterator[str]:
-        yield f"{given.__module__}.{given.__qualname__}"
-        for each in given.__mro__:
-            if _installed_class(each):
+    def of_class(self, cls: type, depth: int) -> Iterator[str]:
+        yield f"{cls.__module__}.{cls.__qualname__}"
+        for base in cls.__mro__:
+            if _installed_class(base):
                 continue
-            for name, value in sorted(vars(each).items()):
+            for name, value in sorted(vars(base).items()):
                 is_code = isinstance(value, _CODE) or "__wrapped__" in _dict(value)
                 implicit = name == "forward" or (name.startswith("__") and name.endswith("__"))
                 if is_code and (implicit or name in self.seen.names):
@@ -168,127 +170,127 @@ class _Walk:
                 elif isinstance(value, _SCALARS) and not name.startswith("__"):
                     yield from self.named(name, value, depth)
 
-    def module(self, given: types.ModuleType, depth: int) -> Iterator[str]:
-        if not _installed_file(getattr(given, "__file__", None)):
-            for name in sorted(self.seen.names & vars(given).keys()):
-                yield from self.named(name, vars(given)[name], depth)
+    def module(self, module: types.ModuleType, depth: int) -> Iterator[str]:
+        if not _installed_file(getattr(module, "__file__", None)):
+            for name in sorted(self.seen.names & vars(module).keys()):
+                yield from self.named(name, vars(module)[name], depth)
 
-    def instance(self, given: object, depth: int) -> Iterator[str]:
-        if _has_content(given):
-            yield self.content(given)
-            if is_torch_module(given):
-                yield from self.torch_module(given, depth)
-        elif _installed_class(type(given)):
-            yield self.token(given)
-            yield from self.inside([*_attributes(given).values()], depth)
+    def instance(self, instance: object, depth: int) -> Iterator[str]:
+        if _has_content(instance):
+            yield self.content(instance)
+            if is_torch_module(instance):
+                yield from self.torch_module(instance, depth)
+        elif _installed_class(type(instance)):
+            yield self.token(instance)
+            yield from self.inside([*_attributes(instance).values()], depth)
         else:
-            yield self.of(type(given), depth)
-            for name, value in sorted(_attributes(given).items()):
+            yield self.of(type(instance), depth)
+            for name, value in sorted(_attributes(instance).items()):
                 yield from self.named(name, value, depth)
 
-    def torch_module(self, given: Any, depth: int) -> Iterator[str]:
-        """What else than weights makes a module answer: code, hooks (steering), switches (adapters on or off)."""
-        for place, module in given.named_modules():
+    def torch_module(self, root: Any, depth: int) -> Iterator[str]:
+        """Yield what determines a module's output besides weights: code, hooks (steering), switches (adapters)."""
+        for path, module in root.named_modules():
             mine = not _installed_class(type(module))
             yield self.of(type(module), depth) if mine else type(module).__qualname__
             for name, value in sorted(vars(module).items()):
                 if name in ("_forward_hooks", "_forward_pre_hooks"):
-                    parts = [self.of(each, depth) for each in value.values()]
-                elif name == "training":  # a function may well put its model into eval mode itself
+                    parts = [self.of(hook, depth) for hook in value.values()]
+                elif name == "training":  # a function may put its model into eval mode itself
                     parts = []
                 elif name == "forward" or isinstance(value, bool | str) or (mine and isinstance(value, _SCALARS)):
                     parts = [*self.named(name, value, depth)]
                 else:
                     parts = []
                 if parts:
-                    yield from (place, name, *parts)
+                    yield from (path, name, *parts)
 
-    def inside(self, given: list[Any] | dict[Any, Any] | set[Any], depth: int) -> Iterator[str]:
-        """The weights and functions in a container; its other elements may come and go."""
-        values = list(given.values() if isinstance(given, dict) else given)
+    def inside(self, container: list[Any] | dict[Any, Any] | set[Any], depth: int) -> Iterator[str]:
+        """Yield the hashes of weights and functions in a container; its other elements may change."""
+        values = list(container.values() if isinstance(container, dict) else container)
         for value in values[:MAX_ELEMENTS]:
             if _has_content(value) or isinstance(value, types.FunctionType | types.MethodType):
                 yield self.of(value, depth)
 
-    def token(self, given: object) -> str:
-        return f"object {_token(given)}" if self.values else ""
+    def token(self, value: object) -> str:
+        return f"object {_token(value)}" if self.values else ""
 
-    def content(self, given: Any) -> str:
+    def content(self, value: Any) -> str:
         if not self.values:
             return ""
-        if id(given) not in self.contents:
-            self.contents[id(given)] = weights_digest(given) if is_torch_module(given) else _array_digest(given)
-        return self.contents[id(given)]
+        if id(value) not in self.contents:
+            self.contents[id(value)] = weights_digest(value) if is_torch_module(value) else _array_digest(value)
+        return self.contents[id(value)]
 
 
 def weights_digest(module: Any) -> str:
-    """sha256 (hex) of a torch module's state: names, shapes, types and bytes of its tensors."""
+    """Return a sha256 (hex) of a torch module's state: names, shapes, types and bytes of its tensors."""
     hasher = hashlib.sha256()
-    known: dict[tuple[Any, ...], str] = {}
+    first_names: dict[tuple[Any, ...], str] = {}
     for name, value in module.state_dict().items():
         hasher.update(f"\0{name}\0".encode())
         if not hasattr(value, "data_ptr"):
             hasher.update(repr(value).encode())
             continue
         # tied weights are read once
-        place = (str(value.device), value.data_ptr(), tuple(value.shape), tuple(value.stride()), str(value.dtype))
-        hasher.update(known.setdefault(place, name).encode())
-        if known[place] == name:
+        storage = (str(value.device), value.data_ptr(), tuple(value.shape), tuple(value.stride()), str(value.dtype))
+        hasher.update(first_names.setdefault(storage, name).encode())
+        if first_names[storage] == name:
             _update(hasher, value)
     return hasher.hexdigest()
 
 
-def _array_digest(given: Any) -> str:
+def _array_digest(array: Any) -> str:
     hasher = hashlib.sha256()
-    _update(hasher, given)
+    _update(hasher, array)
     return hasher.hexdigest()
 
 
-def _update(hasher: Any, given: Any) -> None:
-    hasher.update(f"{given.dtype}{tuple(given.shape)}".encode())
+def _update(hasher: Any, array: Any) -> None:
+    hasher.update(f"{array.dtype}{tuple(array.shape)}".encode())
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(given, torch.Tensor):
-        if given.is_meta or given.layout != torch.strided:
-            hasher.update(f"object {_token(given)}".encode())
+    if torch is not None and isinstance(array, torch.Tensor):
+        if array.is_meta or array.layout != torch.strided:
+            hasher.update(f"object {_token(array)}".encode())
             return
-        given = given.detach().cpu().contiguous().reshape(-1)
-        given = (given.dequantize() if given.is_quantized else given).view(torch.uint8).numpy()
-    elif given.dtype.hasobject:
-        hasher.update(f"object {_token(given)}".encode())
+        array = array.detach().cpu().contiguous().reshape(-1)
+        array = (array.dequantize() if array.is_quantized else array).view(torch.uint8).numpy()
+    elif array.dtype.hasobject:
+        hasher.update(f"object {_token(array)}".encode())
         return
-    if given.size:
-        hasher.update(memoryview(given if given.flags.c_contiguous else given.copy("C")).cast("B"))
+    if array.size:
+        hasher.update(memoryview(array if array.flags.c_contiguous else array.copy("C")).cast("B"))
 
 
-def _has_content(given: object) -> bool:
-    """Whether it is a torch module, a tensor or an array: what training changes in place."""
+def _has_content(value: object) -> bool:
+    """Return whether a value is a torch module, a tensor or an array: what training changes in place."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    if torch is not None and isinstance(given, torch.nn.Module | torch.Tensor):
+    if torch is not None and isinstance(value, torch.nn.Module | torch.Tensor):
         return True
-    return numpy is not None and isinstance(given, numpy.ndarray)
+    return numpy is not None and isinstance(value, numpy.ndarray)
 
 
-def _dict(given: object) -> dict[str, Any]:
-    found = getattr(given, "__dict__", {})
-    return found if isinstance(found, dict) else {}
+def _dict(value: object) -> dict[str, Any]:
+    attributes = getattr(value, "__dict__", {})
+    return attributes if isinstance(attributes, dict) else {}
 
 
-def _attributes(given: object) -> dict[str, Any]:
-    found = dict(_dict(given))
-    for each in type(given).__mro__:
-        slots = vars(each).get("__slots__", ())
+def _attributes(value: object) -> dict[str, Any]:
+    attributes = dict(_dict(value))
+    for cls in type(value).__mro__:
+        slots = vars(cls).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and isinstance(vars(each).get(name), types.MemberDescriptorType):
+            if name not in ("__dict__", "__weakref__") and isinstance(vars(cls).get(name), types.MemberDescriptorType):
                 try:
-                    found[name] = vars(each)[name].__get__(given)
+                    attributes[name] = vars(cls)[name].__get__(value)
                 except AttributeError:  # a slot not filled yet
                     continue
-    return found
+    return attributes
 
 
 @dataclass(frozen=True)
 class _Code:
-    """One code object and those nested in it: hash, global names read, all names, and names stored to."""
+    """The hash, global names read, all names, and names stored to, of one code object and those nested in it."""
 
     digest: str
     globals: frozenset[str]
@@ -303,9 +305,10 @@ _STORES = ("STORE_GLOBAL", "STORE_NAME", "STORE_ATTR")
 
 @functools.lru_cache(maxsize=4096)
 def _code(code: types.CodeType) -> _Code:
-    nested = [_code(each) for each in code.co_consts if isinstance(each, types.CodeType)]
-    constants = [repr(each) for each in code.co_consts if not isinstance(each, types.CodeType | frozenset)]
-    constants += [repr(sorted(map(repr, each))) for each in code.co_consts if isinstance(each, frozenset)]
+    nested = [_code(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    plain = [constant for constant in code.co_consts if not isinstance(constant, types.CodeType)]
+    constants = [repr(constant) for constant in plain if not isinstance(constant, frozenset)]
+    constants += [repr(sorted(map(repr, constant))) for constant in plain if isinstance(constant, frozenset)]
     reads, stores = set(), set()
     for instruction in dis.get_instructions(code):
         if instruction.opname in _READS:
@@ -321,35 +324,35 @@ def _code(code: types.CodeType) -> _Code:
         *code.co_varnames,
         *code.co_freevars,
         code.co_exceptiontable.hex(),
-        *(each.digest for each in nested),
+        *(inner.digest for inner in nested),
     )
     return _Code(
         digest,
-        frozenset(reads).union(*(each.globals for each in nested)),
-        frozenset(code.co_names).union(*(each.names for each in nested)),
-        frozenset(stores).union(*(each.stored for each in nested)),
+        frozenset(reads).union(*(inner.globals for inner in nested)),
+        frozenset(code.co_names).union(*(inner.names for inner in nested)),
+        frozenset(stores).union(*(inner.stored for inner in nested)),
     )
 
 
 @functools.lru_cache(maxsize=1)
 def _installed_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    own = str(Path(__file__).parents[1])
-    return tuple({own, *(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))})
+    package = str(Path(__file__).parents[1])
+    return tuple({package, *(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))})
 
 
 def _installed_file(file: str | None) -> bool:
-    """Whether a file belongs to Python or an installed package, which nobody edits while a process runs."""
+    """Return whether a file belongs to Python or an installed package, which nobody edits while a process runs."""
     return file is None or file.startswith(("<frozen", *_installed_folders())) or "site-packages" in file
 
 
-def _installed_class(given: type) -> bool:
-    module = sys.modules.get(given.__module__)
-    if given.__module__ == "__main__":  # a script or notebook: no file, or one of the user's
+def _installed_class(cls: type) -> bool:
+    module = sys.modules.get(cls.__module__)
+    if cls.__module__ == "__main__":  # a script or notebook: no file, or one of the user's
         return False
     file = getattr(module, "__file__", None)
     if module is None:
-        return not any(isinstance(each, types.FunctionType) for each in vars(given).values())
+        return not any(isinstance(member, types.FunctionType) for member in vars(cls).values())
     return _installed_file(file)
 
 
@@ -357,17 +360,17 @@ _TOKENS: dict[int, tuple[int, Callable[[], object]]] = {}
 _next_token = itertools.count()
 
 
-def _token(given: object) -> int:
-    """A number for this object alone; `id()` would be used again for a new object once this one is gone."""
-    key = id(given)
-    known = _TOKENS.get(key)
-    if known is not None and known[1]() is given:
-        return known[0]
+def _token(value: object) -> int:
+    """Return a number for this object alone; `id()` would be reused for a new object once this object is freed."""
+    key = id(value)
+    entry = _TOKENS.get(key)
+    if entry is not None and entry[1]() is value:
+        return entry[0]
     number = next(_next_token)
     try:
-        _TOKENS[key] = number, weakref.ref(given, functools.partial(_forget, key, number))
-    except TypeError:  # lists, dicts and the like: kept alive
-        _TOKENS[key] = number, lambda: given
+        _TOKENS[key] = number, weakref.ref(value, functools.partial(_forget, key, number))
+    except TypeError:  # lists, dicts and the like: the entry keeps them alive
+        _TOKENS[key] = number, lambda: value
     return number
 
 

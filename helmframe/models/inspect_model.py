@@ -1,4 +1,4 @@
-"""A model object of Inspect (`inspect_ai.model.get_model(…)`), asked through its own `generate`."""
+"""Model objects of Inspect (`inspect_ai.model.get_model(…)`), called through their own `generate`."""
 
 import functools
 import math
@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any
 
 from helmframe.models import event_loop
-from helmframe.models.conversations import as_messages, as_prompt
 from helmframe.models.identity import identity
-from helmframe.models.model import Answer, Given, Model, Prompt, digest
+from helmframe.models.model import Completion, Model, Prompt, Response, digest
+from helmframe.models.prompts import as_messages, as_prompt
 
-# Calls at once, at most; Inspect has limits of its own for each provider.
+# The most calls at once; Inspect also limits each provider.
 MAX_WORKERS = 64
 # Seconds for one call.
 TIMEOUT = 600.0
@@ -25,24 +25,24 @@ _NAMES = {
 _ENDS = {"max_tokens": "length", "model_length": "length", "unknown": None}
 
 
-def is_model(given: object) -> bool:
-    """Whether it is a Model of Inspect, told by the names of its classes: the package is not imported for that."""
-    return any((each.__module__, each.__name__) == ("inspect_ai.model._model", "Model") for each in type(given).__mro__)
+def is_model(value: object) -> bool:
+    """Return whether an object is a Model of Inspect, by its class names: the package is not imported for that."""
+    return any((cls.__module__, cls.__name__) == ("inspect_ai.model._model", "Model") for cls in type(value).__mro__)
 
 
-def from_model(given: Any) -> Model:
-    """The model, as helmframe asks it: a plain prompt is one message of the user, a conversation its messages.
+def from_model(model: Any) -> Model:
+    """Return an Inspect model as a model: a plain prompt is one user message, a conversation its messages.
 
-    It gives no log-probabilities of given texts, and those of what it generates where its own configuration asks for
-    them: `get_model(…, config=GenerateConfig(logprobs=True))`. Its completions are stored with their run.
+    It does not score continuations, and returns log-probabilities of generated tokens only if its configuration
+    requests them: `get_model(…, config=GenerateConfig(logprobs=True))`. Its completions are stored with their run.
     """
-    asked = _Asked(given)
-    wants = getattr(given.config, "logprobs", None)
+    caller = _Caller(model)
+    has_logprobs = getattr(model.config, "logprobs", None)
     return Model(
-        name=str(given),
-        source=given,
-        ask=asked.ask,
-        fingerprint=functools.partial(_fingerprint, given),
+        name=str(model),
+        source=model,
+        generate=caller.ask,
+        fingerprint=functools.partial(_fingerprint, model),
         durable=False,
         takes=frozenset(_NAMES),
         batch=1,
@@ -50,27 +50,27 @@ def from_model(given: Any) -> Model:
         adaptive=True,
         timeout=TIMEOUT,
         chat=as_prompt,
-        ask_async=asked.ask_async,
-        token_logprobs=None if wants else False,
+        generate_async=caller.ask_async,
+        token_logprobs=None if has_logprobs else False,
         note="asked through Inspect, which tries again by itself",
     )
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Caller:
     """An Inspect model's `generate` as the stages call it."""
 
     model: Any
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
         return list(event_loop.run(self.ask_async(prompts, decoding)))
 
-    async def ask_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
-        said = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
-        stops = said.pop("stop_seqs", None) or []
+    async def ask_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
+        parameters = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
+        stops = parameters.pop("stop_seqs", None) or []
         if stops:
-            said["stop_seqs"] = [stops] if isinstance(stops, str) else list(stops)
-        config = import_module("inspect_ai.model").GenerateConfig(**said)
+            parameters["stop_seqs"] = [stops] if isinstance(stops, str) else list(stops)
+        config = import_module("inspect_ai.model").GenerateConfig(**parameters)
         return [_answer(await self.model.generate(_input(str(prompt)), config=config)) for prompt in prompts]
 
 
@@ -84,17 +84,17 @@ def _input(prompt: str) -> Any:
         "user": package.ChatMessageUser,
         "assistant": package.ChatMessageAssistant,
     }
-    return [kinds[each["role"]](content=each["content"]) for each in turns]
+    return [kinds[turn["role"]](content=turn["content"]) for turn in turns]
 
 
-def _answer(output: Any) -> Given:
+def _answer(output: Any) -> Response:
     if output.error:
         return RuntimeError(f"the model answered with an error: {output.error}")
     usage = output.usage
     read = getattr(usage, "input_tokens_cache_read", None) or 0
     wrote = getattr(usage, "input_tokens_cache_write", None) or 0
     logprobs = _logprobs(output)
-    return Answer(
+    return Completion(
         output.completion,
         reasoning=_reasoning(output),
         logprob=None if logprobs is None else math.fsum(logprobs),
@@ -107,15 +107,17 @@ def _answer(output: Any) -> Given:
 
 def _reasoning(output: Any) -> str | None:
     content = "" if output.empty else output.message.content
-    parts = [] if isinstance(content, str) else [each for each in content if each.type == "reasoning"]
-    return "\n".join(each.reasoning for each in parts) or None
+    parts = [] if isinstance(content, str) else [part for part in content if part.type == "reasoning"]
+    return "\n".join(part.reasoning for part in parts) or None
 
 
 def _logprobs(output: Any) -> tuple[float, ...] | None:
-    found = output.choices[0].logprobs if output.choices else None
-    return tuple(float(each.logprob) for each in found.content) if found is not None and found.content else None
+    logprobs = output.choices[0].logprobs if output.choices else None
+    return (
+        tuple(float(token.logprob) for token in logprobs.content) if logprobs is not None and logprobs.content else None
+    )
 
 
-def _fingerprint(given: Any) -> str:
-    config = given.config.model_dump_json()
-    return digest("inspect", str(given), config, identity(given))
+def _fingerprint(model: Any) -> str:
+    config = model.config.model_dump_json()
+    return digest("inspect", str(model), config, identity(model))

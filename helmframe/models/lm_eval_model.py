@@ -1,4 +1,4 @@
-"""A model object of lm-eval (`lm_eval.api.model.LM`: HFLM, vLLM, API clients, …), asked through its own methods."""
+"""Model objects of lm-eval (`lm_eval.api.model.LM`: HFLM, vLLM, API clients, …), called through their own methods."""
 
 import functools
 import inspect
@@ -9,9 +9,9 @@ from typing import Any
 
 from helmframe.errors import AnswerError
 from helmframe.models.identity import identity
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Tokens, as_results, as_scored, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Tokens, as_results, as_scored, digest
 
-# Decoding parameters as lm-eval calls them. A seed it has for a whole run only.
+# Decoding parameters by their names in lm-eval, which has a seed for a whole run only.
 _NAMES = {
     "max_tokens": "max_gen_toks",
     "stop": "until",
@@ -21,67 +21,74 @@ _NAMES = {
 }
 
 
-def is_lm(given: object) -> bool:
-    """Whether it is an LM of lm-eval, told by the names of its classes: the package is not imported for that."""
-    return any((each.__module__, each.__name__) == ("lm_eval.api.model", "LM") for each in type(given).__mro__)
+def is_lm(value: object) -> bool:
+    """Return whether an object is an LM of lm-eval, by its class names: the package is not imported for that."""
+    return any((cls.__module__, cls.__name__) == ("lm_eval.api.model", "LM") for cls in type(value).__mro__)
 
 
-def from_lm(given: Any) -> Model:
-    """The LM as a model.
+def from_lm(lm: Any) -> Model:
+    """Return an LM as a model.
 
     It generates by `generate_until` and scores by `loglikelihood`, which counts white space at a context's end to the
-    continuation; the local engine does so where they share a token. Window, token counts and chat template are used
-    where it has them. It gives no log-probabilities of what it generates. Its completions are stored with their run.
+    continuation; the local engine does so only for shared tokens. Window, token counts and chat template are used if it
+    has them. It does not return log-probabilities of generated tokens. Its completions are stored with their run.
     """
-    name = _text(given, "pretrained") or _text(given, "model") or type(given).__name__
-    asked = _Asked(given, name)
-    encodes = callable(getattr(given, "tok_encode", None))
-    window = _attribute(given, "max_length")
+    name = _text(lm, "pretrained") or _text(lm, "model") or type(lm).__name__
+    caller = _Caller(lm, name)
+    encodes = callable(getattr(lm, "tok_encode", None))
+    window = _attribute(lm, "max_length")
     return Model(
         name=name,
-        source=given,
-        ask=asked.ask,
-        fingerprint=functools.partial(_fingerprint, given),
+        source=lm,
+        generate=caller.ask,
+        fingerprint=functools.partial(_fingerprint, lm),
         durable=False,
         takes=frozenset(_NAMES),
         batch=64,
         window=window if encodes and isinstance(window, int) else None,
-        count_tokens=asked.count_tokens if encodes else None,
-        chat=asked.chat if _attribute(_attribute(given, "tokenizer"), "chat_template") else None,
-        loglikelihood=asked.loglikelihood,
-        tokens=Tokens(asked.encode, asked.decode, asked.prefix) if encodes and hasattr(given, "tok_decode") else None,
+        count_tokens=caller.count_tokens if encodes else None,
+        chat=caller.chat if _attribute(_attribute(lm, "tokenizer"), "chat_template") else None,
+        loglikelihood=caller.loglikelihood,
+        tokens=Tokens(caller.encode, caller.decode, caller.prefix) if encodes and hasattr(lm, "tok_decode") else None,
         token_logprobs=False,
         note="asked through lm-eval, which cuts a prompt longer than its window on the left",
     )
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Caller:
     """An LM's methods as the stages call them."""
 
     lm: Any
     name: str
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        said = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
-        stops = said.pop("until", None) or []
-        temperature = float(said.get("temperature") or 0)
-        # its default is to sample where a temperature is said
-        arguments = {**said, "until": [stops] if isinstance(stops, str) else list(stops), "do_sample": temperature > 0}
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        parameters = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
+        stops = parameters.pop("until", None) or []
+        temperature = float(parameters.get("temperature") or 0)
+        # it samples by default if a temperature is set
+        arguments = {
+            **parameters,
+            "until": [stops] if isinstance(stops, str) else list(stops),
+            "do_sample": temperature > 0,
+        }
         if temperature == 0:
             arguments = {key: value for key, value in arguments.items() if key not in ("temperature", "top_p", "top_k")}
-        return self._asked("generate_until", [(str(prompt), dict(arguments)) for prompt in prompts])
+        return self._call("generate_until", [(str(prompt), dict(arguments)) for prompt in prompts])
 
-    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-        pairs = [each for each in prompts if isinstance(each, Pair)]
-        given = iter(self._asked("loglikelihood", [tuple(each) for each in pairs if each.continuation]))
-        return [self._scored(next(given), each) if each.continuation else Answer("", output_tokens=0) for each in pairs]
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
+        pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
+        results = iter(self._call("loglikelihood", [tuple(pair) for pair in pairs if pair.continuation]))
+        return [
+            self._scored(next(results), pair) if pair.continuation else Completion("", output_tokens=0)
+            for pair in pairs
+        ]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(self.lm.tok_encode(text)) for text in texts]
 
     def chat(self, turns: Sequence[Mapping[str, str]]) -> str:
-        return str(self.lm.apply_chat_template([dict(each) for each in turns]))
+        return str(self.lm.apply_chat_template([dict(turn) for turn in turns]))
 
     def encode(self, text: str) -> list[int]:
         return list(self.lm.tok_encode(text, add_special_tokens=False))
@@ -92,12 +99,12 @@ class _Asked:
     def prefix(self) -> str:
         return self.decode([self.lm.prefix_token_id])
 
-    def _asked(self, method: str, requests: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """What a method gives for requests, in lm-eval's own form of them."""
+    def _call(self, method: str, requests: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the results of one of the LM's methods for requests in lm-eval's form."""
         instance = import_module("lm_eval.api.instance").Instance
         rows = [
-            instance(request_type=method, doc={}, arguments=arguments, idx=place)
-            for place, arguments in enumerate(requests)
+            instance(request_type=method, doc={}, arguments=arguments, idx=index)
+            for index, arguments in enumerate(requests)
         ]
         function: Callable[..., Any] = getattr(self.lm, method)
         quiet = {"disable_tqdm": True} if "disable_tqdm" in inspect.signature(function).parameters else {}
@@ -107,25 +114,25 @@ class _Asked:
             function(rows, **quiet), f"{method} of model {self.name!r}", len(rows), item="request", result="result"
         )
 
-    def _scored(self, given: object, pair: Pair) -> Given:
+    def _scored(self, result: object, pair: Pair) -> Response:
         try:
-            return as_scored(given, pair, self.name)
+            return as_scored(result, pair, self.name)
         except AnswerError as error:
             return error
 
 
-def _fingerprint(given: object) -> str:
-    return digest("lm-eval", identity(given))
+def _fingerprint(lm: object) -> str:
+    return digest("lm-eval", identity(lm))
 
 
-def _text(given: object, name: str) -> str:
-    found = _attribute(given, name)
-    return found if isinstance(found, str) else ""
+def _text(lm: object, name: str) -> str:
+    value = _attribute(lm, name)
+    return value if isinstance(value, str) else ""
 
 
-def _attribute(given: object, name: str) -> Any:
-    """An attribute, None where it has none: some are properties that raise."""
+def _attribute(lm: object, name: str) -> Any:
+    """Return an attribute, None if it is missing: some are properties that raise."""
     try:
-        return getattr(given, name, None)
+        return getattr(lm, name, None)
     except (NotImplementedError, OSError, ValueError, RuntimeError):
         return None

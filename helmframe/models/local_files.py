@@ -1,90 +1,96 @@
-"""Where a checkpoint is (a folder, or on the hub at a commit), whether it is one, and what its files hold."""
+"""Checkpoint files: where they are (a folder, the hub, or a GGUF file to convert), and what they contain."""
 
 import hashlib
 import json
+import logging
 import os
 import re
+import shutil
+import tempfile
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from helmframe._core.safe_text import error_text
 from helmframe.config import from_home
 from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models.model import digest
 
 INSTALL = "local models need torch and transformers: pip install 'helmframe[local]'"
-# The better first. The others are pickled; transformers and peft unpickle nothing but tensors and plain values.
+# Preferred first. The others are pickled; transformers and peft unpickle only tensors and plain values.
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-# What a trainer leaves in a folder does not answer.
+# Files of a trainer are not part of the model.
 NOT_CONTENT = re.compile(r"\..*|.*\.(md|png|gguf|onnx|pt|pth|log)|LICENSE.*|training_args\.bin|trainer_state\.json")
-# Of a hub model, what is fetched before it is first asked; code only where it may run.
+# Files of a hub model that are fetched before its first prompt; code only if it may run.
 SMALL = ("*.json", "*.model", "*.txt", "*.jinja")
 CODE = "*.py"
-# Bytes of a file at a time: so many that other threads' Python is hardly waited for in between.
+# Bytes to hash at a time: large, so that the thread rarely waits for the interpreter in between.
 READ = 1 << 25
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Files of a model or an adapter: in a folder, or of a hub name at the commit that the folder is called by."""
+    """Files of a model or an adapter: in a folder, or of a hub name at the commit that names the folder."""
 
     folder: Path
     hub: str = ""
 
     def digest(self) -> str:
-        """sha256 (hex) of what is there: of the files, or of name and commit, which stand for them."""
+        """Return the sha256 (hex) of the files, or of name and commit, which identify them."""
         return digest("hub", self.hub, self.folder.name) if self.hub else folder_digest(self.folder)
 
 
-def found(said: str, *, revision: str | None = None, patterns: Sequence[str] = SMALL) -> Checkpoint:
-    """The checkpoint of that name: `./org/name`, `./name`, the same under `$HELMFRAME_MODELS`, then the hub.
+def find_checkpoint(name: str, *, revision: str | None = None, patterns: Sequence[str] = SMALL) -> Checkpoint:
+    """Return the checkpoint of a name: `./org/name`, `./name`, the same under `$HELMFRAME_MODELS`, then the hub.
 
     Args:
-        said: a path or a name.
-        revision: branch, tag or commit of the hub's; then folders are not looked at.
-        patterns: files of the hub that are fetched now.
+        name: A path or a name.
+        revision: A branch, tag or commit of the hub; then folders are ignored.
+        patterns: Files of the hub to fetch now.
 
     Raises:
-        SourceMissingError: found nowhere; lists the places looked at.
-        NotAModelError: an address, or a file.
+        SourceMissingError: No path exists; lists the paths.
+        NotAModelError: An address, or a file.
     """
-    if re.match(r"[A-Za-z][\w+.-]+:", said):
-        raise NotAModelError.of(said, f"{said!r} is an address; give a function that asks it")
-    places = places_of(said)
-    for place in places if revision is None else ():
-        if place.is_dir():
-            return Checkpoint(place.resolve())
-        if place.is_file():
-            raise NotAModelError.of(said, f"{place} is a file; give the folder of a transformers checkpoint")
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", said) and not said.startswith("."):
-        return _from_hub(said, revision, places, patterns)
+    if re.match(r"[A-Za-z][\w+.-]+:", name):
+        raise NotAModelError.of(name, f"{name!r} is an address; give a function that asks it")
+    paths = candidate_paths(name)
+    for path in paths if revision is None else ():
+        if path.is_dir():
+            return Checkpoint(path.resolve())
+        if path.is_file():
+            raise NotAModelError.of(name, f"{path} is a file; give the folder of a transformers checkpoint")
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith("."):
+        return _from_hub(name, revision, paths, patterns)
     hub = f" A revision is of a name on the hub, not of a path: {revision!r}." if revision is not None else ""
-    raise SourceMissingError(f"no model at {said!r}; looked at: {', '.join(map(str, places))}.{hub}")
+    raise SourceMissingError(f"no model at {name!r}; looked at: {', '.join(map(str, paths))}.{hub}")
 
 
-def places_of(said: str) -> list[Path]:
-    """The paths that a name may stand for."""
-    given = from_home(said)
-    places = [given]
-    if not given.is_absolute():
-        places.append(Path(given.name))
+def candidate_paths(name: str) -> list[Path]:
+    """Return the paths that a name may refer to."""
+    path = from_home(name)
+    paths = [path]
+    if not path.is_absolute():
+        paths.append(Path(path.name))
         root = os.environ.get("HELMFRAME_MODELS")
         if root:
-            places += [from_home(root) / given, from_home(root) / given.name]
-    return list(dict.fromkeys(places))
+            paths += [from_home(root) / path, from_home(root) / path.name]
+    return list(dict.fromkeys(paths))
 
 
 def check_model(folder: Path) -> None:
-    """That a folder holds a model.
+    """Check that a folder contains a model.
 
     Raises:
-        NotAModelError: something is missing; says what.
+        NotAModelError: A file is missing.
     """
     if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
         base = read_json(folder / ADAPTER).get("base_model_name_or_path") or "org/base"
@@ -100,44 +106,44 @@ def check_model(folder: Path) -> None:
         raise NotAModelError.of(folder, f"{folder} has no {', no '.join(missing)}")
 
 
-def fetched(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """The folder of a hub model, named by its commit, in the hub's own cache; without a network what is there."""
+def fetch(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """Return the cached folder of a hub model, named by its commit; without a network the cached commit."""
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
 
 
-def fetched_whole(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
-    """Fetch what a hub model has of these patterns, and its weights: as safetensors, or where it has none as torch's.
+def fetch_all(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
+    """Fetch a hub model's files of these patterns, and its weights: safetensors, else torch's.
 
     Raises:
-        NotAModelError: it has neither.
+        NotAModelError: It has neither.
     """
     for kind in WEIGHTS:
-        if any(fetched(checkpoint.hub, checkpoint.folder.name, (*patterns, kind)).glob(kind)):
+        if any(fetch(checkpoint.hub, checkpoint.folder.name, (*patterns, kind)).glob(kind)):
             return
     raise NotAModelError.of(checkpoint.hub, f"{checkpoint.hub} has no weights ({', '.join(WEIGHTS)})")
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 (hex) over names and contents of the files in a checkpoint folder that answer.
+    """Return the sha256 (hex) over names and contents of the checkpoint files in a folder.
 
-    A file is read once per process, and again when its size, time or inode changes; a link stands for its target.
+    A file is read once per process, and again when its size, time or inode changes; links are followed.
     """
-    files = sorted(each for each in folder.iterdir() if each.is_file() and not NOT_CONTENT.fullmatch(each.name))
-    return digest("folder", *(part for each in files for part in (each.name, file_digest(each))))
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not NOT_CONTENT.fullmatch(path.name))
+    return digest("folder", *(part for path in files for part in (path.name, file_digest(path))))
 
 
 def file_digest(path: Path) -> str:
-    """The file's sha256 (hex), read once per process and again when its size, time or inode changes."""
+    """Return the file's sha256 (hex); it is read once per process and again when size, time or inode change."""
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if key not in _digests:
-        found, part = hashlib.sha256(), memoryview(bytearray(min(READ, stat.st_size)))
+        digest, part = hashlib.sha256(), memoryview(bytearray(min(READ, stat.st_size)))
         with path.open("rb", buffering=0) as file:
             while size := file.readinto(part):
-                found.update(part[:size])
-        _digests[key] = found.hexdigest()
+                digest.update(part[:size])
+        _digests[key] = digest.hexdigest()
     return _digests[key]
 
 
@@ -145,38 +151,188 @@ _digests: dict[tuple[str, int, int, int], str] = {}
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What the file holds; {} where there is none.
+    """Return the content of a JSON object; {} if the file is missing or not an object.
 
     Raises:
-        SourceBrokenError: it can't be read.
+        SourceBrokenError: The file can't be read.
     """
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise SourceBrokenError(f"{path}: {error}") from error
-    return said if isinstance(said, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def window(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
-    """Tokens for prompt and output: what the model has positions for, or less if its tokenizer says so."""
+    """Return the maximum of prompt and output tokens: the model's positions, or less if its tokenizer has less."""
     text = config.get("text_config")
     config = {**config, **(text if isinstance(text, Mapping) else {})}
-    said = [config[key] for key in _POSITIONS if isinstance(config.get(key), int)][:1]
+    sizes = [config[key] for key in _POSITIONS if isinstance(config.get(key), int)][:1]
     most = tokenizer.get("model_max_length")
     if isinstance(most, int | float) and 0 < most < 1e9:  # unknown is written as 1e30
-        said.append(int(most))
-    return min(said) if said else None
+        sizes.append(int(most))
+    return min(sizes) if sizes else None
 
 
-def _from_hub(name: str, revision: str | None, looked: Sequence[Path], patterns: Sequence[str]) -> Checkpoint:
-    """A hub model at the commit that is there now; its small files are fetched now, weights when it is first asked."""
-    places = ", ".join(map(str, looked)) if revision is None else f"revision {revision!r}"
+def _from_hub(name: str, revision: str | None, paths: Sequence[Path], patterns: Sequence[str]) -> Checkpoint:
+    """Return a hub model at its current commit; small files are fetched now, weights before the first prompt."""
+    listed = ", ".join(map(str, paths)) if revision is None else f"revision {revision!r}"
     try:
-        return Checkpoint(fetched(name, revision, patterns), hub=name)
+        return Checkpoint(fetch(name, revision, patterns), hub=name)
     except ImportError:
-        raise SourceMissingError(f"no model {name!r}; looked at: {places}. To look on the hub, {INSTALL}.") from None
+        raise SourceMissingError(f"no model {name!r}; looked at: {listed}. To look on the hub, {INSTALL}.") from None
     except (OSError, ValueError, RuntimeError) as error:
         reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
-        raise SourceMissingError(f"no model {name!r}; looked at: {places}, and the hub: {reason}") from error
+        raise SourceMissingError(f"no model {name!r}; looked at: {listed}, and the hub: {reason}") from error
+
+
+logger = logging.getLogger("helmframe.models")
+
+# Part of the folder's key: another conversion is another folder.
+_GGUF_FORMAT = "1"
+_GGUF_PACKAGES = ("torch", "transformers", "gguf", "accelerate")
+# Tokenizer files next to the file are better than what GGUF contains of the tokenizer.
+_GGUF_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+_GGUF_NOTE = "converted from GGUF, weights as float32"
+_GGUF_GUESSED = (
+    "its tokenizer is made from the GGUF file, which only names how text is split before (tokenizer.ggml.pre): "
+    "numbers and rare scripts may become other tokens than in llama.cpp; put the model's tokenizer.json beside the file"
+)
+
+
+def is_gguf_file(path: str | Path) -> bool:
+    """Return whether a path names a GGUF file, by its suffix."""
+    return str(path).lower().endswith(".gguf")
+
+
+class Converted(NamedTuple):
+    """A GGUF file as a transformers folder, with a note for `explain()`."""
+
+    folder: Path
+    name: str
+    note: str
+
+
+def convert_gguf(model: str | Path) -> Converted:
+    """Return the folder of a GGUF file: `./x.gguf`, or the same path under `$HELMFRAME_MODELS`.
+
+    On first use the file is dequantised into a folder of the user's cache (about four times the size of an 8-bit file),
+    named by the sha256 of the file and of the tokenizer files next to it, if any; later calls return that folder.
+
+    Raises:
+        SourceMissingError: No path exists; lists the paths.
+        NotAModelError: The file isn't GGUF, or a package that reads it is missing.
+        SourceBrokenError: transformers can't read it.
+    """
+    path = _gguf_file(model)
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise NotAModelError.of(model, f"{path} does not begin as a GGUF file does")
+    tokenizer_files = [path.parent / name for name in _GGUF_TOKENIZER if (path.parent / name).is_file()]
+    if not (path.parent / "tokenizer.json").is_file():
+        tokenizer_files = []
+    folder = (
+        _gguf_cache()
+        / digest(
+            _GGUF_FORMAT, *(part for file_path in (path, *tokenizer_files) for part in ("", file_digest(file_path)))
+        )[:32]
+    )
+    if not folder.is_dir():
+        missing = [name for name in _GGUF_PACKAGES if find_spec(name) is None]
+        if missing:
+            raise NotAModelError.of(model, f"reading GGUF needs {', '.join(missing)}: pip install 'helmframe[gguf]'")
+        logger.info("converting %s once, into %s", path, folder)
+        _convert_file(path, tokenizer_files, folder)
+    if not tokenizer_files and folder not in _warned:
+        _warned.add(folder)
+        logger.warning("%s: %s", path.name, _GGUF_GUESSED)
+    return Converted(folder, path.stem, _GGUF_NOTE if tokenizer_files else f"{_GGUF_NOTE}; {_GGUF_GUESSED}")
+
+
+# Folders with a warning about the tokenizer, once per process.
+_warned: set[Path] = set()
+
+
+def _gguf_file(model: str | Path) -> Path:
+    paths = [from_home(str(model))]
+    root = os.environ.get("HELMFRAME_MODELS")
+    if root and not paths[0].is_absolute():
+        paths.append(from_home(root) / paths[0])
+    for path in paths:
+        if path.is_file():
+            return path
+    raise SourceMissingError(f"no model at {str(model)!r}; looked at: {', '.join(map(str, paths))}.")
+
+
+def _gguf_cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("helmframe") / "gguf"
+
+
+def _convert_file(path: Path, tokenizer_files: Sequence[Path], folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # in the target's parent, so that the finished folder appears in one step
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
+        target = Path(work) / "model"
+        try:
+            _save_converted(path, tokenizer_files, target)
+        except Exception as error:  # transformers raises anything for a file that it can't read
+            reason = " ".join(error_text(error).split())[:400]
+            raise SourceBrokenError(f"{path} can't be converted by transformers: {reason}") from error
+        try:
+            target.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster, and may be reading it
+                raise
+
+
+def _save_converted(path: Path, tokenizer_files: Sequence[Path], folder: Path) -> None:
+    import torch
+    import transformers as package
+
+    transformers: Any = package  # partly untyped
+    where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
+    with quiet():
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **where)
+        # transformers refuses to save a model loaded from GGUF, so the weights, dequantised by now, move to a clean one
+        config = type(loaded.config).from_dict(
+            {key: value for key, value in loaded.config.to_dict().items() if key not in _SKIPPED_KEYS}
+        )
+        model = type(loaded)(config).float()
+        missing, unexpected = model.load_state_dict(loaded.state_dict(), strict=False)
+        if unexpected or set(missing) - {"lm_head.weight"}:
+            raise ValueError(f"it does not fit its own configuration: missing {missing}, unexpected {unexpected}")
+        model.tie_weights()
+        ends = {key: getattr(config, key, None) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        model.generation_config = transformers.GenerationConfig(**ends)
+        model.save_pretrained(folder)
+        if tokenizer_files:
+            for tokenizer_file in tokenizer_files:
+                shutil.copyfile(tokenizer_file, folder / tokenizer_file.name)
+            return
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **where)
+        # GGUF has no maximum for the tokenizer; the model's applies
+        tokenizer.model_max_length = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+        tokenizer.save_pretrained(folder)
+
+
+_SKIPPED_KEYS = frozenset(
+    {"quantization_config", "_name_or_path", "_model_name_or_path", "architectures", "dtype", "torch_dtype"}
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Disable progress bars for files read from disk."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,46 +1,192 @@
-"""A checkpoint's weights and tokenizer, loaded by transformers into what answers."""
+"""Options for loading a local model, and its weights and tokenizer loaded by transformers."""
 
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from helmframe._core.checks import is_integer
 from helmframe._core.safe_text import error_text
-from helmframe.errors import CapabilityError, SourceBrokenError
-from helmframe.models.local_files import INSTALL, read_json, window
-from helmframe.models.local_options import FLOAT32, Options
-from helmframe.models.model import Given, Prompt
+from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError, UnknownNameError
+from helmframe.models.local_files import INSTALL, quiet, read_json, window
+from helmframe.models.model import Prompt, Response
 from helmframe.models.tokenizing import Tokenizing
+
+FLOAT32 = "float32"
+DTYPES = (FLOAT32, "bfloat16", "float16")
+# The type in which the checkpoint was saved.
+AUTO = "auto"
+_DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options for loading a local model.
+
+    Args:
+        dtype: The type of weights and arithmetic; None: float32, on a GPU bfloat16 (float16 if it has no bfloat16).
+        device: None: the first GPU, else the CPU.
+        device_map: The devices of layers, as in accelerate, instead of one device.
+        replicas: The number of copies that run side by side, one on each GPU; on a CPU they share its threads.
+        trust_remote_code: Whether Python code of the checkpoint may run.
+    """
+
+    dtype: str | None = None
+    device: str | None = None
+    device_map: str | Mapping[str, Any] | None = None
+    replicas: int = 1
+    trust_remote_code: bool = False
+
+    def devices(self) -> list[str]:
+        """Return the device of each replica. Imports torch, unless the device is "cpu".
+
+        Raises:
+            CapabilityError: This machine does not have them.
+        """
+        if self.device == "cpu":
+            return ["cpu"] * self.replicas
+        seen = list_devices()
+        kind = self.device or seen[0].partition(":")[0]
+        if kind == "cpu":
+            return ["cpu"] * self.replicas
+        usable = [device for device in seen if device.partition(":")[0] == kind or device == kind]
+        if len(usable) < self.replicas or not usable:
+            wanted = f"replicas={self.replicas}" if usable else f"device={self.device!r}"
+            raise CapabilityError(f"{wanted}: torch sees {', '.join(seen)} on this machine.")
+        return usable[: self.replicas]
+
+    def resolved(self, config: Mapping[str, Any]) -> "Options":
+        """Return the options with a named type in place of "auto" or None, which may import torch.
+
+        Args:
+            config: The checkpoint's configuration.
+        """
+        if self.dtype == AUTO:
+            return replace(self, dtype=str(config.get("dtype") or config.get("torch_dtype") or FLOAT32))
+        if self.dtype is None:
+            return replace(self, dtype={"cpu": FLOAT32, "mps": "float16"}.get(self.devices()[0]) or _gpus_dtype())
+        return self
+
+    def changes(self) -> list[str]:
+        """Return the options that change completions, for the fingerprint; empty for float32 without own code."""
+        dtypes = [] if self.dtype in (None, FLOAT32) else [f"dtype {self.dtype}"]
+        return [*dtypes, *(["trust_remote_code"] if self.trust_remote_code else [])]
+
+    def notes(self) -> list[str]:
+        """Return the notes about the options for `explain()`."""
+        differs = f"computes in {self.dtype}: where two words are nearly as likely, answers differ from float32's"
+        notes = [] if self.dtype in (None, FLOAT32) else [differs]
+        return [*notes, *(["runs the checkpoint's own code"] if self.trust_remote_code else [])]
+
+
+def check_options(
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    device_map: Any = None,
+    replicas: Any = 1,
+    trust_remote_code: Any = False,
+) -> Options:
+    """Return validated options; types as `torch.bfloat16` or by name.
+
+    Raises:
+        ArgumentError: A value is invalid, or two contradict each other.
+        UnknownNameError: The type is unknown.
+        CapabilityError: This machine has no such device, or a package is missing.
+    """
+    if dtype is not None:
+        dtype = str(dtype).removeprefix("torch.")
+        if dtype not in (*DTYPES, AUTO):
+            raise UnknownNameError.among("dtype", dtype, [*DTYPES, AUTO])
+    if device is not None:
+        device = str(device)
+        if not _DEVICE.fullmatch(device):
+            raise ArgumentError(f"local(device={device!r}): should be 'cpu', 'cuda', 'cuda:1' or 'mps'.")
+    if not is_integer(replicas) or replicas < 1:
+        raise ArgumentError(f"local(replicas={replicas!r}): should be a whole number of at least 1.")
+    if not isinstance(trust_remote_code, bool):
+        raise ArgumentError(f"local(trust_remote_code={trust_remote_code!r}): should be True or False.")
+    if device_map is not None:
+        device_map = _check_map(device_map)
+        for name, other in (("device", device), ("replicas", None if replicas == 1 else replicas)):
+            if other is not None:
+                raise ArgumentError(f"local({name}={other!r}, device_map=…): the map says where the layers are.")
+    if replicas > 1 and device is not None and ":" in device:
+        raise ArgumentError(f"local(device={device!r}, replicas={replicas}): each has a GPU of its own; say 'cuda'.")
+    options = Options(dtype, device, device_map, replicas, trust_remote_code)
+    if device not in (None, "cpu") or replicas > 1:
+        options.devices()
+    return options
+
+
+def list_devices() -> list[str]:
+    """Return the devices that torch sees, the best first: GPUs by number, then the CPU; only the CPU without torch."""
+    if find_spec("torch") is None:
+        return ["cpu"]
+    import torch
+
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [*gpus, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def _gpus_dtype() -> str:
+    import torch
+
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def _check_map(value: Any) -> str | dict[str, Any]:
+    if find_spec("accelerate") is None:
+        raise CapabilityError("local(device_map=…) needs the package accelerate: pip install accelerate.")
+    if isinstance(value, str):
+        if value not in _MAPS:
+            raise UnknownNameError.among("device_map", value, _MAPS)
+        return value
+    try:
+        devices = {str(name): device for name, device in dict(value).items()}
+    except (TypeError, ValueError):
+        devices = {}
+    if not devices or not all(
+        isinstance(device, int | str) and not isinstance(device, bool) for device in devices.values()
+    ):
+        raise ArgumentError(f"local(device_map={value!r}): should be 'auto' or {{module: device}}: {{'': 'cpu'}}.")
+    return devices
+
+
+_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 class Loaded(Protocol):
-    """What answers."""
+    """A loaded model that runs prompts."""
 
     @property
     def model(self) -> Any:
-        """Of transformers."""
+        """Return the transformers model."""
 
     @property
     def window(self) -> int | None:
-        """Tokens that prompt and output may have together."""
+        """Return the maximum of prompt and output tokens together."""
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        """One answer per prompt, in order."""
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        """Return one answer per prompt, in order."""
 
-    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        """The log-probability of each pair's continuation."""
+    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        """Return the log-probability of each pair's continuation."""
 
     def state(self) -> str:
-        """How it answers, for `explain()`."""
+        """Return how it runs prompts, for `explain()`."""
 
 
 def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter: Path | None = None) -> Loaded:
-    """The model in a folder, on a device, its adapter merged into the weights.
+    """Return the model of a folder, on a device, with its adapter merged into the weights.
 
     Raises:
-        SourceBrokenError: it can't be loaded, or lacks weights.
-        CapabilityError: the adapter is none that weights can take in, or peft is missing.
+        SourceBrokenError: It can't be loaded, or lacks weights.
+        CapabilityError: The adapter can't be merged into weights, or peft is missing.
     """
     torch, transformers = packages()
     config = read_json(folder / "config.json")
@@ -66,15 +212,15 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
     return engine_of(model.eval(), words, lasting=True)
 
 
-def foreseen(folder: Path, options: Options) -> str:
-    """How its prompts will be read, for `explain()`: by the configuration alone, nothing is loaded.
+def expected_state(folder: Path, options: Options) -> str:
+    """Return how prompts will be read, for `explain()`: by the configuration alone, nothing is loaded.
 
     Raises:
-        SourceBrokenError: there is none that transformers can read.
+        SourceBrokenError: The folder has no configuration that transformers can read.
     """
-    # imported here, for they import NumPy
+    # imported here, because they import NumPy
     from helmframe.models.encoder_decoder import STATE
-    from helmframe.models.engine.gates import by_config, expected
+    from helmframe.models.engine.choice import by_config, expectation
 
     if options.trust_remote_code and "auto_map" in read_json(folder / "config.json"):
         return "how prompts are read is chosen when its own code is loaded"
@@ -83,12 +229,12 @@ def foreseen(folder: Path, options: Options) -> str:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     if getattr(config, "is_encoder_decoder", False):
         return STATE
-    return expected(by_config(config, transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)))
+    return expectation(by_config(config, transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)))
 
 
 def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded:
-    """A loaded model with its tokenizer, ready to be asked; `lasting` where nobody else can change its weights."""
-    # imported here, for they import NumPy
+    """Return a loaded model with its tokenizer, ready to run; `lasting` if nobody else can change its weights."""
+    # imported here, because they import NumPy
     from helmframe.models.encoder_decoder import EncoderDecoder
     from helmframe.models.engine import Engine
 
@@ -99,17 +245,17 @@ def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded
 
 
 def words_of(model: Any, tokenizer: Any) -> Tokenizing:
-    """The tokenizer as it counts and writes for this model."""
+    """Return the tokenizer as it counts and writes for this model."""
     configs = (getattr(model, "generation_config", None), model.config)
-    ends = [end for each in configs if (end := getattr(each, "eos_token_id", None)) is not None]
+    ends = [end for config in configs if (end := getattr(config, "eos_token_id", None)) is not None]
     return Tokenizing(lambda: tokenizer, next(iter(ends), None))
 
 
 def load_tokenizer(folder: Path, options: Options) -> Any:
-    """The tokenizer in a folder.
+    """Return the tokenizer of a folder.
 
     Raises:
-        SourceBrokenError: it can't be loaded.
+        SourceBrokenError: It can't be loaded.
     """
     _, transformers = packages()
     with quiet(), _wrapped(folder):
@@ -119,10 +265,10 @@ def load_tokenizer(folder: Path, options: Options) -> Any:
 
 
 def packages() -> tuple[Any, Any]:
-    """Torch and transformers.
+    """Return torch and transformers.
 
     Raises:
-        SourceBrokenError: they are not installed.
+        SourceBrokenError: They are not installed.
     """
     try:
         import torch
@@ -133,37 +279,23 @@ def packages() -> tuple[Any, Any]:
 
 
 @contextmanager
-def imported_beside() -> Iterator[None]:
-    """Within, transformers and what loads its tokenizers are imported by another thread, which takes seconds."""
+def imported_in_background() -> Iterator[None]:
+    """Import transformers and its tokenizer loaders in a thread during the block, which takes seconds."""
 
     def work() -> None:
-        with suppress(SourceBrokenError):  # who needs them says so
+        with suppress(SourceBrokenError):  # the caller raises it
             _ = packages()[1].AutoTokenizer
 
-    beside = threading.Thread(target=work)
-    beside.start()
+    thread = threading.Thread(target=work)
+    thread.start()
     try:
         yield
     finally:
-        beside.join()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bar for files read from disk."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        thread.join()
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    """The model with the adapter's changes in its weights, so that it is asked as any other."""
+    """Return the model with the adapter's changes merged into its weights."""
     import peft
 
     with _wrapped(folder, by="peft"):
@@ -181,6 +313,6 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 def _wrapped(folder: Path, by: str = "transformers") -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever transformers or peft says of a folder it can't load
+    except Exception as error:  # transformers and peft raise anything for a folder they can't load
         reason = " ".join(error_text(error).split())[:400]
         raise SourceBrokenError(f"{folder} can't be loaded by {by}: {reason}") from error

@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError, SourceBrokenError
-from helmframe.models import gguf
 from helmframe.models.identity import identity, is_torch_module
 from helmframe.models.local_files import (
     ADAPTER,
@@ -23,19 +22,30 @@ from helmframe.models.local_files import (
     SMALL,
     Checkpoint,
     check_model,
-    fetched_whole,
-    found,
+    convert_gguf,
+    fetch_all,
+    find_checkpoint,
+    is_gguf_file,
     read_json,
     window,
 )
-from helmframe.models.local_load import Loaded, engine_of, foreseen, imported_beside, load, load_tokenizer, words_of
-from helmframe.models.local_options import Options, checked
-from helmframe.models.model import Given, Model, Prompt, digest
+from helmframe.models.local_load import (
+    Loaded,
+    Options,
+    check_options,
+    engine_of,
+    expected_state,
+    imported_in_background,
+    load,
+    load_tokenizer,
+    words_of,
+)
+from helmframe.models.model import Model, Prompt, Response, digest
 from helmframe.models.replicas import Replicas
 from helmframe.models.tokenizing import Tokenizing
 
-# Prompts of a call, by device: so many that what they share is read once for many, and slots are refilled (of which the
-# engine has half as many); few enough that not much is lost with a process that is killed.
+# Prompts of a call, by device: enough to share starts, and to refill slots (the engine has half as many); few enough to
+# lose little with a process that is killed.
 BATCH = {"cpu": 128, "mps": 128, "cuda": 512}
 
 
@@ -50,34 +60,34 @@ def local(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Model:
-    """A model that runs in this process, with what there is to say about how it is loaded.
+    """Return a model that runs in this process, with options for how it is loaded.
 
-    Nothing is loaded before the first prompt; the files are looked at now. What changes answers is part of the
-    fingerprint, so that answers are never shared: the type unless it is float32, the adapter's files, and whether the
-    checkpoint's code runs.
+    The files are checked now; nothing is loaded before the first prompt. Options that change completions are part of
+    the fingerprint, so that completions are never shared: the type unless it is float32, the adapter's files, and
+    whether the checkpoint's code runs.
 
     Args:
-        model: a folder, a hub name, a GGUF file, or a loaded (model, tokenizer) pair, of which nothing else can be
-            said.
+        model: A folder, a hub name, a GGUF file, or a loaded (model, tokenizer) pair, which takes no options.
         dtype: "float32", "bfloat16" or "float16", also as `torch.bfloat16`; "auto": as the checkpoint was saved.
-            Default float32 on a CPU, on a GPU bfloat16. Less than float32 moves some answers: `explain()` says so.
-        device: "cpu", "cuda", "cuda:1", "mps"; default the first GPU, else the CPU.
-        device_map: as transformers takes it ("auto", {module: device}), for models larger than one GPU.
-        adapter: folder or hub name of a PEFT adapter (LoRA and others that can be merged into the weights).
-        replicas: copies that answer side by side: one on each of so many GPUs; on a CPU they share its threads.
-        revision: branch, tag or commit of a hub name.
-        trust_remote_code: run Python code that comes with the checkpoint. It can do all that you can.
+            Default: float32 on a CPU, bfloat16 on a GPU. Types below float32 change some completions: `explain()`
+            reports it.
+        device: "cpu", "cuda", "cuda:1", "mps"; default: the first GPU, else the CPU.
+        device_map: As in transformers ("auto", {module: device}), for models larger than one GPU.
+        adapter: Folder or hub name of a PEFT adapter (LoRA and others that can be merged into the weights).
+        replicas: The number of copies that run side by side: each on a GPU of its own; on a CPU they share its threads.
+        revision: Branch, tag or commit of a hub name.
+        trust_remote_code: Run Python code that comes with the checkpoint. It can do all that you can.
 
     Raises:
-        SourceMissingError: found nowhere; lists the places looked at.
-        NotAModelError: something else is there.
-        ArgumentError, UnknownNameError: an argument that can't be.
-        CapabilityError: no such device on this machine, or a package is missing.
+        SourceMissingError: No path exists; lists the paths.
+        NotAModelError: The path contains something else.
+        ArgumentError, UnknownNameError: An invalid argument.
+        CapabilityError: This machine has no such device, or a package is missing.
     """
-    options = checked(
+    options = check_options(
         dtype=dtype, device=device, device_map=device_map, replicas=replicas, trust_remote_code=trust_remote_code
     )
-    given = {
+    arguments = {
         "dtype": options.dtype,
         "device": options.device,
         "device_map": options.device_map,
@@ -86,41 +96,48 @@ def local(
         "revision": revision,
         "trust_remote_code": trust_remote_code or None,
     }
-    said = {name: value for name, value in given.items() if value is not None}
+    non_default = {name: value for name, value in arguments.items() if value is not None}
     if isinstance(model, tuple):
-        if said:
-            raise ArgumentError(f"local({next(iter(said))}=…): the pair is loaded already, and asked as it is.")
+        if non_default:
+            raise ArgumentError(f"local({next(iter(non_default))}=…): the pair is loaded already, and asked as it is.")
         if len(model) != 2 or not any(map(is_torch_module, model)):
             raise NotAModelError.of(model, "give the pair (model, tokenizer)")
         return from_pair(*model)
     if not isinstance(model, str | Path):
         raise NotAModelError.of(model, "hf.models.local takes a folder, a hub name, a GGUF file or (model, tokenizer)")
-    source: object = Call("local", frozen({"model": str(model), **said})) if said else str(model)
-    adapting = None if adapter is None else _adapter(str(adapter))
-    if gguf.is_file(model):
+    source: object = Call("local", frozen({"model": str(model), **non_default})) if non_default else str(model)
+    adapter_checkpoint = None if adapter is None else _adapter(str(adapter))
+    if is_gguf_file(model):
         for name in ("revision", "trust_remote_code"):
-            if name in said:
+            if name in non_default:
                 raise ArgumentError(f"local({name}=…): a GGUF file has none.")
-        converted = gguf.converted(model)
-        made = Checkpoint(converted.folder)
-        return _made(made, options, adapting, name=converted.name, source=source, notes=[converted.note])
+        converted = convert_gguf(model)
+        converted_checkpoint = Checkpoint(converted.folder)
+        return _build(
+            converted_checkpoint,
+            options,
+            adapter_checkpoint,
+            name=converted.name,
+            source=source,
+            notes=[converted.note],
+        )
     patterns = (*SMALL, CODE) if trust_remote_code else SMALL
-    checkpoint = found(str(model), revision=revision, patterns=patterns)
-    return _made(checkpoint, options, adapting, name=_name(str(model), checkpoint), source=source)
+    checkpoint = find_checkpoint(str(model), revision=revision, patterns=patterns)
+    return _build(checkpoint, options, adapter_checkpoint, name=_name(str(model), checkpoint), source=source)
 
 
-def from_text(said: str) -> Model:
-    """A local model as plans write it: `local(model='./x', dtype='bfloat16')`.
+def from_text(text: str) -> Model:
+    """Return a local model from its text in plans: `local(model='./x', dtype='bfloat16')`.
 
     Raises:
-        ArgumentError: it has no such argument, or names no model.
+        ArgumentError: An argument is unknown, or `model` is missing.
     """
-    arguments: dict[str, Any] = dict(Call.parse(said).arguments)
+    arguments: dict[str, Any] = dict(Call.parse(text).arguments)
     for key in arguments:
         if key not in _ARGUMENTS:
             raise ArgumentError.unknown_argument("local()", key, _ARGUMENTS)
     if "model" not in arguments:
-        raise ArgumentError(f"model {said!r}: model= is missing.")
+        raise ArgumentError(f"model {text!r}: model= is missing.")
     return local(**arguments)
 
 
@@ -128,12 +145,12 @@ _ARGUMENTS = ("model", "dtype", "device", "device_map", "adapter", "replicas", "
 
 
 def from_pair(model: Any, tokenizer: Any) -> Model:
-    """A loaded transformers model with its tokenizer; fingerprinted anew at each run, never kept on disk.
+    """Return a loaded transformers model with its tokenizer; fingerprinted at each run, never cached on disk.
 
-    It stays on its device and in its type, and is left in the mode (train or eval) it was in.
+    It stays on its device and in its type, and its mode (train or eval) is restored.
 
     Raises:
-        NotAModelError: the second of the pair is no tokenizer.
+        NotAModelError: One of the pair is something else.
     """
     if not hasattr(tokenizer, "apply_chat_template") or not callable(tokenizer):
         raise NotAModelError.of(
@@ -148,7 +165,7 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
     return Model(
         name=type(model).__name__,
         source=(model, tokenizer),
-        ask=engine.ask,
+        generate=engine.ask,
         fingerprint=functools.partial(_pair_fingerprint, model, tokenizer),
         durable=False,
         takes=TAKES,
@@ -165,24 +182,24 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
     )
 
 
-def _name(said: str, checkpoint: Checkpoint) -> str:
-    return said if checkpoint.hub or re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", said) else checkpoint.folder.name
+def _name(model: str, checkpoint: Checkpoint) -> str:
+    return model if checkpoint.hub or re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model) else checkpoint.folder.name
 
 
-def _adapter(said: str) -> Checkpoint:
-    """The adapter of that name."""
+def _adapter(name: str) -> Checkpoint:
+    """Return the checkpoint of an adapter."""
     if find_spec("peft") is None:
         raise CapabilityError("local(adapter=…) needs the package peft: pip install 'helmframe[peft]'.")
-    checkpoint = found(said, patterns=(*SMALL, *ADAPTER_WEIGHTS))
+    checkpoint = find_checkpoint(name, patterns=(*SMALL, *ADAPTER_WEIGHTS))
     missing = [] if (checkpoint.folder / ADAPTER).is_file() else [ADAPTER]
-    if not any((checkpoint.folder / name).is_file() for name in ADAPTER_WEIGHTS):
+    if not any((checkpoint.folder / file).is_file() for file in ADAPTER_WEIGHTS):
         missing.append(f"weights ({ADAPTER_WEIGHTS[0]})")
     if missing:
-        raise NotAModelError.of(said, f"{checkpoint.folder} is no adapter: it has no {', no '.join(missing)}")
+        raise NotAModelError.of(name, f"{checkpoint.folder} is no adapter: it has no {', no '.join(missing)}")
     return checkpoint
 
 
-def _made(
+def _build(
     checkpoint: Checkpoint,
     options: Options,
     adapter: Checkpoint | None,
@@ -200,15 +217,15 @@ def _made(
     options = options.resolved(config)
     has_chat = "chat_template" in settings or (folder / "chat_template.jinja").is_file()
     words = Tokenizing(functools.partial(load_tokenizer, folder, options), config.get("eos_token_id"))
-    asked = _Local(checkpoint, words, options, adapter)
+    loader = _Local(checkpoint, words, options, adapter)
     if adapter is not None:
         name = f"{name}+{adapter.hub or adapter.folder.name}"
         notes = [*notes, f"adapter {adapter.hub or adapter.folder} merged into the weights"]
     return Model(
         name=name,
         source=source,
-        ask=asked.ask,
-        fingerprint=asked.fingerprint,
+        generate=loader.ask,
+        fingerprint=loader.fingerprint,
         durable=True,
         takes=TAKES,
         seeded=True,
@@ -217,17 +234,17 @@ def _made(
         window=window(config, settings),
         count_tokens=words.count_tokens,
         chat=words.chat if has_chat else None,
-        loglikelihood=asked.loglikelihood,
+        loglikelihood=loader.loglikelihood,
         tokens=words.as_tokens,
         token_logprobs=True,
         note="; ".join([*notes, *options.notes()]),
-        state=asked.state,
+        state=loader.state,
     )
 
 
 @dataclass(eq=False)
 class _Local:
-    """A checkpoint, loaded when first asked; what is loaded is what the fingerprint said."""
+    """A checkpoint that is loaded for its first prompt; the loaded files are those of the fingerprint."""
 
     checkpoint: Checkpoint
     words: Tokenizing
@@ -238,53 +255,53 @@ class _Local:
 
     def fingerprint(self) -> str:
         changes = self.options.changes()
-        with imported_beside():
+        with imported_in_background():
             if self.adapter is not None:
                 changes.append(f"adapter {self.adapter.digest()}")
             base = self.checkpoint.digest()
         self._stamp = digest("loaded", base, *changes) if changes else base
         return self._stamp
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._ready().ask(prompts, decoding)
 
-    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
+    def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._ready().loglikelihood(prompts, decoding)
 
     def state(self) -> str:
-        loaded = self._loaded or _answering.get(self._key())
-        return foreseen(self.checkpoint.folder, self.options) if loaded is None else loaded.state()
+        loaded = self._loaded or _loaded_models.get(self._key())
+        return expected_state(self.checkpoint.folder, self.options) if loaded is None else loaded.state()
 
     def _key(self) -> tuple[str, str]:
         return self._stamp or self.fingerprint(), str(self.options.device_map or self.options.devices())
 
     def _ready(self) -> Loaded | Replicas:
-        """What answers, of the content last fingerprinted.
+        """Return the loaded model, of the content last fingerprinted.
 
         Raises:
-            SourceBrokenError: the files changed since, or can't be loaded.
+            SourceBrokenError: The files changed since, or can't be loaded.
         """
         with _loading:
             key = self._key()
-            loaded = _answering.get(key)
+            loaded = _loaded_models.get(key)
             if loaded is None:
                 if self.checkpoint.hub:
-                    fetched_whole(self.checkpoint, (*SMALL, CODE) if self.options.trust_remote_code else SMALL)
+                    fetch_all(self.checkpoint, (*SMALL, CODE) if self.options.trust_remote_code else SMALL)
                 adapter = None if self.adapter is None else self.adapter.folder
                 # the files may have changed since tokens were first counted
-                words = self.words.anew()
+                words = self.words.unloaded()
                 devices, folder = self.options.devices(), self.checkpoint.folder
                 engines = [load(folder, words, self.options, device, adapter) for device in devices]
                 if self.fingerprint() != key[0]:
                     raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began; run it again.")
-                loaded = _answering[key] = engines[0] if len(engines) == 1 else Replicas(engines)
+                loaded = _loaded_models[key] = engines[0] if len(engines) == 1 else Replicas(engines)
             self._loaded = loaded
             _recent.append(loaded)
             return loaded
 
 
-# What answers lives as long as a model value that holds it; the last one used lives on, for a notebook's next plan.
-_answering: "WeakValueDictionary[tuple[str, str], Loaded | Replicas]" = WeakValueDictionary()
+# Loaded models live as long as a model value that holds them; the last one used stays, for a notebook's next plan.
+_loaded_models: "WeakValueDictionary[tuple[str, str], Loaded | Replicas]" = WeakValueDictionary()
 _recent: deque[Loaded | Replicas] = deque(maxlen=1)
 _loading = threading.Lock()
 

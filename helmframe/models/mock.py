@@ -1,4 +1,4 @@
-"""Mock models for tests, notebooks and benchmarks, with completions known beforehand."""
+"""Mock models for tests, notebooks and benchmarks, with predictable completions."""
 
 import functools
 import hashlib
@@ -11,63 +11,63 @@ import polars as pl
 
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.models.model import Answer, Given, Model, Pair, Prompt, Row, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Row, digest
 
 WRONG = "[wrong answer]"
 _KEYS = (
     "scenario", "instance_id", "perturbation", "perturbation_seed", "output_index", "reference_index", "request_mode",
 )  # fmt: skip
-# Log-probability of a word (nats): of a right option, a wrong one, and any text where nothing is to be known.
+# Log-probability of a word (nats): in a right option, in a wrong option, and in any other text.
 RIGHT, OTHER, ANY = -0.1, -5.0, -2.0
 
 
 def echo() -> Model:
-    r"""Gives the last line of the prompt that is not empty back; the other parts of a message are let through unread.
+    r"""Return a model that repeats the last non-empty line of the prompt; other parts of a message are ignored.
 
-    To it all texts are as likely.
+    All texts are equally likely.
 
-    >>> list(echo().ask(["Question: 1 + 1?\n2"], {}))
+    >>> list(echo().generate(["Question: 1 + 1?\n2"], {}))
     ['2']
     """
 
-    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [_last_line(prompt["prompt"] if isinstance(prompt, dict) else str(prompt)) for prompt in prompts]
 
-    def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [_likely(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
 
-    return _toy(Call("echo"), ask, scores, sees_rows=False, media=True)
+    return _mock(Call("echo"), ask, scores, sees_rows=False, media=True)
 
 
 def oracle() -> Model:
-    """Gives a right answer, the first of them, as the adapter expects it; an instance without one is an error.
+    """Return a model that generates the first right answer; an instance without one is an error.
 
     Right options are likelier than wrong ones.
     """
 
-    def answer(row: Row) -> Given:
+    def answer(row: Row) -> Response:
         return _right(row)
 
-    def score(row: Row) -> Given:
-        return _scored(row, [place for place, correct in enumerate(row["correct"]) if correct])
+    def score(row: Row) -> Response:
+        return _scored(row, [index for index, correct in enumerate(row["correct"]) if correct])
 
-    return _toy(Call("oracle"), _each(answer), _each(score))
+    return _mock(Call("oracle"), _by_row(answer), _by_row(score))
 
 
 def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
-    """Gives a right answer with probability `accuracy`, else one of the wrong ones (`WRONG` where there is none).
+    """Return a model that is right with probability `accuracy`, else generates a wrong answer, or `WRONG`.
 
     An instance without a correct reference is an error row.
 
     Args:
-        accuracy: between 0 and 1.
-        seed: another seed is another draw; the same seed answers the same again.
+        accuracy: Between 0 and 1.
+        seed: Another seed is another draw; the same seed repeats its completions.
         by: "prompt": one draw per scenario, instance_id and prompt, so the variants of an instance are right or wrong
             independently of each other, the worst case for robustness statistics. "instance": one draw per scenario and
             instance_id, whatever the prompt, so all variants agree: perfectly robust.
 
     Raises:
-        ArgumentError: an accuracy that is no probability, or another word in `by`.
+        ArgumentError: The accuracy isn't a probability, or `by` is unknown.
     """
     if isinstance(accuracy, bool) or not isinstance(accuracy, float | int) or not 0 <= accuracy <= 1:
         raise ArgumentError(f"noisy(): accuracy={accuracy!r} should be between 0 and 1.")
@@ -80,40 +80,40 @@ def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
         draw = hashlib.blake2b(json.dumps([*key, row["output_index"]]).encode(), digest_size=16).digest()
         return int.from_bytes(draw[:8], "big") < accuracy * 2**64, int.from_bytes(draw[8:], "big")
 
-    def answer(row: Row) -> Given:
+    def answer(row: Row) -> Response:
         is_right, which = drawn(row)
         wrong = row["wrong"] or [WRONG]
         return wrong[which % len(wrong)] if row["right"] and not is_right else _right(row)
 
-    def score(row: Row) -> Given:
+    def score(row: Row) -> Response:
         is_right, which = drawn(row)  # the same for all options of a question
-        places = [place for place, correct in enumerate(row["correct"]) if correct == is_right]
-        return _scored(row, [places[which % len(places)]] if places else [])
+        indices = [index for index, correct in enumerate(row["correct"]) if correct == is_right]
+        return _scored(row, [indices[which % len(indices)]] if indices else [])
 
-    said = {"accuracy": accuracy, **({"seed": seed} if seed else {}), **({"by": by} if by != "prompt" else {})}
-    return _toy(Call("noisy", frozen(said)), _each(answer), _each(score))
+    arguments = {"accuracy": accuracy, **({"seed": seed} if seed else {}), **({"by": by} if by != "prompt" else {})}
+    return _mock(Call("noisy", frozen(arguments)), _by_row(answer), _by_row(score))
 
 
 def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> Model:
-    """Gives recorded completions back; what was not recorded is an error of that row.
+    """Return a model that repeats recorded completions; a missing completion is an error of its row.
 
     Args:
-        recorded: a mapping prompt → text; or a frame with `completion`, `instance_id` and, where they matter, scenario,
+        recorded: A mapping prompt → text; or a frame with `completion`, `instance_id` and, where they matter, scenario,
             perturbation, perturbation_seed, output_index, reference_index, request_mode. Its columns reasoning,
-            logprob, token_logprobs, finish_reason, prompt_tokens and output_tokens are given back too.
-        name: how tables call it.
+            logprob, token_logprobs, finish_reason, prompt_tokens and output_tokens are repeated too.
+        name: The model's name in tables.
 
     Raises:
-        ArgumentError: neither; a frame without instance_id or completion, or with two rows for one answer.
+        ArgumentError: Neither; a frame without instance_id or completion, or with two rows for one completion.
     """
     if isinstance(recorded, Mapping):
         texts = dict(recorded)
         content = digest(*(part for pair in sorted(texts.items()) for part in pair))
 
-        def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-            return [_found(texts, prompt, _of_prompt) for prompt in prompts]
+        def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
+            return [_recorded_answer(texts, prompt, _of_prompt) for prompt in prompts]
 
-        return _toy(Call("replay", (("content", content),)), ask, name=name, sees_rows=False, durable=True, media=True)
+        return _mock(Call("replay", (("content", content),)), ask, name=name, sees_rows=False, durable=True, media=True)
     if not isinstance(recorded, pl.DataFrame):
         raise ArgumentError(
             f"replay({type(recorded).__name__}): give a mapping {{prompt: text}}, or a frame with instance_id and "
@@ -123,14 +123,14 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
     answers = {tuple(row[key] for key in keys): _recorded(row) for row in recorded.iter_rows(named=True)}
     content = digest(*keys, *(f"{key}: {answer}" for key, answer in sorted(answers.items(), key=str)))
 
-    def answer(row: Row) -> Given:
+    def answer(row: Row) -> Response:
         key = tuple(row[name] for name in keys)  # type: ignore[literal-required]
-        return _found(answers, key, functools.partial(_of_row, keys))
+        return _recorded_answer(answers, key, functools.partial(_of_row, keys))
 
-    return _toy(Call("replay", (("content", content),)), _each(answer), _each(answer), name=name, media=True)
+    return _mock(Call("replay", (("content", content),)), _by_row(answer), _by_row(answer), name=name, media=True)
 
 
-def from_text(said: str) -> Model:
+def from_text(text: str) -> Model:
     """Return a mock model from its text in plans and run entries: `oracle()`, `noisy(accuracy=0.6)`.
 
     >>> from_text("noisy(accuracy=0.6)") == noisy(0.6)
@@ -138,38 +138,38 @@ def from_text(said: str) -> Model:
 
     Raises:
         UnknownNameError: No mock model has that name.
-        ArgumentError: it has no such argument, or needs one that was not said.
+        ArgumentError: An argument is unknown or missing.
     """
-    call = Call.parse(said)
-    toys: dict[str, Callable[..., Model]] = {"echo": echo, "noisy": noisy, "oracle": oracle}
-    if call.name not in toys:
-        raise UnknownNameError.among("mock model", call.name, toys)
-    toy, arguments = toys[call.name], dict(call.arguments)
+    call = Call.parse(text)
+    factories: dict[str, Callable[..., Model]] = {"echo": echo, "noisy": noisy, "oracle": oracle}
+    if call.name not in factories:
+        raise UnknownNameError.among("mock model", call.name, factories)
+    factory, arguments = factories[call.name], dict(call.arguments)
     for name in arguments:
-        if name not in inspect.signature(toy).parameters:
-            raise ArgumentError.unknown_argument(f"{call.name}()", name, inspect.signature(toy).parameters)
+        if name not in inspect.signature(factory).parameters:
+            raise ArgumentError.unknown_argument(f"{call.name}()", name, inspect.signature(factory).parameters)
     try:
-        inspect.signature(toy).bind(**arguments)
+        inspect.signature(factory).bind(**arguments)
     except TypeError as error:
-        raise ArgumentError(f"model {said!r}: {error}.") from None
-    return toy(**arguments)
+        raise ArgumentError(f"model {text!r}: {error}.") from None
+    return factory(**arguments)
 
 
-def _toy(
+def _mock(
     call: Call,
-    ask: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]],
-    scores: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]] | None = None,
+    ask: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]],
+    scores: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]] | None = None,
     *,
     name: str = "",
     sees_rows: bool = True,
     durable: bool = False,
     media: bool = False,
 ) -> Model:
-    """A mock model that sees rows is not durable: its answers depend on more than the prompt they are stored under."""
+    """Build a mock model. With `sees_rows` it isn't durable: completions depend on more than the prompt."""
     return Model(
         name=name or str(call),
         source=call,
-        ask=ask,
+        generate=ask,
         fingerprint=functools.partial(digest, "toy", str(call)),
         durable=durable,
         takes=None,
@@ -181,8 +181,8 @@ def _toy(
     )
 
 
-def _each(answer: Callable[[Row], Given]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Given]]:
-    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+def _by_row(answer: Callable[[Row], Response]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]]:
+    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [answer(prompt) for prompt in prompts if isinstance(prompt, dict)]
 
     return ask
@@ -193,35 +193,35 @@ def _last_line(prompt: str) -> str:
     return lines[-1].strip()
 
 
-def _right(row: Row) -> Given:
+def _right(row: Row) -> Response:
     """Return the first right answer, or the error of this row."""
     if not row["right"]:
         return LookupError(f"instance {row['instance_id']!r} has no correct reference.")
     return row["right"][0]
 
 
-def _scored(row: Row, likely: Sequence[int]) -> Given:
-    """How likely the row's continuation is to who thinks these references likely."""
-    text, place = row["continuation"] or "", row["reference_index"]
-    if place is None or row["request_mode"] == "calibration":
+def _scored(row: Row, likely: Sequence[int]) -> Response:
+    """Return the log-probability of the row's continuation if the references `likely` are likely."""
+    text, reference = row["continuation"] or "", row["reference_index"]
+    if reference is None or row["request_mode"] == "calibration":
         return _likely(text, ANY)
     if True not in row["correct"]:
         return _right(row)
-    return _likely(text, RIGHT if place in likely else OTHER)
+    return _likely(text, RIGHT if reference in likely else OTHER)
 
 
-def _likely(text: str, logprob: float) -> Answer:
-    """A text each of whose words has this log-probability."""
+def _likely(text: str, logprob: float) -> Completion:
+    """Return a text with this log-probability for each of its words."""
     words = max(1, len(text.split()))
-    return Answer(text, logprob=words * logprob, token_logprobs=(logprob,) * words, output_tokens=words)
+    return Completion(text, logprob=words * logprob, token_logprobs=(logprob,) * words, output_tokens=words)
 
 
-def _found(answers: Mapping[Any, Given | None], key: object, tell: Callable[[Any], str]) -> Given:
+def _recorded_answer(answers: Mapping[Any, Response | None], key: object, describe: Callable[[Any], str]) -> Response:
     """Return the recorded completion, or the error of this row."""
     if key not in answers:
-        return LookupError(f"no completion was recorded for {tell(key)}.")
-    found = answers[key]
-    return LookupError(f"the completion recorded for {tell(key)} is null.") if found is None else found
+        return LookupError(f"no completion was recorded for {describe(key)}.")
+    answer = answers[key]
+    return LookupError(f"the completion recorded for {describe(key)} is null.") if answer is None else answer
 
 
 def _of_prompt(prompt: str) -> str:
@@ -235,8 +235,8 @@ def _of_row(keys: Sequence[str], key: Sequence[object]) -> str:
 def _replay_keys(recorded: pl.DataFrame) -> tuple[str, ...]:
     for column in ("instance_id", "completion"):
         if column not in recorded.columns:
-            there = ", ".join(recorded.columns)
-            raise ArgumentError(f"replay(): the frame has no column {column!r}; there are: {there}.")
+            columns = ", ".join(recorded.columns)
+            raise ArgumentError(f"replay(): the frame has no column {column!r}; there are: {columns}.")
     keys = tuple(key for key in _KEYS if key in recorded.columns)
     twice = recorded.filter(pl.struct(keys).is_duplicated()).head(1).to_dicts()
     if twice:
@@ -244,10 +244,10 @@ def _replay_keys(recorded: pl.DataFrame) -> tuple[str, ...]:
     return keys
 
 
-def _recorded(row: Mapping[str, Any]) -> Answer | None:
+def _recorded(row: Mapping[str, Any]) -> Completion | None:
     if row["completion"] is None:
         return None
-    given = {field: row[field] for field in Answer._fields[1:] if row.get(field) is not None}
-    if "token_logprobs" in given:
-        given["token_logprobs"] = tuple(given["token_logprobs"])
-    return Answer(row["completion"], **given)
+    fields = {field: row[field] for field in Completion._fields[1:] if row.get(field) is not None}
+    if "token_logprobs" in fields:
+        fields["token_logprobs"] = tuple(fields["token_logprobs"])
+    return Completion(row["completion"], **fields)

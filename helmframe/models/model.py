@@ -1,4 +1,4 @@
-"""What a model is to the stages: how it is asked, what it answers, and what sets it apart from every other."""
+"""`Model`, as the stages see it: how it is called, what it returns, and what distinguishes it from other models."""
 
 import hashlib
 import math
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
-from helmframe._core.ordered import as_list, type_of
+from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import safe_repr, type_name, valid_unicode
 from helmframe._core.specs import Call
 from helmframe.errors import AnswerError
 
 
-class Answer(NamedTuple):
-    """What a model may give instead of plain text.
+class Completion(NamedTuple):
+    """A completion with what a model reports about it; models may return it in place of plain text.
 
-    `logprob` (nats) is that of the whole text, `token_logprobs` (nats) of its tokens, without what ended it: None
-    where there are none, as in an empty text. `finish_reason` is "stop" or "length"; the token counts are the model's
-    own.
+    `logprob` (nats) is that of the whole text, `token_logprobs` (nats) those of its tokens, without the tokens that
+    ended it: None if there are none, as for an empty text. `finish_reason` is "stop" or "length"; the token counts are
+    the model's own.
     """
 
     text: str
@@ -30,36 +30,36 @@ class Answer(NamedTuple):
     prompt_tokens: int | None = None
     output_tokens: int | None = None
 
-    def rated(self, logprobs: Sequence[float]) -> "Answer":
-        """The answer with the log-probabilities (nats) of its tokens; without a token it has none."""
+    def with_logprobs(self, logprobs: Sequence[float]) -> "Completion":
+        """Return the completion with the log-probabilities (nats) of its tokens; without tokens it has none."""
         return self._replace(logprob=math.fsum(logprobs), token_logprobs=tuple(logprobs)) if logprobs else self
 
 
 class Pair(NamedTuple):
-    """What `loglikelihood` is asked: how likely is the continuation after the context?"""
+    """A context and a continuation, whose log-probability `loglikelihood` computes."""
 
     context: str
     continuation: str
 
 
 class Seeded(NamedTuple):
-    """A prompt with the seed of its own draws (None: never the same): samples of one prompt can be asked together."""
+    """A prompt with its own sampling seed (None: not reproducible), so that samples of one prompt share a call."""
 
     text: str
     seed: int | None
 
     @classmethod
-    def each(cls, prompts: "Sequence[Prompt]", decoding: Mapping[str, Any]) -> "list[Seeded]":
-        """The prompts; those without a seed of their own have the call's."""
+    def from_prompts(cls, prompts: "Sequence[Prompt]", decoding: Mapping[str, Any]) -> "list[Seeded]":
+        """Return the prompts as `Seeded`; those without their own seed get the seed of the call."""
         seed = decoding.get("seed")
         return [prompt if isinstance(prompt, cls) else cls(str(prompt), seed) for prompt in prompts]
 
 
 class Row(TypedDict):
-    """What a model that `sees_rows` gets instead of the prompt: for mock models, which know the answers.
+    """The input of a model that `sees_rows`, in place of the prompt: for mock models, which know the references.
 
-    `right` and `wrong` are answers as the adapter expects them: letters for choices, else the references' texts;
-    `correct` says of each reference whether it is. With a `continuation`, its log-probability is asked for.
+    `right` and `wrong` are outputs as the adapter expects them: letters for choices, else the references' texts;
+    `correct` states for each reference whether it is correct. With a `continuation`, its log-probability is requested.
     """
 
     prompt: str
@@ -78,11 +78,13 @@ class Row(TypedDict):
 
 
 Prompt: TypeAlias = str | Seeded | Row | Pair
-Given: TypeAlias = Answer | str | BaseException
-Ask: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Given]]
-AskAsync: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Given]]]
+Response: TypeAlias = Completion | str | BaseException
+GenerateFunction: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Response]]
+AsyncGenerateFunction: TypeAlias = Callable[
+    [Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Response]]
+]
 
-# Among the decoding parameters of a call: log-probabilities are asked for, nothing is decoded.
+# A decoding parameter of a call that requests log-probabilities; nothing is decoded then.
 SCORES = "loglikelihood"
 
 
@@ -91,9 +93,9 @@ class Tokens:
     """A tokenizer as `language_modeling` needs it.
 
     Args:
-        encode: the text's tokens, without any that the tokenizer adds.
-        decode: their text; a character of which there is a part only is U+FFFD.
-        prefix: the text of the token that texts begin with; "" where there is none.
+        encode: Returns the text's tokens, without any that the tokenizer adds.
+        decode: Returns the tokens' text; an incomplete character is U+FFFD.
+        prefix: Returns the text of the token that texts begin with; "" if there is none.
     """
 
     encode: Callable[[str], Sequence[int]]
@@ -103,46 +105,47 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One model as helmframe asks it.
+    """A model as helmframe calls it.
 
-    Two models are equal if name, version and source are: sources that are names are compared as text, others are the
-    same only if they are one object.
+    Two models are equal if name, version and source are: sources that are names are compared as text, others by
+    identity.
 
     Args:
-        name: shown in tables; unique in a plan.
-        source: what was given: a path or name, or the object.
-        ask: answers one batch of at most `batch` prompts, in order, given the decoding parameters.
-        fingerprint: sha256 (hex) of what answers, computed anew at each call where it can change.
-        durable: whether answers may be kept beyond the process, because the fingerprint covers all that answers.
-        takes: decoding parameters it honours; None: any. `stop` is cut by helmframe in any case.
-        batch: prompts per call; 1 for a model that takes one prompt.
-        workers: calls at once; the most, if `adaptive`.
-        window: tokens that prompt and output may have together; None: unknown.
+        name: The name shown in tables; unique in a plan.
+        source: What `hf.model` was called with: a path or name, or the object.
+        generate: Generates for one batch of at most `batch` prompts, in order, with the decoding parameters.
+        fingerprint: Returns a sha256 (hex) of the model, computed at each call if the model can change.
+        durable: Whether completions may be cached beyond the process, because the fingerprint covers the whole model.
+        takes: The decoding parameters it honours; None: any. helmframe applies `stop` in any case.
+        batch: Prompts per call; 1 for a model that takes one prompt.
+        workers: Concurrent calls; the maximum, if `adaptive`.
+        window: Tokens that prompt and output may have together; None: unknown.
         max_request_length: HELM's limit for the tokens of prompt and output together, where it differs from `window`.
             By default prompts have the limit `window`, and windows of whole texts one token more.
-        count_tokens: the number of tokens of each text, as the model counts them in a prompt.
-        chat: a conversation of {role, content} as the prompt the model's chat template makes of it; None: has none.
-        sees_rows: gets a `Row` for each prompt.
-        seeded: gets a `Seeded` for each prompt where it samples, in place of one seed for a call.
-        media: takes content parts other than text.
-        note: for `explain()`.
-        version: the name under which the user vouches for what answers.
-        adaptive: the calls at once follow what the model stands, between 1 and `workers`.
-        timeout: seconds for one call; None: it may take as long as it likes.
-        ask_async: `ask` for who is on the event loop; then that is how it is asked.
-        loglikelihood: as `ask`, for pairs (context, continuation): an `Answer` each, whose text is the continuation and
-            whose logprob (nats) is its own; None: it gives none.
-        tokens: its tokenizer; None: not at hand.
-        remembered_by_name: durable, but what answers under this name may change: `explain()` says how old answers are.
-        generates: goes on from a prompt; False for what only says how likely texts are.
-        token_logprobs: whether its answers hold the log-probabilities of their tokens; None: the answers will tell.
-        state: for `explain()` and the manifest, how it answers: what is to be expected, and once it has answered, what
-            was chosen; None: nothing to say.
+        count_tokens: Returns the number of tokens of each text, as the model counts them in a prompt.
+        chat: Returns a conversation of {role, content} as a prompt, by the model's chat template; None: has none.
+        sees_rows: Whether it gets a `Row` for each prompt.
+        seeded: Whether it gets a `Seeded` for each prompt when it samples, in place of one seed for a call.
+        media: Whether it takes content parts other than text.
+        note: A note for `explain()`.
+        version: The version that the user declared for the model.
+        adaptive: Whether the number of concurrent calls adapts to the model, between 1 and `workers`.
+        timeout: Seconds for one call; None: no limit.
+        generate_async: As `generate`, for callers on the event loop; if set, it is used in its place.
+        loglikelihood: As `generate`, for pairs (context, continuation): a `Completion` each, whose text and
+            logprob (nats) are the continuation's; None: not supported.
+        tokens: Its tokenizer; None: not available.
+        remembered_by_name: Durable, but the model behind this name may change: `explain()` shows the age of
+            completions.
+        generates: Whether it generates; False for a model that only computes log-probabilities of texts.
+        token_logprobs: Whether its completions contain log-probabilities of their tokens; None: known once it has run.
+        state: Returns, for `explain()` and the manifest, how it runs: what is expected, and after the first call what
+            was chosen; None: nothing to report.
     """
 
     name: str
     source: object
-    ask: Ask
+    generate: GenerateFunction
     fingerprint: Callable[[], str]
     durable: bool
     takes: frozenset[str] | None
@@ -159,8 +162,8 @@ class Model:
     version: str | None = None
     adaptive: bool = False
     timeout: float | None = None
-    ask_async: AskAsync | None = None
-    loglikelihood: Ask | None = None
+    generate_async: AsyncGenerateFunction | None = None
+    loglikelihood: GenerateFunction | None = None
     tokens: Tokens | None = None
     remembered_by_name: bool = False
     generates: bool = True
@@ -169,24 +172,24 @@ class Model:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What it can do, as far as that is known before it is asked, in this order.
+        """Return what it can do, as far as known before it runs, in this order.
 
-        `generates`: goes on from a prompt; `scores`: the log-probability of a continuation; `token_logprobs`: those of
+        `generates`: it completes a prompt; `scores`: the log-probability of a continuation; `token_logprobs`: those of
         the tokens it generates; `chat`: takes conversations.
         """
-        can = {
+        supported = {
             "generates": self.generates,
             "scores": self.loglikelihood is not None,
             "token_logprobs": self.token_logprobs,
             "chat": self.chat is not None,
         }
-        return tuple(name for name, able in can.items() if able)
+        return tuple(name for name, is_supported in supported.items() if is_supported)
 
-    def asked(self, decoding: Mapping[str, Any]) -> Ask:
-        """What answers a call with these decoding parameters: `ask`, or `loglikelihood` where they say so."""
+    def function_for(self, decoding: Mapping[str, Any]) -> GenerateFunction:
+        """Return the function for these decoding parameters: `generate`, or `loglikelihood` if they request scores."""
         if SCORES not in decoding:
-            return self.ask
-        assert self.loglikelihood is not None  # the stage `fit` saw to it
+            return self.generate
+        assert self.loglikelihood is not None  # checked by the stage `fit`
         return self.loglikelihood
 
     def __eq__(self, other: object) -> bool:
@@ -202,125 +205,126 @@ class Model:
         return self.name, self.version, _source_key(self.source)
 
 
-def as_answer(given: object, name: str) -> Answer:
-    """One answer of the model called `name`, whatever form it has.
+def as_completion(response: object, name: str) -> Completion:
+    """Return one response of the model called `name` as a `Completion`.
 
     Raises:
-        AnswerError: neither text, Answer, nor a mapping with "text"; an exception given as an answer is raised.
+        AnswerError: It is neither text, `Completion`, nor a mapping with "text"; an exception in its place is raised.
     """
-    if type(given) is str and given.isascii():
-        return Answer(given)
-    if isinstance(given, str):
-        return Answer(valid_unicode(given))
-    if isinstance(given, BaseException):
-        raise given
-    if isinstance(given, Mapping) and "text" in given:
-        given = Answer(**{field: given[field] for field in Answer._fields if field in given})
-    if isinstance(given, Answer):
-        return _checked(given, name)
-    raise AnswerError(f"model {name!r} answered {short(given)}; expected str, Answer or a dict with 'text'.")
+    if type(response) is str and response.isascii():
+        return Completion(response)
+    if isinstance(response, str):
+        return Completion(valid_unicode(response))
+    if isinstance(response, BaseException):
+        raise response
+    if isinstance(response, Mapping) and "text" in response:
+        response = Completion(**{field: response[field] for field in Completion._fields if field in response})
+    if isinstance(response, Completion):
+        return _checked(response, name)
+    raise AnswerError(f"model {name!r} answered {short(response)}; expected str, Completion or a dict with 'text'.")
 
 
 def as_results(
-    given: object, source: str, count: int, *, item: str = "prompt", result: str = "completion"
+    returned: object, source: str, count: int, *, item: str = "prompt", result: str = "completion"
 ) -> list[Any]:
-    """Return as a list what a function of several items returned: one result per item.
+    """Return what a function of several items returned as a list: one result per item.
 
     Args:
-        given: What the function returned.
+        returned: What the function returned.
         source: What the error message calls the function.
         count: The number of items that the function received.
         item: What the error message calls an item.
         result: What the error message calls a result.
 
     Raises:
-        AnswerError: The type does not keep the order of the items, or the number of results is another one.
+        AnswerError: The type does not preserve the order of the items, or the number of results differs.
     """
-    listed = None if isinstance(given, Answer) else as_list(given)
-    if listed is not None and len(listed) == count:
-        return listed
-    returned = f"a value of type {type_of(given)}" if listed is None else _counted(len(listed), result)
+    results = None if isinstance(returned, Completion) else as_list(returned)
+    if results is not None and len(results) == count:
+        return results
+    description = f"a value of type {type_of(returned)}" if results is None else _counted(len(results), result)
     raise AnswerError(
-        f"{source} returned {returned} for {_counted(count, item)}. Return a list with one {result} per {item}, in the "
-        f"order of the {item}s."
+        f"{source} returned {description} for {_counted(count, item)}. Return a list with one {result} per {item}, in "
+        f"the order of the {item}s."
     )
 
 
-def is_plain(given: Sequence[Given]) -> bool:
-    """Whether each is text that needs no look: `str`, and nothing but ASCII."""
-    return set(map(type, given)) == {str} and all(map(str.isascii, given))  # type: ignore[arg-type]
+def is_plain(responses: Sequence[Response]) -> bool:
+    """Return whether all responses are ASCII `str`, which need no check."""
+    return set(map(type, responses)) == {str} and all(map(str.isascii, responses))  # type: ignore[arg-type]
 
 
-def as_answers(texts: Sequence[Given]) -> Iterable[Answer]:
-    """Plain texts as answers, without the cost of a call for each."""
-    nothing = [repeat(None)] * (len(Answer._fields) - 1)
-    return map(tuple.__new__, repeat(Answer), zip(texts, *nothing, strict=False))
+def as_completions(texts: Sequence[Response]) -> Iterable[Completion]:
+    """Return plain texts as `Completion`s, without the cost of a call for each."""
+    nothing = [repeat(None)] * (len(Completion._fields) - 1)
+    return map(tuple.__new__, repeat(Completion), zip(texts, *nothing, strict=False))
 
 
-def as_scored(given: object, pair: Pair, name: str) -> Answer:
-    """What `loglikelihood` of the model called `name` gave for one pair: the continuation with its log-probability.
+def as_scored(response: object, pair: Pair, name: str) -> Completion:
+    """Return what `loglikelihood` of a model returned for one pair, as a `Completion` with a log-probability.
 
-    A number is the log-probability (nats); in a pair of a number and something else, an int is the number of tokens and
-    a list the log-probabilities of each; a bool (greedy or not) says nothing here.
+    A number is the log-probability (nats). In a pair of a number and something else, an int is the number of tokens and
+    a list contains the log-probability of each; a bool (greedy or not) is ignored.
 
     Raises:
-        AnswerError: none of these, no Answer and no mapping, or no log-probability: above 0, or not a number.
+        AnswerError: It is none of these, no `Completion` and no mapping, or its log-probability is invalid.
     """
-    if isinstance(given, BaseException):
-        raise given
+    if isinstance(response, BaseException):
+        raise response
     fields: dict[str, Any] = {}
-    if isinstance(given, Answer):
-        fields = given._asdict()
-    elif isinstance(given, Mapping):
-        fields = {field: given[field] for field in Answer._fields if field in given}
-    elif isinstance(given, tuple | list) and len(given) == 2:
-        fields = {"logprob": given[0]}
-        if isinstance(given[1], tuple | list):
-            fields["token_logprobs"] = given[1]
-        elif isinstance(given[1], int) and not isinstance(given[1], bool):
-            fields["output_tokens"] = given[1]
+    if isinstance(response, Completion):
+        fields = response._asdict()
+    elif isinstance(response, Mapping):
+        fields = {field: response[field] for field in Completion._fields if field in response}
+    elif isinstance(response, tuple | list) and len(response) == 2:
+        fields = {"logprob": response[0]}
+        if isinstance(response[1], tuple | list):
+            fields["token_logprobs"] = response[1]
+        elif is_integer(response[1]):
+            fields["output_tokens"] = response[1]
     else:
-        fields = {"logprob": given}
-    answer = _checked(Answer(**{**fields, "text": pair.continuation}), name)
-    if answer.logprob is None and answer.token_logprobs is not None:
-        answer = answer._replace(logprob=sum(answer.token_logprobs))
-    if answer.logprob is None or not answer.logprob <= _NOT_LIKELIER:
+        fields = {"logprob": response}
+    completion = _checked(Completion(**{**fields, "text": pair.continuation}), name)
+    if completion.logprob is None and completion.token_logprobs is not None:
+        completion = completion._replace(logprob=sum(completion.token_logprobs))
+    if completion.logprob is None or not completion.logprob <= _NOT_LIKELIER:
         raise AnswerError(
-            f"loglikelihood of model {name!r} gave {short(given)}; expected a log-probability in nats, at most 0, or "
-            "one with the number of tokens: (-3.2, 4)."
+            f"loglikelihood of model {name!r} gave {short(response)}; expected a log-probability in nats, at most 0, "
+            "or one with the number of tokens: (-3.2, 4)."
         )
-    return answer
+    return completion
 
 
 def digest(*parts: str) -> str:
-    """sha256 (hex) of the parts."""
+    """Return a sha256 (hex) of the parts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _source_key(source: object) -> object:
     if isinstance(source, str | Call):
         return source
-    if isinstance(source, types.MethodType):  # made anew by each look at the attribute
+    if isinstance(source, types.MethodType):  # each access of the attribute makes a new one
         return id(source.__self__), id(source.__func__)
     return tuple(map(id, source)) if isinstance(source, tuple) else id(source)
 
 
-def _checked(answer: Answer, name: str) -> Answer:
-    if not isinstance(answer.text, str):
-        raise AnswerError(f"model {name!r} answered with text={short(answer.text)}; expected str.")
-    logprobs = answer.token_logprobs
+def _checked(completion: Completion, name: str) -> Completion:
+    if not isinstance(completion.text, str):
+        raise AnswerError(f"model {name!r} answered with text={short(completion.text)}; expected str.")
+    logprobs = completion.token_logprobs
     wrong = [
         field
         for field, kinds in _KINDS.items()
-        if (value := getattr(answer, field)) is not None and (not isinstance(value, kinds) or isinstance(value, bool))
+        if (value := getattr(completion, field)) is not None
+        and (not isinstance(value, kinds) or isinstance(value, bool))
     ]
-    if logprobs is not None and not all(isinstance(each, float | int) for each in logprobs):
+    if logprobs is not None and not all(isinstance(logprob, float | int) for logprob in logprobs):
         wrong.append("token_logprobs")
     if wrong:
-        raise AnswerError(f"model {name!r} answered with {wrong[0]}={short(getattr(answer, wrong[0]))}.")
-    return answer._replace(
-        text=valid_unicode(answer.text),
-        reasoning=answer.reasoning and valid_unicode(answer.reasoning),
+        raise AnswerError(f"model {name!r} answered with {wrong[0]}={short(getattr(completion, wrong[0]))}.")
+    return completion._replace(
+        text=valid_unicode(completion.text),
+        reasoning=completion.reasoning and valid_unicode(completion.reasoning),
         token_logprobs=None if logprobs is None else tuple(map(float, logprobs)),
     )
 
@@ -342,6 +346,6 @@ def _counted(number: int, name: str) -> str:
     return f"{number:,} {plural}"
 
 
-def short(given: object) -> str:
-    text = safe_repr(given)
-    return f"{text if len(text) <= 60 else text[:57] + '…'} ({type_name(type(given))})"
+def short(value: object) -> str:
+    text = safe_repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '…'} ({type_name(type(value))})"

@@ -1,45 +1,46 @@
-"""How many calls of one model run at once, and whether any does: adaptive concurrency and a circuit breaker."""
+"""Concurrent calls of one model: adaptive concurrency, a circuit breaker, and utilization."""
 
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from helmframe._core.safe_text import error_text
 from helmframe.models.retries import is_timeout, retry_after, says_too_many
 
-# Calls at once that an adaptive model starts with.
+# The concurrent calls that an adaptive model starts with.
 START = 8
-# So many transient failures in a row, with no answer between, and the model counts as gone.
-GONE_AFTER = 10
-# Seconds before each look whether it is back; after the last one that fails, what waits gets an error.
+# Consecutive transient failures after which the model counts as down.
+DOWN_AFTER = 10
+# Seconds before each probe; once the last probe fails, waiting requests get an error.
 PAUSES = (1.0, 4.0, 9.0, 16.0)
-# After a look that hung, callers that come within so many seconds of each other get the error without another one.
+# After a probe that hung, callers within this number of seconds of each other get the error without another probe.
 QUIET = 5.0
-# How long those who wait for another's look sleep at a time.
+# How long callers that wait for another's probe sleep at a time.
 POLL = 0.05
 
 
-class GoneError(Exception):
-    """The model does not answer any more; nothing was asked. No `ConnectionError`: it does not pass by waiting."""
+class ModelDownError(Exception):
+    """An error for a model that is down; no call was made. Not a `ConnectionError`, because waiting does not help."""
 
 
 class Ticket(NamedTuple):
-    """The leave for one call: `era` counts the times the limit was cut, `probe` says it looks whether it is back."""
+    """The permission for one call: `era` counts the cuts of the limit, `probe` marks a probe of the model."""
 
     era: int
     probe: bool
 
 
 class Pace:
-    """The limit of calls at once of one model, and the breaker that stops them all.
+    """The limit of concurrent calls of one model, and the circuit breaker that stops them all.
 
-    Limit: fixed at `most`, or, if adaptive, between 1 and `most`: each answer raises it, by 1 until the model first
-    pushes back and by 1/limit then (that is by one for each round); too many requests (429, 503) or a timeout halves
-    it, once for all calls that ran together.
+    Limit: fixed at `most`, or, if adaptive, between 1 and `most`. Each success raises it, by 1 until the model first
+    pushes back and by 1/limit after that (by one for each round). Too many requests (429, 503) or a timeout halve it,
+    once for all calls that ran together.
 
-    Breaker: after `GONE_AFTER` transient failures in a row, all wait, and one call at a time looks whether the model is
-    back, after growing pauses of 30 s in all (longer ones if its server asks for them); a look that hangs until its
-    timeout is the last. Any answer ends that. If none comes, `admit` raises until somebody says `try_again`.
+    Breaker: after `DOWN_AFTER` consecutive transient failures, all calls wait, and one call at a time probes the model,
+    after growing pauses of 30 s in total (longer ones if its server requests them); a probe that hangs until its
+    timeout is the last. Any success closes the breaker. If no probe succeeds, `admit` raises until `try_again`.
     """
 
     def __init__(self, name: str, most: int, *, adaptive: bool) -> None:
@@ -51,48 +52,48 @@ class Pace:
         self._pushed_back = False
         self._failures = 0
         self._last: BaseException | None = None
-        self._waits = False  # all calls wait for a look
-        self._gone = False  # and the last look has failed
-        self._looks = 0
-        self._looking = False
-        self._next_look = 0.0
-        self._told = 0.0  # when somebody last heard that the model is gone
+        self._is_open = False  # all calls wait for a probe
+        self._down = False  # and the last probe has failed
+        self._n_probes = 0
+        self._probing = False
+        self._next_probe = 0.0
+        self._last_reported = 0.0  # when a caller last got the error that the model is down
         self._ticket = Ticket(0, probe=False)
 
     @property
     def limit(self) -> int:
-        """Calls that may run at once."""
+        """Return the number of calls that may run at once."""
         return int(self._limit)
 
     def admit(self) -> Ticket | float:
-        """The leave to make one call, or the seconds to wait before asking for it again.
+        """Return a ticket for one call, or the seconds to wait before trying again.
 
         Raises:
-            GoneError: the model does not answer.
+            ModelDownError: The model is down.
         """
-        if not self._waits:
+        if not self._is_open:
             return self._ticket
         with self._lock:
-            return self._look()
+            return self._probe()
 
-    def answered(self) -> None:
-        """A call has got an answer."""
-        if self._failures or self._waits:
+    def succeeded(self) -> None:
+        """Record that a call succeeded."""
+        if self._failures or self._is_open:
             with self._lock:
-                self._back()
+                self._close()
         if self.adaptive and self._limit < self.most:
             with self._lock:
                 step = 1 / self._limit if self._pushed_back else 1
                 self._limit = min(self.most, self._limit + step)
 
     def refused(self, ticket: Ticket) -> None:
-        """A call has failed for what it asked: the model is there, but the limit does not rise for it."""
+        """Record that a call failed because of its request: the model is up, but the limit does not rise."""
         if ticket.probe:
             with self._lock:
-                self._back()
+                self._close()
 
     def failed(self, ticket: Ticket, error: BaseException) -> None:
-        """A call has met a transient error."""
+        """Record that a call met a transient error."""
         with self._lock:
             self._last = error
             self._failures += 1
@@ -101,46 +102,105 @@ class Pace:
                 self._pushed_back = True
                 self._ticket = Ticket(ticket.era + 1, probe=False)
             if ticket.probe:
-                self._looking = False
-                self._looks += 1
-                self._gone = self._looks >= len(PAUSES) or is_timeout(error)
-            elif self._waits or self._failures < GONE_AFTER:
+                self._probing = False
+                self._n_probes += 1
+                self._down = self._n_probes >= len(PAUSES) or is_timeout(error)
+            elif self._is_open or self._failures < DOWN_AFTER:
                 return
             else:
-                self._waits, self._looks = True, 0
-            if not self._gone:
-                self._next_look = time.monotonic() + max(PAUSES[self._looks], retry_after(error))
+                self._is_open, self._n_probes = True, 0
+            if not self._down:
+                self._next_probe = time.monotonic() + max(PAUSES[self._n_probes], retry_after(error))
 
     def dropped(self, ticket: Ticket) -> None:
-        """A call has ended without telling whether the model is there."""
+        """Record that a call ended without showing whether the model is up."""
         if ticket.probe:
             with self._lock:
-                self._looking = False
+                self._probing = False
 
     def try_again(self) -> None:
-        """Let one call look whether a model that was gone is back: for a new caller, who may know that it is."""
+        """Let one call probe a model that was down: a new caller may know that it is up again."""
         with self._lock:
-            hung = is_timeout(self._last) and time.monotonic() - self._told < QUIET
-            if self._gone and not hung:
-                self._gone = False
-                self._looks = len(PAUSES) - 1
-                self._next_look = 0.0
+            hung = is_timeout(self._last) and time.monotonic() - self._last_reported < QUIET
+            if self._down and not hung:
+                self._down = False
+                self._n_probes = len(PAUSES) - 1
+                self._next_probe = 0.0
 
-    def _look(self) -> Ticket | float:
-        """While all wait: the leave to look, for one at a time."""
-        if not self._waits:  # not any more
+    def _probe(self) -> Ticket | float:
+        """Return a ticket for a probe, for one caller at a time, while all calls wait."""
+        if not self._is_open:  # closed meanwhile
             return self._ticket
-        if self._gone:
-            self._told = time.monotonic()
+        if self._down:
+            self._last_reported = time.monotonic()
             last = "none" if self._last is None else error_text(self._last)
-            said = f"model {self._name!r} does not answer ({self._failures} failures in a row, last: {last})"
-            raise GoneError(f"{said}; run again when it is back.")
-        wait = self._next_look - time.monotonic()
-        if self._looking or wait > 0:
+            message = f"model {self._name!r} does not answer ({self._failures} failures in a row, last: {last})"
+            raise ModelDownError(f"{message}; run again when it is back.")
+        wait = self._next_probe - time.monotonic()
+        if self._probing or wait > 0:
             return max(POLL, min(wait, 1.0))
-        self._looking = True
+        self._probing = True
         return Ticket(self._ticket.era, probe=True)
 
-    def _back(self) -> None:
+    def _close(self) -> None:
         self._failures = 0
-        self._waits = self._gone = self._looking = False
+        self._is_open = self._down = self._probing = False
+
+
+class Seconds(NamedTuple):
+    """The seconds in which a model generated, and those in which a caller waited for it."""
+
+    generating: float
+    waited: float
+
+    def since(self, earlier: "Seconds") -> "Seconds":
+        """Return the seconds after an earlier count."""
+        return Seconds(self.generating - earlier.generating, self.waited - earlier.waited)
+
+    @property
+    def share(self) -> float | None:
+        """Return the share of the time waited in which the model generated; None if nobody waited."""
+        return min(self.generating / self.waited, 1.0) if self.waited else None
+
+
+@dataclass(eq=False)
+class Meter:
+    """A count of the seconds in which at least one of its blocks ran."""
+
+    _running: int = 0
+    _began: float = 0.0
+    _before: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds until now."""
+        with self._lock:
+            return self._before + (time.perf_counter() - self._began if self._running else 0.0)
+
+    def __enter__(self) -> None:
+        """Start a block whose time counts."""
+        with self._lock:
+            if not self._running:
+                self._began = time.perf_counter()
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        """End the block."""
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                self._before += time.perf_counter() - self._began
+
+
+@dataclass(eq=False)
+class Busy:
+    """A count of a model's seconds: those in which several callers wait, or several calls run, count once."""
+
+    generating: Meter = field(default_factory=Meter)
+    waited: Meter = field(default_factory=Meter)
+
+    @property
+    def seconds(self) -> Seconds:
+        """Return the seconds until now."""
+        return Seconds(self.generating.seconds, self.waited.seconds)

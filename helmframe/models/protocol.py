@@ -1,24 +1,30 @@
-"""What counts as a model: anything that answers prompts, as one frozen value that the stages can ask."""
+"""Convert whatever generates text to a `Model`, the frozen value that the stages call."""
 
 import difflib
 import functools
 import inspect
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
+
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import Call
+from helmframe.config import from_home
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError
 from helmframe.models import endpoint, event_loop, inspect_model, lm_eval_model, local_model, mock, vllm_model
 from helmframe.models.identity import code_identity, identity, is_torch_module
-from helmframe.models.model import Given, Model, Pair, Prompt, as_results, as_scored, digest
+from helmframe.models.local_files import WEIGHTS
+from helmframe.models.model import Model, Pair, Prompt, Response, as_results, as_scored, digest
 
-# Calls at once, at most, where their number follows what the model stands.
+# The most concurrent calls, where their number adapts to the model.
 MAX_WORKERS = 64
-# Seconds for one request of an async function: long enough for a model that thinks, short enough that a run ends.
+# Seconds for one request of an async function: long enough for a reasoning model, short enough that a run ends.
 ASYNC_TIMEOUT = 600.0
 DECODING = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "frequency_penalty")
 
@@ -33,39 +39,37 @@ def from_any(
     timeout: float | None = None,
     max_request_length: int | None = None,
 ) -> Model:
-    """Anything that answers, as a `Model`.
+    """Return whatever generates text as a `Model`.
 
     Args:
-        source: a function `str -> str` or `list[str] -> list[str]` (told by the annotation of its first parameter;
-            unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)` and, if it can,
-            `.loglikelihood(pairs)` of (context, continuation): a log-probability each, in nats, or (it, tokens), or
-            with that alone; a transformers `(model, tokenizer)` pair; a folder in transformers format, or a GGUF file;
-            `org/name`; a model of a server (`"openai:name"`, `"http://host:port/v1#name"`); `"vllm:org/name"`; a model
-            object of lm-eval or Inspect; a mock model as text (`"oracle()"`); or a `Model`. `hf.models.local`, `.http`
-            and `.vllm` say more about how it is loaded or asked.
-        name: how tables call it; default the function's, class's or folder's name.
-        version: with `name`: you vouch that whatever has this name and version gives the same answers, so they are kept
-            beyond the process. Of a server's model: which one answers under that name now.
-        batch: True: takes a list of prompts; False: one prompt; a number: a list of at most so many.
-        workers: calls at once, each of a sync function in a thread of its own. "auto": as many as it stands, up to 64,
-            fewer after "too many requests" or a timeout. Default 1; "auto" for async functions.
-        timeout: seconds for one call, then it counts as failed, and is tried once more. A sync function that hangs is
-            left behind in its thread. Default none; 600 for async functions; `math.inf` for none there too.
+        source: A function `str -> str` or `list[str] -> list[str]` (distinguished by the annotation of its first
+            parameter; unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)` and
+            optionally `.loglikelihood(pairs)` of (context, continuation), which returns a log-probability each, in
+            nats, or (it, tokens), or with that alone; a transformers `(model, tokenizer)` pair; a folder in
+            transformers format, or a GGUF file; `org/name`; a model of a server (`"openai:name"`,
+            `"http://host:port/v1#name"`); `"vllm:org/name"`; a model object of lm-eval or Inspect; a mock model as text
+            (`"oracle()"`); or a `Model`. `hf.models.local`, `.http` and `.vllm` have more options.
+        name: The name in tables; by default the function's, class's or folder's name.
+        version: With `name`: pins a version. Completions are cached beyond the process, because you declare that this
+            name and version always stand for the same model. For a server's model: the version that it serves now.
+        batch: True: the function takes a list of prompts; False: one prompt; a number: a list of at most that length.
+        workers: Concurrent calls, each of a sync function in its own thread. "auto" adapts the number to the model, up
+            to 64, and lowers it after "too many requests" or a timeout. Default 1; "auto" for async functions.
+        timeout: Seconds for one call; a call that takes longer fails and is retried once. A sync function that hangs is
+            abandoned in its thread. Default none; 600 for async functions; `math.inf` removes that limit.
         max_request_length: The most tokens of prompt and output together, as a deployment of HELM has it. With HELM's
             number, prompts are shortened and long texts are split where HELM does it. Default: the model's window, and
             one token more for whole texts.
 
     Raises:
-        NotAModelError: it can't answer; says what can.
-        SourceMissingError: no such folder or name; lists the places looked at.
-        ArgumentError: an argument that can't be, or a version vouched for other code before.
+        NotAModelError: It is not a model; lists what is.
+        SourceMissingError: No such folder or name; lists the locations searched.
+        ArgumentError: An invalid argument, or a version already declared for other code.
     """
     _check(name, version, batch, workers, timeout)
-    if max_request_length is not None and (
-        isinstance(max_request_length, bool) or not isinstance(max_request_length, int) or max_request_length < 1
-    ):
+    if max_request_length is not None and (not is_integer(max_request_length) or max_request_length < 1):
         raise ArgumentError(f"model(max_request_length={max_request_length!r}): must be an integer ≥ 1.")
-    model = _given(source, batch)
+    model = _model_of(source, batch)
     if name is not None:
         model = replace(model, name=name)
     if workers is not None:
@@ -76,127 +80,127 @@ def from_any(
         model = replace(model, batch=batch)
     if max_request_length is not None:
         model = replace(model, max_request_length=max_request_length)
-    return model if version is None else _vouched(model, version)
+    return model if version is None else _with_version(model, version)
 
 
-def models_of(said: object) -> tuple[Model, ...]:
-    """All who are said to answer: what `from_any` takes, a list of that, or {name: model}.
+def models_of(spec: object) -> tuple[Model, ...]:
+    """Return all models of a spec: what `from_any` takes, a list of that, or {name: model}.
 
     Raises:
-        ArgumentError: none, or two of one name.
-        NotAModelError: one can't answer.
+        ArgumentError: No model, or two of the same name.
+        NotAModelError: One of them is not a model.
     """
-    if isinstance(said, Mapping):
-        models = tuple(from_any(each, name=str(name)) for name, each in said.items())
-    elif isinstance(said, list):
-        models = tuple(from_any(each) for each in said)
+    if isinstance(spec, Mapping):
+        models = tuple(from_any(source, name=str(name)) for name, source in spec.items())
+    elif isinstance(spec, list):
+        models = tuple(from_any(source) for source in spec)
     else:
-        models = (from_any(said),)
+        models = (from_any(spec),)
     names = [model.name for model in models]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
         raise ArgumentError(
-            f"generate(): two models are called {twice[0]!r}. Name them: generate({{'first': …, 'second': …}})."
+            f"generate(): two models are called {duplicates[0]!r}. Name them: generate({{'first': …, 'second': …}})."
         )
     if not models:
         raise ArgumentError("generate([]): give at least one model.")
     return models
 
 
-def check_spelling(said: Iterable[str], models: Sequence[Model]) -> None:
-    """That no decoding argument is a known one misspelt: a model that takes any would take it, and nothing come of it.
+def check_spelling(names: Iterable[str], models: Sequence[Model]) -> None:
+    """Check that no decoding argument is misspelt: a model that takes any argument would silently ignore it.
 
     Raises:
-        ArgumentError: one is; says which was meant.
+        ArgumentError: An argument is close to a known one; the message suggests it.
     """
-    known = {*DECODING, *(name for model in models for name in model.takes or ())}
-    for name in said:
+    parameters = {*DECODING, *(name for model in models for name in model.takes or ())}
+    for name in names:
         # as near as a slip of the keys; min_tokens is a word of its own
-        if name not in known and difflib.get_close_matches(name, known, n=1, cutoff=0.85):
-            raise ArgumentError.unknown_argument("generate()", name, known)
+        if name not in parameters and difflib.get_close_matches(name, parameters, n=1, cutoff=0.85):
+            raise ArgumentError.unknown_argument("generate()", name, parameters)
 
 
-def is_local_name(said: str) -> bool:
-    """Whether it names a folder, a file or a hub model: no address, and no call such as `oracle()`."""
-    return not (endpoint.is_address(said) or said.startswith("vllm:") or _CALL.fullmatch(said))
+def is_local_name(text: str) -> bool:
+    """Return whether a text names a folder, a file or a hub model: not an address, nor a call such as `oracle()`."""
+    return not (endpoint.is_address(text) or text.startswith("vllm:") or _CALL.fullmatch(text))
 
 
 _CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
 
 
-def _given(given: object, batch: bool | int | None) -> Model:
-    if isinstance(given, Model):
-        return given
-    if isinstance(given, str) and endpoint.is_address(given):
-        return endpoint.from_address(given)
-    if isinstance(given, str) and given.startswith("local("):
-        return local_model.from_text(given)
-    if isinstance(given, str) and given.startswith(("vllm:", "vllm(")):
-        return vllm_model.from_text(given)
-    if isinstance(given, str) and _CALL.fullmatch(given):
-        return mock.from_text(given)
-    if isinstance(given, str | Path):
-        return local_model.local(given)
-    if isinstance(given, tuple) and len(given) == 2 and any(map(is_torch_module, given)):
-        return local_model.from_pair(*given)
-    if is_torch_module(given) and hasattr(given, "generate"):
-        raise NotAModelError.of(given, "its tokenizer is missing; give the pair (model, tokenizer)")
-    if isinstance(given, type):
-        raise NotAModelError.of(given, f"{given.__name__} is a class; give an object of it")
-    if lm_eval_model.is_lm(given):
-        return lm_eval_model.from_lm(given)
-    if inspect_model.is_model(given):
-        return inspect_model.from_model(given)
-    many = None if batch is None else batch is not False
-    if callable(getattr(given, "generate", None)):
-        return _from_function(given, given.generate, many, default=True)  # type: ignore[attr-defined]
-    if callable(getattr(given, "loglikelihood", None)):
-        return _only_scores(given)
-    if callable(given):
-        return _from_function(given, given, many, default=False)
-    raise NotAModelError.of(given)
+def _model_of(source: object, batch: bool | int | None) -> Model:
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, str) and endpoint.is_address(source):
+        return endpoint.from_address(source)
+    if isinstance(source, str) and source.startswith("local("):
+        return local_model.from_text(source)
+    if isinstance(source, str) and source.startswith(("vllm:", "vllm(")):
+        return vllm_model.from_text(source)
+    if isinstance(source, str) and _CALL.fullmatch(source):
+        return mock.from_text(source)
+    if isinstance(source, str | Path):
+        return local_model.local(source)
+    if isinstance(source, tuple) and len(source) == 2 and any(map(is_torch_module, source)):
+        return local_model.from_pair(*source)
+    if is_torch_module(source) and hasattr(source, "generate"):
+        raise NotAModelError.of(source, "its tokenizer is missing; give the pair (model, tokenizer)")
+    if isinstance(source, type):
+        raise NotAModelError.of(source, f"{source.__name__} is a class; give an object of it")
+    if lm_eval_model.is_lm(source):
+        return lm_eval_model.from_lm(source)
+    if inspect_model.is_model(source):
+        return inspect_model.from_model(source)
+    takes_list = None if batch is None else batch is not False
+    if callable(getattr(source, "generate", None)):
+        return _from_function(source, source.generate, takes_list, default=True)  # type: ignore[attr-defined]
+    if callable(getattr(source, "loglikelihood", None)):
+        return _only_scores(source)
+    if callable(source):
+        return _from_function(source, source, takes_list, default=False)
+    raise NotAModelError.of(source)
 
 
-def _from_function(given: object, function: Callable[..., Any], many: bool | None, *, default: bool) -> Model:
-    """A function or method as a model: what it takes is read from its signature."""
-    first, takes = _signature(given, function)
-    many = _takes_list(first, default) if many is None else many
-    name = _name(given)
-    asked = _Function(function, name, takes)
+def _from_function(source: object, function: Callable[..., Any], takes_list: bool | None, *, default: bool) -> Model:
+    """Return a function or method as a model; its signature shows which parameters it takes."""
+    first, takes = _signature(source, function)
+    takes_list = _takes_list(first, default) if takes_list is None else takes_list
+    name = _name(source)
+    wrapped = _Function(function, name, takes)
     is_async = _is_async(function)
-    ask_async = asked.await_list if many else asked.await_each
-    scores = getattr(given, "loglikelihood", None)
+    generate_async = wrapped.run_list_async if takes_list else wrapped.run_prompts_async
+    loglikelihood = getattr(source, "loglikelihood", None)
     return Model(
         name=name,
-        source=given,
-        ask=asked.ask_list if many else asked.ask_each,
+        source=source,
+        generate=wrapped.run_list if takes_list else wrapped.run_prompts,
         fingerprint=functools.partial(_fingerprint, function),
         durable=False,
         takes=takes,
-        batch=32 if many else 1,
+        batch=32 if takes_list else 1,
         workers=MAX_WORKERS if is_async else 1,
         adaptive=is_async,
         timeout=ASYNC_TIMEOUT if is_async else None,
-        ask_async=ask_async if is_async else None,
-        loglikelihood=_Scores(scores, name).ask if callable(scores) else None,
+        generate_async=generate_async if is_async else None,
+        loglikelihood=_Scores(loglikelihood, name).run if callable(loglikelihood) else None,
     )
 
 
-def _only_scores(given: Any) -> Model:
-    """An object that says how likely texts are, and generates none."""
-    name = _name(given)
+def _only_scores(source: Any) -> Model:
+    """Return an object that computes log-probabilities of texts, and generates none, as a model."""
+    name = _name(source)
 
-    def ask(_: Sequence[Prompt], __: Mapping[str, Any]) -> list[Given]:
+    def refuse(_: Sequence[Prompt], __: Mapping[str, Any]) -> list[Response]:
         raise CapabilityError(f"model {name!r} generates no text; it has no .generate(prompts).")
 
     return Model(
         name=name,
-        source=given,
-        ask=ask,
-        fingerprint=functools.partial(_fingerprint, given.loglikelihood),
+        source=source,
+        generate=refuse,
+        fingerprint=functools.partial(_fingerprint, source.loglikelihood),
         durable=False,
         takes=frozenset(),
-        loglikelihood=_Scores(given.loglikelihood, name).ask,
+        loglikelihood=_Scores(source.loglikelihood, name).run,
         generates=False,
         token_logprobs=False,
     )
@@ -204,28 +208,28 @@ def _only_scores(given: Any) -> Model:
 
 @dataclass(frozen=True)
 class _Function:
-    """A function and what of the decoding parameters it takes."""
+    """A function and the decoding parameters that it takes."""
 
     call: Callable[..., Any]
     name: str
     takes: frozenset[str] | None
 
-    def ask_each(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        said = self._taken(decoding)
-        return [_settled(self.call(prompt, **said)) for prompt in prompts]
+    def run_prompts(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        arguments = self._taken(decoding)
+        return [_resolved(self.call(prompt, **arguments)) for prompt in prompts]
 
-    def ask_list(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        return self._listed(_settled(self.call(list(prompts), **self._taken(decoding))), prompts)
+    def run_list(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        return self._checked(_resolved(self.call(list(prompts), **self._taken(decoding))), prompts)
 
-    async def await_each(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        said = self._taken(decoding)
-        return [await self.call(prompt, **said) for prompt in prompts]
+    async def run_prompts_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        arguments = self._taken(decoding)
+        return [await self.call(prompt, **arguments) for prompt in prompts]
 
-    async def await_list(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        return self._listed(await self.call(list(prompts), **self._taken(decoding)), prompts)
+    async def run_list_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        return self._checked(await self.call(list(prompts), **self._taken(decoding)), prompts)
 
-    def _listed(self, answers: Any, prompts: Sequence[Prompt]) -> list[Given]:
-        return as_results(answers, f"model {self.name!r}", len(prompts))
+    def _checked(self, responses: Any, prompts: Sequence[Prompt]) -> list[Response]:
+        return as_results(responses, f"model {self.name!r}", len(prompts))
 
     def _taken(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in decoding.items() if self.takes is None or key in self.takes}
@@ -233,49 +237,57 @@ class _Function:
 
 @dataclass(frozen=True)
 class _Scores:
-    """An object's `loglikelihood(pairs)`."""
+    """A function that computes log-probabilities: an object's `loglikelihood(pairs)`."""
 
     call: Callable[..., Any]
     name: str
 
-    def ask(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-        pairs = [each for each in prompts if isinstance(each, Pair)]
-        given = _settled(self.call([tuple(each) for each in pairs]))
+    def run(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
+        pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
+        returned = _resolved(self.call(list(map(tuple, pairs))))
         source = f"loglikelihood of model {self.name!r}"
-        listed = as_results(given, source, len(pairs), item="pair", result="log-probability")
-        return [self._scored(each, pair) for each, pair in zip(listed, pairs, strict=True)]
+        results = as_results(returned, source, len(pairs), item="pair", result="log-probability")
+        return [self._scored(result, pair) for result, pair in zip(results, pairs, strict=True)]
 
-    def _scored(self, given: object, pair: Pair) -> Given:
+    def _scored(self, result: object, pair: Pair) -> Response:
         try:
-            return as_scored(given, pair, self.name)
-        except Exception as error:  # noqa: BLE001 - what the model gave for this pair alone
+            return as_scored(result, pair, self.name)
+        except Exception as error:  # noqa: BLE001 - the result of this pair alone is invalid
             return error
 
 
-def _settled(answer: Any) -> Any:
-    """The answer itself; a coroutine, from an async function or a lambda around one, is run first."""
-    if type(answer) is str or not inspect.iscoroutine(answer):
-        return answer
-    return event_loop.run(answer)
+def _resolved(result: Any) -> Any:
+    """Return a result; a coroutine, from an async function or a lambda around one, is run first."""
+    if type(result) is str or not inspect.iscoroutine(result):
+        return result
+    return event_loop.run(result)
 
 
-def _signature(given: object, function: Callable[..., Any]) -> tuple[object, frozenset[str] | None]:
-    """The annotation of the first parameter, and the names of the others; None where it takes any."""
+def _signature(source: object, function: Callable[..., Any]) -> tuple[object, frozenset[str] | None]:
+    """Return the annotation of the first parameter, and the names of the others; None if it takes any."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:  # some builtins have no signature to read
         return inspect.Parameter.empty, frozenset()
     if not parameters or parameters[0].kind not in _POSITIONAL:
-        raise NotAModelError.of(given, "it takes no prompt as its first argument")
+        raise NotAModelError.of(source, "it takes no prompt as its first argument")
     others = parameters[1:]
-    named = [each for each in others if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    needed = [each for each in others if each.default is each.empty and each.kind not in _VARIABLE]
-    unknown = [each.name for each in needed if each.kind is each.POSITIONAL_ONLY or each.name not in DECODING]
+    keywords = [
+        parameter for parameter in others if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    required = [
+        parameter for parameter in others if parameter.default is parameter.empty and parameter.kind not in _VARIABLE
+    ]
+    unknown = [
+        parameter.name
+        for parameter in required
+        if parameter.kind is parameter.POSITIONAL_ONLY or parameter.name not in DECODING
+    ]
     if unknown:
-        raise NotAModelError.of(given, f"it also needs {', '.join(unknown)}; bind it with functools.partial")
-    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        raise NotAModelError.of(source, f"it also needs {', '.join(unknown)}; bind it with functools.partial")
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return parameters[0].annotation, None
-    return parameters[0].annotation, frozenset(each.name for each in named)
+    return parameters[0].annotation, frozenset(parameter.name for parameter in keywords)
 
 
 _POSITIONAL = (
@@ -302,37 +314,37 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def _name(given: object) -> str:
-    while isinstance(given, functools.partial):
-        given = given.func
-    for found in (getattr(given, "__name__", None), getattr(given, "name", None)):
-        if isinstance(found, str) and found:
-            return "lambda" if found == "<lambda>" else found
-    return type(given).__name__
+def _name(source: object) -> str:
+    while isinstance(source, functools.partial):
+        source = source.func
+    for name in (getattr(source, "__name__", None), getattr(source, "name", None)):
+        if isinstance(name, str) and name:
+            return "lambda" if name == "<lambda>" else name
+    return type(source).__name__
 
 
 def _fingerprint(function: object) -> str:
     return digest("object", identity(function))
 
 
-_VOUCHED: dict[tuple[str, str], str] = {}
+_declared_versions: dict[tuple[str, str], str] = {}
 
 
-def _vouched(model: Model, version: str) -> Model:
-    """The model, durable: its name and version stand for what answers.
+def _with_version(model: Model, version: str) -> Model:
+    """Return the model as durable: its name and version stand for its completions.
 
-    One process must not know two pieces of code under one version: the second is refused.
+    A version stands for one piece of code in a process: a second one raises.
     """
     if model.remembered_by_name:
         fingerprint = functools.partial(digest, "version", model.fingerprint(), version)
         return replace(model, version=version, fingerprint=fingerprint)
     if model.durable:
         raise ArgumentError(f"model {model.name!r} is remembered by its content; version= is for functions and objects")
-    # a method stands for its object's code: which of the others matter depends on what it calls
+    # a method stands for its object's code: which other methods matter depends on what it calls
     code = f"{model.source if isinstance(model.source, Call) else code_identity(_entry(model.source))}"
-    if _VOUCHED.setdefault((model.name, version), code) != code:
-        said = f"name={model.name!r}, version={version!r}"
-        raise ArgumentError(f"{said} stands for other code already; give the new code another version.")
+    if _declared_versions.setdefault((model.name, version), code) != code:
+        declared = f"name={model.name!r}, version={version!r}"
+        raise ArgumentError(f"{declared} stands for other code already; give the new code another version.")
     fingerprint = functools.partial(digest, "vouched", model.name, version)
     return replace(model, durable=True, version=version, fingerprint=fingerprint)
 
@@ -361,3 +373,51 @@ def _check(
         raise ArgumentError(f"model(): workers={workers!r} should be a number of at least 1, or 'auto'.")
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
         raise ArgumentError(f"model(): timeout={timeout!r} should be a number of seconds above 0.")
+
+
+_LISTING = {"name": pl.String, "kind": pl.String, "arguments": pl.String, "description": pl.String}
+_LISTED: dict[str, tuple[Callable[..., Model], ...]] = {
+    "mock": (mock.echo, mock.noisy, mock.oracle, mock.replay),
+    "backend": (endpoint.http, local_model.local, vllm_model.vllm),
+}
+
+
+def list_models() -> pl.DataFrame:
+    """Return the models that `generate` knows by name: the functions of `hf.models`, then checkpoints on this machine.
+
+    A function, an object, a name on the hub and the address of a server are models too: see `hf.model`.
+
+    Returns:
+        name; kind: "mock" (its completions are known beforehand), "backend" (runs a checkpoint, or calls a server),
+        or "checkpoint" (a folder below $HELMFRAME_MODELS); arguments with their defaults; description.
+
+    >>> list_models().filter(kind="mock")["name"].to_list()
+    ['echo', 'noisy', 'oracle', 'replay']
+    """
+    rows = [_function_row(kind, function) for kind, functions in _LISTED.items() for function in functions]
+    return pl.DataFrame([*rows, *map(_checkpoint_row, _checkpoints())], schema=_LISTING)
+
+
+def _function_row(kind: str, function: Callable[..., Model]) -> dict[str, str]:
+    signature = inspect.signature(function)
+    arguments = ", ".join(
+        name if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
+        for name, parameter in signature.parameters.items()
+    )
+    description = (inspect.getdoc(function) or "").partition("\n")[0]
+    return {"name": function.__name__, "kind": kind, "arguments": arguments, "description": description}
+
+
+def _checkpoint_row(folder: Path) -> dict[str, str]:
+    return {"name": str(folder), "kind": "checkpoint", "arguments": "", "description": "a transformers checkpoint"}
+
+
+def _checkpoints() -> list[Path]:
+    """Return the folders of models below $HELMFRAME_MODELS: `name`, or `org/name`."""
+    root = os.environ.get("HELMFRAME_MODELS")
+    if not root:
+        return []
+    folder = from_home(root)
+    configs = [config for pattern in ("*/config.json", "*/*/config.json") for config in folder.glob(pattern)]
+    folders = sorted({config.parent for config in configs})
+    return [folder for folder in folders if any(any(folder.glob(pattern)) for pattern in WEIGHTS)]

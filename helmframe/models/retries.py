@@ -1,4 +1,4 @@
-"""Which errors of a model pass by themselves, and how long to wait before it is asked again."""
+"""Transient errors of a model, and how long to wait before a retry."""
 
 import errno
 import math
@@ -19,14 +19,14 @@ RETRIES = 4
 # The pause before retry k is drawn from 0 to FIRST_PAUSE · 2^(k-1) seconds, at most LONGEST_PAUSE ("full jitter").
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# A server that asks for a longer pause than this is not waited for: the row fails, and the next run asks it again.
+# If a server requests a longer pause than this, the row fails, and the next run retries it.
 LONGEST_RETRY_AFTER = 120.0
 
-# 409 is a lock that was not got in time, 529 an overloaded server, with those who serve models.
+# Providers of models use 409 for a lock that timed out, and 529 for an overloaded server.
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _TOO_MANY = frozenset({408, 429, 503, 504, 529})
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.EPIPE})
-# Connection errors of clients that don't derive them from the builtin ones, by library: nothing is imported for them.
+# Clients whose connection errors don't derive from the builtin ones; matched by name, so that nothing is imported.
 _CLIENTS = frozenset({"httpx", "httpx2", "httpcore", "requests", "urllib3", "aiohttp", "openai", "anthropic", "http"})
 _LOST = frozenset(
     {
@@ -49,23 +49,23 @@ _PERMANENT = frozenset({"UnsupportedProtocol", "InvalidURL", "MissingSchema", "S
 
 
 class Failing(Protocol):
-    """What came of a call: the error, or None where it answered."""
+    """The result of a call: the error, or None if it succeeded."""
 
     @property
     def error(self) -> BaseException | None:
-        """The error of the call."""
+        """Return the error of the call."""
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether the same request may succeed a moment later: a lost connection, a timeout, a server that is overloaded.
+    """Return whether a retry may succeed a moment later: after a lost connection, a timeout, or a server overload.
 
-    Told by the builtin kinds, by the HTTP status an error carries, and by the class names of usual clients.
+    The decision uses the builtin error types, the HTTP status of an error, and class names of common clients.
     """
     if error is None:
         return False
     status = status_of(error)
     if status is not None:
-        # an empty account is answered with 429 too
+        # an empty account has status 429 too
         return status in _TRANSIENT and _attribute(error, "code") != "insufficient_quota"
     if isinstance(error, ConnectionError | TimeoutError):
         return True
@@ -80,45 +80,45 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def is_timeout(error: BaseException | None) -> bool:
-    """Whether it took a long wait to fail."""
+    """Return whether an error came after a long wait."""
     return isinstance(error, TimeoutError) or any("Timeout" in name for name in _client_names(error))
 
 
 def says_too_many(error: BaseException) -> bool:
-    """Whether fewer calls at once may help."""
+    """Return whether fewer concurrent calls may help."""
     return status_of(error) in _TOO_MANY or is_timeout(error)
 
 
 def may_be_one_row(error: BaseException) -> bool:
-    """Whether one row of the batch may be at fault: its others deserve to be asked without it."""
+    """Return whether one row of the batch may be at fault, so that the others should be retried without it."""
     return not is_transient(error) or status_of(error) == 500 or is_timeout(error)
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an error carries, as usual clients name it; None: it carries none."""
+    """Return the HTTP status of an error, under the attribute names of common clients; None if it has none."""
     response = _attribute(error, "response")
-    given = [_attribute(error, "status_code"), _attribute(response, "status_code")]
-    given += [_attribute(error, "status"), _attribute(response, "status")]
+    statuses = [_attribute(error, "status_code"), _attribute(response, "status_code")]
+    statuses += [_attribute(error, "status"), _attribute(response, "status")]
     if isinstance(error, urllib.error.HTTPError):
-        given.append(error.code)
-    return next((int(each) for each in given if isinstance(each, int) and 100 <= each < 600), None)
+        statuses.append(error.code)
+    return next((int(status) for status in statuses if isinstance(status, int) and 100 <= status < 600), None)
 
 
 def retry_after(error: BaseException | None) -> float:
-    """The seconds that the server asks to wait (`Retry-After`, as seconds or as a date); 0: it asks for none."""
+    """Return the seconds that the server requests to wait (`Retry-After`, as seconds or as a date); 0 by default."""
     headers = _attribute(_attribute(error, "response"), "headers") or _attribute(error, "headers")
     if not isinstance(headers, Mapping) and not callable(_attribute(headers, "get")):
         return 0.0
-    said = _header(headers, "Retry-After")
+    value = _header(headers, "Retry-After")
     milliseconds = _number(_header(headers, "Retry-After-Ms"))
     if milliseconds is not None:
         return max(0.0, milliseconds / 1000)
-    seconds = _number(said)
-    return max(0.0, _until(said) if seconds is None else seconds)
+    seconds = _number(value)
+    return max(0.0, _until(value) if seconds is None else seconds)
 
 
 def retrying(pause: Callable[[float], None]) -> "Retrying":
-    """Attempts at one request, to iterate over: the first has been made; `pause` is told the seconds before each other.
+    """Return an iterator of attempts at a request that was sent once; `pause` receives the seconds before each retry.
 
     Each attempt gets its `Failing` by `retry_state.set_result`. A timeout, which is a long wait already, is retried
     once.
@@ -144,9 +144,9 @@ def _seconds(state: "RetryCallState") -> float:
     from tenacity import wait_random_exponential
 
     jitter = wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)(state)
-    asked = retry_after(_error(state))
-    # after a pause that all were asked for, not all come back at once
-    return asked + min(jitter, FIRST_PAUSE) if asked else jitter
+    requested = retry_after(_error(state))
+    # after a pause that all callers were asked for, they must not return at the same time
+    return requested + min(jitter, FIRST_PAUSE) if requested else jitter
 
 
 def _error(state: "RetryCallState") -> BaseException | None:
@@ -155,13 +155,13 @@ def _error(state: "RetryCallState") -> BaseException | None:
 
 
 def _client_names(error: BaseException | None) -> set[str]:
-    """The names of an error's classes that come from a client."""
+    """Return the names of an error's classes that a client defines."""
     classes = type(error).__mro__
-    return {type_name(each) for each in classes if str(_attribute(each, "__module__")).partition(".")[0] in _CLIENTS}
+    return {type_name(cls) for cls in classes if str(_attribute(cls, "__module__")).partition(".")[0] in _CLIENTS}
 
 
 def _attribute(value: object, name: str) -> Any:
-    """Return an attribute of an error or its response; None where it has none, or where reading it raises."""
+    """Return an attribute of an error or its response; None if it is missing, or reading it raises."""
     try:
         return getattr(value, name, None)
     except Exception:  # noqa: BLE001 - the attributes of a client's errors may be properties that raise
@@ -169,24 +169,24 @@ def _attribute(value: object, name: str) -> Any:
 
 
 def _header(headers: Any, name: str) -> str | None:
-    for spelled in (name, name.lower()):
-        said = headers.get(spelled)
-        if isinstance(said, str | int | float):
-            return str(said)
+    for spelling in (name, name.lower()):
+        value = headers.get(spelling)
+        if isinstance(value, str | int | float):
+            return str(value)
     return None
 
 
-def _number(said: str | None) -> float | None:
+def _number(value: str | None) -> float | None:
     try:
-        number = float(said or "")
+        number = float(value or "")
     except ValueError:
         return None
     return number if math.isfinite(number) else None
 
 
-def _until(said: str | None) -> float:
+def _until(date: str | None) -> float:
     try:
-        moment = parsedate_to_datetime(said or "")
+        moment = parsedate_to_datetime(date or "")
     except ValueError:
         return 0.0
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""One queue per model: all plans that run in a process ask through it, fill the same batches and take turns."""
+"""One queue per model: all plans of a process share it, fill the same batches and take turns."""
 
 import os
 import threading
@@ -12,20 +12,19 @@ from weakref import WeakValueDictionary
 
 from helmframe.errors import CapabilityError, NotAModelError, SourceError
 from helmframe.models import event_loop
-from helmframe.models.answering import Answering, Call, Labels, Outcome, Place, Reply, Steps, current_labels
-from helmframe.models.busy import Busy
-from helmframe.models.callers import Caller, Share, deliver
-from helmframe.models.model import SCORES, Ask, Given, Model, Prompt
-from helmframe.models.pace import Pace
-from helmframe.models.timeouts import Aside
+from helmframe.models.batches import BatchRunner, Call, Reply, Steps
+from helmframe.models.callers import Caller, Labels, Outcome, PromptRef, Share, current_labels, deliver
+from helmframe.models.interrupts import TimeoutThread
+from helmframe.models.model import SCORES, GenerateFunction, Model, Prompt, Response
+from helmframe.models.pace import Busy, Pace
 
 if TYPE_CHECKING:
     import asyncio
 
 __all__ = ["Labels", "ModelQueue", "Outcome", "busy_of", "current_labels", "queue_of"]
 
-# A worker takes as many prompts at a time as it answers within these seconds: few enough to show progress and lose
-# little when killed, enough that locks don't count.
+# A worker takes the number of prompts that it completes within these seconds: few enough to show progress and lose
+# little when killed, enough that the cost of locks is negligible.
 SLICE_SECONDS = (0.005, 0.02)
 MAX_SLICE = 512
 # Prompts of one caller that may be taken without their outcomes being fetched.
@@ -37,8 +36,8 @@ class ModelQueue:
     """The queue of one model; get it from `queue_of`.
 
     A worker takes a batch from the callers that wait with the same decoding parameters, the same share from each, and
-    goes on with the next of them. For a plain function a worker is a thread, which starts when prompts come and ends
-    when there are none; for an async one it is a task on the event loop. How many there are at once says the pace.
+    continues with the next of them. For a plain function a worker is a thread, which starts when prompts come and ends
+    when there are none; for an async one it is a task on the event loop. The pace limits the number of workers.
     """
 
     def __init__(self, model: Model, pace: Pace | None = None, busy: Busy | None = None) -> None:
@@ -46,13 +45,13 @@ class ModelQueue:
         self.pace = pace or _pace(model)
         self.busy = busy or Busy()
         self._lock = threading.Lock()
-        self._open: deque[Caller] = deque()  # those with prompts that nobody has taken
+        self._open: deque[Caller] = deque()  # callers with prompts that no worker has taken
         self._workers: list[threading.Thread] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 1  # batches a worker takes at a time
-        self.block = max(FIRST_BLOCK, model.batch)  # requests that a run asks at a time, as its pace is known by now
+        self.block = max(FIRST_BLOCK, model.batch)  # requests that a run sends at a time, adapted to its pace
 
-    def ask(
+    def run(
         self,
         prompts: Sequence[Prompt],
         decoding: Mapping[str, Any],
@@ -62,29 +61,29 @@ class ModelQueue:
         stop: threading.Event | None = None,
         left: list[Outcome] | None = None,
     ) -> Generator[list[Outcome], None, None]:
-        """Every prompt's outcome, in lists as batches complete, in any order.
+        """Yield every prompt's outcome, in lists as batches complete, in any order.
 
-        A model function that raises gives the rows it was asked an error, and never ends the run. Errors that pass (a
-        lost connection, a timeout, a status like 429 or 503) are asked again first; a batch that fails for another
-        reason is halved until the rows at fault are alone; a model that does not answer at all gives every row the
-        same error soon. Closing the iterator, or Ctrl-C, takes back what was not asked yet.
+        A model function that raises gives the rows of its call an error, and never ends the run. Transient errors (a
+        lost connection, a timeout, a status like 429 or 503) are retried first; a batch that fails for another reason
+        is halved until the rows at fault are alone; a model that is down gives every row the same error soon. Closing
+        the iterator, or Ctrl-C, withdraws prompts that were not sent.
 
-        Who does not fetch outcomes is not asked for after a while, so that they don't pile up; others go on.
+        A caller that does not fetch its outcomes is paused after a while, so that they don't pile up; others continue.
 
         Args:
-            prompts: read in slices, never copied as a whole.
-            decoding: parameters of this request; only callers with the same ones share batches.
-            labels: index → scenario, instance_id and model of a prompt, for the log.
-            priority: a caller gets a turn only when none of higher priority waits (at most it fills up their last
-                batch); equal ones take turns. Nobody is aged: who waits behind a long run of higher priority waits for
-                its end.
-            stop: once set, prompts not asked yet are taken back and nothing is asked again; the answers that are there,
-                and those of calls that end within 5 s, are given, and the iteration ends with fewer outcomes.
-            left: gets the outcomes that are there but not fetched, where the iteration ends early for any reason.
+            prompts: Read in slices, never copied as a whole.
+            decoding: Parameters of this request; only callers with the same ones share batches.
+            labels: Returns scenario, instance_id and model of the prompt with an index, for the log.
+            priority: A caller gets a turn only when none of higher priority waits (at most it fills up their last
+                batch); equal ones take turns. Priorities do not age: a caller behind a long run of higher priority
+                waits for its end.
+            stop: Once set, prompts not sent yet are withdrawn and nothing is retried; the outcomes that are available,
+                and those of calls that end within 5 s, are yielded, and the iteration ends with fewer outcomes.
+            left: Receives the outcomes that are not fetched, if the iteration ends early for any reason.
 
         Raises:
-            NotAModelError, SourceError, CapabilityError: the model can't be loaded or can't answer such prompts at all.
-            RuntimeError: asked on the event loop of the async models, by one of them.
+            NotAModelError, SourceError, CapabilityError: The model can't be loaded, or does not support such prompts.
+            RuntimeError: Called on the event loop of the async models, by one of them.
         """
         if event_loop.inside():
             raise RuntimeError("an async model can't wait for answers inside its own call; ask in a thread.")
@@ -115,7 +114,7 @@ class ModelQueue:
 
     @property
     def idle(self) -> bool:
-        """Nobody asks, and no call is under way."""
+        """Return whether no caller waits, and no call is in flight."""
         with self._lock:
             return not (self._open or self._workers or self._tasks)
 
@@ -132,13 +131,13 @@ class ModelQueue:
                 self._staff()
 
     def _leave(self, caller: Caller) -> None:
-        caller.gone = True
+        caller.cancelled = True
         with self._lock:
             if caller in self._open:
                 self._open.remove(caller)
 
     def _join(self) -> None:
-        """Wait for workers that have nothing left to do; one still held up by a caller gone is left alone."""
+        """Wait for workers that have nothing left to do; a worker still held up by a cancelled caller is left alone."""
         with self._lock:
             workers = [] if self._open else list(self._workers)
         for worker in workers:
@@ -146,11 +145,11 @@ class ModelQueue:
                 worker.join(timeout=1.0)
 
     def _staff(self) -> None:
-        """As many workers as the pace allows and the prompts that wait can use; called with the lock held."""
-        waiting = sum(each.total - each.taken for each in self._open if not each.stalled)
+        """Start the workers that the pace allows and the waiting prompts can use; called with the lock held."""
+        waiting = sum(caller.total - caller.taken for caller in self._open if not caller.stalled)
         if not waiting:
             return
-        if self.model.ask_async is not None:
+        if self.model.generate_async is not None:
             event_loop.loop().call_soon_threadsafe(self._start_tasks)
             return
         wanted = min(self.pace.limit, -(-waiting // self.model.batch))
@@ -160,8 +159,8 @@ class ModelQueue:
             worker.start()
 
     def _work(self) -> None:
-        """A worker for plain functions, in its thread."""
-        aside = None if self.model.timeout is None else Aside(threading.current_thread().name)
+        """Work on slices in a thread, for plain functions."""
+        timeout_thread = None if self.model.timeout is None else TimeoutThread(threading.current_thread().name)
         while True:
             with self._lock:
                 shares = [] if len(self._workers) > self.pace.limit else self._take()
@@ -170,41 +169,43 @@ class ModelQueue:
                     break
             started = time.perf_counter()
             try:
-                # the callers' context variables hold in the model function; a context can be entered by one thread only
+                # the callers' context variables apply in the model function; only one thread can enter a context
                 context = shares[0].caller.context.copy()
-                context.run(self._walk, self._answer(shares), shares[0].caller.decoding, aside)
+                context.run(self._take_steps, self._steps(shares), shares[0].caller.decoding, timeout_thread)
             except BaseException as error:  # noqa: BLE001 - handed to the callers, which raise it
                 self._abort(shares, error)
             self._release(shares, time.perf_counter() - started)
-        if aside is not None:
-            aside.end()
+        if timeout_thread is not None:
+            timeout_thread.end()
 
-    def _walk(self, steps: Steps, decoding: Mapping[str, Any], aside: Aside | None) -> None:
+    def _take_steps(self, steps: Steps, decoding: Mapping[str, Any], timeout_thread: TimeoutThread | None) -> None:
         """Take the steps in this thread."""
         with closing(steps), suppress(StopIteration):
             step = next(steps)
             while True:
                 if isinstance(step, Call):
-                    step = steps.send(self._called(step, decoding, aside))
+                    step = steps.send(self._call(step, decoding, timeout_thread))
                 else:
                     time.sleep(step)
                     step = next(steps)
 
-    def _called(self, call: Call, decoding: Mapping[str, Any], aside: Aside | None) -> Reply:
+    def _call(self, call: Call, decoding: Mapping[str, Any], timeout_thread: TimeoutThread | None) -> Reply:
         started = time.perf_counter()
-        given: Sequence[Given] = ()
-        failed: BaseException | None = None
+        responses: Sequence[Response] = ()
+        error: BaseException | None = None
         try:
-            with self.busy.answering:
-                if aside is None or self.model.timeout is None:
-                    given = self.model.asked(decoding)(call.prompts, decoding)
+            with self.busy.generating:
+                if timeout_thread is None or self.model.timeout is None:
+                    responses = self.model.function_for(decoding)(call.prompts, decoding)
                 else:
-                    given = aside.call(partial(self.model.asked(decoding), call.prompts, decoding), self.model.timeout)
+                    responses = timeout_thread.call(
+                        partial(self.model.function_for(decoding), call.prompts, decoding), self.model.timeout
+                    )
         except (NotAModelError, SourceError, CapabilityError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
-            failed = error
-        return Reply(given, failed, time.perf_counter() - started)
+        except BaseException as raised:  # noqa: BLE001 - the model is the user's code: its errors are rows
+            error = raised
+        return Reply(responses, error, time.perf_counter() - started)
 
     def _start_tasks(self) -> None:
         """Start workers for async functions; called on the event loop."""
@@ -223,68 +224,68 @@ class ModelQueue:
         self._start_tasks()
 
     async def _work_async(self, shares: list[Share]) -> None:
-        """Answer one slice, as a task on the event loop."""
+        """Work on one slice, as a task on the event loop."""
         started = time.perf_counter()
         try:
-            await self._walk_async(self._answer(shares), shares[0].caller.decoding)
+            await self._take_steps_async(self._steps(shares), shares[0].caller.decoding)
         except BaseException as error:  # noqa: BLE001 - handed to the callers, which raise it
             self._abort(shares, error)
         self._release(shares, time.perf_counter() - started)
 
-    async def _walk_async(self, steps: Steps, decoding: Mapping[str, Any]) -> None:
+    async def _take_steps_async(self, steps: Steps, decoding: Mapping[str, Any]) -> None:
         import asyncio
 
         with closing(steps), suppress(StopIteration):
             step = next(steps)
             while True:
                 if isinstance(step, Call):
-                    step = steps.send(await self._called_async(step, decoding))
+                    step = steps.send(await self._call_async(step, decoding))
                 else:
                     await asyncio.sleep(step)
                     step = next(steps)
 
-    async def _called_async(self, call: Call, decoding: Mapping[str, Any]) -> Reply:
+    async def _call_async(self, call: Call, decoding: Mapping[str, Any]) -> Reply:
         import asyncio
 
-        assert self.model.ask_async is not None
+        assert self.model.generate_async is not None
         started = time.perf_counter()
-        given: Sequence[Given] = ()
-        failed: BaseException | None = None
+        responses: Sequence[Response] = ()
+        error: BaseException | None = None
         try:
             if SCORES in decoding:
-                answers = asyncio.to_thread(_scored, self.model.asked(decoding), call.prompts, decoding)
+                pending = asyncio.to_thread(_scored, self.model.function_for(decoding), call.prompts, decoding)
             else:
-                answers = self.model.ask_async(call.prompts, decoding)
-            with self.busy.answering:
-                given = await event_loop.within(answers, self.model.timeout)
+                pending = self.model.generate_async(call.prompts, decoding)
+            with self.busy.generating:
+                responses = await event_loop.within(pending, self.model.timeout)
         except (NotAModelError, SourceError, CapabilityError, KeyboardInterrupt):
             raise
-        except (asyncio.CancelledError, GeneratorExit):  # this task itself is being ended; see `event_loop.within`
+        except (asyncio.CancelledError, GeneratorExit):  # this task itself is cancelled; see `event_loop.within`
             raise
-        except BaseException as error:  # noqa: BLE001 - the model is the user's code: its errors are rows
-            failed = error
-        return Reply(given, failed, time.perf_counter() - started)
+        except BaseException as raised:  # noqa: BLE001 - the model is the user's code: its errors are rows
+            error = raised
+        return Reply(responses, error, time.perf_counter() - started)
 
     def _take(self) -> list[Share]:
-        """The next prompts to ask, from all callers with the decoding parameters of the one whose turn it is.
+        """Return the next prompts to run, from all callers with the decoding parameters of the next caller.
 
-        Called with the lock held. Those of highest priority fill the slice, the same share each; others with the same
-        parameters only what they leave of their last batch.
+        Called with the lock held. Callers of highest priority fill the slice, with the same share each; others with the
+        same parameters only fill up their last batch.
         """
-        ready = [each for each in self._open if not self._stalls(each)]
+        ready = [caller for caller in self._open if not self._stalls(caller)]
         if not ready:
             return []
-        first = max(ready, key=lambda each: each.priority)  # the first of the highest: turns are taken in order
-        alike = [each for each in ready if each.key == first.key]
+        first = max(ready, key=lambda caller: caller.priority)  # the first of the highest: turns are taken in order
+        alike = [caller for caller in ready if caller.key == first.key]
         room = self.model.batch * self._calls
         if self.pace.limit > 1:  # leave something for the others
-            waiting = sum(each.total - each.taken for each in alike)
+            waiting = sum(caller.total - caller.taken for caller in alike)
             room = min(room, max(self.model.batch, waiting // (2 * self.pace.limit)))
         shares: list[Share] = []
-        for priority in sorted({each.priority for each in alike}, reverse=True):
+        for priority in sorted({caller.priority for caller in alike}, reverse=True):
             if priority < first.priority:
                 room = min(room, -sum(share.stop - share.start for share in shares) % self.model.batch)
-            room = self._share_out([each for each in alike if each.priority == priority], room, shares)
+            room = self._share_out([caller for caller in alike if caller.priority == priority], room, shares)
         self._open.remove(first)
         self._open.append(first)
         for share in shares:
@@ -294,7 +295,7 @@ class ModelQueue:
         return shares
 
     def _share_out(self, callers: list[Caller], room: int, shares: list[Share]) -> int:
-        """Fill the room with prompts of these callers, the same number of each; what is left of it."""
+        """Fill the room with prompts of these callers, the same number of each; return the remaining room."""
         while room and callers:
             portion = -(-room // len(callers))
             for caller in callers:
@@ -303,7 +304,7 @@ class ModelQueue:
                     shares.append(Share(caller, caller.taken, caller.taken + count))
                     caller.taken += count
                     room -= count
-            callers = [each for each in callers if each.taken < each.total]
+            callers = [caller for caller in callers if caller.taken < caller.total]
         return room
 
     def _stalls(self, caller: Caller) -> bool:
@@ -313,18 +314,18 @@ class ModelQueue:
     def _bound(self) -> int:
         return max(BACKLOG, 2 * self.model.batch * self.pace.most)
 
-    def _answer(self, shares: list[Share]) -> Steps:
-        """The steps that answer these prompts, whose outcomes are delivered on the way."""
-        places: list[Place] = [(share.caller, index) for share in shares for index in range(share.start, share.stop)]
+    def _steps(self, shares: list[Share]) -> Steps:
+        """Yield the steps that run these prompts; outcomes are delivered on the way."""
+        refs: list[PromptRef] = [(share.caller, index) for share in shares for index in range(share.start, share.stop)]
         prompts = [prompt for share in shares for prompt in share.caller.prompts[share.start : share.stop]]
         outcomes: dict[int, list[Outcome]] = {id(share.caller): [] for share in shares}
-        answering = Answering(self.model.name, self.pace, outcomes)
+        runner = BatchRunner(self.model.name, self.pace, outcomes)
         last = time.perf_counter()
-        for start in range(0, len(places), self.model.batch):
+        for start in range(0, len(refs), self.model.batch):
             batch = slice(start, start + self.model.batch)
-            if places[start][0].gone and all(caller.gone for caller, _ in places[batch]):
+            if refs[start][0].cancelled and all(caller.cancelled for caller, _ in refs[batch]):
                 continue
-            yield from answering.batch(places[batch], prompts[batch])
+            yield from runner.run(refs[batch], prompts[batch])
             if time.perf_counter() - last > SLICE_SECONDS[1]:
                 deliver(shares, outcomes)
                 last = time.perf_counter()
@@ -344,11 +345,11 @@ class ModelQueue:
         with self._lock:
             for share in shares:
                 share.caller.held -= 1
-            if self.pace.adaptive and self.model.ask_async is None:
+            if self.pace.adaptive and self.model.generate_async is None:
                 self._staff()
 
 
-def _scored(function: Ask, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+def _scored(function: GenerateFunction, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
     """Call the function in a thread that a task waits for."""
     try:
         return function(prompts, decoding)
@@ -358,15 +359,14 @@ def _scored(function: Ask, prompts: Sequence[Prompt], decoding: Mapping[str, Any
 
 
 def queue_of(model: Model, fingerprint: str) -> ModelQueue:
-    """The one queue of what answers under this fingerprint, shared by all that ask at the same time.
+    """Return the queue of the model with this fingerprint, shared by all its concurrent callers.
 
-    The queue goes with its last caller; how many calls the model stands at once, and whether it was there, is known
-    to the next one.
+    The queue is freed with its last caller; its successor reuses the concurrency limit and whether the model was down.
     """
     with _queues_lock:
         queue = _queues.get(fingerprint)
-        # a traceback that somebody keeps may keep a queue: it must not answer for a model that was made anew since
-        if queue is None or (queue.idle and _asked_as(queue.model) != _asked_as(model)):
+        # a stored traceback may keep a queue alive: it must not serve a model that was recreated since
+        if queue is None or (queue.idle and _settings_of(queue.model) != _settings_of(model)):
             key = (fingerprint, model.workers, model.adaptive)
             pace = _paces.setdefault(key, _pace(model))
             queue = _queues[fingerprint] = ModelQueue(model, pace, busy_of(fingerprint))
@@ -374,11 +374,11 @@ def queue_of(model: Model, fingerprint: str) -> ModelQueue:
 
 
 def busy_of(fingerprint: str) -> Busy:
-    """The seconds of what answers under this fingerprint, in this process."""
+    """Return the busy seconds of the model with this fingerprint, in this process."""
     return _busy.setdefault(fingerprint, Busy())
 
 
-def _asked_as(model: Model) -> tuple[object, ...]:
+def _settings_of(model: Model) -> tuple[object, ...]:
     return model, model.batch, model.workers, model.adaptive, model.timeout
 
 
@@ -393,7 +393,7 @@ _queues_lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    """A forked child has the queues but not their threads, and perhaps locks that nobody there will release."""
+    """Reset the queues of a forked child: their threads are missing, and their locks may never be released."""
     global _queues, _queues_lock
     _queues = WeakValueDictionary()
     _paces.clear()

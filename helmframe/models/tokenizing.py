@@ -1,6 +1,7 @@
-"""A tokenizer as the stages use it: counts prompts, applies the chat template, cuts texts."""
+"""Tokenizers as the stages use them, stop strings, and the text of a completion's tokens."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +11,11 @@ from helmframe.models.model import Tokens
 
 @dataclass(eq=False)
 class Tokenizing:
-    """A transformers tokenizer, loaded when it is first needed; several threads may use it.
+    """A transformers tokenizer, loaded on first use; several threads may use it.
 
     Args:
-        load: gives the tokenizer.
-        end: the model's token, or tokens, that end a text; None: it has none.
+        load: Returns the tokenizer.
+        end: The model's token, or tokens, that end a text; None: it has none.
     """
 
     load: Callable[[], Any]
@@ -24,60 +25,170 @@ class Tokenizing:
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer itself."""
+        """Return the tokenizer itself."""
         with self._lock:
             if self._loaded is None:
                 self._loaded = self.load()
             return self._loaded
 
-    def anew(self) -> "Tokenizing":
-        """The same, to be loaded again."""
+    def unloaded(self) -> "Tokenizing":
+        """Return a copy that is loaded again."""
         return Tokenizing(self.load, self.end)
 
     @property
     def as_tokens(self) -> Tokens:
-        """What `language_modeling` needs of it."""
+        """Return the functions that `language_modeling` needs."""
         return Tokens(self.encode, self.decode, self.prefix)
 
     def encode(self, text: str) -> list[int]:
-        """The text's tokens, and none that the tokenizer adds."""
+        """Return the text's tokens, without those that the tokenizer adds."""
         with self._lock:
             return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens; of a character of which there is a part only, U+FFFD."""
+        """Return the text of tokens; an incomplete character is U+FFFD."""
         return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     def prefix(self) -> str:
-        """The token that texts begin with: the tokenizer's first, else that which ends them."""
+        """Return the token that texts begin with: the tokenizer's first, else its end token."""
         return str(self.tokenizer.bos_token or self.tokenizer.eos_token or "")
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, with what the tokenizer adds; a text that starts with its BOS gets no second one."""
+        """Return token ids of each text, with added special tokens; BOS is not added a second time."""
         if not texts:
             return []
         bos = getattr(self.tokenizer, "bos_token", None)
-        found: list[list[int]] = [[] for _ in texts]
+        ids_by_text: list[list[int]] = [[] for _ in texts]
         for has_bos in (False, True):
-            places = [i for i, text in enumerate(texts) if bool(bos and text.startswith(bos)) is has_bos]
-            if places:
-                with self._lock:  # a fast tokenizer can't be used by two threads while it is being set up
-                    ids = self.tokenizer([texts[i] for i in places], add_special_tokens=not has_bos, verbose=False)
-                for place, each in zip(places, ids["input_ids"], strict=True):
-                    found[place] = list(each)
-        return [each or [self._first()] for each in found]  # a model can't go on from nothing
+            indices = [index for index, text in enumerate(texts) if bool(bos and text.startswith(bos)) is has_bos]
+            if indices:
+                with self._lock:  # a fast tokenizer is not thread-safe while it is being set up
+                    encoded = self.tokenizer(
+                        [texts[index] for index in indices], add_special_tokens=not has_bos, verbose=False
+                    )
+                for index, ids in zip(indices, encoded["input_ids"], strict=True):
+                    ids_by_text[index] = list(ids)
+        return [ids or [self._first()] for ids in ids_by_text]  # a model can't continue an empty prompt
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """The number of tokens of each text as a prompt."""
-        return [len(each) for each in self.tokens(texts)]
+        """Return the number of tokens of each text as a prompt."""
+        return [len(ids) for ids in self.tokens(texts)]
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """The conversation as the prompt the tokenizer's chat template makes of it, ready for the assistant's turn."""
+        """Return the prompt of a conversation by the tokenizer's chat template, ready for the assistant's turn."""
         turns = [dict(message) for message in messages]
         return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
     def _first(self) -> int:
-        """The token that a text begins with which has none: BOS, else the one that ends texts."""
-        known = (self.tokenizer.bos_token_id, self.end, self.tokenizer.eos_token_id)
-        first = next((each for each in known if each is not None), 0)
+        """Return the token for an empty text: BOS, else the token that ends texts."""
+        candidates = (self.tokenizer.bos_token_id, self.end, self.tokenizer.eos_token_id)
+        first = next((token for token in candidates if token is not None), 0)
         return int(first if isinstance(first, int) else first[0])
+
+
+def stops_of(decoding: Mapping[str, Any]) -> list[str]:
+    """Return the non-empty stop strings of decoding parameters."""
+    stop = decoding.get("stop") or []
+    return [text for text in ([stop] if isinstance(stop, str) else map(str, stop)) if text]
+
+
+def before_stop(text: str, stops: Sequence[str]) -> str:
+    """Return the text before the first stop string."""
+    for stop in stops:
+        text = text.split(stop, 1)[0]
+    return text
+
+
+# Prompt tokens that output is decoded with: some tokenizers drop the space before a first word.
+BEFORE = 4
+# A character has at most four bytes, each a token in the worst case; a longer incomplete sequence is invalid.
+PIECES = 4
+BROKEN = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(eq=False)
+class StopDetector:
+    """Finds stop strings in the text of one row's tokens, as they come.
+
+    A few tokens are decoded at a time, together with earlier ones, so that spaces and characters are those of the whole
+    text.
+    """
+
+    tokenizer: Any
+    prompt: Sequence[int]
+    stops: Sequence[str]
+    _tokens: list[int] = field(init=False)
+    _marks: deque[int] = field(init=False)  # token counts at which the last characters end
+    _tail: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        self._tokens = _before(self.tokenizer, self.prompt)
+        self._marks = deque([0, len(self._tokens)], maxlen=BEFORE + 1)
+
+    def ends(self, token: int) -> bool:
+        """Add a token, and return whether the text now contains a stop string."""
+        if not self.stops:
+            return False
+        self._tokens.append(token)
+        start, read = self._marks[0], self._marks[-1]
+        before = decoded(self.tokenizer, self._tokens[start:read])
+        text = decoded(self.tokenizer, self._tokens[start:])
+        new = text[len(before) :]
+        if any(stop in self._tail + new for stop in self.stops):
+            return True
+        if not text.endswith(BROKEN) or len(self._tokens) - read > PIECES:
+            self._tail = (self._tail + new)[-max(map(len, self.stops)) :]
+            self._marks.append(len(self._tokens))
+        return False
+
+
+def ending_tokens(model: Any, tokenizer: Any, stops: Sequence[str]) -> list[int]:
+    """Return the tokens that end a completion: the model's, else the tokenizer's, and stops that are a special token.
+
+    A special token is not part of a text, so a stop string could never be found in it.
+    """
+    ends: list[int] = []
+    for config in (getattr(model, "generation_config", None), model.config, tokenizer):
+        token_ids = getattr(config, "eos_token_id", None)
+        if token_ids is not None:
+            ends = [token_ids] if isinstance(token_ids, int) else list(token_ids)
+            break
+    special = [
+        token for token, added in tokenizer.added_tokens_decoder.items() if added.special and added.content in stops
+    ]
+    return [*map(int, ends), *special]
+
+
+def text_of(tokenizer: Any, prompt: Sequence[int], outputs: Sequence[int]) -> str:
+    """Return the outputs' text as it continues the prompt."""
+    before = _before(tokenizer, prompt)
+    start, whole = decoded(tokenizer, before), decoded(tokenizer, [*before, *outputs])
+    return whole[len(start) :] if whole.startswith(start) else decoded(tokenizer, outputs)
+
+
+def count_before_stop(tokenizer: Any, prompt: Sequence[int], outputs: Sequence[int], stops: Sequence[str]) -> int:
+    """Return how many outputs contribute to the text before a stop string.
+
+    A token that contains both the end of that text and the start of the stop string counts.
+    """
+    count = len(outputs)
+    if not stops:
+        return count
+    whole = text_of(tokenizer, prompt, outputs)
+    text = before_stop(whole, stops)
+    if text == whole:
+        return count
+    while count and text_of(tokenizer, prompt, outputs[: count - 1]).startswith(text):
+        count -= 1
+    return count
+
+
+def _before(tokenizer: Any, prompt: Sequence[int]) -> list[int]:
+    """Return the prompt's last tokens, from the start of a character: some tokenizers break text after half of one."""
+    tails = (list(prompt[-count:]) for count in range(BEFORE, BEFORE + PIECES))
+    return next((tail for tail in tails if not decoded(tokenizer, tail).startswith(BROKEN)), list(prompt[-BEFORE:]))
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """Return the text of tokens, without special ones; an incomplete character is U+FFFD."""
+    return str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))

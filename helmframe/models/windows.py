@@ -1,22 +1,24 @@
-"""A text longer than the model's window as several: each of its tokens is predicted once, from as many as fit."""
+"""Texts longer than the model's window: split into windows, or truncated at their end as HELM does."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 import polars as pl
 
+from helmframe._schema import PREFIXES
 from helmframe.models.model import Model, Tokens
 
-# What a tokenizer writes for bytes that are no whole character.
+# The text of bytes that are not a whole character.
 _PARTIAL = "\ufffd"
-# A window holds one more token than the model reads: its last is predicted only.
+# A window has one more token than the model reads: its last token is only predicted.
 _LAST = 1
 
 
 class Window(NamedTuple):
-    """A part of a text that is asked about, after what comes before it.
+    """A part of a text whose log-probability is requested, and the context before it.
 
-    `num_conditioning_tokens` is how many come before, as HELM counts them.
+    `num_conditioning_tokens` is the number of tokens of the context, as HELM counts them.
     """
 
     context: str
@@ -24,48 +26,50 @@ class Window(NamedTuple):
     num_conditioning_tokens: int
 
 
-def cut(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """The rows whose whole text is asked about as one row per window; other rows as they are, in their order.
+def split_into_windows(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """Return the rows with whole texts as one row per window, and other rows unchanged, in their order.
 
     Adds `window_index` and `num_conditioning_tokens`, null elsewhere, and `suffix`, the window's context. Without a
-    tokenizer the text is one window after nothing.
+    tokenizer the text is one window without context.
 
     Args:
         rows: `REQUESTS` with `suffix`.
-        model: its window and tokenizer.
+        model: Its window and tokenizer.
     """
     whole = pl.col("continuation").is_not_null() & pl.col("reference_index").is_null()
     none = pl.lit(None, dtype=pl.Int64)
     if not rows.select(whole.any()).item():
         return rows.with_columns(window_index=none, num_conditioning_tokens=none)
-    numbered = rows.with_row_index("_place")
-    texts = numbered.filter(whole).select("_place", "continuation").unique("_place", maintain_order=True)
-    found = [
-        (place, index, *window)
-        for place, text in texts.iter_rows()
+    numbered = rows.with_row_index("_index")
+    texts = numbered.filter(whole).select("_index", "continuation").unique("_index", maintain_order=True)
+    pieces = [
+        (position, index, *window)
+        for position, text in texts.iter_rows()
         for index, window in enumerate(_windows(text, model))
     ]
-    names = ["_place", "window_index", "suffix", "continuation", "num_conditioning_tokens"]
+    names = ["_index", "window_index", "suffix", "continuation", "num_conditioning_tokens"]
     types = [pl.UInt32, pl.Int64, pl.String, pl.String, pl.Int64]
-    windows = pl.DataFrame(found, schema=dict(zip(names, types, strict=True)), orient="row")
-    cut_up = numbered.filter(whole).drop("suffix", "continuation").join(windows, on="_place", how="inner")
+    windows = pl.DataFrame(pieces, schema=dict(zip(names, types, strict=True)), orient="row")
+    split = numbered.filter(whole).drop("suffix", "continuation").join(windows, on="_index", how="inner")
     others = numbered.filter(~whole).with_columns(window_index=none, num_conditioning_tokens=none)
-    return pl.concat([others, cut_up.select(others.columns)]).sort("_place", "window_index").drop("_place")
+    return pl.concat([others, split.select(others.columns)]).sort("_index", "window_index").drop("_index")
 
 
 def windows(text: str, tokens: Tokens, window: int, max_request_length: int | None = None) -> list[Window]:
-    """The windows of a text: the first begins with the tokenizer's first token, the others with all that fits before.
+    """Return the windows of a text, each of whose tokens is predicted once, from as much context as fits.
+
+    The first window begins with the tokenizer's first token.
 
     Args:
-        text: any.
-        tokens: the tokenizer.
-        window: tokens that the model reads at once.
+        text: Any text.
+        tokens: The tokenizer.
+        window: Tokens that the model reads at once.
         max_request_length: The most tokens of one request. By default one more than the window, whose last token is
             predicted only. With no more than the window, a first token leaves no room for the last one of the first
-            window, which is skipped then, as in HELM.
+            window, which is then skipped, as in HELM.
 
-    A window that ends within a character does without it, and so does the next, as in HELM: a token of some hundred is
-    not predicted then.
+    If a window ends within a character, it and the next window skip that character, as in HELM: about one token in some
+    hundred is then not predicted.
 
     Source: HELM `LanguageModelingAdapter`, after EleutherAI's lm_perplexity; its windows byte for byte.
     """
@@ -74,24 +78,14 @@ def windows(text: str, tokens: Tokens, window: int, max_request_length: int | No
     prefix = tokens.prefix()
     done = min(window, len(ids))
     prompt, _ = _text(list(tokens.encode(prefix)), ids[:done], most, tokens)
-    found = [Window(prefix, prompt.removeprefix(prefix), 1 if prefix else 0)]
+    pieces = [Window(prefix, prompt.removeprefix(prefix), 1 if prefix else 0)]
     while done < len(ids):
         end = min(len(ids), done + most - 1)
         prompt, conditioning = _text(ids[max(0, end - most) : done], ids[done:end], most, tokens)
-        context = first_tokens(prompt, conditioning, tokens)
-        found.append(Window(context, prompt.removeprefix(context), conditioning))
+        context = _start(prompt, conditioning, tokens)
+        pieces.append(Window(context, prompt.removeprefix(context), conditioning))
         done = end
-    return found
-
-
-def first_tokens(text: str, count: int, tokens: Tokens) -> str:
-    """Return the first `count` tokens of the text, and as many more as end with a whole character."""
-    ids = list(tokens.encode(text))
-    for end in range(count, len(ids) + 1):
-        start = tokens.decode(ids[:end])
-        if text.startswith(start):
-            return start
-    return text
+    return pieces
 
 
 def _windows(text: str, model: Model) -> list[Window]:
@@ -101,7 +95,7 @@ def _windows(text: str, model: Model) -> list[Window]:
 
 
 def _text(conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens) -> tuple[str, int]:
-    """The window's text without parts of characters at its ends, and how many tokens only condition."""
+    """Return the window's text without parts of characters at its ends, and how many tokens only condition."""
     raw, predicted = _fitting(conditioning, predicted, most, tokens)
     text = raw.strip(_PARTIAL)
     if text == raw:
@@ -116,9 +110,94 @@ def _text(conditioning: Sequence[int], predicted: Sequence[int], most: int, toke
 def _fitting(
     conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens
 ) -> tuple[str, Sequence[int]]:
-    """The text, with predicted tokens dropped at the end until it is no longer than allowed when tokenized again."""
+    """Return the text, without the last predicted tokens if it would be longer than allowed when tokenized again."""
     text = tokens.decode([*conditioning, *predicted])
     while (over := len(tokens.encode(text)) - most) > 0 and predicted:
         predicted = predicted[:-over]
         text = tokens.decode([*conditioning, *predicted])
     return text, predicted
+
+
+def _start(text: str, count: int, tokens: Tokens) -> str:
+    """Return the first `count` tokens of the text, and more until they end with a whole character."""
+    ids = list(tokens.encode(text))
+    for end in range(count, len(ids) + 1):
+        start = tokens.decode(ids[:end])
+        if text.startswith(start):
+            return start
+    return text
+
+
+def truncate_right(fitted: pl.DataFrame, prefixes: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Truncate the prompts that are too long and may be truncated to their limit; add `was_cut`.
+
+    A prompt that ends with an option (`continuation`) is truncated there too. The last remaining tokens become the
+    continuation: the number of tokens that the whole option has. What a chat template adds after a question is never
+    truncated.
+
+    Args:
+        fitted: Rows with `prefix_id`, `suffix`, `continuation`, `limit`, `too_long` and `truncation`.
+        prefixes: `PREFIXES`.
+        model: Its tokenizer.
+
+    Returns:
+        The rows, and the new `PREFIXES`.
+
+    Source: HELM `LocalWindowService.truncate_from_right` and `BasicReferenceMetric`. The question's cue is lost with
+    its end.
+    """
+    is_truncated = (
+        pl.col("too_long")
+        & (pl.col("truncation") == "right").fill_null(value=False)
+        & ~pl.col("chat_template")
+        & (pl.col("limit") > 0)
+    )
+    numbered = fitted.with_columns(was_cut=is_truncated).with_row_index("_index")
+    rows = numbered.filter("was_cut")
+    if rows.is_empty():
+        return numbered.drop("_index"), pl.DataFrame(schema=PREFIXES.schema)
+    starts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
+    truncated = []
+    columns = ("_index", "prefix_id", "suffix", "continuation", "limit")
+    for position, prefix_id, suffix, continuation, limit in rows.select(columns).iter_rows():
+        text = _truncated(starts[prefix_id] + suffix + (continuation or ""), limit, model)
+        scored = None if continuation is None else _last_tokens(text, _length(continuation, model), model)
+        text = text.removesuffix(scored or "")
+        start = starts[prefix_id] if text.startswith(starts[prefix_id]) else ""
+        truncated.append((position, sha256(start.encode()).hexdigest()[:32], text[len(start) :], scored, start))
+    types = [pl.UInt32, *[pl.String] * 4]
+    schema = dict(zip(["_index", "prefix_id", "suffix", "continuation", "prefix"], types, strict=True))
+    new = pl.DataFrame(truncated, schema=schema, orient="row")
+    changed = numbered.update(new.drop("prefix"), on="_index").with_columns(
+        too_long=pl.col("too_long") & ~pl.col("was_cut")
+    )
+    return changed.drop("_index"), new.select(list(PREFIXES.schema)).unique("prefix_id", maintain_order=True)
+
+
+def _truncated(text: str, limit: int, model: Model) -> str:
+    assert model.count_tokens is not None  # otherwise the prompt could not be too long
+    count = model.count_tokens
+    if model.tokens is not None:
+        text = model.tokens.decode(list(model.tokens.encode(text))[:limit])
+        while count([text])[0] > limit:
+            text = text[:-1]
+        return text
+    # without the tokens: the longest start that fits, if a longer text has no fewer tokens
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if count([text[:middle]])[0] <= limit else (low, middle - 1)
+    return text[:low]
+
+
+def _last_tokens(text: str, count: int, model: Model) -> str:
+    """Return the last `count` tokens of the text, or all of it if it has fewer."""
+    before = max(0, _length(text, model) - count)
+    if model.tokens is not None:
+        return text.removeprefix(_start(text, before, model.tokens))
+    return text.removeprefix(_truncated(text, before, model))
+
+
+def _length(text: str, model: Model) -> int:
+    assert model.count_tokens is not None
+    return len(model.tokens.encode(text)) if model.tokens is not None else model.count_tokens([text])[0]

@@ -1,94 +1,28 @@
-"""Perturbations: changes of the input that should not change the answer. `hf.perturbations.typos(prob=.1)`."""
+"""Perturbations: changes of the input that should not change the answer. `hf.perturbations.typos(prob=.1)`.
+
+A list of values is a grid: `hf.perturbations.typos(prob=[.05, .1, .2])` is three perturbations. The name of a
+perturbation lacks the arguments that have their defaults: `hf.perturbations.typos()` is "typos".
+`hf.list_perturbations()` lists all, with their sources and what differs from HELM.
+"""
+
+from typing import TYPE_CHECKING
 
 from helmframe.perturbations.call import PerturbationCall
-from helmframe.perturbations.calls import (
-    contraction,
-    contrast_sets,
-    dialect,
-    expansion,
-    extra_space,
-    filler_words,
-    gender,
-    lowercase,
-    mild_mix,
-    misspellings,
-    person_name,
-    rerun,
-    space,
-    synonym,
-    translate,
-    typos,
-)
-from helmframe.perturbations.noise_calls import (
-    change_numbers,
-    delete_letters,
-    drop_words,
-    homoglyphs,
-    insert_letters,
-    keyboard,
-    leet,
-    ocr,
-    punctuation,
-    random_case,
-    repeat_letters,
-    repeat_words,
-    swap_letters,
-    swap_words,
-    titlecase,
-    uppercase,
-    zero_width,
-)
-from helmframe.perturbations.prompt_calls import (
-    cue_space,
-    example_order,
-    instructions,
-    option_labels,
-    option_order,
-)
+from helmframe.perturbations.factory import Factory, factory_of
+from helmframe.perturbations.registry import PERTURBATIONS
 
-__all__ = [
-    "PerturbationCall",
-    "change_numbers",
-    "contraction",
-    "contrast_sets",
-    "cue_space",
-    "delete_letters",
-    "dialect",
-    "drop_words",
-    "example_order",
-    "expansion",
-    "extra_space",
-    "filler_words",
-    "gender",
-    "homoglyphs",
-    "insert_letters",
-    "instructions",
-    "keyboard",
-    "leet",
-    "lowercase",
-    "mild_mix",
-    "misspellings",
-    "ocr",
-    "option_labels",
-    "option_order",
-    "person_name",
-    "punctuation",
-    "random_case",
-    "repeat_letters",
-    "repeat_words",
-    "rerun",
-    "space",
-    "swap_letters",
-    "swap_words",
-    "synonym",
-    "titlecase",
-    "translate",
-    "typos",
-    "uppercase",
-    "zero_width",
-]
+if TYPE_CHECKING:
+    __all__: list[str]
+
+
+def __getattr__(name: str) -> Factory:
+    if name == "__all__":
+        return __dir__()  # type: ignore[return-value]
+    if name.startswith("_") or name not in PERTURBATIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return factory_of(PERTURBATIONS[name])
 
 
 def __dir__() -> list[str]:
     # what the Tab key offers: not the modules that the names come from
-    return __all__
+    return sorted([PerturbationCall.__name__, *PERTURBATIONS])

@@ -1,6 +1,7 @@
 """One link of a chain: a perturbation with its arguments, and what it does to a frame."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,30 +11,36 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import key_of
-from helmframe._core.specs import Call, Pairs
+from helmframe._core.specs import Call, Pairs, frozen
 from helmframe._schema import INSTANCES, REFERENCE
-from helmframe.errors import ArgumentError
-from helmframe.perturbations.by_model import Ask, answered
-from helmframe.perturbations.fields import around, in_references, protected_pattern
-from helmframe.perturbations.helm_rows import by_row, text_by_row
-from helmframe.perturbations.registry import HELM, PERTURBATIONS, Perturbation, Stream
-from helmframe.perturbations.validation import changed_by, check_text, dtype_of, named
+from helmframe.errors import ArgumentError, SourceError
+from helmframe.perturbations.fields import (
+    ModelQuery,
+    change_instances,
+    change_references,
+    change_texts,
+    change_unprotected,
+    protected_pattern,
+    replace_by_completions,
+)
+from helmframe.perturbations.registry import FIELDS, HELM, PERTURBATIONS, Perturbation, Stream
+from helmframe.perturbations.validation import check_text, dtype_of, named_errors, validated
 
-# The columns a perturbation may rewrite.
+# The columns that a perturbation may rewrite.
 VARIANT_TEXTS = {
     "perturbed_input": pl.String(),
     "perturbed_references": pl.List(REFERENCE),
     "adapter_change": pl.String(),
 }
-# What every perturbation of texts takes beside its own arguments.
+# The arguments that every perturbation of texts takes.
 COMMON = ("compat", "fields", "protect")
 
 
 @dataclass(frozen=True)
 class PerturbationCall(Call):
-    """A perturbation with its arguments: for sentences as it stands, outside of them by `.on(…)`.
+    """A perturbation with its arguments: as it is for `Plan.perturb`, by `.on(…)` for any frame.
 
-    `model` is who makes it, where a model does; `by_name` says whether the arguments name it.
+    `model` is the model that a perturbation needs, such as a translator; `by_name` is true if the arguments name it.
     """
 
     model: Any = field(default=None, repr=False)
@@ -41,101 +48,101 @@ class PerturbationCall(Call):
 
     @property
     def entry(self) -> Perturbation:
-        """What is registered under its name."""
+        """The registered entry of its name."""
         return PERTURBATIONS[self.name]
 
     @property
     def fields(self) -> str:
-        """What it changes: "input", "references" or "both"."""
+        """The texts that it changes: "input", "references" or "both"."""
         return str(dict(self.arguments).get("fields", self.entry.fields))
 
     @property
     def compat(self) -> str | None:
-        """Whose rules and random numbers: "helm", or None."""
+        """The system whose rules and random numbers it uses: "helm", or None."""
         return dict(self.arguments).get("compat")  # type: ignore[return-value]
 
     def on(self, text: pl.Expr, *, id: pl.Expr | str, seed: int = 0) -> pl.Expr:
-        """The perturbed text, as an expression for any frame.
+        """Return the perturbed text, as an expression for any frame.
 
         Args:
-            text: the text column.
-            id: what the random numbers hang on: the same id gets the same change, whatever the row order.
-            seed: which draw.
+            text: The text column.
+            id: The column that random numbers depend on: the same id gets the same change, whatever the row order.
+            seed: The number of the sample.
 
-        >>> from helmframe.perturbations.parsing import call
         >>> frame = pl.DataFrame({"id": ["a"], "question": ["Who Wrote It?"]})
         >>> frame.select(call("lowercase").on(pl.col("question"), id="id")).item()
         'who wrote it?'
 
         Raises:
-            ArgumentError: it needs more than a text (the order of options), or it is a grid.
+            ArgumentError: It needs more than a text (the order of options), or it is a grid.
         """
         if len(self.cells()) != 1:
             raise ArgumentError(f"{self} is {len(self.cells())} perturbations; .on(…) takes one.")
-        if self.entry.takes != "text" or self.entry.asks:
+        if self.entry.takes != "text" or self.entry.model_argument:
             raise ArgumentError(f"{self.name} needs more than a text; say it in a sentence: .perturb({str(self)!r}).")
-        for argument, given in (("text", text), ("id", id)):
-            if not isinstance(given, str | pl.Expr):
-                raise ArgumentError(f"{self.name}.on({argument}={given!r}): a column's name, or an expression.")
+        for argument, column in (("text", text), ("id", id)):
+            if not isinstance(column, str | pl.Expr):
+                raise ArgumentError(f"{self.name}.on({argument}={column!r}): a column's name, or an expression.")
         ids = pl.col(id) if isinstance(id, str) else id
         if self.compat:
-            return text_by_row(self._stream(), text, ids, self._helm_seed(seed))
+            return change_texts(self._stream(), text, ids, self._helm_seed(seed))
         return self._changed(text, ids, seed)
 
-    def checked(self) -> None:
-        """Builds what it does, so that wrong values are told."""
+    def validate(self) -> None:
+        """Build its expression, so that invalid values raise."""
         if self.entry.takes == "frame":
             self._reframed(pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS), pl.col("instance_id"), 0)
-        elif self.entry.asks:
-            self._function(pl.col("text"), [])
+        elif self.entry.model_argument:
+            self._expression(pl.col("text"), [])
         else:
-            given = dtype_of(self.on(pl.col("text"), id="id"))
-            if given is not None:
-                check_text(str(self), given)
+            dtype = dtype_of(self.on(pl.col("text"), id="id"))
+            if dtype is not None:
+                check_text(str(self), dtype)
 
     def check(self, scenarios: Sequence[str]) -> None:
-        """That it can be had for these scenarios; what it says otherwise is its own."""
+        """Check that it exists for these scenarios; the errors are those of the registered check."""
         if self.entry.check is not None:
-            self.entry.check(scenarios, **self._own())
+            self.entry.check(scenarios, **self._function_arguments())
 
     def cells(self) -> "tuple[PerturbationCall, ...]":
-        """The calls it stands for: every list that is no value itself spans a grid."""
+        """Return the calls of its grid: every list that isn't itself a value is an axis."""
         axes = [
-            [(key, each) for each in value] if isinstance(value, tuple) and not self._is_value(key, value) else None
+            [(key, cell) for cell in value] if isinstance(value, tuple) and not self._is_value(key, value) else None
             for key, value in self.arguments
         ]
         choices = [[pair] if axis is None else axis for axis, pair in zip(axes, self.arguments, strict=True)]
         return tuple(replace(self, arguments=cell, model=self._model(cell)) for cell in product(*choices))
 
-    def through(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, ask: Ask | None = None) -> pl.LazyFrame:
-        """The frame with perturbed_input, perturbed_references and adapter_change as this leaves them."""
+    def apply(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, query: ModelQuery | None = None) -> pl.LazyFrame:
+        """Return the frame with perturbed_input, perturbed_references and adapter_change rewritten."""
         if self.entry.takes == "frame":
-            # where tables are looked for is known now, not when it is collected
+            # the roots of tables are those of this context, not of the one in which the frame is collected
             context = copy_context()
-            again = lambda rows: context.copy().run(self._reframed, rows.lazy(), ids, seed).collect()  # noqa: E731
-            return changed_by(frame, str(self), again, "both")
-        if self.entry.asks:
-            unasked = lambda _, prompts: pl.Series([None] * len(prompts), dtype=pl.String)  # noqa: E731
-            return answered(frame, self.fields, lambda text: self._function(text, []), partial(ask or unasked, self))
+            rerun = lambda rows: context.copy().run(self._reframed, rows.lazy(), ids, seed).collect()  # noqa: E731
+            return validated(frame, str(self), rerun, "both")
+        if self.entry.model_argument:
+            no_model = lambda _, prompts: pl.Series([None] * len(prompts), dtype=pl.String)  # noqa: E731
+            prompt = lambda text: self._expression(text, [])  # noqa: E731
+            return replace_by_completions(frame, self.fields, prompt, partial(query or no_model, self))
         if self.compat:
-            stream = self._stream()
-            helms = lambda rows: by_row(rows.lazy(), stream, self.fields, self._helm_seed(seed)).collect()  # noqa: E731
-            return changed_by(frame, str(self), helms, self.fields)
+            stream, helm_seed = self._stream(), self._helm_seed(seed)
+            by_helm = lambda rows: change_instances(rows.lazy(), stream, self.fields, helm_seed).collect()  # noqa: E731
+            return validated(frame, str(self), by_helm, self.fields)
         new = {}
         if self.fields != "references":
             new["perturbed_input"] = self._changed(pl.col("perturbed_input"), ids, seed)
         if self.fields != "input":
-            new["perturbed_references"] = in_references(
+            new["perturbed_references"] = change_references(
                 pl.col("perturbed_references"),
                 ids,
-                lambda text, own: self._changed(text, own, seed),
+                lambda text, text_id: self._changed(text, text_id, seed),
                 one_id=self.entry.one_mapping,
             )
-        return changed_by(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
+        return validated(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
 
     def _reframed(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int) -> pl.LazyFrame:
-        with named(str(self), ArgumentError):
-            changed = self.entry.function(frame, *self._key(ids, seed), **self._own())
+        with named_errors(str(self), ArgumentError):
+            changed = self.entry.function(frame, *self._key(ids, seed), **self._function_arguments())
         if not isinstance(changed, pl.LazyFrame):
             raise ArgumentError(f"perturbation {self.name!r} should return the lazy frame it was given, changed.")
         return changed.select(frame.collect_schema().names())
@@ -143,15 +150,15 @@ class PerturbationCall(Call):
     def _changed(self, text: pl.Expr, ids: pl.Expr, seed: int) -> pl.Expr:
         protect = dict(self.arguments).get("protect")
         if protect is None:
-            return self._function(text, self._key(ids, seed))
+            return self._expression(text, self._key(ids, seed))
         pattern = protected_pattern(protect, self.name)  # type: ignore[arg-type]
         key = self._key(ids, seed)[0] if self.entry.draws else pl.lit(0, dtype=pl.UInt64)
-        change = lambda piece, own: self._function(piece, [own] if self.entry.draws else [])  # noqa: E731
-        return around(text, key, pattern, change, one_key=self.entry.one_mapping)
+        change = lambda piece, piece_key: self._expression(piece, [piece_key] if self.entry.draws else [])  # noqa: E731
+        return change_unprotected(text, key, pattern, change, one_key=self.entry.one_mapping)
 
-    def _function(self, text: pl.Expr, key: list[pl.Expr]) -> pl.Expr:
-        with named(str(self), ArgumentError, "; `text` is a Polars expression."):
-            changed = self.entry.function(text, *key, **self._own())
+    def _expression(self, text: pl.Expr, key: list[pl.Expr]) -> pl.Expr:
+        with named_errors(str(self), ArgumentError, "; `text` is a Polars expression."):
+            changed = self.entry.function(text, *key, **self._function_arguments())
         if not isinstance(changed, pl.Expr):
             raise ArgumentError(
                 f"perturbation {self.name!r} gave {changed!r}; it should return a Polars expression, such as "
@@ -160,28 +167,106 @@ class PerturbationCall(Call):
         return changed
 
     def _stream(self) -> Stream:
-        with named(str(self), ArgumentError):
-            return HELM[self.name].make(**{**self.entry.defaults, **self._own()})
+        with named_errors(str(self), ArgumentError):
+            return HELM[self.name].make(**{**self.entry.defaults, **self._function_arguments()})
 
     def _helm_seed(self, seed: int) -> int:
         return seed if HELM[self.name].seeded else 0
 
     def _key(self, ids: pl.Expr, seed: int) -> list[pl.Expr]:
-        # The arguments stay out of the key: typos(prob=.1) then changes every letter that typos(prob=.05) changes.
+        # The arguments aren't part of the key: typos(prob=.1) then changes every letter that typos(prob=.05) changes.
         return [key_of(f"{seed}\x1f{self.name}\x1f", ids)] if self.entry.draws else []
 
-    def _own(self) -> dict[str, Any]:
+    def _function_arguments(self) -> dict[str, Any]:
         return self.entry.arguments(self.arguments)
 
     def _model(self, arguments: Pairs) -> Any:
-        return dict(arguments).get(self.entry.asks) if self.by_name else self.model
+        return dict(arguments).get(self.entry.model_argument) if self.by_name else self.model
 
     def _is_value(self, key: str, value: tuple[Any, ...]) -> bool:
-        """Whether the list is one value; for what takes lists, a list of lists is the grid."""
-        if self.entry.takes_mapping(key) and all(_is_pair(each) for each in value):
+        """Return whether the list is one value; for an argument that takes lists, a list of lists is the grid."""
+        if self.entry.takes_mapping(key) and all(_is_pair(member) for member in value):
             return True
         takes_list = key == "protect" or self.entry.takes_list(key)
-        return takes_list and not (value and all(isinstance(each, tuple) for each in value))
+        return takes_list and not (value and all(isinstance(member, tuple) for member in value))
+
+
+def call(name: str, **arguments: Any) -> PerturbationCall:
+    """Return the perturbation `name` with these arguments; a list is a grid, one perturbation for each value.
+
+    Its tables may be missing here: the plan, or `.on(…)`, knows where they are.
+
+    Raises:
+        UnknownNameError: No perturbation has that name.
+        ArgumentError: It has no such argument, or the value is invalid.
+    """
+    unchecked = unchecked_call(name, arguments)
+    for cell in unchecked.cells():
+        with suppress(SourceError):
+            check_call(cell)
+    return unchecked
+
+
+def unchecked_call(name: str, arguments: dict[str, Any]) -> PerturbationCall:
+    """Return the call without checks of its values.
+
+    Raises:
+        UnknownNameError: No perturbation has that name.
+        ArgumentError: It has no such argument, lacks one, or a grid is empty or repeats a value.
+    """
+    entry = PERTURBATIONS[name]
+    expected = [*entry.parameters, *filter(None, [entry.model_argument]), *(COMMON if entry.takes == "text" else ())]
+    for argument in arguments:
+        if argument not in expected:
+            raise ArgumentError.unknown_argument(f"{name}()", argument, expected)
+    for argument in entry.required:
+        if arguments.get(argument) is None:
+            raise ArgumentError(f"{name}() needs {argument}=…")
+    grid = _with_model(name, entry.model_argument, arguments)
+    cells = grid.cells()
+    if not cells or len(set(map(str, cells))) < len(cells):
+        raise ArgumentError(f"{grid}: a grid is a list of one or more different values.")
+    return grid
+
+
+def check_call(cell: PerturbationCall) -> None:
+    """Build what the call does, so that invalid values raise.
+
+    Raises:
+        ArgumentError: A value is invalid, or two arguments contradict each other.
+        SourceError: The data root lacks a table.
+    """
+    arguments = dict(cell.arguments)
+    for argument, values in (("fields", FIELDS), ("compat", ("helm",))):
+        value = arguments.get(argument, values[0])
+        if cell.entry.takes == "text" and value not in (*values, *([None] if argument == "compat" else [])):
+            raise ArgumentError.unknown_value(f"{cell.name}({argument}={value!r})", value, values)
+    if cell.entry.takes == "frame":
+        cell.validate()
+        return
+    if cell.compat and cell.name not in HELM:
+        raise ArgumentError.unknown_value(f"{cell.name}(compat='helm'): HELM has no such perturbation", cell.name, HELM)
+    if cell.compat and "protect" in arguments:
+        raise ArgumentError(f"{cell}: HELM protects nothing; leave out protect= or compat=.")
+    if cell.entry.model_argument and "protect" in arguments:
+        raise ArgumentError(f"{cell}: what a model writes can't be protected; leave out protect=.")
+    if cell.compat:
+        # HELM's rules take the same arguments and read the same tables, but validate neither
+        replace(cell, arguments=tuple(pair for pair in cell.arguments if pair[0] != "compat")).validate()
+    cell.validate()
+
+
+def _with_model(name: str, model_argument: str, arguments: dict[str, Any]) -> PerturbationCall:
+    model = arguments.get(model_argument) if model_argument else None
+    if not model_argument or isinstance(model, str) or (isinstance(model, list | tuple) and _all_text(model)):
+        return PerturbationCall(name, frozen(arguments), model)
+    # the arguments hold the object's name, not the object
+    label = getattr(model, "name", None) or getattr(model, "__name__", None) or type(model).__name__
+    return PerturbationCall(name, frozen({**arguments, model_argument: str(label)}), model, by_name=False)
+
+
+def _all_text(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _is_pair(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""`contrast_sets`: what people rewrote so that the answer changes, in place of the instance."""
+"""`contrast_sets`: examples that people rewrote so that the answer changes, in place of the instances."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ import polars as pl
 from helmframe._schema import REFERENCE
 from helmframe.config import table_roots
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
-from helmframe.perturbations.helm_rows import stream_of
-from helmframe.perturbations.registry import perturbation
+from helmframe.perturbations.factory import perturbation
+from helmframe.perturbations.fields import instance_random
 from helmframe.store.files import Address, address_of, below, listing, read
 
 _ASK = "\nQuestion: "
-_SHARED = 0.25  # of a contrast example's word triples, the share that its review has at least
+_SHARED = 0.25  # the least share of a contrast example's word triples that its review has
 _ADVICE = (
     "Get allenai/contrast-sets and put it there as Parquet: boolq/contrast_sets/contrast-*.parquet "
     "(question, answer, perturbed_questions, perturbed_answers), "
@@ -24,20 +24,20 @@ _ADVICE = (
 
 
 def _check(scenarios: Sequence[str], data: str | None = None, compat: str | None = None) -> None:  # noqa: ARG001
-    """That each of the scenarios has contrast sets, and the root those of each.
+    """Check that each of the scenarios has contrast sets, and that the root has them.
 
     Raises:
-        ArgumentError: one has none.
-        SourceMissingError: the root lacks one's.
+        ArgumentError: A scenario has none.
+        SourceMissingError: The root lacks those of a scenario.
     """
-    without = [each for each in scenarios if each not in _SETS]
+    without = [name for name in scenarios if name not in _SETS]
     if without:
         raise ArgumentError(
             f"contrast_sets: nobody has written any for {' and '.join(map(repr, without))}; there are those of "
             f"{' and '.join(map(repr, _SETS))}. Leave contrast_sets out, or say such a scenario in a plan of its own."
         )
-    found = _sets(data)["scenario"].unique()
-    lacking = [each for each in scenarios if each not in found]
+    present = _sets(data)["scenario"].unique()
+    lacking = [name for name in scenarios if name not in present]
     if lacking:
         raise SourceMissingError(
             f"contrast_sets: {' nor '.join(_roots(data))} holds none of {' and '.join(map(repr, lacking))}. {_ADVICE}"
@@ -48,18 +48,18 @@ def _check(scenarios: Sequence[str], data: str | None = None, compat: str | None
 def contrast_sets(
     frame: pl.LazyFrame, key: pl.Expr, data: str | None = None, compat: str | None = None
 ) -> pl.LazyFrame:
-    """The human contrast example of BoolQ and IMDB with its own answer; an instance without one stays as it is.
+    """Replace BoolQ and IMDB instances by the example that people rewrote so that the answer changes, with its answer.
 
-    Most of BoolQ have none: 64 of 3,270 do. A sentence about another scenario can't say it.
+    An instance without an example stays: 64 of BoolQ's 3,270 have one. Plans over other scenarios raise.
 
     Args:
-        frame: the instances; those of the scenarios "boolq" and "imdb" are looked up, by their unperturbed input.
-        key: draws one where an instance has several.
-        data: the root that holds `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the plan's.
+        frame: The instances; those of the scenarios "boolq" and "imdb" are looked up by their unperturbed input.
+        key: Draws one example if an instance has several.
+        data: The root that contains `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the plan's.
         compat: "helm" draws as HELM does.
 
     Raises:
-        SourceMissingError: the root has neither.
+        SourceMissingError: The root has neither.
 
     Source: Gardner et al. 2020 (github.com/allenai/contrast-sets); HELM `ContrastSetsPerturbation`.
     """
@@ -68,18 +68,18 @@ def contrast_sets(
     question = pl.col("input").str.split(_ASK).list.last()
     original = pl.when(pl.col("scenario") == "boolq").then(question).otherwise("input")
     count = pl.col("contrasts").list.len().cast(pl.UInt64)
-    # the high half of the key, scaled: no modulo bias to speak of
+    # the high half of the key, scaled: negligible modulo bias
     ours = (pl.col("_key") // 2**32 * count) // 2**32
-    place = _place_of_helm(pl.col("instance_id"), count) if compat else ours
+    index = _index_of_helm(pl.col("instance_id"), count) if compat else ours
     stem = pl.col("input").str.head(pl.col("input").str.len_chars().cast(pl.Int64) - pl.col("original").str.len_chars())
-    answer = pl.col("answers").list.get(place)
+    answer = pl.col("answers").list.get(index)
     return (
         frame.with_columns(_key=key, original=original)
         .join(_sets(data).lazy(), on=["scenario", "original"], how="left", maintain_order="left", validate="m:1")
         .with_columns(_answer=answer, _found=pl.col("contrasts").is_not_null())
         .with_columns(
             perturbed_input=pl.when("_found")
-            .then(stem + pl.col("contrasts").list.get(place))
+            .then(stem + pl.col("contrasts").list.get(index))
             .otherwise("perturbed_input"),
             perturbed_references=pl.when("_found")
             .then(_answered(pl.col("references"), pl.col("_answer")))
@@ -90,11 +90,11 @@ def contrast_sets(
 
 
 def with_contrasts(scenario: str, data: str | None = None) -> str:
-    """SQL that is true of the instances of a scenario that have contrast examples.
+    """Return an SQL condition for the instances of a scenario that have contrast examples.
 
     Raises:
-        ArgumentError: the scenario has none.
-        SourceMissingError: the root lacks them.
+        ArgumentError: The scenario has none.
+        SourceMissingError: The root lacks them.
     """
     _check([scenario], data)
     originals = _sets(data).filter(scenario=scenario)["original"]
@@ -104,16 +104,16 @@ def with_contrasts(scenario: str, data: str | None = None) -> str:
 
 
 def _sets(data: str | None) -> pl.DataFrame:
-    """scenario, original, contrasts and answers: one row per original that has contrasts with another answer.
+    """Return scenario, original, contrasts and answers: one row per original that has contrasts with another answer.
 
-    Of each scenario those of the first root that has some.
+    The sets of a scenario are those of the first root that has some.
     """
     roots = _roots(data)
-    found = [rows for each in _SETS.values() if (rows := _first(each, roots)) is not None]
-    if not found:
+    sets = [rows for reader in _SETS.values() if (rows := _first(reader, roots)) is not None]
+    if not sets:
         where = f"{' nor '.join(roots)} holds no contrast sets" if roots else "no data root is configured"
         raise SourceMissingError(f"contrast_sets: {where}. {_ADVICE}")
-    return pl.concat(found).unique(["scenario", "original"], keep="first", maintain_order=True)
+    return pl.concat(sets).unique(["scenario", "original"], keep="first", maintain_order=True)
 
 
 def _first(read: Callable[[Address], pl.DataFrame | None], roots: Sequence[str]) -> pl.DataFrame | None:
@@ -130,14 +130,14 @@ def _boolq(root: Address) -> pl.DataFrame | None:
         return None
     # as the scenario writes its questions
     bare = pl.element().str.strip_chars()
-    asked = bare.str.head(1).str.to_uppercase() + bare.str.slice(1).str.to_lowercase() + "?"
+    question = bare.str.head(1).str.to_uppercase() + bare.str.slice(1).str.to_lowercase() + "?"
     yes = pl.when(pl.element()).then(pl.lit("Yes")).otherwise(pl.lit("No"))
     return (
         rows.select(
             scenario=pl.lit("boolq"),
-            original=pl.concat_list("question").list.eval(asked).list.first(),
+            original=pl.concat_list("question").list.eval(question).list.first(),
             answer="answer",
-            contrasts=pl.col("perturbed_questions").list.eval(asked),
+            contrasts=pl.col("perturbed_questions").list.eval(question),
             answers="perturbed_answers",
         )
         .explode("contrasts", "answers")
@@ -180,21 +180,21 @@ def _imdb(root: Address) -> pl.DataFrame | None:
 
 
 def _paired(contrast: pl.DataFrame, reviews: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the contrast examples whose review is there, and these reviews, both in the same order.
+    """Return the contrast examples whose review is present, and these reviews, both in the same order.
 
-    A contrast example rewrites some words of its review: it shares most of its word triples with that review. Of the
-    588 examples each shares at least .38 with its own, and at most .12 with another.
+    A contrast example rewrites some words of its review: it shares most of its word triples with that review. Each of
+    the 588 examples shares at least .38 with its own, and at most .12 with another.
     """
     rewritten = _triples(contrast["text"]).unique()
-    known = _triples(reviews["text"]).join(rewritten, on="triple", how="semi").unique()
+    triples = _triples(reviews["text"]).join(rewritten, on="triple", how="semi").unique()
     total = rewritten.group_by("row").agg(total=pl.len())
     best = (
-        rewritten.join(known, on="triple")
+        rewritten.join(triples, on="triple")
         .group_by("row", "row_right")
         .agg(shared=pl.len())
         .join(total, on="row")
         .filter(pl.col("shared") >= _SHARED * pl.col("total"))
-        # of equal reviews, which are there twice, the first
+        # the first of equal reviews, which occur twice
         .sort("row", "shared", "row_right", descending=[False, True, False])
         .unique("row", keep="first", maintain_order=True)
     )
@@ -213,30 +213,32 @@ _SETS = {"boolq": _boolq, "imdb": _imdb}
 
 
 def _read(folder: Address, start: str) -> pl.DataFrame | None:
-    """The rows of the folder's Parquet files whose name starts so; None where there are none."""
-    files = [each for each in listing(folder) if each.name.startswith(start) and each.name.endswith(".parquet")]
-    tables = [pl.read_parquet(io.BytesIO(read(each.address))) for each in files]
+    """Return the rows of the folder's Parquet files whose name starts with `start`; None without such files."""
+    files = [file for file in listing(folder) if file.name.startswith(start) and file.name.endswith(".parquet")]
+    tables = [pl.read_parquet(io.BytesIO(read(file.address))) for file in files]
     return pl.concat(tables) if tables else None
 
 
 def _answered(references: pl.Expr, answer: pl.Expr) -> pl.Expr:
-    """The references with `answer` the correct one; where none reads so, `answer` alone."""
+    """Return the references with `answer` as the correct one; if none has that text, `answer` alone."""
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
         lists, answers = columns
         rows = []
         for options, right in zip(lists.to_list(), answers.to_list(), strict=True):
-            known = [each | {"correct": each["text"] == right} for each in options or ()]
+            marked = [option | {"correct": option["text"] == right} for option in options or ()]
             alone = [{"text": right, "correct": True, "tags": []}]
-            rows.append(known if any(each["correct"] for each in known) else alone)
+            rows.append(marked if any(option["correct"] for option in marked) else alone)
         return pl.Series(rows, dtype=pl.List(REFERENCE))
 
     return pl.map_batches([references, answer], over_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
 
 
-def _place_of_helm(ids: pl.Expr, count: pl.Expr) -> pl.Expr:
+def _index_of_helm(ids: pl.Expr, count: pl.Expr) -> pl.Expr:
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
-        draws = [None if n is None else stream_of(name).choice(range(n)) for name, n in zip(*columns, strict=True)]
+        draws = [
+            None if n is None else instance_random(name).choice(range(n)) for name, n in zip(*columns, strict=True)
+        ]
         return pl.Series(draws, dtype=pl.UInt64)
 
     return pl.map_batches([ids, count], over_batch, return_dtype=pl.UInt64, is_elementwise=True)

@@ -1,6 +1,8 @@
-"""What of an instance a perturbation reaches: references lifted out of their lists, spans of a text left alone."""
+"""Changes of an instance's texts: of its input, its references, and spans that aren't protected."""
 
+import logging
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 import polars as pl
@@ -8,8 +10,9 @@ import polars as pl
 from helmframe._core.expressions import keyed_draws
 from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
+from helmframe.perturbations.registry import Stream
 
-# What `protect=` knows by name, as regular expressions.
+# The names that `protect=` takes, as regular expressions.
 PROTECTED = {
     "numbers": r"[+\-−]?\d+(?:[.,:/]\d+)*%?",
     "urls": r"(?i:\b(?:https?|ftp)://|\bwww\.)[^\s<>\"]+|(?i:\b[\w.+-]+@[\w-]+\.[\w.-]*\w)",
@@ -17,71 +20,81 @@ PROTECTED = {
     "latex": r"\$\$(?s:.+?)\$\$|\$[^\s$](?:[^$\n]*[^\s$])?\$|\\\((?s:.+?)\\\)|\\\[(?s:.+?)\\\]"
     r"|\\begin\{(?s:.+?)\\end\{\w+\*?\}|\\[A-Za-z]+(?:\{[^{}]*\})*",
 }
-# Stands for a protected span while a text is cut; where a text holds it, it is such a span itself.
+# Marks a protected span while a text is cut; a text that contains it has such a span there.
 _MARK = "\x00"
 
+# Changes a text by its key or id.
 Change = Callable[[pl.Expr, pl.Expr], pl.Expr]
+# Runs the prompts of a perturbation (a `PerturbationCall`); its completions are null where there is none (yet).
+ModelQuery = Callable[[Any, pl.Series], pl.Series]
+
+logger = logging.getLogger("helmframe.perturbations")
 
 
-def protected_pattern(said: str | Sequence[str], where: str) -> str:
-    """One regular expression for what `protect=` says: names, a list of them, or `re:…`.
+def protected_pattern(protect: str | Sequence[str], perturbation: str) -> str:
+    """Return one regular expression for the value of `protect=`: names, a list of names, or `re:…`.
 
     Raises:
-        ArgumentError: no such name, or no regular expression.
+        ArgumentError: A name is unknown, or a regular expression is invalid.
     """
-    if not isinstance(said, Sequence):
-        raise ArgumentError.unknown_value(f"{where}: protect={said!r}", said, PROTECTED, hint="Or write 're:…'.")
+    if not isinstance(protect, Sequence):
+        raise ArgumentError.unknown_value(
+            f"{perturbation}: protect={protect!r}", protect, PROTECTED, hint="Or write 're:…'."
+        )
     patterns = []
-    for each in [said] if isinstance(said, str) else said:
-        if isinstance(each, str) and each.startswith("re:"):
+    for name in [protect] if isinstance(protect, str) else protect:
+        where = f"{perturbation}: protect={name!r}"
+        if isinstance(name, str) and name.startswith("re:"):
             try:
-                pl.select(pl.lit("").str.contains(each[3:]))
+                pl.select(pl.lit("").str.contains(name[3:]))
             except pl.exceptions.ComputeError as error:
-                raise ArgumentError(f"{where}: protect={each!r} is no regular expression: {error}") from None
-            patterns.append(each[3:])
-        elif each in PROTECTED:
-            patterns.append(PROTECTED[each])
+                raise ArgumentError(f"{where} is no regular expression: {error}") from None
+            patterns.append(name[3:])
+        elif name in PROTECTED:
+            patterns.append(PROTECTED[name])
         else:
             raise ArgumentError.unknown_value(
-                f"{where}: protect={each!r} is none of what can be protected", each, PROTECTED, hint="Or write 're:…'."
+                f"{where} is none of what can be protected", name, PROTECTED, hint="Or write 're:…'."
             )
-    return "|".join(f"(?:{each})" for each in [*patterns, _MARK])
+    return "|".join(f"(?:{pattern})" for pattern in [*patterns, _MARK])
 
 
-def around(text: pl.Expr, key: pl.Expr, pattern: str, change: Change, *, one_key: bool) -> pl.Expr:
-    """The text with `change(piece, key)` applied to the pieces between what `pattern` matches; the matches stay.
+def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change, *, one_key: bool) -> pl.Expr:
+    """Return the text with `change(piece, key)` applied to the pieces between the matches of `pattern`.
 
     Args:
-        text: the text column.
-        key: an UInt64 column, one key per text.
-        pattern: what is left alone.
-        change: what is done with a piece.
-        one_key: True gives all pieces the text's key; else the first has it, and the others have keys of their own.
+        text: The text column.
+        key: An UInt64 column, one key per text.
+        pattern: Matches the spans that stay.
+        change: Changes a piece.
+        one_key: True gives all pieces the text's key; else the first has it, and each of the others a different one.
     """
     changed = change(pl.col("piece"), pl.col("key"))
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
-        import numpy as np
+        import numpy as np  # at the top it would slow `import helmframe`
 
         texts, keys = columns
-        cut = (
-            pl.DataFrame({"text": texts, "key": _for_each(keys, texts)})
+        pieces = (
+            pl.DataFrame({"text": texts, "key": _broadcast(keys, texts)})
             .with_row_index("row")
             .filter(pl.col("text").is_not_null())
             .select(
                 "row",
                 "key",
                 piece=pl.col("text").str.replace_all(pattern, _MARK).str.split(_MARK),
-                kept=pl.concat_list(pl.col("text").str.extract_all(pattern), pl.lit([""], dtype=pl.List(pl.String))),
+                span=pl.concat_list(pl.col("text").str.extract_all(pattern), pl.lit([""], dtype=pl.List(pl.String))),
             )
-            .explode("piece", "kept")
-            .with_columns(place=pl.int_range(pl.len(), dtype=pl.UInt64).over("row"))
+            .explode("piece", "span")
+            .with_columns(number=pl.int_range(pl.len(), dtype=pl.UInt64).over("row"))
         )
         if not one_key:
-            own = keyed_draws(cut["key"].to_numpy(), cut["place"].to_numpy())
-            cut = cut.with_columns(key=np.where(cut["place"].to_numpy() == 0, cut["key"].to_numpy(), own))
+            draws = keyed_draws(pieces["key"].to_numpy(), pieces["number"].to_numpy())
+            pieces = pieces.with_columns(
+                key=np.where(pieces["number"].to_numpy() == 0, pieces["key"].to_numpy(), draws)
+            )
         whole = (
-            cut.with_columns(piece=changed + pl.col("kept"))
+            pieces.with_columns(piece=changed + pl.col("span"))
             .group_by("row", maintain_order=True)
             .agg(pl.col("piece").str.join(""))
         )
@@ -91,27 +104,27 @@ def around(text: pl.Expr, key: pl.Expr, pattern: str, change: Change, *, one_key
     return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
 
 
-def in_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_id: bool) -> pl.Expr:
-    """The list of references with `change(text, id)` applied to each one's text; order, tags and `correct` stay.
+def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_id: bool) -> pl.Expr:
+    """Return the lists of references with `change(text, id)` applied to each text; order, tags and `correct` stay.
 
     Args:
-        references: a list column of structs with a field `text`.
-        ids: a text column, one id per list.
-        change: what is done with a text, by its id.
-        one_id: True gives every text the list's id; else each has its own, by its place.
+        references: A list column of structs with a field `text`.
+        ids: A text column, one id per list.
+        change: Changes a text by its id.
+        one_id: True gives every text the list's id; else each has its own, by its index.
     """
-    own = pl.col("id") if one_id else pl.concat_str("id", pl.lit("\x1freference\x1f"), "place")
-    changed = change(pl.col("text"), own)
+    text_id = pl.col("id") if one_id else pl.concat_str("id", pl.lit("\x1freference\x1f"), "index")
+    changed = change(pl.col("text"), text_id)
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
         lists, keys = columns
-        frame = pl.DataFrame({"references": lists.cast(pl.List(REFERENCE)), "id": _for_each(keys, lists)})
+        frame = pl.DataFrame({"references": lists.cast(pl.List(REFERENCE)), "id": _broadcast(keys, lists)})
         frame = frame.with_row_index("row")
         long = (
             frame.filter(pl.col("references").list.len() > 0)
             .explode("references")
             .with_columns(text=pl.col("references").struct.field("text"))
-            .with_columns(place=pl.int_range(pl.len()).over("row"))
+            .with_columns(index=pl.int_range(pl.len()).over("row"))
             .with_columns(text=changed)
             .with_columns(new=pl.col("references").struct.with_fields(pl.col("text")))
         )
@@ -123,6 +136,110 @@ def in_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_id: 
     return pl.map_batches([references, ids], over_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
 
 
-def _for_each(keys: pl.Series, rows: pl.Series) -> pl.Series:
-    """One key per row; a literal is one for all."""
+def replace_by_completions(
+    frame: pl.LazyFrame, fields: str, prompt: Callable[[pl.Expr], pl.Expr], query: Callable[[pl.Series], pl.Series]
+) -> pl.LazyFrame:
+    """Return the frame with its texts replaced by completions; a row with a text that has none is skipped and logged.
+
+    Args:
+        frame: A frame with perturbed_input and perturbed_references.
+        fields: The texts to replace: "input", "references" or "both".
+        prompt: Returns the prompt for a text.
+        query: Returns the completions of some prompts.
+    """
+    of_references = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
+    texts_of = {"input": pl.concat_list("perturbed_input"), "references": of_references}
+    replaced = [texts for field, texts in texts_of.items() if fields in (field, "both")]
+
+    def over_rows(rows: pl.DataFrame) -> pl.DataFrame:
+        row_texts = rows.select(texts=pl.concat_list(replaced))
+        texts = row_texts.select(text=pl.col("texts").explode()).drop_nulls().unique(maintain_order=True)
+        completions = query(texts.select(prompt(pl.col("text")).alias("prompt")).to_series())
+        table = texts.with_columns(completion=completions)
+        missing = table.filter(pl.col("completion").is_null())["text"]
+        incomplete = pl.col("texts").list.eval(pl.element().is_in(missing.to_list())).list.any()
+        complete = ~row_texts.select(incomplete).to_series()
+        if missing.len():
+            logger.warning("%d of %d texts have no answer: their variants are left out", missing.len(), texts.height)
+
+        def look_up(text: pl.Expr) -> pl.Expr:
+            return text.replace_strict(table["text"], table["completion"], default=None, return_dtype=pl.String)
+
+        new = {}
+        if fields != "references":
+            new["perturbed_input"] = look_up(pl.col("perturbed_input"))
+        if fields != "input":
+            lists = pl.col("perturbed_references")
+            new["perturbed_references"] = change_references(
+                lists, pl.lit(""), lambda text, _: look_up(text), one_id=True
+            )
+        return rows.with_columns(**new).filter(complete.fill_null(value=True))
+
+    return frame.map_batches(over_rows, schema=frame.collect_schema())
+
+
+_BOTH = pl.Struct({"perturbed_input": pl.String, "perturbed_references": pl.List(REFERENCE)})
+
+
+def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int) -> pl.LazyFrame:
+    """Return the frame with perturbed_input and perturbed_references as HELM's perturbation changes them, row by row.
+
+    Args:
+        frame: `INSTANCES` with both columns; the random stream depends on what follows the slash of `instance_id`.
+        stream: The perturbation.
+        fields: What it changes: "input", "references" or "both". References are changed before the input.
+        seed: 0 is HELM's unseeded sample.
+    """
+
+    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+        rows = []
+        for instance_id, text, references in zip(*(column.to_list() for column in columns), strict=True):
+            options = [reference["text"] for reference in references or ()] if fields != "input" else []
+            texts = [*options, text] if fields != "references" else options
+            changed = _streamed(stream, texts, instance_random(instance_id, seed))
+            new = changed.pop() if fields != "references" else text
+            lifted = [
+                reference | {"text": option} for reference, option in zip(references or (), changed, strict=False)
+            ]
+            rows.append({"perturbed_input": new, "perturbed_references": lifted or references})
+        return pl.Series(rows, dtype=_BOTH)
+
+    columns = [pl.col("instance_id"), pl.col("perturbed_input"), pl.col("perturbed_references")]
+    both = pl.map_batches(columns, over_batch, return_dtype=_BOTH, is_elementwise=True).alias("_both")
+    return (
+        frame.with_columns(both)
+        .with_columns(
+            perturbed_input=pl.col("_both").struct.field("perturbed_input"),
+            perturbed_references=pl.col("_both").struct.field("perturbed_references"),
+        )
+        .drop("_both")
+    )
+
+
+def change_texts(stream: Stream, text: pl.Expr, ids: pl.Expr, seed: int) -> pl.Expr:
+    """Return one text column as HELM's perturbation changes it, without references."""
+
+    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+        texts, keys = columns
+        rows = zip(texts, _broadcast(keys, texts).cast(pl.String), strict=True)
+        changed = [_streamed(stream, [text], instance_random(name, seed))[0] for text, name in rows]
+        return pl.Series(texts.name, changed, dtype=pl.String)
+
+    return pl.map_batches([text, ids], over_batch, return_dtype=pl.String, is_elementwise=True)
+
+
+def instance_random(id: str | None, seed: int = 0) -> Random:
+    """Return HELM's random numbers for an instance; seed 0 is its unseeded sample."""
+    name = (id or "").rpartition("/")[2]
+    return Random(f"{seed}{name}" if seed else name)  # noqa: S311 - not for secrets
+
+
+def _streamed(stream: Stream, texts: Sequence[str | None], random: Random) -> list[str | None]:
+    """Return the changed texts; nulls stay and draw no random numbers."""
+    changed = iter(stream([text for text in texts if text is not None], random))
+    return [None if text is None else next(changed) for text in texts]
+
+
+def _broadcast(keys: pl.Series, rows: pl.Series) -> pl.Series:
+    """Return one key per row; a literal is one key for all rows."""
     return keys if len(keys) == len(rows) else keys.new_from_index(0, len(rows))

@@ -1,6 +1,6 @@
 """`compat="helm"`: each of HELM's perturbations as HELM has it, known bugs included, one text after the other.
 
-What is drawn and in which order is the contract here, so every function reads the way the stream runs.
+The contract is what is drawn, and in which order, so every function reads in the order of the stream.
 
 Source: HELM `helm/benchmark/augmentations/`, commit 63754d05.
 """
@@ -10,40 +10,40 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from random import Random
 
+import helmframe.perturbations.tables as tables
 from helmframe.errors import ArgumentError
-from helmframe.perturbations import tables
 from helmframe.perturbations.registry import Stream, helm
 from helmframe.perturbations.spelling import NEIGHBOURS
-from helmframe.perturbations.word_lists import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
+from helmframe.perturbations.tables import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
 
 
 @helm("rerun")
 def rerun() -> Stream:
     """Return the texts unchanged."""
-    return each_text(lambda text, _: text)
+    return per_text(lambda text, _: text)
 
 
 @helm("lowercase")
 def lowercase() -> Stream:
-    """Lower case."""
-    return each_text(lambda text, _: text.lower())
+    """Put texts in lower case."""
+    return per_text(lambda text, _: text.lower())
 
 
 @helm("extra_space")
 def extra_space(num_spaces: int) -> Stream:
-    """Every space becomes several."""
-    return each_text(lambda text, _: text.replace(" ", " " * num_spaces))
+    """Replace every space by several."""
+    return per_text(lambda text, _: text.replace(" ", " " * num_spaces))
 
 
 @helm("space")
 def space(max_spaces: int) -> Stream:
-    """Each run of spaces: one draw of its new length."""
-    return each_text(lambda text, random: re.sub(" +", lambda _: " " * random.randint(1, max_spaces), text))
+    """Replace each run of spaces, with one draw of its new length."""
+    return per_text(lambda text, random: re.sub(" +", lambda _: " " * random.randint(1, max_spaces), text))
 
 
 @helm("typos")
 def typos(prob: float) -> Stream:
-    """Each character whose lower case is a letter of the keyboard: one draw, and one more for a hit."""
+    """Replace letters of the keyboard: one draw for each such character, and one more for a hit."""
 
     def typed(text: str, random: Random) -> str:
         letters = []
@@ -55,50 +55,50 @@ def typos(prob: float) -> Stream:
             letters.append(new if lower == letter else new.upper())
         return "".join(letters)
 
-    return each_text(typed)
+    return per_text(typed)
 
 
 @helm("misspellings")
 def misspellings(prob: float) -> Stream:
-    """Each word of the table, between word boundaries, as it is spelled there: one draw, and one more for a hit."""
+    """Misspell each word of the table, between word boundaries: one draw, and one more for a hit."""
     table = tables.misspellings()
     pattern = _words_of(tuple(table))
 
     def misspelt(match: re.Match[str], random: Random) -> str:
         word = match.group(1)
-        return in_case_of(word, random.choice(table[word])) if random.random() < prob else word
+        return match_case(word, random.choice(table[word])) if random.random() < prob else word
 
-    return each_text(lambda text, random: pattern.sub(lambda match: misspelt(match, random), text))
+    return per_text(lambda text, random: pattern.sub(lambda match: misspelt(match, random), text))
 
 
 @helm("contraction")
 def contraction() -> Stream:
-    """Expansions that a space follows; of two contractions of one expansion the later in the table."""
-    return each_text(lambda text, _: _contracted(text))
+    """Contract expansions that a space follows; of two contractions of one expansion the later in the table."""
+    return per_text(lambda text, _: _contracted(text))
 
 
 @helm("expansion")
 def expansion() -> Stream:
-    """Contractions between word boundaries, in any case."""
+    """Expand contractions between word boundaries, in any case."""
     table = tables.contractions()
     pattern = _words_of(tuple(table), ignore_case=True)
-    return each_text(lambda text, _: pattern.sub(lambda match: in_case_of(match[0], _of(table, match[0])), text))
+    return per_text(lambda text, _: pattern.sub(lambda match: match_case(match[0], _entry(table, match[0])), text))
 
 
 @helm("mild_mix")
 def mild_mix() -> Stream:
-    """Lower case, contractions, misspellings at .1, up to three spaces: over one stream."""
+    """Put in lower case, contract, misspell at .1, and put up to three spaces: over one stream."""
     misspelt, spaced = misspellings(0.1), space(3)
-    return each_text(lambda text, random: spaced(misspelt([_contracted(text.lower())], random), random)[0])
+    return per_text(lambda text, random: spaced(misspelt([_contracted(text.lower())], random), random)[0])
 
 
 @helm("filler_words")
 def filler_words(
     insert_prob: float, max_num_insert: int | None, speaker_ph: bool, uncertain_ph: bool, fill_ph: bool
 ) -> Stream:
-    """Before each word between single spaces: one draw, and one more for a filler."""
+    """Insert fillers before words between single spaces: one draw per word, and one more for a filler."""
     lists = ((speaker_ph, SPEAKER_PHRASES), (uncertain_ph, UNCERTAIN_PHRASES), (fill_ph, FILL_PHRASES))
-    fillers = [each for wanted, phrases in lists if wanted for each in phrases]
+    fillers = [phrase for wanted, phrases in lists if wanted for phrase in phrases]
 
     def filled(text: str, random: Random) -> str:
         words, inserted = [], 0
@@ -109,12 +109,12 @@ def filler_words(
             words.append(word)
         return " ".join(words)
 
-    return each_text(filled)
+    return per_text(filled)
 
 
 @helm("dialect")
 def dialect(prob: float, source: str, target: str, filter_slurs: bool) -> Stream:
-    """Words of the table with a character on both sides that is neither letter nor hyphen; both are used up."""
+    """Replace words of the table between characters that are neither letter nor hyphen; matches use up both."""
     if filter_slurs:
         raise ArgumentError("dialect(filter_slurs=True, compat='helm'): HELM filters none; leave out one of the two.")
     table = tables.dialect(source, target)
@@ -123,34 +123,36 @@ def dialect(prob: float, source: str, target: str, filter_slurs: bool) -> Stream
     def spoken(match: re.Match[str], random: Random) -> str:
         if random.uniform(0, 1) >= prob:
             return match[0]
-        found = table.get(match[1].lower())
+        others = table.get(match[1].lower())
         # a letter whose lower case is another's (the long s): HELM fails here
-        return match[0] if found is None else match[0].replace(match[1], in_case_of(match[1], random.choice(found)))
+        return match[0] if others is None else match[0].replace(match[1], match_case(match[1], random.choice(others)))
 
-    return each_text(lambda text, random: pattern.sub(lambda match: spoken(match, random), text))
+    return per_text(lambda text, random: pattern.sub(lambda match: spoken(match, random), text))
 
 
 @helm("gender")
 def gender(mode: str, prob: float, source: str, target: str, bidirectional: bool) -> Stream:
-    """Pair after pair over the whole text; one draw per match, both neighbours of a match are used up."""
+    """Swap pair after pair over the whole text; one draw per match, and a match uses up both its neighbours."""
     genders = ("neutral", "female", "male")
     triples = (
-        [*tables.gender_pronouns()] if mode == "pronouns" else [_SLIP.get(each, each) for each in tables.gender_terms()]
+        [*tables.gender_pronouns()]
+        if mode == "pronouns"
+        else [_SLIP.get(triple, triple) for triple in tables.gender_terms()]
     )
-    pairs = [(each[genders.index(source)], each[genders.index(target)]) for each in triples]
+    pairs = [(triple[genders.index(source)], triple[genders.index(target)]) for triple in triples]
     pairs += [(new, old) for old, new in pairs] if bidirectional else []
     rules = [(_between((old,), r"[^\w]"), new) for old, new in pairs]
 
     def swapped(text: str, random: Random) -> str:
         def swap(match: re.Match[str], new: str) -> str:
             hit = random.uniform(0, 1) < prob
-            return match[0].replace(match[1], in_case_of(match[1], new)) if hit else match[0]
+            return match[0].replace(match[1], match_case(match[1], new)) if hit else match[0]
 
         for pattern, new in rules:
             text = pattern.sub(lambda match, new=new: swap(match, new), text)  # type: ignore[misc]
         return text
 
-    return each_text(swapped)
+    return per_text(swapped)
 
 
 @helm("person_name", seeded=False)
@@ -161,29 +163,29 @@ def person_name(
     person_name_type: str,
     preserve_gender: bool,
 ) -> Stream:
-    """Names of one group by names of another; one mapping, and one list of names let be, for an instance's texts."""
+    """Replace names of one group by names of another: an instance has one mapping and one list of exempt names."""
     groups = _groups(f"{person_name_type.removesuffix('_name')}_name")
     sources, targets = frozenset(_names(groups, source_class)), _names(groups, target_class)
     genders = [
-        frozenset(groups["gender", each]) for each in ("female", "male", "neutral") if ("gender", each) in groups
+        frozenset(groups["gender", gender]) for gender in ("female", "male", "neutral") if ("gender", gender) in groups
     ]
 
     def options(name: str) -> list[str]:
-        same = next((each for each in genders if name in each), None) if preserve_gender else None
-        return targets if same is None else [each for each in targets if each in same]
+        same = next((names for names in genders if name in names), None) if preserve_gender else None
+        return targets if same is None else [target for target in targets if target in same]
 
     def renamed(texts: Sequence[str], random: Random) -> list[str]:
         mapping: dict[str, str] = {}
-        let_be: set[str] = set()
+        exempt: set[str] = set()
 
         def token(text: str) -> str:
             lower = text.lower()
-            if lower in sources and lower not in mapping and lower not in let_be:
+            if lower in sources and lower not in mapping and lower not in exempt:
                 if random.uniform(0, 1) >= prob:
-                    let_be.add(lower)
-                elif found := options(lower):
-                    mapping[lower] = random.choice(found)
-            return in_case_of(text, mapping[lower]) if lower in mapping else text
+                    exempt.add(lower)
+                elif candidates := options(lower):
+                    mapping[lower] = random.choice(candidates)
+            return match_case(text, mapping[lower]) if lower in mapping else text
 
         return ["".join(map(token, re.split(r"([^\w])", text))) for text in texts]
 
@@ -194,13 +196,13 @@ def person_name(
 _SLIP = {("grandparents", "grandmothers", "grandfathers"): ("grandparents", "grandmothers", "grandfather")}
 
 
-def each_text(change: Callable[[str, Random], str]) -> Stream:
-    """The texts of an instance, changed one after the other."""
+def per_text(change: Callable[[str, Random], str]) -> Stream:
+    """Return a stream that changes the texts of an instance one after the other."""
     return lambda texts, random: [change(text, random) for text in texts]
 
 
-def in_case_of(source: str, target: str) -> str:
-    """The target in lower case, upper case or capitalised, as the source is; else as it stands."""
+def match_case(source: str, target: str) -> str:
+    """Return the target in lower case, upper case or capitalised, as the source is; else unchanged."""
     if all(letter.islower() for letter in source):
         return target.lower()
     if all(letter.isupper() for letter in source):
@@ -208,14 +210,14 @@ def in_case_of(source: str, target: str) -> str:
     return target.capitalize() if source[:1].isupper() else target
 
 
-def _of(table: Mapping[str, str], word: str) -> str:
-    # where even the lower case is no entry (the long s matches an s), HELM fails; here the word stays
+def _entry(table: Mapping[str, str], word: str) -> str:
+    # if even the lower case has no entry (the long s matches an s), HELM fails; here the word stays
     return table.get(word, table.get(word.lower(), word))
 
 
 def _contracted(text: str) -> str:
     table, pattern = _contractions()
-    return pattern.sub(lambda match: in_case_of(match[1], _of(table, match[1])) + " ", text)
+    return pattern.sub(lambda match: match_case(match[1], _entry(table, match[1])) + " ", text)
 
 
 @lru_cache(maxsize=1)
@@ -235,15 +237,15 @@ def _between(words: tuple[str, ...], edge: str) -> re.Pattern[str]:
 
 
 def _groups(kind: str) -> dict[tuple[str, str], list[str]]:
-    """(category, value) → names of that kind, in the table's order."""
+    """Return (category, value) → names of that kind, in the table's order."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, category, value in tables.names().filter(type=kind).select("name", "category", "value").iter_rows():
         groups.setdefault((category, value), []).append(name)
     return groups
 
 
-def _names(groups: Mapping[tuple[str, str], list[str]], said: str | Mapping[str, str]) -> list[str]:
-    """The names in all groups said; a bare word is a race."""
-    wanted = {"race": said} if isinstance(said, str) else said
+def _names(groups: Mapping[tuple[str, str], list[str]], properties: str | Mapping[str, str]) -> list[str]:
+    """Return the names that have all the properties; a bare word is a race."""
+    wanted = {"race": properties} if isinstance(properties, str) else properties
     lists = [groups[category.lower(), value.lower()] for category, value in wanted.items()]
-    return [each for each in lists[0] if all(each in other for other in lists[1:])]
+    return [name for name in lists[0] if all(name in other for other in lists[1:])]

@@ -1,7 +1,7 @@
-"""`synonym(compat="helm")`: WordNet's synonyms of a word's part of speech, which spaCy's small English model tells.
+"""`synonym(compat="helm")`: WordNet's synonyms of a word's part of speech, by spaCy's small English model.
 
 HELM reads the synonyms from a file made with NLTK; here they come from the data root's WordNet tables, in NLTK's order.
-The tags, and so the words that are drawn for, are those of the model at hand: other versions tag some words otherwise.
+The tags, and so the words that are drawn for, depend on the installed model: other versions tag some words differently.
 
 Source: HELM `SynonymPerturbation`, commit 63754d05.
 """
@@ -16,19 +16,19 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+import helmframe.perturbations.tables as tables
 from helmframe.errors import CapabilityError
-from helmframe.perturbations import tables
-from helmframe.perturbations.helm_streams import each_text, in_case_of
+from helmframe.perturbations.helm_streams import match_case, per_text
 from helmframe.perturbations.registry import Stream, helm
-from helmframe.perturbations.synonyms import ENDINGS
+from helmframe.perturbations.words import ENDINGS
 
 MODEL = "en_core_web_sm"
-# spaCy's parts of speech → WordNet's. HELM says "s" for adjectives, whose synonyms are those of "a".
+# spaCy's parts of speech → WordNet's. HELM writes "s" for adjectives, whose synonyms are those of "a".
 _PARTS = {"VERB": "v", "NOUN": "n", "ADV": "r", "ADJ": "a"}
 
 
 class Token(NamedTuple):
-    """A word, its part of speech by WordNet ("" where it has none there), and the space after it."""
+    """A word, its part of speech in WordNet ("" without one), and the space after it."""
 
     text: str
     part: str
@@ -37,7 +37,7 @@ class Token(NamedTuple):
 
 @helm("synonym")
 def synonym(prob: float) -> Stream:
-    """Each noun, verb, adjective and adverb with synonyms: one draw, and one more for a hit.
+    """Replace nouns, verbs, adjectives and adverbs with synonyms: one draw per word, and one more for a hit.
 
     Raises:
         CapabilityError: spaCy or its model is not installed.
@@ -50,70 +50,73 @@ def synonym(prob: float) -> Stream:
         for token in tagged(text):
             word, others = token.text, synonyms(token.text.lower(), token.part) if token.part else ()
             if others and random.uniform(0, 1) < prob:
-                word = in_case_of(word, random.choice(others))
+                word = match_case(word, random.choice(others))
             pieces.append(word + token.space)
         return "".join(pieces)
 
-    return each_text(replaced)
+    return per_text(replaced)
 
 
 def tagger() -> Callable[[str], Sequence[Token]]:
-    """What cuts a text into words and tells their parts of speech; the model itself is loaded at the first text.
+    """Return a function that cuts a text into words with parts of speech; it loads the model at the first text.
 
     Raises:
         CapabilityError: spaCy or its model is not installed.
     """
-    # spaCy's own is on no package registry; copies of it there have a longer name
-    found = sorted(each.name for each in entry_points(group="spacy_models") if each.name.startswith(MODEL))
-    if importlib.util.find_spec("spacy") is None or not found:
+    # spaCy's own model is on no package registry; copies of it there have a longer name
+    models = sorted(point.name for point in entry_points(group="spacy_models") if point.name.startswith(MODEL))
+    if importlib.util.find_spec("spacy") is None or not models:
         raise CapabilityError(
             f"synonym(compat='helm'): HELM draws synonyms by the tags of spaCy's model {MODEL}, which is not installed:"
             f"\npip install 'helmframe[synonym]' && python -m spacy download {MODEL}\n"
             "Or leave out compat: our own synonym(…) needs no tagger."
         )
-    return lambda text: _tagged(found[0], text)
+    return lambda text: _tagged(models[0], text)
 
 
 def bases(
     word: str, part: str, lemmas: Mapping[tuple[str, str], object], irregular: Mapping[tuple[str, str], Sequence[str]]
 ) -> list[str]:
-    """The words of WordNet that a word may be a form of: itself, and its irregular or else its regular bases.
+    """Return the words of WordNet that a word may be a form of: itself, and its irregular or else its regular bases.
 
     Source: NLTK `WordNetCorpusReader._morphy`.
     """
     regular = [word.removesuffix(end) + base for end, base in ENDINGS[part] if word.endswith(end)]
-    return [each for each in dict.fromkeys([word, *irregular.get((word, part), regular)]) if (each, part) in lemmas]
+    return [base for base in dict.fromkeys([word, *irregular.get((word, part), regular)]) if (base, part) in lemmas]
 
 
 def _synonyms(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> Callable[[str, str], Sequence[str]]:
-    """Word, in lower case, and part of speech → its synonyms; tables are laid out once."""
+    """Return a function of word, in lower case, and part of speech → its synonyms; built once per pair of tables."""
     key = (id(lemmas), id(irregular))
-    if key not in _MADE:
-        known = {(lemma, part): others for lemma, part, others in lemmas.select("lemma", "pos", "synonyms").iter_rows()}
+    if key not in _LOOK_UPS:
+        synonyms = {
+            (lemma, part): others for lemma, part, others in lemmas.select("lemma", "pos", "synonyms").iter_rows()
+        }
         forms = {(form, part): words for form, part, words in irregular.select("form", "pos", "bases").iter_rows()}
 
         @lru_cache(maxsize=1 << 16)
         def look_up(word: str, part: str) -> tuple[str, ...]:
-            found = [each.replace("_", " ") for base in bases(word, part, known, forms) for each in known[base, part]]
-            return tuple(each for each in dict.fromkeys(found) if each != word)
+            words = [other for base in bases(word, part, synonyms, forms) for other in synonyms[base, part]]
+            spaced = dict.fromkeys(other.replace("_", " ") for other in words)
+            return tuple(other for other in spaced if other != word)
 
-        # the tables are kept too: while they are, no others can have their ids
-        _MADE[key] = (lemmas, irregular, look_up)
-    return _MADE[key][2]
+        # the entry holds the tables as well: until it is dropped no others can have their ids
+        _LOOK_UPS[key] = (lemmas, irregular, look_up)
+    return _LOOK_UPS[key][2]
 
 
-_MADE: dict[tuple[int, int], tuple[pl.DataFrame, pl.DataFrame, Callable[[str, str], Sequence[str]]]] = {}
+_LOOK_UPS: dict[tuple[int, int], tuple[pl.DataFrame, pl.DataFrame, Callable[[str, str], Sequence[str]]]] = {}
 
 
 def _tagged(model: str, text: str) -> list[Token]:
     with _ONE_AT_A_TIME:
-        read = _loaded(model)
-        if len(text) > read.max_length:
+        nlp = _loaded(model)
+        if len(text) > nlp.max_length:
             raise CapabilityError(
-                f"synonym(compat='helm'): spaCy reads texts of up to {read.max_length:,} characters; one has "
+                f"synonym(compat='helm'): spaCy reads texts of up to {nlp.max_length:,} characters; one has "
                 f"{len(text):,}. Leave out compat for these."
             )
-        return [Token(each.text, _PARTS.get(each.pos_, ""), each.whitespace_) for each in read(text)]
+        return [Token(word.text, _PARTS.get(word.pos_, ""), word.whitespace_) for word in nlp(text)]
 
 
 # spaCy's models are not for several threads at once.
@@ -125,7 +128,7 @@ def _loaded(model: str) -> Any:
     import spacy
 
     try:
-        # without what comes after the part of speech, and does not change it
+        # without the components after the tagger, which don't change parts of speech
         return spacy.load(model, exclude=["senter", "lemmatizer", "ner"])
     except (OSError, ValueError) as error:  # a model for another version of spaCy
         problem = str(error).partition("\n")[0]

@@ -1,17 +1,15 @@
-"""Which byte strings of a buffer a table holds: 8 bytes are one number, and a word is two or three of them.
+"""A table of byte strings, and a vectorised search for them in a buffer.
 
-The first bits of a hash lead to the few strings of the table that begin so, for most words to none; the bytes
-themselves are compared last, so that no hash decides.
+Eight bytes are one number, and a word is two or three of them. The first bits of a hash lead to the few strings of the
+table with that beginning, for most words to none; the bytes themselves are compared last, so that no hash decides.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
+from helmframe.perturbations.text_kernel import Bytes, Draws, Flags, Numbers
 
 _BITS = 17
 _ODD = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio; each chunk is multiplied by its next power
@@ -19,9 +17,10 @@ _ODD = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio; each chunk is multipli
 
 @dataclass(frozen=True)
 class Table:
-    """Byte strings laid out for `find`: lengths, chunks of 8 bytes and hashes, sorted by hash.
+    """Byte strings prepared for `find`: lengths, chunks of 8 bytes and hashes, sorted by hash.
 
-    `filled`: of each beginning of a hash, whether a string has it; `firsts`: the first that does; `most`: how many do.
+    For each beginning of a hash, `filled` is whether a string has it, and `firsts` the first that does; `most` is the
+    largest number of strings that share one.
     """
 
     lengths: Numbers
@@ -37,9 +36,7 @@ class Table:
 
 
 def table(strings: Sequence[bytes]) -> Table:
-    """The strings, none of them twice, numbered in this order."""
-    import numpy as np
-
+    """Return the table of the strings, numbered in this order; no string may be repeated."""
     lengths = np.array([len(string) for string in strings], dtype=np.int64)
     starts = np.cumsum(lengths) - lengths
     view = eights(np.frombuffer(b"".join(strings), dtype=np.uint8))
@@ -53,87 +50,75 @@ def table(strings: Sequence[bytes]) -> Table:
 
 
 def eights(data: Bytes) -> Draws:
-    """The buffer as numbers of 8 bytes, one from each byte on; zeros beyond its end.
+    """Return the buffer as numbers of 8 bytes, one starting at each byte; zeros after its end.
 
-    Not for `take`, which copies the whole view first, eight times the buffer.
+    Don't use it with `take`, which copies the whole view first, eight times the buffer.
     """
-    import numpy as np
-
     padded = np.zeros(len(data) + 8, dtype=np.uint8)
     padded[: len(data)] = data
     return np.ndarray((len(data) + 1,), dtype="<u8", buffer=padded, strides=(1,))
 
 
 def find(words: Table, view: Draws, starts: Numbers, lengths: Numbers) -> tuple[Numbers, Numbers]:
-    """Which of the spans are strings of the table.
+    """Return which of the spans are strings of the table.
 
     Args:
-        words: the table.
-        view: the buffer, as `eights` gives it.
-        starts: where each span starts.
-        lengths: how many bytes it has.
+        words: The table.
+        view: The buffer, as returned by `eights`.
+        starts: The start of each span.
+        lengths: The number of bytes of each span.
 
     Returns:
-        The numbers of the spans that are, in order, and the number of the string that each is.
+        The indices of these spans, in order, and the number of the string that each of them is.
     """
-    import numpy as np
-
     if not len(words):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     hashes = _hashes(view, starts, lengths, len(words.chunks))
     beginnings = _beginning(hashes)
     maybe = np.flatnonzero(words.filled[beginnings])
-    place, hashes, lengths = words.firsts[beginnings[maybe]], hashes[maybe], lengths[maybe]
+    index, hashes, lengths = words.firsts[beginnings[maybe]], hashes[maybe], lengths[maybe]
     last = len(words) - 1
     for _ in range(words.most - 1):
-        place += (words.hashes[place] < hashes) & (place < last)
-    # among spans of one length, up to 8 bytes, a hash is that of no others
-    same = (words.hashes[place] == hashes) & (words.lengths[place] == lengths)
+        index += (words.hashes[index] < hashes) & (index < last)
+    # up to 8 bytes, different spans of one length have different hashes
+    same = (words.hashes[index] == hashes) & (words.lengths[index] == lengths)
     longer = np.flatnonzero(same & (lengths > 8))
-    mine = _chunks(view, starts[maybe[longer]], lengths[longer], len(words.chunks))
-    for chunk, theirs in zip(mine, words.chunks, strict=True):
-        same[longer] &= chunk == theirs[place[longer]]
-    return maybe[same], words.numbers[place[same]]
+    chunks = _chunks(view, starts[maybe[longer]], lengths[longer], len(words.chunks))
+    for span_chunk, table_chunk in zip(chunks, words.chunks, strict=True):
+        same[longer] &= span_chunk == table_chunk[index[longer]]
+    return maybe[same], words.numbers[index[same]]
 
 
 def _hashes(view: Draws, starts: Numbers, lengths: Numbers, chunks: int) -> Draws:
-    """Length and chunks of each span times odd numbers, added up: the high bits depend on all bits of all of them."""
-    import numpy as np
-
+    """Return the sum of length and chunks times odd numbers: its high bits depend on all bits of all of them."""
     hashes = _chunk(view, starts, lengths, 0) * _odd(0) + lengths.view(np.uint64) * _odd(chunks)
-    for place in range(1, chunks):
-        longer = np.flatnonzero(lengths > 8 * place)
+    for number in range(1, chunks):
+        longer = np.flatnonzero(lengths > 8 * number)
         if not len(longer):
             break
-        hashes[longer] += _chunk(view, starts[longer], lengths[longer], place) * _odd(place)
+        hashes[longer] += _chunk(view, starts[longer], lengths[longer], number) * _odd(number)
     return hashes
 
 
 def _beginning(hashes: Draws) -> Numbers:
-    import numpy as np
-
-    # as signed numbers: NumPy takes no others as places
+    # as signed numbers: NumPy takes no others as indices
     return (hashes >> np.uint64(64 - _BITS)).view(np.int64)
 
 
-def _odd(place: int) -> "np.uint64":
-    import numpy as np
-
-    return np.uint64(pow(_ODD, place + 1, 1 << 64))
+def _odd(number: int) -> np.uint64:
+    return np.uint64(pow(_ODD, number + 1, 1 << 64))
 
 
 def _chunks(view: Draws, starts: Numbers, lengths: Numbers, count: int) -> tuple[Draws, ...]:
-    return tuple(_chunk(view, starts, lengths, place) for place in range(count))
+    return tuple(_chunk(view, starts, lengths, number) for number in range(count))
 
 
-def _chunk(view: Draws, starts: Numbers, lengths: Numbers, place: int) -> Draws:
-    """Bytes 8 × place and on of each span, zeros where it has ended."""
-    import numpy as np
-
-    kept = np.array([(1 << (8 * left)) - 1 for left in range(9)], dtype=np.uint64)
-    if place == 0:
-        return view[starts] & kept[np.minimum(lengths, 8)]
-    # beyond the buffer's end there is nothing of a span: what is read there instead is not kept
-    places = np.minimum(starts + 8 * place, len(view) - 1)
-    left: Numbers = (lengths - 8 * place).clip(0, 8)
-    return view[places] & kept[left]
+def _chunk(view: Draws, starts: Numbers, lengths: Numbers, number: int) -> Draws:
+    """Return bytes 8 × number and on of each span, zeros after its end."""
+    masks = np.array([(1 << (8 * left)) - 1 for left in range(9)], dtype=np.uint64)
+    if number == 0:
+        return view[starts] & masks[np.minimum(lengths, 8)]
+    # after the buffer's end a span has no bytes: the mask removes what is read instead
+    indices = np.minimum(starts + 8 * number, len(view) - 1)
+    left: Numbers = (lengths - 8 * number).clip(0, 8)
+    return view[indices] & masks[left]

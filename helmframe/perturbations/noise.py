@@ -1,13 +1,16 @@
-"""Noise in letters: wrong keys, misread shapes, letters swapped, missing or too many, digits that look like them.
+"""Noise in letters: wrong keys, misread shapes, swapped, missing or repeated letters, look-alikes, invisible ones.
 
-`prob` is a probability per letter, or with `per="word"` per word, one letter of which is then hit. What a lower `prob`
-changes, a higher one changes too. Letters keep their accents, and what is no letter is left alone, in any script.
+`prob` is a probability per letter, or with `per="word"` per word, one letter of which is then hit. A higher `prob`
+changes everything that a lower one changes. Letters keep their accents, and what is not a letter stays, in any script.
 """
 
+import numpy as np
 import polars as pl
 
-from helmframe.perturbations.arrays import Flags
 from helmframe.perturbations.characters import (
+    DIGIT,
+    LETTER,
+    UPPER,
     WHERE,
     WHETHER,
     WHICH,
@@ -15,26 +18,27 @@ from helmframe.perturbations.characters import (
     Units,
     changed_characters,
     draws,
+    kinds,
+    other_case,
     word_numbers,
 )
-from helmframe.perturbations.graphemes import DIGIT, LETTER, UPPER, kinds, other_case
+from helmframe.perturbations.factory import perturbation
 from helmframe.perturbations.noise_kernel import (
     PER,
     check_word,
     edges,
-    known,
-    one_of_each,
+    in_table,
+    one_per_word,
     recased,
     struck,
     substituted,
 )
-from helmframe.perturbations.registry import perturbation
-from helmframe.perturbations.text_kernel import below, probability, scaled
+from helmframe.perturbations.text_kernel import Flags, below, probability, scaled
 
-# The rows of a QWERTY keyboard and how far each is set in, in keys.
+# The rows of a QWERTY keyboard and their insets, in keys.
 ROWS = (("1234567890", 0.0), ("qwertyuiop", 0.5), ("asdfghjkl", 0.75), ("zxcvbnm", 1.25))
 
-# Shapes that are taken for each other; a pair of letters may be taken for one.
+# Shapes that are mistaken for each other; a pair of letters may be mistaken for one.
 OCR = {
     "0": "O o", "1": "l I", "2": "Z", "5": "S", "6": "b G", "8": "B", "9": "g", "B": "8", "D": "O", "E": "F", "F": "E",
     "G": "6 C", "I": "l 1", "O": "0 Q", "Q": "O", "S": "5", "Z": "2", "b": "6 h", "c": "e", "d": "cl", "e": "c",
@@ -45,45 +49,45 @@ LEET = {"a": "4", "b": "8", "e": "3", "g": "9", "i": "1", "l": "1", "o": "0", "s
 LEET |= {letter.upper(): digit for letter, digit in LEET.items()}
 
 
-def _beside() -> dict[str, str]:
-    """Key → the keys that touch it, with the letters of the same case."""
-    places = {key: (place + inset, row) for row, (keys, inset) in enumerate(ROWS) for place, key in enumerate(keys)}
-    beside = {}
-    for key, (x, y) in places.items():
+def _neighbours() -> dict[str, str]:
+    """Return key → the keys that touch it, with the letters of the same case."""
+    points = {key: (column + inset, row) for row, (keys, inset) in enumerate(ROWS) for column, key in enumerate(keys)}
+    neighbours = {}
+    for key, (x, y) in points.items():
         near = [
-            each
-            for each, (u, v) in places.items()
+            other
+            for other, (u, v) in points.items()
             if 0 < abs(x - u) + abs(y - v) < 2 and abs(x - u) <= 1 and abs(y - v) <= 1
         ]
-        beside[key] = " ".join(near)
+        neighbours[key] = " ".join(near)
         if key.isalpha():
-            beside[key.upper()] = " ".join(near).upper()
-    return beside
+            neighbours[key.upper()] = " ".join(near).upper()
+    return neighbours
 
 
-KEYS = _beside()
+KEYS = _neighbours()
 
 
 @perturbation("keyboard")
 def keyboard(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False, digits: bool = False
 ) -> pl.Expr:
-    """Letters become a key beside them on a QWERTY keyboard, digits among these; case is kept.
+    """Replace letters by a key beside them on a QWERTY keyboard, digits included; case stays: "which" → "whivh".
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per letter or word, a fraction.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per letter or word, a fraction.
         per: "letter", or "word": one letter of each word that is hit.
-        keep_edges: whether the first and last character of each word are left alone.
-        digits: whether digits are mistyped too; this changes numbers, and so what is asked.
+        keep_edges: Whether the first and last character of each word stay.
+        digits: Whether digits are mistyped too; this changes numbers, and so the question.
 
-    Source: Belinkov & Bisk 2018; TextAttack `WordSwapQWERTY`, nlpaug `KeyboardAug`. HELM's `typos` knows letters only.
+    Source: Belinkov & Bisk 2018; TextAttack `WordSwapQWERTY`, nlpaug `KeyboardAug`. HELM's `typos` has letters only.
     """
     _check("keyboard", prob, per)
 
     def change(characters: Units) -> Text:
-        typed = known(characters, KEYS) & (characters.kinds & (LETTER | DIGIT if digits else LETTER) > 0)
+        typed = in_table(characters, KEYS) & (characters.kinds & (LETTER | DIGIT if digits else LETTER) > 0)
         spots = struck(characters, typed, prob, per, keep_edges)
         return substituted(characters, spots, KEYS)
 
@@ -92,23 +96,23 @@ def keyboard(
 
 @perturbation("ocr")
 def ocr(text: pl.Expr, key: pl.Expr, prob: float = 0.1, per: str = "letter", keep_edges: bool = False) -> pl.Expr:
-    """Shapes are taken for others like them: 0 for O, l for 1 and I, rn for m, both ways.
+    """Replace shapes by similar ones, as OCR does: "modern 10" → "modem l0"; O and 0, l, 1 and I, rn and m.
 
-    Digits are misread too, which changes numbers; `protect="numbers"` leaves them alone.
+    Digits are misread too, which changes numbers; `protect="numbers"` keeps them.
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per shape that can be misread, or per word with one.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per shape that can be misread, or per word with one.
         per: "letter", or "word": one shape of each word that is hit.
-        keep_edges: whether the first and last character of each word are left alone.
+        keep_edges: Whether the first and last character of each word stay.
 
     Source: nlpaug `OcrAug`; the table is our own.
     """
     _check("ocr", prob, per)
 
     def change(characters: Units) -> Text:
-        spots = struck(characters, known(characters, OCR), prob, per, keep_edges)
+        spots = struck(characters, in_table(characters, OCR), prob, per, keep_edges)
         return substituted(characters, spots, OCR)
 
     return changed_characters(text, key, change)
@@ -118,17 +122,17 @@ def ocr(text: pl.Expr, key: pl.Expr, prob: float = 0.1, per: str = "letter", kee
 def swap_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.1, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """Letters change places with the letter beside them; a capital at the place stays one (`The` → `Hte`).
+    """Swap letters with the letter beside them: "which" → "whcih"; a capital stays in its position (`The` → `Hte`).
 
-    Per letter: the letters of a word are paired, from the first or second on, and `prob` is that of a pair, and so of
-    each letter in one. Two equal letters change places unseen.
+    Per letter: the letters of a word are paired, from the first or second on, and `prob` is the probability of a pair,
+    and so of each letter in one. Swapping two equal letters changes nothing.
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per pair of letters, or per word.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per pair of letters, or per word.
         per: "letter", or "word": one pair of each word that is hit.
-        keep_edges: whether the first and last character of each word are left alone.
+        keep_edges: Whether the first and last character of each word stay.
 
     Source: Belinkov & Bisk 2018 (`swap`); TextAttack `WordSwapNeighboringCharacterSwap`, CheckList `add_typos`.
     """
@@ -140,22 +144,20 @@ def swap_letters(
 def delete_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """Letters go missing.
+    """Delete letters: "which" → "whch".
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per letter, or per word.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per letter, or per word.
         per: "letter", or "word": one letter of each word that is hit.
-        keep_edges: whether the first and last character of each word are left alone.
+        keep_edges: Whether the first and last character of each word stay.
 
     Source: TextAttack `WordSwapRandomCharacterDeletion`, nlpaug `RandomCharAug(action="delete")`.
     """
     _check("delete_letters", prob, per)
 
     def change(characters: Units) -> Text:
-        import numpy as np
-
         return characters.rebuilt(np.flatnonzero(~_letters(characters, prob, per, keep_edges)))
 
     return changed_characters(text, key, change)
@@ -165,14 +167,14 @@ def delete_letters(
 def insert_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """A letter too many after a letter: any of the text's own, so of the right script, and in the case around it.
+    """Insert a letter of the text, so of its script, after a letter, in the case around it: "which" → "whiwch".
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per letter, or per word.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per letter, or per word.
         per: "letter", or "word": one more letter in each word that is hit.
-        keep_edges: whether the first two and the last character of each word stay what they are.
+        keep_edges: Whether the first two and the last character of each word stay what they are.
 
     Source: TextAttack `WordSwapRandomCharacterInsertion`, nlpaug `RandomCharAug(action="insert")`.
     """
@@ -184,22 +186,20 @@ def insert_letters(
 def repeat_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """Letters are typed twice.
+    """Type letters twice: "which" → "whhich".
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per letter, or per word.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per letter, or per word.
         per: "letter", or "word": one letter of each word that is hit.
-        keep_edges: whether the first and last character of each word are left alone.
+        keep_edges: Whether the first and last character of each word stay.
 
     Source: Heigold et al. 2018; TextFlint `Typos`.
     """
     _check("repeat_letters", prob, per)
 
     def change(characters: Units) -> Text:
-        import numpy as np
-
         return characters.rebuilt(
             np.repeat(np.arange(len(characters)), 1 + _letters(characters, prob, per, keep_edges))
         )
@@ -209,15 +209,20 @@ def repeat_letters(
 
 @perturbation("leet")
 def leet(text: pl.Expr, key: pl.Expr, prob: float = 0.5) -> pl.Expr:
-    """Letters become digits that look like them: `elite` → `3l173`; `prob` is that of a letter with such a digit.
+    """Replace letters by digits that look like them: `elite` → `3l173`.
 
-    Source: Eger et al. 2019 (VIPER); nlpaug and TextFlint have the like.
+    Args:
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per letter with such a digit.
+
+    Source: Eger et al. 2019 (VIPER); nlpaug and TextFlint have similar ones.
     """
     probability("leet", "prob", prob)
 
     def change(characters: Units) -> Text:
         return substituted(
-            characters, struck(characters, known(characters, LEET), prob, "letter", keep_edges=False), LEET
+            characters, struck(characters, in_table(characters, LEET), prob, "letter", keep_edges=False), LEET
         )
 
     return changed_characters(text, key, change)
@@ -233,23 +238,21 @@ def _letters(characters: Units, prob: float, per: str, keep_edges: bool) -> Flag
 
 
 def _swapped(characters: Units, prob: float, per: str, *, keep_edges: bool) -> Text:
-    import numpy as np
-
     number, rows, places = word_numbers(characters)
     letters = (characters.kinds & LETTER > 0) & (number >= 0)
     if keep_edges:
         letters &= ~edges(number)
     pairs = np.flatnonzero(letters[:-1] & letters[1:] & (number[:-1] == number[1:]))
     if per == "word":
-        pair = pairs[one_of_each(number[pairs], rows, places, characters.keys, prob)]
+        pair = pairs[one_per_word(number[pairs], rows, places, characters.keys, prob)]
     else:
-        # From the first or the second letter of a run on, drawn for each word.
+        # Pairs start at the first or the second letter of a run, drawn for each word.
         begins = np.append(True, (np.diff(pairs) > 1) | (np.diff(number[pairs]) > 0))[: len(pairs)]
         run = pairs[begins][np.cumsum(begins) - 1]
         from_second = (draws(characters.keys, WHERE, rows, places) >> np.uint64(63)).astype(np.int64)
         paired = pairs[(pairs - run) % 2 == from_second[number[pairs]]]
-        own = draws(characters.keys, WHETHER, characters.rows[paired], characters.places[paired])
-        pair = paired[below(own, prob)]
+        numbers = draws(characters.keys, WHETHER, characters.rows[paired], characters.places[paired])
+        pair = paired[below(numbers, prob)]
     order = np.arange(len(characters))
     order[pair], order[pair + 1] = pair + 1, pair
     upper = characters.kinds & UPPER > 0
@@ -260,11 +263,9 @@ def _swapped(characters: Units, prob: float, per: str, *, keep_edges: bool) -> T
 
 
 def _inserted(characters: Units, prob: float, per: str, *, keep_edges: bool) -> Text:
-    import numpy as np
-
     kind, rows, points = characters.kinds, characters.rows, characters.first
     letters = kind & LETTER > 0
-    # Each text has two pools to draw from, Latin letters and others: an English word gets no Korean letter.
+    # Each text has two pools of letters, Latin and other: an English word gets no Korean letter.
     pool = 2 * rows + (points < 0x250)
     pools = 2 * len(characters.keys)
     single = letters & (characters.lengths == 1)
@@ -275,9 +276,76 @@ def _inserted(characters: Units, prob: float, per: str, *, keep_edges: bool) -> 
     counts = np.bincount(pool[donors], minlength=pools)
     first = np.cumsum(counts) - counts
     spots = np.flatnonzero(struck(characters, letters & (counts > 0)[pool], prob, per, keep_edges))
-    own = draws(characters.keys, WHICH, rows[spots], characters.places[spots])
-    extra = points[donors[first[pool[spots]] + scaled(own, counts[pool[spots]])]]
+    numbers = draws(characters.keys, WHICH, rows[spots], characters.places[spots])
+    extra = points[donors[first[pool[spots]] + scaled(numbers, counts[pool[spots]])]]
     lower_after = np.append((kind[1:] & LETTER > 0) & (kind[1:] & UPPER == 0), False)[spots]
     raised = (kind[spots] & UPPER > 0) & ~lower_after & (kinds(extra) & UPPER == 0)
     extra = np.where(raised, other_case(extra), extra)
     return characters.with_extra(spots, extra)
+
+
+# Pairs that Unicode lists as confusable (UTS #39) and that look the same in common fonts.
+CYRILLIC = {
+    "a": "а", "c": "с", "d": "ԁ", "e": "е", "h": "һ", "i": "і", "j": "ј", "o": "о", "p": "р", "q": "ԛ", "s": "ѕ",
+    "w": "ԝ", "x": "х", "y": "у", "A": "А", "B": "В", "C": "С", "E": "Е", "H": "Н", "I": "І", "J": "Ј", "K": "К",
+    "M": "М", "O": "О", "P": "Р", "S": "Ѕ", "T": "Т", "X": "Х",
+}  # fmt: skip
+GREEK = {
+    "i": "ι", "o": "ο", "p": "ρ", "u": "υ", "v": "ν", "A": "Α", "B": "Β", "E": "Ε", "H": "Η", "I": "Ι", "K": "Κ",
+    "M": "Μ", "N": "Ν", "O": "Ο", "P": "Ρ", "T": "Τ", "X": "Χ", "Y": "Υ", "Z": "Ζ",
+}  # fmt: skip
+ALPHABETS = {
+    "cyrillic": CYRILLIC,
+    "greek": GREEK,
+    "both": {
+        letter: f"{CYRILLIC.get(letter, '')} {GREEK.get(letter, '')}".strip() for letter in sorted({*CYRILLIC, *GREEK})
+    },
+}
+# Zero width space, zero width non-joiner, word joiner. The joiner (U+200D) would change how some scripts look.
+INVISIBLE = (0x200B, 0x200C, 0x2060)
+
+
+@perturbation("homoglyphs")
+def homoglyphs(text: pl.Expr, key: pl.Expr, prob: float = 0.1, alphabet: str = "cyrillic") -> pl.Expr:
+    """Replace Latin letters by letters of another alphabet that look the same.
+
+    Args:
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per letter that has a look-alike.
+        alphabet: "cyrillic", "greek" or "both".
+
+    Source: Boucher et al. 2022 (Bad Characters); TextAttack `WordSwapHomoglyphSwap`.
+    """
+    probability("homoglyphs", "prob", prob)
+    check_word("homoglyphs", "alphabet", alphabet, tuple(ALPHABETS))
+    table = ALPHABETS[alphabet]
+
+    def change(characters: Units) -> Text:
+        spots = struck(characters, in_table(characters, table), prob, "letter", keep_edges=False)
+        return substituted(characters, spots, table)
+
+    return changed_characters(text, key, change)
+
+
+@perturbation("zero_width")
+def zero_width(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
+    """Insert characters without width (U+200B, U+200C, U+2060) between two letters.
+
+    Args:
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability between each two letters.
+
+    Source: Boucher et al. 2022 (Bad Characters, invisible characters).
+    """
+    probability("zero_width", "prob", prob)
+
+    def change(characters: Units) -> Text:
+        letters, rows = characters.kinds & LETTER > 0, characters.rows
+        between = np.append(letters[:-1] & letters[1:] & (rows[:-1] == rows[1:]), False)[: len(rows)]
+        spots = np.flatnonzero(struck(characters, between, prob, "letter", keep_edges=False))
+        extra = np.array(INVISIBLE)[scaled(characters.draws(WHICH)[spots], len(INVISIBLE))]
+        return characters.with_extra(spots, extra)
+
+    return changed_characters(text, key, change)

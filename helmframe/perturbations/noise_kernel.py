@@ -1,22 +1,20 @@
-"""Which characters noise hits, and what it puts in their place."""
+"""The characters that noise hits, and their substitutes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
+import numpy as np
+
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.arrays import Draws, Flags, Numbers, Points
-from helmframe.perturbations.characters import WHERE, WHETHER, WHICH, Text, Units, draws, word_numbers
-from helmframe.perturbations.graphemes import other_case
-from helmframe.perturbations.text_kernel import below, scaled
+from helmframe.perturbations.characters import WHERE, WHETHER, WHICH, Text, Units, draws, other_case, word_numbers
+from helmframe.perturbations.text_kernel import Draws, Flags, Numbers, Points, below, scaled
 
 PER = ("letter", "word")
 
 
 def struck(characters: Units, candidates: Flags, prob: float, per: str, keep_edges: bool) -> Flags:
-    """Which characters are hit: each candidate by itself, or one of those of each word that is hit."""
-    import numpy as np
-
+    """Return which characters are hit: each candidate by itself, or one of those of each word that is hit."""
     if per == "letter" and not keep_edges:
         return candidates & below(characters.draws(WHETHER), prob)
     number, rows, places = word_numbers(characters)
@@ -26,14 +24,12 @@ def struck(characters: Units, candidates: Flags, prob: float, per: str, keep_edg
         return candidates & below(characters.draws(WHETHER), prob)
     of_words = np.flatnonzero(candidates & (number >= 0))
     spots = np.zeros(len(characters), bool)
-    spots[of_words[one_of_each(number[of_words], rows, places, characters.keys, prob)]] = True
+    spots[of_words[one_per_word(number[of_words], rows, places, characters.keys, prob)]] = True
     return spots
 
 
-def one_of_each(number: Numbers, rows: Numbers, places: Draws, keys: Draws, prob: float) -> Flags:
-    """Which elements are drawn, one of each word that is hit. `number` is the word of each, ascending."""
-    import numpy as np
-
+def one_per_word(number: Numbers, rows: Numbers, places: Draws, keys: Draws, prob: float) -> Flags:
+    """Return which elements are drawn, one of each word that is hit. `number` is the word of each, ascending."""
     counts = np.bincount(number, minlength=len(rows))
     first = np.cumsum(counts) - counts
     chosen = first + scaled(draws(keys, WHERE, rows, places), counts)
@@ -43,9 +39,7 @@ def one_of_each(number: Numbers, rows: Numbers, places: Draws, keys: Draws, prob
 
 
 def edges(number: Numbers) -> Flags:
-    """The first and last character of each word."""
-    import numpy as np
-
+    """Return the first and last character of each word."""
     edges = np.ones(len(number), bool)
     if len(number):
         change = number[1:] != number[:-1]
@@ -53,61 +47,60 @@ def edges(number: Numbers) -> Flags:
     return edges
 
 
-def known(characters: Units, table: Mapping[str, str]) -> Flags:
-    """Which characters the table has, those of a pair at its first; a letter with an accent of its own is another."""
+def in_table(characters: Units, table: Mapping[str, str]) -> Flags:
+    """Return which characters the table has; a pair counts at its first, a letter with a separate accent isn't one."""
     return _sources(characters, _compiled(tuple(table.items()))) >= 0
 
 
 def substituted(characters: Units, spots: Flags, table: Mapping[str, str]) -> Text:
-    """The texts with what stands at the spots replaced by one of what the table has for it, drawn evenly.
+    """Return the texts with the characters at the spots replaced by one of their substitutes, drawn evenly.
 
     Args:
-        characters: of the texts.
-        spots: which characters are replaced, some of those `known`.
-        table: one letter, or a pair, to what may stand for it: one letter or a pair each, with spaces between.
+        characters: The characters of the texts.
+        spots: The characters to replace, some of those `in_table`.
+        table: One letter, or a pair, to its substitutes: one letter or a pair each, with spaces between.
     """
-    import numpy as np
-
     compiled = _compiled(tuple(table.items()))
-    places = np.flatnonzero(spots)
-    source = _sources(characters, compiled)[places]
-    own = draws(characters.keys, WHICH, characters.rows[places], characters.places[places])
-    choice = scaled(own, compiled.counts[source])
+    indices = np.flatnonzero(spots)
+    source = _sources(characters, compiled)[indices]
+    numbers = draws(characters.keys, WHICH, characters.rows[indices], characters.places[indices])
+    choice = scaled(numbers, compiled.counts[source])
     points = characters.points.copy()
-    points[characters.starts[places]] = compiled.first[source, choice]
+    points[characters.starts[indices]] = compiled.first[source, choice]
     second = compiled.second[source, choice]
     changed = replace(characters, points=points)
     if not second.any() and not compiled.is_pair[source].any():
         return changed.rebuilt(np.arange(len(characters)))
     keep = np.ones(len(characters), bool)
-    keep[places[compiled.is_pair[source]] + 1] = False
-    return changed.with_extra(places[second > 0], second[second > 0], keep)
+    keep[indices[compiled.is_pair[source]] + 1] = False
+    return changed.with_extra(indices[second > 0], second[second > 0], keep)
 
 
-def recased(characters: Units, spots: "Flags | Numbers", order: "Numbers | None" = None) -> Text:
-    """The texts with the characters at these spots in the other case."""
-    import numpy as np
-
+def recased(characters: Units, spots: Flags | Numbers, order: Numbers | None = None) -> Text:
+    """Return the texts with the characters at these spots in the other case."""
     points = characters.points.copy()
     at = characters.starts[spots]
     points[at] = other_case(points[at])
     return replace(characters, points=points).rebuilt(np.arange(len(characters)) if order is None else order)
 
 
-def check_word(perturbation: str, argument: str, said: object, words: tuple[str, ...]) -> None:
-    """That the argument is one of these words.
+def check_word(perturbation: str, argument: str, value: object, words: tuple[str, ...]) -> None:
+    """Check that the argument is one of these words.
 
     Raises:
-        ArgumentError: it is not; with near matches.
+        ArgumentError: It isn't; with near matches.
     """
-    if said not in words:
-        raise ArgumentError.unknown_value(f"{perturbation}({argument}={said!r})", said, words)
+    if value not in words:
+        raise ArgumentError.unknown_value(f"{perturbation}({argument}={value!r})", value, words)
 
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A table of substitutions as arrays: `singles` code point → source or -1, `pairs` (first, second, source);
-    `counts`, `first`, `second` (0: none) what may stand for each source, and whether it `is_pair`.
+    """A table of substitutions as arrays.
+
+    `singles` maps a code point to its source or -1, `pairs` are (first, second, source). For each source, `counts` is
+    the number of its substitutes, `first` and `second` (0: none) are their code points, and `is_pair` is whether it is
+    a pair.
     """
 
     singles: Numbers
@@ -120,11 +113,9 @@ class _Compiled:
 
 @cache
 def _compiled(table: tuple[tuple[str, str], ...]) -> _Compiled:
-    import numpy as np
-
     singles = np.full(256, -1, np.int64)
     pairs = []
-    options = [said.split() for _, said in table]
+    options = [substitutes.split() for _, substitutes in table]
     first = np.zeros((len(table), max(map(len, options))), np.uint32)
     second = np.zeros_like(first)
     for number, (source, _) in enumerate(table):
@@ -132,17 +123,15 @@ def _compiled(table: tuple[tuple[str, str], ...]) -> _Compiled:
             singles[ord(source)] = number
         else:
             pairs.append((ord(source[0]), ord(source[1]), number))
-        for place, option in enumerate(options[number]):
-            first[number, place] = ord(option[0])
-            second[number, place] = ord(option[1]) if len(option) > 1 else 0
+        for column, option in enumerate(options[number]):
+            first[number, column] = ord(option[0])
+            second[number, column] = ord(option[1]) if len(option) > 1 else 0
     is_pair = np.array([len(source) == 2 for source, _ in table])
-    return _Compiled(singles, tuple(pairs), np.array([len(each) for each in options]), first, second, is_pair)
+    return _Compiled(singles, tuple(pairs), np.array(list(map(len, options))), first, second, is_pair)
 
 
 def _sources(characters: Units, table: _Compiled) -> Numbers:
-    """Which entry of the table each character is, or -1; the second of a pair is none."""
-    import numpy as np
-
+    """Return the table's entry for each character, or -1; the second of a pair has none."""
     first, single = characters.first, characters.lengths == 1
     source = np.where(single & (first < 255), table.singles[np.minimum(first, 255)], -1)
     for one, two, number in table.pairs:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+import helmframe.perturbations.tables as tables
 from helmframe.errors import ArgumentError, SourceMissingError
-from helmframe.perturbations import tables
-from helmframe.perturbations.registry import perturbation
+from helmframe.perturbations.factory import perturbation
 from helmframe.perturbations.rewording import lexicon, reworded
 from helmframe.perturbations.text_kernel import probability
 
@@ -25,18 +25,18 @@ def gender(
     target: str = "female",
     bidirectional: bool = False,
 ) -> pl.Expr:
-    """Each word of one gender becomes, with probability `prob`, that of another ("he" → "she"); case is kept.
+    """Replace words of one gender by those of another: "his parents" → "her parents", "grandsons" → "granddaughters".
+
+    A word with several partners gets the first: "her" becomes "him", "his" becomes "her". Case stays.
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
+        text: The text column.
+        key: The column that random numbers depend on.
         mode: "terms" ("father" → "mother") or "pronouns".
-        prob: probability per word, a fraction.
-        source: the gender of the words that change: "male", "female" or "neutral".
-        target: the gender they get.
-        bidirectional: whether words of the target change into those of the source too.
-
-    A word that has several partners gets the first: "her" becomes "him", "his" becomes "her".
+        prob: The probability per word, a fraction.
+        source: The gender of the words that change: "male", "female" or "neutral".
+        target: The gender they get.
+        bidirectional: Whether words of the target change into those of the source too.
 
     Source: HELM `GenderPerturbation`; words of Garg et al. 2018, Bolukbasi et al. 2016, Lauscher et al. 2022. Mended:
     HELM's pattern takes a character on both sides of a word, so it misses words at a text's edge and beside another
@@ -44,9 +44,9 @@ def gender(
     pair, so a word of two pairs is drawn twice, and with `bidirectional` it turns back what it just changed.
     """
     prob = probability("gender", "prob", prob)
-    for name, value, known in (("mode", mode, MODES), ("source", source, GENDERS), ("target", target, GENDERS)):
-        if value not in known:
-            raise ArgumentError.unknown_value(f"gender({name}={value!r})", value, known)
+    for name, value, values in (("mode", mode, MODES), ("source", source, GENDERS), ("target", target, GENDERS)):
+        if value not in values:
+            raise ArgumentError.unknown_value(f"gender({name}={value!r})", value, values)
     if source == target:
         raise ArgumentError(f"gender(source={source!r}, target={target!r}) changes nothing; name two genders.")
     if not isinstance(bidirectional, bool):
@@ -55,7 +55,7 @@ def gender(
     old, new = GENDERS.index(source), GENDERS.index(target)
     pairs = [(triple[old], triple[new]) for triple in triples]
     pairs += [(after, before) for before, after in pairs] if bidirectional else []
-    # of several pairs of a word the first counts
+    # the first of several pairs of a word counts
     return reworded(text, key, lexicon({before: [after] for before, after in reversed(pairs)}), prob)
 
 
@@ -69,21 +69,20 @@ def person_name(
     person_name_type: str = "first",
     preserve_gender: bool = True,
 ) -> pl.Expr:
-    """Each name of one group becomes, with probability `prob`, a name of another; case is kept.
+    """Replace names of one group by names of another, the same throughout an instance: "Jack, Peter" → "Lamar, Tyree".
 
-    One name becomes one other wherever it stands, in the input and the references of an instance.
+    A name has one replacement, in the input and the references of an instance. Case stays. Races of the shipped first
+    names (Greenwald, McGhee & Schwartz 1998): "white_american", "black_american". Last names and other groups come from
+    the data root's tables/person_names.txt, a line per name: `li,last_name,race,chinese`.
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per name, a fraction.
-        source_class: whose names change: a race ("white_american"), or {"race": …, "gender": …}.
-        target_class: whose names they become.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per name, a fraction.
+        source_class: The group of the names to replace: a race ("white_american"), or {"race": …, "gender": …}.
+        target_class: The group of the new names.
         person_name_type: "first" or "last".
-        preserve_gender: whether a name becomes one of the same gender; one whose gender is not known becomes any.
-
-    Races of the shipped first names (Greenwald, McGhee & Schwartz 1998): "white_american", "black_american". Last names
-    and other groups come from the data root's tables/person_names.txt, a line per name: `li,last_name,race,chinese`.
+        preserve_gender: Whether a name becomes one of the same gender; a name without a known gender becomes any.
 
     Source: HELM `PersonNamePerturbation`. Mended: a name of two words with a hyphen ("Sue-Ellen") is one name, of which
     HELM sees the parts.
@@ -95,16 +94,16 @@ def person_name(
         raise ArgumentError.unknown_value(where, person_name_type, NAME_TYPES)
     if not isinstance(preserve_gender, bool):
         raise ArgumentError(f"person_name(preserve_gender={preserve_gender!r}): True or False.")
-    known = _names(kind)
-    if preserve_gender and "gender" not in known:
+    groups = _names(kind)
+    if preserve_gender and "gender" not in groups:
         raise ArgumentError(
             f"person_name(person_name_type={kind!r}, preserve_gender=True): no gender is known of {kind} names; "
             "say preserve_gender=False."
         )
-    old = _of_class(known, "source_class", source_class)
-    new = _of_class(known, "target_class", target_class)
-    genders = {name: gender for gender in reversed(GENDERS) for name in known.get("gender", {}).get(gender, ())}
-    same = {gender: [name for name in new if name in known["gender"][gender]] for gender in set(genders.values())}
+    old = _of_class(groups, "source_class", source_class)
+    new = _of_class(groups, "target_class", target_class)
+    genders = {name: gender for gender in reversed(GENDERS) for name in groups.get("gender", {}).get(gender, ())}
+    same = {gender: [name for name in new if name in groups["gender"][gender]] for gender in set(genders.values())}
     options = {name: same[genders[name]] if preserve_gender and name in genders else new for name in old}
     return reworded(text, key, lexicon(options), prob, by_word=True)
 
@@ -113,10 +112,10 @@ _Names = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def _names(kind: str) -> _Names:
-    """Category → value → names of the kind, in the table's order.
+    """Return category → value → names of the kind, in the table's order.
 
     Raises:
-        SourceMissingError: the table has none of this kind.
+        SourceMissingError: The table has none of this kind.
     """
     table = tables.names().filter(pl.col("type") == f"{kind}_name")
     if table.is_empty():
@@ -124,23 +123,23 @@ def _names(kind: str) -> _Names:
             f"person_name(person_name_type={kind!r}): the table at hand has no {kind} names. Put person_names.txt into "
             f"{tables.FOLDER}, a line per name: li,last_name,race,chinese."
         )
-    known: dict[str, dict[str, list[str]]] = {}
+    groups: dict[str, dict[str, list[str]]] = {}
     for name, category, value in table.select("name", "category", "value").iter_rows():
-        known.setdefault(category, {}).setdefault(value, []).append(name)
-    return known
+        groups.setdefault(category, {}).setdefault(value, []).append(name)
+    return groups
 
 
-def _of_class(known: _Names, argument: str, said: Mapping[str, str] | str) -> list[str]:
-    """The names that have all the properties said, in the order of the first."""
-    said = {"race": said} if isinstance(said, str) else said
-    where = f"person_name({argument}={said!r})"
-    if not isinstance(said, Mapping) or not said:
+def _of_class(groups: _Names, argument: str, properties: Mapping[str, str] | str) -> list[str]:
+    """Return the names that have all the properties, in the order of the first."""
+    properties = {"race": properties} if isinstance(properties, str) else properties
+    where = f"person_name({argument}={properties!r})"
+    if not isinstance(properties, Mapping) or not properties:
         raise ArgumentError(f"{where}: a race, or properties such as {{'race': …, 'gender': …}}.")
     names: list[str] | None = None
-    for category, value in said.items():
-        if category.lower() not in known:
-            raise ArgumentError.unknown_value(f"{where}: no name has {category!r}", category, known)
-        values = known[category.lower()]
+    for category, value in properties.items():
+        if category.lower() not in groups:
+            raise ArgumentError.unknown_value(f"{where}: no name has {category!r}", category, groups)
+        values = groups[category.lower()]
         if str(value).lower() not in values:
             raise ArgumentError.unknown_value(f"{where}: no name has {category} {value!r}", value, values)
         having = values[str(value).lower()]

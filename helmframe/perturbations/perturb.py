@@ -6,41 +6,41 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.config import reading_from
-from helmframe.perturbations.by_model import Ask
+from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 
-_PLACE = "\0place"
+_ROW = "\0row"
 
 
 def perturb(
     instances: pl.LazyFrame,
     variants: Sequence[Variant],
-    ask: Ask | None = None,
+    query: ModelQuery | None = None,
     data: str | None = None,
     *,
     keep_unchanged: Collection[str] = (),
 ) -> pl.LazyFrame:
-    """Every instance unperturbed and under each variant.
+    """Return every instance unperturbed and under each variant.
 
     Args:
         instances: `INSTANCES`.
-        variants: the chains asked for; `original` need not be among them.
-        ask: answers for what a model makes (`translate`); what has none is left out, and so is all of it by default.
-        data: where word tables and contrast sets are looked for before the configured root.
+        variants: The requested chains; `original` need not be among them.
+        query: Runs the prompts of perturbations that a model makes (`translate`). A text without a completion skips
+            its row; by default no text has one.
+        data: The root of word tables and contrast sets, which comes before the configured root.
         keep_unchanged: Names of scenarios. Under HELM's rules their unchanged copies count as changed, references
             included, because HELM keeps them: it compares a passage with a question to a plain text.
 
     Returns:
         `VARIANTS`, one row per (instance, perturbation, seed); `perturbed_input`, `changed` and the like added.
-        The variants of an instance stand side by side: near-copies, they take half the room in a Parquet part.
-        What HELM drops as unchanged (its input is as it was) stays here, with `changed` false and the references as
-        they were.
+        The variants of an instance are next to each other: near-copies take half the space in a Parquet part.
+        What HELM drops as unchanged (its input is as it was) stays, with `changed` false and the original references.
 
     Raises:
-        PlanError: when it is collected: a perturbation raises, or gives null where there was a text; names it.
-        ArgumentError: likewise, it gives something other than text.
+        PlanError: On collection: a perturbation raises, or returns null for a text; the message names it.
+        ArgumentError: On collection: it returns something other than text.
     """
-    plain = instances.with_row_index(_PLACE).with_columns(
+    plain = instances.with_row_index(_ROW).with_columns(
         perturbation=pl.lit(ORIGINAL),
         perturbation_parameters=pl.lit(None, dtype=pl.String),
         perturbation_seed=pl.lit(0, dtype=pl.Int64),
@@ -51,26 +51,30 @@ def perturb(
         repeat=pl.lit(0, dtype=pl.Int64),
     )
     with reading_from(data):
-        changed = [_variant(plain, each, seed, ask, keep_unchanged) for each in variants for seed in range(each.draws)]
-    return pl.concat([plain, *changed]).sort(_PLACE, maintain_order=True).drop(_PLACE)
+        changed = [
+            _under_variant(plain, variant, seed, query, keep_unchanged)
+            for variant in variants
+            for seed in range(variant.draws)
+        ]
+    return pl.concat([plain, *changed]).sort(_ROW, maintain_order=True).drop(_ROW)
 
 
-def _variant(
-    plain: pl.LazyFrame, variant: Variant, seed: int, ask: Ask | None, keep_unchanged: Collection[str]
+def _under_variant(
+    plain: pl.LazyFrame, variant: Variant, seed: int, query: ModelQuery | None, keep_unchanged: Collection[str]
 ) -> pl.LazyFrame:
     frame = plain
-    for place, each in enumerate(variant.chain):
-        # A chain may hold a perturbation twice; its place keeps the draws apart.
-        ids = pl.concat_str("scenario", pl.lit(f"\x1f{place}\x1f"), "instance_id")
-        frame = each.through(frame, ids, seed, ask)
+    for position, link in enumerate(variant.chain):
+        # A chain may contain a perturbation twice; its position makes the random numbers different.
+        ids = pl.concat_str("scenario", pl.lit(f"\x1f{position}\x1f"), "instance_id")
+        frame = link.apply(frame, ids, seed, query)
     changed = pl.col("perturbed_input").ne_missing(pl.col("input"))
     if variant.compat:
         # HELM's contrast sets alone return the very input, which equals itself
-        if keep_unchanged and all(each.entry.takes == "text" for each in variant.chain):
+        if keep_unchanged and all(link.entry.takes == "text" for link in variant.chain):
             changed = changed | pl.col("scenario").is_in(list(keep_unchanged))
-        kept = pl.when(changed).then("perturbed_references").otherwise("references")
-        frame = frame.with_columns(perturbed_references=kept)
-    elif any(each.entry.takes == "frame" or each.fields != "input" for each in variant.chain):
+        references = pl.when(changed).then("perturbed_references").otherwise("references")
+        frame = frame.with_columns(perturbed_references=references)
+    elif any(link.entry.takes == "frame" or link.fields != "input" for link in variant.chain):
         other = pl.col("perturbed_references").ne_missing(pl.col("references"))
         changed = changed | other | pl.col("adapter_change").is_not_null()
     return frame.with_columns(

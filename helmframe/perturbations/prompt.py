@@ -1,7 +1,6 @@
-"""Changes of the prompt around the question: options in another order or under other labels, other instructions,
-examples in another order, other white space at the answer cue.
+"""Perturbations of the prompt around the question: order and labels of options, instructions, order of examples, cue.
 
-Options are permuted as references, so that right stays right. The rest is said in `adapter_change`: fields of the
+Options are permuted as references, so that the right one stays right. The rest is in `adapter_change`: fields of the
 adapter that a variant replaces, for its in-context examples too; the adapter stage merges them into the setting's.
 """
 
@@ -10,25 +9,27 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.expressions import keyed_draws
 from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
+from helmframe.perturbations.factory import perturbation
 from helmframe.perturbations.noise_kernel import check_word
-from helmframe.perturbations.registry import perturbation
 
 ORDERS = ("random", "reverse", "rotate")
 SPACES = ("none", "space", "spaces", "newline", "blank_line")
 
-# Options that point at others by their place or label ("all of the above", "both A and B"): these must not move.
+# Options that refer to others by position or label ("all of the above", "both A and B"): these must not move.
 POINTING = (
     r"(?i)\b(?:above|below|(?:all|none|any|both|neither|either|each|two) of (?:the |these|those|them))"
     r"|(?-i:\b[A-H]\)? ?(?:,|and|or|nor|&) ?\(?[A-H]\b)"
     r"|(?-i:\b(?:[Oo]ptions?|[Cc]hoices?|[Aa]nswers?) \(?[A-H]\b)"
 )
 
-# Ways to say the same: none names the subject, none gives a hint.
+# Paraphrases: none names the subject, none gives a hint.
 INSTRUCTIONS = (
     "The following are multiple choice questions (with answers).",
     "Answer the following multiple choice questions.",
@@ -47,46 +48,44 @@ INSTRUCTIONS = (
 def option_order(
     frame: pl.LazyFrame, key: pl.Expr, order: str = "random", shift: int = 1, unless: str = POINTING
 ) -> pl.LazyFrame:
-    """The options in another order; which of them are correct goes with them.
+    """Put the options in another order; which of them are correct moves with them.
 
     Args:
         frame: `INSTANCES`.
-        key: what the random numbers hang on.
-        order: "random" (every order is as likely, the old one too), "reverse", or "rotate": each option goes `shift`
-            places down, the last ones to the top.
-        shift: for "rotate".
-        unless: a regular expression: an instance with such an option is left as it is; by default one whose options
-            point at others ("all of the above", "both A and B"). "" permutes all.
+        key: The column that random numbers depend on.
+        order: "random" (every order has the same probability, the old one included), "reverse", or "rotate": each
+            option moves `shift` positions down, the last ones to the top.
+        shift: For "rotate".
+        unless: A regular expression: an instance with such an option stays; by default one whose options refer to
+            others ("all of the above", "both A and B"). "" permutes all.
 
     Source: Pezeshkpour & Hruschka 2023; Zheng et al. 2023 (rotate: "cyclic permutation").
     """
     check_word("option_order", "order", order, ORDERS)
     _check_pattern("option_order", unless)
-    if isinstance(shift, bool) or not isinstance(shift, int):
+    if not is_integer(shift):
         raise ArgumentError(f"option_order(shift={shift!r}): a whole number.")
 
     def permuted(columns: list[pl.Series] | Any) -> pl.Series:
-        import numpy as np
-
         options, keys = columns
         counts = options.list.len().fill_null(0).to_numpy().astype(np.int64)
-        return options.list.gather(_lists(_places(counts, keys.to_numpy(), order, shift), counts))
+        return options.list.gather(_lists(_old_positions(counts, keys.to_numpy(), order, shift), counts))
 
     references = pl.col("perturbed_references")
     moved = pl.map_batches([references, key], permuted, return_dtype=pl.List(REFERENCE), is_elementwise=True)
-    return frame.with_columns(perturbed_references=pl.when(_free(unless)).then(moved).otherwise(references))
+    return frame.with_columns(perturbed_references=pl.when(_movable(unless)).then(moved).otherwise(references))
 
 
 @perturbation("option_labels", takes="frame")
 def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTING) -> pl.LazyFrame:
-    """The options under other labels, in the examples too: the label is the first letter or digit, counted up.
+    """Put other labels on the options, in the examples too: the label is the first letter or digit, counted up.
 
     Args:
         frame: `INSTANCES`.
-        prefix: what stands before the first option: "1. ", "a. ", "(A) ", "i. " (i, ii, iii, …); as `reference_prefix`
-            of the adapter.
-        unless: as for `option_order`. Where an option could itself be taken for a label (a number under "1. "), the
-            labels stay, too.
+        prefix: The text before the first option: "1. ", "a. ", "(A) ", "i. " (i, ii, iii, …); as `reference_prefix` of
+            the adapter.
+        unless: As for `option_order`. Labels also stay if an option could itself be taken for a label (a number under
+            "1. ").
 
     Source: Alzahrani et al. 2024 (When Benchmarks are Targets); Zheng et al. 2023 (option ids).
     """
@@ -94,45 +93,45 @@ def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTI
         raise ArgumentError(f"option_labels(prefix={prefix!r}): needs a letter or digit to count up from, as '1. '.")
     _check_pattern("option_labels", unless)
     has_options = pl.col("perturbed_references").list.len() > 0
-    renamed = has_options & _free(unless) & _free(_like_a_label(prefix))
+    renamed = has_options & _movable(unless) & _movable(_label_pattern(prefix))
     return _changing(frame, pl.when(renamed).then(pl.lit(_json(reference_prefix=prefix))))
 
 
 @perturbation("instructions", takes="frame")
 def instructions(frame: pl.LazyFrame, key: pl.Expr, texts: Sequence[str] = INSTRUCTIONS) -> pl.LazyFrame:
-    """Other instructions: each instance gets one of the texts, drawn evenly.
+    """Give other instructions: each instance gets one of the texts, drawn evenly.
 
-    Several seeds are several draws; `texts=[["…"], ["…"]]` makes each text a variant of its own.
+    Several seeds are several samples; `texts=[["…"], ["…"]]` makes each text a variant of its own.
 
     Args:
         frame: `INSTANCES`.
-        key: what the random numbers hang on.
-        texts: paraphrases of the instructions; they may name subset columns (`{subject}`). By default ten neutral ones
+        key: The column that random numbers depend on.
+        texts: Paraphrases of the instructions; they may name subset columns (`{subject}`). By default ten neutral ones
             for multiple choice.
 
     Source: Mizrahi et al. 2024 (State of What Art?), Sclar et al. 2024.
     """
-    said = [texts] if isinstance(texts, str) else list(texts)
-    if not said or not all(isinstance(each, str) for each in said):
+    paraphrases = [texts] if isinstance(texts, str) else list(texts)
+    if not paraphrases or not all(isinstance(text, str) for text in paraphrases):
         raise ArgumentError(f"instructions(texts={texts!r}): a list of one text or more.")
-    return _changing(frame, _one_of(key, [_json(instructions=each) for each in said]))
+    return _changing(frame, _one_of(key, [_json(instructions=text) for text in paraphrases]))
 
 
 @perturbation("example_order", takes="frame")
 def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orders: int = 8) -> pl.LazyFrame:
-    """The in-context examples in another order; which ones they are stays.
+    """Put the in-context examples in another order; the same examples stay.
 
     Args:
         frame: `INSTANCES`.
-        key: what the random numbers hang on.
+        key: The column that random numbers depend on.
         order: "random", or "reverse".
-        orders: how many random orders there are; each instance gets one of them, so that examples stay shared among
+        orders: The number of random orders; each instance gets one of them, so that examples are still shared among
             instances, and computed once.
 
     Source: Lu et al. 2022 (Fantastically Ordered Prompts).
     """
     check_word("example_order", "order", order, ("random", "reverse"))
-    if isinstance(orders, bool) or not isinstance(orders, int) or not 1 <= orders <= 1000:
+    if not is_integer(orders) or not 1 <= orders <= 1000:
         raise ArgumentError(f"example_order(orders={orders!r}): a whole number from 1 to 1000.")
     if order == "reverse":
         return _changing(frame, pl.lit(_json(shot_order="reverse")))
@@ -141,11 +140,11 @@ def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orde
 
 @perturbation("cue_space", takes="frame")
 def cue_space(frame: pl.LazyFrame, space: str = "space") -> pl.LazyFrame:
-    """Other white space around the answer cue (`Answer:`), in the examples too.
+    """Put other white space around the answer cue (`Answer:`), in the examples too.
 
     Args:
         frame: `INSTANCES`.
-        space: after the cue "none" (`Answer:A`), one "space", two ("spaces") or a "newline", with which the prompt then
+        space: After the cue "none" (`Answer:A`), one "space", two ("spaces") or a "newline", with which the prompt then
             ends too; or a "blank_line" before it. HELM's prompts have a space in the examples and none at their end.
 
     Source: Sclar et al. 2024 (FormatSpread).
@@ -154,37 +153,34 @@ def cue_space(frame: pl.LazyFrame, space: str = "space") -> pl.LazyFrame:
     return _changing(frame, pl.lit(_json(cue_space=space)))
 
 
-def _free(unless: str) -> pl.Expr:
-    """Whether the options of an instance may be moved and renamed."""
+def _movable(unless: str) -> pl.Expr:
+    """Return whether the options of an instance may be moved and relabelled."""
     if not unless:
         return pl.lit(value=True)
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text").str.contains(unless))
     return ~texts.list.any().fill_null(value=False)
 
 
-def _like_a_label(prefix: str) -> str:
-    """A pattern for options that read like a label of this kind."""
+def _label_pattern(prefix: str) -> str:
+    """Return a pattern of options that look like a label of this kind."""
     first = re.search(r"[^\W_]", prefix)
     kind = r"\d\d?" if first and first.group().isdigit() else r"\pL|(?i:[ivx]+)"
     return rf"^\W*(?:{kind})\W*$"
 
 
-def _places(counts: Any, keys: Any, order: str, shift: int) -> Any:
-    """For each place of each list, which of the old places comes there."""
-    import numpy as np
-
+def _old_positions(counts: Any, keys: Any, order: str, shift: int) -> Any:
+    """Return, for each position of each list, the old position of its new option."""
     rows = np.repeat(np.arange(len(counts)), counts)
     first = (np.cumsum(counts) - counts)[rows]
-    place = np.arange(len(rows)) - first
+    position = np.arange(len(rows)) - first
     if order == "reverse":
-        return counts[rows] - 1 - place
+        return counts[rows] - 1 - position
     if order == "rotate":
-        return (place - shift) % counts[rows]
-    return np.lexsort((keyed_draws(keys[rows], place.astype(np.uint64)), rows)) - first
+        return (position - shift) % counts[rows]
+    return np.lexsort((keyed_draws(keys[rows], position.astype(np.uint64)), rows)) - first
 
 
 def _lists(values: Any, counts: Any) -> pl.Series:
-    import numpy as np
     import pyarrow as pa
 
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -201,16 +197,16 @@ def _json(**fields: Any) -> str:
 
 
 def _changing(frame: pl.LazyFrame, change: pl.Expr) -> pl.LazyFrame:
-    """The frame with this change merged into `adapter_change`, over what a chain's earlier links have said."""
+    """Return the frame with this change merged into `adapter_change`, over those of earlier links of a chain."""
 
     def merged(columns: list[pl.Series] | Any) -> pl.Series:
         old, new = columns
-        # what all rows share comes as one
+        # a literal is one value for all rows
         pairs = pl.DataFrame({"old": old, "new": new if len(new) == len(old) else new.new_from_index(0, len(old))})
         distinct = pairs.unique(maintain_order=True)
-        said = [_over(*pair) for pair in distinct.iter_rows()]
-        found = distinct.with_columns(said=pl.Series(said, dtype=pl.String))
-        return pairs.join(found, on=["old", "new"], how="left", maintain_order="left", nulls_equal=True)["said"]
+        changes = pl.Series([_over(*pair) for pair in distinct.iter_rows()], dtype=pl.String)
+        table = distinct.with_columns(change=changes)
+        return pairs.join(table, on=["old", "new"], how="left", maintain_order="left", nulls_equal=True)["change"]
 
     both = [pl.col("adapter_change"), change]
     return frame.with_columns(adapter_change=pl.map_batches(both, merged, return_dtype=pl.String, is_elementwise=True))

@@ -1,33 +1,44 @@
-"""Phrases of a text replaced by others: by which, a keyed draw says; in which case, the phrase that was there."""
+"""Phrases of a text replaced by alternatives: a keyed draw chooses one, and the old phrase sets its case."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.expressions import keyed_draws
-from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
-from helmframe.perturbations.phrases import Found, Phrases, found, phrases
-from helmframe.perturbations.text_kernel import Change, below, over_buffer, ranges, scaled, spliced
+from helmframe.perturbations.phrases import Matches, Phrases, find_phrases, phrases
+from helmframe.perturbations.text_kernel import (
+    Bytes,
+    Change,
+    Draws,
+    Flags,
+    Numbers,
+    below,
+    over_buffer,
+    ranges,
+    scaled,
+    spliced,
+)
 
-# The cases of an alternative, as `_Pieces` has them.
+# The four cases in which `Lexicon` stores an alternative.
 _AS_IT_IS, _LOWER, _UPPER, _CAPITALISED = range(4)
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Phrases with their alternatives; made by `lexicon`.
+    """Phrases with their alternatives; `lexicon` returns one.
 
     Attributes:
-        phrases: what is looked for.
-        firsts: where the alternatives of each phrase start among all alternatives.
-        counts: how many it has.
-        data: the bytes of every alternative in its four cases.
-        starts: where each starts in `data`, four to an alternative.
-        lengths: how long each is.
-        identities: a number per phrase that hangs on its letters alone.
-        cases: what tells a phrase's case.
+        phrases: The phrases to look for.
+        firsts: For each phrase, the index of its first alternative among all alternatives.
+        counts: The number of its alternatives.
+        data: The bytes of every alternative in its four cases.
+        starts: The start of each in `data`, four per alternative.
+        lengths: The length of each.
+        identities: A number per phrase that depends on its letters alone.
+        cases: What determines a phrase's case.
     """
 
     phrases: Phrases
@@ -42,7 +53,7 @@ class Lexicon:
 
 @dataclass(frozen=True)
 class _Cases:
-    """Per phrase: whether it can be all lower, all upper case, and how many ASCII letters it has."""
+    """For each phrase: whether it can be all lower or all upper case, and its number of ASCII letters."""
 
     lower: Flags
     upper: Flags
@@ -50,18 +61,16 @@ class _Cases:
 
 
 def lexicon(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: bool = False) -> Lexicon:
-    """A table of phrases and their alternatives, ready for look-ups; phrases without any are left out.
+    """Return a table of phrases and alternatives prepared for look-ups; phrases without alternatives are skipped.
 
     Args:
-        table: phrase → alternatives.
-        fold: whether ASCII letters are the same in either case; else the case is part of the phrase.
-        hyphens: whether a hyphen is part of the word beside it.
+        table: Phrase → alternatives.
+        fold: Whether ASCII letters are the same in either case; else the case is part of the phrase.
+        hyphens: Whether a hyphen is part of the word beside it.
 
     Raises:
-        ArgumentError: a phrase without a word.
+        ArgumentError: A phrase contains no word.
     """
-    import numpy as np
-
     table = {phrase: list(others) for phrase, others in table.items() if len(others)}
     counts = np.array([len(others) for others in table.values()], dtype=np.int64)
     pieces = [_cased(other, case).encode() for others in table.values() for other in others for case in range(4)]
@@ -85,27 +94,27 @@ def lexicon(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: b
 
 
 def lexicon_of(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: bool = False) -> Lexicon:
-    """As `lexicon`, made once for each table; `tables` gives the same one as long as its file is the same."""
+    """Return `lexicon` of a table, built once: `tables` returns the same object while its file is the same."""
     key = (id(table), fold, hyphens)
-    if key not in _MADE:
-        # the table is kept too: while it is, no other can have its id
-        _MADE[key] = (table, lexicon(table, fold=fold, hyphens=hyphens))
-    return _MADE[key][1]
+    if key not in _LEXICONS:
+        # the entry holds the table as well: until it is dropped no other object can have its id
+        _LEXICONS[key] = (table, lexicon(table, fold=fold, hyphens=hyphens))
+    return _LEXICONS[key][1]
 
 
-_MADE: dict[tuple[int, bool, bool], tuple[Mapping[str, Sequence[str]], Lexicon]] = {}
+_LEXICONS: dict[tuple[int, bool, bool], tuple[Mapping[str, Sequence[str]], Lexicon]] = {}
 
 
 def reworded(text: pl.Expr, key: pl.Expr, words: Lexicon, prob: float, *, by_word: bool = False) -> pl.Expr:
-    """The text with each phrase of the lexicon replaced, with probability `prob`, by one of its alternatives.
+    """Return the text with each phrase of the lexicon replaced, with probability `prob`, by one of its alternatives.
 
     Args:
-        text: the text column.
-        key: an UInt64 column, one key per row.
-        words: the lexicon.
-        prob: probability per phrase, a fraction.
-        by_word: whether draws hang on key and phrase alone, so that a phrase becomes the same wherever it stands; else
-            on key and place.
+        text: The text column.
+        key: An UInt64 column, one key per row.
+        words: The lexicon.
+        prob: The probability per phrase, a fraction.
+        by_word: Whether draws depend on key and phrase alone, so that a phrase has one replacement throughout a text;
+            else on key and position.
     """
     return over_buffer(text, key, lambda data, offsets, keys: with_words(data, offsets, keys, words, prob, by_word))
 
@@ -119,25 +128,21 @@ def with_words(
     by_word: bool = False,
     then: int | None = None,
 ) -> tuple[Bytes, Numbers]:
-    """What `reworded` does, on a batch's bytes; `then`: a byte that has to follow the phrase."""
-    import numpy as np
-
-    hits = found(words.phrases, data, offsets, then=then)
+    """Return a batch's bytes and offsets after `reworded`; `then` is a byte that has to follow the phrase."""
+    hits = find_phrases(words.phrases, data, offsets, then=then)
     places = words.identities[hits.numbers] if by_word else hits.places.astype(np.uint64)
     draws = keyed_draws(keys[hits.rows], places)
-    kept = np.flatnonzero(below(draws, prob))
-    hits = Found(*(column[kept] for column in (hits.numbers, hits.starts, hits.ends, hits.rows, hits.places)))
-    again = keyed_draws(draws[kept], places[kept])
-    chosen = words.firsts[hits.numbers] + scaled(again, words.counts[hits.numbers])
+    selected = np.flatnonzero(below(draws, prob))
+    hits = Matches(*(column[selected] for column in (hits.numbers, hits.starts, hits.ends, hits.rows, hits.places)))
+    choices = keyed_draws(draws[selected], places[selected])
+    chosen = words.firsts[hits.numbers] + scaled(choices, words.counts[hits.numbers])
     pieces = 4 * chosen + _case_of(data, hits, words.cases)
     change = Change(hits.starts, hits.ends, hits.rows, words.starts[pieces], words.lengths[pieces])
     return spliced(data, offsets, change, words.data)
 
 
-def _case_of(data: Bytes, hits: Found, cases: _Cases) -> Numbers:
-    """In which case each alternative is written, by HELM's `match_case`."""
-    import numpy as np
-
+def _case_of(data: Bytes, hits: Matches, cases: _Cases) -> Numbers:
+    """Return the case in which each alternative is written, by HELM's `match_case`."""
     if not len(hits.starts):
         return np.zeros(0, dtype=np.int64)
     lengths = hits.ends - hits.starts

@@ -1,13 +1,18 @@
-"""Perturbations of letters: case and typing errors."""
+"""Perturbations of spelling: case, white space and typing errors; and the placebo `rerun`."""
 
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.expressions import keyed_draws, row_draws
-from helmframe.perturbations.registry import perturbation
-from helmframe.perturbations.text_kernel import below, changed_bytes, probability, scaled
+from helmframe.errors import ArgumentError
+from helmframe.perturbations.characters import UPPER, WHETHER, Text, Units, changed_characters, other_case, words
+from helmframe.perturbations.factory import perturbation
+from helmframe.perturbations.noise_kernel import recased
+from helmframe.perturbations.text_kernel import below, changed_bytes, probability, respaced, scaled
 
 # The keys that touch each key on a QWERTY keyboard.
 NEIGHBOURS = {
@@ -20,7 +25,13 @@ NEIGHBOURS = {
 
 @perturbation("lowercase")
 def lowercase(text: pl.Expr) -> pl.Expr:
-    """The text in lower case. Source: HELM `LowerCasePerturbation`."""
+    """Put the text in lower case.
+
+    >>> str(lowercase(fields="both"))
+    "lowercase(fields='both')"
+
+    Source: HELM `LowerCasePerturbation`.
+    """
     return text.str.to_lowercase()
 
 
@@ -35,23 +46,25 @@ def rerun(text: pl.Expr) -> pl.Expr:
 
 @perturbation("typos")
 def typos(text: pl.Expr, key: pl.Expr, prob: float = 0.05) -> pl.Expr:
-    """Each letter a–z becomes, with probability `prob`, one of the keys beside it; case is kept.
+    """Replace each letter a–z, with probability `prob`, by one of the keys beside it; case stays.
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per letter, a fraction.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per letter, a fraction.
 
-    Source: HELM `TyposPerturbation` (same keyboard; our random numbers hang on the instance, not on a stream).
+    >>> frame = pl.DataFrame({"id": ["a"], "question": ["Who wrote it?"]})
+    >>> frame.select(typos(prob=0.3).on(pl.col("question"), id="id")).item()
+    'Whp wrote it?'
+
+    Source: HELM `TyposPerturbation` (same keyboard; our random numbers depend on the instance, not on a stream).
     """
     chance = probability("typos", "prob", prob)
     return changed_bytes(text, key, lambda data, keys, lengths: _typed(data, keys, lengths, chance))
 
 
 def _typed(data: Any, keys: Any, lengths: Any, prob: float) -> Any:
-    """The bytes after typing: one draw per byte decides whether, another which."""
-    import numpy as np
-
+    """Return the bytes after typing: one draw per byte decides whether it changes, another into which key."""
     count, table = _keyboard()
     hits = np.flatnonzero(below(row_draws(keys, lengths), prob))
     letters = hits[count[data[hits]] > 0]
@@ -66,13 +79,98 @@ def _typed(data: Any, keys: Any, lengths: Any, prob: float) -> Any:
 
 @lru_cache(maxsize=1)
 def _keyboard() -> tuple[Any, Any]:
-    """Of each byte, how many letters can come of it, and which."""
-    import numpy as np
-
+    """Return for each byte the number of letters that can replace it, and these letters."""
     count = np.zeros(256, dtype=np.uint64)
     table = np.zeros((256, 6), dtype=np.uint8)
-    for letter, beside in NEIGHBOURS.items():
+    for letter, neighbours in NEIGHBOURS.items():
         for case in (str.lower, str.upper):
-            count[ord(case(letter))] = len(beside)
-            table[ord(case(letter)), : len(beside)] = np.frombuffer(case(beside).encode(), dtype=np.uint8)
+            count[ord(case(letter))] = len(neighbours)
+            table[ord(case(letter)), : len(neighbours)] = np.frombuffer(case(neighbours).encode(), dtype=np.uint8)
     return count, table
+
+
+# a larger number for every space of a text doesn't fit into memory
+_MAX_SPACES = 1000
+
+
+@perturbation("extra_space")
+def extra_space(text: pl.Expr, num_spaces: int = 2) -> pl.Expr:
+    """Replace every space by `num_spaces` spaces: "my name" → "my  name".
+
+    Args:
+        text: The text column.
+        num_spaces: The number of spaces.
+
+    Source: HELM `ExtraSpacePerturbation`.
+    """
+    _check_spaces("extra_space", "num_spaces", num_spaces)
+    return text.str.replace_all(" ", " " * num_spaces, literal=True)
+
+
+@perturbation("space")
+def space(text: pl.Expr, key: pl.Expr, max_spaces: int = 3) -> pl.Expr:
+    """Replace each run of spaces by 1 to `max_spaces` spaces, drawn evenly: "Quite a day" → "Quite  a   day".
+
+    Args:
+        text: The text column.
+        key: The column that random numbers depend on.
+        max_spaces: The largest number of spaces.
+
+    Source: HELM `SpacePerturbation`.
+    """
+    _check_spaces("space", "max_spaces", max_spaces)
+    return respaced(text, key, max_spaces)
+
+
+def _check_spaces(perturbation: str, argument: str, spaces: object) -> None:
+    if not is_integer(spaces) or not 1 <= spaces <= _MAX_SPACES:
+        raise ArgumentError(
+            f"{perturbation}({argument}={spaces!r}): {argument} must be an integer from 1 to {_MAX_SPACES}."
+        )
+
+
+@perturbation("random_case")
+def random_case(text: pl.Expr, key: pl.Expr, prob: float = 0.5) -> pl.Expr:
+    """Change the case of letters: "which" → "wHiCh".
+
+    Args:
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per letter with a case.
+
+    Source: Röttger et al. 2021, TextFlint `Case`.
+    """
+    probability("random_case", "prob", prob)
+
+    def change(characters: Units) -> Text:
+        first = characters.first
+        spots = np.flatnonzero(below(characters.draws(WHETHER), prob) & (other_case(first) != first))
+        return recased(characters, spots)
+
+    return changed_characters(text, key, change)
+
+
+@perturbation("uppercase")
+def uppercase(text: pl.Expr) -> pl.Expr:
+    """Put the text in capitals.
+
+    Source: TextFlint `Case("upper")`.
+    """
+    return text.str.to_uppercase()
+
+
+@perturbation("titlecase")
+def titlecase(text: pl.Expr) -> pl.Expr:
+    """Start each word with a capital: "who wrote it" → "Who Wrote It"; the other letters stay.
+
+    Source: TextFlint `Case("title")`.
+    """
+
+    def change(characters: Units) -> Text:
+        pieces, is_word, _ = words(characters)
+        heads = np.searchsorted(characters.starts, pieces.starts[is_word])
+        first = characters.first[heads]
+        lower = (characters.kinds[heads] & UPPER == 0) & (other_case(first) != first)
+        return recased(characters, heads[lower])
+
+    return changed_characters(text, pl.lit(0, dtype=pl.UInt64), change)

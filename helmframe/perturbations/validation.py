@@ -1,4 +1,4 @@
-"""What a perturbation gives, looked at before a model is asked: text for every text, or an error that names it."""
+"""Checks before the first request: arguments of perturbations, and their results, which are text for every text."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,59 +9,60 @@ import polars as pl
 from helmframe._core.safe_text import error_message, type_name, valid_unicode
 from helmframe.errors import ArgumentError, HelmframeError, PlanError
 
-Change = Callable[[pl.DataFrame], pl.DataFrame]
+FrameChange = Callable[[pl.DataFrame], pl.DataFrame]
 
 
-def changed_by(frame: pl.LazyFrame, said: str, change: Change, fields: str) -> pl.LazyFrame:
-    """The frame as `change` leaves its rows; what goes wrong is told, when it is collected, with the perturbation.
+def validated(frame: pl.LazyFrame, perturbation: str, change: FrameChange, fields: str) -> pl.LazyFrame:
+    """Return the frame with `change` applied to its rows; errors name the perturbation, on collection.
 
     Args:
-        frame: with perturbed_input and perturbed_references.
-        said: the perturbation with its arguments.
-        change: rewrites the texts; it gives the same columns.
-        fields: which texts: "input", "references" or "both".
+        frame: A frame with perturbed_input and perturbed_references.
+        perturbation: The perturbation with its arguments.
+        change: Rewrites the texts; it returns the same columns.
+        fields: The texts it rewrites: "input", "references" or "both".
 
     Raises:
-        PlanError: it raises, or gives null where there was a text.
-        ArgumentError: it gives something other than text.
+        PlanError: It raises, or returns null for a text.
+        ArgumentError: It returns something other than text.
     """
 
     def over_rows(rows: pl.DataFrame) -> pl.DataFrame:
-        with named(said, PlanError):
+        with named_errors(perturbation, PlanError):
             changed = change(rows)
-            options = [] if fields == "input" else [_texts(each["perturbed_references"]) for each in (rows, changed)]
+            options = [] if fields == "input" else [_texts(part["perturbed_references"]) for part in (rows, changed)]
         if fields != "references":
-            check_text(said, changed.schema["perturbed_input"])
-            _check_nulls(said, rows["perturbed_input"], changed["perturbed_input"])
+            check_text(perturbation, changed.schema["perturbed_input"])
+            _check_nulls(perturbation, rows["perturbed_input"], changed["perturbed_input"])
         if options:
-            _check_nulls(said, *options)
+            _check_nulls(perturbation, *options)
         return changed
 
     return frame.map_batches(over_rows)
 
 
-def check_text(said: str, given: pl.DataType) -> None:
-    """That what the perturbation gives is text.
+def check_text(perturbation: str, dtype: pl.DataType) -> None:
+    """Check that the perturbation returns text.
 
     Raises:
-        ArgumentError: it is not.
+        ArgumentError: It returns something else.
     """
-    if given != pl.String:
+    if dtype != pl.String:
         raise ArgumentError(
-            f"perturbation {said!r} gave {given}; it should give text. Add .cast(pl.String), if that is what it means."
+            f"perturbation {perturbation!r} gave {dtype}; it should give text. Add .cast(pl.String), if that is what "
+            "it means."
         )
 
 
 def dtype_of(changed: pl.Expr) -> pl.DataType | None:
-    """What the expression gives for a text column `text`; None where only the rows tell."""
+    """Return the type of an expression over a text column `text`; None if only the rows determine it."""
     with suppress(pl.exceptions.PolarsError):
         return pl.LazyFrame(schema={"text": pl.String, "id": pl.String}).select(changed).collect_schema().dtypes()[0]
     return None
 
 
 @contextmanager
-def named(said: str, kind: type[HelmframeError], hint: str = "") -> Iterator[None]:
-    """What a perturbation's function raises becomes this kind of error, with its name; our own are as they are."""
+def named_errors(perturbation: str, kind: type[HelmframeError], hint: str = "") -> Iterator[None]:
+    """Raise errors of a perturbation's function as this kind of error, with its name; ours stay as they are."""
     try:
         yield
     except HelmframeError:
@@ -70,7 +71,7 @@ def named(said: str, kind: type[HelmframeError], hint: str = "") -> Iterator[Non
         # a KeyError shows its message as Python writes it, with quotes and escapes
         key = error.args[0] if isinstance(error, KeyError) and error.args else None
         problem = _WHERE.split(valid_unicode(key) if isinstance(key, str) else error_message(error))[0]
-        raise kind(f"perturbation {said!r} raised {type_name(type(error))}: {problem}{hint}") from error
+        raise kind(f"perturbation {perturbation!r} raised {type_name(type(error))}: {problem}{hint}") from error
 
 
 # What Polars adds to an error of a function that it calls: expressions that the function's author has not written.
@@ -81,10 +82,10 @@ def _texts(references: pl.Series) -> pl.Series:
     return references.explode(empty_as_null=False, keep_nulls=False).struct.field("text")
 
 
-def _check_nulls(said: str, before: pl.Series, after: pl.Series) -> None:
+def _check_nulls(perturbation: str, before: pl.Series, after: pl.Series) -> None:
     nulls = after.null_count() - before.null_count()
     if nulls > 0:
         raise PlanError(
-            f"perturbation {said!r} gave null for {nulls} of {len(before) - before.null_count()} texts. Say what the "
-            "others become: pl.when(…).then(…).otherwise(text)."
+            f"perturbation {perturbation!r} gave null for {nulls} of {len(before) - before.null_count()} texts. Say "
+            "what the others become: pl.when(…).then(…).otherwise(text)."
         )

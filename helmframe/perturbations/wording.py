@@ -1,17 +1,21 @@
-"""Perturbations of wording: contractions and their expansions, filler words."""
+"""Perturbations of wording: contractions and their expansions, filler words, translation."""
 
 from functools import lru_cache
 
+import numpy as np
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.expressions import keyed_draws
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.arrays import Bytes, Draws, Numbers
-from helmframe.perturbations.registry import perturbation
+from helmframe.perturbations.factory import perturbation
 from helmframe.perturbations.rewording import Lexicon, lexicon, with_words
-from helmframe.perturbations.tables import contractions
+from helmframe.perturbations.tables import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES, contractions
 from helmframe.perturbations.text_kernel import (
+    Bytes,
     Change,
+    Draws,
+    Numbers,
     below,
     numbers,
     over_buffer,
@@ -20,12 +24,11 @@ from helmframe.perturbations.text_kernel import (
     scaled,
     spliced,
 )
-from helmframe.perturbations.word_lists import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
 
 
 @perturbation("contraction")
 def contraction(text: pl.Expr) -> pl.Expr:
-    """Each expansion becomes its contraction where a space follows ("is not " → "isn't ").
+    """Contract expansions before a space: "She is a doctor" → "She's a doctor".
 
     Source: HELM `ContractionPerturbation`, after NL-Augmenter (Dhole et al. 2021).
     """
@@ -34,7 +37,7 @@ def contraction(text: pl.Expr) -> pl.Expr:
 
 @perturbation("expansion")
 def expansion(text: pl.Expr) -> pl.Expr:
-    """Each contraction becomes its expansion ("isn't" → "is not").
+    """Expand contractions: "She's a doctor" → "She is a doctor".
 
     Source: HELM `ExpansionPerturbation`, after NL-Augmenter. Mended: of two contractions that begin alike, the longer
     counts ("can't've" → "cannot have", where HELM writes "cannot've").
@@ -52,40 +55,42 @@ def filler_words(
     uncertain_ph: bool = True,
     fill_ph: bool = True,
 ) -> pl.Expr:
-    """Before each word, with probability `insert_prob`, a filler ("maybe", "you know"); words stand between spaces.
+    """Insert fillers before words, which are between spaces: "jumps over the dog" → "jumps like over probably the dog".
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        insert_prob: probability per word, a fraction.
-        max_num_insert: the most fillers per text; None: any number.
-        speaker_ph: whether "I think" and its like are among them.
-        uncertain_ph: whether "maybe" and its like are.
-        fill_ph: whether "uhm" and its like are.
+        text: The text column.
+        key: The column that random numbers depend on.
+        insert_prob: The probability per word, a fraction.
+        max_num_insert: The largest number of fillers per text; None: any number.
+        speaker_ph: Whether "I think", "I mean" and similar ones are among them.
+        uncertain_ph: Whether "maybe", "perhaps" and similar ones are.
+        fill_ph: Whether "uhm", "like", "you know" and similar ones are.
 
     Source: HELM `FillerWordsPerturbation`; phrases of Kovatchev et al. 2021 and Laserna et al. 2014.
     """
     prob = probability("filler_words", "insert_prob", insert_prob)
     most = max_num_insert
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+    if most is not None and (not is_integer(most) or most < 0):
         raise ArgumentError(f"filler_words(max_num_insert={most!r}): a whole number from 0 on, or None.")
-    said = {"speaker_ph": speaker_ph, "uncertain_ph": uncertain_ph, "fill_ph": fill_ph}
-    for name, value in said.items():
+    groups = {"speaker_ph": speaker_ph, "uncertain_ph": uncertain_ph, "fill_ph": fill_ph}
+    for name, value in groups.items():
         if not isinstance(value, bool):
             raise ArgumentError(f"filler_words({name}={value!r}): True or False.")
     lists = (SPEAKER_PHRASES, UNCERTAIN_PHRASES, FILL_PHRASES)
-    fillers = tuple(phrase for each, wanted in zip(lists, said.values(), strict=True) if wanted for phrase in each)
+    fillers = tuple(
+        phrase for phrases, wanted in zip(lists, groups.values(), strict=True) if wanted for phrase in phrases
+    )
     if not fillers:
         raise ArgumentError("filler_words() without speaker_ph, uncertain_ph and fill_ph has nothing to insert.")
     return over_buffer(text, key, lambda data, offsets, keys: _filled(data, offsets, keys, fillers, prob, most))
 
 
 def contracted(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
-    """What `contraction` does, on a batch's bytes."""
+    """Return a batch's bytes and offsets after `contraction`."""
     return with_words(data, offsets, keys, _contracting(), then=ord(" "))
 
 
-# What draws nothing needs no key.
+# A perturbation without random numbers needs no key.
 _NO_KEY = pl.lit(0, dtype=pl.UInt64)
 
 
@@ -95,7 +100,7 @@ def _expanded(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Number
 
 @lru_cache(maxsize=1)
 def _contracting() -> Lexicon:
-    # "cannot have" becomes "can't have" and "he would have" "he'd have", as in HELM: the shorter is there first
+    # "cannot have" becomes "can't have" and "he would have" "he'd have", as in HELM: the shorter comes first
     table = {expanded.lower(): short.lower() for short, expanded in contractions().items()}
     begun = {long for long in table for short in table if long.startswith(f"{short} ")}
     return lexicon({expanded: [short] for expanded, short in table.items() if expanded not in begun})
@@ -109,10 +114,8 @@ def _expanding() -> Lexicon:
 def _filled(
     data: Bytes, offsets: Numbers, keys: Draws, fillers: tuple[str, ...], prob: float, most: int | None
 ) -> tuple[Bytes, Numbers]:
-    import numpy as np
-
     after = np.flatnonzero(data == ord(" ")) + 1
-    full = np.flatnonzero(np.diff(offsets))  # before the nothing of an empty text stands no filler
+    full = np.flatnonzero(np.diff(offsets))  # an empty text gets no filler
     rows, starts = np.append(full, row_of(after - 1, offsets)), np.append(offsets[full], after)
     order = np.lexsort((starts, rows))
     rows, starts = rows[order], starts[order]
@@ -123,7 +126,32 @@ def _filled(
         hits = hits[numbers(rows[hits]) < most]
     again = keyed_draws(draws[hits], places[hits])
     texts = [f"{filler} ".encode() for filler in fillers]
-    lengths = np.array([len(each) for each in texts])
+    lengths = np.array(list(map(len, texts)))
     chosen = scaled(again, len(fillers))
     change = Change(starts[hits], starts[hits], rows[hits], (np.cumsum(lengths) - lengths)[chosen], lengths[chosen])
     return spliced(data, offsets, change, np.frombuffer(b"".join(texts), dtype=np.uint8))
+
+
+INSTRUCTIONS = "Translate the text below into {language}. Answer with the translation only."
+
+
+@perturbation("translate", model_argument="translator", fields="both", kind="")
+def translate(text: pl.Expr, language: str, instructions: str = INSTRUCTIONS) -> pl.Expr:
+    """Translate the text with a model, in a plan of its own: once per text, and its completions are cached.
+
+    Args:
+        text: The text column.
+        translator: The model, as `Plan.generate` takes it: a function, `"org/name"`, `"http://host:port/v1#name"`, …
+        language: The target language, as the translator knows it ("French").
+        instructions: The prompt, with `{language}`; the text follows after an empty line.
+
+    >>> str(translate(translator=str.upper, language="French"))
+    "translate(language='French', translator='upper')"
+
+    Source: HELM `TranslatePerturbation`, which uses Google Translate.
+    """
+    if not isinstance(language, str) or not language.strip():
+        raise ArgumentError(f"translate(language={language!r}): a language, such as 'French'.")
+    if not isinstance(instructions, str):
+        raise ArgumentError(f"translate(instructions={instructions!r}): a text, such as {INSTRUCTIONS!r}.")
+    return pl.lit(instructions.replace("{language}", language) + "\n\n") + text

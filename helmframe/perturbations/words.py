@@ -1,31 +1,40 @@
-"""Perturbations of words: common misspellings, and HELM's mild mix."""
+"""Perturbations of words by tables: misspellings, HELM's mild mix, dialect and synonyms."""
 
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
 import polars as pl
 
+import helmframe.perturbations.tables as tables
 from helmframe._core.expressions import keyed_draws
-from helmframe.perturbations import tables
-from helmframe.perturbations.arrays import Bytes, Draws, Numbers
-from helmframe.perturbations.registry import perturbation
-from helmframe.perturbations.rewording import Lexicon, lexicon_of, reworded, with_words
-from helmframe.perturbations.text_kernel import over_buffer, probability, with_spaces
+from helmframe.errors import ArgumentError
+from helmframe.perturbations.factory import perturbation
+from helmframe.perturbations.rewording import Lexicon, lexicon, lexicon_of, reworded, with_words
+from helmframe.perturbations.tables import CLOSED_CLASSES
+from helmframe.perturbations.text_kernel import Bytes, Draws, Numbers, over_buffer, probability, with_spaces
 from helmframe.perturbations.wording import contracted
 
 
 @perturbation("misspellings")
 def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
-    """Each word that people often misspell becomes, with probability `prob`, one of its misspellings; case is kept.
+    """Replace words by common misspellings of theirs: "Already, the product" → "Alreayd, hten product"; case stays.
+
+    The table is read from `{data}/tables/`, or an installed crfm-helm.
 
     Args:
-        text: the text column.
-        key: what the random numbers hang on.
-        prob: probability per word of the table, a fraction.
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per word of the table, a fraction.
 
     Raises:
-        SourceMissingError: neither data root nor an installed crfm-helm has the table, which can't be shipped.
+        SourceMissingError: Neither the data root nor an installed crfm-helm has the table, which can't be shipped.
 
     Source: HELM `MisspellingPerturbation`; Wikipedia's list of common misspellings. Mended: of two phrases that begin
-    alike the longer counts ("about a" → "abouta"), where HELM takes that which its table has first, and never meets
-    most of those of two words; and a phrase that ends in an apostrophe ("countries'") is found, which HELM finds only
+    alike the longer counts ("about a" → "abouta"), where HELM takes the one that its table has first, and misses most
+    phrases of two words; and a phrase that ends in an apostrophe ("countries'") is matched, which HELM matches only
     before a letter.
     """
     return reworded(text, key, _misspelled(), probability("misspellings", "prob", prob))
@@ -33,21 +42,21 @@ def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
 
 @perturbation("mild_mix")
 def mild_mix(text: pl.Expr, key: pl.Expr) -> pl.Expr:
-    """Lower case, then contractions, then one word in ten that people misspell misspelled, then 1 to 3 spaces for each.
+    """Put the text in lower case, contract it, misspell one word in ten that people misspell, and multiply spaces.
+
+    Each run of spaces becomes 1 to 3 spaces. This is HELM's `robustness`.
 
     Raises:
-        SourceMissingError: as `misspellings`.
+        SourceMissingError: As `misspellings`.
 
-    Source: HELM `MildMixPerturbation`; what is mended is said at `contraction` and `misspellings`.
+    Source: HELM `MildMixPerturbation`; `contraction` and `misspellings` say what is mended.
     """
     words = _misspelled()
 
     def mixed(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
-        import numpy as np
-
         data, offsets = contracted(data, offsets, keys)
         data, offsets = with_words(data, offsets, keys, words, 0.1)
-        # the numbers of words and of spaces are the same: each has a key of its own
+        # words and spaces have the same numbers: each needs a different key
         return with_spaces(data, offsets, keyed_draws(keys, np.full_like(keys, 1 << 63)), 3)
 
     return over_buffer(text.str.to_lowercase(), key, mixed)
@@ -55,3 +64,159 @@ def mild_mix(text: pl.Expr, key: pl.Expr) -> pl.Expr:
 
 def _misspelled() -> Lexicon:
     return lexicon_of(tables.misspellings(), fold=False)
+
+
+@perturbation("dialect", kind="fairness", fields="both")
+def dialect(
+    text: pl.Expr,
+    key: pl.Expr,
+    prob: float = 1.0,
+    source: str = "SAE",
+    target: str = "AAVE",
+    filter_slurs: bool = False,
+) -> pl.Expr:
+    """Replace words of one dialect by words of another: "this is love" → "dis is love"; case stays.
+
+    The lexicon is read from `{data}/tables/`; it contains slurs.
+
+    Args:
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per word of the table, a fraction.
+        source: The dialect of the text: "SAE", Standard American English, or one that the root has a table of.
+        target: The dialect it becomes: "AAVE", African American Vernacular English.
+        filter_slurs: Whether to skip the table's alternatives that are slurs; words without another alternative stay.
+
+    Raises:
+        SourceMissingError: The data root has no tables/{source}_to_{target}_mapping.json, which can't be shipped.
+
+    Source: HELM `DialectPerturbation`; lexicon of VALUE (Ziems et al. 2022). Mended: HELM's pattern takes a character
+    on both sides of a word, so it misses words at a text's edge and directly after another hit (its issues #1732,
+    #1958); and of two phrases that begin alike the longer counts, where HELM takes the one that its table has first.
+    """
+    prob = probability("dialect", "prob", prob)
+    for name, value in (("source", source), ("target", target)):
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z]+", value):
+            raise ArgumentError(f"dialect({name}={value!r}): the name of a dialect, in letters, such as 'SAE'.")
+    if not isinstance(filter_slurs, bool):
+        raise ArgumentError(f"dialect(filter_slurs={filter_slurs!r}): True or False.")
+    table = tables.dialect(source.upper(), target.upper())
+    if filter_slurs:
+        table = _without_slurs(tuple(table.items()))
+    return reworded(text, key, lexicon_of(table, hyphens=True), prob)
+
+
+# Racist, homophobic and misogynist words among VALUE's alternatives, as hashes: this file should not contain them.
+_SLURS = frozenset(
+    {
+        "0101f1bf", "06df17c2", "315ed6d3", "34981e2e", "3949c4d5", "41bff7e4", "5b5fefed", "6ffeb92f",
+        "825ca836", "864e93d1", "88ec9de3", "8b3a18ea", "a1a12299", "a97949e3", "a9cdd30d", "c890f344",
+        "caea805a", "dc383863", "e00f319b", "f03005e7",
+    }
+)  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def _without_slurs(table: tuple[tuple[str, tuple[str, ...]], ...]) -> Mapping[str, tuple[str, ...]]:
+    return {word: tuple(other for other in others if not _is_slur(other)) for word, others in table}
+
+
+def _is_slur(word: str) -> bool:
+    return blake2b(word.strip().lower().encode(), digest_size=4).hexdigest() in _SLURS
+
+
+# Endings of a form and of its base: WordNet's morphy(7).
+ENDINGS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "n": [("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"),
+          ("men", "man"), ("ies", "y")],
+    "v": [("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")],
+    "a": [("er", ""), ("est", ""), ("er", "e"), ("est", "e")],
+    "r": [],
+}  # fmt: skip
+
+# WordNet distinguishes more senses of a verb than of other words, and fewer of an adverb.
+_WEIGHTS = {"n": 1.0, "v": 0.5, "a": 1.0, "r": 2.0}
+
+
+@perturbation("synonym")
+def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
+    """Replace words by synonyms of theirs: "a good movie" → "a near motion-picture show".
+
+    WordNet is read from `{data}/tables/`.
+
+    Args:
+        text: The text column.
+        key: The column that random numbers depend on.
+        prob: The probability per word that WordNet has synonyms of, a fraction.
+        compat: "helm" uses HELM's own rules and random numbers, and needs spaCy (`helmframe[synonym]`) with its model
+            en_core_web_sm.
+
+    HELM gets the part of speech from spaCy. Here a word has the part of speech in which WordNet has most synonyms of
+    it, whatever its context: on 40,000 words of MMLU that is spaCy's 87 times in 100. Words of the closed classes
+    ("in", "was") have no synonyms, nor have single letters and words with a capital, of which seven in ten are names.
+
+    Raises:
+        SourceMissingError: The data root has no WordNet tables.
+
+    Source: HELM `SynonymPerturbation`, after NL-Augmenter; WordNet 3.0 (Fellbaum 1998).
+    """
+    chance = probability("synonym", "prob", prob)
+    lemmas, irregular = tables.synonyms(), tables.exceptions()
+
+    def over_batch(columns: Sequence[pl.Series]) -> pl.Series:
+        texts, keys = columns
+        forms = _forms_of(lemmas, irregular)
+        # of the many forms only those in the texts are needed
+        occurring = texts.drop_nulls().str.extract_all(r"\p{L}+").explode().unique()
+        present = forms.filter(pl.col("form").is_in(occurring.drop_nulls().implode()))
+        words = lexicon(dict(present.select("form", "synonyms").iter_rows()), fold=False)
+        row_keys = keys if len(keys) == len(texts) else keys.new_from_index(0, len(texts))
+        frame = pl.DataFrame({"text": texts, "key": row_keys})
+        return frame.select(reworded(pl.col("text"), pl.col("key"), words, chance)).to_series().alias(texts.name)
+
+    return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
+
+
+def _forms_of(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> pl.DataFrame:
+    """Return `_forms`, built once per pair of tables."""
+    key = (id(lemmas), id(irregular))
+    if key not in _FORMS:
+        # the entry holds the tables as well: until it is dropped no others can have their ids
+        _FORMS[key] = (lemmas, irregular, _forms(lemmas, irregular))
+    return _FORMS[key][2]
+
+
+_FORMS: dict[tuple[int, int], tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]] = {}
+
+
+def _forms(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> pl.DataFrame:
+    """Return each form of a word with its part of speech and its synonyms: columns form, pos, synonyms."""
+    words = lemmas.filter(pl.col("lemma").str.contains(r"^\p{L}{2,}$"))
+    base = words.select("pos", form="lemma", lemma="lemma", rank=pl.lit(0))
+    exceptions = irregular.explode("bases").select("pos", "form", lemma="bases", rank=pl.lit(1))
+    regular = [
+        words.filter(pl.col("pos") == pos, pl.col("lemma").str.ends_with(ending)).select(
+            "pos", form=pl.col("lemma").str.strip_suffix(ending) + base_ending, lemma="lemma", rank=pl.lit(rank)
+        )
+        for pos, endings in ENDINGS.items()
+        for rank, (base_ending, ending) in enumerate(endings, 1)
+    ]
+    regular_forms = pl.concat(regular).join(irregular, on=["pos", "form"], how="anti")
+    synonyms = (
+        pl.concat([base, exceptions, regular_forms])
+        .filter(~pl.col("form").is_in(CLOSED_CLASSES.split()))
+        .join(lemmas, on=["pos", "lemma"], maintain_order="left")
+        .sort("form", "pos", "rank", maintain_order=True)
+        .explode("synonyms")
+        .with_columns(pl.col("synonyms").str.replace_all("_", " ", literal=True))
+        .filter(pl.col("synonyms").str.to_lowercase() != pl.col("form"))
+        .group_by("form", "pos", maintain_order=True)
+        .agg(pl.col("synonyms").unique(maintain_order=True))
+    )
+    weight = pl.col("pos").replace_strict(_WEIGHTS, return_dtype=pl.Float64)
+    return (
+        synonyms.with_columns(weight=pl.col("synonyms").list.len() * weight)
+        .sort("form", "weight", "pos", descending=[False, True, False])
+        .unique("form", keep="first", maintain_order=True)
+        .select("form", "pos", "synonyms")
+    )

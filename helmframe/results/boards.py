@@ -8,9 +8,10 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.results.pairing import INSTANCE, Read, check_set_failures
-from helmframe.results.perturbed import worst_sides
-from helmframe.results.tables import Tables
+from helmframe.results._data import ResultsData, reader_of
+from helmframe.results._pairing import INSTANCE, ScoringOptions, check_set_failures
+from helmframe.results._perturbed import worst_sides
+from helmframe.results._tables import table
 from helmframe.stats.board import Column, Leaderboard, build_leaderboard
 from helmframe.stats.leaderboard import SAME_INSTANCES, build_columns, column_names
 from helmframe.stats.ranks import Estimates
@@ -22,9 +23,9 @@ _COMPETITOR = "competitor"
 
 
 def board(
-    results: Tables,
+    results: ResultsData,
     columns: Sequence[Named],
-    read: Read,
+    read: ScoringOptions,
     *,
     mean: str,
     worst: int | str | None,
@@ -47,7 +48,7 @@ def board(
         if worst is None:
             scores = scores.filter(pl.col("perturbation") == ORIGINAL)
         else:
-            scores = _worst(scores, pool, worst, read, results.kinds())
+            scores = _worst(scores, pool, worst, read, reader_of(results).perturbation_kinds())
         units = {metric: str(column["unit"]) for metric, column in metrics.items()}
         made += build_columns(
             scores,
@@ -108,7 +109,7 @@ def among(columns: Sequence[Named]) -> pl.Expr:
     )
 
 
-def main_splits(results: Tables) -> pl.Expr:
+def main_splits(results: ResultsData) -> pl.Expr:
     """The main split of each scenario, where there is more than it: HELM's leaderboards show no other."""
     there = set(results.completions.select("scenario", "split").unique().collect().iter_rows())
     other = pl.lit(value=False)
@@ -120,7 +121,7 @@ def main_splits(results: Tables) -> pl.Expr:
 
 
 def _worst(
-    scores: pl.LazyFrame, pool: Sequence[str], worst: int | str, read: Read, kinds: Mapping[str, Any]
+    scores: pl.LazyFrame, pool: Sequence[str], worst: int | str, read: ScoringOptions, kinds: Mapping[str, Any]
 ) -> pl.LazyFrame:
     sides = {label: scores.filter(pl.col(_COMPETITOR) == label) for label in pool}
     found = worst_sides(sides, worst, read.higher_is_better, kinds)
@@ -128,7 +129,7 @@ def _worst(
 
 
 def _of_set(
-    results: Tables, column: Named, pool: Sequence[str], read: Read, name: str, errors: str, ci: float
+    results: ResultsData, column: Named, pool: Sequence[str], read: ScoringOptions, name: str, errors: str, ci: float
 ) -> Column:
     """Return the column of a metric over whole sets; what two models' values share is unknown, and counts as 0."""
     import numpy as np
@@ -139,8 +140,12 @@ def _of_set(
     ).with_columns(_competitor())
     check_set_failures(counted, metric, _COMPETITOR, errors)
     shared, n_dropped = _shared(counted, column)
-    rows = replace(results, completions=shared.drop(_COMPETITOR), path=None).table(
-        ["scenario", "split", "model", "setting", "perturbation"], metrics=metric, ci=ci, mean=read.mean
+    rows = table(
+        replace(results, completions=shared.drop(_COMPETITOR), path=None),
+        ["scenario", "split", "model", "setting", "perturbation"],
+        metrics=metric,
+        ci=ci,
+        mean=read.mean,
     )
     rows = rows.with_columns(model=_competitor(), n_dropped=n_dropped).sort("model")
     place = np.array([pool.index(model) for model in rows["model"]])

@@ -9,10 +9,11 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError
+from helmframe.results._data import ResultsData, reader_of
+from helmframe.results._pairing import INSTANCE, check_set_failures, range_of
+from helmframe.results._tables import table as table_of
 from helmframe.results.boards import Said, among, columns_said, main_splits
-from helmframe.results.pairing import INSTANCE, check_set_failures, range_of
 from helmframe.results.sides import compare_results, loaded
-from helmframe.results.tables import Tables
 from helmframe.stats.failures import treat_failures
 from helmframe.stats.gate import Gate, gate
 
@@ -20,11 +21,11 @@ _BY = ("scenario", "split", "model", "setting", "perturbation")
 
 
 def gate_of(
-    results: Tables,
+    results: ResultsData,
     *,
     at_least: float | None,
     at_most: float | None,
-    against: Tables | str | Path | None,
+    against: ResultsData | str | Path | None,
     margin: float,
     columns: Sequence[Said] | str | None,
     axis: str | Sequence[str],
@@ -49,7 +50,7 @@ def gate_of(
         )
         # what one side alone has is a row without a pair, and without failures
         rows = pl.DataFrame(compared).filter(among(said), pl.col("n") + pl.col("n_error") > 0)
-        return gate(rows, margin=margin, higher_is_better=results.directions(), strict=strict, ci=ci)
+        return gate(rows, margin=margin, higher_is_better=reader_of(results).directions(), strict=strict, ci=ci)
     for metric in metrics:
         _check_direction(metric, results.manifest["metrics"][metric], at_least, at_most)
     wanted = replace(
@@ -57,10 +58,10 @@ def gate_of(
     )
     higher_is_better = dict.fromkeys(metrics, at_least is not None)
     treated_results = _without_failures(wanted, metrics, higher_is_better, errors)
-    every = wanted.table(_BY, metrics=metrics).filter(among(said))
+    every = table_of(wanted, _BY, metrics=metrics).filter(among(said))
     # Bonferroni's level: of all rows together at most (1 − ci)/2 fail by chance
     ci = 1 - (1 - ci) / max(every.height, 1)
-    table = treated_results.table(_BY, metrics=metrics, ci=ci)
+    table = table_of(treated_results, _BY, metrics=metrics, ci=ci)
     # failures are counted as they were; a row that lost all of its instances has no value
     table = (
         every.select(*_BY, "metric", "n_completions", "n_error")
@@ -73,7 +74,7 @@ def gate_of(
 
 
 def _check_lines(
-    at_least: float | None, at_most: float | None, against: Tables | str | Path | None, margin: float, ci: float
+    at_least: float | None, at_most: float | None, against: ResultsData | str | Path | None, margin: float, ci: float
 ) -> None:
     """That there is one line, and it and its level are numbers."""
     if [at_least, at_most, against].count(None) != 2:
@@ -97,7 +98,7 @@ def _check_direction(metric: str, about: Mapping[str, Any], at_least: float | No
         raise ArgumentError(f"gate({line!r}): {metric!r} is a fraction, between 0 and 1; 30 % is 0.3.")
 
 
-def _counted_completions(results: Tables, columns: Sequence[tuple[str, str]]) -> pl.LazyFrame:
+def _counted_completions(results: ResultsData, columns: Sequence[tuple[str, str]]) -> pl.LazyFrame:
     return results.completions.filter(
         pl.col("scenario").is_in([scenario for scenario, _ in columns]),
         main_splits(results),
@@ -106,8 +107,8 @@ def _counted_completions(results: Tables, columns: Sequence[tuple[str, str]]) ->
 
 
 def _without_failures(
-    results: Tables, metrics: Sequence[str], higher_is_better: Mapping[str, bool], errors: str
-) -> Tables:
+    results: ResultsData, metrics: Sequence[str], higher_is_better: Mapping[str, bool], errors: str
+) -> ResultsData:
     """Return the results with their failures refused, dropped for every model, or counted as the worst."""
     of_sets = [name for name in metrics if results.manifest["metrics"][name]["level"] == "set"]
     for metric in of_sets:

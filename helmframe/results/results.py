@@ -1,8 +1,4 @@
-"""Results: what a run read, asked and scored; how they are shown, explored, written and sent.
-
-What can be asked of them stands by topic in the classes below: `Tables` (aggregated scores), `Rows` (row by row),
-`Robustness`, `Comparisons`, `Judgements`.
-"""
+"""`Results`: the tables of a run, and what is computed from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +6,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe._schema import conform
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
+from helmframe.results import _comparison, _judging, _robustness, _rows, _tables
+from helmframe.results._data import TABLES, ResultsData, reader_of
 from helmframe.results.charts import Plot
-from helmframe.results.judgements import Judgements
 from helmframe.results.sides import reader
-from helmframe.results.tables import KEPT
 from helmframe.store import Address, RunFolder, address_of, listing, write_text
 
 
 @dataclass(frozen=True, repr=False)
-class Results(Judgements):
+class Results(ResultsData):
     """The outcome of a run, self-contained: it needs neither bucket nor spec nor model.
 
     `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` are lazy tables (`hf.schema()` documents them); the
@@ -31,6 +27,36 @@ class Results(Judgements):
     their memory does not grow with it. Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and
     HELM's definition of robustness do not add up, and read all of it.
     """
+
+    # aggregated scores
+    table = _tables.table
+    value = _tables.value
+    stats = property(_tables.stats)
+    # rows
+    requests = property(_rows.requests)
+    rows = _rows.rows
+    wrong = _rows.wrong
+    worst_outputs = _rows.worst_outputs
+    errors = _rows.errors
+    sql = _rows.sql
+    # perturbations and groups of instances
+    robustness = _robustness.robustness
+    fairness = _robustness.fairness
+    worst_case = _robustness.worst_case
+    consistency = _robustness.consistency
+    gap = _robustness.gap
+    flips = _robustness.flips
+    # comparisons
+    compare = _comparison.compare
+    leaderboard = _comparison.leaderboard
+    gate = _comparison.gate
+    # judges, and scores by other metrics
+    rescore = _judging.rescore
+    judge = _judging.judge
+    agreement = _judging.agreement
+    corrected = _judging.corrected
+    position_bias = _judging.position_bias
+    to_label = _judging.to_label
 
     @property
     def plot(self) -> Plot:
@@ -150,11 +176,11 @@ class Results(Judgements):
         if listing(target):
             raise StoreError(f"{target} is not empty; choose another folder.")
         copied = RunFolder(target)
-        for shard, chunk in enumerate(self._held.chunks):
+        for shard, chunk in enumerate(reader_of(self).chunks):
             for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):
-                copied.add_partitioned(name, conform(rows.collect(), KEPT[name], name), self.manifest, shard)
+                copied.add_partitioned(name, conform(rows.collect(), TABLES[name], name), self.manifest, shard)
         for name, rows in (("verdicts", self.verdicts), ("helm_stats", self.helm_stats)):
-            copied.add_partitioned(name, conform(rows.collect(), KEPT[name], name), self.manifest)
+            copied.add_partitioned(name, conform(rows.collect(), TABLES[name], name), self.manifest)
         copied.add("prefixes", "all", self.prefixes.unique("prefix_id", maintain_order=True).collect())
         copied.write_manifest(self.manifest)
         return target

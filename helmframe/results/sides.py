@@ -8,24 +8,24 @@ from typing import Any, TypeVar
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
-from helmframe.results.pairing import Comparison, Read, called_as, paired, same_instances
-from helmframe.results.perturbed import worst_sides
-from helmframe.results.stopped import refuse
-from helmframe.results.tables import Tables
+from helmframe.results._data import ResultsData, reader_of
+from helmframe.results._early_stopping import refuse
+from helmframe.results._pairing import Comparison, ScoringOptions, paired, rename_instances, same_instances
+from helmframe.results._perturbed import worst_sides
 
 # What two results may differ in, and the column of their completions that says it.
 _AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
 # Those whose values are paired by name where both sides have them.
 _NAMED = ("model", "setting", "perturbation")
-_Reader = TypeVar("_Reader", bound=Callable[..., Tables])
+_Reader = TypeVar("_Reader", bound=Callable[..., ResultsData])
 # Ours first; what reads other tools' results stands above ours, and adds itself.
-_READERS: list[Callable[..., Tables]] = []
+_READERS: list[Callable[..., ResultsData]] = []
 _TOLD = ["scenario", "scenario_version", "model", "setting", "perturbation", "adapter_id", "decoding"]
 
 
 def compare_results(
-    a: Tables | str | Path,
-    b: Tables | str | Path,
+    a: ResultsData | str | Path,
+    b: ResultsData | str | Path,
     *,
     axis: str | Sequence[str] = (),
     metrics: str | Sequence[str] | None = None,
@@ -85,7 +85,12 @@ def compare_results(
             sides = {name: rows.filter(pl.col(column).is_in(values)) for name, rows in sides.items()}
     if worst is not None:
         scored = {name: rows.filter(pl.col("metric").is_in(list(read.metrics))) for name, rows in sides.items()}
-        sides = worst_sides(scored, worst, read.higher_is_better, {**one.kinds(), **two.kinds()})
+        sides = worst_sides(
+            scored,
+            worst,
+            read.higher_is_better,
+            {**reader_of(one).perturbation_kinds(), **reader_of(two).perturbation_kinds()},
+        )
     table = paired(
         pl.concat([scores.with_columns(side=pl.lit(name)) for name, scores in sides.items()], how="diagonal_relaxed"),
         "side",
@@ -102,15 +107,15 @@ def compare_results(
 class _Pair:
     """Two results whose instances have one name, what both have by name (`shared`), what differs, and notes."""
 
-    one: Tables
-    two: Tables
+    one: ResultsData
+    two: ResultsData
     shared: Mapping[str, list[str]]
     differs: list[str]
     notes: list[str]
     about: tuple[pl.DataFrame, pl.DataFrame]
 
     @classmethod
-    def of(cls, one: Tables, two: Tables) -> "_Pair":
+    def of(cls, one: ResultsData, two: ResultsData) -> "_Pair":
         about = [_told(each) for each in (one, two)]
         changed = _changed(*about)
         foreign = any("tool" in each.manifest for each in (one, two))
@@ -157,14 +162,14 @@ def reader(read: _Reader) -> _Reader:
     return read
 
 
-def loaded(said: object) -> Tables:
+def loaded(said: object) -> ResultsData:
     """Results as they are, or of a folder: a run's, HELM's, lm-eval's or Inspect's.
 
     Raises:
         StoreError: there are none.
         ArgumentError: it is neither.
     """
-    if isinstance(said, Tables):
+    if isinstance(said, ResultsData):
         return said
     if not isinstance(said, str | Path):
         raise ArgumentError(
@@ -184,12 +189,12 @@ def loaded(said: object) -> Tables:
 
 
 def _read(
-    one: Tables,
-    two: Tables,
+    one: ResultsData,
+    two: ResultsData,
     metrics: str | Sequence[str] | None,
     mean: str | None,
     higher_is_better: Mapping[str, bool] | None,
-) -> Read:
+) -> ScoringOptions:
     """As the first says it, of metrics that both have."""
     both = [name for name in one.main_metrics if name in two.metric_names] if metrics is None else metrics
     if not both:
@@ -197,11 +202,11 @@ def _read(
             f"{one.main_metrics[0]!r} is the main metric of the first and was not scored in the second: rescore() it, "
             "or say metrics=…"
         )
-    two.read_as(both, mean, None)
-    return one.read_as(both, mean, higher_is_better)
+    reader_of(two).scoring_options(both, mean, None)
+    return reader_of(one).scoring_options(both, mean, higher_is_better)
 
 
-def _told(results: Tables) -> pl.DataFrame:
+def _told(results: ResultsData) -> pl.DataFrame:
     return results.completions.select(_TOLD).unique().collect()
 
 
@@ -226,7 +231,7 @@ def _named(about: pl.DataFrame, column: str) -> str:
     return ", ".join(map(repr, about[column].unique().sort().to_list()))
 
 
-def _called_as(one: Tables, two: Tables, *, foreign: bool) -> tuple[Tables, int]:
+def _called_as(one: ResultsData, two: ResultsData, *, foreign: bool) -> tuple[ResultsData, int]:
     """Return the second results with the first's instances, paired by content, and how many differ in references.
 
     Raises:
@@ -238,5 +243,5 @@ def _called_as(one: Tables, two: Tables, *, foreign: bool) -> tuple[Tables, int]
             f"{unlike:,} instances have the same input on both sides, and all have other references, so their scores "
             "measure other things."
         )
-    completions = called_as(two.completions, pairs)
-    return replace(two, completions=completions, scores=called_as(two.scores, pairs), path=None), unlike
+    completions = rename_instances(two.completions, pairs)
+    return replace(two, completions=completions, scores=rename_instances(two.scores, pairs), path=None), unlike

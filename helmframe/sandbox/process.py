@@ -1,15 +1,20 @@
-"""Processes apart from this machine: no network, no files but a scratch folder, own user, limits, killed as a group.
+"""Isolated processes: no network, no files but a scratch folder, a user of their own, limits, killed as a group.
 
-Made by bubblewrap: namespaces for mounts, processes, network, IPC, host name and, where we are not root, users; and a
-filter of system calls. Where one of these can't be had, nothing runs.
+Bubblewrap isolates them by namespaces for mounts, processes, network, IPC, host name and, unless we are root, users. A
+filter refuses system calls that programs don't need and that namespaces don't cover. The rest of the kernel stays
+reachable, as in any container. If one of these is not available, nothing runs.
 """
 
 import itertools
 import json
 import os
+import platform
 import select
+import shutil
 import signal
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,8 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helmframe.errors import SandboxError
-from helmframe.sandbox.bwrap_args import bwrap, environment, python, walls
-from helmframe.sandbox.seccomp import call_filter
+from helmframe.sandbox import CHILD
 
 _START_SECONDS = 60.0
 _TICK = 0.05
@@ -28,10 +32,10 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use.
+    """The limits of one program.
 
-    `cpu` (s) and `memory` (bytes) hold for each of its processes by the kernel, and `memory` for all of them together
-    by our look every 50 ms; `wall` (s) starts when the sandbox stands; `processes` counts threads too; `scratch` and
+    The kernel limits `cpu` (s) and `memory` (bytes) of each process. We check every 50 ms that all processes together
+    stay below `memory`. `wall` (s) starts when the sandbox is set up; `processes` counts threads too; `scratch` and
     `output` are bytes.
     """
 
@@ -45,7 +49,7 @@ class Limits:
 
 @dataclass
 class Box:
-    """One running sandbox: its first process by handle (-1: it never was), and our end of its standard error."""
+    """A running sandbox: a handle of its first process (-1 if it never started), and our end of its standard error."""
 
     process: subprocess.Popen[bytes]
     init: int
@@ -53,19 +57,19 @@ class Box:
     tail: bytes = b""
 
     def hear(self) -> bool:
-        """Take in what it wrote to standard error, of which the end is kept; False where nothing more can come."""
+        """Read from standard error, and store the end of the text; return False once the pipe is closed."""
         more = os.read(self.errors, 1 << 16)
         self.tail = (self.tail + more)[-4096:]
         return more != b""
 
     def memory(self) -> int:
-        """Bytes of memory that its processes hold together."""
+        """Return the memory of all processes together, in bytes."""
         return sum(_resident(pid) for pid in _descendants(self.process.pid)) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> int:
-        """Kill every process in it, wait until none is left, and give the status of the program."""
+        """Kill every process, wait until all have ended, and return the exit status of the program."""
         if self.init >= 0:
-            # it ends after all others of its namespace, and bwrap itself after it
+            # the first process ends after all others of its namespace, and bwrap itself after it
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.init, signal.SIGKILL)
         else:
@@ -83,73 +87,83 @@ def sandbox(
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
 ) -> Iterator[Box]:
-    """A function of `helmframe.sandbox.child` in a sandbox of its own; at the end nothing of it is left.
+    """Run a function of `helmframe.sandbox.child` in a sandbox of its own; at the end all its processes are killed.
 
     Args:
-        entry: "candidate.module": module and function.
-        job: what it reads first, as JSON.
-        limits: what it may use.
-        ends: open files it is given, by number.
-        stdin: its standard input.
-        stdout: its standard output.
+        entry: The module and function: "candidate.module".
+        job: The value that the function reads first, as JSON.
+        limits: The limits of its processes.
+        ends: Numbers of open files that it inherits.
+        stdin: The number of its standard input.
+        stdout: The number of its standard output.
 
     Raises:
-        SandboxError: bwrap is not there, or could not set the sandbox up.
+        SandboxError: bwrap is missing, or can't set the sandbox up.
     """
     root = os.geteuid() == 0
-    confinement = {"uid": _own_uid() if root else None, "limits": asdict(limits)}
-    with ExitStack() as ours:
-        with ExitStack() as theirs:
-            started, info, errors = (_pipe(ours, theirs) for _ in range(3))
-            work, calls = (_file(theirs, content) for content in (json.dumps(job).encode(), call_filter()))
-            given = [work, started.theirs, *ends]
-            command = [bwrap(), *walls(limits.scratch, root), "--seccomp", str(calls), "--info-fd", str(info.theirs)]
-            command += ["--", *python(entry), json.dumps(confinement), *map(str, given)]
+    confinement = {"uid": _free_uid() if root else None, "limits": asdict(limits)}
+    with ExitStack() as stack:
+        with ExitStack() as child_stack:
+            started, info, errors = (_pipe(stack, child_stack) for _ in range(3))
+            work, calls = (_file(child_stack, content) for content in (json.dumps(job).encode(), call_filter()))
+            descriptors = [work, started.child, *ends]
+            command = [
+                bwrap(),
+                *sandbox_args(limits.scratch, root),
+                "--seccomp",
+                str(calls),
+                "--info-fd",
+                str(info.child),
+            ]
+            command += ["--", *python(entry), json.dumps(confinement), *map(str, descriptors)]
             try:
                 process = subprocess.Popen(
-                    command, stdin=stdin, stdout=stdout, stderr=errors.theirs,
-                    env=environment(), pass_fds=[*given, calls, info.theirs],
+                    command, stdin=stdin, stdout=stdout, stderr=errors.child,
+                    env=environment(), pass_fds=[*descriptors, calls, info.child],
                 )  # fmt: skip
             except OSError as error:
                 raise SandboxError(f"a sandbox did not start: {error}") from error
-        box = Box(process, _init_of(info.ours), errors.ours)
+        box = Box(process, _init_of(info.parent), errors.parent)
         if box.init >= 0:
-            ours.callback(os.close, box.init)
-        ours.callback(box.stop)
-        if _read(started.ours, 1) != b"1":
+            stack.callback(os.close, box.init)
+        stack.callback(box.stop)
+        if _read(started.parent, 1) != b"1":
             box.stop()
-            complaint = _read(errors.ours, 4096).decode(errors="replace").strip()
+            complaint = _read(errors.parent, 4096).decode(errors="replace").strip()
             raise SandboxError(f"a sandbox did not start: {complaint or 'it said nothing'}")
         yield box
 
 
 def read_to_end(pipe: int, boxes: Sequence[Box], limits: Limits) -> tuple[bytes, str]:
-    """What comes through the pipe until it is closed, and which limit was met before: "time", "memory", "output"."""
+    """Read a pipe until it is closed or a limit is exceeded; return the content and the limit, "" if none is.
+
+    The limits are "time", "memory" and "output".
+    """
     deadline = time.monotonic() + limits.wall
-    said = bytearray()
+    content = bytearray()
     heard = {box.errors: box for box in boxes}
     while True:
         readable = set(select.select([pipe, *heard], [], [], _TICK)[0])
         for number in readable & heard.keys():
-            # nobody else empties this pipe, and a full one would hold the program up
+            # nothing else empties this pipe, and a full one would block the program
             if not heard[number].hear():
                 del heard[number]
         if pipe in readable:
             more = os.read(pipe, 1 << 16)
             if not more:
-                return bytes(said), ""
-            said += more
-            if len(said) > limits.output:
-                return bytes(said[: limits.output]), "output"
+                return bytes(content), ""
+            content += more
+            if len(content) > limits.output:
+                return bytes(content[: limits.output]), "output"
         if time.monotonic() > deadline:
-            return bytes(said), "time"
+            return bytes(content), "time"
         if any(box.memory() > limits.memory for box in boxes):
-            return bytes(said), "memory"
+            return bytes(content), "memory"
 
 
 @contextmanager
 def memory_file(content: bytes) -> Iterator[int]:
-    """An open file with this content, read from its start, that is in no folder."""
+    """Yield the number of an open file in memory with this content, positioned at its start."""
     number = os.memfd_create("helmframe")
     try:
         with os.fdopen(os.dup(number), "wb") as file:
@@ -160,22 +174,22 @@ def memory_file(content: bytes) -> Iterator[int]:
         os.close(number)
 
 
-def _own_uid() -> int:
-    """A user that nobody is, another for each sandbox: the kernel's limit of processes counts per user."""
+def _free_uid() -> int:
+    """Return an unused user id, another for each sandbox: the kernel limits the processes of each user."""
     spans = [[int(number) for number in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
     last = min(max(first + length for first, _, length in spans), 1 << 31) - 3
     return last - (os.getpid() * 64 + next(_numbers)) % (last // 2)
 
 
 class _Pipe(NamedTuple):
-    ours: int
-    theirs: int
+    parent: int
+    child: int
 
 
-def _pipe(ours: ExitStack, theirs: ExitStack) -> _Pipe:
+def _pipe(stack: ExitStack, child_stack: ExitStack) -> _Pipe:
     pipe = _Pipe(*os.pipe())
-    ours.callback(os.close, pipe.ours)
-    theirs.callback(os.close, pipe.theirs)
+    stack.callback(os.close, pipe.parent)
+    child_stack.callback(os.close, pipe.child)
     return pipe
 
 
@@ -184,28 +198,28 @@ def _file(opened: ExitStack, content: bytes) -> int:
 
 
 def _init_of(info: int) -> int:
-    """A handle of the sandbox's first process, or -1 where bwrap did not get that far."""
-    said = _read(info, 1 << 16)
+    """Return a handle of the sandbox's first process, or -1 if bwrap did not start it."""
+    report = _read(info, 1 << 16)
     try:
-        return os.pidfd_open(json.loads(said)["child-pid"])
+        return os.pidfd_open(json.loads(report)["child-pid"])
     except (ValueError, ProcessLookupError):
         return -1
 
 
 def _read(pipe: int, most: int) -> bytes:
-    """Up to `most` bytes until the pipe ends or the time for a start is up."""
+    """Return at most `most` bytes, read until the pipe ends or the time for a start is over."""
     deadline = time.monotonic() + _START_SECONDS
-    said = b""
-    while len(said) < most and select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        more = os.read(pipe, most - len(said))
+    content = b""
+    while len(content) < most and select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        more = os.read(pipe, most - len(content))
         if not more:
             break
-        said += more
-    return said
+        content += more
+    return content
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """This process and those that come from it; what has ended meanwhile is left out."""
+    """Yield a process and its descendants, except those that have ended meanwhile."""
     yield pid
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -217,3 +231,180 @@ def _resident(pid: int) -> int:
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return 0
+
+
+TRUSTED = "/trusted"
+SCRATCH = "/tmp"  # noqa: S108 - inside the sandbox
+
+
+def bwrap() -> str:
+    """Return the path of bubblewrap.
+
+    Raises:
+        SandboxError: It is not installed.
+    """
+    path = shutil.which("bwrap") if sys.platform == "linux" else None
+    if path is None:
+        raise SandboxError(
+            "programs are run by bubblewrap, on Linux, and there is no `bwrap` here. "
+            "Install the package bubblewrap (apt install bubblewrap, dnf install bubblewrap, …), 0.7 or later."
+        )
+    return path
+
+
+def sandbox_args(scratch: int, root: bool) -> list[str]:
+    """Return bubblewrap's arguments for namespaces and mounts.
+
+    The sandbox has the interpreter, the C libraries, four devices and a scratch folder. It has no /proc, no /etc, no
+    home and no packages. All but the scratch folder is read-only.
+
+    Args:
+        scratch: The size of the scratch folder in bytes; it is in memory.
+        root: Whether we are root. Then there is no user namespace, since our files would be its own; the sandbox
+            changes to another user first.
+    """
+    args = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    args += ["--die-with-parent", "--new-session", "--hostname", "sandbox"]
+    if root:
+        args += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        args += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
+    for path in _python_folders():
+        args += _read_only(path, path)
+    for name in ("lib", "lib64", "lib32"):
+        path = Path("/") / name
+        if path.is_symlink():
+            args += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            args += ["--ro-bind", str(path), str(path)]
+    for folder in ("/etc", "/dev"):
+        args += ["--perms", "0755", "--dir", folder]
+    args += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    for name in ("null", "zero", "random", "urandom"):
+        args += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    args += _read_only(CHILD, Path(TRUSTED, "helmframe", "sandbox", "child"))
+    args += ["--perms", "1777", "--size", str(scratch), "--tmpfs", SCRATCH]
+    return [*args, "--remount-ro", "/", "--chdir", SCRATCH]
+
+
+def python(entry: str) -> list[str]:
+    """Return the command that calls "module.function" of `helmframe.sandbox.child` with the arguments after it.
+
+    It is plain Python, without packages, and with no folder of the program's on its path.
+    """
+    module, _, function = entry.partition(".")
+    code = (
+        f"import sys; sys.path.insert(0, {TRUSTED!r}); "
+        f"from helmframe.sandbox.child.{module} import {function}; {function}(*sys.argv[1:])"
+    )
+    return [os.path.realpath(sys.executable), "-B", "-S", "-s", "-P", "-c", code]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment variables in the sandbox: none of the caller's, and the same for every program.
+
+    A score must not depend on the order of a set.
+    """
+    paths = {"HOME": SCRATCH, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+    return paths | {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _read_only(source: Path, target: Path) -> list[str]:
+    # otherwise the folders above would have the modes of the source's, which may exclude another user: a home, often
+    above = [folder for folder in reversed(target.parents) if folder != Path("/")]
+    return [word for folder in above for word in ("--perms", "0755", "--dir", str(folder))] + [
+        "--ro-bind", str(source), str(target)
+    ]  # fmt: skip
+
+
+def _python_folders() -> list[Path]:
+    base, usr = Path(sys.base_prefix).resolve(), Path("/usr")
+    if base.is_relative_to(usr):
+        return [usr]
+    return [base, *(path for path in (usr / "lib", usr / "lib64") if path.is_dir() and not path.is_symlink())]
+
+
+_ERRNO, _ALLOW, _KILL = 0x00050000, 0x7FFF0000, 0x80000000
+_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
+_AF_UNIX = 1
+# CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
+_NEW_NAMESPACES = 0x7E020000
+
+# Newer calls have one number on every processor.
+_DENIED_EVERYWHERE = {
+    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
+    "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "pidfd_getfd": 438, "mount_setattr": 442,
+    "memfd_secret": 447,
+}  # fmt: skip
+# Memory beyond the limits of a process (memfd, System V), other processes, namespaces, mounts, keys, the kernel.
+_DENIED = {
+    "x86_64": {
+        "memfd_create": 319, "shmget": 29, "shmat": 30, "semget": 64, "msgget": 68, "mq_open": 240,
+        "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
+        "unshare": 272, "setns": 308, "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161,
+        "name_to_handle_at": 303, "open_by_handle_at": 304, "fanotify_init": 300, "quotactl": 179, "acct": 163,
+        "add_key": 248, "request_key": 249, "keyctl": 250,
+        "bpf": 321, "perf_event_open": 298, "userfaultfd": 323, "kexec_load": 246, "init_module": 175,
+        "finit_module": 313, "delete_module": 176, "swapon": 167, "reboot": 169, "syslog": 103,
+    },
+    "aarch64": {
+        "memfd_create": 279, "shmget": 194, "shmat": 196, "semget": 190, "msgget": 186, "mq_open": 180,
+        "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271,
+        "unshare": 97, "setns": 268, "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51,
+        "name_to_handle_at": 264, "open_by_handle_at": 265, "fanotify_init": 262, "quotactl": 60, "acct": 89,
+        "add_key": 217, "request_key": 218, "keyctl": 219,
+        "bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "kexec_load": 104, "init_module": 105,
+        "finit_module": 273, "delete_module": 106, "swapon": 224, "reboot": 142, "syslog": 116,
+    },
+}  # fmt: skip
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_SOCKET = {"x86_64": 41, "aarch64": 198}
+_CLONE3 = 435
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# On x86_64 these numbers are the x32 ABI: the same calls by other numbers.
+_X32 = 0x40000000
+
+
+def call_filter(machine: str = "") -> bytes:
+    """Return the filter of system calls as the kernel's BPF, for this processor.
+
+    Raises:
+        SandboxError: The numbers of this processor's system calls are not listed here.
+    """
+    machine = machine or platform.machine()
+    if machine not in _DENIED:
+        raise SandboxError(f"no list of system calls for the processor {machine!r}; there is: {', '.join(_DENIED)}.")
+    program = [
+        _step(_LOAD, _ARCH),
+        _step(_EQUAL, _AUDIT_ARCH[machine], on_true=1),
+        _step(_RETURN, _KILL),
+        _step(_LOAD, _NUMBER),
+        _step(_AT_LEAST, _X32, on_false=1),
+        _step(_RETURN, _ERRNO | _EPERM),
+    ]
+    # the C library falls back to clone, whose flags can be read
+    refused = {_CLONE3: _ENOSYS} | dict.fromkeys((*_DENIED_EVERYWHERE.values(), *_DENIED[machine].values()), _EPERM)
+    for number, errno in refused.items():
+        program += [_step(_EQUAL, number, on_false=1), _step(_RETURN, _ERRNO | errno)]
+    program += [
+        _step(_EQUAL, _CLONE[machine], on_false=4),
+        _step(_LOAD, _FIRST_ARGUMENT),
+        _step(_ANY_BIT, _NEW_NAMESPACES, on_false=1),
+        _step(_RETURN, _ERRNO | _EPERM),
+        _step(_RETURN, _ALLOW),
+        # a namespace of its own takes the network away, but not vsock and the kernel's ciphers
+        _step(_EQUAL, _SOCKET[machine], on_false=4),
+        _step(_LOAD, _FIRST_ARGUMENT),
+        _step(_EQUAL, _AF_UNIX, on_true=1),
+        _step(_RETURN, _ERRNO | _EAFNOSUPPORT),
+        _step(_RETURN, _ALLOW),
+        _step(_RETURN, _ALLOW),
+    ]
+    return b"".join(program)
+
+
+def _step(code: int, value: int, on_true: int = 0, on_false: int = 0) -> bytes:
+    """Return one `struct sock_filter`; the jumps are relative."""
+    return struct.pack("=HBBI", code, on_true, on_false, value)

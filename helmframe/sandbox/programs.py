@@ -1,16 +1,20 @@
 """Programs that models write, run against tests in sandboxes.
 
-The tests run in a sandbox of their own, the referee's, and reach the program by calls over two pipes: what comes back
-are plain values. So no trick inside the program's process (exit codes, patched asserts, frames, files) says anything
-about the verdict; only right values do.
+The tests run in another sandbox, the referee's, and call the program over two pipes, which transfer plain values. So no
+trick inside the program's process (exit codes, patched asserts, frames, files) can change the verdict; only right
+values can.
 """
 
 import json
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from helmframe import config
+from helmframe.errors import SandboxError
 from helmframe.sandbox.process import Limits, memory_file, read_to_end, sandbox
 
 # The imports that APPS puts before every program, without NumPy, which the sandbox does not have.
@@ -27,7 +31,7 @@ from typing import List, Tuple
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a program passed, and where not, why."""
+    """The verdict on a program: whether it passed, and the reason if not."""
 
     passed: bool
     reason: str = ""
@@ -35,7 +39,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Output:
-    """What a script wrote; `reason` says why it did not end well, "" where it did."""
+    """The output of a script; `reason` is why it failed, "" if it succeeded."""
 
     text: str
     reason: str = ""
@@ -44,10 +48,9 @@ class Output:
 def run_tests(
     program: str, tests: str, *, entry_point: str = "", setup: str = "", limits: Limits | None = None
 ) -> Verdict:
-    """The verdict of tests that call the program's functions, as HumanEval's and MBPP's do.
+    """Return the verdict of tests that call the program's functions, as HumanEval's and MBPP's do.
 
-    Arguments and results go by value, so tests don't see what a function does to its arguments, and can't hand it
-    functions of their own.
+    Arguments and results are passed by value. So tests don't see changes of arguments, and can't pass functions.
 
     Builtin names in tests are Python's, even if the program defines them too. The exception are tests that use no other
     name of the program: then a builtin that every assert calls is the function under test (`assert sum(10, 15) == 25`).
@@ -56,13 +59,13 @@ def run_tests(
 
     Args:
         program: Python source, loaded as a module.
-        tests: Python source: defines `check(candidate)`, or asserts.
-        entry_point: the function that `check` is given; "": the tests call the program's functions by name.
-        setup: Python source the tests may use besides: the prompt's own helpers. Its names go before the program's.
-        limits: what program and tests may use, each.
+        tests: Python source that defines `check(candidate)`, or asserts.
+        entry_point: The function passed to `check`; "": the tests call the program's functions by name.
+        setup: Python source of helpers in the prompt, for the tests. Its names take precedence over the program's.
+        limits: The limits of the program, and of the tests.
 
     Raises:
-        SandboxError: no sandbox, so no verdict.
+        SandboxError: No sandbox starts, so there is no verdict.
     """
     job = {"tests": tests, "entry_point": entry_point, "setup": setup}
     return _judged(program, job, limits or Limits())
@@ -89,36 +92,36 @@ def run_call(program: str, name: str, arguments: Any, expected: Any, limits: Lim
     return _judged(program, job, limits or Limits(), imports=_APPS_IMPORTS)
 
 
-def run_case(program: str, given: str, wanted: str, limits: Limits | None = None) -> Verdict:
-    """The verdict of one case of a script that reads standard input and writes standard output, as APPS has them.
+def run_case(program: str, stdin: str, expected: str, limits: Limits | None = None) -> Verdict:
+    """Return the verdict of one case of a script that reads standard input and writes standard output, as in APPS.
 
     The script can use APPS's imports and must exit with status 0. Lines are compared without white space at both ends.
     Empty lines at the start and at the end are ignored. APPS compares numbers approximately; this function does not.
 
     Raises:
-        SandboxError: no sandbox, so no verdict.
+        SandboxError: No sandbox starts, so there is no verdict.
     """
-    output = output_of(program, given, limits or Limits(), imports=_APPS_IMPORTS)
+    output = output_of(program, stdin, limits or Limits(), imports=_APPS_IMPORTS)
     if output.reason:
         return Verdict(passed=False, reason=output.reason)
-    right = _lines(output.text) == _lines(wanted)
+    right = _lines(output.text) == _lines(expected)
     return Verdict(right, "" if right else "other output")
 
 
-def output_of(program: str, given: str, limits: Limits, imports: str = "") -> Output:
-    """What the program writes to standard output when it reads `given`.
+def output_of(program: str, text: str, limits: Limits, imports: str = "") -> Output:
+    """Return what a script writes to standard output, with `text` as its standard input.
 
     Raises:
-        SandboxError: no sandbox, so no output.
+        SandboxError: No sandbox starts, so there is no output.
     """
-    with ExitStack() as ours:
-        stdin = ours.enter_context(memory_file(given.encode(errors="replace")))
-        with ExitStack() as theirs:
-            output, written = _pipe(ours, theirs)
+    with ExitStack() as stack:
+        stdin = stack.enter_context(memory_file(text.encode(errors="replace")))
+        with ExitStack() as child_stack:
+            output, written = _pipe(stack, child_stack)
             job = {"program": program, "imports": imports}
-            box = ours.enter_context(sandbox("candidate.script", job, limits, stdin=stdin, stdout=written))
-        said, met = read_to_end(output, [box], limits)
-        # bwrap holds standard output too: at its end the program has ended, with this status
+            box = stack.enter_context(sandbox("candidate.script", job, limits, stdin=stdin, stdout=written))
+        content, met = read_to_end(output, [box], limits)
+        # bwrap has standard output open too: once it is closed, the program has ended
         status = box.stop()
     if met:
         reason = f"over the limit: {met}"
@@ -126,40 +129,43 @@ def output_of(program: str, given: str, limits: Limits, imports: str = "") -> Ou
         reason = f"ended with status {status}: {box.tail.decode(errors='replace').strip().rpartition(chr(10))[2]}"
     else:
         reason = ""
-    return Output(said.decode(errors="replace"), reason)
+    return Output(content.decode(errors="replace"), reason)
 
 
 def _judged(program: str, job: dict[str, Any], limits: Limits, imports: str = "") -> Verdict:
     """Run the program and the referee's job, and return the verdict."""
-    with ExitStack() as ours:
-        with ExitStack() as theirs:
-            requests, asked = _pipe(theirs, theirs)
-            replies, answered = _pipe(theirs, theirs)
-            verdict, written = _pipe(ours, theirs)
+    with ExitStack() as stack:
+        with ExitStack() as child_stack:
+            requests, request_input = _pipe(child_stack, child_stack)
+            replies, reply_output = _pipe(child_stack, child_stack)
+            verdict, written = _pipe(stack, child_stack)
             boxes = [
-                ours.enter_context(
+                stack.enter_context(
                     sandbox(
-                        "candidate.module", {"program": program, "imports": imports}, limits, ends=(requests, answered)
+                        "candidate.module",
+                        {"program": program, "imports": imports},
+                        limits,
+                        ends=(requests, reply_output),
                     )
                 ),
-                ours.enter_context(sandbox("referee.main", job, limits, ends=(asked, replies, written))),
+                stack.enter_context(sandbox("referee.main", job, limits, ends=(request_input, replies, written))),
             ]
-        said, met = read_to_end(verdict, boxes, limits)
+        content, met = read_to_end(verdict, boxes, limits)
     if met:
         return Verdict(passed=False, reason=f"over the limit: {met}")
-    return _verdict(said)
+    return _verdict(content)
 
 
 def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
-    ours, theirs = os.pipe()
-    reading.callback(os.close, ours)
-    writing.callback(os.close, theirs)
-    return ours, theirs
+    read_end, write_end = os.pipe()
+    reading.callback(os.close, read_end)
+    writing.callback(os.close, write_end)
+    return read_end, write_end
 
 
-def _verdict(said: bytes) -> Verdict:
+def _verdict(content: bytes) -> Verdict:
     try:
-        verdict = json.loads(said)
+        verdict = json.loads(content)
     except ValueError:
         return Verdict(passed=False, reason="the tests ended without a verdict")
     return Verdict(verdict["passed"] is True, str(verdict["reason"]))
@@ -167,3 +173,79 @@ def _verdict(said: bytes) -> Verdict:
 
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.strip().split("\n")]
+
+
+def may_run_programs() -> None:
+    """Check that programs may be run, and that every part of a sandbox works here.
+
+    Raises:
+        SandboxError: Running programs isn't allowed; or bwrap, the kernel or this machine refuses a part of the
+            sandbox, which the message names.
+    """
+    if not config.code_allowed():
+        raise SandboxError(
+            "this metric runs programs that a model wrote, in a sandbox of bubblewrap, and nobody has allowed it. "
+            "Write hf.configure(allow_code=True), or set HELMFRAME_ALLOW_CODE=1."
+        )
+    _probe()
+
+
+# an error is not cached: the user can repair the machine and try again
+@cache
+def _probe() -> None:
+    if not Path("/proc/thread-self/children").exists():
+        raise SandboxError("the kernel does not list the children of a process (CONFIG_PROC_CHILDREN).")
+    limits = Limits(wall=20.0)
+    try:
+        output = output_of(_SELF_REPORT, "", limits)
+    except SandboxError as error:
+        raise SandboxError(f"{error}\n{_HINT}") from None
+    missing = _missing(output, limits)
+    if missing:
+        raise SandboxError(f"the sandbox is not whole, so nothing is run in it: {', '.join(missing)}.\n{_HINT}")
+
+
+def _missing(output: Output, limits: Limits) -> list[str]:
+    try:
+        report = json.loads(output.text)
+    except ValueError:
+        return [f"no report of it ({output.reason or output.text[:200]!r})"]
+    wanted = {
+        "user": True, "group": True, "processes": True, "network": True, "files": True, "proc": True,
+        "namespaces": True, "environment": True,
+        "limits": [limits.cpu, limits.memory, limits.scratch, limits.processes],
+    }  # fmt: skip
+    return [name for name, value in wanted.items() if report.get(name) != value]
+
+
+_HINT = (
+    "Needed: bubblewrap 0.7 or later, and either root with CAP_SYS_ADMIN or user namespaces for everyone. In a "
+    "container: run it with --cap-add SYS_ADMIN and without the default seccomp and AppArmor profiles. On Ubuntu 24.04 "
+    "and later: an AppArmor profile for bwrap, or sysctl kernel.apparmor_restrict_unprivileged_userns=0."
+)
+
+_SELF_REPORT = """
+import ctypes, json, os, resource, socket, sys
+
+def refused(work):
+    try:
+        work()
+    except OSError:
+        return True
+    return False
+
+most = [getattr(resource, "RLIMIT_" + name) for name in ("CPU", "AS", "FSIZE", "NPROC")]
+print(json.dumps({
+    "user": 0 not in os.getresuid() and refused(lambda: os.setuid(0)),
+    "group": 0 not in os.getresgid() and os.getgroups() in ([], [os.getgid()]),
+    "processes": os.getpid() < 10 and os.getppid() < 10,
+    "network": refused(socket.socket) and refused(lambda: socket.create_connection(("1.1.1.1", 53), 1)),
+    "files": all(refused(lambda: open(folder + "/x", "w")) for folder in ("", "/trusted", "/dev", "/usr", sys.prefix)),
+    "proc": not os.path.exists("/proc/self"),
+    "namespaces": ctypes.CDLL(None).unshare(0x10000000) == -1,
+    "environment": set(os.environ) <= {
+        "HOME", "PATH", "LANG", "PWD", "PYTHONHASHSEED", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "LC_CTYPE"
+    },
+    "limits": [resource.getrlimit(each)[1] for each in most],
+}))
+"""

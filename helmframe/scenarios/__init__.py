@@ -1,8 +1,9 @@
-"""Scenarios: which instances there are, from a spec or a frame, streamed from a folder, a bucket or the hub."""
+"""Scenarios: the instances of a spec or a frame, streamed from a folder, a bucket or the hub."""
 
-from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
 from helmframe.scenarios.frames import frame_scenario
-from helmframe.scenarios.load import check_where, count, load, load_train, values
+from helmframe.scenarios.load import count, load, load_train
+from helmframe.scenarios.validation import check_where, values
 
 __all__ = [
     "check_where",

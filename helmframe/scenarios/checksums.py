@@ -1,4 +1,4 @@
-"""What a scenario's rows were read from, in one checksum: a run says which data it stands on."""
+"""A checksum of the rows that a scenario is read from, for the manifest of a run."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TypedDict
 
 from helmframe._core.specs import Condition, ScenarioSpec
-from helmframe.scenarios.query import kept_files, meant
+from helmframe.scenarios.query import matching_files, with_default_subsets
 from helmframe.scenarios.sources import connect
 from helmframe.store import Address, address_of, listing
 
-# Bytes of files on disk that are read for a checksum: in a second or two.
+# At most so many bytes of files on disk are read for a checksum: it takes a second or two.
 MOST_BYTES = 1 << 30
 _BLOCK = 1 << 20
 
 
 class Data(TypedDict):
-    """Where rows are, how many files they fill, and `checksum`: two runs with the same have read the same."""
+    """The address of a scenario's rows, the size of their files, and a checksum that is equal for equal rows."""
 
     address: str
     files: int
@@ -34,48 +34,47 @@ def data_checksum(
     data: str | None = None,
     stop: threading.Event | None = None,
 ) -> Data:
-    """The files that hold these splits under these conditions, as far as their paths tell.
+    """Return the checksum of the files that may hold rows of these splits under these conditions.
 
-    The checksum is a BLAKE2b over the files' names and, on disk, over their bytes, or where these are more than a
-    gigabyte over their sizes and times; in a bucket over their sizes and the ETags that the server gives; of a frame
-    over its rows. It is null for what the hub or nobody holds (its revision stands in the address; what is generated
-    hangs on the spec's version alone).
+    The checksum is a BLAKE2b over the files' names and, on disk, over their bytes, or over their sizes and times if
+    they have more than a gigabyte; in a bucket over their sizes and ETags; of a frame over its rows. It is null on the
+    hub, whose address has the revision, and for generated scenarios, whose rows depend only on the spec's version.
 
     Args:
-        spec: the scenario.
-        where: conditions.
-        splits: of train, valid and test.
-        data: the root of the rows, instead of the configured one.
-        stop: once it is set no more bytes are read, and there is no checksum.
+        spec: The scenario.
+        where: The conditions.
+        splits: Some of train, valid and test.
+        data: The root of the rows, instead of the configured one.
+        stop: Once this is set, no more bytes are read, and there is no checksum.
 
     Raises:
-        SourceError: the rows can't be reached.
-        StoreError: the bucket can't be listed.
+        SourceError: The rows can't be reached.
+        StoreError: The bucket can't be listed.
     """
     if spec.frame is not None:
         return Data(address="a frame", files=0, bytes=None, checksum=spec.frame.digest)
     if spec.generated:
         return Data(address=f"generated: {spec.generated}", files=0, bytes=None, checksum=None)
     with closing(connect(spec, data)) as source:
-        paths = [file.path for file in kept_files(spec, source, meant(spec, where), splits)]
+        paths = [file.path for file in matching_files(spec, source, with_default_subsets(spec, where), splits)]
         address = source.address
     if address.startswith("hf://") or not paths:
         return Data(address=address, files=len(paths), bytes=None, checksum=None)
     root = _folder(paths)
-    found = list(_in_bucket(root, paths) if "://" in address else _on_disk(root, paths, stop))
-    whole = len(found) == len(paths)
-    state = blake2b("\n".join(f"{name}\0{size}\0{said}" for name, size, said in found).encode(), digest_size=16)
+    states = list(_in_bucket(root, paths) if "://" in address else _on_disk(root, paths, stop))
+    whole = len(states) == len(paths)
+    state = blake2b("\n".join(f"{name}\0{size}\0{digest}" for name, size, digest in states).encode(), digest_size=16)
     return Data(
         address=address,
         files=len(paths),
-        bytes=sum(size for _, size, _ in found) if whole else None,
+        bytes=sum(size for _, size, _ in states) if whole else None,
         checksum=state.hexdigest() if whole else None,
     )
 
 
 def _on_disk(root: str, paths: Sequence[str], stop: threading.Event | None) -> Iterator[tuple[str, int, str]]:
     stats = {path: Path(path).stat() for path in paths}
-    many = sum(each.st_size for each in stats.values()) > MOST_BYTES
+    many = sum(stat.st_size for stat in stats.values()) > MOST_BYTES
     for path in paths:
         if many:
             yield path.removeprefix(root), stats[path].st_size, str(stats[path].st_mtime_ns)
@@ -92,14 +91,16 @@ def _on_disk(root: str, paths: Sequence[str], stop: threading.Event | None) -> I
 
 def _in_bucket(root: str, paths: Sequence[str]) -> Iterator[tuple[str, int, str]]:
     folder: Address = address_of(root)
-    there = {str(file.address): file for file in listing(folder)}
+    files = {str(file.address): file for file in listing(folder)}
     for path in paths:
-        if path in there and there[path].tag:
-            yield path.removeprefix(root), there[path].size, there[path].tag
+        if path in files and files[path].tag:
+            yield path.removeprefix(root), files[path].size, files[path].tag
 
 
 def _folder(paths: Sequence[str]) -> str:
-    """The folder that all of them are in or below, with its slash: the same data may lie elsewhere."""
+    """Return the folder that contains all paths, with its slash: the same files may be stored elsewhere."""
     first, last = min(paths), max(paths)
-    same = next((place for place, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    same = next(
+        (position for position, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first)
+    )
     return first[: first.rfind("/", 0, same) + 1]

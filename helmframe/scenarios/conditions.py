@@ -1,4 +1,4 @@
-"""The conditions of a `where` as SQL over the columns of the instances; a user's own SQL stays in its place."""
+"""Conditions of a `where` as SQL over the columns of the instances; SQL that the user wrote stays as it is."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,26 +10,26 @@ from helmframe.scenarios.sql import identifier, text_literal
 
 
 def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals | Between | Sql) -> str:
-    """The condition as SQL over the view `instances`, in brackets.
+    """Return a condition as SQL over the view `instances`, in brackets.
 
     Args:
-        source: where the view is.
-        columns: its columns, name → DuckDB type.
-        condition: what to say in SQL.
+        source: The source with the view.
+        columns: The columns of the view, name → DuckDB type.
+        condition: The condition.
 
     Raises:
-        ArgumentError: an unknown column, a value that its column can't have, or a text that is not one SQL condition.
+        ArgumentError: An unknown column, a value that its column can't have, or a text that is not one SQL condition.
     """
     if isinstance(condition, Sql):
-        sql = _own_sql(source, columns, condition.text)
+        sql = _user_sql(source, columns, condition.text)
         return f"({sql} OR split = 'train')" if condition.narrows else sql
     name = condition.column
     check_column(source, columns, name)
     if isinstance(condition, Between):
-        low, high = (_checked_literal(source, columns, name, each) for each in (condition.low, condition.high))
+        low, high = (_checked_literal(source, columns, name, value) for value in (condition.low, condition.high))
         return f"({identifier(name)} BETWEEN {low} AND {high})"
-    some = [_checked_literal(source, columns, name, each) for each in condition.values if each is not None]
-    parts = [f"{identifier(name)} IN ({', '.join(some)})"] if some else []
+    literals = [_checked_literal(source, columns, name, value) for value in condition.values if value is not None]
+    parts = [f"{identifier(name)} IN ({', '.join(literals)})"] if literals else []
     parts += [f"{identifier(name)} IS NULL"] if None in condition.values else []
     return f"({' OR '.join(parts) or 'FALSE'})"
 
@@ -38,7 +38,7 @@ def check_column(source: Source, columns: Mapping[str, str], name: str) -> None:
     """Refuse a name that is none of the columns.
 
     Raises:
-        ArgumentError: there is no such column; names near ones.
+        ArgumentError: There is no such column; names near ones.
     """
     if name not in columns:
         raise ArgumentError.unknown_value(
@@ -57,13 +57,13 @@ def listed_names(columns: Iterable[str]) -> list[str]:
     return [name for name in names if name not in bare]
 
 
-def _own_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
+def _user_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
     def refused(why: str) -> ArgumentError:
-        why = why.partition("\n\tCandidate functions:")[0]  # DuckDB tells all of them, a hundred lines
+        why = why.partition("\n\tCandidate functions:")[0]  # DuckDB lists all of them, a hundred lines
         return ArgumentError(f"where({text!r}): {why}\nColumns: {', '.join(listed_names(columns))}.")
 
-    # Without brackets around it, a bracket that closes one of ours is an error, as are several statements. The line
-    # break ends a comment.
+    # Without brackets around the text, a bracket that closes one of ours is an error, as are several statements. The
+    # line break ends a comment.
     source.understood(lambda: source.types(f"SELECT {text}\nFROM instances"), refused)
     sql = f"({text}\n)"
     kind = source.understood(lambda: source.types(f"SELECT {sql} AS said FROM instances WHERE {sql}"), refused)

@@ -1,9 +1,9 @@
-"""What HELM draws by chance and SQL can't say: which rows are asked, and in what order.
+"""Rules by which HELM samples and orders rows at random, which SQL can't express.
 
-A draw is made once, by `mirror`, over all rows of a source in their order; what it took is stored, with `row_index`. So
-HELM's instances are had where its source's rows are, in its source's order; what else a spec says is SQL.
+`mirror` makes a draw once, over all rows of a source in their order, and stores the chosen rows with `row_index`. So a
+mirror of HELM's source has HELM's instances. The other parts of a spec are SQL.
 
-Source: HELM, the scenario files named below; its streams are Python's `random` and NumPy's, seeded as there.
+Source: HELM, the scenario files named below; its random streams are Python's `random` and NumPy's, with its seeds.
 """
 
 import random
@@ -12,31 +12,32 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import UnknownNameError
-from helmframe.scenarios.haystacks import TEMPLATE, of_hotpotqa, of_squad
-from helmframe.scenarios.natural_questions import extracted
+from helmframe.scenarios.haystacks import TEMPLATE, hotpotqa_contexts, squad_contexts
+from helmframe.scenarios.raw import extract_rows
 from helmframe.scenarios.sql import text_literal
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One rule of HELM's.
+    """A rule by which HELM chooses rows.
 
-    `take` gets one row per row of the source: `place` (among all), `file` (its number), `split` (as the path says, or
-    null), what else the paths say, and the `keys`. It gives `place` and `row_index` of the rows that stay, the columns
-    that it adds, and `split` where it decides that.
+    `take` gets one row per row of the source: `position` (among all), `file` (its number), `split` (from the path, or
+    null), the other columns of the paths, and the `keys`. It returns `position` and `row_index` of the rows that stay,
+    the columns that it adds, and `split` if it decides that.
 
     Args:
-        take: the rule.
-        keys: what it needs to know of a row: name → SQL over the source's columns.
-        by_file: it gets one row per file instead, with `place` of its first row and `rows`: too many rows to list.
-        columns: what it adds that is stored: name → DuckDB type.
-        made: columns of the scenario that are stored, and follow from the source's and what the draw gives: name → SQL.
-        unsplit: only where the source has no splits of its own.
-        rows: the most of one file to be, where they are long; 0: all.
-        extract: what makes a file of rows of one as its makers publish it, in a folder; gives others back as they are.
+        take: The rule.
+        keys: The columns that the rule needs: name → SQL over the source's columns.
+        by_file: Whether it gets one row per file instead, with `position` of its first row and `rows`: for many rows.
+        columns: The stored columns that it adds: name → DuckDB type.
+        made: Stored columns of the scenario that are made of the source's and the draw's: name → SQL.
+        unsplit: Whether it is made only if the source has no splits.
+        rows: The most rows of one file, if rows are long; 0: all.
+        extract: A function that extracts a file of rows from one in its makers' format, into a folder.
     """
 
     take: Callable[[pl.DataFrame], pl.DataFrame]
@@ -49,52 +50,52 @@ class Draw:
     extract: Callable[[Path, Path], Path] | None = None
 
 
-def draw_of(name: str) -> Draw:
-    """The draw of this name.
+def find_draw(name: str) -> Draw:
+    """Return the draw of this name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: There is none.
     """
     if name not in DRAWS:
         raise UnknownNameError.among("draw", name, DRAWS)
     return DRAWS[name]
 
 
-def one_of_each(keys: pl.DataFrame) -> pl.DataFrame:
-    """One row of each document, the documents in the order of their first rows (narrativeqa, newsqa)."""
+def one_per_document(keys: pl.DataFrame) -> pl.DataFrame:
+    """Choose one row of each document, in the order of the documents' first rows (narrativeqa, newsqa)."""
     stream = _stream(0)
-    documents = keys.group_by("split", "document", maintain_order=True).agg("place")
-    return _in_order([stream.choice(places) for places in documents["place"].to_list()])
+    documents = keys.group_by("split", "document", maintain_order=True).agg("position")
+    return _indexed([stream.choice(positions) for positions in documents["position"].to_list()])
 
 
-def one_turn(keys: pl.DataFrame) -> pl.DataFrame:
-    """One turn of each dialogue, the third or a later one (quac)."""
+def one_turn_per_dialogue(keys: pl.DataFrame) -> pl.DataFrame:
+    """Choose one turn of each dialogue, the third or a later one (quac)."""
     stream = _stream(0)
     turns = [stream.randint(3, turns) for turns in keys["turns"]]
-    return _in_order(keys["place"].to_list()).with_columns(turn=pl.Series(turns, dtype=pl.Int64))
+    return _indexed(keys["position"].to_list()).with_columns(turn=pl.Series(turns, dtype=pl.Int64))
 
 
-def one_answer(keys: pl.DataFrame) -> pl.DataFrame:
-    """One short answer of each question, with its passage; every other question of a file is an example (natural_qa).
+def one_short_answer(keys: pl.DataFrame) -> pl.DataFrame:
+    """Choose a short answer of each question, with its passage; every other row is an example (natural_qa).
 
-    Questions without a short answer are left out.
+    Questions without a short answer are skipped.
     """
     stream = _stream(0)
     answered = keys.filter(pl.col("answers") > 0)
     picked = [stream.randint(0, answers - 1) + 1 for answers in answered["answers"]]
     odd = pl.int_range(pl.len()).over("file") % 2 == 1
     return answered.select(
-        "place",
+        "position",
         row_index=pl.int_range(pl.len()),
         split=pl.when(odd).then(pl.lit("validation")).otherwise(pl.lit("train")),
         picked=pl.Series(picked, dtype=pl.Int64),
     )
 
 
-def one_language(keys: pl.DataFrame) -> pl.DataFrame:
-    """One language of each text that is there in several, by one stream for each subset (lextreme).
+def one_language_per_text(keys: pl.DataFrame) -> pl.DataFrame:
+    """Choose one language of each text that has several, with one stream for each subset (lextreme).
 
-    The stream also shuffles the wrong labels of each text before that: as many numbers as those are.
+    The stream shuffles the wrong labels of each text first, which takes as many random numbers as there are labels.
     """
     subsets = []
     for subset in keys.partition_by("subset", maintain_order=True):
@@ -104,13 +105,13 @@ def one_language(keys: pl.DataFrame) -> pl.DataFrame:
             if languages:
                 stream.shuffle(list(range(classes - len(set(labels)))))
             picked.append(stream.choice(range(languages)) + 1 if languages else None)
-        taken = subset.select("place", row_index=pl.int_range(pl.len()))
+        taken = subset.select("position", row_index=pl.int_range(pl.len()))
         subsets.append(taken.with_columns(picked=pl.Series(picked, dtype=pl.Int64)))
     return pl.concat(subsets)
 
 
-def options_shuffled(keys: pl.DataFrame) -> pl.DataFrame:
-    """The order of each question's four options, by one stream for each subset (gpqa)."""
+def shuffle_options(keys: pl.DataFrame) -> pl.DataFrame:
+    """Shuffle the four options of each question, with one stream for each subset (gpqa)."""
     subsets = []
     for subset in keys.partition_by("subset", maintain_order=True):
         stream = _stream(42)
@@ -119,151 +120,143 @@ def options_shuffled(keys: pl.DataFrame) -> pl.DataFrame:
             options = [1, 2, 3, 4]
             stream.shuffle(options)
             orders.append(options)
-        subsets.append(subset.select("place", row_index=pl.int_range(pl.len()), options=pl.Series(orders)))
+        subsets.append(subset.select("position", row_index=pl.int_range(pl.len()), options=pl.Series(orders)))
     return pl.concat(subsets)
 
 
-def shuffled(keys: pl.DataFrame) -> pl.DataFrame:
-    """All rows in another order (real_toxicity_prompts)."""
-    return _in_order(_shuffled(keys["place"].to_list()))
+def shuffle_rows(keys: pl.DataFrame) -> pl.DataFrame:
+    """Shuffle all rows (real_toxicity_prompts)."""
+    return _indexed(_shuffled(keys["position"].to_list()))
 
 
-def shuffled_by_subject(keys: pl.DataFrame) -> pl.DataFrame:
-    """All rows in another order, and in another one those of each subject, `alone` (bbq, bold)."""
+def shuffle_by_subject(keys: pl.DataFrame) -> pl.DataFrame:
+    """Shuffle all rows, and the rows of each subject as column `alone` (bbq, bold)."""
     ordered = keys.sort("subject", maintain_order=True)
     alone = [
-        _in_order(_shuffled(subject["place"].to_list())).rename({"row_index": "alone"})
+        _indexed(_shuffled(subject["position"].to_list())).rename({"row_index": "alone"})
         for subject in ordered.partition_by("subject", maintain_order=True)
     ]
-    together = _in_order(_shuffled(ordered["place"].to_list()))
-    return together.join(pl.concat(alone), on="place", how="left", maintain_order="left", validate="1:1")
+    together = _indexed(_shuffled(ordered["position"].to_list()))
+    return together.join(pl.concat(alone), on="position", how="left", maintain_order="left", validate="1:1")
 
 
-def sorted_and_shuffled(keys: pl.DataFrame) -> pl.DataFrame:
-    """Each split by its problems, then in another order; counted within subject and level (math)."""
-    import numpy as np
-
+def sort_and_shuffle(keys: pl.DataFrame) -> pl.DataFrame:
+    """Sort each split by problem, then shuffle it; number the rows within subject and level (math)."""
     splits = [
         split.sort("problem", maintain_order=True)[np.random.default_rng(42).permutation(split.height)]
         for split in keys.partition_by("split", maintain_order=True)
     ]
-    return pl.concat(splits).select("place", row_index=pl.int_range(pl.len()).over("split", "subject", "level"))
+    return pl.concat(splits).select("position", row_index=pl.int_range(pl.len()).over("split", "subject", "level"))
 
 
-def some_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
-    """20,000 train rows of each language pair, drawn; all others (wmt_14)."""
-    import numpy as np
-
-    taken = []
+def sample_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
+    """Sample 20,000 train rows of each language pair; use all rows of other splits (wmt_14)."""
+    parts = []
     for pair in files.partition_by("language_pair", maintain_order=True):
-        before = 0
+        first = 0
         for split in pair.partition_by("split", maintain_order=True):
             # the files of a split follow each other
             rows = int(split["rows"].sum())
-            drawn = split["split"][0] == "train"
-            places = np.random.default_rng(42).permutation(rows)[:20_000] if drawn else np.arange(rows)
-            places = places + split["place"][0]
-            taken.append(pl.DataFrame({"place": places, "row_index": np.arange(before, before + len(places))}))
-            before += len(places)
-    return pl.concat(taken)
+            sampled = split["split"][0] == "train"
+            positions = np.random.default_rng(42).permutation(rows)[:20_000] if sampled else np.arange(rows)
+            positions = positions + split["position"][0]
+            parts.append(pl.DataFrame({"position": positions, "row_index": np.arange(first, first + len(positions))}))
+            first += len(positions)
+    return pl.concat(parts)
 
 
-def as_many_that_differ(keys: pl.DataFrame) -> pl.DataFrame:
-    """Of the train pairs as many that differ as are the same, in another order; all others (entity_matching).
+def balance_train_pairs(keys: pl.DataFrame) -> pl.DataFrame:
+    """Sample as many unequal as equal train pairs, shuffled; use all rows of other splits (entity_matching).
 
-    HELM starts from the states of NumPy's stream that its official runs had; these are gone, so its seed for other data
-    sets is taken.
+    HELM starts from the states of NumPy's stream in its official runs. These are lost, so this uses its seed for other
+    data sets.
     """
-    import numpy as np
-
-    taken = []
+    parts = []
     for dataset in keys.partition_by("dataset", maintain_order=True):
         stream = np.random.RandomState(0)
         train = dataset.filter(split="train")
-        same = int((train["label"] == 1).sum())
-        drawn = [train.filter(label=label) for label in (0, 1)]
-        drawn = [each[stream.choice(each.height, min(same, each.height), replace=False)] for each in drawn]
-        rows = pl.concat([*drawn, dataset.filter(pl.col("split") != "train")])
-        taken.append(rows.select("place", row_index=pl.int_range(pl.len())))
-    return pl.concat(taken)
+        n_equal = int((train["label"] == 1).sum())
+        groups = [train.filter(label=label) for label in (0, 1)]
+        groups = [pairs[stream.choice(pairs.height, min(n_equal, pairs.height), replace=False)] for pairs in groups]
+        rows = pl.concat([*groups, dataset.filter(pl.col("split") != "train")])
+        parts.append(rows.select("position", row_index=pl.int_range(pl.len())))
+    return pl.concat(parts)
 
 
-def a_tenth_to_ask(keys: pl.DataFrame) -> pl.DataFrame:
-    """A tenth of each table's rows is asked, a fifth of the others is for validation (entity_data_imputation)."""
-    import numpy as np
-
-    taken = []
+def sample_test_rows(keys: pl.DataFrame) -> pl.DataFrame:
+    """Sample a tenth of each table for testing, a fifth of the rest for validation (entity_data_imputation)."""
+    parts = []
     for table in keys.filter("whole").partition_by("dataset", maintain_order=True):
-        test = table[_sampled(table.height, 0.1)]
-        left = table.filter(~pl.col("place").is_in(test["place"].to_list()))
-        valid = left[_sampled(left.height, 0.2)]
-        train = left.filter(~pl.col("place").is_in(valid["place"].to_list()))
+        test = table[_sample_indices(table.height, 0.1)]
+        rest = table.filter(~pl.col("position").is_in(test["position"].to_list()))
+        valid = rest[_sample_indices(rest.height, 0.2)]
+        train = rest.filter(~pl.col("position").is_in(valid["position"].to_list()))
         named = {"train": train, "validation": valid, "test": test}
-        rows = pl.concat([each.select("place", split=pl.lit(name)) for name, each in named.items()])
-        taken.append(rows.with_columns(row_index=np.arange(rows.height)))
-    return pl.concat(taken)
+        rows = pl.concat([split_rows.select("position", split=pl.lit(name)) for name, split_rows in named.items()])
+        parts.append(rows.with_columns(row_index=np.arange(rows.height)))
+    return pl.concat(parts)
 
 
 _NEVER_TWICE = "list_filter({0}, lambda text, i: list_position({0}, text) = i)"
-# What is asked of a question, and of one that is an example.
+# The answers of a question; an example has only the one that was picked.
 _ANSWERS = f"CASE split WHEN 'train' THEN {{0}}[picked:picked] ELSE {_NEVER_TWICE} END"
 
 
-def _filled(context: str) -> str:
-    """The prompt of RULER around a context, as SQL."""
+def _prompt_sql(context: str) -> str:
+    """Return the prompt of RULER around a context, as SQL."""
     first, _, rest = TEMPLATE.partition("{context}")
     between, _, last = rest.partition("{query}")
     return f"{text_literal(first)} || {context} || {text_literal(between)} || question || {text_literal(last)}"
 
 
-# The context of a long prompt; the documents are in it once a question, so they are joined where they are written.
+# The context of a long prompt; its documents are joined only when it is written, since many contexts share them.
 _CONTEXT = "array_to_string(list_transform(documents, lambda text, i: 'Document ' || i || E':\\n' || text), E'\\n\\n')"
-_THERE = "list_filter(languages, lambda each: each.text IS NOT NULL)"
+_AVAILABLE = "list_filter(languages, lambda each: each.text IS NOT NULL)"
 
 DRAWS: Mapping[str, Draw] = {
-    "narrative_qa": Draw(one_of_each, keys={"document": "md5(document.summary.text)"}),
-    "news_qa": Draw(one_of_each, keys={"document": 'md5("text")'}),
-    "quac": Draw(one_turn, keys={"turns": "len(questions)"}, columns={"turn": "BIGINT"}),
+    "narrative_qa": Draw(one_per_document, keys={"document": "md5(document.summary.text)"}),
+    "news_qa": Draw(one_per_document, keys={"document": 'md5("text")'}),
+    "quac": Draw(one_turn_per_dialogue, keys={"turns": "len(questions)"}, columns={"turn": "BIGINT"}),
     "natural_qa_closedbook": Draw(
-        one_answer,
+        one_short_answer,
         keys={"answers": "len(answer)"},
         made={"answer": _ANSWERS.format("answer")},
         unsplit=True,
-        extract=partial(extracted, columns={"question": "question", "answer": "short_answers"}),
+        extract=partial(extract_rows, columns={"question": "question", "answer": "short_answers"}),
     ),
     "natural_qa_openbook_longans": Draw(
-        one_answer,
+        one_short_answer,
         keys={"answers": "len(short_answers)"},
         made={"long_answer": "long_answers[picked]", "short_answers": _ANSWERS.format("short_answers")},
         unsplit=True,
-        extract=partial(extracted, columns={each: each for each in ("question", "short_answers", "long_answers")}),
+        extract=partial(extract_rows, columns={name: name for name in ("question", "short_answers", "long_answers")}),
     ),
     "lextreme": Draw(
-        one_language,
-        keys={"labels": "labels", "languages": f"len({_THERE})"},
-        made={"input": f"coalesce({_THERE}[picked].text, input)"},
+        one_language_per_text,
+        keys={"labels": "labels", "languages": f"len({_AVAILABLE})"},
+        made={"input": f"coalesce({_AVAILABLE}[picked].text, input)"},
     ),
     "ruler_hotpotqa": Draw(
-        of_hotpotqa,
+        hotpotqa_contexts,
         keys={"question": "question", "answer": "answer", "titles": "context.title", "sentences": "context.sentences"},
-        made={"input": _filled(_CONTEXT), "outputs": "[answer]"},
+        made={"input": _prompt_sql(_CONTEXT), "outputs": "[answer]"},
         rows=20,
     ),
     "ruler_squad": Draw(
-        of_squad,
+        squad_contexts,
         keys={"question": "question", "answers": 'answers."text"', "title": "title", "context": "context"},
-        made={"input": _filled(_CONTEXT), "outputs": 'answers."text"'},
+        made={"input": _prompt_sql(_CONTEXT), "outputs": 'answers."text"'},
         rows=20,
     ),
-    "gpqa": Draw(options_shuffled, columns={"options": "BIGINT[]"}),
-    "bbq": Draw(shuffled_by_subject, keys={"subject": "category"}, columns={"alone": "BIGINT"}),
-    "bold": Draw(shuffled_by_subject, keys={"subject": "domain"}, columns={"alone": "BIGINT"}),
-    "real_toxicity_prompts": Draw(shuffled),
-    "math": Draw(sorted_and_shuffled, keys={"problem": "problem", "level": "level"}),
-    "wmt_14": Draw(some_train_pairs, by_file=True),
-    "entity_matching": Draw(as_many_that_differ, keys={"label": "label"}),
+    "gpqa": Draw(shuffle_options, columns={"options": "BIGINT[]"}),
+    "bbq": Draw(shuffle_by_subject, keys={"subject": "category"}, columns={"alone": "BIGINT"}),
+    "bold": Draw(shuffle_by_subject, keys={"subject": "domain"}, columns={"alone": "BIGINT"}),
+    "real_toxicity_prompts": Draw(shuffle_rows),
+    "math": Draw(sort_and_shuffle, keys={"problem": "problem", "level": "level"}),
+    "wmt_14": Draw(sample_train_pairs, by_file=True),
+    "entity_matching": Draw(balance_train_pairs, keys={"label": "label"}),
     "entity_data_imputation": Draw(
-        a_tenth_to_ask,
+        sample_test_rows,
         keys={"whole": "CASE dataset WHEN 'Buy' THEN description IS NOT NULL ELSE "
         'name IS NOT NULL AND addr IS NOT NULL AND phone IS NOT NULL AND "type" IS NOT NULL AND city IS NOT NULL END'},
         unsplit=True,
@@ -275,19 +268,17 @@ def _stream(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 - HELM's stream
 
 
-def _shuffled(places: list[int]) -> list[int]:
-    _stream(0).shuffle(places)
-    return places
+def _shuffled(positions: list[int]) -> list[int]:
+    _stream(0).shuffle(positions)
+    return positions
 
 
-def _in_order(places: list[int]) -> pl.DataFrame:
+def _indexed(positions: list[int]) -> pl.DataFrame:
     return pl.DataFrame(
-        {"place": pl.Series(places, dtype=pl.Int64), "row_index": pl.int_range(len(places), eager=True)}
+        {"position": pl.Series(positions, dtype=pl.Int64), "row_index": pl.int_range(len(positions), eager=True)}
     )
 
 
-def _sampled(rows: int, share: float) -> list[int]:
-    """As a table of pandas is sampled."""
-    import numpy as np
-
-    return [int(each) for each in np.random.RandomState(1234).choice(rows, round(share * rows), replace=False)]
+def _sample_indices(rows: int, share: float) -> list[int]:
+    """Return row numbers, sampled as by the `sample` method of a pandas frame."""
+    return [int(index) for index in np.random.RandomState(1234).choice(rows, round(share * rows), replace=False)]

@@ -1,4 +1,4 @@
-"""Rows that look as a spec says its source does: to try a spec without its data."""
+"""Example rows with the columns and types of a spec, to try a spec without its data."""
 
 import itertools
 import re
@@ -16,13 +16,14 @@ _MOST_PARTS = 4
 
 
 def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: bool = False) -> None:
-    """Parquet files below `root`, where the spec's address looks for them, of the types that it says.
+    """Write Parquet files below `root`, at the spec's address, with its columns and types.
 
-    Texts say their column and row; of an ENUM its values are taken in turn, as are those of the spec's `example`. A
-    generated scenario needs none. Whole numbers are 0 and 1, as labels are; ids, and with `distinct` all, count up.
+    Texts have the names of their column and row. Values of an ENUM, and those of the spec's `example`, are used in
+    turn. Integers are 0 and 1, like labels; ids count up, and with `distinct` all integers. A generated scenario needs
+    no files.
 
     Raises:
-        SpecError: a type that DuckDB does not know.
+        SpecError: A type that DuckDB does not know.
     """
     address = str(dict(spec.source).get("rows") or "")
     if not address:
@@ -31,7 +32,7 @@ def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: b
     names = placeholders(address)
     for number, values in enumerate(itertools.product(*(_path_values(spec, types, name) for name in names))):
         filled = dict(zip(names, values, strict=True))
-        path = re.sub(r"\{(\w+)\}", lambda found: filled.get(found[1], str(root)), address)  # noqa: B023 - used at once
+        path = re.sub(r"\{(\w+)\}", lambda match: filled.get(match[1], str(root)), address)  # noqa: B023 - used at once
         file = Path(path.replace("*", "0"))
         file.parent.mkdir(parents=True, exist_ok=True)
         columns = [name for name in types if name not in names]
@@ -43,18 +44,18 @@ def write_examples(spec: ScenarioSpec, root: Path, rows: int = 8, *, distinct: b
 
 
 def _types(spec: ScenarioSpec) -> dict[str, Any]:
-    """The columns of the source and their types, as DuckDB reads them."""
+    """Return the columns of the source and their types, as DuckDB reads them."""
     import duckdb
 
     connection = duckdb.connect()
-    found = {}
-    for name, said in spec.columns:
+    types = {}
+    for name, dtype in spec.columns:
         try:
-            found[name] = connection.sql(f"SELECT NULL::{said}").types[0]
+            types[name] = connection.sql(f"SELECT NULL::{dtype}").types[0]
         except duckdb.Error as error:
             raise SpecError.at(spec.origin or spec.scenario, f"columns.{name}", str(error)) from None
     connection.close()
-    return found
+    return types
 
 
 def _path_values(spec: ScenarioSpec, types: dict[str, Any], name: str) -> Sequence[str]:
@@ -62,41 +63,41 @@ def _path_values(spec: ScenarioSpec, types: dict[str, Any], name: str) -> Sequen
         return list(spec.split_names) or ["test"]
     if name in types and types[name].id == "enum":
         return _enum_values(types[name])[:_MOST_PARTS]
-    given = thawed(dict(spec.example).get(name) or dict(spec.default).get(name) or ("one", "two"))
-    return [given] if isinstance(given, str) else [str(each) for each in given][:_MOST_PARTS]
+    example = thawed(dict(spec.example).get(name) or dict(spec.default).get(name) or ("one", "two"))
+    return [example] if isinstance(example, str) else [str(value) for value in example][:_MOST_PARTS]
 
 
 def _column(spec: ScenarioSpec, name: str, dtype: Any, rows: int) -> pl.Series:
     examples = dict(spec.example).get(name)
-    values = list(_examples(examples, rows)) if examples else [_value(dtype, name, place) for place in range(rows)]
+    values = list(_examples(examples, rows)) if examples else [_value(dtype, name, row) for row in range(rows)]
     return pl.Series(name, values, dtype=_polars_type(dtype), strict=False)
 
 
-def _examples(said: Value, rows: int) -> Iterator[Any]:
-    values = [thawed(each) for each in said] if isinstance(said, tuple) else [said]
-    return (values[place % len(values)] for place in range(rows))
+def _examples(example: Value, rows: int) -> Iterator[Any]:
+    values = [thawed(value) for value in example] if isinstance(example, tuple) else [example]
+    return (values[row % len(values)] for row in range(rows))
 
 
-def _value(dtype: Any, name: str, place: int) -> Any:
+def _value(dtype: Any, name: str, row: int) -> Any:
     if dtype.id == "varchar":
-        return f"{name.replace('_', ' ')} {place}"
+        return f"{name.replace('_', ' ')} {row}"
     if dtype.id == "enum":
         values = _enum_values(dtype)
-        return values[place % len(values)]
+        return values[row % len(values)]
     if dtype.id == "boolean":
-        return place % 2 == 0
+        return row % 2 == 0
     if dtype.id in ("float", "double"):
-        return (place % 4) / 4
+        return (row % 4) / 4
     if dtype.id == "list":
         # a list in a list of rows has as many items in each, and no two alike
-        return [_value(dict(dtype.children)["child"], name, place * _ITEMS + item) for item in range(_ITEMS)]
+        return [_value(dict(dtype.children)["child"], name, row * _ITEMS + item) for item in range(_ITEMS)]
     if dtype.id == "struct":
-        return {field: _value(each, field, place) for field, each in dtype.children}
-    return place % 2
+        return {field: _value(child, field, row) for field, child in dtype.children}
+    return row % 2
 
 
 def _enum_values(dtype: Any) -> list[str]:
-    return [str(each) for each in dict(dtype.children)["values"]]
+    return [str(value) for value in dict(dtype.children)["values"]]
 
 
 def _polars_type(dtype: Any) -> pl.DataType:
@@ -109,5 +110,5 @@ def _polars_type(dtype: Any) -> pl.DataType:
     if dtype.id == "list":
         return pl.List(_polars_type(dict(dtype.children)["child"]))
     if dtype.id == "struct":
-        return pl.Struct({field: _polars_type(each) for field, each in dtype.children})
+        return pl.Struct({field: _polars_type(child) for field, child in dtype.children})
     return pl.Int64()

@@ -1,4 +1,4 @@
-"""A frame as a scenario: no file, no code, the same tables."""
+"""A frame as a scenario."""
 
 import io
 import re
@@ -35,43 +35,47 @@ def frame_scenario(
     metrics: str | Sequence[str] | None = None,
     main: str | None = None,
 ) -> ScenarioSpec:
-    """The scenario whose instances are the rows of a frame.
+    """Return the scenario whose instances are the rows of a frame.
 
-    The frame's other columns are the scenario's own: conditions, tables and metrics name them as the frame does, and
-    tables store them as `data_NAME`. Columns `split`, `content` (a list of {type, text, media}) and `sub_split` (text)
-    mean what they mean in `hf.schema("instances")`.
-
-    The names of columns:
+    The frame's other columns are the scenario's own: conditions, tables and metrics use their names, and tables store
+    them as `data_NAME`. Columns `split`, `content` (a list of {type, text, media}) and `sub_split` (text) have the
+    meaning that `hf.schema("instances")` describes. The arguments from `input` to `split` are names of columns.
 
     Args:
-        frame: a Polars frame (eager or lazy), or any object with an Arrow stream (pandas, pyarrow, DuckDB).
-        input: the text to answer.
-        references: what would be right: a text, a list of texts (each right), or a list of {text, correct}; default
-            `references` where nothing else is said.
-        choices: the options of a choice question, a list of texts; with `answer`.
-        answer: which of the choices is right: its place (from 0), its letter, or its text.
-        id: names the instances, unique; default their place, train first, then valid, then test.
-        subset: fixed strata (a subject), each with shots of its own.
-        cluster: instances drawn together (a passage).
-        split: train, valid or test; default `split` where the frame has it, else all are test.
-        name: of the scenario; default made from the content.
-        method: of the adapter; default multiple_choice_joint with choices, else generation.
-        adapter: further fields of the adapter.
-        decoding: decoding parameters; default max_tokens and stop as fit the method.
-        metrics: default the exact-match family.
-        main: the metric the scenario is known by; default the first that fits.
+        frame: A Polars frame (eager or lazy), or any object with an Arrow stream (pandas, pyarrow, DuckDB).
+        input: The text to answer.
+        references: The correct references: a text, a list of texts (all correct), or a list of {text, correct}; default
+            `references`.
+        choices: The options of a choice question, a list of texts; with `answer`.
+        answer: The right choice: its index (from 0), its letter, or its text.
+        id: Unique ids of the instances; default their positions, train first, then valid, then test.
+        subset: Fixed strata (a subject), each with few-shot examples of its own.
+        cluster: Instances that were sampled together (a passage).
+        split: Train, valid or test; default `split` if the frame has it, else all instances are test.
+        name: The name of the scenario; default a hash of the content.
+        method: The method of the adapter; default multiple_choice_joint with choices, else generation.
+        adapter: Further fields of the adapter.
+        decoding: Decoding parameters; default max_tokens and stop that fit the method.
+        metrics: The metrics; default the exact-match family.
+        main: The main metric of the scenario; default the first that fits.
 
     Raises:
-        ArgumentError: a column is missing or has a type that can't be; names near columns.
+        ArgumentError: A column is missing or has an unsupported type; names near columns.
     """
     rows = _polars(frame)
     subsets = (subset,) if isinstance(subset, str) else tuple(subset or ())
-    for said, column in [*(("subset", each) for each in subsets), ("cluster", cluster), ("id", id)]:
-        if column is not None and _need(rows, said, column).dtype.is_nested():
-            raise ArgumentError(f"{said}={column!r}: the column is {rows[column].dtype}; it should be text or numbers.")
+    for parameter, column in [
+        *(("subset", subset_column) for subset_column in subsets),
+        ("cluster", cluster),
+        ("id", id),
+    ]:
+        if column is not None and _need(rows, parameter, column).dtype.is_nested():
+            raise ArgumentError(
+                f"{parameter}={column!r}: the column is {rows[column].dtype}; it should be text or numbers."
+            )
     if split is None and "split" in rows.columns:
         split = "split"
-    made = {
+    columns = {
         "input": _input(rows, input),
         "references": _references(rows, references, choices, answer),
         "split": _split(rows, split),
@@ -89,9 +93,11 @@ def frame_scenario(
     meanings = {"input": input, "references": references, "split": split, "cluster": cluster, "instance_id": id}
     if choices is None and references is None:
         meanings["references"] = "references"
-    meanings |= {name: name for name in ("content", "sub_split") if name in made}
-    own = rows.select(pl.col(name).alias(source_column(name)) for name in rows.columns if meanings.get(name) != name)
-    for stored, dtype in own.schema.items():
+    meanings |= {name: name for name in ("content", "sub_split") if name in columns}
+    source_columns = rows.select(
+        pl.col(name).alias(source_column(name)) for name in rows.columns if meanings.get(name) != name
+    )
+    for stored, dtype in source_columns.schema.items():
         if _lacks_duckdb_type(dtype):
             column = stored.removeprefix(SOURCE_PREFIX)
             raise ArgumentError(
@@ -99,17 +105,17 @@ def frame_scenario(
                 f"pl.col({column!r}).cast(pl.String)."
             )
     table = _ordered(
-        pl.DataFrame([*own, *(series.alias(column) for column, series in made.items())]),
-        [source_column(each) for each in subsets],
+        pl.DataFrame([*source_columns, *(series.alias(column) for column, series in columns.items())]),
+        [source_column(subset_column) for subset_column in subsets],
     )
     digest = _digest(table)
     choice = choices is not None
-    said_name = name or f"frame_{digest[:8]}"
-    if not re.fullmatch(r"[A-Za-z0-9_.\-]+", said_name):
-        raise ArgumentError(f"name={said_name!r} should be letters, digits, _, - and . only.")
+    scenario_name = name or f"frame_{digest[:8]}"
+    if not re.fullmatch(r"[A-Za-z0-9_.\-]+", scenario_name):
+        raise ArgumentError(f"name={scenario_name!r} should be letters, digits, _, - and . only.")
     measured = (metrics,) if isinstance(metrics, str) else tuple(metrics or _METRICS)
     return ScenarioSpec(
-        scenario=said_name,
+        scenario=scenario_name,
         version=digest[:16],
         instances="SELECT * FROM rows",
         main=MainScore(main or _main(measured, choice=choice), _main_split(table), "macro" if subsets else "micro"),
@@ -136,25 +142,25 @@ def _polars(frame: Any) -> pl.DataFrame:
     if rows.height == 0:
         raise ArgumentError("the frame has no rows.")
     seen: dict[str, str] = {}
-    for each in rows.columns:
-        if rows[each].dtype == pl.Object:
-            raise ArgumentError(f"column {each!r} holds Python objects; drop it, or write them as texts.")
-        if each.lower() in seen:
-            raise ArgumentError(f"the columns {seen[each.lower()]!r} and {each!r} differ in case only; rename one.")
-        seen[each.lower()] = each
+    for column in rows.columns:
+        if rows[column].dtype == pl.Object:
+            raise ArgumentError(f"column {column!r} holds Python objects; drop it, or write them as texts.")
+        if column.lower() in seen:
+            raise ArgumentError(f"the columns {seen[column.lower()]!r} and {column!r} differ in case only; rename one.")
+        seen[column.lower()] = column
     return rows
 
 
-def _need(rows: pl.DataFrame, said: str, column: str, *kinds: type[pl.DataType]) -> pl.Series:
+def _need(rows: pl.DataFrame, parameter: str, column: str, *kinds: type[pl.DataType]) -> pl.Series:
     if column not in rows.columns:
-        raise ArgumentError.unknown_value(f"{said}={column!r}: the frame has no such column", column, rows.columns)
+        raise ArgumentError.unknown_value(f"{parameter}={column!r}: the frame has no such column", column, rows.columns)
     series = rows[column]
     if kinds and not isinstance(series.dtype, kinds):
-        wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise ArgumentError(f"{said}={column!r}: the column is {series.dtype}, it should be {wanted}.")
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ArgumentError(f"{parameter}={column!r}: the column is {series.dtype}, it should be {expected}.")
     if series.null_count():
         raise ArgumentError(
-            f"{said}={column!r}: {series.null_count()} of {rows.height} rows are null; drop or fill them."
+            f"{parameter}={column!r}: {series.null_count()} of {rows.height} rows are null; drop or fill them."
         )
     return series
 
@@ -171,36 +177,36 @@ def _references(rows: pl.DataFrame, references: str | None, choices: str | None,
     if choices is not None and answer is not None:
         if references is not None:
             raise ArgumentError("say either references= or choices= and answer=, not both.")
-        return _whole(_choices(rows, choices, answer), f"choices={choices!r}")
+        return _refuse_nulls(_choices(rows, choices, answer), f"choices={choices!r}")
     column = references or "references"
     series = _need(rows, "references", column, *_TEXT, pl.Int64, pl.Int32, pl.List)
     if not isinstance(series.dtype, pl.List):
         series = series.cast(pl.String).reshape((-1, 1)).cast(pl.List(pl.String))
     inner = series.dtype.inner if isinstance(series.dtype, pl.List) else pl.String()
     if isinstance(inner, pl.Struct):
-        names = [each.name for each in inner.fields]
+        names = [reference.name for reference in inner.fields]
         if not {"text", "correct"} <= set(names):
             raise ArgumentError(f"references={column!r}: each should be {{text, correct}}, not {{{', '.join(names)}}}.")
         if dict(inner)["correct"] != pl.Boolean:
             raise ArgumentError(f"references={column!r}: correct is {dict(inner)['correct']}; it should be Boolean.")
         tags = pl.element().struct.field("tags") if "tags" in names else pl.lit(None)
-        each = _reference(pl.element().struct.field("text"), pl.element().struct.field("correct"), tags)
+        reference = _reference(pl.element().struct.field("text"), pl.element().struct.field("correct"), tags)
     elif inner == pl.String:
-        each = _reference(pl.element(), pl.lit(value=True), pl.lit(None))
+        reference = _reference(pl.element(), pl.lit(value=True), pl.lit(None))
     else:
         raise ArgumentError(
             f"references={column!r}: the column is {series.dtype}; a list should hold texts or {{text, correct}}."
         )
-    return _whole(series.list.eval(each).cast(pl.List(REFERENCE)), f"references={column!r}")
+    return _refuse_nulls(series.list.eval(reference).cast(pl.List(REFERENCE)), f"references={column!r}")
 
 
-def _whole(references: pl.Series, said: str) -> pl.Series:
+def _refuse_nulls(references: pl.Series, argument: str) -> pl.Series:
     """Refuse references in which a text, or whether it is correct, is null."""
-    each = pl.element().struct
-    lacking = pl.any_horizontal(each.field("text").is_null(), each.field("correct").is_null())
+    reference = pl.element().struct
+    lacking = pl.any_horizontal(reference.field("text").is_null(), reference.field("correct").is_null())
     rows = references.list.eval(lacking).list.any().arg_true()
     if rows.len():
-        raise ArgumentError(f"{said}: in row {rows[0]} a text, or whether it is correct, is null; drop or fill it.")
+        raise ArgumentError(f"{argument}: in row {rows[0]} a text, or whether it is correct, is null; drop or fill it.")
     return references
 
 
@@ -218,8 +224,8 @@ def _choices(rows: pl.DataFrame, choices: str, answer: str) -> pl.Series:
         raise ArgumentError(f"choices={choices!r}: the column is {options.dtype}; each choice should be a text.")
     right = _need(rows, "answer", answer)
     pairs = pl.DataFrame({"choices": options.cast(pl.List(pl.String)), "answer": right}).with_row_index("row")
-    place = _place(pairs, answer)
-    wrong = pairs.filter(place.is_null() | (place < 0) | (place >= pl.col("choices").list.len()))
+    answer_index = _answer_index(pairs, answer)
+    wrong = pairs.filter(answer_index.is_null() | (answer_index < 0) | (answer_index >= pl.col("choices").list.len()))
     if wrong.height:
         row = wrong.row(0, named=True)
         raise ArgumentError(
@@ -228,17 +234,17 @@ def _choices(rows: pl.DataFrame, choices: str, answer: str) -> pl.Series:
         )
     exploded = (
         pairs.lazy()
-        .select("row", pl.col("choices").alias("text"), place=place)
+        .select("row", pl.col("choices").alias("text"), answer_index=answer_index)
         .with_columns(option=pl.int_ranges(pl.col("text").list.len()))
         .explode("text", "option", empty_as_null=True)
-        .with_columns(reference=_reference(pl.col("text"), pl.col("option") == pl.col("place"), pl.lit(None)))
+        .with_columns(reference=_reference(pl.col("text"), pl.col("option") == pl.col("answer_index"), pl.lit(None)))
     )
     lists = exploded.group_by("row", maintain_order=True).agg("reference").collect()
     return lists["reference"].cast(pl.List(REFERENCE))
 
 
-def _place(pairs: pl.DataFrame, column: str) -> pl.Expr:
-    """The place of the right choice; a letter only where not every answer is the text of one of its choices."""
+def _answer_index(pairs: pl.DataFrame, column: str) -> pl.Expr:
+    """Return the index of the right choice; letters are used unless every answer is the text of a choice."""
     dtype = pairs["answer"].dtype
     if dtype.is_integer():
         return pl.col("answer").cast(pl.Int64)
@@ -252,9 +258,9 @@ def _place(pairs: pl.DataFrame, column: str) -> pl.Expr:
             "text_", empty_as_null=True
         )
         places = (
-            exploded.with_columns(place=pl.int_range(pl.len()).over("row"))
+            exploded.with_columns(index=pl.int_range(pl.len()).over("row"))
             .filter(pl.col("text_") == pl.col("answer"))
-            .unique("row", keep="first", maintain_order=True)["place"]
+            .unique("row", keep="first", maintain_order=True)["index"]
         )
         return pl.lit(places)
     return text.str.strip_chars().replace_strict(
@@ -266,9 +272,9 @@ def _split(rows: pl.DataFrame, column: str | None) -> pl.Series:
     if column is None:
         return pl.repeat("test", rows.height, dtype=pl.String, eager=True)
     series = _need(rows, "split", column, *_TEXT).cast(pl.String)
-    strange = [each for each in series.unique().sort() if each not in SPLITS]
-    if strange:
-        raise ArgumentError.unknown_value(f"split={column!r}: {strange[0]!r} is no split", strange[0], SPLITS)
+    unknown = [split for split in series.unique().sort() if split not in SPLITS]
+    if unknown:
+        raise ArgumentError.unknown_value(f"split={column!r}: {unknown[0]!r} is no split", unknown[0], SPLITS)
     return series
 
 
@@ -313,9 +319,9 @@ def _ids(rows: pl.DataFrame, column: str) -> pl.Series:
 
 
 def _ordered(table: pl.DataFrame, subsets: Sequence[str]) -> pl.DataFrame:
-    """By subset and split, else as they stand; with row_index, the place within the subset."""
-    place = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
-    ordered = table.sort(*subsets, place, maintain_order=True)
+    """Return the rows by subset and split, with row_index: the position within the subset."""
+    split_order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
+    ordered = table.sort(*subsets, split_order, maintain_order=True)
     index = pl.int_range(pl.len(), dtype=pl.Int64)
     return ordered.with_columns(row_index=index.over(*subsets) if subsets else index)
 
@@ -328,16 +334,16 @@ def _digest(table: pl.DataFrame) -> str:
 
 
 def _main(metrics: Sequence[str], *, choice: bool) -> str:
-    wanted = "exact_match" if choice else "quasi_exact_match"
-    return wanted if wanted in metrics else metrics[0]
+    preferred = "exact_match" if choice else "quasi_exact_match"
+    return preferred if preferred in metrics else metrics[0]
 
 
 def _main_split(table: pl.DataFrame) -> str:
-    there = set(table["split"])
-    return next((each for each in ("test", "valid") if each in there), "train")
+    splits = set(table["split"])
+    return next((split for split in ("test", "valid") if split in splits), "train")
 
 
-def _adapter(table: pl.DataFrame, method: str | None, said: Mapping[str, Any] | None, *, choice: bool) -> Any:
+def _adapter(table: pl.DataFrame, method: str | None, overrides: Mapping[str, Any] | None, *, choice: bool) -> Any:
     pool = (table["split"] == "train").any()
     pairs = frozen(
         {
@@ -345,7 +351,7 @@ def _adapter(table: pl.DataFrame, method: str | None, said: Mapping[str, Any] | 
             "shots": 5 if pool else 0,
             "input_prefix": "Question: ",
             "output_prefix": "Answer: ",
-            **(said or {}),
+            **(overrides or {}),
         }
     )
     adapter_spec(pairs, where="adapter")

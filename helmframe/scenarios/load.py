@@ -1,33 +1,31 @@
-"""A scenario's instances as frames: the first stage of every plan."""
+"""The instances of a scenario as frames: the first stage of every plan."""
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypedDict
+from hashlib import blake2b
+from typing import TypedDict
 
 import polars as pl
 
 from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe._schema import INSTANCES, conform, with_source_columns
 from helmframe.config import data_root
-from helmframe.errors import ArgumentError, NoInstancesError, RepeatedKeyError, SourceError, SourceMissingError, near
-from helmframe.scenarios.conditions import check_column, listed_names
-from helmframe.scenarios.failures import advice
-from helmframe.scenarios.query import Query, listed, meant, opened, path_columns, path_values
-from helmframe.scenarios.sample import draw
-from helmframe.scenarios.sources import connect
-from helmframe.scenarios.sql import identifier
+from helmframe.errors import ArgumentError, RepeatedKeyError, SourceError, SourceMissingError
+from helmframe.scenarios.query import Query, open_query, with_default_subsets
+from helmframe.scenarios.sources import advice
+from helmframe.scenarios.validation import unknown_value, values
 
 _MOST_BYTES = 64 << 20
-# Seconds between attempts at going on with a reading: long enough for a server that starts again.
+# Seconds between attempts to resume reading: long enough for a server to restart.
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 logger = logging.getLogger("helmframe.scenarios")
 
 
 class Selection(TypedDict):
-    """Which instances of a scenario: the arguments that `load`, `keys`, `count` and `spans` have in common."""
+    """A selection of instances: the arguments that `load`, `keys`, `count` and `spans` share."""
 
     where: tuple[Condition, ...]
     sample: Sample | None
@@ -48,55 +46,59 @@ def load(
     first: int | None = None,
     only: pl.DataFrame | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The instances of these splits that the conditions and the sample leave, streamed.
+    """Yield the instances of these splits that meet the conditions, in frames.
 
     Args:
-        spec: the scenario.
-        where: equalities, ranges and SQL are pushed into DuckDB's scan, equalities over columns of the path into the
+        spec: The scenario.
+        where: Equalities, ranges and SQL are pushed into DuckDB's scan, equalities over columns of the path into the
             listing of files too; `pl.Expr` conditions are applied after the scan. Conditions before sample.
-        sample: at most n per subset.
-        splits: of train, valid and test.
-        data: the root of the rows, instead of the configured one.
+        sample: At most n per subset.
+        splits: Some of train, valid and test.
+        data: The root of the rows, instead of the configured one.
         compat: "helm" numbers instance ids as HELM does: from 0 in each subset, train first, over the rows that
-            conditions on HELM's parameters leave.
-        rows: the most rows of one frame; a frame also holds at most about 64 MB.
-        first: the most rows of the first frame; default as of the others.
-        only: of `keys`; of those instances no others.
+            meet the conditions on HELM's parameters.
+        rows: The most rows of one frame, which also has at most about 64 MB.
+        first: The most rows of the first frame; default `rows`.
+        only: Rows of `keys`; only these instances are loaded.
 
     Yields:
-        `INSTANCES` and the scenario's own columns; by subset and row_index, with order "helm" as HELM
-        draws. None is empty.
+        `INSTANCES` and the scenario's own columns, by subset and row_index; a sample of order "helm" in HELM's order.
+        None is empty.
 
     Raises:
-        ArgumentError: no instance matches; names near values.
-        SourceError: the rows can't be read; names scenario and address.
+        ArgumentError: No instance matches; names near values.
+        SourceError: The rows can't be read; names scenario and address.
     """
     _check_splits(splits)
-    found = False
+    any_rows = False
     for frame in _shards(
-        _going_on(partial(_read, spec, where, sample, splits, data, compat, only)), rows, first or rows
+        _resuming(partial(_read, spec, where, sample, splits, data, compat, only)), rows, first or rows
     ):
-        found = True
+        any_rows = True
         yield frame
-    if not found and not (sample and sample.n == 0) and only is None:
+    if not any_rows and not (sample and sample.n == 0) and only is None:
         raise _nothing_matches(spec, where, splits, data)
 
 
 def load_train(
     spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str | None = None, compat: str | None = None
 ) -> pl.DataFrame:
-    """The whole pool of in-context examples, by subset and row_index; may be empty.
+    """Return the pool of in-context examples, by subset and row_index; it may be empty.
 
-    Only equalities and ranges over the subset columns cut it: a condition on the questions must not change which
-    examples they are asked with. With compat "helm" those over HELM's parameters cut it too.
+    Only equalities and ranges over the subset columns narrow it: a condition on the questions must not change their
+    examples. With compat "helm", conditions over HELM's parameters narrow it too.
 
     Returns:
         `INSTANCES` of split train, and the scenario's own columns.
     """
     columns = spec.narrowing_columns if compat else {"subset", *spec.subsets}
-    narrowing = [each for each in meant(spec, where) if isinstance(each, Equals | Between) and each.column in columns]
+    narrowing = [
+        condition
+        for condition in with_default_subsets(spec, where)
+        if isinstance(condition, Equals | Between) and condition.column in columns
+    ]
     numbers = _numbers(spec, where, data, compat)
-    with opened(spec, narrowing, ("train",), data) as query:
+    with open_query(spec, narrowing, ("train",), data) as query:
         pool = pl.concat(_instances(query, (), numbers)).sort("subset", "row_index")
     _check_unique(spec, pool)
     return pool
@@ -111,19 +113,19 @@ def keys(
     data: str | None = None,
     compat: str | None = None,
 ) -> pl.DataFrame:
-    """Which instances `load` would give, without reading texts unless a condition needs them.
+    """Return the keys of the instances that `load` yields, without reading texts unless a condition needs them.
 
     Returns:
         subset, row_index, instance_id, split, cluster.
 
     Raises:
-        ArgumentError: no instance matches; names near values.
-        SourceError: the rows can't be read; names scenario and address.
+        ArgumentError: No instance matches; names near values.
+        SourceError: The rows can't be read; names scenario and address.
     """
-    found = _chosen(spec, where, sample, splits, data, compat, "cluster")
-    if found.is_empty() and not (sample and sample.n == 0):
+    rows = _chosen(spec, where, sample, splits, data, compat, "cluster")
+    if rows.is_empty() and not (sample and sample.n == 0):
         raise _nothing_matches(spec, where, splits, data)
-    return found
+    return rows
 
 
 def count(
@@ -135,14 +137,14 @@ def count(
     data: str | None = None,
     compat: str | None = None,
 ) -> pl.DataFrame:
-    """How many instances `load` would give, without reading texts unless a condition needs them: subset, split, n.
+    """Count the instances that `load` yields, without reading texts unless a condition needs them: subset, split, n.
 
     Raises:
-        SourceError: the rows can't be read; names scenario and address.
+        SourceError: The rows can't be read; names scenario and address.
     """
-    found = _chosen(spec, where, sample, splits, data, compat)
+    rows = _chosen(spec, where, sample, splits, data, compat)
     order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
-    return found.group_by("subset", "split").agg(n=pl.len().cast(pl.Int64)).sort("subset", order)
+    return rows.group_by("subset", "split").agg(n=pl.len().cast(pl.Int64)).sort("subset", order)
 
 
 def _chosen(
@@ -154,85 +156,40 @@ def _chosen(
     compat: str | None,
     *more: str,
 ) -> pl.DataFrame:
-    """subset, row_index, instance_id and split, and more, of the instances that conditions and sample leave."""
+    """Return the keys of the selected instances: subset, row_index, instance_id, split, and more columns."""
     _check_splits(splits)
     numbers = _numbers(spec, where, data, compat)
-    with opened(spec, meant(spec, where), splits, data) as query:
-        found = _keys(query, where, numbers, *more)
-    _check_unique(spec, found)
+    with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
+        rows = _keys(query, where, numbers, *more)
+    _check_unique(spec, rows)
     if not sample:
-        return found
-    chosen = draw(found.sort("subset", "row_index"), sample, spec.scenario)
-    return found.join(chosen, on=["subset", "row_index"], how="semi", maintain_order="left")
+        return rows
+    chosen = draw_sample(rows.sort("subset", "row_index"), sample, spec.scenario)
+    return rows.join(chosen, on=["subset", "row_index"], how="semi", maintain_order="left")
 
 
-def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any]:
-    """The distinct values of a column, sorted; of a column of the path without opening a file.
+def _resuming(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
+    """Yield the frames of a reader; if the server fails midway, resume at the next row once it is back.
 
-    Raises:
-        ArgumentError: the scenario has no such column.
-        SourceError: the rows can't be read; names scenario and address.
+    Before the first row, nothing is retried: the address may be wrong, and the error is raised at once.
     """
-    if spec.frame is None and not spec.generated:
-        source = connect(spec, data)
-        try:
-            if column in path_columns(spec, source):
-                files = listed(spec, source)
-                if not files:
-                    raise source.missing()
-                return sorted({path_values(spec, file)[column] for file in files})
-        finally:
-            source.close()
-    with opened(spec, data=data) as query:
-        check_column(query.source, query.columns, column)
-        name = identifier(column)
-        return query.frame(f"DISTINCT {name}", f"AND {name} IS NOT NULL ORDER BY {name}").to_series().to_list()
-
-
-def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str | None = None) -> None:
-    """Raise now what would be wrong with these conditions later; silent while the source can't be reached.
-
-    Raises:
-        ArgumentError: an unknown column, a value that its column can't have, a value of a column of the path that no
-            file has, or SQL that DuckDB refuses; names near columns or values.
-    """
-    try:
-        with opened(spec, conditions, data=data) as query:
-            for each in conditions:
-                if isinstance(each, Expression):
-                    _check_expression(query, each)
-                elif isinstance(each, Equals) and each.column in (
-                    *path_columns(spec, query.source),
-                    *spec.subsets,
-                    "split",
-                ):
-                    _check_values(query, each, data)
-    except SourceError:
-        return
-
-
-def _going_on(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-    """The frames of a reading; if the server goes away midway, read anew from there on once it is back.
-
-    Before the first row nothing is tried again: then the address may be wrong, and that is said at once.
-    """
-    given, waits = 0, list(WAITS)
+    n_rows, waits = 0, list(WAITS)
     while True:
         skipped = 0
         try:
             for frame in read():
-                known = min(given - skipped, frame.height)
-                skipped += known
-                fresh = frame.slice(known)
-                given, skipped = given + fresh.height, skipped + fresh.height
+                repeated = min(n_rows - skipped, frame.height)
+                skipped += repeated
+                fresh = frame.slice(repeated)
+                n_rows, skipped = n_rows + fresh.height, skipped + fresh.height
                 waits = list(WAITS) if fresh.height else waits
                 yield fresh
             return
         except SourceError as error:
-            # its kinds, a file that is missing, denied or broken, are no better a moment later
-            if type(error) is not SourceError or not given or not waits:
+            # the errors of its subclasses are not transient: a missing, denied or broken file
+            if type(error) is not SourceError or not n_rows or not waits:
                 raise
-            logger.warning("%s Read again in %.1f s, from row %s on.", error, waits[0], f"{given:,}")
+            logger.warning("%s Read again in %.1f s, from row %s on.", error, waits[0], f"{n_rows:,}")
         time.sleep(waits.pop(0))
 
 
@@ -246,14 +203,14 @@ def _read(
     only: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
     numbers = _numbers(spec, where, data, compat)
-    with opened(spec, meant(spec, where), splits, data) as query:
+    with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
         if only is not None:
             yield from _matching(_instances(query, where, numbers), only.select("subset", "row_index"))
             return
         if sample:
             yield from _sampled(query, where, sample, numbers)
             return
-        # reads the keys of all rows at once, so only where the streamed keys don't prove that they are unique
+        # reads the keys of all rows at once, so only if the streamed keys don't prove that they are unique
         check = partial(_chosen, spec, where, None, splits, data, compat)
         if query.names_instances:
             check()
@@ -265,18 +222,18 @@ def _numbers(
 ) -> pl.DataFrame | None:
     """Return the numbers that HELM gives the instances of its run: subset, row_index, number.
 
-    HELM filters by the parameters of a run first, then numbers train, valid and test together. None where ids are not
-    numbered so: without HELM's rules, for frames, and where the spec's SELECT gives the ids.
+    HELM filters by the parameters of a run first, then numbers train, valid and test together. The result is None if
+    ids have other numbers: without HELM's rules, for frames, and if the spec's SELECT has instance_id.
     """
     if not compat or spec.frame is not None:
         return None
     narrowing = [
-        each
-        for each in meant(spec, where)
-        if (isinstance(each, Equals | Between) and each.column in spec.narrowing_columns)
-        or (isinstance(each, Sql) and each.narrows)
+        condition
+        for condition in with_default_subsets(spec, where)
+        if (isinstance(condition, Equals | Between) and condition.column in spec.narrowing_columns)
+        or (isinstance(condition, Sql) and condition.narrows)
     ]
-    with opened(spec, narrowing, SPLITS, data) as query:
+    with open_query(spec, narrowing, SPLITS, data) as query:
         if query.names_instances:
             return None
         keys = query.frame("subset, row_index")
@@ -284,7 +241,7 @@ def _numbers(
 
 
 def _renumbered(rows: pl.DataFrame, numbers: pl.DataFrame | None) -> pl.DataFrame:
-    """Return the rows with HELM's numbers in instance_id, and in cluster where an instance is its own cluster."""
+    """Return the rows with HELM's numbers in instance_id, and in the cluster of an instance without a cluster."""
     if numbers is None:
         return rows
     names = ["subset", "row_index"]
@@ -293,42 +250,42 @@ def _renumbered(rows: pl.DataFrame, numbers: pl.DataFrame | None) -> pl.DataFram
     number = start + pl.col("number").cast(pl.String)
     new = {"instance_id": number}
     if "cluster" in rows.columns:
-        own = pl.col("cluster") == pl.col("instance_id")
-        new["cluster"] = pl.when(own).then(number).otherwise("cluster")
+        is_itself = pl.col("cluster") == pl.col("instance_id")
+        new["cluster"] = pl.when(is_itself).then(number).otherwise("cluster")
     return numbered.with_columns(**new).drop("number")
 
 
 def _check_splits(splits: Sequence[str]) -> None:
-    for each in splits:
-        if each not in SPLITS:
-            raise ArgumentError.unknown_value(f"splits={each!r} is no split", each, SPLITS)
+    for split in splits:
+        if split not in SPLITS:
+            raise ArgumentError.unknown_value(f"splits={split!r} is no split", split, SPLITS)
     if not splits:
         raise ArgumentError(f"splits is empty; write some of {', '.join(SPLITS)}.")
 
 
 def _instances(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
-    """Small frames in source order; one at least, which may be empty."""
-    expressions = [each.expr for each in where if isinstance(each, Expression)]
+    """Yield the instances in small frames, in source order; at least one frame, which may be empty."""
+    expressions = [condition.expr for condition in where if isinstance(condition, Expression)]
     for frame in query.stream(query.instances):
         named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
         instances = _renumbered(conform(named, INSTANCES, f"scenario {query.spec.scenario!r}"), numbers)
-        yield _alone(_met(instances, expressions)) if expressions else instances
+        yield _copied(_met(instances, expressions)) if expressions else instances
 
 
 def _met(instances: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
     try:
-        names = [name for each in expressions for name in each.meta.root_names()]
+        names = [name for expression in expressions for name in expression.meta.root_names()]
         rows = with_source_columns(instances.lazy(), names).filter(*expressions)
         return rows.select(instances.columns).collect(engine="in-memory")
     except pl.exceptions.PolarsError as error:
-        said = ", ".join(map(str, expressions))
-        raise ArgumentError(f"where({said}): should be true or false for each instance: {error}") from None
+        texts = ", ".join(map(str, expressions))
+        raise ArgumentError(f"where({texts}): should be true or false for each instance: {error}") from None
 
 
 def _keys(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None, *more: str) -> pl.DataFrame:
-    """subset, row_index, instance_id and split, and more, of all that the conditions leave."""
+    """Return subset, row_index, instance_id, split and more columns of the instances that meet the conditions."""
     keys = ("subset", "row_index", "instance_id", "split", *more)
-    if any(isinstance(each, Expression) for each in where):
+    if any(isinstance(condition, Expression) for condition in where):
         return pl.concat(frame.select(keys) for frame in _instances(query, where, numbers))
     return _renumbered(query.frame(", ".join(keys)), numbers)
 
@@ -382,97 +339,125 @@ def _sampled(
 ) -> Iterator[pl.DataFrame]:
     keys = _keys(query, where, numbers)
     _check_unique(query.spec, keys)
-    chosen = draw(keys.sort("subset", "row_index"), sample, query.spec.scenario)
+    chosen = draw_sample(keys.sort("subset", "row_index"), sample, query.spec.scenario)
     places = _matching(_instances(query, where, numbers), chosen)
     if sample.order == "helm":
-        # as drawn, one subset after the other; a draw is small by intent, so it is held whole
-        yield pl.concat(places).sort("place").drop("place")
+        # in the order of the draw, subset by subset; a sample is small, so all of it fits in memory
+        yield pl.concat(places).sort("position").drop("position")
     else:
-        yield from (frame.drop("place") for frame in places)
+        yield from (frame.drop("position") for frame in places)
 
 
 def _matching(frames: Iterable[pl.DataFrame], chosen: pl.DataFrame) -> Iterator[pl.DataFrame]:
     left = chosen.height
     for frame in frames:
         matched = frame.join(chosen, on=["subset", "row_index"], how="inner", maintain_order="left", validate="1:1")
-        yield _alone(matched)
+        yield _copied(matched)
         left -= matched.height
         if left == 0:
             return
 
 
-def _alone(rows: pl.DataFrame) -> pl.DataFrame:
-    """The same rows in memory of their own: Polars' texts are views, and hold all of the frame they were taken from."""
+def _copied(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows in their own memory: Polars' texts are views that keep a whole frame alive."""
     return pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), schema=rows.schema)
 
 
 def _shards(frames: Iterable[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
-    """The rows of the frames in frames of at most `rows` rows (`first`) and about 64 MB; none empty."""
-    held: list[pl.DataFrame] = []
+    """Yield the rows in frames of at most `rows` rows (the first: `first`) and about 64 MB; none is empty."""
+    pieces: list[pl.DataFrame] = []
     height, size, most = 0, 0, first
     for frame in frames:
         start = 0
         while start < frame.height:
             piece = frame.slice(start, most - height)
             start += piece.height
-            held.append(piece)
+            pieces.append(piece)
             height += piece.height
             size += int(piece.estimated_size())
             if height == most or size >= _MOST_BYTES:
-                yield pl.concat(held, rechunk=True)
-                held, height, size, most = [], 0, 0, rows
-    if held:
-        yield pl.concat(held, rechunk=True)
+                yield pl.concat(pieces, rechunk=True)
+                pieces, height, size, most = [], 0, 0, rows
+    if pieces:
+        yield pl.concat(pieces, rechunk=True)
 
 
 def _nothing_matches(
     spec: ScenarioSpec, where: Sequence[Condition], splits: Sequence[str], data: str | None
 ) -> ArgumentError | SourceMissingError:
-    for each in where:
-        if isinstance(each, Equals):
-            known = [str(value) for value in values(spec, each.column, data)]
-            unknown = [value for value in each.values if str(value) not in known]
+    for condition in where:
+        if isinstance(condition, Equals):
+            column_values = [str(value) for value in values(spec, condition.column, data)]
+            unknown = [value for value in condition.values if str(value) not in column_values]
             if unknown:
-                return _unknown_value(spec, each.column, unknown[0], known)
-    there = sorted(set(count(spec, splits=SPLITS, data=data)["split"]), key=SPLITS.index)
-    if not set(there) & set(splits):
-        asked = " or ".join(splits)
-        said = f"scenario {spec.scenario!r} has no {asked} instances; its splits: {', '.join(there)}."
+                return unknown_value(spec, condition.column, unknown[0], column_values)
+    splits_present = sorted(set(count(spec, splits=SPLITS, data=data)["split"]), key=SPLITS.index)
+    if not set(splits_present) & set(splits):
+        requested = " or ".join(splits)
+        problem = f"scenario {spec.scenario!r} has no {requested} instances; its splits: {', '.join(splits_present)}."
         if spec.frame is not None or not set(splits) & set(spec.split_names.values()):
-            return ArgumentError(said)
-        # a split that the spec names should be there, and this root lacks it
+            return ArgumentError(problem)
+        # the spec names the split, and this root lacks it
         root = data or data_root() or str(dict(spec.hub).get("rows", ""))
-        return SourceMissingError(f"{said}\n{advice(root)}")
+        return SourceMissingError(f"{problem}\n{advice(root)}")
     return ArgumentError(
         f"the where conditions together match no instance of scenario {spec.scenario!r} in split {' or '.join(splits)}."
     )
 
 
-def _check_values(query: Query, condition: Equals, data: str | None) -> None:
-    """The values that the path can't have; the listing of all files is asked for only to name the near ones."""
-    if query.spec.frame is None and condition.column in path_columns(query.spec, query.source):
-        files = listed(query.spec, query.source, [condition])
-        known = {path_values(query.spec, file)[condition.column] for file in files}
-        if all(str(value) in known for value in condition.values):
-            return
-    known = {str(value) for value in values(query.spec, condition.column, data)}
-    for value in condition.values:
-        if str(value) not in known:
-            raise _unknown_value(query.spec, condition.column, value, sorted(known))
+ORDERS = ("keyed", "first", "helm")
 
 
-def _check_expression(query: Query, condition: Expression) -> None:
-    known = [*INSTANCES.schema, *(name for name in listed_names(query.columns) if name not in INSTANCES.schema)]
-    for name in condition.expr.meta.root_names():
-        if name not in known and name not in query.columns:
-            raise ArgumentError.unknown_value(
-                f"where({condition.expr}): scenario {query.spec.scenario!r} has no column {name!r}", name, known
-            )
+def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
+    """Return the keys of the instances in a sample, at most `sample.n` per subset.
+
+    Order "keyed" takes the instances with the smallest keyed hashes, which depend on no other instance; "first" takes
+    the first by row_index; "helm" samples as HELM does.
+
+    Args:
+        keys: subset, row_index, instance_id; subsets together, row_index ascending within each.
+        sample: The number of instances per subset, and the order.
+        scenario: The scenario's name, a part of the keyed hash.
+
+    Returns:
+        subset, row_index and `position`, the order of the sample: by row_index, for "helm" as drawn.
+
+    Raises:
+        ArgumentError: The order is unknown, or n is negative.
+
+    Source: helm/benchmark/runner.py `downsample_eval_instances`, for "helm".
+    """
+    if sample.order not in ORDERS:
+        raise ArgumentError.unknown_value(f"sample(order={sample.order!r}) is no order", sample.order, ORDERS)
+    if sample.n < 0:
+        raise ArgumentError(f"sample(n={sample.n}): n should be 0 or more.")
+    if sample.order == "helm":
+        return _draw_as_helm(keys, sample.n)
+    if sample.order == "keyed":
+        keys = _smallest(keys, sample, scenario)
+    chosen = keys.group_by("subset", maintain_order=True).head(sample.n)
+    return chosen.select("subset", "row_index").with_row_index("position")
 
 
-def _unknown_value(spec: ScenarioSpec, column: str, value: object, known: Sequence[str]) -> NoInstancesError:
-    # a column may have very many values: then only the near ones are named
-    shown = known if len(known) <= 100 else near(value, known)
-    return NoInstancesError.unknown_value(
-        f"where({column}={value!r}) matches no instance of scenario {spec.scenario!r}", value, shown
-    )
+def _smallest(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
+    # hashlib's hash: those of Polars and DuckDB may change between versions
+    start = blake2b(f"{sample.seed}\0{scenario}\0".encode(), digest_size=8)
+
+    def hashed(instance_id: str) -> int:
+        state = start.copy()
+        state.update(instance_id.encode())
+        return int.from_bytes(state.digest(), "big")
+
+    order = pl.Series("order", [hashed(instance_id) for instance_id in keys["instance_id"]], dtype=pl.UInt64)
+    rank = pl.col("order").rank("ordinal").over("subset")
+    return keys.with_columns(order).filter(rank <= sample.n)
+
+
+def _draw_as_helm(keys: pl.DataFrame, n: int) -> pl.DataFrame:
+    import numpy as np
+
+    drawn = [
+        subset[np.random.RandomState(0).choice(subset.height, n, replace=False)] if subset.height > n else subset
+        for subset in keys.select("subset", "row_index").partition_by("subset", maintain_order=True)
+    ]
+    return pl.concat([keys.select("subset", "row_index").clear(), *drawn]).with_row_index("position")

@@ -1,7 +1,7 @@
-"""Fill a root with scenarios' rows: `helmframe mirror mmlu --to s3://bucket/evals`.
+"""Fill a root with the rows of a scenario: `helmframe mirror mmlu --to s3://bucket/evals`.
 
 TO/mmlu/philosophy/test-00000-of-00001.parquet     the rows, in the order of row_index
-TO/manifests/mmlu.json                             where they are from, how many, and a sha256 of each file
+TO/manifests/mmlu.json                             their source and number, and a sha256 of each file
 """
 
 import hashlib
@@ -15,20 +15,19 @@ from typing import Any
 
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, SourceBrokenError
-from helmframe.scenarios.canonical import write_canonical
-from helmframe.scenarios.find import find_scenario
-from helmframe.scenarios.mirror_jobs import HUB, Job, Work, work_of
-from helmframe.scenarios.targets import Target
+from helmframe.scenarios.catalogue import find_scenario
+from helmframe.scenarios.mirror_files import Target, write_canonical
+from helmframe.scenarios.mirror_jobs import HUB, Job, Work, open_work
 
 FORMAT = 1
 _SHARD = re.compile(r"\d{5}-of-\d{5}")
-KEPT_EVERY = 1.0  # seconds; what was written since is written again after a kill
+WRITE_INTERVAL = 1.0  # seconds; files since the last manifest are written again if the process is killed
 Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Mirrored:
-    """One file of a mirror: `path` below its root, `source` where its rows are from; sizes in bytes.
+    """A file of a mirror: `path` below its root, `source` of its rows; sizes in bytes.
 
     `first` is the row_index of its first row.
     """
@@ -44,11 +43,11 @@ class Mirrored:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a mirroring did: files written anew, files that were there and are right, and the rows of both."""
+    """The result of mirroring: the number of files written, of unchanged files, and of the rows of both."""
 
     scenario: str
     written: int
-    kept: int
+    unchanged: int
     rows: int
 
 
@@ -61,79 +60,79 @@ def mirror(
     select: str | None = None,
     report: Report = lambda _path, _done, _all: None,
 ) -> Outcome:
-    """The rows of a scenario as canonical Parquet below a root that HELMFRAME_DATA may then name.
+    """Write the rows of a scenario as canonical Parquet below a root for HELMFRAME_DATA.
 
-    Files hold the source's rows and columns and `row_index`, in row groups of at most 32 MB. Where HELM asks only some
-    rows, or in another order, drawn by chance, they hold those, as the spec's `draw` says. What is there already and
-    right stays; interrupted, the same call goes on from there.
+    Files have the source's rows and columns and `row_index`, in row groups of at most 32 MB. If HELM samples or orders
+    the rows at random, they have the rows that the spec's `draw` chooses. Unchanged files stay. After an interruption,
+    the same call resumes.
 
     Args:
-        scenario: its name, or the path of a spec.
-        to: the root: a folder or `s3://bucket/prefix`.
+        scenario: The name of the scenario, or the path of a spec.
+        to: The root: a folder or `s3://bucket/prefix`.
         source: "hub"; another root; or a folder, archive (tar, zip) or file, or the URL of one, of Parquet, CSV or JSON
             Lines.
-        layout: paths in the source, `data/{split}/{subject}_{split}.csv`; default those of the spec.
-        select: DuckDB SQL that makes the spec's columns of the source's: `SELECT column0 AS question, … FROM rows`
-            (column0, column1, …: of CSV files without a header).
-        report: called with the path, the files done and all files: before each file, and at the end.
+        layout: Paths in the source, `data/{split}/{subject}_{split}.csv`; default those of the spec.
+        select: DuckDB SQL from the source's columns to the spec's: `SELECT column0 AS question, … FROM rows`
+            (column0, column1, …: columns of CSV files without a header).
+        report: Called with the path, the number of files done and of all files: before each file, and at the end.
 
     Raises:
-        ArgumentError: a scenario whose rows come with helmframe.
-        SourceError: the rows can't be read or lack a column, the root can't be written, what is there has another
-            checksum than its manifest says, or is of an earlier mirroring in other pieces.
+        ArgumentError: The rows of the scenario come with helmframe.
+        SourceError: The rows can't be read or lack a column, the root can't be written, a file there has another
+            checksum than its manifest, or belongs to an earlier mirroring in other pieces.
     """
     spec = find_scenario(scenario)
     if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
         raise ArgumentError(f"scenario {spec.scenario!r}: its rows come with helmframe; there is nothing to mirror.")
     target = Target(to)
-    with work_of(spec, str(source), layout, select) as work:
+    with open_work(spec, str(source), layout, select) as work:
         before = _manifest(target, _path(spec))
         _refuse_left_over(target, spec, before, work.jobs)
-        there = _right(target, spec, work.jobs)
-        made = _Manifest(target, spec, work, dict(before.get("columns", {})))
+        unchanged = _right(target, spec, work.jobs)
+        manifest = _Manifest(target, spec, work, dict(before.get("columns", {})))
         rows_before: dict[tuple[str, ...], int] = {}
         written = 0
         try:
             for number, job in enumerate(work.jobs):
                 report(job.path, number, len(work.jobs))
-                subset = tuple(job.values.get(each, "") for each in spec.subsets)
+                subset = tuple(job.values.get(column, "") for column in spec.subsets)
                 offset = rows_before.get(subset, 0)
-                # of a file that two scenarios share, one may read splits before it that the other does not
-                if job.path in there and there[job.path].first >= offset:
-                    made.files[job.path] = there[job.path]
+                # two scenarios may share a file, and only one of them may read splits before it
+                if job.path in unchanged and unchanged[job.path].first >= offset:
+                    manifest.files[job.path] = unchanged[job.path]
                 else:
-                    made.add(_written(target, spec, work, job, offset, made.columns))
+                    manifest.add(_written(target, spec, work, job, offset, manifest.columns))
                     written += 1
-                rows_before[subset] = offset + made.files[job.path].rows
+                rows_before[subset] = offset + manifest.files[job.path].rows
         finally:
-            made.keep()
+            manifest.write()
         report("", len(work.jobs), len(work.jobs))
-    rows = sum(each.rows for each in made.files.values())
+    rows = sum(file.rows for file in manifest.files.values())
     return Outcome(spec.scenario, written, len(work.jobs) - written, rows)
 
 
 class _Manifest:
-    """What has been mirrored so far; kept now and then, so that an interrupted mirroring goes on from there."""
+    """The manifest of a mirror, written from time to time, so that an interrupted mirroring can resume."""
 
     def __init__(self, target: Target, spec: ScenarioSpec, work: Work, columns: dict[str, str]) -> None:
         self.columns = columns
         self.files: dict[str, Mirrored] = {}
         self._target, self._spec, self._work = target, spec, work
-        self._kept = time.monotonic()
-        self._order = {job.path: place for place, job in enumerate(work.jobs)}
+        self._written_at = time.monotonic()
+        self._order = {job.path: position for position, job in enumerate(work.jobs)}
 
     def add(self, file: Mirrored) -> None:
-        """One file more."""
+        """Add a file."""
         self.files[file.path] = file
-        if time.monotonic() - self._kept > KEPT_EVERY:
-            self.keep()
+        if time.monotonic() - self._written_at > WRITE_INTERVAL:
+            self.write()
 
-    def keep(self) -> None:
-        """Write it, unless it says so already."""
-        files = sorted(self.files.values(), key=lambda each: self._order[each.path])
+    def write(self) -> None:
+        """Write the manifest, unless it is unchanged."""
+        files = sorted(self.files.values(), key=lambda file: self._order[file.path])
         if not files:
             return
-        said = {
+        content = {
             "format": FORMAT,
             "scenario": self._spec.scenario,
             "version": self._spec.version,
@@ -142,14 +141,14 @@ class _Manifest:
             "revision": self._work.revision,
             **({"draw": self._work.draw} if self._work.draw else {}),
             "license": self._spec.license,
-            "rows": sum(each.rows for each in files),
+            "rows": sum(file.rows for file in files),
             "columns": self.columns,
-            "files": [asdict(each) for each in files],
+            "files": [asdict(file) for file in files],
         }
-        text = json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         if text != self._target.text(_path(self._spec)):
-            self._target.keep(text, _path(self._spec))
-        self._kept = time.monotonic()
+            self._target.write(text, _path(self._spec))
+        self._written_at = time.monotonic()
 
 
 def _written(
@@ -174,28 +173,28 @@ def _path(spec: ScenarioSpec) -> str:
 
 
 def _manifest(target: Target, path: str) -> dict[str, Any]:
-    """What an earlier mirroring said; empty where there was none."""
+    """Return the manifest of an earlier mirroring; empty if there was none."""
     try:
-        said = json.loads(target.text(path) or "{}")
+        content = json.loads(target.text(path) or "{}")
     except ValueError:
-        said = None
-    if not isinstance(said, dict):
+        content = None
+    if not isinstance(content, dict):
         raise SourceBrokenError(f"{target.root}/{path} is no manifest; remove it, and mirror again.")
-    return said
+    return content
 
 
 def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any], jobs: Sequence[Job]) -> None:
-    """That nothing of an earlier mirroring would be read beside the files to be, as further shards of theirs.
+    """Check that no file of an earlier mirroring would be read as a further shard of the new files.
 
     Raises:
-        SourceBrokenError: something would.
+        SourceBrokenError: Something would.
     """
     wanted = {job.path for job in jobs}
     stems = {_SHARD.sub("", path) for path in wanted}
-    said = [str(each["path"]) for each in before.get("files", ())]
-    other = [path for path in said if path not in wanted and _SHARD.sub("", path) in stems]
-    there = target.sizes(_folder(spec)) if other else {}
-    left = [path for path in other if path in there]
+    earlier = [str(file["path"]) for file in before.get("files", ())]
+    stale = [path for path in earlier if path not in wanted and _SHARD.sub("", path) in stems]
+    sizes = target.sizes(_folder(spec)) if stale else {}
+    left = [path for path in stale if path in sizes]
     if left:
         raise SourceBrokenError(
             f"{target.root}/{left[0]} is of an earlier mirroring in other pieces ({len(left)} files are).\n"
@@ -208,27 +207,27 @@ def _folder(spec: ScenarioSpec) -> str:
 
 
 def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str, Mirrored]:
-    """The files that are there as a manifest says (another scenario may share them), and whose source is the same.
+    """Return the files that match a manifest and come from the same source; scenarios may share files.
 
     Raises:
-        SourceBrokenError: a file that should be there has other bytes.
+        SourceBrokenError: A file that should be there has other bytes.
     """
     in_manifests: dict[str, list[Mirrored]] = {}
     for path in target.sizes("manifests"):
         for file in _manifest(target, path).get("files", ()):
             in_manifests.setdefault(str(file["path"]), []).append(Mirrored(**file))
     sizes = target.sizes(_folder(spec)) if in_manifests else {}
-    right = {}
+    unchanged = {}
     for job in jobs:
-        known = in_manifests.get(job.path, []) if job.path in sizes else []
-        if not any((file.source, file.source_size) == (job.source, job.size) for file in known):
+        recorded = in_manifests.get(job.path, []) if job.path in sizes else []
+        if not any((file.source, file.source_size) == (job.source, job.size) for file in recorded):
             continue
-        digest = target.sha256(job.path) if sizes[job.path] in {file.size for file in known} else ""
-        fitting = [file for file in known if file.sha256 == digest]
+        digest = target.sha256(job.path) if sizes[job.path] in {file.size for file in recorded} else ""
+        fitting = [file for file in recorded if file.sha256 == digest]
         if not fitting:
             raise SourceBrokenError(
-                f"{target.root}/{job.path} is not what was mirrored: its sha256 should be {known[0].sha256}.\n"
+                f"{target.root}/{job.path} is not what was mirrored: its sha256 should be {recorded[0].sha256}.\n"
                 "Remove it, and mirror again."
             )
-        right[job.path] = fitting[0]
-    return right
+        unchanged[job.path] = fitting[0]
+    return unchanged

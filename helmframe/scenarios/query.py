@@ -1,4 +1,4 @@
-"""A scenario spec and conditions as one DuckDB query: which files, which rows, which columns."""
+"""The DuckDB query of a scenario's instances: files, rows and columns."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,15 +23,13 @@ from helmframe._core.specs import (
 from helmframe._schema import INSTANCES, SOURCE_PREFIX, source_column, source_names
 from helmframe.errors import SourceBrokenError, SpecError
 from helmframe.scenarios.conditions import condition_sql
-from helmframe.scenarios.draws import draw_of
-from helmframe.scenarios.generated import generated_rows
 from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
-# DuckDB's vectors hold this many rows: the finest grain at which its reader can be bounded.
+# The rows of DuckDB's vectors: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
-# Bytes of rows until nothing more is kept of files in a bucket.
-_MOST_KEPT = 64 << 20
+# After so many bytes of rows, DuckDB no longer caches files of a bucket.
+_CACHED_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -60,61 +58,74 @@ class Query:
         return ", ".join(identifier(name) for name in stored)
 
     def stream(self, select: str = "*", tail: str = "") -> Iterator[pl.DataFrame]:
-        """The selected columns in small frames; one at least, which may be empty."""
+        """Yield the selected columns in small frames; at least one frame, which may be empty."""
         sql = f"SELECT {select} FROM instances WHERE {self.condition} {tail}"
         guarded, connection = self.source.guarded, self.source.connection
         reader: Any = guarded(lambda: connection.sql(sql).to_arrow_reader(_VECTOR))
         empty = pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
         yield empty
-        left = _MOST_KEPT
+        left = _CACHED_BYTES
         while (batch := guarded(lambda: next(reader, None))) is not None:
             if 0 < left <= batch.nbytes:
-                # what DuckDB has fetched it would keep, until that fills all the memory that it may have
+                # otherwise DuckDB caches what it fetches, up to its memory limit
                 connection.cursor().execute("SET enable_external_file_cache = false")
             left -= batch.nbytes
             yield pl.DataFrame(pl.from_arrow(batch), schema=empty.schema)
 
     def frame(self, select: str = "*", tail: str = "") -> pl.DataFrame:
-        """The selected columns, whole."""
+        """Return the selected columns as one frame."""
         return pl.concat(self.stream(select, tail), rechunk=True)
 
 
 @contextmanager
-def opened(
+def open_query(
     spec: ScenarioSpec,
     where: Sequence[Condition] = (),
     splits: Sequence[str] = SPLITS,
     data: str | None = None,
+    *,
+    make_rows: bool = True,
 ) -> Iterator[Query]:
-    """The instances that the conditions leave of these splits; `pl.Expr` conditions are left to the caller.
+    """Open the query of the instances in these splits that meet the conditions, except those that are `pl.Expr`.
 
-    What the spec means by default is not added: `meant` does.
+    Equalities and ranges over columns of the path prune files before one is opened. The spec's default subsets are not
+    added: `with_default_subsets` does that.
 
-    Equalities and ranges over columns of the path prune files before one is opened.
+    Args:
+        spec: The scenario.
+        where: The conditions.
+        splits: Some of train, valid and test.
+        data: The root of the rows, instead of the configured one.
+        make_rows: Whether to make the rows of a generated scenario; without them the query has its columns only.
 
     Raises:
-        SourceError: the rows can't be reached, or are not what the spec says.
-        SpecError: the spec's SELECT fails or lacks a column.
-        ArgumentError: a condition names an unknown column, or a value that its column can't have.
+        SourceError: The rows can't be reached, or don't fit the spec.
+        SpecError: The spec's SELECT fails or lacks a column.
+        ArgumentError: A condition names an unknown column, or a value that its column can't have.
     """
     frame = spec.frame
     if spec.generated:
-        frame = Frame(generated_rows(spec.generated, _wanted(spec, where)), spec.generated)
+        from helmframe.scenarios.generated import generated_rows, no_rows
+
+        name = spec.generated
+        frame = Frame(generated_rows(name, _subset_values(spec, where)) if make_rows else no_rows(name), name)
     source = connect_frame(spec.scenario, frame) if frame else connect(spec, data)
     try:
         nothing = False
         if frame is None:
             nothing = not _make_rows(spec, source, where, splits)
         columns, names_instances = _make_instances(spec, source)
-        conditions = [condition_sql(source, columns, each) for each in where if not isinstance(each, Expression)]
-        conditions.append(f"split IN ({', '.join(text_literal(each) for each in splits)})")
+        conditions = [
+            condition_sql(source, columns, condition) for condition in where if not isinstance(condition, Expression)
+        ]
+        conditions.append(f"split IN ({', '.join(text_literal(split) for split in splits)})")
         yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions), names_instances)
     finally:
         source.close()
 
 
-def meant(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:
-    """The conditions, and the subsets that the spec means by default of a column that none of them speaks of."""
+def with_default_subsets(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:
+    """Return the conditions, and the default subsets of columns that no condition mentions."""
 
     def speaks_of(condition: Condition, column: str) -> bool:
         if isinstance(condition, Sql):
@@ -124,22 +135,22 @@ def meant(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:
         return condition.column in (column, "subset")
 
     more = []
-    for column, said in spec.default:
-        if not any(speaks_of(each, column) for each in where):
-            values = said if isinstance(said, tuple) else (said,)
-            more.append(Equals(column, tuple(each for each in values if not isinstance(each, tuple))))
+    for column, default in spec.default:
+        if not any(speaks_of(condition, column) for condition in where):
+            values = default if isinstance(default, tuple) else (default,)
+            more.append(Equals(column, tuple(value for value in values if not isinstance(value, tuple))))
     return [*where, *more]
 
 
-def path_columns(spec: ScenarioSpec, source: Source) -> list[str]:
+def columns_in_path(spec: ScenarioSpec, source: Source) -> list[str]:
     """Return the columns that follow from the path of a file: the table's `subset` only if all its columns do."""
     names = placeholders(source.address)
     bare = [name for name in names if name != "subset"]
     return [*bare, "subset"] if spec.subsets and set(spec.subsets) <= set(names) else bare
 
 
-def path_values(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
-    """What the path of a file says, in the scenario's words: its splits' names are ours."""
+def values_in_path(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
+    """Return the columns in the path of a file, with helmframe's names of splits."""
     values = dict(file.values)
     if "split" in values:
         values["split"] = spec.split_names.get(values["split"], values["split"])
@@ -150,59 +161,59 @@ def path_values(spec: ScenarioSpec, file: SourceFile) -> dict[str, str]:
     return {**values, "subset": subset} if whole else values
 
 
-def listed(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) -> list[SourceFile]:
-    """The files of the subsets that the conditions leave, by subset, split and name: the order of row_index."""
+def list_files(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = ()) -> list[SourceFile]:
+    """Return the files of the subsets that meet the conditions, by subset, split and name: row_index's order."""
     in_path = placeholders(source.address)
-    wanted = {name: values for name, values in _wanted(spec, where).items() if name in in_path}
-    order = {name: place for place, name in enumerate(spec.split_names)}
+    subset_values = {name: values for name, values in _subset_values(spec, where).items() if name in in_path}
+    order = {name: index for index, name in enumerate(spec.split_names)}
     files = [
         file
-        for file in source.files(wanted)
-        # a split that the spec does not name is none of the scenario's ("auxiliary_train")
+        for file in source.files(subset_values)
+        # a split that the spec does not name doesn't belong to the scenario ("auxiliary_train")
         if not order or "split" not in file.values or file.values["split"] in order
     ]
     return sorted(
         files,
         key=lambda file: (
-            [file.values.get(each, "") for each in spec.subsets],
+            [file.values.get(column, "") for column in spec.subsets],
             order.get(file.values.get("split", ""), 0),
             file.path,
         ),
     )
 
 
-def kept_files(
+def matching_files(
     spec: ScenarioSpec,
     source: Source,
     where: Sequence[Condition],
     splits: Sequence[str],
     files: Sequence[SourceFile] | None = None,
 ) -> list[SourceFile]:
-    """Those of the files that may hold rows of these splits under these conditions, as far as their paths tell.
+    """Return the files whose paths allow rows of these splits under these conditions.
 
-    `files`: what `listed` gives, where it is known already.
+    `files`: the result of `list_files`, if available.
     """
-    files = listed(spec, source, where) if files is None else files
-    return [file for file in files if _keeps(spec, file, where, splits)]
+    files = list_files(spec, source, where) if files is None else files
+    return [file for file in files if _may_hold_rows(spec, file, where, splits)]
 
 
-def _wanted(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, list[str]]:
-    """The values of subset columns that equalities leave, as text."""
-    wanted: dict[str, list[str]] = {}
-    # the table's `subset` is a column of that name in the source only if nothing else makes it
+def _subset_values(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, list[str]]:
+    """Return the values of subset columns that meet the equalities, as text."""
+    allowed: dict[str, list[str]] = {}
+    # the table's `subset` is a column of that name in the source only if no other column makes it
     columns = spec.subsets if spec.subsets == ("subset",) else tuple(name for name in spec.subsets if name != "subset")
-    for each in where:
-        if isinstance(each, Equals) and each.column in columns:
-            asked = [str(value) for value in each.values]
-            wanted[each.column] = [value for value in asked if value in wanted.get(each.column, asked)]
-    return wanted
+    for condition in where:
+        if isinstance(condition, Equals) and condition.column in columns:
+            values = [str(value) for value in condition.values]
+            allowed[condition.column] = [value for value in values if value in allowed.get(condition.column, values)]
+    return allowed
 
 
 def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> bool:
-    """Create the view `rows`; false if no file can hold a wanted row (the view then has the right columns only)."""
-    files = listed(spec, source, where)
-    scanned = kept_files(spec, source, where, splits, files)
-    shown = scanned or files[:1] or listed(spec, source)[:1]
+    """Create the view `rows`; return False if no file can hold a matching row, and only the columns are right."""
+    files = list_files(spec, source, where)
+    scanned = matching_files(spec, source, where, splits, files)
+    shown = scanned or files[:1] or list_files(spec, source)[:1]
     if not shown:
         raise source.missing()
     several = ", union_by_name = true" if spec.union else ""
@@ -212,57 +223,63 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     absent = [name for name, _ in spec.columns if name not in (*types, *from_path)] if spec.union else []
     _check_columns(spec, source, shown[0].path, types, [*from_path, *absent])
     fixed = [f"NULL::{dict(spec.columns)[name]} AS {identifier(name)}" for name in absent]
-    # what a draw adds is there where a mirror made it
-    added = draw_of(spec.draw).columns if spec.draw else {}
+    # the columns that a draw adds exist only in a mirror
+    added = _drawn_columns(spec.draw) if spec.draw else {}
     fixed += [f"NULL::{dtype} AS {identifier(name)}" for name, dtype in added.items() if name not in types]
     stored = [identifier(name) for name in source_columns if name not in from_path]
     offsets = None if "row_index" in source_columns else _offsets(spec, source, files or shown, shown)
 
     def scan(files: Sequence[SourceFile]) -> str:
         computed = [
-            f"{_of_file([text_literal(file.values[name]) for file in files])}::{_path_type(spec, name)} "
+            f"{_by_file([text_literal(file.values[name]) for file in files])}::{_path_type(spec, name)} "
             f"AS {identifier(name)}"
             for name in from_path
         ]
         if offsets is not None:
-            computed.append(f"file_row_number + {_of_file([str(offsets[file.path]) for file in files])} AS row_index")
+            computed.append(f"file_row_number + {_by_file([str(offsets[file.path]) for file in files])} AS row_index")
         paths = text_list(file.path for file in files)
         return f"SELECT {', '.join([*stored, *computed, *fixed])} FROM read_parquet({paths}{several})"
 
-    # what is looked up by the file keeps DuckDB from leaving out row groups; what is said of a file alone does not
-    ranged = any(isinstance(each, Between) and each.column == "row_index" for each in where)
+    # values that are looked up by file keep DuckDB from skipping row groups; constants of a single file do not
+    ranged = any(isinstance(condition, Between) and condition.column == "row_index" for condition in where)
     scans = [scan([file]) for file in shown] if ranged and not spec.union else [scan(shown)]
     view = f"CREATE VIEW rows AS {' UNION ALL BY NAME '.join(scans)}"
     source.guarded(lambda: source.connection.execute(view))
     return bool(scanned)
 
 
-def _of_file(said: Sequence[str]) -> str:
-    """SQL for what is said of the file that a row is from."""
-    return said[0] if len(said) == 1 else f"([{', '.join(said)}])[file_index::BIGINT + 1]"
+def _drawn_columns(draw: str) -> Mapping[str, str]:
+    from helmframe.scenarios.draws import find_draw
+
+    return find_draw(draw).columns
+
+
+def _by_file(expressions: Sequence[str]) -> str:
+    """Return SQL that has one of these values for each file."""
+    return expressions[0] if len(expressions) == 1 else f"([{', '.join(expressions)}])[file_index::BIGINT + 1]"
 
 
 def _path_type(spec: ScenarioSpec, name: str) -> str:
-    """What a path says is text, unless the spec says another type; of a list of values it is text still."""
-    said = str(dict(spec.columns).get(name, "VARCHAR"))
-    return "VARCHAR" if said.upper().startswith("ENUM") else said
+    """Return the type of a column in the path: text, unless the spec declares a type other than an ENUM."""
+    dtype = str(dict(spec.columns).get(name, "VARCHAR"))
+    return "VARCHAR" if dtype.upper().startswith("ENUM") else dtype
 
 
-def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], splits: Sequence[str]) -> bool:
-    values = path_values(spec, file)
+def _may_hold_rows(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], splits: Sequence[str]) -> bool:
+    values = values_in_path(spec, file)
     if values.get("split", splits[0]) not in splits:
         return False
     types = dict(spec.columns)
-    for each in where:
-        if isinstance(each, Equals) and each.column in values:
-            if values[each.column] not in [str(value) for value in each.values]:
+    for condition in where:
+        if isinstance(condition, Equals) and condition.column in values:
+            if values[condition.column] not in [str(value) for value in condition.values]:
                 return False
-        # a path says text; only text is compared as text
+        # a path has text; only text is compared as text
         elif (
-            isinstance(each, Between)
-            and each.column in values
-            and types.get(each.column, "VARCHAR") == "VARCHAR"
-            and not str(each.low) <= values[each.column] <= str(each.high)
+            isinstance(condition, Between)
+            and condition.column in values
+            and types.get(condition.column, "VARCHAR") == "VARCHAR"
+            and not str(condition.low) <= values[condition.column] <= str(condition.high)
         ):
             return False
     return True
@@ -271,17 +288,17 @@ def _keeps(spec: ScenarioSpec, file: SourceFile, where: Sequence[Condition], spl
 def _offsets(
     spec: ScenarioSpec, source: Source, files: Sequence[SourceFile], scanned: Sequence[SourceFile]
 ) -> dict[str, int]:
-    """How many rows of its subset stand before each file, by path; so row_index does not depend on what is asked for.
+    """Return the number of rows before each file in its subset, by path, so that row_index is always the same.
 
-    Columns of the subset that the path does not say are left out: then it is the place among all rows of these files,
-    which orders each subset as well, though with gaps.
+    Subset columns that are not in the path are ignored: then row_index is the position among all rows of these files,
+    which orders each subset too, with gaps.
     """
 
     def subset(file: SourceFile) -> tuple[str, ...]:
-        return tuple(file.values.get(each, "") for each in spec.subsets)
+        return tuple(file.values.get(column, "") for column in spec.subsets)
 
     last = {subset(file): files.index(file) for file in scanned}
-    counted = [file.path for place, file in enumerate(files) if place < last.get(subset(file), 0)]
+    counted = [file.path for index, file in enumerate(files) if index < last.get(subset(file), 0)]
     heights = source.heights(counted)
     before: dict[tuple[str, ...], int] = {}
     offsets: dict[str, int] = {}
@@ -294,16 +311,16 @@ def _offsets(
 def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str], bool]:
     """Create the view `instances`; return its columns, name → type, and whether the spec's SELECT gives instance_id.
 
-    It has the columns of `INSTANCES` that the spec's SELECT gives or that follow from them, and every other column of
-    the SELECT twice: with `SOURCE_PREFIX`, and under its bare name for conditions, unless that name is taken.
+    It has the columns of `INSTANCES` that are in the spec's SELECT or follow from it, and every other column of the
+    SELECT twice: with `SOURCE_PREFIX`, and under its bare name for conditions, unless that name is taken.
     """
     where = spec.origin or f"scenario {spec.scenario!r}"
     select = f"(\n{spec.instances.rstrip().rstrip(';')}\n)"
     refused = partial(SpecError.at, where, "instances")
     types = source.understood(lambda: source.types(f"SELECT * FROM {select}"), refused)
-    own = _own_columns(spec, types)
+    source_columns = _source_columns(spec, types)
     for name in ("row_index", "split", "input", "references", *spec.subsets):
-        if name not in types and name not in own:
+        if name not in types and name not in source_columns:
             raise SpecError.at(where, "instances", f"the SELECT gives no column {name!r}; it gives {', '.join(types)}.")
     if not re.match(r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]$", types["references"]):
         example = "[{'text': answer, 'correct': true}] AS \"references\""
@@ -311,7 +328,10 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
         raise SpecError.at(where, "instances", problem)
     if _is_nested(types["input"]):
         raise SpecError.at(where, "instances", f"input is {types['input']}; it must be text.")
-    subset = " || '/' || ".join(f"{identifier(own.get(each, each))}::VARCHAR" for each in spec.subsets) or "''"
+    subset = (
+        " || '/' || ".join(f"{identifier(source_columns.get(column, column))}::VARCHAR" for column in spec.subsets)
+        or "''"
+    )
     table = {
         "row_index": "row_index::BIGINT",
         "split": _split_sql(spec),
@@ -323,16 +343,18 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
         else (f"{subset} || '/id' || row_index" if spec.subsets else "'id' || row_index"),
     }
     table["cluster"] = "cluster::VARCHAR" if "cluster" in types else table["instance_id"]
-    table |= {name: identifier(name) for name in ("content", "sub_split") if name in types and name not in own}
-    prefixed = {source_column(name): identifier(column) for name, column in own.items()}
+    table |= {
+        name: identifier(name) for name in ("content", "sub_split") if name in types and name not in source_columns
+    }
+    prefixed = {source_column(name): identifier(column) for name, column in source_columns.items()}
     taken = {name.lower() for name in (*INSTANCES.schema, *prefixed)}
-    bare = {name: identifier(column) for name, column in own.items() if name.lower() not in taken}
+    bare = {name: identifier(column) for name, column in source_columns.items() if name.lower() not in taken}
     columns = [f"{sql} AS {identifier(name)}" for name, sql in {**table, **prefixed, **bare}.items()]
     view = f"CREATE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS said"
     source.understood(lambda: source.connection.execute(view), refused)
     relation = source.guarded(lambda: source.connection.sql("SELECT * FROM instances"))
     made = dict(zip(relation.columns, relation.types, strict=True))
-    for name, column in own.items():
+    for name, column in source_columns.items():
         if _lacks_arrow_type(made[source_column(name)]):
             raise SpecError.at(
                 where,
@@ -353,8 +375,8 @@ def _lacks_arrow_type(dtype: Any) -> bool:
     return any(name == "" or _lacks_arrow_type(child) for name, child in children)
 
 
-def _own_columns(spec: ScenarioSpec, types: Mapping[str, str]) -> dict[str, str]:
-    """Return the columns of a SELECT that mean nothing to helmframe: the scenario's own, name → column of the SELECT.
+def _source_columns(spec: ScenarioSpec, types: Mapping[str, str]) -> dict[str, str]:
+    """Return the scenario's own columns, those without a meaning in helmframe: name → column of the SELECT.
 
     A frame's own columns have the prefix already.
     """
@@ -380,7 +402,7 @@ def _split_sql(spec: ScenarioSpec) -> str:
     if not spec.splits:
         return "split::VARCHAR"
     cases = " ".join(
-        f"WHEN {text_literal(theirs)} THEN {text_literal(ours)}" for theirs, ours in spec.split_names.items()
+        f"WHEN {text_literal(source_name)} THEN {text_literal(name)}" for source_name, name in spec.split_names.items()
     )
     return f"CASE split::VARCHAR {cases} ELSE split::VARCHAR END"
 
@@ -397,7 +419,7 @@ def _references_sql(dtype: str) -> str:
 def _check_columns(
     spec: ScenarioSpec, source: Source, path: str, types: dict[str, str], from_path: Sequence[str]
 ) -> None:
-    """The source has the columns that the spec says, of these types or of types that hold the same."""
+    """Check that the source has the columns that the spec declares, of compatible types."""
     for name, wanted in spec.columns:
         if name in from_path:
             continue
@@ -411,15 +433,15 @@ def _check_columns(
             )
 
 
-def _fits(source: Source, spec: ScenarioSpec, name: str, wanted: str, given: str) -> bool:
-    probe = f"SELECT NULL::{wanted} AS wanted, NULL::{given} AS given"
+def _fits(source: Source, spec: ScenarioSpec, name: str, declared: str, actual: str) -> bool:
+    probe = f"SELECT NULL::{declared} AS wanted, NULL::{actual} AS given"
     refused = partial(SpecError.at, spec.origin or spec.scenario, f"columns.{name}")
     want, have = source.understood(lambda: source.connection.sql(probe).types, refused)
     return _holds(have, want, partly=spec.union)
 
 
 def _holds(have: Any, want: Any, *, partly: bool = False) -> bool:
-    """Whether a value of type `have` has all that `want` says; a struct may have more fields, and `partly` fewer."""
+    """Return whether a type has all fields of another; structs may have more, with `partly` also fewer."""
     for family in (
         {"tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint"},
         {"float", "double"},
@@ -433,4 +455,6 @@ def _holds(have: Any, want: Any, *, partly: bool = False) -> bool:
     if want.id not in ("list", "struct"):
         return True
     fields = dict(have.children)
-    return all(_holds(fields[name], each, partly=partly) if name in fields else partly for name, each in want.children)
+    return all(
+        _holds(fields[name], child, partly=partly) if name in fields else partly for name, child in want.children
+    )

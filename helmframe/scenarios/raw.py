@@ -1,8 +1,11 @@
-"""Rows as others publish them, as files of one folder: Parquet, CSV, JSON Lines; in a tar or zip, or behind a URL.
+"""Rows as others publish them, in files of a folder: Parquet, CSV or JSON Lines, in a tar or zip, or at a URL.
 
-What is what a layout says: a path with `{column}` for what becomes a column, `mmlu/{subject}/{split}-*.parquet`.
+A layout describes their paths, with `{column}` for the value of a column: `mmlu/{subject}/{split}-*.parquet`.
 """
 
+import gzip
+import html
+import json
 import re
 import shutil
 import tarfile
@@ -12,8 +15,11 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import polars as pl
 
 from helmframe._core.specs import placeholders
 from helmframe.config import from_home
@@ -21,7 +27,7 @@ from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
 from helmframe.scenarios.sql import text_literal
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-# How DuckDB reads each kind; CSV as it is guessed, JSON one object a line or a list of them.
+# How DuckDB reads each kind; it guesses CSV's dialect, and JSON is one object per line or a list of objects.
 _READERS = {
     ".parquet": "read_parquet({path})",
     ".csv": "read_csv({path}, sample_size = -1{header})",
@@ -34,24 +40,24 @@ _TIMEOUT = 60  # seconds, per request
 
 
 @contextmanager
-def folder_of(said: str) -> Iterator[Path]:
-    """The folder that holds the rows: as it is, unpacked from an archive, fetched from a URL.
+def open_folder(address: str) -> Iterator[Path]:
+    """Yield the folder with the rows: as it is, unpacked from an archive, or downloaded from a URL.
 
     Raises:
-        SourceMissingError: there is none.
-        SourceError: it can't be fetched or unpacked.
+        SourceMissingError: The folder, archive, file or URL doesn't exist.
+        SourceError: It can't be downloaded or unpacked.
     """
     with tempfile.TemporaryDirectory(prefix="helmframe-raw-") as made:
-        if said.startswith(("http://", "https://")):
-            path = Path(made) / (said.partition("?")[0].rstrip("/").rpartition("/")[2] or "rows")
-            _fetch(said, path)
+        if address.startswith(("http://", "https://")):
+            path = Path(made) / (address.partition("?")[0].rstrip("/").rpartition("/")[2] or "rows")
+            _fetch(address, path)
         else:
-            path = from_home(said)
+            path = from_home(address)
         if path.is_dir():
             yield path
             return
         if not path.exists():
-            raise SourceMissingError(f"there is no {said}. Give a folder, an archive, one file, or a URL of these.")
+            raise SourceMissingError(f"there is no {address}. Give a folder, an archive, one file, or a URL of these.")
         unpacked = Path(made) / "unpacked"
         unpacked.mkdir()
         if path.name.endswith(_ARCHIVES):
@@ -62,37 +68,37 @@ def folder_of(said: str) -> Iterator[Path]:
 
 
 def files_in(folder: Path, layout: str) -> dict[Path, dict[str, str]]:
-    """The files of the folder that are as the layout says, by path → the columns that their paths say.
+    """Return the files of the folder that match a layout: path → the columns in the path.
 
-    Other kinds stand for Parquet, packed or not; the layout's first folder and a shard's number may be missing:
-    `mmlu/{subject}/{split}-*.parquet` finds `anatomy/test.csv.gz`.
+    Other kinds of files match `.parquet`, compressed or not; the layout's first folder and a shard's number may be
+    missing: `mmlu/{subject}/{split}-*.parquet` matches `anatomy/test.csv.gz`.
     """
     first = layout.partition("/")[0]
     whole = "/" not in layout or bool(placeholders(first)) or "*" in first or (folder / first).is_dir()
     pattern = _regex(layout if whole else layout.partition("/")[2])
     base = folder / first if whole and (folder / first).is_dir() else folder
-    found = {}
+    files = {}
     for path in sorted(base.rglob("*")):
         match = pattern.fullmatch(path.relative_to(folder).as_posix())
         if match is not None and path.is_file():
-            found[path] = match.groupdict()
-    return found
+            files[path] = match.groupdict()
+    return files
 
 
 def reader(path: str, select: str | None = None) -> str:
-    """The DuckDB expression that reads a file.
+    """Return the DuckDB expression that reads a file.
 
     Args:
-        path: the file's.
-        select: what is made of its columns; if that names column0 and its like, a CSV file has no header.
+        path: The path of the file.
+        select: SQL over its columns; if it names column0 or the like, a CSV file has no header.
 
     Raises:
-        SourceBrokenError: it is of no kind that is read.
+        SourceBrokenError: The kind of file is unsupported.
     """
     name = path
     for packed in _PACKED:
         name = name.removesuffix(packed)
-    kind = next((each for each in _READERS if name.endswith(each)), "")
+    kind = next((ending for ending in _READERS if name.endswith(ending)), "")
     if not kind:
         raise SourceBrokenError(f"{path} can't be read: it should end in {', '.join(_READERS)}.")
     headless = select is not None and re.search(r"\bcolumn\d+\b", select) is not None
@@ -100,8 +106,8 @@ def reader(path: str, select: str | None = None) -> str:
 
 
 def _regex(layout: str) -> re.Pattern[str]:
-    kinds = "|".join(re.escape(each) for each in _READERS)
-    packed = "|".join(re.escape(each) for each in _PACKED)
+    kinds = "|".join(re.escape(ending) for ending in _READERS)
+    packed = "|".join(re.escape(ending) for ending in _PACKED)
     stem = re.sub(r"(-?\*)?\.\w+(\.gz|\.zst)?$", "", layout)
     return re.compile(rf"{_group(stem)}(?:[-_.][^/]*?)?(?:{kinds})(?:{packed})?")
 
@@ -149,7 +155,7 @@ def _fetch(url: str, path: Path) -> None:
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Plain files only, and nowhere but below the folder."""
+    """Unpack plain files only, and only below the folder."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -159,10 +165,10 @@ def _unpack(path: Path, folder: Path) -> None:
                             _keep(member, info.filename, folder)
             return
         with tarfile.open(path) as archive_:
-            for each in archive_:
-                member_ = archive_.extractfile(each) if each.isfile() else None
+            for tar_info in archive_:
+                member_ = archive_.extractfile(tar_info) if tar_info.isfile() else None
                 if member_ is not None:
-                    _keep(member_, each.name, folder)
+                    _keep(member_, tar_info.name, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise SourceBrokenError(f"{path} can't be unpacked: {type(error).__name__}: {error}.") from None
 
@@ -174,12 +180,80 @@ def _keep(member: IO[bytes], name: str, folder: Path) -> None:
         shutil.copyfileobj(member, file, 1 << 20)
 
 
-def filled(layout: str, values: Mapping[str, str], shard: str) -> str:
-    """The path that a layout gives: columns in the place of their names, the shard's number in that of the last star.
+def fill_layout(layout: str, values: Mapping[str, str], shard: str) -> str:
+    """Return the path from a layout: values replace the columns' names, the shard's number the last star.
 
-    >>> filled("mmlu/{subject}/{split}-*.parquet", {"subject": "music", "split": "test"}, "00000-of-00001")
+    >>> fill_layout("mmlu/{subject}/{split}-*.parquet", {"subject": "music", "split": "test"}, "00000-of-00001")
     'mmlu/music/test-00000-of-00001.parquet'
     """
-    path = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], layout)
+    path = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], layout)
     start, star, end = path.rpartition("*")
     return (start.replace("*", "default") + shard + end) if star else path
+
+
+_ROWS = 1_000  # held at once
+_TEXTS = pl.List(pl.String)
+_SCHEMA = pl.Schema({"question": pl.String(), "short_answers": _TEXTS, "long_answers": _TEXTS})
+
+
+def extract_rows(path: Path, folder: Path, columns: Mapping[str, str]) -> Path:
+    """Return a file of rows extracted from a file of Natural Questions; another file is returned as it is.
+
+    Args:
+        path: A file such as `nq-dev-00.jsonl.gz`, compressed or not.
+        folder: The folder to write to.
+        columns: Name → question, short_answers, or long_answers, the passage of each of these.
+
+    Raises:
+        SourceBrokenError: A line doesn't have the format of Natural Questions; names file and line.
+
+    Source: HELM `natural_qa_scenario.py`; Kwiatkowski et al. 2019.
+    """
+    import pyarrow.parquet as pq
+
+    with _open(path) as file:
+        if b'"document_html"' not in file.readline():
+            return path
+    target = folder / f"{path.name}.parquet"
+    writer = None
+    try:
+        rows = _rows(path)
+        while chunk := list(islice(rows, _ROWS)):
+            frame = pl.DataFrame(chunk, schema=_SCHEMA)
+            table = frame.select(pl.col(field).alias(name) for name, field in columns.items()).to_arrow()
+            writer = writer or pq.ParquetWriter(target, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    return target
+
+
+def _open(path: Path) -> Any:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with _open(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield _row(json.loads(line))
+            except (ValueError, KeyError, TypeError, EOFError) as error:
+                problem = f"{path}: line {number} is none of Natural Questions: {type(error).__name__}: {error}."
+                raise SourceBrokenError(problem) from None
+
+
+def _row(page: Mapping[str, Any]) -> dict[str, Any]:
+    text = page["document_html"].encode()
+    short, long = [], []
+    for annotation in page["annotations"]:
+        for answer in annotation["short_answers"]:
+            short.append(_text(text, answer))
+            long.append(_text(text, annotation["long_answer"]))
+    return {"question": page["question_text"], "short_answers": short, "long_answers": long}
+
+
+def _text(page: bytes, span: Mapping[str, int]) -> str:
+    """Return the text between two bytes, with spaces for no-break spaces and without tags."""
+    text = page[span["start_byte"] : span["end_byte"]].replace(b"\xc2\xa0", b" ").decode()
+    return re.sub("<([^>]*)>", "", html.unescape(text))

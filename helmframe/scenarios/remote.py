@@ -1,4 +1,4 @@
-"""How DuckDB gets at a bucket and at the hub: by its httpfs extension, else through Python's file systems."""
+"""Access of DuckDB to buckets and the hub: by its httpfs extension, else by Python's file systems."""
 
 import importlib.util
 import re
@@ -24,10 +24,10 @@ _TIMEOUT = 10  # seconds, per request
 
 
 def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where: str) -> Listing:
-    """Let the connection read s3://; gives the paths that match a glob pattern.
+    """Let the connection read s3://; return a function that lists the paths of a glob pattern.
 
     Raises:
-        SourceError: HELMFRAME_S3_READER asks for httpfs, and there is none.
+        SourceError: HELMFRAME_S3_READER requires httpfs, which isn't installed.
     """
     import duckdb
 
@@ -48,10 +48,10 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
 
 
 def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
-    """Let the connection read hf://; gives the paths that match a glob pattern.
+    """Let the connection read hf://; return a function that lists the paths of a glob pattern.
 
     Raises:
-        SourceError: neither httpfs nor huggingface_hub is installed.
+        SourceError: Neither httpfs nor huggingface_hub is installed.
     """
     _prepare(connection)
     extension = httpfs_file()
@@ -64,7 +64,7 @@ def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
 
     class Hub(_ManyThreads, HfFileSystem):
         def modified(self, path: str, **options: Any) -> datetime:  # noqa: ARG002
-            # DuckDB asks, and the hub's file system has no answer; within one reading a file stays what it is
+            # DuckDB needs a time, and the hub's file system has none; during one read a file doesn't change
             return datetime.fromtimestamp(0, UTC)
 
     filesystem = Hub(skip_instance_cache=True)
@@ -73,23 +73,23 @@ def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
 
 
 def hub_address(address: str) -> str:
-    """The address as the reader at hand knows it: `@~parquet` is a word of DuckDB's and the hub's server."""
+    """Return an address as the available reader spells it: only DuckDB and the hub's server know `@~parquet`."""
     return address if httpfs_file() is not None else address.replace("@~parquet/", "@refs/convert/parquet/")
 
 
 def httpfs_file() -> Path | None:
-    """The httpfs extension built for exactly this DuckDB, if its package is installed."""
+    """Return the httpfs extension for exactly this DuckDB, if its package is installed."""
     import duckdb
 
-    found = importlib.util.find_spec("duckdb_extension_httpfs")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("duckdb_extension_httpfs")
+    if spec is None or spec.origin is None:
         return None
-    file = Path(found.origin).parent / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
+    file = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
     return file if file.is_file() else None
 
 
 class _ManyThreads:
-    """For a file system of fsspec: its files may be read by several threads at once, as DuckDB 2 does."""
+    """A mixin for file systems of fsspec: several threads can read a file at once, as DuckDB 2 does."""
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         # DuckDB asks for the byte ranges it needs; read-ahead multiplies the traffic
@@ -98,15 +98,15 @@ class _ManyThreads:
 
 
 class _HandlePerThread:
-    """A file whose threads each have a place of their own; else one's seek moves what another is about to read."""
+    """A file with one handle for each thread: with a shared one, seeks of threads would interfere."""
 
     def __init__(self, opened: Callable[[], Any]) -> None:
         self._opened = opened
-        self._own = threading.local()
-        self._own.file = opened()  # a file that is not there is an error here, not at the first read
+        self._handles = threading.local()
+        self._handles.file = opened()  # a missing file is an error here, not at the first read
 
-    def seek(self, place: int, whence: int = 0) -> int:
-        return int(self._file().seek(place, whence))
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file().seek(offset, whence))
 
     def tell(self) -> int:
         return int(self._file().tell())
@@ -115,17 +115,17 @@ class _HandlePerThread:
         return bytes(self._file().read(size))
 
     def close(self) -> None:
-        """Nothing to do: a handle holds no connection."""
+        """Do nothing: a handle holds no connection."""
 
     def _file(self) -> Any:
-        if not hasattr(self._own, "file"):
-            self._own.file = self._opened()
-        return self._own.file
+        if not hasattr(self._handles, "file"):
+            self._handles.file = self._opened()
+        return self._handles.file
 
 
 def _prepare(connection: "duckdb.DuckDBPyConnection") -> None:
     connection.execute(f"SET threads = {_THREADS}")
-    # a connection lives for one read: what it has fetched of a file it need not fetch again
+    # a connection lives for one read: what it has fetched of a file stays valid
     connection.execute("SET validate_external_file_cache = 'NO_VALIDATION'")
     # DuckDB 2 reads small files whole, and a million bytes per row group of a nested column. Without prefetching it
     # would read what it needs, in 3 to 6 times the requests: slower wherever requests take time.
@@ -134,27 +134,30 @@ def _prepare(connection: "duckdb.DuckDBPyConnection") -> None:
 def _load_httpfs(connection: "duckdb.DuckDBPyConnection", extension: Path) -> None:
     connection.execute(f"LOAD {text_literal(str(extension))}")
     connection.execute(f"SET http_timeout = {_TIMEOUT}; SET http_retries = 2; SET http_retry_wait_ms = 200")
-    # as for the file cache: within one read a file stays what it is
+    # as for the file cache: during one read a file doesn't change
     connection.execute("SET enable_http_metadata_cache = true")
 
 
 def _secret_statement(options: S3Options) -> str:
-    """CREATE SECRET, kept in this connection's memory only.
+    """Return a CREATE SECRET statement, which stores it only in this connection's memory.
 
-    All three texts are said, empty ones too: what is left out httpfs takes from AWS_* variables, anonymous or not.
+    It sets all three texts, even empty ones: httpfs takes missing ones from AWS_* variables, also for anonymous access.
     """
     texts = {"KEY_ID": options.key, "SECRET": options.secret, "SESSION_TOKEN": options.token}
-    said = ["TYPE s3", *(f"{name} {text_literal(text.reveal() if text else '')}" for name, text in texts.items())]
+    options_sql = [
+        "TYPE s3",
+        *(f"{name} {text_literal(text.reveal() if text else '')}" for name, text in texts.items()),
+    ]
     if options.region:
-        said.append(f"REGION {text_literal(options.region)}")
+        options_sql.append(f"REGION {text_literal(options.region)}")
     if options.endpoint:
         scheme, _, host = options.endpoint.rstrip("/").partition("://")
-        said += [
+        options_sql += [
             f"ENDPOINT {text_literal(host)}",
             "URL_STYLE 'path'",
             f"USE_SSL {'true' if scheme == 'https' else 'false'}",
         ]
-    return f"CREATE SECRET ({', '.join(said)})"
+    return f"CREATE SECRET ({', '.join(options_sql)})"
 
 
 def _s3fs(options: S3Options) -> Any:
@@ -167,10 +170,30 @@ def _s3fs(options: S3Options) -> Any:
 
 
 def _find_in_bucket(filesystem: Any, pattern: str) -> list[str]:
-    """One recursive listing of the longest literal folder: a glob would ask once per folder."""
+    """List the longest literal folder recursively, in one request; a glob sends one per folder."""
     folder = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
     return [f"s3://{path}" for path in filesystem.find(folder)]
 
 
 def _duckdb_glob(connection: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
     return [row[0] for row in connection.sql(f"SELECT file FROM glob({text_literal(pattern)})").fetchall()]
+
+
+def pin_revision(address: str) -> tuple[str, str | None]:
+    """Return an address at the current commit of its branch, and the commit; unchanged if that is unknown.
+
+    `hf://datasets/cais/mmlu/…` → `hf://datasets/cais/mmlu@c30699e…/…`
+    """
+    match = re.fullmatch(r"hf://datasets/([\w.\-]+/[\w.\-]+)(?:@([^/]+))?(/.*)", address)
+    if match is None or importlib.util.find_spec("huggingface_hub") is None:
+        return address, None
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    name, branch, path = match.groups()
+    revision = "refs/convert/parquet" if branch == "~parquet" else branch
+    try:
+        commit = HfApi().dataset_info(name, revision=revision, timeout=30).sha
+    except (HfHubHTTPError, OSError):
+        return address, None  # reading raises the error, with the scenario's name
+    return (f"hf://datasets/{name}@{commit}{path}", commit) if commit else (address, None)

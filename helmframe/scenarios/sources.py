@@ -1,9 +1,11 @@
-"""A scenario's rows, wherever they are: on disk, in an S3 bucket, on the hub, or in a frame.
+"""The rows of a scenario on disk, in an S3 bucket, on the hub, or in a frame.
 
-Every failure is a `SourceError` that names scenario and address; none waits for long, none holds a credential.
+Every failure is a `SourceError` that names scenario and address, is raised soon, and contains no credentials.
 """
 
 import glob
+import importlib
+import importlib.util
 import itertools
 import re
 import tempfile
@@ -11,13 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from helmframe._core.specs import Frame, ScenarioSpec
 from helmframe.config import data_root, from_home, s3_options
-from helmframe.errors import HelmframeError, SourceError, SourceMissingError, SpecError
-from helmframe.scenarios.failures import advice, reader_errors, source_error
-from helmframe.scenarios.find import specs_root
+from helmframe.errors import (
+    HelmframeError,
+    SourceBrokenError,
+    SourceDeniedError,
+    SourceError,
+    SourceMissingError,
+    SpecError,
+)
+from helmframe.scenarios.catalogue import specs_root
 from helmframe.scenarios.remote import Listing, hub_address, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
 
@@ -33,7 +41,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One Parquet file; `values` are the columns that its path says."""
+    """A Parquet file; `values` are the columns in its path."""
 
     path: str
     values: dict[str, str]
@@ -41,9 +49,9 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Source:
-    """An open way to a scenario's rows.
+    """An open connection to a scenario's rows.
 
-    `address` still has its `{column}` placeholders; `listing` gives the paths that match a glob pattern.
+    `address` has `{column}` placeholders; `listing` returns the paths that match a glob pattern.
     """
 
     scenario: str
@@ -53,35 +61,35 @@ class Source:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def files(self, wanted: Mapping[str, Sequence[str]] | None = None) -> list[SourceFile]:
-        """The files at the address, by path; only those whose path says one of the `wanted` values of a column."""
+        """Return the files at the address, sorted by path, whose columns have one of the `wanted` values."""
         wanted = wanted or {}
         pattern = _path_regex(self.address)
         patterns = self._patterns(wanted)
-        paths = self.guarded(lambda: {path for each in patterns for path in self.listing(each)})
+        paths = self.guarded(lambda: {path for glob_pattern in patterns for path in self.listing(glob_pattern)})
         matches = [(path, pattern.fullmatch(path)) for path in sorted(paths)]
-        found = [SourceFile(path, match.groupdict()) for path, match in matches if match is not None]
-        return [each for each in found if all(each.values.get(name) in values for name, values in wanted.items())]
+        files = [SourceFile(path, match.groupdict()) for path, match in matches if match is not None]
+        return [file for file in files if all(file.values.get(name) in values for name, values in wanted.items())]
 
     def heights(self, paths: Sequence[str]) -> dict[str, int]:
-        """The number of rows in each file, from its footer."""
+        """Return the number of rows in each file, from its footer."""
         if not paths:
             return {}
         query = f"SELECT file_name, num_rows FROM parquet_file_metadata({text_list(paths)})"
         return dict(self.guarded(lambda: self.connection.sql(query).fetchall()))
 
     def guarded(self, action: Callable[[], T], address: str = "") -> T:
-        """What `action` gives; if it fails, the typed error of what went wrong here."""
+        """Return the result of `action`; if it fails, raise the typed error of the failure."""
         try:
             return action()
         except SourceError:
             raise
         except reader_errors() as error:
             failure = source_error(error, self.scenario, address or self.address, self.secrets)
-        # Raised out here, so that neither traceback nor context hold the reader's frames, where credentials may be.
+        # Raised out here, so that neither traceback nor context hold the reader's frames, which may have credentials.
         raise failure
 
     def types(self, select: str) -> dict[str, str]:
-        """The columns of a SELECT and their DuckDB types, without running it."""
+        """Return the columns of a SELECT and their DuckDB types, without running it."""
         import duckdb
 
         statements = self.connection.extract_statements(select)
@@ -91,7 +99,7 @@ class Source:
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def understood(self, action: Callable[[], T], refused: Callable[[str], HelmframeError]) -> T:
-        """What `action` gives; what DuckDB can't make sense of is no fault of the source, but `refused(why)`."""
+        """Return the result of `action`; raise `refused(reason)` if DuckDB refuses the SQL."""
         import duckdb
 
         def attempt() -> T:
@@ -104,15 +112,15 @@ class Source:
         return self.guarded(attempt)
 
     def missing(self) -> SourceMissingError:
-        """No file is at the address."""
+        """Return the error that no file is at the address."""
         return SourceMissingError(f"scenario {self.scenario!r}: no file is at {self.address}.\n{advice(self.address)}")
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self.connection.close()
 
     def _patterns(self, wanted: Mapping[str, Sequence[str]]) -> list[str]:
-        """Glob patterns that narrow the listing where the wanted values are few and plain."""
+        """Return glob patterns that narrow the listing if the wanted values are few and plain."""
         names = dict.fromkeys(_PLACEHOLDER.findall(self.address))
         choices = [
             [(name, value) for value in wanted[name]]
@@ -123,15 +131,15 @@ class Source:
         combinations = list(itertools.islice(itertools.product(*choices), _MOST_PATTERNS + 1))
         if len(combinations) > _MOST_PATTERNS:
             return [_PLACEHOLDER.sub("*", self.address)]
-        return [_filled(self.address, dict(each)) for each in combinations]
+        return [_filled(self.address, dict(combination)) for combination in combinations]
 
 
 def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
-    """A way to the rows of a spec: below `data`, else the configured root, else on the hub.
+    """Connect to the rows of a spec: below `data`, else below the configured root, else on the hub.
 
     Raises:
-        SourceMissingError: no root is configured and the spec has no hub address.
-        SourceError: the root's scheme is unknown, or nothing that is installed reads it.
+        SourceMissingError: No root is configured and the spec has no hub address.
+        SourceError: The root's scheme is unknown, or nothing that is installed reads it.
     """
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
@@ -151,7 +159,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
 
 
 def connect_frame(scenario: str, frame: Frame) -> Source:
-    """A frame as the table `rows`."""
+    """Connect to a frame as the table `rows`."""
     connection = _connection()
     connection.register("rows", frame.rows.to_arrow())
     return Source(scenario, "the frame", connection, lambda _: [])
@@ -170,10 +178,10 @@ def _connection() -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     connection = duckdb.connect(config=_CONFIG)
-    # It would be written into a notebook or a pipe; in a kernel without ipywidgets there is none to turn off.
+    # It would be written to a notebook or a pipe; a kernel without ipywidgets has none to turn off.
     with suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
-    # How much is read ahead: DuckDB counts a text as 16 bytes, so its default of 1 MB may be very much of long ones.
+    # The read-ahead: DuckDB counts a text as 16 bytes, so with long texts its default of 1 MB may be very much.
     connection.execute("SET streaming_buffer_size = '64KB'")
     return connection
 
@@ -183,10 +191,10 @@ def _on_disk(pattern: str) -> list[str]:
 
 
 def _expanded(spec: ScenarioSpec, data: str | None) -> str:
-    said, hub = dict(spec.source).get("rows"), dict(spec.hub).get("rows")
-    if not isinstance(said, str):
+    address_pattern, hub = dict(spec.source).get("rows"), dict(spec.hub).get("rows")
+    if not isinstance(address_pattern, str):
         raise SpecError.at(spec.origin or spec.scenario, "source.rows", "is missing: the address of the rows.")
-    address = said.replace("{package}", glob.escape(str(specs_root())))
+    address = address_pattern.replace("{package}", glob.escape(str(specs_root())))
     if "{data}" not in address:
         return address
     root = (data or data_root() or "").rstrip("/")
@@ -196,14 +204,14 @@ def _expanded(spec: ScenarioSpec, data: str | None) -> str:
         return address.replace("{data}", root)
     if not isinstance(hub, str):
         raise SourceMissingError(
-            f"scenario {spec.scenario!r}: {said} has no {{data}} yet.\n"
+            f"scenario {spec.scenario!r}: {address_pattern} has no {{data}} yet.\n"
             "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix that holds its rows."
         )
     return hub
 
 
 def _path_regex(address: str) -> re.Pattern[str]:
-    """Matches the paths of an address; each placeholder is a group."""
+    """Return a pattern that matches the paths of an address; each placeholder is a group."""
     seen: set[str] = set()
     # [*], [?] and [[] are how glob.escape writes a literal character of the root
     pieces = re.split(r"(\{\w+\}|\*+|\?|\[[*?\[]\])", address)
@@ -225,3 +233,98 @@ def _path_regex(address: str) -> re.Pattern[str]:
 
 def _filled(address: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: values[match[1]], address)
+
+
+_DENIED = re.compile(
+    r"\b403\b|Forbidden|AccessDenied|Access Denied|SignatureDoesNotMatch|InvalidAccessKeyId|PermissionError"
+    r"|Permission denied|NoCredentials|Unable to locate credentials|InvalidToken|ExpiredToken",
+    re.IGNORECASE,
+)
+_BROKEN = re.compile(
+    r"magic bytes|not a parquet file|too small to be a Parquet|corrupt|deserialize|decompress|ZSTD|Snappy|footer"
+    r"|read more data than|bytes returned|Thrift|unexpected end|could not read enough",
+    re.IGNORECASE,
+)
+_MISSING = re.compile(
+    r"\b404\b|NoSuchBucket|NoSuchKey|No files found|FileNotFound|does not exist|No such file|Cannot open file",
+    re.IGNORECASE,
+)
+_KEYS = (
+    "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), or say "
+    "hf.configure(s3_key=…, s3_secret=…); for an open bucket hf.configure(s3_anonymous=True)."
+)
+
+
+def source_error(error: BaseException, scenario: str, address: str, secrets: Sequence[str] = ()) -> SourceError:
+    """Return the typed error of a failure at the address; the message has none of the `secrets`."""
+    import duckdb
+
+    problem = _error_line(error, secrets)
+    where = f"scenario {scenario!r}: {address}"
+    if _DENIED.search(problem):
+        return SourceDeniedError(f"{where} can't be read: access denied ({problem}).\n{_KEYS}")
+    if _BROKEN.search(problem) or isinstance(error, duckdb.InvalidInputException):
+        cure = "Copy the file again from its origin."
+        if not address.endswith(".parquet"):
+            cure = "Sources are Parquet; write it as that, such as pl.read_ndjson(…).write_parquet(…)."
+        return SourceBrokenError(f"{where} is no readable Parquet ({problem}).\n{cure}")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return SourceError(f"{where} needs too much memory at once ({problem}).\nWrite it in smaller row groups.")
+    if isinstance(error, duckdb.DataError):
+        return SourceBrokenError(f"{where}: a value is not what the spec's SELECT or the where expects ({problem}).")
+    if _MISSING.search(problem):
+        return SourceMissingError(f"{where}: there is no such bucket, folder or file ({problem}).\n{advice(address)}")
+    return SourceError(f"{where} can't be reached ({problem}).\n{advice(address)}")
+
+
+def reader_errors() -> tuple[type[BaseException], ...]:
+    """Return the types of errors that readers raise; DuckDB passes some of them on."""
+    import duckdb
+    import pyarrow as pa
+
+    kinds: list[type[BaseException]] = [duckdb.Error, OSError, pa.ArrowException]
+    if importlib.util.find_spec("botocore") is not None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        kinds += [BotoCoreError, ClientError]
+    for library, name in (("aiohttp", "ClientError"), ("httpx", "HTTPError"), ("httpx2", "HTTPError")):
+        if importlib.util.find_spec(library) is not None:
+            kinds.append(getattr(importlib.import_module(library), name))
+    return tuple(kinds)
+
+
+def advice(address: str) -> str:
+    """Return what to check when nothing is at the address."""
+    if address.startswith("hf://"):
+        return (
+            "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix with a copy of its rows."
+        )
+    if address.startswith("s3://"):
+        return (
+            "Check bucket and prefix in HELMFRAME_DATA or hf.configure(data=…), and the server's address in "
+            "AWS_ENDPOINT_URL or hf.configure(s3_endpoint=…)."
+        )
+    return "Check HELMFRAME_DATA or hf.configure(data=…): the folder that holds the scenarios' folders."
+
+
+def _error_line(error: BaseException, secrets: Sequence[str]) -> str:
+    """Return an error as one short line, without the statement that DuckDB quotes and without credentials."""
+    text = f"{type(error).__name__}: {' '.join(str(error).partition('LINE 1:')[0].split())}"
+    for secret in secrets:
+        text = text.replace(secret, "…") if secret else text
+    return text if len(text) <= 240 else text[:240] + "…"
+
+
+def read_guarded(scenario: str, address: str, action: Callable[[], Any]) -> Any:
+    """Return the result of `action`; if it fails, raise the typed error of the failure."""
+    import duckdb
+
+    try:
+        return action()
+    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+        problem = str(error).partition("\n\nLINE")[0].strip()
+        failure: Exception = SourceBrokenError(f"scenario {scenario!r}: {address}: {problem}")
+    except reader_errors() as error:
+        failure = source_error(error, scenario, address, ())
+    # raised out here, so that no traceback holds the reader's frames, where credentials may be
+    raise failure

@@ -1,6 +1,6 @@
-"""Spec files: a scenario in YAML, read strictly.
+"""Spec files: scenarios in YAML, read strictly.
 
-An unknown key, a wrong type or a missing word is a `SpecError` that names file and key. No code in specs.
+An unknown key, a wrong type or a missing key is a `SpecError` that names file and key. Specs contain no code.
 """
 
 import re
@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import (
     OF_SUBSET,
     SPLITS,
@@ -22,30 +23,30 @@ from helmframe._core.specs import (
 from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, SpecError
 
-# What `status` may say: the hub asks who you are; a licence is to be bought or signed; nobody serves the rows any more;
-# they are somewhere else, and in no form to be read from there. All of these are read from the user's own root.
+# Values of `status`: the hub requires a login; a licence must be bought or signed; nobody serves the rows any more;
+# they are elsewhere, in a form that can't be read from there. Such rows are read from the user's own root.
 STATUSES = ("gated", "licensed", "dead", "elsewhere")
 
 
 def load_scenario(path: Path) -> ScenarioSpec:
-    """The spec in a YAML file.
+    """Return the spec in a YAML file.
 
     Raises:
-        SpecError: not YAML, an unknown or missing key, a wrong type; names file and key.
+        SpecError: Not YAML, an unknown or missing key, a wrong type; names file and key.
     """
     file = path.name
-    said = _mapping(path)
+    mapping = _mapping(path)
     for key in ("scenario", "version", "source", "instances", "metrics", "main"):
-        if key not in said:
+        if key not in mapping:
             raise SpecError.at(file, key, "is missing.")
     values: dict[str, Any] = {}
-    for key, value in said.items():
+    for key, value in mapping.items():
         if key == "main":
             values[key] = _main(file, value)
         elif key in ("metrics", "subsets"):
             values[key] = _names(file, key, value)
         elif key == "splits":
-            # in the order given: it is the order of the splits within a subset, and so of row_index
+            # in the order of the file: it is the order of the splits within a subset, and so of row_index
             values[key] = _splits(file, value)
         elif key in ("source", "hub", "columns", "adapter", "decoding", "helm", "default", "example", "per_subset"):
             values[key] = _pairs(file, key, value)
@@ -63,26 +64,29 @@ def load_scenario(path: Path) -> ScenarioSpec:
 
 
 def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What the file says, over what the file says that it is `like`: by key, in adapter and decoding by their keys."""
+    """Return the content of a file over that of the spec that it is `like`: by key, in adapter and decoding too."""
     file = path.name
-    said = read_yaml(path)
-    if not isinstance(said, dict):
+    mapping = read_yaml(path)
+    if not isinstance(mapping, dict):
         raise SpecError.at(file, "", "a scenario spec is a mapping that starts with 'scenario: NAME'.")
-    known = ["like", *(each.name for each in fields(ScenarioSpec) if each.name not in ("origin", "frame"))]
-    for key in said:
-        if key not in known:
-            raise SpecError.unknown_key(file, str(key), known)
-    like = said.pop("like", None)
+    keys = [
+        "like",
+        *(spec_field.name for spec_field in fields(ScenarioSpec) if spec_field.name not in ("origin", "frame")),
+    ]
+    for key in mapping:
+        if key not in keys:
+            raise SpecError.unknown_key(file, str(key), keys)
+    like = mapping.pop("like", None)
     if like is None:
-        return said
+        return mapping
     base = path.parent / f"{like}.yaml"
     if not re.fullmatch(r"\w+", str(like)) or base in (path, *seen) or not base.is_file():
         raise SpecError.at(file, "like", f"{like!r} should be the name of another spec in the same folder.")
     over = _mapping(base, (path, *seen))
     for key in ("adapter", "decoding"):
-        if isinstance(said.get(key), dict) and isinstance(over.get(key), dict):
-            said[key] = over[key] | said[key]
-    return over | said
+        if isinstance(mapping.get(key), dict) and isinstance(over.get(key), dict):
+            mapping[key] = over[key] | mapping[key]
+    return over | mapping
 
 
 def _pairs(file: str, key: str, value: object) -> Pairs:
@@ -97,13 +101,13 @@ def _splits(file: str, value: object) -> Pairs:
 
 
 def _names(file: str, key: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise SpecError.at(file, key, f"should be a list of names, not {value!r}.")
     return tuple(value)
 
 
 def _outputs(file: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_integer(value) or value < 1:
         raise SpecError.at(file, "outputs", f"should be a whole number from 1 on, not {value!r}.")
     return value
 
@@ -111,11 +115,11 @@ def _outputs(file: str, value: object) -> int:
 def _main(file: str, value: object) -> MainScore:
     if not isinstance(value, dict) or "metric" not in value:
         raise SpecError.at(file, "main", "should be {metric: …, split: …, mean: macro or micro}.")
-    known = [each.name for each in fields(MainScore)]
+    keys = [main_field.name for main_field in fields(MainScore)]
     for key in value:
-        if key not in known:
-            raise SpecError.unknown_key(file, f"main.{key}", known)
-    main = MainScore(**{key: str(each) for key, each in value.items()})
+        if key not in keys:
+            raise SpecError.unknown_key(file, f"main.{key}", keys)
+    main = MainScore(**{key: str(text) for key, text in value.items()})
     if main.split not in SPLITS:
         raise SpecError.at(file, "main.split", f"{main.split!r} is none of {', '.join(SPLITS)}.")
     if main.mean not in ("macro", "micro"):
@@ -128,9 +132,9 @@ def _check(file: str, spec: ScenarioSpec) -> None:
         raise SpecError.at(file, "scenario", f"{spec.scenario!r} should be lower-case letters, digits and _.")
     if spec.status and spec.status not in STATUSES:
         raise SpecError.at(file, "status", f"{spec.status!r} is none of {', '.join(STATUSES)}.")
-    for theirs, ours in spec.splits:
-        if ours not in SPLITS:
-            raise SpecError.at(file, f"splits.{theirs}", f"{ours!r} is none of {', '.join(SPLITS)}.")
+    for source_name, name in spec.splits:
+        if name not in SPLITS:
+            raise SpecError.at(file, f"splits.{source_name}", f"{name!r} is none of {', '.join(SPLITS)}.")
     for table, address in (*spec.source, *spec.hub):
         if not isinstance(address, str):
             raise SpecError.at(
@@ -140,18 +144,18 @@ def _check(file: str, spec: ScenarioSpec) -> None:
         adapter_spec(spec.adapter, where="adapter")
     except ArgumentError as error:
         raise SpecError.at(file, "adapter", str(error)) from None
-    for subset, said in spec.per_subset:
-        _check_subset(file, spec, subset, said)
+    for subset, overrides in spec.per_subset:
+        _check_subset(file, spec, subset, overrides)
 
 
-def _check_subset(file: str, spec: ScenarioSpec, subset: str, said: Value) -> None:
+def _check_subset(file: str, spec: ScenarioSpec, subset: str, overrides: Value) -> None:
     key = f"per_subset.{subset}"
     if not spec.subsets:
         raise SpecError.at(file, key, "the scenario has no subsets; write subsets: [COLUMN].")
-    pairs = said if isinstance(said, tuple) else ()
-    if not pairs or not all(isinstance(each, tuple) and isinstance(each[1], tuple) for each in pairs):
+    pairs = overrides if isinstance(overrides, tuple) else ()
+    if not pairs or not all(isinstance(pair, tuple) and isinstance(pair[1], tuple) for pair in pairs):
         raise SpecError.at(file, key, "should be {adapter: {…}, decoding: {…}}, or one of these.")
-    for name in (str(each[0]) for each in pairs if isinstance(each, tuple)):
+    for name in (str(pair[0]) for pair in pairs if isinstance(pair, tuple)):
         if name not in OF_SUBSET:
             raise SpecError.unknown_key(file, f"{key}.{name}", OF_SUBSET)
     try:

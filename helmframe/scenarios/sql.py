@@ -1,10 +1,10 @@
-"""Names and texts as DuckDB writes them."""
+"""Names and texts as SQL of DuckDB."""
 
 from collections.abc import Iterable
 
 
 def identifier(name: str) -> str:
-    """The name as a quoted identifier.
+    """Return a name as a quoted identifier.
 
     >>> identifier("order")
     '"order"'
@@ -13,7 +13,7 @@ def identifier(name: str) -> str:
 
 
 def text_literal(text: str) -> str:
-    """The text as a literal.
+    """Return a text as a literal.
 
     >>> text_literal("it's")
     "'it''s'"
@@ -22,7 +22,7 @@ def text_literal(text: str) -> str:
 
 
 def text_list(texts: Iterable[str]) -> str:
-    """The texts as a list.
+    """Return texts as a list.
 
     >>> text_list(["a", "b"])
     "['a', 'b']"

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.bootstrap import REPLICATES
 from helmframe.stats.encoded_rows import Flags, Floats

@@ -6,7 +6,7 @@ from math import isfinite
 
 import polars as pl
 
-from helmframe._core.views import render
+from helmframe._core.registry import render
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
 from helmframe.stats.power import POWER

@@ -1,25 +1,32 @@
-"""The store: requests as sent with their answers, and what runs scored, as Parquet in a folder or a bucket.
+"""The store: requests with their completions, and the results of runs, as Parquet in a folder or a bucket.
 
-    STORE/completions/MODEL/SCENARIO/LOW-HIGH-VERSION-….parquet      answers (helmframe.store.parts)
-    STORE/completions/MODEL/SCENARIO/prefixes-ID-CHECKSUM.parquet    the starts those requests share
-    STORE/runs/RUN/…                                                 what one run read and scored
+    STORE/completions/MODEL/SCENARIO/LOW-HIGH-VERSION-….parquet      completions (helmframe.store.parts)
+    STORE/completions/MODEL/SCENARIO/prefixes-ID-CHECKSUM.parquet    the prefixes that those requests share
+    STORE/runs/RUN/…                                                 the tables of one run
     STORE/runs/RUN/cache/completions/…                               its completions of unpinned models
-    STORE/damaged/…                                                  parts that could not be read
+    STORE/damaged/…                                                  parts that can't be read
 
 Parts are written whole or not at all, and never changed. MODEL is the start of the model's fingerprint.
 """
 
-from helmframe.store.answers import ANSWER, SENT, Answers, ParquetAnswers, ProcessAnswers, file_name
+from helmframe.store.completions import (
+    COMPLETION_SCHEMA,
+    REQUEST_COLUMNS,
+    CompletionStore,
+    ParquetCompletions,
+    ProcessCompletions,
+    file_name,
+)
 from helmframe.store.files import Address, address_of, below, exists, listing
 from helmframe.store.runs import RunFolder, write_parquet, write_text
 
 __all__ = [
-    "ANSWER",
-    "SENT",
+    "COMPLETION_SCHEMA",
+    "REQUEST_COLUMNS",
     "Address",
-    "Answers",
-    "ParquetAnswers",
-    "ProcessAnswers",
+    "CompletionStore",
+    "ParquetCompletions",
+    "ProcessCompletions",
     "RunFolder",
     "address_of",
     "below",

@@ -1,4 +1,4 @@
-"""What a store holds: which models answered which scenarios, some rows to look at, and all of them as one file."""
+"""Contents of a store: its models and scenarios, their completions as a frame, and all of them as one file."""
 
 import io
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, PREFIXES
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
-from helmframe.store.answers import ANSWER, SENT, VERSION, WRITTEN, current, set_aside_parts
+from helmframe.store.completions import COMPLETION_SCHEMA, REQUEST_COLUMNS, VERSION, WRITTEN, current, set_aside_parts
 from helmframe.store.files import Address, File, below, name_of, read_all, settled_listing, write
 from helmframe.store.parts import MARK, Part, damage, encode, footer_of, read_parts, set_aside, unmatched
 
 # The columns of a part.
-KEPT: dict[str, pl.DataType] = {
-    **{name: COMPLETIONS.schema[name] for name in (*SENT, "row_index")},
-    **ANSWER,
+PART_SCHEMA: dict[str, pl.DataType] = {
+    **{name: COMPLETIONS.schema[name] for name in (*REQUEST_COLUMNS, "row_index")},
+    **COMPLETION_SCHEMA,
     **VERSION,
     **WRITTEN,
 }
 
 
 @dataclass
-class Shelf:
-    """The parts of one model's answers to one scenario; `model` and `scenario` as they were said.
+class StoreEntry:
+    """The files with one model's completions of one scenario, under the names that the user gave both.
 
-    `path` is that of its folder below `completions`; so is the name of each file.
+    `path` is the path of the folder below `completions`, as is the name of each file.
     """
 
     folder: Address
@@ -40,72 +40,72 @@ class Shelf:
 
     @property
     def files(self) -> list[File]:
-        """Parts and prefixes."""
+        """The parts and the files of prefixes."""
         return [*(part.file for part in self.parts), *self.prefixes]
 
     @property
     def deleted(self) -> list[Part]:
-        """Parts that replaced earlier versions and are gone."""
+        """The deleted parts that had replaced earlier versions."""
         return unmatched([*self.files, *self.marks])
 
 
-def shelves(root: Address, model: str | None = None, scenario: str | None = None) -> list[Shelf]:
-    """What the store holds, by model and scenario.
+def list_entries(root: Address, model: str | None = None, scenario: str | None = None) -> list[StoreEntry]:
+    """Return the entries of a store, sorted by model and scenario.
 
     Args:
-        root: the store's.
-        model: only this one, by its name or the start of its fingerprint.
-        scenario: only this one.
+        root: The root of the store.
+        model: Only this model, by its name or the start of its fingerprint.
+        scenario: Only this scenario.
 
     Raises:
-        UnknownNameError: there is no such model or scenario.
-        StoreError: the store can't be read.
+        UnknownNameError: There is no such model or scenario.
+        StoreError: The store can't be read.
     """
     completions = below(root, "completions")
-    found: dict[str, Shelf] = {}
+    entries: dict[str, StoreEntry] = {}
     for file in settled_listing(completions):
         names = file.name.split("/")
         if len(names) != 3:
             continue
         folder = below(completions, *names[:2])
         path = "/".join(names[:2])
-        shelf = found.setdefault(path, Shelf(folder, path, names[0], names[0], names[1]))
+        entry = entries.setdefault(path, StoreEntry(folder, path, names[0], names[0], names[1]))
         part = Part.named(file)
         if part is not None:
-            shelf.parts.append(part)
+            entry.parts.append(part)
         elif names[2].startswith("prefixes-"):
-            shelf.prefixes.append(file)
+            entry.prefixes.append(file)
         elif names[2].endswith(MARK):
-            shelf.marks.append(file)
-    _name(list(found.values()))
-    chosen = list(found.values())
+            entry.marks.append(file)
+    _name(list(entries.values()))
+    chosen = list(entries.values())
     if model is not None:
-        names = [shelf.model for shelf in chosen]
-        chosen = [shelf for shelf in chosen if shelf.model == model or _starts(shelf.fingerprint, model)]
+        names = [entry.model for entry in chosen]
+        chosen = [entry for entry in chosen if entry.model == model or _starts(entry.fingerprint, model)]
         if not chosen:
             raise UnknownNameError.among("model in this store", model, names)
     if scenario is not None:
-        names = [shelf.scenario for shelf in chosen]
-        chosen = [shelf for shelf in chosen if shelf.scenario == scenario]
+        names = [entry.scenario for entry in chosen]
+        chosen = [entry for entry in chosen if entry.scenario == scenario]
         if not chosen:
             raise UnknownNameError.among("scenario in this store", scenario, names)
-    return sorted(chosen, key=lambda shelf: (shelf.model, shelf.fingerprint, shelf.scenario))
+    return sorted(chosen, key=lambda entry: (entry.model, entry.fingerprint, entry.scenario))
 
 
 def contents(root: Address) -> pl.DataFrame:
-    """One row per model and scenario: fingerprint, parts, rows, bytes, oldest and newest (UTC)."""
+    """Return one row per model and scenario: fingerprint, parts, rows, bytes, oldest and newest (UTC)."""
     rows = [
         {
-            "model": shelf.model,
-            "fingerprint": shelf.fingerprint,
-            "scenario": shelf.scenario,
-            "parts": len(shelf.parts),
-            "rows": count_rows(shelf.parts),
-            "bytes": sum(file.size for file in shelf.files),
-            "oldest": min((part.time for part in shelf.parts), default=None),
-            "newest": max((part.time for part in shelf.parts), default=None),
+            "model": entry.model,
+            "fingerprint": entry.fingerprint,
+            "scenario": entry.scenario,
+            "parts": len(entry.parts),
+            "rows": count_rows(entry.parts),
+            "bytes": sum(file.size for file in entry.files),
+            "oldest": min((part.time for part in entry.parts), default=None),
+            "newest": max((part.time for part in entry.parts), default=None),
         }
-        for shelf in shelves(root)
+        for entry in list_entries(root)
     ]
     schema: dict[str, Any] = dict.fromkeys(("model", "fingerprint", "scenario"), pl.String)
     schema |= dict.fromkeys(("parts", "rows", "bytes", "oldest", "newest"), pl.Int64)
@@ -119,29 +119,32 @@ def count_rows(parts: Sequence[Part]) -> int:
     return sum(part.rows for part in parts)
 
 
-def completions(root: Address, shelf: Shelf, parts: Sequence[Part] | None = None) -> pl.DataFrame:
-    """The newest answer to each request with its prompt: `SENT` without prefix and suffix, row_index, prompt, `ANSWER`.
+def read_completions(root: Address, entry: StoreEntry, parts: Sequence[Part] | None = None) -> pl.DataFrame:
+    """Return the newest completion of each request with its prompt.
 
     Args:
-        root: the store's.
-        shelf: whose.
-        parts: only of these parts.
+        root: The root of the store.
+        entry: The model and scenario.
+        parts: Only the completions in these parts.
+
+    Returns:
+        `REQUEST_COLUMNS` without prefix and suffix, then row_index, prompt and `COMPLETION_SCHEMA`.
     """
-    found = read_parts(root, shelf.parts if parts is None else parts, KEPT)
-    rows = current(found.rows, [*found.damaged, *set_aside_parts(root, shelf.path), *shelf.deleted])
-    prefixes, _ = read_prefixes(root, shelf)
+    result = read_parts(root, entry.parts if parts is None else parts, PART_SCHEMA)
+    rows = current(result.rows, [*result.damaged, *set_aside_parts(root, entry.path), *entry.deleted])
+    prefixes, _ = read_prefixes(root, entry)
     prompts = rows.join(prefixes, on="prefix_id", how="left", maintain_order="left", validate="m:1")
-    said = [name for name in SENT if name not in ("prefix_id", "suffix")]
+    request_columns = [name for name in REQUEST_COLUMNS if name not in ("prefix_id", "suffix")]
     return prompts.with_columns(prompt=pl.col("prefix") + pl.col("suffix")).select(
-        *said, "row_index", "prompt", *ANSWER
+        *request_columns, "row_index", "prompt", *COMPLETION_SCHEMA
     )
 
 
-def read_prefixes(root: Address, shelf: Shelf) -> tuple[pl.DataFrame, list[File]]:
-    """The starts of the prompts, each once, and the files they are from; damaged ones are set aside."""
+def read_prefixes(root: Address, entry: StoreEntry) -> tuple[pl.DataFrame, list[File]]:
+    """Return the prefixes of the prompts, each once, and the files that have them; damaged files are set aside."""
     sound: list[File] = []
     frames = [pl.DataFrame(schema=PREFIXES.schema)]
-    for file, data in zip(shelf.prefixes, read_all([file.address for file in shelf.prefixes]), strict=True):
+    for file, data in zip(entry.prefixes, read_all([file.address for file in entry.prefixes]), strict=True):
         why = None if data is None else damage(data, file.name)
         if why is not None:
             set_aside(root, file, why)
@@ -152,24 +155,24 @@ def read_prefixes(root: Address, shelf: Shelf) -> tuple[pl.DataFrame, list[File]
 
 
 def export(root: Address, target: Address, model: str | None = None, scenario: str | None = None) -> int:
-    """Write prompts and completions to one file, `.parquet` or `.jsonl`; gives the number of rows.
+    """Write prompts and completions to one file, `.parquet` or `.jsonl`; return the number of rows.
 
     Raises:
-        ArgumentError: the file's name ends otherwise.
-        UnknownNameError: there is no such model or scenario.
-        StoreError: the store can't be read, or the file not be written.
+        ArgumentError: The file's name has another ending.
+        UnknownNameError: There is no such model or scenario.
+        StoreError: The store can't be read, or the file can't be written.
     """
     kind = name_of(target).rpartition(".")[2]
     if kind not in ("parquet", "jsonl"):
         raise ArgumentError(f"export to {target}: the name should end in .parquet or .jsonl.")
     frames = []
-    for shelf in shelves(root, model, scenario):
-        frames.append(completions(root, shelf))
+    for entry in list_entries(root, model, scenario):
+        frames.append(read_completions(root, entry))
         lost = frames[-1]["prompt"].null_count()
         if lost:
             raise StoreError(
-                f"{shelf.folder} lacks the start of {lost:,} prompts: its prefixes are damaged or missing.\n"
-                f"Request the completions of {shelf.model} on {shelf.scenario} again: score(fresh=True)."
+                f"{entry.folder} lacks the start of {lost:,} prompts: its prefixes are damaged or missing.\n"
+                f"Request the completions of {entry.model} on {entry.scenario} again: score(fresh=True)."
             )
     if not frames:
         raise StoreError(f"the store {root} holds no answers yet.")
@@ -184,21 +187,21 @@ def export(root: Address, target: Address, model: str | None = None, scenario: s
     return rows.height
 
 
-def _name(found: Sequence[Shelf]) -> None:
-    """Put in the names that the footer of each shelf's newest sound part says."""
-    unnamed = [(shelf, sorted(shelf.parts, key=lambda part: part.age)) for shelf in found if shelf.parts]
+def _name(entries: Sequence[StoreEntry]) -> None:
+    """Set the names of model and scenario, from the footer of each entry's newest sound part."""
+    unnamed = [(entry, sorted(entry.parts, key=lambda part: part.age)) for entry in entries if entry.parts]
     while unnamed:
         files = [parts.pop().file for _, parts in unnamed]
         again = []
-        for (shelf, parts), file, data in zip(unnamed, files, read_all([file.address for file in files]), strict=True):
+        for (entry, parts), file, data in zip(unnamed, files, read_all([file.address for file in files]), strict=True):
             if data is not None and damage(data, file.name) is None:
-                about = footer_of(data)
-                shelf.model = str(about.get("model") or shelf.model)
-                shelf.scenario = str(about.get("scenario") or shelf.scenario)
+                footer = footer_of(data)
+                entry.model = str(footer.get("model") or entry.model)
+                entry.scenario = str(footer.get("scenario") or entry.scenario)
             elif parts:
-                again.append((shelf, parts))
+                again.append((entry, parts))
         unnamed = again
 
 
-def _starts(fingerprint: str, said: str) -> bool:
-    return len(said) >= 6 and fingerprint.startswith(said)
+def _starts(fingerprint: str, start: str) -> bool:
+    return len(start) >= 6 and fingerprint.startswith(start)

@@ -1,7 +1,8 @@
-"""Files by address, in a folder (a Path) or in a bucket (an `s3://` text): the only part of the store that knows both.
+"""Files by address, in a folder (a Path) or in a bucket (an `s3://` text): only this module distinguishes them.
 
-A file appears whole or not at all: on disk it is written beside its place, synced and renamed; a bucket's put is so by
-nature. What fails is a `StoreError` with the address and no credential; a bucket is asked again for about 15 s first.
+A file is written whole or not at all: on disk under a temporary name, then synced and renamed; a put into a bucket is
+atomic. A failure is a `StoreError` with the address and without credentials. Requests to a bucket are retried for about
+15 s first.
 """
 
 import importlib
@@ -23,7 +24,7 @@ from helmframe.errors import StoreError
 T = TypeVar("T")
 Address: TypeAlias = Path | str
 
-# Seconds between attempts: long enough for a server that starts again.
+# Seconds between attempts: long enough for a server to restart.
 WAITS: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = 30  # seconds, per request
 _AT_ONCE = 64  # files read together
@@ -33,7 +34,7 @@ _AT_ONCE = 64  # files read together
 class File:
     """A file as its folder lists it; `name` is its path below that folder, `modified` in seconds since 1970.
 
-    `tag`: the ETag of a bucket's, which is another one for other bytes. `inode`: of a file on disk.
+    `tag` is the ETag of a file in a bucket, which changes with the content; `inode` is that of a file on disk.
     """
 
     address: Address
@@ -44,17 +45,17 @@ class File:
     inode: int = 0
 
 
-def address_of(said: Address) -> Address:
-    """The address in one form: a Path, or a text with a scheme and no slash at its end.
+def address_of(address: Address) -> Address:
+    """Return an address in one form: a Path, or a text with a scheme and no slash at its end.
 
     >>> address_of("s3://bucket/runs/")
     's3://bucket/runs'
     """
-    return str(said).rstrip("/") if "://" in str(said) else from_home(said)
+    return str(address).rstrip("/") if "://" in str(address) else from_home(address)
 
 
 def below(folder: Address, *names: str) -> Address:
-    """The address of something in the folder.
+    """Return the address of a file or folder in a folder.
 
     >>> below("s3://bucket", "runs", "1")
     's3://bucket/runs/1'
@@ -63,47 +64,47 @@ def below(folder: Address, *names: str) -> Address:
 
 
 def name_of(address: Address) -> str:
-    """The last name of the address."""
+    """Return the last part of an address."""
     return address.name if isinstance(address, Path) else address.rpartition("/")[2]
 
 
 def listing(folder: Address) -> list[File]:
-    """The files in the folder and below, by name; without those whose writing has not ended.
+    """Return the files in a folder and below, sorted by name; without unfinished ones.
 
-    A folder that is not there holds none.
+    A missing folder has no files.
     """
     if isinstance(folder, Path):
-        found = _attempt(lambda: list(_walk(folder)), folder, "read")
+        files = _attempt(lambda: list(_walk(folder)), folder, "read")
     else:
-        found = _attempt(lambda: _find(folder), folder, "read")
-    return sorted((file for file in found if not _unfinished(file.name)), key=lambda file: file.name)
+        files = _attempt(lambda: _find(folder), folder, "read")
+    return sorted((file for file in files if not _unfinished(file.name)), key=lambda file: file.name)
 
 
 def settled_listing(folder: Address) -> list[File]:
-    """As `listing`, and sure to show a file that another process has put in the place of others.
+    """Return the files as `listing` does, including every file by which another process replaces others meanwhile.
 
-    A listing takes a while: it may be past the new one's name when that appears, and come to the old ones when they are
-    gone. Then one that was there before it is missing, and the folder is listed again.
+    While a folder is listed, a new file can appear behind the position of the listing, and the old ones be removed
+    ahead of it. Then a file that was listed before is missing, and the folder is listed again.
     """
     before = _names(folder)
     while True:
-        found = listing(folder)
-        after = {file.name for file in found}
+        files = listing(folder)
+        after = {file.name for file in files}
         if before <= after:
-            return found
+            return files
         before = after
 
 
 def _names(folder: Address) -> set[str]:
-    # on disk a name costs much less than all that a listing says
+    # on disk the names alone cost much less than a listing
     if isinstance(folder, Path):
-        found = _attempt(lambda: [name for _, name in _entries(folder, "")], folder, "read")
-        return {name for name in found if not _unfinished(name)}
+        names = _attempt(lambda: [name for _, name in _entries(folder, "")], folder, "read")
+        return {name for name in names if not _unfinished(name)}
     return {file.name for file in listing(folder)}
 
 
 def exists(folder: Address) -> bool:
-    """Whether there is such a folder; one in a bucket is there once it holds a file."""
+    """Return whether a folder exists; one in a bucket exists once it has a file."""
     if isinstance(folder, Path):
         return folder.exists()
     filesystem, path = _bucket(folder)
@@ -111,10 +112,10 @@ def exists(folder: Address) -> bool:
 
 
 def read(address: Address) -> bytes:
-    """The whole file.
+    """Return the content of a file.
 
     Raises:
-        StoreError: there is none, or it can't be read.
+        StoreError: There is none, or it can't be read.
     """
     (data,) = read_all([address])
     if data is None:
@@ -123,7 +124,7 @@ def read(address: Address) -> bytes:
 
 
 def read_all(addresses: Sequence[Address]) -> Iterator[bytes | None]:
-    """Each file whole, in this order; None where it is gone."""
+    """Yield the content of each file, in this order; None for a missing file."""
     for start in range(0, len(addresses), _AT_ONCE):
         some = addresses[start : start + _AT_ONCE]
         paths = [address for address in some if isinstance(address, Path)]
@@ -135,10 +136,10 @@ def read_all(addresses: Sequence[Address]) -> Iterator[bytes | None]:
 
 
 def write(data: bytes, address: Address) -> None:
-    """Write the file whole or not at all.
+    """Write a file whole or not at all.
 
     Raises:
-        StoreError: it can't be written.
+        StoreError: It can't be written.
     """
     if isinstance(address, Path):
         _attempt(lambda: _replace(address, data), address, "write to")
@@ -157,19 +158,19 @@ def stat(path: Path, name: str) -> File:
 
 
 def move(address: Address, target: Address) -> None:
-    """Move a file within the store; one that is gone is left gone."""
+    """Move a file within the store; a missing file is ignored."""
     with suppress(FileNotFoundError):
         if isinstance(address, Path):
-            place = Path(target)
-            _attempt(lambda: place.parent.mkdir(parents=True, exist_ok=True), target, "write to")
-            _attempt(lambda: address.replace(place), address, "write to", gone=True)
+            destination = Path(target)
+            _attempt(lambda: destination.parent.mkdir(parents=True, exist_ok=True), target, "write to")
+            _attempt(lambda: address.replace(destination), address, "write to", missing_ok=True)
         else:
             filesystem, path = _bucket(address)
-            _attempt(lambda: filesystem.mv(path, _bucket(target)[1]), address, "write to", gone=True)
+            _attempt(lambda: filesystem.mv(path, _bucket(target)[1]), address, "write to", missing_ok=True)
 
 
 def remove(addresses: Sequence[Address]) -> None:
-    """Remove the files; those that are gone already are no error."""
+    """Remove files; missing ones are ignored."""
     remote = [str(address) for address in addresses if not isinstance(address, Path)]
     for address in addresses:
         if isinstance(address, Path):
@@ -178,14 +179,14 @@ def remove(addresses: Sequence[Address]) -> None:
         filesystem, _ = _bucket(remote[0])
         paths = [_bucket(address)[1] for address in remote]
         with suppress(FileNotFoundError):
-            _attempt(lambda: filesystem.rm(paths), remote[0], "write to", gone=True)
+            _attempt(lambda: filesystem.rm(paths), remote[0], "write to", missing_ok=True)
 
 
 def _walk(folder: Path) -> Iterator[File]:
     for entry, name in _entries(folder, ""):
         with suppress(FileNotFoundError):
-            found = entry.stat()
-            yield _file(Path(entry.path), name, found)
+            status = entry.stat()
+            yield _file(Path(entry.path), name, status)
 
 
 def _file(path: Path, name: str, status: os.stat_result) -> File:
@@ -206,16 +207,16 @@ def _entries(folder: Path | str, prefix: str) -> Iterator[tuple["os.DirEntry[str
 
 def _find(folder: str) -> list[File]:
     filesystem, path = _bucket(folder)
-    found = filesystem.find(path, detail=True)
+    listed = filesystem.find(path, detail=True)
     return [
         File(
             f"s3://{key}",
             key[len(path) + 1 :],
-            int(about["size"]),
-            about["LastModified"].timestamp(),
-            str(about.get("ETag", "")).strip('"'),
+            int(details["size"]),
+            details["LastModified"].timestamp(),
+            str(details.get("ETag", "")).strip('"'),
         )
-        for key, about in found.items()
+        for key, details in listed.items()
         if key.startswith(f"{path}/")
     ]
 
@@ -233,7 +234,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _fetch(addresses: list[str]) -> list[bytes | None]:
-    """All at once; those that failed again, until none did."""
+    """Return the contents of files, fetched together; failed ones are fetched again."""
     filesystem, _ = _bucket(addresses[0])
     paths = [_bucket(address)[1] for address in addresses]
     have: dict[str, bytes | None] = {}
@@ -271,8 +272,11 @@ def _replace(path: Path, data: bytes) -> None:
         raise
 
 
-def _attempt(action: Callable[[], T], address: Address, doing: str, *, gone: bool = False) -> T:
-    """What the action gives; in a bucket tried again while that may help. `gone`: a missing file is not our error."""
+def _attempt(action: Callable[[], T], address: Address, doing: str, *, missing_ok: bool = False) -> T:
+    """Return the result of an action; in a bucket it is retried after transient failures.
+
+    With `missing_ok`, a FileNotFoundError is raised as it is.
+    """
     waits = [*WAITS] if isinstance(address, str) else []
     while True:
         try:
@@ -280,28 +284,28 @@ def _attempt(action: Callable[[], T], address: Address, doing: str, *, gone: boo
         except StoreError:
             raise
         except _failures(address) as error:
-            if gone and isinstance(error, FileNotFoundError):
+            if missing_ok and isinstance(error, FileNotFoundError):
                 raise
             wait = waits.pop(0) if waits and _passes(error) else None
-            said = _said(error)
+            message = _error_line(error)
         if wait is None:
             break
         time.sleep(wait)
     # Raised out here, so that neither traceback nor context hold the client's frames, where credentials may be.
     advice = _ADVICE if isinstance(address, str) else "Choose another: HELMFRAME_STORE or hf.configure(store=…)."
     where = address if isinstance(address, str) or doing == "read" else address.parent
-    raise StoreError(f"can't {doing} the store at {where}: {said}.\n{advice}")
+    raise StoreError(f"can't {doing} the store at {where}: {message}.\n{advice}")
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether the failure may be over in a moment."""
+    """Return whether a failure may be transient."""
     lasting = ("NoCredentials", "PartialCredentials", "ParamValidation", "InvalidAccessKeyId", "SignatureDoesNotMatch")
     denied = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
-    return not denied and not any(each in f"{type(error).__name__}: {error}" for each in lasting)
+    return not denied and not any(name in f"{type(error).__name__}: {error}" for name in lasting)
 
 
-def _said(error: BaseException) -> str:
-    """The first line of the error, short, without credentials."""
+def _error_line(error: BaseException) -> str:
+    """Return an error as one short line, without credentials."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     for secret in config.s3_options().secrets:
         text = text.replace(secret, "…") if secret else text
@@ -326,7 +330,7 @@ def _failures(address: Address) -> tuple[type[BaseException], ...]:
 
 
 def _bucket(address: Address) -> tuple[Any, str]:
-    """The filesystem of the address, and the path in it."""
+    """Return the file system of an address, and the path in it."""
     scheme, _, path = str(address).partition("://")
     if scheme != "s3":
         raise StoreError(f"the store {address} can't be used: write a folder or s3://bucket/prefix (HELMFRAME_STORE).")

@@ -1,4 +1,4 @@
-"""One Parquet part of completions: the fields of its name, how its bytes are encoded and read, and what is damage.
+"""Parquet parts of completions: the fields of their names, their encoding, and how damage is detected.
 
     LOW-HIGH-VERSION-TIME-ID-ROWS-CHECKSUM.parquet
 
@@ -27,9 +27,9 @@ from helmframe.errors import StoreError
 from helmframe.store.files import Address, File, below, move, read_all
 
 FORMAT = 1
-# How the footer of this format says so: found there, the rest of the footer need not be read to know that it is ours.
+# How the metadata in a footer of this format start: if these bytes are found, the footer need not be parsed.
 _OURS = (f'{{"format": {FORMAT}}}'.encode(), f'{{"format": {FORMAT}, '.encode())
-_FOOTER = 16_384  # bytes at the end, in which it stands
+_FOOTER = 16_384  # bytes at the end of a file that contain them
 _ARROW_SCHEMA = "ARROW:schema"
 log = logging.getLogger("helmframe.store")
 
@@ -56,10 +56,10 @@ class Part:
     @classmethod
     def named(cls, file: File) -> "Part | None":
         """Return the part that this file is; None if its name isn't a part's."""
-        found = _NAME.fullmatch(file.name.rpartition("/")[2])
-        if found is None:
+        match = _NAME.fullmatch(file.name.rpartition("/")[2])
+        if match is None:
             return None
-        low, high, version, replaces, at, ident, rows, checksum = found.groups()
+        low, high, version, replaces, at, ident, rows, checksum = match.groups()
         return cls(file, int(low), int(high), int(version), bool(replaces), int(at), ident, int(rows), checksum)
 
     @property
@@ -109,12 +109,12 @@ def checksum(data: bytes, path: str) -> str:
     return f"{zlib.crc32(data, zlib.crc32(path.encode())):08x}"
 
 
-def encode(frame: pl.DataFrame, about: Mapping[str, Any] | None = None) -> bytes:
-    """The frame as Parquet; the format's number and what is said about it stand in the footer."""
+def encode(frame: pl.DataFrame, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """Return a frame as Parquet, with the format's number and `metadata` in the footer."""
     buffer = io.BytesIO()
-    said = json.dumps({"format": FORMAT, **(about or {})}, ensure_ascii=False)
-    footer = {"helmframe": said, _ARROW_SCHEMA: _arrow_schema(tuple(frame.schema.items()))}
-    # no statistics: what is searched stands in the names of parts, and they cost an eighth of the time
+    text = json.dumps({"format": FORMAT, **(metadata or {})}, ensure_ascii=False)
+    footer = {"helmframe": text, _ARROW_SCHEMA: _arrow_schema(tuple(frame.schema.items()))}
+    # no statistics: they cost an eighth of the time, and the names of parts have what a search needs
     frame.with_columns(_constants(frame)).write_parquet(
         buffer, compression="zstd", compression_level=1, statistics=False, metadata=footer
     )
@@ -122,21 +122,21 @@ def encode(frame: pl.DataFrame, about: Mapping[str, Any] | None = None) -> bytes
 
 
 def _constants(frame: pl.DataFrame) -> list[pl.Series]:
-    """The columns of one text as enumerations, whose codes need not be found: the same bytes in two thirds of the time.
+    """Return the columns with one text only as enumerations: the same bytes in two thirds of the time.
 
-    The schema in the footer says text all the same, and so does every reader.
+    The schema in the footer still has them as text, as every reader does.
     """
-    found = []
-    for each in frame.iter_columns():
-        if each.dtype == pl.String and each.len() and each.null_count() == 0 and (each == each[0]).all():
-            one = pl.Series(each.name, each.head(1), dtype=pl.Enum([each[0]]))
-            found.append(one.new_from_index(0, each.len()))
-    return found
+    constants = []
+    for column in frame.iter_columns():
+        if column.dtype == pl.String and column.len() and column.null_count() == 0 and (column == column[0]).all():
+            one = pl.Series(column.name, column.head(1), dtype=pl.Enum([column[0]]))
+            constants.append(one.new_from_index(0, column.len()))
+    return constants
 
 
 @lru_cache(maxsize=64)
 def _arrow_schema(columns: tuple[tuple[str, pl.DataType], ...]) -> str:
-    """What Polars writes about these columns."""
+    """Return the Arrow schema that Polars writes for these columns."""
     buffer = io.BytesIO()
     pl.DataFrame(schema=dict(columns)).write_parquet(buffer)
     buffer.seek(0)
@@ -144,27 +144,27 @@ def _arrow_schema(columns: tuple[tuple[str, pl.DataType], ...]) -> str:
 
 
 def footer_of(data: bytes) -> dict[str, Any]:
-    """What the footer says; empty for Parquet that helmframe did not write, or wrote before there was a footer.
+    """Return the metadata in a footer; empty for Parquet that helmframe did not write, or wrote without a footer.
 
     Raises:
-        StoreError: a newer helmframe wrote it.
+        StoreError: A newer helmframe wrote it.
     """
-    said = json.loads(pl.read_parquet_metadata(io.BytesIO(data)).get("helmframe", "{}"))
-    about = dict(said) if isinstance(said, dict) else {}
-    if int(about.get("format", 0)) > FORMAT:
+    content = json.loads(pl.read_parquet_metadata(io.BytesIO(data)).get("helmframe", "{}"))
+    footer = dict(content) if isinstance(content, dict) else {}
+    if int(footer.get("format", 0)) > FORMAT:
         raise StoreError(
-            f"the store was written by a newer helmframe (format {about['format']}; this one reads up to {FORMAT}). "
+            f"the store was written by a newer helmframe (format {footer['format']}; this one reads up to {FORMAT}). "
             "Upgrade: pip install --upgrade helmframe."
         )
-    return about
+    return footer
 
 
 def damage(data: bytes, path: str) -> str | None:
     """Return what is wrong with a file; None if nothing is.
 
     Args:
-        data: its bytes.
-        path: its path, as far as its checksum covers it: below `completions`, or below the run's folder.
+        data: The bytes of the file.
+        path: The part of its path that its checksum covers: below `completions`, or below the run's folder.
 
     Raises:
         StoreError: A newer helmframe wrote it.
@@ -178,7 +178,7 @@ def damage(data: bytes, path: str) -> str | None:
         return "its content or its path does not match the checksum in its name"
     if data[:4] != b"PAR1" or data[-4:] != b"PAR1":
         return "it is no Parquet"
-    if any(each in data[-_FOOTER:] for each in _OURS):
+    if any(start in data[-_FOOTER:] for start in _OURS):
         return None
     try:
         footer_of(data)
@@ -190,7 +190,7 @@ def damage(data: bytes, path: str) -> str | None:
 
 
 class Read(NamedTuple):
-    """The rows of some parts, the parts they are from, whether none was gone, and the parts that are damaged."""
+    """The rows of some parts, the sound parts, whether no part was missing, and the damaged parts."""
 
     rows: pl.DataFrame
     parts: list[Part]
@@ -199,15 +199,15 @@ class Read(NamedTuple):
 
 
 def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) -> Read:
-    """The rows of the parts; damaged ones are set aside.
+    """Return the rows of parts; damaged parts are set aside.
 
     Args:
-        root: the store's.
-        parts: which.
-        schema: columns to read; null where a part has no such column.
+        root: The root of the store.
+        parts: The parts to read.
+        schema: The columns to read; null if a part has no such column.
 
     Raises:
-        StoreError: a part can't be reached, or was written by a newer helmframe.
+        StoreError: A part can't be reached, or a newer helmframe wrote it.
     """
     parts = sorted(parts, key=lambda part: part.age)
     checked: list[bytes] = []
@@ -232,7 +232,7 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
 
 
 def set_aside(root: Address, file: File, why: str) -> None:
-    """Move a damaged file to the store's folder `damaged`, and say so; never fails."""
+    """Move a damaged file to the store's folder `damaged`, with a warning; never fails."""
     address = file.address
     target = below(root, "damaged", *_path(root, address).split("/"))
     try:
@@ -248,8 +248,8 @@ def _path(folder: Address, address: Address) -> str:
     return str(address)[len(str(folder)) :].strip("/\\").replace("\\", "/")
 
 
-def _conform(there: Iterable[str], schema: Mapping[str, Any]) -> list[pl.Expr]:
-    names = set(there)
+def _conform(columns: Iterable[str], schema: Mapping[str, Any]) -> list[pl.Expr]:
+    names = set(columns)
     return [
         pl.col(name).cast(dtype) if name in names else pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in schema.items()

@@ -11,15 +11,21 @@ from uuid import uuid4
 import polars as pl
 
 from helmframe._schema import COMPLETIONS, PREFIXES
-from helmframe.store.answers import ANSWER, SENT, ParquetAnswers, ProcessAnswers, file_name
-from helmframe.store.contents import read_prefixes, shelves
+from helmframe.store.completions import (
+    COMPLETION_SCHEMA,
+    REQUEST_COLUMNS,
+    ParquetCompletions,
+    ProcessCompletions,
+    file_name,
+)
+from helmframe.store.contents import list_entries, read_prefixes
 from helmframe.store.files import Address, below, listing, read_all, remove, write
 from helmframe.store.parts import Part, damage, encode, sealed, set_aside
 from helmframe.store.runs import RunFolder
 
 CACHE = "cache"
 # The columns of a part of completions.
-STORED = [*SENT, "row_index", *ANSWER]
+STORED = [*REQUEST_COLUMNS, "row_index", *COMPLETION_SCHEMA]
 
 
 def cache_of(run: Address) -> Address:
@@ -31,19 +37,19 @@ class RunCompletions:
     """Completions of one model and scenario, cached in this process and stored with the current run."""
 
     def __init__(self, run: Address, fingerprint: str, scenario: str) -> None:
-        self._in_process = ProcessAnswers(fingerprint, scenario)
-        self._with_run = ParquetAnswers(cache_of(run), fingerprint, scenario, new=True)
+        self._in_process = ProcessCompletions(fingerprint, scenario)
+        self._with_run = ParquetCompletions(cache_of(run), fingerprint, scenario, new=True)
 
-    def known(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
-        """See `Answers`."""
-        return self._in_process.known(low, high, wanted)
+    def read(self, low: int, high: int, wanted: pl.Series | None = None) -> pl.DataFrame:
+        """See `CompletionStore`."""
+        return self._in_process.read(low, high, wanted)
 
-    def news(self, low: int, high: int) -> pl.DataFrame:
-        """See `Answers`."""
-        return self._in_process.news(low, high)
+    def read_new(self, low: int, high: int) -> pl.DataFrame:
+        """See `CompletionStore`."""
+        return self._in_process.read_new(low, high)
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
-        """See `Answers`.
+        """See `CompletionStore`.
 
         Raises:
             StoreError: The run's folder cannot be written; the process has the completions all the same.
@@ -117,7 +123,7 @@ def unfinished(run: RunFolder, manifest: Mapping[str, Any]) -> Unfinished | None
         # the run may have ended after it wrote a shard and before it removed the shard's requests
         same = scored.filter(pl.col("instance_id").is_in(rows["instance_id"].unique().to_list())).select(key).collect()
         rows = rows.join(same, on=key, how="anti", nulls_equal=True, maintain_order="left")
-    prefixes = [read_prefixes(root, shelf)[0] for shelf in shelves(root)]
+    prefixes = [read_prefixes(root, entry)[0] for entry in list_entries(root)]
     stored = pl.concat([pl.DataFrame(schema=PREFIXES.schema), *prefixes]).unique("prefix_id", maintain_order=True)
     return Unfinished(rows, stored.join(rows, on="prefix_id", how="semi")) if rows.height else None
 
@@ -128,7 +134,7 @@ def _completed(root: Address, requests: pl.DataFrame, manifest: Mapping[str, Any
     low, high = requests.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     frames = []
     for fingerprint in manifest.get("unpinned", {}).get(model, ()):
-        stored = ParquetAnswers(root, fingerprint, scenario).known(low, high, requests["request_id"])
+        stored = ParquetCompletions(root, fingerprint, scenario).read(low, high, requests["request_id"])
         rows = requests.join(stored, on="request_id", how="inner", maintain_order="left")
         frames.append(
             rows.with_columns(

@@ -1,4 +1,4 @@
-"""The folder of a run: what it read, asked and scored, as Parquet parts by table, and its manifest.
+"""The folder of a run: its instances, requests, completions and scores as Parquet parts by table, and its manifest.
 
 A run writes RUN/TABLE/SCENARIO/SHARD-….parquet; results that are exported are
 RUN/TABLE/scenario=SCENARIO/model=MODEL/SHARD-….parquet, with the manifest in each footer. RUN/manifest.json is written
@@ -25,13 +25,13 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from helmframe.errors import StoreError
-from helmframe.store.answers import file_name
+from helmframe.store.completions import file_name
 from helmframe.store.files import Address, File, below, listing, name_of, read_all, remove, stat, write
 from helmframe.store.parts import FORMAT, damage, encode, sealed
 
 MANIFEST = "manifest.json"
 _LONGEST_NAME = 200  # bytes; file systems take 255
-# Keys of manifest.json beside what the run states.
+# Keys of manifest.json that the store adds.
 _PARTS, _COMPLETE, _CHECKSUM = "parts", "parts_complete", "checksum"
 MISSING = "it is missing"
 UNLISTED = "the manifest of its run does not list it; if it is a copy, remove it"
@@ -50,32 +50,32 @@ class PartsList(NamedTuple):
 
 
 class RunFolder:
-    """What one run read and scored, as Parquet parts by table, with a manifest; derived and deletable."""
+    """The tables of one run, as Parquet parts with a manifest; derived and deletable."""
 
     def __init__(self, path: Address, writer: str | None = None) -> None:
-        """`writer`: 8 hex digits that stand in the names of all parts, so that they can be told from others'."""
+        """`writer`: 8 hex digits in the names of all parts, which distinguish them from other writers' parts."""
         self.path = path
         self._writer = writer
         self._written = itertools.count()
         self._schemas: dict[tuple[str, str], pl.Schema] = {}
         self._rows: dict[str, int] = {}  # of the parts that this object wrote or was passed
-        self._listed: PartsList | None = None  # as the manifest read last has it, once that is complete
+        self._listed: PartsList | None = None  # of the manifest read last, once that is complete
         self._lock = threading.Lock()
 
     @classmethod
     def new(cls, root: Address) -> "RunFolder":
-        """An empty folder, named by the time."""
+        """Return an empty folder, named by the time."""
         name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid4().hex[:8]}"
         return cls(below(root, "runs", name))
 
     @classmethod
     def all(cls, root: Address) -> "list[RunFolder]":
-        """The runs that the store holds, oldest first."""
+        """Return the runs in a store, oldest first."""
         runs = below(root, "runs")
         if isinstance(runs, Path):
             return [cls(file.parent) for file in sorted(runs.glob(f"*/{MANIFEST}"))]
-        found = (file.name.split("/") for file in listing(runs))
-        return [cls(below(runs, names[0])) for names in found if names[1:] == [MANIFEST]]
+        paths = (file.name.split("/") for file in listing(runs))
+        return [cls(below(runs, names[0])) for names in paths if names[1:] == [MANIFEST]]
 
     @property
     def id(self) -> str:
@@ -83,26 +83,26 @@ class RunFolder:
         return name_of(self.path)
 
     def add(self, table: str, scenario: str, frame: pl.DataFrame, shard: int = 0) -> None:
-        """Write one part of a table; all parts of a shard have its number in front.
+        """Write one part of a table; the names of all parts of a shard start with its number.
 
         Raises:
-            StoreError: the folder can't be written.
+            StoreError: The folder can't be written.
         """
         self._write(frame, (table, file_name(scenario)), shard)
 
     def add_partitioned(self, table: str, frame: pl.DataFrame, manifest: Mapping[str, Any], shard: int = 0) -> None:
-        """Write a part for each scenario and model of the frame, in folders named as Hive names them.
+        """Write a part for each scenario and model of the frame, in folders with Hive's names.
 
         The columns stay in the parts too. A name is percent-encoded; one too long for a folder ends in a hash.
 
         Raises:
-            StoreError: the folder can't be written.
+            StoreError: The folder can't be written.
         """
         keys = ("scenario", "model")
-        about = {"manifest": json.loads(json.dumps(manifest, default=str))}
+        footer = {"manifest": json.loads(json.dumps(manifest, default=str))}
         for values, part in frame.partition_by(*keys, as_dict=True, maintain_order=True).items():
             folders = [f"{key}={_hive_name(str(value))}" for key, value in zip(keys, values, strict=True)]
-            self._write(part, (table, *folders), shard, about)
+            self._write(part, (table, *folders), shard, footer)
 
     @property
     def parts(self) -> dict[str, int]:
@@ -121,14 +121,14 @@ class RunFolder:
         Raises:
             StoreError: The folder can't be read.
         """
-        known = self.parts
-        files = [file for file in self._files(table) if file.name not in known]
+        listed = self.parts
+        files = [file for file in self._files(table) if file.name not in listed]
         for file, data in zip(files, read_all([file.address for file in files]), strict=True):
             if data is not None and damage(data, file.name) is None:
                 self.include({file.name: int(pl.scan_parquet(data).select(pl.len()).collect().item())})
 
     def keep_only(self, tables: Sequence[str], writers: Collection[str]) -> None:
-        """Remove from these tables the parts of all other writers: of those that were lost half way."""
+        """Remove the parts of all other writers from these tables: of workers that were lost."""
         files = [file for table in tables for file in self._files(table)]
         self._remove([file for file in files if name_of(file.address).split("-")[1] not in writers])
 
@@ -151,10 +151,10 @@ class RunFolder:
         write_text(text, below(self.path, MANIFEST))
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest.
+        """Return the manifest.
 
         Raises:
-            StoreError: there is none, it is no manifest, it is damaged, or a newer helmframe wrote it.
+            StoreError: There is none, it is no manifest, it is damaged, or a newer helmframe wrote it.
         """
         content = self._content()
         if content is None:
@@ -173,25 +173,25 @@ class RunFolder:
         return PartsList({}, complete=False) if content is None else PartsList(content[_PARTS], content[_COMPLETE])
 
     def scan(self, table: str) -> pl.LazyFrame | None:
-        """The parts of a table, scenario by scenario, columns filled up with nulls; None where there is no part.
+        """Return the rows of a table, scenario by scenario, missing columns as nulls; None if it has no parts.
 
-        They are read when they are needed; of a bucket's the first of each scenario is fetched now.
+        Parts are read when they are needed; in a bucket, the first part of each scenario is fetched now.
 
         Raises:
-            StoreError: now or then, a part can't be read, is damaged or missing, or the manifest does not list it.
+            StoreError: Now or then, a part can't be read, is damaged or missing, or the manifest does not list it.
         """
         frames = [self._read(table, scenario, parts) for scenario, parts in self._parts(table).items()]
         return pl.concat(frames, how="diagonal_relaxed") if frames else None
 
     def shards(self, tables: Sequence[str], whole: Collection[str]) -> list[dict[str, pl.LazyFrame]]:
-        """The parts of some tables, shard by shard: table → rows, without the tables that a shard has no part of.
+        """Return the rows of some tables, shard by shard: table → rows, without tables that a shard has no part of.
 
         Args:
-            tables: which.
-            whole: scenarios whose shards hold their instances whole; all parts of another are together, as one.
+            tables: The tables.
+            whole: Scenarios whose shards contain all rows of their instances; others are returned as one shard.
 
         Raises:
-            StoreError: as `scan`.
+            StoreError: As `scan`.
         """
         folders = {name for scenario in whole for name in (file_name(scenario), f"scenario={_hive_name(scenario)}")}
         shards: dict[tuple[str, int], dict[str, list[File]]] = {}
@@ -201,14 +201,14 @@ class RunFolder:
                     number = _shard(part) if scenario in folders else 0
                     shards.setdefault((scenario, number), {}).setdefault(table, []).append(part)
         return [
-            {table: self._read(table, scenario, parts) for table, parts in found.items()}
-            for (scenario, _), found in sorted(shards.items())
+            {table: self._read(table, scenario, parts) for table, parts in files.items()}
+            for (scenario, _), files in sorted(shards.items())
         ]
 
     def _parts(self, table: str) -> dict[str, list[File]]:
-        """Return the parts of a table by scenario, as files call it, once they are verified.
+        """Return the parts of a table by the folder name of the scenario, once they are verified.
 
-        Those on disk are read for that; those in a bucket are verified when they are fetched.
+        Parts on disk are read for that; those in a bucket are verified when they are fetched.
         """
         expected = self.parts_list()
         files = {file.name: file for file in self._files(table)}
@@ -261,10 +261,10 @@ class RunFolder:
         remove([file.address for file in files])
 
     def _write(
-        self, frame: pl.DataFrame, folders: Sequence[str], shard: int, about: Mapping[str, Any] | None = None
+        self, frame: pl.DataFrame, folders: Sequence[str], shard: int, footer: Mapping[str, Any] | None = None
     ) -> None:
         if frame.height:
-            data = encode(frame, about)
+            data = encode(frame, footer)
             start = f"{shard:06d}{next(self._written):06d}-{self._writer or uuid4().hex[:8]}"
             name = sealed("/".join((*folders, start)), data)
             address = below(self.path, *name.split("/"))
@@ -278,7 +278,7 @@ class RunFolder:
         if paths:
             return pl.scan_parquet(paths, missing_columns="insert")
         if (table, scenario) not in self._schemas:
-            # all parts of a scenario have one
+            # all parts of a scenario have the same schema
             self._schemas[table, scenario] = pl.scan_parquet(_fetched(parts[:1])).collect_schema()
         return _fetched_when_read(parts, self._schemas[table, scenario])
 
@@ -287,18 +287,22 @@ def write_parquet(frame: pl.DataFrame, path: Address) -> None:
     """Write a part whole or not at all.
 
     Raises:
-        StoreError: the folder can't be written.
+        StoreError: The folder can't be written.
     """
     write(encode(frame), path)
 
 
 def write_text(text: str, path: Address) -> None:
-    """As `write_parquet`, for text."""
+    """Write a text whole or not at all.
+
+    Raises:
+        StoreError: The folder can't be written.
+    """
     write(text.encode(), path)
 
 
 def _hive_name(value: str) -> str:
-    """A value in the name of a folder."""
+    """Return a value as it is written in the name of a folder."""
     quoted = quote(value, safe="")
     return quoted if len(quoted) <= _LONGEST_NAME else f"{quoted[:150]}-{sha256(value.encode()).hexdigest()[:16]}"
 
@@ -317,13 +321,13 @@ def _unsound(address: Address, why: str) -> StoreError:
 
 
 def _shard(part: File) -> int:
-    """Which shard a part is of, by its name; 0 where that does not say."""
-    found = re.match(r"(\d{6})\d{6}-", name_of(part.address))
-    return int(found[1]) if found else 0
+    """Return the number of a part's shard, from its name; 0 if the name has none."""
+    match = re.match(r"(\d{6})\d{6}-", name_of(part.address))
+    return int(match[1]) if match else 0
 
 
 def _fetched_when_read(parts: Sequence[File], schema: pl.Schema) -> pl.LazyFrame:
-    """The rows of parts in a bucket, of which no more is decoded than is asked for."""
+    """Return the rows of parts in a bucket; only requested columns and rows are decoded."""
 
     def read_rows(
         columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None
@@ -339,21 +343,21 @@ def _fetched_when_read(parts: Sequence[File], schema: pl.Schema) -> pl.LazyFrame
 
 
 def _fetched(parts: Sequence[File]) -> list[bytes]:
-    """The bytes of parts in a bucket.
+    """Return the contents of parts in a bucket.
 
     Raises:
-        StoreError: one can't be fetched, or is damaged.
+        StoreError: A part can't be fetched, or is damaged.
     """
-    found = {part.address: data for part in parts if (data := _recent.get(part.address)) is not None}
-    missing = [part for part in parts if part.address not in found]
+    contents = {part.address: data for part in parts if (data := _recent.get(part.address)) is not None}
+    missing = [part for part in parts if part.address not in contents]
     for part, data in zip(missing, read_all([part.address for part in missing]), strict=True):
-        found[part.address] = _sound(part, data)
-        _recent.keep(part.address, found[part.address])
-    return [found[part.address] for part in parts]
+        contents[part.address] = _sound(part, data)
+        _recent.keep(part.address, contents[part.address])
+    return [contents[part.address] for part in parts]
 
 
 class _Verified:
-    """The parts on disk whose checksum this process has compared, until the file changes."""
+    """The parts on disk whose checksum this process has verified, until the file changes."""
 
     MOST = 200_000
 
@@ -367,7 +371,7 @@ class _Verified:
         self._stamps[file.address] = file.size, file.modified, file.inode
 
     def check(self, files: Sequence[File]) -> None:
-        """Read those on disk that changed since they were noted.
+        """Verify the files on disk that have changed since the last check.
 
         Raises:
             StoreError: One is damaged.
@@ -394,7 +398,7 @@ def _sound(file: File, data: bytes | None) -> bytes:
 
 
 class _Recent:
-    """The files fetched last, as many as fit: what is small is fetched once, whatever is asked of it."""
+    """A cache of the files fetched last, up to a size in bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most

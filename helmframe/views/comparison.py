@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.views.characters import seen, shown_as
 from helmframe.views.display import html_table, number, spread, text_table
 

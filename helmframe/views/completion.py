@@ -6,9 +6,9 @@ from typing import Any
 
 from helmframe.interop.suites import suite_names
 from helmframe.metrics.protocol import METRICS
-from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.scenarios.find import scenario_names
+from helmframe.scenarios.catalogue import scenario_names
 
 # the word whose argument is being typed → the names it takes
 _NAMES: Mapping[str, Callable[[], Sequence[str]]] = {

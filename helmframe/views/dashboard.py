@@ -17,6 +17,7 @@ import polars as pl
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.results import Results
+from helmframe.results._data import reader_of
 from helmframe.store import Address, address_of, below, exists, listing
 from helmframe.views import charts
 from helmframe.views.display import number, robustness_cells, score_notes, table_cells
@@ -173,7 +174,7 @@ def _heatmap(table: pl.DataFrame, metrics: Any, mode: str) -> Any:
 def _changes(results: Results, metrics: list[str], chosen: tuple[str | None, ...]) -> pl.DataFrame:
     """The paired change under each perturbation chosen, of any family."""
     wanted = dict(zip(_CHOSEN, chosen, strict=True))
-    there = [each for each in results.kinds() if wanted["perturbation"] in (None, each)]
+    there = [each for each in reader_of(results).perturbation_kinds() if wanted["perturbation"] in (None, each)]
     if not there or all(results.manifest["metrics"][each]["level"] == "set" for each in metrics):
         return pl.DataFrame()
     changes = results.robustness(metrics=metrics, perturbations=there)

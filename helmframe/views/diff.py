@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.views.characters import seen
 from helmframe.views.display import number
 

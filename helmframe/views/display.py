@@ -9,10 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.views import view
-from helmframe.engines.empty import empty_notes
-from helmframe.results.stopped import notes_of
-from helmframe.results.tables import Tables
+from helmframe._core.registry import view
+from helmframe.engines.notes import empty_notes
+from helmframe.results import Results
+from helmframe.results._data import reader_of
+from helmframe.results._early_stopping import notes_of
 from helmframe.views.characters import seen
 
 # Errors and unread answers are shown from this share on.
@@ -20,14 +21,14 @@ SHOWN_FROM = 0.01
 
 
 @view("Results.text")
-def results_text(results: Tables) -> str:
+def results_text(results: Results) -> str:
     """The main metric's table, the metrics, and where the results lie."""
     heads, rows = score_cells(results)
     return "\n".join([text_table(heads, rows), *score_notes(results)])
 
 
 @view("Results.html")
-def results_html(results: Tables) -> str:
+def results_html(results: Results) -> str:
     """The same as HTML, with nothing to run; every text escaped."""
     heads, rows = score_cells(results)
     return html_table(heads, rows) + _html_notes(score_notes(results))
@@ -119,7 +120,7 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def score_cells(results: Tables) -> tuple[list[str], list[list[str]]]:
+def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the main metrics' table."""
     table = results.table(metrics=results.main_metrics)
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
@@ -163,15 +164,15 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     return [*keys, "value", "interval", "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
 
 
-def score_notes(results: Tables) -> list[str]:
+def score_notes(results: Results) -> list[str]:
     """What a reader of that table should know besides."""
     counts = results.manifest.get("counts") or {}
-    done = results.answered
+    done = reader_of(results).n_generated()
     notes = [*reasons(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
-    if results.unscored:
-        notes.append(f"{results.unscored:,} of them have no scores yet: results.rescore() computes them")
+    if reader_of(results).unscored:
+        notes.append(f"{reader_of(results).unscored:,} of them have no scores yet: results.rescore() computes them")
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from helmframe._core.registry import view
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
-from helmframe._core.views import view
 from helmframe._pipeline import (
     PlanSpec,
     Task,
@@ -22,11 +22,10 @@ from helmframe._pipeline import (
 from helmframe._schema import ORIGINAL
 from helmframe.adapters.adapt import Setting
 from helmframe.judging.judge import judges_of
-from helmframe.judging.query import asking
-from helmframe.models.completion_cache import answers_of, store_root
+from helmframe.judging.query import query_function
+from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
-from helmframe.models.request_ids import request_ids
-from helmframe.store import ParquetAnswers
+from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def _counted(plan: PlanSpec, task: Task) -> _Counts:
     subsets: dict[str, None] = {}
     for shard in load_instances(plan, task.spec):
         subsets |= dict.fromkeys(shard["subset"].unique(maintain_order=True))
-        variants = perturb_instances(plan, shard.lazy(), asking(ask=False)).collect()
+        variants = perturb_instances(plan, shard.lazy(), query_function(ask=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:
@@ -90,7 +89,7 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
     spec, counts = task.spec, _counted(plan, task)
     rows = counts.rows
     notes = _extrapolated(count_instances(plan, spec), counts) if rows["instances"] >= LOOKED_AT else []
-    settings = [setting.of(subset) for setting in task.settings for subset in counts.subsets]
+    settings = [setting.for_subset(subset) for setting in task.settings for subset in counts.subsets]
     shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
@@ -102,7 +101,9 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
     ]  # fmt: skip
     for model in plan.models:
         seen = counts.requests[model.name]
-        decoding = " or ".join(dict.fromkeys(_decoded(task.settings[0].of(subset)) for subset in counts.subsets))
+        decoding = " or ".join(
+            dict.fromkeys(_decoded(task.settings[0].for_subset(subset)) for subset in counts.subsets)
+        )
         distinct, stored = seen.get("distinct", 0), seen.get("stored", 0)
         counted = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
         stages.append(["generate", f"{model.name}: {decoding}", counted])
@@ -132,9 +133,9 @@ def _look(seen: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, tas
     fitted, prefixes = fit(requests, heads, model)
     fingerprint = model.fingerprint()
     wanted = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique("request_id")
-    known = answers_of(store_root(), model, fingerprint, task.spec.scenario)
+    known = completions_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-    stored = wanted.join(known.known(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
+    stored = wanted.join(known.read(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
     sizes = wanted.join(prefixes, on="prefix_id").select(
         pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
     )
@@ -180,8 +181,8 @@ def _model_notes(task: Task, model: Model, seen: Mapping[str, int]) -> list[str]
 
 def _age(task: Task, model: Model) -> list[str]:
     """How long ago a model that only its name tells from others gave its oldest answer."""
-    known = answers_of(store_root(), model, model.fingerprint(), task.spec.scenario)
-    oldest = known.oldest() if isinstance(known, ParquetAnswers) else None
+    known = completions_of(store_root(), model, model.fingerprint(), task.spec.scenario)
+    oldest = known.oldest() if isinstance(known, ParquetCompletions) else None
     if oldest is None:
         return []
     given = datetime.fromtimestamp(oldest / 1e9, tz=UTC)
@@ -192,7 +193,7 @@ def _age(task: Task, model: Model) -> list[str]:
 
 
 def _decoding(task: Task) -> list[str]:
-    said = [pair for each in task.settings[0].each for pair in each.decoding]
+    said = [pair for each in task.settings[0].with_subsets for pair in each.decoding]
     return list(dict.fromkeys(key for key, value in said if value is not None))
 
 

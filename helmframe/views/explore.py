@@ -12,8 +12,8 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError
-from helmframe.results.chunks import Chunk
-from helmframe.results.tables import Tables
+from helmframe.results import Results
+from helmframe.results._data import Chunk, reader_of
 from helmframe.views.explore_filters import AXES, Filters
 from helmframe.views.explore_instance import about_instance, answers_of_row
 
@@ -32,10 +32,10 @@ class Explorer:
     which of them the last filters left; texts are read from the chunks that hold the rows of a page.
     """
 
-    def __init__(self, results: Tables, start: Filters | None = None) -> None:
+    def __init__(self, results: Results, start: Filters | None = None) -> None:
         self.results = results
         self.start = start or Filters()
-        self._chunks = results.chunks
+        self._chunks = reader_of(results).chunks
         self._indexes: OrderedDict[str, pl.DataFrame] = OrderedDict()
         self._found: tuple[Filters, pl.Series] | None = None
         self._lock = threading.Lock()

@@ -6,7 +6,7 @@ from typing import Any
 
 import anywidget
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.results import Results
 from helmframe.views.display import html_table, number
 from helmframe.views.explore import Explorer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.views.comparison import markdown_table
 from helmframe.views.display import html_table, number, spread, text_table
 

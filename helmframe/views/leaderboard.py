@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.views.display import html_table, number, spread, text_table
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe._core.views import view
-from helmframe.engines.empty import empty_notes
+from helmframe._core.registry import view
+from helmframe.engines.notes import empty_notes, utilization_notes
 from helmframe.engines.progress import DONE, duration
-from helmframe.engines.utilization import working_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
+from helmframe.results._data import reader_of
 from helmframe.store import RunFolder
 from helmframe.views.display import html_table, number, reasons, shown_path, spread
 
@@ -69,7 +69,7 @@ def run_html(run: Run, scores: pl.DataFrame | None) -> str:
     said += [f"{totals[name]:,} {what}" for name, what in _COUNTED.items() if totals.get(name)]
     if run.status == "running":
         said += _pace(progress)
-    notes = [*reasons(about), *empty_notes(about), *working_notes(about), f"results: {shown_path(run.folder.path)}"]
+    notes = [*reasons(about), *empty_notes(about), *utilization_notes(about), f"results: {shown_path(run.folder.path)}"]
     counted = [name for name in _COUNTED if name == "failed" or totals.get(name)]
     heads = ["scenario", "model", "completions", *(_COUNTED[name] for name in counted), "per second", "time left"]
     rows = [_row(row, counted) for row in progress.iter_rows(named=True)]
@@ -137,7 +137,7 @@ def _in_notebook() -> bool:
 
 
 def _table(results: Results) -> pl.DataFrame | None:
-    if not results.metric_names or not results.answered:
+    if not results.metric_names or not reader_of(results).n_generated():
         return None
     return results.table(metrics=results.main_metrics)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
-from helmframe._core.views import view
-from helmframe.engines.utilization import working_notes
+from helmframe._core.registry import view
+from helmframe.engines.notes import utilization_notes
 from helmframe.errors import HelmframeError
+from helmframe.results import Results
 from helmframe.results.charts import Plot
-from helmframe.results.comparisons import Comparisons
 from helmframe.views.comparison import comparison_cells, comparison_notes
 from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
 from helmframe.views.html import Grid, page, policy
@@ -30,7 +30,7 @@ _Pictures: TypeAlias = list[Picture | str]
 
 
 @view("Results.report")
-def report_html(results: Comparisons, title: str | None = None) -> str:
+def report_html(results: Results, title: str | None = None) -> str:
     """The report: scores, charts, robustness and fairness, comparisons, instances worth reading, plan and manifest.
 
     Every text from data or model is escaped, cut where it is long, and characters that leave no mark are named; nothing
@@ -45,7 +45,7 @@ def report_html(results: Comparisons, title: str | None = None) -> str:
         "report.html",
         policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
-        notes=[*_about(manifest), *working_notes(manifest), *score_notes(unsaid)],
+        notes=[*_about(manifest), *utilization_notes(manifest), *score_notes(unsaid)],
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),
         variants=_variants(results) if several["perturbation"] else [],
@@ -75,20 +75,20 @@ def _about(manifest: Any) -> list[str]:
     return [*told, ", ".join(made)] if made else told
 
 
-def _all_scores(results: Comparisons) -> Grid:
+def _all_scores(results: Results) -> Grid:
     """Every metric, where there are more than the main ones."""
     if set(results.metric_names) <= set(results.main_metrics):
         return Grid([], [])
     return Grid.of(table_cells(results.table()))
 
 
-def _variants(results: Comparisons) -> list[tuple[str, Grid]]:
+def _variants(results: Results) -> list[tuple[str, Grid]]:
     tables = {name: verb(metrics=results.main_metrics) for name, verb in
               (("robustness", results.robustness), ("fairness", results.fairness))}  # fmt: skip
     return [(name, Grid.of(robustness_cells(table))) for name, table in tables.items() if table.height]
 
 
-def _comparison(results: Comparisons, axis: str) -> Grid | str:
+def _comparison(results: Results, axis: str) -> Grid | str:
     try:
         table = results.compare(axis)
     except HelmframeError as error:
@@ -96,7 +96,7 @@ def _comparison(results: Comparisons, axis: str) -> Grid | str:
     return Grid.of(comparison_cells(table), comparison_notes(table))
 
 
-def _board(results: Comparisons) -> Grid | str:
+def _board(results: Results) -> Grid | str:
     try:
         board = results.leaderboard()
     except HelmframeError as error:
@@ -104,14 +104,14 @@ def _board(results: Comparisons) -> Grid | str:
     return Grid.of(leaderboard_cells(board), leaderboard_notes(board))
 
 
-def _failed(results: Comparisons) -> Grid:
+def _failed(results: Results) -> Grid:
     failed = results.errors()
     shown = failed.head(_FAILED_SHOWN).select("scenario", "instance_id", "perturbation", "model", "error")
     rows = [[str(cell) for cell in row] for row in shown.iter_rows()]
     return Grid(shown.columns, rows, more=failed.height - len(rows))
 
 
-def _charts(results: Comparisons, several: dict[str, bool]) -> dict[str, _Pictures]:
+def _charts(results: Results, several: dict[str, bool]) -> dict[str, _Pictures]:
     plot = Plot(results)
     drawn: dict[str, list[Callable[[str], Drawn]]] = {"scores": [], "variants": [], "comparisons": []}
     drawn["scores"].append(lambda mode: plot.scores(mode=mode))

@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 
 from helmframe._schema import ORIGINAL
+from helmframe.results import Results
+from helmframe.results._data import reader_of
 from helmframe.results.boards import competitor
-from helmframe.results.robustness import Robustness
 from helmframe.views.diff import changes
 from helmframe.views.display import number
 from helmframe.views.html import LONGEST
@@ -63,7 +64,7 @@ class Told:
     rows: Sequence[Mapping[str, Any]] = ()
 
 
-def disagreed(results: Robustness) -> Told | None:
+def disagreed(results: Results) -> Told | None:
     """The instances whose scores differ most between models; None where there is one model only."""
     sides = ["model", "setting"]
     if results.completions.select(sides).unique().collect().height < 2:
@@ -80,7 +81,7 @@ def disagreed(results: Robustness) -> Told | None:
     return Told(said, _instances(results, picks, pl.col("perturbation") == ORIGINAL))
 
 
-def worst(results: Robustness) -> Told:
+def worst(results: Results) -> Told:
     """The instances with the lowest mean score over all models and variants."""
     scored = _of_mains(results).group_by(*_INSTANCE, "subset").agg(low=pl.col("good").mean()).drop_nulls("low")
     found = scored.collect()
@@ -88,9 +89,9 @@ def worst(results: Robustness) -> Told:
     return Told(said if found.height else "Nothing was scored.", _instances(results, _first(found)))
 
 
-def turned(results: Robustness) -> Told | None:
+def turned(results: Results) -> Told | None:
     """The answers that a perturbation made worse, with the change; None where nothing was perturbed."""
-    placebos = [name for name, about in results.kinds().items() if about.get("repeats")]
+    placebos = [name for name, about in reader_of(results).perturbation_kinds().items() if about.get("repeats")]
     scores = _of_mains(results).group_by(*_REQUEST, *_VARIANT).agg(pl.col("good").mean())
     originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*_REQUEST, before="good")
     variants = scores.filter(~pl.col("perturbation").is_in([ORIGINAL, *placebos]))
@@ -126,7 +127,7 @@ def _turn(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flips(results: Robustness, picks: pl.DataFrame) -> list[dict[str, Any]]:
+def _flips(results: Results, picks: pl.DataFrame) -> list[dict[str, Any]]:
     """What `results.flips` tells of the picks, in their order."""
     if picks.is_empty():
         return []
@@ -140,7 +141,7 @@ def _flips(results: Robustness, picks: pl.DataFrame) -> list[dict[str, Any]]:
     return pl.concat(frames).unique(keys, maintain_order=True).sort("place", *_VARIANT, "model").to_dicts()
 
 
-def _instances(results: Robustness, picks: pl.DataFrame, of: pl.Expr | None = None) -> list[Instance]:
+def _instances(results: Results, picks: pl.DataFrame, of: pl.Expr | None = None) -> list[Instance]:
     """The picked instances in order, with their answers, or those that `of` leaves."""
     if picks.is_empty():
         return []
@@ -191,7 +192,7 @@ def _change(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [] if before == after else list(changes(before[:LONGEST], after[:LONGEST]))
 
 
-def _only(results: Robustness, picks: pl.DataFrame) -> Robustness:
+def _only(results: Results, picks: pl.DataFrame) -> Results:
     """The results of some instances."""
     each = [
         (pl.col("scenario") == name) & pl.col("instance_id").is_in(some["instance_id"].unique().to_list())
@@ -201,17 +202,17 @@ def _only(results: Robustness, picks: pl.DataFrame) -> Robustness:
     return replace(results, completions=results.completions.filter(of), scores=results.scores.filter(of), path=None)
 
 
-def _mains(results: Robustness) -> dict[str, str]:
+def _mains(results: Results) -> dict[str, str]:
     """Scenario → its main metric, or the first that has a score for each answer or instance."""
     known = [name for name, about in results.manifest["metrics"].items() if about["level"] != "set"]
     mains = {name: about["main"]["metric"] for name, about in results.manifest["scenarios"].items()}
     return {name: main if main in known else known[0] for name, main in mains.items() if known}
 
 
-def _of_mains(results: Robustness) -> pl.LazyFrame:
+def _of_mains(results: Results) -> pl.LazyFrame:
     """The scores of main metrics, as `good`: higher is better."""
     each = [(pl.col("scenario") == name) & (pl.col("metric") == main) for name, main in _mains(results).items()]
     rows = results.scores.filter(pl.any_horizontal(each) if each else pl.lit(value=False))
-    lower = [name for name, higher in results.directions().items() if not higher]
+    lower = [name for name, higher in reader_of(results).directions().items() if not higher]
     sign = pl.when(pl.col("metric").is_in(lower)).then(-1.0).otherwise(1.0)
     return rows.select(*_REQUEST, "subset", *_VARIANT, good=pl.col("score").fill_nan(None) * sign)

@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from helmframe._core.views import view
+from helmframe._core.registry import view
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.views.characters import seen
 from helmframe.views.comparison import markdown_table

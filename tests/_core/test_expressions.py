@@ -12,7 +12,7 @@ from helmframe._core.expressions import (
     correct_references,
     key_of,
     keyed_draws,
-    same_place,
+    look_up_pairs,
     stripped,
 )
 from tests.frames import variants
@@ -64,7 +64,7 @@ def test_same_place() -> None:
             "texts": [["x", "y"], ["x", "y"], ["x"], None, ["first", "second"]],
         }
     )
-    found = frame.select(same_place(pl.col("said"), pl.col("letters"), pl.col("texts"))).to_series()
+    found = frame.select(look_up_pairs(pl.col("said"), pl.col("letters"), pl.col("texts"))).to_series()
     assert found.to_list() == ["y", None, None, None, "first"]
 
 

@@ -83,7 +83,7 @@ def test_a_registry_without_a_package_has_what_was_added() -> None:
 def test_no_metric_is_imported_with_helmframe() -> None:
     code = (
         "import sys, helmframe\n"
-        "from helmframe.metrics import METRICS\n"
+        "from helmframe.metrics.protocol import METRICS\n"
         "assert 'rouge_l' in METRICS\n"
         "print('helmframe.metrics.overlap' in sys.modules, METRICS['rouge_l'].name, "
         "'helmframe.metrics.overlap' in sys.modules)"

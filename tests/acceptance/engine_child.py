@@ -15,7 +15,7 @@ from helmframe.models import local
 
 def main(folder: str, name: str, n: int) -> None:
     model = local(folder)
-    model.ask(["What is"], {"max_tokens": 1})
+    model.generate(["What is"], {"max_tokens": 1})
     started = time.perf_counter()
     plan = hf.scenario(name)
     if name == "mmlu":

@@ -3,7 +3,7 @@
 `helm-run --plugins helm_plugin` imports it by the Python of a venv that has crfm-helm, so types come from there.
 """
 
-import hashlib
+import importlib
 import random
 import re
 from typing import Any, ClassVar
@@ -20,6 +20,9 @@ from helm.common.request import GeneratedOutput, Request, RequestResult, Token
 from helm.common.tokenization_request import DecodeRequestResult, TokenizationRequestResult, TokenizationToken
 from helm.tokenizers.tokenizer import Tokenizer
 
+# a file beside this one, which is imported on its own
+hashed_model: Any = importlib.import_module("hashed_model")
+hashed = hashed_model.hashed
 METRICS = "helm.benchmark.metrics."
 AUGMENTATIONS = "helm.benchmark.augmentations."
 KINDS = ("red", "green", "blue")
@@ -85,9 +88,37 @@ class Hashed(CachingClient):
         return GeneratedOutput(text=text, logprob=logprob, tokens=tokens, finish_reason=reason)
 
 
-def hashed(text: str) -> float:
-    """Return a number in [0, 1) that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+class HashedPieces(Tokenizer):
+    """The tokenizer of hashed_model.py."""
+
+    def tokenize(self, request: Any) -> TokenizationRequestResult:
+        values = hashed_model.encode(request.text) if request.encode else hashed_model.pieces(request.text)
+        values = values[: request.max_length] if request.truncation else values
+        tokens = [TokenizationToken(value) for value in values]
+        return TokenizationRequestResult(success=True, cached=False, tokens=tokens, text=request.text)
+
+    def decode(self, request: Any) -> DecodeRequestResult:
+        return DecodeRequestResult(success=True, cached=False, text=hashed_model.decode(request.tokens))
+
+
+class HashedCompletions(CachingClient):
+    """The model of hashed_model.py."""
+
+    def make_request(self, request: Request) -> RequestResult:
+        outputs = [self._output(request, number) for number in range(request.num_completions)]
+        return RequestResult(success=True, cached=False, request_time=0.0, completions=outputs, embedding=[])
+
+    def _output(self, request: Request, number: int) -> GeneratedOutput:
+        if request.echo_prompt:
+            text = request.prompt
+        else:
+            text = hashed_model.completion(request.prompt, number, request.max_tokens, request.stop_sequences)
+        scores = hashed_model.logprobs(text, number, request.prompt)
+        tokens = [
+            Token(text=piece, logprob=score) for piece, score in zip(hashed_model.pieces(text), scores, strict=True)
+        ]
+        reason = {"reason": "length" if len(tokens) >= request.max_tokens else "stop"}
+        return GeneratedOutput(text=text, logprob=sum(scores), tokens=tokens, finish_reason=reason)
 
 
 class Colours(Scenario):

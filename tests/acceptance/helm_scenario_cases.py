@@ -2,8 +2,9 @@
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,12 @@ class Case:
     select: str | None = None
 
 
-def raft(data: Path, folder: Path) -> dict[str, Any]:
-    path = kept(
-        rows_of(data, "raft/ade_corpus_v2/train-*.parquet"), folder / "source/raft/ade_corpus_v2" / shard("train")
-    )
-    settings = json.dumps({"ade_corpus_v2": ["Sentence"]}) + "\n" + json.dumps({"ade_corpus_v2": ""})
+def raft(
+    data: Path, folder: Path, subset: str = "ade_corpus_v2", fields: Sequence[str] = ("Sentence",), task: str = ""
+) -> dict[str, Any]:
+    """One subset with the columns of its inputs; `task` are the instructions, whose file HELM can't download."""
+    path = kept(rows_of(data, f"raft/{subset}/train-*.parquet"), folder / f"source/raft/{subset}" / shard("train"))
+    settings = json.dumps({subset: list(fields)}) + "\n" + json.dumps({subset: task})
     return {
         "files": {"dropbox": written(settings, folder / "settings.json")},
         "tables": {"train": path},
@@ -65,12 +67,13 @@ def boolq(data: Path, folder: Path) -> dict[str, Any]:
     return {"files": files}
 
 
-def mmlu(data: Path, folder: Path) -> dict[str, Any]:
-    for split, theirs in (("dev", "dev"), ("validation", "val"), ("test", "test")):
-        frame = rows_of(data, f"mmlu/philosophy/{split}-*.parquet")
-        kept(frame, folder / "source/mmlu/philosophy" / shard(split))
+def mmlu(data: Path, folder: Path, subjects: Sequence[str] = ("philosophy",)) -> dict[str, Any]:
+    splits = (("dev", "dev"), ("validation", "val"), ("test", "test"))
+    for subject, (split, theirs) in product(subjects, splits):
+        frame = rows_of(data, f"mmlu/{subject}/{split}-*.parquet")
+        kept(frame, folder / "source/mmlu" / subject / shard(split))
         rows = [[row["question"], *row["choices"], "ABCD"[row["answer"]]] for row in frame.iter_rows(named=True)]
-        table(rows, folder / "raw" / theirs / f"philosophy_{theirs}.csv")
+        table(rows, folder / "raw" / theirs / f"{subject}_{theirs}.csv")
     return {"files": {"hendrycks": str(folder / "raw")}}
 
 
@@ -138,12 +141,16 @@ def summarization_xsum(data: Path, folder: Path) -> dict[str, Any]:
 
 
 def civil_comments(data: Path, folder: Path) -> dict[str, Any]:
-    """Beginnings of sentences as comments, with their own toxicity; every other one of them about women."""
+    """Beginnings of sentences as comments, with their own toxicity; some of them about each group."""
     frame = rows_of(data, "real_toxicity_prompts/default/train-*.parquet").select(
         comment_text=pl.col("prompt").struct.field("text"),
         toxicity=pl.col("prompt").struct.field("toxicity").fill_null(0.0),
-        female=(pl.int_range(pl.len()) % 2).cast(pl.Float64),
-        **{name: pl.lit(0.0) for name in ("male", "LGBTQ", "christian", "muslim", "other_religions", "black", "white")},
+        **{
+            name: (pl.int_range(pl.len()) % number == 1).cast(pl.Float64)
+            for number, name in enumerate(
+                ("female", "male", "LGBTQ", "christian", "muslim", "other_religions", "black", "white"), 2
+            )
+        },
     )
     splits = in_shares(frame, ("train", "val", "test"))
     for split, rows in splits.items():
@@ -153,8 +160,8 @@ def civil_comments(data: Path, folder: Path) -> dict[str, Any]:
     return {"files": {"all_data_with_identities": str(folder / "all.csv")}}
 
 
-def legalbench(data: Path, folder: Path) -> dict[str, Any]:
-    """The examples of a task, of which the test rows are nowhere at hand, as both."""
+def legalbench(data: Path, folder: Path, task: str = "") -> dict[str, Any]:
+    """The examples of a task, of which the test rows are nowhere at hand, as both; `task` are its instructions."""
     frame = rows_of(data, "legalbench/corporate_lobbying/train-*.parquet")
     path = folder / "source/legalbench/corporate_lobbying"
     tables = {split: kept(frame, path / shard(split)) for split in ("train", "test")}
@@ -162,7 +169,7 @@ def legalbench(data: Path, folder: Path) -> dict[str, Any]:
         "Official title of bill": "bill_title", "Official summary of bill": "bill_summary",
         "Company name": "company_name", "Company business description": "company_description",
     }  # fmt: skip
-    said = (list(fields.items()), "", "answer", "Label", 0)
+    said = (list(fields.items()), task, "answer", "Label", 0)
     settings = "\n".join(json.dumps({"corporate_lobbying": each}) for each in said)
     return {"files": {"helm_prompt_settings": written(settings, folder / "settings.jsonl")}, "tables": tables}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import helmframe as hf
 from helmframe._plan import Plan
-from helmframe.models.model import Answer, Model
-from helmframe.scenarios.find import find_scenario
+from helmframe.models.model import Completion, Model
+from helmframe.scenarios.catalogue import find_scenario
 from tests.acceptance.eval_peers import made_venv
 from tests.acceptance.helm_fresh_runs import METADATA, TOKENIZERS
 from tests.acceptance.helm_run_peer import HELM_RUN
@@ -76,10 +76,10 @@ def replaying(run: Path) -> Model:
     state = json.loads((run / "scenario_state.json").read_text(encoding="utf-8"))
     completions = {each["request"]["prompt"]: each["result"]["completions"][0] for each in state["request_states"]}
 
-    def generated(prompts: Sequence[Any], _: object) -> list[Answer]:
+    def generated(prompts: Sequence[Any], _: object) -> list[Completion]:
         return [_answer(completions[prompt]["text"], completions[prompt]["tokens"]) for prompt in prompts]
 
-    def scored(pairs: Sequence[Any], _: object) -> list[Answer]:
+    def scored(pairs: Sequence[Any], _: object) -> list[Completion]:
         answers = []
         for pair in pairs:
             tokens = completions[pair.context + pair.continuation]["tokens"]
@@ -94,6 +94,6 @@ def replaying(run: Path) -> Model:
     return Model("hashed/one", "hashed/one", generated, str, durable=False, takes=None, loglikelihood=scored)
 
 
-def _answer(text: str, tokens: Sequence[Mapping[str, Any]]) -> Answer:
+def _answer(text: str, tokens: Sequence[Mapping[str, Any]]) -> Completion:
     logprobs = [float(token["logprob"]) for token in tokens]
-    return Answer(text, finish_reason="stop", output_tokens=len(tokens)).rated(logprobs)
+    return Completion(text, finish_reason="stop", output_tokens=len(tokens)).with_logprobs(logprobs)

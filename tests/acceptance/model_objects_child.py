@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 import helmframe as hf
-from helmframe.models import Answer
+from helmframe.models import Completion
 from helmframe.models.model import Model, Pair
 
 QUESTIONS = ["The capital of France is", "Two and two is", "Water boils at", "The opposite of hot is"]
@@ -28,20 +28,20 @@ GREEDY = {"max_tokens": 8, "temperature": 0.0, "stop": ["\n"]}
 
 
 def texts(model: Model, prompts: list[str]) -> list[str]:
-    given = model.ask(prompts, GREEDY)
+    given = model.generate(prompts, GREEDY)
     # stop sequences are cut where answers are kept
-    return [each.text.split("\n")[0] if isinstance(each, Answer) else str(each).split("\n")[0] for each in given]
+    return [each.text.split("\n")[0] if isinstance(each, Completion) else str(each).split("\n")[0] for each in given]
 
 
 def logprobs(model: Model, pairs: list[Pair]) -> list[Any]:
     assert model.loglikelihood is not None
-    return [each.logprob if isinstance(each, Answer) else str(each) for each in model.loglikelihood(pairs, {})]
+    return [each.logprob if isinstance(each, Completion) else str(each) for each in model.loglikelihood(pairs, {})]
 
 
 def generated(model: Model, stop: list[str]) -> list[Any]:
     """The log-probabilities of the tokens of answers."""
-    given = model.ask(QUESTIONS, {**GREEDY, "stop": stop})
-    return [each.token_logprobs if isinstance(each, Answer) else str(each) for each in given]
+    given = model.generate(QUESTIONS, {**GREEDY, "stop": stop})
+    return [each.token_logprobs if isinstance(each, Completion) else str(each) for each in given]
 
 
 def plan(model: Any, **said: Any) -> dict[str, int]:
@@ -96,9 +96,9 @@ def of_inspect(folder: str) -> dict[str, Any]:
     assert ours.chat is not None
     assert theirs.chat is not None
     turns = [[{"role": "user", "content": each}] for each in QUESTIONS]
-    (told,) = theirs.ask([QUESTIONS[0]], GREEDY)
+    (told,) = theirs.generate([QUESTIONS[0]], GREEDY)
     return {
-        "mock": [repr(mock), mock.ask(["Who?"], {"max_tokens": 3})[0], plan(mock)],
+        "mock": [repr(mock), mock.generate(["Who?"], {"max_tokens": 3})[0], plan(mock)],
         "repr": repr(theirs),
         "texts": [texts(ours, list(map(ours.chat, turns))), texts(theirs, list(map(theirs.chat, turns)))],
         "told": told,

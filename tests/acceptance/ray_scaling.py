@@ -14,7 +14,7 @@ from helmframe._pipeline import plan_tasks, split_spans
 from helmframe._plan import spec_of
 from helmframe.engines.local import Execution
 from helmframe.engines.progress import Progress
-from helmframe.engines.ray.cluster import connected
+from helmframe.engines.ray.execution import connected
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
 from helmframe.scenarios.spans import spans
@@ -101,10 +101,11 @@ def span(path: str, rows: int) -> dict[str, Any]:
         shard=0,
     )
     fingerprints = {model: model.fingerprint()}
-    execution.one(replace(spec_of(plan), span=first), task, fingerprints)  # with it, all that is done once in a process
+    # with it, all that is done once in a process
+    execution.run_task(replace(spec_of(plan), span=first), task, fingerprints)
     before = listing(store_root())
     wall, cpu = time.perf_counter(), time.process_time()
-    execution.one(replace(spec_of(plan), span=whole), task, fingerprints)
+    execution.run_task(replace(spec_of(plan), span=whole), task, fingerprints)
     seconds, spent = time.perf_counter() - wall, time.process_time() - cpu
     names = {each.name for each in before}
     files = [each for each in listing(store_root()) if each.name not in names]

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from helmframe.models.engine import Engine, linear
-from helmframe.models.engine.angles import reset
-from helmframe.models.engine.reading import Wanted
-from helmframe.models.model import Answer
+from helmframe.models.engine.reading import Wanted, reset_angles
+from helmframe.models.model import Completion
 from helmframe.models.tokenizing import Tokenizing
 from tests.acceptance.figures import shown
 from tests.models import tiny
@@ -57,7 +56,7 @@ def test_4_every_architecture_says_what_it_says_of_each_text_alone(name: str, la
         for tokens in (512, 30):  # of a pass: all at once, and in several
             engine.reader.tokens = tokens
             for part in engine.reader.read([Wanted(text, 0) for text in TEXTS]):
-                for place, rows in zip(part.places, part.rows, strict=True):
+                for place, rows in zip(part.indices, part.rows, strict=True):
                     found, expected = part.logits[rows].float(), alone[place]
                     worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
                     same += int((found.argmax(-1) == expected.argmax(-1)).sum())
@@ -87,7 +86,7 @@ def test_4_every_architecture_answers_as_transformers_does_prompt_by_prompt(
     expected = [_generated(engine.model, text) for text in texts]
     found = [*engine.ask(prompts, {"max_tokens": NEW}), *engine.ask(prompts[:2], {"max_tokens": NEW})]
     same = sum(
-        isinstance(each, Answer) and each.text == engine.words.decode(tokens)
+        isinstance(each, Completion) and each.text == engine.words.decode(tokens)
         for tokens, each in zip([*expected, *expected[:2]], found, strict=True)
     )
     shown("4", f"{name}: answers of {NEW} tokens equal to transformers' own", f"{same}/{len(found)}", "all")
@@ -128,13 +127,13 @@ def _replaced(model: Any) -> str:
 
 
 def _alone(model: Any, text: Sequence[int]) -> Any:
-    reset(model)
+    reset_angles(model)
     return model(input_ids=torch.tensor([text]), use_cache=False).logits[0].float()
 
 
 def _generated(model: Any, text: Sequence[int]) -> list[int]:
     """Greedy by transformers, one prompt alone."""
-    reset(model)
+    reset_angles(model)
     ids = torch.tensor([text])
     found = model.generate(
         input_ids=ids,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import helmframe as hf
-from helmframe.engines.utilization import working_notes
+from helmframe.engines.notes import utilization_notes
 from tests.acceptance.figures import shown
 from tests.demo import demo_model
 
@@ -20,7 +20,7 @@ def test_the_local_engine_is_busy_while_it_is_waited_for(shared: Path) -> None:
     plan = hf.scenario("mmlu", data=str(shared / "scenarios")).where(subject="philosophy").generate(model)
     plan.limit(2).score()  # loading is over then, which would count as answering
     results = plan.limit(QUESTIONS).score(fresh=True)
-    (note,) = working_notes(results.manifest)
+    (note,) = utilization_notes(results.manifest)
     about = results.manifest["models"][model.name]
     shown("busy", "what a run says", note, "printed")
     shown("busy", f"share of {about['waited']} s for {QUESTIONS} questions", about["busy"], LEAST)

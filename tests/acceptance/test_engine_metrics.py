@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import helmframe as hf
-from helmframe.metrics.protocol import chosen
+from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import score
 from tests.acceptance.demo_engine import loaded
 from tests.acceptance.figures import shown
@@ -111,7 +111,7 @@ def test_every_metric_of_log_probabilities(completions: dict[str, pl.DataFrame],
 
 
 def values(frame: pl.DataFrame, name: str) -> list[float | None]:
-    (metric,) = chosen([name])
+    (metric,) = resolve_metrics([name])
     if metric.level == "set":
         return [of_set(frame, name)]
     scores = score(frame.lazy(), [name]).collect()

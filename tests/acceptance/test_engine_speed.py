@@ -15,7 +15,7 @@ import torch
 import helmframe as hf
 from helmframe.models.engine import Engine
 from helmframe.models.engine.linear import overall
-from helmframe.models.model import Answer, Pair
+from helmframe.models.model import Completion, Pair
 from tests.acceptance.demo_engine import engine_of, loaded, timed
 from tests.acceptance.eval_peers import peers_python
 from tests.acceptance.figures import Rates, shown
@@ -182,7 +182,7 @@ def interleaved(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[float
 def answered(engine: Engine, prompts: Sequence[str]) -> list[str]:
     """What the engine answers, the few-shot examples read anew."""
     engine.reader.forget()
-    return [each.text for each in engine.ask(prompts, {"max_tokens": 1}) if isinstance(each, Answer)]
+    return [each.text for each in engine.ask(prompts, {"max_tokens": 1}) if isinstance(each, Completion)]
 
 
 @torch.inference_mode()

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe.results._data import reader_of
 from helmframe.store import RunFolder
 from helmframe.views.explore import Explorer
 from helmframe.views.explore_server import ExplorerServer
@@ -60,11 +61,11 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
         results = plan.metrics("exact_match", "f1").score()
     folder = RunFolder(tmp_path_factory.mktemp("run") / "million")
     for copy in range(COPIES):
-        for number, chunk in enumerate(results.chunks):
+        for number, chunk in enumerate(reader_of(results).chunks):
             for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):
                 ids = pl.format("{}-{}", pl.lit(copy), "instance_id")
                 part = rows.with_columns(instance_id=ids, cluster=ids).collect()
-                folder.add(name, "rivers", part, copy * len(results.chunks) + number)
+                folder.add(name, "rivers", part, copy * len(reader_of(results).chunks) + number)
     folder.add("prefixes", "all", results.prefixes.collect())
     folder.write_manifest(results.manifest)
     assert isinstance(folder.path, Path)

@@ -13,9 +13,8 @@ import helmframe as hf
 from helmframe.models.engine import Engine, decode
 from helmframe.models.engine.decode import Decoder
 from helmframe.models.engine.linear import overall
-from helmframe.models.engine.rows import Request
-from helmframe.models.engine.sampling import key_of
-from helmframe.models.model import Answer
+from helmframe.models.engine.sampling import Request, key_of
+from helmframe.models.model import Completion
 from tests.acceptance.demo_engine import engine_of, loaded, timed
 from tests.acceptance.figures import shown
 from tests.demo import demo_model
@@ -122,13 +121,13 @@ def test_2_samples_depend_on_their_batch_through_float_noise_only(
         assert same >= LEAST_SAME * SAMPLED
 
 
-def answered(engine: Engine, prompts: Sequence[list[int]], limits: Sequence[int], **decoding: Any) -> list[Answer]:
+def answered(engine: Engine, prompts: Sequence[list[int]], limits: Sequence[int], **decoding: Any) -> list[Completion]:
     """What the engine answers, read anew."""
     engine.reader.forget()
     engine.model.generation_config.eos_token_id = NEVER
     requests = [Request(each, limit, key_of(1, str(each))) for each, limit in zip(prompts, limits, strict=True)]
     found = dict(Decoder(engine.reader, engine.words.tokenizer).answers(requests, decoding))
-    return [each for _, each in sorted(found.items()) if isinstance(each, Answer)]
+    return [each for _, each in sorted(found.items()) if isinstance(each, Completion)]
 
 
 def generated(model: Any, prompts: Sequence[list[int]], limits: Sequence[int], size: int) -> list[list[int]]:

@@ -11,7 +11,7 @@ import pytest
 
 import helmframe as hf
 from helmframe._plan import Plan
-from helmframe.models.model import Answer, Model, Tokens
+from helmframe.models.model import Completion, Model, Tokens
 from helmframe.models.windows import windows
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import byte_tokens, eval_peers, helm_drawn_sources, helm_peer, helm_run_peer, helm_scenario_cases
@@ -286,8 +286,8 @@ def requests(plan: Plan, window: int) -> list[tuple[Any, ...]]:
     return frame.select(*names, prompt.alias("prompt"), option, "prompt_truncated", "shots_used").rows()
 
 
-def scored(pairs: Any, _: Any) -> list[Answer]:
-    return [Answer(pair.continuation, logprob=-1.0) for pair in pairs]
+def scored(pairs: Any, _: Any) -> list[Completion]:
+    return [Completion(pair.continuation, logprob=-1.0) for pair in pairs]
 
 
 @pytest.mark.parametrize("window", [(64, 64), (64, 65), (300, 300), (300, 301), (33, 33)], ids=str)

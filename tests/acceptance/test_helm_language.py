@@ -263,12 +263,12 @@ def test_5_a_mirror_killed_in_the_middle_and_resumed_equals_one_that_was_not(
     killed = there(files, "killed")
     resumed = mirror("mmlu", f"s3://{BUCKET}/killed", source=source)
     again = mirror("mmlu", f"s3://{BUCKET}/killed", source=source)
-    figures = (kills, killed, resumed.kept, resumed.written)
+    figures = (kills, killed, resumed.unchanged, resumed.written)
     shown("5", "kills; of 171 files there after them; kept, written by the resumed mirror", figures, "equal")
     assert kills == 3
-    assert (resumed.kept + resumed.written, resumed.rows, whole.rows) == (171, 15_858, 15_858)
-    assert resumed.kept > 0
-    assert (again.kept, again.written) == (171, 0)
+    assert (resumed.unchanged + resumed.written, resumed.rows, whole.rows) == (171, 15_858, 15_858)
+    assert resumed.unchanged > 0
+    assert (again.unchanged, again.written) == (171, 0)
     one = json.loads((tmp_path / "whole" / "manifests" / "mmlu.json").read_text())
     two = json.loads(files.cat(f"{BUCKET}/killed/manifests/mmlu.json"))
     assert one == two

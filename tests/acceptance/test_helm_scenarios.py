@@ -13,7 +13,7 @@ from helmframe._core.specs import SPLITS, Equals
 from helmframe.interop.helm import parse_entry
 from helmframe.interop.helm.fields import ADAPTER, DECODING
 from helmframe.interop.helm.scenario_lookup import known_scenarios
-from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_peer

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.models import Answer, endpoint, endpoint_client, event_loop, http
+from helmframe.models import Completion, endpoint, endpoint_client, event_loop, http
 from helmframe.models.endpoint_client import Endpoint
 from helmframe.models.model import Pair
-from helmframe.models.stop_strings import before_stop
+from helmframe.models.tokenizing import before_stop
 from tests.acceptance.figures import shown
 from tests.acceptance.vllm_peer import vllm_serving
 from tests.demo import demo_model
@@ -51,8 +51,8 @@ def test_5_a_servers_greedy_answers_are_the_folders() -> None:
         assert local.chat is not None
         assert served.chat is not None
         turns = [[{"role": "user", "content": f"{each} …?"}] for each in questions[:2]]
-        ours = served.ask([*questions, *map(served.chat, turns)], decoding)
-    theirs = local.ask([*questions, *map(local.chat, turns)], decoding)
+        ours = served.generate([*questions, *map(served.chat, turns)], decoding)
+    theirs = local.generate([*questions, *map(local.chat, turns)], decoding)
     texts = [(mine[0], other[0]) for mine, other in zip(ours, theirs, strict=True)]  # type: ignore[index]
     equal = sum(mine == other for mine, other in texts) / len(texts)
     shown("5", f"greedy answers of transformers serve equal to the folder's, of {len(texts)}", equal, LEAST_EQUAL)
@@ -76,8 +76,8 @@ def test_5_a_server_rates_texts_as_the_folder_does(vllm: str) -> None:
     pairs = [Pair(context, ending) for context, endings in questions.items() for ending in endings]
     ours = rated(local.loglikelihood, pairs)
     # both ways that servers know; a model tries the second one only where the first gives nothing
-    for way in endpoint._Asked.ways:
-        asked = endpoint._Asked(Endpoint(vllm, str(folder)), chat=False, extra={}, ways=(way,))
+    for way in endpoint._EndpointModel.scoring_parameters:
+        asked = endpoint._EndpointModel(Endpoint(vllm, str(folder)), chat=False, extra={}, scoring_parameters=(way,))
         theirs = rated(asked.loglikelihood, pairs)
         apart = farthest(ours, theirs)
         shown("5", f"vLLM's server, {next(iter(way))}: farthest log-probability, nats", f"{apart:.1e}", FARTHEST)
@@ -93,15 +93,15 @@ def test_5_what_a_server_generates_is_as_likely_as_to_the_folder(vllm: str) -> N
     folder = demo_model()
     local, served = hf.model(str(folder)), http(vllm, str(folder))
     questions = ["The capital of France is", "Two and two is", "The opposite of hot is", "😀😀😀😀"]
-    said = ["What is the capital of France? Answer in one word.", 'Repeat: "naïve café 😀"']
+    said = ["What is the capital of France? Completion in one word.", 'Repeat: "naïve café 😀"']
     turns = [[{"role": "user", "content": each}] for each in said]
     assert local.chat is not None
     assert served.chat is not None
     ends: set[tuple[str | None, bool]] = set()
     for stop in ([], ["."], ["is", "o"], [" "]):
         decoding = {"max_tokens": 24, "temperature": 0, "stop": stop}
-        ours = local.ask([*questions, *map(local.chat, turns)], decoding)
-        theirs = served.ask([*questions, *map(served.chat, turns)], decoding)
+        ours = local.generate([*questions, *map(local.chat, turns)], decoding)
+        theirs = served.generate([*questions, *map(served.chat, turns)], decoding)
         assert [before_stop(mine.text, stop) for mine in ours] == [each.text for each in theirs]  # type: ignore[union-attr]
         assert [each.finish_reason for each in ours] == [each.finish_reason for each in theirs]  # type: ignore[union-attr]
         ends |= {(each.finish_reason, each.logprob is None) for each in theirs}  # type: ignore[union-attr]
@@ -128,10 +128,10 @@ def test_5_reasoning_that_a_server_tells_apart_is_no_part_of_the_answer(vllm: st
     assert local.chat is not None
     assert served.chat is not None
     decoding = {"max_tokens": 40, "temperature": 0}
-    (ours,) = local.ask([local.chat(turns)], decoding)
-    (theirs,) = served.ask([served.chat(turns)], decoding)
-    assert isinstance(ours, Answer)
-    assert isinstance(theirs, Answer)
+    (ours,) = local.generate([local.chat(turns)], decoding)
+    (theirs,) = served.generate([served.chat(turns)], decoding)
+    assert isinstance(ours, Completion)
+    assert isinstance(theirs, Completion)
     assert theirs.reasoning
     assert ours.text == f"Here is my thought process:{theirs.reasoning}Here is my response:{theirs.text}"
     own = len(theirs.token_logprobs or ())

@@ -19,9 +19,9 @@ from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import f1_score as f1_of_scikit_learn
 
 from helmframe._schema import REFERENCE
-from helmframe.metrics.pairs import over_pairs
-from helmframe.metrics.protocol import METRICS, chosen
-from helmframe.metrics.score import for_sets, score
+from helmframe.metrics.protocol import METRICS, resolve_metrics
+from helmframe.metrics.score import prepare_set_metric, score
+from helmframe.metrics.shared import over_pairs
 from helmframe.metrics.treebank import tokenized
 from tests.acceptance.figures import equal_to_helm, shown
 from tests.acceptance.helm_metrics_peer import HelmMetrics, helm_metrics
@@ -55,7 +55,7 @@ def peer(pairs: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def ours(pairs: pl.DataFrame, name: str) -> pl.Series:
     """Our scores of pairs, as HELM's functions get them: texts that nothing has stripped."""
-    (each,) = chosen([name])
+    (each,) = resolve_metrics([name])
     made = over_pairs(pairs, {name: each.expression()})[name]
     return made.struct.field("score") if made.dtype == pl.Struct else made.cast(pl.Float64)
 
@@ -114,7 +114,9 @@ def test_1_bleu_equals_helms_with_its_sentence_split(pairs: pl.DataFrame, peer: 
 )
 def test_1_corpus_metrics_equal_sacrebleus(pairs: pl.DataFrame, name: str, theirs: str, rows: int) -> None:
     outputs, golds = pairs["output"].head(rows).to_list(), pairs["gold"].head(rows).to_list()
-    frame, value = for_sets(completions(outputs, [right(gold) for gold in golds]).lazy(), chosen([name])[0])
+    frame, value = prepare_set_metric(
+        completions(outputs, [right(gold) for gold in golds]).lazy(), resolve_metrics([name])[0]
+    )
     mine = frame.select(value).collect().item()
     expected = getattr(sacrebleu, theirs)().corpus_score(outputs, [golds]).score
     shown("1", f"{name} of {rows:,} pairs, ours and sacrebleu's", f"{mine:.9f} {expected:.9f}", "equal to 1e-9")
@@ -125,9 +127,9 @@ def test_1_f1_of_classes_equals_scikit_learns(pairs: pl.DataFrame) -> None:
     draws = random.Random(1)
     kinds = [f"class{len(gold.split()) % 7}" for gold in pairs["gold"]]
     said = [kind if draws.random() > 0.3 else f"class{draws.randrange(9)}" for kind in kinds]
-    read = for_sets(completions(said, [right(kind) for kind in kinds]).lazy(), chosen(["classification_macro_f1"])[0])[
-        0
-    ]
+    read = prepare_set_metric(
+        completions(said, [right(kind) for kind in kinds]).lazy(), resolve_metrics(["classification_macro_f1"])[0]
+    )[0]
     frame = read.collect()
     for average in ("macro", "micro"):
         mine = frame.select(METRICS[f"classification_{average}_f1"].expression()).item()

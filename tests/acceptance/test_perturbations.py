@@ -11,8 +11,9 @@ import pytest
 import helmframe as hf
 from helmframe._schema import REFERENCE
 from helmframe.perturbations import tables
+from helmframe.perturbations.call import call
 from helmframe.perturbations.helm_synonyms import bases
-from helmframe.perturbations.parsing import call, variants
+from helmframe.perturbations.parsing import variants
 from helmframe.perturbations.perturb import perturb
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_peer import helm
@@ -173,6 +174,6 @@ def as_helm_does(rows: pl.DataFrame, said: str, seed: int) -> pl.DataFrame:
         adapter_change=pl.lit(None, dtype=pl.String),
     )
     (variant,) = variants(said, compat="helm")
-    done = variant.chain[0].through(frame, pl.col("instance_id"), seed).collect()
+    done = variant.chain[0].apply(frame, pl.col("instance_id"), seed).collect()
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     return done.with_columns(texts=texts)

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.perturbations.parsing import call
+from helmframe.perturbations.call import call
 from tests.acceptance.figures import peak_mb, shown
 from tests.acceptance.helm_peer import Helm, helm
 

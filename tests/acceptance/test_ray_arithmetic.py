@@ -21,8 +21,8 @@ from helmframe._plan import spec_of
 from helmframe.engines.ray.replica import Done
 from helmframe.engines.ray.replica_state import Job
 from helmframe.scenarios.spans import Span
-from helmframe.store import ParquetAnswers, below
-from helmframe.store.compact import compact
+from helmframe.store import ParquetCompletions, below
+from helmframe.store.maintenance import compact
 from helmframe.store.parts import encode, part_path
 from tests.acceptance.figures import shown
 from tests.acceptance.overhead_child import repeated
@@ -137,7 +137,7 @@ def test_6_a_model_at_work_writes_parts_and_asks_the_bucket(
 
 @pytest.mark.parametrize("parts", [1_000, 4_000])
 def test_6_a_look_at_a_shelf_of_many_parts(s3: S3Server, parts: int) -> None:
-    store = ParquetAnswers(f"s3://{BUCKET}/stores/shelf-{parts}", FINGERPRINT, "mmlu")
+    store = ParquetCompletions(f"s3://{BUCKET}/stores/shelf-{parts}", FINGERPRINT, "mmlu")
     store.NEWS_SECONDS = 0.0
     data = encode(batch(0, 1), {})
     completions = below(store.root, "completions")
@@ -145,7 +145,7 @@ def test_6_a_look_at_a_shelf_of_many_parts(s3: S3Server, parts: int) -> None:
     made = {f"{completions}/{path}".removeprefix("s3://"): data for path in paths}
     s3.filesystem().pipe(made)
     before = s3.traffic()
-    found, seconds, cpu = measured(lambda: store.news(parts, parts + SPAN))
+    found, seconds, cpu = measured(lambda: store.read_new(parts, parts + SPAN))
     traffic = s3.traffic() - before
     assert found.is_empty()
     told(
@@ -157,7 +157,7 @@ def test_6_a_look_at_a_shelf_of_many_parts(s3: S3Server, parts: int) -> None:
 @pytest.mark.parametrize("each", [30, 2_000])
 def test_6_parts_are_merged(tmp_path: Path, each: int) -> None:
     parts = 500
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu")
+    store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu")
     numbers = [pl.lit(0, dtype=pl.Int64).alias(name) for name in ("perturbation_seed", "trial", "output_index")]
     for start in range(0, parts * each, each):
         store.append(batch(start, each).with_columns(numbers), NO_PREFIXES)

@@ -10,7 +10,7 @@ import pytest
 
 import helmframe as hf
 from helmframe._schema import COMPLETIONS
-from helmframe.engines.ray.cluster import connected
+from helmframe.engines.ray.execution import connected
 from tests.acceptance.figures import peak_mb, shown
 from tests.acceptance.ray_scale_child import Watch
 from tests.demo import demo_model

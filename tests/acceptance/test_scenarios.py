@@ -13,10 +13,10 @@ from helmframe._core.specs import SPLITS, ScenarioSpec
 from helmframe._plan import Plan
 from helmframe.errors import SourceMissingError
 from helmframe.metrics import expected_max_toxicity, max_toxicity_probability, toxic_frac
-from helmframe.models.model import Answer
+from helmframe.models.model import Completion
 from helmframe.results import Results
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from helmframe.scenarios.example import write_examples
-from helmframe.scenarios.find import find_scenario, scenario_names
 from helmframe.scenarios.load import count
 from tests.acceptance.figures import shown
 from tests.demo import ROOT
@@ -99,8 +99,8 @@ def asked(spec: ScenarioSpec, plan: Plan) -> Results:
     return plan.generate(hf.models.oracle() if right else hf.models.echo()).score()
 
 
-def yes(prompt: str) -> Answer:
-    return Answer("Yes", logprob=-1 / len(prompt))
+def yes(prompt: str) -> Completion:
+    return Completion("Yes", logprob=-1 / len(prompt))
 
 
 def test_6_a_scenario_nobody_planned_for_is_one_yaml_file(rows: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from helmframe._plan import spec_of
 from helmframe._schema import SCORES
 from helmframe.adapters.adapt import adapt
 from helmframe.metrics.score import score
-from helmframe.models.completion_cache import answers_of, store_root
+from helmframe.models.completion_cache import completions_of, store_root
 from helmframe.models.generate import generate
 from helmframe.perturbations.perturb import perturb
 from tests.acceptance.figures import peak_mb, shown
@@ -92,7 +92,7 @@ def test_4_mmlu_from_s3_through_smollm2(s3: S3Server, shared: Path) -> None:
     requests = timed(seconds, "adapt", lambda: lazy.collect())
     fingerprint = timed(seconds, "fingerprint", model.fingerprint)
     fitted, prefixes = timed(seconds, "fit", lambda: fit_requests(requests, heads, task, model, fingerprint))
-    kept = answers_of(store_root(), model, fingerprint, "mmlu")
+    kept = completions_of(store_root(), model, fingerprint, "mmlu")
     completions = timed(seconds, "generate", lambda: generate(fitted, prefixes, model, kept, fingerprint))
     timed(seconds, "score", lambda: score(completions.lazy(), task.metrics).collect())
     results = plan.score()

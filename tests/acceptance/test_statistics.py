@@ -12,8 +12,8 @@ from scipy.stats import binom, norm
 
 import helmframe as hf
 from helmframe._core.bins import binned, debiased_error, enough, equal_masses, plain_error
-from helmframe.metrics.protocol import METRICS, chosen
-from helmframe.metrics.score import for_sets
+from helmframe.metrics.protocol import METRICS, resolve_metrics
+from helmframe.metrics.score import prepare_set_metric
 from helmframe.stats import aggregate_set, calibration, table
 from helmframe.stats.intervals import wilson
 from tests.acceptance.figures import shown
@@ -239,7 +239,7 @@ def documents(metric: str) -> tuple[pl.DataFrame, pl.Expr]:
             instance_id=pl.int_range(pl.len()).cast(pl.String),
         )
         return frame.with_columns(pl.col("cluster").cast(pl.String)), pl.col("nats").sum() / pl.col("tokens").sum()
-    (said,) = chosen([metric])
+    (said,) = resolve_metrics([metric])
     if metric == "corpus_bleu":
         words = np.array(
             ["the", "cat", "sat", "on", "a", "mat", "and", "dog", "ran", "home", "to", "eat", "fish", "with", "me"]
@@ -256,5 +256,5 @@ def documents(metric: str) -> tuple[pl.DataFrame, pl.Expr]:
         truth = random.choice(classes, n, p=[0.2, 0.3, 0.5])
         said_so = np.where(random.random(n) < 0.7, truth, random.choice(classes, n))
         rows = completions(said_so.tolist(), [right(each) for each in truth.tolist()])
-    lazy, value = for_sets(rows.lazy(), said)
+    lazy, value = prepare_set_metric(rows.lazy(), said)
     return lazy.collect(), value

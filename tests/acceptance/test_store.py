@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.store import ANSWER, SENT, ParquetAnswers
+from helmframe.store import COMPLETION_SCHEMA, REQUEST_COLUMNS, ParquetCompletions
+from helmframe.store.maintenance import verify
 from helmframe.store.parts import encode, sealed
-from helmframe.store.verify import verify
 from tests.acceptance.figures import shown
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, prefixes
 
@@ -34,8 +34,12 @@ def batch(start: int, rows: int) -> pl.DataFrame:
         latency=pl.lit(0.5),
         instance_id=pl.concat_str(pl.lit("philosophy/id"), places.cast(pl.String)),
     )
-    empty = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in ANSWER.items() if name not in frame.columns]
-    return frame.with_columns(*empty, *(pl.lit("").alias(name) for name in SENT if name not in frame.columns))
+    empty = [
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in COMPLETION_SCHEMA.items() if name not in frame.columns
+    ]
+    return frame.with_columns(
+        *empty, *(pl.lit("").alias(name) for name in REQUEST_COLUMNS if name not in frame.columns)
+    )
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -52,7 +56,7 @@ def load() -> str:
 def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
     """A million completions in this many parts: of a run, of one that wrote often, and of one that was merged."""
     root = tmp_path_factory.mktemp("store")
-    store = ParquetAnswers(root, FINGERPRINT, "mmlu")
+    store = ParquetCompletions(root, FINGERPRINT, "mmlu")
     step = -(-ROWS // request.param)
     for start in range(0, ROWS, step):
         store.append(batch(start, min(step, ROWS - start)), NO_PREFIXES)
@@ -68,7 +72,7 @@ def test_5_anti_join_of_300_000_wanted_ids(parts: tuple[int, Path], where: str) 
     low, high = int(ids["row_index"].min()), int(ids["row_index"].max())  # type: ignore[arg-type]
 
     def missing() -> pl.DataFrame:
-        known = ParquetAnswers(root, FINGERPRINT, "mmlu").known(low, high, ids["request_id"])
+        known = ParquetCompletions(root, FINGERPRINT, "mmlu").read(low, high, ids["request_id"])
         return ids.join(known, on="request_id", how="anti", maintain_order="left")
 
     assert missing().height == new
@@ -79,7 +83,7 @@ def test_5_anti_join_of_300_000_wanted_ids(parts: tuple[int, Path], where: str) 
 
 
 def test_5_append_of_a_batch(tmp_path: Path) -> None:
-    store, starts = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu"), count(0, BATCH)
+    store, starts = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu"), count(0, BATCH)
     batches = [batch(next(starts), BATCH) for _ in range(25)]
     took = median(seconds(lambda rows=rows: store.append(rows, NO_PREFIXES)) for rows in batches)  # type: ignore[misc]
     shown("5", f"append of {BATCH:,} rows to a store on disk, median of 25, ms ({load()})", f"{took * 1000:.1f}", 20)
@@ -88,17 +92,17 @@ def test_5_append_of_a_batch(tmp_path: Path) -> None:
 
 @pytest.mark.shared
 def test_5_append_and_lookup_in_a_bucket(s3: object) -> None:
-    store = ParquetAnswers("s3://evals/stores/benchmark", FINGERPRINT, "mmlu")
+    store = ParquetCompletions("s3://evals/stores/benchmark", FINGERPRINT, "mmlu")
     batches = [batch(number * BATCH, BATCH) for number in range(25)]
     took = median(seconds(lambda rows=rows: store.append(rows, NO_PREFIXES)) for rows in batches)  # type: ignore[misc]
-    near = median(seconds(lambda: store.known(0, 20_000)) for _ in range(5))
+    near = median(seconds(lambda: store.read(0, 20_000)) for _ in range(5))
     shown(
         "5",
         "S3 on this machine: append of a batch; a shard's lookup, ms",
         f"{took * 1e3:.1f}; {near * 1e3:.1f}",
         "none",
     )
-    assert store.known(0, 25 * BATCH).height == 25 * BATCH
+    assert store.read(0, 25 * BATCH).height == 25 * BATCH
 
 
 # Each gets a sound file and damages it; where it is another file that is wrong then, it gives that one.
@@ -190,7 +194,7 @@ OF_RUN: dict[str, Damage] = {
 def test_5_verify_finds_every_damage_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path))
     results = hf.scenario("sampler").where(subject="music").generate("oracle()").score()
-    store = ParquetAnswers(tmp_path, FINGERPRINT, "mmlu", new=True)
+    store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu", new=True)
     for part in range(len(OF_ANSWERS) + 10):
         rows = range(part * 10, part * 10 + 10)
         ids = [str(place).encode().rjust(16) for place in rows]

@@ -18,7 +18,7 @@ import pytest
 import helmframe as hf
 from helmframe._schema import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError, NotComparableError
-from helmframe.metrics.protocol import METRICS, about, chosen
+from helmframe.metrics.protocol import METRICS, manifest_entry, resolve_metrics
 from helmframe.metrics.score import parse
 from tests.acceptance.figures import shown
 
@@ -178,7 +178,7 @@ def values(name: str) -> tuple[float, float]:
 def of_metric(name: str, **changes: Any) -> hf.Results:
     """The base results with the entry of this metric as their only one."""
     metric = called(name)
-    manifest = {**base().manifest, "metrics": {metric: about(chosen([metric])[0])}}
+    manifest = {**base().manifest, "metrics": {metric: manifest_entry(resolve_metrics([metric])[0])}}
     manifest["scenarios"] = {
         scenario: {**entry, "main": {**entry["main"], "metric": metric}}
         for scenario, entry in manifest["scenarios"].items()
@@ -297,8 +297,8 @@ def made_sets(monkeypatch: pytest.MonkeyPatch) -> None:
         step = abs(better - worse) / 10 * (pl.col("instance_id").hash() % 2).cast(pl.Float64)
         return parse(completions).with_columns(made=number + step), pl.col("made").mean()
 
-    monkeypatch.setattr("helmframe.results.tables.for_sets", for_sets)
-    monkeypatch.setattr("helmframe.results.tables.why_none", lambda *_: None)
+    monkeypatch.setattr("helmframe.results._tables.for_sets", for_sets)
+    monkeypatch.setattr("helmframe.results._tables.why_none", lambda *_: None)
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -369,7 +369,9 @@ def test_a_subset_has_shots_and_decoding_of_its_own() -> None:
         "Input: 4 + 4?\nOutput:",
         "Input: Capital of France?\nCity:",
     ]
-    assert asked["adapter_id"].to_list() == [adapter_id(cell.adapter)] * 2 + [adapter_id(cell.of("cities").adapter)]
+    assert asked["adapter_id"].to_list() == [adapter_id(cell.adapter)] * 2 + [
+        adapter_id(cell.for_subset("cities").adapter)
+    ]
     assert heads["subset"].to_list() == ["sums", "cities"]
 
 
@@ -378,9 +380,9 @@ def test_what_a_sentence_says_holds_for_all_subsets() -> None:
     cells_ = settings(
         spec(subsets=("subject",), per_subset=frozen(said)), frozen({"shots": [0, 4]}), frozen({"max_tokens": 9})
     )
-    assert [cell.of("cities").adapter.shots for cell in cells_] == [0, 4]
-    assert [cell.of("cities").name for cell in cells_] == ["shots=0", "shots=4"]
-    assert {dict(each.decoding)["max_tokens"] for cell in cells_ for each in cell.each} == {9}
+    assert [cell.for_subset("cities").adapter.shots for cell in cells_] == [0, 4]
+    assert [cell.for_subset("cities").name for cell in cells_] == ["shots=0", "shots=4"]
+    assert {dict(each.decoding)["max_tokens"] for cell in cells_ for each in cell.with_subsets} == {9}
 
 
 def test_a_decorator_without_a_name_is_told() -> None:

@@ -3,18 +3,18 @@
 import pytest
 
 from helmframe._core.specs import AdapterSpec
-from helmframe.adapters.format_instructions import expanded
+from helmframe.adapters.format_instructions import expand_format_instructions
 from helmframe.errors import ArgumentError
 
 JOINT = AdapterSpec(method="multiple_choice_joint", output_prefix="Answer: ")
 
 
 def said(name: str, spec: AdapterSpec = JOINT, **changes: str) -> AdapterSpec:
-    return expanded(AdapterSpec(**{**spec.__dict__, "format_instructions": name, **changes}))
+    return expand_format_instructions(AdapterSpec(**{**spec.__dict__, "format_instructions": name, **changes}))
 
 
 def test_nothing_said_changes_nothing() -> None:
-    assert expanded(JOINT) is JOINT
+    assert expand_format_instructions(JOINT) is JOINT
 
 
 def test_the_words_come_before_the_instructions() -> None:

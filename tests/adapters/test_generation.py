@@ -1,9 +1,12 @@
-"""Prompts of `generation`, character for character."""
+"""Prompts of `generation`, character for character; conversations; texts that are scored as a whole."""
 
+from typing import Any
+
+import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
-from tests.adapters.test_adapt import requests
+from tests.adapters.test_adapt import cells, requests
 from tests.frames import instances, right, variants
 
 ASKED = variants(["Capital of France?"], [right("Paris")], data_subject="cities")
@@ -91,3 +94,73 @@ def test_instructions_can_end_without_a_line() -> None:
     assert prompt(shots=0, instructions="Go:", instructions_suffix="", instance_prefix=" ") == (
         "Go: Input: Capital of France?\nOutput:"
     )
+
+
+TURNS = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Yes?"},
+    {"role": "user", "content": "How are you?"},
+]
+
+
+def conversation(**columns: Any) -> pl.DataFrame:
+    return variants(["How are you?"], data_subject="talk").with_columns(**columns)
+
+
+def turns(asked: pl.DataFrame, **said: Any) -> list[tuple[str, str, str]]:
+    (row,) = requests(asked, asked.clear(), method="chat", **said).to_dicts()
+    return [(each["role"], each["kind"], each["content"][0]["text"]) for each in row["blocks"]]
+
+
+def test_the_messages_are_blocks_and_the_last_is_the_question() -> None:
+    assert turns(conversation(data_messages=pl.lit(pl.Series([TURNS])))) == [
+        ("system", "message", "Be brief."),
+        ("user", "message", "Hi"),
+        ("assistant", "message", "Yes?"),
+        ("user", "question", "How are you?"),
+    ]
+
+
+def test_a_perturbation_changes_the_last_message() -> None:
+    asked = conversation(data_messages=pl.lit(pl.Series([TURNS])), perturbed_input=pl.lit("how r u"))
+    assert turns(asked)[-1] == ("user", "question", "how r u")
+
+
+def test_without_messages_the_input_is_the_only_one() -> None:
+    assert turns(conversation()) == [("user", "question", "How are you?")]
+
+
+def test_one_instance_may_have_none() -> None:
+    none = pl.lit(pl.Series([None], dtype=pl.List(pl.Struct({"role": pl.String, "content": pl.String}))))
+    assert turns(conversation(data_messages=none)) == [("user", "question", "How are you?")]
+
+
+@pytest.mark.parametrize(("said", "asked"), [({}, None), ({"chat_template": True}, True)])
+def test_the_chat_template_is_used_where_there_is_one_unless_it_must_be(said: dict[str, Any], asked: object) -> None:
+    (row,) = requests(conversation(), conversation().clear(), method="chat", **said).to_dicts()
+    assert row["chat_template"] is asked
+
+
+def test_messages_of_another_type_are_told() -> None:
+    with pytest.raises(ArgumentError, match="column 'messages' is String; chat wants a list of"):
+        turns(conversation(data_messages=pl.lit("Hi")))
+
+
+TALE = variants(["Once upon\na time"], data_subject="tales")
+
+
+def test_the_text_is_asked_about_after_nothing() -> None:
+    (row,) = requests(TALE, TALE.clear(), method="language_modeling").to_dicts()
+    assert (row["prompt"], row["continuation"], row["decoding"]) == ("", "Once upon\na time", "{}")
+    assert (row["reference_index"], row["request_mode"]) == (None, None)
+
+
+def test_a_scenarios_examples_and_instructions_are_left_out() -> None:
+    (cell,) = cells({"method": "language_modeling"}, adapter=(("instructions", "Go on."), ("shots", 5)))
+    assert (cell.adapter.shots, cell.adapter.instructions) == (0, "")
+
+
+def test_said_ones_are_an_error() -> None:
+    with pytest.raises(ArgumentError, match=r"shots=5.*'language_modeling' has no use for it"):
+        cells({"method": "language_modeling", "shots": 5})

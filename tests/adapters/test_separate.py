@@ -1,4 +1,4 @@
-"""Options asked about one by one: what is said before them, and what of them is asked about."""
+"""Options scored one by one, and prompts of `ranking_binary`."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._schema import NO, YES
 from helmframe.adapters.adapt import adapt
+from tests.adapters.test_adapt import requests as ranking_requests
 from tests.adapters.test_adapt import setting
 from tests.frames import instances, right, variants
 
@@ -94,3 +96,39 @@ def test_calibration_through_a_plan_whatever_number_of_options_each_instance_has
     rows = results.rows()
     assert rows.height == 10
     assert rows.filter(rows["request_mode"] == "calibration")["logprob"].to_list() == [-2.0] * 5
+
+
+QUERY = variants(["red fruit?"], [[("Cherries are red.", True), ("Sky is blue.", False)]], data_subject="food")
+QUERY_TRAIN = instances(["sour fruit?"], [[("Lemons.", True), ("Dates.", False)]], data_subject="food", split="train")
+CUE = "Does the passage answer the query?\nAnswer:"
+SAID = {"method": "ranking_binary"}
+
+
+def test_each_passage_is_asked_about() -> None:
+    rows = ranking_requests(QUERY, QUERY_TRAIN, **SAID, shots=0)
+    assert rows["prompt"].to_list() == [
+        f"Passage: Cherries are red.\nQuery: red fruit?\n{CUE}",
+        f"Passage: Sky is blue.\nQuery: red fruit?\n{CUE}",
+    ]
+    assert rows["reference_index"].to_list() == [0, 1]
+    assert rows["continuation"].null_count() == 2
+
+
+def test_an_example_asks_about_all_its_passages() -> None:
+    rows = ranking_requests(QUERY, QUERY_TRAIN, **SAID, shots=1)
+    assert rows["prompt"][0] == (
+        f"Passage: Lemons.\nQuery: sour fruit?\n{CUE} {YES}\n\n"
+        f"Passage: Dates.\nQuery: sour fruit?\n{CUE} {NO}\n\n"
+        f"Passage: Cherries are red.\nQuery: red fruit?\n{CUE}"
+    )
+
+
+def test_an_example_is_one_however_many_passages_it_has() -> None:
+    assert ranking_requests(QUERY, QUERY_TRAIN, **SAID, shots=1)["shot_ids"].to_list() == [["id0"], ["id0"]]
+
+
+def test_texts_that_look_like_answers_stay() -> None:
+    train = instances(["Yes\n\n"], [right("No\n\n")], data_subject="food", split="train")
+    assert ranking_requests(QUERY, train, **SAID, shots=1)["prompt"][0].startswith(
+        f"Passage: No\n\n\nQuery: Yes\n\n\n{CUE} Yes\n\nPassage: Ch"
+    )

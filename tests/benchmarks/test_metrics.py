@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from helmframe.metrics.pairs import over_pairs
-from helmframe.metrics.protocol import chosen
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.shared import over_pairs
 from tests.acceptance.figures import shown
 
 pytestmark = pytest.mark.shared
@@ -31,7 +31,7 @@ def test_together_they_cost_less_than_each_alone(shared: Path) -> None:
 
 
 def seconds(pairs: pl.DataFrame, *names: str) -> float:
-    metrics = {each.name: each.expression() for each in chosen(names)}
+    metrics = {each.name: each.expression() for each in resolve_metrics(names)}
     times = []
     for _ in range(3):
         start = time.perf_counter()

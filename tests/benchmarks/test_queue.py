@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from helmframe.models.model import as_answer
+from helmframe.models.model import as_completion
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import queue_of
 from tests.acceptance.figures import shown
@@ -20,11 +20,11 @@ def answer(prompt: str) -> str:
 
 def looped() -> None:
     for prompt in PROMPTS:
-        as_answer(answer(prompt), "loop")
+        as_completion(answer(prompt), "loop")
 
 
 def queued() -> None:
-    for _ in queue_of(from_any(answer), "benchmark").ask(PROMPTS, {}, labels=lambda _: {}):
+    for _ in queue_of(from_any(answer), "benchmark").run(PROMPTS, {}, labels=lambda _: {}):
         pass
 
 

@@ -132,9 +132,9 @@ def test_hostile_texts_are_shown_as_text(watched: Watched) -> None:
     frame = pl.DataFrame({"q": list(by_prompt), "a": HOSTILE, "<b>own</b>": HOSTILE})
     name = "<img src=x onerror=alert('model')>"
 
-    def model(prompt: str) -> hf.models.Answer:
+    def model(prompt: str) -> hf.models.Completion:
         text = next(text for start, text in by_prompt.items() if start in prompt)
-        return hf.models.Answer(text, reasoning=text)
+        return hf.models.Completion(text, reasoning=text)
 
     plan = hf.scenario(frame, input="q", references="a", name="hostile")
     with served(plan.perturb("typos").generate({name: model, "<i>other</i>": hf.models.echo()}).score()) as address:

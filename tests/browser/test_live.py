@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 SUBMIT = """import helmframe as hf, time
 def slow(prompt: str):
     time.sleep(.06)
-    return hf.models.Answer("A", prompt_tokens=len(prompt) // 4, output_tokens=1)
+    return hf.models.Completion("A", prompt_tokens=len(prompt) // 4, output_tokens=1)
 run = hf.scenario("sampler").generate({"slow": slow, "<b>oracle</b>": hf.models.oracle()}).submit()"""
 
 

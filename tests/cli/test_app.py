@@ -289,13 +289,13 @@ def test_limits_stop_a_run_and_the_same_command_resumes_it(here: Path, capsys: p
     gpt2_folder(here / "tiny")
     command = ["run", "sampler:subject=music,model=tiny", "-m", "4"]
     assert main([*command, "--max-requests", "1"]) == 0
-    assert hf.runs()["answered"].to_list() == [1]
+    assert hf.runs()["generated"].to_list() == [1]
     assert main([*command, "--max-cost", "1e9", "--prices", "tiny=0.5,1.5"]) == 0
-    assert hf.runs().sort("started")["answered"].to_list() == [1, 3]
+    assert hf.runs().sort("started")["generated"].to_list() == [1, 3]
     assert hf.runs()["cost"].max() > 0  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("price", ["tiny", "tiny=1", "tiny=a,b", "=1,2"])
 def test_a_price_is_a_name_with_two_numbers(price: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", MUSIC, "--max-cost", "1", "--prices", price]) == 1
+    assert main(["run", MUSIC, "--max-cost", "1", "--prices", price]) == 2
     assert f"--prices {price!r}: write NAME=PROMPT,OUTPUT" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from helmframe.cli.check import check_spec, check_specs
 from helmframe.errors import SpecError
-from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
 
 GOOD = """\
 scenario: mine

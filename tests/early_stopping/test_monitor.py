@@ -11,6 +11,7 @@ import helmframe as hf
 from helmframe.early_stopping import monitor
 from helmframe.early_stopping.monitor import StoppingMonitor
 from helmframe.errors import PlanError, UnknownNameError
+from helmframe.results._data import reader_of
 
 N = 800
 
@@ -86,7 +87,7 @@ def test_the_same_again_asks_nothing_and_gives_the_same(counted: Any) -> None:
     first = plan.score(until=hf.precise(0.05))
     many = len(seen.prompts)
     again = plan.score(until=hf.precise(0.05))
-    assert len(seen.prompts) == many == first.answered
+    assert len(seen.prompts) == many == reader_of(first).n_generated()
     assert_frame_equal(first.table(), again.table())
     assert_frame_equal(plan.results(until=hf.precise(0.05)).table(), first.table())
 
@@ -100,7 +101,7 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(counted: Any) -> None:
     assert asked(cut) == {"m  original": 100}
     assert cut.completions.select(pl.len()).collect().item() == 100
     rest = plan.score(until=hf.precise(0.05))
-    assert len(seen.prompts) == len(set(seen.prompts)) == rest.answered
+    assert len(seen.prompts) == len(set(seen.prompts)) == reader_of(rest).n_generated()
     assert_frame_equal(rest.table(), questions().generate(other).score(until=hf.precise(0.05)).table())
 
 
@@ -209,7 +210,7 @@ def test_a_suite_and_a_run_in_the_background_stop_too() -> None:
     table = results.table(metrics="exact_match")
     assert table.select("scenario", "asked").rows() == [("asked", 100), ("sampler", table["of"][1])]
     run = easy.submit(until=hf.precise(0.05))
-    assert run.wait().answered == 100
+    assert reader_of(run.wait()).n_generated() == 100
     assert run.results().table()["of"].to_list() == [N]
 
 
@@ -229,4 +230,4 @@ def test_what_can_not_be_watched_is_said_before_anything_is_asked(counted: Any) 
     with pytest.raises(PlanError, match="one number of the whole set"):
         plan.metrics("classification_macro_f1").score(until=hf.precise(0.1))
     assert seen.prompts == []
-    assert lengths.score(until=hf.precise(0.1, metric="exact_match")).answered < N
+    assert reader_of(lengths.score(until=hf.precise(0.1, metric="exact_match"))).n_generated() < N

@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from helmframe.engines.prefetch import Behind, ahead
+from helmframe.engines.prefetch import BackgroundWriter, prefetch
 
 
 def test_items_come_in_order() -> None:
-    assert list(ahead(range(5))) == [0, 1, 2, 3, 4]
+    assert list(prefetch(range(5))) == [0, 1, 2, 3, 4]
 
 
 def test_the_next_item_is_made_while_one_is_used() -> None:
@@ -21,7 +21,7 @@ def test_the_next_item_is_made_while_one_is_used() -> None:
         made.set()
         yield 1
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 0
     assert made.wait(5)
     assert list(found) == [1]
@@ -35,7 +35,7 @@ def test_no_more_than_one_is_made_ahead() -> None:
             made.append(each)
             yield each
 
-    found = ahead(items())
+    found = prefetch(items())
     next(found)
     found.close()  # waits for what is being made
     assert made in ([0], [0, 1])
@@ -46,7 +46,7 @@ def test_an_error_comes_where_the_item_would() -> None:
         yield 1
         raise KeyError("the second")
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     with pytest.raises(KeyError, match="the second"):
         next(found)
@@ -54,9 +54,9 @@ def test_an_error_comes_where_the_item_would() -> None:
 
 def test_jobs_are_done_in_order_before_the_block_ends() -> None:
     done: list[int] = []
-    with Behind() as behind:
+    with BackgroundWriter() as behind:
         for each in range(9):
-            behind.do(lambda each=each: done.append(each))  # type: ignore[misc]
+            behind.submit(lambda each=each: done.append(each))  # type: ignore[misc]
     assert done == list(range(9))
 
 
@@ -67,9 +67,9 @@ def test_an_error_of_a_job_is_raised_and_the_others_are_done() -> None:
         raise KeyError("wrong")
 
     def both() -> None:
-        with Behind() as behind:
-            behind.do(wrong)
-            behind.do(lambda: done.append(1))
+        with BackgroundWriter() as behind:
+            behind.submit(wrong)
+            behind.submit(lambda: done.append(1))
 
     with pytest.raises(KeyError, match="wrong"):
         both()
@@ -82,12 +82,12 @@ def test_waiting_sees_all_done_and_raises_what_one_raised() -> None:
     def wrong() -> None:
         raise KeyError("wrong")
 
-    with Behind() as behind:
+    with BackgroundWriter() as behind:
         for number in range(3):
-            behind.do(partial(done.append, number))
+            behind.submit(partial(done.append, number))
         behind.wait()
         assert done == [0, 1, 2]
-        behind.do(wrong)
+        behind.submit(wrong)
         with pytest.raises(KeyError, match="wrong"):
             behind.wait()
 
@@ -97,8 +97,8 @@ def test_an_error_in_the_block_goes_before_one_of_a_job() -> None:
         raise KeyError("a job")
 
     def both() -> None:
-        with Behind() as behind:
-            behind.do(wrong)
+        with BackgroundWriter() as behind:
+            behind.submit(wrong)
             raise ValueError("the block")
 
     with pytest.raises(ValueError, match="the block"):
@@ -107,7 +107,7 @@ def test_an_error_in_the_block_goes_before_one_of_a_job() -> None:
 
 def test_no_thread_is_left() -> None:
     before = threading.active_count()
-    list(ahead(range(3)))
-    with Behind() as behind:
-        behind.do(lambda: None)
+    list(prefetch(range(3)))
+    with BackgroundWriter() as behind:
+        behind.submit(lambda: None)
     assert threading.active_count() == before

@@ -12,7 +12,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.cli.app import main
-from helmframe.engines.ray.cluster import connected
+from helmframe.engines.ray.execution import connected
 from helmframe.store import RunFolder
 from helmframe.store.run_cache import CACHE
 from tests.faults.disturbed import doubled, same_tables, scores_of

@@ -19,7 +19,7 @@ import helmframe as hf
 from helmframe import _pipeline, config
 from helmframe._plan import spec_of
 from helmframe.results import tables
-from helmframe.store import answers, files
+from helmframe.store import completions, files
 from tests.faults import disturbed
 
 
@@ -65,7 +65,7 @@ def _show(plan: hf.Plan, results: hf.Results, file: Path) -> None:
     texts = [repr(plan), plan.explain(), plan.to_yaml() if not spec_of(plan).models else "", str(spec_of(plan).models)]
     texts += [repr(results), results._repr_html_(), str(results.manifest), str(results.errors().rows())]
     texts += [repr(run), run._repr_html_(), str(run.manifest()), str(run.logs().rows()), str(hf.runs().rows())]
-    texts += [repr(config._said), repr(config.s3_options())]
+    texts += [repr(config._settings), repr(config.s3_options())]
     try:
         hf.load("s3://no-such-bucket/runs/1")
     except hf.HelmframeError as error:
@@ -140,7 +140,7 @@ def _sending(patch: pytest.MonkeyPatch, where: str, number: int) -> None:
             threading.Timer(0.002, _die).start()
         write(data, address)
 
-    patch.setattr(answers, "write", dying)
+    patch.setattr(completions, "write", dying)
 
 
 def _full(patch: pytest.MonkeyPatch, where: str, number: int) -> None:

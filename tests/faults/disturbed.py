@@ -19,9 +19,9 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe._schema import COMPLETIONS, SCORES
-from helmframe.store import Address, ParquetAnswers, address_of
-from helmframe.store.answers import newest
-from helmframe.store.contents import KEPT, shelves
+from helmframe.store import Address, ParquetCompletions, address_of
+from helmframe.store.completions import newest
+from helmframe.store.contents import PART_SCHEMA, list_entries
 from helmframe.store.parts import read_parts
 
 ROOT = Path(__file__).parents[2]
@@ -82,14 +82,14 @@ def often(patch: pytest.MonkeyPatch) -> None:
 
 def watch_appends(patch: pytest.MonkeyPatch, log: Path) -> None:
     """Write down the ids of the answers that the store has acknowledged."""
-    append = ParquetAnswers.append
+    append = ParquetCompletions.append
 
-    def watched(self: ParquetAnswers, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
+    def watched(self: ParquetCompletions, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         append(self, answers, prefixes)
         with NOTING, log.open("a") as lines:
             lines.write("".join(f"{each.hex()}\n" for each in answers["request_id"]))
 
-    patch.setattr(ParquetAnswers, "append", watched)
+    patch.setattr(ParquetCompletions, "append", watched)
 
 
 @dataclass(frozen=True)
@@ -196,8 +196,8 @@ class Bench:
 
     def stored(self) -> dict[str, str]:
         """What the store has: id → the id that the answer carries."""
-        parts = [part for shelf in shelves(self.root) for part in shelf.parts]
-        rows = newest(read_parts(self.root, parts, KEPT).rows)
+        parts = [part for shelf in list_entries(self.root) for part in shelf.parts]
+        rows = newest(read_parts(self.root, parts, PART_SCHEMA).rows)
         return {each.hex(): text for each, text in rows.select("request_id", "reasoning").iter_rows()}
 
     def outcome(self, ended: str) -> Outcome:

@@ -13,7 +13,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import StoreError
-from helmframe.store import ParquetAnswers, files
+from helmframe.store import ParquetCompletions, files
 from helmframe.store.files import read
 from helmframe.views.dashboard import Dashboard
 from tests.s3_server import ACCESS, BUCKET, SECRET, S3Server, start_server
@@ -97,7 +97,7 @@ def test_a_server_that_is_gone_is_said(own_server: S3Server, monkeypatch: pytest
     own_server.process.kill()
     own_server.process.wait()
     assert "AWS_ENDPOINT_URL" in failure(lambda: store.append(answers([b"new"], [1]), NO_PREFIXES))
-    assert "can't read the store" in failure(lambda: ParquetAnswers(store.root, FINGERPRINT, "mmlu").known(0, 9))
+    assert "can't read the store" in failure(lambda: ParquetCompletions(store.root, FINGERPRINT, "mmlu").read(0, 9))
 
 
 def test_a_server_that_stands_still_for_a_moment_loses_nothing(
@@ -109,7 +109,7 @@ def test_a_server_that_stands_still_for_a_moment_loses_nothing(
     os.kill(own_server.process.pid, signal.SIGSTOP)
     threading.Timer(3, os.kill, (own_server.process.pid, signal.SIGCONT)).start()
     store.append(answers([b"new"], [1]), NO_PREFIXES)
-    assert ParquetAnswers(store.root, FINGERPRINT, "mmlu").known(0, 99).height == 11
+    assert ParquetCompletions(store.root, FINGERPRINT, "mmlu").read(0, 99).height == 11
 
 
 def test_a_torn_upload_is_set_aside(address: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -117,7 +117,7 @@ def test_a_torn_upload_is_set_aside(address: str, caplog: pytest.LogCaptureFixtu
     part = next(file for file in files.listing(store.folder) if file.name.startswith("0"))
     files.write(files.read(part.address)[:500], part.address)
     with caplog.at_level(logging.WARNING, "helmframe.store"):
-        assert store.known(0, 99).height == 10
+        assert store.read(0, 99).height == 10
     assert part.name in caplog.text
     assert SECRET not in caplog.text
 

@@ -10,8 +10,7 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.errors import StoreError
-from helmframe.store.compact import compact
-from helmframe.store.verify import verify
+from helmframe.store.maintenance import compact, verify
 
 pytestmark = pytest.mark.slow
 

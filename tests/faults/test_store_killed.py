@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from helmframe.store import ParquetAnswers
-from helmframe.store.compact import compact
-from helmframe.store.verify import verify
+from helmframe.store import ParquetCompletions
+from helmframe.store.maintenance import compact, verify
 from tests.store.rows import FINGERPRINT, filled
 
 pytestmark = pytest.mark.slow
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.slow
 COMPACTS = """
 import sys
 from pathlib import Path
-from helmframe.store.compact import compact
+from helmframe.store.maintenance import compact
 print("ready", flush=True)
 for rows in (20, 40, 80, 160, 10_000):
     list(compact(Path(sys.argv[1]), rows=rows))
@@ -45,11 +44,11 @@ def killed_after(script: str, root: Path, seconds: float) -> None:
 @pytest.mark.parametrize("seconds", [0.01, 0.05, 0.15])
 def test_a_killed_compaction_loses_and_doubles_nothing(tmp_path: Path, seconds: float) -> None:
     store = filled(tmp_path, parts=60, rows=5)
-    before = store.known(0, 999).sort("request_id")
+    before = store.read(0, 999).sort("request_id")
     killed_after(COMPACTS, tmp_path, seconds)
-    assert store.known(0, 999).sort("request_id").equals(before)
+    assert store.read(0, 999).sort("request_id").equals(before)
     list(compact(tmp_path))
-    assert store.known(0, 999).sort("request_id").equals(before)
+    assert store.read(0, 999).sort("request_id").equals(before)
     assert [each.why for each in verify(tmp_path) if each.why] == []
 
 
@@ -59,4 +58,4 @@ def test_a_killed_writer_leaves_whole_parts_only(tmp_path: Path) -> None:
     found = list(verify(tmp_path))
     assert len(found) > 1
     assert [each.why for each in found if each.why] == []
-    assert ParquetAnswers(tmp_path, FINGERPRINT, "mmlu").known(0, 999).height == min(len(found) - 1, 100)
+    assert ParquetCompletions(tmp_path, FINGERPRINT, "mmlu").read(0, 999).height == min(len(found) - 1, 100)

@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 
 from helmframe._schema import REFERENCE
-from helmframe.metrics.protocol import Metric, chosen
-from helmframe.metrics.score import for_sets, score
+from helmframe.metrics.protocol import Metric, resolve_metrics
+from helmframe.metrics.score import prepare_set_metric, score
 from tests.frames import completions
 
 
@@ -47,6 +47,6 @@ def why(frame: pl.DataFrame, metric: str) -> tuple[float | None, str | None]:
 
 def of_set(frame: pl.DataFrame, metric: str) -> float | None:
     """The value of a metric of sets over all rows."""
-    rows, value = for_sets(frame.lazy(), chosen([metric])[0])
+    rows, value = prepare_set_metric(frame.lazy(), resolve_metrics([metric])[0])
     found: float | None = rows.select(value).collect().item()
     return found

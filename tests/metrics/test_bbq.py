@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from helmframe._schema import REFERENCE
-from helmframe.metrics.protocol import chosen
+from helmframe.metrics.protocol import resolve_metrics
 from tests.frames import completions
 from tests.metrics.options import of_instances, of_set
 
@@ -100,7 +100,7 @@ def test_failed_requests_are_left_out() -> None:
 
 def test_lm_evals_names() -> None:
     said = ["amb_bias_score", "disamb_bias_score", "accuracy_amb", "accuracy_disamb"]
-    assert [each.name for each in chosen(said)] == [
+    assert [each.name for each in resolve_metrics(said)] == [
         "bbq_ambiguous_bias", "bbq_metric_unambiguous_bias", "bbq_accuracy_ambiguous", "bbq_accuracy_disambiguated",
     ]  # fmt: skip
 

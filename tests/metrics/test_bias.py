@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics.bias_words import GROUPS, TARGETS
-from helmframe.metrics.protocol import chosen
+from helmframe.metrics.bias import GROUPS, TARGETS
+from helmframe.metrics.protocol import resolve_metrics
 from tests.frames import completions
 from tests.metrics.options import of_set
 
@@ -129,7 +129,7 @@ def test_failed_requests_are_left_out() -> None:
 )
 def test_unknown_words_are_told_when_they_are_said(name: str, near: str) -> None:
     with pytest.raises(ArgumentError, match=near):
-        chosen([name])
+        resolve_metrics([name])
 
 
 def test_the_lists_are_of_helms_lengths() -> None:

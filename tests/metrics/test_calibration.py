@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics.protocol import METRICS, chosen
-from helmframe.metrics.score import for_sets
+from helmframe.metrics.protocol import METRICS, resolve_metrics
+from helmframe.metrics.score import prepare_set_metric
 from helmframe.stats import aggregate_set
 from tests.frames import completions, right
 from tests.metrics.options import asked, of_set
@@ -224,7 +224,7 @@ def test_what_is_no_probability_is_told(value: float) -> None:
 )  # fmt: skip
 def test_arguments_that_can_t_be_are_told_when_they_are_said(name: str) -> None:
     with pytest.raises(ArgumentError):
-        chosen([name])
+        resolve_metrics([name])
 
 
 # -- ours ------------------------------------------------------------------------------------------------------------
@@ -306,8 +306,8 @@ def test_the_order_of_the_rows_does_not_matter(pairs: list[tuple[float, bool]], 
 
 
 def test_intervals_are_jackknifed() -> None:
-    (brier,) = chosen([claimed("brier_score")])
-    rows, value = for_sets(TWENTY.lazy(), brier)
+    (brier,) = resolve_metrics([claimed("brier_score")])
+    rows, value = prepare_set_metric(TWENTY.lazy(), brier)
     row = aggregate_set(rows, value, [], metric="brier_score").row(0, named=True)
     hits = TWENTY["completion"].to_numpy() == "yes"
     squares = (TWENTY["claimed"].to_numpy() - hits) ** 2

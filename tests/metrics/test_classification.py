@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from helmframe.metrics.classification import confusion
-from helmframe.metrics.protocol import METRICS, chosen
+from helmframe.metrics.protocol import METRICS, resolve_metrics
 from helmframe.metrics.score import parse
 from tests.frames import completions, right
 
@@ -91,6 +91,7 @@ def test_it_aggregates_any_group() -> None:
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("xyzw")), min_size=1, max_size=20))
 def test_macro_f1_is_the_mean_of_the_classes_f1(pairs: list[tuple[str, str]]) -> None:
     classes = {gold for gold, _ in pairs}
+    assume(len(classes) > 1)
     f1 = []
     for each in classes:
         hits = sum(gold == said == each for gold, said in pairs)
@@ -104,7 +105,7 @@ def test_macro_f1_is_the_mean_of_the_classes_f1(pairs: list[tuple[str, str]]) ->
 
 def value_of(name: str, golds: Sequence[str], outputs: Sequence[str | None]) -> float | None:
     read = parse(completions(outputs, [right(gold) for gold in golds]).lazy()).collect()
-    value = read.select(chosen([name])[0].expression()).item()
+    value = read.select(resolve_metrics([name])[0].expression()).item()
     assert value is None or isinstance(value, float)
     return value
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.metrics.score import score
-from tests.frames import completions, right
+from tests.frames import completions, right, scored
 from tests.metrics.options import why
 
 BOOK = "It was the best of times, it was the worst of times,\nit was the age of wisdom, it was the age of foolishness"
@@ -110,3 +110,23 @@ def levenshtein(one: Sequence[str], other: Sequence[str]) -> int:
 def test_a_failed_request_has_no_score_and_no_reason() -> None:
     frame = completions([None], [right("a text")])
     assert score(frame.lazy(), ["edit_distance"]).select("score", "reason").collect().rows() == [(None, None)]
+
+
+@pytest.mark.parametrize(
+    ("source", "summary", "coverage", "density", "compression"),
+    [
+        ("the cat sat", "the cat ran", 2 / 3, 4 / 3, 1.0),
+        ("The cat sat on the mat", "the CAT sat", 1.0, 3.0, 2.0),
+        ("a b c x a b c d", "a b c d", 1.0, 4.0, 2.0),  # the longest fragment, not the first
+        ("a b", "b a", 1.0, 1.0, 1.0),
+        ("a b", "x y z w", 0.0, 0.0, 0.5),
+        ("a b", "", None, None, None),
+    ],
+)
+def test_fragments(
+    source: str, summary: str, coverage: float | None, density: float | None, compression: float | None
+) -> None:
+    made = [
+        scored([summary], [[]], name, perturbed_input=[source])[0] for name in ("coverage", "density", "compression")
+    ]
+    assert made == [each if each is None else pytest.approx(each) for each in (coverage, density, compression)]

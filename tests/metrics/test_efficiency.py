@@ -2,8 +2,8 @@
 
 import pytest
 
-from helmframe.metrics.protocol import chosen
-from helmframe.metrics.score import for_sets
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import prepare_set_metric
 from tests.frames import completions, right, scored
 
 PRICED = "cost(prices={'m': (0.5, 2)})"
@@ -27,13 +27,13 @@ def test_the_cost_follows_the_price_table() -> None:
 
 def test_speed_is_a_ratio_of_sums() -> None:
     frame = completions(["a", "b", None], output_tokens=[10, 30, None], latency=[1.0, 3.0, None])
-    rows, value = for_sets(frame.lazy(), chosen(["output_tokens_per_second"])[0])
+    rows, value = prepare_set_metric(frame.lazy(), resolve_metrics(["output_tokens_per_second"])[0])
     assert rows.select(value).collect().item() == 10.0
 
 
 def test_speed_needs_every_count() -> None:
     frame = completions(["a", "b"], output_tokens=[10, None], latency=[1.0, 3.0])
-    rows, value = for_sets(frame.lazy(), chosen(["output_tokens_per_second"])[0])
+    rows, value = prepare_set_metric(frame.lazy(), resolve_metrics(["output_tokens_per_second"])[0])
     assert rows.select(value).collect().item() is None
 
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from helmframe.metrics.helm_outputs import helm_scores
-from helmframe.metrics.protocol import chosen
-from helmframe.metrics.score import for_sets, score
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import prepare_set_metric, score
 from tests.frames import completions, right
 
 
@@ -89,10 +89,10 @@ def test_the_only_score_of_a_request_stays() -> None:
 
 def test_a_metric_of_a_set_has_helms_outputs() -> None:
     frame = outputs(["no", "yes", "no"], [-2.0, -1.0, -3.0])
-    (ece,) = chosen(["ece_1_bin"])
+    (ece,) = resolve_metrics(["ece_1_bin"])
     for rows, value in (
-        for_sets(frame.lazy(), ece, helm=True),
-        for_sets(frame.with_columns(scored_outputs=pl.lit("helm")).lazy(), ece),
+        prepare_set_metric(frame.lazy(), ece, helm=True),
+        prepare_set_metric(frame.with_columns(scored_outputs=pl.lit("helm")).lazy(), ece),
     ):
         # one output, of confidence e^-1, and right
         assert rows.select(value).collect().item() == pytest.approx(1 - 0.36787944)

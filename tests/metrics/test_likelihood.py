@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics.listing import list_metrics
 from helmframe.metrics.options import SCALES
-from helmframe.metrics.protocol import chosen
+from helmframe.metrics.protocol import list_metrics, resolve_metrics
 from helmframe.stats import aggregate_set
 from tests.frames import completions, right
 from tests.metrics.options import asked, of_instances, of_set, why
@@ -98,7 +97,7 @@ def test_texts_of_no_length_have_no_value(name: str) -> None:
 
 def test_the_interval_is_the_jackknife_of_the_ratio() -> None:
     frame = completions(["ab", "abcd", "abc"], [right("x")] * 3, logprob=[-1.0, -4.0, -2.0], output_tokens=[2, 4, 3])
-    (perplexity,) = chosen(["perplexity"])
+    (perplexity,) = resolve_metrics(["perplexity"])
     row = aggregate_set(frame, perplexity.expression(), [], metric="perplexity").row(0, named=True)
     left_out = [math.exp(6 / 7), math.exp(3 / 5), math.exp(5 / 6)]
     mean = sum(left_out) / 3
@@ -230,11 +229,11 @@ def test_instances_don_t_mix() -> None:
 @pytest.mark.parametrize("name", ["predicted_index(by='tokens')", "option_max_prob(by=1)"])
 def test_an_unknown_way_to_compare_is_told_when_it_is_said(name: str) -> None:
     with pytest.raises(ArgumentError, match="is no way to compare options"):
-        chosen([name])
+        resolve_metrics([name])
 
 
 def test_lm_evals_names() -> None:
-    said = [each.name for each in chosen(["acc_norm", "acc_bytes", "acc_mutual_info"])]
+    said = [each.name for each in resolve_metrics(["acc_norm", "acc_bytes", "acc_mutual_info"])]
     assert said == ["option_accuracy_per_character", "option_accuracy_per_byte", "option_accuracy_calibrated"]
 
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe._core.expressions import SPACES
-from helmframe.metrics.pairs import over_pairs
-from helmframe.metrics.protocol import chosen
-from tests.frames import right, scored
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.shared import over_pairs
+from tests.frames import Options, right, scored
 from tests.metrics.helm_rules import RULES
 
 NAMES = ["exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match"]
@@ -111,7 +111,7 @@ def test_it_is_helms_to_the_last_bit(pairs: list[tuple[str | None, str]], name: 
         frame = pl.concat([frame, frame, frame]).rechunk().slice(len(frame), len(frame))
     if kept == "chunked":
         frame = pl.concat([frame.head(5), frame.slice(5)], rechunk=False)
-    (each,) = chosen([name])
+    (each,) = resolve_metrics([name])
     found = over_pairs(frame, {name: each.expression()})[name]
     scores = [None if output is None else float(score) for output, score in zip(frame["output"], found, strict=True)]
     assert scores == expected
@@ -161,3 +161,97 @@ def test_the_letter_of_a_chat(completion: str, expected: float) -> None:
 
 def test_without_choices_a_letter_has_no_score() -> None:
     assert scored(["B", None], [[("Lyon", True)]] * 2, "choice_match") == [None, None]
+
+
+OPTIONS: Options = [("red", False), ("green", True), ("blue", False)]  # B is right
+
+
+# completion, HELM's score, the mended one
+@pytest.mark.parametrize(
+    ("completion", "helm", "mended"),
+    [
+        ("The answer is B.", 1, 1),
+        ("The answer is (B).", 1, 1),
+        ("The correct answer is: **B**", 0, 1),
+        ("The correct answer is option B", 1, 1),
+        ("Answer: B", 0, 1),
+        ("**Answer:** B", 0, 1),
+        ("**Answer**: (B)", 0, 1),
+        (r"so \boxed{B}", 0, 1),
+        (r"so $\boxed{\text{(B)}}$", 0, 1),
+        ("The answer, as I said above, is B.", 0, 1),
+        ("B", 0, 1),
+        ("(B)", 0, 1),
+        ("It is green.\n\nB.", 0, 1),
+        # HELM takes the first, we the last
+        ("The answer is A. No, the answer is B.", 0, 1),
+        ("The answer is B. No, the answer is A.", 1, 0),
+        ("The answer is C.", 0, 0),
+        ("The answer is green.", 0, 0),
+        ("The answer is Bernoulli's.", 1, 0),
+        ("A is wrong, B is right", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_the_letter_of_a_chain_of_thought(completion: str, helm: int, mended: int) -> None:
+    assert scored([completion], [OPTIONS], "chain_of_thought_correctness") == [helm]
+    assert scored([completion], [OPTIONS], "chain_of_thought_choice") == [mended]
+
+
+@pytest.mark.parametrize("name", ["chain_of_thought_correctness", "chain_of_thought_choice"])
+def test_without_a_correct_option_nothing_is_right(name: str) -> None:
+    assert scored(["The answer is A."], [[("red", False)]], name) == [0.0]
+
+
+def test_a_failed_request_has_no_letter() -> None:
+    assert scored([None], [OPTIONS], "chain_of_thought_choice", error="timeout") == [None]
+
+
+@pytest.mark.parametrize(
+    ("output", "gold", "score"),
+    [
+        ("The answer is 18.", "9 * 2 = 18\n#### 18", 1.0),
+        ("$18.00", "#### 18", 1.0),
+        ("It costs 1,200 dollars.", "#### 1200", 1.0),
+        ("from 3-4", "#### 4", 1.0),
+        ("it is -4", "#### -4", 1.0),
+        ("it is 4", "#### -4", 0.0),
+        ("18, or perhaps 19", "#### 18", 0.0),
+        ("1.5", "#### 15", 0.0),
+        ("no idea", "#### 18", 0.0),
+        ("", "#### 18", 0.0),
+        ("9" * 5000, "#### 18", 0.0),
+        ("18", "no number", 0.0),
+    ],
+)
+def test_the_last_numbers_are_compared_as_numbers(output: str, gold: str, score: float) -> None:
+    assert scored([output], [right(gold)], "final_number_equal") == [score]
+
+
+@pytest.mark.parametrize(
+    ("output", "gold", "expected"),
+    [("1,010", "1000", 10), (" -5 ", "5", 10), ("about 7", "3", 3), ("3.5", "3", 3), ("7", "seven", 7)],
+)
+def test_the_difference_of_whole_numbers_as_helm_has_it(output: str, gold: str, expected: float) -> None:
+    assert scored([output], [right(gold)], "absolute_value_difference") == [expected]
+
+
+def test_of_several_references_the_nearest_counts() -> None:
+    assert scored(["7"], [right("1", "6")], "absolute_value_difference") == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "expected"),
+    [("It was Paris.", "paris", 1), ("par is", "paris", 0), ("a.b", "a.b", 1), ("axb", "a.b", 0), ("", "x", 0)],
+)
+def test_a_reference_anywhere_counts(completion: str, reference: str, expected: float) -> None:
+    assert scored([completion], [right(reference)], "ruler_string_match_part") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "expected"),
+    [("xYab", "xYac", 0.5), ("xYab", "xYab", 1.0), ("ab", "xYab", 0.0), ("xY", "xY", 1.0)],
+)
+def test_what_comes_after_the_start_is_compared(completion: str, reference: str, expected: float) -> None:
+    start = {"random_string_to_prepend": ["xY"]}
+    assert scored([completion], [right(reference)], "openai_mrcr_accuracy", **start) == [expected]

@@ -3,14 +3,18 @@
 import math
 
 import pytest
+import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
+import helmframe as hf
 from helmframe.errors import CapabilityError
 from helmframe.metrics import protocol
-from tests.frames import right, scored
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import prepare_set_metric
+from tests.frames import Options, completions, right, scored
 
 
 @pytest.mark.parametrize(
@@ -131,3 +135,48 @@ def test_bleu_is_nltks(weights: tuple[float, ...], pairs: list[tuple[str, str]])
     expected = [sentence_bleu([gold.split()], output.split(), weights=weights) for output, gold in pairs]
     ours = scored([output for output, _ in pairs], [right(gold) for _, gold in pairs], name)
     assert ours == pytest.approx([float(each) if each > 1e-70 else 0.0 for each in expected], abs=1e-9)
+
+
+SACREBLEU = {
+    "corpus_bleu": sacrebleu.BLEU(),
+    "corpus_chrf": sacrebleu.CHRF(),
+    "corpus_chrf(words=True)": sacrebleu.CHRF(word_order=2),
+    "corpus_ter": sacrebleu.TER(),
+}
+
+
+def corpus(name: str, texts: list[str | None], references: list[Options]) -> float | None:
+    rows, value = prepare_set_metric(completions(texts, references).lazy(), resolve_metrics([name])[0])
+    found = rows.select(value).collect().item()
+    assert found is None or isinstance(found, float)
+    return found
+
+
+SENTENCES = st.lists(st.sampled_from(["the", "cat", "sat", "on", "mat", ".", "Cats"]), min_size=1, max_size=10).map(
+    " ".join
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SENTENCES, SENTENCES, SENTENCES), min_size=1, max_size=5))
+def test_it_is_sacrebleus(rows: list[tuple[str, str, str]]) -> None:
+    outputs, first, second = ([row[place] for row in rows] for place in range(3))
+    golds = [right(*pair) for pair in zip(first, second, strict=True)]
+    for name, theirs in SACREBLEU.items():
+        expected = theirs.corpus_score(outputs, [first, second]).score
+        assert corpus(name, list(outputs), golds) == pytest.approx(expected, abs=1e-9)
+
+
+def test_failed_requests_are_left_out() -> None:
+    assert corpus("corpus_bleu", ["the cat sat on", None], [right("the cat sat on"), right("x")]) == pytest.approx(100)
+
+
+def test_nothing_to_score_has_no_value() -> None:
+    assert corpus("corpus_bleu", [None], [right("x")]) is None
+    assert corpus("corpus_ter", [], []) is None
+
+
+def test_in_a_table_it_has_an_interval() -> None:
+    plan = hf.scenario("sampler").generate(hf.models.noisy(0.5)).metrics("corpus_chrf")
+    row = plan.score().table().row(0, named=True)
+    assert row["ci_low"] < row["value"] < row["ci_high"]

@@ -8,14 +8,22 @@ import pytest
 import helmframe as hf
 from helmframe._plan import spec_of
 from helmframe.errors import ArgumentError, CapabilityError, PlanError, UnknownNameError
-from helmframe.metrics.protocol import METRICS, about, chosen, flattened, metric, right_or_wrong, said
+from helmframe.metrics.protocol import (
+    METRICS,
+    flatten_metrics,
+    is_binary,
+    manifest_entry,
+    metric,
+    name_or_metric,
+    resolve_metrics,
+)
 from helmframe.metrics.score import score
 from tests.frames import completions, right
 
 
 def values(given: Any, texts: list[str | None], golds: list[str]) -> list[tuple[float | None, str | None]]:
     frame = completions(texts, [right(gold) for gold in golds])
-    rows = score(frame.lazy(), chosen(flattened([given]))).collect()
+    rows = score(frame.lazy(), resolve_metrics(flatten_metrics([given]))).collect()
     return rows.select("score", "reason").rows()
 
 
@@ -34,7 +42,7 @@ def test_an_expression_over_a_reference() -> None:
 
 def test_an_expression_that_gives_text_is_told_when_it_is_said() -> None:
     with pytest.raises(ArgumentError, match=r"'m' gives String, and a score is a number.*\.alias\('m'\)"):
-        said(pl.col("output").alias("m"))
+        name_or_metric(pl.col("output").alias("m"))
     number = pl.col("output").cast(pl.Float64, strict=False).alias("m")
     assert values(number, ["3.5", "no"], ["x"] * 2) == [(3.5, None), (None, "no value")]
 
@@ -48,7 +56,7 @@ def test_a_plug_in_that_gives_text_is_told() -> None:
 def test_an_expression_over_a_scenarios_own_column_is_looked_at_where_that_is_known() -> None:
     frame = completions(["a"], [right("x")]).with_columns(data_subject=pl.lit("music"))
     with pytest.raises(ArgumentError, match="'m' gives String"):
-        score(frame.lazy(), chosen(flattened([pl.col("subject").alias("m")])))
+        score(frame.lazy(), resolve_metrics(flatten_metrics([pl.col("subject").alias("m")])))
 
 
 def test_a_function_whose_parameters_are_columns() -> None:
@@ -65,7 +73,7 @@ def test_yes_or_no_is_a_fraction_and_of_a_number_nothing_is_known() -> None:
     def letters(output: str) -> int:
         return len(output)
 
-    yes_or_no, number = chosen(flattened([polite, letters]))
+    yes_or_no, number = resolve_metrics(flatten_metrics([polite, letters]))
     assert (yes_or_no.unit, yes_or_no.higher_is_better) == ("fraction", True)
     assert (number.unit, number.higher_is_better) == ("", None)
 
@@ -110,7 +118,7 @@ def test_a_plug_in_with_arguments() -> None:
 
     assert values("at_most", ["a b c", "a b c d"], ["x"] * 2) == [(1.0, None), (0.0, None)]
     assert values("at_most(words=4)", ["a b c", "a b c d"], ["x"] * 2) == [(1.0, None), (1.0, None)]
-    assert chosen(["at_most(words=4)"])[0].name == "at_most(words=4)"
+    assert resolve_metrics(["at_most(words=4)"])[0].name == "at_most(words=4)"
 
 
 def test_a_registered_function_is_said_by_its_name() -> None:
@@ -118,7 +126,7 @@ def test_a_registered_function_is_said_by_its_name() -> None:
     def mine(output: str) -> float:
         return 1.0
 
-    assert flattened([mine, ["f1_score"]]) == ("mine", "f1_score")
+    assert flatten_metrics([mine, ["f1_score"]]) == ("mine", "f1_score")
 
 
 def test_the_decorator_returns_the_function_as_it_was() -> None:
@@ -134,7 +142,7 @@ def test_a_metric_of_a_set_may_be_a_plain_function_of_columns() -> None:
         return output.n_unique()
 
     frame = completions(["a", "a", "b"])
-    value = chosen(["different"])[0].expression()
+    value = resolve_metrics(["different"])[0].expression()
     assert frame.with_columns(output=pl.col("completion")).select(value).item() == 2.0
 
 
@@ -163,7 +171,7 @@ def test_a_metric_of_a_set_may_be_a_plain_function_of_columns() -> None:
 )
 def test_what_can_be_no_metric_is_told_at_once(given: object, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        said(given)
+        name_or_metric(given)
 
 
 def test_a_function_without_columns_is_no_metric() -> None:
@@ -171,13 +179,13 @@ def test_a_function_without_columns_is_no_metric() -> None:
         return 1.0
 
     with pytest.raises(ArgumentError, match=r"its parameters should name the columns it reads: def always\(output"):
-        said(always)
+        name_or_metric(always)
 
 
 @pytest.mark.parametrize("name", ["f1_scor", "maj@8(metric='exact_mach')", "exact_match^3", "maj^3"])
 def test_an_unknown_name_is_told_at_once(name: str) -> None:
     with pytest.raises(UnknownNameError, match="no metric is called"):
-        said(name)
+        name_or_metric(name)
 
 
 def test_a_missing_package_is_told_at_once() -> None:
@@ -188,7 +196,7 @@ def test_a_missing_package_is_told_at_once() -> None:
     with pytest.raises(
         CapabilityError, match=r"metric 'needy' needs no_such_package: pip install 'helmframe\[metrics\]'"
     ):
-        said("needy")
+        name_or_metric("needy")
 
 
 def test_a_metric_has_a_known_level() -> None:
@@ -222,9 +230,9 @@ def test_a_decorator_without_a_name_is_told() -> None:
     ],
 )
 def test_a_name_is_always_written_the_same_way(said_as: str, name: str, k: int) -> None:
-    (found,) = chosen([said_as])
+    (found,) = resolve_metrics([said_as])
     assert (found.name, found.k) == (name, k)
-    assert chosen([name])[0] == found
+    assert resolve_metrics([name])[0] == found
 
 
 def test_the_metrics_as_a_frame() -> None:
@@ -292,8 +300,8 @@ def test_rescoring_asks_no_model() -> None:
 
 def test_what_is_right_or_wrong_is_told_by_the_type_of_its_values() -> None:
     names = ("exact_match", "quasi_prefix_exact_match", "f1_score", "maj@1", "output_words", "classification_macro_f1")
-    assert [right_or_wrong(each) for each in chosen(names)] == [True, True, False, False, False, False]
-    assert not right_or_wrong(chosen(flattened([chars]))[0])
+    assert [is_binary(each) for each in resolve_metrics(names)] == [True, True, False, False, False, False]
+    assert not is_binary(resolve_metrics(flatten_metrics([chars]))[0])
 
 
 @pytest.mark.parametrize(
@@ -312,7 +320,7 @@ def test_what_is_right_or_wrong_is_told_by_the_type_of_its_values() -> None:
 def test_a_manifest_has_the_range_of_a_metric_and_whether_it_is_of_correctness(
     name: str, bounds: list[float | None], correctness: bool
 ) -> None:
-    entry = about(chosen([name])[0])
+    entry = manifest_entry(resolve_metrics([name])[0])
     assert (entry["range"], entry["correctness"]) == (bounds, correctness)
 
 
@@ -320,5 +328,5 @@ def test_a_function_that_returns_bool_is_of_correctness() -> None:
     def says_yes(output: str) -> bool:
         return output == "yes"
 
-    entry = about(chosen(flattened([says_yes]))[0])
+    entry = manifest_entry(resolve_metrics(flatten_metrics([says_yes]))[0])
     assert (entry["range"], entry["correctness"]) == ([0.0, 1.0], True)

@@ -5,8 +5,8 @@ import pytest
 
 import helmframe as hf
 from helmframe._schema import SCORES
-from helmframe.metrics.protocol import METRICS, chosen
-from helmframe.metrics.score import for_sets, score, why_none
+from helmframe.metrics.protocol import METRICS, resolve_metrics
+from helmframe.metrics.score import missing_reason, prepare_set_metric, score
 from tests.frames import completions, right
 from tests.metrics.options import asked, why
 
@@ -67,9 +67,9 @@ def test_a_failed_request_needs_no_reason_but_its_error() -> None:
     ],
 )
 def test_metrics_of_sets_say_why_there_is_no_value(name: str, expected: str) -> None:
-    (each,) = chosen([name])
-    rows, value = for_sets(completions(["a"], [right("a")]).lazy(), each)
-    found, reason = rows.select(value=value, reason=why_none(rows, each)).collect().row(0)
+    (each,) = resolve_metrics([name])
+    rows, value = prepare_set_metric(completions(["a"], [right("a")]).lazy(), each)
+    found, reason = rows.select(value=value, reason=missing_reason(rows, each)).collect().row(0)
     assert found is None
     assert reason.startswith(expected)
 

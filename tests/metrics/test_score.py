@@ -7,7 +7,7 @@ import pytest
 
 from helmframe._schema import SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.metrics.protocol import chosen, metric
+from helmframe.metrics.protocol import metric, resolve_metrics
 from helmframe.metrics.score import parse, score
 from tests.frames import completions, right, scored
 
@@ -181,9 +181,9 @@ def test_the_best_of_a_metric_where_lower_is_better_is_the_lowest() -> None:
 
 def test_an_unknown_metric_names_near_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"no metric is called 'exact_mach'\. Did you mean 'exact_match'"):
-        chosen(["exact_mach"])
+        resolve_metrics(["exact_mach"])
     with pytest.raises(UnknownNameError, match="no metric is called 'exact_mach'"):
-        chosen(["exact_mach@5"])
+        resolve_metrics(["exact_mach@5"])
 
 
 @pytest.mark.parametrize(
@@ -191,12 +191,12 @@ def test_an_unknown_metric_names_near_ones() -> None:
 )
 def test_at_needs_a_number(name: str) -> None:
     with pytest.raises(UnknownNameError, match="name@k needs a number"):
-        chosen([name])
+        resolve_metrics([name])
 
 
 def test_a_metric_of_a_set_has_no_k() -> None:
     with pytest.raises(ArgumentError, match="only metrics of one output have an @k"):
-        chosen(["classification_macro_f1@2"])
+        resolve_metrics(["classification_macro_f1@2"])
 
 
 # -- why there is no score -------------------------------------------------------------------------------------------

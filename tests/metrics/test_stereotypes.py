@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from helmframe.metrics.protocol import chosen
+from helmframe.metrics.protocol import resolve_metrics
 from tests.frames import completions
 from tests.metrics.options import asked, of_instances, of_set, why
 
@@ -64,5 +64,5 @@ def test_without_log_probabilities_there_is_no_score_and_a_reason() -> None:
 
 
 def test_no_side_is_the_better_one() -> None:
-    (preferred,) = chosen(["pct_stereotype"])
+    (preferred,) = resolve_metrics(["pct_stereotype"])
     assert (preferred.name, preferred.higher_is_better) == ("stereotype_preferred", None)

@@ -3,8 +3,8 @@
 import pytest
 from sacrebleu import BLEU
 
-from helmframe.metrics.protocol import chosen
-from helmframe.metrics.score import for_sets, score
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import prepare_set_metric, score
 from tests.frames import completions, right, scored
 
 
@@ -65,7 +65,7 @@ def test_no_refusals(output: str) -> None:
 
 def test_distinct_in_all_counts_over_outputs_not_across_them() -> None:
     frame = completions(["go on go", "on go", None])
-    rows, value = for_sets(frame.lazy(), chosen(["distinct_in_all"])[0])
+    rows, value = prepare_set_metric(frame.lazy(), resolve_metrics(["distinct_in_all"])[0])
     # go-on, on-go, on-go: two of three; no pair reaches from one output into the next
     assert rows.select(value).collect().item() == pytest.approx(2 / 3)
 

@@ -10,10 +10,10 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError, PlanError
 from helmframe.metrics import expected_max_toxicity, max_toxicity_probability, toxic_frac
-from helmframe.metrics.endpoint import endpoint
-from helmframe.metrics.protocol import METRICS, Metric, about, chosen
+from helmframe.metrics._endpoint import endpoint
+from helmframe.metrics._toxicity import Classify, toxicity
+from helmframe.metrics.protocol import METRICS, Metric, manifest_entry, resolve_metrics
 from helmframe.metrics.score import score
-from helmframe.metrics.toxicity import Classify, toxicity
 from tests.frames import completions
 from tests.metrics.options import of_instances
 
@@ -236,6 +236,6 @@ def test_a_classifier_that_can_not_be_hashed_is_compared_by_identity() -> None:
 
 def test_the_manifest_shows_no_secret_of_an_address() -> None:
     secret = endpoint("http://user:pass@localhost:8080/predict?token=abc")
-    assert about(toxicity(classifier=secret))["classifier"] == "http://localhost:8080/predict (toxic)"
+    assert manifest_entry(toxicity(classifier=secret))["classifier"] == "http://localhost:8080/predict (toxic)"
     with pytest.raises(ArgumentError, match=r"would show the password or query of this"):
-        chosen(["toxicity(classifier='http://localhost/predict?token=abc')"])
+        resolve_metrics(["toxicity(classifier='http://localhost/predict?token=abc')"])

@@ -6,25 +6,25 @@ from typing import Any
 import pytest
 
 import helmframe as hf
-from helmframe.models.engine import memory, packed
-from helmframe.models.engine.check import Cost
+from helmframe.models.engine import memory, passes
+from helmframe.models.engine.choice import Cost
 from tests.models.tiny import gpt2_folder
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The tokens of each forward pass, of passes so small that a start read on its own pays."""
-    passes: list[int] = []
-    forward = packed._forward
+    counts: list[int] = []
+    forward = passes._forward
 
     def counted(model: Any, blocks: Any, *given: Any, **more: Any) -> Any:
-        passes.append(sum(len(block.tokens) for block in blocks))
+        counts.append(sum(len(block.tokens) for block in blocks))
         return forward(model, blocks, *given, **more)
 
-    monkeypatch.setattr(packed, "_forward", counted)
+    monkeypatch.setattr(passes, "_forward", counted)
     monkeypatch.setattr(memory, "TOKENS", {"cpu": 128})
     monkeypatch.setattr(Cost, "worth", property(lambda _: 0.0))
-    return passes
+    return counts
 
 
 def test_a_second_eval_finds_the_examples_read(tmp_path: Path, read: list[int]) -> None:

@@ -3,20 +3,19 @@
 import pytest
 
 from helmframe.models.continuations import splits
-from helmframe.models.local_load import load_tokenizer
-from helmframe.models.local_options import Options
+from helmframe.models.local_load import Options, load_tokenizer
 from helmframe.models.model import Pair
 from helmframe.models.tokenizing import Tokenizing
 from tests.demo import demo_model
 from tests.models import tiny
-from tests.models.engine.test_stops import of_words
+from tests.models.test_tokenizing import of_words
 
 
 def split(words: Tokenizing, context: str, continuation: str) -> tuple[list[str], list[str]]:
     """The tokens of the context and of the continuation, as text."""
     (found,) = splits(words, [Pair(context, continuation)])
     tokens = [words.decode([each]) for each in found.tokens]
-    assert found.own == found.tokens[found.start :]
+    assert found.continuation == found.tokens[found.start :]
     assert found.start > 0
     return tokens[: found.start], tokens[found.start :]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import helmframe as hf
-from helmframe.models import Answer
+from helmframe.models import Completion
 from helmframe.models.model import Pair
 from helmframe.models.protocol import from_any
 from tests.models import tiny
@@ -19,7 +19,9 @@ MAKES = pytest.mark.parametrize("make", [tiny.t5, tiny.bart])
 
 
 def texts(model: hf.Model, prompts: list[str], **decoding: Any) -> list[str]:
-    return [each.text for each in model.ask(prompts, {"max_tokens": 12, **decoding}) if isinstance(each, Answer)]
+    return [
+        each.text for each in model.generate(prompts, {"max_tokens": 12, **decoding}) if isinstance(each, Completion)
+    ]
 
 
 def generated(module: Any, prompt: str) -> str:
@@ -51,7 +53,7 @@ def test_the_log_probability_of_a_continuation_is_the_decoders(make: Callable[[]
         with torch.no_grad():
             logits = module(input_ids=ids, decoder_input_ids=decoder).logits[0, len(start) - 1 :]
         expected = logits.log_softmax(-1).gather(1, labels.T).squeeze(1)
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, Completion)
         assert answer.text == pair.continuation
         assert answer.token_logprobs == pytest.approx(expected.tolist(), abs=1e-4)
         assert answer.logprob == pytest.approx(float(expected.sum()), abs=1e-4)
@@ -60,10 +62,10 @@ def test_the_log_probability_of_a_continuation_is_the_decoders(make: Callable[[]
 @MAKES
 def test_what_it_generates_is_as_likely_as_it_says(make: Callable[[], Any]) -> None:
     model = from_any((make(), tiny.tokenizer()))
-    (answer,) = model.ask(["Who? "], {"max_tokens": 6})
-    assert isinstance(answer, Answer)
+    (answer,) = model.generate(["Who? "], {"max_tokens": 6})
+    assert isinstance(answer, Completion)
     (scored,) = model.loglikelihood([Pair("Who? ", answer.text)], {})  # type: ignore[misc]
-    assert isinstance(scored, Answer)
+    assert isinstance(scored, Completion)
     assert scored.logprob == pytest.approx(answer.logprob, abs=1e-4)
 
 
@@ -76,9 +78,9 @@ def test_a_sample_depends_on_its_prompt_and_seed_alone() -> None:
 
 def test_it_ends_where_a_stop_sequence_is() -> None:
     model = from_any((tiny.t5(), tiny.tokenizer()))
-    whole, answer = (model.ask(["Who? "], {"max_tokens": 12, "stop": stop})[0] for stop in ([], ["W"]))
-    assert isinstance(whole, Answer)
-    assert isinstance(answer, Answer)
+    whole, answer = (model.generate(["Who? "], {"max_tokens": 12, "stop": stop})[0] for stop in ([], ["W"]))
+    assert isinstance(whole, Completion)
+    assert isinstance(answer, Completion)
     count = whole.text.index("W")
     assert count > 0
     assert (answer.finish_reason, answer.output_tokens) == ("stop", count + 1)
@@ -87,20 +89,20 @@ def test_it_ends_where_a_stop_sequence_is() -> None:
 
 def test_long_answers_have_log_probabilities_and_empty_ones_none() -> None:
     model = from_any((tiny.t5(), tiny.tokenizer()))
-    (long,) = model.ask(["Who? "], {"max_tokens": 120})
-    assert isinstance(long, Answer)
+    (long,) = model.generate(["Who? "], {"max_tokens": 120})
+    assert isinstance(long, Completion)
     assert len(long.token_logprobs or ()) == long.output_tokens
-    (nothing,) = model.ask(["Who? "], {"max_tokens": 120, "stop": [long.text[0]]})
+    (nothing,) = model.generate(["Who? "], {"max_tokens": 120, "stop": [long.text[0]]})
     assert (nothing.logprob, nothing.token_logprobs) == (None, None)  # type: ignore[union-attr]
     found = model.loglikelihood([Pair("Who? ", "me"), Pair("Who? ", "")], {})  # type: ignore[misc]
     assert [each.logprob is None for each in found] == [False, True]  # type: ignore[union-attr]
-    assert found[1] == Answer("", prompt_tokens=5, output_tokens=0)
+    assert found[1] == Completion("", prompt_tokens=5, output_tokens=0)
 
 
 def test_a_prompt_longer_than_the_window_is_an_error_in_its_place() -> None:
-    first, second = from_any((tiny.bart(), tiny.tokenizer())).ask(["a" * 129, "b"], {"max_tokens": 2})
+    first, second = from_any((tiny.bart(), tiny.tokenizer())).generate(["a" * 129, "b"], {"max_tokens": 2})
     assert isinstance(first, ValueError)
-    assert isinstance(second, Answer)
+    assert isinstance(second, Completion)
 
 
 def test_a_folder_answers_as_the_pair(tmp_path: Path) -> None:

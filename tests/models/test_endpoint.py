@@ -18,7 +18,7 @@ from helmframe.errors import (
     SourceMissingError,
 )
 from helmframe.models import endpoint_client, event_loop, http
-from helmframe.models.model import SCORES, Answer, Model, Pair
+from helmframe.models.model import SCORES, Completion, Model, Pair
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import Outcome, queue_of
 from tests.models import tiny
@@ -47,14 +47,14 @@ def server() -> Iterator[Server]:
 
 
 def outcomes(model: Model, prompts: list[Any], **decoding: Any) -> list[Outcome]:
-    found = queue_of(model, model.fingerprint()).ask(prompts, decoding, labels=lambda index: {})
+    found = queue_of(model, model.fingerprint()).run(prompts, decoding, labels=lambda index: {})
     return sorted(outcome for batch in found for outcome in batch)
 
 
 def answer(model: Model, prompt: str = "who", **decoding: Any) -> Any:
     (found,) = outcomes(model, [prompt], **decoding)
     assert found.error is None, found.error
-    return found.answer
+    return found.completion
 
 
 def message(text: str | None, **more: Any) -> Reply:
@@ -209,7 +209,7 @@ def test_a_server_that_refuses_log_probabilities_is_asked_without(server: Server
     refused = refusal(400, "logprobs are not supported with reasoning models")
     server.reply = lambda asked: refused if "logprobs" in asked.body else completion("A")
     found = outcomes(http(server.url, "m"), ["a", "b", "c"])
-    assert [each.answer.text if each.answer else each.error for each in found] == ["A"] * 3
+    assert [each.completion.text if each.completion else each.error for each in found] == ["A"] * 3
     before = len(server.asked)
     assert before <= 6
 
@@ -303,7 +303,7 @@ def test_garbage_for_one_prompt_is_that_rows_error(server: Server) -> None:
     bad = {"b": Reply(b"<oops>"), "c": Reply({"choices": []}), "d": Reply({"choices": [{"text": None}]})}
     server.reply = lambda asked: bad.get(asked.body["prompt"], completion("A"))
     found = outcomes(http(server.url, "m"), ["a", "b", "c", "d", "e"])
-    assert [each.answer is not None for each in found] == [True, False, False, False, True]
+    assert [each.completion is not None for each in found] == [True, False, False, False, True]
     assert str(found[1].error).endswith("the reply is no JSON")
     assert str(found[2].error).startswith("AnswerError: model 'm': the server replied {'choices': []}")
 
@@ -319,7 +319,7 @@ def test_busy_and_broken_servers_are_asked_again(server: Server) -> None:
     server.reply = lambda asked: replies[len(server.asked) - 1]
     started = time.monotonic()
     (found,) = outcomes(http(server.url, "m"), ["a"])
-    assert (found.answer and found.answer.text, found.attempts) == ("A", 5)
+    assert (found.completion and found.completion.text, found.attempts) == ("A", 5)
     assert time.monotonic() - started > 1
 
 
@@ -332,7 +332,7 @@ def test_an_empty_account_is_not_asked_again(server: Server) -> None:
 def test_a_slow_server_costs_the_row_and_not_the_run(server: Server) -> None:
     server.reply = lambda asked: completion("A")._replace(seconds=2.0 if asked.body["prompt"] == "b" else 0.0)
     found = outcomes(hf.model(http(server.url, "m"), timeout=0.5), ["a", "b", "c"])
-    assert [each.answer is not None for each in found] == [True, False, True]
+    assert [each.completion is not None for each in found] == [True, False, True]
     assert found[1].error == "TimeoutError: no answer within 0.5 s"
 
 
@@ -390,11 +390,11 @@ def test_log_probabilities_equal_the_local_models(server: Server, tmp_path: Path
     expected = local.loglikelihood(pairs, {SCORES: True})
     found = outcomes(http(server.url, "m"), pairs, **{SCORES: True})
     for ours, theirs in zip(found, expected, strict=True):
-        assert ours.answer is not None, ours.error
+        assert ours.completion is not None, ours.error
         assert isinstance(theirs, tuple)
-        assert ours.answer.text == theirs.text
-        assert ours.answer.logprob == pytest.approx(theirs.logprob, abs=1e-5)
-        assert ours.answer.output_tokens == theirs.output_tokens
+        assert ours.completion.text == theirs.text
+        assert ours.completion.logprob == pytest.approx(theirs.logprob, abs=1e-5)
+        assert ours.completion.output_tokens == theirs.output_tokens
 
 
 @pytest.mark.parametrize("refuses", [True, False])
@@ -410,7 +410,7 @@ def test_a_server_that_does_not_echo_is_asked_for_prompt_logprobs(
             return refusal(400, "echo is not supported") if refuses else completion("z")
         prompt = asked.body["prompt"]
         (found,) = local.loglikelihood([Pair(prompt[0], prompt[1:])], {SCORES: True})  # type: ignore[misc]
-        assert isinstance(found, Answer)
+        assert isinstance(found, Completion)
         values = zip(prompt[1:], found.token_logprobs or (), strict=True)
         places = [{str(ord(token)): {"logprob": value, "decoded_token": token, "rank": 1}} for token, value in values]
         return completion("z", prompt_logprobs=[None, *places])
@@ -421,10 +421,13 @@ def test_a_server_that_does_not_echo_is_asked_for_prompt_logprobs(
     model = http(server.url, "m")
     found = outcomes(model, pairs, **{SCORES: True})
     for ours, theirs in zip(found, expected, strict=True):
-        assert ours.answer is not None, ours.error
+        assert ours.completion is not None, ours.error
         assert isinstance(theirs, tuple)
-        assert ours.answer.logprob == pytest.approx(theirs.logprob, abs=1e-5)
-        assert (ours.answer.prompt_tokens, ours.answer.output_tokens) == (theirs.prompt_tokens, theirs.output_tokens)
+        assert ours.completion.logprob == pytest.approx(theirs.logprob, abs=1e-5)
+        assert (ours.completion.prompt_tokens, ours.completion.output_tokens) == (
+            theirs.prompt_tokens,
+            theirs.output_tokens,
+        )
     before = len(server.asked)
     outcomes(model, pairs, **{SCORES: True})
     assert ["echo" in each.body for each in server.asked[before:]] == [False, False]  # it is known by then
@@ -434,8 +437,8 @@ def test_after_nothing_the_first_token_has_none(server: Server) -> None:
     logprobs = {"tokens": ["a", "b"], "token_logprobs": [None, -2.0]}
     server.reply = lambda asked: completion("ab", logprobs=logprobs)
     (found,) = outcomes(http(server.url, "m"), [Pair("", "ab")], **{SCORES: True})
-    assert found.answer is not None
-    assert found.answer[:4] == ("ab", None, -2.0, (-2.0,))
+    assert found.completion is not None
+    assert found.completion[:4] == ("ab", None, -2.0, (-2.0,))
 
 
 @pytest.mark.parametrize(
@@ -454,14 +457,14 @@ def test_tokens_that_hold_something_of_the_continuation_are_its_own(
     logprobs = {"tokens": tokens, "token_logprobs": values}
     server.reply = lambda asked: completion(context + continuation, logprobs=logprobs)
     (found,) = outcomes(http(server.url, "m"), [Pair(context, continuation)], **{SCORES: True})
-    assert found.answer is not None, found.error
-    assert found.answer.token_logprobs == tuple(values[-own:])
-    assert (found.answer.prompt_tokens, found.answer.output_tokens) == (len(tokens) - own, own)
+    assert found.completion is not None, found.error
+    assert found.completion.token_logprobs == tuple(values[-own:])
+    assert (found.completion.prompt_tokens, found.completion.output_tokens) == (len(tokens) - own, own)
 
 
 def test_an_empty_continuation_has_none_and_is_not_asked_about(server: Server) -> None:
     (found,) = outcomes(http(server.url, "m"), [Pair("Answer: ", "")], **{SCORES: True})
-    assert found.answer == Answer("", output_tokens=0)
+    assert found.completion == Completion("", output_tokens=0)
     assert server.asked == []
 
 
@@ -570,7 +573,7 @@ def test_answers_are_remembered_with_their_age_and_fresh_asks_anew(server: Serve
 
 
 def test_fresh_asks_all_anew_however_long_it_takes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("helmframe.store.ParquetAnswers.NEWS_SECONDS", 0.0)
+    monkeypatch.setattr("helmframe.store.ParquetCompletions.NEWS_SECONDS", 0.0)
     server.reply = lambda asked: completion("A")._replace(seconds=0.02)
     plan = hf.scenario("sampler").generate(hf.model(http(server.url, "m"), workers=4))
     asked = len(plan.score().completions.collect())
@@ -580,7 +583,7 @@ def test_fresh_asks_all_anew_however_long_it_takes(server: Server, monkeypatch: 
 
 def test_it_works_in_a_notebooks_own_loop(server: Server) -> None:
     async def cell() -> list[Any]:
-        return list(http(server.url, "m").ask(["a", "b"], {}))
+        return list(http(server.url, "m").generate(["a", "b"], {}))
 
     assert [each.text for each in asyncio.run(cell())] == ["A", "B"]
 

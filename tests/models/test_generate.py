@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe.models.completion_cache import request_ids
 from helmframe.models.prompts import Prompts
-from helmframe.models.request_ids import request_ids
 from helmframe.models.scheduler import ModelQueue
-from helmframe.store import ParquetAnswers
+from helmframe.store import ParquetCompletions
 
 
 def small() -> hf.Plan:
@@ -135,8 +135,8 @@ def test_thoughts_go_to_their_own_column(text: str, reasoning: str | None, compl
 
 @pytest.mark.parametrize(("text", "logprob"), [("<think>hm</think> B", None), ("B", -1.5)])
 def test_the_log_probability_of_thoughts_is_not_the_answers(text: str, logprob: float | None) -> None:
-    def model(prompt: str) -> hf.models.Answer:
-        return hf.models.Answer(text, logprob=-1.5, token_logprobs=(-1.0, -0.5))
+    def model(prompt: str) -> hf.models.Completion:
+        return hf.models.Completion(text, logprob=-1.5, token_logprobs=(-1.0, -0.5))
 
     frame = pl.DataFrame({"q": [text], "a": ["B"]})
     row = hf.scenario(frame, input="q", references="a").generate(model).score().completions.collect()
@@ -197,7 +197,7 @@ def test_vouched_answers_are_kept_on_disk_with_the_request_as_sent(
 
     vouched = hf.model(model, name="mine", version="1")
     small().limit(1).generate(vouched).score()
-    store = ParquetAnswers(tmp_path, vouched.fingerprint(), "sampler")
+    store = ParquetCompletions(tmp_path, vouched.fingerprint(), "sampler")
     part = pl.read_parquet(next(path for path in Path(store.folder).iterdir() if path.name.startswith("0")))
     prefixes = pl.read_parquet(next(Path(store.folder).glob("prefixes-*.parquet")))
     prompt = prefixes["prefix"][0] + part["suffix"][0]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from helmframe.errors import SourceBrokenError
-from helmframe.models import Answer
+import helmframe as hf
+from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, SourceMissingError
+from helmframe.models import Completion, local_files
 from helmframe.models.protocol import from_any
 from tests.models import tiny
 from tests.scenarios.hub_server import hub
@@ -22,8 +23,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def answer(model: Any) -> str:
-    given = from_any(model).ask(["Who? "], {"max_tokens": 5})[0]
-    assert isinstance(given, Answer)
+    given = from_any(model).generate(["Who? "], {"max_tokens": 5})[0]
+    assert isinstance(given, Completion)
     return given.text
 
 
@@ -59,8 +60,8 @@ ASKS = """\
 from helmframe.models.protocol import from_any
 model = from_any("some/hub")
 print(model.state())
-print(model.ask(["Who? "], {"max_tokens": 5})[0].text)
-print(*sorted(file.name for file in model.ask.__self__.checkpoint.folder.iterdir()))
+print(model.generate(["Who? "], {"max_tokens": 5})[0].text)
+print(*sorted(file.name for file in model.generate.__self__.checkpoint.folder.iterdir()))
 """
 
 
@@ -83,3 +84,153 @@ def test_a_hub_model_is_fetched_with_one_kind_of_weights(folder: Path, tmp_path:
     assert state.startswith("by its configuration prompts are packed")
     assert said == answer((tiny.gpt2(), tiny.tokenizer()))
     assert ("pytorch_model.bin" in names, "model.safetensors" in names) == (only_torchs, not only_torchs)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(local_files, "_gguf_cache", lambda: tmp_path / "cache" / "gguf")
+    return tmp_path / "cache" / "gguf"
+
+
+def llama() -> Any:
+    """A tiny random model of bytes."""
+    return tiny.llama(vocabulary=258)
+
+
+def written(path: Path, model: Any) -> Path:
+    """The model as a GGUF file, as llama.cpp's converter writes it."""
+    import numpy as np
+    from gguf import GGUFWriter, TokenType
+    from tokenizers import pre_tokenizers
+
+    config = model.config
+    writer = GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    words = ["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]
+    writer.add_token_list(words)
+    writer.add_token_types([TokenType.CONTROL, *[TokenType.NORMAL] * (len(words) - 1)])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+
+    def add(name: str, tensor: Any, heads: int = 0) -> None:
+        array = tensor.detach().numpy().astype(np.float32)
+        if heads:  # llama.cpp rotates neighbours, transformers halves
+            array = array.reshape(heads, 2, array.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(array.shape)
+        writer.add_tensor(name, np.ascontiguousarray(array))
+
+    add("token_embd.weight", model.model.embed_tokens.weight)
+    add("output_norm.weight", model.model.norm.weight)
+    add("output.weight", model.lm_head.weight)
+    for place, layer in enumerate(model.model.layers):
+        start, attention, mlp = f"blk.{place}", layer.self_attn, layer.mlp
+        add(f"{start}.attn_q.weight", attention.q_proj.weight, config.num_attention_heads)
+        add(f"{start}.attn_k.weight", attention.k_proj.weight, config.num_key_value_heads)
+        add(f"{start}.attn_v.weight", attention.v_proj.weight)
+        add(f"{start}.attn_output.weight", attention.o_proj.weight)
+        add(f"{start}.attn_norm.weight", layer.input_layernorm.weight)
+        add(f"{start}.ffn_norm.weight", layer.post_attention_layernorm.weight)
+        add(f"{start}.ffn_gate.weight", mlp.gate_proj.weight)
+        add(f"{start}.ffn_up.weight", mlp.up_proj.weight)
+        add(f"{start}.ffn_down.weight", mlp.down_proj.weight)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def text(model: Any, prompt: str = "The cat") -> Any:
+    return model.generate([prompt], {"max_tokens": 12, "temperature": 0})[0][0]
+
+
+def test_a_file_answers_as_the_model_it_was_written_from(tmp_path: Path, cache: Path) -> None:
+    import torch
+
+    original = llama()
+    path = written(tmp_path / "tiny-f32.gguf", original)
+    model = from_any(path)
+    (folder,) = cache.iterdir()
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(ids).logits, original(ids).logits)
+    assert (model.name, model.durable, model.window) == ("tiny-f32", True, 128)
+    assert model.count_tokens is not None
+    assert model.count_tokens(["ab ü"]) == [4]
+    assert "tokenizer.ggml.pre" in model.note
+    assert text(model) != ""
+    # once: the second time the folder is there, whatever the file is called
+    stamp = (folder / "model.safetensors").stat().st_mtime_ns
+    again = from_any(str(path.rename(tmp_path / "other.gguf")))
+    assert ((folder / "model.safetensors").stat().st_mtime_ns, len(list(cache.iterdir()))) == (stamp, 1)
+    assert (again.fingerprint(), text(again)) == (model.fingerprint(), text(model))
+
+
+def test_a_guessed_tokenizer_is_warned_of_once_and_explained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path / "tiny.gguf", llama())
+    model = from_any(path)
+    from_any(path)
+    warned = [each.getMessage() for each in caplog.records if "tokenizer.ggml.pre" in each.getMessage()]
+    assert len(warned) == 1
+    assert "put the model's tokenizer.json beside the file" in warned[0]
+    assert "tokenizer.ggml.pre" in hf.scenario("sampler").limit(1).adapt(shots=0).generate(model).explain()
+
+
+def test_it_may_be_loaded_in_another_type(tmp_path: Path) -> None:
+    path = written(tmp_path / "tiny.gguf", llama())
+    plain, low = from_any(path), hf.models.local(path, dtype="bfloat16")
+    assert (low.name, low.fingerprint() != plain.fingerprint()) == ("tiny", True)
+    assert "computes in bfloat16" in low.note
+    with pytest.raises(ArgumentError, match=r"local\(revision=…\): a GGUF file has none"):
+        hf.models.local(path, revision="v1")
+
+
+def test_a_tokenizer_beside_the_file_is_the_one_used(tmp_path: Path, cache: Path) -> None:
+    from tests.models.tiny import gpt2_folder
+
+    path = written(gpt2_folder(tmp_path / "a") / "tiny.gguf", llama())
+    model = from_any(path)
+    (folder,) = cache.iterdir()
+    assert (folder / "tokenizer.json").read_bytes() == (path.parent / "tokenizer.json").read_bytes()
+    assert "tokenizer.ggml.pre" not in model.note
+
+
+def test_it_is_found_under_the_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_MODELS", str(tmp_path))
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    with pytest.raises(SourceBrokenError, match=r"x\.gguf can't be converted by transformers: "):
+        from_any("x.gguf")
+
+
+def test_a_file_that_is_not_there_is_said_with_the_places(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissingError, match=r"no model at '.*none\.gguf'; looked at: "):
+        hf.scenario("sampler").generate(str(tmp_path / "none.gguf"))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"PK\x03\x04")
+    with pytest.raises(NotAModelError, match="does not begin as a GGUF file does"):
+        from_any(tmp_path / "x.gguf")
+
+
+def test_what_broke_off_leaves_nothing_behind(tmp_path: Path, cache: Path) -> None:
+    path = written(tmp_path / "tiny.gguf", llama())
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(SourceBrokenError, match="can't be converted"):
+        from_any(path)
+    assert list(cache.iterdir()) == []

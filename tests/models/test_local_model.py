@@ -24,9 +24,9 @@ from helmframe.errors import (
     SourceMissingError,
     UnknownNameError,
 )
-from helmframe.models import Answer, local, local_model, local_options
+from helmframe.models import Completion, local, local_load, local_model
 from helmframe.models.local_files import folder_digest
-from helmframe.models.model import Given, Model, Prompt, Seeded, digest
+from helmframe.models.model import Model, Prompt, Response, Seeded, digest
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import queue_of
 from tests.demo import demo_model
@@ -51,8 +51,8 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 
 def answer(model: Model, prompt: str = "Who? ") -> str:
-    given = model.ask([prompt], {"max_tokens": 5})[0]
-    assert isinstance(given, Answer)
+    given = model.generate([prompt], {"max_tokens": 5})[0]
+    assert isinstance(given, Completion)
     return given.text
 
 
@@ -70,10 +70,10 @@ def test_the_samples_of_a_prompt_are_asked_together_and_are_those_of_their_seeds
     pair = from_any((tiny.gpt2(), tiny.tokenizer()))
     calls: list[list[Seeded]] = []
 
-    def together(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Given]:
+    def together(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
         assert "seed" not in decoding
         calls.append([prompt for prompt in prompts if isinstance(prompt, Seeded)])
-        return pair.ask(prompts, decoding)
+        return pair.generate(prompts, decoding)
 
     questions = pl.DataFrame({"q": ["Who?", "Where?"], "a": ["A", "B"]})
 
@@ -82,7 +82,7 @@ def test_the_samples_of_a_prompt_are_asked_together_and_are_those_of_their_seeds
         rows = plan.completions().collect()
         return {(row["input"], row["output_index"]): row["completion"] for row in rows.iter_rows(named=True)}
 
-    found = sampled(replace(pair, name="together", ask=together))
+    found = sampled(replace(pair, name="together", generate=together))
     assert len(found) == 8
     assert [len(call) for call in calls] == [8]  # one call for all samples of both prompts
     assert len({each.text for each in calls[0]}) == 2
@@ -203,7 +203,7 @@ def test_a_file_replaced_by_one_of_equal_size_and_time_is_seen(folder: Path) -> 
 def test_weights_are_loaded_once_for_one_content(made: Path, folder: Path) -> None:
     one, other = from_any(made), from_any(folder)
     answer(one), answer(other)
-    assert one.ask.__self__._loaded is other.ask.__self__._loaded  # type: ignore[attr-defined]
+    assert one.generate.__self__._loaded is other.generate.__self__._loaded  # type: ignore[attr-defined]
 
 
 def test_another_checkpoint_in_the_same_folder_answers_anew(folder: Path) -> None:
@@ -294,8 +294,8 @@ def test_nothing_is_printed_while_loading(folder: Path, capfd: pytest.CaptureFix
 
 def test_a_folder_is_asked_through_its_queue(made: Path) -> None:
     model = from_any(made)
-    found = queue_of(model, model.fingerprint()).ask(["a", "b"], {"max_tokens": 2}, labels=lambda _: {})
-    assert sum(outcome.answer is not None for batch in found for outcome in batch) == 2
+    found = queue_of(model, model.fingerprint()).run(["a", "b"], {"max_tokens": 2}, labels=lambda _: {})
+    assert sum(outcome.completion is not None for batch in found for outcome in batch) == 2
 
 
 def test_the_engine_last_used_lives_on() -> None:
@@ -304,8 +304,8 @@ def test_the_engine_last_used_lives_on() -> None:
 
 @pytest.mark.model
 def test_the_demo_model_knows_the_capital_of_france() -> None:
-    given = from_any(demo_model()).ask(["The capital of France is", "The opposite of hot is"], {"max_tokens": 2})
-    assert [each.text for each in given if isinstance(each, Answer)] == [" Paris.", " cold."]
+    given = from_any(demo_model()).generate(["The capital of France is", "The opposite of hot is"], {"max_tokens": 2})
+    assert [each.text for each in given if isinstance(each, Completion)] == [" Paris.", " cold."]
 
 
 # -- how it is loaded ------------------------------------------------------------------------------------------------
@@ -328,8 +328,8 @@ def lora(folder: Path, base: Any, seed: int = 0, **layers: Any) -> Path:
 
 
 def logprobs(model: Model, prompt: str = "Who? ") -> list[float]:
-    given = model.ask([prompt], {"max_tokens": 5})[0]
-    assert isinstance(given, Answer)
+    given = model.generate([prompt], {"max_tokens": 5})[0]
+    assert isinstance(given, Completion)
     assert given.token_logprobs is not None
     return list(given.token_logprobs)
 
@@ -399,11 +399,13 @@ def test_two_replicas_answer_as_one(made: Path) -> None:
     prompts = [f"Question {number}: " for number in range(40)]
     one, two = from_any(made), local(made, replicas=2, device="cpu")
     assert two.workers == 2
-    found = queue_of(two, "two replicas").ask(prompts, {"max_tokens": 4}, labels=lambda _: {})
-    texts = {outcome.index: outcome.answer.text for batch in found for outcome in batch if outcome.answer is not None}
-    expected = [each.text for each in one.ask(prompts, {"max_tokens": 4}) if isinstance(each, Answer)]
+    found = queue_of(two, "two replicas").run(prompts, {"max_tokens": 4}, labels=lambda _: {})
+    texts = {
+        outcome.index: outcome.completion.text for batch in found for outcome in batch if outcome.completion is not None
+    }
+    expected = [each.text for each in one.generate(prompts, {"max_tokens": 4}) if isinstance(each, Completion)]
     assert [texts[place] for place in range(40)] == expected
-    engines = two.ask.__self__._loaded.engines  # type: ignore[attr-defined]
+    engines = two.generate.__self__._loaded.engines  # type: ignore[attr-defined]
     assert len({id(each.model) for each in engines}) == 2
 
 
@@ -506,6 +508,6 @@ def test_a_missing_package_is_said_with_the_way_to_it(
         return None if name == package else find_spec(name)
 
     monkeypatch.setattr(local_model, "find_spec", without)
-    monkeypatch.setattr(local_options, "find_spec", without)
+    monkeypatch.setattr(local_load, "find_spec", without)
     with pytest.raises(CapabilityError, match=message):
         local(made, **said)

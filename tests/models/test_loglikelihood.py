@@ -10,9 +10,9 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import AnswerError, CapabilityError
-from helmframe.models.model import Answer, Pair, as_scored
+from helmframe.models.completion_cache import request_ids
+from helmframe.models.model import Completion, Pair, as_scored
 from helmframe.models.protocol import from_any
-from helmframe.models.request_ids import request_ids
 from tests.models.test_fit import ASKED, both, scoring
 
 PAIR = Pair("Ice is", " cold")
@@ -54,7 +54,7 @@ def options(model: object, **said: Any) -> hf.Plan:
         ((-2.5, [-1.0, -1.5]), -2.5, None, (-1.0, -1.5)),
         ({"logprob": -2.5, "output_tokens": 4}, -2.5, 4, None),
         ({"token_logprobs": [-1.0, -1.5]}, -2.5, None, (-1.0, -1.5)),
-        (Answer("other", logprob=-1.0), -1.0, None, None),
+        (Completion("other", logprob=-1.0), -1.0, None, None),
     ],
 )
 def test_forms_of_a_log_probability(

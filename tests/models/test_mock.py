@@ -8,7 +8,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, HelmframeError
-from helmframe.models import Answer, Model, echo, noisy, oracle, replay
+from helmframe.models import Completion, Model, echo, noisy, oracle, replay
 from helmframe.models.model import Row
 from helmframe.models.protocol import from_any
 
@@ -30,11 +30,11 @@ def row(**changes: Any) -> Row:
 
 
 def asked(model: Model, rows: Sequence[Row]) -> list[Any]:
-    return list(model.ask(rows, {}))
+    return list(model.generate(rows, {}))
 
 
 def test_echo_gives_the_last_line_back() -> None:
-    assert list(echo().ask(["one\ntwo\n\n"], {})) == ["two"]
+    assert list(echo().generate(["one\ntwo\n\n"], {})) == ["two"]
 
 
 def test_oracle_is_right() -> None:
@@ -127,7 +127,7 @@ def test_noisy_refuses_another_unit() -> None:
 
 
 def test_replay_of_a_mapping_answers_by_prompt() -> None:
-    answers = list(replay({"a": "b"}).ask(["a", "c"], {}))
+    answers = list(replay({"a": "b"}).generate(["a", "c"], {}))
     assert answers[0] == "b"
     assert "no completion was recorded for the prompt that ends in 'c'" in str(answers[1])
 
@@ -144,8 +144,8 @@ def test_replay_of_a_frame_answers_by_its_keys() -> None:
     )
     rows = [row(), row(perturbation="typos"), row(instance_id="id1"), row(instance_id="id2")]
     first, second, third, fourth = asked(replay(frame), rows)
-    assert first == Answer("x", finish_reason="stop", token_logprobs=(-1.0,))
-    assert second == Answer("y", finish_reason="length")
+    assert first == Completion("x", finish_reason="stop", token_logprobs=(-1.0,))
+    assert second == Completion("y", finish_reason="length")
     assert "is null" in str(third)
     assert "instance_id='id2', perturbation='original'" in str(fourth)
 
@@ -154,7 +154,7 @@ def test_replay_lets_media_through() -> None:
     frame = pl.DataFrame({"instance_id": ["id0"], "completion": ["x"]})
     content = [{"type": "image", "text": None, "media": {"name": "i", "data": b"1"}}]
     assert replay(frame).media
-    assert asked(replay(frame), [row(content=content)]) == [Answer("x")]
+    assert asked(replay(frame), [row(content=content)]) == [Completion("x")]
 
 
 def test_replay_refuses_two_answers_to_one_row() -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from helmframe.models import pace
-from helmframe.models.pace import GoneError, Pace, Ticket
+from helmframe.models.pace import Busy, Meter, ModelDownError, Pace, Seconds, Ticket
 
 
 def adaptive(most: int = 64) -> Pace:
@@ -30,7 +30,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_said_workers_stay_as_said() -> None:
     fixed = Pace("m", 3, adaptive=False)
-    fixed.answered()
+    fixed.succeeded()
     fixed.failed(leave(fixed), TimeoutError())
     assert fixed.limit == 3
 
@@ -40,7 +40,7 @@ def test_an_adaptive_limit_starts_at_eight_and_doubles_with_each_round_until_the
     limits = [asked.limit]
     for _ in range(4):
         for _ in range(asked.limit):
-            asked.answered()
+            asked.succeeded()
         limits.append(asked.limit)
     assert limits == [8, 16, 32, 64, 64]
 
@@ -59,14 +59,14 @@ def test_after_a_push_back_it_rises_by_one_for_each_round() -> None:
     asked = adaptive()
     asked.failed(leave(asked), TimeoutError())
     for _ in range(5):
-        asked.answered()
+        asked.succeeded()
     assert asked.limit == 5
 
 
 def test_it_never_falls_below_one_or_rises_above_the_most() -> None:
     asked = adaptive(most=2)
     for _ in range(20):
-        asked.failed(leave(asked), TimeoutError()) if asked._failures < 9 else asked.answered()
+        asked.failed(leave(asked), TimeoutError()) if asked._failures < 9 else asked.succeeded()
         assert 1 <= asked.limit <= 2
 
 
@@ -85,7 +85,7 @@ def test_nine_failures_in_a_row_stop_nothing() -> None:
 def test_an_answer_between_starts_the_count_anew() -> None:
     asked = adaptive()
     fail(asked, 9)
-    asked.answered()
+    asked.succeeded()
     fail(asked, 9)
     assert isinstance(asked.admit(), Ticket)
 
@@ -113,7 +113,7 @@ def test_a_look_that_is_answered_lets_all_go_on() -> None:
     fail(asked, 10)
     time.sleep(0.02)
     leave(asked)
-    asked.answered()
+    asked.succeeded()
     assert [leave(asked).probe, leave(asked).probe] == [False, False]
 
 
@@ -143,11 +143,11 @@ def test_after_the_last_look_the_model_is_gone_until_somebody_says_try_again() -
         time.sleep(0.03)
         asked.failed(leave(asked), ConnectionRefusedError("refused"))
     said = r"model 'm' does not answer \(12 failures in a row, last: ConnectionRefusedError: refused\); run again when"
-    with pytest.raises(GoneError, match=said):
+    with pytest.raises(ModelDownError, match=said):
         asked.admit()
     asked.try_again()
     asked.failed(leave(asked), ConnectionRefusedError("refused"))
-    with pytest.raises(GoneError, match="13 failures"):
+    with pytest.raises(ModelDownError, match="13 failures"):
         asked.admit()
 
 
@@ -157,12 +157,50 @@ def test_a_look_that_hangs_is_the_last_and_is_not_repeated_at_once() -> None:
     fail(asked, 10)
     time.sleep(0.02)
     asked.failed(leave(asked), TimeoutError("no answer"))
-    with pytest.raises(GoneError):
+    with pytest.raises(ModelDownError):
         asked.admit()
     asked.try_again()
-    with pytest.raises(GoneError):
+    with pytest.raises(ModelDownError):
         asked.admit()
 
 
 def test_the_pauses_are_thirty_seconds_in_all() -> None:
     assert sum(pace.PAUSES) == 30
+
+
+def test_blocks_side_by_side_count_once() -> None:
+    meter = Meter()
+    started = time.perf_counter()
+    with meter:
+        time.sleep(0.02)
+        with meter:
+            time.sleep(0.02)
+    spent = time.perf_counter() - started
+    time.sleep(0.02)
+    assert 0.04 <= meter.seconds <= spent
+
+
+def test_a_block_counts_while_it_runs() -> None:
+    meter = Meter()
+    with meter:
+        time.sleep(0.01)
+        assert meter.seconds >= 0.01
+
+
+def test_the_share_is_of_the_time_waited() -> None:
+    busy = Busy()
+    before = busy.seconds
+    with busy.waited:
+        with busy.generating:
+            time.sleep(0.03)
+        time.sleep(0.03)
+    share = busy.seconds.since(before).share
+    assert share is not None
+    assert 0 < share < 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "share"), [(Seconds(3.0, 4.0), 0.75), (Seconds(0.0, 0.0), None), (Seconds(2.0, 1.9), 1.0)]
+)
+def test_shares(seconds: Seconds, share: float | None) -> None:
+    assert seconds.share == share

@@ -6,16 +6,19 @@ import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+import helmframe as hf
 from helmframe.errors import AnswerError, ArgumentError, NotAModelError
-from helmframe.models import Answer, Model, echo, event_loop, noisy
-from helmframe.models.model import Pair, as_answer
+from helmframe.models import Completion, Model, echo, event_loop, noisy
+from helmframe.models.model import Pair, as_completion
 from helmframe.models.protocol import check_spelling, from_any
+from tests.models.tiny import gpt2_folder
 
 
 def shout(prompt: str) -> str:
@@ -37,7 +40,7 @@ class Speaker:
 
 
 def answers(model: Model, prompts: Sequence[str], **decoding: Any) -> list[Any]:
-    return list(model.ask(prompts, decoding))
+    return list(model.generate(prompts, decoding))
 
 
 def test_a_function_of_str_is_asked_one_prompt_at_a_time() -> None:
@@ -89,8 +92,8 @@ def test_an_async_function_has_as_many_workers_as_it_stands_and_ten_minutes_for_
 
 def test_an_async_function_is_asked_on_the_event_loop() -> None:
     model = from_any(shout_later)
-    assert model.ask_async is not None
-    assert event_loop.run(_as_coroutine(model.ask_async(["a"], {}))) == ["A"]
+    assert model.generate_async is not None
+    assert event_loop.run(_as_coroutine(model.generate_async(["a"], {}))) == ["A"]
 
 
 def test_an_async_function_of_a_list_is_asked_a_batch() -> None:
@@ -98,8 +101,8 @@ def test_an_async_function_of_a_list_is_asked_a_batch() -> None:
         return prompts[::-1]
 
     model = from_any(many)
-    assert model.ask_async is not None
-    assert event_loop.run(_as_coroutine(model.ask_async(["a", "b"], {}))) == ["b", "a"]
+    assert model.generate_async is not None
+    assert event_loop.run(_as_coroutine(model.generate_async(["a", "b"], {}))) == ["b", "a"]
 
 
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
@@ -288,7 +291,7 @@ def test_containers_that_keep_their_order_are_accepted(container: Any) -> None:
 @pytest.mark.parametrize("given", [{"x"}, ["x"], [["x"]], ("x", "y")])
 def test_a_list_or_set_in_place_of_one_completion_is_an_error_of_its_row(given: object) -> None:
     with pytest.raises(AnswerError, match=f"model 'm' answered .* \\({type(given).__name__}\\)"):
-        as_answer(given, "m")
+        as_completion(given, "m")
 
 
 def test_an_async_function_that_returns_a_set_is_an_error_too() -> None:
@@ -319,28 +322,30 @@ class Color(str, Enum):  # noqa: UP042 - a StrEnum has another text
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("yes", Answer("yes")),
-        (Answer("yes", logprob=-1), Answer("yes", logprob=-1)),
-        ({"text": "yes", "finish_reason": "stop", "id": 3}, Answer("yes", finish_reason="stop")),
-        (np.str_("yes"), Answer("yes")),
-        ("\ud83d\ude00", Answer("😀")),
-        ("a\ud800", Answer("a\ufffd")),
-        (Color.RED, Answer("red")),
+        ("yes", Completion("yes")),
+        (Completion("yes", logprob=-1), Completion("yes", logprob=-1)),
+        ({"text": "yes", "finish_reason": "stop", "id": 3}, Completion("yes", finish_reason="stop")),
+        (np.str_("yes"), Completion("yes")),
+        ("\ud83d\ude00", Completion("😀")),
+        ("a\ud800", Completion("a\ufffd")),
+        (Color.RED, Completion("red")),
     ],
 )
-def test_an_answer_may_be(given: object, expected: Answer) -> None:
-    assert as_answer(given, "m") == expected
+def test_an_answer_may_be(given: object, expected: Completion) -> None:
+    assert as_completion(given, "m") == expected
 
 
-@pytest.mark.parametrize("given", [None, 3, b"yes", ["yes"], {"txt": "yes"}, {"text": None}, Answer("a", logprob=True)])
+@pytest.mark.parametrize(
+    "given", [None, 3, b"yes", ["yes"], {"txt": "yes"}, {"text": None}, Completion("a", logprob=True)]
+)
 def test_an_answer_may_not_be(given: object) -> None:
     with pytest.raises(AnswerError, match="model 'm' answered"):
-        as_answer(given, "m")
+        as_completion(given, "m")
 
 
 def test_an_exception_as_answer_is_raised() -> None:
     with pytest.raises(KeyError):
-        as_answer(KeyError("x"), "m")
+        as_completion(KeyError("x"), "m")
 
 
 def test_the_fingerprint_of_a_function_follows_its_helper() -> None:
@@ -357,3 +362,21 @@ def test_a_limit_of_requests_is_a_number(most: Any) -> None:
     assert from_any(lambda prompt: prompt, max_request_length=1024).max_request_length == 1024
     with pytest.raises(ArgumentError, match=r"max_request_length=.*must be an integer ≥ 1"):
         from_any(lambda prompt: prompt, max_request_length=most)
+
+
+def test_functions_of_the_namespace_are_listed_with_their_arguments() -> None:
+    table = hf.list_models().filter(kind="mock")
+    assert table["name"].to_list() == ["echo", "noisy", "oracle", "replay"]
+    assert table.filter(name="noisy")["arguments"].item() == "accuracy, seed=0, by='prompt'"
+    functions = {name for name in hf.models.__all__ if name.islower()}
+    assert set(hf.list_models()["name"]) == functions
+
+
+def test_checkpoints_below_the_models_folder_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_MODELS", str(tmp_path))
+    gpt2_folder(tmp_path / "tiny")
+    gpt2_folder(tmp_path / "org" / "tiny")
+    (tmp_path / "no_weights").mkdir()
+    (tmp_path / "no_weights" / "config.json").write_text("{}")
+    table = hf.list_models().filter(kind="checkpoint")
+    assert table["name"].to_list() == [str(tmp_path / "org" / "tiny"), str(tmp_path / "tiny")]

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import NotAModelError, SourceBrokenError
-from helmframe.models import Answer, echo
+from helmframe.models import Completion, echo
 from helmframe.models.model import SCORES, Model, Pair
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import BACKLOG, MAX_SLICE, ModelQueue, Outcome, current_labels, queue_of
@@ -36,12 +36,12 @@ def outcomes(
     answering: object, prompts: Sequence[str], decoding: Mapping[str, Any] = NOTHING, **said: Any
 ) -> list[Outcome]:
     model = from_any(answering, **said)
-    found = queue_of(model, model.fingerprint()).ask(prompts, decoding, labels=labels)
+    found = queue_of(model, model.fingerprint()).run(prompts, decoding, labels=labels)
     return sorted(outcome for batch in found for outcome in batch)
 
 
 def texts(found: Sequence[Outcome]) -> list[str | None]:
-    return [outcome.answer.text if outcome.answer else None for outcome in found]
+    return [outcome.completion.text if outcome.completion else None for outcome in found]
 
 
 def until_waiting(queue: ModelQueue, callers: int) -> None:
@@ -60,8 +60,8 @@ def test_no_prompts_are_no_outcomes() -> None:
 
 
 def test_an_answer_with_details_is_kept() -> None:
-    found = outcomes(lambda prompt: Answer(prompt, logprob=-1.0), ["a"])
-    assert found[0].answer == Answer("a", logprob=-1.0)
+    found = outcomes(lambda prompt: Completion(prompt, logprob=-1.0), ["a"])
+    assert found[0].completion == Completion("a", logprob=-1.0)
 
 
 def test_decoding_reaches_the_function() -> None:
@@ -117,7 +117,7 @@ def test_a_model_whose_ask_returns_a_set_fails_all_its_rows() -> None:
     def ask(prompts: Sequence[Any], decoding: Mapping[str, Any]) -> Any:
         return set(prompts)
 
-    model = Model("m", "m", ask=ask, fingerprint=lambda: "set", durable=False, takes=None)
+    model = Model("m", "m", generate=ask, fingerprint=lambda: "set", durable=False, takes=None)
     found = outcomes(model, ["a", "b", "c"])
     assert ["type set" in str(each.error) for each in found] == [True] * 3
 
@@ -127,7 +127,7 @@ def test_an_answer_of_the_wrong_type_is_an_error_of_its_row() -> None:
     assert texts(found) == ["a", None]
     assert (
         found[1].error
-        == "AnswerError: model 'lambda' answered None (NoneType); expected str, Answer or a dict with 'text'."
+        == "AnswerError: model 'lambda' answered None (NoneType); expected str, Completion or a dict with 'text'."
     )
 
 
@@ -345,7 +345,7 @@ def test_callers_share_batches_and_take_turns() -> None:
     model = from_any(answer, batch=4)
     queue = queue_of(model, "shared")
     threads = [
-        threading.Thread(target=lambda name=name, n=n: list(queue.ask([name] * n, {}, labels=labels)))
+        threading.Thread(target=lambda name=name, n=n: list(queue.run([name] * n, {}, labels=labels)))
         for name, n in (("first", 1), ("a", 40), ("b", 8))
     ]
     for waiting, thread in enumerate(threads):
@@ -368,7 +368,7 @@ def test_other_decoding_is_another_batch() -> None:
 
     queue = queue_of(from_any(answer), "decoding")
     threads = [
-        threading.Thread(target=lambda text=text, d=d: list(queue.ask([text] * 3, d, labels=labels)))
+        threading.Thread(target=lambda text=text, d=d: list(queue.run([text] * 3, d, labels=labels)))
         for text, d in (("first", {}), ("a", {"temperature": 0}), ("b", {"temperature": 1}))
     ]
     for waiting, thread in enumerate(threads):
@@ -389,7 +389,7 @@ def test_a_closed_iterator_takes_back_what_was_not_asked() -> None:
         return prompt
 
     model = from_any(answer)
-    found = queue_of(model, "closed").ask(["a"] * 50, {}, labels=labels)
+    found = queue_of(model, "closed").run(["a"] * 50, {}, labels=labels)
     next(iter(found))
     found.close()
     count = len(asked)
@@ -408,7 +408,7 @@ def test_control_c_gives_what_is_answered_and_is_raised() -> None:
     found: list[Outcome] = []
 
     def collect() -> None:
-        for batch in queue_of(from_any(answer), "interrupted").ask(["a", "b", "last", "never"], {}, labels=labels):
+        for batch in queue_of(from_any(answer), "interrupted").run(["a", "b", "last", "never"], {}, labels=labels):
             found.extend(batch)
 
     with pytest.raises(KeyboardInterrupt):
@@ -426,7 +426,7 @@ def answer(prompt: str) -> str:
         time.sleep(60)
     return prompt
 try:
-    for batch in ModelQueue(from_any(answer)).ask(["a", "hang", "b"], {}, labels=lambda index: {}):
+    for batch in ModelQueue(from_any(answer)).run(["a", "hang", "b"], {}, labels=lambda index: {}):
         pass
 finally:
     time.sleep(0.5)
@@ -454,7 +454,7 @@ def test_control_c_ends_a_process_whose_model_hangs(times: int) -> None:
 def asked_while_busy(queue: ModelQueue, go: threading.Event, *callers: tuple[list[str], int]) -> None:
     """Start these callers, each a list of prompts and a priority, while the queue's first call is held up by `go`."""
     threads = [
-        threading.Thread(target=lambda p=p, n=n: list(queue.ask(p, {}, labels=labels, priority=n))) for p, n in callers
+        threading.Thread(target=lambda p=p, n=n: list(queue.run(p, {}, labels=labels, priority=n))) for p, n in callers
     ]
     for waiting, thread in enumerate(threads):
         thread.start()
@@ -502,9 +502,9 @@ def test_who_does_not_fetch_is_not_asked_for_and_others_go_on() -> None:
         return prompts
 
     queue = ModelQueue(from_any(answer))
-    slow = iter(queue.ask(["slow"] * 50_000, {}, labels=labels))
+    slow = iter(queue.run(["slow"] * 50_000, {}, labels=labels))
     fetched = len(next(slow))
-    assert len(list(queue.ask(["quick"] * 1000, {}, labels=labels))) > 0
+    assert len(list(queue.run(["quick"] * 1000, {}, labels=labels))) > 0
     until_idle(queue)
     assert asked.count("quick") == 1000
     assert asked.count("slow") - fetched <= BACKLOG + MAX_SLICE
@@ -528,7 +528,7 @@ def test_a_stop_gives_what_is_answered_and_asks_no_more() -> None:
         return prompt
 
     queue = ModelQueue(from_any(answer))
-    found = [outcome for batch in queue.ask(["a"] * 100, {}, labels=labels, stop=stop) for outcome in batch]
+    found = [outcome for batch in queue.run(["a"] * 100, {}, labels=labels, stop=stop) for outcome in batch]
     assert len(found) == len(asked) == 5
 
 
@@ -542,7 +542,7 @@ def test_a_stop_does_not_wait_long_for_a_call_that_hangs(monkeypatch: pytest.Mon
         return prompt
 
     started = time.monotonic()
-    assert list(ModelQueue(from_any(answer)).ask(["a"] * 3, {}, labels=labels, stop=stop)) == []
+    assert list(ModelQueue(from_any(answer)).run(["a"] * 3, {}, labels=labels, stop=stop)) == []
     assert time.monotonic() - started < 5
     go.set()
 
@@ -550,7 +550,7 @@ def test_a_stop_does_not_wait_long_for_a_call_that_hangs(monkeypatch: pytest.Mon
 def test_a_stop_said_before_asks_nothing() -> None:
     stop = threading.Event()
     stop.set()
-    assert list(ModelQueue(echo()).ask(["a"], {}, labels=labels, stop=stop)) == []
+    assert list(ModelQueue(echo()).run(["a"], {}, labels=labels, stop=stop)) == []
 
 
 def test_a_stop_ends_the_pause_before_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,7 +561,7 @@ def test_a_stop_ends_the_pause_before_a_retry(monkeypatch: pytest.MonkeyPatch) -
         stop.set()
         raise ConnectionResetError
 
-    assert list(ModelQueue(from_any(answer)).ask(["a"], {}, labels=labels, stop=stop)) == []
+    assert list(ModelQueue(from_any(answer)).run(["a"], {}, labels=labels, stop=stop)) == []
 
 
 def test_a_function_that_hangs_is_an_error_of_its_row_and_holds_nothing_up() -> None:
@@ -706,7 +706,7 @@ def test_a_model_that_comes_back_is_asked_again_by_the_next_caller() -> None:
     model = from_any(answer)
 
     def ask() -> list[Outcome]:
-        batches = queue_of(model, "back").ask(["a"] * 100, {}, labels=labels)
+        batches = queue_of(model, "back").run(["a"] * 100, {}, labels=labels)
         return sorted(outcome for batch in batches for outcome in batch)
 
     assert set(texts(ask())) == {None}
@@ -777,8 +777,8 @@ from helmframe.models.scheduler import queue_of
 async def later(prompt):
     return prompt
 def ask(given):
-    batches = queue_of(from_any(given), "f").ask(["a"], {}, labels=lambda i: {})
-    return [outcome.answer.text for batch in batches for outcome in batch]
+    batches = queue_of(from_any(given), "f").run(["a"], {}, labels=lambda i: {})
+    return [outcome.completion.text for batch in batches for outcome in batch]
 held = queue_of(from_any(later), "f")
 held._lock.acquire()  # as another thread may have it at the moment of the fork
 child = os.fork()
@@ -793,7 +793,7 @@ os.waitpid(child, 0)
 
 
 def test_a_model_with_an_error_in_its_own_code_ends_no_other_caller() -> None:
-    broken = Model("m", "m", ask=lambda prompts, decoding: [], fingerprint=lambda: "e", durable=False, takes=None)
+    broken = Model("m", "m", generate=lambda prompts, decoding: [], fingerprint=lambda: "e", durable=False, takes=None)
     found = outcomes(broken, ["a", "b"])
     assert all("returned 0 completions for 1 prompt." in str(outcome.error) for outcome in found)
 
@@ -805,7 +805,7 @@ def test_what_is_no_model_is_never_queued() -> None:
 
 def test_what_is_not_fetched_when_the_iteration_ends_early_is_left() -> None:
     left: list[Outcome] = []
-    batches = queue_of(from_any(lambda prompt: prompt), "left").ask(["a"] * 40, {}, labels=labels, left=left)
+    batches = queue_of(from_any(lambda prompt: prompt), "left").run(["a"] * 40, {}, labels=labels, left=left)
     fetched = next(batches)
     time.sleep(0.3)
     batches.close()

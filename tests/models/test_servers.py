@@ -94,12 +94,12 @@ def asking(server: Server, client: httpx.AsyncClient) -> Callable[[str], Any]:
 
 def outcomes(function: Callable[[str], Any], prompts: list[str], **said: Any) -> list[Outcome]:
     model = from_any(function, **said)
-    found = queue_of(model, model.fingerprint()).ask(prompts, {}, labels=lambda index: {})
+    found = queue_of(model, model.fingerprint()).run(prompts, {}, labels=lambda index: {})
     return sorted(outcome for batch in found for outcome in batch)
 
 
 def texts(found: list[Outcome]) -> list[str | None]:
-    return [outcome.answer.text if outcome.answer else None for outcome in found]
+    return [outcome.completion.text if outcome.completion else None for outcome in found]
 
 
 def test_a_client_made_in_a_notebook_answers_a_plan_scored_there(server: Server) -> None:
@@ -127,7 +127,7 @@ def test_a_server_that_is_busy_gets_the_time_it_asks_for(server: Server, client:
     started = time.monotonic()
     (found,) = outcomes(asking(server, client), ["a"])
     assert time.monotonic() - started > 1
-    assert (found.answer is not None, found.attempts) == (True, 2)
+    assert (found.completion is not None, found.attempts) == (True, 2)
     assert found.latency < 1
 
 

@@ -18,7 +18,7 @@ import torch
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError
-from helmframe.models import Answer, vllm_model
+from helmframe.models import Completion, vllm_model
 from helmframe.models.model import Model, Pair
 from helmframe.models.protocol import from_any
 from tests.demo import demo_model
@@ -113,8 +113,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def answers(model: Model, **decoding: Any) -> list[Answer]:
-    return [each for each in model.ask(PROMPTS, {"max_tokens": 6, **decoding}) if isinstance(each, Answer)]
+def answers(model: Model, **decoding: Any) -> list[Completion]:
+    return [each for each in model.generate(PROMPTS, {"max_tokens": 6, **decoding}) if isinstance(each, Completion)]
 
 
 def test_without_the_package_the_way_to_it_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_what_ends_a_text_is_none_of_its_own(
 ) -> None:
     values = [{1: Logprob(-1.0)}, {last: Logprob(-2.0)}]
     output = RequestOutput([1, 2], [CompletionOutput("a", [1, last], values, "stop", reason)])
-    vllm = hf.models.vllm(folder).ask.__self__  # type: ignore[attr-defined]
+    vllm = hf.models.vllm(folder).generate.__self__  # type: ignore[attr-defined]
     answer = vllm._answer(output, {"stop": reason})
     assert (answer.output_tokens, answer.logprob) == (tokens, logprob)
     assert answer.token_logprobs == (None if logprob is None else (logprob,))
@@ -159,8 +159,8 @@ def test_given_texts_are_as_likely_as_to_the_local_engine(folder: Path) -> None:
     del ours[3], theirs[3]
     assert (ours[3][2:4], theirs[3][2:4]) == ((None, None), (None, None))  # type: ignore[index]
     for mine, other in zip(ours, theirs, strict=True):
-        assert isinstance(mine, Answer)
-        assert isinstance(other, Answer)
+        assert isinstance(mine, Completion)
+        assert isinstance(other, Completion)
         assert other.token_logprobs == pytest.approx(mine.token_logprobs, abs=1e-4)
         assert (other.text, other.prompt_tokens, other.output_tokens) == (
             mine.text,
@@ -173,7 +173,7 @@ def test_given_texts_are_as_likely_as_to_the_local_engine(folder: Path) -> None:
 def test_decoding_goes_on_as_it_was_said_and_greedy_where_it_was_not(folder: Path) -> None:
     model = hf.models.vllm(folder)
     answers(model, stop=["x"], top_p=0.5, seed=3, top_k=None)
-    (said,) = model.ask.__self__._llm.asked  # type: ignore[attr-defined]
+    (said,) = model.generate.__self__._llm.asked  # type: ignore[attr-defined]
     assert (said.max_tokens, said.temperature, said.top_p, said.seed, said.stop) == (6, 0.0, 0.5, 3, ["x"])
     assert (said.top_k, said.logprobs, said.prompt_logprobs) == (0, 0, None)
 

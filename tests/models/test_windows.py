@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.models.model import Model, Tokens
-from helmframe.models.windows import Window, cut, windows
+from helmframe.models.windows import Window, split_into_windows, windows
 from tests.acceptance import byte_tokens
 
 BYTES = Tokens(byte_tokens.encode, byte_tokens.decode, lambda: byte_tokens.PREFIX)
@@ -88,12 +88,12 @@ def model(tokens: Tokens | None, window: int | None) -> Model:
 
 def test_a_model_says_how_long_its_requests_may_be() -> None:
     limited = replace(model(BYTES, 4), max_request_length=4)
-    windowed = cut(rows(), limited).filter(pl.col("instance_id") == "a")
+    windowed = split_into_windows(rows(), limited).filter(pl.col("instance_id") == "a")
     assert windowed.select("suffix", "continuation").rows() == [("<s>", "abc"), ("cd", "ef")]
 
 
 def test_rows_of_whole_texts_become_a_row_per_window_and_others_stay() -> None:
-    found = cut(rows(), model(BYTES, 4))
+    found = split_into_windows(rows(), model(BYTES, 4))
     assert found.select("instance_id", "window_index", "suffix", "continuation").rows() == [
         ("a", 0, "<s>", "abcd"),
         ("a", 1, "bcd", "ef"),
@@ -103,5 +103,5 @@ def test_rows_of_whole_texts_become_a_row_per_window_and_others_stay() -> None:
 
 
 def test_without_a_tokenizer_a_text_is_one_window() -> None:
-    found = cut(rows(), model(None, None)).filter(pl.col("instance_id") == "a")
+    found = split_into_windows(rows(), model(None, None)).filter(pl.col("instance_id") == "a")
     assert found.select("window_index", "suffix", "continuation").rows() == [(0, "", "abcdef")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from helmframe.perturbations.parsing import call
+from helmframe.perturbations.call import call
 from helmframe.perturbations.spelling import NEIGHBOURS
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]

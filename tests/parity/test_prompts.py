@@ -8,7 +8,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.models import Model
-from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.catalogue import find_scenario
 from tests.parity.replayed import MMLU_GPT2, MMLU_SMOLLM2, NARRATIVE_QA, requests
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]

@@ -9,8 +9,9 @@ import pytest
 import helmframe as hf
 from helmframe._plan import spec_of
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
+from helmframe.perturbations.call import call
 from helmframe.perturbations.contrast import with_contrasts
-from helmframe.perturbations.parsing import call, variants
+from helmframe.perturbations.parsing import variants
 from helmframe.perturbations.perturb import perturb
 from tests.frames import instances
 

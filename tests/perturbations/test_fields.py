@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.fields import PROTECTED, in_references, protected_pattern
-from helmframe.perturbations.parsing import call
+from helmframe.perturbations.call import call
+from helmframe.perturbations.fields import PROTECTED, change_references, protected_pattern
 from tests.frames import instances, right
 
 
@@ -74,7 +74,7 @@ def test_an_unknown_kind_is_told() -> None:
 
 def test_references_are_changed_in_place() -> None:
     frame = instances(["", "", ""], [[*right("A"), ("B", False)], [], right("C")])
-    changed = in_references(pl.col("references"), pl.col("instance_id"), lambda text, _: text + "!", one_id=False)
+    changed = change_references(pl.col("references"), pl.col("instance_id"), lambda text, _: text + "!", one_id=False)
     rows = [[(each["text"], each["correct"]) for each in row] for row in frame.select(changed).to_series().to_list()]
     assert rows == [[("A!", True), ("B!", False)], [], [("C!", True)]]
 
@@ -83,7 +83,7 @@ def test_each_reference_has_an_id_of_its_own_or_that_of_the_list() -> None:
     frame = instances(["", ""], [right("A", "B"), right("C")])
 
     def ids(*, one_id: bool) -> list[list[str]]:
-        said = in_references(pl.col("references"), pl.col("instance_id"), lambda _, own: own, one_id=one_id)
+        said = change_references(pl.col("references"), pl.col("instance_id"), lambda _, own: own, one_id=one_id)
         return [[each["text"] for each in row] for row in frame.select(said).to_series().to_list()]
 
     assert ids(one_id=True) == [["id0", "id0"], ["id1"]]
@@ -95,5 +95,5 @@ def test_no_references_at_all_stay_none() -> None:
         {"references": [None], "id": ["a"]},
         schema={"references": instances([""]).schema["references"], "id": pl.String},
     )
-    changed = in_references(pl.col("references"), pl.col("id"), lambda text, _: text + "!", one_id=False)
+    changed = change_references(pl.col("references"), pl.col("id"), lambda text, _: text + "!", one_id=False)
     assert frame.select(changed).item() is None

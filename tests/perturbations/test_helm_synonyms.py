@@ -10,7 +10,8 @@ import pytest
 import helmframe as hf
 from helmframe.errors import CapabilityError
 from helmframe.perturbations import helm_synonyms
-from helmframe.perturbations.parsing import call, variants
+from helmframe.perturbations.call import call
+from helmframe.perturbations.parsing import variants
 
 LEMMAS = [
     ("movie", "n", ["movie", "motion_picture"]),

@@ -8,8 +8,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, HelmframeError, SourceMissingError
-from helmframe.perturbations.parsing import call
-from helmframe.perturbations.presets import PRESETS
+from helmframe.perturbations.call import call
+from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.registry import HELM, PERTURBATIONS
 from tests.perturbations.every import tables
 
@@ -86,7 +86,7 @@ def odd_calls() -> Iterator[tuple[str, str, object, str | None]]:
         entry = PERTURBATIONS[name]
         arguments = [
             *entry.parameters,
-            *filter(None, [entry.asks]),
+            *filter(None, [entry.model_argument]),
             *(("fields", "protect") if entry.takes == "text" else ()),
         ]
         for argument in arguments:

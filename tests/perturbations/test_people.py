@@ -9,8 +9,9 @@ import pytest
 
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
 from helmframe.perturbations import tables
-from helmframe.perturbations.parsing import call, variants
-from helmframe.perturbations.word_lists import FIRST_NAMES
+from helmframe.perturbations.call import call
+from helmframe.perturbations.parsing import variants
+from helmframe.perturbations.tables import FIRST_NAMES
 
 
 def changed(texts: list[str | None] | str, name: str, *, ids: list[str] | None = None, **arguments: Any) -> list[str]:

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.perturbations.parsing import call, parse, variants
+from helmframe.perturbations.call import call
+from helmframe.perturbations.factory import perturbation
+from helmframe.perturbations.parsing import parse, variants
 from helmframe.perturbations.perturb import perturb
-from helmframe.perturbations.registry import perturbation
 from tests.frames import instances, right
 
 # Each registered perturbation, one chain, and arguments other than the defaults.
@@ -338,7 +339,7 @@ def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_is_told() -> N
         call("lost")
 
 
-@pytest.mark.parametrize("said", [{"fields": "inputs"}, {"kind": "robust"}, {"of": "row"}])
+@pytest.mark.parametrize("said", [{"fields": "inputs"}, {"kind": "robust"}, {"takes": "row"}])
 def test_a_decorator_that_says_what_can_not_be_is_told(said: dict[str, str]) -> None:
     with pytest.raises(ArgumentError, match="Known: "):
         perturbation("never", **said)  # type: ignore[arg-type]
@@ -392,7 +393,7 @@ def test_a_perturbation_of_ones_own() -> None:
     assert texts(instances(["hey"]), "shout(mark='!')")["id0", "shout(mark='!')", 0] == "HEY!"
     with pytest.raises(ArgumentError, match=r"shout\(\) needs mark="):
         parse("shout")
-    assert shout(pl.lit("a"), "?").meta.is_literal() is False
+    assert shout.function(pl.lit("a"), "?").meta.is_literal() is False
 
 
 @pytest.mark.parametrize(("given", "message"), [(None, "gave None"), ("x", "gave 'x'")])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.phrases import found, phrases, words
+from helmframe.perturbations.phrases import find_phrases, phrases, words
 
 ATOMS = ["a", "b", "ab", "é", "’", "-", " ", "'", ".", "_", "1", "A", "日", "😀", "up", "to", "\u0301", "²"]
 
@@ -24,7 +24,7 @@ def laid_out(texts: Sequence[str]) -> tuple[Any, Any]:
 def hits(table: Sequence[str], *texts: str, then: int | None = None, **how: bool) -> list[tuple[str, int, str, int]]:
     """Phrase, row, the text itself, and the number of the first word."""
     data, offsets = laid_out(texts)
-    each = found(phrases(table, **how), data, offsets, then=then)
+    each = find_phrases(phrases(table, **how), data, offsets, then=then)
     return [
         (table[number], row, data[start:end].tobytes().decode(), place)
         for number, start, end, row, place in zip(
@@ -143,7 +143,7 @@ def test_the_phrases_found_are_those_that_reading_finds(
     table: list[str], texts: list[str], fold: bool, hyphens: bool, spaced: bool
 ) -> None:
     data, offsets = laid_out(texts)
-    each = found(phrases(table, fold=fold, hyphens=hyphens), data, offsets, then=ord(" ") if spaced else None)
+    each = find_phrases(phrases(table, fold=fold, hyphens=hyphens), data, offsets, then=ord(" ") if spaced else None)
     got = list(zip(each.numbers, each.rows, each.starts - offsets[each.rows], each.places, strict=True))
     assert got == [hit for row, text in enumerate(texts) for hit in read(table, row, text, fold, hyphens, spaced)]
 

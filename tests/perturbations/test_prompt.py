@@ -12,7 +12,8 @@ import helmframe as hf
 from helmframe._plan import spec_of
 from helmframe._schema import VARIANTS
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.parsing import call, parse
+from helmframe.perturbations.call import call
+from helmframe.perturbations.parsing import parse
 from helmframe.perturbations.perturb import perturb
 from helmframe.perturbations.prompt import INSTRUCTIONS
 from tests.frames import Options, instances

@@ -1,5 +1,6 @@
-"""Case and typing errors."""
+"""Case, white space and typing errors."""
 
+import re
 from collections import Counter
 
 import polars as pl
@@ -8,17 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.errors import UnknownNameError
-from helmframe.perturbations.parsing import call
+from helmframe.perturbations.call import call
 from helmframe.perturbations.spelling import NEIGHBOURS
+from tests.perturbations.texts import changed, each_changed
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
-
-
-def changed(text: str, perturbation: str, *, id: str = "id0", seed: int = 0, **arguments: float) -> str:
-    frame = pl.DataFrame({"id": [id], "text": [text]})
-    out = frame.select(call(perturbation, **arguments).on(pl.col("text"), id="id", seed=seed)).item()
-    assert isinstance(out, str)
-    return out
 
 
 @pytest.mark.parametrize(
@@ -114,3 +109,111 @@ def test_each_letter_of_the_keyboard_has_neighbours_other_than_itself() -> None:
 def test_neighbours_are_mutual_but_for_helms_eight_diagonals() -> None:
     one_way = {a + b for a in ALPHABET for b in NEIGHBOURS[a] if a not in NEIGHBOURS[b]}
     assert one_way == {"qs", "wd", "ef", "rg", "th", "yj", "uk", "il"}
+
+
+def spaced(texts: list[str], perturbation: str, **arguments: int) -> list[str]:
+    frame = pl.DataFrame({"id": range(len(texts)), "text": pl.Series(texts, dtype=pl.String)})
+    return frame.select(call(perturbation, **arguments).on(pl.col("text"), id="id")).to_series().to_list()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello my name is", "Hello  my  name  is"),  # HELM's own test
+        ("a  b", "a    b"),
+        (" a ", "  a  "),
+        ("a\tb\nc\u00a0d", "a\tb\nc\u00a0d"),
+        ("", ""),
+    ],
+)
+def test_extra_space(text: str, expected: str) -> None:
+    assert spaced([text], "extra_space") == [expected]
+
+
+def test_extra_space_takes_a_number() -> None:
+    assert spaced(["a b"], "extra_space", num_spaces=4) == ["a    b"]
+
+
+def test_extra_space_of_one_changes_nothing() -> None:
+    assert spaced(["a b  c"], "extra_space", num_spaces=1) == ["a b  c"]
+
+
+def test_space_stays_the_same_for_good() -> None:
+    assert spaced(["Hello World!\nQuite a day, huh?"], "space") == ["Hello  World!\nQuite  a day,   huh?"]
+
+
+def test_space_of_one_leaves_single_spaces() -> None:
+    assert spaced(["a  b c    d"], "space", max_spaces=1) == ["a b c d"]
+
+
+@given(st.lists(st.text("ab \t\né🎓", max_size=20), max_size=6), st.integers(1, 5))
+def test_only_runs_of_spaces_change(texts: list[str], max_spaces: int) -> None:
+    for new, old in zip(spaced(texts, "space", max_spaces=max_spaces), texts, strict=True):
+        assert re.split(" +", new) == re.split(" +", old)
+        assert all(1 <= len(run) <= max_spaces for run in re.findall(" +", new))
+
+
+def test_a_run_ends_with_its_row() -> None:
+    first, second = spaced(["a ", " b"], "space")
+    assert re.fullmatch("a {1,3}", first)
+    assert re.fullmatch(" {1,3}b", second)
+
+
+def test_lengths_are_drawn_evenly() -> None:
+    from scipy.stats import chisquare
+
+    (out,) = spaced(["a " * 30_000], "space")
+    counts = Counter(len(run) for run in re.findall(" +", out))
+    assert sorted(counts) == [1, 2, 3]
+    assert chisquare([counts[1], counts[2], counts[3]]).pvalue > 0.001
+
+
+def test_the_length_of_a_run_does_not_decide_what_it_becomes() -> None:
+    short, long = spaced(["a b c d"], "space"), spaced(["a    b  c   d"], "space")
+    assert short == long
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+def test_random_case_stays_the_same_for_good() -> None:
+    assert (
+        changed("The quick brown fox — café, ende\u0301!", "random_case") == "ThE QUIck bROwn foX — cAFé, ende\u0301!"
+    )
+
+
+@given(ANY_TEXT)
+def test_random_case_changes_case_alone(text: str) -> None:
+    out = changed(text, "random_case", prob=0.5)
+    assert all(new in (old, old.swapcase()) for new, old in zip(out, text, strict=True))
+
+
+@given(ANY_TEXT)
+def test_twice_in_the_other_case_is_the_text(text: str) -> None:
+    assert changed(changed(text, "random_case", prob=1), "random_case", prob=1) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "out"), [("Who wrote it?", "WHO WROTE IT?"), ("straße, ς ά", "STRASSE, Σ Ά"), ("ŉ 1!", "ʼN 1!")]
+)
+def test_uppercase(text: str, out: str) -> None:
+    assert changed(text, "uppercase") == out
+
+
+@pytest.mark.parametrize(
+    ("text", "out"),
+    [
+        ("who wrote it? NASA's 3rd iPod", "Who Wrote It? NASA's 3rd IPod"),
+        ("it's well-known (by all)", "It's Well-known (By All)"),
+        ("élan e\u0301lan ßa ΐ", "Élan E\u0301lan ßa ΐ"),
+        ("2nd place", "2nd Place"),
+    ],
+)
+def test_titlecase(text: str, out: str) -> None:
+    assert changed(text, "titlecase") == out
+
+
+@pytest.mark.parametrize("perturbation", ["random_case", "uppercase", "titlecase"])
+def test_null_empty_and_no_letters(perturbation: str) -> None:
+    texts = [None, "", " \n", "13 — 👩‍👩‍👧", None]
+    assert each_changed(texts, perturbation) == texts

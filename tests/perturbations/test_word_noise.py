@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError
-from helmframe.perturbations.parsing import call
+from helmframe.perturbations.call import call
 from helmframe.perturbations.registry import PERTURBATIONS
 from tests.perturbations.texts import changed, each_changed, is_part, near
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helmframe.perturbations.parsing import call
+from helmframe.perturbations.call import call
 
 SAID: list[tuple[str, dict[str, Any]]] = [
     ("misspellings", {"prob": 0.5}),

@@ -1,15 +1,18 @@
-"""Misspellings and the mild mix, with a small table of their own."""
+"""Misspellings, the mild mix, dialect and synonyms, each with a small table of its own."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helmframe.errors import ArgumentError, SourceMissingError
-from helmframe.perturbations.parsing import call, variants
+from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
+from helmframe.perturbations import words as words_module
+from helmframe.perturbations.call import call
+from helmframe.perturbations.parsing import variants
 
 TABLE = {
     "about": ["baout"],
@@ -24,7 +27,7 @@ TABLE = {
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables").mkdir(exist_ok=True)
     (tmp_path / "tables" / "correct_to_misspelling.json").write_text(json.dumps(TABLE))
     monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
     return tmp_path
@@ -107,3 +110,197 @@ def test_without_the_table_it_says_how_to_get_it(name: str, root: Path, monkeypa
 def test_a_probability_lies_between_0_and_1(prob: object) -> None:
     with pytest.raises(ArgumentError, match="a probability lies between 0 and 1"):
         call("misspellings", prob=prob)
+
+
+DIALECT_TABLE = {
+    "the": ["da"],
+    "with": ["wit"],
+    "a little": ["alil"],
+    "a": ["ay"],
+    "w/": ["wit"],
+    "going": ["goin", "gon"],
+}
+
+
+@pytest.fixture(autouse=True)
+def dialect_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tables").mkdir(exist_ok=True)
+    (tmp_path / "tables" / "SAE_to_AAVE_mapping.json").write_text(json.dumps(DIALECT_TABLE))
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    return tmp_path
+
+
+def in_dialect(text: str, **arguments: Any) -> str:
+    frame = pl.DataFrame({"id": ["id0"], "text": [text]})
+    out: str = frame.select(call("dialect", **arguments).on(pl.col("text"), id="id")).item()
+    return out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Come with me.", "Come wit me."),
+        ("The the THE", "Da da DA"),  # HELM misses those at the edges, and the second of two
+        ("with-the the-", "with-the the-"),
+        ("a little, a lot", "alil, ay lot"),
+        ("w/ it, w/o", "wit it, w/o"),
+        ("bathe", "bathe"),
+        ("", ""),
+    ],
+)
+def test_words_of_the_table_change(text: str, expected: str) -> None:
+    assert in_dialect(text) == expected
+
+
+def test_another_pair_has_a_table_of_its_own(dialect_root: Path) -> None:
+    (dialect_root / "tables" / "SAE_to_XY_mapping.json").write_text('{"the": ["ze"]}')
+    assert in_dialect("the", target="xy") == "ze"
+
+
+def test_a_table_that_changes_is_read_again(dialect_root: Path) -> None:
+    assert in_dialect("the") == "da"
+    (dialect_root / "tables" / "SAE_to_AAVE_mapping.json").write_text('{"the": ["dat one"]}')
+    assert in_dialect("the") == "dat one"
+
+
+def test_slurs_are_left_out_on_request(dialect_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words_module, "_is_slur", lambda word: word in {"goin", "da"})
+    assert {in_dialect("going going going " * 5, filter_slurs=True)} == {"gon gon gon " * 5}
+    assert in_dialect("the", filter_slurs=True) == "the"
+    assert "goin " in in_dialect("going " * 20)
+
+
+@pytest.mark.shared
+def test_slurs_among_the_lexicons_words_are_known(shared: Path) -> None:
+    lexicon = json.loads((shared / "tables" / "SAE_to_AAVE_mapping.json").read_text())
+    slurs = {word for words in lexicon.values() for word in words if words_module._is_slur(word)}
+    assert len(slurs) == 20
+    assert not slurs & {"da", "hoo", "homie", "boi"}
+
+
+def test_without_the_table_of_dialect_it_says_what_it_is(dialect_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceMissingError, match=r"SAE_to_XY_mapping\.json is not there"):
+        variants(call("dialect", target="XY"))
+    monkeypatch.delenv("HELMFRAME_DATA")
+    with pytest.raises(SourceMissingError, match=r"no data root is configured.*(\n.*)*no licence and holds slurs"):
+        variants("dialect")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}', '{"a": [1]}', '{"a": null}', "\x00"])
+def test_a_file_that_is_no_table_is_told(dialect_root: Path, content: str) -> None:
+    (dialect_root / "tables" / "SAE_to_AAVE_mapping.json").write_text(content)
+    with pytest.raises(SourceBrokenError, match=r"SAE_to_AAVE_mapping\.json can't be understood"):
+        variants("dialect")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prob": 2}, "between 0 and 1"),
+        ({"source": "../x"}, "the name of a dialect, in letters"),
+        ({"target": 1}, "the name of a dialect, in letters"),
+        ({"filter_slurs": "no"}, "True or False"),
+    ],
+)
+def test_values_that_cannot_be_are_told(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        call("dialect", **arguments)
+
+
+LEMMAS = [
+    ("movie", "n", ["movie", "motion_picture"]),
+    ("watch", "v", ["watch", "view", "observe"]),
+    ("watch", "n", ["watch"]),
+    ("go", "v", ["go", "move"]),
+    ("good", "a", ["good", "Fine"]),
+    ("good", "n", ["good", "goodness"]),
+    ("city", "n", ["city", "town"]),
+    ("in", "n", ["inch"]),
+    ("g", "n", ["gram"]),
+    ("again", "r", ["again", "once_more"]),
+    ("stop", "v", ["halt"]),
+    ("make", "v", ["produce"]),
+]
+
+
+@pytest.fixture(autouse=True)
+def synonym_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tables").mkdir(exist_ok=True)
+    lemmas = pl.DataFrame(LEMMAS, schema=["lemma", "pos", "synonyms"], orient="row")
+    lemmas.write_parquet(tmp_path / "tables" / "wordnet_synonyms.parquet")
+    irregular = pl.DataFrame({"form": ["went"], "pos": ["v"], "bases": [["go"]]})
+    irregular.write_parquet(tmp_path / "tables" / "wordnet_exceptions.parquet")
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    return tmp_path
+
+
+def with_synonyms(texts: list[str | None] | str, prob: float = 1.0) -> list[str]:
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    frame = pl.DataFrame({"id": range(len(texts)), "text": pl.Series(texts, dtype=pl.String)})
+    return frame.select(call("synonym", prob=prob).on(pl.col("text"), id="id")).to_series().to_list()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a movie again", "a motion picture once more"),
+        ("movies", "movie"),
+        ("watched, watching", "watch, view"),
+        ("they went, going", "they go, go"),
+        ("a good city", "a fine town"),
+        ("Movie MOVIE", "Movie MOVIE"),
+        ("stopped", "stopped"),  # neither is it by WordNet's rules, which know no doubled letters
+        ("making", "produce"),
+        ("in g unknown", "in g unknown"),
+        ("", ""),
+    ],
+)
+def test_words_become_their_synonyms(text: str, expected: str) -> None:
+    outs = {with_synonyms([None] * number + [text])[-1] for number in range(12)}
+    assert expected in outs
+
+
+def test_the_word_itself_is_none_of_its_synonyms() -> None:
+    assert set(with_synonyms(["again"] * 50)) == {"once more"}
+
+
+def test_nulls_stay_and_nothing_gives_nothing() -> None:
+    assert with_synonyms([None, None]) == [None, None]
+    assert with_synonyms([]) == []
+
+
+def test_of_two_parts_of_speech_the_one_with_more_synonyms_counts() -> None:
+    assert set(with_synonyms(["watches"] * 50)) == {"watch", "view", "observe"}
+
+
+def test_batches_do_not_matter() -> None:
+    texts: list[str | None] = ["movies watched", "good", "city again movie", "watching a movie"]
+    frame = pl.DataFrame({"id": range(4), "text": texts})
+    expression = call("synonym", prob=0.5).on(pl.col("text"), id="id")
+    parts = [frame.slice(place, 1).select(expression) for place in range(4)]
+    assert pl.concat(parts).equals(frame.select(expression))
+
+
+def test_without_the_table_of_synonyms_it_says_what_it_is(synonym_root: Path) -> None:
+    (synonym_root / "tables" / "wordnet_exceptions.parquet").unlink()
+    with pytest.raises(SourceMissingError, match=r"wordnet_exceptions\.parquet.*(\n.*)*WordNet 3\.0"):
+        variants("synonym")
+
+
+def test_a_table_of_other_columns_is_told(synonym_root: Path) -> None:
+    pl.DataFrame({"a": [1]}).write_parquet(synonym_root / "tables" / "wordnet_synonyms.parquet")
+    with pytest.raises(SourceBrokenError, match=r"wordnet_synonyms\.parquet has columns"):
+        variants("synonym")
+
+
+def test_a_probability_of_synonyms_lies_between_0_and_1() -> None:
+    with pytest.raises(ArgumentError, match="between 0 and 1"):
+        call("synonym", prob=2)
+
+
+@pytest.mark.shared
+def test_helms_example(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(shared))
+    outs = with_synonyms(["This was a good movie, would watch again."] * 20)
+    assert all(out.startswith("This was a ") and ", would " in out for out in outs)
+    assert len(set(outs)) == 20

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.perturbations.parsing import call
+from helmframe.perturbations.call import call
 
 
 def changed(text: str, perturbation: str, *, id: str = "id0", seed: int = 0, **arguments: Any) -> str:

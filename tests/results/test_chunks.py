@@ -9,13 +9,13 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.errors import UnknownNameError
-from helmframe.results.chunks import Chunk, Held
+from helmframe.results._data import Chunk, ResultsReader, reader_of
 from helmframe.store import RunFolder
 from helmframe.store.files import listing, name_of
 from tests.frames import completions
 from tests.metrics.options import asked
 
-KEPT = ("completions", "scores", "prefixes")
+TABLES = ("completions", "scores", "prefixes")
 
 
 def plan() -> hf.Plan:
@@ -33,7 +33,7 @@ def sharded(results: hf.Results, tmp_path_factory: pytest.TempPathFactory) -> hf
     """The same in shards of seven instances."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     ids = results.completions.select("instance_id").unique().sort("instance_id").with_row_index("place").collect()
-    for table in KEPT:
+    for table in TABLES:
         rows = getattr(results, table).collect()
         if table == "prefixes":
             folder.add(table, "sampler", rows)
@@ -68,8 +68,8 @@ def test_shards_give_what_one_piece_gives(results: hf.Results, sharded: hf.Resul
 
 
 def test_the_shards_of_a_run_are_read_one_by_one(sharded: hf.Results) -> None:
-    assert len(sharded._held.chunks) == 6
-    assert sharded.answered == 40 * 4 * 2
+    assert len(reader_of(sharded).chunks) == 6
+    assert reader_of(sharded).n_generated() == 40 * 4 * 2
 
 
 def test_all_settings_of_a_shard_have_its_number(results: hf.Results) -> None:
@@ -80,7 +80,7 @@ def test_all_settings_of_a_shard_have_its_number(results: hf.Results) -> None:
 
 def test_results_copied_in_shards_equal_the_first(sharded: hf.Results, tmp_path: Path) -> None:
     copied = hf.load(sharded.to_parquet(tmp_path / "copy"))
-    assert len(copied._held.chunks) == 6
+    assert len(reader_of(copied).chunks) == 6
     assert_frame_equal(copied.table(), sharded.table())
     assert repr(copied).splitlines()[:-1] == repr(sharded).splitlines()[:-1]
 
@@ -95,11 +95,12 @@ def test_two_plans_of_one_scenario_are_read_in_one_piece() -> None:
 def test_a_column_that_one_scenario_has_is_null_in_the_other() -> None:
     scores = pl.LazyFrame({"scenario": ["a"], "instance_id": ["id0"]})
     chunk = Chunk(pl.LazyFrame({"scenario": ["a"], "instance_id": ["id0"]}), scores)
-    held = Held([chunk], pl.Schema({"scenario": pl.String(), "instance_id": pl.String(), "data_subject": pl.String()}))
-    assert held.column("subject") == "data_subject"
-    assert held.scores(["data_subject"])[0].collect()["data_subject"].to_list() == [None]
+    columns = {"scenario": pl.String(), "instance_id": pl.String(), "data_subject": pl.String()}
+    reader = ResultsReader([chunk], {}, pl.LazyFrame(schema=columns))
+    assert reader.column("subject") == "data_subject"
+    assert reader.scores(["data_subject"])[0].collect()["data_subject"].to_list() == [None]
     with pytest.raises(UnknownNameError, match="Did you mean 'subject'"):
-        held.column("subjct")
+        reader.column("subjct")
 
 
 def test_without_choices_there_is_no_chance() -> None:
@@ -113,21 +114,22 @@ def test_what_is_scored_without_a_model() -> None:
     first, second = [0, 0, 0, 1], [2, 2, 0, 1, 3, 2, 0, 2]
     options = [[(text, place == gold) for place, text in enumerate("wxyz")] for gold in (*first, *second)]
     rows = completions(["A"] * 12, options, subset=["a"] * 4 + ["b"] * 8, choices=pl.Series([list("ABCD")] * 12))
-    held = Held([Chunk(rows[:6].lazy(), pl.LazyFrame()), Chunk(rows[6:].lazy(), pl.LazyFrame())], rows.schema)
+    chunks = [Chunk(rows[:6].lazy(), pl.LazyFrame()), Chunk(rows[6:].lazy(), pl.LazyFrame())]
+    reader = ResultsReader(chunks, {}, rows.lazy())
     names = ["exact_match", "f1_score"]
-    assert held.baselines(["subset"], names, "macro").sort("subset").rows() == [
+    assert reader.baselines(["subset"], names, "macro").sort("subset").rows() == [
         ("a", "exact_match", 0.25, 0.75),
         ("b", "exact_match", 0.25, 0.5),
     ]
-    assert held.baselines([], names, "macro").rows() == [("exact_match", 0.25, (0.75 + 0.5) / 2)]
-    assert held.baselines([], names, "micro").rows() == [("exact_match", 0.25, pytest.approx((3 + 4) / 12))]
+    assert reader.baselines([], names, "macro").rows() == [("exact_match", 0.25, (0.75 + 0.5) / 2)]
+    assert reader.baselines([], names, "micro").rows() == [("exact_match", 0.25, pytest.approx((3 + 4) / 12))]
 
 
 def test_options_asked_one_by_one_have_a_chance_but_no_commonest_label() -> None:
     options = asked({"yes": (-1.0, True), "no": (-2.0, False), "maybe": (-3.0, False)})
-    held = Held([Chunk(options.lazy(), pl.LazyFrame())], options.schema)
+    reader = ResultsReader([Chunk(options.lazy(), pl.LazyFrame())], {}, options.lazy())
     names = ["option_accuracy", "exact_match"]
-    assert held.baselines(["model"], names, "macro").sort("metric").rows() == [
+    assert reader.baselines(["model"], names, "macro").sort("metric").rows() == [
         ("m", "exact_match", pytest.approx(1 / 3), None),
         ("m", "option_accuracy", pytest.approx(1 / 3), None),
     ]

@@ -32,7 +32,7 @@ class Sampler:
         for prompt in prompts:
             turn = self.turns[str(prompt)] = self.turns.get(str(prompt), -1) + 1
             text, logprob = OUTPUTS[str(prompt).split("Question: ")[-1][0]][turn]
-            completions.append(hf.models.Answer(text, logprob=logprob, token_logprobs=(logprob,)))
+            completions.append(hf.models.Completion(text, logprob=logprob, token_logprobs=(logprob,)))
         return completions
 
 

@@ -60,7 +60,7 @@ def test_a_table_of_some_metrics_is_the_same_after_that_of_all(monkeypatch: pyte
     fresh = hf.load(results.path)
     whole = results.table()
     with monkeypatch.context() as patch:
-        patch.setattr("helmframe.results.tables.aggregate", None)  # what was read is not read again
+        patch.setattr("helmframe.results._tables.aggregate", None)  # what was read is not read again
         some = results.table(metrics=["quasi_exact_match"])
     assert_frame_equal(some, fresh.table(metrics=["quasi_exact_match"]))
     assert_frame_equal(whole, fresh.table())

@@ -7,9 +7,10 @@ import pytest
 
 from helmframe._core.specs import Between, Condition, Equals, Sql
 from helmframe.errors import ArgumentError
-from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.frames import frame_scenario
-from helmframe.scenarios.load import check_where, load
+from helmframe.scenarios.load import load
+from helmframe.scenarios.validation import check_where
 
 NUMBERS = frame_scenario(
     pl.DataFrame({"input": ["one", "two", "it's"], "references": ["1", "2", "3"], "n": [1, 2, None]}), name="numbers"

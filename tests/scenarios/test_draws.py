@@ -12,28 +12,28 @@ from helmframe.scenarios import draws
 def keys(**columns: Sequence[object]) -> pl.DataFrame:
     height = len(next(iter(columns.values())))
     given: dict[str, Sequence[object]] = {"file": [0] * height, "split": ["test"] * height, **columns}
-    return pl.DataFrame(given).with_columns(place=pl.int_range(pl.len()))
+    return pl.DataFrame(given).with_columns(position=pl.int_range(pl.len()))
 
 
 def test_one_row_of_each_document_in_the_order_of_documents() -> None:
-    taken = draws.one_of_each(keys(document=["b", "b", "b", "a", "a", "c"]))
+    taken = draws.one_per_document(keys(document=["b", "b", "b", "a", "a", "c"]))
     # Python's random.Random(0) chooses 1 of 3, 1 of 2, 0 of 1
     assert taken.rows() == [(1, 0), (4, 1), (5, 2)]
 
 
 def test_a_document_is_one_in_each_split() -> None:
-    taken = draws.one_of_each(keys(split=["train", "test"], document=["a", "a"]))
+    taken = draws.one_per_document(keys(split=["train", "test"], document=["a", "a"]))
     assert taken.height == 2
 
 
 def test_turns_are_the_third_or_later() -> None:
-    taken = draws.one_turn(keys(turns=[3, 5, 12, 12, 12]))
+    taken = draws.one_turn_per_dialogue(keys(turns=[3, 5, 12, 12, 12]))
     assert taken["turn"].to_list() == [3, 4, 3, 7, 11]
 
 
 def test_every_other_question_of_a_file_is_an_example() -> None:
-    taken = draws.one_answer(keys(file=[0, 0, 0, 0, 1, 1], answers=[1, 0, 2, 1, 1, 3]))
-    assert taken.select("place", "row_index", "split").rows() == [
+    taken = draws.one_short_answer(keys(file=[0, 0, 0, 0, 1, 1], answers=[1, 0, 2, 1, 1, 3]))
+    assert taken.select("position", "row_index", "split").rows() == [
         (0, 0, "train"),
         (2, 1, "validation"),
         (3, 2, "train"),
@@ -45,7 +45,7 @@ def test_every_other_question_of_a_file_is_an_example() -> None:
 
 def test_a_text_is_asked_in_one_of_its_languages_and_each_subset_starts_anew() -> None:
     labels = [["1", "2"], [], ["3"]]
-    taken = draws.one_language(keys(subset=["a"] * 3 + ["b"] * 3, labels=labels * 2, languages=[3, 3, 3] * 2))
+    taken = draws.one_language_per_text(keys(subset=["a"] * 3 + ["b"] * 3, labels=labels * 2, languages=[3, 3, 3] * 2))
     assert taken["picked"].to_list()[:3] == taken["picked"].to_list()[3:]
     assert taken["row_index"].to_list() == [0, 1, 2] * 2
     # Python's random.Random(42) shuffles one wrong label, then chooses; three; two
@@ -53,27 +53,27 @@ def test_a_text_is_asked_in_one_of_its_languages_and_each_subset_starts_anew() -
 
 
 def test_a_text_in_no_language_of_its_own_is_left_as_it_is() -> None:
-    taken = draws.one_language(keys(subset=["a"], labels=[["1"]], languages=[None]))
+    taken = draws.one_language_per_text(keys(subset=["a"], labels=[["1"]], languages=[None]))
     assert taken["picked"].to_list() == [None]
 
 
 def test_options_start_anew_with_each_subset() -> None:
-    taken = draws.options_shuffled(keys(subset=["a", "a", "b", "b"]))
+    taken = draws.shuffle_options(keys(subset=["a", "a", "b", "b"]))
     assert taken["options"].to_list()[:2] == taken["options"].to_list()[2:]
     assert taken["row_index"].to_list() == [0, 1, 0, 1]
     assert taken["options"][0].to_list() == [3, 2, 4, 1]
 
 
 def test_subjects_have_an_order_together_and_one_alone() -> None:
-    taken = draws.shuffled_by_subject(keys(subject=["b", "a", "b", "a", "b"]))
+    taken = draws.shuffle_by_subject(keys(subject=["b", "a", "b", "a", "b"]))
     assert sorted(taken["row_index"]) == [0, 1, 2, 3, 4]
-    subjects = taken.with_columns(subject=pl.Series(["b", "a", "b", "a", "b"]).gather(taken["place"]))
+    subjects = taken.with_columns(subject=pl.Series(["b", "a", "b", "a", "b"]).gather(taken["position"]))
     assert subjects.filter(subject="a")["alone"].sort().to_list() == [0, 1]
     assert subjects.filter(subject="b")["alone"].sort().to_list() == [0, 1, 2]
 
 
 def test_problems_are_counted_within_subject_and_level() -> None:
-    taken = draws.sorted_and_shuffled(
+    taken = draws.sort_and_shuffle(
         keys(problem=list("dcba"), subject=["x", "x", "y", "y"], level=["1", "1", "1", "2"], split=["test"] * 4)
     )
     # NumPy's default_rng(42).permutation(4) is [3, 2, 1, 0]; by their problems the rows are 3, 2, 1, 0
@@ -83,33 +83,33 @@ def test_problems_are_counted_within_subject_and_level() -> None:
 def test_of_many_train_pairs_some_are_drawn_and_all_others_kept() -> None:
     files = pl.DataFrame(
         {
-            "place": [0, 25_000, 60_000],
+            "position": [0, 25_000, 60_000],
             "rows": [25_000, 35_000, 10],
             "split": ["train", "train", "test"],
             "language_pair": ["fr-en"] * 3,
         }
     )
-    taken = draws.some_train_pairs(files)
+    taken = draws.sample_train_pairs(files)
     assert taken["row_index"].to_list() == list(range(20_010))
-    assert taken["place"].n_unique() == 20_010
-    assert taken["place"].to_list()[-10:] == list(range(60_000, 60_010))
+    assert taken["position"].n_unique() == 20_010
+    assert taken["position"].to_list()[-10:] == list(range(60_000, 60_010))
 
 
 def test_as_many_train_pairs_differ_as_are_the_same() -> None:
-    taken = draws.as_many_that_differ(
+    taken = draws.balance_train_pairs(
         keys(dataset=["Beer"] * 7, split=["train"] * 5 + ["test"] * 2, label=[0, 0, 0, 1, 0, 0, 1])
     )
     assert taken.height == 4
-    assert taken["place"].to_list()[1:] == [3, 5, 6]
+    assert taken["position"].to_list()[1:] == [3, 5, 6]
 
 
 def test_a_tenth_is_asked_and_rows_with_holes_are_not() -> None:
-    taken = draws.a_tenth_to_ask(keys(dataset=["Buy"] * 21, whole=[True] * 20 + [False]))
+    taken = draws.sample_test_rows(keys(dataset=["Buy"] * 21, whole=[True] * 20 + [False]))
     counted = dict(taken.group_by("split").len().rows())
     assert counted == {"test": 2, "validation": 4, "train": 14}
-    assert 20 not in taken["place"]
+    assert 20 not in taken["position"]
 
 
 def test_an_unknown_draw_has_near_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"no draw is called 'quacs'\. Did you mean 'quac'\?"):
-        draws.draw_of("quacs")
+        draws.find_draw("quacs")

@@ -10,7 +10,8 @@ import pytest
 from helmframe._core.specs import SPLITS, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.frames import frame_scenario
-from helmframe.scenarios.load import check_where, count, load, load_train, values
+from helmframe.scenarios.load import count, load, load_train
+from helmframe.scenarios.validation import check_where, values
 
 QUESTIONS = pl.DataFrame(
     {

@@ -8,11 +8,10 @@ import pytest
 
 from helmframe._core.specs import SPLITS, Equals
 from helmframe.errors import UnknownNameError
-from helmframe.scenarios.find import find_scenario
-from helmframe.scenarios.generated import GENERATED, generated_rows
-from helmframe.scenarios.generators.lengths import lengths
-from helmframe.scenarios.generators.relations import relations
-from helmframe.scenarios.load import count, load, load_train, values
+from helmframe.scenarios.catalogue import find_scenario
+from helmframe.scenarios.generated import GENERATED, generated_rows, lengths, relations
+from helmframe.scenarios.load import count, load, load_train
+from helmframe.scenarios.validation import values
 
 # sha256 of [[split, input, reference], …] as JSON, of the instances that crfm-helm 0.5.16 makes
 HELM = {

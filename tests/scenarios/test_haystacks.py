@@ -2,14 +2,14 @@
 
 import polars as pl
 
-from helmframe.scenarios.haystacks import of_hotpotqa, of_squad
+from helmframe.scenarios.haystacks import hotpotqa_contexts, squad_contexts
 
 
 def hotpotqa(questions: int) -> pl.DataFrame:
     """Two paragraphs for each question, of six words each."""
     rows = [
         {
-            "place": place,
+            "position": place,
             "question": "who was it",
             "answer": "Ann",
             "titles": [f"T{place}", f"U{place}"],
@@ -33,18 +33,18 @@ def squad(articles: int) -> pl.DataFrame:
         for paragraph in range(3)
         for number in range(2)
     ]
-    return pl.DataFrame(rows).with_row_index("place")
+    return pl.DataFrame(rows).with_row_index("position")
 
 
 def test_a_paragraph_is_its_title_and_its_sentences() -> None:
-    documents = of_hotpotqa(hotpotqa(1))["documents"][0].to_list()
+    documents = hotpotqa_contexts(hotpotqa(1))["documents"][0].to_list()
     assert sorted(documents) == ["T0\nOne two. Three four five.", "U0\nOne two. Three four five."]
 
 
 def test_a_question_keeps_its_own_documents_among_as_many_as_fit() -> None:
     # the template has 51 words and the question 3; a document 6 and the 2 of its number; 32 are kept for the answer
-    taken = of_hotpotqa(hotpotqa(40), words=51 + 3 + 32 + 25 * 8)
-    assert taken["place"].to_list() == taken["row_index"].to_list() == list(range(40))
+    taken = hotpotqa_contexts(hotpotqa(40), words=51 + 3 + 32 + 25 * 8)
+    assert taken["position"].to_list() == taken["row_index"].to_list() == list(range(40))
     assert taken["documents"].list.len().to_list() == [20] * 40
     for place, documents in enumerate(taken["documents"]):
         assert {each.partition("\n")[0] for each in documents} >= {f"T{place}", f"U{place}"}
@@ -52,22 +52,22 @@ def test_a_question_keeps_its_own_documents_among_as_many_as_fit() -> None:
 
 
 def test_questions_without_an_answer_are_not_asked_and_their_paragraphs_are_there() -> None:
-    taken = of_squad(squad(2))
-    assert taken["place"].to_list() == [0, 2, 4, 6, 8, 10]
+    taken = squad_contexts(squad(2))
+    assert taken["position"].to_list() == [0, 2, 4, 6, 8, 10]
     assert taken["documents"].list.len().to_list() == [6] * 6
 
 
 def test_paragraphs_of_the_same_article_come_before_others() -> None:
-    taken = of_squad(squad(30), words=51 + 1 + 32 + 10 * 6)
-    for place, documents in taken.select("place", "documents").iter_rows():
+    taken = squad_contexts(squad(30), words=51 + 1 + 32 + 10 * 6)
+    for place, documents in taken.select("position", "documents").iter_rows():
         article = place // 6
         assert {f"Paragraph {number} of {article}." for number in range(3)} <= set(documents)
         assert len(documents) == 10
 
 
 def test_five_hundred_questions_are_asked_at_most() -> None:
-    assert of_hotpotqa(hotpotqa(510), words=600).height == 500
+    assert hotpotqa_contexts(hotpotqa(510), words=600).height == 500
 
 
 def test_a_text_in_many_contexts_is_the_same_each_time() -> None:
-    assert of_squad(squad(4)).equals(of_squad(squad(4)))
+    assert squad_contexts(squad(4)).equals(squad_contexts(squad(4)))

@@ -13,7 +13,7 @@ import pytest
 from helmframe._core.specs import ScenarioSpec, placeholders
 from helmframe.errors import SourceError
 from helmframe.scenarios import remote
-from helmframe.scenarios.find import find_scenario, scenario_names
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from helmframe.scenarios.load import load
 from tests.scenarios.hub_server import COMMIT, hub
 from tests.scenarios.readers import READERS
@@ -21,7 +21,7 @@ from tests.scenarios.readers import READERS
 READS = """\
 import sys
 from helmframe.scenarios import remote
-from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import count, load
 from helmframe.scenarios.mirror import mirror
 from helmframe._core.specs import SPLITS, Equals

@@ -11,48 +11,12 @@ from polars.testing import assert_frame_equal
 from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe._schema import INSTANCES
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceError, SourceMissingError, SpecError
-from helmframe.scenarios.find import find_scenario
-from helmframe.scenarios.load import check_where, count, keys, load, load_train, values
+from helmframe.scenarios.catalogue import find_scenario
+from helmframe.scenarios.load import count, draw_sample, keys, load, load_train
 from helmframe.scenarios.sources import connect
-from helmframe.scenarios.spec_file import load_scenario
+from tests.scenarios.own_scenario import OWN, spec
 
 PHILOSOPHY = Equals("subject", ("philosophy",))
-OWN = """\
-scenario: own
-version: 1
-source: {rows: "{data}/own/{topic}/{split}-*.parquet"}
-columns: {q: VARCHAR, a: BIGINT}
-splits: {dev: train, test: test}
-subsets: [topic]
-instances: |
-  SELECT row_index, split, topic, q AS input, a, [{'text': a::VARCHAR, 'correct': true}] AS "references" FROM rows
-metrics: [exact_match]
-main: {metric: exact_match}
-"""
-
-
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScenarioSpec:
-    """Two topics; `sums` has two dev rows and five test rows in two files."""
-    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
-    write(tmp_path, "sums/dev-0", ["d0", "d1"])
-    write(tmp_path, "sums/test-0", ["t0", "t1", "t2"])
-    write(tmp_path, "sums/test-1", ["t3", "t4"])
-    write(tmp_path, "sky/test-0", ["s0"])
-    write(tmp_path, "sky/other-0", ["no split of ours"])
-    return spec(tmp_path, OWN)
-
-
-def write(folder: Path, name: str, questions: list[str]) -> None:
-    file = folder / "own" / f"{name}.parquet"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame({"q": questions, "a": range(len(questions)), "topic": "said by the file"}).write_parquet(file)
-
-
-def spec(folder: Path, text: str) -> ScenarioSpec:
-    file = folder / "own.yaml"
-    file.write_text(text)
-    return load_scenario(file)
 
 
 def loaded(what: ScenarioSpec, **said: Any) -> pl.DataFrame:
@@ -181,51 +145,9 @@ def test_only_some_are_loaded_in_their_order(own: ScenarioSpec) -> None:
     assert list(load(own, only=some.clear())) == []
 
 
-def test_the_values_of_a_column_of_the_path_need_no_file_opened(own: ScenarioSpec, tmp_path: Path) -> None:
-    (tmp_path / "own" / "sums" / "test-0.parquet").write_bytes(b"broken")
-    assert values(own, "topic") == ["sky", "sums"]
-
-
-def test_the_values_of_another_column_are_its_distinct_ones(own: ScenarioSpec) -> None:
-    assert values(own, "a") == [0, 1, 2]
-
-
 def test_only_the_files_of_the_wanted_subset_are_opened(own: ScenarioSpec, tmp_path: Path) -> None:
     (tmp_path / "own" / "sums" / "test-0.parquet").write_bytes(b"broken")
     assert ids(own, where=[Equals("topic", ("sky",))]) == ["sky/id0"]
-
-
-def test_an_unknown_column_is_refused_with_near_ones(own: ScenarioSpec) -> None:
-    with pytest.raises(ArgumentError, match=r"has no column 'topics'. Did you mean 'topic'"):
-        check_where(own, [Equals("topics", ("sky",))])
-
-
-def test_an_unknown_value_of_the_path_is_refused_with_near_ones(own: ScenarioSpec) -> None:
-    with pytest.raises(ArgumentError, match=r"where\(topic='sum'\) matches no instance .* Did you mean 'sums'"):
-        check_where(own, [Equals("topic", ("sky", "sum"))])
-
-
-def test_a_value_of_the_wrong_type_is_refused(own: ScenarioSpec) -> None:
-    with pytest.raises(ArgumentError, match="column 'a' of scenario 'own' is BIGINT, which 'two' is not"):
-        check_where(own, [Equals("a", ("two",))])
-
-
-def test_sql_that_duckdb_refuses_is_refused_with_its_words(own: ScenarioSpec) -> None:
-    with pytest.raises(ArgumentError, match="inpt"):
-        check_where(own, [Sql("length(inpt) < 9")])
-
-
-def test_an_expression_over_an_unknown_column_is_refused(own: ScenarioSpec) -> None:
-    with pytest.raises(ArgumentError, match=r"has no column 'inpt'. Did you mean 'input'"):
-        check_where(own, [Expression.of(pl.col("inpt") == "x")])
-
-
-def test_conditions_that_are_right_pass_the_check(own: ScenarioSpec) -> None:
-    check_where(own, [Equals("topic", ("sky",)), Between("a", 0, 9), Sql("a < 3"), Expression.of(pl.col("a") < 3)])
-
-
-def test_conditions_are_not_refused_while_the_source_cannot_be_reached(own: ScenarioSpec) -> None:
-    check_where(own, [Equals("topics", ("sky",))], data="/nowhere/at/all")
 
 
 def test_nothing_that_matches_is_an_error_with_near_values(own: ScenarioSpec) -> None:
@@ -405,3 +327,62 @@ def test_narrative_qa_asks_helms_recorded_questions_word_for_word(shared: Path, 
 def test_narrative_qa_asks_every_question_and_clusters_by_document(shared: Path) -> None:
     frame = loaded(find_scenario("narrative_qa"), data=str(shared / "scenarios"))
     assert (frame.height, frame["cluster"].n_unique()) == (3000, 101)
+
+
+def sample_keys(n: int, subset: str = "") -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "subset": [subset] * n,
+            "row_index": list(range(n)),
+            "instance_id": [f"{subset}/id{each}" for each in range(n)],
+        }
+    )
+
+
+def sampled(frame: pl.DataFrame, sample: Sample) -> list[int]:
+    return draw_sample(frame, sample, "mine")["row_index"].to_list()
+
+
+def test_first_takes_the_first_by_row_index() -> None:
+    assert sampled(sample_keys(5), Sample(2, order="first")) == [0, 1]
+
+
+def test_keyed_is_the_same_in_every_version() -> None:
+    assert sampled(sample_keys(100), Sample(5)) == [9, 15, 73, 82, 89]
+
+
+def test_keyed_depends_on_the_seed() -> None:
+    assert sampled(sample_keys(100), Sample(5, seed=1)) != sampled(sample_keys(100), Sample(5, seed=0))
+
+
+def test_keyed_keeps_row_order() -> None:
+    assert sampled(sample_keys(100), Sample(20)) == sorted(sampled(sample_keys(100), Sample(20)))
+
+
+def test_a_smaller_keyed_sample_is_subset_of_a_larger_one() -> None:
+    assert set(sampled(sample_keys(100), Sample(5))) <= set(sampled(sample_keys(100), Sample(20)))
+
+
+def test_keyed_does_not_depend_on_the_other_instances() -> None:
+    some = sample_keys(100).filter(pl.col("row_index") % 2 == 0)
+    whole = {each for each in sampled(sample_keys(100), Sample(40)) if each % 2 == 0}
+    assert whole <= set(sampled(some, Sample(40)))
+
+
+def test_each_subset_has_its_own_draw() -> None:
+    both = pl.concat([sample_keys(10, "a"), sample_keys(10, "b")])
+    assert draw_sample(both, Sample(3), "mine").group_by("subset").len().sort("subset").rows() == [("a", 3), ("b", 3)]
+
+
+def test_helm_draws_with_numpys_seed_0_in_drawn_order() -> None:
+    # np.random.seed(0); np.random.choice(list(range(10)), 4, replace=False)
+    assert sampled(sample_keys(10), Sample(4, order="helm")) == [2, 8, 4, 9]
+
+
+def test_helm_draws_nothing_when_there_are_no_more_than_asked_for() -> None:
+    assert sampled(sample_keys(4), Sample(4, order="helm")) == [0, 1, 2, 3]
+
+
+def test_an_unknown_order_has_near_ones() -> None:
+    with pytest.raises(ArgumentError, match="Did you mean 'helm'"):
+        sampled(sample_keys(4), Sample(4, order="hlem"))

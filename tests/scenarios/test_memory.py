@@ -76,13 +76,13 @@ def test_a_scenario_of_800_mb_is_never_in_memory_whole(tmp_path: Path) -> None:
 
 def test_of_a_bucket_nothing_more_is_kept_once_much_was_read(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     def kept() -> int:
-        with query.opened(spec_of(hf.scenario("boolq")).scenarios[0]) as found:
+        with query.open_query(spec_of(hf.scenario("boolq")).scenarios[0]) as found:
             assert found.frame().height > 3_000
             (count,) = found.source.connection.sql("SELECT count(*) FROM duckdb_external_file_cache()").fetchall()[0]
         return int(count)
 
     assert kept() > 0
-    monkeypatch.setattr(query, "_MOST_KEPT", 1 << 20)
+    monkeypatch.setattr(query, "_CACHED_BYTES", 1 << 20)
     assert kept() == 0
 
 

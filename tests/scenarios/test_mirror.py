@@ -59,7 +59,7 @@ def instances(spec: Path, root: Path) -> pl.DataFrame:
 
 
 def test_a_mirror_is_read_as_its_source(tmp_path: Path, spec: Path, source: Path) -> None:
-    assert mirror(spec, tmp_path / "to", source=source) == Outcome("capitals", written=4, kept=0, rows=5)
+    assert mirror(spec, tmp_path / "to", source=source) == Outcome("capitals", written=4, unchanged=0, rows=5)
     assert instances(spec, tmp_path / "to").equals(instances(spec, source))
 
 
@@ -94,7 +94,7 @@ def test_the_manifest_says_where_rows_are_from_and_what_they_hash_to(tmp_path: P
 def test_twice_changes_nothing(tmp_path: Path, spec: Path, source: Path) -> None:
     mirror(spec, tmp_path / "to", source=source)
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (tmp_path / "to").rglob("*.*")}
-    assert mirror(spec, tmp_path / "to", source=source) == Outcome("capitals", written=0, kept=4, rows=5)
+    assert mirror(spec, tmp_path / "to", source=source) == Outcome("capitals", written=0, unchanged=4, rows=5)
     after = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in (tmp_path / "to").rglob("*.*")}
     assert after == before
 
@@ -109,7 +109,7 @@ def test_a_mirror_that_was_interrupted_goes_on(tmp_path: Path, spec: Path, sourc
     with pytest.raises(KeyboardInterrupt):
         mirror(spec, tmp_path / "to", source=source, report=stop)
     assert (manifest(tmp_path / "to")["status"], len(manifest(tmp_path / "to")["files"])) == ("partial", 2)
-    assert mirror(spec, tmp_path / "to", source=source) == Outcome("capitals", written=2, kept=2, rows=5)
+    assert mirror(spec, tmp_path / "to", source=source) == Outcome("capitals", written=2, unchanged=2, rows=5)
     assert manifest(tmp_path / "to") == manifest(tmp_path / "whole")
 
 
@@ -117,7 +117,7 @@ def test_a_source_that_changed_is_mirrored_anew(tmp_path: Path, spec: Path, sour
     mirror(spec, tmp_path / "to", source=source)
     file = source / "capitals" / "asia" / "validation-00000-of-00001.parquet"
     pl.DataFrame({"country": ["Japan", "India"], "capital": ["Tokyo", "Delhi"]}).write_parquet(file)
-    assert mirror(spec, tmp_path / "to", source=source) == Outcome("capitals", written=1, kept=3, rows=6)
+    assert mirror(spec, tmp_path / "to", source=source) == Outcome("capitals", written=1, unchanged=3, rows=6)
 
 
 def test_other_bytes_than_were_mirrored_are_an_error(tmp_path: Path, spec: Path, source: Path) -> None:

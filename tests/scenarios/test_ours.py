@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from helmframe._core.specs import SPLITS, Equals
-from helmframe.scenarios.find import find_scenario
-from helmframe.scenarios.load import count, load, load_train, values
+from helmframe.scenarios.catalogue import find_scenario
+from helmframe.scenarios.load import count, load, load_train
+from helmframe.scenarios.validation import values
 
 pytestmark = pytest.mark.shared
 
@@ -167,3 +168,18 @@ def test_pubmed_qa_labels_the_paragraphs_of_the_abstract() -> None:
     assert row["input"].endswith(" lace plant leaves during programmed cell death?\n")
     assert "\n\nQuestion: Do mitochondria play a role in remodelling" in row["input"]
     assert texts(row) == [("yes", True), ("no", False), ("maybe", False)]
+
+
+def test_med_qa_strips_line_ends_of_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"A": 'Candida albicans\n"', "B": "Cocci\n", "C": "Rods ", "D": "None"}
+    row = {"question": "Which?", "options": options, "answer_idx": "B"}
+    path = tmp_path / "med_qa/default/test-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True)
+    pl.DataFrame([row]).write_parquet(path)
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    assert texts(first("med_qa", "test")) == [
+        ("Candida albicans", False),
+        ("Cocci", True),
+        ("Rods", False),
+        ("None", False),
+    ]

@@ -9,7 +9,7 @@ import pytest
 from helmframe.config import S3Options, Secret
 from helmframe.errors import ArgumentError, SourceError
 from helmframe.scenarios import remote
-from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.remote import _HandlePerThread, _s3fs, _secret_statement
 from helmframe.scenarios.sources import connect
 from tests.scenarios.readers import DUCKDB_1, READERS

@@ -20,9 +20,10 @@ from polars.testing import assert_frame_equal
 from helmframe._core.specs import Equals, Sample
 from helmframe.config import configure
 from helmframe.errors import SourceBrokenError, SourceDeniedError, SourceError, SourceMissingError
-from helmframe.scenarios.find import find_scenario
-from helmframe.scenarios.load import check_where, count, load, load_train, values
+from helmframe.scenarios.catalogue import find_scenario
+from helmframe.scenarios.load import count, load, load_train
 from helmframe.scenarios.spec_file import load_scenario
+from helmframe.scenarios.validation import check_where, values
 from tests.s3_server import ACCESS, BUCKET, SECRET, S3Server, Traffic, start_server
 from tests.scenarios.readers import DUCKDB_1, READERS
 

@@ -7,7 +7,7 @@ import pytest
 from helmframe._core.specs import ScenarioSpec, adapter_spec, frozen, of_subset
 from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import SpecError
-from helmframe.scenarios.find import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
 from helmframe.scenarios.spec_file import load_scenario
 
 SPEC = """\

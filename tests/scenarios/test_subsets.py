@@ -7,8 +7,9 @@ import pytest
 
 import helmframe as hf
 from helmframe._core.specs import Equals, Expression, ScenarioSpec, Sql
-from helmframe.scenarios.load import count, keys, load, load_train, values
+from helmframe.scenarios.load import count, keys, load, load_train
 from helmframe.scenarios.spec_file import load_scenario
+from helmframe.scenarios.validation import values
 
 GROUPS = """\
 scenario: groups

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from helmframe.store import ANSWER, SENT, Address, ParquetAnswers, below
+from helmframe.store import COMPLETION_SCHEMA, REQUEST_COLUMNS, Address, ParquetCompletions, below
 from helmframe.store.files import listing, write
 from helmframe.store.parts import Part, part_path
 
@@ -14,11 +14,11 @@ NO_PREFIXES = pl.DataFrame(schema={"prefix_id": pl.String, "prefix": pl.String})
 
 def answers(ids: list[bytes], rows: list[int], text: str = "A", **sent: str) -> pl.DataFrame:
     """One row per id, all with this completion; what was sent is empty where it is not said."""
-    blank = {name: pl.Series([None] * len(ids), dtype=dtype) for name, dtype in ANSWER.items()}
+    blank = {name: pl.Series([None] * len(ids), dtype=dtype) for name, dtype in COMPLETION_SCHEMA.items()}
     frame = pl.DataFrame(blank).with_columns(request_id=pl.Series(ids, dtype=pl.Binary), completion=pl.lit(text))
     numbers = ("perturbation_seed", "trial", "output_index")
     said = [pl.lit(0, dtype=pl.Int64).alias(name) if name in numbers else pl.lit(sent.get(name, "")).alias(name)
-            for name in SENT]  # fmt: skip
+            for name in REQUEST_COLUMNS]  # fmt: skip
     return frame.with_columns(*said, row_index=pl.Series(rows, dtype=pl.Int64))
 
 
@@ -29,9 +29,9 @@ def prefixes(*texts: str) -> pl.DataFrame:
 
 def filled(
     root: Address, parts: int = 4, rows: int = 10, model: str = "mine", scenario: str = "mmlu"
-) -> ParquetAnswers:
+) -> ParquetCompletions:
     """A store with this many parts; the ids are the texts of the row_index."""
-    store = ParquetAnswers(root, FINGERPRINT, scenario)
+    store = ParquetCompletions(root, FINGERPRINT, scenario)
     for part in range(parts):
         places = range(part * rows, (part + 1) * rows)
         ids = [str(place).encode().rjust(16) for place in places]
@@ -51,13 +51,13 @@ def write_part(root: Address, data: bytes, low: int, rows: int, *, at: int = 7) 
     return address
 
 
-def parts_of(store: ParquetAnswers) -> list[Address]:
+def parts_of(store: ParquetCompletions) -> list[Address]:
     """The addresses of its parts, without those of prefixes, by name."""
     found = [file for file in listing(store.folder) if Part.named(file)]
     return [below(store.folder, file.name) for file in found]
 
 
-def path_of(store: ParquetAnswers) -> Path:
+def path_of(store: ParquetCompletions) -> Path:
     """The folder of a store on disk."""
     assert isinstance(store.folder, Path)
     return store.folder

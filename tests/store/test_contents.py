@@ -7,7 +7,7 @@ import pytest
 
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.store import Address
-from helmframe.store.contents import completions, contents, export, shelves
+from helmframe.store.contents import contents, export, list_entries, read_completions
 from tests.store.rows import filled, parts_of
 
 
@@ -29,20 +29,20 @@ def test_an_empty_store_has_no_rows(root: Address) -> None:
 def test_a_shelf_is_named_by_its_newest_part_that_can_be_read(tmp_path: Path) -> None:
     store = filled(tmp_path, parts=2)
     Path(parts_of(store)[1]).write_bytes(b"PAR1 torn")
-    assert [shelf.model for shelf in shelves(tmp_path)] == ["mine"]
+    assert [shelf.model for shelf in list_entries(tmp_path)] == ["mine"]
 
 
 def test_a_model_is_found_by_the_start_of_its_fingerprint(tmp_path: Path) -> None:
     filled(tmp_path)
-    assert [shelf.model for shelf in shelves(tmp_path, "ffffff")] == ["mine"]
+    assert [shelf.model for shelf in list_entries(tmp_path, "ffffff")] == ["mine"]
     with pytest.raises(UnknownNameError):
-        shelves(tmp_path, "f")
+        list_entries(tmp_path, "f")
 
 
 def test_completions_have_the_prompt_as_sent(root: Address) -> None:
     filled(root, parts=1, rows=1)
-    (shelf,) = shelves(root)
-    rows = completions(root, shelf)
+    (shelf,) = list_entries(root)
+    rows = read_completions(root, shelf)
     assert rows.select("model", "row_index", "prompt", "completion").rows() == [("mine", 0, "Q: what is it?", "A")]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from helmframe.store import Address, ProcessAnswers, RunFolder
+from helmframe.store import Address, ProcessCompletions, RunFolder
 from helmframe.store.run_cache import RunCompletions, add_requests, clear_requests, stored_counts, unfinished
 from tests.store.rows import FINGERPRINT, answers
 
@@ -33,7 +33,7 @@ def run(root: Address) -> RunFolder:
 
 
 def test_completions_are_in_the_process_and_in_the_folder(run: RunFolder) -> None:
-    assert ProcessAnswers(FINGERPRINT, "mmlu").known(0, 9).height >= 2
+    assert ProcessCompletions(FINGERPRINT, "mmlu").read(0, 9).height >= 2
     assert stored_counts(run.path) == {(FINGERPRINT[:32], "mmlu"): 2}
 
 

@@ -114,10 +114,10 @@ def test_an_instance_is_told_whole(results: hf.Results) -> None:
 
 
 def test_failures_reasoning_and_log_probabilities_are_shown() -> None:
-    def model(prompt: str) -> hf.models.Answer:
+    def model(prompt: str) -> hf.models.Completion:
         if "piano" in prompt or "keys" in prompt:
             raise ValueError("no pianos")
-        return hf.models.Answer("A", reasoning="because", token_logprobs=(-0.5, float("-inf")))
+        return hf.models.Completion("A", reasoning="because", token_logprobs=(-0.5, float("-inf")))
 
     results = MUSIC.adapt(shots=0).generate(model).score()
     found = asked(results, ask="instance", row=page(results, low=0.0)["rows"][0]["row"])

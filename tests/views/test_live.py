@@ -19,10 +19,10 @@ class Gate:
         self.opened = threading.Event()
         self.asked = 0
 
-    def __call__(self, prompt: str) -> hf.models.Answer:
+    def __call__(self, prompt: str) -> hf.models.Completion:
         self.asked += 1
         self.opened.wait(0.3)
-        return hf.models.Answer("A", prompt_tokens=10, output_tokens=2)
+        return hf.models.Completion("A", prompt_tokens=10, output_tokens=2)
 
 
 def waiting(models: dict[str, Any] | None = None) -> tuple[hf.Run, Gate]:

@@ -1,12 +1,11 @@
-"""Ray: the same plan on a cluster. Model replicas are actors, each does spans of the instances to their end.
+"""Ray: the same plan on a cluster. Model replicas are actors; each completes spans of instances.
 
-- `options`: what is said of it, `hf.engines.Ray(replicas=(1, 4), num_gpus=1)`
-- `cluster`: the connection, or a cluster on this machine
-- `shipping`: what a replica gets, and what must not travel
-- `replica`: the actor; reads its span, asks its model, writes to the store
-- `lanes`: of each model the spans that wait and the replicas that are up
-- `driver`: gives spans out, takes counts in, and has lost ones done again
-- `execution`: the run
+- `options`: `hf.engines.Ray(replicas=(1, 4), num_gpus=1)`
+- `execution`: the connection (a cluster, or one on this machine), and the run
+- `shipping`: what a replica receives, and what is never sent
+- `replica`: the actor; reads its span, runs its model, writes to the store
+- `replica_state`: for each model the waiting spans and the running replicas
+- `driver`: assigns spans, collects counts, and repeats lost spans
 """
 
 from helmframe.engines.ray.options import Ray

@@ -1,21 +1,24 @@
-"""A run on a cluster: what is sent, in which spans, and what comes of it. It never sees a row."""
+"""A run on a cluster: the connection, what is sent, how instances are split, and the results. It reads no rows."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from helmframe._pipeline import PlanSpec, Task, split_spans
 from helmframe.config import data_root
 from helmframe.early_stopping.rules import Until
-from helmframe.engines.cache_notes import cache_note
 from helmframe.engines.local import Execution
+from helmframe.engines.manifest import resumed_runs
+from helmframe.engines.notes import cache_note
 from helmframe.engines.progress import Progress
-from helmframe.engines.ray.cluster import connected
 from helmframe.engines.ray.driver import Driver
 from helmframe.engines.ray.options import Ray
 from helmframe.engines.ray.replica_state import AT_ONCE, Job, Lane
-from helmframe.engines.ray.shipping import Parcel, check_credentials, packed
-from helmframe.engines.resume import resumed_runs
+from helmframe.engines.ray.shipping import Parcel, check_credentials, pack
 from helmframe.errors import PlanError, SourceMissingError, UnknownNameError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
@@ -23,7 +26,7 @@ from helmframe.models.model import Model
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder
 
-# Spans for each place where one can be done, so that a slow one at the end holds up little; tasks share in them.
+# Spans for each slot of a replica, so that a slow span at the end delays little; tasks share them.
 PIECES = 8
 
 
@@ -39,11 +42,11 @@ def run(
     folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> RunFolder:
-    """As `local.run`, on a cluster.
+    """Run plans as `local.run` does, on a cluster.
 
     Raises:
-        PlanError: what can't be shared out, or can't be sent to other machines; before anything starts.
-        HelmframeError: as `local.run`.
+        PlanError: The plan can't be distributed, or can't be sent to other machines; before anything starts.
+        HelmframeError: As `local.run`.
     """
     if until is not None:
         raise PlanError("until= looks at all answers before it asks on; leave it out, or leave out engine='ray'.")
@@ -66,16 +69,16 @@ def run(
 
 @dataclass(frozen=True)
 class RayExecution(Execution):
-    """As `Execution`, with the tasks done on a cluster."""
+    """An `Execution` whose tasks run on a cluster."""
 
     options: Ray = field(default_factory=Ray)
     _packed: dict[Model, bytes] = field(default_factory=dict)
 
     def prepare(self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str]) -> None:
-        """Pickle what every replica is to know.
+        """Pickle what every replica receives.
 
         Raises:
-            PlanError: that can't be.
+            PlanError: It can't be pickled.
         """
         names = [model.name for model in fingerprints]
         for name in self.options.models:
@@ -87,7 +90,7 @@ class RayExecution(Execution):
                 for plan, task in tasks
                 if model in task.models
             ]
-            self._packed[model] = packed(
+            self._packed[model] = pack(
                 Parcel(
                     work, model, fingerprint, self.root, self.folder.path, self.fresh,
                     self.budget.prices, self.budget.priority, self.resumed,
@@ -98,36 +101,110 @@ class RayExecution(Execution):
         self,
         tasks: Sequence[tuple[PlanSpec, Task]],
         fingerprints: Mapping[Model, str],
-        about: dict[str, Any],
+        manifest: dict[str, Any],
     ) -> list[SourceMissingError]:
-        """Do all tasks on the cluster."""
+        """Run all tasks on the cluster."""
         for model in fingerprints:
             if not model.durable:
                 resumed = [run.id for run in self.resumed]
-                self.progress.say(cache_note(model, run=self.folder.id, resumed=resumed, fresh=self.fresh))
+                self.progress.note(cache_note(model, run=self.folder.id, resumed=resumed, fresh=self.fresh))
         missing: list[SourceMissingError] = []
         pieces = -(-PIECES * AT_ONCE // len(tasks))
-        cut = [self._spans(plan, task, pieces, missing, about) for plan, task in tasks]
+        cut = [self._spans(plan, task, pieces, missing, manifest) for plan, task in tasks]
         with connected(self.options.address) as ray:
             lanes = []
-            for model, data in self._packed.items():
-                mine = [(each, spans) for each, spans in zip(tasks, cut, strict=True) if model in each[1].models]
+            for model, packed_parcel in self._packed.items():
+                task_spans = [(pair, spans) for pair, spans in zip(tasks, cut, strict=True) if model in pair[1].models]
                 jobs = [
-                    [Job(work, span, shard) for shard, span in enumerate(spans)] for work, (_, spans) in enumerate(mine)
+                    [Job(work, span, shard) for shard, span in enumerate(spans)]
+                    for work, (_, spans) in enumerate(task_spans)
                 ]
-                work = [each for each, _ in mine]
-                lanes.append(Lane(ray, model, self.options.of(model), ray.put(data), work, jobs))
-            Driver(ray, lanes, self, about).go()
+                work = [pair for pair, _ in task_spans]
+                lanes.append(Lane(ray, model, self.options.of(model), ray.put(packed_parcel), work, jobs))
+            Driver(ray, lanes, self, manifest).go()
         return missing
 
     def _spans(
-        self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], about: dict[str, Any]
+        self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], manifest: dict[str, Any]
     ) -> Sequence[Span]:
         most = max(self.options.of(model).least_and_most[1] for model in task.models)
         try:
             spans = split_spans(plan, task.spec, pieces * most)
         except SourceMissingError as error:
-            self.absent(error, task, about)
+            self.skip_missing(error, task, manifest)
             missing.append(error)
             return []
         return spans
+
+
+_TRIES = 3
+# Only plans use the object store (bytes).
+_ON_THIS_MACHINE: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": 256 << 20}
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Yield Ray, connected; an existing connection is used, whatever the address, and everything else is undone.
+
+    Usage statistics are off, unless the user has set RAY_USAGE_STATS_ENABLED.
+
+    Raises:
+        PlanError: No cluster at this address.
+    """
+    global _users, _ours
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    with _lock:
+        if not ray.is_initialized():
+            target = address or os.environ.get("RAY_ADDRESS")
+            _connect(ray, target) if target else _start(ray)
+            _ours = True
+        _users += 1
+    try:
+        yield ray
+    finally:
+        with _lock:
+            _users -= 1
+            if _ours and not _users:
+                ray.shutdown()
+                _ours = False
+
+
+# One connection for all runs of a process: Ray allows no more. The last run closes it, if it is ours.
+_lock = threading.Lock()
+_users = 0
+_ours = False
+
+
+def _start(ray: Any) -> None:
+    # Ray waits 15 s for its own processes, which is short on a busy machine
+    for left in reversed(range(_TRIES)):
+        try:
+            _init(ray, **_ON_THIS_MACHINE)
+        except RuntimeError as error:
+            if not left:
+                raise PlanError(
+                    f"Ray can't be started on this machine: {error}\nOr start it yourself: ray start --head; then say "
+                    "address='auto'."
+                ) from None
+        else:
+            return
+
+
+def _connect(ray: Any, address: str) -> None:
+    try:
+        _init(ray, address=address)
+    except RuntimeError as error:
+        raise PlanError(
+            f"there is no Ray cluster at {address}: {error}\nLeave out the address, and one is started here."
+        ) from None
+
+
+def _init(ray: Any, **options: Any) -> None:
+    """Initialise Ray; raises RuntimeError, whatever Ray raises."""
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except Exception as error:  # noqa: BLE001 - it raises plain exceptions too
+        ray.shutdown()
+        raise RuntimeError(" ".join(str(error).split())[:300]) from None

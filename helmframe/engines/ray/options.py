@@ -1,10 +1,11 @@
-"""What is said of Ray: where it is, and how many replicas of each model with what."""
+"""The options of a Ray cluster: its address, and the number and resources of each model's replicas."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
 from typing import Any
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import Call
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.models.model import Model
@@ -14,21 +15,21 @@ from helmframe.models.model import Model
 class Ray:
     """The engine of a Ray cluster: `plan.score(engine=hf.engines.Ray(replicas=(1, 8), num_gpus=1))`.
 
-    Every replica of a model is an actor that holds it; Ray places, restarts and counts them. Where no cluster is named,
-    and RAY_ADDRESS names none either, one is started on this machine for the run.
+    Every replica of a model is an actor that holds it; Ray places, restarts and counts them. Without an address, and
+    without RAY_ADDRESS, a cluster is started on this machine for the run.
 
     Args:
-        address: of the cluster, as `ray.init` takes it: "auto", "host:6379".
-        replicas: of each model, at least and at most; as many as the spans that wait can use. One number: so many.
-        num_cpus: of each replica, as Ray counts them; a fraction lets several share one.
-        num_gpus: of each replica; default as many as vLLM is told to spread the model over, of other models none.
-        resources: of each replica, of those that the cluster's nodes were given names for: {"a100": 1}.
-        weight: a model's share of a cluster that is too small for all: of two with as much to do, one with twice the
-            weight has twice the replicas.
-        models: where models differ: {"big": {"num_gpus": 4, "weight": 2}}, by their names in the plan.
+        address: The cluster, as in `ray.init`: "auto", "host:6379".
+        replicas: The minimum and maximum of each model's replicas, as many as waiting spans can use; or one number.
+        num_cpus: CPUs of each replica, as Ray counts them; with a fraction several share one.
+        num_gpus: GPUs of each replica; default: as many as vLLM spreads the model over, for other models none.
+        resources: Resources of each replica, by the names that the cluster's nodes define: {"a100": 1}.
+        weight: A model's share of a cluster that is too small for all: of two models with equal work, one with twice
+            the weight has twice the replicas.
+        models: Options that differ by model name in the plan: {"big": {"num_gpus": 4, "weight": 2}}.
 
     Raises:
-        ArgumentError: a number that can't be, or a word that is none of these.
+        ArgumentError: An invalid number, or an unknown option.
     """
 
     address: str | None = None
@@ -41,9 +42,7 @@ class Ray:
 
     def __post_init__(self) -> None:
         least, most = self.least_and_most
-        if not all(isinstance(each, int) and not isinstance(each, bool) for each in (least, most)) or not (
-            1 <= least <= most
-        ):
+        if not is_integer(least) or not is_integer(most) or not 1 <= least <= most:
             raise ArgumentError(f"Ray(replicas={self.replicas!r}): a number from 1 on, or (at least, at most).")
         amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, **self.resources}
         for name, amount in amounts.items():
@@ -53,40 +52,40 @@ class Ray:
                 raise ArgumentError(f"Ray({name}={amount!r}): a number from 0 on.")
         if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not self.weight > 0:
             raise ArgumentError(f"Ray(weight={self.weight!r}): a number above 0.")
-        for name, said in self.models.items():
-            for key in said:
-                if key not in _OF_A_MODEL:
-                    raise ArgumentError.unknown_argument(f"Ray(models={{{name!r}: …}})", str(key), _OF_A_MODEL)
-            replace(self, models={}, **said)
+        for name, overrides in self.models.items():
+            for key in overrides:
+                if key not in _MODEL_OPTIONS:
+                    raise ArgumentError.unknown_argument(f"Ray(models={{{name!r}: …}})", str(key), _MODEL_OPTIONS)
+            replace(self, models={}, **overrides)
 
     @property
     def least_and_most(self) -> tuple[int, int]:
-        """Replicas of a model."""
+        """Return the minimum and maximum of a model's replicas."""
         return self.replicas if isinstance(self.replicas, tuple) else (self.replicas, self.replicas)
 
     def of(self, model: Model) -> "Ray":
-        """What holds for one model."""
-        said = dict(self.models.get(model.name, {}))
-        mine = replace(self, models={}, **said)
+        """Return the options of one model."""
+        overrides = dict(self.models.get(model.name, {}))
+        mine = replace(self, models={}, **overrides)
         if mine.num_gpus is not None:
             return mine
-        return replace(mine, num_gpus=_spread(model))
+        return replace(mine, num_gpus=_default_gpus(model))
 
     def check_installed(self) -> None:
-        """That Ray is there.
+        """Check that Ray is installed.
 
         Raises:
-            CapabilityError: it is not.
+            CapabilityError: It is not.
         """
         if find_spec("ray") is None:
             raise CapabilityError("engine='ray' needs the package ray: pip install 'helmframe[ray]'.")
 
 
-_OF_A_MODEL = tuple(each.name for each in fields(Ray) if each.name not in ("address", "models"))
+_MODEL_OPTIONS = tuple(field.name for field in fields(Ray) if field.name not in ("address", "models"))
 
 
-def _spread(model: Model) -> float:
-    """GPUs that one replica takes as it was said."""
+def _default_gpus(model: Model) -> float:
+    """Return the GPUs of one replica by the model's own options."""
     if isinstance(model.source, str):
         return 1.0 if model.source.startswith("vllm:") else 0.0
     if isinstance(model.source, Call) and model.source.name == "vllm":

@@ -1,4 +1,4 @@
-"""The actor: one replica of one model, which does spans of the instances and sends back what it counted."""
+"""The actor: one replica of one model, which completes spans of instances and returns counts."""
 
 import multiprocessing
 import os
@@ -15,23 +15,23 @@ from typing import Any, NamedTuple
 from helmframe import config
 from helmframe._core.safe_text import traceback_text, type_name
 from helmframe._schema import LOGS
-from helmframe.engines.empty import EmptyCompletions, EmptyCounts
 from helmframe.engines.local import Execution
 from helmframe.engines.logs import recording
+from helmframe.engines.notes import EmptyCompletions, EmptyCounts
 from helmframe.engines.progress import Progress
-from helmframe.engines.ray.shipping import Parcel, unpacked
+from helmframe.engines.ray.shipping import Parcel, unpack
 from helmframe.errors import HelmframeError, PlanError, StoreError
 from helmframe.models.budget import Budget
-from helmframe.models.model import Given, Model, Prompt
+from helmframe.models.model import Model, Prompt, Response
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder, below, exists
 
-# kind ("model" or "judge"), scenario, name of who is asked, what is counted → how many
+# kind ("model" or "judge"), scenario, name of model or judge, what is counted → how many
 Counts = dict[tuple[str, str, str, str], int]
 
 
 class Hello(NamedTuple):
-    """What a replica says of itself when it is up."""
+    """A replica's description of itself once it is ready."""
 
     host: str
     process: int
@@ -39,12 +39,12 @@ class Hello(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of one span.
+    """The result of one span.
 
     Args:
         counts: Its completions.
         cost: Its cost, by the plan's prices.
-        error: What ended it before its end.
+        error: The error that ended it.
         parts: The parts of tables that it wrote (`RunFolder.parts`).
         empty: Its empty completions.
     """
@@ -58,15 +58,15 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """One span to do.
+    """One span to complete.
 
     Args:
-        writer: 8 hex digits of this attempt; stands in the names of what it writes.
-        work: which plan and task of the parcel.
-        span: which instances.
-        shard: its number in the run.
-        most: requests that may be asked.
-        refused: in place of asking, why nothing is asked: the error of each request that the store does not have.
+        writer: 8 hex digits of this attempt, which are part of the names of its files.
+        work: The index of plan and task in the parcel.
+        span: The instances.
+        shard: The shard's number in the run.
+        most: The maximum of requests.
+        refused: A reason to run nothing: the error of each request that isn't cached.
     """
 
     writer: str
@@ -78,7 +78,7 @@ class Order:
 
 
 class Replica:
-    """Made a Ray actor by `lanes`. Its methods run in threads: some orders at a time, and calls beside them."""
+    """A Ray actor made by `replica_state`. Methods run in threads: several orders at once, and calls beside them."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -89,21 +89,21 @@ class Replica:
         self._context = copy_context()
 
     def hello(self) -> "Hello | HelmframeError":
-        """Unpack what was sent, and say who this is; an error of helmframe's is given back, for Ray would wrap it."""
+        """Unpack what was sent, and return a description; our errors are returned, because Ray would wrap them."""
         try:
-            self._parcel = parcel = unpacked(self._data)
+            self._parcel = parcel = unpack(self._data)
             self._data = b""
             _check(parcel)
         except HelmframeError as error:
             return error
-        multiprocessing.current_process().name = f"{socket.gethostname()}-{os.getpid()}"  # as logs say it
+        multiprocessing.current_process().name = f"{socket.gethostname()}-{os.getpid()}"  # shown in logs
         folder = RunFolder(parcel.run)
         self._recorded.enter_context(recording(folder.id, partial(folder.add, LOGS.name, "run")))
         self._context = copy_context()
         return Hello(socket.gethostname(), os.getpid(), version("helmframe"))
 
     def do(self, order: Order) -> Done:
-        """Do a span: read it, change it, ask, score, write. What the store has is not asked."""
+        """Complete a span: read, perturb, generate, score, write. Cached completions are reused."""
         assert self._parcel is not None  # hello() comes first
         attempt = self._attempts[order.writer] = _Attempt(order, self._parcel)
         if self._stopped:
@@ -111,23 +111,23 @@ class Replica:
         error = None
         try:
             self._context.copy().run(attempt.go)
-        except HelmframeError as found:
-            error = found
+        except HelmframeError as raised:
+            error = raised
         except KeyboardInterrupt:
             raise
-        except BaseException as found:  # noqa: BLE001 - what a metric or a perturbation of the user's raised
-            said = config.redacted(traceback_text(found))
-            error = HelmframeError(f"{type_name(type(found))} in {attempt.parcel.model.name!r} on {_here()}:\n{said}")
+        except BaseException as raised:  # noqa: BLE001 - raised by a metric or a perturbation of the user's
+            trace = config.redacted(traceback_text(raised))
+            error = HelmframeError(f"{type_name(type(raised))} in {attempt.parcel.model.name!r} on {_here()}:\n{trace}")
         finally:
             del self._attempts[order.writer]
         return attempt.done(error)
 
     def news(self) -> dict[str, Done]:
-        """What is counted by now, by the writers of the orders under way."""
+        """Return the counts so far, by the writers of running orders."""
         return {writer: attempt.done() for writer, attempt in tuple(self._attempts.items())}
 
     def stop(self) -> None:
-        """Ask no more; what is answered is kept, and the orders under way end soon."""
+        """Stop generating; completions are stored, and running orders end soon."""
         self._stopped = True
         for attempt in tuple(self._attempts.values()):
             attempt.budget.stopped.set()
@@ -138,13 +138,13 @@ class Replica:
 
 
 class _Attempt:
-    """One order being done."""
+    """One running order."""
 
     def __init__(self, order: Order, parcel: Parcel) -> None:
         self.parcel = parcel
         self.budget = Budget(order.most, prices=parcel.prices, priority=parcel.priority)
         self._order = order
-        self._counted = _Counted()
+        self._counted = _CountingProgress()
         self._folder = RunFolder(parcel.run, order.writer)
         self._empty = EmptyCompletions()
 
@@ -166,23 +166,23 @@ class _Attempt:
             resumed=parcel.resumed,
         )
         cut, alone = replace(plan, span=order.span), replace(task, models=(model,))
-        execution.one(cut, alone, {model: parcel.fingerprint})
+        execution.run_task(cut, alone, {model: parcel.fingerprint})
 
     def done(self, error: HelmframeError | None = None) -> Done:
-        counted, folder = self._counted.found(), self._folder
+        counted, folder = self._counted.totals(), self._folder
         return Done(counted, self.budget.cost, error, folder.parts, self._empty.counts())
 
 
-class _Counted(Progress):
-    """Counts, and shows nothing."""
+class _CountingProgress(Progress):
+    """A `Progress` that counts and shows nothing."""
 
     def __init__(self) -> None:
         super().__init__(enabled=False)
-        self._found: Counter[tuple[str, str, str, str]] = Counter()
+        self._totals: Counter[tuple[str, str, str, str]] = Counter()
 
-    def found(self) -> Counts:
+    def totals(self) -> Counts:
         with self._lock:
-            return dict(self._found)
+            return dict(self._totals)
 
     def reporter(self, scenario: str, model: str) -> Callable[[str, int], None]:
         return partial(self._count, "model", scenario, model)
@@ -192,11 +192,11 @@ class _Counted(Progress):
 
     def _count(self, kind: str, scenario: str, name: str, what: str, count: int) -> None:
         with self._lock:
-            self._found[kind, scenario, name, what] += count
+            self._totals[kind, scenario, name, what] += count
 
 
 def _check(parcel: Parcel) -> None:
-    """That this machine has what the one that sent the parcel has: the store, and the model's files."""
+    """Check that this machine sees the same store and model files as the sender."""
     if not exists(below(parcel.run, "manifest.json")):
         raise StoreError(
             f"{_here()} does not see the store at {parcel.root}: name a bucket, or a folder that all machines share "
@@ -214,10 +214,10 @@ def _here() -> str:
 
 
 def _refusing(model: Model, why: str) -> Model:
-    """The model with an error in place of every answer."""
+    """Return the model with an error in place of every completion."""
 
-    def refuse(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
+    def refuse(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [HelmframeError(why) for _ in prompts]
 
     scores = None if model.loglikelihood is None else refuse
-    return replace(model, ask=refuse, ask_async=None, loglikelihood=scores)
+    return replace(model, generate=refuse, generate_async=None, loglikelihood=scores)

@@ -1,4 +1,4 @@
-"""Of each model the spans that wait and the replicas that are up: who does what next."""
+"""For each model the waiting spans and the running replicas: which replica does what next."""
 
 import logging
 import time
@@ -13,9 +13,9 @@ from helmframe.engines.ray.replica import Done, Order, Replica
 from helmframe.models.model import Model
 from helmframe.scenarios.spans import Span
 
-# Spans at a time in a replica: while one is answered, the next is read and the one before written.
+# Spans at once in a replica: while one is generated, the next is read and the previous one written.
 AT_ONCE = 2
-# A replica that is not up after so many seconds is spoken of.
+# A replica that isn't ready after this many seconds is logged.
 SLOW_SECONDS = 30.0
 
 logger = logging.getLogger("helmframe.engines")
@@ -26,15 +26,15 @@ class Job:
     """One span of one task for one model.
 
     Args:
-        work: which of the lane's.
-        span: which instances.
-        shard: its number in the run.
-        deaths: replicas that were lost while they did it.
-        unreachable: how often the bucket could not be reached; it waits until `after` then.
-        after: by `time.monotonic()`.
-        refused: why it is not asked, but given up.
-        writer: of the attempt under way.
-        seen: what was counted of that.
+        work: The index of plan and task in the lane.
+        span: The instances.
+        shard: The shard's number in the run.
+        deaths: The number of replicas that were lost while they ran it.
+        unreachable: How often the bucket was unreachable; the job then waits until `after`.
+        after: By `time.monotonic()`.
+        refused: The reason why it is not run.
+        writer: The writer of the current attempt.
+        seen: The counts of that attempt.
     """
 
     work: int
@@ -49,36 +49,36 @@ class Job:
 
 
 @dataclass(eq=False)
-class Up:
-    """A replica: the actor, and the jobs that it has, by what Ray will give for each; `gone` once it was lost."""
+class ReplicaState:
+    """A replica: the actor, and its jobs by Ray reference; `lost` once it was lost."""
 
     actor: Any
     hello: Any
     started: float = field(default_factory=time.monotonic)
     ready: bool = False
-    told: bool = False
-    gone: bool = False
+    warned: bool = False
+    lost: bool = False
     jobs: dict[Any, Job] = field(default_factory=dict)
 
     def takes(self, job: Job) -> bool:
-        """Whether it may do this job beside those that it has: one that was lost before is done alone."""
-        if not self.ready or self.gone or len(self.jobs) >= AT_ONCE or job.after > time.monotonic():
+        """Return whether it may run this job besides its others: a job that lost a replica runs alone."""
+        if not self.ready or self.lost or len(self.jobs) >= AT_ONCE or job.after > time.monotonic():
             return False
-        return not self.jobs or not (job.deaths or any(each.deaths for each in self.jobs.values()))
+        return not self.jobs or not (job.deaths or any(other.deaths for other in self.jobs.values()))
 
 
 @dataclass(eq=False)
 class Lane:
-    """One model: what there is to do for it, and its replicas."""
+    """One model: its work and its replicas."""
 
     ray: Any
     model: Model
     options: Ray
-    parcel: Any  # as Ray's object store has it
-    work: Sequence[tuple[Any, Any]]  # plan and task of each thing to do
-    jobs: Sequence[Sequence[Job]]  # of each
-    left_out: set[int] = field(default_factory=set)  # of these
-    replicas: list[Up] = field(default_factory=list)
+    parcel: Any  # a reference in Ray's object store
+    work: Sequence[tuple[Any, Any]]  # (plan, task)
+    jobs: Sequence[Sequence[Job]]  # by index of `work`
+    skipped: set[int] = field(default_factory=set)  # indices of `work`
+    replicas: list[ReplicaState] = field(default_factory=list)
     false_starts: int = 0
 
     def __post_init__(self) -> None:
@@ -86,76 +86,78 @@ class Lane:
 
     @property
     def backlog(self) -> int:
-        """Jobs that nobody has."""
+        """Return the number of unassigned jobs."""
         return sum(map(len, self.waiting))
 
     @property
     def busy(self) -> int:
-        """Jobs under way."""
-        return sum(len(each.jobs) for each in self.replicas)
+        """Return the number of running jobs."""
+        return sum(len(replica.jobs) for replica in self.replicas)
 
     @property
     def need(self) -> tuple[bool, float]:
-        """Whether the least that was said is not there yet; jobs that wait for each replica, by the model's weight."""
-        there = len(self.replicas)
-        return there < self.options.least_and_most[0], self.options.weight * self.backlog / max(there, 1)
+        """Return the scheduling key: below minimum replicas first, then weighted backlog per replica."""
+        n_replicas = len(self.replicas)
+        return n_replicas < self.options.least_and_most[0], self.options.weight * self.backlog / max(n_replicas, 1)
 
     def wants_more(self) -> bool:
-        """Whether another replica should be started: beyond the least, as many at a time as are up already.
+        """Return whether to start another replica: above the minimum, at most as many at once as are ready.
 
-        So models that share a cluster come to their shares by turns.
+        Models that share a cluster thus reach their shares in turns.
         """
         least, most = self.options.least_and_most
-        there = sum(not each.gone for each in self.replicas)
-        up = sum(each.ready and not each.gone for each in self.replicas)
+        running = sum(not replica.lost for replica in self.replicas)
+        ready = sum(replica.ready and not replica.lost for replica in self.replicas)
         useful = -(-(self.backlog + self.busy) // AT_ONCE)
-        return self.backlog > 0 and (there < least or (there < min(most, useful) and there - up < max(up, 1)))
+        return self.backlog > 0 and (
+            running < least or (running < min(most, useful) and running - ready < max(ready, 1))
+        )
 
     def start(self) -> None:
         """Start a replica."""
         options = self.options
-        made = self.ray.remote(concurrency_groups={"orders": AT_ONCE, "aside": 2})(Replica).options(
+        actor_class = self.ray.remote(concurrency_groups={"orders": AT_ONCE, "aside": 2})(Replica).options(
             num_cpus=options.num_cpus,
             num_gpus=options.num_gpus,
             resources=dict(options.resources),
-            max_restarts=0,  # a new one is started in its place, by need
+            max_restarts=0,  # replaced by a new one, if needed
             scheduling_strategy="SPREAD",
         )
-        actor = made.remote(self.parcel)
-        self.replicas.append(Up(actor, actor.hello.options(concurrency_group="aside").remote()))
+        actor = actor_class.remote(self.parcel)
+        self.replicas.append(ReplicaState(actor, actor.hello.options(concurrency_group="aside").remote()))
 
-    def give_out(self, limit: int | None) -> None:
-        """Give waiting jobs to replicas that are free; `limit`: how many requests may be asked, of one job at a time.
+    def assign(self, limit: int | None) -> None:
+        """Assign waiting jobs to free replicas; with a `limit` of requests, one job at a time.
 
-        With a limit of 0 what the store has is read.
+        With a limit of 0, cached completions are read.
         """
         while not limit or not self.busy:
-            found = next(self._pairs(), None)
-            if found is None:
+            pair = next(self._pairs(), None)
+            if pair is None:
                 return
-            replica, queue = found
+            replica, queue = pair
             job = queue.popleft()
             job.writer, job.seen = uuid4().hex[:8], Done({}, 0.0)
             order = Order(job.writer, job.work, job.span, job.shard, limit, job.refused)
             replica.jobs[replica.actor.do.options(concurrency_group="orders").remote(order)] = job
 
-    def _pairs(self) -> Iterator[tuple[Up, deque[Job]]]:
-        """A replica that is least busy, and the queue of the task that is furthest behind."""
+    def _pairs(self) -> Iterator[tuple[ReplicaState, deque[Job]]]:
+        """Yield the least busy replica with the queue of the task that is furthest behind."""
         left = [(len(queue) / len(jobs), queue) for queue, jobs in zip(self.waiting, self.jobs, strict=True) if queue]
-        for replica in sorted(self.replicas, key=lambda each: len(each.jobs)):
-            for _, queue in sorted(left, key=lambda each: -each[0]):
+        for replica in sorted(self.replicas, key=lambda replica: len(replica.jobs)):
+            for _, queue in sorted(left, key=lambda share: -share[0]):
                 if replica.takes(queue[0]):
                     yield replica, queue
 
-    def put_back(self, job: Job) -> None:
-        """Let a job wait again, before the others."""
+    def requeue(self, job: Job) -> None:
+        """Put a job in front of the waiting ones."""
         self.waiting[job.work].appendleft(job)
 
-    def tell_slow(self) -> None:
-        """Say once of a replica that it is long in coming up."""
-        for each in self.replicas:
-            if not each.ready and not each.told and time.monotonic() - each.started > SLOW_SECONDS:
-                each.told = True
+    def warn_if_slow(self) -> None:
+        """Warn once about each replica that takes long to start."""
+        for replica in self.replicas:
+            if not replica.ready and not replica.warned and time.monotonic() - replica.started > SLOW_SECONDS:
+                replica.warned = True
                 needs = {"CPU": self.options.num_cpus, "GPU": self.options.num_gpus, **self.options.resources}
                 logger.warning(
                     "a replica of %s is not up after %.0f s. It needs %s; free are %s.",
@@ -167,6 +169,6 @@ class Lane:
 
 
 def neediest(lanes: Sequence[Lane]) -> Lane | None:
-    """The model that should get the next replica; None where none needs one."""
+    """Return the lane that gets the next replica; None if none needs one."""
     wanting = [lane for lane in lanes if lane.wants_more()]
     return max(wanting, key=lambda lane: lane.need, default=None)

@@ -1,7 +1,7 @@
-"""What a replica gets: plans, settings and one model, pickled here and now, so that what can't travel is told at once.
+"""What a replica receives: plans, settings and one model, pickled at once, so that errors are raised early.
 
-Models that are named (folders, hub names, addresses) travel as their names; functions and objects by cloudpickle: what
-a module holds by its import path, what a notebook or script holds by value. Credentials never travel.
+Named models (folders, hub names, addresses) are sent as their names; functions and objects by cloudpickle: those of a
+module by import path, those of a notebook or script by value. Credentials are never sent.
 """
 
 import io
@@ -32,17 +32,17 @@ _REGISTRIES: tuple[Registry[Any], ...] = (PERTURBATIONS, ADAPTERS, METRICS)
 
 @dataclass(frozen=True)
 class Parcel:
-    """What a replica of one model has to know.
+    """What a replica of one model receives.
 
     Args:
-        work: plan and task of each thing to do, asking this model alone.
-        model: who answers.
-        fingerprint: its fingerprint, as the one who sends it knows it.
-        root: the store's address.
-        run: the address of the run's folder.
-        fresh: whether to ask what the store has.
-        prices: as `Budget` takes them.
-        priority: as `Budget` takes it.
+        work: (plan, task) pairs that run this model alone.
+        model: The model.
+        fingerprint: Its fingerprint on the sender.
+        root: The store's address.
+        run: The address of the run's folder.
+        fresh: Whether cached completions are generated again.
+        prices: As in `Budget`.
+        priority: As in `Budget`.
         resumed: The runs to reuse completions of unpinned models from.
     """
 
@@ -58,12 +58,12 @@ class Parcel:
 
 
 def check_credentials(addresses: Sequence[object]) -> None:
-    """That workers can reach these addresses with credentials of their own.
+    """Check that workers can reach these addresses with credentials of their own.
 
     Raises:
-        PlanError: this process alone was told some.
+        PlanError: Only this process has the credentials.
     """
-    if config.credentials_said() and any(str(each).startswith("s3://") for each in addresses):
+    if config.has_credentials() and any(str(address).startswith("s3://") for address in addresses):
         raise PlanError(
             "hf.configure(s3_key=…, s3_secret=…) holds for this process alone, and credentials are not sent to "
             "workers. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE, or a role of the instances) on "
@@ -71,26 +71,26 @@ def check_credentials(addresses: Sequence[object]) -> None:
         )
 
 
-def packed(parcel: Parcel) -> bytes:
-    """The parcel with the settings of this process, for `unpacked` elsewhere.
+def pack(parcel: Parcel) -> bytes:
+    """Return the parcel with the settings of this process, for `unpack` elsewhere.
 
     Raises:
-        PlanError: something in it can't be pickled, or a credential is in it; says which model or what else.
+        PlanError: A part can't be pickled, or contains a credential; names the model or the part.
     """
     root = config.data_root()
     roots = {"data": None if root is None else _absolute(root), "store": _absolute(str(config.store_root()))}
-    said = config.said_without_credentials() | roots
+    settings = config.settings_without_credentials() | roots
     variables = config.variables_without_credentials()
     added = [registry.added() for registry in _REGISTRIES]
     work = [(_settled(plan), task) for plan, task in parcel.work]
-    # the model alone first, so that the message can name it
+    # the model first, so that the message can name it
     _pickled(parcel.model, f"model {parcel.model.name!r}")
-    resumed = [replace(each, path=_address(each.path)) for each in parcel.resumed]
+    resumed = [replace(stored, path=_address(stored.path)) for stored in parcel.resumed]
     sent = replace(parcel, work=work, root=_address(parcel.root), run=_address(parcel.run), resumed=resumed)
-    # in two layers: where models are looked for must be known there before they are made again
+    # in two layers: the settings must apply before models are built again
     inner = _pickled((added, sent), "the plan")
-    data = pickle.dumps((said, variables, inner))
-    if any(secret.encode() in data for secret in config.known_secrets()):
+    data = pickle.dumps((settings, variables, inner))
+    if any(secret.encode() in data for secret in config.secret_texts()):
         raise PlanError(
             "the plan holds a credential (a value of an environment variable such as OPENAI_API_KEY), and credentials "
             "are not sent to workers. Read it from the environment inside the function that needs it."
@@ -98,12 +98,12 @@ def packed(parcel: Parcel) -> bytes:
     return data
 
 
-def unpacked(data: bytes) -> Parcel:
-    """What was packed, with its settings made those of this process."""
-    said, variables, inner = pickle.loads(data)  # noqa: S301 - from the process that started this one
+def unpack(data: bytes) -> Parcel:
+    """Apply the settings of a packed parcel, and return the parcel."""
+    settings, variables, inner = pickle.loads(data)  # noqa: S301 - from the process that started this one
     for name, value in variables.items():
         os.environ.setdefault(name, value)
-    config.configure(**said)
+    config.configure(**settings)
     added, parcel = pickle.loads(inner)  # noqa: S301
     for registry, entries in zip(_REGISTRIES, added, strict=True):
         for name, entry in entries.items():
@@ -113,31 +113,31 @@ def unpacked(data: bytes) -> Parcel:
 
 
 def _settled(plan: PlanSpec) -> PlanSpec:
-    """The plan with its root as others see it."""
+    """Return the plan with an absolute data root."""
     return plan if plan.data is None else replace(plan, data=_absolute(plan.data))
 
 
-def _absolute(said: str) -> str:
-    return said if "://" in said else str(config.from_home(said).resolve())
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(config.from_home(path).resolve())
 
 
-def _address(said: Address) -> Address:
-    return said.resolve() if isinstance(said, Path) else said
+def _address(address: Address) -> Address:
+    return address.resolve() if isinstance(address, Path) else address
 
 
-def _pickled(thing: object, what: str) -> bytes:
+def _pickled(value: object, what: str) -> bytes:
     from ray import cloudpickle
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # untyped
-        def reducer_override(self, found: Any) -> Any:
-            return _as_named(found) if _is_named(found) else super().reducer_override(found)
+        def reducer_override(self, part: Any) -> Any:
+            return _as_named(part) if _is_named(part) else super().reducer_override(part)
 
     buffer = io.BytesIO()
     try:
-        Pickler(buffer, protocol=5).dump(thing)
+        Pickler(buffer, protocol=5).dump(value)
     except HelmframeError as error:
         raise PlanError(f"{what} can't be sent to workers: {error}") from None
-    except Exception as error:  # noqa: BLE001 - whatever the user's objects say against it
+    except Exception as error:  # noqa: BLE001 - users' objects may raise anything
         reason = " ".join(config.redacted(error_text(error)).split())[:300]
         raise PlanError(
             f"{what} can't be sent to workers: {reason}.\nPut it in a module that the workers can import too, as a "
@@ -146,21 +146,23 @@ def _pickled(thing: object, what: str) -> bytes:
     return buffer.getvalue()
 
 
-def _is_named(found: object) -> bool:
-    if not isinstance(found, Model):
+def _is_named(value: object) -> bool:
+    if not isinstance(value, Model):
         return False
-    # mock models are calls too, but hold nothing that can't be pickled
-    return isinstance(found.source, str) or (isinstance(found.source, Call) and found.source.name in _BACKENDS)
+    # mock models are calls too, but can be pickled
+    return isinstance(value.source, str) or (isinstance(value.source, Call) and value.source.name in _BACKENDS)
 
 
 def _as_named(model: Model) -> tuple[Any, ...]:
-    """How a model that has a name is pickled: its name, and what was said of it besides."""
-    said = str(model.source)
-    if is_local_name(said) and Path(said).exists():
-        said = _absolute(said)
-    how = {name: getattr(model, name) for name in ("name", "version", "batch", "workers", "adaptive", "timeout")}
-    return _named, (said, how)
+    """Return how a named model is pickled: its name, and options set later."""
+    name = str(model.source)
+    if is_local_name(name) and Path(name).exists():
+        name = _absolute(name)
+    options = {
+        option: getattr(model, option) for option in ("name", "version", "batch", "workers", "adaptive", "timeout")
+    }
+    return _from_name, (name, options)
 
 
-def _named(said: str, how: Mapping[str, Any]) -> Model:
-    return replace(from_any(said), **how)
+def _from_name(name: str, options: Mapping[str, Any]) -> Model:
+    return replace(from_any(name), **options)

@@ -48,7 +48,7 @@ class Draft:
         """Return the setting of this draft's subset: the adapter filled up with defaults, and decoding parameters."""
         said = dict(self.where)
         subset = "/".join(str(said.get(column, "")) for column in self.spec.subsets)
-        return settings(self.spec, self.adapter, self.decoding)[0].of(subset)
+        return settings(self.spec, self.adapter, self.decoding)[0].for_subset(subset)
 
     def adapt(self, **said: Any) -> "Draft":
         """With these fields of the adapter."""

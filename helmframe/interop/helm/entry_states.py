@@ -10,7 +10,7 @@ from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import Entry, EntryState
 from helmframe.interop.helm.plans import drafts_of
 from helmframe.interop.helm.scenario_lookup import known_scenarios
-from helmframe.scenarios.query import opened
+from helmframe.scenarios.query import open_query
 
 logger = logging.getLogger("helmframe.interop.helm")
 
@@ -66,7 +66,7 @@ def warn_skipped(skipped: Sequence[EntryState]) -> None:
 def _unreadable(spec: ScenarioSpec) -> str | None:
     """Return why a scenario's rows can't be read; None if they can."""
     try:
-        with opened(spec):
+        with open_query(spec):
             return None
     except SourceError as error:
         return str(error)

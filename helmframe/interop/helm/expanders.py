@@ -18,10 +18,9 @@ from helmframe.interop.helm.entries import Said
 from helmframe.interop.helm.known_models import follows_instructions
 from helmframe.interop.helm.metric_specs import CLASSES, EXACT_MATCH, SEPARATE
 from helmframe.interop.helm.scenario_lookup import method_fields
-from helmframe.perturbations.call import PerturbationCall
+from helmframe.perturbations.call import PerturbationCall, call
+from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.contrast import with_contrasts
-from helmframe.perturbations.parsing import call
-from helmframe.perturbations.presets import PRESETS
 from helmframe.perturbations.registry import PERTURBATIONS
 
 Expander: TypeAlias = Callable[[Draft, Said], list[Draft]]
@@ -214,7 +213,9 @@ def num_train_trials(draft: Draft, value: Said) -> list[Draft]:
 
 @expander("max_train_instances")
 def max_train_instances(draft: Draft, value: Said) -> list[Draft]:
-    """In-context examples."""
+    """Set the number of few-shot examples; language modelling has none, whatever the entry names, as in HELM."""
+    if draft.setting.adapter.method == "language_modeling":
+        return [draft]
     each = _swept("max_train_instances", value)
     return _sweep([draft.adapt(shots=number) for number in each], "adapter.shots")
 
@@ -300,7 +301,7 @@ def data_augmentation(draft: Draft, value: Said) -> list[Draft]:
 
 
 def _helms(said: Call) -> PerturbationCall:
-    compat = {"compat": "helm"} if PERTURBATIONS[said.name].helms else {}
+    compat = {"compat": "helm"} if PERTURBATIONS[said.name].has_helm else {}
     return call(said.name, **dict(said.arguments) | compat)
 
 

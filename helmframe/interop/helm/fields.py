@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from helmframe._core.specs import AdapterSpec, Pairs, frozen, merged, thawed
-from helmframe.adapters.format_instructions import expanded
+from helmframe.adapters.format_instructions import expand_format_instructions
 
 # HELM's field → ours. Both mean the same, and differ where `to_helm` and `from_helm` say so.
 ADAPTER = {
@@ -66,7 +66,7 @@ def to_helm(
         outputs: completions of each request.
         columns: what stands for `{subject}` in its texts; subset columns with spaces for underscores.
     """
-    said = expanded(adapter)
+    said = expand_format_instructions(adapter)
     fields = {theirs: getattr(said, ours) for theirs, ours in ADAPTER.items()}
     if said.instructions and not said.instructions.endswith(said.instructions_suffix):
         fields["instructions"] += said.instructions_suffix

@@ -6,7 +6,7 @@ Source: HELM `run_spec_factory.py`, `run_expander.py`.
 from collections.abc import Callable
 from dataclasses import replace
 
-from helmframe.adapters.format_instructions import AFTER, BEFORE
+from helmframe.adapters.format_instructions import AFTER, BEFORE, FOLLOW
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.expanders import (
     chatml,
@@ -41,8 +41,14 @@ def _no_newlines(draft: Draft) -> Draft:
 
 def _claude_2(draft: Draft) -> Draft:
     """Claude's own turns, and to be told to follow the form."""
-    cue = draft.setting.adapter.output_prefix.strip()
-    return draft.adapt(global_prefix=f"\n\nHuman: {BEFORE}\n\n", global_suffix=f"\n\n{AFTER}\n\nAssistant: {cue}")
+    adapter = draft.setting.adapter
+    texts = {
+        "global_prefix": f"\n\nHuman: {BEFORE}\n\n",
+        "global_suffix": f"\n\n{AFTER}\n\nAssistant: {adapter.output_prefix.strip()}",
+    }
+    # these stand in the same places, where HELM overwrites them
+    overwritten = adapter.format_instructions == FOLLOW or adapter.format_instructions.endswith("_suffix")
+    return draft.adapt(**texts, **({"format_instructions": ""} if overwritten else {}))
 
 
 def _claude_3(draft: Draft) -> Draft:

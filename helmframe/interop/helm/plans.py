@@ -9,7 +9,7 @@ from helmframe._plan import Plan
 from helmframe.errors import NoInstancesError, SourceMissingError, UnknownNameError, UnknownScenarioError
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import Entry, EntryState, Said
-from helmframe.interop.helm.expanders import EXPANDERS, SWEEPS
+from helmframe.interop.helm.expanders import EXPANDERS, SWEEPS, stops
 from helmframe.interop.helm.model_overrides import unasked
 from helmframe.interop.helm.scenario_lookup import (
     Known,
@@ -70,9 +70,7 @@ def plans_of(
             if groups and not set(groups_of(entry, draft)) & set(groups):
                 continue
             asked = draft
-            if draft.setting.adapter.shots == 0:
-                asked = draft.adapt(trials=1) if draft.setting.adapter.trials > 1 else draft
-            elif num_train_trials is not None:
+            if num_train_trials is not None and draft.setting.adapter.shots > 0:
                 asked = draft.adapt(trials=num_train_trials)
             # the product of several parameters would run more than the entries do, so only one is merged over; one that
             # is not the subset chooses the examples of the whole plan
@@ -149,7 +147,21 @@ def drafts_of(
     # HELM builds the adapter by the method before any expander changes it
     for key, value in sorted(expanding.items(), key=lambda pair: pair[0] != "method"):
         drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
-    return [each for draft in drafts for each in unasked(draft)]
+    return [_without_stops(_without_idle_trials(each)) for draft in drafts for each in unasked(draft)]
+
+
+def _without_stops(draft: Draft) -> Draft:
+    """Return the draft without stop sequences if HELM's adapter ignores them; one token has no use for them."""
+    fields = draft.setting
+    several = dict(fields.decoding).get("max_tokens") != 1
+    joint = fields.adapter.method.startswith("multiple_choice_joint")
+    return draft.decode(stop=[]) if joint and several and stops(draft) else draft
+
+
+def _without_idle_trials(draft: Draft) -> Draft:
+    """Return the draft with one trial if it has no few-shot examples, which are all that differs between trials."""
+    adapter = draft.setting.adapter
+    return draft.adapt(trials=1) if adapter.shots == 0 and adapter.trials > 1 else draft
 
 
 def _who(entry: Entry) -> str:

@@ -95,7 +95,7 @@ def run_of(spec: Mapping[str, Any], about: Mapping[str, Any], known: Known) -> R
         if key not in elsewhere and not (key == "method" and value == adapter.method)
     ]
     if ours is not None:
-        own = settings(ours)[0].of("/".join(values.values()))
+        own = settings(ours)[0].for_subset("/".join(values.values()))
         columns = {name: value.replace("_", " ") for name, value in values.items()}
         adapter, decoding = as_said(adapter, decoding, own.adapter, own.decoding, columns)
     setting = Setting("", adapter, decoding)

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 from helmframe._core.specs import ScenarioSpec, thawed
 from helmframe.errors import ArgumentError, UnknownScenarioError
 from helmframe.interop.helm.entries import Entry
-from helmframe.scenarios.find import all_scenarios
+from helmframe.scenarios.catalogue import all_scenarios
 
 # How an entry may call a scenario, by HELM's name or by ours → the specs it may mean.
 Known: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]

@@ -11,6 +11,8 @@ from typing import Any
 import polars as pl
 
 CONTEXT = ["description", "split", "sub_split"]
+# HELM computes these over all instances at once, so they have no worst case and no value per instance
+OF_ALL = ("bbq_accuracy",)
 _ROBUSTNESS, _FAIRNESS = (
     json.dumps(
         {"name": name, "robustness": name == "robustness", "fairness": name == "fairness", "computed_on": "worst"}
@@ -23,8 +25,9 @@ def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dic
     """HELM's `stats.json`.
 
     Args:
-        rows: one per trial, instance, variant and statistic: trial, instance_id, description (the perturbation as HELM
-            describes it, as JSON; null for the original), robustness, fairness, split, sub_split, name, score.
+        rows: One per trial, instance, variant and statistic, or one per request of these: trial, instance_id,
+            description (the perturbation as HELM describes it, as JSON; null for the original), robustness, fairness,
+            split, sub_split, name, score.
         sets: The metrics of whole sets: trial, description, split, sub_split, name, score.
         worst: Whether HELM computes worst cases; it has none in language modelling.
 
@@ -83,14 +86,16 @@ def summed(
 
 def _worst_cases(rows: pl.DataFrame) -> list[pl.DataFrame]:
     """Return the rows of worst cases: per perturbation beside the original, and over those of a kind."""
+    rows = rows.filter(~pl.col("name").is_in(OF_ALL))
     original = rows.filter(pl.col("description").is_null())
     perturbed = rows.filter(pl.col("description").is_not_null())
     keys = ["trial", "instance_id", "split", "sub_split", "name"]
-    before = original.select(*keys, before="score")
-    both = perturbed.join(before, on=keys, how="inner", nulls_equal=True)
+    lowest = perturbed.group_by(*keys, "description", maintain_order=True).agg(pl.col("score").min())
+    both = lowest.join(original.select(*keys, before="score"), on=keys, how="inner", nulls_equal=True)
+    worst = both.group_by(*keys, "description", maintain_order=True).agg(pl.min("score", "before"))
     return [
         both.with_columns(_computed_on("original"), score="before"),
-        both.with_columns(_computed_on("worst"), score=pl.min_horizontal("score", "before")).drop_nulls("score"),
+        worst.with_columns(_computed_on("worst"), score=pl.min_horizontal("score", "before")).drop_nulls("score"),
         _family(rows, keys, "robustness", _ROBUSTNESS),
         _family(rows, keys, "fairness", _FAIRNESS),
     ]

@@ -103,7 +103,7 @@ def _named(text: str) -> Named:
         entry = PERTURBATIONS[name]
         names = _ARGUMENTS.get(name, {})
         ours = {names[key]: _our_value(names[key], value) for key, value in arguments.items() if key in names}
-        if entry.helms:
+        if entry.has_helm:
             ours["compat"] = "helm"
         call, link = Call(name, frozen(ours)), {"perturbation": name, **entry.defaults, **ours}
     else:

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.registry import view
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
-from helmframe._core.views import view
 from helmframe._schema import ORIGINAL, SCORES, source_column
 from helmframe.errors import StoreError
 from helmframe.interop.helm.fields import ADAPTER, SCORED, to_helm
@@ -20,12 +20,12 @@ from helmframe.interop.helm.registered import helm_model, registry
 from helmframe.interop.helm.run_dirs import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STATS
 from helmframe.interop.helm.runs import RUN
 from helmframe.interop.helm.state_writer import REQUEST, VARIANT, states_of, without_none
-from helmframe.interop.helm.statistics import stat, stats_of
+from helmframe.interop.helm.statistics import OF_ALL, stat, stats_of
 from helmframe.interop.helm.variants import OURS, description
 from helmframe.metrics.helm_outputs import helm_scores
-from helmframe.metrics.protocol import chosen
-from helmframe.metrics.score import for_sets
-from helmframe.results.tables import Tables
+from helmframe.metrics.protocol import resolve_metrics
+from helmframe.metrics.score import prepare_set_metric
+from helmframe.results import Results
 from helmframe.store import Address, address_of, below, listing, write_text
 
 _TOKENS = pl.when(pl.col("output_tokens").is_not_null().all()).then(pl.col("output_tokens").sum())
@@ -63,7 +63,7 @@ _SETS = {
 
 
 @view("Results.helm")
-def write_helm(results: Tables, folder: str | Path) -> Address:
+def write_helm(results: Results, folder: str | Path) -> Address:
     """Write one run directory with HELM's five files for each scenario, subset, model and setting.
 
     Args:
@@ -112,7 +112,7 @@ def _helm_outputs(scores: pl.LazyFrame, completions: pl.DataFrame) -> pl.DataFra
 class _Written:
     """One run about to be written; `spec` is its run_spec.json."""
 
-    def __init__(self, results: Tables, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
+    def __init__(self, results: Results, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
         self.completions = completions
         self.subset = keys["subset"]
         self.about = results.manifest["scenarios"].get(keys["scenario"], {})
@@ -120,7 +120,9 @@ class _Written:
         self.of_helm = bool(read)
         self.name = keys["scenario"]
         metrics = results.manifest["metrics"].items()
-        self.set_metrics = chosen([name for name, each in metrics if each["level"] == "set" or name == _BBQ_ACCURACY])
+        self.set_metrics = resolve_metrics(
+            [name for name, each in metrics if each["level"] == "set" or name == _BBQ_ACCURACY]
+        )
         chosen_run = pl.all_horizontal(pl.col(name) == value for name, value in keys.items())
         self.helm_stats = results.helm_stats.filter(chosen_run).collect()
         self.prefixes = results.prefixes.unique("prefix_id").collect()
@@ -150,15 +152,16 @@ class _Written:
         scores = scores.with_columns(pl.when(pl.col("metric") == _SUMMED).then(total).otherwise("score").alias("score"))
         first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(helms)))
         said = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
+        said = said.unique([*_ELEMENT, "name"], keep="last", maintain_order=True)
         variants = self.completions.unique(_ELEMENT, keep="first", maintain_order=True).with_columns(
             description=self._descriptions(), place=pl.int_range(pl.len())
         )
         if not self.of_helm:
-            said = pl.concat([self._books(), said], how="diagonal_relaxed")
+            books = self._books().join(said, on=[*_ELEMENT, "name"], how="anti", nulls_equal=True)
+            said = pl.concat([books, said], how="diagonal_relaxed")
         about = variants.select(*_ELEMENT, "sub_split", "description", "place")
         return (
             said.join(about, on=_ELEMENT, how="inner", nulls_equal=True, maintain_order="left")
-            .unique(["place", "name"], keep="last", maintain_order=True)
             .sort("place", maintain_order=True)
             .with_columns(
                 robustness=pl.col("description")
@@ -189,7 +192,7 @@ class _Written:
         frames = [pl.DataFrame(schema=_SETS)]
         answered = self.completions.filter(pl.col("error").is_null()).lazy()
         for each in self.set_metrics:
-            rows, value = for_sets(answered, each, helm=True)
+            rows, value = prepare_set_metric(answered, each, helm=True)
             if each.name in (_BBQ_ACCURACY, *_BBQ_BIASES):
                 value = self._of_bbq(each.name, value)
             groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()
@@ -206,7 +209,9 @@ class _Written:
 
     def _per_instance(self, scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
         columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
-        gathered = scores.group_by(columns, maintain_order=True).agg("name", "score")
+        single = scores.filter(~pl.col("name").is_in(OF_ALL))
+        named = single.group_by(*columns, "name", maintain_order=True).agg("score")
+        gathered = named.group_by(columns, maintain_order=True).agg("name", "score")
         recorded = {_statistic_key(row): row for row in self.helm_stats.drop_nulls("instance_id").iter_rows(named=True)}
         prefix = f"{self.subset}/" if self.subset else ""
         for _, instance, described, trial, split, sub_split, names, values in gathered.iter_rows():
@@ -219,22 +224,21 @@ class _Written:
                     "stats": [
                         statistic_of(recorded[*key, name])
                         if (*key, name) in recorded
-                        else stat(name, split, sub_split, described, [value])
-                        for name, value in zip(names, values, strict=True)
+                        else stat(name, split, sub_split, described, of_requests)
+                        for name, of_requests in zip(names, values, strict=True)
                     ],
                 }
             )
 
     def _books(self) -> pl.DataFrame:
-        """Return HELM's bookkeeping, the mean over the requests of each variant; none where an output failed."""
+        """Return HELM's bookkeeping, one row per request and statistic; none where an output of the variant failed."""
         rows = self.completions.filter(pl.col("error").is_null().all().over(_ELEMENT))
         # in HELM a completion without tokens has log-probability 0
         empty = pl.when(pl.col("logprob").is_not_null().any() & (pl.col("output_tokens") == 0)).then(0.0)
         rows = rows.with_columns(pl.coalesce("logprob", empty), num_train_trials=pl.col("trial").max() + 1)
         requests = rows.group_by(REQUEST, maintain_order=True).agg(pl.col("split").first(), **_BOOKS)
-        means = [pl.col(name).cast(pl.Float64).mean() for name in _BOOKS]
-        kept = requests.group_by(_ELEMENT, maintain_order=True).agg(pl.col("split").first(), *means)
-        long = kept.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
+        wide = requests.select(*_ELEMENT, "split", *(pl.col(name).cast(pl.Float64) for name in _BOOKS))
+        long = wide.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
         return long.drop_nulls("score")
 
     def _descriptions(self) -> pl.Expr:
@@ -252,7 +256,7 @@ class _Written:
     def _id(self) -> pl.Expr:
         return pl.col("instance_id").str.strip_prefix(f"{self.subset}/") if self.subset else pl.col("instance_id")
 
-    def _spec(self, results: Tables, keys: Mapping[str, str]) -> dict[str, Any]:
+    def _spec(self, results: Results, keys: Mapping[str, str]) -> dict[str, Any]:
         """A run spec for a run of ours."""
         adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
         row = self.completions.row(0, named=True)
@@ -276,7 +280,7 @@ class _Written:
             "groups": [keys["scenario"]],
         }
 
-    def _adapter(self, results: Tables) -> AdapterSpec:
+    def _adapter(self, results: Results) -> AdapterSpec:
         """As the manifest keeps it; of a run kept before manifests did, what can be seen in the requests."""
         kept = results.manifest.get("adapters", {}).get(self.completions["adapter_id"][0])
         if kept is not None:

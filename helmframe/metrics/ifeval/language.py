@@ -11,45 +11,45 @@ from importlib.util import find_spec
 from typing import Any
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics.ifeval.instruction import holds, instruction
-from helmframe.metrics.sentence_split import split_sentences
+from helmframe.metrics.ifeval.instructions import holds, instruction
+from helmframe.metrics.treebank import split_sentences
 
 
 @instruction("language:response_language")
 def response_language(response: str, *, language: str) -> bool:
-    """The response is in the language of this code ("en"); a text without letters outside addresses is in any."""
+    """Return whether the response is in the language of this code ("en"); a text without letters is in any."""
     return _is_in(response, language)
 
 
 @instruction("change_case:english_capital")
 def english_capital(response: str) -> bool:
-    """The response is in English and in capital letters."""
+    """Return whether the response is in English and in capital letters."""
     return response.isupper() and _is_in(response, "en")
 
 
 @instruction("change_case:english_lowercase")
 def english_lowercase(response: str) -> bool:
-    """The response is in English and has no capital letters."""
+    """Return whether the response is in English and has no capital letters."""
     return response.islower() and _is_in(response, "en")
 
 
 @instruction("change_case:capital_word_frequency")
 def capital_word_frequency(response: str, *, capital_frequency: int, capital_relation: str) -> bool:
-    """Less than, or at least, so many words in capital letters; one with a hyphen is one."""
+    """Return whether there are less than, or at least, n words in capital letters; a word with a hyphen is one."""
     return holds(sum(word.isupper() for word in _words(response)), capital_relation, capital_frequency)
 
 
 @instruction("length_constraints:number_sentences")
 def number_sentences(response: str, *, num_sentences: int, relation: str) -> bool:
-    """Less than, or at least, so many sentences, by Punkt's English model (Kiss & Strunk 2006)."""
+    """Return whether there are less than, or at least, n sentences, by Punkt's English model (Kiss & Strunk 2006)."""
     return holds(len(split_sentences(response)), relation, num_sentences)
 
 
 def may_check() -> None:
-    """Nothing, where the packages that these checks need are there.
+    """Check that the packages that IFEval needs are installed.
 
     Raises:
-        ArgumentError: one is not.
+        ArgumentError: One is not.
     """
     missing = [name for name in ("langdetect", "nltk", "punkt") if find_spec(name) is None]
     if missing:

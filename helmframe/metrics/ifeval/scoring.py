@@ -1,7 +1,7 @@
 """The scores of IFEval: by prompt and by instruction, strict and loose.
 
-A scenario says its instructions by two columns, as the hub has them: `instruction_id_list` (list of names) and `kwargs`
-(list of structs, as long; null where an argument is not of the instruction).
+A scenario has its instructions in two columns, as on the Hub: `instruction_id_list` (list of names) and `kwargs`
+(list of structs of the same length; null where the instruction lacks the argument).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.metrics.ifeval.instruction import follows
+from helmframe.metrics.ifeval.instructions import follows
 from helmframe.metrics.ifeval.language import may_check
 from helmframe.metrics.protocol import metric
 
@@ -27,7 +27,7 @@ Arguments = Sequence[Mapping[str, Any]]
     helm="ifeval_strict_accuracy",
 )
 def ifeval_strict_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """The share of a prompt's instructions that the response follows. One of two: 0.5.
+    """Return the share of a prompt's instructions that the response follows. One of two: 0.5.
 
     HELM's value differs in two cases. It counts a random letter where the letter to count is "#" or "!". It also reads
     the language of an unclear text by chance, such as French in capital letters.
@@ -37,9 +37,9 @@ def ifeval_strict_accuracy(output: str, instruction_id_list: Sequence[str], kwar
 
 @metric("ifeval_loose_accuracy", needs=_COLUMNS, check=may_check, source=_SOURCE)
 def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """As `ifeval_strict_accuracy`, where one of the response's loose forms follows the instruction.
+    """Return `ifeval_strict_accuracy` where any of the response's loose forms may follow an instruction.
 
-    These are the response as it is, without its first line, last line, or both, each with or without asterisks.
+    These are the response, and it without its first line, last line, or both, each with or without asterisks.
     "Sure, here:" and on the next line "no commas", where commas are forbidden: 1 without its first line.
     """
     return _share(_followed_loosely(output, instruction_id_list, kwargs))
@@ -54,7 +54,7 @@ def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwarg
     correctness=True,
 )
 def ifeval_prompt_strict(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """1 where the response follows every instruction of its prompt: with 2 of 3 followed it is 0."""
+    """Return 1 if the response follows every instruction of its prompt: with 2 of 3 followed it is 0."""
     return float(all(_followed(output, instruction_id_list, kwargs)))
 
 
@@ -67,7 +67,7 @@ def ifeval_prompt_strict(output: str, instruction_id_list: Sequence[str], kwargs
     correctness=True,
 )
 def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """1 where the response follows every instruction of its prompt, in one of the forms of `ifeval_loose_accuracy`.
+    """Return 1 if the response follows every instruction of its prompt, in a form of `ifeval_loose_accuracy`.
 
     With 2 of 3 followed it is 0.
     """
@@ -83,7 +83,7 @@ def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs:
     lm_eval="inst_level_strict_acc",
 )
 def ifeval_instruction_strict() -> pl.Expr:
-    """The share of all instructions of all prompts that the responses follow: a prompt of three counts three times.
+    """Return the share of all instructions of all prompts that are followed: a prompt of three counts three times.
 
     Of 3 instructions 2 followed, and 1 of 1: 3/4.
     """
@@ -99,23 +99,23 @@ def ifeval_instruction_strict() -> pl.Expr:
     lm_eval="inst_level_loose_acc",
 )
 def ifeval_instruction_loose() -> pl.Expr:
-    """As `ifeval_instruction_strict`, in one of the forms of `ifeval_loose_accuracy`: 3 of 4 are 3/4."""
+    """Return `ifeval_instruction_strict` in the forms of `ifeval_loose_accuracy`: 3 of 4 are 3/4."""
     return _over_instructions(_followed_loosely)
 
 
 def _followed(response: str, names: Sequence[str], arguments: Arguments) -> list[bool]:
-    return [follows(response, name, given) for name, given in zip(names, arguments, strict=True)]
+    return [follows(response, name, kwargs) for name, kwargs in zip(names, arguments, strict=True)]
 
 
 def _followed_loosely(response: str, names: Sequence[str], arguments: Arguments) -> list[bool]:
     forms = _loose_forms(response)
-    return [any(follows(form, name, given) for form in forms) for name, given in zip(names, arguments, strict=True)]
+    return [any(follows(form, name, kwargs) for form in forms) for name, kwargs in zip(names, arguments, strict=True)]
 
 
 def _loose_forms(response: str) -> list[str]:
     lines = response.split("\n")
     cut = [response, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
-    return list(dict.fromkeys([*cut, *(each.replace("*", "") for each in cut)]))
+    return list(dict.fromkeys([*cut, *(form.replace("*", "") for form in cut)]))
 
 
 def _share(followed: Sequence[bool]) -> float:
@@ -123,16 +123,16 @@ def _share(followed: Sequence[bool]) -> float:
 
 
 def _over_instructions(judge: Callable[[str, Sequence[str], Arguments], list[bool]]) -> pl.Expr:
-    # an interval asks for the same rows up to 200 times
-    remembered: dict[int, int] = {}
+    # an interval needs the same rows up to 200 times
+    n_followed: dict[int, int] = {}
 
     def count(columns: Any) -> pl.Series:
-        rows = pl.DataFrame([each.alias(f"{place}") for place, each in enumerate(columns)])
+        rows = pl.DataFrame([column.alias(f"{index}") for index, column in enumerate(columns)])
         keys = rows.hash_rows()
-        new = ~keys.is_in(list(remembered))
+        new = ~keys.is_in(list(n_followed))
         for key, (output, names, arguments) in zip(keys.filter(new), rows.filter(new).iter_rows(), strict=True):
-            remembered[key] = sum(judge(output or "", names, arguments))
-        return pl.Series([remembered[key] for key in keys], dtype=pl.Float64)
+            n_followed[key] = sum(judge(output or "", names, arguments))
+        return pl.Series([n_followed[key] for key in keys], dtype=pl.Float64)
 
     followed = pl.map_batches(["output", *_COLUMNS], count, return_dtype=pl.Float64, is_elementwise=True)
     return followed.sum() / pl.col("instruction_id_list").list.len().sum()

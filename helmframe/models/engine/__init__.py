@@ -1,4 +1,4 @@
-"""The local engine: a loaded transformers model that answers prompts and says how likely texts are."""
+"""The local engine: runs prompts with a loaded transformers model, and scores continuations."""
 
 from helmframe.models.engine.engine import TAKES, Engine
 

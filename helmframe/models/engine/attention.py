@@ -1,7 +1,7 @@
-"""Attention as the engine gives it to a model; over packed rows: many texts' tokens as one, each seeing its own past.
+"""Attention functions for the engine's forward passes: packed rows, and slots of rows being generated.
 
-What a forward pass holds is not the model's to know: it is set for the thread around the pass, and the attention
-function that transformers calls in each layer reads it.
+Attention needs to know the forward pass, which a model doesn't pass on. It is therefore set for the thread around the
+pass; the attention function that transformers calls in each layer reads it.
 """
 
 import threading
@@ -10,71 +10,71 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from helmframe.models.engine.memory import KeyValues, Layer, free
+
 NAME = "helmframe"
-# Keys and values of one layer: [heads, tokens, size].
-Layer = tuple[Any, Any]
 
 
 class NotPackedError(RuntimeError):
-    """The model's attention is of a kind that packed rows are not read with."""
+    """The model's kind of attention does not support packed rows."""
 
 
 @dataclass(eq=False)
 class Packed:
-    """One forward pass over tokens that belong to several blocks: a block is a text, or several that begin alike.
+    """One forward pass over the tokens of several blocks: a block is a text, or several texts with a common start.
 
     Args:
-        head: keys and values by layer of what comes before every token; empty for nothing.
-        length: tokens of the head.
-        places: [blocks, width] of the tokens in the row; 0 past a block's end.
-        back: [tokens] of each token in the flattened places.
-        sees: [blocks, width, width], which tokens of its block a token sees; None: those before it, and itself.
-        reach: of the longest text, in tokens, head included.
-        keep: whether keys and values are kept in `layers`.
-        layers: of the row's own tokens, by layer.
-        seen: layers that have called.
+        head: Keys and values by layer of the start that precedes all tokens; empty: none.
+        length: The number of tokens in the head.
+        positions: [blocks, width]: the index of each token in the row; 0 after the end of a block.
+        inverse: [tokens]: the index of each token in the flattened `positions`.
+        visible: [blocks, width, width]: whether a token sees another token of its block; None: earlier and itself.
+        reach: The length of the longest text in tokens, head included.
+        keep: Whether keys and values are stored in `layers`.
+        layers: Keys and values of the row's tokens by layer.
+        n_called: The number of layers that have called `attend`.
     """
 
     head: Sequence[Layer]
     length: int
-    places: Any
-    back: Any
-    sees: Any
+    positions: Any
+    inverse: Any
+    visible: Any
     reach: int
     keep: bool
     layers: dict[int, Layer] = field(default_factory=dict)
-    seen: int = 0
+    n_called: int = 0
     _masks: dict[Any, Any] = field(default_factory=dict)
 
     def blocks(self, states: Any) -> Any:
-        """[1, heads, tokens, size] as [blocks, heads, width, size]."""
-        return states[0][:, self.places.to(states.device)].transpose(0, 1)
+        """Reshape [1, heads, tokens, size] to [blocks, heads, width, size]."""
+        return states[0][:, self.positions.to(states.device)].transpose(0, 1)
 
     def row(self, states: Any) -> Any:
-        """[blocks, heads, width, size] as [1, heads, tokens, size]."""
+        """Reshape [blocks, heads, width, size] to [1, heads, tokens, size]."""
         count, heads, width, size = states.shape
         flat = states.transpose(0, 1).reshape(1, heads, count * width, size)
-        return flat[:, :, self.back.to(states.device)]
+        return flat[:, :, self.inverse.to(states.device)]
 
     def mask(self, like: Any, *, with_head: bool) -> Any:
-        """What is added to scores: [blocks, 1, width, (length +) width]."""
+        """Return the mask to add to scores: [blocks, 1, width, (length +) width]."""
         import torch
 
         key = (like.device, like.dtype, with_head)
         if key not in self._masks:
-            sees = self.sees
-            if sees is None:
-                width = self.places.shape[1]
-                sees = torch.ones(width, width, dtype=torch.bool).tril().expand(len(self.places), -1, -1)
+            visible = self.visible
+            if visible is None:
+                width = self.positions.shape[1]
+                visible = torch.ones(width, width, dtype=torch.bool).tril().expand(len(self.positions), -1, -1)
             if with_head:
-                sees = torch.nn.functional.pad(sees, (self.length, 0), value=True)
-            mask = torch.zeros(sees.shape, dtype=like.dtype).masked_fill(~sees, -torch.inf)
+                visible = torch.nn.functional.pad(visible, (self.length, 0), value=True)
+            mask = torch.zeros(visible.shape, dtype=like.dtype).masked_fill(~visible, -torch.inf)
             self._masks[key] = mask[:, None].to(like.device)
         return self._masks[key]
 
     def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-        """What the tokens see, [1, heads, tokens, size]."""
-        self.seen += 1
+        """Return the attention output of the tokens, [1, heads, tokens, size]."""
+        self.n_called += 1
         if self.keep:
             self.layers[layer] = (key[0], value[0])
         head = self.head[layer] if self.length else None
@@ -83,29 +83,29 @@ class Packed:
 
 
 class Pass(Protocol):
-    """One forward pass, as the model's layers meet it."""
+    """One forward pass, as the model's layers use it."""
 
     @property
     def reach(self) -> int:
-        """Tokens of the longest text, those before this pass included."""
+        """Return the length of the longest text in tokens, earlier tokens included."""
 
     def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-        """What tokens see, given [rows, heads, tokens, size]; [rows, heads, tokens, size]."""
+        """Return the attention output; queries, keys, values and output are [rows, heads, tokens, size]."""
 
 
 @contextmanager
-def attending(model: Any, given: Pass) -> Iterator[None]:
-    """Within, each layer of the model attends by `given`; afterwards it is as it was."""
+def attending(model: Any, forward_pass: Pass) -> Iterator[None]:
+    """Make each layer of the model attend by `forward_pass` inside the block, and restore the model after it."""
     _register()
     config = model.config
-    said = config._attn_implementation  # noqa: SLF001 - transformers' own way to set it looks at every module
-    _running.given = given
+    implementation = config._attn_implementation  # noqa: SLF001 - the setter of transformers visits every module
+    _running.forward_pass = forward_pass
     config._attn_implementation = NAME  # noqa: SLF001
     try:
         yield
     finally:
-        config._attn_implementation = said  # noqa: SLF001
-        _running.given = None
+        config._attn_implementation = implementation  # noqa: SLF001
+        _running.forward_pass = None
 
 
 _running = threading.local()
@@ -131,56 +131,56 @@ def _attend(
     sliding_window: int | None = None,
     **more: Any,
 ) -> tuple[Any, None]:
-    """What transformers calls in each layer, with [rows, heads, tokens, size]; gives [rows, tokens, heads, size]."""
-    given: Pass = _running.given
+    """Compute the attention of one layer: [rows, heads, tokens, size] to [rows, tokens, heads, size]."""
+    forward_pass: Pass = _running.forward_pass
     refused = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if more.get(name) is not None]
     if attention_mask is not None:
         refused.append("attention_mask")
     if more.get("is_causal") is False or not getattr(module, "is_causal", True):
         refused.append("is_causal=False")
-    if sliding_window is not None and sliding_window < given.reach:
+    if sliding_window is not None and sliding_window < forward_pass.reach:
         refused.append(f"sliding_window={sliding_window}")
     if refused:
         raise NotPackedError(f"its attention takes {', '.join(refused)}")
-    return given.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
+    return forward_pass.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
 
 
 def _cascade(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
-    """The head is attended to by all tokens at once, then each block to itself; the two are merged by their sums.
+    """Attend to the head with all tokens at once, then within each block, and merge both by their sums.
 
     Source: Juravsky et al. 2024 (Hydragen), section 3.1.
     """
     import torch
 
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - no public one gives the sums
-    own = [packed.blocks(states) for states in (query, key, value)]
-    if packed.sees is None:
-        ours, our_sums = flash(*own, is_causal=True, scale=scaling)
+    states_by_block = [packed.blocks(states) for states in (query, key, value)]
+    if packed.visible is None:
+        block_output, block_sums = flash(*states_by_block, is_causal=True, scale=scaling)
     else:
-        ours, our_sums = flash(*own, attn_mask=packed.mask(query, with_head=False), scale=scaling)
-    ours = packed.row(ours)
+        block_output, block_sums = flash(*states_by_block, attn_mask=packed.mask(query, with_head=False), scale=scaling)
+    block_output = packed.row(block_output)
     if head is None:
-        return ours
-    our_sums = packed.row(our_sums[..., None])
+        return block_output
+    block_sums = packed.row(block_sums[..., None])
     keys, values = (states[None] for states in head)
     _, heads, tokens, size = query.shape
     groups = keys.shape[1]
-    # heads that share keys are asked as if they were more tokens
+    # query heads that share keys are stacked as if they were more tokens
     stacked = query.reshape(1, groups, heads // groups * tokens, size)
-    theirs, their_sums = flash(stacked, keys, values, scale=scaling)
-    theirs, their_sums = theirs.reshape(query.shape), their_sums.reshape(1, heads, tokens, 1)
-    return torch.lerp(theirs, ours, torch.sigmoid(our_sums - their_sums).to(ours.dtype))
+    head_output, head_sums = flash(stacked, keys, values, scale=scaling)
+    head_output, head_sums = head_output.reshape(query.shape), head_sums.reshape(1, heads, tokens, 1)
+    return torch.lerp(head_output, block_output, torch.sigmoid(block_sums - head_sums).to(block_output.dtype))
 
 
 def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
-    """Each block with the head before its keys and values: for devices whose attention gives no sums."""
+    """Attend within each block with the head's keys and values prepended, on devices whose attention gives no sums."""
     import torch
 
     queries, keys, values = (packed.blocks(states) for states in (query, key, value))
     if head is not None:
         keys, values = (
-            torch.cat([states[None].expand(len(own), -1, -1, -1), own], dim=2)
-            for states, own in zip(head, (keys, values), strict=True)
+            torch.cat([states[None].expand(len(block_states), -1, -1, -1), block_states], dim=2)
+            for states, block_states in zip(head, (keys, values), strict=True)
         )
     repeats = queries.shape[1] // keys.shape[1]
     if repeats > 1:
@@ -188,3 +188,152 @@ def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None
     mask = packed.mask(query, with_head=head is not None)
     attend = torch.nn.functional.scaled_dot_product_attention
     return packed.row(attend(queries, keys, values, attn_mask=mask, scale=scaling))
+
+
+# Slots grow by half of their size, to a multiple of this number of tokens.
+STEP = 32
+# The share of free memory that slots may use.
+SHARE = 0.5
+
+
+@dataclass(eq=False)
+class Slots:
+    """Keys and values by layer, [rows, heads, room, size]: row r has `lengths[r]` tokens, from index 0 on.
+
+    The first `len(slots)` slots are in use: when a row leaves, the last row moves to its slot. After running out of
+    memory, slots can't be used any more.
+
+    Args:
+        model: A model that calls its attention through transformers' interface, with `layer_idx`.
+        most: The maximum of rows at once.
+    """
+
+    model: Any
+    most: int
+    lengths: list[int] = field(default_factory=list)
+    _keys: list[Any] = field(default_factory=list)
+    _values: list[Any] = field(default_factory=list)
+    _mask: Any = None
+    _positions: Sequence[Any] = ()
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def room(self) -> int:
+        """Return the tokens that each row can have without growing."""
+        return int(self._keys[0].shape[2]) if self._keys else 0
+
+    @property
+    def reach(self) -> int:
+        """Return the length of the longest row in tokens, the next token included."""
+        return max(self.lengths) + 1
+
+    def enter(self, key_values: KeyValues, room: int = 0) -> None:
+        """Add a row that continues a text that was read.
+
+        Args:
+            key_values: Keys and values of its tokens, which are copied.
+            room: The most tokens that rows will have, if known: more memory is allocated only when needed.
+
+        Raises:
+            MemoryError: No slot is free, or memory is too short.
+        """
+        if len(self) == self.most:
+            raise MemoryError(f"out of memory: all {self.most} slots are taken.")
+        needed = key_values.length + 1
+        if needed > self.room:
+            self._grow(max(needed, min(room, 2 * needed)), key_values.shapes)
+        row = len(self)
+        for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
+            key_values.copy(layer, keys[row], values[row])
+        self.lengths.append(key_values.length)
+
+    def leave(self, row: int) -> None:
+        """Free the row's slot; the last row moves there."""
+        last = len(self) - 1
+        length = self.lengths.pop()
+        if row == last:
+            return
+        for tensor in (*self._keys, *self._values):
+            tensor[row, :, :length] = tensor[last, :, :length]
+        self.lengths[row] = length
+
+    def step(self, tokens: Any) -> Any:
+        """Return the logits [rows, words], float32, after one more token of each row.
+
+        Call it with the model in evaluation mode and without gradients.
+
+        Args:
+            tokens: Token ids [rows], on the model's device.
+
+        Raises:
+            MemoryError: Memory is too short for rows of this length.
+        """
+        import torch
+
+        longest = self.reach
+        if longest > self.room:
+            shapes = [(k.shape[1], k.shape[3], v.shape[3]) for k, v in zip(self._keys, self._values, strict=True)]
+            self._grow(max(longest, self.room + self.room // 2), shapes)
+        device = self.model.device
+        lengths = torch.tensor(self.lengths, device=device)
+        self._positions = torch.arange(len(self), device=device), lengths
+        beyond = (torch.arange(longest, device=device) > lengths[:, None])[:, None, None]
+        # added to the scores: every layer would convert booleans again
+        self._mask = torch.zeros(beyond.shape, dtype=self.model.dtype, device=device).masked_fill_(beyond, -torch.inf)
+        with attending(self.model, self):
+            output = self.model(
+                input_ids=tokens[:, None], position_ids=lengths[:, None], use_cache=False, logits_to_keep=1
+            )
+        for row in range(len(self)):
+            self.lengths[row] += 1
+        return output.logits[:, -1].float()
+
+    def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None) -> Any:
+        """Return the attention output of each row's new token, [rows, heads, 1, size], and store its key and value."""
+        import torch
+
+        for tensors in (self._keys, self._values):
+            tensors[layer] = tensors[layer].to(key.device)  # a model may be spread over several devices
+        keys, values, mask = self._keys[layer], self._values[layer], self._mask.to(key.device)
+        rows, lengths = (indices.to(key.device) for indices in self._positions)
+        keys[rows, :, lengths] = key[:, :, 0]
+        values[rows, :, lengths] = value[:, :, 0]
+        count, longest = len(self), mask.shape[-1]
+        # queries that share a head of keys are adjacent, so that keys are read once and never repeated
+        grouped = query.reshape(count, keys.shape[1], -1, query.shape[-1])
+        output = torch.nn.functional.scaled_dot_product_attention(
+            grouped, keys[:count, :, :longest], values[:count, :, :longest], attn_mask=mask, scale=scaling
+        )
+        return output.reshape(count, query.shape[1], 1, value.shape[-1])
+
+    def _grow(self, room: int, shapes: Sequence[tuple[int, int, int]]) -> None:
+        """Grow each slot to at least `room` tokens.
+
+        Raises:
+            MemoryError: More than half of the free memory is needed.
+        """
+        import torch
+
+        room = -(-room // STEP) * STEP
+        dtype, device = self.model.dtype, self.model.device
+        bytes_per_token = sum(heads * (key + value) for heads, key, value in shapes) * dtype.itemsize
+        more = self.most * (room - self.room) * bytes_per_token
+        if more > SHARE * free(device):
+            raise MemoryError(f"out of memory: {self.most} rows of {room} tokens need {more / 1e9:.1f} GB more.")
+        count = len(self)
+        for tensors, sizes in (
+            (self._keys, [(heads, key) for heads, key, _ in shapes]),
+            (self._values, [(heads, value) for heads, _, value in shapes]),
+        ):
+            for layer, (heads, size) in enumerate(sizes):
+                # zeros, because unwritten values are multiplied by a weight of 0
+                before = tensors[layer] if layer < len(tensors) else None
+                where = device if before is None else before.device
+                grown = torch.zeros((self.most, heads, room, size), dtype=dtype, device=where)
+                if before is None:
+                    tensors.append(grown)
+                else:
+                    grown[:count, :, : before.shape[2]] = before[:count]
+                    tensors[layer] = grown

@@ -1,31 +1,31 @@
-"""Answers rows token by token: slots are filled from prompts read together, and filled again as rows finish."""
+"""Generation: token by token in slots, or batch by batch through transformers' own `generate`."""
 
+import logging
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any
 
-from helmframe.models.engine.memory import is_out_of_memory
-from helmframe.models.engine.reading import Reader, Wanted
-from helmframe.models.engine.rows import Request, Row, longest_first, rows_of
-from helmframe.models.engine.sampling import Sampling, logprobs
-from helmframe.models.engine.slots import Slots
-from helmframe.models.engine.stops import ending_tokens
-from helmframe.models.model import Answer
-from helmframe.models.stop_strings import stops_of
+from helmframe.models.engine.attention import Slots
+from helmframe.models.engine.memory import KeyValues, is_out_of_memory
+from helmframe.models.engine.passes import as_cache, side_by_side
+from helmframe.models.engine.reading import Reader, Wanted, reset_angles
+from helmframe.models.engine.sampling import Request, Row, Sampling, logprobs, longest_first, rows_of
+from helmframe.models.model import Completion
+from helmframe.models.tokenizing import ending_tokens, stops_of
 
-# Rows answered at once. A step reads all weights: the more rows share that, the better, until their own keys and values
-# are as large.
+# Rows at once. A step reads all weights: the more rows share that, the better, until their keys and values are large.
 MAX_ROWS = {"cpu": 64, "mps": 32, "cuda": 256}
 
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """Answers with one model.
+    """Generates completions with one model.
 
     Args:
-        reader: of the model.
-        tokenizer: the model's.
+        reader: The model's reader.
+        tokenizer: The model's tokenizer.
     """
 
     reader: Reader
@@ -33,23 +33,23 @@ class Decoder:
 
     def answers(
         self, requests: Sequence[Request], decoding: Mapping[str, Any]
-    ) -> Iterator[tuple[int, Answer | MemoryError]]:
-        """Each request's place and answer, as they finish.
+    ) -> Iterator[tuple[int, Completion | MemoryError]]:
+        """Yield (index of a request, answer) as requests finish.
 
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution over the tokens of the text,
-        without what ended it (`Row.answer`); null where there are none. A request that does not fit the memory even
-        alone is an error in its place. Out of memory, what is kept of prompts before goes first; then half as many rows
-        are answered at once. They go on from where they were. Call it with the model in evaluation mode and without
+        without the tokens that ended it (`Row.answer`); null where there are none. A request that does not fit into
+        memory even alone is an error. When memory runs out, cached prompts are removed first; then the number of rows
+        at once is halved, and rows resume where they were. Call it with the model in evaluation mode and without
         gradients.
 
         Args:
-            requests: what to answer; what several of them begin with is read once. Where more than one token may
-                follow, the reader's choice for texts as long as prompt and answer is `packed`.
+            requests: The requests; starts that several share are read once. If more than one token may follow, the
+                reader's choice for texts as long as prompt and answer must be `packed`.
             decoding: temperature, top_k, top_p and stop; the other parameters are in the requests.
         """
         sampling, stops = Sampling.of(decoding), stops_of(decoding)
-        places = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
-        waiting = longest_first(places)
+        row_requests = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
+        waiting = longest_first(row_requests)
         model = self.reader.model
         running = _Running(self.reader, sampling, frozenset(ending_tokens(model, self.tokenizer, stops)))
         most = MAX_ROWS.get(model.device.type, MAX_ROWS["cpu"])
@@ -61,7 +61,7 @@ class Decoder:
             try:
                 for row in running.read(entering, at_once) if entering else running.step():
                     answer = row.answer(self.tokenizer)
-                    yield from ((place, answer) for place in places[row])
+                    yield from ((index, answer) for index in row_requests[row])
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -73,14 +73,14 @@ class Decoder:
                     if len(back) == 1:
                         row = back.pop()
                         row.fail(error)
-                        yield from ((place, row.answer(self.tokenizer)) for place in places[row])
+                        yield from ((index, row.answer(self.tokenizer)) for index in row_requests[row])
                     most = max(1, len(back) // 2)
                 waiting = back + waiting
 
 
 def _entering(waiting: Sequence[Row], free: int, at_once: int) -> list[Row]:
-    """The first of those waiting, if they are read now; none while the rows in the slots shall go on."""
-    if waiting and waiting[0].left == 1:  # to read them is to answer them: they take no slots
+    """Return the first waiting rows if they are to be read now; none while the rows in slots should continue."""
+    if waiting and waiting[0].left == 1:  # reading gives their only token: they take no slots
         return list(takewhile(lambda row: row.left == 1, waiting))
     if free < min(-(-at_once // 4), len(waiting)):
         return []
@@ -89,7 +89,7 @@ def _entering(waiting: Sequence[Row], free: int, at_once: int) -> list[Row]:
 
 @dataclass(eq=False)
 class _Running:
-    """The rows in the slots: `rows[i]` in slot i."""
+    """The rows in the slots: `rows[i]` is in slot i."""
 
     reader: Reader
     sampling: Sampling
@@ -98,44 +98,44 @@ class _Running:
     _slots: Slots | None = None
 
     def read(self, rows: Sequence[Row], at_once: int) -> Iterator[Row]:
-        """Read rows and give each a token; those that go on enter the slots, the others are given back."""
+        """Read rows and sample a token for each; yield those that finish, and put the others into slots."""
         import torch
 
         texts = [row.tokens for row in rows]
         reach = max(len(row.tokens) + row.left for row in rows)
         for part in self.reader.read([Wanted(text, len(text) - 1) for text in texts], keep=rows[0].left > 1):
-            read = [rows[place] for place in part.places]
+            read = [rows[index] for index in part.indices]
             if part.error is not None:
                 for row in read:
                     row.fail(part.error)
             else:
-                last = torch.stack([of_row[-1] for of_row in part.rows])
+                last = torch.stack([text_rows[-1] for text_rows in part.rows])
                 self._take(read, part.logits[last].float())
-            for row, kept in zip(read, part.kept, strict=False):
+            for row, key_values in zip(read, part.key_values, strict=False):
                 if not row.finished:
                     if self._slots is None:
                         self._slots = Slots(self.reader.model, at_once)
-                    self._slots.enter(kept, reach)
+                    self._slots.enter(key_values, reach)
                     self.rows.append(row)
             yield from (row for row in read if row.finished)
 
     def step(self) -> list[Row]:
-        """Give each row in the slots a token; those that end with it leave, and are given back."""
+        """Sample a token for each row in a slot; return the rows that finish, and free their slots."""
         import torch
 
-        assert self._slots is not None  # there are rows in it
+        assert self._slots is not None  # rows are in slots
         tokens = torch.tensor([row.outputs[-1] for row in self.rows], device=self.reader.model.device)
         self._take(self.rows, self._slots.step(tokens))
         finished = [slot for slot, row in enumerate(self.rows) if row.finished]
-        found = [self.rows[slot] for slot in finished]
+        finished_rows = [self.rows[slot] for slot in finished]
         for slot in reversed(finished):
             self._slots.leave(slot)
             self.rows[slot] = self.rows[-1]
             self.rows.pop()
-        return found
+        return finished_rows
 
     def clear(self) -> None:
-        """Let all rows go, and the memory they had."""
+        """Remove all rows, and free their memory."""
         self.rows, self._slots = [], None
 
     def _take(self, rows: Sequence[Row], logits: Any) -> None:
@@ -143,3 +143,195 @@ class _Running:
         chosen = self.sampling.choose(logits, keys, steps)
         for row, token, logprob in zip(rows, chosen.tolist(), logprobs(logits, chosen).tolist(), strict=True):
             row.take(token, logprob, self.ends)
+
+
+# Rows of a batch, and tokens of its padded prompts. On a CPU, prompts are fastest in small batches, output in large.
+BATCH_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}
+TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+READING, WRITING = 1024, 32
+# Batches are tried with prompts of these LENGTHS, and LIMIT tokens of output. NOISE and ROUGH limit how far their
+# log-probabilities may be from each row's alone, in float32 and in shorter types; there a trial may fail by chance.
+LENGTHS, LIMIT, TRIALS = (9, 6), 3, 3
+NOISE, ROUGH = 1e-4, 5e-2
+
+logger = logging.getLogger("helmframe.models")
+
+
+@dataclass(eq=False)
+class PlainDecoder:
+    """Generates completions with one model, at most `most` rows at once; halved when memory runs out.
+
+    Args:
+        reader: The model's reader.
+        tokenizer: The model's tokenizer.
+    """
+
+    reader: Reader
+    tokenizer: Any
+    most: int | None = None
+    _batchable: dict[bool, bool] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Any:
+        """Return the reader's model."""
+        return self.reader.model
+
+    def answers(
+        self, requests: Sequence[Request], decoding: Mapping[str, Any], *, padded: bool
+    ) -> Iterator[tuple[int, Completion | MemoryError]]:
+        """Yield (index of a request, answer), batch by batch, as `Decoder.answers` does.
+
+        Args:
+            requests: The requests.
+            decoding: temperature, top_k, top_p and stop.
+            padded: Whether prompts of different lengths may share a batch, padded on the left; then what they share is
+                read once, and so is a prompt with several samples.
+        """
+        sampling, stops = Sampling.of(decoding), stops_of(decoding)
+        ends = frozenset(ending_tokens(self.model, self.tokenizer, stops))
+        row_requests = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
+        waiting = longest_first(row_requests)
+        most = 1
+        padded = padded and len(waiting) > 1 and self._is_batchable(padded=True)
+        if padded or (len(waiting) > 1 and self._is_batchable(padded=False)):
+            most = len(waiting)
+        made_room = False
+        while waiting:
+            rows = self._batch(waiting[:most], padded=padded)
+            try:
+                self._generate(rows, sampling, ends, padded=padded)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                for row in rows:
+                    row.clear()
+                if not made_room and self.reader.make_room():
+                    made_room = True
+                    continue
+                if len(rows) > 1:
+                    self.most = len(rows) // 2
+                    continue
+                rows[0].fail(error)
+            for row in rows:
+                answer = row.answer(self.tokenizer)
+                yield from ((index, answer) for index in row_requests[row])
+            del waiting[: len(rows)]
+
+    def state(self) -> str:
+        """Return how requests are batched if some completions differed in batches so far; else ""."""
+        if self._batchable.get(False) is False:
+            return "longer answers are asked for one by one, as several come out otherwise together"
+        if self._batchable.get(True) is False:
+            return "longer answers are asked for in batches of equal length, as padded ones come out otherwise"
+        return ""
+
+    def _batch(self, waiting: Sequence[Row], *, padded: bool) -> list[Row]:
+        """Return the first waiting rows that share a batch; the limit applies to the whole batch."""
+        device = self.model.device.type
+        first = waiting[0].request
+        budget = TOKENS.get(device, TOKENS["cpu"])
+        if device == "cpu":
+            budget = min(budget, READING + WRITING * first.limit)
+        most = min(self.most or BATCH_ROWS.get(device, BATCH_ROWS["cpu"]), max(1, budget // len(first.tokens)))
+        return [
+            row
+            for row in waiting[:most]
+            if row.request.limit == first.limit and (padded or len(row.request.tokens) == len(first.tokens))
+        ]
+
+    def _is_batchable(self, *, padded: bool) -> bool:
+        """Return whether rows generate in a batch what they generate alone, by a trial with random prompts."""
+        if padded not in self._batchable:
+            unchanged = self._batchable[padded] = any(self._trial(seed, padded=padded) for seed in range(TRIALS))
+            if not unchanged:
+                how = "prompts of unlike length" if padded else "several prompts"
+                logger.warning("%s answers %s otherwise together than alone", type(self.model).__name__, how)
+        return self._batchable[padded]
+
+    def _trial(self, seed: int, *, padded: bool) -> bool:
+        draw = random.Random(seed)  # noqa: S311
+        size = int(self.model.get_input_embeddings().weight.shape[0])
+        lengths = LENGTHS if padded else (LENGTHS[0],) * 2
+        requests = [Request([draw.randrange(size) for _ in range(length)], LIMIT) for length in lengths]
+        logprobs_by_run: list[list[float]] = []
+        for together in (True, False):
+            rows = [*rows_of(requests, self.tokenizer, [], once=False)]
+            for batch in [rows] if together else [[row] for row in rows]:
+                self._generate(batch, Sampling(), frozenset(), padded=padded and together)
+            logprobs_by_run.append([logprob for row in rows for logprob in row.logprobs])
+        noise = NOISE if str(self.model.dtype) in ("torch.float32", "torch.float64") else ROUGH
+        return all(abs(batched - alone) <= noise for batched, alone in zip(*logprobs_by_run, strict=True))
+
+    def _generate(self, rows: Sequence[Row], sampling: Sampling, ends: frozenset[int], *, padded: bool) -> None:
+        import torch
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+        pad = next((token for token in (self.tokenizer.pad_token_id, *sorted(ends)) if token is not None), 0)
+        width = max(len(row.request.tokens) for row in rows)
+        gaps = [width - len(row.request.tokens) for row in rows]
+        device = self.model.device
+        ids = torch.tensor(
+            [[pad] * gap + [*row.request.tokens] for gap, row in zip(gaps, rows, strict=True)], device=device
+        )
+        mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps], device=device)
+        steps = _Steps(rows, sampling, ends)
+        read = self._read(rows, width - 1) if padded and width > 1 else {}
+        reset_angles(self.model)
+        self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+                do_sample=False,
+                max_new_tokens=rows[0].request.limit,
+                pad_token_id=pad,
+                eos_token_id=None,
+                use_cache=True,
+            ),
+            logits_processor=LogitsProcessorList([steps.choose]),
+            stopping_criteria=StoppingCriteriaList([steps.stop]),
+            **read,
+        )
+
+    def _read(self, rows: Sequence[Row], width: int) -> dict[str, Any]:
+        """Return the cache that `generate` continues from: all prompt tokens but the last, shared starts read once.
+
+        Raises:
+            MemoryError: a prompt does not fit the memory.
+        """
+        texts = {index: row.request.tokens[:-1] for index, row in enumerate(rows) if len(row.request.tokens) > 1}
+        indices = list(texts)
+        cached: list[KeyValues | None] = [None] * len(rows)
+        for part in self.reader.read([Wanted(text, len(text) - 1) for text in texts.values()], keep=True):
+            if part.error is not None:
+                raise part.error
+            for index, key_values in zip(part.indices, part.key_values, strict=True):
+                cached[indices[index]] = key_values
+        return as_cache(self.model, side_by_side(cached, width))
+
+
+@dataclass(eq=False)
+class _Steps:
+    """The hooks of the loop of `generate`: the next token of each row, and which rows are finished."""
+
+    rows: Sequence[Row]
+    sampling: Sampling
+    ends: frozenset[int]
+
+    def choose(self, _: Any, scores: Any) -> Any:
+        """Sample each row's next token, and allow the loop no other: a logits processor."""
+        import torch
+
+        scores = scores.float()
+        # rows continue after their end with any token
+        steps = [len(row.outputs) for row in self.rows]
+        chosen = self.sampling.choose(scores, [row.request.key for row in self.rows], steps)
+        for row, token, logprob in zip(self.rows, chosen.tolist(), logprobs(scores, chosen).tolist(), strict=True):
+            if not row.finished:
+                row.take(token, logprob, self.ends)
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
+
+    def stop(self, ids: Any, *_: Any, **__: Any) -> Any:
+        """Return which rows are finished: a stopping criterion."""
+        import torch
+
+        return torch.tensor([row.finished for row in self.rows], device=ids.device)

@@ -1,4 +1,4 @@
-"""A loaded transformers model and its tokenizer: answers prompts, and says how likely texts are."""
+"""A loaded transformers model with its tokenizer: generates completions and scores continuations."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,14 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from helmframe.models.engine.decode import Decoder
-from helmframe.models.engine.gates import Choice, Way
-from helmframe.models.engine.plain import PlainDecoder
-from helmframe.models.engine.reading import Reader
-from helmframe.models.engine.rows import Request
-from helmframe.models.engine.sampling import key_of
-from helmframe.models.engine.scoring import scored
-from helmframe.models.model import Answer, Given, Pair, Prompt, Seeded
+from helmframe.models.continuations import splits
+from helmframe.models.engine.choice import Choice, Way
+from helmframe.models.engine.decode import Decoder, PlainDecoder
+from helmframe.models.engine.reading import Part, Reader, Wanted
+from helmframe.models.engine.sampling import Request, key_of, norms
+from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
 from helmframe.models.tokenizing import Tokenizing
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
@@ -22,18 +20,17 @@ MAX_TOKENS = 100
 
 @dataclass(eq=False)
 class Engine:
-    """Answers with the model it holds; one call at a time, whoever calls.
+    """Runs prompts with the model that it holds; one call at a time.
 
-    The model's own sampling defaults (temperature, repetition penalty, …) are out of force while it answers: a request
-    without temperature is greedy. In float32 an answer is the same in any batch, up to float noise where two tokens are
-    as likely.
+    The model's own sampling defaults (temperature, repetition penalty, …) do not apply: a request without temperature
+    is greedy. In float32 a completion is the same in any batch, up to float noise where two tokens are equally likely.
 
     Args:
-        model: on its device, in its type.
-        words: its tokenizer.
-        window: tokens that prompt and answer have together; None: any number.
-        lasting: whether nobody else has the model, so that its weights stay as they are: what prompts share is then
-            kept from call to call, and its linear layers are replaced where others are faster.
+        model: The model, on its device and in its type.
+        words: The model's tokenizer.
+        window: The maximum of prompt and output tokens together; None: no maximum.
+        lasting: Whether nobody else has the model, so that its weights stay as they are: then what prompts share is
+            cached from call to call, and linear layers are replaced where others are faster.
     """
 
     model: Any
@@ -50,87 +47,145 @@ class Engine:
         self._decoder = Decoder(self.reader, self.words.tokenizer)
         self._plain = PlainDecoder(self.reader, self.words.tokenizer)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Given]:
-        """One answer per prompt, in order; a prompt that fits neither window nor memory is an error in its place.
+    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        """Return one answer per prompt, in order; a prompt that fits neither window nor memory is an error.
 
-        `logprob` and `token_logprobs` (nats) are those of the model's own distribution, whatever the temperature, over
-        the tokens of the text, without what ended it: an end-of-text token, or those of a stop string. A text without a
-        token has none.
+        `logprob` and `token_logprobs` (nats) are those of the model's own distribution at temperature 1, over the
+        tokens of the text, without the tokens that ended it (end of text, or a stop string). A text without tokens has
+        none.
         """
-        asked = Seeded.each(prompts, decoding)
-        tokens = self.words.tokens([prompt.text for prompt in asked])
+        seeded = Seeded.from_prompts(prompts, decoding)
+        tokens = self.words.tokens([prompt.text for prompt in seeded])
         max_tokens = decoding.get("max_tokens")
-        most = MAX_TOKENS if max_tokens is None else int(max_tokens)
-        if most < 1:
-            return [Answer("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
-        limits = [most if self.window is None else min(most, self.window - len(ids)) for ids in tokens]
-        answers: list[Given] = [
+        max_output = MAX_TOKENS if max_tokens is None else int(max_tokens)
+        if max_output < 1:
+            return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
+        limits = [max_output if self.window is None else min(max_output, self.window - len(ids)) for ids in tokens]
+        answers: list[Response] = [
             ValueError(f"the prompt has {len(ids)} tokens; the model's window is {self.window}.") for ids in tokens
         ]
-        able = [place for place, limit in enumerate(limits) if limit > 0]
+        fitting = [index for index, limit in enumerate(limits) if limit > 0]
         requests = [
-            Request(tokens[place], limits[place], key_of(asked[place].seed, asked[place].text)) for place in able
+            Request(tokens[index], limits[index], key_of(seeded[index].seed, seeded[index].text)) for index in fitting
         ]
-        with self._asking():
-            for place, answer in self._answered(requests, decoding):
-                answers[able[place]] = answer
+        with self._exclusive():
+            for index, answer in self._answers(requests, decoding):
+                answers[fitting[index]] = answer
         return answers
 
-    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Given]:
-        """The log-probability of each pair's continuation, and of its tokens, in nats."""
-        pairs = [each for each in prompts if isinstance(each, Pair)]
-        with self._asking():
-            return scored(self.reader, self.words, pairs, self.window)
+    def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
+        """Return the log-probability of each pair's continuation, and of its tokens, in nats."""
+        pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
+        with self._exclusive():
+            return score_pairs(self.reader, self.words, pairs, self.window)
 
     def state(self) -> str:
-        """How prompts are read and longer answers asked for, as far as it is known by now, and what is gained by it."""
-        return "; ".join(each for each in (self.reader.state(), self._plain.state()) if each)
+        """Return how prompts are read and completions are batched, as far as known, and what is gained by it."""
+        return "; ".join(text for text in (self.reader.state(), self._plain.state()) if text)
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """The model for this thread alone, as we ask it; what prompts share is kept no longer where others have it."""
-        with self._lock, _as_we_ask(self.model):
+    def _exclusive(self) -> Iterator[None]:
+        """Lock and prepare the model; clear what prompts share afterwards if others have the model too."""
+        with self._lock, _prepared(self.model):
             try:
                 yield
             finally:
                 if not self.lasting:
                     self.reader.forget()
 
-    def _answered(
+    def _answers(
         self, requests: Sequence[Request], decoding: Mapping[str, Any]
-    ) -> Iterator[tuple[int, Answer | MemoryError]]:
-        """Each request's place and answer: by slots where the tokens are of a kind that these hold."""
+    ) -> Iterator[tuple[int, Completion | MemoryError]]:
+        """Yield each request's index and answer: by slots if they support the model's kind of tokens."""
         ways: dict[Way, list[int]] = {}
         choice = self.reader.choice() if requests else Choice("packed")
-        for place, request in enumerate(requests):
-            # one token is what reading gives, whichever way
+        for index, request in enumerate(requests):
+            # reading gives one token, whichever way
             way: Way = "packed" if request.limit == 1 else choice.of(len(request.tokens) + request.limit)
-            ways.setdefault(way, []).append(place)
-        for way, places in ways.items():
-            of_way = [requests[place] for place in places]
+            ways.setdefault(way, []).append(index)
+        for way, indices in ways.items():
+            of_way = [requests[index] for index in indices]
             if way == "packed":
                 answers = self._decoder.answers(of_way, decoding)
             else:
                 answers = self._plain.answers(of_way, decoding, padded=way == "cached")
-            for place, answer in answers:
-                yield places[place], answer
+            for index, answer in answers:
+                yield indices[index], answer
 
 
 @contextmanager
-def _as_we_ask(model: Any) -> Iterator[None]:
-    """The model in evaluation mode and without sampling defaults of its own; afterwards as it was."""
+def _prepared(model: Any) -> Iterator[None]:
+    """Put the model into evaluation mode, without its own sampling defaults; restore it afterwards."""
     import torch
     from transformers import GenerationConfig
 
     training = [module for module in model.modules() if module.training]
-    own = model.generation_config
+    original = model.generation_config
     model.eval()
-    ends = own.eos_token_id if own is not None else None
+    ends = original.eos_token_id if original is not None else None
     model.generation_config = GenerationConfig(eos_token_id=ends)  # type: ignore[no-untyped-call]
     try:
         with torch.no_grad():
             yield
     finally:
-        model.generation_config = own
+        model.generation_config = original
         for module in training:
             module.training = True
+
+
+def score_pairs(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window: int | None) -> list[Response]:
+    """Return the continuation of each pair with its log-probability (nats) after the context, in order.
+
+    `splits` determines the continuation's tokens; without tokens it has no log-probability. A pair longer than the
+    window, or the memory, is an error. Continuations of one context, and contexts with a common start, are read once as
+    far as they are equal.
+
+    Args:
+        reader: The model's reader, in evaluation mode and without gradients.
+        words: The model's tokenizer.
+        pairs: The pairs to score.
+        window: The number of tokens that the model reads at once.
+    """
+    pair_splits = splits(words, pairs)
+    answers: list[Response] = [
+        ValueError(f"the text has {len(split.tokens)} tokens; the model's window is {window}.") for split in pair_splits
+    ]
+    # the last token is predicted, not read
+    fitting = [index for index, split in enumerate(pair_splits) if window is None or len(split.tokens) - 1 <= window]
+    read: dict[int, Sequence[float] | MemoryError] = {
+        index: () for index in fitting if not pair_splits[index].continuation
+    }
+    texts = {
+        index: Wanted(pair_splits[index].tokens[:-1], pair_splits[index].start - 1)
+        for index in fitting
+        if pair_splits[index].continuation
+    }
+    indices = list(texts)
+    for part in reader.read(list(texts.values())):
+        part_indices = [indices[number] for number in part.indices]
+        read.update(
+            zip(part_indices, _logprobs(part, [pair_splits[index].continuation for index in part_indices]), strict=True)
+        )
+    for index, values in read.items():
+        if isinstance(values, MemoryError):
+            answers[index] = values
+            continue
+        answer = Completion(
+            pairs[index].continuation, prompt_tokens=pair_splits[index].start, output_tokens=len(values)
+        )
+        answers[index] = answer.with_logprobs(values)
+    return answers
+
+
+def _logprobs(part: Part, targets: Sequence[list[int]]) -> list[list[float]] | list[MemoryError]:
+    """Return for each text of the part the log-probability (nats) of its targets, one after each wanted position."""
+    import torch
+
+    if part.error is not None:
+        return [part.error for _ in targets]
+    logits = part.logits.float()
+    summed = norms(logits)
+    tokens = torch.tensor([token for target in targets for token in target], device=logits.device)
+    rows = torch.cat(part.rows)
+    values = iter((logits[rows, tokens] - summed[rows]).tolist())
+    return [[next(values) for _ in target] for target in targets]

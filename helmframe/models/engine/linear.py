@@ -1,4 +1,4 @@
-"""Linear layers in float32 on a CPU by oneDNN with weights laid out for it beforehand, where that is faster."""
+"""Linear layers in float32 on a CPU through oneDNN with weights laid out beforehand, where that is faster."""
 
 import time
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 
 from helmframe.models.engine.memory import is_out_of_memory
 
-# Rows of a multiplication that is timed, as far as it stays small: a step of generation to a packed row.
+# Rows of the multiplications that are timed while these are small: from a step of generation to a packed row.
 ROWS = (8, 32, 128)
 SMALL = 500_000_000  # multiplications
 TURNS = 4
 # Below, the difference is noise.
 GAIN = 1.05
-# Of the largest number, what the order of additions may change.
+# Relative to the largest number: the effect of the order of additions.
 NOISE = 1e-5
-# The same for a whole model: of the largest logit, after so many tokens and after one more.
+# The same for a whole model, relative to the largest logit, after TOKENS tokens and after one more.
 NOISE_OF_ALL = 2e-5
 TOKENS, MORE = 12, 2
 
 
 @dataclass(frozen=True)
 class Timed:
-    """How much faster than torch's own a layer of this shape is with oneDNN; above 1.05 it is used."""
+    """The speed-up of layers of this shape with oneDNN over torch's own; above 1.05 they are replaced."""
 
     inputs: int
     outputs: int
@@ -34,50 +34,50 @@ class Timed:
 def prepack(model: Any) -> list[Timed]:
     """Replace the model's linear layers by prepacked ones, shape by shape, where these are faster on this machine.
 
-    The weights of a replaced layer are gone but for their packed copy, unless another layer has them too: what reads
-    or changes them comes before. Layers that are more than linear (adapters, quantised ones) are left alone. Nothing is
-    done where torch lacks oneDNN, in other types than float32, on other devices, and where the model then says
-    something else, or fails, as one does whose code looks at the weights themselves. Call it in evaluation mode.
+    A replaced layer's weights exist only as their packed copy, unless another layer shares them: whatever reads or
+    changes them must come before. Layers that are more than linear (adapters, quantised ones) are not replaced. Nothing
+    is replaced if torch lacks oneDNN, in types other than float32, on other devices, or if the model's logits then
+    change or it fails, as a model does whose code reads weights directly. Call it in evaluation mode.
 
     Returns:
-        What was timed, by shape.
+        The timings by shape.
     """
     import torch
 
-    if model.device.type != "cpu" or not _is_there():
+    if model.device.type != "cpu" or not _is_available():
         return []
-    shapes: dict[tuple[int, int], list[_Place]] = {}
+    shapes: dict[tuple[int, int], list[_Site]] = {}
     for parent in model.modules():
         for name, layer in parent.named_children():
             if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
-                shapes.setdefault((layer.in_features, layer.out_features), []).append(_Place(parent, name))
-    before = _said(model) if shapes else None
+                shapes.setdefault((layer.in_features, layer.out_features), []).append(_Site(parent, name))
+    before = _trial_logits(model) if shapes else None
     if before is None:
         return []
-    found = [Timed(*shape, _gain(places[0].layer), len(places)) for shape, places in shapes.items()]
-    faster = [place for timed in found if timed.gain > GAIN for place in shapes[timed.inputs, timed.outputs]]
-    # one of each kind is tried first: a model's memory might not hold all of them twice
-    tried = list({(type(place.parent), place.name): place for place in faster}.values())
-    layers = [place.layer for place in tried]
-    kept = False
+    timings = [Timed(*shape, _gain(sites[0].layer), len(sites)) for shape, sites in shapes.items()]
+    faster = [site for timing in timings if timing.gain > GAIN for site in shapes[timing.inputs, timing.outputs]]
+    # one of each kind is tried first: memory might not hold all of them twice
+    tried = list({(type(site.parent), site.name): site for site in faster}.values())
+    layers = [site.layer for site in tried]
+    accepted = False
     try:
-        for place in tried:
-            place.replace()
-        kept = not tried or _is_like(_said(model), before)
+        for site in tried:
+            site.replace()
+        accepted = not tried or _is_like(_trial_logits(model), before)
     finally:
-        if not kept:
-            for place, layer in zip(tried, layers, strict=True):
-                setattr(place.parent, place.name, layer)
-    if not kept:
+        if not accepted:
+            for site, layer in zip(tried, layers, strict=True):
+                setattr(site.parent, site.name, layer)
+    if not accepted:
         return []
-    for place in faster:
-        if place not in tried:
-            place.replace()
-    return found
+    for site in faster:
+        if site not in tried:
+            site.replace()
+    return timings
 
 
-class _Place(NamedTuple):
-    """Where in a model a layer is."""
+class _Site(NamedTuple):
+    """The site of a layer in a model."""
 
     parent: Any
     name: str
@@ -90,15 +90,15 @@ class _Place(NamedTuple):
         setattr(self.parent, self.name, _kind()(self.layer))
 
 
-def overall(timed: list[Timed]) -> float:
-    """How much faster all linear layers of a model are together."""
-    work = [each.inputs * each.outputs * each.layers for each in timed]
-    faster = sum(size / max(each.gain, 1.0) for size, each in zip(work, timed, strict=True))
-    return sum(work) / faster if timed else 1.0
+def overall(timings: list[Timed]) -> float:
+    """Return the speed-up of all linear layers of a model together."""
+    work = [timing.inputs * timing.outputs * timing.layers for timing in timings]
+    faster = sum(size / max(timing.gain, 1.0) for size, timing in zip(work, timings, strict=True))
+    return sum(work) / faster if timings else 1.0
 
 
-def _is_there() -> bool:
-    """Whether the operations that torch's own compiler uses for this, which are not public, are there."""
+def _is_available() -> bool:
+    """Return whether torch has the private operations that its own compiler uses for this."""
     import torch
 
     return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
@@ -106,10 +106,10 @@ def _is_there() -> bool:
     )
 
 
-def _said(model: Any) -> Any:
-    """Logits [2, words] after some random tokens, and after one more; None where the model fails.
+def _trial_logits(model: Any) -> Any:
+    """Return logits [2, words] after random tokens, and after one more; None if the model fails.
 
-    Some models have code of its own for one token more.
+    Some models have separate code for one more token.
     """
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
@@ -118,13 +118,13 @@ def _said(model: Any) -> Any:
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(size, (1, TOKENS), generator=draw)
     more = torch.randint(size, (MORE, 1, 1), generator=draw)
-    found: list[Any] = []
+    logits: list[Any] = []
 
     def forced(_: Any, scores: Any) -> Any:
-        found.append(scores[0].clone())
-        return torch.full_like(scores, -torch.inf).scatter(1, more[len(found) - 1], 0.0)
+        logits.append(scores[0].clone())
+        return torch.full_like(scores, -torch.inf).scatter(1, more[len(logits) - 1], 0.0)
 
-    # whatever comes, no end
+    # no token ends it
     config = GenerationConfig(do_sample=False, max_new_tokens=MORE, eos_token_id=None, pad_token_id=0)  # type: ignore[no-untyped-call]
     try:
         model.generate(
@@ -133,15 +133,15 @@ def _said(model: Any) -> Any:
             generation_config=config,
             logits_processor=LogitsProcessorList([forced]),
         )
-    except Exception as error:  # whatever a model's code says
+    except Exception as error:  # a model's code may raise anything
         if is_out_of_memory(error):
             raise
         return None
-    return torch.stack(found)
+    return torch.stack(logits)
 
 
-def _is_like(found: Any, said: Any) -> bool:
-    return found is not None and bool((found - said).abs().max() <= NOISE_OF_ALL * said.abs().max())
+def _is_like(logits: Any, reference: Any) -> bool:
+    return logits is not None and bool((logits - reference).abs().max() <= NOISE_OF_ALL * reference.abs().max())
 
 
 def _gain(layer: Any) -> float:
@@ -155,25 +155,25 @@ def _gain(layer: Any) -> float:
     for rows in ROWS:
         if gains and rows * layer.weight.numel() > SMALL:
             break
-        given = torch.randn(rows, layer.in_features)
-        expected = layer(given)
-        if (packed(given) - expected).abs().max() > NOISE * expected.abs().max():
+        batch = torch.randn(rows, layer.in_features)
+        expected = layer(batch)
+        if (packed(batch) - expected).abs().max() > NOISE * expected.abs().max():
             return 0.0
         # in turns: what else runs on the machine then slows both
-        times = [(_seconds(layer, given), _seconds(packed, given)) for _ in range(TURNS)]
-        gains.append(min(own for own, _ in times) / min(other for _, other in times))
+        times = [(_seconds(layer, batch), _seconds(packed, batch)) for _ in range(TURNS)]
+        gains.append(min(seconds for seconds, _ in times) / min(other for _, other in times))
     return sum(gains) / len(gains)
 
 
-def _seconds(layer: Callable[[Any], Any], given: Any) -> float:
+def _seconds(layer: Callable[[Any], Any], batch: Any) -> float:
     started = time.perf_counter()
-    layer(given)
+    layer(batch)
     return time.perf_counter() - started
 
 
 @cache
 def _kind() -> Any:
-    import torch  # a class of torch can't be said before torch is there
+    import torch  # torch is imported late, and with it the base class
 
     class Prepacked(torch.nn.Module):
         """A linear layer whose weights only oneDNN can read."""
@@ -184,7 +184,7 @@ def _kind() -> Any:
             self.bias = layer.bias
             self.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)  # noqa: SLF001
 
-        def forward(self, given: Any) -> Any:
-            return torch.ops.mkldnn._linear_pointwise(given, self.packed, self.bias, "none", [], "")  # noqa: SLF001
+        def forward(self, batch: Any) -> Any:
+            return torch.ops.mkldnn._linear_pointwise(batch, self.packed, self.bias, "none", [], "")  # noqa: SLF001
 
     return Prepacked

@@ -1,32 +1,37 @@
-"""How much memory a device has left, what a forward pass and kept starts may take of it, and when there is none."""
+"""Memory of a device: how much is free, errors when it runs out, and the cached starts of texts."""
 
 import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from helmframe.models.engine.planner import Ids
+
 # Tokens of a forward pass; on a CPU, of each thread. More are not faster there, and attention to all of them slower.
 TOKENS = {"cpu": 256, "mps": 2048, "cuda": 8192}
-# Bytes of the starts kept beside the last one.
+# Bytes of the starts that are cached besides the last one.
 ROOM = {"cpu": 1 << 30, "mps": 1 << 30}
-# Of a GPU's free memory, for kept starts: they go first where it runs out.
+# The share of a GPU's free memory for cached starts, which are removed first when it runs out.
 SHARE = 1 / 8
-# Bytes of a GPU's free memory for each token of a pass, which has to leave most of it to the rows that are answered.
-EACH, LEAST = 1 << 19, 256
+# Bytes of a GPU's free memory per token of a pass, which has to leave most of it to the running rows.
+BYTES_PER_TOKEN, LEAST = 1 << 19, 256
 
 
 def budgets(device: Any) -> tuple[int, int]:
-    """Tokens of a forward pass on this device, and bytes for the starts that are kept: by what a GPU has free now."""
+    """Return the tokens of a forward pass on this device, and the bytes for cached starts."""
     import torch
 
     tokens, kind = TOKENS.get(device.type, TOKENS["cpu"]), device.type
     if kind == "cuda":
         left = free(device)
-        return max(LEAST, min(tokens, int(left / EACH))), int(left * SHARE)
+        return max(LEAST, min(tokens, int(left / BYTES_PER_TOKEN))), int(left * SHARE)
     return tokens * (torch.get_num_threads() if kind == "cpu" else 1), ROOM.get(kind, ROOM["cpu"])
 
 
 def free(device: Any) -> float:
-    """Bytes of the device's memory that nobody has."""
+    """Return the free bytes of the device's memory."""
     import torch
 
     if device.type == "cuda":
@@ -36,10 +41,116 @@ def free(device: Any) -> float:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        return math.inf  # this system does not say so: the allocation fails, if it must
+        return math.inf  # unknown on this system: the allocation may fail
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch says that there is no memory, of whichever device."""
+    """Return whether an error of torch reports that memory ran out, on any device."""
     text = str(error).lower()
     return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
+
+
+# Keys and values of one layer: [heads, tokens, size].
+Layer = tuple[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class KeyValues:
+    """Keys and values of one text's tokens; tokens that several texts share are stored once.
+
+    Args:
+        length: The number of tokens.
+        head: Keys and values by layer of the text's first tokens; may be empty.
+        row: Keys and values by layer of the packed row that the text was read in.
+        path: The indices of the text's other tokens in that row.
+    """
+
+    length: int
+    head: Sequence[Layer]
+    row: Sequence[Layer]
+    path: Any
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """Return (heads, size of a key, size of a value) for each layer."""
+        return [(keys.shape[0], keys.shape[2], values.shape[2]) for keys, values in self.row]
+
+    def copy(self, layer: int, keys: Any, values: Any) -> None:
+        """Write the layer's keys into `keys[:, :length]` and its values into `values`: [heads, ≥ length, size]."""
+        start = self.length - len(self.path)
+        for part, target in enumerate((keys, values)):
+            if start:
+                target[:, :start] = self.head[layer][part][:, :start]
+            states = self.row[layer][part]
+            target[:, start : self.length] = states[:, self.path.to(states.device)]
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Keys and values of a start of texts, by layer."""
+
+    length: int
+    layers: Sequence[Layer]
+
+    @property
+    def size(self) -> int:
+        """Return the size in bytes."""
+        return sum(states.nbytes for layer in self.layers for states in layer)
+
+    def cut(self, length: int) -> "Head":
+        """Return the first tokens of the head, in the same memory."""
+        return Head(length, [(keys[:, :length], values[:, :length]) for keys, values in self.layers])
+
+
+@dataclass(eq=False)
+class Heads:
+    """The cached heads of one model whose weights do not change; the least recently used are removed.
+
+    Args:
+        room: Bytes of the heads that are cached besides the last one.
+    """
+
+    room: int
+    _cached: "OrderedDict[bytes, Head]" = field(default_factory=OrderedDict)
+
+    def longest(self, text: Ids, most: int) -> Head | None:
+        """Return the longest cached head of at most `most` tokens that the text begins with.
+
+        A longer head can be cut, but not to a small fraction: a pass that begins with a few of many tokens saves too
+        little.
+        """
+        start = text[:most].tobytes()
+        for key, head in self._cached.items():
+            if most <= head.length <= 2 * most and key.startswith(start):
+                self._cached.move_to_end(key)
+                return head.cut(most)
+        for length in sorted({head.length for head in self._cached.values() if head.length <= most}, reverse=True):
+            key = text[:length].tobytes()
+            if key in self._cached:
+                self._cached.move_to_end(key)
+                return self._cached[key]
+        return None
+
+    def n_cached(self, text: Ids, most: int) -> int:
+        """Return how many first tokens of the text are cached."""
+        head = self.longest(text, most)
+        return head.length if head else 0
+
+    def add(self, text: Ids, head: Head) -> None:
+        """Add the head of a text, and remove the least recently used heads."""
+        self._cached[text[: head.length].tobytes()] = head
+        size = sum(cached.size for cached in self._cached.values())
+        while size > self.room and len(self._cached) > 1:
+            size -= self._cached.popitem(last=False)[1].size
+
+    def make_room(self) -> int:
+        """Remove all heads, halve the room, and return the number of bytes freed."""
+        size = sum(cached.size for cached in self._cached.values())
+        if size:
+            self.room = min(self.room, size) // 2
+            self.clear()
+        return size
+
+    def clear(self) -> None:
+        """Remove all heads."""
+        self._cached.clear()

@@ -1,62 +1,56 @@
-"""Reads tokens: what a model says after prompts, and the keys and values by which it can go on from them."""
+"""Reading of prompts: next-token logits, and the keys and values to continue from."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from helmframe.models.engine import trie
-from helmframe.models.engine.angles import reset
-from helmframe.models.engine.check import Cost, Trial, checked, cost
-from helmframe.models.engine.gates import Choice, Way, choice, expected
-from helmframe.models.engine.heads import Heads
+from helmframe.models.engine.choice import Choice, Cost, Trial, Way, allowed_choice, checked_choice, cost, expectation
 from helmframe.models.engine.linear import Timed, overall, prepack
-from helmframe.models.engine.memory import budgets, is_out_of_memory
-from helmframe.models.engine.packed import Kept, read_packed
-from helmframe.models.engine.padded import has_choice, of_equal_length, read_padded, read_plain
-from helmframe.models.engine.planner import Limits, Step, plan
-from helmframe.models.engine.trie import Ids, Sorted
+from helmframe.models.engine.memory import Heads, KeyValues, budgets, is_out_of_memory
+from helmframe.models.engine.passes import has_choice, of_equal_length, read_packed, read_padded, read_plain
+from helmframe.models.engine.planner import Ids, Limits, Sorted, Step, plan, sort_texts
 
-__all__ = ["Kept", "Part", "Read", "Reader", "Wanted", "prefill"]
+__all__ = ["KeyValues", "Part", "Read", "Reader", "Wanted", "prefill"]
 
 logger = logging.getLogger("helmframe.models")
 
-# Logits held at once: tokens × words of the vocabulary. 400 MB in float32.
+# Logits at once: tokens × words of the vocabulary. 400 MB in float32.
 LOGITS = 100_000_000
 
 
 class Wanted(NamedTuple):
-    """A text to read, and the first place in it whose successor's probabilities are wanted; so are all after it."""
+    """A text to read, and the first position whose next-token probabilities are wanted; later positions are too."""
 
     tokens: Sequence[int]
     first: int
 
 
 class Part(NamedTuple):
-    """What was read in one forward pass.
+    """The result of one forward pass.
 
-    Of the text `places[i]`, what is said of each place wanted is in `logits[rows[i]]`, and its keys and values are in
-    `kept[i]`, if asked for. Where one text alone does not fit the memory there is nothing but `error`.
+    The logits of all wanted positions of the text `indices[i]` are `logits[rows[i]]`, and its keys and values are
+    `key_values[i]`, if requested. If a single text does not fit into memory, only `error` is set.
     """
 
-    places: list[int]
+    indices: list[int]
     logits: Any
     rows: list[Any]
-    kept: list[Kept]
+    key_values: list[KeyValues]
     error: MemoryError | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """What reading rows gave.
+    """The result of reading rows.
 
     Args:
         logits: [rows, words], float32, at each row's last position.
-        kept: of each row, in order; empty if not asked for.
+        key_values: Keys and values of each row, in order; empty if not requested.
     """
 
     logits: Any
-    kept: Sequence[Kept]
+    key_values: Sequence[KeyValues]
 
 
 @dataclass(eq=False)
@@ -64,11 +58,11 @@ class Reader:
     """A model as the engine reads with it.
 
     Args:
-        model: in evaluation mode and without gradients whenever it is read with.
-        lasting: whether its weights are the engine's own: linear layers may then be replaced by faster ones. Where they
-            are not, `forget` before they may have changed: what texts share is kept.
-        tokens: of a pass; 0 until the device and its memory have said.
-        linears: how much faster than torch's own the layers are that replaced them.
+        model: The model, in evaluation mode and without gradients during every read.
+        lasting: Whether the engine owns the weights: then linear layers may be replaced by faster ones. If not, call
+            `forget` before weights may change: what texts share is cached.
+        tokens: The tokens of a pass; 0 until the device's memory was measured.
+        linears: The speed-ups of the layers that were replaced.
     """
 
     model: Any
@@ -80,55 +74,57 @@ class Reader:
     _heads: Heads = field(default_factory=lambda: Heads(0))
 
     def choice(self) -> Choice:
-        """How texts are read: what the configuration allows, as far as a check against plain passes bears it out.
+        """Return how texts are read: the fastest way that the configuration allows and that a check confirms.
 
         Raises:
-            MemoryError: there is none left for the check, which is tried again the next time.
+            MemoryError: Memory is too short for the check, which is repeated next time.
         """
-        allowed = choice(self.model)
+        allowed = allowed_choice(self.model)
         if allowed not in self._choices:
             try:
                 self._prepare(allowed)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                said = "out of memory before the first prompt: beside the model there is no room for a few short texts"
-                raise MemoryError(f"{said}: {error}") from error
+                reason = (
+                    "out of memory before the first prompt: beside the model there is no room for a few short texts"
+                )
+                raise MemoryError(f"{reason}: {error}") from error
         return self._choices[allowed]
 
     def read(self, texts: Sequence[Wanted], *, keep: bool = False) -> Iterator[Part]:
-        """All texts, a part after each forward pass; what they share is computed once, where the model allows it.
+        """Yield all texts, a part per forward pass; shared tokens are computed once, where the model allows it.
 
-        Out of memory, what is kept of texts before goes first, then passes become smaller; no text is read twice.
+        When memory runs out, cached starts are removed first, then passes become smaller; no text is read twice.
 
         Args:
-            texts: none is empty, or longer than the window.
-            keep: whether keys and values are wanted; there are none of texts that are read plainly.
+            texts: The texts; none is empty, or longer than the window.
+            keep: Whether to return keys and values; texts that are read plainly have none.
         """
         chosen = self.choice()
         ways: dict[Way, list[int]] = {}
-        for place, text in enumerate(texts):
-            ways.setdefault(chosen.of(len(text.tokens)), []).append(place)
-        for way, places in ways.items():
-            for part in self._in_memory(way, [texts[place] for place in places], keep=keep):
-                yield part._replace(places=[places[place] for place in part.places])
+        for index, text in enumerate(texts):
+            ways.setdefault(chosen.of(len(text.tokens)), []).append(index)
+        for way, indices in ways.items():
+            for part in self._in_memory(way, [texts[index] for index in indices], keep=keep):
+                yield part._replace(indices=[indices[index] for index in part.indices])
 
     def state(self) -> str:
-        """What was chosen, one after the other where hooks came or went, and what was gained by it."""
+        """Return the choices, in order if hooks changed them, and the gain of replaced layers."""
         if not self._choices:
-            return expected(choice(self.model))
+            return expectation(allowed_choice(self.model))
         gained = ""
         if self.linears:
             gained = f"; linear layers {overall(self.linears):.1f} times as fast by oneDNN in passes of few tokens"
-        chosen = dict.fromkeys(map(_as_borne_out, self._choices.values()))
+        chosen = dict.fromkeys(map(_confirmed, self._choices.values()))
         return f"{', then '.join(chosen)}{gained}"
 
     def forget(self) -> None:
-        """What texts share is read anew."""
+        """Remove all cached starts."""
         self._heads.clear()
 
     def make_room(self) -> bool:
-        """Out of memory: let go what texts share, and keep less of it from now on; whether that frees any."""
+        """Remove cached starts when memory runs out, cache less from now on, and return whether that freed any."""
         freed = self._heads.make_room()
         if freed:
             logger.info("out of memory: %.1f MB of what prompts share are let go", freed / 1e6)
@@ -141,54 +137,56 @@ class Reader:
         trial = None if allowed.way == "plain" else Trial.of(self.model, allowed.most)
         if self.lasting and not self._choices:
             self.linears = prepack(self.model)
-        found = self._choices[allowed] = checked(self.model, allowed, trial)
-        logger.info("%s: %s", type(self.model).__name__, found)
-        if self._cost is None and found.way != "plain":
-            self._cost = cost(self.model, found.way, found.most)
+        confirmed = self._choices[allowed] = checked_choice(self.model, allowed, trial)
+        logger.info("%s: %s", type(self.model).__name__, confirmed)
+        if self._cost is None and confirmed.way != "plain":
+            self._cost = cost(self.model, confirmed.way, confirmed.most)
 
     def _in_memory(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
-        """The texts, in passes that become smaller each time one does not fit the memory."""
+        """Yield the texts, in passes that become smaller each time a pass does not fit into memory."""
         waiting = list(range(len(texts)))
         while waiting:
             done: set[int] = set()
             try:
-                for part in self._passes(way, [texts[place] for place in waiting], keep=keep):
-                    places = [waiting[place] for place in part.places]
-                    done.update(places)
-                    yield part._replace(places=places)
+                for part in self._passes(way, [texts[index] for index in waiting], keep=keep):
+                    indices = [waiting[index] for index in part.indices]
+                    done.update(indices)
+                    yield part._replace(indices=indices)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 self.tokens = max(1, self.tokens // 2)
                 logger.info("out of memory: %d tokens a pass from now on", self.tokens)
-            waiting = [place for place in waiting if place not in done]
+            waiting = [index for index in waiting if index not in done]
 
     def _passes(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
-        """The texts, pass by pass.
+        """Yield the texts, pass by pass.
 
         Raises:
-            RuntimeError: a pass over several texts does not fit the memory.
+            RuntimeError: A pass over several texts does not fit into memory.
         """
-        ordered = trie.in_order([text.tokens for text in texts])
+        ordered = sort_texts([text.tokens for text in texts])
         wanted = [len(text) for text in ordered.texts]
         users: list[list[int]] = [[] for _ in wanted]
-        for place, (text, unique) in enumerate(zip(texts, ordered.places, strict=True)):
+        for index, (text, unique) in enumerate(zip(texts, ordered.indices, strict=True)):
             wanted[unique] = min(wanted[unique], text.first)
-            users[unique].append(place)
+            users[unique].append(index)
         for step in self._steps(way, ordered, wanted):
-            read = [place for block in step.blocks for place in block]
-            asked = [(place, unique) for unique in read for place in users[unique]]
-            places = [place for place, _ in asked]
+            read = [index for block in step.blocks for index in block]
+            pairs = [(index, unique) for unique in read for index in users[unique]]
+            indices = [index for index, _ in pairs]
             try:
-                logits, rows, kept = self._pass(way, step, ordered.texts, wanted, keep=keep)
+                logits, rows, key_values = self._pass(way, step, ordered.texts, wanted, keep=keep)
             except RuntimeError as error:
                 if len(read) > 1 or not is_out_of_memory(error):
                     raise
-                said = f"a prompt of {len(ordered.texts[read[0]])} tokens does not fit the memory: {error}"
-                yield Part(places, None, [], [], MemoryError(said))
+                reason = f"a prompt of {len(ordered.texts[read[0]])} tokens does not fit the memory: {error}"
+                yield Part(indices, None, [], [], MemoryError(reason))
                 continue
-            found = [rows[unique][texts[place].first - wanted[unique] :].to(logits.device) for place, unique in asked]
-            yield Part(places, logits, found, [kept[unique] for _, unique in asked] if keep else [])
+            text_rows = [
+                rows[unique][texts[index].first - wanted[unique] :].to(logits.device) for index, unique in pairs
+            ]
+            yield Part(indices, logits, text_rows, [key_values[unique] for _, unique in pairs] if keep else [])
 
     def _steps(self, way: Way, ordered: Sorted, wanted: Sequence[int]) -> Iterator[Step]:
         logits = max(1, LOGITS // int(self.model.config.get_text_config().vocab_size))
@@ -196,57 +194,66 @@ class Reader:
         limits = Limits(self.tokens, logits, worth, tries=way == "packed", chosen=has_choice(self.model))
         if way == "plain":
             parts = of_equal_length(ordered.texts, wanted, limits)
-            return (Step(0, [[place] for place in places]) for places in parts)
-        return plan(ordered, wanted, limits, self._heads.known)
+            return (Step(0, [[index] for index in indices]) for indices in parts)
+        return plan(ordered, wanted, limits, self._heads.n_cached)
 
     def _pass(
         self, way: Way, step: Step, texts: Sequence[Ids], wanted: Sequence[int], *, keep: bool
-    ) -> tuple[Any, dict[int, Any], dict[int, Kept]]:
+    ) -> tuple[Any, dict[int, Any], dict[int, KeyValues]]:
         try:
             return self._read(way, step, texts, wanted, keep=keep)
         except RuntimeError as error:
             if not is_out_of_memory(error) or not self.make_room():
                 raise
-        # here, where the error no longer holds what the pass had
+        # here, where the error no longer references the tensors of the pass
         return self._read(way, step, texts, wanted, keep=keep)
 
     def _read(
         self, way: Way, step: Step, texts: Sequence[Ids], wanted: Sequence[int], *, keep: bool
-    ) -> tuple[Any, dict[int, Any], dict[int, Kept]]:
-        reset(self.model)
+    ) -> tuple[Any, dict[int, Any], dict[int, KeyValues]]:
+        reset_angles(self.model)
         if way == "packed":
             return read_packed(self.model, step, texts, wanted, self._heads, keep=keep)
         if way == "cached":
             return read_padded(self.model, step, texts, wanted, self._heads, keep=keep)
-        return *read_plain(self.model, [place for block in step.blocks for place in block], texts, wanted), {}
+        return *read_plain(self.model, [index for block in step.blocks for index in block], texts, wanted), {}
 
 
 def prefill(reader: Reader, rows: Sequence[Sequence[int]], *, keep: bool) -> Read:
-    """Each row read to its end; rows that begin alike, or are the same, are computed once as far as they are.
+    """Read each row to its end; equal rows and common starts are computed once.
 
     Call it with the model in evaluation mode and without gradients, under the engine's lock.
 
     Args:
-        reader: whose choice for rows of such lengths is `packed`, if keys and values are wanted.
-        rows: token ids, none of them empty, none longer than the window.
-        keep: whether keys and values are wanted.
+        reader: The reader; its choice for rows of such lengths must be `packed` if keys and values are requested.
+        rows: Token ids; no row is empty, or longer than the window.
+        keep: Whether to return keys and values.
 
     Raises:
-        MemoryError: a row alone does not fit the memory.
+        MemoryError: A single row does not fit into memory.
     """
     import torch
 
     logits: list[Any] = [None] * len(rows)
-    kept: list[Any] = [None] * len(rows)
+    key_values: list[Any] = [None] * len(rows)
     for part in reader.read([Wanted(row, len(row) - 1) for row in rows], keep=keep):
         if part.error is not None:
             raise part.error
-        for place, found in zip(part.places, part.rows, strict=True):
-            logits[place] = part.logits[found[-1]]
-        for place, each in zip(part.places, part.kept, strict=False):
-            kept[place] = each
-    return Read(torch.stack(logits).float(), kept if keep else [])
+        for index, text_rows in zip(part.indices, part.rows, strict=True):
+            logits[index] = part.logits[text_rows[-1]]
+        for index, row_values in zip(part.indices, part.key_values, strict=False):
+            key_values[index] = row_values
+    return Read(torch.stack(logits).float(), key_values if keep else [])
 
 
-def _as_borne_out(chosen: Choice) -> str:
+def _confirmed(chosen: Choice) -> str:
     return str(chosen) if chosen.way == "plain" else f"{chosen}, as a check against plain passes bears out"
+
+
+def reset_angles(model: Any) -> None:
+    """Reset angles that longer texts have changed, so that the next text is read as if it were the first."""
+    import torch
+
+    # transformers restores the first angles when it reads a text shorter than the model was trained with
+    if "dynamic" in str(getattr(model.config.get_text_config(), "rope_parameters", "")):
+        model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))

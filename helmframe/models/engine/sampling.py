@@ -1,21 +1,125 @@
-"""Which token comes next: the most likely one, or one drawn by numbers that its row and place determine."""
+"""Requests, the rows generated for them, and sampling of the next token."""
 
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-# For top_p so many tokens are ranked first, and the whole vocabulary only where that is not enough.
+from helmframe.models.model import Completion
+from helmframe.models.tokenizing import StopDetector, count_before_stop, text_of
+
+
+@dataclass(frozen=True)
+class Request:
+    """A row to generate.
+
+    Args:
+        tokens: Token ids of the prompt, at least one.
+        limit: The maximum of output tokens, at least one.
+        key: The key of the row's random numbers; see `key_of`.
+    """
+
+    tokens: Sequence[int]
+    limit: int
+    key: bytes = b""
+
+
+@dataclass(eq=False)
+class Row:
+    """A request and its tokens so far.
+
+    It is `finished` when no token may follow, and `stopped` if an ending token or a stop string ended it.
+    """
+
+    request: Request
+    detector: StopDetector
+    outputs: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finished: bool = False
+    stopped: bool = False
+    error: MemoryError | None = None
+
+    @property
+    def tokens(self) -> list[int]:
+        """Return the tokens of prompt and output."""
+        return [*self.request.tokens, *self.outputs]
+
+    @property
+    def left(self) -> int:
+        """Return how many tokens may follow."""
+        return self.request.limit - len(self.outputs)
+
+    def take(self, token: int, logprob: float, ends: frozenset[int]) -> None:
+        """Add a token with its log-probability; the tokens in `ends` end a completion and are not part of it."""
+        if token not in ends:
+            self.outputs.append(token)
+            self.logprobs.append(logprob)
+        self.stopped = token in ends or self.detector.ends(token)
+        self.finished = self.stopped or not self.left
+
+    def fail(self, error: BaseException) -> None:
+        """Finish the row because it does not fit into memory."""
+        reason = f"a prompt of {len(self.request.tokens)} tokens does not fit the memory: {error}"
+        self.error = error if isinstance(error, MemoryError) else MemoryError(reason)
+        self.finished = True
+
+    def clear(self) -> None:
+        """Remove all output."""
+        self.outputs, self.logprobs, self.finished, self.stopped = [], [], False, False
+        self.detector = replace(self.detector)
+
+    def answer(self, tokenizer: Any) -> Completion | MemoryError:
+        """Return the row's output as an answer, or the error.
+
+        Log-probabilities are those of tokens before a stop string, and null if there are none; `output_tokens` counts
+        all.
+        """
+        if self.error is not None:
+            return self.error
+        n_tokens = count_before_stop(tokenizer, self.request.tokens, self.outputs, self.detector.stops)
+        return Completion(
+            text_of(tokenizer, self.request.tokens, self.outputs),
+            finish_reason="stop" if self.stopped else "length",
+            prompt_tokens=len(self.request.tokens),
+            output_tokens=len(self.outputs),
+        ).with_logprobs(self.logprobs[:n_tokens])
+
+
+def rows_of(requests: Sequence[Request], tokenizer: Any, stops: Sequence[str], *, once: bool) -> dict[Row, list[int]]:
+    """Return a row for each request, with the indices of the requests that it answers.
+
+    Args:
+        requests: The requests.
+        tokenizer: The tokenizer in whose text stop strings are searched.
+        stops: The strings that end a completion.
+        once: Whether equal requests become one row, because they have the same completion.
+    """
+    first: dict[tuple[int, ...], Row] = {}
+    row_requests: dict[Row, list[int]] = {}
+    for index, request in enumerate(requests):
+        key = (request.limit, *request.tokens) if once else (index,)
+        if key not in first:
+            first[key] = Row(request, StopDetector(tokenizer, request.tokens, stops))
+        row_requests.setdefault(first[key], []).append(index)
+    return row_requests
+
+
+def longest_first(rows: Iterable[Row]) -> list[Row]:
+    """Sort rows by their limit, then by their prompts: those left alone at the end have least to generate."""
+    return sorted(rows, key=lambda row: (-row.request.limit, -len(row.request.tokens), row.request.tokens))
+
+
+# For top_p this many tokens are ranked first, and the whole vocabulary only if that is not enough.
 LIKELY = 256
-# Rows of the vocabulary's size that a CPU's cache holds.
+# Rows of the vocabulary's size that fit into a CPU's cache.
 CACHED = 8
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen: the likeliest where the temperature is 0; all tokens may be drawn where top_k is 0."""
+    """How tokens are chosen: the likeliest at temperature 0; with top_k 0 any token may be drawn."""
 
     temperature: float = 0.0
     top_k: int = 0
@@ -23,7 +127,7 @@ class Sampling:
 
     @classmethod
     def of(cls, decoding: Mapping[str, Any]) -> "Sampling":
-        """What the decoding parameters say; nothing said is greedy."""
+        """Return the sampling of decoding parameters; the default is greedy."""
         top_p = decoding.get("top_p")
         return cls(
             float(decoding.get("temperature") or 0),
@@ -32,23 +136,23 @@ class Sampling:
         )
 
     def choose(self, logits: Any, keys: Sequence[bytes], steps: Sequence[int]) -> Any:
-        """The next token of each row, ids [rows].
+        """Return the next token of each row, ids [rows].
 
         Args:
             logits: [rows, words].
-            keys: of each row, see `key_of`.
-            steps: how many tokens each row has chosen before.
+            keys: The key of each row; see `key_of`.
+            steps: The number of output tokens of each row.
         """
         if self.temperature <= 0:
             return logits.argmax(dim=-1)
         import torch
 
         draws = [uniforms(key, step) for key, step in zip(keys, steps, strict=True)]
-        weights = torch.softmax(self._kept(logits.float() / self.temperature), dim=-1)
+        weights = torch.softmax(self._truncated(logits.float() / self.temperature), dim=-1)
         return _drawn(weights, torch.tensor(draws, dtype=torch.float64, device=logits.device))
 
-    def _kept(self, scaled: Any) -> Any:
-        """Minus infinity for all but the `top_k` likeliest, and of these the first that together reach `top_p`."""
+    def _truncated(self, scaled: Any) -> Any:
+        """Set all logits to minus infinity but the `top_k` likeliest; of these only the first up to `top_p`."""
         import torch
 
         size = scaled.shape[-1]
@@ -63,16 +167,16 @@ class Sampling:
                 values = ranked.values
             probabilities = (values - norm).double().exp()
             before = probabilities.cumsum(dim=-1) - probabilities
-            # the first is kept whatever it reaches
+            # the first is always included
             values = values.masked_fill((before >= self.top_p) & (before > 0), -torch.inf)
         return torch.full_like(scaled, -torch.inf).scatter(1, ranked.indices, values)
 
 
 def _drawn(weights: Any, draws: Any) -> Any:
-    """A token of each row: first one of about √words lines of tokens, then one in it, by two numbers in [0, 1).
+    """Draw a token of each row by two numbers in [0, 1): one of about √words lines of tokens, then a token in it.
 
-    Each of the two has few borders, and a line's weights are compared with each other only: float noise hardly moves a
-    draw. Among all tokens at once it would move most of those between unlikely ones, whose weights are as small.
+    Each of the two draws has few borders, and compares the weights of one line only: float noise hardly moves a draw.
+    Among all tokens at once it would move most draws between unlikely tokens, whose weights are as small.
     """
     import torch
 
@@ -80,27 +184,27 @@ def _drawn(weights: Any, draws: Any) -> Any:
     side = math.ceil(math.sqrt(size))
     lines = torch.nn.functional.pad(weights, (0, side * side - size)).reshape(rows, side, side)
     line = _picked(lines.sum(dim=-1, dtype=torch.float64), draws[:, 0])
-    place = _picked(lines[torch.arange(rows, device=line.device), line].double(), draws[:, 1])
-    return line * side + place
+    column = _picked(lines[torch.arange(rows, device=line.device), line].double(), draws[:, 1])
+    return line * side + column
 
 
 def _picked(weights: Any, draws: Any) -> Any:
-    """Where the cumulated weight passes each row's draw."""
+    """Return where the cumulated weight passes each row's draw."""
     import torch
 
     cumulated = weights.cumsum(dim=-1)
     total = cumulated[:, -1:]
-    places = torch.searchsorted(cumulated, draws[:, None] * total, right=True)
-    return places.minimum((cumulated < total).sum(dim=-1, keepdim=True)).squeeze(1)
+    indices = torch.searchsorted(cumulated, draws[:, None] * total, right=True)
+    return indices.minimum((cumulated < total).sum(dim=-1, keepdim=True)).squeeze(1)
 
 
 def logprobs(logits: Any, tokens: Any) -> Any:
-    """The log-probability (nats) of each row's token [rows] in the model's own distribution, at temperature 1."""
+    """Return the log-probability (nats) of each row's token [rows] in the model's own distribution (temperature 1)."""
     return logits.gather(1, tokens[:, None]).squeeze(1) - norms(logits)
 
 
 def norms(logits: Any) -> Any:
-    """The log of the summed exponentials of each row [rows, words]."""
+    """Return the log of the summed exponentials of each row [rows, words]."""
     import torch
 
     # on a CPU few rows at a time, whose exponentials its cache holds
@@ -109,14 +213,14 @@ def norms(logits: Any) -> Any:
 
 
 def key_of(seed: int | None, text: str) -> bytes:
-    """What a row's draws depend on: the seed and its prompt, and no other row; without a seed it is never the same."""
+    """Return the key of a row's draws, which depends on seed and prompt alone; without a seed it is random."""
     if seed is None:
         return os.urandom(32)
     return hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "replace")).digest()
 
 
 def uniforms(key: bytes, step: int) -> tuple[float, float]:
-    """Two numbers in [0, 1), the same whenever row and step are."""
+    """Return two numbers in [0, 1) that depend on key and step only."""
     digest = hashlib.blake2b(step.to_bytes(8, "big"), key=key, digest_size=16).digest()
     first, second = (int.from_bytes(half, "big") >> 11 for half in (digest[:8], digest[8:]))
     return first / 2**53, second / 2**53

@@ -1,5 +1,5 @@
-"""What runs inside the sandbox: plain Python on the standard library alone, in processes of their own.
+"""The code that runs inside the sandbox: plain Python with the standard library only, in processes of its own.
 
-`candidate` holds the program under test, `referee` the tests; they talk over two pipes in the words of `wire`. The
-referee runs in another sandbox than the program: no verdict, expected value or test is within the program's reach.
+`candidate` runs the program under test, `referee` the tests; they exchange the messages of `wire` over two pipes. The
+referee runs in another sandbox than the program, which can reach no verdict, expected value or test.
 """

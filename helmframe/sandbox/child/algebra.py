@@ -1,4 +1,4 @@
-"""Whether answers are equal as mathematics: a child process of ours, for texts that can keep a solver busy for ever."""
+"""A child process that compares texts as mathematics: it can be killed when a solver does not end."""
 
 import json
 import resource
@@ -9,20 +9,22 @@ _SECONDS = 5
 
 
 def main() -> None:
-    """A line "ready"; then for each pair of reference and output, a line of JSON, whether they are equal, another."""
+    """Write a line "ready"; then read pairs of reference and output, one line of JSON each, and write whether equal."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    _say("ready")
+    _write_line("ready")
     for line in sys.stdin:
         gold, output = json.loads(line)
-        wanted = parse(f"${gold}$", [LatexExtractionConfig()], parsing_timeout=_SECONDS)
-        said = parse(output, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=_SECONDS)
-        equal = bool(wanted and said) and verify(wanted, said, timeout_seconds=_SECONDS)
-        _say(json.dumps(bool(equal)))
+        parsed_reference = parse(f"${gold}$", [LatexExtractionConfig()], parsing_timeout=_SECONDS)
+        parsed_output = parse(output, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=_SECONDS)
+        equal = bool(parsed_reference and parsed_output) and verify(
+            parsed_reference, parsed_output, timeout_seconds=_SECONDS
+        )
+        _write_line(json.dumps(bool(equal)))
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""The program under test, in a sandbox of its own: as a script, or as a module whose names the referee calls."""
+"""The program under test, in a sandbox of its own: as a script, or as a module whose functions the referee calls."""
 
 import builtins
 import os
@@ -7,34 +7,44 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from helmframe.sandbox.child.confine import confine, job_of, module_namespace, ready, silence
-from helmframe.sandbox.child.wire import BrokenWireError, decode, encode, receive, send
+from helmframe.sandbox.child.wire import (
+    BrokenWireError,
+    confine,
+    decode,
+    encode,
+    job_of,
+    module_namespace,
+    ready,
+    receive,
+    send,
+    silence,
+)
 
 
-def script(said: str, job: str, started: str) -> None:
+def script(confinement: str, job: str, started: str) -> None:
     """Run the program as `python program.py` would, on the standard streams."""
-    confine(said)
+    confine(confinement)
     work = job_of(int(job))
     ready(int(started))
     _load(work, module_namespace("__main__"))
 
 
-def module(said: str, job: str, started: str, requests: str, replies: str) -> None:
-    """Load the program, then answer the referee's calls until it hangs up."""
-    confine(said)
+def module(confinement: str, job: str, started: str, requests: str, replies: str) -> None:
+    """Load the program, then serve the referee's calls until it closes the pipe."""
+    confine(confinement)
     work = job_of(int(job))
     silence(0, 1, 2)
     ready(int(started))
     with os.fdopen(int(requests), "rb") as incoming, os.fdopen(int(replies), "wb") as outgoing:
         names = module_namespace("program")
-        kept: list[Any] = []
-        send(outgoing, _answer(partial(_load, work, names), kept))
+        objects: list[Any] = []
+        send(outgoing, _answer(partial(_load, work, names), objects))
         while True:
             try:
                 request = receive(incoming)
             except BrokenWireError:
                 os._exit(0)
-            send(outgoing, _answer(partial(_done, request, names, kept), kept))
+            send(outgoing, _answer(partial(_done, request, names, objects), objects))
 
 
 def _load(work: dict[str, Any], names: dict[str, Any]) -> None:
@@ -46,10 +56,10 @@ def _load(work: dict[str, Any], names: dict[str, Any]) -> None:
     exec(compile(work["program"], "program.py", "exec"), names)  # noqa: S102 - what we are here for
 
 
-def _answer(work: Callable[[], Any], kept: list[Any]) -> dict[str, Any]:
+def _answer(work: Callable[[], Any], objects: list[Any]) -> dict[str, Any]:
     def stand_in(value: Any) -> int:
-        kept.append(value)
-        return len(kept) - 1
+        objects.append(value)
+        return len(objects) - 1
 
     try:
         return {"value": encode(work(), stand_in)}
@@ -58,25 +68,25 @@ def _answer(work: Callable[[], Any], kept: list[Any]) -> dict[str, Any]:
         return {"error": type(error).__name__, "text": str(text)[:2000]}
 
 
-def _done(request: dict[str, Any], names: dict[str, Any], kept: list[Any]) -> Any:
+def _done(request: dict[str, Any], names: dict[str, Any], objects: list[Any]) -> Any:
     if "name" in request:
         return names[request["name"]]
     if "next" in request:
-        # one by one: whoever asks may stop before an endless generator does
-        return list(zip(range(1), kept[request["next"]], strict=False))
+        # one by one: the caller may stop before an endless generator does
+        return list(zip(range(1), objects[request["next"]], strict=False))
     if "iterate" in request:
-        return _Iterator(iter(kept[request["iterate"]]))
+        return _Iterator(iter(objects[request["iterate"]]))
     if "truth" in request:
-        return bool(kept[request["truth"]])
+        return bool(objects[request["truth"]])
     if "length" in request:
-        return len(kept[request["length"]])
-    args = decode(request["args"], kept.__getitem__)
-    keywords = decode(request["keywords"], kept.__getitem__)
-    return kept[request["call"]](*args, **keywords)
+        return len(objects[request["length"]])
+    args = decode(request["args"], objects.__getitem__)
+    keywords = decode(request["keywords"], objects.__getitem__)
+    return objects[request["call"]](*args, **keywords)
 
 
 class _Iterator:
-    """An iterator that goes as itself, and not by value."""
+    """An iterator that is passed by reference, not by value."""
 
     def __init__(self, iterator: Any) -> None:
         self._iterator = iterator

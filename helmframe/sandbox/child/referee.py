@@ -1,4 +1,4 @@
-"""The tests, in a sandbox of their own: they see the program's values and never its objects, code or process."""
+"""The tests, in a sandbox of their own: they see the program's values but not its objects, code or process."""
 
 import ast
 import builtins
@@ -10,13 +10,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from helmframe.sandbox.child.confine import confine, job_of, module_namespace, ready, silence
-from helmframe.sandbox.child.wire import BrokenWireError, decode, encode, receive, send
+from helmframe.sandbox.child.wire import (
+    BrokenWireError,
+    confine,
+    decode,
+    encode,
+    job_of,
+    module_namespace,
+    ready,
+    receive,
+    send,
+    silence,
+)
 
 
-def main(said: str, job: str, started: str, requests: str, replies: str, verdict: str) -> None:
-    """Run the tests of the job against the program at the other end and write the verdict: passed, and why not."""
-    confine(said)
+def main(confinement: str, job: str, started: str, requests: str, replies: str, verdict: str) -> None:
+    """Run the tests of the job against the program at the other end, and write the verdict: passed, and the reason."""
+    confine(confinement)
     work = job_of(int(job))
     silence(0, 1, 2)
     ready(int(started))
@@ -41,37 +51,37 @@ class Program:
         """Wait until the program is loaded.
 
         Raises:
-            Exception: what it raised instead.
+            Exception: The program raised it.
         """
         self._reply()
 
-    def named(self, name: str) -> Any:
-        """The program's value of this name.
+    def value_of(self, name: str) -> Any:
+        """Return the program's value of this name.
 
         Raises:
-            KeyError: it has none.
+            KeyError: It has no such name.
         """
-        return self.ask({"name": name})
+        return self.send({"name": name})
 
-    def those_named(self, names: Iterable[str], at_most: int | None = None) -> dict[str, Any]:
+    def select(self, names: Iterable[str], at_most: int | None = None) -> dict[str, Any]:
         """Return the program's values of the first of these names that it has."""
         values: dict[str, Any] = {}
         for name in names:
             if len(values) == at_most:
                 break
             with suppress(KeyError):
-                values[name] = self.named(name)
+                values[name] = self.value_of(name)
         return values
 
-    def ask(self, request: dict[str, Any]) -> Any:
-        """What the program answers; where it raised, the same of Python's own exceptions."""
+    def send(self, request: dict[str, Any]) -> Any:
+        """Return the program's value for a request, or raise the exception that the program raised."""
         if self.broken:
             raise BrokenWireError(self.broken)
         try:
             send(self._requests, request)
         except OSError:
             raise self._broke("it ended") from None
-        # to have a function is no use of it yet
+        # fetching a function doesn't count as its use
         self.uses += "call" in request
         value = self._reply()
         self.uses += not isinstance(value, Remote)
@@ -97,27 +107,27 @@ class Program:
 
 
 class Remote:
-    """An object of the program: to be called, walked through or handed back; equal to itself alone."""
+    """An object of the program, which can be called, iterated and passed back; it equals only itself."""
 
     def __init__(self, program: Program, number: int) -> None:
         self._program = program
         self.number = number
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return self._program.ask(
+        return self._program.send(
             {"call": self.number, "args": encode(args, _number), "keywords": encode(keywords, _number)}
         )
 
     def __bool__(self) -> bool:
-        return bool(self._program.ask({"truth": self.number}))
+        return bool(self._program.send({"truth": self.number}))
 
     def __len__(self) -> int:
-        return int(self._program.ask({"length": self.number}))
+        return int(self._program.send({"length": self.number}))
 
     def __iter__(self) -> Iterator[Any]:
-        iterator = self._program.ask({"iterate": self.number})
-        while found := self._program.ask({"next": iterator.number}):
-            yield found[0][1]
+        iterator = self._program.send({"iterate": self.number})
+        while values := self._program.send({"next": iterator.number}):
+            yield values[0][1]
 
 
 def judged(program: Program, work: dict[str, Any]) -> str:
@@ -132,7 +142,7 @@ def judged(program: Program, work: dict[str, Any]) -> str:
         program.loaded()
         if "call" in work:
             arguments, expected = _with_int_keys(work["arguments"]), _with_int_keys(work["expected"])
-            if not _equal(program.named(work["call"])(*arguments), expected):
+            if not _equal(program.value_of(work["call"])(*arguments), expected):
                 return "another value"
         else:
             _run_tests(program, work["setup"], work["tests"], work["entry_point"])
@@ -160,13 +170,13 @@ def _run_tests(program: Program, setup: str, tests: str, entry_point: str) -> No
     exec(compile(setup, "setup.py", "exec"), names)  # noqa: S102 - what we are here for
     read, defined = _global_names(tests)
     program.may_stop_iteration = "StopIteration" in read
-    candidate = program.named(entry_point) if entry_point else None
+    candidate = program.value_of(entry_point) if entry_point else None
     if entry_point:
         names[entry_point] = candidate
     free = read - defined - names.keys()
-    imported = program.those_named(sorted(free - vars(builtins).keys()))
+    imported = program.select(sorted(free - vars(builtins).keys()))
     if not entry_point and not imported:
-        imported = program.those_named(_tested_builtins(tests, free), at_most=1)
+        imported = program.select(_tested_builtins(tests, free), at_most=1)
     names.update(imported)
     exec(compile(tests, "tests.py", "exec"), names)  # noqa: S102
     if entry_point and "check" in defined:

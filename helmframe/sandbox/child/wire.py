@@ -1,32 +1,37 @@
-"""Values between program and tests, as one line of JSON each: nothing that is read can run code or compare by itself.
+"""The shared part of program and tests: their messages, and the confinement of their processes.
 
-Numbers, texts, containers and their subclasses go by value; whatever else goes as a number that stands for it.
+A message is one line of JSON, so reading one runs no code. Numbers, texts, containers and their subclasses are passed
+by value, other objects as a number.
 """
 
 import json
+import os
+import resource
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from types import ModuleType
 from typing import Any, BinaryIO
 
 LONGEST = 16 << 20  # bytes of one message
 
 
 class BrokenWireError(Exception):
-    """The other side ended, or said what no message is."""
+    """The other side ended, or sent an invalid message."""
 
 
 def send(pipe: BinaryIO, message: dict[str, Any]) -> None:
-    """One message, at once."""
+    """Write one message, and flush it."""
     pipe.write(json.dumps(message).encode() + b"\n")
     pipe.flush()
 
 
 def receive(pipe: BinaryIO) -> dict[str, Any]:
-    """The next message.
+    """Return the next message.
 
     Raises:
-        BrokenWireError: there is none, or it is too long, or not JSON of the right form.
+        BrokenWireError: There is none, it is too long, or it is not a JSON object.
     """
     line = pipe.readline(LONGEST + 1)
     if not line.endswith(b"\n"):
@@ -41,7 +46,7 @@ def receive(pipe: BinaryIO) -> dict[str, Any]:
 
 
 def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
-    """The value as JSON; `stand_in` says what goes in place of an object that can't go by value."""
+    """Return a value as JSON; `stand_in` returns the number of an object that can't be passed by value."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -52,10 +57,10 @@ def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, dict):
-        return ["dict", *([encode(key, stand_in), encode(each, stand_in)] for key, each in value.items())]
+        return ["dict", *([encode(key, stand_in), encode(element, stand_in)] for key, element in value.items())]
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return [kind.__name__, *(encode(each, stand_in) for each in value)]
+            return [kind.__name__, *(encode(element, stand_in) for element in value)]
     if isinstance(value, bytes | bytearray):
         return ["bytes", bytes(value).hex()]
     if isinstance(value, complex):
@@ -67,26 +72,26 @@ def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
     return ["object", stand_in(value)]
 
 
-def decode(said: Any, of_stand_in: Callable[[Any], Any]) -> Any:
-    """The value that `encode` said; always of the plain type itself, never of a subclass.
+def decode(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
+    """Return the value that `encode` encoded; always of the plain type itself, never of a subclass.
 
     Raises:
-        BrokenWireError: it said no such thing.
+        BrokenWireError: It is not an encoded value.
     """
     try:
-        return _decoded(said, of_stand_in)
+        return _decoded(encoded, of_stand_in)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BrokenWireError(f"not a value: {type(error).__name__}") from None
 
 
-def _decoded(said: Any, of_stand_in: Callable[[Any], Any]) -> Any:
-    if not isinstance(said, list):
-        return said
-    kind, *rest = said
+def _decoded(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
+    if not isinstance(encoded, list):
+        return encoded
+    kind, *rest = encoded
     if kind == "dict":
         return {_decoded(key, of_stand_in): _decoded(value, of_stand_in) for key, value in rest}
     if kind in _CONTAINERS:
-        return _CONTAINERS[kind](_decoded(each, of_stand_in) for each in rest)
+        return _CONTAINERS[kind](_decoded(element, of_stand_in) for element in rest)
     if kind == "object":
         return of_stand_in(rest[0])
     return _SCALARS[kind](*rest)
@@ -101,3 +106,58 @@ _SCALARS: dict[str, Callable[..., Any]] = {
     "Decimal": Decimal,
     "Fraction": Fraction,
 }
+
+
+def confine(confinement: str) -> None:
+    """Give up the caller's remaining rights: change the user, set the limits.
+
+    Args:
+        confinement: JSON with `uid` (null inside a user namespace) and `limits`: cpu in seconds, memory and
+            scratch in bytes, processes.
+    """
+    wanted = json.loads(confinement)
+    limits = wanted["limits"]
+    _limit(resource.RLIMIT_CPU, limits["cpu"])
+    _limit(resource.RLIMIT_AS, limits["memory"])
+    _limit(resource.RLIMIT_FSIZE, limits["scratch"])
+    _limit(resource.RLIMIT_NPROC, limits["processes"])
+    _limit(resource.RLIMIT_NOFILE, 64)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_MEMLOCK, 0)
+    _limit(resource.RLIMIT_MSGQUEUE, 0)
+    if wanted["uid"] is not None:
+        os.setgroups([])
+        os.setresgid(wanted["uid"], wanted["uid"], wanted["uid"])
+        os.setresuid(wanted["uid"], wanted["uid"], wanted["uid"])
+    sys.argv = ["program.py"]
+
+
+def job_of(number: int) -> Any:
+    """Return the job, which is JSON in the open file of this number; close the file."""
+    with os.fdopen(number, "rb") as file:
+        return json.load(file)
+
+
+def ready(number: int) -> None:
+    """Report to the parent process that the setup is done: a later failure is the program's own."""
+    os.write(number, b"1")
+    os.close(number)
+
+
+def module_namespace(name: str) -> dict[str, Any]:
+    """Return the namespace of a new, empty module. It is in `sys.modules`, where dataclasses look it up."""
+    module = sys.modules[name] = ModuleType(name)
+    return vars(module)
+
+
+def silence(*streams: int) -> None:
+    """Connect these streams to the null device."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in streams:
+        os.dup2(null, stream)
+    os.close(null)
+
+
+def _limit(which: int, most: int) -> None:
+    # soft and hard limit: a program can't raise it again, nor catch the signal of the soft limit
+    resource.setrlimit(which, (most, most))

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from helmframe.results.charts import CHARTS, chart
+from helmframe.results.charts import CHARTS
+from helmframe.results.charts import chart as chart
 
-__all__ = ["chart"]
+__all__ = sorted(["chart", *CHARTS])  # noqa: PLE0605 - the charts register themselves
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
@@ -25,4 +26,4 @@ def __getattr__(name: str) -> Callable[..., Any]:
 
 def __dir__() -> list[str]:
     # what the Tab key offers: not the modules that the names come from
-    return sorted([*__all__, *CHARTS])
+    return __all__

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe._core.expressions import same_place
-from helmframe.metrics.chosen_option import answered, by_option
+from helmframe._core.expressions import look_up_pairs
 from helmframe.metrics.classification import confusion as counted
+from helmframe.metrics.options import has_option_requests, with_likeliest_options
 from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
@@ -105,7 +105,7 @@ def _tooltip() -> list[Any]:
 def _counts(completions: pl.LazyFrame) -> tuple[pl.DataFrame, list[str]]:
     """Per model how often each answer was given for each class; the labels of options, where these are the classes."""
     read = parse(completions)
-    read = answered(read) if by_option(read) else read
+    read = with_likeliest_options(read) if has_option_requests(read) else read
     models = read.select(pl.col("model").unique().sort()).collect()["model"].to_list()
     found = [counted(read.filter(pl.col("model") == model)).with_columns(model=pl.lit(model)) for model in models]
     texts = pl.concat(found) if found else pl.DataFrame(schema={"gold": pl.String, "output": pl.String, "n": pl.UInt32})
@@ -125,7 +125,7 @@ def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct")).list.arg_max()
     labelled, place = pl.col("choices").list.len() > 0, pl.col("reference_index")
-    said = same_place(pl.col("output"), texts, pl.col("choices")).fill_null("")
+    said = look_up_pairs(pl.col("output"), texts, pl.col("choices")).fill_null("")
     return (
         read.filter(labelled | place.is_not_null(), pl.col("completion").is_not_null())
         .select(

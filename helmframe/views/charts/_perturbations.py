@@ -7,6 +7,7 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.results import Results
+from helmframe.results._data import reader_of
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
 from helmframe.views.charts._robustness import NOTHING
@@ -90,7 +91,7 @@ def perturbations_of_results(results: Results, metric: str | None = None, *, mod
     source = Source(results)
     name = metric or source.results.main_metrics[0]
     there = [each for each in source.values("perturbation") if each != ORIGINAL]
-    placebos = [each for each in there if source.results.kinds().get(each, {}).get("repeats")]
+    placebos = [each for each in there if reader_of(source.results).perturbation_kinds().get(each, {}).get("repeats")]
     placebo = placebos[0] if placebos and len(there) > 1 else None
     found = source.results.robustness(metrics=name, perturbations=there, placebo=placebo)
     return perturbations(found, models=source.models, metrics=source.metrics, mode=mode)

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from helmframe._schema import COMPLETIONS
 from helmframe.errors import HelmframeError
-from helmframe.metrics.protocol import about, chosen
+from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.views.characters import seen
 
 # Metric → its unit and which way it is better, as a manifest has it.
@@ -47,6 +47,6 @@ def _about(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
     if metric in TAKEN:
         return {"unit": TAKEN[metric], "higher_is_better": False}
     try:
-        return about(chosen([metric])[0])
+        return manifest_entry(resolve_metrics([metric])[0])
     except HelmframeError:
         return {}

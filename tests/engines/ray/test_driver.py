@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import ActorDiedError
 
 import helmframe as hf
-from helmframe.engines.empty import EmptyCompletions, EmptyCount
+from helmframe.engines.notes import EmptyCompletions, EmptyCount
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.driver import Driver
 from helmframe.engines.ray.options import Ray

@@ -6,7 +6,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.engines.ray import options
-from helmframe.engines.resolve import running
+from helmframe.engines.resolve import resolve_engine
 
 
 def plan() -> hf.Plan:
@@ -23,7 +23,7 @@ def test_an_engine_nobody_knows_has_a_near_name() -> None:
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "find_spec", lambda name: None)
     with pytest.raises(hf.HelmframeError, match=r"pip install 'helmframe\[ray\]'"):
-        running("ray")
+        resolve_engine("ray")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 import helmframe as hf
-from helmframe.engines.ray.replica_state import Job, Lane, Up, neediest
+from helmframe.engines.ray.replica_state import Job, Lane, ReplicaState, neediest
 from helmframe.scenarios.spans import Span
 
 ROOM = 12
@@ -20,7 +20,7 @@ def placed(*lanes: Lane) -> list[int]:
     for _ in range(ROOM):
         needing = neediest(lanes)
         if needing is not None:
-            needing.replicas.append(Up(None, None, ready=True))
+            needing.replicas.append(ReplicaState(None, None, ready=True))
     return [len(each.replicas) for each in lanes]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import helmframe as hf
 from helmframe import config
-from helmframe.engines.ray.shipping import Parcel, packed, unpacked
+from helmframe.engines.ray.shipping import Parcel, pack, unpack
 from tests.models.tiny import gpt2_folder
 
 
@@ -54,7 +54,7 @@ def test_credentials_said_here_are_no_secret_to_be_sent() -> None:
 def test_settings_travel_without_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HELMFRAME_API_KEY", "canary-of-a-server")
     hf.configure(s3_key="AKIACANARY", s3_secret="canary-secret", s3_region="eu-north-1")
-    data = packed(parcel(hf.model(letters), tmp_path))
+    data = pack(parcel(hf.model(letters), tmp_path))
     assert b"eu-north-1" in data
     for secret in (b"canary-of-a-server", b"AKIACANARY", b"canary-secret"):
         assert secret not in data
@@ -65,21 +65,21 @@ def test_settings_travel_without_credentials(monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.parametrize("said", ["http://localhost:1/v1#name", "openai:gpt-4.1", "noisy(accuracy=0.5)", "echo()"])
 def test_a_model_that_has_a_name_is_the_same_there(said: str, tmp_path: Path) -> None:
     model = hf.model(said, name="mine", timeout=3)
-    there = unpacked(packed(parcel(model, tmp_path))).model
+    there = unpack(pack(parcel(model, tmp_path))).model
     assert (there.name, there.timeout, there.batch, there.workers) == ("mine", 3, model.batch, model.workers)
     assert there.fingerprint() == model.fingerprint()
 
 
 def test_a_function_keeps_what_was_said_of_it(tmp_path: Path) -> None:
-    there = unpacked(packed(parcel(hf.model(letters, name="l", version="2", workers=3), tmp_path))).model
+    there = unpack(pack(parcel(hf.model(letters, name="l", version="2", workers=3), tmp_path))).model
     assert (there.name, there.version, there.workers, there.durable) == ("l", "2", 3, True)
-    assert list(there.ask(["abc"], {})) == ["D"]
+    assert list(there.generate(["abc"], {})) == ["D"]
 
 
 def test_a_model_is_looked_for_where_the_sender_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpt2_folder(tmp_path / "models" / "tiny")
     monkeypatch.setenv("HELMFRAME_MODELS", str(tmp_path / "models"))
-    data = packed(parcel(hf.model("tiny"), tmp_path))
+    data = pack(parcel(hf.model("tiny"), tmp_path))
     monkeypatch.delenv("HELMFRAME_MODELS")
-    there = unpacked(data)
+    there = unpack(data)
     assert there.model.fingerprint() == there.fingerprint

@@ -14,7 +14,7 @@ from helmframe._plan import Plan, spec_of
 from helmframe.errors import ArgumentError, SpecError
 from helmframe.interop.helm import parse_entry, plans_of
 from helmframe.models.model import Model, Tokens
-from helmframe.scenarios.find import find_scenario
+from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import load_train
 from tests.acceptance import byte_tokens
 

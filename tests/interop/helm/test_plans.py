@@ -149,6 +149,32 @@ def test_the_option_for_trials_is_for_all_entries_with_examples() -> None:
     assert [dict(spec_of(plan).adapter).get("trials") for plan in plans] == [3, None]
 
 
+def test_an_entry_without_few_shot_examples_has_one_trial() -> None:
+    plan = hf.entry("gsm:max_train_instances=0,num_train_trials=3")
+    assert isinstance(plan, Plan)
+    assert dict(spec_of(plan).adapter)["trials"] == 1
+
+
+def test_language_modelling_has_no_few_shot_examples() -> None:
+    plan = hf.entry("twitter_aae:demographic=aa,max_train_instances=3,num_train_trials=2")
+    assert isinstance(plan, Plan)
+    assert dict(spec_of(plan).adapter) == {"trials": 1}
+
+
+@pytest.mark.parametrize("more", ["follow_format_instructions=all", "output_format_instructions=math_suffix"])
+def test_the_turns_of_claude_2_replace_format_instructions_around_the_prompt(more: str) -> None:
+    (draft,) = drafts_of(parse_entry(f"gsm:model=anthropic/claude-2.1,{more}"), known_scenarios())
+    adapter = draft.setting.adapter
+    assert adapter.format_instructions == ""
+    assert adapter.global_suffix.endswith("\n\nAssistant: A:")
+
+
+def test_joint_options_of_several_tokens_have_no_stop_sequences() -> None:
+    assert spec_of(plan_of("sampler:subject=music,num_output_tokens=5")).decoding == (("max_tokens", 5), ("stop", ()))
+    # one token does not reach a stop sequence
+    assert spec_of(plan_of("sampler:subject=music,num_output_tokens=1")).decoding == (("max_tokens", 1),)
+
+
 def test_entries_are_chosen_by_priority_group_and_whether_they_name_a_model() -> None:
     entries = [
         parse_entry("gsm:model=text", priority=3),

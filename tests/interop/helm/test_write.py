@@ -10,7 +10,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import StoreError
-from helmframe.models.model import Answer
+from helmframe.interop.helm.statistics import stats_of
+from helmframe.models.model import Completion
 from tests.interop.helm.runs import TYPOS, stat_of, state, write_run
 
 
@@ -182,6 +183,47 @@ def test_accuracy_of_options_is_written_as_the_method_of_the_run_computes_it(tmp
     assert means["max_prob", None] == results.value(certainty)
 
 
+def test_bookkeeping_counts_each_request_of_an_instance(tmp_path: Path) -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(1).perturb("lowercase")
+    plan = plan.adapt(method="multiple_choice_separate_calibrated", shots=2)
+    plan = plan.metrics("option_accuracy_calibrated").generate(Scorer())
+    files = written(plan.score(), tmp_path / "suite")
+    own, _ = files["per_instance_stats"]
+    stats = {each["name"]["name"]: each for each in own["stats"]}
+    fields = ("count", "sum", "min", "max")
+    # four options, each with the question and examples and alone
+    assert [stats["num_references"][each] for each in fields] == [8, 32.0, 4.0, 4.0]
+    assert [stats["num_train_instances"][each] for each in fields] == [8, 8.0, 0.0, 2.0]
+    assert [stats["num_output_tokens"][each] for each in fields] == [8, 0.0, 0.0, 0.0]
+    assert stats["exact_match"]["count"] == 1
+    means = {
+        (each["name"]["name"], each["name"]["perturbation"]["computed_on"]): each["mean"]
+        for each in files["stats"]
+        if each["name"].get("perturbation", {}).get("name") == "lowercase"
+    }
+    kinds = ("perturbed", "original", "worst")
+    assert [means["num_train_instances", kind] for kind in kinds] == [1.0, 1.0, 0.0]
+
+
+def test_tokens_of_all_outputs_of_a_request_are_added_up(tmp_path: Path) -> None:
+    answer = Completion("a b", output_tokens=2)
+    plan = hf.scenario(pl.DataFrame({"input": ["q"], "references": [["a b"]]}), name="texts")
+    plan = plan.metrics("exact_match").generate(lambda prompt, temperature: answer, n=3, temperature=1.0)
+    means = written_stats(plan.score(), tmp_path / "suite")
+    assert (means["num_output_tokens", None], means["num_completion_tokens", None]) == (6.0, 6.0)
+
+
+def test_accuracy_over_all_instances_has_no_worst_case() -> None:
+    columns = {"trial": 0, "instance_id": "id1", "description": None, "robustness": False, "fairness": False}
+    context = {"split": "test", "sub_split": None, "score": 1.0}
+    rows = pl.DataFrame([columns | context | {"name": name} for name in ("bbq_accuracy", "exact_match")])
+    rows = rows.cast({"description": pl.String, "sub_split": pl.String})
+    sets = rows.clear().select("trial", "description", "split", "sub_split", "name", "score")
+    stats = [each["name"] for each in stats_of(rows, sets, worst=True)]
+    assert {each["name"] for each in stats} >= {"bbq_accuracy", "exact_match"}
+    assert {each["name"] for each in stats if "perturbation" in each} == {"exact_match"}
+
+
 def test_log_probabilities_of_texts_and_options_are_read_back(tmp_path: Path) -> None:
     texts = pl.DataFrame({"input": ["The sea is wide.", "Zoë sings."], "references": [[""], [""]]})
     modelled = hf.scenario(texts, name="texts").adapt(method="language_modeling").metrics("bits_per_byte", "perplexity")
@@ -233,10 +275,10 @@ def our_stats(results: hf.Results, folder: Path) -> dict[str, dict[str, Any]]:
 
 def test_the_tokens_of_all_outputs_of_a_request_are_summed(tmp_path: Path) -> None:
     frame = pl.DataFrame({"q": ["one", "two"], "a": ["x", "x"]})
-    answers = {"one": [Answer("x", output_tokens=2), Answer("x y", output_tokens=4)]}
-    answers["two"] = [Answer("", output_tokens=0), Answer("z", output_tokens=1)]
+    answers = {"one": [Completion("x", output_tokens=2), Completion("x y", output_tokens=4)]}
+    answers["two"] = [Completion("", output_tokens=0), Completion("z", output_tokens=1)]
 
-    def outputs(prompt: str) -> Answer:
+    def outputs(prompt: str) -> Completion:
         return answers["one" if "one" in prompt else "two"].pop()
 
     plan = hf.scenario(frame, input="q", references="a").adapt(shots=0).metrics("exact_match", "num_output_tokens")

@@ -1,18 +1,23 @@
 """A loaded model answers greedily, whatever the batch, and says how likely it thought its answer."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from helmframe.models import Answer
+import helmframe as hf
 from helmframe.models.engine import Engine
+from helmframe.models.local_model import from_pair, local
+from helmframe.models.model import Completion, Pair
 from helmframe.models.tokenizing import Tokenizing
 from tests.models import tiny
+from tests.models.tiny import gpt2, gpt2_folder, llama, saved, tokenizer
 
-SHOTS = "Question: one. Answer: A\n" * 3
+SHOTS = "Question: one. Completion: A\n" * 3
 PROMPTS = [f"{SHOTS}Question: {'x' * (number % 7)}{number}? Answer:" for number in range(12)]
 UNLIKE = ["a", "Who? ", "The quick brown fox.", "0123456789 0123456789"]
 
@@ -26,9 +31,9 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return made(getattr(tiny, request.param)())
 
 
-def answered(engine: Engine, prompts: list[str], **decoding: Any) -> list[Answer]:
+def answered(engine: Engine, prompts: list[str], **decoding: Any) -> list[Completion]:
     found = engine.ask(prompts, decoding)
-    assert all(isinstance(each, Answer) for each in found)
+    assert all(isinstance(each, Completion) for each in found)
     return found  # type: ignore[return-value]
 
 
@@ -169,7 +174,7 @@ def test_a_prompt_longer_than_the_window_is_an_error_of_its_row(engine: Engine) 
     long, short = engine.ask(["x" * 128, "x"], {"max_tokens": 3})
     assert isinstance(long, ValueError)
     assert "128 tokens; the model's window is 128" in str(long)
-    assert isinstance(short, Answer)
+    assert isinstance(short, Completion)
 
 
 def test_an_answer_ends_with_the_window(engine: Engine) -> None:
@@ -234,7 +239,7 @@ def test_a_prompt_that_alone_does_not_fit_the_memory_is_an_error_of_its_row(engi
     assert engine.reader.choice().way == "packed"
     with small(engine, rows=1, tokens=3):
         answers = engine.ask(["a", "four", "b"], {"max_tokens": 3})
-    assert [type(answer) for answer in answers] == [Answer, MemoryError, Answer]
+    assert [type(answer) for answer in answers] == [Completion, MemoryError, Completion]
     assert "4 tokens does not fit the memory" in str(answers[1])
 
 
@@ -250,3 +255,71 @@ def test_the_chat_template_is_applied() -> None:
     template = turns + "{% if add_generation_prompt %}[me]{% endif %}"
     engine = made(tiny.gpt2(), tokenizer=tiny.tokenizer(template))
     assert engine.words.chat([{"role": "user", "content": "hi"}]) == "[user] hi\n[me]"
+
+
+def score_by_hand(model: Any, words: Any, context: str, continuation: str) -> list[float]:
+    """One text alone, token by token."""
+    import torch
+
+    start = words(context)["input_ids"] or [0]
+    ids = start + words(continuation)["input_ids"]
+    with torch.no_grad():
+        found = torch.log_softmax(model(torch.tensor([ids])).logits[0].double(), dim=-1)
+    return [float(found[place - 1, ids[place]]) for place in range(len(start), len(ids))]
+
+
+PAIRS = [
+    Pair("Ice is", " cold"),
+    Pair("", "Once upon a time"),
+    Pair("A much longer context, of many words, that fills the batch", "."),
+    Pair("x", ""),
+    Pair("Ice is", " hot and dry"),
+]
+
+
+@pytest.mark.parametrize("make", [gpt2, llama])
+def test_a_batch_gives_what_each_text_gives_alone(make: Any) -> None:
+    model, words = make().eval(), tokenizer()
+    ask = from_pair(model, words).loglikelihood
+    assert ask is not None
+    for pair, answer in zip(PAIRS, ask(PAIRS, {}), strict=True):
+        assert isinstance(answer, Completion)
+        expected = score_by_hand(model, words, *pair)
+        assert answer.text == pair.continuation
+        assert answer.output_tokens == len(pair.continuation)
+        if not pair.continuation:
+            assert (answer.logprob, answer.token_logprobs) == (None, None)
+            continue
+        assert answer.token_logprobs == pytest.approx(expected, abs=1e-4)
+        assert answer.logprob == pytest.approx(math.fsum(expected), abs=1e-4)
+
+
+def test_a_text_longer_than_the_window_is_an_error_of_its_row() -> None:
+    ask = from_pair(gpt2().eval(), tokenizer()).loglikelihood
+    assert ask is not None
+    longest, too_long = ask([Pair("a" * 64, "b" * 65), Pair("a" * 65, "b" * 65)], {})
+    assert isinstance(longest, Completion)
+    assert isinstance(too_long, ValueError)
+    assert "130 tokens; the model's window is 128" in str(too_long)
+
+
+def test_a_folder_answers_the_same_and_is_remembered(tmp_path: Path) -> None:
+    model = local(saved(tmp_path / "tiny", llama()))
+    assert model.durable
+    assert model.loglikelihood is not None
+    (answer,) = model.loglikelihood([Pair("Ice is", " cold")], {})
+    assert isinstance(answer, Completion)
+    assert answer.logprob == pytest.approx(
+        math.fsum(score_by_hand(llama().eval(), tokenizer(), "Ice is", " cold")), abs=1e-4
+    )
+
+
+def test_a_sentence_about_options_and_one_about_texts(tmp_path: Path) -> None:
+    gpt2_folder(tmp_path / "bytes")
+    plan = hf.scenario("sampler").where(subject="music").limit(4).generate(str(tmp_path / "bytes"))
+    options = plan.adapt(method="multiple_choice_separate_calibrated", shots=1).score()
+    assert options.table(metrics="exact_match").select("n", "n_error", "n_unparsed").row(0) == (4, 0, 0)
+    texts = plan.adapt(method="language_modeling").metrics("bits_per_byte", "perplexity").score()
+    # random weights know nothing: about the entropy of one byte of 257
+    assert texts.value("bits_per_byte") == pytest.approx(8, abs=0.3)
+    assert texts.value("perplexity") == pytest.approx(257, rel=0.2)

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from helmframe.models.engine import trie
-from helmframe.models.engine.planner import Limits, Step, plan
+from helmframe.models.engine.planner import Ids, Limits, Step, build_block, plan, sort_texts
 
 
 def planned(texts: list[list[int]], limits: Limits, known: int = 0) -> tuple[list[Step], list[list[int]]]:
     """The steps, and the texts in their order; `known` tokens of each were read before."""
-    ordered = trie.in_order(texts)
+    ordered = sort_texts(texts)
     wanted = [len(each) - 1 for each in ordered.texts]
     steps = list(plan(ordered, wanted, limits, lambda _, most: min(known, most) if known <= most else 0))
     return steps, [each.tolist() for each in ordered.texts]
@@ -53,7 +52,7 @@ def test_starts_within_starts_are_read_one_after_the_other() -> None:
 
 
 def test_no_base_goes_beyond_the_first_place_wanted() -> None:
-    ordered = trie.in_order(QUESTIONS)
+    ordered = sort_texts(QUESTIONS)
     steps = list(plan(ordered, [7] * 20, Limits(tokens=50, wanted=10_000, worth=5), lambda *_: 0))
     assert max(step.base for step in steps) <= 7
 
@@ -93,3 +92,40 @@ def test_without_tries_the_padded_size_is_bounded() -> None:
     steps, texts = planned(given, Limits(tokens=27, wanted=99, worth=10, tries=False))
     sizes = [[len(texts[place]) for block in step.blocks for place in block] for step in steps]
     assert all(max(each) * len(each) <= 27 for each in sizes)
+
+
+def texts(*given: list[int]) -> list[Ids]:
+    return [np.array(each) for each in given]
+
+
+def test_equal_texts_are_one() -> None:
+    found = sort_texts([[2, 1], [1], [2, 1]])
+    assert [each.tolist() for each in found.texts] == [[1], [2, 1]]
+    assert found.indices == [1, 0, 1]
+
+
+def test_order_is_that_of_numbers_and_not_of_digits() -> None:
+    assert [each.tolist() for each in sort_texts([[70000], [255, 1], [256]]).texts] == [[255, 1], [256], [70000]]
+
+
+def test_a_text_that_another_goes_on_from_is_its_path() -> None:
+    block = build_block(texts([1, 2], [1, 2, 3]), 0)
+    assert block.tokens.tolist() == [1, 2, 3]
+    assert [path.tolist() for path in block.paths] == [[0, 1], [0, 1, 2]]
+
+
+def test_every_path_spells_its_text() -> None:
+    draw = np.random.default_rng(0)
+    given = sort_texts([draw.integers(0, 3, draw.integers(3, 9)).tolist() for _ in range(40)]).texts
+    alike = [text for text in given if text[:2].tolist() == [1, 2]]
+    block = build_block(alike, 2)
+    assert [block.tokens[path].tolist() for path in block.paths] == [text[2:].tolist() for text in alike]
+    assert all(block.depths[path].tolist() == list(range(2, 2 + len(path))) for path in block.paths)
+    different = {tuple(text[: place + 1]) for text in alike for place in range(2, len(text))}
+    assert len(block.tokens) == len(different)
+
+
+def test_a_token_sees_those_before_it_in_its_text_and_no_others() -> None:
+    block = build_block(texts([1, 2, 3], [1, 4]), 0)
+    expected = [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+    assert block.visible().astype(int).tolist() == expected

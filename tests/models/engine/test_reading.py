@@ -10,7 +10,7 @@ import torch
 from transformers import DynamicCache
 
 from helmframe.models.engine import attention
-from helmframe.models.engine.padded import as_cache
+from helmframe.models.engine.passes import as_cache
 from helmframe.models.engine.reading import Reader, Wanted, prefill
 from tests.models import tiny
 from tests.models.engine import shapes
@@ -42,7 +42,7 @@ def assert_equal(reader: Reader, first: int | None) -> None:
     """All texts, read together, say what each says alone, from the first place on or at the last only."""
     done = []
     for part in reader.read([Wanted(text, len(text) - 1 if first is None else first) for text in TEXTS]):
-        for place, rows in zip(part.places, part.rows, strict=True):
+        for place, rows in zip(part.indices, part.rows, strict=True):
             expected = alone(reader.model, TEXTS[place])
             expected = expected[-1:] if first is None else expected[first:]
             assert (part.logits[rows] - expected).abs().max() <= 1e-5 * expected.abs().max()
@@ -73,7 +73,7 @@ def test_attention_without_sums_gives_the_same(monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_kept_is_what_a_cache_holds() -> None:
     model = shapes.made("llama")
     read = prefill(Reader(model), TEXTS, keep=True)
-    for text, logits, kept in zip(TEXTS, read.logits, read.kept, strict=True):
+    for text, logits, kept in zip(TEXTS, read.logits, read.key_values, strict=True):
         expected = model(input_ids=torch.tensor([text]), use_cache=True)
         assert logits == pytest.approx(expected.logits[0, -1], abs=1e-4)
         assert kept.length == len(text)
@@ -138,7 +138,7 @@ def test_out_of_memory_what_is_kept_goes_before_passes_become_smaller() -> None:
     reader = with_a_head()
     room = reader._heads.room
     with full(reader):
-        places = [place for part in reader.read(LAST) for place in part.places]
+        places = [place for part in reader.read(LAST) for place in part.indices]
     assert sorted(places) == list(range(len(LAST)))
     assert reader.tokens == 16
     assert reader._heads.room < room
@@ -158,7 +158,7 @@ def test_what_is_padded_is_kept_too() -> None:
     model = shapes.made("gemma2")
     reader = Reader(model)
     assert reader.choice().way == "cached"
-    kept = prefill(reader, TEXTS, keep=True).kept
+    kept = prefill(reader, TEXTS, keep=True).key_values
     for text, each in zip(TEXTS, kept, strict=True):
         cache: Any = DynamicCache()
         model(input_ids=torch.tensor([text]), use_cache=True, **as_cache(model, cache))

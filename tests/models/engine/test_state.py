@@ -64,13 +64,13 @@ def test_an_encoder_decoder_says_so_before_it_is_loaded_and_after(tmp_path: Path
     model = from_any(tiny.saved(tmp_path / "tiny", tiny.t5()))
     assert model.state is not None
     before = model.state()
-    model.ask(["Who?"], {"max_tokens": 2})
+    model.generate(["Who?"], {"max_tokens": 2})
     assert before == model.state() == "prompts are read in padded batches (an encoder-decoder)"
 
 
 def test_another_plan_knows_what_a_run_of_this_process_chose(tmp_path: Path) -> None:
     folder = tiny.saved(tmp_path / "tiny", tiny.llama())
-    from_any(folder).ask(["Who?"], {"max_tokens": 2})
+    from_any(folder).generate(["Who?"], {"max_tokens": 2})
     model = from_any(folder)
     assert model.state is not None
     assert BORNE_OUT in model.state()
@@ -90,6 +90,6 @@ def test_all_choices_are_told_where_hooks_come() -> None:
 
 def test_rows_that_come_out_otherwise_together_are_told() -> None:
     model = from_any((shapes.made("rwkv"), tiny.tokenizer()))
-    model.ask(["Who is it?", "Who was it?"], {"max_tokens": 3})
+    model.generate(["Who is it?", "Who was it?"], {"max_tokens": 3})
     assert model.state is not None
     assert model.state().endswith("; longer answers are asked for one by one, as several come out otherwise together")

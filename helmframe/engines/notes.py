@@ -1,0 +1,211 @@
+"""Notes about the models of a run: cached and empty completions, and the time they were busy."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from helmframe._core.specs import Call
+from helmframe.models.generate import Report
+from helmframe.models.model import Model
+from helmframe.models.scheduler import busy_of
+
+# Characters of a prompt's end that a note shows.
+PROMPT_END = 40
+
+
+class EmptyCount(NamedTuple):
+    """Completions generated for one scenario by one model, and how many of them are empty.
+
+    `first` is the first empty completion: its shard, the last characters of its prompt, and its finish reason.
+    """
+
+    completions: int
+    empty: int
+    first: tuple[int, str, str] | None
+
+    def plus(self, other: "EmptyCount") -> "EmptyCount":
+        """Return the sum, with the first empty completion of the lower shard."""
+        firsts = [count.first for count in (self, other) if count.first is not None]
+        first = min(firsts, key=lambda pair: pair[0], default=None)
+        return EmptyCount(self.completions + other.completions, self.empty + other.empty, first)
+
+
+EmptyCounts = Mapping[tuple[str, str], EmptyCount]
+
+
+class EmptyCompletions:
+    """The counts of a run by scenario and model; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], EmptyCount] = {}
+        self._lock = threading.Lock()
+
+    def add(self, counts: EmptyCounts) -> None:
+        """Add counts of a shard, or of another process."""
+        with self._lock:
+            for key, count in counts.items():
+                self._counts[key] = self._counts[key].plus(count) if key in self._counts else count
+
+    def counts(self) -> EmptyCounts:
+        """Return the counts so far."""
+        with self._lock:
+            return dict(self._counts)
+
+    def manifest_entries(self) -> list[dict[str, Any]]:
+        """Return the manifest's entries: one per scenario and model with more than half empty completions."""
+        return [
+            {
+                "scenario": scenario,
+                "model": model,
+                "completions": count.completions,
+                "empty": count.empty,
+                "prompt_end": count.first[1],
+                "finish_reason": count.first[2],
+            }
+            for (scenario, model), count in sorted(self.counts().items())
+            if count.first is not None and 2 * count.empty > count.completions
+        ]
+
+
+def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -> EmptyCounts:
+    """Count the empty completions of one shard by scenario and model; white space alone counts as empty.
+
+    Failed requests are not counted, nor are continuations that were scored, which no model generated.
+
+    Args:
+        completions: `COMPLETIONS`.
+        prefixes: `PREFIXES`.
+        shard: The number of the shard.
+    """
+    generated = completions.filter(pl.col("completion").is_not_null() & pl.col("continuation").is_null())
+    empty = generated.filter(pl.col("completion").str.strip_chars() == "")
+    by = ["scenario", "model"]
+    sizes = generated.group_by(by, maintain_order=True).len()
+    firsts = empty.join(prefixes, on="prefix_id", how="left", maintain_order="left").group_by(by).agg(
+        empty=pl.len(),
+        end=pl.concat_str(pl.col("prefix", "suffix").first(), ignore_nulls=True).str.tail(PROMPT_END),
+        reason=pl.col("finish_reason").first().fill_null(""),
+    )  # fmt: skip
+    return {
+        (scenario, model): EmptyCount(size, empty or 0, (shard, end, reason) if empty else None)
+        for scenario, model, size, empty, end, reason in sizes.join(firsts, on=by, how="left").iter_rows()
+    }
+
+
+def empty_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line per scenario and model with more than half empty completions: what is wrong and what to write."""
+    entries: Iterable[Mapping[str, Any]] = manifest.get("empty_completions") or ()
+    return [
+        f"{entry['scenario']} × {entry['model']}: {entry['empty']:,} of {entry['completions']:,} completions are "
+        f"empty; the first of their prompts ends in {entry['prompt_end']!r}. {_advice(entry)}"
+        for entry in entries
+    ]
+
+
+def _advice(entry: Mapping[str, Any]) -> str:
+    if entry["finish_reason"] == "length":
+        return "The model reached max_tokens before its answer: write .generate(…, max_tokens=…) with a larger number."
+    if entry["prompt_end"][-1:].isspace():
+        return (
+            "If the completion should continue the input, write .adapt(input_suffix=''), or input_suffix: '' under "
+            "adapter: in the spec."
+        )
+    return "Look at the stop sequences, which may end a completion at its first character: .generate(…, stop=[])."
+
+
+def cache_note(
+    model: Model,
+    cached: int | None = None,
+    planned: int | None = None,
+    *,
+    run: str,
+    resumed: Sequence[str] = (),
+    fresh: bool = False,
+    whole: bool = True,
+) -> str:
+    """Return one line about the cached completions of a model.
+
+    Args:
+        model: The model.
+        cached: How many completions are cached.
+        planned: How many completions are planned; None: unknown.
+        run: The id of the current run.
+        resumed: The ids of the runs that completions are reused from.
+        fresh: Whether cached completions are generated again.
+        whole: Whether these are all completions of the run, not only those of its first shard.
+    """
+    source = f" from run {', '.join(resumed)}" if cached and resumed and not model.durable else ""
+    some = "" if whole else "the first "
+    counts = "" if planned is None else f"{cached:,} of {some}{planned:,} completions cached{source}"
+    again = "fresh=True generates all again" if fresh else ""
+    if model.durable:
+        counts = counts.replace("completions", f"completions of {model.name!r}")
+        return ": ".join(filter(None, (counts, again))) + "."
+    reason = (
+        f"{model.name!r} is {_kind(model)} without a version, so its completions are stored with this run only. "
+        f"Reuse them with score(resume={run!r})."
+    )
+    return ": ".join(filter(None, (counts, f"{again}; {reason}" if again else reason)))
+
+
+def with_cache_note(report: Report, note: Callable[[int, int], None]) -> Report:
+    """Return a report that also passes the first counts, cached and planned, to `note`."""
+    planned: list[int] = []
+
+    def report_and_note(what: str, count: int) -> None:
+        report(what, count)
+        if what == "planned" and not planned:
+            planned.append(count)
+        elif what == "cached" and len(planned) == 1:
+            note(count, planned[0])
+            planned.append(count)
+
+    return report_and_note
+
+
+def _kind(model: Model) -> str:
+    if isinstance(model.source, Call):
+        return "a mock model"
+    return "a function" if hasattr(model.source, "__name__") else "an object"
+
+
+logger = logging.getLogger("helmframe.engines")
+
+
+class Utilization:
+    """The utilization of models, each with its fingerprint, since the object was made."""
+
+    def __init__(self, fingerprints: Mapping[Model, str]) -> None:
+        self._busy = {model: busy_of(fingerprint) for model, fingerprint in fingerprints.items()}
+        self._before = {model: busy.seconds for model, busy in self._busy.items()}
+
+    def manifest_entries(self) -> dict[str, dict[str, Any]]:
+        """Return the utilization of each model that generated since, by name.
+
+        Returns:
+            busy (share of the waited seconds in which it was busy), waited (s), and state (how it runs prompts), if
+            known.
+        """
+        entries = {}
+        for model, busy in self._busy.items():
+            seconds = busy.seconds.since(self._before[model])
+            if not seconds.share:
+                continue
+            logger.info("%s was busy %.0f %% of %.1f s", model.name, 100 * seconds.share, seconds.waited)
+            state = {} if model.state is None else {"state": model.state()}
+            entries[model.name] = {"busy": round(seconds.share, 3), "waited": round(seconds.waited, 1), **state}
+        return entries
+
+
+def utilization_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line per model and judge whose manifest entry has a state; older runs have none."""
+    models = {**manifest.get("judges", {}), **manifest.get("models", {})}
+    return [
+        f"{name}: busy {entry['busy']:.0%} of the {entry['waited']:,.1f} s that its answers were waited for; "
+        f"{entry['state']}"
+        for name, entry in models.items()
+        if "state" in entry
+    ]

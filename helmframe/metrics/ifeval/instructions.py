@@ -1,0 +1,233 @@
+"""IFEval's instructions that need no language: their checks, the decorator that registers one, and the call by name.
+
+Source: Zhou et al. 2023 (IFEval), instruction_following_eval/instructions.py. Where that reads a word as a regular
+expression, it is a word here: of the 541 prompts none is read otherwise.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+from helmframe._core.registry import Registry
+from helmframe.errors import ArgumentError
+
+Check = Callable[..., bool]
+
+INSTRUCTIONS: Registry[Check] = Registry("instruction", "Add one with @instruction.")
+
+_RELATIONS: dict[str, Callable[[int, int], bool]] = {
+    "less than": lambda count, limit: count < limit,
+    "at least": lambda count, limit: count >= limit,
+}
+
+
+def instruction(name: str) -> Callable[[Check], Check]:
+    """Register a function (response, *, …) -> bool as the check of the instruction of this name."""
+
+    def register(check: Check) -> Check:
+        INSTRUCTIONS.add(name, check)
+        return check
+
+    return register
+
+
+def follows(response: str, name: str, arguments: Mapping[str, Any]) -> bool:
+    """Return whether a response follows the instruction.
+
+    Args:
+        response: The completion; an empty one follows nothing.
+        name: IFEval's name: "length_constraints:number_words".
+        arguments: The arguments; null ones and those that the instruction hasn't are skipped.
+
+    Raises:
+        UnknownNameError: No instruction has that name.
+        ArgumentError: An argument is missing.
+    """
+    check = INSTRUCTIONS[name]
+    parameters = [
+        name_of_parameter for name_of_parameter in signature(check).parameters if name_of_parameter != "response"
+    ]
+    values = {
+        name_of_parameter: arguments[name_of_parameter]
+        for name_of_parameter in parameters
+        if arguments.get(name_of_parameter) is not None
+    }
+    missing = [name_of_parameter for name_of_parameter in parameters if name_of_parameter not in values]
+    if missing:
+        raise ArgumentError(f"instruction {name!r} needs {', '.join(missing)}; its kwargs don't say.")
+    return response.strip() != "" and check(response, **values)
+
+
+def holds(count: int, relation: str, limit: int) -> bool:
+    """Return whether the count is "less than" or "at least" the limit.
+
+    Raises:
+        ArgumentError: The relation is another.
+    """
+    if relation not in _RELATIONS:
+        raise ArgumentError.unknown_value(f"no relation is called {relation!r}", relation, _RELATIONS)
+    return _RELATIONS[relation](count, limit)
+
+
+@instruction("length_constraints:number_paragraphs")
+def number_paragraphs(response: str, *, num_paragraphs: int) -> bool:
+    """Return whether there are n paragraphs with *** between them, none empty but before and after all."""
+    first, *others = re.split(r"\s?\*\*\*\s?", response)
+    parts = [first, *others]
+    if not others:
+        return num_paragraphs == 1
+    inner = parts[1:-1]
+    filled = sum(part.strip() != "" for part in (parts[0], parts[-1])) + len(inner)
+    return all(part.strip() for part in inner) and filled == num_paragraphs
+
+
+@instruction("length_constraints:nth_paragraph_first_word")
+def nth_paragraph_first_word(response: str, *, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
+    """Return whether there are n paragraphs between empty lines, and the nth begins with the word, in any case."""
+    parts = response.split("\n\n")
+    filled = sum(part.strip() != "" for part in parts)
+    if filled != num_paragraphs or nth_paragraph > filled or not parts[nth_paragraph - 1].strip():
+        return False
+    word = parts[nth_paragraph - 1].split()[0].lstrip("'").lstrip('"')
+    return re.split(r"[.,?!'\"]", word)[0].lower() == first_word.lower()
+
+
+@instruction("detectable_format:number_bullet_lists")
+def number_bullet_lists(response: str, *, num_bullets: int) -> bool:
+    """Return whether there are n lines that begin with * or -."""
+    stars = re.findall(r"^[^\S\n]*\*[^\*].*$", response, re.MULTILINE)
+    dashes = re.findall(r"^[^\S\n]*-.*$", response, re.MULTILINE)
+    return len(stars) + len(dashes) == num_bullets
+
+
+@instruction("detectable_format:number_highlighted_sections")
+def number_highlighted_sections(response: str, *, num_highlights: int) -> bool:
+    """Return whether there are at least n non-empty *highlighted* or **highlighted** texts within a line."""
+    single = re.findall(r"\*[^\n\*]*\*", response)
+    double = re.findall(r"\*\*[^\n\*]*\*\*", response)
+    filled = [highlight for highlight in single if highlight.strip("*").strip()]
+    filled += [highlight for highlight in double if highlight.removeprefix("**").removesuffix("**").strip()]
+    return len(filled) >= num_highlights
+
+
+@instruction("detectable_format:multiple_sections")
+def multiple_sections(response: str, *, section_spliter: str, num_sections: int) -> bool:
+    """Return whether there are at least n sections, each begun by the word and a number: "Section 1"."""
+    beginnings = re.findall(rf"\s?{re.escape(section_spliter.strip())}\s?\d+\s?", response)
+    return len(beginnings) >= num_sections
+
+
+@instruction("detectable_format:title")
+def title(response: str) -> bool:
+    """Return whether there is a title in double angular brackets, such as <<poem of joy>>."""
+    lines = (line[: line.rfind(">>") + 2] for line in response.split("\n") if ">>" in line)
+    titles = [title_text for line in lines for title_text in re.findall(r"<<.+>>", line)]
+    return any(title_text.lstrip("<").rstrip(">").strip() for title_text in titles)
+
+
+@instruction("detectable_format:json_format")
+def json_format(response: str) -> bool:
+    """Return whether the whole response is JSON, with or without a fence of three backticks."""
+    text = response.strip()
+    for fence in ("```json", "```Json", "```JSON", "```"):
+        text = text.removeprefix(fence)
+    try:
+        json.loads(text.removesuffix("```").strip())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+@instruction("combination:two_responses")
+def two_responses(response: str) -> bool:
+    """Return whether there are two different responses with ****** between them, and nothing else."""
+    first, *others = response.split("******")
+    parts = [first, *others]
+    if not all(part.strip() for part in parts[1:-1]):
+        return False
+    filled = [part.strip() for part in parts if part.strip()]
+    return len(filled) == 2 and filled[0] != filled[1]
+
+
+@instruction("keywords:existence")
+def existence(response: str, *, keywords: Sequence[str]) -> bool:
+    """Return whether the response contains every keyword, in any case, as a part of a word too."""
+    return all(keyword.lower() in response.lower() for keyword in keywords)
+
+
+@instruction("keywords:forbidden_words")
+def forbidden_words(response: str, *, forbidden_words: Sequence[str]) -> bool:
+    """Return whether the response contains none of the words as a whole word, in any case."""
+    return not any(re.search(rf"\b{re.escape(word)}\b", response, re.IGNORECASE) for word in forbidden_words)
+
+
+@instruction("keywords:frequency")
+def keyword_frequency(response: str, *, keyword: str, frequency: int, relation: str) -> bool:
+    """Return whether the keyword occurs less than, or at least, n times, as a part of a word too."""
+    return holds(response.lower().count(keyword.strip().lower()), relation, frequency)
+
+
+@instruction("keywords:letter_frequency")
+def letter_frequency(response: str, *, letter: str, let_frequency: int, let_relation: str) -> bool:
+    """Return whether the letter occurs less than, or at least, n times, in any case.
+
+    Two of the 541 prompts count "#" or "!": the source then counts a random letter; this counts what the prompt says.
+    """
+    return holds(response.lower().count(letter.strip().lower()), let_relation, let_frequency)
+
+
+@instruction("punctuation:no_comma")
+def no_comma(response: str) -> bool:
+    """Return whether there is no comma."""
+    return "," not in response
+
+
+@instruction("combination:repeat_prompt")
+def repeat_prompt(response: str, *, prompt_to_repeat: str) -> bool:
+    """Return whether the response begins with the prompt, in any case."""
+    return response.strip().lower().startswith(prompt_to_repeat.strip().lower())
+
+
+@instruction("startend:end_checker")
+def end_phrase(response: str, *, end_phrase: str) -> bool:
+    """Return whether the response ends with the phrase, in any case, with or without quotation marks."""
+    return response.strip().strip('"').lower().endswith(end_phrase.strip().lower())
+
+
+@instruction("startend:quotation")
+def quotation(response: str) -> bool:
+    """Return whether the whole response is between two double quotation marks."""
+    return re.fullmatch(r'".*"', response.strip(), re.DOTALL) is not None
+
+
+@instruction("detectable_format:constrained_response")
+def constrained_response(response: str) -> bool:
+    """Return whether the response contains one of three answers, word for word."""
+    return any(f"My answer is {answer}." in response for answer in ("yes", "no", "maybe"))
+
+
+@instruction("detectable_content:postscript")
+def postscript(response: str, *, postscript_marker: str) -> bool:
+    """Return whether there is a postscript: the marker somewhere, in any case.
+
+    "P.S." and "P.P.S" may have a space between their letters.
+    """
+    marker = postscript_marker.strip()
+    loose = {"P.S.": r"p\.\s?s\.", "P.P.S": r"p\.\s?p\.\s?s"}
+    return re.search(loose.get(marker, re.escape(marker.lower())), response.lower()) is not None
+
+
+@instruction("detectable_content:number_placeholders")
+def number_placeholders(response: str, *, num_placeholders: int) -> bool:
+    """Return whether there are at least n placeholders in square brackets, such as [address]."""
+    # behind the last bracket that closes, every one that opens would be sought to the end
+    lines = (line[: line.rfind("]") + 1] for line in response.split("\n"))
+    return sum(len(re.findall(r"\[.*?\]", line)) for line in lines) >= num_placeholders
+
+
+@instruction("length_constraints:number_words")
+def number_words(response: str, *, num_words: int, relation: str) -> bool:
+    """Return whether there are less than, or at least, n words: runs of letters, digits and underscores."""
+    return holds(len(re.findall(r"\w+", response)), relation, num_words)

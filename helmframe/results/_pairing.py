@@ -1,0 +1,272 @@
+"""Sides of a comparison, paired: what of their scores is compared, and by which names their instances are the same."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from helmframe._core.expressions import stripped
+from helmframe._core.registry import render
+from helmframe.errors import ArgumentError, NotComparableError
+from helmframe.stats.compare import compare
+from helmframe.stats.failures import Range, check_errors, treat_failures
+
+# What tells the rows of a comparison apart, unless it is what is compared.
+APART = ("scenario", "model", "setting", "perturbation")
+
+
+class Comparison(pl.DataFrame):
+    """The frame of `helmframe.stats.compare`, which shows itself as a short table; it is a frame in all else."""
+
+    def __repr__(self) -> str:
+        return str(render(self, "text"))
+
+    def __str__(self) -> str:
+        return str(render(self, "text"))
+
+    def _repr_html_(self, *, _from_series: bool = False) -> str:
+        return str(render(self, "html"))
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How scores are read: which metrics, which way they are better, their ranges, and the mean over subsets."""
+
+    metrics: Sequence[str]
+    higher_is_better: Mapping[str, bool]
+    fractions: Collection[str]
+    mean: str
+    ranges: Mapping[str, Range]
+
+    @classmethod
+    def of(
+        cls,
+        manifests: Sequence[Mapping[str, Any]],
+        metrics: Sequence[str],
+        higher_is_better: Mapping[str, bool] | None,
+        mean: str,
+    ) -> "ScoringOptions":
+        """As manifests say it; the direction of metrics that they don't know, as the user says it."""
+        about = {name: each for manifest in reversed(manifests) for name, each in manifest["metrics"].items()}
+        ways = {name: about[name]["higher_is_better"] for name in metrics} | dict(higher_is_better or {})
+        return cls(
+            metrics,
+            {name: bool(way) for name, way in ways.items() if way is not None},
+            [name for name in metrics if about[name]["unit"] == "fraction"],
+            mean,
+            {name: range_of(about[name]) for name in metrics},
+        )
+
+
+def range_of(metric: Mapping[str, Any]) -> Range:
+    """Return the smallest and largest value of a metric, as its entry in a manifest declares them.
+
+    >>> range_of({"unit": "nats", "range": [None, 0.0]}), range_of({"unit": "fraction"})
+    ((None, 0.0), (0.0, 1.0))
+    """
+    low, high = metric.get("range") or ((0.0, 1.0) if metric["unit"] == "fraction" else (None, None))
+    return low, high
+
+
+def paired(
+    scores: pl.LazyFrame,
+    axis: str,
+    by: Sequence[str],
+    *,
+    base: str | None = None,
+    read: ScoringOptions,
+    errors: str,
+    ci: float,
+) -> pl.DataFrame:
+    """Every value of `axis` against `base`, instance by instance; one family of tests.
+
+    Args:
+        scores: `SCORES` of the metrics compared; trials, outputs and seeds of an instance are averaged.
+        axis: the column whose values are the sides.
+        by: what tells the rows of the table apart, besides metric and side.
+        base: as in `stats.compare`.
+        read: how they are read.
+        errors: as in `stats.compare`.
+        ci: level of the interval.
+
+    Returns:
+        As `stats.compare`: one row per side, metric and whatever else tells rows apart.
+
+    Raises:
+        NotComparableError: too much failed, or no instance was answered by both.
+    """
+    table = compare(
+        scores.filter(pl.col("metric").is_in(list(read.metrics))),
+        axis,
+        by,
+        base=base,
+        on=["instance_id"],
+        higher_is_better=read.higher_is_better,
+        fractions=read.fractions,
+        errors=errors,
+        ranges=read.ranges,
+        ci=ci,
+        mean=read.mean,
+    )
+    if not table["n"].sum():
+        raise NotComparableError(
+            "no instance was answered by both sides: they are of other scenarios, or of other instances."
+        )
+    return table
+
+
+def check_set_failures(completions: pl.LazyFrame, metric: str, side: str, errors: str) -> None:
+    """Raise if more completions failed than `errors` allows for a metric of a whole set.
+
+    Args:
+        completions: `COMPLETIONS`.
+        metric: The metric, which has no score of one completion.
+        side: The column that names the sides.
+        errors: As in `stats.compare`.
+
+    Raises:
+        NotComparableError: If more than 1 % failed, with "refuse".
+        ArgumentError: With "worst": a failure has no score of its own.
+    """
+    check_errors(errors)
+    if errors == "worst":
+        raise ArgumentError(
+            f"errors='worst': {metric!r} is one number of all instances, and a failure has no score of its own. "
+            "Write errors='drop', or rerun the failed requests."
+        )
+    scores = completions.with_columns(
+        metric=pl.lit(metric), score=pl.when(pl.col("error").is_null()).then(1.0), reason=pl.lit(None, dtype=pl.String)
+    )
+    treat_failures(scores, [side, "scenario", "split", "setting", "metric"], errors, higher_is_better={}, ranges={})
+
+
+def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[pl.DataFrame, int]:
+    """Pair the instances of two sides by their input and references, whatever each side calls them.
+
+    References agree where both sides have the same texts, the same of them correct; or where one side has correct
+    references only, and these are the other's. Other tools keep one right answer, in their own form: it agrees with any
+    correct reference, with the letter of the correct option, and in free text with one of the same last number.
+
+    Instances that are alike on one side are paired in the order of their ids.
+
+    Args:
+        a: `COMPLETIONS`.
+        b: The same, of another version or tool.
+        foreign: Whether a side is another tool's.
+
+    Returns:
+        scenario and instance_id as in `b`, and as in `a`: scenario_a, instance_id_a, subset_a, cluster_a; and the
+        number of instances whose input is on both sides, but with other references.
+    """
+    left, right = _contents(a), _contents(b)
+    paired: list[pl.DataFrame] = []
+    either = pl.col("only_correct") | pl.col("only_correct_a")
+    ways: list[tuple[str, pl.Expr]] = [("content", pl.lit(value=True)), ("correct", either)]
+    if foreign:
+        # a tool that keeps no correct reference can't disagree
+        ways += [("texts", ~pl.col("has_correct") | ~pl.col("has_correct_a"))]
+    for key, agree in ways:
+        paired.append(_paired_by(left, right, [key], agree))
+        left, right = _rest(left, right, paired[-1])
+    if foreign:
+        left_names, right_names = (side.explode("names").drop_nulls("names") for side in (left, right))
+        by_name = _paired_by(left_names, right_names, ["input", "names"], pl.lit(value=True))
+        paired.append(by_name.unique(INSTANCE, maintain_order=True).unique(_INSTANCE_A, maintain_order=True))
+        left, right = _rest(left, right, paired[-1])
+    unlike = _paired_by(left, right, ["input"], pl.lit(value=True)).height
+    return pl.concat(paired), unlike
+
+
+def rename_instances(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
+    """The rows of the second side under the first's names, as `same_instances` pairs them.
+
+    Others keep an id that the first side has not, in the scenario where most of theirs have a partner.
+    """
+    partner = pairs.group_by("scenario").agg(most=pl.col("scenario_a").mode().sort().first())
+    joined = rows.join(pairs.lazy(), on=INSTANCE, how="left", maintain_order="left", validate="m:1").join(
+        partner.lazy(), on="scenario", how="left", maintain_order="left"
+    )
+    return joined.with_columns(
+        pl.coalesce("scenario_a", "most", "scenario").alias("scenario"),
+        pl.coalesce("instance_id_a", pl.lit("without a partner: ") + pl.col("instance_id")).alias("instance_id"),
+        *(pl.coalesce(f"{name}_a", name).alias(name) for name in ("subset", "cluster")),
+    ).drop("most", *(f"{name}_a" for name in (*INSTANCE, "subset", "cluster")))
+
+
+INSTANCE = ["scenario", "instance_id"]
+_INSTANCE_A = ["scenario_a", "instance_id_a"]
+_PAIR = [*INSTANCE, *_INSTANCE_A, "subset_a", "cluster_a"]
+_LETTERS = pl.lit(pl.Series([list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")]))
+
+
+def _paired_by(left: pl.DataFrame, right: pl.DataFrame, on: Sequence[str], agree: pl.Expr) -> pl.DataFrame:
+    """Return the pairs of instances with the same key, the first with the first, that agree."""
+    first, second = (side.with_columns(nth=pl.int_range(pl.len()).over(on)) for side in (left, right))
+    joined = second.join(first, on=[*on, "nth"], how="inner", suffix="_a", maintain_order="left")
+    return joined.filter(agree).select(_PAIR)
+
+
+def _rest(left: pl.DataFrame, right: pl.DataFrame, pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the instances of both sides that have no partner yet."""
+    return (
+        left.join(pairs, left_on=INSTANCE, right_on=_INSTANCE_A, how="anti", maintain_order="left"),
+        right.join(pairs, on=INSTANCE, how="anti", maintain_order="left"),
+    )
+
+
+def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
+    """Return one row per instance with what it is compared by.
+
+    Returns:
+        scenario, instance_id, subset, cluster; hashes of the input alone, and with the references (content), their
+        texts (texts) and the correct ones (correct); only_correct, has_correct; and names, what another tool may call a
+        correct reference.
+    """
+    instances = completions.select(*INSTANCE, "subset", "cluster", "input", "references").unique(INSTANCE, keep="any")
+    references = pl.col("references").fill_null([])
+    marks = references.list.eval(pl.element().struct.field("correct"))
+    texts = references.list.eval(_plain(pl.element().struct.field("text")).fill_null(""))
+    marked = references.list.eval(
+        pl.concat_str(
+            pl.element().struct.field("correct").cast(pl.String),
+            _plain(pl.element().struct.field("text")).fill_null(""),
+            separator=" ",
+        )
+    )
+    correct = texts.list.gather(marks.list.eval(pl.element().arg_true()))
+    letters = _LETTERS.list.gather(marks.list.eval(pl.element().arg_true()), null_on_oob=True)
+    short = correct.list.eval(pl.element().str.replace(r"^\(?([A-Z])[).]?$", "$1"))
+    numbers = correct.list.eval(
+        pl.lit("number ") + pl.element().str.extract_all(r"-?\d[\d,]*(?:\.\d+)?").list.last().str.replace_all(",", "")
+    )
+    has_options = marks.list.eval(~pl.element()).list.any()
+    none = pl.lit([], dtype=pl.List(pl.String))
+    named = pl.when(has_options).then(letters).otherwise(none), pl.when(~has_options).then(numbers).otherwise(none)
+    names = pl.concat_list(short, *named)
+    text = _plain(pl.col("input"))
+
+    def with_input(parts: pl.Expr) -> pl.Expr:
+        return pl.concat_str(text, parts.list.sort().list.join("\x1f"), separator="\x1e").hash()
+
+    return (
+        instances.select(
+            *INSTANCE,
+            "subset",
+            "cluster",
+            input=text.hash(),
+            content=with_input(marked),
+            texts=with_input(texts),
+            correct=with_input(correct),
+            only_correct=~has_options & marks.list.any(),
+            has_correct=marks.list.any(),
+            names=names.list.unique(),
+        )
+        .sort(INSTANCE)
+        .collect()
+    )
+
+
+def _plain(text: pl.Expr) -> pl.Expr:
+    """Return the text with single spaces, and none at its ends."""
+    return stripped(text).str.replace_all(r"\s+", " ")

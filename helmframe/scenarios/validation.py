@@ -1,0 +1,160 @@
+"""Checks of conditions when a plan is built: columns, values and SQL that the scenario's rows don't have are errors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from helmframe._core.specs import Condition, Equals, Expression, ScenarioSpec, Sql
+from helmframe._schema import INSTANCES
+from helmframe.config import data_root, from_home, s3_endpoint
+from helmframe.errors import ArgumentError, NoInstancesError, SourceError, near
+from helmframe.scenarios.conditions import check_column, listed_names
+from helmframe.scenarios.query import Query, columns_in_path, list_files, open_query, values_in_path
+from helmframe.scenarios.sources import connect
+from helmframe.scenarios.sql import identifier
+
+_MAX_CHECKED = 4096  # conditions of a scenario
+
+
+def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str | None = None) -> None:
+    """Raise now what would be wrong with these conditions later; do nothing while the source can't be reached.
+
+    Columns and values that a check has found are cached in this process. Others are looked up again in the source, so
+    that rows added meanwhile are found. The rows of generated scenarios are not made.
+
+    Raises:
+        ArgumentError: An unknown column, a value that its column can't have, a value of a column of the path that no
+            file has, or SQL that DuckDB refuses; names near columns or values.
+    """
+    facts = _facts(spec, data)
+    if all(facts.cover(condition) for condition in conditions):
+        return
+    try:
+        with open_query(spec, conditions, data=data, make_rows=False) as query:
+            facts.columns |= query.columns
+            facts.value_columns |= {*columns_in_path(spec, query.source), *spec.subsets, "split"}
+            for condition in conditions:
+                if isinstance(condition, Expression):
+                    _check_expression(query, condition)
+                elif isinstance(condition, Equals) and condition.column in facts.value_columns:
+                    present = _column_values(query, condition, data)
+                    for value in condition.values:
+                        if str(value) not in present:
+                            raise unknown_value(spec, condition.column, value, sorted(present))
+                    facts.values.setdefault(condition.column, set()).update(present)
+                facts.add(condition)
+    except SourceError:
+        return
+
+
+def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any]:
+    """Return the distinct values of a column, sorted; of a column of the path without opening a file.
+
+    Raises:
+        ArgumentError: The scenario has no such column.
+        SourceError: The rows can't be read; names scenario and address.
+    """
+    if spec.frame is None and not spec.generated:
+        source = connect(spec, data)
+        try:
+            if column in columns_in_path(spec, source):
+                files = list_files(spec, source)
+                if not files:
+                    raise source.missing()
+                return sorted({values_in_path(spec, file)[column] for file in files})
+        finally:
+            source.close()
+    with open_query(spec, data=data) as query:
+        check_column(query.source, query.columns, column)
+        name = identifier(column)
+        return query.frame(f"DISTINCT {name}", f"AND {name} IS NOT NULL ORDER BY {name}").to_series().to_list()
+
+
+def unknown_value(spec: ScenarioSpec, column: str, value: object, column_values: Sequence[str]) -> NoInstancesError:
+    """Return the error of a value that no row has; names near values of the column."""
+    # a column may have very many values: then only the near ones are named
+    shown = column_values if len(column_values) <= 100 else near(value, column_values)
+    return NoInstancesError.unknown_value(
+        f"where({column}={value!r}) matches no instance of scenario {spec.scenario!r}", value, shown
+    )
+
+
+@dataclass
+class _Facts:
+    """Facts about a scenario's rows that stay true when rows are added.
+
+    Args:
+        columns: Name → DuckDB type of the columns that conditions may name.
+        value_columns: The columns whose values are checked.
+        values: Column → its values as text.
+        checked: Conditions that DuckDB accepted, as text.
+    """
+
+    columns: dict[str, str] = field(default_factory=dict)
+    value_columns: set[str] = field(default_factory=set)
+    values: dict[str, set[str]] = field(default_factory=dict)
+    checked: set[str] = field(default_factory=set)
+
+    def cover(self, condition: Condition) -> bool:
+        """Return whether a condition is right by these facts alone."""
+        if isinstance(condition, Expression):
+            return bool(self.columns) and set(condition.expr.meta.root_names()) <= {*self.columns, *INSTANCES.schema}
+        if isinstance(condition, Sql):
+            return repr(condition) in self.checked
+        if isinstance(condition, Equals) and condition.column in self.value_columns:
+            return {str(value) for value in condition.values} <= self.values.get(condition.column, set())
+        # every value but None can be text
+        texts = condition.values if isinstance(condition, Equals) else (condition.low, condition.high)
+        is_text = self.columns.get(condition.column) == "VARCHAR" and None not in texts
+        return is_text or repr(condition) in self.checked
+
+    def add(self, condition: Condition) -> None:
+        """Add a condition that DuckDB accepted."""
+        if len(self.checked) >= _MAX_CHECKED:
+            self.checked.clear()
+        if not isinstance(condition, Expression):
+            self.checked.add(repr(condition))
+
+
+def _facts(spec: ScenarioSpec, data: str | None) -> _Facts:
+    root = data or data_root()
+    if root and "://" not in root:
+        root = str(from_home(root).absolute())
+    if spec.frame is not None:
+        # without the rows, which the cache must not hold
+        return _cached_facts(replace(spec, frame=None), spec.frame.digest, None)
+    return _cached_facts(spec, root, s3_endpoint())
+
+
+@lru_cache(maxsize=256)
+def _cached_facts(spec: ScenarioSpec, rows: str | None, endpoint: str | None) -> _Facts:  # noqa: ARG001 - the key
+    return _Facts()
+
+
+def _column_values(query: Query, condition: Equals, data: str | None) -> set[str]:
+    """Return the values of a condition's column as text; on the hub only the condition's own, if files have them."""
+    spec, column = query.spec, condition.column
+    if spec.generated:
+        from helmframe.scenarios.generated import find_generator
+
+        generator = find_generator(spec.generated)
+        if spec.subsets == (generator.column,) and column in (generator.column, "subset"):
+            return set(generator.subsets)
+    elif spec.frame is None and column in columns_in_path(spec, query.source):
+        # the hub is listed folder by folder, a disk or bucket at once
+        is_hub = query.source.address.startswith("hf://")
+        files = list_files(spec, query.source, [condition] if is_hub else [])
+        present = {values_in_path(spec, file)[column] for file in files}
+        if not is_hub or all(str(value) in present for value in condition.values):
+            return present
+    return {str(value) for value in values(spec, column, data)}
+
+
+def _check_expression(query: Query, condition: Expression) -> None:
+    columns = [*INSTANCES.schema, *(name for name in listed_names(query.columns) if name not in INSTANCES.schema)]
+    for name in condition.expr.meta.root_names():
+        if name not in columns and name not in query.columns:
+            raise ArgumentError.unknown_value(
+                f"where({condition.expr}): scenario {query.spec.scenario!r} has no column {name!r}", name, columns
+            )

@@ -1,0 +1,104 @@
+"""Slots hold the keys and values of rows of any length, which grow, leave and move without a trace."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from helmframe.models.engine import attention as module
+from helmframe.models.engine.attention import STEP, Slots
+from helmframe.models.engine.reading import Reader, Wanted
+from tests.models import tiny
+
+TEXTS = [[5, 6, 7], [5, 6, 9, 11, 13, 2, 4], [1], [8, 8, 8, 8]]
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def reader(request: pytest.FixtureRequest) -> Reader:
+    return Reader(getattr(tiny, request.param)())
+
+
+@pytest.fixture(autouse=True)
+def without_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def kept(reader: Reader, texts: list[list[int]]) -> list[Any]:
+    found: dict[int, Any] = {}
+    for part in reader.read([Wanted(text, len(text) - 1) for text in texts], keep=True):
+        found.update(zip(part.indices, part.key_values, strict=True))
+    return [found[place] for place in range(len(texts))]
+
+
+def filled(reader: Reader, texts: list[list[int]], most: int = 4) -> Slots:
+    slots = Slots(reader.model, most)
+    for each in kept(reader, texts):
+        slots.enter(each)
+    return slots
+
+
+def plainly(reader: Reader, texts: list[list[int]]) -> torch.Tensor:
+    return torch.stack([reader.model(torch.tensor([text])).logits[0, -1] for text in texts])
+
+
+def test_a_step_says_what_whole_texts_say(reader: Reader) -> None:
+    slots = filled(reader, TEXTS)
+    found = slots.step(torch.tensor([1, 2, 3, 4]))
+    longer = [[*text, token] for text, token in zip(TEXTS, [1, 2, 3, 4], strict=True)]
+    torch.testing.assert_close(found, plainly(reader, longer), rtol=1e-4, atol=1e-4)
+    assert slots.lengths == [4, 8, 2, 5]
+
+
+def test_rows_outgrow_their_room(reader: Reader) -> None:
+    slots, texts = filled(reader, TEXTS), [list(text) for text in TEXTS]
+    for token in range(1, STEP + 20):
+        found = slots.step(torch.full((4,), token))
+        texts = [[*text, token] for text in texts]
+    torch.testing.assert_close(found, plainly(reader, texts), rtol=1e-4, atol=1e-4)
+    assert slots.room >= max(map(len, texts))
+
+
+def test_the_last_row_takes_the_place_of_one_that_leaves(reader: Reader) -> None:
+    slots = filled(reader, TEXTS)
+    slots.leave(1)
+    slots.leave(2)
+    found = slots.step(torch.tensor([1, 4]))
+    torch.testing.assert_close(found, plainly(reader, [[5, 6, 7, 1], [8, 8, 8, 8, 4]]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_enters_where_a_longer_one_was(reader: Reader) -> None:
+    slots = filled(reader, TEXTS[:2], most=2)
+    slots.step(torch.tensor([1, 2]))
+    slots.leave(1)
+    slots.enter(kept(reader, [[3, 3]])[0])
+    found = slots.step(torch.tensor([4, 5]))
+    torch.testing.assert_close(found, plainly(reader, [[5, 6, 7, 1, 4], [3, 3, 5]]), rtol=1e-4, atol=1e-4)
+
+
+def test_room_is_made_at_once_where_it_is_little_more_than_needed(reader: Reader) -> None:
+    near, far = Slots(reader.model, 2), Slots(reader.model, 2)
+    (text,) = kept(reader, [[1] * 40])
+    near.enter(text, room=70)
+    far.enter(text, room=1000)
+    assert (near.room, far.room) == (96, 96)  # not 1,000: it may end long before
+
+
+def test_there_is_no_slot_beyond_the_last(reader: Reader) -> None:
+    slots = filled(reader, TEXTS)
+    with pytest.raises(MemoryError, match="all 4 slots are taken"):
+        slots.enter(kept(reader, [[1]])[0])
+
+
+def test_rows_that_need_more_than_is_free_are_refused(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = kept(reader, TEXTS)
+    monkeypatch.setattr(module, "free", lambda _: 10_000.0)
+    with pytest.raises(MemoryError, match="out of memory: 100 rows of 32 tokens need"):
+        Slots(reader.model, 100).enter(texts[0])
+
+
+def test_the_model_is_left_as_it_was(reader: Reader) -> None:
+    before = reader.model.config._attn_implementation
+    filled(reader, TEXTS).step(torch.tensor([1, 2, 3, 4]))
+    assert reader.model.config._attn_implementation == before
