@@ -1,1 +1,1 @@
-"""Early stopping: rules, and the monitor that applies them while a run goes."""
+"""Early stopping: rules, and the monitor that applies them during a run."""

@@ -1,4 +1,4 @@
-"""The instances of one scenario asked look by look, and which cells are still open: what `until` does in a run."""
+"""The stopping monitor of a run: the instances of each look, and the cells that are still open."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
 from helmframe.models.model import Model
 from helmframe.stats.sequential import UNIT, Population, cluster_means, instance_means, interval_of
 
-# The first looks are of so many instances, later ones of this share of what was asked, up to so many.
+# Instances of the first looks; the share of those run so far in later looks; and the most of a look.
 FIRST_LOOK = 50
 GROWTH = 0.1
 MOST_LOOK = 4_000
@@ -77,9 +77,9 @@ class StoppingMonitor:
     """A monitor of one task; several models may report to it at once.
 
     Args:
-        until: when a cell has what was asked for.
-        task: what is asked.
-        keys: of all its instances: subset, row_index, instance_id, split, cluster.
+        until: The rule that closes a cell.
+        task: The task that runs.
+        keys: The keys of all its instances: subset, row_index, instance_id, split, cluster.
     """
 
     def __init__(self, until: Until, task: MonitoredTask, keys: pl.DataFrame) -> None:
@@ -99,7 +99,7 @@ class StoppingMonitor:
         self._seen: dict[tuple[Any, ...], list[pl.DataFrame]] = {}  # cluster means by cell
         self._cells: dict[tuple[Any, ...], dict[str, Any]] = {}  # by split, model, setting, perturbation
         self._closed: set[tuple[Any, ...]] = set()
-        self._cut: set[tuple[str, str]] = set()  # model and setting that were not asked all of a look
+        self._cut: set[tuple[str, str]] = set()  # model and setting that did not run all of a look
 
     def looks(self, load: Callable[..., Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
         """Yield `INSTANCES` one look after the other; `load(only=keys)` reads some."""
@@ -143,7 +143,7 @@ class StoppingMonitor:
         """Close the cells that meet the rule, and return whether no request is left.
 
         Args:
-            entry: as `until_entry` gives it; is told how far this scenario is.
+            entry: The entry that `until_entry` returns; the state of this scenario is written into it.
         """
         size = self._order.filter(pl.col("look") == self._look).group_by("split").len("due")
         means = pl.concat(self._pending) if self._pending else None

@@ -1,7 +1,7 @@
-"""How long to ask: until a score is precise enough, or two models are told apart.
+"""Stopping rules: stop when a score is precise enough, or when two models are distinguished.
 
-`plan.score(until=hf.precise(.03))`. Instances are asked in a seeded random order, look by look. After each look every
-cell (a model under one setting and perturbation) that has what was asked for is left, and the others go on.
+`plan.score(until=hf.precise(.03))`. Instances run in a seeded random order, look by look. After each look the
+cells (a model under one setting and perturbation) that meet the rule stop, and the others continue.
 """
 
 import ast
@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
 from helmframe.metrics.protocol import Metric, resolve_metrics
@@ -108,10 +109,10 @@ def precise(
 ) -> Precise:
     """Stop when the interval of the score is no wider than ± `half_width`, in `score(until=…)`.
 
-    Instances (whole clusters, where there are) are asked in a random order; after each look (50 of them, later a tenth
-    of what was asked) every model, setting and perturbation stops by itself. The interval is one that holds at all
+    Instances (whole clusters, if there are any) run in a random order. After each look (50 of them, later a tenth of
+    those run so far) every model, setting and perturbation stops by itself. The interval is valid at all
     looks together, about the mean over this benchmark's own instances; so it closes as they run out, and ±.01 of a few
-    hundred instances asks nearly all. Tables show it, and how many were asked of how many.
+    hundred instances runs nearly all. Tables show it, and how many of how many instances ran.
 
     >>> precise(0.03)
     Precise(half_width=0.03, metric=None, mean=None, seed=0, ci=0.95)
@@ -139,7 +140,7 @@ def decided(
     """Stop when one of two models is significantly better, in `score(until=…)`.
 
     As `precise`; watched is the difference of the two on the same instances, by setting and perturbation, until its
-    interval leaves out 0. Other models of the plan are asked the same instances.
+    interval excludes 0. Other models of the plan run the same instances.
 
     >>> decided("base", "tuned")
     Decided(a='base', b='tuned', metric=None, mean=None, seed=0, ci=0.95)
@@ -230,7 +231,7 @@ def _checked(until: U) -> U:
         raise ArgumentError(f"until: ci={until.ci!r} should lie between 0 and 1, such as 0.95.")
     if until.mean not in (None, "macro", "micro"):
         raise ArgumentError(f"until: mean={until.mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
-    if isinstance(until.seed, bool) or not isinstance(until.seed, int):
+    if not is_integer(until.seed):
         raise ArgumentError(f"until: seed={until.seed!r} should be a whole number.")
     return until
 

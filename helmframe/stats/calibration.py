@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from helmframe._core.bins import binned, debiased_error, enough, equal_masses, plain_error
+from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, few_clusters, replicates
 from helmframe.stats.encoded_rows import Floats, Numbers, starts_of
@@ -77,7 +78,7 @@ def calibration(
     Source: Bröcker 2012 and Ferro & Fricker 2012 (debiased parts); Kumar, Liang & Ma 2019; Bröcker & Smith 2007 (band);
         Stephenson, Coelho & Jolliffe 2008 (within).
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+    if not is_integer(bins) or bins < 1:
         raise ArgumentError(f"calibration(bins={bins!r}): a whole number, 1 or more.")
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")

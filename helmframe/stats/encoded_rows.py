@@ -175,7 +175,7 @@ def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.Da
     import numpy as np
 
     number, names = _index_texts(ids)
-    # an id may stand in several clusters, in scenarios of their own
+    # an id may be in several clusters, in different scenarios
     many = max(len(names), 1)
     of_cluster, cluster_names = _index_texts(clusters)
     pairs, unit = np.unique(of_cluster * many + number, return_inverse=True)
@@ -186,7 +186,7 @@ def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.Da
 
 def _index_texts(texts: pl.Series) -> tuple[Numbers, pl.Series]:
     """Return each text's index among the sorted distinct texts, and those texts."""
-    # rows of one instance stand together: where that is so, only the first of each run is looked up
+    # rows of one instance are usually adjacent: then only the first of each run is looked up
     heads = texts.ne_missing(texts.shift())
     run = None
     if (heads.sum() or 0) <= len(texts) // 2:

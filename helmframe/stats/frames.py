@@ -54,8 +54,8 @@ Step: TypeAlias = Callable[[pl.LazyFrame, FoldContext], PartialAggregate]
 def fold(rows: Rows, step: Step) -> PartialAggregate:
     """Apply `step` to all chunks and add up the results, which equal those of one whole frame.
 
-    A chunk that lacked something which others of its scenario have (a variant that was not asked there, clusters of
-    several instances, other trials) is read a second time, and told.
+    A chunk is read a second time, with a context, if it lacks something that other chunks of its scenario have: a
+    variant, clusters of several instances, or other trials.
     """
     chunks = chunks_of(rows)
     partials = map_chunks(chunks, lambda chunk: step(chunk, FoldContext()))

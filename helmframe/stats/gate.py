@@ -23,7 +23,7 @@ class Gate:
     """The result of `gate`: one verdict, and its rows.
 
     `verdict` is "fail" where a row fails, else "undecided" where one is, else "pass"; `exit_code` is what the command
-    gives for it. `criterion` says in words what was asked, `table` has verdict and n_needed of every row.
+    gives for it. `criterion` is the condition in words, `table` has verdict and n_needed of every row.
     """
 
     table: pl.DataFrame
@@ -58,7 +58,7 @@ def gate(
     An interval above the line (of at_most below it) passes, one on the other side fails, and one that holds it is
     undecided: n_needed instances would decide 4 times in 5, were the value what it seems. A row exactly on the line
     fails in (1 − ci)/2 of runs, 2.5 %, and a better one less often. A comparison's joint intervals count, so that this
-    is so for all its rows together; for a table of several rows ask it for intervals of ci=1 − .05 / rows.
+    is so for all its rows together; for a table of several rows, compute its intervals at ci=1 − .05 / rows.
 
     Args:
         table: as `hf.stats.table` gives it (with `at_least` or `at_most`), or `hf.stats.compare` (with `margin`).

@@ -30,7 +30,7 @@ from helmframe.stats.intervals import with_interval
 from helmframe.stats.ranks import Estimates
 from helmframe.stats.sums import sums_of
 
-# Competitors that were asked fewer of a column's instances than this share were asked something else.
+# Competitors with fewer of a column's instances than this share ran something else.
 SAME_INSTANCES = 0.99
 COLUMN = ["scenario", "metric"]
 

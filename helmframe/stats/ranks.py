@@ -1,4 +1,4 @@
-"""Who is surely better than whom, and so between which ranks everyone stands; several columns at once."""
+"""Significant differences between competitors, and the ranks that these allow; several columns at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def tie_groups(signs: Signs) -> list[str]:
     """Return the letters of the tie groups of each competitor, from best to worst.
 
     No two of a group are surely one better than the other. Groups overlap: b may tie with a and with c, and a not with
-    c. A run of letters is said by its ends.
+    c. A run of letters is shown by its ends.
 
     >>> import numpy as np
     >>> tie_groups(np.array([[0, 0, 1], [0, 0, 0], [-1, 0, 0]], dtype=np.int8))

@@ -334,7 +334,7 @@ def consistency(
     Args:
         answers: one row per completion: scenario, subset, cluster, instance_id, perturbation, perturbation_seed, model,
             setting, trial, output_index, `answer` (null: unreadable) and `failed`; variants that were not changed are
-            none of them, unless they were asked again on purpose.
+            excluded, unless they are reruns on purpose.
         by: as in `aggregate`; the perturbation is always one of them.
         ci: as in `aggregate`.
         mean: as in `aggregate`.

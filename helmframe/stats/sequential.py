@@ -27,7 +27,7 @@ def sequential(
     """Return after each score the interval of the mean over the whole population; all are valid at once.
 
     So the scores may be watched and the asking stopped at any time, for any reason: in `ci` of all orders no interval
-    of the sequence misses. What it is about is this benchmark's own mean, which is known once all are asked. Each
+    of the sequence misses. It covers this benchmark's own mean, which is known once all have run. Each
     interval is within those before it, unless these leave out the mean so far.
 
     >>> sequential([1, 1, 0, 1], 4, binary=True).select("asked", "ci_low", "ci_high").tail(2).rows()
@@ -41,7 +41,7 @@ def sequential(
     Args:
         scores: as they come in, in a random order, decided before any was seen.
         population: instances (or clusters) in all.
-        sizes: of all of them, those asked first in their order: what each weighs in the mean; default all alike.
+        sizes: the weight of every instance in the mean, in sampling order; default all equal.
         binary: whether each score, also those not seen, is one of the bounds; those seen so far can't tell. Then the
             interval has a closed form, and is a little narrower.
         bounds: least and greatest score there can be: (−1, 1) for differences of fractions.

@@ -28,7 +28,7 @@ class Sums:
 
     `strata` has one row per stratum: by, scenario, subset, stratum (its number), rows, binary (all values 0 or 1).
     `clusters` has one row per stratum and cluster: stratum, cluster (its name), clusters (1), size (instances), total
-    (over instances, of their means), square (0). Where every instance is a cluster of its own they stand together, one
+    (over instances, of their means), square (0). Where every instance is a cluster of its own they are pooled, one
     row per stratum: cluster null, clusters and size how many, square their squares about their mean.
     `cells` is what trials add, where there are several (`trial_cells`); `trials` says which there are, by scenario.
     """
@@ -65,7 +65,7 @@ def sums_of(
         by: columns whose values make a group.
         value: one per row, in its order.
         mask: which rows have one.
-        count: where each row stands for several: how many, and `value` is their sum; they count as not binary.
+        count: the number of scores in each row, if `value` is their sum; such rows count as not binary.
         named: whether clusters keep their names, and trials their cells, in any case.
     """
     import numpy as np
@@ -117,7 +117,7 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
 def strata_of(of: Sums) -> pl.DataFrame:
     """Return the strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread.
 
-    The sums over clusters are closed forms where they stand together: Σ(s − m)² is their squares about their own mean,
+    The sums over clusters are closed forms where they are pooled: Σ(s − m)² is their squares about their own mean,
     and how far that lies from m.
     """
     here = of.clusters.join(of.strata.select("stratum"), on="stratum", how="semi")
@@ -199,7 +199,7 @@ def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
 def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Floats) -> pl.DataFrame:
     """Sum the instances' means per stratum, cluster and trial, by the number of trials of the instances.
 
-    It does not fold: a row for each cluster and trial is kept, where each instance is one for each instance.
+    It does not fold: there is a row for each cluster and trial, or for each instance if it is its own cluster.
 
     Args:
         rows: with trial in its cells.
@@ -258,7 +258,7 @@ def trial_components(cells: pl.DataFrame) -> pl.DataFrame:
         .with_columns(rest=pl.col("shifted") - (stable_sum(pl.col("shifted")) / pl.len()).over("stratum", "cluster"))
         .group_by("stratum")
         .agg(
-            # each trial's mean stands once per cluster
+            # each trial's mean is repeated once per cluster
             v_trial=enough.then(
                 stable_sum((pl.col("trial_mean") - average) ** 2) / (clusters * (number - 1.0) * number)
             ),

@@ -40,7 +40,7 @@ def aggregate(
 
     Args:
         scores: `SCORES`; or a list of frames of them, each with its instances whole: one or two are read at a time, and
-            sums are kept. Clusters of several instances keep a row per group, several trials one per trial.
+            sums are kept. Clusters of several instances need a row per group, several trials one per trial.
         by: columns whose values make a group; "metric" is always one of them. Rows that differ in anything else, models
             and perturbations too, are averaged.
         ci: share of such intervals that should contain the true value.

@@ -1,4 +1,4 @@
-"""Scores as the variants of each instance, in numbers: what worst cases, changes and flips are counted from."""
+"""Scores encoded as the variants of each instance, from which worst cases, changes and flips are counted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Variants:
         import numpy as np
 
         first = starts_of(self.instance)
-        # the original stands first among its variants
+        # the original is the first of its variants
         score = np.where(self.variant[first] == 0, self.score[first], np.nan)
         return np.repeat(score, lengths(first, len(self.instance)))
 
@@ -67,7 +67,7 @@ class Variants:
 class VariantGroups:
     """The effect of each group of variants: one row per instance, run and group.
 
-    `rows` has the column perturbation, the group's name, in its cells; `instance` numbers the instances as asked, the
+    `rows` has the column perturbation, the group's name, in its cells; `instance` numbers instances and runs, the
     same in all groups. `original`, `total` (sum over the `scored`
     variants), `worst` (of the original and the variants), `change` (sum of variant − original over the `altered` ones);
     `worse` and `better` count variants; `binary` says whether all scores are 0 or 1; `complete`, whether the original

@@ -6,6 +6,7 @@ from math import comb
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._schema import ORIGINAL, STATS
 from helmframe.errors import ArgumentError
 from helmframe.stats.encoded_rows import (
@@ -148,7 +149,7 @@ def worst_at_k(
     """
     scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    if not is_integer(k) or k < 1:
         raise ArgumentError(f"k={k!r} should be a whole number from 1 on: so many draws.")
     combined = fold(scores, partial(_worst_at_k_chunk, keys=keys, k=k, higher_is_better=higher_is_better))
     keys = [*keys, "perturbation"]
