@@ -8,20 +8,20 @@ from typing import Any
 
 from helmframe.config import from_home
 from helmframe.errors import SourceBrokenError, SourceMissingError
-from helmframe.interop.helm.samples import Answered, Sample, Task, add, apart, reference
+from helmframe.interop.helm.samples import Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.interop.imported import Import
 from helmframe.metrics.protocol import METRICS
 from helmframe.results import Results
 from helmframe.results.sides import reader
 
 # What tasks call the text to answer, in this order.
-_INPUTS = (
+_INPUT_FIELDS = (
     *("question", "query", "input", "problem", "Problem", "ctx", "goal", "sentence", "prompt", "text", "passage"),
     *("document", "article", "premise"),
 )
-_OPTIONS = ("choices", "options", "endings")
+_OPTION_FIELDS = ("choices", "options", "endings")
 # What a line holds besides its metrics; until lm-eval 0.4.5 no "metrics" lists these.
-_SAMPLE = {
+_SAMPLE_FIELDS = {
     *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
     *("doc_hash", "prompt_hash", "target_hash"),
 }
@@ -47,13 +47,13 @@ def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
     if not files:
         raise SourceMissingError(f"no samples_….jsonl is at {path}. Run lm-eval with --log_samples --output_path.")
     reading = Import("lm-eval", path if path.is_dir() else path.parent)
-    if not fresh and path.is_dir() and (kept := reading.kept()) is not None:
-        return kept
+    if not fresh and path.is_dir() and (cached := reading.cached()) is not None:
+        return cached
     tasks: list[tuple[Task, dict[str, Any]]] = []
     for number, file in enumerate(files):
         task, config = _task(file)
-        task = apart(task, [each for each, _ in tasks])
-        add(reading, number, task, _samples(file, config))
+        task = distinguish_task(task, [other for other, _ in tasks])
+        add_samples(reading, number, task, _samples(file, config))
         tasks.append((task, config))
     names = [name for task, _ in tasks for name in task.names]
     return reading.finish(
@@ -66,16 +66,16 @@ def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
 
 def _task(file: Path) -> tuple[Task, dict[str, Any]]:
     """What the file is of: its name, and the results beside it."""
-    found = re.fullmatch(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d\-.:]+)\.jsonl", file.name)
-    name, stamp = found.groups() if found else (file.stem.removeprefix("samples_"), "")
-    about: dict[str, Any] = {}
-    for beside in (file.with_name(f"results_{stamp}.json"), *sorted(file.parent.glob("results_*.json"))):
-        if beside.is_file():
-            about = json.loads(beside.read_text(encoding="utf-8"))
+    match = re.fullmatch(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d\-.:]+)\.jsonl", file.name)
+    name, stamp = match.groups() if match else (file.stem.removeprefix("samples_"), "")
+    results: dict[str, Any] = {}
+    for path in (file.with_name(f"results_{stamp}.json"), *sorted(file.parent.glob("results_*.json"))):
+        if path.is_file():
+            results = json.loads(path.read_text(encoding="utf-8"))
             break
-    config = dict(about.get("configs", {}).get(name, {}))
-    shots = about.get("n-shot", {}).get(name, config.get("num_fewshot"))
-    model = about.get("model_name") or about.get("config", {}).get("model_args") or file.parent.name
+    config = dict(results.get("configs", {}).get(name, {}))
+    shots = results.get("n-shot", {}).get(name, config.get("num_fewshot"))
+    model = results.get("model_name") or results.get("config", {}).get("model_args") or file.parent.name
     decoding = json.dumps(config.get("generation_kwargs") or {}, sort_keys=True, ensure_ascii=False)
     return Task(
         name, str(model), shots=shots, decoding=decoding, description=str(config.get("description") or "")
@@ -114,65 +114,67 @@ def _broken(file: Path, number: int, error: Exception) -> SourceBrokenError:
 def _is_scored(line: Mapping[str, Any]) -> bool:
     """Whether log-probabilities of texts were asked for."""
     (first, *_) = _values(line["arguments"])
-    asked = _values(first)
-    return len(asked) > 1 and isinstance(asked[1], str)
+    request = _values(first)
+    return len(request) > 1 and isinstance(request[1], str)
 
 
 def _scores(line: Mapping[str, Any]) -> dict[str, float | None]:
     """By our names, where there are some; those of other filters than "none" say which."""
-    end = "" if line.get("filter", "none") == "none" else f",{line['filter']}"
-    listed = line.get("metrics", [name for name in line if name not in _SAMPLE])
+    suffix = "" if line.get("filter", "none") == "none" else f",{line['filter']}"
+    listed = line.get("metrics", [name for name in line if name not in _SAMPLE_FIELDS])
     names = [name for name in listed if isinstance(line.get(name), int | float)]
     scored = bool(names) and _is_scored(line)
-    return {_metric(name + end, scored=scored): float(line[name]) for name in names}
+    return {_metric(name + suffix, scored=scored): float(line[name]) for name in names}
 
 
 def _sample(line: Mapping[str, Any], config: Mapping[str, Any], scores: Mapping[str, float | None]) -> Sample:
     document = line["doc"] if isinstance(line["doc"], Mapping) else {"text": line["doc"]}
-    asked = [_values(arguments) for arguments in _values(line["arguments"])]
-    prompts = [str(arguments[0]) for arguments in asked]
+    requests = [_values(arguments) for arguments in _values(line["arguments"])]
+    prompts = [str(arguments[0]) for arguments in requests]
     if _is_scored(line):
-        texts = _options(document, [str(arguments[1]).strip() for arguments in asked])
-        right = _right(line["target"], texts)
-        answers = [
-            Answered(
+        texts = _options(document, [str(arguments[1]).strip() for arguments in requests])
+        correct = _target_index(line["target"], texts)
+        completions = [
+            SampleCompletion(
                 prompts[option], str(continuation), 0, option, str(continuation), float(line["resps"][option][0][0])
             )
-            for option, (_, continuation, *_) in enumerate(asked)
+            for option, (_, continuation, *_) in enumerate(requests)
         ]
-        references = [reference(text, correct=option == right) for option, text in enumerate(texts)]
+        references = [reference(text, correct=option == correct) for option, text in enumerate(texts)]
     else:
         outputs = [text for response in line["resps"] for text in response]
-        answers = [Answered(prompts[0], str(text), output_index) for output_index, text in enumerate(outputs)]
+        completions = [
+            SampleCompletion(prompts[0], str(text), output_index) for output_index, text in enumerate(outputs)
+        ]
         references = [reference(line["target"], correct=True)]
     return Sample(
         instance_id=str(line["doc_id"]),
         input=_input(document, prompts[0], config),
         references=references,
-        answers=answers,
+        completions=completions,
         scores=scores,
     )
 
 
-def _values(said: Any) -> list[Any]:
+def _values(values: Any) -> list[Any]:
     """lm-eval writes its lists as mappings: gen_args_0, gen_args_1, …"""
-    if not isinstance(said, Mapping):
-        return list(said)
-    return [said[key] for key in sorted(said, key=lambda key: int(str(key).rpartition("_")[2]))]
+    if not isinstance(values, Mapping):
+        return list(values)
+    return [values[key] for key in sorted(values, key=lambda key: int(str(key).rpartition("_")[2]))]
 
 
-def _options(document: Mapping[str, Any], said: list[str]) -> list[str]:
+def _options(document: Mapping[str, Any], requested: list[str]) -> list[str]:
     """The texts of the options, where the document has as many as were asked about: else what was asked about."""
-    for name in _OPTIONS:
-        found = document.get(name)
-        if isinstance(found, Mapping):
-            found = found.get("text")
-        if isinstance(found, list) and len(found) == len(said):
-            return [str(each) for each in found]
-    return said
+    for name in _OPTION_FIELDS:
+        options = document.get(name)
+        if isinstance(options, Mapping):
+            options = options.get("text")
+        if isinstance(options, list) and len(options) == len(requested):
+            return [str(option) for option in options]
+    return requested
 
 
-def _right(target: Any, texts: list[str]) -> int | None:
+def _target_index(target: Any, texts: list[str]) -> int | None:
     """Which option is the target, said by number, letter or text."""
     text = str(target).strip()
     if text.isdigit() and int(text) < len(texts):
@@ -186,7 +188,7 @@ def _right(target: Any, texts: list[str]) -> int | None:
 def _input(document: Mapping[str, Any], prompt: str, config: Mapping[str, Any]) -> str:
     """The text to answer: the field that the task's template is, or the first usual one; else the prompt."""
     template = re.fullmatch(r"\s*\{\{\s*(\w+)\s*\}\}\s*", str(config.get("doc_to_text") or ""))
-    for name in ((template[1],) if template else ()) + _INPUTS:
+    for name in ((template[1],) if template else ()) + _INPUT_FIELDS:
         if isinstance(document.get(name), str):
             return str(document[name])
     return prompt

@@ -46,25 +46,25 @@ class Draft:
     @property
     def setting(self) -> Setting:
         """Return the setting of this draft's subset: the adapter filled up with defaults, and decoding parameters."""
-        said = dict(self.where)
-        subset = "/".join(str(said.get(column, "")) for column in self.spec.subsets)
+        parameters = dict(self.where)
+        subset = "/".join(str(parameters.get(column, "")) for column in self.spec.subsets)
         return settings(self.spec, self.adapter, self.decoding)[0].for_subset(subset)
 
-    def adapt(self, **said: Any) -> "Draft":
+    def adapt(self, **fields: Any) -> "Draft":
         """With these fields of the adapter."""
-        return replace(self, adapter=merged(self.adapter, frozen(said)))
+        return replace(self, adapter=merged(self.adapter, frozen(fields)))
 
-    def decode(self, **said: Any) -> "Draft":
+    def decode(self, **parameters: Any) -> "Draft":
         """With these decoding parameters."""
-        return replace(self, decoding=merged(self.decoding, frozen(said)))
+        return replace(self, decoding=merged(self.decoding, frozen(parameters)))
 
     def plan(self) -> Plan:
         """The sentence, as the verbs check it."""
-        said = scenario(self.spec.scenario, compat="helm")
+        base = scenario(self.spec.scenario, compat="helm")
         where = {key: thawed(value) for key, value in self.where}
         if self.split or self.instances is None:
             where["split"] = self.split or ["valid", "test"]
-        plan = said.where(**where) if where else said
+        plan = base.where(**where) if where else base
         plan = plan.where(Sql(self.condition, narrows=True)) if self.condition else plan
         if self.instances is not None:
             plan = plan.sample(self.instances, order="helm")
@@ -93,7 +93,7 @@ class Draft:
             return str(error)
         return None
 
-    def _words(self, field: str, said: Pairs) -> Mapping[str, Any]:
+    def _words(self, field: str, pairs: Pairs) -> Mapping[str, Any]:
         """A grid of one where the entry sweeps, so that its setting has a name."""
-        words = {key: thawed(value) for key, value in said}
-        return {key: [value] if f"{field}.{key}" in self.sweep else value for key, value in words.items()}
+        values = {key: thawed(value) for key, value in pairs}
+        return {key: [value] if f"{field}.{key}" in self.sweep else value for key, value in values.items()}

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from helmframe.errors import ArgumentError, SpecError
 
-Said: TypeAlias = str | int | float
+ArgumentValue: TypeAlias = str | int | float
 
 # Commas inside parentheses belong to the value: model=noisy(accuracy=0.6, seed=1).
 _COMMA = re.compile(r",(?![^()]*\))")
@@ -21,13 +21,13 @@ class Entry:
     """One run entry: the scenario's HELM name, its arguments, and the priority and groups a .conf file gives it."""
 
     name: str
-    arguments: tuple[tuple[str, Said], ...]
+    arguments: tuple[tuple[str, ArgumentValue], ...]
     priority: int = 1
     groups: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = ",".join(f"{key}={value}" for key, value in self.arguments)
-        return f"{self.name}:{said}" if said else self.name
+        arguments = ",".join(f"{key}={value}" for key, value in self.arguments)
+        return f"{self.name}:{arguments}" if arguments else self.name
 
 
 class EntryState(NamedTuple):
@@ -53,10 +53,10 @@ def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Ent
     if not name:
         raise ArgumentError(f"run entry {text!r} has no scenario; write name:key=value,key=value.")
     arguments = []
-    for said in _COMMA.split(rest) if rest else ():
-        key, equals, value = said.strip().partition("=")
+    for argument in _COMMA.split(rest) if rest else ():
+        key, equals, value = argument.strip().partition("=")
         if not equals or not key:
-            raise ArgumentError(f"run entry {text!r}: {said!r} should be key=value.")
+            raise ArgumentError(f"run entry {text!r}: {argument!r} should be key=value.")
         arguments.append((key, _value(value)))
     # HELM's own files say the same twice here and there
     for key, value in arguments:
@@ -85,26 +85,26 @@ def read_conf(path: str | Path) -> list[Entry]:
     rows = conf.get("entries", None) if isinstance(conf, Mapping) else None
     if not isinstance(rows, list):
         raise SpecError.at(path, "entries", f"is missing, or no list. Write: {_EXAMPLE}")
-    return [_entry(path, f"entries[{place}]", row) for place, row in enumerate(rows)]
+    return [_entry(path, f"entries[{index}]", row) for index, row in enumerate(rows)]
 
 
 def _entry(path: str | Path, key: str, row: object) -> Entry:
     """One row of `entries`."""
-    known = ("description", "priority", "groups")
+    allowed = ("description", "priority", "groups")
     if not isinstance(row, Mapping) or not isinstance(row.get("description", None), str):
         raise SpecError.at(path, key, f"should be {{description: …, priority: 1}}. Write: {_EXAMPLE}")
-    for each in row:
-        if each not in known:
-            raise SpecError.unknown_key(path, f"{key}.{each}", known)
+    for field in row:
+        if field not in allowed:
+            raise SpecError.unknown_key(path, f"{key}.{field}", allowed)
     priority, groups = row.get("priority", 1), row.get("groups", [])
     if not isinstance(priority, int) or isinstance(priority, bool):
         raise SpecError.at(path, f"{key}.priority", f"should be a whole number, not {priority!r}.")
     if not isinstance(groups, list):
         raise SpecError.at(path, f"{key}.groups", f"should be a list of names, not {groups!r}.")
-    return parse_entry(row["description"], priority, [str(each) for each in groups])
+    return parse_entry(row["description"], priority, [str(group) for group in groups])
 
 
-def _value(text: str) -> Said:
+def _value(text: str) -> ArgumentValue:
     try:
         return int(text)
     except ValueError:

@@ -9,7 +9,7 @@ from helmframe.errors import HelmframeError, SourceError, UnknownScenarioError
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import Entry, EntryState
 from helmframe.interop.helm.plans import drafts_of
-from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.interop.helm.scenario_lookup import scenario_index
 from helmframe.scenarios.query import open_query
 
 logger = logging.getLogger("helmframe.interop.helm")
@@ -23,12 +23,12 @@ def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:
     The states are "plan"; "scenario not here"; "rows missing", in the data root that is configured; and "unsupported",
     where the scenario is here and helmframe doesn't support an argument. `reason` is the error.
     """
-    known = known_scenarios()
+    scenarios_by_name = scenario_index()
     scenarios: dict[ScenarioSpec, str | None] = {}
     rows: dict[Draft, str | None] = {}
     for entry in dict.fromkeys(entries):
         try:
-            drafts = dict.fromkeys(draft.without_models() for draft in drafts_of(entry, known))
+            drafts = dict.fromkeys(draft.without_models() for draft in drafts_of(entry, scenarios_by_name))
             for draft in drafts:
                 if draft.spec not in scenarios:
                     scenarios[draft.spec] = _unreadable(draft.spec)
@@ -47,8 +47,12 @@ def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:
 def skipped_text(skipped: Sequence[EntryState]) -> str:
     """Return how many entries were skipped and why; at most five names of each kind."""
     lines = []
-    for state, named in (("scenario not here", False), ("rows missing", True)):
-        names = Counter(str(each.entry) if named else each.entry.name for each in skipped if each.state == state)
+    for state, with_arguments in (("scenario not here", False), ("rows missing", True)):
+        names = Counter(
+            str(entry_state.entry) if with_arguments else entry_state.entry.name
+            for entry_state in skipped
+            if entry_state.state == state
+        )
         if names:
             shown = ", ".join(name for name, _ in names.most_common(_SHOWN))
             more = f", … ({len(names):,} in all)" if len(names) > _SHOWN else ""

@@ -14,7 +14,7 @@ from helmframe.adapters.adapt import ADAPTERS
 from helmframe.adapters.format_instructions import name_of_choices
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.interop.helm.draft import Draft
-from helmframe.interop.helm.entries import Said
+from helmframe.interop.helm.entries import ArgumentValue
 from helmframe.interop.helm.known_models import follows_instructions
 from helmframe.interop.helm.metric_specs import CLASSES, EXACT_MATCH, SEPARATE
 from helmframe.interop.helm.scenario_lookup import method_fields
@@ -23,7 +23,7 @@ from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.contrast import with_contrasts
 from helmframe.perturbations.registry import PERTURBATIONS
 
-Expander: TypeAlias = Callable[[Draft, Said], list[Draft]]
+Expander: TypeAlias = Callable[[Draft, ArgumentValue], list[Draft]]
 
 EXPANDERS: dict[str, Expander] = {}
 # Words for several values: an entry that says one is several plans.
@@ -84,120 +84,120 @@ def expander(name: str) -> Callable[[Expander], Expander]:
 
 @expander("model")
 @expander("model_deployment")
-def model(draft: Draft, value: Said) -> list[Draft]:
+def model(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Who answers."""
     return [replace(draft, models=(str(value),))]
 
 
 @expander("method")
-def method(draft: Draft, value: Said) -> list[Draft]:
+def method(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Set the adapter method, with the texts, the number of examples and the metrics that HELM gives it.
 
     Source: HELM `get_multiple_choice_adapter_spec`.
     """
-    name, own = str(value), draft.setting.adapter.method
-    if name == own:
+    name, default_method = str(value), draft.setting.adapter.method
+    if name == default_method:
         return [draft]
     fields = method_fields(draft.spec, name)
     metrics = draft.metrics
     if name in SEPARATE:
-        metrics = (SEPARATE[name], *(each for each in draft.spec.metrics if each in CLASSES["BBQMetric"]))
-        if own.startswith("multiple_choice_joint"):
+        metrics = (SEPARATE[name], *(metric for metric in draft.spec.metrics if metric in CLASSES["BBQMetric"]))
+        if default_method.startswith("multiple_choice_joint"):
             # HELM scores separate options without the instructions, texts and examples of the joint prompt
             fields = {"instructions": "", **dict(ADAPTERS[name].defaults)} | fields
-    elif own in SEPARATE:
+    elif default_method in SEPARATE:
         metrics = EXACT_MATCH
     return [replace(draft.adapt(method=name, **fields), metrics=metrics)]
 
 
 @expander("instructions")
-def instructions(draft: Draft, value: Said) -> list[Draft]:
+def instructions(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """None, or HELM's expert before the scenario's own."""
-    said = _one_of("instructions", value, ("none", "expert"))
-    if said == "none":
+    choice = _one_of("instructions", value, ("none", "expert"))
+    if choice == "none":
         return [draft.adapt(instructions="")]
-    own = draft.setting.adapter
+    adapter = draft.setting.adapter
     # without the scenario's own, HELM's sentence stands before the input without a line of its own
-    suffix = {} if own.instructions else {"instructions_suffix": ""}
-    return [draft.adapt(instructions=EXPERT + own.instructions, **suffix)]
+    suffix = {} if adapter.instructions else {"instructions_suffix": ""}
+    return [draft.adapt(instructions=EXPERT + adapter.instructions, **suffix)]
 
 
 @expander("prompt")
-def prompt(draft: Draft, value: Said) -> list[Draft]:
+def prompt(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Other words around input and output."""
-    said = _one_of("prompt", value, PROMPTS)
-    asked = draft.adapt(**PROMPTS[said])
-    return [asked.decode(stop=['".']) if said == "human_assistant" else asked]
+    choice = _one_of("prompt", value, PROMPTS)
+    adapted = draft.adapt(**PROMPTS[choice])
+    return [adapted.decode(stop=['".']) if choice == "human_assistant" else adapted]
 
 
 @expander("newline")
-def newline(draft: Draft, value: Said) -> list[Draft]:
+def newline(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """What stands for a line's end."""
     return [draft.adapt(substitutions=[["\n", NEWLINES[_one_of("newline", value, NEWLINES)]]])]
 
 
 @expander("stop")
-def stop(draft: Draft, value: Said) -> list[Draft]:
+def stop(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """No stop sequence, or one that also stands between the examples."""
-    said = _one_of("stop", value, ("none", *STOPS))
-    if said == "none":
+    choice = _one_of("stop", value, ("none", *STOPS))
+    if choice == "none":
         return [draft.decode(stop=[])]
-    return [draft.adapt(instance_prefix=f"{STOPS[said]}\n\n").decode(stop=[STOPS[said]])]
+    return [draft.adapt(instance_prefix=f"{STOPS[choice]}\n\n").decode(stop=[STOPS[choice]])]
 
 
 @expander("add_to_stop")
-def add_to_stop(draft: Draft, value: Said) -> list[Draft]:
+def add_to_stop(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """One more stop sequence."""
-    return [draft.decode(stop=[*stops(draft), "\n" if value == "newline" else str(value)])]
+    return [draft.decode(stop=[*stop_sequences(draft), "\n" if value == "newline" else str(value)])]
 
 
 @expander("global_prefix")
-def global_prefix(draft: Draft, value: Said) -> list[Draft]:
+def global_prefix(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """What some models want at the very start."""
     _one_of("global_prefix", value, ("nlg",))
     return [draft.adapt(global_prefix="[NLG]")]
 
 
 @expander("format_prompt")
-def format_prompt(draft: Draft, value: Said) -> list[Draft]:
+def format_prompt(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """The text before the input, and none before the output."""
     return [draft.adapt(input_prefix=str(value), output_prefix="")]
 
 
 @expander("chatml")
-def chatml(draft: Draft, value: Said) -> list[Draft]:
+def chatml(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """OpenAI's ChatML, written out around instructions, examples and question."""
     _one_of("chatml", value, ("True",))
-    own = draft.setting.adapter
+    adapter = draft.setting.adapter
     turn = "<|im_end|>\n<|im_start|>assistant\n"
-    if own.method == "ranking_binary":
-        question, _, cue = own.output_prefix.partition("\n")
+    if adapter.method == "ranking_binary":
+        question, _, cue = adapter.output_prefix.partition("\n")
         cue = question + turn + cue
     else:
         entry = dict(draft.spec.helm).get("entry", draft.spec.scenario)
-        cue = own.output_prefix + turn if entry in _CUED_BY_THE_USER else turn + own.output_prefix
-    system = f"<|im_start|>system\n{_with_suffix(own)}<|im_end|>\n" if own.instructions else ""
+        cue = adapter.output_prefix + turn if entry in _CUED_BY_THE_USER else turn + adapter.output_prefix
+    system = f"<|im_start|>system\n{_with_suffix(adapter)}<|im_end|>\n" if adapter.instructions else ""
     return [
         draft.adapt(
             instructions=f"{system}<|im_start|>user\n",
             instance_prefix="",
             output_prefix=cue,
             output_suffix="<|im_end|>\n<|im_start|>user\n",
-        ).decode(stop=[*stops(draft), "<|im_end|>"])
+        ).decode(stop=[*stop_sequences(draft), "<|im_end|>"])
     ]
 
 
 @expander("follow_format_instructions")
-def follow_format_instructions(draft: Draft, value: Said) -> list[Draft]:
+def follow_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Words that ask for the examples' form; "instruct": of models that were taught to follow instructions."""
-    said = _one_of("follow_format_instructions", value, ("all", "instruct"))
-    if said == "instruct" and not any(map(follows_instructions, draft.models)):
+    choice = _one_of("follow_format_instructions", value, ("all", "instruct"))
+    if choice == "instruct" and not any(map(follows_instructions, draft.models)):
         return [draft]
     return [draft.adapt(format_instructions="follow")]
 
 
 @expander("output_format_instructions")
-def output_format_instructions(draft: Draft, value: Said) -> list[Draft]:
+def output_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Add words on the form of the answer, by the scenario's name; joint options have some for any name."""
     name = str(value)
     if draft.setting.adapter.method == "multiple_choice_joint":
@@ -206,82 +206,82 @@ def output_format_instructions(draft: Draft, value: Said) -> list[Draft]:
 
 
 @expander("num_train_trials")
-def num_train_trials(draft: Draft, value: Said) -> list[Draft]:
+def num_train_trials(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Draws of the in-context examples."""
     return [draft.adapt(trials=_whole("num_train_trials", value))]
 
 
 @expander("max_train_instances")
-def max_train_instances(draft: Draft, value: Said) -> list[Draft]:
+def max_train_instances(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Set the number of few-shot examples; language modelling has none, whatever the entry names, as in HELM."""
     if draft.setting.adapter.method == "language_modeling":
         return [draft]
-    each = _swept("max_train_instances", value)
-    return _sweep([draft.adapt(shots=number) for number in each], "adapter.shots")
+    numbers = _sweep_values("max_train_instances", value)
+    return _sweep([draft.adapt(shots=number) for number in numbers], "adapter.shots")
 
 
 @expander("max_eval_instances")
-def max_eval_instances(draft: Draft, value: Said) -> list[Draft]:
+def max_eval_instances(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Instances, as HELM draws them."""
-    return [replace(draft, instances=number) for number in _swept("max_eval_instances", value)]
+    return [replace(draft, instances=number) for number in _sweep_values("max_eval_instances", value)]
 
 
 @expander("num_outputs")
-def num_outputs(draft: Draft, value: Said) -> list[Draft]:
+def num_outputs(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Completions of each request; where the answer is a letter HELM asks for one, whatever is said."""
     if draft.setting.adapter.method.startswith("multiple_choice"):
         return [draft]
-    return [replace(draft, outputs=number) for number in _swept("num_outputs", value)]
+    return [replace(draft, outputs=number) for number in _sweep_values("num_outputs", value)]
 
 
 @expander("num_trials")
-def num_trials(draft: Draft, value: Said) -> list[Draft]:
+def num_trials(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """How often the same prompt is asked."""
-    return [draft.adapt(repeats=number) for number in _swept("num_trials", value)]
+    return [draft.adapt(repeats=number) for number in _sweep_values("num_trials", value)]
 
 
 @expander("temperature")
-def temperature(draft: Draft, value: Said) -> list[Draft]:
+def temperature(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """The temperature."""
     return [draft.decode(temperature=_number("temperature", value))]
 
 
 @expander("increase_temperature")
-def increase_temperature(draft: Draft, value: Said) -> list[Draft]:
+def increase_temperature(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """More temperature than the scenario says."""
-    own = dict(draft.setting.decoding).get("temperature") or 0.0
-    return [draft.decode(temperature=float(own) + _number("increase_temperature", value))]  # type: ignore[arg-type]
+    current = dict(draft.setting.decoding).get("temperature") or 0.0
+    return [draft.decode(temperature=float(current) + _number("increase_temperature", value))]  # type: ignore[arg-type]
 
 
 @expander("increase_max_tokens")
-def increase_max_tokens(draft: Draft, value: Said) -> list[Draft]:
+def increase_max_tokens(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """More tokens than the scenario says."""
-    own = dict(draft.setting.decoding).get("max_tokens") or 0
-    return [draft.decode(max_tokens=int(own) + _whole("increase_max_tokens", value))]  # type: ignore[arg-type]
+    current = dict(draft.setting.decoding).get("max_tokens") or 0
+    return [draft.decode(max_tokens=int(current) + _whole("increase_max_tokens", value))]  # type: ignore[arg-type]
 
 
 @expander("num_output_tokens")
-def num_output_tokens(draft: Draft, value: Said) -> list[Draft]:
+def num_output_tokens(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Tokens of each completion."""
-    each = _swept("num_output_tokens", value)
-    return _sweep([draft.decode(max_tokens=number) for number in each], "decoding.max_tokens")
+    numbers = _sweep_values("num_output_tokens", value)
+    return _sweep([draft.decode(max_tokens=number) for number in numbers], "decoding.max_tokens")
 
 
 @expander("eval_split")
-def eval_split(draft: Draft, value: Said) -> list[Draft]:
+def eval_split(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """One of HELM's two evaluation splits."""
     return [replace(draft, split=_one_of("eval_split", value, ("test", "valid")))]
 
 
 @expander("only_contrast")
-def only_contrast(draft: Draft, value: Said) -> list[Draft]:
+def only_contrast(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Only instances that have a human contrast example."""
-    said = _one_of("only_contrast", value, ("True", "False"))
-    return [replace(draft, condition=with_contrasts(draft.spec.scenario)) if said == "True" else draft]
+    choice = _one_of("only_contrast", value, ("True", "False"))
+    return [replace(draft, condition=with_contrasts(draft.spec.scenario)) if choice == "True" else draft]
 
 
 @expander("process_output")
-def process_output(draft: Draft, value: Said) -> list[Draft]:
+def process_output(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """HELM cuts the reasoning out of an answer this way; here it never is part of one."""
     if "think" not in str(value):
         raise ArgumentError(f"process_output={value!r}: only HELM's processors that cut reasoning out are known.")
@@ -289,60 +289,60 @@ def process_output(draft: Draft, value: Said) -> list[Draft]:
 
 
 @expander("data_augmentation")
-def data_augmentation(draft: Draft, value: Said) -> list[Draft]:
+def data_augmentation(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """HELM's preset, or any perturbation; by HELM's own rules where it has them, so that prompts are HELM's."""
     name = str(value)
     if name not in PRESETS and name.partition("(")[0] not in PERTURBATIONS:
         raise UnknownNameError.among("data_augmentation", name, [*PRESETS, *PERTURBATIONS])
-    said = [_helms(Call.parse(each)) for each in PRESETS.get(name, (name,))]
+    calls = [_helm_call(Call.parse(preset)) for preset in PRESETS.get(name, (name,))]
     if not name.endswith("_sweep"):
-        return [replace(draft, variants=tuple(said))]
-    return [replace(draft, variants=(each,)) for one in said for each in one.cells()]
+        return [replace(draft, variants=tuple(calls))]
+    return [replace(draft, variants=(cell,)) for parsed in calls for cell in parsed.cells()]
 
 
-def _helms(said: Call) -> PerturbationCall:
-    compat = {"compat": "helm"} if PERTURBATIONS[said.name].has_helm else {}
-    return call(said.name, **dict(said.arguments) | compat)
+def _helm_call(parsed: Call) -> PerturbationCall:
+    compat = {"compat": "helm"} if PERTURBATIONS[parsed.name].has_helm else {}
+    return call(parsed.name, **dict(parsed.arguments) | compat)
 
 
-def stops(draft: Draft) -> list[str]:
+def stop_sequences(draft: Draft) -> list[str]:
     """The stop sequences by now."""
-    own: Any = dict(draft.setting.decoding).get("stop") or ()
-    return [own] if isinstance(own, str) else list(own)
+    stop: Any = dict(draft.setting.decoding).get("stop") or ()
+    return [stop] if isinstance(stop, str) else list(stop)
 
 
-def _with_suffix(own: Any) -> str:
-    said, suffix = str(own.instructions), str(own.instructions_suffix)
-    return said if said.endswith(suffix) else said + suffix
+def _with_suffix(adapter: Any) -> str:
+    text, suffix = str(adapter.instructions), str(adapter.instructions_suffix)
+    return text if text.endswith(suffix) else text + suffix
 
 
-def _sweep(drafts: list[Draft], word: str) -> list[Draft]:
-    return drafts if len(drafts) == 1 else [replace(each, sweep=each.sweep | {word}) for each in drafts]
+def _sweep(drafts: list[Draft], parameter: str) -> list[Draft]:
+    return drafts if len(drafts) == 1 else [replace(draft, sweep=draft.sweep | {parameter}) for draft in drafts]
 
 
-def _swept(name: str, value: Said) -> tuple[int, ...]:
+def _sweep_values(name: str, value: ArgumentValue) -> tuple[int, ...]:
     """The numbers that a word of HELM's stands for, or the number itself."""
-    words = SWEEPS[name]
-    if str(value) in words:
-        return words[str(value)]
+    named = SWEEPS[name]
+    if str(value) in named:
+        return named[str(value)]
     if isinstance(value, str):
-        raise ArgumentError.unknown_value(f"run entry: {name}={value!r} is no number", value, words)
+        raise ArgumentError.unknown_value(f"run entry: {name}={value!r} is no number", value, named)
     return (_whole(name, value),)
 
 
-def _whole(name: str, value: Said) -> int:
+def _whole(name: str, value: ArgumentValue) -> int:
     if not isinstance(value, int) or value < 0:
         raise ArgumentError(f"run entry: {name}={value!r} should be a whole number.")
     return value
 
 
-def _number(name: str, value: Said) -> float:
+def _number(name: str, value: ArgumentValue) -> float:
     if isinstance(value, str):
         raise ArgumentError(f"run entry: {name}={value!r} should be a number.")
     return float(value)
 
 
-def _one_of(name: str, value: Said, known: Collection[str]) -> str:
-    if str(value) not in known:
-        raise ArgumentError.unknown_value(f"run entry: {name}={value!r}", value, known)
+def _one_of(name: str, value: ArgumentValue, choices: Collection[str]) -> str:
+    if str(value) not in choices:
+        raise ArgumentError.unknown_value(f"run entry: {name}={value!r}", value, choices)
     return str(value)

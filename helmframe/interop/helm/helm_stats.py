@@ -26,7 +26,7 @@ def row_of(stat: Mapping[str, Any], instance_id: str | None = None, trial: int |
         "split": name.get("split"),
         "sub_split": name.get("sub_split"),
         "metric": str(name["name"]),
-        **{each: stat.get(each) for each in _SUMS},
+        **{field: stat.get(field) for field in _SUMS},
     }
 
 
@@ -42,9 +42,9 @@ def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], of_instances: pl.Data
         SourceBrokenError: An element of stats.json is not as HELM has it.
     """
     rows = []
-    for number, each in enumerate(stats):
+    for number, stat in enumerate(stats):
         try:
-            rows.append(row_of(each))
+            rows.append(row_of(stat))
         except (KeyError, TypeError, AttributeError) as error:
             problem = f"element {number} of stats.json is not as HELM has it: {type(error).__name__} {error}."
             raise SourceBrokenError(problem) from None
@@ -60,5 +60,5 @@ def rows_of(rows: Sequence[Row]) -> pl.DataFrame:
 
 def statistic_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the statistic of a row of `HELM_STATS` as HELM's JSON has it."""
-    count, total, squared, low, high = (row[each] for each in _SUMS)
+    count, total, squared, low, high = (row[field] for field in _SUMS)
     return summed(row["metric"], row["split"], row["sub_split"], row["description"], (count, total, squared, low, high))

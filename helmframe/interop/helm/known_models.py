@@ -18,7 +18,7 @@ _NOT_INSTRUCT = re.compile(
     r"|solar-pro-preview-instruct|palmyra-instruct"
 )
 # HELM's names of models → how it asks them otherwise than the rest.
-_ALWAYS: dict[str, tuple[str, ...]] = {
+_BY_MODEL: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("bigscience/t0pp", "google/t5-11b", "google/flan-t5-xxl", "tsinghua/glm"), ("no_newlines",)),
     "google/ul2": ("no_newlines", "nlg_prefix"),
     "together/gpt-neoxt-chat-base-20b": ("chatml",),
@@ -26,7 +26,7 @@ _ALWAYS: dict[str, tuple[str, ...]] = {
     "google/gemini-1.0-pro-vision-001": ("two_tokens",),
     "google/medlm-large": ("no_stop",),
 }
-_FAMILIES = {
+_BY_FAMILY = {
     r"anthropic/claude-(v1\.3|instant-v1|instant-1\.2|2\.0|2\.1)": ("claude_2",),
     r"anthropic/claude-3-.*": ("claude_3",),
 }
@@ -40,16 +40,16 @@ def follows_instructions(name: str) -> bool:
     >>> follows_instructions("meta/llama-3-8b-chat"), follows_instructions("meta/llama-3-8b")
     (True, False)
     """
-    said = name.lower()
-    return bool(_INSTRUCT.search(said)) and not _NOT_INSTRUCT.search(said)
+    lowered = name.lower()
+    return bool(_INSTRUCT.search(lowered)) and not _NOT_INSTRUCT.search(lowered)
 
 
-def ways(name: str) -> tuple[str, ...]:
-    """How HELM asks the model of this name of its otherwise than the rest: by the names of `unasked`.
+def overrides_of(name: str) -> tuple[str, ...]:
+    """How HELM asks the model of this name of its otherwise than the rest: by the names of `model_overrides`.
 
-    >>> ways("google/flan-t5-xxl")
+    >>> overrides_of("google/flan-t5-xxl")
     ('no_newlines',)
     """
-    said = name.lower()
-    family = next((added for pattern, added in _FAMILIES.items() if re.fullmatch(pattern, said)), ())
-    return _ALWAYS.get(said, family)
+    lowered = name.lower()
+    family = next((overrides for pattern, overrides in _BY_FAMILY.items() if re.fullmatch(pattern, lowered)), ())
+    return _BY_MODEL.get(lowered, family)

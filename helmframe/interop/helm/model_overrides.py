@@ -14,22 +14,22 @@ from helmframe.interop.helm.expanders import (
     increase_max_tokens,
     increase_temperature,
     stop,
-    stops,
+    stop_sequences,
 )
-from helmframe.interop.helm.known_models import ways
+from helmframe.interop.helm.known_models import overrides_of
 
 
-def unasked(draft: Draft) -> list[Draft]:
+def apply_model_overrides(draft: Draft) -> list[Draft]:
     """The draft; for each model that HELM asks in a way of its own, a draft of its own."""
-    special = [name for name in draft.models if ways(name)]
-    others = tuple(name for name in draft.models if name not in special)
-    plain = [replace(draft, models=others)] if others or not special else []
-    return [*plain, *(_asked(replace(draft, models=(name,)), name) for name in special)]
+    overridden = [name for name in draft.models if overrides_of(name)]
+    others = tuple(name for name in draft.models if name not in overridden)
+    unchanged = [replace(draft, models=others)] if others or not overridden else []
+    return [*unchanged, *(_override(replace(draft, models=(name,)), name) for name in overridden)]
 
 
-def _asked(draft: Draft, name: str) -> Draft:
-    for way in ways(name):
-        draft = _WAYS[way](draft)
+def _override(draft: Draft, name: str) -> Draft:
+    for override in overrides_of(name):
+        draft = _OVERRIDES[override](draft)
     return draft
 
 
@@ -53,13 +53,13 @@ def _claude_2(draft: Draft) -> Draft:
 
 def _claude_3(draft: Draft) -> Draft:
     """A server that refuses stop sequences of white space."""
-    return draft.decode(stop=[each for each in stops(draft) if each.strip()])
+    return draft.decode(stop=[sequence for sequence in stop_sequences(draft) if sequence.strip()])
 
 
-def _warm(draft: Draft) -> Draft:
+def _nonzero_temperature(draft: Draft) -> Draft:
     """A server that fails at temperature 0."""
-    said = dict(draft.setting.decoding).get("temperature")
-    return increase_temperature(draft, 1e-4)[0] if said == 0 else draft
+    current = dict(draft.setting.decoding).get("temperature")
+    return increase_temperature(draft, 1e-4)[0] if current == 0 else draft
 
 
 def _two_tokens(draft: Draft) -> Draft:
@@ -68,7 +68,7 @@ def _two_tokens(draft: Draft) -> Draft:
     return increase_max_tokens(draft, 1)[0] if one else draft
 
 
-_WAYS: dict[str, Callable[[Draft], Draft]] = {
+_OVERRIDES: dict[str, Callable[[Draft], Draft]] = {
     "chatml": lambda draft: chatml(draft, "True")[0],
     "claude_2": _claude_2,
     "claude_3": _claude_3,
@@ -76,5 +76,5 @@ _WAYS: dict[str, Callable[[Draft], Draft]] = {
     "no_newlines": _no_newlines,
     "no_stop": lambda draft: stop(draft, "none")[0],
     "two_tokens": _two_tokens,
-    "warm": _warm,
+    "warm": _nonzero_temperature,
 }

@@ -4,39 +4,39 @@ from typing import Any, TypedDict, Unpack, cast
 
 from helmframe._plan import Plan, spec_of
 from helmframe._suite import Suite
-from helmframe.interop.helm.entries import Said, parse_entry
+from helmframe.interop.helm.entries import ArgumentValue, parse_entry
 from helmframe.interop.helm.plans import drafts_of
-from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.interop.helm.scenario_lookup import scenario_index
 
 
 class Expanders(TypedDict, total=False):
     """The run expanders that `entry` takes as keywords, as a run entry has them."""
 
-    add_to_stop: Said
-    chatml: Said
-    data_augmentation: Said
-    eval_split: Said
-    follow_format_instructions: Said
-    format_prompt: Said
-    global_prefix: Said
-    increase_max_tokens: Said
-    increase_temperature: Said
-    instructions: Said
-    max_eval_instances: Said
-    max_train_instances: Said
-    method: Said
-    model_deployment: Said
-    newline: Said
-    num_output_tokens: Said
-    num_outputs: Said
-    num_train_trials: Said
-    num_trials: Said
-    only_contrast: Said
-    output_format_instructions: Said
-    process_output: Said
-    prompt: Said
-    stop: Said
-    temperature: Said
+    add_to_stop: ArgumentValue
+    chatml: ArgumentValue
+    data_augmentation: ArgumentValue
+    eval_split: ArgumentValue
+    follow_format_instructions: ArgumentValue
+    format_prompt: ArgumentValue
+    global_prefix: ArgumentValue
+    increase_max_tokens: ArgumentValue
+    increase_temperature: ArgumentValue
+    instructions: ArgumentValue
+    max_eval_instances: ArgumentValue
+    max_train_instances: ArgumentValue
+    method: ArgumentValue
+    model_deployment: ArgumentValue
+    newline: ArgumentValue
+    num_output_tokens: ArgumentValue
+    num_outputs: ArgumentValue
+    num_train_trials: ArgumentValue
+    num_trials: ArgumentValue
+    only_contrast: ArgumentValue
+    output_format_instructions: ArgumentValue
+    process_output: ArgumentValue
+    prompt: ArgumentValue
+    stop: ArgumentValue
+    temperature: ArgumentValue
 
 
 def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan | Suite:
@@ -57,7 +57,7 @@ def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan 
         UnknownNameError: no scenario for the entry, or no such argument; with near matches.
         ArgumentError: no entry, or a value that can't be.
     """
-    drafts = drafts_of(parse_entry(text), known_scenarios(), also=cast("dict[str, Said]", expanders))
+    drafts = drafts_of(parse_entry(text), scenario_index(), defaults=cast("dict[str, ArgumentValue]", expanders))
     plans = [draft.plan() for draft in drafts]
     if model is not None:
         plans = [plan if spec_of(plan).models else plan.generate(model) for plan in plans]

@@ -8,18 +8,18 @@ from helmframe._core.specs import frozen
 from helmframe._plan import Plan
 from helmframe.errors import NoInstancesError, SourceMissingError, UnknownNameError, UnknownScenarioError
 from helmframe.interop.helm.draft import Draft
-from helmframe.interop.helm.entries import Entry, EntryState, Said
-from helmframe.interop.helm.expanders import EXPANDERS, SWEEPS, stops
-from helmframe.interop.helm.model_overrides import unasked
+from helmframe.interop.helm.entries import ArgumentValue, Entry, EntryState
+from helmframe.interop.helm.expanders import EXPANDERS, SWEEPS, stop_sequences
+from helmframe.interop.helm.model_overrides import apply_model_overrides
 from helmframe.interop.helm.scenario_lookup import (
-    Known,
+    ScenarioIndex,
+    block_names,
     check_fixed,
     columns_of,
-    known_scenarios,
-    meant,
-    names,
+    find_scenario,
     parameters,
-    seconds,
+    scenario_index,
+    secondary_arguments,
     switch_values,
     switched,
 )
@@ -61,41 +61,43 @@ def plans_of(
         ArgumentError: a value that can't be.
     """
     drafts: dict[Draft, list[tuple[Draft, Entry]]] = {}
-    also: dict[str, Said] = {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
-    known = known_scenarios()
+    defaults: dict[str, ArgumentValue] = (
+        {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
+    )
+    index = scenario_index()
     for entry in entries:
-        if (priority is not None and entry.priority > priority) or not (named or _open(entry)):
+        if (priority is not None and entry.priority > priority) or not (named or _leaves_model_open(entry)):
             continue
-        for draft in _drafts_of(entry, known, models, also, groups, skipped):
+        for draft in _drafts_of(entry, index, models, defaults, groups, skipped):
             if groups and not set(groups_of(entry, draft)) & set(groups):
                 continue
-            asked = draft
+            adapted = draft
             if num_train_trials is not None and draft.setting.adapter.shots > 0:
-                asked = draft.adapt(trials=num_train_trials)
+                adapted = draft.adapt(trials=num_train_trials)
             # the product of several parameters would run more than the entries do, so only one is merged over; one that
             # is not the subset chooses the examples of the whole plan
-            merges = len(asked.where) == 1 and asked.where[0][0] in asked.spec.subsets
-            apart = replace(asked, where=()) if merges else asked
-            drafts.setdefault(apart, []).append((asked, entry))
+            merges = len(adapted.where) == 1 and adapted.where[0][0] in adapted.spec.subsets
+            key = replace(adapted, where=()) if merges else adapted
+            drafts.setdefault(key, []).append((adapted, entry))
     return [plan for same in drafts.values() for plan in _plans(same, skipped)]
 
 
 def _drafts_of(
     entry: Entry,
-    known: Known,
+    index: ScenarioIndex,
     models: Sequence[str],
-    also: Mapping[str, Said],
+    defaults: Mapping[str, ArgumentValue],
     groups: Sequence[str],
     skipped: list[EntryState] | None,
 ) -> list[Draft]:
     """Return the drafts of an entry; none where its scenario isn't here and `skipped` takes it."""
     try:
-        return drafts_of(entry, known, models=models, also=also)
+        return drafts_of(entry, index, models=models, defaults=defaults)
     except UnknownScenarioError as error:
         if skipped is None:
             raise
         chosen = not groups or {entry.name, *entry.groups} & {*groups}
-        if chosen and (_open(entry) or not models or _who(entry) in models):
+        if chosen and (_leaves_model_open(entry) or not models or _model_name(entry) in models):
             skipped.append(EntryState(entry, "scenario not here", str(error)))
         return []
 
@@ -114,40 +116,48 @@ def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None
         for (_, entry), reason in zip(same, reasons, strict=True)
         if reason is not None
     ]
-    left = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
+    available = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
     # what is missing besides, such as the model, raises
-    return [_over_subsets(left).plan()] if left else []
+    return [_over_subsets(available).plan()] if available else []
 
 
 def drafts_of(
-    entry: Entry, known: Known, *, models: Sequence[str] = (), also: Mapping[str, Said] | None = None
+    entry: Entry,
+    index: ScenarioIndex,
+    *,
+    models: Sequence[str] = (),
+    defaults: Mapping[str, ArgumentValue] | None = None,
 ) -> list[Draft]:
     """The drafts that one entry says: one, or several where it sweeps; none where none of `models` is meant."""
-    spec, used = meant(entry, known)
+    spec, used = find_scenario(entry, index)
     # the method may choose the scenario, and is always an expander too
     arguments = {key: value for key, value in entry.arguments if key not in used or key == "method"}
     columns, switches = parameters(spec), switch_values(spec, arguments)
-    ignored = {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments), *switches}
+    ignored = {*block_names(spec, "ignored"), *secondary_arguments(spec), *check_fixed(spec, arguments), *switches}
     where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
-    expanding = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
-    expanding = {key: value for key, value in (also or {}).items() if key not in expanding} | expanding
-    for key in expanding:
+    expanders = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
+    expanders = {key: value for key, value in (defaults or {}).items() if key not in expanders} | expanders
+    for key in expanders:
         if key not in EXPANDERS:
-            known_names = [*columns, *switches, *EXPANDERS]
-            raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, known_names)
-    who = _who(entry)
-    expanding = {key: value for key, value in expanding.items() if key not in ("model", "model_deployment")}
-    if _open(entry):
-        answering = tuple(models)
-    elif models and who not in models:
+            allowed = [*columns, *switches, *EXPANDERS]
+            raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, allowed)
+    model = _model_name(entry)
+    expanders = {key: value for key, value in expanders.items() if key not in ("model", "model_deployment")}
+    if _leaves_model_open(entry):
+        selected = tuple(models)
+    elif models and model not in models:
         return []
     else:
-        answering = (who,)
-    drafts = [Draft(spec, where=frozen(where), models=answering, **switched(spec, switches))]
+        selected = (model,)
+    drafts = [Draft(spec, where=frozen(where), models=selected, **switched(spec, switches))]
     # HELM builds the adapter by the method before any expander changes it
-    for key, value in sorted(expanding.items(), key=lambda pair: pair[0] != "method"):
-        drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
-    return [_without_stops(_without_idle_trials(each)) for draft in drafts for each in unasked(draft)]
+    for key, value in sorted(expanders.items(), key=lambda pair: pair[0] != "method"):
+        drafts = [expanded for draft in drafts for expanded in EXPANDERS[key](draft, value)]
+    return [
+        _without_stops(_without_idle_trials(overridden))
+        for draft in drafts
+        for overridden in apply_model_overrides(draft)
+    ]
 
 
 def _without_stops(draft: Draft) -> Draft:
@@ -155,7 +165,7 @@ def _without_stops(draft: Draft) -> Draft:
     fields = draft.setting
     several = dict(fields.decoding).get("max_tokens") != 1
     joint = fields.adapter.method.startswith("multiple_choice_joint")
-    return draft.decode(stop=[]) if joint and several and stops(draft) else draft
+    return draft.decode(stop=[]) if joint and several and stop_sequences(draft) else draft
 
 
 def _without_idle_trials(draft: Draft) -> Draft:
@@ -164,21 +174,21 @@ def _without_idle_trials(draft: Draft) -> Draft:
     return draft.adapt(trials=1) if adapter.shots == 0 and adapter.trials > 1 else draft
 
 
-def _who(entry: Entry) -> str:
-    said = dict(entry.arguments)
-    return str(said.get("model_deployment", said.get("model", "")))
+def _model_name(entry: Entry) -> str:
+    arguments = dict(entry.arguments)
+    return str(arguments.get("model_deployment", arguments.get("model", "")))
 
 
-def _open(entry: Entry) -> bool:
+def _leaves_model_open(entry: Entry) -> bool:
     """Whether it leaves open who answers: a group of models, or none."""
-    return _who(entry) in ("", *GROUPS)
+    return _model_name(entry) in ("", *GROUPS)
 
 
 def groups_of(entry: Entry, draft: Draft) -> list[str]:
     """The groups an entry belongs to: its scenario's names, with and without a subset, HELM's others, and its own."""
-    own = [entry.name, draft.spec.scenario]
-    subsets = [f"{name}_{value}" for name in own for _, value in draft.where]
-    return list(dict.fromkeys([*own, *subsets, *names(draft.spec, "groups"), *entry.groups]))
+    entry_names = [entry.name, draft.spec.scenario]
+    subsets = [f"{name}_{value}" for name in entry_names for _, value in draft.where]
+    return list(dict.fromkeys([*entry_names, *subsets, *block_names(draft.spec, "groups"), *entry.groups]))
 
 
 def _over_subsets(same: Sequence[Draft]) -> Draft:
@@ -189,6 +199,6 @@ def _over_subsets(same: Sequence[Draft]) -> Draft:
     return replace(same[0], where=tuple(where))
 
 
-def _swept(key: str, value: Said) -> Any:
-    words = SWEEPS.get(key, {})
-    return words.get(str(value), value)
+def _swept(key: str, value: ArgumentValue) -> Any:
+    named = SWEEPS.get(key, {})
+    return named.get(str(value), value)

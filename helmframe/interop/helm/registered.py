@@ -30,7 +30,7 @@ def registry(models: Iterable[str]) -> Iterator[tuple[str, str]]:
         for name in names
     ]
     yield "model_deployments.yaml", _yaml({"model_deployments": deployments})
-    about = [
+    metadata = [
         {
             "name": name,
             "display_name": our_model(name),
@@ -42,10 +42,10 @@ def registry(models: Iterable[str]) -> Iterator[tuple[str, str]]:
         }
         for name in names
     ]
-    yield "model_metadata.yaml", _yaml({"models": about})
+    yield "model_metadata.yaml", _yaml({"models": metadata})
 
 
-def _yaml(said: object) -> str:
+def _yaml(content: object) -> str:
     import yaml
 
-    return yaml.safe_dump(said, sort_keys=False, allow_unicode=True).replace("'1970-01-01'", "1970-01-01")
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).replace("'1970-01-01'", "1970-01-01")

@@ -27,22 +27,22 @@ _GCS = "https://storage.googleapis.com/"
 
 
 @dataclass(frozen=True)
-class RunPlace:
+class RunDir:
     """One run directory; `name` as messages call it."""
 
     name: str
     address: Address
 
 
-def place_of(said: str | Path) -> Address:
+def parse_address(path: str | Path) -> Address:
     """The address in one form: a Path, an `s3://` text, or a URL."""
-    text = str(said).rstrip("/")
+    text = str(path).rstrip("/")
     if text.startswith("gs://"):
         return _GCS + quote(text.removeprefix("gs://"))
     return text if "://" in text else from_home(text)
 
 
-def runs_at(address: Address) -> list[RunPlace]:
+def runs_at(address: Address) -> list[RunDir]:
     """The run directories of a run, a suite, a release, or of all suites below a folder; by name.
 
     Raises:
@@ -50,29 +50,29 @@ def runs_at(address: Address) -> list[RunPlace]:
         SourceError: the address can't be read.
     """
     if _has(address, RUN_SPEC):
-        return [RunPlace(_plain(name_of(address)), address)]
+        return [RunDir(_unquoted(name_of(address)), address)]
     if (suites := _json(address, "runs_to_run_suites.json")) is not None:
-        root = _above(_above(address))
+        root = _parent(_parent(address))
         return [
-            RunPlace(f"{suite}/{run}", _below(root, "runs", str(suite), str(run)))
+            RunDir(f"{suite}/{run}", _below(root, "runs", str(suite), str(run)))
             for run, suite in sorted(suites.items())
         ]
     if _is_url(address):
         if (specs := _json(address, "run_specs.json")) is None:
-            raise _nothing(address)
-        return [RunPlace(str(spec["name"]), _below(address, str(spec["name"]))) for spec in specs]
+            raise _no_run(address)
+        return [RunDir(str(spec["name"]), _below(address, str(spec["name"]))) for spec in specs]
     try:
         names = [file.name for file in listing(address)]
     except StoreError as error:
         raise SourceError(f"{address} can't be read: {error}") from None
-    found = [name.removesuffix(f"/{RUN_SPEC}") for name in names if name.endswith(f"/{RUN_SPEC}")]
-    if not found:
-        raise _nothing(address)
-    return [RunPlace(name, below(address, *name.split("/"))) for name in found]
+    run_names = [name.removesuffix(f"/{RUN_SPEC}") for name in names if name.endswith(f"/{RUN_SPEC}")]
+    if not run_names:
+        raise _no_run(address)
+    return [RunDir(name, below(address, *name.split("/"))) for name in run_names]
 
 
 @contextmanager
-def opened(folder: Address, name: str) -> Iterator[BinaryIO]:
+def open_file(folder: Address, name: str) -> Iterator[BinaryIO]:
     """A file of a run, to be read from its start; from afar it is fetched whole first, to disk.
 
     Raises:
@@ -94,7 +94,7 @@ def opened(folder: Address, name: str) -> Iterator[BinaryIO]:
 
 def _has(folder: Address, name: str) -> bool:
     try:
-        with opened(folder, name):
+        with open_file(folder, name):
             return True
     except SourceMissingError:
         return False
@@ -103,7 +103,7 @@ def _has(folder: Address, name: str) -> bool:
 def _json(folder: Address, name: str) -> Any:
     """What the file says; None where there is none."""
     try:
-        with opened(folder, name) as file:
+        with open_file(folder, name) as file:
             return json.load(file)
     except SourceMissingError:
         return None
@@ -111,7 +111,7 @@ def _json(folder: Address, name: str) -> Any:
         raise SourceBrokenError(f"{_below(folder, name)} is no JSON: {error}") from None
 
 
-def _nothing(address: Address) -> SourceMissingError:
+def _no_run(address: Address) -> SourceMissingError:
     return SourceMissingError(
         f"no HELM run is at {address}.\n"
         f"Give a run directory (it holds {RUN_SPEC} and {STATE}), a suite (benchmark_output/runs/NAME), or a release "
@@ -128,11 +128,11 @@ def _below(folder: Address, *names: str) -> Address:
     return below(folder, *(map(quote, names) if _is_url(folder) else names))
 
 
-def _above(address: Address) -> Address:
+def _parent(address: Address) -> Address:
     return address.parent if isinstance(address, Path) else address.rpartition("/")[0]
 
 
-def _plain(name: str) -> str:
+def _unquoted(name: str) -> str:
     return unquote(name)
 
 

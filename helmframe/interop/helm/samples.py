@@ -16,7 +16,7 @@ _NONE = hashlib.sha256(b"").hexdigest()[:32]
 
 
 @dataclass(frozen=True)
-class Answered:
+class SampleCompletion:
     """One answer; with a `continuation`, its log-probability (nats) after the prompt."""
 
     prompt: str
@@ -40,7 +40,7 @@ class Sample:
     instance_id: str
     input: str
     references: list[dict[str, Any]]
-    answers: list[Answered]
+    completions: list[SampleCompletion]
     scores: Mapping[str, float | None]
     choices: list[str] | None = None
     trial: int = 0
@@ -64,38 +64,38 @@ def reference(text: object, *, correct: bool) -> dict[str, Any]:
     return {"text": str(text), "correct": correct, "tags": []}
 
 
-def apart(task: Task, others: Sequence[Task]) -> Task:
+def distinguish_task(task: Task, others: Sequence[Task]) -> Task:
     """The task, with a setting of its own where another is of the same scenario, model and setting."""
-    same = [each for each in others if (each.scenario, each.model) == (task.scenario, task.model)]
-    if not any(each.setting == task.setting for each in same):
+    same = [other for other in others if (other.scenario, other.model) == (task.scenario, task.model)]
+    if not any(other.setting == task.setting for other in same):
         return task
     return replace(task, setting=",".join(filter(None, (task.setting, f"run={len(same) + 1}"))))
 
 
-def add(reading: Import, number: int, task: Task, samples: Iterable[Sample]) -> None:
+def add_samples(importer: Import, number: int, task: Task, samples: Iterable[Sample]) -> None:
     """Put the samples of a log into the folder of a reading; the names of their scores into `task.names`."""
-    held: list[Sample] = []
-    for place, sample in enumerate(samples):
-        held.append(sample)
-        if len(held) == ROWS:
-            _add(reading, number, task, held, place - ROWS + 1)
-            held = []
-    if held:
-        _add(reading, number, task, held, 0)
+    chunk: list[Sample] = []
+    for index, sample in enumerate(samples):
+        chunk.append(sample)
+        if len(chunk) == ROWS:
+            _add_chunk(importer, number, task, chunk, index - ROWS + 1)
+            chunk = []
+    if chunk:
+        _add_chunk(importer, number, task, chunk, 0)
     prefixes = pl.DataFrame({"prefix_id": [_NONE], "prefix": [""]})
-    reading.folder.add("prefixes", task.scenario, prefixes, number)
+    importer.folder.add("prefixes", task.scenario, prefixes, number)
 
 
-def _add(reading: Import, number: int, task: Task, samples: list[Sample], first: int) -> None:
+def _add_chunk(importer: Import, number: int, task: Task, samples: list[Sample], first: int) -> None:
     completions = _completions(task, samples, first)
     scores = _scores(samples, completions)
     task.names.update(dict.fromkeys(scores["metric"].unique(maintain_order=True)))
-    reading.folder.add("completions", task.scenario, completions, number)
-    reading.folder.add("scores", task.scenario, scores, number)
+    importer.folder.add("completions", task.scenario, completions, number)
+    importer.folder.add("scores", task.scenario, scores, number)
 
 
 def _completions(task: Task, samples: list[Sample], first: int) -> pl.DataFrame:
-    schema = {name: COMPLETIONS.schema[name] for name in _ROW}
+    schema = {name: COMPLETIONS.schema[name] for name in _ROW_COLUMNS}
     rows = pl.DataFrame(list(_rows(samples, first)), schema=schema, orient="row")
     same = {
         "scenario": task.scenario,
@@ -130,7 +130,7 @@ def _completions(task: Task, samples: list[Sample], first: int) -> pl.DataFrame:
     )
 
 
-_ROW = (
+_ROW_COLUMNS = (
     *("instance_id", "row_index", "input", "references", "choices", "trial", "suffix", "completion", "output_index"),
     *("reference_index", "continuation", "logprob", "reasoning", "finish_reason", "prompt_tokens", "output_tokens"),
     *("latency", "error", "request_id", "request_mode"),
@@ -138,53 +138,53 @@ _ROW = (
 
 
 def _rows(samples: list[Sample], first: int) -> Iterator[dict[str, Any]]:
-    for place, sample in enumerate(samples):
-        for each in sample.answers:
-            sent = f"{each.output_index}\n{each.prompt}\n{each.continuation or ''}".encode()
+    for index, sample in enumerate(samples):
+        for completion in sample.completions:
+            request = f"{completion.output_index}\n{completion.prompt}\n{completion.continuation or ''}".encode()
             yield {
                 "instance_id": sample.instance_id,
-                "row_index": first + place,
+                "row_index": first + index,
                 "input": sample.input,
                 "references": sample.references,
                 "choices": sample.choices,
                 "trial": sample.trial,
-                "suffix": each.prompt,
-                "completion": each.completion,
-                "output_index": each.output_index,
-                "reference_index": each.reference_index,
-                "continuation": each.continuation,
-                "logprob": each.logprob,
-                "reasoning": each.reasoning,
-                "finish_reason": each.finish_reason,
-                "prompt_tokens": each.prompt_tokens,
-                "output_tokens": each.output_tokens,
-                "latency": each.latency,
-                "error": each.error,
-                "request_id": hashlib.sha256(sent).digest()[:16],
-                "request_mode": None if each.reference_index is None else "original",
+                "suffix": completion.prompt,
+                "completion": completion.completion,
+                "output_index": completion.output_index,
+                "reference_index": completion.reference_index,
+                "continuation": completion.continuation,
+                "logprob": completion.logprob,
+                "reasoning": completion.reasoning,
+                "finish_reason": completion.finish_reason,
+                "prompt_tokens": completion.prompt_tokens,
+                "output_tokens": completion.output_tokens,
+                "latency": completion.latency,
+                "error": completion.error,
+                "request_id": hashlib.sha256(request).digest()[:16],
+                "request_mode": None if completion.reference_index is None else "original",
             }
 
 
 def _scores(samples: list[Sample], completions: pl.DataFrame) -> pl.DataFrame:
-    said = [
+    rows = [
         {"instance_id": sample.instance_id, "trial": sample.trial, "metric": name, "score": value}
         for sample in samples
         for name, value in sample.scores.items()
     ]
     schema = {name: SCORES.schema[name] for name in ("instance_id", "trial", "metric", "score")}
     key = ["instance_id", "trial"]
-    alone = pl.col("reference_index").is_null()
-    asked = (
+    generated = pl.col("reference_index").is_null()
+    completion_rows = (
         parse(completions.lazy())
         .unique(key, keep="first", maintain_order=True)
         .with_columns(
-            output=pl.when(alone).then("output"),
-            parsed=pl.when(alone).then("parsed"),
-            output_index=pl.when(alone).then("output_index"),
+            output=pl.when(generated).then("output"),
+            parsed=pl.when(generated).then("parsed"),
+            output_index=pl.when(generated).then("output_index"),
             **{name: pl.lit(None) for name in ("reason", *OF_REQUEST)},
         )
     )
-    joined = asked.join(
-        pl.LazyFrame(said, schema=schema, orient="row"), on=key, how="inner", maintain_order="left_right"
+    joined = completion_rows.join(
+        pl.LazyFrame(rows, schema=schema, orient="row"), on=key, how="inner", maintain_order="left_right"
     )
     return joined.select(pl.col(name).cast(dtype) for name, dtype in SCORES.schema.items()).collect()

@@ -28,22 +28,22 @@ from helmframe.interop.helm.entries import Entry
 from helmframe.scenarios.catalogue import all_scenarios
 
 # How an entry may call a scenario, by HELM's name or by ours → the specs it may mean.
-Known: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]
+ScenarioIndex: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]
 
 
-def known_scenarios() -> Known:
+def scenario_index() -> ScenarioIndex:
     """All specs by the names that entries have for them."""
-    found = all_scenarios()
+    specs = all_scenarios()
     by_name: dict[str, list[ScenarioSpec]] = {}
-    for spec in found:
+    for spec in specs:
         by_name.setdefault(str(dict(spec.helm).get("entry", spec.scenario)), []).append(spec)
-    for spec in found:
+    for spec in specs:
         # our own name means just this one, unless it is HELM's name for several
         by_name.setdefault(spec.scenario, [replace(spec, helm=_without_arguments(spec))])
     return by_name
 
 
-def meant(entry: Entry, known: Known) -> tuple[ScenarioSpec, frozenset[str]]:
+def find_scenario(entry: Entry, index: ScenarioIndex) -> tuple[ScenarioSpec, frozenset[str]]:
     """The scenario an entry means, and those of its arguments that say which one it is.
 
     Several specs may have an entry's name: then the one most of whose `arguments` the entry says.
@@ -51,44 +51,44 @@ def meant(entry: Entry, known: Known) -> tuple[ScenarioSpec, frozenset[str]]:
     Raises:
         UnknownScenarioError: none has it.
     """
-    if entry.name not in known:
-        raise UnknownScenarioError.among(f"scenario for run entry {str(entry)!r}", entry.name, known)
-    said = {key: str(value).lower() for key, value in entry.arguments}
-    fitting = [spec for spec in known[entry.name] if _fits(spec, said)]
-    if not fitting:
-        others = [_shown(spec) for spec in known[entry.name]]
+    if entry.name not in index:
+        raise UnknownScenarioError.among(f"scenario for run entry {str(entry)!r}", entry.name, index)
+    arguments = {key: str(value).lower() for key, value in entry.arguments}
+    matching = [spec for spec in index[entry.name] if _fits(spec, arguments)]
+    if not matching:
+        others = [_description(spec) for spec in index[entry.name]]
         raise UnknownScenarioError.among("scenario with the arguments of run entry", str(entry), others)
-    spec = max(fitting, key=lambda each: len(_arguments(each)))
+    spec = max(matching, key=lambda candidate: len(_arguments(candidate)))
     return spec, frozenset(_arguments(spec))
 
 
 def parameters(spec: ScenarioSpec) -> dict[str, str]:
     """The arguments that are columns of the scenario, by HELM's name → ours."""
-    said: Any = dict(spec.helm).get("parameters", spec.subsets)
-    pairs = ((each, each) if isinstance(each, str) else each for each in said)
-    return {str(theirs): str(ours) for theirs, ours in pairs}
+    entries: Any = dict(spec.helm).get("parameters", spec.subsets)
+    pairs = ((entry, entry) if isinstance(entry, str) else entry for entry in entries)
+    return {str(helm_name): str(name) for helm_name, name in pairs}
 
 
 def columns_of(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The columns that arguments of HELM's say, and their values here; the others are left out."""
     block: dict[str, Any] = dict(spec.helm)
     prefixes, values, second = (dict(block.get(key, ())) for key in ("prefix", "values", "second"))
-    said = {}
-    for theirs, ours in parameters(spec).items():
-        value = arguments.get(theirs)
-        if value is None or (theirs in names(spec, "all") and value == "all"):
+    columns = {}
+    for helm_name, name in parameters(spec).items():
+        value = arguments.get(helm_name)
+        if value is None or (helm_name in block_names(spec, "all") and value == "all"):
             continue
         value = values.get(str(value), value)
-        if arguments.get(second.get(theirs, "")):
-            value = f"{value}__{arguments[second[theirs]]}"
-        said[ours] = f"{prefixes[theirs]}{value}" if theirs in prefixes else value
-    return said
+        if arguments.get(second.get(helm_name, "")):
+            value = f"{value}__{arguments[second[helm_name]]}"
+        columns[name] = f"{prefixes[helm_name]}{value}" if helm_name in prefixes else value
+    return columns
 
 
-def seconds(spec: ScenarioSpec) -> list[str]:
+def secondary_arguments(spec: ScenarioSpec) -> list[str]:
     """The arguments that are a part of another's column."""
     block: dict[str, Any] = dict(spec.helm)
-    return [str(each) for each in dict(block.get("second", ())).values()]
+    return [str(argument) for argument in dict(block.get("second", ())).values()]
 
 
 def check_fixed(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> frozenset[str]:
@@ -137,28 +137,28 @@ def method_fields(spec: ScenarioSpec, method: str) -> dict[str, Any]:
     return {str(key): thawed(value) for key, value in fields}
 
 
-def names(spec: ScenarioSpec, key: str) -> tuple[str, ...]:
+def block_names(spec: ScenarioSpec, key: str) -> tuple[str, ...]:
     """A list of names in the `helm` block; empty where it is not there."""
-    said: Any = dict(spec.helm).get(key, ())
-    return tuple(map(str, said)) if isinstance(said, tuple) else ()
+    value: Any = dict(spec.helm).get(key, ())
+    return tuple(map(str, value)) if isinstance(value, tuple) else ()
 
 
-def _fits(spec: ScenarioSpec, said: Mapping[str, str]) -> bool:
-    return all(said.get(key) in values for key, values in _arguments(spec).items())
+def _fits(spec: ScenarioSpec, arguments: Mapping[str, str]) -> bool:
+    return all(arguments.get(key) in values for key, values in _arguments(spec).items())
 
 
 def _arguments(spec: ScenarioSpec) -> dict[str, tuple[str, ...]]:
     """The arguments that choose this spec among those of one entry → the values that do, in lower case."""
-    said: Any = dict(spec.helm).get("arguments", ())
+    pairs: Any = dict(spec.helm).get("arguments", ())
     return {
-        str(key): tuple(str(each).lower() for each in (value if isinstance(value, tuple) else (value,)))
-        for key, value in said
+        str(key): tuple(str(option).lower() for option in (value if isinstance(value, tuple) else (value,)))
+        for key, value in pairs
     }
 
 
-def _shown(spec: ScenarioSpec) -> str:
-    said = ",".join(f"{key}={'|'.join(values)}" for key, values in _arguments(spec).items())
-    return f"{dict(spec.helm).get('entry')}:{said}"
+def _description(spec: ScenarioSpec) -> str:
+    arguments = ",".join(f"{key}={'|'.join(values)}" for key, values in _arguments(spec).items())
+    return f"{dict(spec.helm).get('entry')}:{arguments}"
 
 
 def _without_arguments(spec: ScenarioSpec) -> Any:

@@ -12,7 +12,7 @@ from helmframe.interop.helm.helm_stats import Row, row_of, rows_of
 from helmframe.interop.helm.metric_specs import SEPARATE
 from helmframe.interop.helm.runs import Run
 from helmframe.interop.helm.state_reader import StatsKey
-from helmframe.interop.helm.variants import Named, named
+from helmframe.interop.helm.variants import Variant, parse_variant
 from helmframe.metrics.score import parse
 
 _KEY = ["instance_id", "perturbation", "perturbation_seed", "trial", "window_index"]
@@ -37,20 +37,20 @@ class Stats:
     def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
         rows: list[tuple[Any, ...]] = []
         frames = [pl.DataFrame(schema=_STATS)]
-        self.variants: list[Named] = []
+        self.variants: list[Variant] = []
         several: list[Row] = []
         frames_of_several: list[pl.DataFrame] = []
         self.prompt_tokens: dict[StatsKey, int] = {}
         windows: Counter[tuple[str, str, int, int]] = Counter()
-        for number, each in enumerate(stats):
+        for number, element in enumerate(stats):
             try:
-                variant = named(each.get("perturbation"), run.variants)
-                trial = int(each.get("train_trial_index") or 0)
-                text = (run.instance(str(each["instance_id"])), variant.perturbation, variant.seed, trial)
+                variant = parse_variant(element.get("perturbation"), run.variants)
+                trial = int(element.get("train_trial_index") or 0)
+                text = (run.instance(str(element["instance_id"])), variant.perturbation, variant.seed, trial)
                 # a text longer than the model's window has several elements, in order
                 key = (*text, windows[text] if run.models_language else None)
                 windows[text] += 1
-                for stat in each["stats"]:
+                for stat in element["stats"]:
                     mean = stat["sum"] / stat["count"] if stat["count"] else None
                     name = str(stat["name"]["name"])
                     rows.append((*key, _metric(run, name), mean))

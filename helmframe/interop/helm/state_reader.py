@@ -14,7 +14,7 @@ from helmframe.adapters.layout import cue_end
 from helmframe.errors import SourceBrokenError
 from helmframe.interop.helm.fields import SCORED
 from helmframe.interop.helm.runs import Run
-from helmframe.interop.helm.variants import Named, named
+from helmframe.interop.helm.variants import Variant, parse_variant
 
 ROWS = 2_000  # of one frame
 # What our tables hold of a run beside the columns of `COMPLETIONS`: the texts of the tokens, for `to_helm`.
@@ -26,7 +26,7 @@ _BYTES = "bytes:"  # how HELM's clients write tokens that are no whole character
 StatsKey: TypeAlias = tuple[str, str, int, int, int | None]
 
 
-def items(file: BinaryIO, path: str) -> Iterator[Any]:
+def iter_json_items(file: BinaryIO, path: str) -> Iterator[Any]:
     """The elements of a list in a JSON file, one at a time.
 
     Raises:
@@ -47,7 +47,7 @@ class States:
     """Reads the states of one run; `variants` are the perturbations that it has, `prompt_tokens` HELM's counts."""
 
     run: Run
-    variants: Sequence[Named]
+    variants: Sequence[Variant]
     prompt_tokens: Mapping[StatsKey, int]
     count: int = 0
     _rows: list[dict[str, Any]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class States:
         if self._original is None or instance["id"] != self._original["id"]:
             self._close()
             self._original = {"id": instance["id"], "instance": instance}
-        variant = named(instance.get("perturbation"), self.run.variants)
+        variant = parse_variant(instance.get("perturbation"), self.run.variants)
         self._seen.add((variant.perturbation, variant.seed))
         original = self._original["instance"] if variant.parameters is not None else instance
         rows = _rows(self.run, state, variant, original)
@@ -97,17 +97,17 @@ class States:
 
     def _close(self) -> None:
         """Ends an instance: the variants that HELM left out are its original, unchanged."""
-        unchanged = [each for each in self.variants if (each.perturbation, each.seed) not in self._seen]
+        unchanged = [variant for variant in self.variants if (variant.perturbation, variant.seed) not in self._seen]
         originals = [row for row in self._of_instance if row["perturbation_parameters"] is None]
         self._rows += self._of_instance
         self._rows += [
             row
             | {
-                "perturbation": each.perturbation,
-                "perturbation_seed": each.seed,
-                "perturbation_parameters": each.parameters,
+                "perturbation": variant.perturbation,
+                "perturbation_seed": variant.seed,
+                "perturbation_parameters": variant.parameters,
             }
-            for each in unchanged
+            for variant in unchanged
             for row in originals
         ]
         self._seen, self._of_instance = set(), []
@@ -134,13 +134,13 @@ class States:
             reasoning=pl.col("reasoning"),
             attempts=pl.lit(1),
         )
-        own = [*map(source_column, run.values), TOKENS]
+        extra = [*map(source_column, run.values), TOKENS]
         return frame.select(
             *(
                 pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
                 for name, dtype in COMPLETIONS.schema.items()
             ),
-            *own,
+            *extra,
         )
 
 
@@ -154,18 +154,18 @@ _FROM_STATES = (
 _SCHEMA = {name: COMPLETIONS.schema[name] for name in _FROM_STATES} | {TOKENS: pl.List(pl.String)}
 
 
-def _rows(run: Run, state: Mapping[str, Any], variant: Named, original: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rows(run: Run, state: Mapping[str, Any], variant: Variant, original: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per completion of a state; one with an error where the request failed."""
     instance, request, result = state["instance"], state["request"], state.get("result") or {}
     references = _references(original)
-    before = (instance.get("contrast_inputs") or [None])[0]
+    contrast = (instance.get("contrast_inputs") or [None])[0]
     mapping = state.get("output_mapping")
-    asked = json.dumps(request, sort_keys=True, ensure_ascii=False).encode()
+    request_bytes = json.dumps(request, sort_keys=True, ensure_ascii=False).encode()
     common = {
         "instance_id": run.instance(str(instance["id"])),
         "split": instance.get("split") or "test",
         "sub_split": instance.get("sub_split"),
-        "input": original["input"]["text"] if original is not instance or not before else before["text"],
+        "input": original["input"]["text"] if original is not instance or not contrast else contrast["text"],
         "references": references,
         "perturbation": variant.perturbation,
         "perturbation_seed": variant.seed,
@@ -188,13 +188,13 @@ def _rows(run: Run, state: Mapping[str, Any], variant: Named, original: Mapping[
     }
     completions = result.get("completions") or []
     if not result.get("success", False) or not completions:
-        said = str(result.get("error") or "HELM has no completion of it")
-        return [common | {"output_index": 0, "request_id": _id(asked, 0), "error": f"HelmError: {said}"}]
+        message = str(result.get("error") or "HELM has no completion of it")
+        return [common | {"output_index": 0, "request_id": _id(request_bytes, 0), "error": f"HelmError: {message}"}]
     return [
         common
-        | {"output_index": number, "request_id": _id(asked, number)}
-        | _answer(each, state, run, common["continuation"])
-        for number, each in enumerate(completions)
+        | {"output_index": number, "request_id": _id(request_bytes, number)}
+        | _answer(completion, state, run, common["continuation"])
+        for number, completion in enumerate(completions)
     ]
 
 
@@ -215,8 +215,8 @@ def _answer(
         "continuation": continuation,
         "reasoning": thinking.get("text") if isinstance(thinking, Mapping) else thinking,
         "logprob": completion.get("logprob") if continuation is None else _sum(tokens),
-        "token_logprobs": [each.get("logprob") for each in tokens] if tokens else None,
-        TOKENS: [each.get("text") for each in tokens] if tokens else None,
+        "token_logprobs": [token.get("logprob") for token in tokens] if tokens else None,
+        TOKENS: [token.get("text") for token in tokens] if tokens else None,
         "finish_reason": _FINISH.get(str(reason), reason),
         "output_tokens": len(tokens) if tokens else None,
     }
@@ -236,10 +236,10 @@ def _continuation(run: Run, state: Mapping[str, Any]) -> str | None:
 
 def _last(tokens: Sequence[Mapping[str, Any]], characters: int) -> list[Mapping[str, Any]]:
     """The tokens at the end that hold so many characters."""
-    start, held = len(tokens), 0
-    while start and held < characters:
+    start, n_characters = len(tokens), 0
+    while start and n_characters < characters:
         start -= 1
-        held += len(str(tokens[start].get("text") or ""))
+        n_characters += len(str(tokens[start].get("text") or ""))
     return list(tokens[start:])
 
 
@@ -255,7 +255,7 @@ def _predicted(tokens: Sequence[Mapping[str, Any]], conditioning: int) -> Sequen
 
 def _text(tokens: Sequence[Mapping[str, Any]]) -> str:
     """Return the text of tokens, with as many bytes as HELM counts: one "?" for each byte of a cut character."""
-    joined = b"".join(_bytes(str(each.get("text") or "")) for each in tokens)
+    joined = b"".join(_bytes(str(token.get("text") or "")) for token in tokens)
     return re.sub("[\udc80-\udcff]", "?", joined.decode("utf-8", "surrogateescape"))
 
 
@@ -266,18 +266,18 @@ def _bytes(token: str) -> bytes:
 
 
 def _sum(tokens: Sequence[Mapping[str, Any]]) -> float | None:
-    known = [float(each["logprob"]) for each in tokens if each.get("logprob") is not None]
-    return sum(known) if known else None
+    logprobs = [float(token["logprob"]) for token in tokens if token.get("logprob") is not None]
+    return sum(logprobs) if logprobs else None
 
 
 def _references(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "text": each["output"]["text"],
-            "correct": "correct" in each["tags"],
-            "tags": [tag for tag in each["tags"] if tag != "correct"],
+            "text": reference["output"]["text"],
+            "correct": "correct" in reference["tags"],
+            "tags": [tag for tag in reference["tags"] if tag != "correct"],
         }
-        for each in instance.get("references") or []
+        for reference in instance.get("references") or []
     ]
 
 
@@ -286,7 +286,7 @@ def _prompt(request: Mapping[str, Any]) -> str:
     messages = request.get("messages")
     if not messages:
         return str(request.get("prompt") or "")
-    return "\n\n".join(f"{each.get('role')}: {each.get('content')}" for each in messages)
+    return "\n\n".join(f"{message.get('role')}: {message.get('content')}" for message in messages)
 
 
 def _id(request: bytes, output: int) -> bytes:

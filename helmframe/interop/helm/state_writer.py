@@ -8,7 +8,7 @@ import polars as pl
 
 from helmframe.interop.helm.fields import SCORED
 from helmframe.interop.helm.state_reader import TOKENS
-from helmframe.interop.helm.variants import description
+from helmframe.interop.helm.variants import describe_variant
 
 VARIANT = ["instance_id", "perturbation", "perturbation_seed", "trial"]
 REQUEST = [*VARIANT, "reference_index", "request_mode", "window_index"]
@@ -40,7 +40,7 @@ def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str, *
             context = context.removesuffix(row["continuation"])
         else:
             row |= {"prompt": context + row["continuation"]}
-    perturbation = description(row["perturbation"], row["perturbation_seed"], row["perturbation_parameters"])
+    perturbation = describe_variant(row["perturbation"], row["perturbation_seed"], row["perturbation_parameters"])
     instance: dict[str, Any] = {
         "input": {"text": row["perturbed_input"]},
         "references": _references(row["perturbed_references"]),
@@ -50,7 +50,7 @@ def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str, *
     }
     if perturbation is not None:
         instance |= {"perturbation": perturbation, "contrast_inputs": [{"text": row["input"]}]}
-    texts = [each["text"] for each in row["perturbed_references"] or []]
+    texts = [reference["text"] for reference in row["perturbed_references"] or []]
     return without_none(
         {
             "instance": without_none(instance),
@@ -115,7 +115,7 @@ def _completion(row: Mapping[str, Any], context: str, *, of_helm: bool) -> dict[
             "logprob": row["logprob"] if row["logprob"] is not None else 0.0,
             "tokens": [
                 *_conditioning(row["num_conditioning_tokens"] or 0, context),
-                *({"text": text, "logprob": each} for text, each in zip(texts, scores, strict=False)),
+                *({"text": text, "logprob": score} for text, score in zip(texts, scores, strict=False)),
             ],
             "finish_reason": {"reason": row["finish_reason"]} if row["finish_reason"] else None,
             "thinking": {"text": row["reasoning"]} if row["reasoning"] else None,
@@ -139,11 +139,14 @@ def _conditioning(count: int, context: str) -> list[dict[str, Any]]:
 
 def _references(references: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     return [
-        {"output": {"text": each["text"]}, "tags": [*(["correct"] if each["correct"] else []), *(each["tags"] or [])]}
-        for each in references or []
+        {
+            "output": {"text": reference["text"]},
+            "tags": [*(["correct"] if reference["correct"] else []), *(reference["tags"] or [])],
+        }
+        for reference in references or []
     ]
 
 
-def without_none(said: Mapping[str, Any]) -> dict[str, Any]:
+def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     """HELM's JSON has no nulls."""
-    return {key: value for key, value in said.items() if value is not None}
+    return {key: value for key, value in fields.items() if value is not None}

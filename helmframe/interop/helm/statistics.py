@@ -36,13 +36,13 @@ def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dic
         trials. Also the worst cases: the lowest score of an instance, whichever is better.
     """
     tables = [rows, *(_worst_cases(rows) if worst else ())]
-    every = pl.concat([each.select("trial", *CONTEXT, "name", "score") for each in tables])
-    means = every.group_by("trial", *CONTEXT, "name", maintain_order=True).agg(pl.col("score").mean())
+    stacked = pl.concat([table.select("trial", *CONTEXT, "name", "score") for table in tables])
+    means = stacked.group_by("trial", *CONTEXT, "name", maintain_order=True).agg(pl.col("score").mean())
     columns = means.columns
     derived = pl.concat([sets.select(columns), _derived(rows)])
     derived = derived.unique(["trial", *CONTEXT, "name"], keep="first", maintain_order=True)
-    whole = pl.concat([means, _counted(rows), derived])
-    gathered = whole.group_by(*CONTEXT, "name", maintain_order=True).agg("score")
+    complete = pl.concat([means, _counted(rows), derived])
+    gathered = complete.group_by(*CONTEXT, "name", maintain_order=True).agg("score")
     return [
         stat(name, split, sub_split, description, values)
         for description, split, sub_split, name, values in gathered.iter_rows()
@@ -53,10 +53,10 @@ def stat(
     name: str, split: str, sub_split: str | None, description: str | None, values: Sequence[float | None]
 ) -> dict[str, Any]:
     """One statistic as HELM's JSON has it; nulls count for nothing."""
-    known = [float(each) for each in values if each is not None and not math.isnan(each)]
-    total, squared = math.fsum(known), math.fsum(each * each for each in known)
-    low, high = (min(known), max(known)) if known else (None, None)
-    return summed(name, split, sub_split, description, (len(known), total, squared, low, high))
+    valid = [float(value) for value in values if value is not None and not math.isnan(value)]
+    total, squared = math.fsum(valid), math.fsum(value * value for value in valid)
+    low, high = (min(valid), max(valid)) if valid else (None, None)
+    return summed(name, split, sub_split, description, (len(valid), total, squared, low, high))
 
 
 def summed(
@@ -108,9 +108,9 @@ def _family(rows: pl.DataFrame, keys: Sequence[str], kind: str, description: str
     return lowest.with_columns(description=pl.lit(description))
 
 
-def _computed_on(said: str) -> pl.Expr:
-    known = '"computed_on": "perturbed"'
-    return pl.col("description").str.replace(known, f'"computed_on": "{said}"', literal=True)
+def _computed_on(value: str) -> pl.Expr:
+    perturbed = '"computed_on": "perturbed"'
+    return pl.col("description").str.replace(perturbed, f'"computed_on": "{value}"', literal=True)
 
 
 def _counted(rows: pl.DataFrame) -> pl.DataFrame:
@@ -125,7 +125,7 @@ def _derived(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("score").filter(pl.col("name") == name).sum().alias(name)
         for name in ("logprob", "num_perplexity_tokens", "num_bytes")
     )
-    logprob, tokens, size = (pl.col(each) for each in ("logprob", "num_perplexity_tokens", "num_bytes"))
+    logprob, tokens, size = (pl.col(name) for name in ("logprob", "num_perplexity_tokens", "num_bytes"))
     values: Mapping[str, pl.Expr] = {
         "perplexity": pl.when(tokens > 0).then((-logprob / tokens).exp()),
         "bits_per_byte": pl.when(size > 0).then(-logprob / size / math.log(2)),

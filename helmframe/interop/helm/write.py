@@ -21,7 +21,7 @@ from helmframe.interop.helm.run_dirs import INSTANCE_STATS, RUN_SPEC, SCENARIO, 
 from helmframe.interop.helm.runs import RUN
 from helmframe.interop.helm.state_writer import REQUEST, VARIANT, states_of, without_none
 from helmframe.interop.helm.statistics import OF_ALL, stat, stats_of
-from helmframe.interop.helm.variants import OURS, description
+from helmframe.interop.helm.variants import OURS, describe_variant
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import prepare_set_metric
@@ -85,18 +85,20 @@ def write_helm(results: Results, folder: str | Path) -> Address:
     models: list[str] = []
     for keys in results.completions.select(RUN).unique().sort(RUN).collect().iter_rows():
         chosen = pl.all_horizontal(pl.col(name) == value for name, value in zip(RUN, keys, strict=True))
-        run = _Written(results, dict(zip(RUN, keys, strict=True)), _helms(results.completions.filter(chosen)))
+        run = _RunWriter(
+            results, dict(zip(RUN, keys, strict=True)), _drop_unchanged(results.completions.filter(chosen))
+        )
         scores = run.scores(_helm_outputs(results.scores.filter(chosen), run.completions))
-        place = below(target, _folder_name(run.spec["name"]))
-        for name, said in run.files(scores):
-            write_text(said, below(place, name))
+        run_folder = below(target, _folder_name(run.spec["name"]))
+        for name, text in run.files(scores):
+            write_text(text, below(run_folder, name))
         models.append(run.model)
-    for name, said in registry(models):
-        write_text(said, below(target, "prod_env", name))
+    for name, text in registry(models):
+        write_text(text, below(target, "prod_env", name))
     return target
 
 
-def _helms(completions: pl.LazyFrame) -> pl.DataFrame:
+def _drop_unchanged(completions: pl.LazyFrame) -> pl.DataFrame:
     """Without the variants that changed nothing, which HELM leaves out."""
     return completions.filter(pl.col("changed") | (pl.col("perturbation") == ORIGINAL)).collect()
 
@@ -109,19 +111,19 @@ def _helm_outputs(scores: pl.LazyFrame, completions: pl.DataFrame) -> pl.DataFra
     return helm_scores(scores, completions.lazy(), names).with_columns(output_index=index).collect()
 
 
-class _Written:
+class _RunWriter:
     """One run about to be written; `spec` is its run_spec.json."""
 
     def __init__(self, results: Results, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
         self.completions = completions
         self.subset = keys["subset"]
-        self.about = results.manifest["scenarios"].get(keys["scenario"], {})
-        read = [each for each in results.manifest.get("runs", ()) if all(each[name] == keys[name] for name in RUN)]
+        self.metadata = results.manifest["scenarios"].get(keys["scenario"], {})
+        read = [run for run in results.manifest.get("runs", ()) if all(run[name] == keys[name] for name in RUN)]
         self.of_helm = bool(read)
         self.name = keys["scenario"]
         metrics = results.manifest["metrics"].items()
         self.set_metrics = resolve_metrics(
-            [name for name, each in metrics if each["level"] == "set" or name == _BBQ_ACCURACY]
+            [name for name, metric in metrics if metric["level"] == "set" or name == _BBQ_ACCURACY]
         )
         chosen_run = pl.all_horizontal(pl.col(name) == value for name, value in keys.items())
         self.helm_stats = results.helm_stats.filter(chosen_run).collect()
@@ -133,14 +135,19 @@ class _Written:
 
     def files(self, scores: pl.DataFrame) -> Iterator[tuple[str, str]]:
         """Name and text of each file; the run spec last, so that a run without it is one that was not finished."""
-        about = {"name": self.name, "description": self.about.get("description", ""), "tags": [], "definition_path": ""}
-        yield SCENARIO, _json(about)
+        scenario = {
+            "name": self.name,
+            "description": self.metadata.get("description", ""),
+            "tags": [],
+            "definition_path": "",
+        }
+        yield SCENARIO, _json(scenario)
         answers = self.completions.with_columns(instance_id=self._id())
         written = states_of(answers, self.prefixes, self.adapter, self.model, of_helm=self.of_helm)
         states = ",\n".join(map(_json, written))
         yield STATE, f'{{"adapter_spec": {_json(self.adapter)},\n"request_states": [\n{states}\n]}}'
         yield STATS, _json(self._stats(scores))
-        yield INSTANCE_STATS, "[\n" + ",\n".join(_json(each) for each in self._per_instance(scores)) + "\n]"
+        yield INSTANCE_STATS, "[\n" + ",\n".join(_json(element) for element in self._per_instance(scores)) + "\n]"
         yield RUN_SPEC, _json(self.spec)
 
     def scores(self, scores: pl.DataFrame) -> pl.DataFrame:
@@ -151,18 +158,18 @@ class _Written:
         total = pl.when(pl.col("score").is_not_null()).then(pl.col("score").sum().over(request))
         scores = scores.with_columns(pl.when(pl.col("metric") == _SUMMED).then(total).otherwise("score").alias("score"))
         first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(helms)))
-        said = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
-        said = said.unique([*_ELEMENT, "name"], keep="last", maintain_order=True)
+        rows = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
+        rows = rows.unique([*_ELEMENT, "name"], keep="last", maintain_order=True)
         variants = self.completions.unique(_ELEMENT, keep="first", maintain_order=True).with_columns(
-            description=self._descriptions(), place=pl.int_range(pl.len())
+            description=self._descriptions(), variant_index=pl.int_range(pl.len())
         )
         if not self.of_helm:
-            books = self._books().join(said, on=[*_ELEMENT, "name"], how="anti", nulls_equal=True)
-            said = pl.concat([books, said], how="diagonal_relaxed")
-        about = variants.select(*_ELEMENT, "sub_split", "description", "place")
+            books = self._books().join(rows, on=[*_ELEMENT, "name"], how="anti", nulls_equal=True)
+            rows = pl.concat([books, rows], how="diagonal_relaxed")
+        columns = variants.select(*_ELEMENT, "sub_split", "description", "variant_index")
         return (
-            said.join(about, on=_ELEMENT, how="inner", nulls_equal=True, maintain_order="left")
-            .sort("place", maintain_order=True)
+            rows.join(columns, on=_ELEMENT, how="inner", nulls_equal=True, maintain_order="left")
+            .sort("variant_index", maintain_order=True)
             .with_columns(
                 robustness=pl.col("description")
                 .str.contains('"robustness": true', literal=True)
@@ -182,21 +189,21 @@ class _Written:
         computed = stats_of(others, pl.DataFrame(schema=_SETS), worst=worst)
         return [
             *map(statistic_of, recorded.iter_rows(named=True)),
-            *(each for each in computed if each["name"]["name"] in names),
+            *(statistic for statistic in computed if statistic["name"]["name"] in names),
         ]
 
     def _sets(self) -> pl.DataFrame:
         """Return the metrics of whole sets as `stats_of` takes them."""
         keys = ["trial", "perturbation", "perturbation_seed", "perturbation_parameters", "split", "sub_split"]
-        helms = helm_names([each.name for each in self.set_metrics], self.method)
+        helms = helm_names([metric.name for metric in self.set_metrics], self.method)
         frames = [pl.DataFrame(schema=_SETS)]
         answered = self.completions.filter(pl.col("error").is_null()).lazy()
-        for each in self.set_metrics:
-            rows, value = prepare_set_metric(answered, each, helm=True)
-            if each.name in (_BBQ_ACCURACY, *_BBQ_BIASES):
-                value = self._of_bbq(each.name, value)
+        for metric in self.set_metrics:
+            rows, value = prepare_set_metric(answered, metric, helm=True)
+            if metric.name in (_BBQ_ACCURACY, *_BBQ_BIASES):
+                value = self._of_bbq(metric.name, value)
             groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()
-            described = groups.with_columns(description=self._descriptions(), name=pl.lit(helms[each.name]))
+            described = groups.with_columns(description=self._descriptions(), name=pl.lit(helms[metric.name]))
             frames.append(described.select(list(_SETS)))
         return pl.concat(frames).filter(pl.col("score").is_not_null() | (pl.col("name") == _BBQ_ACCURACY))
 
@@ -208,7 +215,7 @@ class _Written:
         return pl.lit(0.0).first() if self.method in SEPARATE else value.fill_null(0.0)
 
     def _per_instance(self, scores: pl.DataFrame) -> Iterator[dict[str, Any]]:
-        columns = ["place", "instance_id", "description", "trial", "split", "sub_split"]
+        columns = ["variant_index", "instance_id", "description", "trial", "split", "sub_split"]
         single = scores.filter(~pl.col("name").is_in(OF_ALL))
         named = single.group_by(*columns, "name", maintain_order=True).agg("score")
         gathered = named.group_by(columns, maintain_order=True).agg("name", "score")
@@ -244,9 +251,9 @@ class _Written:
     def _descriptions(self) -> pl.Expr:
         """The column of perturbations as HELM describes them, as JSON."""
         columns = ["perturbation", "perturbation_seed", "perturbation_parameters"]
-        known = self.completions.select(columns).unique()
-        texts = [_described(*row) for row in known.iter_rows()]
-        keys = [_key(*row) for row in known.iter_rows()]
+        distinct = self.completions.select(columns).unique()
+        texts = [_described(*row) for row in distinct.iter_rows()]
+        keys = [_key(*row) for row in distinct.iter_rows()]
         key = pl.concat_str(
             pl.col("perturbation"), pl.col("perturbation_seed").cast(pl.String),
             pl.col("perturbation_parameters").fill_null(""), separator="\x1f",
@@ -260,19 +267,19 @@ class _Written:
         """A run spec for a run of ours."""
         adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
         row = self.completions.row(0, named=True)
-        own = {name: row.get(source_column(name)) for name in self.about.get("subsets", ())}
-        values = {name: str(value) for name, value in own.items() if value is not None}
+        subset_values = {name: row.get(source_column(name)) for name in self.metadata.get("subsets", ())}
+        values = {name: str(value) for name, value in subset_values.items() if value is not None}
         outputs = int(self.completions["output_index"].max() or 0) + 1  # type: ignore[arg-type]
         columns = {name: value.replace("_", " ") for name, value in values.items()}
         fields = to_helm(adapter, frozen(decoding), outputs, columns)
         model = helm_model(keys["model"])
-        words = [*(f"{key}={value}" for key, value in values.items()), f"model={model}"]
-        words += [keys["setting"]] if keys["setting"] else []
+        arguments = [*(f"{key}={value}" for key, value in values.items()), f"model={model}"]
+        arguments += [keys["setting"]] if keys["setting"] else []
         variants = self.completions.filter(pl.col("perturbation") != ORIGINAL).unique(
             "perturbation", maintain_order=True
         )
         return {
-            "name": f"{keys['scenario']}:{','.join(words)}".replace("/", "_"),
+            "name": f"{keys['scenario']}:{','.join(arguments)}".replace("/", "_"),
             "scenario_spec": {"class_name": f"{OURS}scenarios.{keys['scenario']}", "args": values},
             "adapter_spec": fields | {"model": model, "model_deployment": model},
             "metric_specs": specs_of(results.metric_names, adapter.method),
@@ -282,9 +289,9 @@ class _Written:
 
     def _adapter(self, results: Results) -> AdapterSpec:
         """As the manifest keeps it; of a run kept before manifests did, what can be seen in the requests."""
-        kept = results.manifest.get("adapters", {}).get(self.completions["adapter_id"][0])
-        if kept is not None:
-            return adapter_spec(frozen({key: value for key, value in kept.items() if key in ADAPTER.values()}))
+        stored = results.manifest.get("adapters", {}).get(self.completions["adapter_id"][0])
+        if stored is not None:
+            return adapter_spec(frozen({key: value for key, value in stored.items() if key in ADAPTER.values()}))
         row = self.completions.row(0, named=True)
         if row["choices"]:
             return AdapterSpec(method="multiple_choice_joint")
@@ -295,8 +302,8 @@ class _Written:
 
 
 def _described(perturbation: str, seed: int, parameters: str | None) -> str | None:
-    said = description(perturbation, seed, parameters)
-    return None if said is None else _json(said)
+    described = describe_variant(perturbation, seed, parameters)
+    return None if described is None else _json(described)
 
 
 def _key(perturbation: str, seed: int, parameters: str | None) -> str:
@@ -334,5 +341,5 @@ def _folder_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _json(said: Any) -> str:
-    return json.dumps(said, ensure_ascii=False)
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

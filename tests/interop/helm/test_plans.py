@@ -14,7 +14,7 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.interop.helm import parse_entry, plans_of
 from helmframe.interop.helm.metric_specs import EXACT_MATCH
 from helmframe.interop.helm.plans import drafts_of
-from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.interop.helm.scenario_lookup import scenario_index
 
 JOINT, COT = "multiple_choice_joint", "multiple_choice_joint_chain_of_thought"
 COT_METRICS = ("chain_of_thought_correctness",)
@@ -163,7 +163,7 @@ def test_language_modelling_has_no_few_shot_examples() -> None:
 
 @pytest.mark.parametrize("more", ["follow_format_instructions=all", "output_format_instructions=math_suffix"])
 def test_the_turns_of_claude_2_replace_format_instructions_around_the_prompt(more: str) -> None:
-    (draft,) = drafts_of(parse_entry(f"gsm:model=anthropic/claude-2.1,{more}"), known_scenarios())
+    (draft,) = drafts_of(parse_entry(f"gsm:model=anthropic/claude-2.1,{more}"), scenario_index())
     adapter = draft.setting.adapter
     assert adapter.format_instructions == ""
     assert adapter.global_suffix.endswith("\n\nAssistant: A:")
@@ -231,7 +231,7 @@ def test_an_argument_that_has_one_value_here_is_refused_with_another() -> None:
 def test_switches_of_an_entry_choose_the_adapter_and_the_metrics(
     entry: str, method: str, shots: int, max_tokens: int, metrics: tuple[str, ...]
 ) -> None:
-    (draft,) = drafts_of(parse_entry(entry), known_scenarios())
+    (draft,) = drafts_of(parse_entry(entry), scenario_index())
     adapter, decoding = draft.setting.adapter, dict(draft.setting.decoding)
     assert (adapter.method, adapter.shots, decoding["max_tokens"]) == (method, shots, max_tokens)
     assert decoding["stop"] == ()
@@ -239,7 +239,7 @@ def test_switches_of_an_entry_choose_the_adapter_and_the_metrics(
 
 
 def test_examples_of_gpqa_end_with_their_explanation_and_the_option() -> None:
-    (draft,) = drafts_of(parse_entry("gpqa:subset=main,use_few_shot=true"), known_scenarios())
+    (draft,) = drafts_of(parse_entry("gpqa:subset=main,use_few_shot=true"), scenario_index())
     adapter = draft.setting.adapter
     assert adapter.instructions.startswith("Here are some example questions from experts. An explanation is given")
     assert (adapter.input_prefix, adapter.input_suffix) == ("Question: ", "\nChoices: \n")
