@@ -10,9 +10,8 @@ from typing import Any
 
 from helmframe.config import from_home
 from helmframe.errors import SourceBrokenError, SourceMissingError
-from helmframe.interop.helm.samples import Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.interop.helm.state_reader import iter_json_items
-from helmframe.interop.imported import Import
+from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.results import Results
 from helmframe.results.sides import reader
 

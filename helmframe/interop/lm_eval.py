@@ -8,8 +8,7 @@ from typing import Any
 
 from helmframe.config import from_home
 from helmframe.errors import SourceBrokenError, SourceMissingError
-from helmframe.interop.helm.samples import Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
-from helmframe.interop.imported import Import
+from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.metrics.protocol import METRICS
 from helmframe.results import Results
 from helmframe.results.sides import reader

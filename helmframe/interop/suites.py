@@ -12,8 +12,8 @@ from helmframe._suite import Suite, plans_of
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.interop.helm.entries import EntryState, read_conf
-from helmframe.interop.helm.entry_states import skipped_text, warn_skipped
 from helmframe.interop.helm.plans import plans_of as plans_of_entries
+from helmframe.interop.helm.plans import skipped_text, warn_skipped
 from helmframe.scenarios.catalogue import specs_root
 
 

@@ -21,11 +21,10 @@ from helmframe.errors import HelmframeError, SourceBrokenError
 from helmframe.interop.helm import parse_entry, read_conf
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import Entry
-from helmframe.interop.helm.entry_states import entry_states
 from helmframe.interop.helm.expanders import EXPANDERS
 from helmframe.interop.helm.fields import IDLE, to_helm
 from helmframe.interop.helm.metric_specs import metrics_of
-from helmframe.interop.helm.plans import drafts_of
+from helmframe.interop.helm.plans import drafts_of, entry_states
 from helmframe.interop.helm.scenario_lookup import ScenarioIndex, scenario_index
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_peer

@@ -5,6 +5,7 @@ What HELM adds for some models without being asked is in `unasked`.
 Source: HELM `run_expander.py`.
 """
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -15,7 +16,6 @@ from helmframe.adapters.format_instructions import name_of_choices
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import ArgumentValue
-from helmframe.interop.helm.known_models import follows_instructions
 from helmframe.interop.helm.metric_specs import CLASSES, EXACT_MATCH, SEPARATE
 from helmframe.interop.helm.scenario_lookup import method_fields
 from helmframe.perturbations.call import PerturbationCall, call
@@ -67,6 +67,18 @@ PROMPTS: dict[str, dict[str, str]] = {
 }
 STOPS = {"hash": "###", "semicolon": ";", "br": "<br>"}
 NEWLINES = {"semicolon": ";\n", "br": "<br>\n"}
+# Parts of the names of models that follow instructions, as HELM's tag has them.
+_INSTRUCT = re.compile(
+    r"instruct|chat|-it\b|gpt-(3\.5-turbo|4|5|oss)|claude|gemini|command|text-davinci-003|openai/o\d|grok|deepseek-(r1|v3)"
+    r"|mi(ni|x)?stral-(small|medium|large|\d+b-2)|mistral-(large|small)|open-mistral-nemo|pixtral|kimi|qw(q|en3)|granite-4"
+    r"|llama-guard|vicuna|alpaca|palmyra-(x|fin|med)|jamba-1\.5|j2-(large|grande|jumbo)|flan-t5|sabia|typhoon-v1\.5-72b|glm-4"
+    r"|quyen|vietcuna|ura-|sura\b"
+)
+# Others whose names say that they do, and that HELM asks as it asks base models.
+_NOT_INSTRUCT = re.compile(
+    r"-base\b|yi-\d+b-chat|olmo-7b-instruct|mpt-instruct|falcon-\d+b-instruct|gpt-neoxt-chat|incite-instruct"
+    r"|solar-pro-preview-instruct|palmyra-instruct"
+)
 # HELM's entries whose cue stays in the user's turn of ChatML.
 _CUED_BY_THE_USER = ("summarization_cnndm", "summarization_xsum")
 EXPERT = "I am an expert AI assistant who is here to help you with the following. "
@@ -303,6 +315,18 @@ def data_augmentation(draft: Draft, value: ArgumentValue) -> list[Draft]:
 def _helm_call(parsed: Call) -> PerturbationCall:
     compat = {"compat": "helm"} if PERTURBATIONS[parsed.name].has_helm else {}
     return call(parsed.name, **dict(parsed.arguments) | compat)
+
+
+def follows_instructions(name: str) -> bool:
+    """Whether HELM has, or would have, a model of this name as one that follows instructions.
+
+    Told by the name; of HELM's own 514 text models twelve are told otherwise than its tag says.
+
+    >>> follows_instructions("meta/llama-3-8b-chat"), follows_instructions("meta/llama-3-8b")
+    (True, False)
+    """
+    lowered = name.lower()
+    return bool(_INSTRUCT.search(lowered)) and not _NOT_INSTRUCT.search(lowered)
 
 
 def stop_sequences(draft: Draft) -> list[str]:

@@ -3,6 +3,7 @@
 Source: HELM `run_spec_factory.py`, `run_expander.py`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +17,6 @@ from helmframe.interop.helm.expanders import (
     stop,
     stop_sequences,
 )
-from helmframe.interop.helm.known_models import overrides_of
 
 
 def apply_model_overrides(draft: Draft) -> list[Draft]:
@@ -78,3 +78,29 @@ _OVERRIDES: dict[str, Callable[[Draft], Draft]] = {
     "two_tokens": _two_tokens,
     "warm": _nonzero_temperature,
 }
+
+
+# HELM's names of models → how it asks them otherwise than the rest.
+_BY_MODEL: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("bigscience/t0pp", "google/t5-11b", "google/flan-t5-xxl", "tsinghua/glm"), ("no_newlines",)),
+    "google/ul2": ("no_newlines", "nlg_prefix"),
+    "together/gpt-neoxt-chat-base-20b": ("chatml",),
+    **dict.fromkeys(("eleutherai/gpt-j-6b", "meta/opt-6.7b", "meta/opt-1.3b", "nvidia/megatron-gpt2"), ("warm",)),
+    "google/gemini-1.0-pro-vision-001": ("two_tokens",),
+    "google/medlm-large": ("no_stop",),
+}
+_BY_FAMILY = {
+    r"anthropic/claude-(v1\.3|instant-v1|instant-1\.2|2\.0|2\.1)": ("claude_2",),
+    r"anthropic/claude-3-.*": ("claude_3",),
+}
+
+
+def overrides_of(name: str) -> tuple[str, ...]:
+    """How HELM asks the model of this name of its otherwise than the rest: by the names of `model_overrides`.
+
+    >>> overrides_of("google/flan-t5-xxl")
+    ('no_newlines',)
+    """
+    lowered = name.lower()
+    family = next((overrides for pattern, overrides in _BY_FAMILY.items() if re.fullmatch(pattern, lowered)), ())
+    return _BY_MODEL.get(lowered, family)

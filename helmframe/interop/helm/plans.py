@@ -1,14 +1,24 @@
-"""HELM's run entries and .conf files as plans."""
+"""HELM's run entries and .conf files as plans: `hf.entry`, `plans_of` and `entry_states`."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict, Unpack, cast
 
-from helmframe._core.specs import frozen
-from helmframe._plan import Plan
-from helmframe.errors import NoInstancesError, SourceMissingError, UnknownNameError, UnknownScenarioError
+from helmframe._core.specs import ScenarioSpec, frozen
+from helmframe._plan import Plan, spec_of
+from helmframe._suite import Suite
+from helmframe.errors import (
+    HelmframeError,
+    NoInstancesError,
+    SourceError,
+    SourceMissingError,
+    UnknownNameError,
+    UnknownScenarioError,
+)
 from helmframe.interop.helm.draft import Draft
-from helmframe.interop.helm.entries import ArgumentValue, Entry, EntryState
+from helmframe.interop.helm.entries import ArgumentValue, Entry, EntryState, parse_entry
 from helmframe.interop.helm.expanders import EXPANDERS, SWEEPS, stop_sequences
 from helmframe.interop.helm.model_overrides import apply_model_overrides
 from helmframe.interop.helm.scenario_lookup import (
@@ -23,6 +33,7 @@ from helmframe.interop.helm.scenario_lookup import (
     switch_values,
     switched,
 )
+from helmframe.scenarios.query import open_query
 
 # HELM's names of groups of models: an entry that says one runs with the models that the user names.
 GROUPS = (
@@ -202,3 +213,122 @@ def _over_subsets(same: Sequence[Draft]) -> Draft:
 def _swept(key: str, value: ArgumentValue) -> Any:
     named = SWEEPS.get(key, {})
     return named.get(str(value), value)
+
+
+class Expanders(TypedDict, total=False):
+    """The run expanders that `entry` takes as keywords, as a run entry has them."""
+
+    add_to_stop: ArgumentValue
+    chatml: ArgumentValue
+    data_augmentation: ArgumentValue
+    eval_split: ArgumentValue
+    follow_format_instructions: ArgumentValue
+    format_prompt: ArgumentValue
+    global_prefix: ArgumentValue
+    increase_max_tokens: ArgumentValue
+    increase_temperature: ArgumentValue
+    instructions: ArgumentValue
+    max_eval_instances: ArgumentValue
+    max_train_instances: ArgumentValue
+    method: ArgumentValue
+    model_deployment: ArgumentValue
+    newline: ArgumentValue
+    num_output_tokens: ArgumentValue
+    num_outputs: ArgumentValue
+    num_train_trials: ArgumentValue
+    num_trials: ArgumentValue
+    only_contrast: ArgumentValue
+    output_format_instructions: ArgumentValue
+    process_output: ArgumentValue
+    prompt: ArgumentValue
+    stop: ArgumentValue
+    temperature: ArgumentValue
+
+
+def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan | Suite:
+    """A run entry as a plan; one that sweeps (`max_train_instances=all`) as a suite of them.
+
+    `hf.entry("mmlu:subject=philosophy,model=text,data_augmentation=canonical").generate(model).score()`
+
+    A group of HELM's models (`model=text`) is nobody in particular: say who answers, here or by `.generate(model)`.
+    A model that the entry names by HELM's name is asked as HELM asks it: some want other stops, or turns of their own.
+    Where the entry says no split, HELM's evaluation splits are run: valid and test.
+
+    Args:
+        text: the entry.
+        model: who answers, where the entry names a group of models or none: anything that answers, or several.
+        **expanders: Run expanders (`max_eval_instances=10`) that the entry does not specify itself.
+
+    Raises:
+        UnknownNameError: no scenario for the entry, or no such argument; with near matches.
+        ArgumentError: no entry, or a value that can't be.
+    """
+    drafts = drafts_of(parse_entry(text), scenario_index(), defaults=cast("dict[str, ArgumentValue]", expanders))
+    plans = [draft.plan() for draft in drafts]
+    if model is not None:
+        plans = [plan if spec_of(plan).models else plan.generate(model) for plan in plans]
+    return plans[0] if len(plans) == 1 else Suite(tuple(plans))
+
+
+logger = logging.getLogger("helmframe.interop.helm")
+
+_SHOWN = 5
+
+
+def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:
+    """Return the state of each distinct entry, whichever model it names.
+
+    The states are "plan"; "scenario not here"; "rows missing", in the data root that is configured; and "unsupported",
+    where the scenario is here and helmframe doesn't support an argument. `reason` is the error.
+    """
+    scenarios_by_name = scenario_index()
+    scenarios: dict[ScenarioSpec, str | None] = {}
+    rows: dict[Draft, str | None] = {}
+    for entry in dict.fromkeys(entries):
+        try:
+            drafts = dict.fromkeys(draft.without_models() for draft in drafts_of(entry, scenarios_by_name))
+            for draft in drafts:
+                if draft.spec not in scenarios:
+                    scenarios[draft.spec] = _unreadable(draft.spec)
+                if draft not in rows:
+                    rows[draft] = scenarios[draft.spec] or draft.missing_rows()
+        except UnknownScenarioError as error:
+            yield EntryState(entry, "scenario not here", str(error))
+            continue
+        except HelmframeError as error:
+            yield EntryState(entry, "unsupported", str(error))
+            continue
+        reason = next((rows[draft] for draft in drafts if rows[draft]), None)
+        yield EntryState(entry, "rows missing", reason) if reason else EntryState(entry, "plan")
+
+
+def skipped_text(skipped: Sequence[EntryState]) -> str:
+    """Return how many entries were skipped and why; at most five names of each kind."""
+    lines = []
+    for state, with_arguments in (("scenario not here", False), ("rows missing", True)):
+        names = Counter(
+            str(entry_state.entry) if with_arguments else entry_state.entry.name
+            for entry_state in skipped
+            if entry_state.state == state
+        )
+        if names:
+            shown = ", ".join(name for name, _ in names.most_common(_SHOWN))
+            more = f", … ({len(names):,} in all)" if len(names) > _SHOWN else ""
+            lines.append(f"  {state}: {names.total():,} entries: {shown}{more}")
+    total = f"{len(skipped):,} run entries are skipped."
+    return "\n".join([total, *lines, "helmframe list helm-entries --conf-paths FILE lists each of them."])
+
+
+def warn_skipped(skipped: Sequence[EntryState]) -> None:
+    """Log which entries were skipped."""
+    if skipped:
+        logger.warning("%s", skipped_text(skipped))
+
+
+def _unreadable(spec: ScenarioSpec) -> str | None:
+    """Return why a scenario's rows can't be read; None if they can."""
+    try:
+        with open_query(spec):
+            return None
+    except SourceError as error:
+        return str(error)

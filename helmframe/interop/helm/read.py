@@ -9,7 +9,6 @@ from typing import Any
 import polars as pl
 
 from helmframe.errors import HelmframeError, SourceBrokenError, SourceError, SourceMissingError
-from helmframe.interop.helm.helm_stats import frame_of
 from helmframe.interop.helm.run_dirs import (
     INSTANCE_STATS,
     RUN_SPEC,
@@ -23,9 +22,9 @@ from helmframe.interop.helm.run_dirs import (
 )
 from helmframe.interop.helm.runs import Run, distinguish_runs, run_of
 from helmframe.interop.helm.scenario_lookup import scenario_index
-from helmframe.interop.helm.scores import Stats
 from helmframe.interop.helm.state_reader import States, iter_json_items
-from helmframe.interop.imported import Import, metric_entry
+from helmframe.interop.helm.statistics import Stats, frame_of
+from helmframe.interop.imports import Import, metric_entry
 from helmframe.results import Results
 from helmframe.results.sides import reader
 from helmframe.store import RunFolder

@@ -11,7 +11,6 @@ from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.interop.helm.entries import Entry, parse_entry
 from helmframe.interop.helm.fields import SCORED, align_adapter, from_helm
 from helmframe.interop.helm.metric_specs import metrics_of
-from helmframe.interop.helm.registered import our_model
 from helmframe.interop.helm.scenario_lookup import ScenarioIndex, columns_of, find_scenario, parameters
 from helmframe.interop.helm.variants import Variant, written_variants
 
@@ -19,6 +18,10 @@ from helmframe.interop.helm.variants import Variant, written_variants
 RUN = ["scenario", "subset", "model", "setting"]
 # What a run's name says that is not the scenario's: columns of their own hold it.
 _OTHER_COLUMNS = ("model", "model_deployment", "groups", "eval_split", "data_augmentation")
+
+
+# The organisation of models of ours, whose names have none in HELM.
+_MODEL_PREFIX = "helmframe/"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,16 @@ class Run:
     def instance(self, helm_id: str) -> str:
         """Our id of an instance."""
         return self.instance_prefix + helm_id
+
+
+def helm_model(name: str) -> str:
+    """A model's name as HELM can have it: an organisation, a slash, a name."""
+    return name if name.count("/") == 1 else _MODEL_PREFIX + name.replace("/", "_")
+
+
+def our_model(name: str) -> str:
+    """What `helm_model` was given, but for slashes."""
+    return name.removeprefix(_MODEL_PREFIX)
 
 
 def run_of(spec: Mapping[str, Any], metadata: Mapping[str, Any], index: ScenarioIndex) -> Run:

@@ -1,14 +1,23 @@
-"""HELM's statistics of a run, from those of its instances: `stats.json`, by HELM's rules.
+"""HELM's statistics: read as `HELM_STATS` and `SCORES`, and computed by HELM's rules as `stats.json`.
 
 Source: HELM `metric.py` (evaluate, compute_worst_case_metrics), `statistic.py`, `basic_metrics.py`.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import polars as pl
+
+from helmframe._schema import HELM_STATS, OF_REQUEST, ORIGINAL, SCORES
+from helmframe.errors import SourceBrokenError
+from helmframe.interop.helm.metric_specs import SEPARATE
+from helmframe.interop.helm.runs import RUN, Run
+from helmframe.interop.helm.state_reader import StatsKey
+from helmframe.interop.helm.variants import Variant, parse_variant
+from helmframe.metrics.score import parse
 
 CONTEXT = ["description", "split", "sub_split"]
 # HELM computes these over all instances at once, so they have no worst case and no value per instance
@@ -134,3 +143,146 @@ def _derived(rows: pl.DataFrame) -> pl.DataFrame:
     wide = sums.select("trial", *CONTEXT, **values)
     long = wide.unpivot(index=["trial", *CONTEXT], variable_name="name", value_name="score")
     return long.drop_nulls("score").select("trial", *CONTEXT, "name", "score")
+
+
+_SUMS = ("count", "sum", "sum_squared", "min", "max")
+Row: TypeAlias = dict[str, Any]
+
+
+def row_of(stat: Mapping[str, Any], instance_id: str | None = None, trial: int | None = None) -> Row:
+    """Return a row of `HELM_STATS` without the columns that are the same in a run."""
+    name = stat["name"]
+    perturbation = name.get("perturbation")
+    return {
+        "instance_id": instance_id,
+        "trial": trial,
+        "description": None if perturbation is None else json.dumps(perturbation, ensure_ascii=False),
+        "split": name.get("split"),
+        "sub_split": name.get("sub_split"),
+        "metric": str(name["name"]),
+        **{field: stat.get(field) for field in _SUMS},
+    }
+
+
+def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], of_instances: pl.DataFrame) -> pl.DataFrame:
+    """Return `HELM_STATS` of one run.
+
+    Args:
+        run: The run.
+        stats: The elements of stats.json.
+        of_instances: `rows_of` statistics of single instances.
+
+    Raises:
+        SourceBrokenError: An element of stats.json is not as HELM has it.
+    """
+    rows = []
+    for number, stat in enumerate(stats):
+        try:
+            rows.append(row_of(stat))
+        except (KeyError, TypeError, AttributeError) as error:
+            problem = f"element {number} of stats.json is not as HELM has it: {type(error).__name__} {error}."
+            raise SourceBrokenError(problem) from None
+    columns = {name: pl.lit(getattr(run, name)) for name in RUN}
+    return pl.concat([of_instances, rows_of(rows)]).with_columns(**columns).select(list(HELM_STATS.schema))
+
+
+def rows_of(rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows as a frame with the columns of `HELM_STATS` that differ within a run."""
+    schema = {name: dtype for name, dtype in HELM_STATS.schema.items() if name not in RUN}
+    return pl.DataFrame(rows, schema=schema, orient="row", strict=False)
+
+
+def statistic_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the statistic of a row of `HELM_STATS` as HELM's JSON has it."""
+    count, total, squared, low, high = (row[field] for field in _SUMS)
+    return summed(row["metric"], row["split"], row["sub_split"], row["description"], (count, total, squared, low, high))
+
+
+_KEY = ["instance_id", "perturbation", "perturbation_seed", "trial", "window_index"]
+_ROWS = 100_000  # held as Python's objects, which take ten times the memory
+_STATS = {
+    "instance_id": pl.String,
+    "perturbation": pl.String,
+    "perturbation_seed": pl.Int64,
+    "trial": pl.Int64,
+    "window_index": pl.Int64,
+    "metric": pl.String,
+    "score": pl.Float64,
+}
+
+
+class Stats:
+    """HELM's statistics of one run, instance by instance: `rows`, one per statistic; `variants` that it has.
+
+    `of_several` are `rows_of` statistics of several requests, of which `rows` have the mean.
+    """
+
+    def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
+        rows: list[tuple[Any, ...]] = []
+        frames = [pl.DataFrame(schema=_STATS)]
+        self.variants: list[Variant] = []
+        several: list[Row] = []
+        frames_of_several: list[pl.DataFrame] = []
+        self.prompt_tokens: dict[StatsKey, int] = {}
+        windows: Counter[tuple[str, str, int, int]] = Counter()
+        for number, element in enumerate(stats):
+            try:
+                variant = parse_variant(element.get("perturbation"), run.variants)
+                trial = int(element.get("train_trial_index") or 0)
+                text = (run.instance(str(element["instance_id"])), variant.perturbation, variant.seed, trial)
+                # a text longer than the model's window has several elements, in order
+                key = (*text, windows[text] if run.models_language else None)
+                windows[text] += 1
+                for stat in element["stats"]:
+                    mean = stat["sum"] / stat["count"] if stat["count"] else None
+                    name = str(stat["name"]["name"])
+                    rows.append((*key, _metric(run, name), mean))
+                    if stat["count"] > 1:
+                        several.append(row_of(stat, text[0], trial))
+                    if name == "num_prompt_tokens" and mean is not None:
+                        self.prompt_tokens[key] = int(mean)
+            except (KeyError, TypeError, AttributeError) as error:
+                problem = f"element {number} is not as HELM has it: {type(error).__name__} {error}."
+                raise SourceBrokenError(problem) from None
+            if len(rows) > _ROWS:
+                frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))
+                rows = []
+            if len(several) > _ROWS:
+                frames_of_several.append(rows_of(several))
+                several = []
+            if variant.perturbation != ORIGINAL and variant not in self.variants:
+                self.variants.append(variant)
+        self.of_several = pl.concat([*frames_of_several, rows_of(several)])
+        self.rows = pl.concat([*frames, pl.DataFrame(rows, schema=_STATS, orient="row")])
+
+    def scores(self, completions: pl.DataFrame) -> pl.DataFrame:
+        """`SCORES` of some of the run's completions; an unchanged variant has its original's."""
+        unchanged = ~pl.col("changed")
+        answers = (
+            parse(completions.lazy())
+            .unique(_KEY, keep="first", maintain_order=True)
+            .with_columns(
+                _perturbation=pl.when(unchanged).then(pl.lit(ORIGINAL)).otherwise("perturbation"),
+                _seed=pl.when(unchanged).then(0).otherwise("perturbation_seed"),
+                # of options asked about one by one none is the answer
+                output=pl.when(pl.col("reference_index").is_null()).then("output"),
+                parsed=pl.when(pl.col("reference_index").is_null()).then("parsed"),
+            )
+        )
+        joined = answers.join(
+            self.rows.lazy(),
+            left_on=["instance_id", "_perturbation", "_seed", "trial", "window_index"],
+            right_on=_KEY,
+            how="inner",
+            nulls_equal=True,
+            maintain_order="left_right",
+        )
+        several = pl.col("metric").str.contains(r"@\d+$") | pl.col("reference_index").is_not_null()
+        none = {name: pl.lit(None) for name in ("reason", *OF_REQUEST) if name != "window_index"}
+        scored = joined.with_columns(output_index=pl.when(~several).then(0), **none)
+        return scored.select(pl.col(name).cast(dtype) for name, dtype in SCORES.schema.items()).collect()
+
+
+def _metric(run: Run, name: str) -> str:
+    """HELM's name, but for what it calls exact match where options are scored one by one."""
+    return SEPARATE.get(run.adapter.method, name) if name == "exact_match" else name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,11 @@ from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe._schema import ORIGINAL, SCORES, source_column
 from helmframe.errors import StoreError
 from helmframe.interop.helm.fields import ADAPTER, SCORED, to_helm
-from helmframe.interop.helm.helm_stats import statistic_of
 from helmframe.interop.helm.metric_specs import SEPARATE, helm_names, specs_of
-from helmframe.interop.helm.registered import helm_model, registry
 from helmframe.interop.helm.run_dirs import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STATS
-from helmframe.interop.helm.runs import RUN
+from helmframe.interop.helm.runs import RUN, helm_model, our_model
 from helmframe.interop.helm.state_writer import REQUEST, VARIANT, states_of, without_none
-from helmframe.interop.helm.statistics import OF_ALL, stat, stats_of
+from helmframe.interop.helm.statistics import OF_ALL, stat, statistic_of, stats_of
 from helmframe.interop.helm.variants import OURS, describe_variant
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.protocol import resolve_metrics
@@ -93,9 +91,45 @@ def write_helm(results: Results, folder: str | Path) -> Address:
         for name, text in run.files(scores):
             write_text(text, below(run_folder, name))
         models.append(run.model)
-    for name, text in registry(models):
+    for name, text in _registry_files(models):
         write_text(text, below(target, "prod_env", name))
     return target
+
+
+def _registry_files(models: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Name and text of the files of a `--local-path` that make these models known; they can't be asked through them."""
+    names = sorted(set(models))
+    client = {"class_name": "helm.clients.simple_client.SimpleClient"}
+    deployments = [
+        {
+            "name": name,
+            "model_name": name,
+            "tokenizer_name": "simple/tokenizer1",
+            "max_sequence_length": 2048,
+            "client_spec": client,
+        }
+        for name in names
+    ]
+    yield "model_deployments.yaml", _yaml({"model_deployments": deployments})
+    metadata = [
+        {
+            "name": name,
+            "display_name": our_model(name),
+            "description": "Results written by helmframe.",
+            "creator_organization_name": name.partition("/")[0],
+            "access": "open",
+            "release_date": "1970-01-01",
+            "tags": ["TEXT_MODEL_TAG"],
+        }
+        for name in names
+    ]
+    yield "model_metadata.yaml", _yaml({"models": metadata})
+
+
+def _yaml(content: object) -> str:
+    import yaml
+
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).replace("'1970-01-01'", "1970-01-01")
 
 
 def _drop_unchanged(completions: pl.LazyFrame) -> pl.DataFrame:
