@@ -21,19 +21,19 @@ from helmframe.store import Address, RunFolder, below, listing
 logger = logging.getLogger("helmframe.interop.helm")
 
 FORMAT = 1
-_READER_VERSION = 2  # raised where a reader changes what it reads, so that older readings in the store are not used
+_READER_VERSION = 2  # increase it when a reader changes its tables, so that older imports in the store aren't used
 _DIGITS = 20
-# What is said of a score that is no metric of ours.
+# The manifest entry of a metric that isn't ours.
 _UNKNOWN_METRIC = {"level": "output", "unit": "", "higher_is_better": None}
 
 
 class Import:
-    """One reading of an address: `kept()` gives what an earlier one kept; else `folder` takes tables, then `finish`."""
+    """One import of an address: `cached()` returns an earlier one; else add tables to `folder`, then call `finish`."""
 
     def __init__(self, tool: str, address: Address) -> None:
         self.tool, self.address = tool, address
         self._root = below(store_root(), "imported", _key(f"{tool} {_READER_VERSION}", address))
-        # counted, not dated: a clock that was ahead must not make an earlier reading the newest
+        # counted, not dated: a clock that was ahead must not make an earlier import the newest
         starts = {file.name[:_DIGITS] for file in listing(self._root)}
         numbers = [int(start) for start in starts if start.isdecimal()]
         name = f"{max(numbers, default=0) + 1:0{_DIGITS}d}-{uuid4().hex[:8]}"
@@ -41,7 +41,7 @@ class Import:
         self.skipped: list[dict[str, str]] = []
 
     def cached(self) -> Results | None:
-        """The newest whole reading of the same files; None if there is none, or if it is damaged."""
+        """Return the newest complete import of the same files; None if it is missing or damaged."""
         complete = [file.name.split("/")[0] for file in listing(self._root) if file.name.endswith("/manifest.json")]
         try:
             return Results.load(below(self._root, complete[-1])) if complete else None
@@ -50,15 +50,15 @@ class Import:
             return None
 
     def discard(self, number: int) -> None:
-        """Take out all that was added under this number."""
+        """Remove everything that was added under this number."""
         self.folder.remove_shard(number)
 
     def finish(self, metrics: Iterable[str], **fields: Any) -> Results:
-        """Write the manifest, and give the results.
+        """Write the manifest, and return the results.
 
         Args:
-            metrics: their names, the main ones first.
-            **fields: plans, scenarios, models and other fields of the manifest.
+            metrics: The names of the metrics, the main ones first.
+            **fields: The plans, scenarios, models and other fields of the manifest.
         """
         manifest = {
             "format": FORMAT,
@@ -74,7 +74,7 @@ class Import:
 
 
 def metric_entry(name: str) -> Mapping[str, Any]:
-    """What a manifest says of a metric, whether it is ours or not."""
+    """Return the manifest entry of a metric, ours or not."""
     try:
         return manifest_entry(resolve_metrics([name])[0])
     except HelmframeError:
@@ -82,20 +82,20 @@ def metric_entry(name: str) -> Mapping[str, Any]:
 
 
 def _key(tool: str, address: Address) -> str:
-    """What is at the address, as far as a listing tells; of a URL, the URL."""
+    """Return a hash of the files at the address, from their listing; for a URL, of the URL."""
     if isinstance(address, str) and not address.startswith("s3://"):
         return sha256(f"{tool}\n{address}".encode()).hexdigest()[:24]
     files = [f"{file.name} {file.size} {file.modified}" for file in listing(address)]
     return sha256("\n".join([tool, str(address), *files]).encode()).hexdigest()[:24]
 
 
-ROWS = 2_000  # of one frame
-_NONE = hashlib.sha256(b"").hexdigest()[:32]
+ROWS = 2_000  # per frame
+_EMPTY_ID = hashlib.sha256(b"").hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class SampleCompletion:
-    """One answer; with a `continuation`, its log-probability (nats) after the prompt."""
+    """One completion, or a `continuation` with its log-probability (nats) after the prompt."""
 
     prompt: str
     completion: str | None
@@ -113,7 +113,7 @@ class SampleCompletion:
 
 @dataclass(frozen=True)
 class Sample:
-    """One instance with its answers, and what the tool scored them by."""
+    """One instance with its completions and the tool's scores."""
 
     instance_id: str
     input: str
@@ -126,7 +126,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Task:
-    """What the samples of one log are of."""
+    """The scenario, model and setting of the samples of one log."""
 
     scenario: str
     model: str
@@ -138,12 +138,12 @@ class Task:
 
 
 def reference(text: object, *, correct: bool) -> dict[str, Any]:
-    """One possible output."""
+    """Return one reference."""
     return {"text": str(text), "correct": correct, "tags": []}
 
 
 def distinguish_task(task: Task, others: Sequence[Task]) -> Task:
-    """The task, with a setting of its own where another is of the same scenario, model and setting."""
+    """Return the task, with another setting if one of the others has the same scenario, model and setting."""
     same = [other for other in others if (other.scenario, other.model) == (task.scenario, task.model)]
     if not any(other.setting == task.setting for other in same):
         return task
@@ -151,7 +151,7 @@ def distinguish_task(task: Task, others: Sequence[Task]) -> Task:
 
 
 def add_samples(importer: Import, number: int, task: Task, samples: Iterable[Sample]) -> None:
-    """Put the samples of a log into the folder of a reading; the names of their scores into `task.names`."""
+    """Add the samples of a log to the folder of an import, and the names of their scores to `task.names`."""
     chunk: list[Sample] = []
     for index, sample in enumerate(samples):
         chunk.append(sample)
@@ -160,7 +160,7 @@ def add_samples(importer: Import, number: int, task: Task, samples: Iterable[Sam
             chunk = []
     if chunk:
         _add_chunk(importer, number, task, chunk, 0)
-    prefixes = pl.DataFrame({"prefix_id": [_NONE], "prefix": [""]})
+    prefixes = pl.DataFrame({"prefix_id": [_EMPTY_ID], "prefix": [""]})
     importer.folder.add("prefixes", task.scenario, prefixes, number)
 
 
@@ -185,8 +185,8 @@ def _completions(task: Task, samples: list[Sample], first: int) -> pl.DataFrame:
         "changed": False,
         "repeat": 0,
         "setting": task.setting,
-        "head_id": _NONE,
-        "prefix_id": _NONE,
+        "head_id": _EMPTY_ID,
+        "prefix_id": _EMPTY_ID,
         "decoding": task.decoding,
         "adapter_id": "",
         "model": task.model,

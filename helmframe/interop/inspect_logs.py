@@ -15,31 +15,31 @@ from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, ad
 from helmframe.results import Results
 from helmframe.results.sides import reader
 
-# Inspect's grades as numbers: correct, partly, incorrect, no answer.
+# Inspect's grades as numbers: correct, partially correct, incorrect, no answer.
 _GRADE_VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
-_ZSTANDARD = 93  # as a method of compression
+_ZSTANDARD = 93  # the compression method in ZIP files
 _FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "stop": "stop"}
 
 
 @reader
 def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
-    """The samples of Inspect's logs as results; each scorer is a metric, each epoch a trial.
+    """Return the samples of Inspect's logs as results; scorers become metrics, epochs become trials.
 
     Args:
-        path: a log (.eval or .json), or a folder with some.
-        fresh: read again what was read before; it is kept in the store.
+        path: A log (.eval or .json), or a folder with some.
+        fresh: Whether to read the logs again; the tables of an earlier call are cached in the store.
 
     Raises:
-        SourceMissingError: no log is there.
-        SourceBrokenError: a log is not as Inspect writes it.
+        SourceMissingError: The path has no log.
+        SourceBrokenError: A log isn't in Inspect's format.
     """
     path = from_home(path)
     candidates = [path] if path.is_file() else sorted([*path.rglob("*.eval"), *path.rglob("*.json")])
     logs = [log for log in candidates if log.suffix == ".eval" or path.is_file() or _is_log(log)]
     if not logs:
         raise SourceMissingError(f"no log of Inspect's (.eval, .json) is at {path}.")
-    reading = Import("Inspect", path if path.is_dir() else path.parent)
-    if not fresh and path.is_dir() and (cached := reading.cached()) is not None:
+    importer = Import("Inspect", path if path.is_dir() else path.parent)
+    if not fresh and path.is_dir() and (cached := importer.cached()) is not None:
         return cached
     tasks: list[Task] = []
     for number, log in enumerate(logs):
@@ -47,11 +47,11 @@ def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
             header, samples = _open_log(log)
             task = distinguish_task(_task(header), tasks)
             scorers = [str(scorer["name"]) for scorer in header["eval"].get("scorers") or ()]
-            add_samples(reading, number, task, (_sample(sample, scorers) for sample in samples))
+            add_samples(importer, number, task, (_sample(sample, scorers) for sample in samples))
         except (zipfile.BadZipFile, ValueError, LookupError, TypeError, AttributeError) as error:
             raise SourceBrokenError(f"{log} is not as Inspect writes it: {type(error).__name__} {error}.") from None
         tasks.append(task)
-    return reading.finish(
+    return importer.finish(
         [name for task in tasks for name in task.names],
         plans=[str(log) for log in logs],
         scenarios={task.scenario: _scenario(task) for task in tasks},
@@ -65,7 +65,7 @@ def _is_log(file: Path) -> bool:
 
 
 def _open_log(file: Path) -> tuple[Mapping[str, Any], Iterator[Any]]:
-    """What the log says of its task, and its samples, one at a time."""
+    """Return the header of a log, and an iterator over its samples."""
     if file.suffix == ".eval":
         with zipfile.ZipFile(file) as archive:
             name = "header.json" if "header.json" in archive.namelist() else "_journal/start.json"
@@ -83,24 +83,24 @@ def _zip_samples(file: Path) -> Iterator[Any]:
 
 
 def _member(archive: zipfile.ZipFile, file: Path, info: zipfile.ZipInfo) -> bytes:
-    """A file of the archive; Inspect packs with Zstandard, which zipfile knows from Python 3.14 on only."""
+    """Return a file of the archive; Inspect uses Zstandard, which zipfile supports since Python 3.14 only."""
     if info.compress_type != _ZSTANDARD:
         return archive.read(info)
     import pyarrow as pa
 
     with file.open("rb") as raw:
         raw.seek(info.header_offset)
-        # APPNOTE.TXT 4.3.7: 30 bytes, the last four of which are the lengths of a name and of something extra
+        # APPNOTE.TXT 4.3.7: 30 bytes, the last four of which are the lengths of the name and the extra field
         name, extra = struct.unpack("<HH", raw.read(30)[26:])
         raw.seek(name + extra, 1)
         packed = raw.read(info.compress_size)
     try:
-        data: bytes = pa.Codec("zstd").decompress(packed, info.file_size, asbytes=True)
-    except OSError as error:  # what Arrow says of bytes that are no Zstandard
+        content: bytes = pa.Codec("zstd").decompress(packed, info.file_size, asbytes=True)
+    except OSError as error:  # Arrow raises it for bytes that aren't Zstandard
         raise zipfile.BadZipFile(f"{info.filename}: {error}") from None
-    if zlib.crc32(data) != info.CRC:
+    if zlib.crc32(content) != info.CRC:
         raise zipfile.BadZipFile(f"{info.filename}: another checksum than it should have")
-    return data
+    return content
 
 
 def _json_samples(file: Path) -> Iterator[Any]:
@@ -133,7 +133,7 @@ def _sample(sample: Mapping[str, Any], scorers: Sequence[str]) -> Sample:
         input=_text(sample["input"]),
         references=references,
         completions=_completions(sample),
-        # what failed has no scores: they are null, as those of our own failures are
+        # failed samples have no scores: they become null, as for failures of our runs
         scores=dict(_scores(sample["scores"])) if sample.get("scores") else dict.fromkeys(scorers),
         trial=int(sample.get("epoch") or 1) - 1,
     )
@@ -167,7 +167,7 @@ def _completions(sample: Mapping[str, Any]) -> list[SampleCompletion]:
 
 
 def _prompt(sample: Mapping[str, Any]) -> str:
-    """The conversation up to the last answer."""
+    """Return the conversation before the last completion."""
     messages = list(sample.get("messages") or [])
     while messages and messages[-1].get("role") == "assistant":
         messages.pop()
@@ -179,7 +179,7 @@ def _prompt(sample: Mapping[str, Any]) -> str:
 
 
 def _text(messages: Any) -> str:
-    """The input: a text, or the last turn of the user's."""
+    """Return the input: a text, or the user's last turn."""
     if isinstance(messages, str):
         return messages
     turns = [message for message in messages if message.get("role") == "user"] or list(messages)

@@ -13,13 +13,13 @@ from helmframe.metrics.protocol import METRICS
 from helmframe.results import Results
 from helmframe.results.sides import reader
 
-# What tasks call the text to answer, in this order.
+# The names of the input text in the tasks' documents, in this order.
 _INPUT_FIELDS = (
     *("question", "query", "input", "problem", "Problem", "ctx", "goal", "sentence", "prompt", "text", "passage"),
     *("document", "article", "premise"),
 )
 _OPTION_FIELDS = ("choices", "options", "endings")
-# What a line holds besides its metrics; until lm-eval 0.4.5 no "metrics" lists these.
+# The fields of a line besides its metrics; lm-eval before 0.4.5 doesn't list those in "metrics".
 _SAMPLE_FIELDS = {
     *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
     *("doc_hash", "prompt_hash", "target_hash"),
@@ -28,34 +28,34 @@ _SAMPLE_FIELDS = {
 
 @reader
 def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
-    """The samples that lm-eval logged (`--log_samples`) as results.
+    """Return the samples that lm-eval logged (`--log_samples`) as results.
 
-    Scores have our names where the definitions are the same (acc of options is option_accuracy), else lm-eval's. What
-    was scored option by option is so in our tables too: `rescore("exact_match")` reads the likeliest as the answer.
+    Scores have our names if the definitions are equal (acc of options is option_accuracy), else lm-eval's. Options that
+    were scored separately have separate rows here too: `rescore("exact_match")` takes the likeliest as the output.
 
     Args:
-        path: a `samples_….jsonl`, or a folder with some; `results_….json` beside them tells model and settings.
-        fresh: read again what was read before; it is kept in the store.
+        path: A `samples_….jsonl`, or a folder with some; `results_….json` in the same folder has model and settings.
+        fresh: Whether to read the files again; the tables of an earlier call are cached in the store.
 
     Raises:
-        SourceMissingError: no samples are there.
-        SourceBrokenError: a line is not as lm-eval writes it.
+        SourceMissingError: The path has no samples.
+        SourceBrokenError: A line isn't in lm-eval's format.
     """
     path = from_home(path)
     files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl"))
     if not files:
         raise SourceMissingError(f"no samples_….jsonl is at {path}. Run lm-eval with --log_samples --output_path.")
-    reading = Import("lm-eval", path if path.is_dir() else path.parent)
-    if not fresh and path.is_dir() and (cached := reading.cached()) is not None:
+    importer = Import("lm-eval", path if path.is_dir() else path.parent)
+    if not fresh and path.is_dir() and (cached := importer.cached()) is not None:
         return cached
     tasks: list[tuple[Task, dict[str, Any]]] = []
     for number, file in enumerate(files):
         task, config = _task(file)
         task = distinguish_task(task, [other for other, _ in tasks])
-        add_samples(reading, number, task, _samples(file, config))
+        add_samples(importer, number, task, _samples(file, config))
         tasks.append((task, config))
     names = [name for task, _ in tasks for name in task.names]
-    return reading.finish(
+    return importer.finish(
         names,
         plans=[str(file) for file in files],
         scenarios={task.scenario: _scenario(task) for task, _ in tasks},
@@ -64,7 +64,7 @@ def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
 
 
 def _task(file: Path) -> tuple[Task, dict[str, Any]]:
-    """What the file is of: its name, and the results beside it."""
+    """Return the task and configuration of a file, from its name and the results in the same folder."""
     match = re.fullmatch(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d\-.:]+)\.jsonl", file.name)
     name, stamp = match.groups() if match else (file.stem.removeprefix("samples_"), "")
     results: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def _task(file: Path) -> tuple[Task, dict[str, Any]]:
 
 
 def _samples(file: Path, config: Mapping[str, Any]) -> Iterator[Sample]:
-    """One sample per document: lm-eval writes all documents once per filter, over the same answers."""
+    """Yield one sample per document: lm-eval writes the documents once per filter, with the same completions."""
     scores: dict[str, dict[str, float | None]] = {}
     for line in _lines(file):
         scores.setdefault(str(line.get("doc_id")), {}).update(_scores(line))
@@ -111,14 +111,14 @@ def _broken(file: Path, number: int, error: Exception) -> SourceBrokenError:
 
 
 def _is_scored(line: Mapping[str, Any]) -> bool:
-    """Whether log-probabilities of texts were asked for."""
+    """Return whether the request was for log-probabilities of texts."""
     (first, *_) = _values(line["arguments"])
     request = _values(first)
     return len(request) > 1 and isinstance(request[1], str)
 
 
 def _scores(line: Mapping[str, Any]) -> dict[str, float | None]:
-    """By our names, where there are some; those of other filters than "none" say which."""
+    """Return the scores, by our names if they exist; a filter other than "none" is appended to the name."""
     suffix = "" if line.get("filter", "none") == "none" else f",{line['filter']}"
     listed = line.get("metrics", [name for name in line if name not in _SAMPLE_FIELDS])
     names = [name for name in listed if isinstance(line.get(name), int | float)]
@@ -156,14 +156,14 @@ def _sample(line: Mapping[str, Any], config: Mapping[str, Any], scores: Mapping[
 
 
 def _values(values: Any) -> list[Any]:
-    """lm-eval writes its lists as mappings: gen_args_0, gen_args_1, …"""
+    """Return a list of lm-eval's, which it writes as a mapping: gen_args_0, gen_args_1, …"""
     if not isinstance(values, Mapping):
         return list(values)
     return [values[key] for key in sorted(values, key=lambda key: int(str(key).rpartition("_")[2]))]
 
 
 def _options(document: Mapping[str, Any], requested: list[str]) -> list[str]:
-    """The texts of the options, where the document has as many as were asked about: else what was asked about."""
+    """Return the document's options if their number equals the number of requests; else the requested texts."""
     for name in _OPTION_FIELDS:
         options = document.get(name)
         if isinstance(options, Mapping):
@@ -174,7 +174,7 @@ def _options(document: Mapping[str, Any], requested: list[str]) -> list[str]:
 
 
 def _target_index(target: Any, texts: list[str]) -> int | None:
-    """Which option is the target, said by number, letter or text."""
+    """Return the index of the option that is the target: a number, letter or text."""
     text = str(target).strip()
     if text.isdigit() and int(text) < len(texts):
         return int(text)
@@ -185,7 +185,7 @@ def _target_index(target: Any, texts: list[str]) -> int | None:
 
 
 def _input(document: Mapping[str, Any], prompt: str, config: Mapping[str, Any]) -> str:
-    """The text to answer: the field that the task's template is, or the first usual one; else the prompt."""
+    """Return the input: the field in the task's template, or the first usual field; else the prompt."""
     template = re.fullmatch(r"\s*\{\{\s*(\w+)\s*\}\}\s*", str(config.get("doc_to_text") or ""))
     for name in ((template[1],) if template else ()) + _INPUT_FIELDS:
         if isinstance(document.get(name), str):
@@ -194,7 +194,7 @@ def _input(document: Mapping[str, Any], prompt: str, config: Mapping[str, Any]) 
 
 
 def _metric(name: str, *, scored: bool) -> str:
-    """Our name of a metric of theirs that is the same; of options scored one by one those of level instance."""
+    """Return our name of an equal metric; for options scored separately, only metrics of level instance."""
     for ours in METRICS:
         entry = METRICS[ours]
         if name in entry.lm_eval and (entry.level == "instance") == scored:

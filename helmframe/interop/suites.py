@@ -80,7 +80,7 @@ def list_suites() -> pl.DataFrame:
 
 
 def suite_names() -> list[str]:
-    """The names that `suite` knows, sorted."""
+    """Return the names of all suites, sorted."""
     return sorted(file.stem for file in (specs_root() / "suites").glob("*.yaml"))
 
 

@@ -1,4 +1,4 @@
-"""HELM's own language and results: run entries and .conf files as plans, run directories as tables and back."""
+"""HELM's run entries and .conf files as plans, and its run directories as tables and back."""
 
 from helmframe.interop.helm.entries import Entry, EntryState, parse_entry, read_conf
 from helmframe.interop.helm.plans import entry, entry_states, plans_of, skipped_text

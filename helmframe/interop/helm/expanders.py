@@ -1,6 +1,6 @@
-"""HELM's run expanders: what an entry may say beside the scenario's own parameters, each a change of the sentence.
+"""HELM's run expanders: the arguments of an entry, besides the scenario's parameters, that change its plan.
 
-What HELM adds for some models without being asked is in `unasked`.
+The changes that HELM makes for some models by itself are in `model_overrides`.
 
 Source: HELM `run_expander.py`.
 """
@@ -26,7 +26,7 @@ from helmframe.perturbations.registry import PERTURBATIONS
 Expander: TypeAlias = Callable[[Draft, ArgumentValue], list[Draft]]
 
 EXPANDERS: dict[str, Expander] = {}
-# Words for several values: an entry that says one is several plans.
+# Names of several values: an entry with such a name becomes several plans.
 SWEEPS: dict[str, dict[str, tuple[int, ...]]] = {
     "max_train_instances": {
         "zero": (0,),
@@ -67,20 +67,20 @@ PROMPTS: dict[str, dict[str, str]] = {
 }
 STOPS = {"hash": "###", "semicolon": ";", "br": "<br>"}
 NEWLINES = {"semicolon": ";\n", "br": "<br>\n"}
-# Parts of the names of models that follow instructions, as HELM's tag has them.
+# Parts of the names of models that HELM tags as instruction-following.
 _INSTRUCT = re.compile(
     r"instruct|chat|-it\b|gpt-(3\.5-turbo|4|5|oss)|claude|gemini|command|text-davinci-003|openai/o\d|grok|deepseek-(r1|v3)"
     r"|mi(ni|x)?stral-(small|medium|large|\d+b-2)|mistral-(large|small)|open-mistral-nemo|pixtral|kimi|qw(q|en3)|granite-4"
     r"|llama-guard|vicuna|alpaca|palmyra-(x|fin|med)|jamba-1\.5|j2-(large|grande|jumbo)|flan-t5|sabia|typhoon-v1\.5-72b|glm-4"
     r"|quyen|vietcuna|ura-|sura\b"
 )
-# Others whose names say that they do, and that HELM asks as it asks base models.
+# Exceptions: HELM treats these as base models.
 _NOT_INSTRUCT = re.compile(
     r"-base\b|yi-\d+b-chat|olmo-7b-instruct|mpt-instruct|falcon-\d+b-instruct|gpt-neoxt-chat|incite-instruct"
     r"|solar-pro-preview-instruct|palmyra-instruct"
 )
-# HELM's entries whose cue stays in the user's turn of ChatML.
-_CUED_BY_THE_USER = ("summarization_cnndm", "summarization_xsum")
+# HELM's entries whose cue is part of the user's turn of ChatML.
+_USER_TURN_CUES = ("summarization_cnndm", "summarization_xsum")
 EXPERT = "I am an expert AI assistant who is here to help you with the following. "
 
 
@@ -97,13 +97,13 @@ def expander(name: str) -> Callable[[Expander], Expander]:
 @expander("model")
 @expander("model_deployment")
 def model(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Who answers."""
+    """Set the model."""
     return [replace(draft, models=(str(value),))]
 
 
 @expander("method")
 def method(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Set the adapter method, with the texts, the number of examples and the metrics that HELM gives it.
+    """Set the adapter method, with the texts, the number of examples and the metrics that HELM sets for it.
 
     Source: HELM `get_multiple_choice_adapter_spec`.
     """
@@ -124,19 +124,19 @@ def method(draft: Draft, value: ArgumentValue) -> list[Draft]:
 
 @expander("instructions")
 def instructions(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """None, or HELM's expert before the scenario's own."""
+    """Remove the instructions, or put HELM's expert sentence before them."""
     choice = _one_of("instructions", value, ("none", "expert"))
     if choice == "none":
         return [draft.adapt(instructions="")]
     adapter = draft.setting.adapter
-    # without the scenario's own, HELM's sentence stands before the input without a line of its own
+    # if the scenario has no instructions, HELM puts its sentence on the line of the input
     suffix = {} if adapter.instructions else {"instructions_suffix": ""}
     return [draft.adapt(instructions=EXPERT + adapter.instructions, **suffix)]
 
 
 @expander("prompt")
 def prompt(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Other words around input and output."""
+    """Set the texts around input and output."""
     choice = _one_of("prompt", value, PROMPTS)
     adapted = draft.adapt(**PROMPTS[choice])
     return [adapted.decode(stop=['".']) if choice == "human_assistant" else adapted]
@@ -144,13 +144,13 @@ def prompt(draft: Draft, value: ArgumentValue) -> list[Draft]:
 
 @expander("newline")
 def newline(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """What stands for a line's end."""
+    """Replace line ends."""
     return [draft.adapt(substitutions=[["\n", NEWLINES[_one_of("newline", value, NEWLINES)]]])]
 
 
 @expander("stop")
 def stop(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """No stop sequence, or one that also stands between the examples."""
+    """Remove the stop sequences, or set one that also separates the examples."""
     choice = _one_of("stop", value, ("none", *STOPS))
     if choice == "none":
         return [draft.decode(stop=[])]
@@ -159,26 +159,26 @@ def stop(draft: Draft, value: ArgumentValue) -> list[Draft]:
 
 @expander("add_to_stop")
 def add_to_stop(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """One more stop sequence."""
+    """Add a stop sequence."""
     return [draft.decode(stop=[*stop_sequences(draft), "\n" if value == "newline" else str(value)])]
 
 
 @expander("global_prefix")
 def global_prefix(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """What some models want at the very start."""
+    """Set the prefix of the whole prompt that some models need."""
     _one_of("global_prefix", value, ("nlg",))
     return [draft.adapt(global_prefix="[NLG]")]
 
 
 @expander("format_prompt")
 def format_prompt(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """The text before the input, and none before the output."""
+    """Set the text before the input, and remove the text before the output."""
     return [draft.adapt(input_prefix=str(value), output_prefix="")]
 
 
 @expander("chatml")
 def chatml(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """OpenAI's ChatML, written out around instructions, examples and question."""
+    """Write OpenAI's ChatML around the instructions, examples and question."""
     _one_of("chatml", value, ("True",))
     adapter = draft.setting.adapter
     turn = "<|im_end|>\n<|im_start|>assistant\n"
@@ -187,7 +187,7 @@ def chatml(draft: Draft, value: ArgumentValue) -> list[Draft]:
         cue = question + turn + cue
     else:
         entry = dict(draft.spec.helm).get("entry", draft.spec.scenario)
-        cue = adapter.output_prefix + turn if entry in _CUED_BY_THE_USER else turn + adapter.output_prefix
+        cue = adapter.output_prefix + turn if entry in _USER_TURN_CUES else turn + adapter.output_prefix
     system = f"<|im_start|>system\n{_with_suffix(adapter)}<|im_end|>\n" if adapter.instructions else ""
     return [
         draft.adapt(
@@ -201,7 +201,7 @@ def chatml(draft: Draft, value: ArgumentValue) -> list[Draft]:
 
 @expander("follow_format_instructions")
 def follow_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Words that ask for the examples' form; "instruct": of models that were taught to follow instructions."""
+    """Add instructions to follow the form of the examples; "instruct": only for instruction-tuned models."""
     choice = _one_of("follow_format_instructions", value, ("all", "instruct"))
     if choice == "instruct" and not any(map(follows_instructions, draft.models)):
         return [draft]
@@ -210,7 +210,7 @@ def follow_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft
 
 @expander("output_format_instructions")
 def output_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Add words on the form of the answer, by the scenario's name; joint options have some for any name."""
+    """Add the scenario's instructions on the output format; joint options have some for any name."""
     name = str(value)
     if draft.setting.adapter.method == "multiple_choice_joint":
         name = name_of_choices(name)
@@ -219,7 +219,7 @@ def output_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft
 
 @expander("num_train_trials")
 def num_train_trials(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Draws of the in-context examples."""
+    """Set the number of samples of the few-shot examples."""
     return [draft.adapt(trials=_whole("num_train_trials", value))]
 
 
@@ -234,13 +234,13 @@ def max_train_instances(draft: Draft, value: ArgumentValue) -> list[Draft]:
 
 @expander("max_eval_instances")
 def max_eval_instances(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Instances, as HELM draws them."""
+    """Set the number of instances, sampled as HELM does."""
     return [replace(draft, instances=number) for number in _sweep_values("max_eval_instances", value)]
 
 
 @expander("num_outputs")
 def num_outputs(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Completions of each request; where the answer is a letter HELM asks for one, whatever is said."""
+    """Set the number of completions per request; multiple choice always has one in HELM."""
     if draft.setting.adapter.method.startswith("multiple_choice"):
         return [draft]
     return [replace(draft, outputs=number) for number in _sweep_values("num_outputs", value)]
@@ -248,53 +248,53 @@ def num_outputs(draft: Draft, value: ArgumentValue) -> list[Draft]:
 
 @expander("num_trials")
 def num_trials(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """How often the same prompt is asked."""
+    """Set the number of repeats of each prompt."""
     return [draft.adapt(repeats=number) for number in _sweep_values("num_trials", value)]
 
 
 @expander("temperature")
 def temperature(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """The temperature."""
+    """Set the temperature."""
     return [draft.decode(temperature=_number("temperature", value))]
 
 
 @expander("increase_temperature")
 def increase_temperature(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """More temperature than the scenario says."""
+    """Increase the temperature."""
     current = dict(draft.setting.decoding).get("temperature") or 0.0
     return [draft.decode(temperature=float(current) + _number("increase_temperature", value))]  # type: ignore[arg-type]
 
 
 @expander("increase_max_tokens")
 def increase_max_tokens(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """More tokens than the scenario says."""
+    """Increase the maximum number of tokens per completion."""
     current = dict(draft.setting.decoding).get("max_tokens") or 0
     return [draft.decode(max_tokens=int(current) + _whole("increase_max_tokens", value))]  # type: ignore[arg-type]
 
 
 @expander("num_output_tokens")
 def num_output_tokens(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Tokens of each completion."""
+    """Set the maximum number of tokens per completion."""
     numbers = _sweep_values("num_output_tokens", value)
     return _sweep([draft.decode(max_tokens=number) for number in numbers], "decoding.max_tokens")
 
 
 @expander("eval_split")
 def eval_split(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """One of HELM's two evaluation splits."""
+    """Restrict the run to one of HELM's two evaluation splits."""
     return [replace(draft, split=_one_of("eval_split", value, ("test", "valid")))]
 
 
 @expander("only_contrast")
 def only_contrast(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Only instances that have a human contrast example."""
+    """Restrict the run to instances that have a human contrast example."""
     choice = _one_of("only_contrast", value, ("True", "False"))
     return [replace(draft, condition=with_contrasts(draft.spec.scenario)) if choice == "True" else draft]
 
 
 @expander("process_output")
 def process_output(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """HELM cuts the reasoning out of an answer this way; here it never is part of one."""
+    """Accept HELM's processors that cut reasoning out of completions; reasoning is always separate here."""
     if "think" not in str(value):
         raise ArgumentError(f"process_output={value!r}: only HELM's processors that cut reasoning out are known.")
     return [draft]
@@ -302,7 +302,7 @@ def process_output(draft: Draft, value: ArgumentValue) -> list[Draft]:
 
 @expander("data_augmentation")
 def data_augmentation(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """HELM's preset, or any perturbation; by HELM's own rules where it has them, so that prompts are HELM's."""
+    """Set a preset of HELM's or any perturbation, with HELM's rules if it has them, so that prompts equal HELM's."""
     name = str(value)
     if name not in PRESETS and name.partition("(")[0] not in PERTURBATIONS:
         raise UnknownNameError.among("data_augmentation", name, [*PRESETS, *PERTURBATIONS])
@@ -318,9 +318,9 @@ def _helm_call(parsed: Call) -> PerturbationCall:
 
 
 def follows_instructions(name: str) -> bool:
-    """Whether HELM has, or would have, a model of this name as one that follows instructions.
+    """Return whether HELM tags, or would tag, a model of this name as instruction-following.
 
-    Told by the name; of HELM's own 514 text models twelve are told otherwise than its tag says.
+    The name decides. For twelve of HELM's 514 text models the result differs from HELM's tag.
 
     >>> follows_instructions("meta/llama-3-8b-chat"), follows_instructions("meta/llama-3-8b")
     (True, False)
@@ -330,7 +330,7 @@ def follows_instructions(name: str) -> bool:
 
 
 def stop_sequences(draft: Draft) -> list[str]:
-    """The stop sequences by now."""
+    """Return the stop sequences of the draft."""
     stop: Any = dict(draft.setting.decoding).get("stop") or ()
     return [stop] if isinstance(stop, str) else list(stop)
 
@@ -345,7 +345,7 @@ def _sweep(drafts: list[Draft], parameter: str) -> list[Draft]:
 
 
 def _sweep_values(name: str, value: ArgumentValue) -> tuple[int, ...]:
-    """The numbers that a word of HELM's stands for, or the number itself."""
+    """Return the numbers of one of HELM's names, or the number itself."""
     named = SWEEPS[name]
     if str(value) in named:
         return named[str(value)]

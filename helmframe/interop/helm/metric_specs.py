@@ -1,4 +1,4 @@
-"""HELM's MetricSpecs beside our metrics' names, both ways."""
+"""Conversion between HELM's MetricSpecs and the names of our metrics."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -41,8 +41,8 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "WildBenchScoreMetric": ("wildbench_score_rescaled",),
     "SafetyScoreMetric": ("safety_score",),
 }
-# HELM's classes that keep books (tokens, runtime, counts), which the tables hold as columns, or that need what only
-# HELM has: the answers of people, of paid critics.
+# HELM's bookkeeping classes (tokens, runtime, counts), which are columns in our tables, and classes that need data that
+# only HELM has: answers of people or paid critics.
 BOOKKEEPING_CLASSES = (
     "BasicReferenceMetric",
     "InstancesPerSplitMetric",
@@ -61,7 +61,7 @@ _MODULES = {
 }
 
 
-# What BasicReferenceMetric and BasicGenerationMetric compute without being asked.
+# The statistics that BasicReferenceMetric and BasicGenerationMetric always compute.
 BASIC_STATISTICS = (
     *("logprob", "max_prob", "num_bytes", "num_output_tokens", "num_perplexity_tokens", "num_prompt_tokens"),
     *("num_references", "num_train_instances", "prompt_truncated", "inference_runtime", "predicted_index"),
@@ -70,16 +70,16 @@ BASIC_STATISTICS = (
 
 
 def metrics_of(specs: Iterable[Mapping[str, Any]], method: str) -> list[str]:
-    """Our names of the metrics that HELM's MetricSpecs compute; those we do not have by HELM's names.
+    """Return our names of the metrics that HELM's MetricSpecs compute, or HELM's names of metrics that we lack.
 
-    HELM's `BasicGenerationMetric` says nothing of options scored one by one: there accuracy is a reference metric.
+    `BasicGenerationMetric` does nothing for options scored separately: accuracy is a reference metric there.
     """
     names = [name for spec in specs for name in _names(spec, method)]
     return list(dict.fromkeys(names))
 
 
 def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
-    """HELM's MetricSpecs that compute these metrics, as far as HELM has them."""
+    """Return HELM's MetricSpecs that compute these metrics, as far as HELM has them."""
     plain = [name for name in names if "@" not in name and "(" not in name]
     specs = []
     remaining = list(plain)
@@ -92,12 +92,12 @@ def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
     basic = [
         name for name in remaining if name in METRICS and name in METRICS[name].helm and METRICS[name].level == "output"
     ]
-    books = ("BasicReferenceMetric", "InstancesPerSplitMetric")
+    bookkeeping = ("BasicReferenceMetric", "InstancesPerSplitMetric")
     basic_spec = {
         "class_name": f"{_BASIC}BasicGenerationMetric",
         "args": {"names": [name for name in basic if name not in BASIC_STATISTICS]},
     }
-    return [basic_spec, *specs, *({"class_name": f"{_BASIC}{class_name}", "args": {}} for class_name in books)]
+    return [basic_spec, *specs, *({"class_name": f"{_BASIC}{class_name}", "args": {}} for class_name in bookkeeping)]
 
 
 def helm_names(names: Sequence[str], method: str) -> dict[str, str]:
@@ -108,9 +108,9 @@ def helm_names(names: Sequence[str], method: str) -> dict[str, str]:
         method: The adapter's method.
     """
     by_option = _BY_OPTION.get(method, {})
-    helms = {name: by_option.get(name) or _helm_name(name) for name in names}
-    taken = {helm: name for name, helm in by_option.items() if name in helms}
-    return {name: helm for name, helm in helms.items() if taken.get(helm, name) == name}
+    names_in_helm = {name: by_option.get(name) or _helm_name(name) for name in names}
+    taken = {helm: name for name, helm in by_option.items() if name in names_in_helm}
+    return {name: helm for name, helm in names_in_helm.items() if taken.get(helm, name) == name}
 
 
 def _helm_name(name: str) -> str:
@@ -144,7 +144,7 @@ def _names(spec: Mapping[str, Any], method: str) -> list[str]:
 def _copyright(arguments: Mapping[str, Any]) -> str:
     name = str(arguments["name"])
     options = {key: value for key, value in arguments.items() if key != "name" and value}
-    if name == "edit_similarity":  # it is a share already, and HELM ignores this there
+    if name == "edit_similarity":  # it is a share already, and HELM ignores the argument
         options.pop("normalize_by_prefix_length", None)
     return str(Call(name, frozen(options)))
 
@@ -157,6 +157,6 @@ def _bias(arguments: Mapping[str, Any]) -> str:
 
 
 def _ranking(measure: str) -> str:
-    """`recip_rank.10` → `RR@10`."""
+    """Return our name of a ranking measure: `recip_rank.10` → `RR@10`."""
     name, _, k = measure.partition(".")
     return {"recip_rank": "RR", "ndcg_cut": "NDCG"}.get(name, name) + f"@{k}"

@@ -1,4 +1,4 @@
-"""What HELM changes of a sentence for some models, without being asked: by their names, as its tags have them.
+"""The changes that HELM makes to a plan for some models by itself, by the name of the model.
 
 Source: HELM `run_spec_factory.py`, `run_expander.py`.
 """
@@ -20,7 +20,7 @@ from helmframe.interop.helm.expanders import (
 
 
 def apply_model_overrides(draft: Draft) -> list[Draft]:
-    """The draft; for each model that HELM asks in a way of its own, a draft of its own."""
+    """Return the draft, and a separate draft for each model that HELM runs differently."""
     overridden = [name for name in draft.models if overrides_of(name)]
     others = tuple(name for name in draft.models if name not in overridden)
     unchanged = [replace(draft, models=others)] if others or not overridden else []
@@ -34,30 +34,30 @@ def _override(draft: Draft, name: str) -> Draft:
 
 
 def _no_newlines(draft: Draft) -> Draft:
-    """Of models that read no line ends, so that something else has to stand between the examples."""
+    """Separate the examples by "###" for models that read no line ends."""
     generated = draft.setting.adapter.method in ("generation", "multiple_choice_joint")
     return stop(draft, "hash")[0] if generated else draft
 
 
 def _claude_2(draft: Draft) -> Draft:
-    """Claude's own turns, and to be told to follow the form."""
+    """Write the turns of Claude 2 and its instructions to follow the form of the examples."""
     adapter = draft.setting.adapter
     texts = {
         "global_prefix": f"\n\nHuman: {BEFORE}\n\n",
         "global_suffix": f"\n\n{AFTER}\n\nAssistant: {adapter.output_prefix.strip()}",
     }
-    # these stand in the same places, where HELM overwrites them
+    # HELM overwrites format instructions of the same fields
     overwritten = adapter.format_instructions == FOLLOW or adapter.format_instructions.endswith("_suffix")
     return draft.adapt(**texts, **({"format_instructions": ""} if overwritten else {}))
 
 
 def _claude_3(draft: Draft) -> Draft:
-    """A server that refuses stop sequences of white space."""
+    """Remove stop sequences of white space, which the server refuses."""
     return draft.decode(stop=[sequence for sequence in stop_sequences(draft) if sequence.strip()])
 
 
 def _nonzero_temperature(draft: Draft) -> Draft:
-    """A server that fails at temperature 0."""
+    """Raise a temperature of 0, at which the server fails."""
     current = dict(draft.setting.decoding).get("temperature")
     return increase_temperature(draft, 1e-4)[0] if current == 0 else draft
 
@@ -80,7 +80,7 @@ _OVERRIDES: dict[str, Callable[[Draft], Draft]] = {
 }
 
 
-# HELM's names of models → how it asks them otherwise than the rest.
+# HELM's names of models → the names of the changes that it makes for them.
 _BY_MODEL: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("bigscience/t0pp", "google/t5-11b", "google/flan-t5-xxl", "tsinghua/glm"), ("no_newlines",)),
     "google/ul2": ("no_newlines", "nlg_prefix"),
@@ -96,7 +96,7 @@ _BY_FAMILY = {
 
 
 def overrides_of(name: str) -> tuple[str, ...]:
-    """How HELM asks the model of this name of its otherwise than the rest: by the names of `model_overrides`.
+    """Return the names of the changes that HELM makes for a model, by HELM's name of it.
 
     >>> overrides_of("google/flan-t5-xxl")
     ('no_newlines',)

@@ -35,7 +35,7 @@ from helmframe.interop.helm.scenario_lookup import (
 )
 from helmframe.scenarios.query import open_query
 
-# HELM's names of groups of models: an entry that says one runs with the models that the user names.
+# HELM's names of groups of models: an entry with one of them runs with the models that the user names.
 GROUPS = (
     *("ablation_full_functionality_text", "ablation_text", "all", "audiolm", "biomedical", "code"),
     *("full_functionality_text", "instruction_following", "interactive_qa", "limited_functionality_text"),
@@ -57,19 +57,19 @@ def plans_of(
     """Return the plans of run entries; entries that differ only in the subset become one plan over these subsets.
 
     Args:
-        entries: what to run.
-        models: who answers, where an entry says a group of HELM's models (`model=text`) or none; of the entries that
-            say one model, only those that say one of these are kept.
-        groups: only entries of one of these groups: a scenario's name, or what the .conf file says.
-        named: False leaves out entries that say one model.
-        priority: only entries with a priority up to this.
-        max_eval_instances: for the entries that say none.
-        num_train_trials: for all entries with in-context examples, as HELM's `-t`.
+        entries: The entries to run.
+        models: The models of entries with a group of HELM's models (`model=text`) or none. Entries that name one model
+            are dropped unless it is among these.
+        groups: Only entries of one of these groups: a scenario's name, or a group of the .conf file.
+        named: False skips entries that name one model.
+        priority: Only entries with a priority up to this.
+        max_eval_instances: The number of instances for entries without one.
+        num_train_trials: The number of samples of the few-shot examples, for entries that have some, as HELM's `-t`.
         skipped: A list that gets the entries without a scenario or without rows here, which raise by default.
 
     Raises:
-        UnknownNameError: no scenario for an entry, or no such argument; with near matches.
-        ArgumentError: a value that can't be.
+        UnknownNameError: An entry has no scenario, or an unknown argument; with near matches.
+        ArgumentError: A value is invalid.
     """
     drafts: dict[Draft, list[tuple[Draft, Entry]]] = {}
     defaults: dict[str, ArgumentValue] = (
@@ -85,8 +85,8 @@ def plans_of(
             adapted = draft
             if num_train_trials is not None and draft.setting.adapter.shots > 0:
                 adapted = draft.adapt(trials=num_train_trials)
-            # the product of several parameters would run more than the entries do, so only one is merged over; one that
-            # is not the subset chooses the examples of the whole plan
+            # the product of several parameters would run more than the entries do, so entries are merged over one only;
+            # a parameter that isn't the subset selects the examples of the whole plan
             merges = len(adapted.where) == 1 and adapted.where[0][0] in adapted.spec.subsets
             key = replace(adapted, where=()) if merges else adapted
             drafts.setdefault(key, []).append((adapted, entry))
@@ -101,7 +101,7 @@ def _drafts_of(
     groups: Sequence[str],
     skipped: list[EntryState] | None,
 ) -> list[Draft]:
-    """Return the drafts of an entry; none where its scenario isn't here and `skipped` takes it."""
+    """Return the drafts of an entry; none if its scenario is missing here and `skipped` takes it."""
     try:
         return drafts_of(entry, index, models=models, defaults=defaults)
     except UnknownScenarioError as error:
@@ -114,7 +114,7 @@ def _drafts_of(
 
 
 def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None) -> list[Plan]:
-    """Return the plan over the subsets of these drafts; of no subset where `skipped` takes all of them."""
+    """Return the plan over the subsets of these drafts; no plan if `skipped` takes all of them."""
     drafts = [draft for draft, _ in same]
     try:
         return [_over_subsets(drafts).plan()]
@@ -128,7 +128,7 @@ def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None
         if reason is not None
     ]
     available = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
-    # what is missing besides, such as the model, raises
+    # other missing things, such as the model, raise
     return [_over_subsets(available).plan()] if available else []
 
 
@@ -139,9 +139,9 @@ def drafts_of(
     models: Sequence[str] = (),
     defaults: Mapping[str, ArgumentValue] | None = None,
 ) -> list[Draft]:
-    """The drafts that one entry says: one, or several where it sweeps; none where none of `models` is meant."""
+    """Return the drafts of an entry: one, several if it sweeps, or none if its model isn't among `models`."""
     spec, used = find_scenario(entry, index)
-    # the method may choose the scenario, and is always an expander too
+    # the method may select the scenario, and is always an expander too
     arguments = {key: value for key, value in entry.arguments if key not in used or key == "method"}
     columns, switches = parameters(spec), switch_values(spec, arguments)
     ignored = {*block_names(spec, "ignored"), *secondary_arguments(spec), *check_fixed(spec, arguments), *switches}
@@ -174,9 +174,9 @@ def drafts_of(
 def _without_stops(draft: Draft) -> Draft:
     """Return the draft without stop sequences if HELM's adapter ignores them; one token has no use for them."""
     fields = draft.setting
-    several = dict(fields.decoding).get("max_tokens") != 1
+    multi_token = dict(fields.decoding).get("max_tokens") != 1
     joint = fields.adapter.method.startswith("multiple_choice_joint")
-    return draft.decode(stop=[]) if joint and several and stop_sequences(draft) else draft
+    return draft.decode(stop=[]) if joint and multi_token and stop_sequences(draft) else draft
 
 
 def _without_idle_trials(draft: Draft) -> Draft:
@@ -191,12 +191,12 @@ def _model_name(entry: Entry) -> str:
 
 
 def _leaves_model_open(entry: Entry) -> bool:
-    """Whether it leaves open who answers: a group of models, or none."""
+    """Return whether an entry names no single model: a group of models, or none."""
     return _model_name(entry) in ("", *GROUPS)
 
 
 def groups_of(entry: Entry, draft: Draft) -> list[str]:
-    """The groups an entry belongs to: its scenario's names, with and without a subset, HELM's others, and its own."""
+    """Return the groups of an entry: its scenario's names, with and without a subset, HELM's groups, and its own."""
     entry_names = [entry.name, draft.spec.scenario]
     subsets = [f"{name}_{value}" for name in entry_names for _, value in draft.where]
     return list(dict.fromkeys([*entry_names, *subsets, *block_names(draft.spec, "groups"), *entry.groups]))
@@ -216,7 +216,7 @@ def _swept(key: str, value: ArgumentValue) -> Any:
 
 
 class Expanders(TypedDict, total=False):
-    """The run expanders that `entry` takes as keywords, as a run entry has them."""
+    """The run expanders that `entry` takes as keywords."""
 
     add_to_stop: ArgumentValue
     chatml: ArgumentValue
@@ -246,22 +246,22 @@ class Expanders(TypedDict, total=False):
 
 
 def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan | Suite:
-    """A run entry as a plan; one that sweeps (`max_train_instances=all`) as a suite of them.
+    """Return the plan of a run entry; for an entry that sweeps (`max_train_instances=all`), a suite of plans.
 
     `hf.entry("mmlu:subject=philosophy,model=text,data_augmentation=canonical").generate(model).score()`
 
-    A group of HELM's models (`model=text`) is nobody in particular: say who answers, here or by `.generate(model)`.
-    A model that the entry names by HELM's name is asked as HELM asks it: some want other stops, or turns of their own.
-    Where the entry says no split, HELM's evaluation splits are run: valid and test.
+    If the entry has a group of HELM's models (`model=text`), pass a model, here or by `.generate(model)`. A model that
+    the entry names by HELM's name is run as HELM runs it: some need other stop sequences, or their own turns. Without a
+    split in the entry, HELM's evaluation splits are run: valid and test.
 
     Args:
-        text: the entry.
-        model: who answers, where the entry names a group of models or none: anything that answers, or several.
+        text: The entry.
+        model: The model for an entry with a group of models or none: anything that generates text, or a list of them.
         **expanders: Run expanders (`max_eval_instances=10`) that the entry does not specify itself.
 
     Raises:
-        UnknownNameError: no scenario for the entry, or no such argument; with near matches.
-        ArgumentError: no entry, or a value that can't be.
+        UnknownNameError: The entry has no scenario, or an unknown argument; with near matches.
+        ArgumentError: The text isn't an entry, or a value is invalid.
     """
     drafts = drafts_of(parse_entry(text), scenario_index(), defaults=cast("dict[str, ArgumentValue]", expanders))
     plans = [draft.plan() for draft in drafts]

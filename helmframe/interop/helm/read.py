@@ -34,23 +34,23 @@ logger = logging.getLogger("helmframe.interop.helm")
 
 @reader
 def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
-    """HELM's results as ours: what was asked, what was answered, and HELM's own scores.
+    """Return HELM's results as ours: prompts, completions, and HELM's own scores.
 
     `hf.read_helm("benchmark_output/runs/v1").leaderboard()`
 
     Scores are HELM's statistics of each instance, under HELM's names; `rescore` computes ours. HELM's statistics of all
-    instances are in `helm_stats`. A scenario that we have too has our name, subsets and columns; so `hf.compare` pairs
-    its instances with those of our runs, by their content.
+    instances are in `helm_stats`. A scenario that helmframe has too gets our name, subsets and columns, so that
+    `hf.compare` pairs its instances with those of our runs, by their content.
 
     Args:
-        path: a run directory, a suite, a release, or a folder with some of them: a path, `s3://…`, `gs://…`, or a URL
+        path: A run directory, a suite, a release, or a folder with some of them: a path, `s3://…`, `gs://…`, or a URL
             (`https://storage.googleapis.com/crfm-helm-public/lite/benchmark_output/releases/v1.0.0`).
-        fresh: read again what was read before; it is kept in the store.
+        fresh: Whether to read the files again; the tables of an earlier call are cached in the store.
 
     Raises:
-        SourceMissingError: no run is there.
-        SourceError: it can't be read. A run that is broken is left out, and `manifest["left_out"]` says why; it is an
-            error if all are.
+        SourceMissingError: The path has no run.
+        SourceError: The path can't be read. A broken run is skipped, and `manifest["left_out"]` has the reason; if all
+            runs are broken, it is an error.
     """
     address = parse_address(path)
     importer = Import("HELM", address)
@@ -100,7 +100,7 @@ def _read_specs(run_dirs: Sequence[RunDir], importer: Import) -> list[tuple[RunD
 
 
 def _add_run(folder: RunFolder, number: int, run_dir: RunDir, run: Run) -> dict[str, None]:
-    """Put one run into the folder; gives the names of its metrics."""
+    """Add one run to the folder, and return the names of its metrics."""
     with open_file(run_dir.address, INSTANCE_STATS) as file:
         stats = Stats(run, iter_json_items(file, "item"))
     states = States(run, stats.variants, stats.prompt_tokens)
@@ -113,18 +113,18 @@ def _add_run(folder: RunFolder, number: int, run_dir: RunDir, run: Run) -> dict[
         raise SourceBrokenError(f"{STATE} holds no request states.")
     folder.add("prefixes", run.scenario, prefixes, number)
     folder.add("helm_stats", run.scenario, _helm_stats(run_dir, run, stats), number)
-    # what HELM computes of all answers at once, our tables compute anew from the answers
-    of_sets = [name for name in run.metrics if metric_entry(name)["level"] == "set"]
-    return dict.fromkeys([*of_sets, *stats.rows["metric"].unique(maintain_order=True)])
+    # our tables compute the metrics of whole sets again, from the completions
+    set_metrics = [name for name in run.metrics if metric_entry(name)["level"] == "set"]
+    return dict.fromkeys([*set_metrics, *stats.rows["metric"].unique(maintain_order=True)])
 
 
 def _helm_stats(run_dir: RunDir, run: Run, stats: Stats) -> pl.DataFrame:
-    """Return `HELM_STATS` of a run; a run without stats.json has none of all instances."""
+    """Return `HELM_STATS` of a run; without stats.json it has no statistics of all instances."""
     try:
         with open_file(run_dir.address, STATS) as file:
-            return frame_of(run, iter_json_items(file, "item"), stats.of_several)
+            return frame_of(run, iter_json_items(file, "item"), stats.multi_request_stats)
     except SourceMissingError:
-        return frame_of(run, (), stats.of_several)
+        return frame_of(run, (), stats.multi_request_stats)
 
 
 def _skip(importer: Import, run_dir: RunDir, error: Exception) -> None:
@@ -147,7 +147,7 @@ def _json(run_dir: RunDir, name: str, default: Any = None) -> Any:
 def _progress(runs: Sequence[tuple[RunDir, Run]]) -> Any:
     from tqdm import tqdm
 
-    # None: only where someone looks at a terminal
+    # None: only in a terminal
     return tqdm(runs, desc="HELM runs", unit="run", disable=None if len(runs) > 1 else True)
 
 

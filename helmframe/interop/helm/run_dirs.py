@@ -1,4 +1,4 @@
-"""Where HELM's run directories are: in a folder, in a bucket, or behind a URL; and which of them there are.
+"""HELM's run directories in a folder, a bucket, or behind a URL: list them and open their files.
 
 Public runs: https://storage.googleapis.com/crfm-helm-public/lite/benchmark_output/releases/v1.0.0 (or `gs://…`).
 """
@@ -28,14 +28,14 @@ _GCS = "https://storage.googleapis.com/"
 
 @dataclass(frozen=True)
 class RunDir:
-    """One run directory; `name` as messages call it."""
+    """One run directory; messages show `name`."""
 
     name: str
     address: Address
 
 
 def parse_address(path: str | Path) -> Address:
-    """The address in one form: a Path, an `s3://` text, or a URL."""
+    """Return the address in one form: a Path, an `s3://` text, or a URL."""
     text = str(path).rstrip("/")
     if text.startswith("gs://"):
         return _GCS + quote(text.removeprefix("gs://"))
@@ -43,11 +43,11 @@ def parse_address(path: str | Path) -> Address:
 
 
 def runs_at(address: Address) -> list[RunDir]:
-    """The run directories of a run, a suite, a release, or of all suites below a folder; by name.
+    """Return the run directories of a run, a suite, a release, or of all suites below a folder; by name.
 
     Raises:
-        SourceMissingError: there is none.
-        SourceError: the address can't be read.
+        SourceMissingError: The address has no run.
+        SourceError: The address can't be read.
     """
     if _has(address, RUN_SPEC):
         return [RunDir(_unquoted(name_of(address)), address)]
@@ -73,11 +73,11 @@ def runs_at(address: Address) -> list[RunDir]:
 
 @contextmanager
 def open_file(folder: Address, name: str) -> Iterator[BinaryIO]:
-    """A file of a run, to be read from its start; from afar it is fetched whole first, to disk.
+    """Open a file of a run; a remote file is downloaded to disk first.
 
     Raises:
-        SourceMissingError: there is none.
-        SourceError: it can't be read.
+        SourceMissingError: The file doesn't exist.
+        SourceError: The file can't be read.
     """
     if isinstance(folder, Path):
         try:
@@ -101,7 +101,7 @@ def _has(folder: Address, name: str) -> bool:
 
 
 def _json(folder: Address, name: str) -> Any:
-    """What the file says; None where there is none."""
+    """Return the content of a JSON file; None if it doesn't exist."""
     try:
         with open_file(folder, name) as file:
             return json.load(file)
@@ -124,7 +124,7 @@ def _is_url(address: Address) -> bool:
 
 
 def _below(folder: Address, *names: str) -> Address:
-    # names of runs hold characters that have a meaning in URLs
+    # names of runs contain characters with a meaning in URLs
     return below(folder, *(map(quote, names) if _is_url(folder) else names))
 
 
@@ -165,7 +165,7 @@ def _download(address: Address, file: BinaryIO) -> None:
         status = fetch()
     except OSError as error:
         raise SourceError(f"{address} can't be read: {type(error).__name__}: {error}.") from None
-    if status in (403, 404):  # a public bucket that may not be listed says 403 of what is not there
+    if status in (403, 404):  # a public bucket without listing returns 403 for a missing file
         raise SourceMissingError(f"there is no {address}: the server says {status}.")
     if status != 200:
         raise SourceError(f"{address} can't be read: the server says {status}.")
@@ -184,7 +184,7 @@ def _get(address: Address, file: BinaryIO) -> None:
         problem = ""
     except (OSError, BotoCoreError, ClientError) as error:
         problem = f"{type(error).__name__}: {error}"
-    # raised out here, so that no traceback holds the client, and with it credentials
+    # raised outside the handler, so that no traceback references the client and its credentials
     if not problem:
         raise SourceMissingError(f"there is no {address}.")
     for secret in s3_options().secrets:

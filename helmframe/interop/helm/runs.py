@@ -1,4 +1,4 @@
-"""What a HELM run is about, as our tables name it: scenario, subset, model, setting, main metric."""
+"""A HELM run as our tables name it: scenario, subset, model, setting, main metric."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ from helmframe.interop.helm.metric_specs import metrics_of
 from helmframe.interop.helm.scenario_lookup import ScenarioIndex, columns_of, find_scenario, parameters
 from helmframe.interop.helm.variants import Variant, written_variants
 
-# What makes a run: HELM has one directory for each.
+# The key of a run: HELM has one directory for each.
 RUN = ["scenario", "subset", "model", "setting"]
-# What a run's name says that is not the scenario's: columns of their own hold it.
+# Arguments in a run's name that have their own columns or aren't the scenario's.
 _OTHER_COLUMNS = ("model", "model_deployment", "groups", "eval_split", "data_augmentation")
 
 
@@ -26,9 +26,9 @@ _MODEL_PREFIX = "helmframe/"
 
 @dataclass(frozen=True)
 class Run:
-    """One run: `spec` as HELM has it, and what its rows are called here.
+    """One run: HELM's `spec`, and the names of its rows here.
 
-    `augmentation` is the name of its perturbations; `values` the columns that make the subset.
+    `augmentation` is the name of its perturbations, `values` the columns of the subset.
     """
 
     spec: Mapping[str, Any] = field(repr=False)
@@ -48,44 +48,44 @@ class Run:
 
     @property
     def adapter_id(self) -> str:
-        """As our own run of the same adapter has it."""
+        """The adapter id that a run of ours with the same adapter has."""
         return adapter_id(self.adapter)
 
     @property
     def models_language(self) -> bool:
-        """Whether whole texts are scored, in windows, and nothing is generated."""
+        """True if whole texts are scored, in windows, and nothing is generated."""
         return self.adapter.method == "language_modeling"
 
     @property
     def instance_prefix(self) -> str:
-        """What stands before HELM's instance ids."""
+        """The prefix of HELM's instance ids in our tables."""
         return f"{self.subset}/" if self.subset else ""
 
     def instance(self, helm_id: str) -> str:
-        """Our id of an instance."""
+        """Return our id of an instance."""
         return self.instance_prefix + helm_id
 
 
 def helm_model(name: str) -> str:
-    """A model's name as HELM can have it: an organisation, a slash, a name."""
+    """Return a model's name in HELM's form: an organisation, a slash, a name."""
     return name if name.count("/") == 1 else _MODEL_PREFIX + name.replace("/", "_")
 
 
 def our_model(name: str) -> str:
-    """What `helm_model` was given, but for slashes."""
+    """Return the name before `helm_model`, except for slashes."""
     return name.removeprefix(_MODEL_PREFIX)
 
 
 def run_of(spec: Mapping[str, Any], metadata: Mapping[str, Any], index: ScenarioIndex) -> Run:
-    """What a run is about.
+    """Return the run of a run spec.
 
     Args:
-        spec: run_spec.json.
-        metadata: scenario.json; may be empty.
-        index: our scenarios.
+        spec: The content of run_spec.json.
+        metadata: The content of scenario.json; may be empty.
+        index: Our scenarios.
 
     Raises:
-        SpecError: run_spec.json is none.
+        SpecError: run_spec.json is invalid.
     """
     try:
         name, helm_adapter = str(spec["name"]), spec["adapter_spec"]
@@ -118,7 +118,7 @@ def run_of(spec: Mapping[str, Any], metadata: Mapping[str, Any], index: Scenario
         subset="/".join(values.values()),
         values=values,
         model=model,
-        # an argument that HELM's scenario takes and ours does not know sets apart as well as one of an expander
+        # an argument of HELM's scenario that ours lacks distinguishes runs as an expander does
         setting=",".join(f"{key}={value}" for key, value in differing if ours or key not in arguments),
         augmentation=str(dict(entry.arguments).get("data_augmentation", "")),
         main=_main(ours, metrics, adapter.method),
@@ -132,7 +132,7 @@ def run_of(spec: Mapping[str, Any], metadata: Mapping[str, Any], index: Scenario
 
 
 def distinguish_runs(runs: Sequence[Run]) -> list[Run]:
-    """The runs with settings under which no two ask the same of the same model."""
+    """Return the runs with settings that distinguish runs of the same scenario, subset and model."""
     counted = Counter(map(_run_key, runs))
     renamed = [
         _with_setting(run, f"data_augmentation={run.augmentation or 'none'}") if counted[_run_key(run)] > 1 else run
@@ -150,12 +150,12 @@ def _run_key(run: Run) -> tuple[str, ...]:
     return run.scenario, run.subset, run.model, run.setting
 
 
-def _with_setting(run: Run, word: str) -> Run:
-    return replace(run, setting=",".join(filter(None, (run.setting, word))))
+def _with_setting(run: Run, part: str) -> Run:
+    return replace(run, setting=",".join(filter(None, (run.setting, part))))
 
 
 def _entry(name: str) -> Entry:
-    """The name of a run as an entry; HELM writes a comma for the colon here and there (`legal_support,method=…`)."""
+    """Return the entry of a run's name; some names have a comma for the colon (`legal_support,method=…`)."""
     head, comma, rest = name.partition(",")
     text = f"{head}:{rest}" if comma and ":" not in head else name
     try:
@@ -167,7 +167,7 @@ def _entry(name: str) -> Entry:
 def _find_scenario(
     entry: Entry, arguments: Mapping[str, Any], groups: Sequence[str], index: ScenarioIndex
 ) -> tuple[ScenarioSpec | None, frozenset[str]]:
-    """The scenario of ours, by the run's name, else by its first group."""
+    """Return our scenario, by the run's name, else by its first group."""
     scalars = {key: value for key, value in arguments.items() if isinstance(value, str | int | float)}
     for name in (entry.name, *groups[:1]):
         entry = Entry(str(name), tuple((scalars | dict(entry.arguments)).items()))
@@ -179,7 +179,7 @@ def _find_scenario(
 
 
 def _values(entry: Entry, arguments: Mapping[str, Any], ours: ScenarioSpec | None) -> dict[str, str]:
-    """The columns that make the subset, in the scenario's order; of a scenario that is not ours, all its arguments."""
+    """Return the columns of the subset, in the scenario's order; all arguments of a scenario that isn't ours."""
     merged = {**arguments, **dict(entry.arguments)}
     if ours is None:
         return {key: str(value) for key, value in arguments.items() if isinstance(value, str | int | float)}

@@ -31,7 +31,7 @@ _ROBUSTNESS, _FAIRNESS = (
 
 
 def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dict[str, Any]]:
-    """HELM's `stats.json`.
+    """Return HELM's `stats.json`.
 
     Args:
         rows: One per trial, instance, variant and statistic, or one per request of these: trial, instance_id,
@@ -61,7 +61,7 @@ def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dic
 def stat(
     name: str, split: str, sub_split: str | None, description: str | None, values: Sequence[float | None]
 ) -> dict[str, Any]:
-    """One statistic as HELM's JSON has it; nulls count for nothing."""
+    """Return a statistic in HELM's JSON format; nulls are ignored."""
     valid = [float(value) for value in values if value is not None and not math.isnan(value)]
     total, squared = math.fsum(valid), math.fsum(value * value for value in valid)
     low, high = (min(valid), max(valid)) if valid else (None, None)
@@ -75,7 +75,7 @@ def summed(
     description: str | None,
     sums: tuple[int, float, float, float | None, float | None],
 ) -> dict[str, Any]:
-    """Return a statistic as HELM's JSON has it, of its count, sum, sum of squares, minimum and maximum."""
+    """Return a statistic in HELM's JSON format, from its count, sum, sum of squares, minimum and maximum."""
     metric_name: dict[str, Any] = {"name": name}
     if split is not None:
         metric_name["split"] = split
@@ -94,7 +94,7 @@ def summed(
 
 
 def _worst_cases(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return the rows of worst cases: per perturbation beside the original, and over those of a kind."""
+    """Return the rows of worst cases: per perturbation and its original, and over all perturbations of a kind."""
     rows = rows.filter(~pl.col("name").is_in(OF_ALL))
     original = rows.filter(pl.col("description").is_null())
     perturbed = rows.filter(pl.col("description").is_not_null())
@@ -111,7 +111,7 @@ def _worst_cases(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _family(rows: pl.DataFrame, keys: Sequence[str], kind: str, description: str) -> pl.DataFrame:
-    """The lowest score of each instance over the original and all variants of a kind; none without a score."""
+    """Return the lowest score of each instance over the original and all variants of a kind, without nulls."""
     some = rows.filter(pl.col("description").is_null() | pl.col(kind))
     lowest = some.group_by(keys, maintain_order=True).agg(pl.col("score").min()).drop_nulls("score")
     return lowest.with_columns(description=pl.lit(description))
@@ -123,13 +123,13 @@ def _computed_on(value: str) -> pl.Expr:
 
 
 def _counted(rows: pl.DataFrame) -> pl.DataFrame:
-    """How many instances there are."""
+    """Return the number of instances as rows."""
     counted = rows.group_by("trial", *CONTEXT, maintain_order=True).agg(score=pl.col("instance_id").n_unique())
     return counted.select("trial", *CONTEXT, name=pl.lit("num_instances"), score=pl.col("score").cast(pl.Float64))
 
 
 def _derived(rows: pl.DataFrame) -> pl.DataFrame:
-    """Perplexity and its like: of sums over instances."""
+    """Return perplexity and related metrics, computed from sums over instances."""
     sums = rows.group_by("trial", *CONTEXT, maintain_order=True).agg(
         pl.col("score").filter(pl.col("name") == name).sum().alias(name)
         for name in ("logprob", "num_perplexity_tokens", "num_bytes")
@@ -150,7 +150,7 @@ Row: TypeAlias = dict[str, Any]
 
 
 def row_of(stat: Mapping[str, Any], instance_id: str | None = None, trial: int | None = None) -> Row:
-    """Return a row of `HELM_STATS` without the columns that are the same in a run."""
+    """Return a row of `HELM_STATS` without the columns that are constant in a run."""
     name = stat["name"]
     perturbation = name.get("perturbation")
     return {
@@ -164,16 +164,16 @@ def row_of(stat: Mapping[str, Any], instance_id: str | None = None, trial: int |
     }
 
 
-def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], of_instances: pl.DataFrame) -> pl.DataFrame:
+def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], instance_stats: pl.DataFrame) -> pl.DataFrame:
     """Return `HELM_STATS` of one run.
 
     Args:
         run: The run.
         stats: The elements of stats.json.
-        of_instances: `rows_of` statistics of single instances.
+        instance_stats: `rows_of` statistics of single instances.
 
     Raises:
-        SourceBrokenError: An element of stats.json is not as HELM has it.
+        SourceBrokenError: An element of stats.json isn't in HELM's format.
     """
     rows = []
     for number, stat in enumerate(stats):
@@ -183,7 +183,7 @@ def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], of_instances: pl.Data
             problem = f"element {number} of stats.json is not as HELM has it: {type(error).__name__} {error}."
             raise SourceBrokenError(problem) from None
     columns = {name: pl.lit(getattr(run, name)) for name in RUN}
-    return pl.concat([of_instances, rows_of(rows)]).with_columns(**columns).select(list(HELM_STATS.schema))
+    return pl.concat([instance_stats, rows_of(rows)]).with_columns(**columns).select(list(HELM_STATS.schema))
 
 
 def rows_of(rows: Sequence[Row]) -> pl.DataFrame:
@@ -193,13 +193,13 @@ def rows_of(rows: Sequence[Row]) -> pl.DataFrame:
 
 
 def statistic_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the statistic of a row of `HELM_STATS` as HELM's JSON has it."""
+    """Return the statistic of a row of `HELM_STATS` in HELM's JSON format."""
     count, total, squared, low, high = (row[field] for field in _SUMS)
     return summed(row["metric"], row["split"], row["sub_split"], row["description"], (count, total, squared, low, high))
 
 
 _KEY = ["instance_id", "perturbation", "perturbation_seed", "trial", "window_index"]
-_ROWS = 100_000  # held as Python's objects, which take ten times the memory
+_ROWS = 100_000  # as Python objects, which take ten times the memory
 _STATS = {
     "instance_id": pl.String,
     "perturbation": pl.String,
@@ -212,17 +212,17 @@ _STATS = {
 
 
 class Stats:
-    """HELM's statistics of one run, instance by instance: `rows`, one per statistic; `variants` that it has.
+    """HELM's per-instance statistics of one run: `rows`, one per statistic, and the `variants` of the run.
 
-    `of_several` are `rows_of` statistics of several requests, of which `rows` have the mean.
+    `multi_request_stats` are `rows_of` statistics of several requests; `rows` have their means.
     """
 
     def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
         rows: list[tuple[Any, ...]] = []
         frames = [pl.DataFrame(schema=_STATS)]
         self.variants: list[Variant] = []
-        several: list[Row] = []
-        frames_of_several: list[pl.DataFrame] = []
+        multi_request_rows: list[Row] = []
+        multi_request_frames: list[pl.DataFrame] = []
         self.prompt_tokens: dict[StatsKey, int] = {}
         windows: Counter[tuple[str, str, int, int]] = Counter()
         for number, element in enumerate(stats):
@@ -238,7 +238,7 @@ class Stats:
                     name = str(stat["name"]["name"])
                     rows.append((*key, _metric(run, name), mean))
                     if stat["count"] > 1:
-                        several.append(row_of(stat, text[0], trial))
+                        multi_request_rows.append(row_of(stat, text[0], trial))
                     if name == "num_prompt_tokens" and mean is not None:
                         self.prompt_tokens[key] = int(mean)
             except (KeyError, TypeError, AttributeError) as error:
@@ -247,29 +247,29 @@ class Stats:
             if len(rows) > _ROWS:
                 frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))
                 rows = []
-            if len(several) > _ROWS:
-                frames_of_several.append(rows_of(several))
-                several = []
+            if len(multi_request_rows) > _ROWS:
+                multi_request_frames.append(rows_of(multi_request_rows))
+                multi_request_rows = []
             if variant.perturbation != ORIGINAL and variant not in self.variants:
                 self.variants.append(variant)
-        self.of_several = pl.concat([*frames_of_several, rows_of(several)])
+        self.multi_request_stats = pl.concat([*multi_request_frames, rows_of(multi_request_rows)])
         self.rows = pl.concat([*frames, pl.DataFrame(rows, schema=_STATS, orient="row")])
 
     def scores(self, completions: pl.DataFrame) -> pl.DataFrame:
-        """`SCORES` of some of the run's completions; an unchanged variant has its original's."""
+        """Return `SCORES` of some of the run's completions; unchanged variants have the scores of the original."""
         unchanged = ~pl.col("changed")
-        answers = (
+        outputs = (
             parse(completions.lazy())
             .unique(_KEY, keep="first", maintain_order=True)
             .with_columns(
                 _perturbation=pl.when(unchanged).then(pl.lit(ORIGINAL)).otherwise("perturbation"),
                 _seed=pl.when(unchanged).then(0).otherwise("perturbation_seed"),
-                # of options asked about one by one none is the answer
+                # options that are scored separately have no output
                 output=pl.when(pl.col("reference_index").is_null()).then("output"),
                 parsed=pl.when(pl.col("reference_index").is_null()).then("parsed"),
             )
         )
-        joined = answers.join(
+        joined = outputs.join(
             self.rows.lazy(),
             left_on=["instance_id", "_perturbation", "_seed", "trial", "window_index"],
             right_on=_KEY,
@@ -277,12 +277,12 @@ class Stats:
             nulls_equal=True,
             maintain_order="left_right",
         )
-        several = pl.col("metric").str.contains(r"@\d+$") | pl.col("reference_index").is_not_null()
+        spans_outputs = pl.col("metric").str.contains(r"@\d+$") | pl.col("reference_index").is_not_null()
         none = {name: pl.lit(None) for name in ("reason", *OF_REQUEST) if name != "window_index"}
-        scored = joined.with_columns(output_index=pl.when(~several).then(0), **none)
+        scored = joined.with_columns(output_index=pl.when(~spans_outputs).then(0), **none)
         return scored.select(pl.col(name).cast(dtype) for name, dtype in SCORES.schema.items()).collect()
 
 
 def _metric(run: Run, name: str) -> str:
-    """HELM's name, but for what it calls exact match where options are scored one by one."""
+    """Return HELM's name of a metric, except for exact match of options that are scored separately."""
     return SEPARATE.get(run.adapter.method, name) if name == "exact_match" else name

@@ -1,4 +1,4 @@
-"""HELM's descriptions of perturbations beside our names, both ways."""
+"""Conversion between HELM's descriptions of perturbations and our names."""
 
 import json
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from helmframe._core.specs import Call, frozen
 from helmframe._schema import ORIGINAL
 from helmframe.perturbations.registry import PERTURBATIONS
 
-# The key of our parameters that holds HELM's description, where ours lacks some of it.
+# The key of our parameters with HELM's description, if ours lacks some of it.
 _VERBATIM = "helm_description"
-# How the classes that we write begin.
+# The prefix of class names that helmframe writes.
 OURS = "helmframe."
-# What every description says, beside a perturbation's own arguments.
+# The keys of every description, besides a perturbation's arguments.
 _COMMON = ("name", "robustness", "fairness", "computed_on", "seed")
-# The arguments that HELM's descriptions hold → ours.
+# The arguments in HELM's descriptions → ours.
 _CLASSES = {"source_class": "source", "target_class": "target"}
 _ARGUMENTS: dict[str, dict[str, str]] = {
     "dialect": {"prob": "prob", **_CLASSES},
@@ -37,7 +37,7 @@ _PEOPLE = ("source_class", "target_class")
 
 
 class Variant(NamedTuple):
-    """A variant as our tables name it; `parameters` as canonical JSON, null for the original."""
+    """A variant as our tables name it; `parameters` are canonical JSON, null for the original."""
 
     perturbation: str
     seed: int
@@ -45,11 +45,11 @@ class Variant(NamedTuple):
 
 
 def parse_variant(description: Mapping[str, Any] | None, written: Mapping[str, Variant] | None = None) -> Variant:
-    """Our name of a perturbation that HELM describes: `typos(compat='helm', prob=0.1)`.
+    """Return our name of a perturbation that HELM describes: `typos(compat='helm', prob=0.1)`.
 
     Args:
-        description: as HELM has it; None for the original.
-        written: `written_variants` of the run.
+        description: HELM's description; None for the original.
+        written: The `written_variants` of the run.
     """
     if not description:
         return Variant(ORIGINAL, 0, None)
@@ -58,10 +58,10 @@ def parse_variant(description: Mapping[str, Any] | None, written: Mapping[str, V
 
 
 def written_variants(spec: Mapping[str, Any]) -> dict[str, Variant]:
-    """The descriptions of the variants of a run that we wrote, as canonical JSON → what they were called.
+    """Return the variants of a run that helmframe wrote, by their descriptions as canonical JSON.
 
     Args:
-        spec: its run_spec.json.
+        spec: The content of its run_spec.json.
     """
     specs = (spec.get("data_augmenter_spec") or {}).get("perturbation_specs") or []
     arguments = [spec["args"] for spec in specs if str(spec.get("class_name", "")).startswith(OURS)]
@@ -73,7 +73,7 @@ def written_variants(spec: Mapping[str, Any]) -> dict[str, Variant]:
 
 
 def describe_variant(perturbation: str, seed: int, parameters: str | None) -> dict[str, Any] | None:
-    """HELM's description of one of our variants; None for the original."""
+    """Return HELM's description of one of our variants; None for the original."""
     if perturbation == ORIGINAL:
         return None
     links: list[dict[str, Any]] = json.loads(parameters) if parameters else [{"perturbation": perturbation}]

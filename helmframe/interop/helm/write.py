@@ -1,4 +1,4 @@
-"""Our tables as HELM's run directories: `results.to_helm(folder)`; helm-summarize and helm-server read them."""
+"""Our tables as HELM's run directories, for helm-summarize and helm-server: `results.to_helm(folder)`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from helmframe.results import Results
 from helmframe.store import Address, address_of, below, listing, write_text
 
 _TOKENS = pl.when(pl.col("output_tokens").is_not_null().all()).then(pl.col("output_tokens").sum())
-# A text that is scored is a prompt that HELM's server echoes: all its tokens are completion, and none is output.
+# A scored text is a prompt that HELM's server echoes: all its tokens count as completion, and none as output.
 _SCORED = pl.col("continuation").first().is_not_null()
 _ECHOED = pl.col("prompt_tokens").first() + _TOKENS
 # HELM's bookkeeping of one request, from our rows of its outputs.
-_BOOKS: dict[str, pl.Expr] = {
+_BOOKKEEPING: dict[str, pl.Expr] = {
     "num_references": pl.col("perturbed_references").first().list.len(),
     "num_train_trials": pl.col("num_train_trials").first(),
     "num_train_instances": pl.col("shots_used").first(),
@@ -44,11 +44,11 @@ _BOOKS: dict[str, pl.Expr] = {
 }
 # HELM sums this metric over the outputs of a request.
 _SUMMED = "num_output_tokens"
-# HELM computes BBQ's metrics over all requests of a split and perturbation. It leaves out empty completions. Without a
+# HELM computes BBQ's metrics over all requests of a split and perturbation, without empty completions. Without a
 # request, as with options that are scored separately, the accuracy has count 0 and each bias is 0.
 _BBQ_ACCURACY = "bbq_accuracy"
 _BBQ_BIASES = ("bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias")
-# The columns that tell the elements of per_instance_stats.json apart: HELM has one per window.
+# The key of the elements of per_instance_stats.json: HELM has one per window.
 _ELEMENT = [*VARIANT, "window_index"]
 _SETS = {
     "trial": pl.Int64,
@@ -65,15 +65,16 @@ def write_helm(results: Results, folder: str | Path) -> Address:
     """Write one run directory with HELM's five files for each scenario, subset, model and setting.
 
     Args:
-        results: of a run of ours, or read from HELM.
-        folder: a suite's: `benchmark_output/runs/NAME`; a path or `s3://…`. HELM knows models by its registry only, so
-            the folder prod_env in it has them: `helm-summarize --suite NAME --local-path …/runs/NAME/prod_env`.
+        results: The results of a run, or results read from HELM.
+        folder: The folder of a suite: `benchmark_output/runs/NAME`; a path or `s3://…`. HELM reads models from its
+            registry only, so the folder prod_env in it registers them:
+            `helm-summarize --suite NAME --local-path …/runs/NAME/prod_env`.
 
     Returns:
         The folder.
 
     Raises:
-        StoreError: there is something else in the folder, or it can't be written.
+        StoreError: The folder isn't empty, or can't be written.
     """
     target = address_of(folder)
     if isinstance(target, Path) and target.is_file():
@@ -97,7 +98,7 @@ def write_helm(results: Results, folder: str | Path) -> Address:
 
 
 def _registry_files(models: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Name and text of the files of a `--local-path` that make these models known; they can't be asked through them."""
+    """Yield name and text of the files of a `--local-path` that register these models; HELM can't run them."""
     names = sorted(set(models))
     client = {"class_name": "helm.clients.simple_client.SimpleClient"}
     deployments = [
@@ -133,7 +134,7 @@ def _yaml(content: object) -> str:
 
 
 def _drop_unchanged(completions: pl.LazyFrame) -> pl.DataFrame:
-    """Without the variants that changed nothing, which HELM leaves out."""
+    """Return the rows without unchanged variants, which HELM omits."""
     return completions.filter(pl.col("changed") | (pl.col("perturbation") == ORIGINAL)).collect()
 
 
@@ -146,14 +147,14 @@ def _helm_outputs(scores: pl.LazyFrame, completions: pl.DataFrame) -> pl.DataFra
 
 
 class _RunWriter:
-    """One run about to be written; `spec` is its run_spec.json."""
+    """A writer of one run; `spec` is the content of its run_spec.json."""
 
     def __init__(self, results: Results, keys: Mapping[str, str], completions: pl.DataFrame) -> None:
         self.completions = completions
         self.subset = keys["subset"]
         self.metadata = results.manifest["scenarios"].get(keys["scenario"], {})
         read = [run for run in results.manifest.get("runs", ()) if all(run[name] == keys[name] for name in RUN)]
-        self.of_helm = bool(read)
+        self.is_from_helm = bool(read)
         self.name = keys["scenario"]
         metrics = results.manifest["metrics"].items()
         self.set_metrics = resolve_metrics(
@@ -168,7 +169,7 @@ class _RunWriter:
         self.model = str(self.adapter.get("model") or keys["model"])
 
     def files(self, scores: pl.DataFrame) -> Iterator[tuple[str, str]]:
-        """Name and text of each file; the run spec last, so that a run without it is one that was not finished."""
+        """Yield name and text of each file; the run spec last, so that an unfinished run lacks it."""
         scenario = {
             "name": self.name,
             "description": self.metadata.get("description", ""),
@@ -176,8 +177,8 @@ class _RunWriter:
             "definition_path": "",
         }
         yield SCENARIO, _json(scenario)
-        answers = self.completions.with_columns(instance_id=self._id())
-        written = states_of(answers, self.prefixes, self.adapter, self.model, of_helm=self.of_helm)
+        completions = self.completions.with_columns(instance_id=self._id())
+        written = states_of(completions, self.prefixes, self.adapter, self.model, is_from_helm=self.is_from_helm)
         states = ",\n".join(map(_json, written))
         yield STATE, f'{{"adapter_spec": {_json(self.adapter)},\n"request_states": [\n{states}\n]}}'
         yield STATS, _json(self._stats(scores))
@@ -185,21 +186,21 @@ class _RunWriter:
         yield RUN_SPEC, _json(self.spec)
 
     def scores(self, scores: pl.DataFrame) -> pl.DataFrame:
-        """The scores of single instances as `stats_of` takes them, under HELM's names."""
-        helms = helm_names(scores["metric"].unique().to_list(), self.method)
-        helms.pop(_BBQ_ACCURACY, None)
+        """Return the scores of single instances as `stats_of` takes them, under HELM's names."""
+        names_in_helm = helm_names(scores["metric"].unique().to_list(), self.method)
+        names_in_helm.pop(_BBQ_ACCURACY, None)
         request = [name for name in SCORES.key if name != "output_index"]
         total = pl.when(pl.col("score").is_not_null()).then(pl.col("score").sum().over(request))
         scores = scores.with_columns(pl.when(pl.col("metric") == _SUMMED).then(total).otherwise("score").alias("score"))
-        first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(helms)))
-        rows = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(helms))
+        first = scores.filter(pl.col("output_index").fill_null(0) == 0, pl.col("metric").is_in(list(names_in_helm)))
+        rows = first.select(*_ELEMENT, "split", "score", name=pl.col("metric").replace(names_in_helm))
         rows = rows.unique([*_ELEMENT, "name"], keep="last", maintain_order=True)
         variants = self.completions.unique(_ELEMENT, keep="first", maintain_order=True).with_columns(
             description=self._descriptions(), variant_index=pl.int_range(pl.len())
         )
-        if not self.of_helm:
-            books = self._books().join(rows, on=[*_ELEMENT, "name"], how="anti", nulls_equal=True)
-            rows = pl.concat([books, rows], how="diagonal_relaxed")
+        if not self.is_from_helm:
+            bookkeeping = self._bookkeeping().join(rows, on=[*_ELEMENT, "name"], how="anti", nulls_equal=True)
+            rows = pl.concat([bookkeeping, rows], how="diagonal_relaxed")
         columns = variants.select(*_ELEMENT, "sub_split", "description", "variant_index")
         return (
             rows.join(columns, on=_ELEMENT, how="inner", nulls_equal=True, maintain_order="left")
@@ -213,7 +214,7 @@ class _RunWriter:
         )
 
     def _stats(self, scores: pl.DataFrame) -> list[dict[str, Any]]:
-        """Return stats.json: the statistics that HELM recorded, and ours of metrics that HELM did not compute."""
+        """Return stats.json: the statistics that HELM recorded, and ours of metrics that HELM didn't compute."""
         recorded = self.helm_stats.filter(pl.col("instance_id").is_null())
         worst = self.method != SCORED[0]
         if recorded.is_empty():
@@ -229,19 +230,19 @@ class _RunWriter:
     def _sets(self) -> pl.DataFrame:
         """Return the metrics of whole sets as `stats_of` takes them."""
         keys = ["trial", "perturbation", "perturbation_seed", "perturbation_parameters", "split", "sub_split"]
-        helms = helm_names([metric.name for metric in self.set_metrics], self.method)
+        names_in_helm = helm_names([metric.name for metric in self.set_metrics], self.method)
         frames = [pl.DataFrame(schema=_SETS)]
-        answered = self.completions.filter(pl.col("error").is_null()).lazy()
+        generated = self.completions.filter(pl.col("error").is_null()).lazy()
         for metric in self.set_metrics:
-            rows, value = prepare_set_metric(answered, metric, helm=True)
+            rows, value = prepare_set_metric(generated, metric, helm=True)
             if metric.name in (_BBQ_ACCURACY, *_BBQ_BIASES):
-                value = self._of_bbq(metric.name, value)
+                value = self._bbq_value(metric.name, value)
             groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()
-            described = groups.with_columns(description=self._descriptions(), name=pl.lit(helms[metric.name]))
+            described = groups.with_columns(description=self._descriptions(), name=pl.lit(names_in_helm[metric.name]))
             frames.append(described.select(list(_SETS)))
         return pl.concat(frames).filter(pl.col("score").is_not_null() | (pl.col("name") == _BBQ_ACCURACY))
 
-    def _of_bbq(self, name: str, value: pl.Expr) -> pl.Expr:
+    def _bbq_value(self, name: str, value: pl.Expr) -> pl.Expr:
         """Return HELM's value of one of BBQ's metrics over a group of rows."""
         if name == _BBQ_ACCURACY:
             value = value.filter(pl.col("completion") != "").mean()
@@ -265,25 +266,25 @@ class _RunWriter:
                     "stats": [
                         statistic_of(recorded[*key, name])
                         if (*key, name) in recorded
-                        else stat(name, split, sub_split, described, of_requests)
-                        for name, of_requests in zip(names, values, strict=True)
+                        else stat(name, split, sub_split, described, request_values)
+                        for name, request_values in zip(names, values, strict=True)
                     ],
                 }
             )
 
-    def _books(self) -> pl.DataFrame:
-        """Return HELM's bookkeeping, one row per request and statistic; none where an output of the variant failed."""
+    def _bookkeeping(self) -> pl.DataFrame:
+        """Return HELM's bookkeeping, one row per request and statistic; none if an output of the variant failed."""
         rows = self.completions.filter(pl.col("error").is_null().all().over(_ELEMENT))
         # in HELM a completion without tokens has log-probability 0
         empty = pl.when(pl.col("logprob").is_not_null().any() & (pl.col("output_tokens") == 0)).then(0.0)
         rows = rows.with_columns(pl.coalesce("logprob", empty), num_train_trials=pl.col("trial").max() + 1)
-        requests = rows.group_by(REQUEST, maintain_order=True).agg(pl.col("split").first(), **_BOOKS)
-        wide = requests.select(*_ELEMENT, "split", *(pl.col(name).cast(pl.Float64) for name in _BOOKS))
+        requests = rows.group_by(REQUEST, maintain_order=True).agg(pl.col("split").first(), **_BOOKKEEPING)
+        wide = requests.select(*_ELEMENT, "split", *(pl.col(name).cast(pl.Float64) for name in _BOOKKEEPING))
         long = wide.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
         return long.drop_nulls("score")
 
     def _descriptions(self) -> pl.Expr:
-        """The column of perturbations as HELM describes them, as JSON."""
+        """Return the column of HELM's descriptions of the perturbations, as JSON."""
         columns = ["perturbation", "perturbation_seed", "perturbation_parameters"]
         distinct = self.completions.select(columns).unique()
         texts = [_described(*row) for row in distinct.iter_rows()]
@@ -298,7 +299,7 @@ class _RunWriter:
         return pl.col("instance_id").str.strip_prefix(f"{self.subset}/") if self.subset else pl.col("instance_id")
 
     def _spec(self, results: Results, keys: Mapping[str, str]) -> dict[str, Any]:
-        """A run spec for a run of ours."""
+        """Return a run spec for a run of ours."""
         adapter, decoding = self._adapter(results), json.loads(self.completions["decoding"][0] or "{}")
         row = self.completions.row(0, named=True)
         subset_values = {name: row.get(source_column(name)) for name in self.metadata.get("subsets", ())}
@@ -322,7 +323,7 @@ class _RunWriter:
         }
 
     def _adapter(self, results: Results) -> AdapterSpec:
-        """As the manifest keeps it; of a run kept before manifests did, what can be seen in the requests."""
+        """Return the adapter in the manifest; older manifests have none, so it is inferred from the requests."""
         stored = results.manifest.get("adapters", {}).get(self.completions["adapter_id"][0])
         if stored is not None:
             return adapter_spec(frozen({key: value for key, value in stored.items() if key in ADAPTER.values()}))
