@@ -13,7 +13,7 @@ SEPARATE = {
 }
 # HELM's `get_exact_match_metric_specs`, by our names.
 EXACT_MATCH = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
-# The metrics that HELM computes where options are scored one by one → its names, by method.
+# The metrics that HELM computes for options that are scored separately → its names, by method.
 _BY_OPTION = {
     "multiple_choice_separate_original": {
         "option_accuracy_per_token": "exact_match",
@@ -26,7 +26,7 @@ _BY_OPTION = {
         "predicted_index(by='calibrated')": "predicted_index",
     },
 }
-# HELM's class, without its module → our metrics, where its arguments make no difference.
+# HELM's class, without its module → our metrics, for classes whose arguments have no effect.
 CLASSES: dict[str, tuple[str, ...]] = {
     "LanguageModelingMetric": ("perplexity", "bits_per_byte", "logprob_per_byte"),
     "BBQMetric": ("bbq_accuracy", "bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias"),

@@ -24,7 +24,7 @@ def states_of(
         prefixes: `PREFIXES` without duplicates.
         adapter: HELM's AdapterSpec.
         model: HELM's name of the model.
-        is_from_helm: Whether the rows were read from HELM: they have `TOKENS`, and prompts that end with the scored text.
+        is_from_helm: Whether the rows come from HELM: they have `TOKENS`, and prompts that end with the scored text.
     """
     prompts = completions.join(prefixes, on="prefix_id", how="left", maintain_order="left")
     frame = prompts.with_columns(prompt=pl.col("prefix").fill_null("") + pl.col("suffix").fill_null(""))
