@@ -12,7 +12,7 @@ import helmframe as hf
 from helmframe.adapters import AdapterFields, AdapterSpec
 from helmframe.cli.app import _parser
 from helmframe.interop.helm.expanders import EXPANDERS
-from helmframe.interop.helm.plan_export import Expanders
+from helmframe.interop.helm.plans import Expanders
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.results.charts import CHARTS
 

@@ -8,20 +8,19 @@ from typing import Any
 
 from helmframe.config import from_home
 from helmframe.errors import SourceBrokenError, SourceMissingError
-from helmframe.interop.helm.samples import Answered, Sample, Task, add, apart, reference
-from helmframe.interop.imported import Import
+from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.metrics.protocol import METRICS
 from helmframe.results import Results
 from helmframe.results.sides import reader
 
-# What tasks call the text to answer, in this order.
-_INPUTS = (
+# The names of the input text in the tasks' documents, in this order.
+_INPUT_FIELDS = (
     *("question", "query", "input", "problem", "Problem", "ctx", "goal", "sentence", "prompt", "text", "passage"),
     *("document", "article", "premise"),
 )
-_OPTIONS = ("choices", "options", "endings")
-# What a line holds besides its metrics; until lm-eval 0.4.5 no "metrics" lists these.
-_SAMPLE = {
+_OPTION_FIELDS = ("choices", "options", "endings")
+# The fields of a line besides its metrics; lm-eval before 0.4.5 doesn't list those in "metrics".
+_SAMPLE_FIELDS = {
     *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
     *("doc_hash", "prompt_hash", "target_hash"),
 }
@@ -29,34 +28,34 @@ _SAMPLE = {
 
 @reader
 def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
-    """The samples that lm-eval logged (`--log_samples`) as results.
+    """Return the samples that lm-eval logged (`--log_samples`) as results.
 
-    Scores have our names where the definitions are the same (acc of options is option_accuracy), else lm-eval's. What
-    was scored option by option is so in our tables too: `rescore("exact_match")` reads the likeliest as the answer.
+    Scores have our names if the definitions are equal (acc of options is option_accuracy), else lm-eval's. Options that
+    were scored separately have separate rows here too: `rescore("exact_match")` takes the likeliest as the output.
 
     Args:
-        path: a `samples_….jsonl`, or a folder with some; `results_….json` beside them tells model and settings.
-        fresh: read again what was read before; it is kept in the store.
+        path: A `samples_….jsonl`, or a folder with some; `results_….json` in the same folder has model and settings.
+        fresh: Whether to read the files again; the tables of an earlier call are cached in the store.
 
     Raises:
-        SourceMissingError: no samples are there.
-        SourceBrokenError: a line is not as lm-eval writes it.
+        SourceMissingError: The path has no samples.
+        SourceBrokenError: A line isn't in lm-eval's format.
     """
     path = from_home(path)
     files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl"))
     if not files:
         raise SourceMissingError(f"no samples_….jsonl is at {path}. Run lm-eval with --log_samples --output_path.")
-    reading = Import("lm-eval", path if path.is_dir() else path.parent)
-    if not fresh and path.is_dir() and (kept := reading.kept()) is not None:
-        return kept
+    importer = Import("lm-eval", path if path.is_dir() else path.parent)
+    if not fresh and path.is_dir() and (cached := importer.cached()) is not None:
+        return cached
     tasks: list[tuple[Task, dict[str, Any]]] = []
     for number, file in enumerate(files):
         task, config = _task(file)
-        task = apart(task, [each for each, _ in tasks])
-        add(reading, number, task, _samples(file, config))
+        task = distinguish_task(task, [other for other, _ in tasks])
+        add_samples(importer, number, task, _samples(file, config))
         tasks.append((task, config))
     names = [name for task, _ in tasks for name in task.names]
-    return reading.finish(
+    return importer.finish(
         names,
         plans=[str(file) for file in files],
         scenarios={task.scenario: _scenario(task) for task, _ in tasks},
@@ -65,17 +64,17 @@ def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
 
 
 def _task(file: Path) -> tuple[Task, dict[str, Any]]:
-    """What the file is of: its name, and the results beside it."""
-    found = re.fullmatch(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d\-.:]+)\.jsonl", file.name)
-    name, stamp = found.groups() if found else (file.stem.removeprefix("samples_"), "")
-    about: dict[str, Any] = {}
-    for beside in (file.with_name(f"results_{stamp}.json"), *sorted(file.parent.glob("results_*.json"))):
-        if beside.is_file():
-            about = json.loads(beside.read_text(encoding="utf-8"))
+    """Return the task and configuration of a file, from its name and the results in the same folder."""
+    match = re.fullmatch(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d\-.:]+)\.jsonl", file.name)
+    name, stamp = match.groups() if match else (file.stem.removeprefix("samples_"), "")
+    results: dict[str, Any] = {}
+    for path in (file.with_name(f"results_{stamp}.json"), *sorted(file.parent.glob("results_*.json"))):
+        if path.is_file():
+            results = json.loads(path.read_text(encoding="utf-8"))
             break
-    config = dict(about.get("configs", {}).get(name, {}))
-    shots = about.get("n-shot", {}).get(name, config.get("num_fewshot"))
-    model = about.get("model_name") or about.get("config", {}).get("model_args") or file.parent.name
+    config = dict(results.get("configs", {}).get(name, {}))
+    shots = results.get("n-shot", {}).get(name, config.get("num_fewshot"))
+    model = results.get("model_name") or results.get("config", {}).get("model_args") or file.parent.name
     decoding = json.dumps(config.get("generation_kwargs") or {}, sort_keys=True, ensure_ascii=False)
     return Task(
         name, str(model), shots=shots, decoding=decoding, description=str(config.get("description") or "")
@@ -83,7 +82,7 @@ def _task(file: Path) -> tuple[Task, dict[str, Any]]:
 
 
 def _samples(file: Path, config: Mapping[str, Any]) -> Iterator[Sample]:
-    """One sample per document: lm-eval writes all documents once per filter, over the same answers."""
+    """Yield one sample per document: lm-eval writes the documents once per filter, with the same completions."""
     scores: dict[str, dict[str, float | None]] = {}
     for line in _lines(file):
         scores.setdefault(str(line.get("doc_id")), {}).update(_scores(line))
@@ -112,68 +111,70 @@ def _broken(file: Path, number: int, error: Exception) -> SourceBrokenError:
 
 
 def _is_scored(line: Mapping[str, Any]) -> bool:
-    """Whether log-probabilities of texts were asked for."""
+    """Return whether the request was for log-probabilities of texts."""
     (first, *_) = _values(line["arguments"])
-    asked = _values(first)
-    return len(asked) > 1 and isinstance(asked[1], str)
+    request = _values(first)
+    return len(request) > 1 and isinstance(request[1], str)
 
 
 def _scores(line: Mapping[str, Any]) -> dict[str, float | None]:
-    """By our names, where there are some; those of other filters than "none" say which."""
-    end = "" if line.get("filter", "none") == "none" else f",{line['filter']}"
-    listed = line.get("metrics", [name for name in line if name not in _SAMPLE])
+    """Return the scores, by our names if they exist; a filter other than "none" is appended to the name."""
+    suffix = "" if line.get("filter", "none") == "none" else f",{line['filter']}"
+    listed = line.get("metrics", [name for name in line if name not in _SAMPLE_FIELDS])
     names = [name for name in listed if isinstance(line.get(name), int | float)]
     scored = bool(names) and _is_scored(line)
-    return {_metric(name + end, scored=scored): float(line[name]) for name in names}
+    return {_metric(name + suffix, scored=scored): float(line[name]) for name in names}
 
 
 def _sample(line: Mapping[str, Any], config: Mapping[str, Any], scores: Mapping[str, float | None]) -> Sample:
     document = line["doc"] if isinstance(line["doc"], Mapping) else {"text": line["doc"]}
-    asked = [_values(arguments) for arguments in _values(line["arguments"])]
-    prompts = [str(arguments[0]) for arguments in asked]
+    requests = [_values(arguments) for arguments in _values(line["arguments"])]
+    prompts = [str(arguments[0]) for arguments in requests]
     if _is_scored(line):
-        texts = _options(document, [str(arguments[1]).strip() for arguments in asked])
-        right = _right(line["target"], texts)
-        answers = [
-            Answered(
+        texts = _options(document, [str(arguments[1]).strip() for arguments in requests])
+        correct = _target_index(line["target"], texts)
+        completions = [
+            SampleCompletion(
                 prompts[option], str(continuation), 0, option, str(continuation), float(line["resps"][option][0][0])
             )
-            for option, (_, continuation, *_) in enumerate(asked)
+            for option, (_, continuation, *_) in enumerate(requests)
         ]
-        references = [reference(text, correct=option == right) for option, text in enumerate(texts)]
+        references = [reference(text, correct=option == correct) for option, text in enumerate(texts)]
     else:
         outputs = [text for response in line["resps"] for text in response]
-        answers = [Answered(prompts[0], str(text), output_index) for output_index, text in enumerate(outputs)]
+        completions = [
+            SampleCompletion(prompts[0], str(text), output_index) for output_index, text in enumerate(outputs)
+        ]
         references = [reference(line["target"], correct=True)]
     return Sample(
         instance_id=str(line["doc_id"]),
         input=_input(document, prompts[0], config),
         references=references,
-        answers=answers,
+        completions=completions,
         scores=scores,
     )
 
 
-def _values(said: Any) -> list[Any]:
-    """lm-eval writes its lists as mappings: gen_args_0, gen_args_1, …"""
-    if not isinstance(said, Mapping):
-        return list(said)
-    return [said[key] for key in sorted(said, key=lambda key: int(str(key).rpartition("_")[2]))]
+def _values(values: Any) -> list[Any]:
+    """Return a list of lm-eval's, which it writes as a mapping: gen_args_0, gen_args_1, …"""
+    if not isinstance(values, Mapping):
+        return list(values)
+    return [values[key] for key in sorted(values, key=lambda key: int(str(key).rpartition("_")[2]))]
 
 
-def _options(document: Mapping[str, Any], said: list[str]) -> list[str]:
-    """The texts of the options, where the document has as many as were asked about: else what was asked about."""
-    for name in _OPTIONS:
-        found = document.get(name)
-        if isinstance(found, Mapping):
-            found = found.get("text")
-        if isinstance(found, list) and len(found) == len(said):
-            return [str(each) for each in found]
-    return said
+def _options(document: Mapping[str, Any], requested: list[str]) -> list[str]:
+    """Return the document's options if their number equals the number of requests; else the requested texts."""
+    for name in _OPTION_FIELDS:
+        options = document.get(name)
+        if isinstance(options, Mapping):
+            options = options.get("text")
+        if isinstance(options, list) and len(options) == len(requested):
+            return [str(option) for option in options]
+    return requested
 
 
-def _right(target: Any, texts: list[str]) -> int | None:
-    """Which option is the target, said by number, letter or text."""
+def _target_index(target: Any, texts: list[str]) -> int | None:
+    """Return the index of the option that is the target: a number, letter or text."""
     text = str(target).strip()
     if text.isdigit() and int(text) < len(texts):
         return int(text)
@@ -184,16 +185,16 @@ def _right(target: Any, texts: list[str]) -> int | None:
 
 
 def _input(document: Mapping[str, Any], prompt: str, config: Mapping[str, Any]) -> str:
-    """The text to answer: the field that the task's template is, or the first usual one; else the prompt."""
+    """Return the input: the field in the task's template, or the first usual field; else the prompt."""
     template = re.fullmatch(r"\s*\{\{\s*(\w+)\s*\}\}\s*", str(config.get("doc_to_text") or ""))
-    for name in ((template[1],) if template else ()) + _INPUTS:
+    for name in ((template[1],) if template else ()) + _INPUT_FIELDS:
         if isinstance(document.get(name), str):
             return str(document[name])
     return prompt
 
 
 def _metric(name: str, *, scored: bool) -> str:
-    """Our name of a metric of theirs that is the same; of options scored one by one those of level instance."""
+    """Return our name of an equal metric; for options scored separately, only metrics of level instance."""
     for ours in METRICS:
         entry = METRICS[ours]
         if name in entry.lm_eval and (entry.level == "instance") == scored:

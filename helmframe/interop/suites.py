@@ -12,8 +12,8 @@ from helmframe._suite import Suite, plans_of
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.interop.helm.entries import EntryState, read_conf
-from helmframe.interop.helm.entry_states import skipped_text, warn_skipped
 from helmframe.interop.helm.plans import plans_of as plans_of_entries
+from helmframe.interop.helm.plans import skipped_text, warn_skipped
 from helmframe.scenarios.catalogue import specs_root
 
 
@@ -50,16 +50,20 @@ def suite(
     }  # fmt: skip
     specified = [name for name, value in options.items() if value not in (None, ())]
     all_plans: list[Plan] = []
-    for item in plans:
-        if isinstance(item, Plan):
-            all_plans.append(item)
-        elif isinstance(item, str | Path):
-            all_plans += _conf(str(item), options, models) if str(item).endswith(".conf") else _file(_found(str(item)))
+    for source in plans:
+        if isinstance(source, Plan):
+            all_plans.append(source)
+        elif isinstance(source, str | Path):
+            all_plans += (
+                _conf(str(source), options, models)
+                if str(source).endswith(".conf")
+                else _file(_resolve_path(str(source)))
+            )
         else:
-            raise _no_plan(item)
+            raise _no_plan(source)
     if not all_plans:
         raise ArgumentError("hf.suite(): give at least one plan.")
-    if specified and not any(str(item).endswith(".conf") for item in plans if isinstance(item, str | Path)):
+    if specified and not any(str(source).endswith(".conf") for source in plans if isinstance(source, str | Path)):
         raise ArgumentError(f"hf.suite({', '.join(specified)}=…) is for .conf files; there is none.")
     if models is not None:
         all_plans = [plan if spec_of(plan).models else plan.generate(models) for plan in all_plans]
@@ -70,41 +74,43 @@ def list_suites() -> pl.DataFrame:
     """Return every suite that `hf.suite(name)` finds, one row each: name, plans (their number), description."""
     rows = []
     for name in suite_names():
-        words = read_yaml(specs_root() / "suites" / f"{name}.yaml")
-        rows.append({"name": name, "plans": len(words["plans"]), "description": str(words.get("description", ""))})
+        content = read_yaml(specs_root() / "suites" / f"{name}.yaml")
+        rows.append({"name": name, "plans": len(content["plans"]), "description": str(content.get("description", ""))})
     return pl.DataFrame(rows)
 
 
 def suite_names() -> list[str]:
-    """The names that `suite` knows, sorted."""
+    """Return the names of all suites, sorted."""
     return sorted(file.stem for file in (specs_root() / "suites").glob("*.yaml"))
 
 
-def _no_plan(given: object) -> ArgumentError:
-    if isinstance(given, list | tuple):
+def _no_plan(source: object) -> ArgumentError:
+    if isinstance(source, list | tuple):
         return ArgumentError("hf.suite([…]): give plans one by one, not as a list: hf.suite(*plans).")
-    kind = type(given).__name__
+    kind = type(source).__name__
     return ArgumentError(f"hf.suite(): give plans, as hf.scenario(…) makes them, or a suite's name, not {kind}.")
 
 
-def _found(said: str) -> Path:
-    if said.endswith((".yaml", ".yml")) or "/" in said:
-        path = from_home(said)
+def _resolve_path(source: str) -> Path:
+    if source.endswith((".yaml", ".yml")) or "/" in source:
+        path = from_home(source)
         if not path.is_file():
-            raise SpecError.at(said, "", "there is no such file.")
+            raise SpecError.at(source, "", "there is no such file.")
         return path
-    if said not in suite_names():
-        raise UnknownNameError.among("suite", said, suite_names(), hint="Or give plans, or the path of a file of them.")
-    return specs_root() / "suites" / f"{said}.yaml"
+    if source not in suite_names():
+        raise UnknownNameError.among(
+            "suite", source, suite_names(), hint="Or give plans, or the path of a file of them."
+        )
+    return specs_root() / "suites" / f"{source}.yaml"
 
 
 def _file(path: Path) -> Iterator[Plan]:
     """Return the plans of a file: a suite, or a plan."""
-    words = read_yaml(path)
-    if isinstance(words, dict) and "plans" not in words and "scenario" in words:
+    content = read_yaml(path)
+    if isinstance(content, dict) and "plans" not in content and "scenario" in content:
         yield Plan.from_yaml(path)
         return
-    yield from plans_of(words, path.name)
+    yield from plans_of(content, path.name)
 
 
 def _conf(path: str, options: Mapping[str, Any], models: Any) -> list[Plan]:

@@ -19,9 +19,9 @@ from typing import Any
 from helmframe._plan import Plan, spec_of
 from helmframe.errors import HelmframeError
 from helmframe.interop.helm import parse_entry
-from helmframe.interop.helm.metric_specs import CLASSES, KEPT, metrics_of
+from helmframe.interop.helm.metric_specs import BASIC_STATISTICS, CLASSES, metrics_of
 from helmframe.interop.helm.plans import drafts_of
-from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.interop.helm.scenario_lookup import scenario_index
 from helmframe.metrics.protocol import METRICS
 from helmframe.models.model import Completion, Model, Tokens
 from tests.acceptance import eval_peers, hashed_model, helm_parity_pool, helm_peer, helm_run_peer
@@ -155,7 +155,7 @@ def compare_run(draw: Draw, helms: Path, path: Path, parity: Parity) -> None:
     os.environ["HELMFRAME_DATA"] = str(path / "root")
     ours = path / "ours"
     try:
-        (draft,) = drafts_of(parse_entry(draw.entry), known_scenarios(), also={"max_eval_instances": INSTANCES})
+        (draft,) = drafts_of(parse_entry(draw.entry), scenario_index(), defaults={"max_eval_instances": INSTANCES})
         plan = draft.without_models().plan().generate(model(draw))
         plan.metrics(*metrics(plan, spec["metric_specs"], method)).score().to_helm(ours)
     except HelmframeError as error:
@@ -237,7 +237,7 @@ def metrics(plan: Plan, specs: Sequence[Mapping[str, Any]], method: str) -> list
     elif method == "language_modeling":
         beside = LANGUAGE
     else:
-        beside = (*metrics_of(specs, method), *(name for name in KEPT if name not in BOOKS), *CALIBRATION)
+        beside = (*metrics_of(specs, method), *(name for name in BASIC_STATISTICS if name not in BOOKS), *CALIBRATION)
     names = [name for name in dict.fromkeys([*own, *beside]) if name not in CLASSES["ToxicityMetric"]]
     return [name for name in names if name in METRICS or re.split(r"[(@]", name)[0] in METRICS]
 

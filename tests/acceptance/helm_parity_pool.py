@@ -15,7 +15,7 @@ from helmframe.errors import HelmframeError
 from helmframe.interop.helm import parse_entry, read_conf
 from helmframe.interop.helm.entries import Entry
 from helmframe.interop.helm.plans import drafts_of
-from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.interop.helm.scenario_lookup import scenario_index
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import mirror
@@ -134,7 +134,7 @@ class Draws:
 def max_tokens(text: str) -> int:
     """Return the longest output of a run entry, in tokens; 0 where helmframe has no plan for it."""
     try:
-        drafts = drafts_of(parse_entry(text), known_scenarios())
+        drafts = drafts_of(parse_entry(text), scenario_index())
     except HelmframeError:
         return 0
     limits = [dict(draft.setting.decoding).get("max_tokens") for draft in drafts]

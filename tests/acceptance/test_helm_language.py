@@ -21,12 +21,11 @@ from helmframe.errors import HelmframeError, SourceBrokenError
 from helmframe.interop.helm import parse_entry, read_conf
 from helmframe.interop.helm.draft import Draft
 from helmframe.interop.helm.entries import Entry
-from helmframe.interop.helm.entry_states import entry_states
 from helmframe.interop.helm.expanders import EXPANDERS
 from helmframe.interop.helm.fields import IDLE, to_helm
 from helmframe.interop.helm.metric_specs import metrics_of
-from helmframe.interop.helm.plans import drafts_of
-from helmframe.interop.helm.scenario_lookup import Known, known_scenarios
+from helmframe.interop.helm.plans import drafts_of, entry_states
+from helmframe.interop.helm.scenario_lookup import ScenarioIndex, scenario_index
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_peer
 from tests.acceptance.figures import equal_to_helm, shown
@@ -79,7 +78,7 @@ def test_1_helms_entries_become_plans_that_equal_helms_adapter_and_metrics(share
         pl.col("conf").is_in([f"run_entries{each}.conf" for each in CORE]) & pl.col("run_spec").is_not_null()
     )
     assert rows.height == 873
-    known = known_scenarios()
+    known = scenario_index()
     specs = rows.select("entry", "run_spec").iter_rows()
     outcomes = [outcome(entry, json.loads(spec), known) for entry, spec in specs]
     plans, equal = sum(each.plan for each in outcomes), sum(each.equal for each in outcomes)
@@ -103,7 +102,7 @@ class Outcome(NamedTuple):
     why: str
 
 
-def outcome(text: str, spec: dict[str, Any], known: Known) -> Outcome:
+def outcome(text: str, spec: dict[str, Any], known: ScenarioIndex) -> Outcome:
     """Whether the entry becomes a plan, whether that equals HELM's run spec, and why not.
 
     HELM's specs are recorded as its run-spec functions give them, before expanders: they are compared so.

@@ -12,7 +12,7 @@ import helmframe as hf
 from helmframe._core.specs import SPLITS, Equals
 from helmframe.interop.helm import parse_entry
 from helmframe.interop.helm.fields import ADAPTER, DECODING
-from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.interop.helm.scenario_lookup import scenario_index
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import mirror
@@ -75,7 +75,7 @@ def test_1_entries_that_need_data_sets_to_become_run_specs_equal_helms(
     rows = pl.read_parquet(shared / "helm_run_specs.parquet").filter(
         (pl.col("conf") == "run_entries.conf") & pl.col("entry").str.contains("^(lex_glue|lextreme):")
     )
-    known = known_scenarios()
+    known = scenario_index()
     equal = 0
     for text in rows["entry"]:
         entry = parse_entry(text)

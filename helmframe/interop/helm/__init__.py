@@ -1,9 +1,7 @@
-"""HELM's own language and results: run entries and .conf files as plans, run directories as tables and back."""
+"""HELM's run entries and .conf files as plans, and its run directories as tables and back."""
 
 from helmframe.interop.helm.entries import Entry, EntryState, parse_entry, read_conf
-from helmframe.interop.helm.entry_states import entry_states, skipped_text
-from helmframe.interop.helm.plan_export import entry
-from helmframe.interop.helm.plans import plans_of
+from helmframe.interop.helm.plans import entry, entry_states, plans_of, skipped_text
 from helmframe.interop.helm.read import read_helm
 from helmframe.interop.helm.write import write_helm
 

@@ -1,4 +1,4 @@
-"""What a run entry has said so far: the words of a sentence, which each expander changes."""
+"""The draft of a plan for a run entry, which each expander changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,21 +13,22 @@ from helmframe.perturbations.call import PerturbationCall
 
 @dataclass(frozen=True)
 class Draft:
-    """The words of one plan.
+    """The draft of one plan.
 
     Args:
-        spec: the scenario.
-        where: its parameters.
-        adapter: fields of the adapter that differ from the spec's.
-        decoding: decoding parameters that differ from the spec's.
-        outputs: completions of each request; None: as the spec says.
-        models: who answers.
-        variants: the perturbations.
-        instances: how many HELM draws; None: all.
-        split: the only split; "": HELM's evaluation splits, valid and test.
-        condition: SQL that says which instances, beside the parameters.
+        spec: The scenario.
+        where: The parameters of the scenario.
+        adapter: The adapter fields that differ from the spec's.
+        decoding: The decoding parameters that differ from the spec's.
+        outputs: The number of completions per request; None: the spec's.
+        models: The names of the models.
+        variants: The perturbations.
+        instances: The number of instances that HELM samples; None: all.
+        split: The only split; "": HELM's evaluation splits, valid and test.
+        condition: An SQL condition on the instances, besides the parameters.
         metrics: The metrics, instead of the scenario's own.
-        sweep: "adapter.shots", "decoding.temperature", …: words that tell this plan from others of the same entry.
+        sweep: The fields ("adapter.shots", "decoding.temperature", …) that distinguish this plan from
+            others of the same entry.
     """
 
     spec: ScenarioSpec
@@ -46,36 +47,36 @@ class Draft:
     @property
     def setting(self) -> Setting:
         """Return the setting of this draft's subset: the adapter filled up with defaults, and decoding parameters."""
-        said = dict(self.where)
-        subset = "/".join(str(said.get(column, "")) for column in self.spec.subsets)
+        parameters = dict(self.where)
+        subset = "/".join(str(parameters.get(column, "")) for column in self.spec.subsets)
         return settings(self.spec, self.adapter, self.decoding)[0].for_subset(subset)
 
-    def adapt(self, **said: Any) -> "Draft":
-        """With these fields of the adapter."""
-        return replace(self, adapter=merged(self.adapter, frozen(said)))
+    def adapt(self, **fields: Any) -> "Draft":
+        """Return the draft with these adapter fields."""
+        return replace(self, adapter=merged(self.adapter, frozen(fields)))
 
-    def decode(self, **said: Any) -> "Draft":
-        """With these decoding parameters."""
-        return replace(self, decoding=merged(self.decoding, frozen(said)))
+    def decode(self, **parameters: Any) -> "Draft":
+        """Return the draft with these decoding parameters."""
+        return replace(self, decoding=merged(self.decoding, frozen(parameters)))
 
     def plan(self) -> Plan:
-        """The sentence, as the verbs check it."""
-        said = scenario(self.spec.scenario, compat="helm")
+        """Return the plan; its builder methods check the values."""
+        base = scenario(self.spec.scenario, compat="helm")
         where = {key: thawed(value) for key, value in self.where}
         if self.split or self.instances is None:
             where["split"] = self.split or ["valid", "test"]
-        plan = said.where(**where) if where else said
+        plan = base.where(**where) if where else base
         plan = plan.where(Sql(self.condition, narrows=True)) if self.condition else plan
         if self.instances is not None:
             plan = plan.sample(self.instances, order="helm")
         if self.adapter:
-            plan = plan.adapt(**self._words("adapter", self.adapter))
-        decoding = self._words("decoding", self.decoding)
+            plan = plan.adapt(**self._field_values("adapter", self.adapter))
+        decoding = self._field_values("decoding", self.decoding)
         if self.models:
             models = list(self.models) if len(self.models) > 1 else self.models[0]
             plan = plan.generate(models, n=self.outputs, **decoding)
         elif decoding or self.outputs:
-            # said without a model: who answers is added later, by .generate(model)
+            # the entry names no model: .generate(model) adds it later
             spec = spec_of(plan)
             plan = Plan(replace(spec, decoding=frozen(decoding), outputs=self.outputs or spec.outputs))
         plan = plan.perturb(list(self.variants)) if self.variants else plan
@@ -93,7 +94,7 @@ class Draft:
             return str(error)
         return None
 
-    def _words(self, field: str, said: Pairs) -> Mapping[str, Any]:
-        """A grid of one where the entry sweeps, so that its setting has a name."""
-        words = {key: thawed(value) for key, value in said}
-        return {key: [value] if f"{field}.{key}" in self.sweep else value for key, value in words.items()}
+    def _field_values(self, field: str, pairs: Pairs) -> Mapping[str, Any]:
+        """Return the values of a field's pairs; a swept value is a list of one, so that its setting has a name."""
+        values = {key: thawed(value) for key, value in pairs}
+        return {key: [value] if f"{field}.{key}" in self.sweep else value for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""HELM's run entries (`mmlu:subject=philosophy,model=openai/gpt2`) and .conf files, read and written."""
+"""HELM's run entries (`mmlu:subject=philosophy,model=openai/gpt2`) and .conf files."""
 
 import math
 import re
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError, SpecError
 
-Said: TypeAlias = str | int | float
+ArgumentValue: TypeAlias = str | int | float
 
 # Commas inside parentheses belong to the value: model=noisy(accuracy=0.6, seed=1).
 _COMMA = re.compile(r",(?![^()]*\))")
@@ -18,20 +19,20 @@ _EXAMPLE = 'entries: [{description: "mmlu:subject=philosophy,model=org/name", pr
 
 @dataclass(frozen=True)
 class Entry:
-    """One run entry: the scenario's HELM name, its arguments, and the priority and groups a .conf file gives it."""
+    """One run entry: the scenario's HELM name, its arguments, and its priority and groups in a .conf file."""
 
     name: str
-    arguments: tuple[tuple[str, Said], ...]
+    arguments: tuple[tuple[str, ArgumentValue], ...]
     priority: int = 1
     groups: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = ",".join(f"{key}={value}" for key, value in self.arguments)
-        return f"{self.name}:{said}" if said else self.name
+        arguments = ",".join(f"{key}={value}" for key, value in self.arguments)
+        return f"{self.name}:{arguments}" if arguments else self.name
 
 
 class EntryState(NamedTuple):
-    """What becomes of a run entry: `state` is "plan", or why there is none, and `reason` the error."""
+    """The state of a run entry: "plan", or why it has no plan; `reason` is the error."""
 
     entry: Entry
     state: str
@@ -39,13 +40,15 @@ class EntryState(NamedTuple):
 
 
 def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Entry:
-    """A run entry: split at the first colon, at commas, at each argument's first equals sign; numbers become numbers.
+    """Return the run entry that a text specifies; values that are numbers become numbers.
+
+    The text is split at the first colon, at commas, and at the first equals sign of each argument.
 
     >>> parse_entry("mmlu:subject=philosophy,max_train_instances=0").arguments
     (('subject', 'philosophy'), ('max_train_instances', 0))
 
     Raises:
-        ArgumentError: no name, an argument without a value, or one with two values.
+        ArgumentError: The text has no name, or an argument has no value or two values.
 
     Source: HELM `run_entry.py`, `object_spec.py`.
     """
@@ -53,12 +56,12 @@ def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Ent
     if not name:
         raise ArgumentError(f"run entry {text!r} has no scenario; write name:key=value,key=value.")
     arguments = []
-    for said in _COMMA.split(rest) if rest else ():
-        key, equals, value = said.strip().partition("=")
+    for argument in _COMMA.split(rest) if rest else ():
+        key, equals, value = argument.strip().partition("=")
         if not equals or not key:
-            raise ArgumentError(f"run entry {text!r}: {said!r} should be key=value.")
+            raise ArgumentError(f"run entry {text!r}: {argument!r} should be key=value.")
         arguments.append((key, _value(value)))
-    # HELM's own files say the same twice here and there
+    # some of HELM's own files repeat an argument
     for key, value in arguments:
         if dict(arguments)[key] != value:
             raise ArgumentError(f"run entry {text!r} says two values of {key}.")
@@ -66,11 +69,11 @@ def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Ent
 
 
 def read_conf(path: str | Path) -> list[Entry]:
-    """The entries of a HELM .conf file (HOCON).
+    """Return the entries of a HELM .conf file (HOCON).
 
     Raises:
-        SpecError: no such file, not HOCON, or no entries as HELM has them; names the file.
-        ArgumentError: an entry's text is none.
+        SpecError: The file is missing, isn't HOCON, or has no valid `entries`; names the file.
+        ArgumentError: The text of an entry is invalid.
     """
     from pyhocon import ConfigFactory
     from pyhocon.exceptions import ConfigException
@@ -85,26 +88,26 @@ def read_conf(path: str | Path) -> list[Entry]:
     rows = conf.get("entries", None) if isinstance(conf, Mapping) else None
     if not isinstance(rows, list):
         raise SpecError.at(path, "entries", f"is missing, or no list. Write: {_EXAMPLE}")
-    return [_entry(path, f"entries[{place}]", row) for place, row in enumerate(rows)]
+    return [_entry(path, f"entries[{index}]", row) for index, row in enumerate(rows)]
 
 
 def _entry(path: str | Path, key: str, row: object) -> Entry:
-    """One row of `entries`."""
-    known = ("description", "priority", "groups")
+    """Return the entry of one row of `entries`."""
+    allowed = ("description", "priority", "groups")
     if not isinstance(row, Mapping) or not isinstance(row.get("description", None), str):
         raise SpecError.at(path, key, f"should be {{description: …, priority: 1}}. Write: {_EXAMPLE}")
-    for each in row:
-        if each not in known:
-            raise SpecError.unknown_key(path, f"{key}.{each}", known)
+    for field in row:
+        if field not in allowed:
+            raise SpecError.unknown_key(path, f"{key}.{field}", allowed)
     priority, groups = row.get("priority", 1), row.get("groups", [])
-    if not isinstance(priority, int) or isinstance(priority, bool):
+    if not is_integer(priority):
         raise SpecError.at(path, f"{key}.priority", f"should be a whole number, not {priority!r}.")
     if not isinstance(groups, list):
         raise SpecError.at(path, f"{key}.groups", f"should be a list of names, not {groups!r}.")
-    return parse_entry(row["description"], priority, [str(each) for each in groups])
+    return parse_entry(row["description"], priority, [str(group) for group in groups])
 
 
-def _value(text: str) -> Said:
+def _value(text: str) -> ArgumentValue:
     try:
         return int(text)
     except ValueError:
@@ -113,5 +116,5 @@ def _value(text: str) -> Said:
         number = float(text)
     except ValueError:
         return text
-    # "nan" and "inf" are words here
+    # "nan" and "inf" are text
     return number if math.isfinite(number) else text

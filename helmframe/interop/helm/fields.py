@@ -1,4 +1,4 @@
-"""HELM's AdapterSpec beside ours, field by field, both ways."""
+"""Conversion between HELM's AdapterSpec and ours, field by field."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from helmframe._core.specs import AdapterSpec, Pairs, frozen, merged, thawed
 from helmframe.adapters.format_instructions import expand_format_instructions
 
-# HELM's field → ours. Both mean the same, and differ where `to_helm` and `from_helm` say so.
+# HELM's field → ours. Values are equal except where `to_helm` and `from_helm` convert them.
 ADAPTER = {
     "method": "method",
     "global_prefix": "global_prefix",
@@ -32,13 +32,13 @@ ADAPTER = {
     "multi_label": "multi_label",
     "output_mapping_pattern": "answer_pattern",
 }
-# HELM's field → our decoding parameter, and what HELM says where nothing is said.
+# HELM's field → our decoding parameter, and HELM's default.
 DECODING: dict[str, tuple[str, Any]] = {
     "temperature": ("temperature", 1.0),
     "max_tokens": ("max_tokens", 100),
     "stop_sequences": ("stop", []),
 }
-# Fields without a say in what is asked or scored, by method: HELM's adapters overwrite or never read them.
+# Fields without effect on prompts or scores, by method: HELM's adapters overwrite or ignore them.
 IDLE: dict[str, frozenset[str]] = {
     "generation": frozenset({"reference_prefix", "reference_prefix_characters", "reference_suffix"}),
     "chat": frozenset(ADAPTER) - {"method", "num_train_trials", "num_trials"},
@@ -51,94 +51,102 @@ IDLE: dict[str, frozenset[str]] = {
     "ranking_binary": frozenset({"reference_prefix_characters"}),
 }
 IDLE["multiple_choice_separate_calibrated"] = IDLE["multiple_choice_separate_original"]
-# Methods that decode nothing.
+# Methods that score given text and generate nothing.
 SCORED = ("language_modeling", "multiple_choice_separate_original", "multiple_choice_separate_calibrated")
 
 
 def to_helm(
     adapter: AdapterSpec, decoding: Pairs, outputs: int, columns: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """HELM's AdapterSpec as JSON has it, without the model and without fields that say nothing.
+    """Return HELM's AdapterSpec as JSON, without the model and without fields that are None.
 
     Args:
-        adapter: ours, filled up.
-        decoding: the decoding parameters.
-        outputs: completions of each request.
-        columns: what stands for `{subject}` in its texts; subset columns with spaces for underscores.
+        adapter: Our adapter, filled up with defaults.
+        decoding: The decoding parameters.
+        outputs: The number of completions per request.
+        columns: The values of `{subject}` and other fields in the texts: subset columns, with spaces for underscores.
     """
-    said = expand_format_instructions(adapter)
-    fields = {theirs: getattr(said, ours) for theirs, ours in ADAPTER.items()}
-    if said.instructions and not said.instructions.endswith(said.instructions_suffix):
-        fields["instructions"] += said.instructions_suffix
+    expanded = expand_format_instructions(adapter)
+    fields = {helm_name: getattr(expanded, name) for helm_name, name in ADAPTER.items()}
+    if expanded.instructions and not expanded.instructions.endswith(expanded.instructions_suffix):
+        fields["instructions"] += expanded.instructions_suffix
     for name, value in fields.items():
         if isinstance(value, str) and columns:
             fields[name] = filled(value, columns)
-    fields["substitutions"] = [{"source": source, "target": target} for source, target in said.substitutions]
-    fields["reference_prefix_characters"] = list(said.reference_prefix_characters) or None
+    fields["substitutions"] = [{"source": source, "target": target} for source, target in expanded.substitutions]
+    fields["reference_prefix_characters"] = list(expanded.reference_prefix_characters) or None
     decoded = dict(decoding)
-    for theirs, (ours, default) in DECODING.items():
-        value = thawed(decoded.get(ours))
-        fields[theirs] = default if value is None else value
-    if said.method in SCORED:
+    for helm_name, (name, default) in DECODING.items():
+        value = thawed(decoded.get(name))
+        fields[helm_name] = default if value is None else value
+    if expanded.method in SCORED:
         fields["max_tokens"] = 0
     if isinstance(fields["stop_sequences"], str):
         fields["stop_sequences"] = [fields["stop_sequences"]]
-    # of letters HELM asks for one, and for the log-probabilities of as many tokens in its place
-    fields["num_outputs"] = 5 if said.method.startswith("multiple_choice_joint") else outputs
+    # for joint options HELM requests one completion and the log-probabilities of this number of top tokens
+    fields["num_outputs"] = 5 if expanded.method.startswith("multiple_choice_joint") else outputs
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def from_helm(spec: Mapping[str, Any]) -> tuple[AdapterSpec, Pairs, int]:
-    """Our adapter, decoding parameters and number of outputs for HELM's AdapterSpec."""
-    said: dict[str, Any] = {ours: spec[theirs] for theirs, ours in ADAPTER.items() if spec.get(theirs) is not None}
-    instructions = str(said.get("instructions", ""))
-    said["instructions"] = instructions.removesuffix("\n")
+    """Return our adapter, decoding parameters and number of outputs for HELM's AdapterSpec."""
+    fields: dict[str, Any] = {
+        name: spec[helm_name] for helm_name, name in ADAPTER.items() if spec.get(helm_name) is not None
+    }
+    instructions = str(fields.get("instructions", ""))
+    fields["instructions"] = instructions.removesuffix("\n")
     if instructions and not instructions.endswith("\n"):
-        said["instructions_suffix"] = ""
-    said["substitutions"] = tuple((each["source"], each["target"]) for each in spec.get("substitutions") or ())
-    said["reference_prefix_characters"] = tuple(spec.get("reference_prefix_characters") or ())
-    pattern = said.get("answer_pattern")
+        fields["instructions_suffix"] = ""
+    fields["substitutions"] = tuple(
+        (substitution["source"], substitution["target"]) for substitution in spec.get("substitutions") or ()
+    )
+    fields["reference_prefix_characters"] = tuple(spec.get("reference_prefix_characters") or ())
+    pattern = fields.get("answer_pattern")
     if pattern and not re.compile(pattern).groups:
-        said["answer_pattern"] = f"({pattern})"
-    decoding = {ours: spec[theirs] for theirs, (ours, _) in DECODING.items() if spec.get(theirs) is not None}
+        fields["answer_pattern"] = f"({pattern})"
+    decoding = {name: spec[helm_name] for helm_name, (name, _) in DECODING.items() if spec.get(helm_name) is not None}
     outputs = int(spec.get("num_outputs") or 1)
-    alone = str(spec.get("method", "")).startswith("multiple_choice") or spec.get("method") in SCORED
-    return AdapterSpec(**said), frozen(decoding), 1 if alone else outputs
+    single = str(spec.get("method", "")).startswith("multiple_choice") or spec.get("method") in SCORED
+    return AdapterSpec(**fields), frozen(decoding), 1 if single else outputs
 
 
-def as_said(
-    adapter: AdapterSpec, decoding: Pairs, ours: AdapterSpec, own: Pairs, columns: Mapping[str, Any]
+def align_adapter(
+    adapter: AdapterSpec, decoding: Pairs, ours: AdapterSpec, default_decoding: Pairs, columns: Mapping[str, Any]
 ) -> tuple[AdapterSpec, Pairs]:
-    """The same adapter in the words of a scenario of ours: `{subject}` where it says philosophy; so that ids are equal.
+    """Return an equal adapter with the texts of one of our scenarios, so that adapter ids are equal.
+
+    The scenario's texts have `{subject}` where the adapter's have "philosophy".
 
     Args:
-        adapter: as `from_helm` gives it.
-        decoding: its decoding parameters.
-        ours: the scenario's own adapter.
-        own: the scenario's own decoding parameters.
-        columns: as in `to_helm`.
+        adapter: An adapter that `from_helm` returned.
+        decoding: The decoding parameters of the adapter.
+        ours: The scenario's adapter.
+        default_decoding: The scenario's decoding parameters.
+        columns: As in `to_helm`.
     """
     if adapter.method != ours.method:
         return adapter, decoding
-    idle = {ADAPTER.get(each) or DECODING.get(each, ("", None))[0] for each in IDLE.get(adapter.method, ())}
+    idle = {ADAPTER.get(field) or DECODING.get(field, ("", None))[0] for field in IDLE.get(adapter.method, ())}
     same = {
         name: getattr(ours, name)
         for name in (*ADAPTER.values(), "instructions_suffix")
         if name in idle or _equal(getattr(ours, name), getattr(adapter, name), columns)
     }
-    # of instructions alone the end may be said in either field
-    mine, theirs = (filled(each.instructions, columns) + each.instructions_suffix for each in (ours, adapter))
-    if mine == theirs or (not mine.strip() and not theirs.strip()):
+    # the end of the instructions may be in either field
+    our_instructions, helm_instructions = (
+        filled(spec.instructions, columns) + spec.instructions_suffix for spec in (ours, adapter)
+    )
+    if our_instructions == helm_instructions or (not our_instructions.strip() and not helm_instructions.strip()):
         same |= {"instructions": ours.instructions, "instructions_suffix": ours.instructions_suffix}
-    kept = tuple((key, value) for key, value in own if key in idle)
-    decoded = merged(tuple((key, value) for key, value in decoding if key not in idle), kept)
+    idle_decoding = tuple((key, value) for key, value in default_decoding if key in idle)
+    decoded = merged(tuple((key, value) for key, value in decoding if key not in idle), idle_decoding)
     return replace(adapter, **same), decoded
 
 
-def _equal(ours: Any, theirs: Any, columns: Mapping[str, Any]) -> bool:
-    return bool((filled(ours, columns) if isinstance(ours, str) else ours) == theirs)
+def _equal(value: Any, helm_value: Any, columns: Mapping[str, Any]) -> bool:
+    return bool((filled(value, columns) if isinstance(value, str) else value) == helm_value)
 
 
 def filled(text: str, columns: Mapping[str, Any]) -> str:
-    """The text with columns in the place of their names in braces; other braces stay."""
-    return re.sub(r"\{(\w+)\}", lambda found: str(columns.get(found[1], found[0])), text)
+    """Return the text with the names of columns in braces replaced by their values; other braces stay."""
+    return re.sub(r"\{(\w+)\}", lambda match: str(columns.get(match[1], match[0])), text)

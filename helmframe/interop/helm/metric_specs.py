@@ -1,4 +1,4 @@
-"""HELM's MetricSpecs beside our metrics' names, both ways."""
+"""Conversion between HELM's MetricSpecs and the names of our metrics."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ SEPARATE = {
 }
 # HELM's `get_exact_match_metric_specs`, by our names.
 EXACT_MATCH = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
-# The metrics that HELM computes where options are scored one by one → its names, by method.
+# The metrics that HELM computes for options that are scored separately → its names, by method.
 _BY_OPTION = {
     "multiple_choice_separate_original": {
         "option_accuracy_per_token": "exact_match",
@@ -26,7 +26,7 @@ _BY_OPTION = {
         "predicted_index(by='calibrated')": "predicted_index",
     },
 }
-# HELM's class, without its module → our metrics, where its arguments make no difference.
+# HELM's class, without its module → our metrics, for classes whose arguments have no effect.
 CLASSES: dict[str, tuple[str, ...]] = {
     "LanguageModelingMetric": ("perplexity", "bits_per_byte", "logprob_per_byte"),
     "BBQMetric": ("bbq_accuracy", "bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias"),
@@ -41,9 +41,9 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "WildBenchScoreMetric": ("wildbench_score_rescaled",),
     "SafetyScoreMetric": ("safety_score",),
 }
-# HELM's classes that keep books (tokens, runtime, counts), which the tables hold as columns, or that need what only
-# HELM has: the answers of people, of paid critics.
-BOOKKEEPING = (
+# HELM's bookkeeping classes (tokens, runtime, counts), which are columns in our tables, and classes that need data that
+# only HELM has: answers of people or paid critics.
+BOOKKEEPING_CLASSES = (
     "BasicReferenceMetric",
     "InstancesPerSplitMetric",
     "SafetyBasicGenerationMetric",
@@ -61,8 +61,8 @@ _MODULES = {
 }
 
 
-# What BasicReferenceMetric and BasicGenerationMetric compute without being asked.
-KEPT = (
+# The statistics that BasicReferenceMetric and BasicGenerationMetric always compute.
+BASIC_STATISTICS = (
     *("logprob", "max_prob", "num_bytes", "num_output_tokens", "num_perplexity_tokens", "num_prompt_tokens"),
     *("num_references", "num_train_instances", "prompt_truncated", "inference_runtime", "predicted_index"),
     *("finish_reason_length", "finish_reason_stop", "finish_reason_unknown"),
@@ -70,34 +70,34 @@ KEPT = (
 
 
 def metrics_of(specs: Iterable[Mapping[str, Any]], method: str) -> list[str]:
-    """Our names of the metrics that HELM's MetricSpecs compute; those we do not have by HELM's names.
+    """Return our names of the metrics that HELM's MetricSpecs compute, or HELM's names of metrics that we lack.
 
-    HELM's `BasicGenerationMetric` says nothing of options scored one by one: there accuracy is a reference metric.
+    `BasicGenerationMetric` does nothing for options scored separately: accuracy is a reference metric there.
     """
     names = [name for spec in specs for name in _names(spec, method)]
     return list(dict.fromkeys(names))
 
 
 def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
-    """HELM's MetricSpecs that compute these metrics, as far as HELM has them."""
-    plain = [each for each in names if "@" not in each and "(" not in each]
+    """Return HELM's MetricSpecs that compute these metrics, as far as HELM has them."""
+    plain = [name for name in names if "@" not in name and "(" not in name]
     specs = []
-    left = list(plain)
+    remaining = list(plain)
     for kind, module in _MODULES.items():
         if set(CLASSES[kind]) <= set(plain):
             specs.append({"class_name": f"helm.benchmark.metrics.{module}.{kind}", "args": {}})
-            left = [each for each in left if each not in CLASSES[kind]]
+            remaining = [name for name in remaining if name not in CLASSES[kind]]
     if method in SEPARATE:
-        left = ["exact_match", *left] if SEPARATE[method] in plain else left
+        remaining = ["exact_match", *remaining] if SEPARATE[method] in plain else remaining
     basic = [
-        each for each in left if each in METRICS and each in METRICS[each].helm and METRICS[each].level == "output"
+        name for name in remaining if name in METRICS and name in METRICS[name].helm and METRICS[name].level == "output"
     ]
-    books = ("BasicReferenceMetric", "InstancesPerSplitMetric")
-    first = {
+    bookkeeping = ("BasicReferenceMetric", "InstancesPerSplitMetric")
+    basic_spec = {
         "class_name": f"{_BASIC}BasicGenerationMetric",
-        "args": {"names": [each for each in basic if each not in KEPT]},
+        "args": {"names": [name for name in basic if name not in BASIC_STATISTICS]},
     }
-    return [first, *specs, *({"class_name": f"{_BASIC}{each}", "args": {}} for each in books)]
+    return [basic_spec, *specs, *({"class_name": f"{_BASIC}{class_name}", "args": {}} for class_name in bookkeeping)]
 
 
 def helm_names(names: Sequence[str], method: str) -> dict[str, str]:
@@ -107,14 +107,14 @@ def helm_names(names: Sequence[str], method: str) -> dict[str, str]:
         names: The metrics that were scored.
         method: The adapter's method.
     """
-    own = _BY_OPTION.get(method, {})
-    helms = {name: own.get(name) or _helm_name(name) for name in names}
-    taken = {helm: name for name, helm in own.items() if name in helms}
-    return {name: helm for name, helm in helms.items() if taken.get(helm, name) == name}
+    by_option = _BY_OPTION.get(method, {})
+    names_in_helm = {name: by_option.get(name) or _helm_name(name) for name in names}
+    taken = {helm: name for name, helm in by_option.items() if name in names_in_helm}
+    return {name: helm for name, helm in names_in_helm.items() if taken.get(helm, name) == name}
 
 
 def _helm_name(name: str) -> str:
-    if any(name in each for each in _BY_OPTION.values()):  # HELM has it under another method
+    if any(name in by_option for by_option in _BY_OPTION.values()):  # HELM has it under another method
         return name
     return METRICS[name].helm[0] if name in METRICS and METRICS[name].helm else name
 
@@ -124,12 +124,12 @@ def _names(spec: Mapping[str, Any], method: str) -> list[str]:
     arguments = spec.get("args") or {}
     if kind == "BasicReferenceMetric" and method in SEPARATE:
         return [SEPARATE[method]]
-    if kind in BOOKKEEPING:
+    if kind in BOOKKEEPING_CLASSES:
         return []
     if kind == "BasicGenerationMetric":
-        return [] if method in SEPARATE else [_RENAMED.get(each, each) for each in arguments.get("names", ())]
+        return [] if method in SEPARATE else [_RENAMED.get(name, name) for name in arguments.get("names", ())]
     if kind == "APPSMetric":
-        return [str(each) for each in arguments.get("names", ())]
+        return [str(name) for name in arguments.get("names", ())]
     if kind == "BasicCopyrightMetric":
         return [_copyright(arguments)]
     if kind == "DisinformationMetric":
@@ -137,26 +137,26 @@ def _names(spec: Mapping[str, Any], method: str) -> list[str]:
     if kind == "BiasMetric":
         return [_bias(arguments)]
     if kind == "RankingMetric":
-        return [_ranking(str(each)) for each in arguments["measure_names"]]
+        return [_ranking(str(measure)) for measure in arguments["measure_names"]]
     return list(CLASSES.get(kind, (kind,)))
 
 
 def _copyright(arguments: Mapping[str, Any]) -> str:
     name = str(arguments["name"])
-    said = {key: value for key, value in arguments.items() if key != "name" and value}
-    if name == "edit_similarity":  # it is a share already, and HELM ignores this there
-        said.pop("normalize_by_prefix_length", None)
-    return str(Call(name, frozen(said)))
+    options = {key: value for key, value in arguments.items() if key != "name" and value}
+    if name == "edit_similarity":  # it is a share already, and HELM ignores the argument
+        options.pop("normalize_by_prefix_length", None)
+    return str(Call(name, frozen(options)))
 
 
 def _bias(arguments: Mapping[str, Any]) -> str:
-    said = {"category": arguments["demographic_category"]}
+    options = {"category": arguments["demographic_category"]}
     if arguments["mode"] == "representation":
-        return str(Call("demographic_representation", frozen(said)))
-    return str(Call("stereotypical_associations", frozen(said | {"target": arguments["target_category"]})))
+        return str(Call("demographic_representation", frozen(options)))
+    return str(Call("stereotypical_associations", frozen(options | {"target": arguments["target_category"]})))
 
 
 def _ranking(measure: str) -> str:
-    """`recip_rank.10` → `RR@10`."""
+    """Return our name of a ranking measure: `recip_rank.10` → `RR@10`."""
     name, _, k = measure.partition(".")
     return {"recip_rank": "RR", "ndcg_cut": "NDCG"}.get(name, name) + f"@{k}"

@@ -1,30 +1,41 @@
-"""HELM's run entries and .conf files as plans."""
+"""HELM's run entries and .conf files as plans: `hf.entry`, `plans_of` and `entry_states`."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict, Unpack, cast
 
-from helmframe._core.specs import frozen
-from helmframe._plan import Plan
-from helmframe.errors import NoInstancesError, SourceMissingError, UnknownNameError, UnknownScenarioError
+from helmframe._core.specs import ScenarioSpec, frozen
+from helmframe._plan import Plan, spec_of
+from helmframe._suite import Suite
+from helmframe.errors import (
+    HelmframeError,
+    NoInstancesError,
+    SourceError,
+    SourceMissingError,
+    UnknownNameError,
+    UnknownScenarioError,
+)
 from helmframe.interop.helm.draft import Draft
-from helmframe.interop.helm.entries import Entry, EntryState, Said
-from helmframe.interop.helm.expanders import EXPANDERS, SWEEPS, stops
-from helmframe.interop.helm.model_overrides import unasked
+from helmframe.interop.helm.entries import ArgumentValue, Entry, EntryState, parse_entry
+from helmframe.interop.helm.expanders import EXPANDERS, SWEEPS, stop_sequences
+from helmframe.interop.helm.model_overrides import apply_model_overrides
 from helmframe.interop.helm.scenario_lookup import (
-    Known,
+    ScenarioIndex,
+    block_names,
     check_fixed,
     columns_of,
-    known_scenarios,
-    meant,
-    names,
+    find_scenario,
     parameters,
-    seconds,
+    scenario_index,
+    secondary_arguments,
     switch_values,
     switched,
 )
+from helmframe.scenarios.query import open_query
 
-# HELM's names of groups of models: an entry that says one runs with the models that the user names.
+# HELM's names of groups of models: an entry with one of them runs with the models that the user names.
 GROUPS = (
     *("ablation_full_functionality_text", "ablation_text", "all", "audiolm", "biomedical", "code"),
     *("full_functionality_text", "instruction_following", "interactive_qa", "limited_functionality_text"),
@@ -46,62 +57,64 @@ def plans_of(
     """Return the plans of run entries; entries that differ only in the subset become one plan over these subsets.
 
     Args:
-        entries: what to run.
-        models: who answers, where an entry says a group of HELM's models (`model=text`) or none; of the entries that
-            say one model, only those that say one of these are kept.
-        groups: only entries of one of these groups: a scenario's name, or what the .conf file says.
-        named: False leaves out entries that say one model.
-        priority: only entries with a priority up to this.
-        max_eval_instances: for the entries that say none.
-        num_train_trials: for all entries with in-context examples, as HELM's `-t`.
+        entries: The entries to run.
+        models: The models of entries with a group of HELM's models (`model=text`) or none. Entries that name one model
+            are dropped unless it is among these.
+        groups: Only entries of one of these groups: a scenario's name, or a group of the .conf file.
+        named: False skips entries that name one model.
+        priority: Only entries with a priority up to this.
+        max_eval_instances: The number of instances for entries without one.
+        num_train_trials: The number of samples of the few-shot examples, for entries that have some, as HELM's `-t`.
         skipped: A list that gets the entries without a scenario or without rows here, which raise by default.
 
     Raises:
-        UnknownNameError: no scenario for an entry, or no such argument; with near matches.
-        ArgumentError: a value that can't be.
+        UnknownNameError: An entry has no scenario, or an unknown argument; with near matches.
+        ArgumentError: A value is invalid.
     """
     drafts: dict[Draft, list[tuple[Draft, Entry]]] = {}
-    also: dict[str, Said] = {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
-    known = known_scenarios()
+    defaults: dict[str, ArgumentValue] = (
+        {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
+    )
+    index = scenario_index()
     for entry in entries:
-        if (priority is not None and entry.priority > priority) or not (named or _open(entry)):
+        if (priority is not None and entry.priority > priority) or not (named or _leaves_model_open(entry)):
             continue
-        for draft in _drafts_of(entry, known, models, also, groups, skipped):
+        for draft in _drafts_of(entry, index, models, defaults, groups, skipped):
             if groups and not set(groups_of(entry, draft)) & set(groups):
                 continue
-            asked = draft
+            adapted = draft
             if num_train_trials is not None and draft.setting.adapter.shots > 0:
-                asked = draft.adapt(trials=num_train_trials)
-            # the product of several parameters would run more than the entries do, so only one is merged over; one that
-            # is not the subset chooses the examples of the whole plan
-            merges = len(asked.where) == 1 and asked.where[0][0] in asked.spec.subsets
-            apart = replace(asked, where=()) if merges else asked
-            drafts.setdefault(apart, []).append((asked, entry))
+                adapted = draft.adapt(trials=num_train_trials)
+            # the product of several parameters would run more than the entries do, so entries are merged over one only;
+            # a parameter that isn't the subset selects the examples of the whole plan
+            merges = len(adapted.where) == 1 and adapted.where[0][0] in adapted.spec.subsets
+            key = replace(adapted, where=()) if merges else adapted
+            drafts.setdefault(key, []).append((adapted, entry))
     return [plan for same in drafts.values() for plan in _plans(same, skipped)]
 
 
 def _drafts_of(
     entry: Entry,
-    known: Known,
+    index: ScenarioIndex,
     models: Sequence[str],
-    also: Mapping[str, Said],
+    defaults: Mapping[str, ArgumentValue],
     groups: Sequence[str],
     skipped: list[EntryState] | None,
 ) -> list[Draft]:
-    """Return the drafts of an entry; none where its scenario isn't here and `skipped` takes it."""
+    """Return the drafts of an entry; none if its scenario is missing here and `skipped` takes it."""
     try:
-        return drafts_of(entry, known, models=models, also=also)
+        return drafts_of(entry, index, models=models, defaults=defaults)
     except UnknownScenarioError as error:
         if skipped is None:
             raise
         chosen = not groups or {entry.name, *entry.groups} & {*groups}
-        if chosen and (_open(entry) or not models or _who(entry) in models):
+        if chosen and (_leaves_model_open(entry) or not models or _model_name(entry) in models):
             skipped.append(EntryState(entry, "scenario not here", str(error)))
         return []
 
 
 def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None) -> list[Plan]:
-    """Return the plan over the subsets of these drafts; of no subset where `skipped` takes all of them."""
+    """Return the plan over the subsets of these drafts; no plan if `skipped` takes all of them."""
     drafts = [draft for draft, _ in same]
     try:
         return [_over_subsets(drafts).plan()]
@@ -114,48 +127,56 @@ def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None
         for (_, entry), reason in zip(same, reasons, strict=True)
         if reason is not None
     ]
-    left = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
-    # what is missing besides, such as the model, raises
-    return [_over_subsets(left).plan()] if left else []
+    available = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
+    # other missing things, such as the model, raise
+    return [_over_subsets(available).plan()] if available else []
 
 
 def drafts_of(
-    entry: Entry, known: Known, *, models: Sequence[str] = (), also: Mapping[str, Said] | None = None
+    entry: Entry,
+    index: ScenarioIndex,
+    *,
+    models: Sequence[str] = (),
+    defaults: Mapping[str, ArgumentValue] | None = None,
 ) -> list[Draft]:
-    """The drafts that one entry says: one, or several where it sweeps; none where none of `models` is meant."""
-    spec, used = meant(entry, known)
-    # the method may choose the scenario, and is always an expander too
+    """Return the drafts of an entry: one, several if it sweeps, or none if its model isn't among `models`."""
+    spec, used = find_scenario(entry, index)
+    # the method may select the scenario, and is always an expander too
     arguments = {key: value for key, value in entry.arguments if key not in used or key == "method"}
     columns, switches = parameters(spec), switch_values(spec, arguments)
-    ignored = {*names(spec, "ignored"), *seconds(spec), *check_fixed(spec, arguments), *switches}
+    ignored = {*block_names(spec, "ignored"), *secondary_arguments(spec), *check_fixed(spec, arguments), *switches}
     where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
-    expanding = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
-    expanding = {key: value for key, value in (also or {}).items() if key not in expanding} | expanding
-    for key in expanding:
+    expanders = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}
+    expanders = {key: value for key, value in (defaults or {}).items() if key not in expanders} | expanders
+    for key in expanders:
         if key not in EXPANDERS:
-            known_names = [*columns, *switches, *EXPANDERS]
-            raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, known_names)
-    who = _who(entry)
-    expanding = {key: value for key, value in expanding.items() if key not in ("model", "model_deployment")}
-    if _open(entry):
-        answering = tuple(models)
-    elif models and who not in models:
+            allowed = [*columns, *switches, *EXPANDERS]
+            raise UnknownNameError.among(f"argument of run entry {str(entry)!r}", key, allowed)
+    model = _model_name(entry)
+    expanders = {key: value for key, value in expanders.items() if key not in ("model", "model_deployment")}
+    if _leaves_model_open(entry):
+        selected = tuple(models)
+    elif models and model not in models:
         return []
     else:
-        answering = (who,)
-    drafts = [Draft(spec, where=frozen(where), models=answering, **switched(spec, switches))]
+        selected = (model,)
+    drafts = [Draft(spec, where=frozen(where), models=selected, **switched(spec, switches))]
     # HELM builds the adapter by the method before any expander changes it
-    for key, value in sorted(expanding.items(), key=lambda pair: pair[0] != "method"):
-        drafts = [each for draft in drafts for each in EXPANDERS[key](draft, value)]
-    return [_without_stops(_without_idle_trials(each)) for draft in drafts for each in unasked(draft)]
+    for key, value in sorted(expanders.items(), key=lambda pair: pair[0] != "method"):
+        drafts = [expanded for draft in drafts for expanded in EXPANDERS[key](draft, value)]
+    return [
+        _without_stops(_without_idle_trials(overridden))
+        for draft in drafts
+        for overridden in apply_model_overrides(draft)
+    ]
 
 
 def _without_stops(draft: Draft) -> Draft:
     """Return the draft without stop sequences if HELM's adapter ignores them; one token has no use for them."""
     fields = draft.setting
-    several = dict(fields.decoding).get("max_tokens") != 1
+    multi_token = dict(fields.decoding).get("max_tokens") != 1
     joint = fields.adapter.method.startswith("multiple_choice_joint")
-    return draft.decode(stop=[]) if joint and several and stops(draft) else draft
+    return draft.decode(stop=[]) if joint and multi_token and stop_sequences(draft) else draft
 
 
 def _without_idle_trials(draft: Draft) -> Draft:
@@ -164,21 +185,21 @@ def _without_idle_trials(draft: Draft) -> Draft:
     return draft.adapt(trials=1) if adapter.shots == 0 and adapter.trials > 1 else draft
 
 
-def _who(entry: Entry) -> str:
-    said = dict(entry.arguments)
-    return str(said.get("model_deployment", said.get("model", "")))
+def _model_name(entry: Entry) -> str:
+    arguments = dict(entry.arguments)
+    return str(arguments.get("model_deployment", arguments.get("model", "")))
 
 
-def _open(entry: Entry) -> bool:
-    """Whether it leaves open who answers: a group of models, or none."""
-    return _who(entry) in ("", *GROUPS)
+def _leaves_model_open(entry: Entry) -> bool:
+    """Return whether an entry names no single model: a group of models, or none."""
+    return _model_name(entry) in ("", *GROUPS)
 
 
 def groups_of(entry: Entry, draft: Draft) -> list[str]:
-    """The groups an entry belongs to: its scenario's names, with and without a subset, HELM's others, and its own."""
-    own = [entry.name, draft.spec.scenario]
-    subsets = [f"{name}_{value}" for name in own for _, value in draft.where]
-    return list(dict.fromkeys([*own, *subsets, *names(draft.spec, "groups"), *entry.groups]))
+    """Return the groups of an entry: its scenario's names, with and without a subset, HELM's groups, and its own."""
+    entry_names = [entry.name, draft.spec.scenario]
+    subsets = [f"{name}_{value}" for name in entry_names for _, value in draft.where]
+    return list(dict.fromkeys([*entry_names, *subsets, *block_names(draft.spec, "groups"), *entry.groups]))
 
 
 def _over_subsets(same: Sequence[Draft]) -> Draft:
@@ -189,6 +210,125 @@ def _over_subsets(same: Sequence[Draft]) -> Draft:
     return replace(same[0], where=tuple(where))
 
 
-def _swept(key: str, value: Said) -> Any:
-    words = SWEEPS.get(key, {})
-    return words.get(str(value), value)
+def _swept(key: str, value: ArgumentValue) -> Any:
+    named = SWEEPS.get(key, {})
+    return named.get(str(value), value)
+
+
+class Expanders(TypedDict, total=False):
+    """The run expanders that `entry` takes as keywords."""
+
+    add_to_stop: ArgumentValue
+    chatml: ArgumentValue
+    data_augmentation: ArgumentValue
+    eval_split: ArgumentValue
+    follow_format_instructions: ArgumentValue
+    format_prompt: ArgumentValue
+    global_prefix: ArgumentValue
+    increase_max_tokens: ArgumentValue
+    increase_temperature: ArgumentValue
+    instructions: ArgumentValue
+    max_eval_instances: ArgumentValue
+    max_train_instances: ArgumentValue
+    method: ArgumentValue
+    model_deployment: ArgumentValue
+    newline: ArgumentValue
+    num_output_tokens: ArgumentValue
+    num_outputs: ArgumentValue
+    num_train_trials: ArgumentValue
+    num_trials: ArgumentValue
+    only_contrast: ArgumentValue
+    output_format_instructions: ArgumentValue
+    process_output: ArgumentValue
+    prompt: ArgumentValue
+    stop: ArgumentValue
+    temperature: ArgumentValue
+
+
+def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan | Suite:
+    """Return the plan of a run entry; for an entry that sweeps (`max_train_instances=all`), a suite of plans.
+
+    `hf.entry("mmlu:subject=philosophy,model=text,data_augmentation=canonical").generate(model).score()`
+
+    If the entry has a group of HELM's models (`model=text`), pass a model, here or by `.generate(model)`. A model that
+    the entry names by HELM's name is run as HELM runs it: some need other stop sequences, or their own turns. Without a
+    split in the entry, HELM's evaluation splits are run: valid and test.
+
+    Args:
+        text: The entry.
+        model: The model for an entry with a group of models or none: anything that generates text, or a list of them.
+        **expanders: Run expanders (`max_eval_instances=10`) that the entry does not specify itself.
+
+    Raises:
+        UnknownNameError: The entry has no scenario, or an unknown argument; with near matches.
+        ArgumentError: The text isn't an entry, or a value is invalid.
+    """
+    drafts = drafts_of(parse_entry(text), scenario_index(), defaults=cast("dict[str, ArgumentValue]", expanders))
+    plans = [draft.plan() for draft in drafts]
+    if model is not None:
+        plans = [plan if spec_of(plan).models else plan.generate(model) for plan in plans]
+    return plans[0] if len(plans) == 1 else Suite(tuple(plans))
+
+
+logger = logging.getLogger("helmframe.interop.helm")
+
+_SHOWN = 5
+
+
+def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:
+    """Return the state of each distinct entry, whichever model it names.
+
+    The states are "plan"; "scenario not here"; "rows missing", in the data root that is configured; and "unsupported",
+    where the scenario is here and helmframe doesn't support an argument. `reason` is the error.
+    """
+    scenarios_by_name = scenario_index()
+    scenarios: dict[ScenarioSpec, str | None] = {}
+    rows: dict[Draft, str | None] = {}
+    for entry in dict.fromkeys(entries):
+        try:
+            drafts = dict.fromkeys(draft.without_models() for draft in drafts_of(entry, scenarios_by_name))
+            for draft in drafts:
+                if draft.spec not in scenarios:
+                    scenarios[draft.spec] = _unreadable(draft.spec)
+                if draft not in rows:
+                    rows[draft] = scenarios[draft.spec] or draft.missing_rows()
+        except UnknownScenarioError as error:
+            yield EntryState(entry, "scenario not here", str(error))
+            continue
+        except HelmframeError as error:
+            yield EntryState(entry, "unsupported", str(error))
+            continue
+        reason = next((rows[draft] for draft in drafts if rows[draft]), None)
+        yield EntryState(entry, "rows missing", reason) if reason else EntryState(entry, "plan")
+
+
+def skipped_text(skipped: Sequence[EntryState]) -> str:
+    """Return how many entries were skipped and why; at most five names of each kind."""
+    lines = []
+    for state, with_arguments in (("scenario not here", False), ("rows missing", True)):
+        names = Counter(
+            str(entry_state.entry) if with_arguments else entry_state.entry.name
+            for entry_state in skipped
+            if entry_state.state == state
+        )
+        if names:
+            shown = ", ".join(name for name, _ in names.most_common(_SHOWN))
+            more = f", … ({len(names):,} in all)" if len(names) > _SHOWN else ""
+            lines.append(f"  {state}: {names.total():,} entries: {shown}{more}")
+    total = f"{len(skipped):,} run entries are skipped."
+    return "\n".join([total, *lines, "helmframe list helm-entries --conf-paths FILE lists each of them."])
+
+
+def warn_skipped(skipped: Sequence[EntryState]) -> None:
+    """Log which entries were skipped."""
+    if skipped:
+        logger.warning("%s", skipped_text(skipped))
+
+
+def _unreadable(spec: ScenarioSpec) -> str | None:
+    """Return why a scenario's rows can't be read; None if they can."""
+    try:
+        with open_query(spec):
+            return None
+    except SourceError as error:
+        return str(error)

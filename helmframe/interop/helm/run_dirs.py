@@ -1,4 +1,4 @@
-"""Where HELM's run directories are: in a folder, in a bucket, or behind a URL; and which of them there are.
+"""HELM's run directories in a folder, a bucket, or behind a URL: list them and open their files.
 
 Public runs: https://storage.googleapis.com/crfm-helm-public/lite/benchmark_output/releases/v1.0.0 (or `gs://…`).
 """
@@ -27,57 +27,57 @@ _GCS = "https://storage.googleapis.com/"
 
 
 @dataclass(frozen=True)
-class RunPlace:
-    """One run directory; `name` as messages call it."""
+class RunDir:
+    """One run directory; messages show `name`."""
 
     name: str
     address: Address
 
 
-def place_of(said: str | Path) -> Address:
-    """The address in one form: a Path, an `s3://` text, or a URL."""
-    text = str(said).rstrip("/")
+def parse_address(path: str | Path) -> Address:
+    """Return the address in one form: a Path, an `s3://` text, or a URL."""
+    text = str(path).rstrip("/")
     if text.startswith("gs://"):
         return _GCS + quote(text.removeprefix("gs://"))
     return text if "://" in text else from_home(text)
 
 
-def runs_at(address: Address) -> list[RunPlace]:
-    """The run directories of a run, a suite, a release, or of all suites below a folder; by name.
+def runs_at(address: Address) -> list[RunDir]:
+    """Return the run directories of a run, a suite, a release, or of all suites below a folder; by name.
 
     Raises:
-        SourceMissingError: there is none.
-        SourceError: the address can't be read.
+        SourceMissingError: The address has no run.
+        SourceError: The address can't be read.
     """
     if _has(address, RUN_SPEC):
-        return [RunPlace(_plain(name_of(address)), address)]
+        return [RunDir(_unquoted(name_of(address)), address)]
     if (suites := _json(address, "runs_to_run_suites.json")) is not None:
-        root = _above(_above(address))
+        root = _parent(_parent(address))
         return [
-            RunPlace(f"{suite}/{run}", _below(root, "runs", str(suite), str(run)))
+            RunDir(f"{suite}/{run}", _below(root, "runs", str(suite), str(run)))
             for run, suite in sorted(suites.items())
         ]
     if _is_url(address):
         if (specs := _json(address, "run_specs.json")) is None:
-            raise _nothing(address)
-        return [RunPlace(str(spec["name"]), _below(address, str(spec["name"]))) for spec in specs]
+            raise _no_run(address)
+        return [RunDir(str(spec["name"]), _below(address, str(spec["name"]))) for spec in specs]
     try:
         names = [file.name for file in listing(address)]
     except StoreError as error:
         raise SourceError(f"{address} can't be read: {error}") from None
-    found = [name.removesuffix(f"/{RUN_SPEC}") for name in names if name.endswith(f"/{RUN_SPEC}")]
-    if not found:
-        raise _nothing(address)
-    return [RunPlace(name, below(address, *name.split("/"))) for name in found]
+    run_names = [name.removesuffix(f"/{RUN_SPEC}") for name in names if name.endswith(f"/{RUN_SPEC}")]
+    if not run_names:
+        raise _no_run(address)
+    return [RunDir(name, below(address, *name.split("/"))) for name in run_names]
 
 
 @contextmanager
-def opened(folder: Address, name: str) -> Iterator[BinaryIO]:
-    """A file of a run, to be read from its start; from afar it is fetched whole first, to disk.
+def open_file(folder: Address, name: str) -> Iterator[BinaryIO]:
+    """Open a file of a run; a remote file is downloaded to disk first.
 
     Raises:
-        SourceMissingError: there is none.
-        SourceError: it can't be read.
+        SourceMissingError: The file doesn't exist.
+        SourceError: The file can't be read.
     """
     if isinstance(folder, Path):
         try:
@@ -94,16 +94,16 @@ def opened(folder: Address, name: str) -> Iterator[BinaryIO]:
 
 def _has(folder: Address, name: str) -> bool:
     try:
-        with opened(folder, name):
+        with open_file(folder, name):
             return True
     except SourceMissingError:
         return False
 
 
 def _json(folder: Address, name: str) -> Any:
-    """What the file says; None where there is none."""
+    """Return the content of a JSON file; None if it doesn't exist."""
     try:
-        with opened(folder, name) as file:
+        with open_file(folder, name) as file:
             return json.load(file)
     except SourceMissingError:
         return None
@@ -111,7 +111,7 @@ def _json(folder: Address, name: str) -> Any:
         raise SourceBrokenError(f"{_below(folder, name)} is no JSON: {error}") from None
 
 
-def _nothing(address: Address) -> SourceMissingError:
+def _no_run(address: Address) -> SourceMissingError:
     return SourceMissingError(
         f"no HELM run is at {address}.\n"
         f"Give a run directory (it holds {RUN_SPEC} and {STATE}), a suite (benchmark_output/runs/NAME), or a release "
@@ -124,15 +124,15 @@ def _is_url(address: Address) -> bool:
 
 
 def _below(folder: Address, *names: str) -> Address:
-    # names of runs hold characters that have a meaning in URLs
+    # names of runs contain characters with a meaning in URLs
     return below(folder, *(map(quote, names) if _is_url(folder) else names))
 
 
-def _above(address: Address) -> Address:
+def _parent(address: Address) -> Address:
     return address.parent if isinstance(address, Path) else address.rpartition("/")[0]
 
 
-def _plain(name: str) -> str:
+def _unquoted(name: str) -> str:
     return unquote(name)
 
 
@@ -165,7 +165,7 @@ def _download(address: Address, file: BinaryIO) -> None:
         status = fetch()
     except OSError as error:
         raise SourceError(f"{address} can't be read: {type(error).__name__}: {error}.") from None
-    if status in (403, 404):  # a public bucket that may not be listed says 403 of what is not there
+    if status in (403, 404):  # a public bucket without listing returns 403 for a missing file
         raise SourceMissingError(f"there is no {address}: the server says {status}.")
     if status != 200:
         raise SourceError(f"{address} can't be read: the server says {status}.")
@@ -184,7 +184,7 @@ def _get(address: Address, file: BinaryIO) -> None:
         problem = ""
     except (OSError, BotoCoreError, ClientError) as error:
         problem = f"{type(error).__name__}: {error}"
-    # raised out here, so that no traceback holds the client, and with it credentials
+    # raised outside the handler, so that no traceback references the client and its credentials
     if not problem:
         raise SourceMissingError(f"there is no {address}.")
     for secret in s3_options().secrets:

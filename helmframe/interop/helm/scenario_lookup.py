@@ -1,19 +1,19 @@
-"""Which scenario a run entry means: HELM's names and arguments, as the specs' `helm` blocks say them.
+"""Find the scenario of a run entry, by HELM's names and arguments in the `helm` blocks of the specs.
 
 `helm: {entry: commonsense, arguments: {dataset: openbookqa}, parameters: [subject], ignored: [device]}`
 
     entry       HELM's name; several specs may have the same
-    arguments   what chooses this spec among those of the same entry; a list: any of these
+    arguments   arguments that select this spec among those of the same entry; a list: any of these
     parameters  arguments that are columns, under the same name or as {HELM's: ours}
-    prefix      {parameter: text}: the column's values start with it, and HELM's do not
-    second      {parameter: another argument}: where that is said, the column's value is both, "__" between them
+    prefix      {parameter: text}: a prefix of the column's values that HELM's lack
+    second      {parameter: another argument}: if specified, the column's value is both, joined by "__"
     values      {HELM's value: ours}
-    all         parameters whose value "all" leaves nothing out
-    ignored     arguments that mean nothing here
-    fixed       {argument: the one value that its rows are made for}
-    switches    {argument: its default}: true or false; they choose one of `settings`
+    all         parameters whose value "all" means every row
+    ignored     arguments without effect here
+    fixed       {argument: the only value that its rows support}
+    switches    {argument: its default}: true or false; they select one of `settings`
     settings    [{when: {argument: value}, adapter, decoding, metrics}]: what HELM sets for these values of the switches
-    passage_question  true: HELM builds its inputs of a passage and a question, and keeps unchanged copies of them
+    passage_question  true: HELM builds inputs from a passage and a question, and retains unchanged copies of them
     unread      columns of examples that HELM's instances lack
     methods     {adapter method: fields of the adapter that HELM sets for it}
 """
@@ -27,75 +27,75 @@ from helmframe.errors import ArgumentError, UnknownScenarioError
 from helmframe.interop.helm.entries import Entry
 from helmframe.scenarios.catalogue import all_scenarios
 
-# How an entry may call a scenario, by HELM's name or by ours → the specs it may mean.
-Known: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]
+# A scenario's name in entries, HELM's or ours → the specs of that name.
+ScenarioIndex: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]
 
 
-def known_scenarios() -> Known:
-    """All specs by the names that entries have for them."""
-    found = all_scenarios()
+def scenario_index() -> ScenarioIndex:
+    """Return all specs by their names in entries."""
+    specs = all_scenarios()
     by_name: dict[str, list[ScenarioSpec]] = {}
-    for spec in found:
+    for spec in specs:
         by_name.setdefault(str(dict(spec.helm).get("entry", spec.scenario)), []).append(spec)
-    for spec in found:
-        # our own name means just this one, unless it is HELM's name for several
+    for spec in specs:
+        # our name selects this spec only, unless it is HELM's name for several
         by_name.setdefault(spec.scenario, [replace(spec, helm=_without_arguments(spec))])
     return by_name
 
 
-def meant(entry: Entry, known: Known) -> tuple[ScenarioSpec, frozenset[str]]:
-    """The scenario an entry means, and those of its arguments that say which one it is.
+def find_scenario(entry: Entry, index: ScenarioIndex) -> tuple[ScenarioSpec, frozenset[str]]:
+    """Return the scenario of an entry, and those of its arguments that select it.
 
-    Several specs may have an entry's name: then the one most of whose `arguments` the entry says.
+    If several specs have the entry's name, the one with the most matching `arguments` is returned.
 
     Raises:
-        UnknownScenarioError: none has it.
+        UnknownScenarioError: No spec matches.
     """
-    if entry.name not in known:
-        raise UnknownScenarioError.among(f"scenario for run entry {str(entry)!r}", entry.name, known)
-    said = {key: str(value).lower() for key, value in entry.arguments}
-    fitting = [spec for spec in known[entry.name] if _fits(spec, said)]
-    if not fitting:
-        others = [_shown(spec) for spec in known[entry.name]]
+    if entry.name not in index:
+        raise UnknownScenarioError.among(f"scenario for run entry {str(entry)!r}", entry.name, index)
+    arguments = {key: str(value).lower() for key, value in entry.arguments}
+    matching = [spec for spec in index[entry.name] if _fits(spec, arguments)]
+    if not matching:
+        others = [_description(spec) for spec in index[entry.name]]
         raise UnknownScenarioError.among("scenario with the arguments of run entry", str(entry), others)
-    spec = max(fitting, key=lambda each: len(_arguments(each)))
+    spec = max(matching, key=lambda candidate: len(_arguments(candidate)))
     return spec, frozenset(_arguments(spec))
 
 
 def parameters(spec: ScenarioSpec) -> dict[str, str]:
-    """The arguments that are columns of the scenario, by HELM's name → ours."""
-    said: Any = dict(spec.helm).get("parameters", spec.subsets)
-    pairs = ((each, each) if isinstance(each, str) else each for each in said)
-    return {str(theirs): str(ours) for theirs, ours in pairs}
+    """Return the arguments that are columns of the scenario: HELM's name → ours."""
+    entries: Any = dict(spec.helm).get("parameters", spec.subsets)
+    pairs = ((entry, entry) if isinstance(entry, str) else entry for entry in entries)
+    return {str(helm_name): str(name) for helm_name, name in pairs}
 
 
 def columns_of(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that arguments of HELM's say, and their values here; the others are left out."""
+    """Return the columns that HELM's arguments specify, and their values here; other arguments are ignored."""
     block: dict[str, Any] = dict(spec.helm)
     prefixes, values, second = (dict(block.get(key, ())) for key in ("prefix", "values", "second"))
-    said = {}
-    for theirs, ours in parameters(spec).items():
-        value = arguments.get(theirs)
-        if value is None or (theirs in names(spec, "all") and value == "all"):
+    columns = {}
+    for helm_name, name in parameters(spec).items():
+        value = arguments.get(helm_name)
+        if value is None or (helm_name in block_names(spec, "all") and value == "all"):
             continue
         value = values.get(str(value), value)
-        if arguments.get(second.get(theirs, "")):
-            value = f"{value}__{arguments[second[theirs]]}"
-        said[ours] = f"{prefixes[theirs]}{value}" if theirs in prefixes else value
-    return said
+        if arguments.get(second.get(helm_name, "")):
+            value = f"{value}__{arguments[second[helm_name]]}"
+        columns[name] = f"{prefixes[helm_name]}{value}" if helm_name in prefixes else value
+    return columns
 
 
-def seconds(spec: ScenarioSpec) -> list[str]:
-    """The arguments that are a part of another's column."""
+def secondary_arguments(spec: ScenarioSpec) -> list[str]:
+    """Return the arguments that are part of another argument's column."""
     block: dict[str, Any] = dict(spec.helm)
-    return [str(each) for each in dict(block.get("second", ())).values()]
+    return [str(argument) for argument in dict(block.get("second", ())).values()]
 
 
 def check_fixed(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> frozenset[str]:
-    """The arguments that have one value only, said or not.
+    """Return the arguments that support one value only.
 
     Raises:
-        ArgumentError: one is said with another.
+        ArgumentError: An argument has another value.
     """
     fixed: dict[str, Any] = dict(dict(spec.helm).get("fixed") or ())  # type: ignore[arg-type]
     for key, value in fixed.items():
@@ -108,7 +108,7 @@ def check_fixed(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> frozenset[s
 
 
 def switch_values(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the value of each argument that chooses one of the scenario's settings.
+    """Return the value of each argument that selects one of the scenario's settings.
 
     Raises:
         ArgumentError: A value is neither true nor false.
@@ -137,28 +137,28 @@ def method_fields(spec: ScenarioSpec, method: str) -> dict[str, Any]:
     return {str(key): thawed(value) for key, value in fields}
 
 
-def names(spec: ScenarioSpec, key: str) -> tuple[str, ...]:
-    """A list of names in the `helm` block; empty where it is not there."""
-    said: Any = dict(spec.helm).get(key, ())
-    return tuple(map(str, said)) if isinstance(said, tuple) else ()
+def block_names(spec: ScenarioSpec, key: str) -> tuple[str, ...]:
+    """Return a list of names in the `helm` block; empty if it is missing."""
+    value: Any = dict(spec.helm).get(key, ())
+    return tuple(map(str, value)) if isinstance(value, tuple) else ()
 
 
-def _fits(spec: ScenarioSpec, said: Mapping[str, str]) -> bool:
-    return all(said.get(key) in values for key, values in _arguments(spec).items())
+def _fits(spec: ScenarioSpec, arguments: Mapping[str, str]) -> bool:
+    return all(arguments.get(key) in values for key, values in _arguments(spec).items())
 
 
 def _arguments(spec: ScenarioSpec) -> dict[str, tuple[str, ...]]:
-    """The arguments that choose this spec among those of one entry → the values that do, in lower case."""
-    said: Any = dict(spec.helm).get("arguments", ())
+    """Return the arguments that select this spec among those of one entry → their values, in lower case."""
+    pairs: Any = dict(spec.helm).get("arguments", ())
     return {
-        str(key): tuple(str(each).lower() for each in (value if isinstance(value, tuple) else (value,)))
-        for key, value in said
+        str(key): tuple(str(option).lower() for option in (value if isinstance(value, tuple) else (value,)))
+        for key, value in pairs
     }
 
 
-def _shown(spec: ScenarioSpec) -> str:
-    said = ",".join(f"{key}={'|'.join(values)}" for key, values in _arguments(spec).items())
-    return f"{dict(spec.helm).get('entry')}:{said}"
+def _description(spec: ScenarioSpec) -> str:
+    arguments = ",".join(f"{key}={'|'.join(values)}" for key, values in _arguments(spec).items())
+    return f"{dict(spec.helm).get('entry')}:{arguments}"
 
 
 def _without_arguments(spec: ScenarioSpec) -> Any:

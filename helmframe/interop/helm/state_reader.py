@@ -1,4 +1,4 @@
-"""HELM's scenario_state.json as `COMPLETIONS`, one request state after the other."""
+"""HELM's scenario_state.json as `COMPLETIONS`, read one request state at a time."""
 
 import hashlib
 import json
@@ -14,23 +14,23 @@ from helmframe.adapters.layout import cue_end
 from helmframe.errors import SourceBrokenError
 from helmframe.interop.helm.fields import SCORED
 from helmframe.interop.helm.runs import Run
-from helmframe.interop.helm.variants import Named, named
+from helmframe.interop.helm.variants import Variant, parse_variant
 
-ROWS = 2_000  # of one frame
-# What our tables hold of a run beside the columns of `COMPLETIONS`: the texts of the tokens, for `to_helm`.
+ROWS = 2_000  # per frame
+# A column besides those of `COMPLETIONS`: the texts of the tokens, for `to_helm`.
 TOKENS = source_column("tokens")
 _FINISH = {"endoftext": "stop", "unknown": None}
-_NONE = hashlib.sha256(b"").hexdigest()[:32]
-_BYTES = "bytes:"  # how HELM's clients write tokens that are no whole characters: bytes:\xe2\x80
+_EMPTY_ID = hashlib.sha256(b"").hexdigest()[:32]
+_BYTES = "bytes:"  # HELM's clients write tokens of incomplete characters so: bytes:\xe2\x80
 # Instance, perturbation, seed, trial and, in language modelling, window: the key of HELM's statistics of an instance.
 StatsKey: TypeAlias = tuple[str, str, int, int, int | None]
 
 
-def items(file: BinaryIO, path: str) -> Iterator[Any]:
-    """The elements of a list in a JSON file, one at a time.
+def iter_json_items(file: BinaryIO, path: str) -> Iterator[Any]:
+    """Yield the elements of a list in a JSON file, one at a time.
 
     Raises:
-        SourceBrokenError: it is no JSON, or ends in the middle.
+        SourceBrokenError: The file isn't JSON, or is truncated.
     """
     try:
         import ijson
@@ -44,24 +44,24 @@ def items(file: BinaryIO, path: str) -> Iterator[Any]:
 
 @dataclass
 class States:
-    """Reads the states of one run; `variants` are the perturbations that it has, `prompt_tokens` HELM's counts."""
+    """A reader of the states of one run; `variants` are its perturbations, `prompt_tokens` HELM's counts."""
 
     run: Run
-    variants: Sequence[Named]
+    variants: Sequence[Variant]
     prompt_tokens: Mapping[StatsKey, int]
     count: int = 0
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _original: dict[str, Any] | None = None
     _seen: set[tuple[str, int]] = field(default_factory=set)
-    _of_instance: list[dict[str, Any]] = field(default_factory=list)
+    _instance_rows: list[dict[str, Any]] = field(default_factory=list)
 
     def frames(self, states: Iterable[Mapping[str, Any]]) -> Iterator[pl.DataFrame]:
-        """`COMPLETIONS` in frames of some thousand rows.
+        """Yield `COMPLETIONS` in frames of some thousand rows.
 
-        HELM leaves out variants that a perturbation left unchanged; they are there as ours are, `changed` False.
+        HELM omits variants that a perturbation left unchanged. The frames have rows for them, with `changed` False.
 
         Raises:
-            SourceBrokenError: a state is not as HELM has it.
+            SourceBrokenError: A state isn't in HELM's format.
         """
         for number, state in enumerate(states):
             try:
@@ -81,36 +81,36 @@ class States:
         if self._original is None or instance["id"] != self._original["id"]:
             self._close()
             self._original = {"id": instance["id"], "instance": instance}
-        variant = named(instance.get("perturbation"), self.run.variants)
+        variant = parse_variant(instance.get("perturbation"), self.run.variants)
         self._seen.add((variant.perturbation, variant.seed))
         original = self._original["instance"] if variant.parameters is not None else instance
         rows = _rows(self.run, state, variant, original)
         window = None
         if self.run.models_language:
-            # a text longer than the model's window is several states, in order
+            # a text longer than the model's window has several states, in order
             name = (variant.perturbation, variant.seed)
-            window = sum((row["perturbation"], row["perturbation_seed"]) == name for row in self._of_instance)
+            window = sum((row["perturbation"], row["perturbation_seed"]) == name for row in self._instance_rows)
         key = (rows[0]["instance_id"], variant.perturbation, variant.seed, rows[0]["trial"], window)
         for row in rows:
             row |= {"prompt_tokens": self.prompt_tokens.get(key), "window_index": window}
-        self._of_instance += rows
+        self._instance_rows += rows
 
     def _close(self) -> None:
-        """Ends an instance: the variants that HELM left out are its original, unchanged."""
-        unchanged = [each for each in self.variants if (each.perturbation, each.seed) not in self._seen]
-        originals = [row for row in self._of_instance if row["perturbation_parameters"] is None]
-        self._rows += self._of_instance
+        """Finish an instance: the variants that HELM omitted get the rows of the original."""
+        unchanged = [variant for variant in self.variants if (variant.perturbation, variant.seed) not in self._seen]
+        originals = [row for row in self._instance_rows if row["perturbation_parameters"] is None]
+        self._rows += self._instance_rows
         self._rows += [
             row
             | {
-                "perturbation": each.perturbation,
-                "perturbation_seed": each.seed,
-                "perturbation_parameters": each.parameters,
+                "perturbation": variant.perturbation,
+                "perturbation_seed": variant.seed,
+                "perturbation_parameters": variant.parameters,
             }
-            for each in unchanged
+            for variant in unchanged
             for row in originals
         ]
-        self._seen, self._of_instance = set(), []
+        self._seen, self._instance_rows = set(), []
 
     def _frame(self) -> pl.DataFrame:
         rows, self._rows = self._rows, []
@@ -124,8 +124,8 @@ class States:
             cluster=pl.col("instance_id"),
             setting=pl.lit(run.setting),
             repeat=pl.lit(0),
-            head_id=pl.lit(_NONE),
-            prefix_id=pl.lit(_NONE),
+            head_id=pl.lit(_EMPTY_ID),
+            prefix_id=pl.lit(_EMPTY_ID),
             blocks=pl.lit(None, dtype=COMPLETIONS.schema["blocks"]),
             answer_pattern=pl.lit(run.adapter.answer_pattern, dtype=pl.String),
             decoding=pl.lit(run.decoding),
@@ -134,13 +134,13 @@ class States:
             reasoning=pl.col("reasoning"),
             attempts=pl.lit(1),
         )
-        own = [*map(source_column, run.values), TOKENS]
+        extra = [*map(source_column, run.values), TOKENS]
         return frame.select(
             *(
                 pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
                 for name, dtype in COMPLETIONS.schema.items()
             ),
-            *own,
+            *extra,
         )
 
 
@@ -154,18 +154,18 @@ _FROM_STATES = (
 _SCHEMA = {name: COMPLETIONS.schema[name] for name in _FROM_STATES} | {TOKENS: pl.List(pl.String)}
 
 
-def _rows(run: Run, state: Mapping[str, Any], variant: Named, original: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per completion of a state; one with an error where the request failed."""
+def _rows(run: Run, state: Mapping[str, Any], variant: Variant, original: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per completion of a state; one row with an error if the request failed."""
     instance, request, result = state["instance"], state["request"], state.get("result") or {}
     references = _references(original)
-    before = (instance.get("contrast_inputs") or [None])[0]
+    contrast = (instance.get("contrast_inputs") or [None])[0]
     mapping = state.get("output_mapping")
-    asked = json.dumps(request, sort_keys=True, ensure_ascii=False).encode()
+    request_bytes = json.dumps(request, sort_keys=True, ensure_ascii=False).encode()
     common = {
         "instance_id": run.instance(str(instance["id"])),
         "split": instance.get("split") or "test",
         "sub_split": instance.get("sub_split"),
-        "input": original["input"]["text"] if original is not instance or not before else before["text"],
+        "input": original["input"]["text"] if original is not instance or not contrast else contrast["text"],
         "references": references,
         "perturbation": variant.perturbation,
         "perturbation_seed": variant.seed,
@@ -188,13 +188,13 @@ def _rows(run: Run, state: Mapping[str, Any], variant: Named, original: Mapping[
     }
     completions = result.get("completions") or []
     if not result.get("success", False) or not completions:
-        said = str(result.get("error") or "HELM has no completion of it")
-        return [common | {"output_index": 0, "request_id": _id(asked, 0), "error": f"HelmError: {said}"}]
+        message = str(result.get("error") or "HELM has no completion of it")
+        return [common | {"output_index": 0, "request_id": _id(request_bytes, 0), "error": f"HelmError: {message}"}]
     return [
         common
-        | {"output_index": number, "request_id": _id(asked, number)}
-        | _answer(each, state, run, common["continuation"])
-        for number, each in enumerate(completions)
+        | {"output_index": number, "request_id": _id(request_bytes, number)}
+        | _answer(completion, state, run, common["continuation"])
+        for number, completion in enumerate(completions)
     ]
 
 
@@ -206,7 +206,7 @@ def _answer(
         tokens = _predicted(tokens, int(state.get("num_conditioning_tokens") or 0))
         continuation = _text(tokens)
     elif continuation is not None:
-        # the request echoed the prompt: what was asked about is at its end
+        # the request echoed the prompt, and the scored text is at its end
         tokens = _last(tokens, len(continuation))
     reason = (completion.get("finish_reason") or {}).get("reason")
     thinking = completion.get("thinking")
@@ -215,18 +215,18 @@ def _answer(
         "continuation": continuation,
         "reasoning": thinking.get("text") if isinstance(thinking, Mapping) else thinking,
         "logprob": completion.get("logprob") if continuation is None else _sum(tokens),
-        "token_logprobs": [each.get("logprob") for each in tokens] if tokens else None,
-        TOKENS: [each.get("text") for each in tokens] if tokens else None,
+        "token_logprobs": [token.get("logprob") for token in tokens] if tokens else None,
+        TOKENS: [token.get("text") for token in tokens] if tokens else None,
         "finish_reason": _FINISH.get(str(reason), reason),
         "output_tokens": len(tokens) if tokens else None,
     }
 
 
 def _continuation(run: Run, state: Mapping[str, Any]) -> str | None:
-    """The text whose log-probability HELM asked for; None where the model wrote one."""
+    """Return the text whose log-probability HELM requested; None if the model generated text."""
     if run.adapter.method not in SCORED:
         return None
-    if run.models_language:  # of a failed request, which has no tokens
+    if run.models_language:  # a failed request has no tokens
         return str(state["request"]["prompt"])
     reference = state["instance"]["references"][int(state["reference_index"])]
     text = cue_end(run.adapter) + str(reference["output"]["text"])
@@ -235,11 +235,11 @@ def _continuation(run: Run, state: Mapping[str, Any]) -> str | None:
 
 
 def _last(tokens: Sequence[Mapping[str, Any]], characters: int) -> list[Mapping[str, Any]]:
-    """The tokens at the end that hold so many characters."""
-    start, held = len(tokens), 0
-    while start and held < characters:
+    """Return the last tokens that contain this number of characters."""
+    start, n_characters = len(tokens), 0
+    while start and n_characters < characters:
         start -= 1
-        held += len(str(tokens[start].get("text") or ""))
+        n_characters += len(str(tokens[start].get("text") or ""))
     return list(tokens[start:])
 
 
@@ -254,8 +254,8 @@ def _predicted(tokens: Sequence[Mapping[str, Any]], conditioning: int) -> Sequen
 
 
 def _text(tokens: Sequence[Mapping[str, Any]]) -> str:
-    """Return the text of tokens, with as many bytes as HELM counts: one "?" for each byte of a cut character."""
-    joined = b"".join(_bytes(str(each.get("text") or "")) for each in tokens)
+    """Return the text of tokens with HELM's number of bytes: one "?" for each byte of a cut character."""
+    joined = b"".join(_bytes(str(token.get("text") or "")) for token in tokens)
     return re.sub("[\udc80-\udcff]", "?", joined.decode("utf-8", "surrogateescape"))
 
 
@@ -266,27 +266,27 @@ def _bytes(token: str) -> bytes:
 
 
 def _sum(tokens: Sequence[Mapping[str, Any]]) -> float | None:
-    known = [float(each["logprob"]) for each in tokens if each.get("logprob") is not None]
-    return sum(known) if known else None
+    logprobs = [float(token["logprob"]) for token in tokens if token.get("logprob") is not None]
+    return sum(logprobs) if logprobs else None
 
 
 def _references(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
-            "text": each["output"]["text"],
-            "correct": "correct" in each["tags"],
-            "tags": [tag for tag in each["tags"] if tag != "correct"],
+            "text": reference["output"]["text"],
+            "correct": "correct" in reference["tags"],
+            "tags": [tag for tag in reference["tags"] if tag != "correct"],
         }
-        for each in instance.get("references") or []
+        for reference in instance.get("references") or []
     ]
 
 
 def _prompt(request: Mapping[str, Any]) -> str:
-    """The prompt; of a conversation its turns, one after the other."""
+    """Return the prompt; for a conversation, its turns one after the other."""
     messages = request.get("messages")
     if not messages:
         return str(request.get("prompt") or "")
-    return "\n\n".join(f"{each.get('role')}: {each.get('content')}" for each in messages)
+    return "\n\n".join(f"{message.get('role')}: {message.get('content')}" for message in messages)
 
 
 def _id(request: bytes, output: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Answers as HELM's request states: `scenario_state.json`."""
+"""Completions as HELM's request states: `scenario_state.json`."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -8,39 +8,39 @@ import polars as pl
 
 from helmframe.interop.helm.fields import SCORED
 from helmframe.interop.helm.state_reader import TOKENS
-from helmframe.interop.helm.variants import description
+from helmframe.interop.helm.variants import describe_variant
 
 VARIANT = ["instance_id", "perturbation", "perturbation_seed", "trial"]
 REQUEST = [*VARIANT, "reference_index", "request_mode", "window_index"]
 
 
 def states_of(
-    completions: pl.DataFrame, prefixes: pl.DataFrame, adapter: Mapping[str, Any], model: str, *, of_helm: bool
+    completions: pl.DataFrame, prefixes: pl.DataFrame, adapter: Mapping[str, Any], model: str, *, is_from_helm: bool
 ) -> Iterator[dict[str, Any]]:
-    """One request state per request, in the order of the rows.
+    """Yield one request state per request, in the order of the rows.
 
     Args:
-        completions: `COMPLETIONS` of one run; instance ids as HELM has them.
-        prefixes: `PREFIXES`, each once.
+        completions: `COMPLETIONS` of one run, with HELM's instance ids.
+        prefixes: `PREFIXES` without duplicates.
         adapter: HELM's AdapterSpec.
-        model: as HELM calls it.
-        of_helm: Whether the rows were read from HELM: their prompts echo what is scored, and `TOKENS` is ours.
+        model: HELM's name of the model.
+        is_from_helm: Whether the rows come from HELM: they have `TOKENS`, and prompts that end with the scored text.
     """
     prompts = completions.join(prefixes, on="prefix_id", how="left", maintain_order="left")
     frame = prompts.with_columns(prompt=pl.col("prefix").fill_null("") + pl.col("suffix").fill_null(""))
     for _, rows in frame.group_by(REQUEST, maintain_order=True):
-        yield _state(rows.sort("output_index").to_dicts(), adapter, model, of_helm=of_helm)
+        yield _state(rows.sort("output_index").to_dicts(), adapter, model, is_from_helm=is_from_helm)
 
 
-def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str, *, of_helm: bool) -> dict[str, Any]:
+def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str, *, is_from_helm: bool) -> dict[str, Any]:
     row = rows[0]
     context = row["prompt"]
     if row["continuation"] is not None:
-        if of_helm:
+        if is_from_helm:
             context = context.removesuffix(row["continuation"])
         else:
             row |= {"prompt": context + row["continuation"]}
-    perturbation = description(row["perturbation"], row["perturbation_seed"], row["perturbation_parameters"])
+    perturbation = describe_variant(row["perturbation"], row["perturbation_seed"], row["perturbation_parameters"])
     instance: dict[str, Any] = {
         "input": {"text": row["perturbed_input"]},
         "references": _references(row["perturbed_references"]),
@@ -50,7 +50,7 @@ def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str, *
     }
     if perturbation is not None:
         instance |= {"perturbation": perturbation, "contrast_inputs": [{"text": row["input"]}]}
-    texts = [each["text"] for each in row["perturbed_references"] or []]
+    texts = [reference["text"] for reference in row["perturbed_references"] or []]
     return without_none(
         {
             "instance": without_none(instance),
@@ -59,7 +59,7 @@ def _state(rows: list[dict[str, Any]], adapter: Mapping[str, Any], model: str, *
             "train_trial_index": row["trial"],
             "output_mapping": dict(zip(row["choices"], texts, strict=False)) if row["choices"] else None,
             "request": _request(row, len(rows), adapter, model),
-            "result": _result(rows, context, of_helm=of_helm),
+            "result": _result(rows, context, is_from_helm=is_from_helm),
             "num_train_instances": row["shots_used"] or 0,
             "prompt_truncated": bool(row["prompt_truncated"]),
             "num_conditioning_tokens": row["num_conditioning_tokens"] or 0,
@@ -89,14 +89,14 @@ def _request(row: Mapping[str, Any], outputs: int, adapter: Mapping[str, Any], m
     }
 
 
-def _result(rows: list[dict[str, Any]], context: str, *, of_helm: bool) -> dict[str, Any]:
+def _result(rows: list[dict[str, Any]], context: str, *, is_from_helm: bool) -> dict[str, Any]:
     first = rows[0]
     failed = first["completion"] is None
     return without_none(
         {
             "success": not failed,
             "embedding": [],
-            "completions": [] if failed else [_completion(row, context, of_helm=of_helm) for row in rows],
+            "completions": [] if failed else [_completion(row, context, is_from_helm=is_from_helm) for row in rows],
             "cached": bool(first["cached"]),
             "request_time": first["latency"] or 0.0,
             "request_datetime": int(time.time()),
@@ -105,17 +105,17 @@ def _result(rows: list[dict[str, Any]], context: str, *, of_helm: bool) -> dict[
     )
 
 
-def _completion(row: Mapping[str, Any], context: str, *, of_helm: bool) -> dict[str, Any]:
+def _completion(row: Mapping[str, Any], context: str, *, is_from_helm: bool) -> dict[str, Any]:
     scores = _token_logprobs(row)
-    # HELM has a text with each token; where ours are not kept the first has it all
-    texts = (of_helm and row.get(TOKENS)) or [row["completion"], *("" for _ in scores[1:])]
+    # HELM has a text for each token; if ours aren't stored, the first token has the whole text
+    texts = (is_from_helm and row.get(TOKENS)) or [row["completion"], *("" for _ in scores[1:])]
     return without_none(
         {
             "text": row["completion"],
             "logprob": row["logprob"] if row["logprob"] is not None else 0.0,
             "tokens": [
                 *_conditioning(row["num_conditioning_tokens"] or 0, context),
-                *({"text": text, "logprob": each} for text, each in zip(texts, scores, strict=False)),
+                *({"text": text, "logprob": score} for text, score in zip(texts, scores, strict=False)),
             ],
             "finish_reason": {"reason": row["finish_reason"]} if row["finish_reason"] else None,
             "thinking": {"text": row["reasoning"]} if row["reasoning"] else None,
@@ -124,7 +124,7 @@ def _completion(row: Mapping[str, Any], context: str, *, of_helm: bool) -> dict[
 
 
 def _token_logprobs(row: Mapping[str, Any]) -> list[float]:
-    """Return the log-probabilities of tokens; where only the sum of a text is known, its first token has it."""
+    """Return the log-probabilities of tokens; if only the sum of a text is available, its first token has it."""
     if row["token_logprobs"] or row["continuation"] is None or row["logprob"] is None:
         return row["token_logprobs"] or []
     return [row["logprob"], *(0.0 for _ in range((row["output_tokens"] or 1) - 1))]
@@ -139,11 +139,14 @@ def _conditioning(count: int, context: str) -> list[dict[str, Any]]:
 
 def _references(references: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     return [
-        {"output": {"text": each["text"]}, "tags": [*(["correct"] if each["correct"] else []), *(each["tags"] or [])]}
-        for each in references or []
+        {
+            "output": {"text": reference["text"]},
+            "tags": [*(["correct"] if reference["correct"] else []), *(reference["tags"] or [])],
+        }
+        for reference in references or []
     ]
 
 
-def without_none(said: Mapping[str, Any]) -> dict[str, Any]:
-    """HELM's JSON has no nulls."""
-    return {key: value for key, value in said.items() if value is not None}
+def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that aren't None: HELM's JSON has no nulls."""
+    return {key: value for key, value in fields.items() if value is not None}

@@ -1,14 +1,23 @@
-"""HELM's statistics of a run, from those of its instances: `stats.json`, by HELM's rules.
+"""HELM's statistics: read as `HELM_STATS` and `SCORES`, and computed by HELM's rules as `stats.json`.
 
 Source: HELM `metric.py` (evaluate, compute_worst_case_metrics), `statistic.py`, `basic_metrics.py`.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import polars as pl
+
+from helmframe._schema import HELM_STATS, OF_REQUEST, ORIGINAL, SCORES
+from helmframe.errors import SourceBrokenError
+from helmframe.interop.helm.metric_specs import SEPARATE
+from helmframe.interop.helm.runs import RUN, Run
+from helmframe.interop.helm.state_reader import StatsKey
+from helmframe.interop.helm.variants import Variant, parse_variant
+from helmframe.metrics.score import parse
 
 CONTEXT = ["description", "split", "sub_split"]
 # HELM computes these over all instances at once, so they have no worst case and no value per instance
@@ -22,7 +31,7 @@ _ROBUSTNESS, _FAIRNESS = (
 
 
 def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dict[str, Any]]:
-    """HELM's `stats.json`.
+    """Return HELM's `stats.json`.
 
     Args:
         rows: One per trial, instance, variant and statistic, or one per request of these: trial, instance_id,
@@ -36,13 +45,13 @@ def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dic
         trials. Also the worst cases: the lowest score of an instance, whichever is better.
     """
     tables = [rows, *(_worst_cases(rows) if worst else ())]
-    every = pl.concat([each.select("trial", *CONTEXT, "name", "score") for each in tables])
-    means = every.group_by("trial", *CONTEXT, "name", maintain_order=True).agg(pl.col("score").mean())
+    stacked = pl.concat([table.select("trial", *CONTEXT, "name", "score") for table in tables])
+    means = stacked.group_by("trial", *CONTEXT, "name", maintain_order=True).agg(pl.col("score").mean())
     columns = means.columns
     derived = pl.concat([sets.select(columns), _derived(rows)])
     derived = derived.unique(["trial", *CONTEXT, "name"], keep="first", maintain_order=True)
-    whole = pl.concat([means, _counted(rows), derived])
-    gathered = whole.group_by(*CONTEXT, "name", maintain_order=True).agg("score")
+    complete = pl.concat([means, _counted(rows), derived])
+    gathered = complete.group_by(*CONTEXT, "name", maintain_order=True).agg("score")
     return [
         stat(name, split, sub_split, description, values)
         for description, split, sub_split, name, values in gathered.iter_rows()
@@ -52,11 +61,11 @@ def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dic
 def stat(
     name: str, split: str, sub_split: str | None, description: str | None, values: Sequence[float | None]
 ) -> dict[str, Any]:
-    """One statistic as HELM's JSON has it; nulls count for nothing."""
-    known = [float(each) for each in values if each is not None and not math.isnan(each)]
-    total, squared = math.fsum(known), math.fsum(each * each for each in known)
-    low, high = (min(known), max(known)) if known else (None, None)
-    return summed(name, split, sub_split, description, (len(known), total, squared, low, high))
+    """Return a statistic in HELM's JSON format; nulls are ignored."""
+    valid = [float(value) for value in values if value is not None and not math.isnan(value)]
+    total, squared = math.fsum(valid), math.fsum(value * value for value in valid)
+    low, high = (min(valid), max(valid)) if valid else (None, None)
+    return summed(name, split, sub_split, description, (len(valid), total, squared, low, high))
 
 
 def summed(
@@ -66,7 +75,7 @@ def summed(
     description: str | None,
     sums: tuple[int, float, float, float | None, float | None],
 ) -> dict[str, Any]:
-    """Return a statistic as HELM's JSON has it, of its count, sum, sum of squares, minimum and maximum."""
+    """Return a statistic in HELM's JSON format, from its count, sum, sum of squares, minimum and maximum."""
     metric_name: dict[str, Any] = {"name": name}
     if split is not None:
         metric_name["split"] = split
@@ -85,7 +94,7 @@ def summed(
 
 
 def _worst_cases(rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return the rows of worst cases: per perturbation beside the original, and over those of a kind."""
+    """Return the rows of worst cases: per perturbation and its original, and over all perturbations of a kind."""
     rows = rows.filter(~pl.col("name").is_in(OF_ALL))
     original = rows.filter(pl.col("description").is_null())
     perturbed = rows.filter(pl.col("description").is_not_null())
@@ -102,30 +111,30 @@ def _worst_cases(rows: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _family(rows: pl.DataFrame, keys: Sequence[str], kind: str, description: str) -> pl.DataFrame:
-    """The lowest score of each instance over the original and all variants of a kind; none without a score."""
+    """Return the lowest score of each instance over the original and all variants of a kind, without nulls."""
     some = rows.filter(pl.col("description").is_null() | pl.col(kind))
     lowest = some.group_by(keys, maintain_order=True).agg(pl.col("score").min()).drop_nulls("score")
     return lowest.with_columns(description=pl.lit(description))
 
 
-def _computed_on(said: str) -> pl.Expr:
-    known = '"computed_on": "perturbed"'
-    return pl.col("description").str.replace(known, f'"computed_on": "{said}"', literal=True)
+def _computed_on(value: str) -> pl.Expr:
+    perturbed = '"computed_on": "perturbed"'
+    return pl.col("description").str.replace(perturbed, f'"computed_on": "{value}"', literal=True)
 
 
 def _counted(rows: pl.DataFrame) -> pl.DataFrame:
-    """How many instances there are."""
+    """Return the number of instances as rows."""
     counted = rows.group_by("trial", *CONTEXT, maintain_order=True).agg(score=pl.col("instance_id").n_unique())
     return counted.select("trial", *CONTEXT, name=pl.lit("num_instances"), score=pl.col("score").cast(pl.Float64))
 
 
 def _derived(rows: pl.DataFrame) -> pl.DataFrame:
-    """Perplexity and its like: of sums over instances."""
+    """Return perplexity and related metrics, computed from sums over instances."""
     sums = rows.group_by("trial", *CONTEXT, maintain_order=True).agg(
         pl.col("score").filter(pl.col("name") == name).sum().alias(name)
         for name in ("logprob", "num_perplexity_tokens", "num_bytes")
     )
-    logprob, tokens, size = (pl.col(each) for each in ("logprob", "num_perplexity_tokens", "num_bytes"))
+    logprob, tokens, size = (pl.col(name) for name in ("logprob", "num_perplexity_tokens", "num_bytes"))
     values: Mapping[str, pl.Expr] = {
         "perplexity": pl.when(tokens > 0).then((-logprob / tokens).exp()),
         "bits_per_byte": pl.when(size > 0).then(-logprob / size / math.log(2)),
@@ -134,3 +143,146 @@ def _derived(rows: pl.DataFrame) -> pl.DataFrame:
     wide = sums.select("trial", *CONTEXT, **values)
     long = wide.unpivot(index=["trial", *CONTEXT], variable_name="name", value_name="score")
     return long.drop_nulls("score").select("trial", *CONTEXT, "name", "score")
+
+
+_SUMS = ("count", "sum", "sum_squared", "min", "max")
+Row: TypeAlias = dict[str, Any]
+
+
+def row_of(stat: Mapping[str, Any], instance_id: str | None = None, trial: int | None = None) -> Row:
+    """Return a row of `HELM_STATS` without the columns that are constant in a run."""
+    name = stat["name"]
+    perturbation = name.get("perturbation")
+    return {
+        "instance_id": instance_id,
+        "trial": trial,
+        "description": None if perturbation is None else json.dumps(perturbation, ensure_ascii=False),
+        "split": name.get("split"),
+        "sub_split": name.get("sub_split"),
+        "metric": str(name["name"]),
+        **{field: stat.get(field) for field in _SUMS},
+    }
+
+
+def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], instance_stats: pl.DataFrame) -> pl.DataFrame:
+    """Return `HELM_STATS` of one run.
+
+    Args:
+        run: The run.
+        stats: The elements of stats.json.
+        instance_stats: `rows_of` statistics of single instances.
+
+    Raises:
+        SourceBrokenError: An element of stats.json isn't in HELM's format.
+    """
+    rows = []
+    for number, stat in enumerate(stats):
+        try:
+            rows.append(row_of(stat))
+        except (KeyError, TypeError, AttributeError) as error:
+            problem = f"element {number} of stats.json is not as HELM has it: {type(error).__name__} {error}."
+            raise SourceBrokenError(problem) from None
+    columns = {name: pl.lit(getattr(run, name)) for name in RUN}
+    return pl.concat([instance_stats, rows_of(rows)]).with_columns(**columns).select(list(HELM_STATS.schema))
+
+
+def rows_of(rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows as a frame with the columns of `HELM_STATS` that differ within a run."""
+    schema = {name: dtype for name, dtype in HELM_STATS.schema.items() if name not in RUN}
+    return pl.DataFrame(rows, schema=schema, orient="row", strict=False)
+
+
+def statistic_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the statistic of a row of `HELM_STATS` in HELM's JSON format."""
+    count, total, squared, low, high = (row[field] for field in _SUMS)
+    return summed(row["metric"], row["split"], row["sub_split"], row["description"], (count, total, squared, low, high))
+
+
+_KEY = ["instance_id", "perturbation", "perturbation_seed", "trial", "window_index"]
+_ROWS = 100_000  # as Python objects, which take ten times the memory
+_STATS = {
+    "instance_id": pl.String,
+    "perturbation": pl.String,
+    "perturbation_seed": pl.Int64,
+    "trial": pl.Int64,
+    "window_index": pl.Int64,
+    "metric": pl.String,
+    "score": pl.Float64,
+}
+
+
+class Stats:
+    """HELM's per-instance statistics of one run: `rows`, one per statistic, and the `variants` of the run.
+
+    `multi_request_stats` are `rows_of` statistics of several requests; `rows` have their means.
+    """
+
+    def __init__(self, run: Run, stats: Iterable[Mapping[str, Any]]) -> None:
+        rows: list[tuple[Any, ...]] = []
+        frames = [pl.DataFrame(schema=_STATS)]
+        self.variants: list[Variant] = []
+        multi_request_rows: list[Row] = []
+        multi_request_frames: list[pl.DataFrame] = []
+        self.prompt_tokens: dict[StatsKey, int] = {}
+        windows: Counter[tuple[str, str, int, int]] = Counter()
+        for number, element in enumerate(stats):
+            try:
+                variant = parse_variant(element.get("perturbation"), run.variants)
+                trial = int(element.get("train_trial_index") or 0)
+                text = (run.instance(str(element["instance_id"])), variant.perturbation, variant.seed, trial)
+                # a text longer than the model's window has several elements, in order
+                key = (*text, windows[text] if run.models_language else None)
+                windows[text] += 1
+                for stat in element["stats"]:
+                    mean = stat["sum"] / stat["count"] if stat["count"] else None
+                    name = str(stat["name"]["name"])
+                    rows.append((*key, _metric(run, name), mean))
+                    if stat["count"] > 1:
+                        multi_request_rows.append(row_of(stat, text[0], trial))
+                    if name == "num_prompt_tokens" and mean is not None:
+                        self.prompt_tokens[key] = int(mean)
+            except (KeyError, TypeError, AttributeError) as error:
+                problem = f"element {number} is not as HELM has it: {type(error).__name__} {error}."
+                raise SourceBrokenError(problem) from None
+            if len(rows) > _ROWS:
+                frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))
+                rows = []
+            if len(multi_request_rows) > _ROWS:
+                multi_request_frames.append(rows_of(multi_request_rows))
+                multi_request_rows = []
+            if variant.perturbation != ORIGINAL and variant not in self.variants:
+                self.variants.append(variant)
+        self.multi_request_stats = pl.concat([*multi_request_frames, rows_of(multi_request_rows)])
+        self.rows = pl.concat([*frames, pl.DataFrame(rows, schema=_STATS, orient="row")])
+
+    def scores(self, completions: pl.DataFrame) -> pl.DataFrame:
+        """Return `SCORES` of some of the run's completions; unchanged variants have the scores of the original."""
+        unchanged = ~pl.col("changed")
+        outputs = (
+            parse(completions.lazy())
+            .unique(_KEY, keep="first", maintain_order=True)
+            .with_columns(
+                _perturbation=pl.when(unchanged).then(pl.lit(ORIGINAL)).otherwise("perturbation"),
+                _seed=pl.when(unchanged).then(0).otherwise("perturbation_seed"),
+                # options that are scored separately have no output
+                output=pl.when(pl.col("reference_index").is_null()).then("output"),
+                parsed=pl.when(pl.col("reference_index").is_null()).then("parsed"),
+            )
+        )
+        joined = outputs.join(
+            self.rows.lazy(),
+            left_on=["instance_id", "_perturbation", "_seed", "trial", "window_index"],
+            right_on=_KEY,
+            how="inner",
+            nulls_equal=True,
+            maintain_order="left_right",
+        )
+        spans_outputs = pl.col("metric").str.contains(r"@\d+$") | pl.col("reference_index").is_not_null()
+        none = {name: pl.lit(None) for name in ("reason", *OF_REQUEST) if name != "window_index"}
+        scored = joined.with_columns(output_index=pl.when(~spans_outputs).then(0), **none)
+        return scored.select(pl.col(name).cast(dtype) for name, dtype in SCORES.schema.items()).collect()
+
+
+def _metric(run: Run, name: str) -> str:
+    """Return HELM's name of a metric, except for exact match of options that are scored separately."""
+    return SEPARATE.get(run.adapter.method, name) if name == "exact_match" else name

@@ -1,4 +1,4 @@
-"""HELM's descriptions of perturbations beside our names, both ways."""
+"""Conversion between HELM's descriptions of perturbations and our names."""
 
 import json
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from helmframe._core.specs import Call, frozen
 from helmframe._schema import ORIGINAL
 from helmframe.perturbations.registry import PERTURBATIONS
 
-# The key of our parameters that holds HELM's description, where ours lacks some of it.
+# The key of our parameters with HELM's description, if ours lacks some of it.
 _VERBATIM = "helm_description"
-# How the classes that we write begin.
+# The prefix of class names that helmframe writes.
 OURS = "helmframe."
-# What every description says, beside a perturbation's own arguments.
+# The keys of every description, besides a perturbation's arguments.
 _COMMON = ("name", "robustness", "fairness", "computed_on", "seed")
-# The arguments that HELM's descriptions hold → ours.
+# The arguments in HELM's descriptions → ours.
 _CLASSES = {"source_class": "source", "target_class": "target"}
 _ARGUMENTS: dict[str, dict[str, str]] = {
     "dialect": {"prob": "prob", **_CLASSES},
@@ -24,7 +24,7 @@ _ARGUMENTS: dict[str, dict[str, str]] = {
     "gender": {"mode": "mode", "prob": "prob", **_CLASSES, "bidirectional": "bidirectional"},
     "misspellings": {"prob": "prob"},
     "person_name": {
-        each: each for each in ("prob", "source_class", "target_class", "person_name_type", "preserve_gender")
+        name: name for name in ("prob", "source_class", "target_class", "person_name_type", "preserve_gender")
     },
     "space": {"max_spaces": "max_spaces"},
     "synonym": {"prob": "prob"},
@@ -36,44 +36,44 @@ _ARGUMENTS: dict[str, dict[str, str]] = {
 _PEOPLE = ("source_class", "target_class")
 
 
-class Named(NamedTuple):
-    """A variant as our tables name it; `parameters` as canonical JSON, null for the original."""
+class Variant(NamedTuple):
+    """A variant as our tables name it; `parameters` are canonical JSON, null for the original."""
 
     perturbation: str
     seed: int
     parameters: str | None
 
 
-def named(description: Mapping[str, Any] | None, own: Mapping[str, Named] | None = None) -> Named:
-    """Our name of a perturbation that HELM describes: `typos(compat='helm', prob=0.1)`.
+def parse_variant(description: Mapping[str, Any] | None, written: Mapping[str, Variant] | None = None) -> Variant:
+    """Return our name of a perturbation that HELM describes: `typos(compat='helm', prob=0.1)`.
 
     Args:
-        description: as HELM has it; None for the original.
-        own: `own_names` of the run.
+        description: HELM's description; None for the original.
+        written: The `written_variants` of the run.
     """
     if not description:
-        return Named(ORIGINAL, 0, None)
+        return Variant(ORIGINAL, 0, None)
     text = json.dumps(description, sort_keys=True)
-    return (own or {}).get(text) or _named(text)
+    return (written or {}).get(text) or _parse_description(text)
 
 
-def own_names(spec: Mapping[str, Any]) -> dict[str, Named]:
-    """The descriptions of the variants of a run that we wrote, as canonical JSON → what they were called.
+def written_variants(spec: Mapping[str, Any]) -> dict[str, Variant]:
+    """Return the variants of a run that helmframe wrote, by their descriptions as canonical JSON.
 
     Args:
-        spec: its run_spec.json.
+        spec: The content of its run_spec.json.
     """
-    said = (spec.get("data_augmenter_spec") or {}).get("perturbation_specs") or []
-    ours = [each["args"] for each in said if str(each.get("class_name", "")).startswith(OURS)]
-    names = [
-        Named(str(each["perturbation"]), int(each["perturbation_seed"]), each["perturbation_parameters"])
-        for each in ours
+    specs = (spec.get("data_augmenter_spec") or {}).get("perturbation_specs") or []
+    arguments = [spec["args"] for spec in specs if str(spec.get("class_name", "")).startswith(OURS)]
+    variants = [
+        Variant(str(fields["perturbation"]), int(fields["perturbation_seed"]), fields["perturbation_parameters"])
+        for fields in arguments
     ]
-    return {json.dumps(description(*each), sort_keys=True): each for each in names}
+    return {json.dumps(describe_variant(*variant), sort_keys=True): variant for variant in variants}
 
 
-def description(perturbation: str, seed: int, parameters: str | None) -> dict[str, Any] | None:
-    """HELM's description of one of our variants; None for the original."""
+def describe_variant(perturbation: str, seed: int, parameters: str | None) -> dict[str, Any] | None:
+    """Return HELM's description of one of our variants; None for the original."""
     if perturbation == ORIGINAL:
         return None
     links: list[dict[str, Any]] = json.loads(parameters) if parameters else [{"perturbation": perturbation}]
@@ -90,15 +90,19 @@ def description(perturbation: str, seed: int, parameters: str | None) -> dict[st
     if name not in PERTURBATIONS:
         return described | {key: value for key, value in first.items() if key != "kind"}
     arguments = _ARGUMENTS.get(name, {})
-    values = {theirs: (ours, first[ours]) for theirs, ours in arguments.items() if first.get(ours) is not None}
-    return described | {theirs: _helms_value(ours, value) for theirs, (ours, value) in values.items()}
+    values = {
+        helm_name: (argument, first[argument])
+        for helm_name, argument in arguments.items()
+        if first.get(argument) is not None
+    }
+    return described | {helm_name: _helms_value(argument, value) for helm_name, (argument, value) in values.items()}
 
 
 @lru_cache(maxsize=1024)
-def _named(text: str) -> Named:
-    helms = {key: value for key, value in json.loads(text).items() if value is not None}
-    name, seed = str(helms["name"]), int(helms.get("seed") or 0)
-    arguments = {key: value for key, value in helms.items() if key not in _COMMON}
+def _parse_description(text: str) -> Variant:
+    fields = {key: value for key, value in json.loads(text).items() if value is not None}
+    name, seed = str(fields["name"]), int(fields.get("seed") or 0)
+    arguments = {key: value for key, value in fields.items() if key not in _COMMON}
     if name in PERTURBATIONS:
         entry = PERTURBATIONS[name]
         names = _ARGUMENTS.get(name, {})
@@ -107,11 +111,11 @@ def _named(text: str) -> Named:
             ours["compat"] = "helm"
         call, link = Call(name, frozen(ours)), {"perturbation": name, **entry.defaults, **ours}
     else:
-        kind = next((each for each in ("fairness", "robustness") if helms.get(each)), "")
+        kind = next((family for family in ("fairness", "robustness") if fields.get(family)), "")
         call, link = Call(name, frozen(arguments)), {"perturbation": name, "kind": kind, **arguments}
-    if description(str(call), seed, _json(link)) != helms:
-        link[_VERBATIM] = helms
-    return Named(str(call), seed, _json(link))
+    if describe_variant(str(call), seed, _json(link)) != fields:
+        link[_VERBATIM] = fields
+    return Variant(str(call), seed, _json(link))
 
 
 def _our_value(argument: str, value: Any) -> Any:
@@ -121,10 +125,10 @@ def _our_value(argument: str, value: Any) -> Any:
     if argument not in _PEOPLE:
         return value
     if isinstance(value, str):
-        parts = [each.partition("=") for each in value.split(",")]
+        parts = [part.partition("=") for part in value.split(",")]
         if not all(equals for _, equals, _ in parts):
             return value
-        value = {category: each for category, _, each in parts}
+        value = {category: part for category, _, part in parts}
     return value["race"] if list(value) == ["race"] else value
 
 
@@ -135,7 +139,7 @@ def _helms_value(argument: str, value: Any) -> Any:
     if argument not in _PEOPLE:
         return value
     properties = value if isinstance(value, Mapping) else {"race": value}
-    return ",".join(f"{category}={each}" for category, each in properties.items())
+    return ",".join(f"{category}={text}" for category, text in properties.items())
 
 
 def _kind(name: str) -> str:

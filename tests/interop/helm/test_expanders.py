@@ -12,7 +12,7 @@ from helmframe.interop.helm.entries import parse_entry
 from helmframe.interop.helm.expanders import EXPANDERS
 from helmframe.interop.helm.fields import to_helm
 from helmframe.interop.helm.plans import drafts_of
-from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.interop.helm.scenario_lookup import scenario_index
 
 BBQ = ("bbq_accuracy", "bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias")
 MMLU = "The following are multiple choice questions (with answers) about philosophy.\n"
@@ -88,7 +88,7 @@ MADE: list[tuple[str, dict[str, Any]]] = [
 
 
 def fields(text: str) -> dict[str, Any]:
-    (draft,) = drafts_of(parse_entry(text), known_scenarios())
+    (draft,) = drafts_of(parse_entry(text), scenario_index())
     columns = {name: str(value).replace("_", " ") for name, value in draft.where}
     return to_helm(draft.setting.adapter, draft.setting.decoding, draft.outputs or draft.spec.outputs, columns)
 
@@ -194,8 +194,8 @@ def test_an_expander_applies_after_the_method_wherever_the_entry_names_it(order:
 
 
 def test_the_method_of_the_scenario_itself_changes_nothing() -> None:
-    (named,) = drafts_of(parse_entry(f"mmlu:subject=anatomy,method={JOINT}"), known_scenarios())
-    (plain,) = drafts_of(parse_entry("mmlu:subject=anatomy"), known_scenarios())
+    (named,) = drafts_of(parse_entry(f"mmlu:subject=anatomy,method={JOINT}"), scenario_index())
+    (plain,) = drafts_of(parse_entry("mmlu:subject=anatomy"), scenario_index())
     assert named == plain
 
 
@@ -224,7 +224,7 @@ def test_prompts_of_separate_options_are_the_question_and_one_option() -> None:
     ],
 )
 def test_another_method_is_scored_by_its_own_metrics(text: str, metrics: list[str]) -> None:
-    (draft,) = drafts_of(parse_entry(text), known_scenarios())
+    (draft,) = drafts_of(parse_entry(text), scenario_index())
     assert list(draft.metrics) == metrics
 
 
@@ -249,7 +249,7 @@ def test_calibrated_blimp_keeps_its_empty_cue() -> None:
 
 
 def test_the_letter_is_one_output_whatever_an_entry_says() -> None:
-    (draft,) = drafts_of(parse_entry("mmlu:subject=philosophy,num_outputs=5"), known_scenarios())
+    (draft,) = drafts_of(parse_entry("mmlu:subject=philosophy,num_outputs=5"), scenario_index())
     assert draft.outputs is None
 
 
@@ -315,7 +315,7 @@ def test_some_models_are_asked_in_a_way_of_their_own(text: str, changed: dict[st
 
 def test_a_model_with_a_way_of_its_own_is_a_draft_of_its_own() -> None:
     models = ["openai/gpt2", "google/ul2", "meta/llama-7b"]
-    drafts = drafts_of(parse_entry("gsm:model=text"), known_scenarios(), models=models)
+    drafts = drafts_of(parse_entry("gsm:model=text"), scenario_index(), models=models)
     assert [draft.models for draft in drafts] == [("openai/gpt2", "meta/llama-7b"), ("google/ul2",)]
     assert [draft.setting.adapter.global_prefix for draft in drafts] == ["", "[NLG]"]
 
@@ -329,7 +329,7 @@ def test_a_model_with_a_way_of_its_own_is_a_draft_of_its_own() -> None:
     ],
 )
 def test_models_that_follow_instructions_are_those_of_helms_tag(name: str, follows: bool) -> None:
-    (draft,) = drafts_of(parse_entry(f"gsm:model={name},follow_format_instructions=instruct"), known_scenarios())
+    (draft,) = drafts_of(parse_entry(f"gsm:model={name},follow_format_instructions=instruct"), scenario_index())
     assert (draft.setting.adapter.format_instructions == "follow") == follows
 
 

@@ -1,11 +1,11 @@
 """HELM's AdapterSpec beside ours."""
 
 from helmframe._core.specs import AdapterSpec
-from helmframe.interop.helm.fields import as_said, to_helm
+from helmframe.interop.helm.fields import align_adapter, to_helm
 
 
 def test_a_method_that_helm_does_not_know_is_said_as_any_other() -> None:
     ours = AdapterSpec(method="of_my_own", instructions="Answer about {subject}.")
     theirs = AdapterSpec(method="of_my_own", instructions="Answer about music.")
-    assert as_said(theirs, (), ours, (), {"subject": "music"}) == (ours, ())
+    assert align_adapter(theirs, (), ours, (), {"subject": "music"}) == (ours, ())
     assert to_helm(ours, (), 1, {"subject": "music"})["instructions"].startswith("Answer about music.")

@@ -1,5 +1,6 @@
 """HELM's run entries as plans: whose scenario, which subsets, who answers, and what sweeps."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,23 @@ import helmframe as hf
 from helmframe._pipeline import plan_tasks
 from helmframe._plan import Plan, spec_of
 from helmframe._suite import Suite
-from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.interop.helm import parse_entry, plans_of
+from helmframe.errors import ArgumentError, NoInstancesError, UnknownNameError, UnknownScenarioError
+from helmframe.interop.helm import Entry, EntryState, entry_states, parse_entry, plans_of, read_conf, skipped_text
 from helmframe.interop.helm.metric_specs import EXACT_MATCH
 from helmframe.interop.helm.plans import drafts_of
-from helmframe.interop.helm.scenario_lookup import known_scenarios
+from helmframe.interop.helm.scenario_lookup import scenario_index
 
 JOINT, COT = "multiple_choice_joint", "multiple_choice_joint_chain_of_thought"
 COT_METRICS = ("chain_of_thought_correctness",)
+CONF = """
+entries: [
+  {description: "sampler:subject=music,model=text", priority: 1},
+  {description: "sampler:subject=biology,model=text", priority: 1},
+  {description: "sampler:subject=alchemy,model=text", priority: 1},
+  {description: "cleva:task=summarization,model=text", priority: 2, groups: ["chinese"]},
+  {description: "big_bench:task=known,subtask=,model=text", priority: 2},
+]
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +173,7 @@ def test_language_modelling_has_no_few_shot_examples() -> None:
 
 @pytest.mark.parametrize("more", ["follow_format_instructions=all", "output_format_instructions=math_suffix"])
 def test_the_turns_of_claude_2_replace_format_instructions_around_the_prompt(more: str) -> None:
-    (draft,) = drafts_of(parse_entry(f"gsm:model=anthropic/claude-2.1,{more}"), known_scenarios())
+    (draft,) = drafts_of(parse_entry(f"gsm:model=anthropic/claude-2.1,{more}"), scenario_index())
     adapter = draft.setting.adapter
     assert adapter.format_instructions == ""
     assert adapter.global_suffix.endswith("\n\nAssistant: A:")
@@ -231,7 +241,7 @@ def test_an_argument_that_has_one_value_here_is_refused_with_another() -> None:
 def test_switches_of_an_entry_choose_the_adapter_and_the_metrics(
     entry: str, method: str, shots: int, max_tokens: int, metrics: tuple[str, ...]
 ) -> None:
-    (draft,) = drafts_of(parse_entry(entry), known_scenarios())
+    (draft,) = drafts_of(parse_entry(entry), scenario_index())
     adapter, decoding = draft.setting.adapter, dict(draft.setting.decoding)
     assert (adapter.method, adapter.shots, decoding["max_tokens"]) == (method, shots, max_tokens)
     assert decoding["stop"] == ()
@@ -239,7 +249,7 @@ def test_switches_of_an_entry_choose_the_adapter_and_the_metrics(
 
 
 def test_examples_of_gpqa_end_with_their_explanation_and_the_option() -> None:
-    (draft,) = drafts_of(parse_entry("gpqa:subset=main,use_few_shot=true"), known_scenarios())
+    (draft,) = drafts_of(parse_entry("gpqa:subset=main,use_few_shot=true"), scenario_index())
     adapter = draft.setting.adapter
     assert adapter.instructions.startswith("Here are some example questions from experts. An explanation is given")
     assert (adapter.input_prefix, adapter.input_suffix) == ("Question: ", "\nChoices: \n")
@@ -268,3 +278,118 @@ def test_each_part_of_an_entry_is_asked_as_the_spec_says_of_it() -> None:
     assert (dict(spec_of(scotus).decoding), dict(spec_of(eurlex).decoding)) == ({"max_tokens": 6}, {"max_tokens": 21})
     both = plans_of([parse_entry(f"lex_glue:subset={name}") for name in ("scotus", "eurlex")])
     assert both == [hf.scenario("lex_glue", compat="helm").where(subset=["scotus", "eurlex"], split=["valid", "test"])]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root without any scenario; the sampler comes with the package."""
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def conf(root: Path) -> Path:
+    (root / "run_specs.conf").write_text(CONF)
+    return root / "run_specs.conf"
+
+
+def entries(*texts: str) -> list[Entry]:
+    return [parse_entry(text) for text in texts]
+
+
+def states(*texts: str) -> list[str]:
+    return [each.state for each in entry_states(entries(*texts))]
+
+
+def test_the_states_of_entries(root: Path) -> None:
+    assert states(
+        "sampler:subject=music,model=text",
+        "sampler:subject=music,model=openai/gpt2",  # whichever model it names
+        "sampler:subject=alchemy,model=text",
+        "big_bench:task=known,subtask=,model=text",  # the root has no such folder
+        "cleva:task=summarization,model=text",
+        "commonsense:dataset=codah,model=text",  # a scenario of HELM's is known by this name, with other arguments
+        "sampler:subject=music,shape=round",
+        "sampler:subject=music,temperature=warm",
+    ) == [
+        *("plan", "plan", "rows missing", "rows missing", "scenario not here", "scenario not here"),
+        *("unsupported", "unsupported"),
+    ]
+
+
+def test_a_state_has_the_error_as_its_reason_and_entries_are_listed_once(root: Path) -> None:
+    listed = list(entry_states(entries(*["sampler:subject=alchemy"] * 2, "cleva:task=x")))
+    assert [each.entry.name for each in listed] == ["sampler", "cleva"]
+    assert "where(subject='alchemy') matches no instance" in listed[0].reason
+    assert "'cleva'" in listed[1].reason
+
+
+def test_an_entry_alone_raises(root: Path) -> None:
+    with pytest.raises(UnknownScenarioError, match="cleva"):
+        plans_of(entries("cleva:task=x"))
+    with pytest.raises(NoInstancesError, match="alchemy"):
+        plans_of(entries("sampler:subject=alchemy"))
+
+
+def test_entries_of_a_conf_file_without_scenario_or_rows_are_skipped(
+    conf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="helmframe.interop.helm"):
+        suite = hf.suite(conf)
+    assert suite.plans[0] == hf.scenario("sampler", compat="helm").where(
+        subject=["music", "biology"], split=["valid", "test"]
+    )
+    warning = "\n".join(record.getMessage() for record in caplog.records)
+    assert "2 run entries are skipped" in warning
+    assert "scenario not here: 1 entries: cleva" in warning
+    assert "rows missing: 1 entries: sampler:subject=alchemy,model=text" in warning
+    assert "helmframe list helm-entries" in warning
+
+
+def test_the_part_that_is_missing_leaves_the_others_in_their_plan(conf: Path) -> None:
+    skipped: list[EntryState] = []
+    plans = plans_of(read_conf(conf), priority=1, skipped=skipped)
+    assert len(plans) == 1
+    assert [(str(each.entry), each.state) for each in skipped] == [
+        ("sampler:subject=alchemy,model=text", "rows missing")
+    ]
+
+
+def test_entries_that_are_not_chosen_are_not_listed(conf: Path) -> None:
+    read = read_conf(conf)
+    for options, names in (
+        ({"groups": ["sampler"]}, ["sampler"]),
+        ({"groups": ["chinese"]}, ["cleva"]),
+        ({"priority": 1}, ["sampler"]),
+    ):
+        skipped: list[EntryState] = []
+        plans_of(read, skipped=skipped, **options)
+        assert [each.entry.name for each in skipped] == names
+
+
+def test_a_model_that_is_missing_still_raises(root: Path) -> None:
+    with pytest.raises(OSError, match="no model 'nobody/nothing'"):
+        plans_of(entries("sampler:subject=music,model=nobody/nothing"), skipped=[])
+
+
+def test_at_most_five_names_of_a_kind_are_shown() -> None:
+    skipped = [EntryState(parse_entry(f"unknown{number}:a=b"), "scenario not here") for number in range(7)]
+    assert "7 entries: unknown0, unknown1, unknown2, unknown3, unknown4, … (7 in all)" in skipped_text(skipped)
+
+
+def test_a_file_of_skipped_entries_alone_is_an_error(root: Path) -> None:
+    file = root / "none.conf"
+    file.write_text('entries: [{description: "cleva:task=x", priority: 1}]')
+    with pytest.raises(ArgumentError, match=r"no entry can be run\. 1 run entries are skipped"):
+        hf.suite(file)
+
+
+@pytest.mark.shared
+def test_every_entry_of_helms_files_has_a_state(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(shared / "scenarios"))
+    read = dict.fromkeys(read_conf(shared / "helm_conf" / "run_entries_lite_20240424.conf"))
+    listed = list(entry_states(read))
+    assert len(listed) == len(read)
+    assert "plan" in {each.state for each in listed}
+    assert all(each.reason for each in listed if each.state != "plan")

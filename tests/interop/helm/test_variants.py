@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from helmframe.interop.helm.variants import description, named
+from helmframe.interop.helm.variants import describe_variant, parse_variant
 
 PERSON_NAME = {
     "name": "person_name",
@@ -20,14 +20,16 @@ PERSON_NAME = {
 
 
 def test_person_names_of_helm_are_named_as_a_call() -> None:
-    assert named(PERSON_NAME).perturbation == (
+    assert parse_variant(PERSON_NAME).perturbation == (
         "person_name(compat='helm', person_name_type='first', preserve_gender=True, prob=1.0, "
         "source_class='white_american', target_class='black_american')"
     )
 
 
 def test_person_names_that_keep_the_gender_and_those_that_do_not_are_two_variants() -> None:
-    assert named(PERSON_NAME).perturbation != named(PERSON_NAME | {"preserve_gender": False}).perturbation
+    assert (
+        parse_variant(PERSON_NAME).perturbation != parse_variant(PERSON_NAME | {"preserve_gender": False}).perturbation
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_person_names_that_keep_the_gender_and_those_that_do_not_are_two_variant
     ],
 )
 def test_descriptions_of_person_names_are_the_same_after_reading_and_writing(fields: dict[str, Any]) -> None:
-    assert description(*named(PERSON_NAME | fields)) == PERSON_NAME | fields
+    assert describe_variant(*parse_variant(PERSON_NAME | fields)) == PERSON_NAME | fields
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_descriptions_of_person_names_are_the_same_after_reading_and_writing(fie
 )
 def test_descriptions_with_fields_of_their_own_are_the_same_after_reading_and_writing(fields: dict[str, Any]) -> None:
     helms = {"robustness": True, "fairness": False, "computed_on": "perturbed"} | fields
-    assert description(*named(helms)) == helms
+    assert describe_variant(*parse_variant(helms)) == helms
 
 
 def test_our_person_names_are_described_as_helm_describes_its_own() -> None:
@@ -68,4 +70,4 @@ def test_our_person_names_are_described_as_helm_describes_its_own() -> None:
         '"preserve_gender": false}]'
     )
     fields = {"target_class": "race=black_american,gender=female", "preserve_gender": False}
-    assert description("person_name(…)", 0, parameters) == PERSON_NAME | fields
+    assert describe_variant("person_name(…)", 0, parameters) == PERSON_NAME | fields
