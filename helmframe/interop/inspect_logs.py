@@ -13,8 +13,7 @@ from helmframe.errors import SourceBrokenError, SourceMissingError
 from helmframe.interop.helm.samples import Answered, Sample, Task, add, apart, reference
 from helmframe.interop.helm.state_reader import items
 from helmframe.interop.imported import Import
-from helmframe.results import Results
-from helmframe.results.sides import reader
+from helmframe.results import Results, register_loader
 
 # Inspect's grades as numbers: correct, partly, incorrect, no answer.
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
@@ -22,7 +21,7 @@ _ZSTANDARD = 93  # as a method of compression
 _FINISH = {"max_tokens": "length", "model_length": "length", "stop": "stop"}
 
 
-@reader
+@register_loader
 def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
     """The samples of Inspect's logs as results; each scorer is a metric, each epoch a trial.
 

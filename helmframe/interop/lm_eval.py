@@ -11,8 +11,7 @@ from helmframe.errors import SourceBrokenError, SourceMissingError
 from helmframe.interop.helm.samples import Answered, Sample, Task, add, apart, reference
 from helmframe.interop.imported import Import
 from helmframe.metrics.protocol import METRICS
-from helmframe.results import Results
-from helmframe.results.sides import reader
+from helmframe.results import Results, register_loader
 
 # What tasks call the text to answer, in this order.
 _INPUTS = (
@@ -27,7 +26,7 @@ _SAMPLE = {
 }
 
 
-@reader
+@register_loader
 def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
     """The samples that lm-eval logged (`--log_samples`) as results.
 

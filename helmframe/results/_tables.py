@@ -1,4 +1,4 @@
-"""ResultsData of aggregated scores."""
+"""Methods of `Results` for aggregated scores."""
 
 import warnings
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def table(
     pool: str | Sequence[str] | bool = (),
     definition: str = "helmframe",
 ) -> pl.DataFrame:
-    """Aggregated scores, one row per group and metric.
+    """Aggregate scores, one row per group and metric.
 
     Args:
         results: Results of a run.
@@ -61,35 +61,35 @@ def table(
     keys, pooled = reader_of(results).group_keys(by, pool)
     names = reader_of(results).metric_list(metrics)
     over_subsets = mean or reader_of(results).mean()
-    # the repr after a table, and most charts, ask for rows of the same
+    # the repr after a table, and most charts, need rows of the same table
     if definition not in DEFINITIONS:
         raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
-    made = repr((keys, ci, over_subsets, definition))
-    table = reader_of(results).last_table.get(made)
+    cache_key = repr((keys, ci, over_subsets, definition))
+    table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
         table = _aggregated(results, keys, names, ci, over_subsets, definition)
         reader_of(results).last_table.clear()
-        reader_of(results).last_table[made] = table
+        reader_of(results).last_table[cache_key] = table
     table = table.filter(pl.col("metric").is_in(names))
-    own = {source_column(name): name for name in reader_of(results).names(by)}
-    hidden = {name for name in keys if pivot in (name, own.get(name))}
+    source_names = {source_column(name): name for name in reader_of(results).names(by)}
+    hidden = {name for name in keys if pivot in (name, source_names.get(name))}
     table = reader_of(results).labelled(table, [key for key in keys if key not in hidden], pooled)
     table = reader_of(results).as_written(table, by)
-    return table if pivot is None else pivot_table(table, [own.get(key, key) for key in keys], pivot)
+    return table if pivot is None else pivot_table(table, [source_names.get(key, key) for key in keys], pivot)
 
 
 def value(results: ResultsData, metric: str | None = None, *, definition: str = "helmframe", **where: Any) -> float:
-    """One aggregated score.
+    """Return one aggregated score.
 
     Args:
         results: Results of a run.
-        metric: default the main one.
+        metric: Default the main metric.
         definition: "helm" gives HELM's value, as in `table`.
-        **where: what tells it apart, where the run varied it: model, perturbation (default "original"), setting,
-            scenario …
+        **where: The values that identify the score, if the run varied them: model, perturbation (default
+            "original"), setting, scenario …
 
     Raises:
-        ArgumentError: the words leave more than one value, or none; or nothing was scored.
+        ArgumentError: If more than one value matches, or none; or nothing was scored.
 
     Warns:
         HelmframeWarning: If more than 1 % of its requests failed; the value leaves these out.
@@ -100,17 +100,19 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
     if "perturbation" in keys and "perturbation" not in where:
         scores = scores.filter(pl.col("perturbation") == ORIGINAL)
     for column, value in where.items():
-        known = scores[column].unique().sort().to_list()
+        available = scores[column].unique().sort().to_list()
         scores = only(scores, column, value)
         if scores.is_empty():
-            raise ArgumentError.unknown_value(f"value({column}={value!r}): 0 values fit", value, map(str, known))
+            raise ArgumentError.unknown_value(f"value({column}={value!r}): 0 values fit", value, map(str, available))
     if scores.height != 1:
-        there = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other words"
-        raise ArgumentError(f"value({name!r}): {scores.height} values fit. Say more: {there}.\n{scores.select(keys)}")
+        undecided = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other words"
+        raise ArgumentError(
+            f"value({name!r}): {scores.height} values fit. Say more: {undecided}.\n{scores.select(keys)}"
+        )
     value, n, failed = scores.select("value", "n_completions", "n_error").row(0)
     if value is None:
-        why = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
-        raise ArgumentError(f"value({name!r}): nothing was scored: {why}.")
+        reason = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
+        raise ArgumentError(f"value({name!r}): nothing was scored: {reason}.")
     if failed > ERRORS_ALLOWED * n:
         warnings.warn(
             f"value({name!r}): {failed:,} of {n:,} requests failed, and the value leaves these out. Rerun the plan "
@@ -121,13 +123,10 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
     return float(value)
 
 
-# -- for charts, boards and gates ---------------------------------------------------------------------------------
-
-
 def _aggregated(
     results: ResultsData, keys: Sequence[str], names: Sequence[str], ci: float, mean: str, definition: str
 ) -> pl.DataFrame:
-    """`table` by these columns, of these metrics."""
+    """Return the scores of these metrics, aggregated by these columns."""
     frames = []
     helm = definition == "helm"
     per_row = [name for name in names if results.manifest["metrics"][name]["level"] != "set"]
@@ -135,26 +134,26 @@ def _aggregated(
         chunks = reader_of(results).helm_scores(keys, per_row) if helm else reader_of(results).scores(keys)
         scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
         frames.append(aggregate(scores, keys, fractions=reader_of(results).fractions(), ci=ci, mean=mean))
-    for each in resolve_metrics([name for name in names if name not in per_row]):
-        rows, value = prepare_set_metric(results.completions, each, helm=helm)
+    for metric in resolve_metrics([name for name in names if name not in per_row]):
+        rows, value = prepare_set_metric(results.completions, metric, helm=helm)
         frames.append(
             aggregate_set(
-                reader_of(results).with_source_of(rows, keys),
+                reader_of(results).with_sources(rows, keys),
                 value,
                 keys,
-                metric=each.name,
+                metric=metric.name,
                 ci=ci,
                 mean=mean,
-                fraction=each.unit == "fraction",
-                smooth=each.smooth,
+                fraction=metric.unit == "fraction",
+                smooth=metric.smooth,
                 by_trial=helm,
-                reason=missing_reason(rows, each),
+                reason=missing_reason(rows, metric),
             )
         )
     baselines = reader_of(results).baselines(keys, names, mean)
     table = pl.concat(frames, how="diagonal_relaxed")
     if "until" in results.manifest:
         table = with_sequences(table, results.scores, results.manifest["until"], keys, mean=mean, ci=ci)
-    table = reader_of(results).given_examples(table, keys)
+    table = reader_of(results).note_shown_examples(table, keys)
     table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
     return sort_table(table, keys, results.metric_names)

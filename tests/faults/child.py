@@ -18,7 +18,7 @@ import pytest
 import helmframe as hf
 from helmframe import _pipeline, config
 from helmframe._plan import spec_of
-from helmframe.results import tables
+from helmframe.results import _tables as tables
 from helmframe.store import completions, files
 from tests.faults import disturbed
 

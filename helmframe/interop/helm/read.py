@@ -26,14 +26,13 @@ from helmframe.interop.helm.scenario_lookup import known_scenarios
 from helmframe.interop.helm.scores import Stats
 from helmframe.interop.helm.state_reader import States, items
 from helmframe.interop.imported import Import, metric_about
-from helmframe.results import Results
-from helmframe.results.sides import reader
+from helmframe.results import Results, register_loader
 from helmframe.store import RunFolder
 
 logger = logging.getLogger("helmframe.interop.helm")
 
 
-@reader
+@register_loader
 def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
     """HELM's results as ours: what was asked, what was answered, and HELM's own scores.
 
