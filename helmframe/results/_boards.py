@@ -53,7 +53,7 @@ def leaderboard(
         worst: Rank worst cases, over the original and "all" variants, or of k draws, as in `compare`.
         shared: Whether to rank if a model lacks more than 1 % of the instances. Only instances with a score of
             every model are counted; `cells` has n and n_dropped.
-        errors: What to do where more than 1 % of a model's requests failed: "refuse"; "drop" these instances for
+        errors: What to do if more than 1 % of a model's requests failed: "refuse"; "drop" these instances for
             every model; "worst" counts a failure as the metric's worst bound.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The simultaneous level of all models' ranks, and the level of the intervals.
@@ -90,7 +90,7 @@ def leaderboard(
         if worst is None:
             scores = scores.filter(pl.col("perturbation") == ORIGINAL)
         else:
-            scores = _worst_scores(scores, pool, worst, options, reader_of(results).perturbation_kinds())
+            scores = _worst_scores(scores, pool, worst, options, reader_of(results).perturbation_entries())
         units = {metric: str(entry["unit"]) for metric, entry in entries.items()}
         board_columns += build_columns(
             scores,
@@ -138,7 +138,7 @@ def gate(
         columns: Scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
             scenarios.
         axis: The axes that may differ from the baseline, as in `hf.compare`.
-        errors: What to do where more than 1 % of the requests failed: "refuse"; "drop" these instances for every
+        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances for every
             model; "worst" counts a failure as the metric's worst bound.
         strict: Whether "undecided" counts as "fail".
         ci: The level of the intervals.

@@ -49,9 +49,9 @@ def compare(
         axis: The axis to compare.
         base: The value to compare the others with; default the first, for perturbations the original.
         metrics: Default the main metric.
-        worst: compare the worst case instead of each variant: "all", over the original and all variants; a number
+        worst: Compare the worst case instead of each variant: "all", over the original and all variants; a number
             k, of k draws.
-        errors: What to do where more than 1 % of the requests failed: "refuse"; "drop" these instances on both
+        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances on both
             sides; "worst" counts a failure as the metric's worst bound.
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
@@ -107,7 +107,7 @@ def compare_results(
         metrics: Default the main metric.
         labels: The names of the sides; default the models if these differ, else "a" and "b".
         worst: Compare worst cases, as in `Results.compare`.
-        errors: What to do where more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
+        errors: What to do if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
             sides; "worst" counts a failure as the metric's worst bound.
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
@@ -118,14 +118,14 @@ def compare_results(
             failed.
         StoreError: If a folder contains no results.
     """
-    one, two = load_results(a), load_results(b)
-    refuse_stopped(one.manifest, "a comparison")
-    refuse_stopped(two.manifest, "a comparison")
+    first, second = load_results(a), load_results(b)
+    refuse_stopped(first.manifest, "a comparison")
+    refuse_stopped(second.manifest, "a comparison")
     axes = [axis] if isinstance(axis, str) else list(axis)
     for name in axes:
         if name not in _AXES:
             raise UnknownNameError.among("axis of comparison", name, _AXES)
-    pair = _ResultsPair.of(one, two)
+    pair = _ResultsPair.of(first, second)
     if len(pair.differs) > 1 and set(pair.differs) - set(axes):
         raise NotComparableError(
             f"these differ in {' and '.join(pair.differs)}; a difference could come from any of them. "
@@ -134,8 +134,8 @@ def compare_results(
     names = labels or pair.labels()
     if names[0] == names[1]:
         raise ArgumentError(f"labels={names!r}: the two sides need two names.")
-    options = _shared_options(pair.one, pair.two, metrics, mean, higher_is_better)
-    sides = {names[0]: pair.one.scores, names[1]: pair.two.scores}
+    options = _shared_options(pair.first, pair.second, metrics, mean, higher_is_better)
+    sides = {names[0]: pair.first.scores, names[1]: pair.second.scores}
     for column, values in pair.shared.items():
         # worst cases are over all variants, and check that these are the same
         if column != "perturbation" or worst is None:
@@ -148,7 +148,7 @@ def compare_results(
             worst_inputs,
             worst,
             options.higher_is_better,
-            {**reader_of(one).perturbation_kinds(), **reader_of(two).perturbation_kinds()},
+            {**reader_of(first).perturbation_entries(), **reader_of(second).perturbation_entries()},
         )
     table = compare_sides(
         pl.concat([scores.with_columns(side=pl.lit(name)) for name, scores in sides.items()], how="diagonal_relaxed"),
@@ -200,7 +200,7 @@ def _worst_by_value(results: ResultsData, axis: str, worst: int | str, options: 
     rows = results.scores.filter(pl.col("metric").is_in(list(options.metrics)))
     values = rows.select(pl.col(axis).unique().sort()).collect().to_series().to_list()
     sides = {value: rows.filter(pl.col(axis) == value) for value in values}
-    worst_scores = worst_sides(sides, worst, options.higher_is_better, reader_of(results).perturbation_kinds())
+    worst_scores = worst_sides(sides, worst, options.higher_is_better, reader_of(results).perturbation_entries())
     return pl.concat([scores.with_columns(pl.lit(value).alias(axis)) for value, scores in worst_scores.items()])
 
 
@@ -208,22 +208,22 @@ def _worst_by_value(results: ResultsData, axis: str, worst: int | str, options: 
 class _ResultsPair:
     """Two results with the same instance names, the values that both have (`shared`), what differs, and notes."""
 
-    one: ResultsData
-    two: ResultsData
+    first: ResultsData
+    second: ResultsData
     shared: Mapping[str, list[str]]
     differs: list[str]
     notes: list[str]
     identities: tuple[pl.DataFrame, pl.DataFrame]
 
     @classmethod
-    def of(cls, one: ResultsData, two: ResultsData) -> "_ResultsPair":
-        sides = [_identity_rows(results) for results in (one, two)]
+    def of(cls, first: ResultsData, second: ResultsData) -> "_ResultsPair":
+        sides = [_identity_rows(results) for results in (first, second)]
         changed = _versions_differ(*sides)
-        foreign = any("tool" in results.manifest for results in (one, two))
+        foreign = any("tool" in results.manifest for results in (first, second))
         n_mismatched = 0
         if changed or foreign:
-            two, n_mismatched = _rename_like(one, two, foreign=foreign)
-            sides[1] = _identity_rows(two)
+            second, n_mismatched = _rename_like(first, second, foreign=foreign)
+            sides[1] = _identity_rows(second)
         if not set(sides[0]["scenario"]) & set(sides[1]["scenario"]):
             raise NotComparableError(
                 f"no scenario is on both sides: {_quoted(sides[0], 'scenario')}; {_quoted(sides[1], 'scenario')}."
@@ -245,7 +245,7 @@ class _ResultsPair:
         notes = ["other versions, paired by content"] if changed and not foreign else []
         notes += [f"{n_mismatched:,} instances not paired: their references differ"] if n_mismatched else []
         notes += [f"one side alone has {', '.join(unshared)}"] if unshared else []
-        return cls(one, two, shared, differs, notes, (sides[0], sides[1]))
+        return cls(first, second, shared, differs, notes, (sides[0], sides[1]))
 
     def describe(self) -> str:
         """Return what differs, and the notes on the pairing."""
@@ -258,21 +258,21 @@ class _ResultsPair:
 
 
 def _shared_options(
-    one: ResultsData,
-    two: ResultsData,
+    first: ResultsData,
+    second: ResultsData,
     metrics: str | Sequence[str] | None,
     mean: str | None,
     higher_is_better: Mapping[str, bool] | None,
 ) -> ScoringOptions:
     """Return the scoring options of the first results, for metrics that both have."""
-    both = [name for name in one.main_metrics if name in two.metric_names] if metrics is None else metrics
+    both = [name for name in first.main_metrics if name in second.metric_names] if metrics is None else metrics
     if not both:
         raise NotComparableError(
-            f"{one.main_metrics[0]!r} is the main metric of the first and was not scored in the second: rescore() it, "
-            "or say metrics=…"
+            f"{first.main_metrics[0]!r} is the main metric of the first and was not scored in the second: rescore() "
+            "it, or say metrics=…"
         )
-    reader_of(two).scoring_options(both, mean, None)
-    return reader_of(one).scoring_options(both, mean, higher_is_better)
+    reader_of(second).scoring_options(both, mean, None)
+    return reader_of(first).scoring_options(both, mean, higher_is_better)
 
 
 def _identity_rows(results: ResultsData) -> pl.DataFrame:
@@ -300,17 +300,18 @@ def _quoted(rows: pl.DataFrame, column: str) -> str:
     return ", ".join(map(repr, rows[column].unique().sort().to_list()))
 
 
-def _rename_like(one: ResultsData, two: ResultsData, *, foreign: bool) -> tuple[ResultsData, int]:
+def _rename_like(first: ResultsData, second: ResultsData, *, foreign: bool) -> tuple[ResultsData, int]:
     """Return the second results with the first's instance names, and the number of mismatched references.
 
     Raises:
         NotComparableError: If the sides share inputs, and all references differ.
     """
-    pairs, n_mismatched = match_instances(one.completions, two.completions, foreign=foreign)
+    pairs, n_mismatched = match_instances(first.completions, second.completions, foreign=foreign)
     if n_mismatched and pairs.is_empty():
         raise NotComparableError(
             f"{n_mismatched:,} instances have the same input on both sides, and all have other references, so their "
             "scores measure other things."
         )
-    completions = rename_instances(two.completions, pairs)
-    return replace(two, completions=completions, scores=rename_instances(two.scores, pairs), path=None), n_mismatched
+    completions = rename_instances(second.completions, pairs)
+    scores = rename_instances(second.scores, pairs)
+    return replace(second, completions=completions, scores=scores, path=None), n_mismatched

@@ -59,13 +59,13 @@ class ResultsReader:
         chunks: Completions and scores, in chunks of whole instances.
         manifest: The run's manifest.
         completions: All completions.
-        unscored: The number of completions that the run stored and did not score.
+        n_unscored: The number of completions that the run stored and did not score.
     """
 
     chunks: Sequence[Chunk]
     manifest: Mapping[str, Any]
     completions: pl.LazyFrame
-    unscored: int = 0
+    n_unscored: int = 0
     _cache: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -82,12 +82,12 @@ class ResultsReader:
 
     def scores(self, keys: Sequence[str]) -> list[pl.LazyFrame]:
         """Return the scores of each chunk, with the source columns in `keys`."""
-        return [self.with_source_columns(chunk.scores, chunk.completions, keys) for chunk in self.chunks]
+        return [self.with_source_columns(chunk.scores, keys, chunk.completions) for chunk in self.chunks]
 
     def helm_scores(self, keys: Sequence[str], metrics: Sequence[str]) -> list[pl.LazyFrame]:
         """Return the scores as `scores` does, with only the outputs that HELM counts for these metrics."""
         return [
-            self.with_source_columns(helm_scores(chunk.scores, chunk.completions, metrics), chunk.completions, keys)
+            self.with_source_columns(helm_scores(chunk.scores, chunk.completions, metrics), keys, chunk.completions)
             for chunk in self.chunks
         ]
 
@@ -133,7 +133,7 @@ class ResultsReader:
         draw_columns = {"all": pl.lit(0), "shots shown": pl.col("shots_used"), "draw": pl.col("trial")}
 
         def draws_of(chunk: Chunk) -> pl.DataFrame:
-            rows = self.with_source_columns(chunk.completions, chunk.completions, keys)
+            rows = self.with_source_columns(chunk.completions, keys, chunk.completions)
             return rows.select(*keys, **draw_columns).unique().collect()
 
         on = [*keys, "all"]
@@ -163,8 +163,11 @@ class ResultsReader:
             raise UnknownNameError.among("column to group by", name, dict.fromkeys([*AXES, *sources, *standard]))
         return column
 
-    def with_source_columns(self, rows: pl.LazyFrame, completions: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+    def with_source_columns(
+        self, rows: pl.LazyFrame, keys: Sequence[str], completions: pl.LazyFrame | None = None
+    ) -> pl.LazyFrame:
         """Return the rows with the source columns in `keys`, joined by instance; keys as `column` returns them."""
+        completions = self.completions if completions is None else completions
         present = rows.collect_schema().names()
         missing = [key for key in keys if key not in present]
         if not missing:
@@ -189,7 +192,7 @@ class ResultsReader:
         """
         right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct"))
         separate = (pl.col("reference_index") == 0) & (pl.col("request_mode") == "original")
-        rows = self.with_source_columns(chunk.completions, chunk.completions, subsets)
+        rows = self.with_source_columns(chunk.completions, subsets, chunk.completions)
         chosen = rows.filter((pl.col("choices").list.len() > 0) | separate)
         return chosen.group_by([*subsets, right.alias("right"), "choices"]).agg(count=pl.len().cast(pl.Int64)).collect()
 
@@ -207,18 +210,18 @@ class ResultsReader:
         """Return the columns whose values make a group, and those of `axes` that are pooled."""
         columns = self.columns(by)
         pooled = pooled_axes(pool, columns, axes)
-        others = self.varied_axes if by is None else [name for name in self.several_axes if name in axes]
+        others = self.default_axes if by is None else [name for name in self.multi_valued_axes if name in axes]
         keys = [key for key in dict.fromkeys([*columns, *others]) if key not in pooled]
-        return keys, [name for name in self.several_axes if name in pooled]
+        return keys, [name for name in self.multi_valued_axes if name in pooled]
 
-    def labelled(self, table: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
+    def with_pooled(self, table: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
         """Return the table with a column `pooled` if axes are pooled."""
         if not pooled:
             return table
         groups = map_chunks(
             self.chunks,
             lambda chunk: (
-                self.with_source_columns(chunk.completions, chunk.completions, keys)
+                self.with_source_columns(chunk.completions, keys, chunk.completions)
                 .select(*keys, *pooled)
                 .unique()
                 .collect()
@@ -226,7 +229,7 @@ class ResultsReader:
         )
         return add_pooled(table, pl.concat(groups), keys, pooled)
 
-    def as_written(self, table: pl.DataFrame, by: str | Sequence[str] | None) -> pl.DataFrame:
+    def with_requested_names(self, table: pl.DataFrame, by: str | Sequence[str] | None) -> pl.DataFrame:
         """Return the table with the columns of `by` under the names that the caller wrote.
 
         Raises:
@@ -259,10 +262,6 @@ class ResultsReader:
         means = {stopped_by or scenario["main"]["mean"] for scenario in self.manifest["scenarios"].values()}
         return str(means.pop()) if len(means) == 1 else "macro"
 
-    def with_sources(self, rows: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
-        """Return the rows with the source columns in `keys`."""
-        return self.with_source_columns(rows, self.completions, keys)
-
     def scoring_options(
         self, metrics: str | Sequence[str] | None, mean: str | None, higher_is_better: Mapping[str, bool] | None
     ) -> ScoringOptions:
@@ -279,7 +278,7 @@ class ResultsReader:
         directions = {name: entry["higher_is_better"] for name, entry in self.manifest["metrics"].items()}
         return {name: higher for name, higher in directions.items() if higher is not None}
 
-    def perturbation_kinds(self) -> Mapping[str, Mapping[str, Any]]:
+    def perturbation_entries(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the entry of each perturbation in the manifest."""
         return dict(self.manifest.get("perturbations", {}))
 
@@ -291,7 +290,7 @@ class ResultsReader:
         return {}
 
     @cached_property
-    def varied_axes(self) -> list[str]:
+    def default_axes(self) -> list[str]:
         """The axes that make a table's columns by default; split and setting only if they have several values."""
         values = [pl.col(name).unique().implode() for name in _OPTIONAL_AXES]
         frames = map_chunks(self.chunks, lambda chunk: chunk.completions.select(values).collect())
@@ -301,7 +300,7 @@ class ResultsReader:
         return [name for name in AXES if name in several or name not in _OPTIONAL_AXES]
 
     @cached_property
-    def several_axes(self) -> list[str]:
+    def multi_valued_axes(self) -> list[str]:
         """The axes with several values."""
         values = [pl.col(name).unique().implode() for name in AXES]
         chunks = map_chunks(self.chunks, lambda chunk: chunk.completions.select(values).collect())
@@ -395,7 +394,7 @@ def _right_labels(labels: str) -> pl.Expr:
     return pl.col(labels).list.gather(pl.col("right").list.eval(pl.element().arg_true()))
 
 
-def only(frame: pl.DataFrame, column: str, value: object) -> pl.DataFrame:
+def filter_equal(frame: pl.DataFrame, column: str, value: object) -> pl.DataFrame:
     """Return the rows whose column has this value.
 
     Raises:

@@ -35,7 +35,7 @@ def with_sequences(
     """
     by = [key for key in keys if key in CELL]
     metrics = [name for name in table["metric"].unique() if name in until["metrics"]]
-    rows = [row for name in metrics for row in _rows(scores, until, str(name), mean, ci)]
+    rows = [row for name in metrics for row in _metric_intervals(scores, until, str(name), mean, ci)]
     sequences = pl.DataFrame(rows, schema=_SCHEMA)
     one = pl.len() == 1
     intervals = sequences.group_by([*by, "metric"]).agg(
@@ -86,7 +86,7 @@ def with_differences(
             for side in ("a", "b")
         ]  # fmt: skip
         levels = [ci, 1 - (1 - ci) / table.height]
-        intervals = _difference(scores, until, row["metric"], sides, mean, levels)
+        intervals = _difference_intervals(scores, until, row["metric"], sides, mean, levels)
         if isinstance(intervals, str):
             interval: dict[str, Any] = {"interval": intervals}
         else:
@@ -150,7 +150,7 @@ def notes_of(manifest: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _difference(
+def _difference_intervals(
     scores: pl.LazyFrame,
     until: Mapping[str, Any],
     metric: str,
@@ -187,7 +187,7 @@ def _matches_population(population: Population, mean: str) -> bool:
     return population.mean == mean or len(set(population.subsets.values())) < 2
 
 
-def _rows(
+def _metric_intervals(
     scores: pl.LazyFrame, until: Mapping[str, Any], metric: str, mean: str, ci: float
 ) -> Iterator[dict[str, Any]]:
     """Yield the interval of a metric in each cell."""

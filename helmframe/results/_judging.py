@@ -109,18 +109,18 @@ def agreement(
     Args:
         results: Results of a run.
         metric: A judged metric; default the only one. Other metrics of the same template are included.
-        by: columns whose values make a group.
+        by: The columns whose values make a group.
         labels: Labels by people, as for `corrected`; they are the rater "human".
         level: "nominal", "ordinal" or "interval"; default "nominal" for scales of two values, else "interval".
-        ci: level of the intervals, by a bootstrap over clusters of instances.
+        ci: The level of the intervals, by a bootstrap over clusters of instances.
 
     Returns:
-        As `helmframe.stats.agreement`: a row per statistic and raters.
+        The table of `helmframe.stats.agreement`: a row per statistic and raters.
     """
     keys = reader_of(results).columns(by, VERDICTS)
     judged = _judged_metrics(results, keys)
     metric, entry = judged.judge_of(metric)
-    # several metrics of one template: their judges rate the same
+    # the judges of several metrics of one template rate the same property
     others = judged.judge_entries() if entry["version"] else {}
     same = [name for name, other in others.items() if all(other[key] == entry[key] for key in ("template", "version"))]
     item = pl.concat_str(pl.col(KEY).exclude("scenario", "instance_id").cast(pl.String).fill_null(""), separator="\x1f")
@@ -137,10 +137,10 @@ def agreement(
     rated = [ratings.select(columns)]
     if labels is not None:
         items = ratings.unique([*KEY])
-        labelled = _labelled(items, labels, entry).filter(pl.col(LABEL).is_not_null())
+        labelled = _join_labels(items, labels, entry).filter(pl.col(LABEL).is_not_null())
         rated.append(labelled.with_columns(rater=pl.lit(HUMAN), value=LABEL).select(columns))
     table = stats.agreement(pl.concat(rated), keys, level=level or str(entry["level"]), ci=ci)
-    return reader_of(results).as_written(table, by)
+    return reader_of(results).with_requested_names(table, by)
 
 
 def corrected(
@@ -163,10 +163,10 @@ def corrected(
             completions (scenario, model, perturbation, …): `results.to_label(100)`, filled in. It must be a random
             sample.
         metric: Default the judged metric.
-        by: as in `table`.
+        by: As in `table`.
         tuned: Whether the judge is weighted for the narrowest interval, or fully.
         pool: The axes to average over, as in `table`.
-        ci: level of the intervals.
+        ci: The level of the intervals.
 
     Returns:
         As `helmframe.stats.prediction_powered`: value and interval, the mean of the judge, the mean of the labels, and
@@ -176,10 +176,10 @@ def corrected(
     name = (
         _judged_metrics(results, []).judge_of(None)[0] if metric is None else reader_of(results).metric_list(metric)[0]
     )
-    scores = reader_of(results).with_sources(results.scores.filter(pl.col("metric") == name), keys).collect()
+    scores = reader_of(results).with_source_columns(results.scores.filter(pl.col("metric") == name), keys).collect()
     metadata = results.manifest["metrics"][name]
     entry = metadata.get("judge", {})
-    rows = _labelled(scores, labels, entry)
+    rows = _join_labels(scores, labels, entry)
     if entry.get("rescale"):
         rows = rows.with_columns((pl.col(LABEL) - entry["low"]) / (entry["high"] - entry["low"]))
     table = stats.prediction_powered(
@@ -190,7 +190,7 @@ def corrected(
         tuned=tuned,
         fraction=metadata["unit"] == "fraction",
     )
-    return reader_of(results).as_written(reader_of(results).labelled(table, keys, pooled), by)
+    return reader_of(results).with_requested_names(reader_of(results).with_pooled(table, keys, pooled), by)
 
 
 def position_bias(
@@ -218,7 +218,7 @@ def position_bias(
     table = table.select(
         *groups, pl.col("value").alias("first_favoured"), "ci_low", "ci_high", "interval", "turned", "n"
     )
-    return reader_of(results).as_written(table, by)
+    return reader_of(results).with_requested_names(table, by)
 
 
 def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:
@@ -267,7 +267,7 @@ class _JudgedMetrics:
 
 
 def _judged_metrics(results: ResultsData, keys: Sequence[str]) -> _JudgedMetrics:
-    return _JudgedMetrics(reader_of(results).with_sources(results.verdicts, keys), results.manifest["metrics"])
+    return _JudgedMetrics(reader_of(results).with_source_columns(results.verdicts, keys), results.manifest["metrics"])
 
 
 def _score_with_judges(
@@ -288,10 +288,12 @@ def _score_with_judges(
         budget: The limit of requests and cost.
     """
     judges = judges_of(metrics)
-    of_pairs = [judge.name for judge in judges if judge.template.of_pairs]
-    if of_pairs and others is None:
-        raise ArgumentError(f"judge(): {of_pairs[0]!r} judges pairs; say who is compared: against='the other model'.")
-    if others is not None and len(of_pairs) < len(metrics):
+    pair_judges = [judge.name for judge in judges if judge.template.of_pairs]
+    if pair_judges and others is None:
+        raise ArgumentError(
+            f"judge(): {pair_judges[0]!r} judges pairs; say who is compared: against='the other model'."
+        )
+    if others is not None and len(pair_judges) < len(metrics):
         raise ArgumentError("judge(against=…) is for judges of pairs: templates with {first} and {second}.")
     rows = completions if others is None else paired(completions, others)
     if rows.is_empty():
@@ -319,7 +321,7 @@ def _split_sides(rows: pl.DataFrame, against: str | ResultsData) -> tuple[pl.Dat
     return rows.filter(pl.col("model") != against), rows.filter(pl.col("model") == against)
 
 
-def _labelled(rows: pl.DataFrame, labels: pl.DataFrame, entry: Mapping[str, Any]) -> pl.DataFrame:
+def _join_labels(rows: pl.DataFrame, labels: pl.DataFrame, entry: Mapping[str, Any]) -> pl.DataFrame:
     """Return the rows with their label; null if a row has none."""
     if not isinstance(labels, pl.DataFrame) or not {LABEL, "instance_id"} <= set(labels.columns):
         raise ArgumentError(

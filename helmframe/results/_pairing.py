@@ -159,7 +159,7 @@ def match_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple
         scenario and instance_id as in `b`, and as in `a`: scenario_a, instance_id_a, subset_a, cluster_a; and the
         number of instances whose input is on both sides with different references.
     """
-    left, right = _contents(a), _contents(b)
+    left, right = _fingerprints(a), _fingerprints(b)
     pairs: list[pl.DataFrame] = []
     either = pl.col("only_correct") | pl.col("only_correct_a")
     passes: list[tuple[str, pl.Expr]] = [("content", pl.lit(value=True)), ("correct", either)]
@@ -215,7 +215,7 @@ def _unpaired(left: pl.DataFrame, right: pl.DataFrame, pairs: pl.DataFrame) -> t
     )
 
 
-def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
+def _fingerprints(completions: pl.LazyFrame) -> pl.DataFrame:
     """Return one row per instance with the values to compare.
 
     Returns:
@@ -225,29 +225,32 @@ def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
     """
     instances = completions.select(*INSTANCE, "subset", "cluster", "input", "references").unique(INSTANCE, keep="any")
     references = pl.col("references").fill_null([])
-    marks = references.list.eval(pl.element().struct.field("correct"))
-    texts = references.list.eval(_plain(pl.element().struct.field("text")).fill_null(""))
-    marked = references.list.eval(
+    correct_flags = references.list.eval(pl.element().struct.field("correct"))
+    texts = references.list.eval(_collapse_spaces(pl.element().struct.field("text")).fill_null(""))
+    marked_texts = references.list.eval(
         pl.concat_str(
             pl.element().struct.field("correct").cast(pl.String),
-            _plain(pl.element().struct.field("text")).fill_null(""),
+            _collapse_spaces(pl.element().struct.field("text")).fill_null(""),
             separator=" ",
         )
     )
-    correct = texts.list.gather(marks.list.eval(pl.element().arg_true()))
-    letters = _LETTERS.list.gather(marks.list.eval(pl.element().arg_true()), null_on_oob=True)
-    short = correct.list.eval(pl.element().str.replace(r"^\(?([A-Z])[).]?$", "$1"))
+    correct = texts.list.gather(correct_flags.list.eval(pl.element().arg_true()))
+    letters = _LETTERS.list.gather(correct_flags.list.eval(pl.element().arg_true()), null_on_oob=True)
+    short_answers = correct.list.eval(pl.element().str.replace(r"^\(?([A-Z])[).]?$", "$1"))
     numbers = correct.list.eval(
         pl.lit("number ") + pl.element().str.extract_all(r"-?\d[\d,]*(?:\.\d+)?").list.last().str.replace_all(",", "")
     )
-    has_options = marks.list.eval(~pl.element()).list.any()
-    none = pl.lit([], dtype=pl.List(pl.String))
-    named = pl.when(has_options).then(letters).otherwise(none), pl.when(~has_options).then(numbers).otherwise(none)
-    names = pl.concat_list(short, *named)
-    text = _plain(pl.col("input"))
+    has_options = correct_flags.list.eval(~pl.element()).list.any()
+    empty = pl.lit([], dtype=pl.List(pl.String))
+    other_forms = (
+        pl.when(has_options).then(letters).otherwise(empty),
+        pl.when(~has_options).then(numbers).otherwise(empty),
+    )
+    names = pl.concat_list(short_answers, *other_forms)
+    text = _collapse_spaces(pl.col("input"))
 
-    def with_input(parts: pl.Expr) -> pl.Expr:
-        return pl.concat_str(text, parts.list.sort().list.join("\x1f"), separator="\x1e").hash()
+    def with_input(reference_texts: pl.Expr) -> pl.Expr:
+        return pl.concat_str(text, reference_texts.list.sort().list.join("\x1f"), separator="\x1e").hash()
 
     return (
         instances.select(
@@ -255,11 +258,11 @@ def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
             "subset",
             "cluster",
             input=text.hash(),
-            content=with_input(marked),
+            content=with_input(marked_texts),
             texts=with_input(texts),
             correct=with_input(correct),
-            only_correct=~has_options & marks.list.any(),
-            has_correct=marks.list.any(),
+            only_correct=~has_options & correct_flags.list.any(),
+            has_correct=correct_flags.list.any(),
             names=names.list.unique(),
         )
         .sort(INSTANCE)
@@ -267,6 +270,6 @@ def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def _plain(text: pl.Expr) -> pl.Expr:
+def _collapse_spaces(text: pl.Expr) -> pl.Expr:
     """Return the text with single spaces, and none at its ends."""
     return stripped(text).str.replace_all(r"\s+", " ")

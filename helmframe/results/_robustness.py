@@ -37,7 +37,7 @@ _ARGUMENTS = re.compile(r"""\((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'"()])*\)
 
 
 class Flips(pl.DataFrame):
-    """A frame of completions that a perturbation flipped; in a notebook it shows what changed."""
+    """A frame of completions that a perturbation flipped; notebooks highlight the changes."""
 
     def _repr_html_(self, *, _from_series: bool = False) -> str:
         return str(render(self, "html"))
@@ -58,14 +58,15 @@ def robustness(
 
     Args:
         results: Results of a run.
-        by: as in `table`, without perturbation.
-        metrics: which; default all.
-        perturbations: which, by name or family; default those that count as robustness (`hf.list_perturbations()`).
-        placebo: a perturbation that changes nothing ("rerun"): adds the change beyond the placebo's.
+        by: As in `table`, without perturbation.
+        metrics: The metrics; default all.
+        perturbations: The perturbations, by name or family; default the robustness perturbations
+            (`hf.list_perturbations()`).
+        placebo: A perturbation that changes nothing ("rerun"): adds the change beyond the placebo's.
         definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
             family's over all instances, a perturbation's over those it changed.
         pool: The axes to average over, as in `table`.
-        ci: level of the change's interval.
+        ci: The level of the change's interval.
 
     Returns:
         original, mean over variants, worst (of the original and its k variants), right→wrong, wrong→right, changed
@@ -112,13 +113,13 @@ def worst_case(
 
     Args:
         results: Results of a run.
-        by: as in `table`, without perturbation.
+        by: As in `table`, without perturbation.
         k: The number of draws of one perturbation, at most the seeds of `perturb(…, seeds=…)`; the original is not
             a draw. There is a row per perturbation with k draws, placebos included.
         metrics: The metrics, each with a direction; default all that have one.
-        perturbations: which, by name or family ("robustness", "fairness"); default all but placebos.
+        perturbations: The perturbations, by name or family ("robustness", "fairness"); default all but placebos.
         pool: The axes to average over, as in `table`.
-        ci: level of the interval.
+        ci: The level of the interval.
 
     Returns:
         `by`, metric, `STATS`, k, variants (the variants in the pool), n_dropped. The value falls with k for any model:
@@ -143,11 +144,11 @@ def consistency(
 
     Args:
         results: Results of a run.
-        by: as in `table`, without perturbation and metric.
-        perturbations: which, by name or family; default all, placebos too.
-        exact: whether free text has to be the same to the letter, not only in its normalised words.
+        by: As in `table`, without perturbation and metric.
+        perturbations: The perturbations, by name or family; default all, placebos included.
+        exact: Whether to compare free text exactly, not only its normalised words.
         pool: The axes to average over, as in `table`.
-        ci: level of the interval.
+        ci: The level of the interval.
     """
     inputs, pooled = _select_scores(results, by, None, pool)
     table = _consistency_table(inputs, perturbations=perturbations, exact=exact, ci=ci)
@@ -170,12 +171,12 @@ def gap(
 
     Args:
         results: Results of a run.
-        group: a column: sub_split, subset, or one of the scenario's own.
-        by: as in `table`.
-        reference: the group that the others are compared with; default all instances.
-        metrics: which; default all.
+        group: A column: sub_split, subset, or a source column of the scenario.
+        by: As in `table`.
+        reference: The group to compare the others with; default all instances.
+        metrics: The metrics; default all.
         pool: The axes to average over, as in `table`.
-        ci: level of the interval.
+        ci: The level of the interval.
     """
     (column,) = reader_of(results).columns(group)
     inputs, pooled = _select_scores(results, by, metrics, pool, axes=AXES, also=[column])
@@ -191,12 +192,12 @@ def flips(results: ResultsData, perturbation: str | None = None, *, metric: str 
 
     Args:
         results: Results of a run.
-        perturbation: which; default all but placebos.
-        metric: by which score; default the main one.
+        perturbation: The perturbation; default all but placebos.
+        metric: The metric whose scores are compared; default the main one.
 
     Returns:
         flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions,
-        outputs and scores; in a notebook it shows itself with the changes marked.
+        outputs and scores; in a notebook the changes are highlighted.
     """
     (name,) = reader_of(results).metric_list(metric or results.main_metrics[0])
     return Flips(render(Flips(_flips_table(_select_scores(results, None, name)[0], perturbation, name)), "with_diff"))
@@ -251,15 +252,15 @@ def _select_scores(
         pl.lit(value=True) if metrics is None else pl.col("metric").is_in(reader_of(results).metric_list(metrics))
     )
     inputs = _PerturbationInputs(
-        scores=reader_of(results).with_sources(results.scores, keys).filter(requested),
+        scores=reader_of(results).with_source_columns(results.scores, keys).filter(requested),
         chunks=[rows.filter(requested) for rows in reader_of(results).scores(keys)],
-        completions=reader_of(results).with_sources(results.completions, keys),
+        completions=reader_of(results).with_source_columns(results.completions, keys),
         keys=keys,
         metrics=results.metric_names,
         higher_is_better=reader_of(results).directions(),
         fractions=reader_of(results).fractions(),
         mean=reader_of(results).mean(),
-        perturbations=reader_of(results).perturbation_kinds(),
+        perturbations=reader_of(results).perturbation_entries(),
     )
     return inputs, pooled
 
@@ -273,7 +274,9 @@ def _label_table(
 ) -> pl.DataFrame:
     """Return the table with notes on pooled axes and early stopping, and its columns under the caller's names."""
     reader = reader_of(results)
-    return reader.as_written(mark_stopped_intervals(results.manifest, reader.labelled(table, keys, pooled)), by)
+    return reader.with_requested_names(
+        mark_stopped_intervals(results.manifest, reader.with_pooled(table, keys, pooled)), by
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from helmframe._core.checks import is_integer
 from helmframe._schema import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.score import parse
-from helmframe.results._data import ResultsData, only, reader_of, with_scores
+from helmframe.results._data import ResultsData, filter_equal, reader_of, with_scores
 
 
 def requests(results: ResultsData) -> pl.LazyFrame:
@@ -47,29 +47,29 @@ def rows(results: ResultsData, *, metric: str | None = None, score: float | None
     frame = frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in unscored)
     frame = frame.drop(name for name in OF_REQUEST if frame[name].null_count() == frame.height)
     if score is not None:
-        frame = only(frame, _row_metric(results, metric, "rows"), score)
+        frame = filter_equal(frame, _row_metric(results, metric, "rows"), score)
     for column, value in equals.items():
         if column not in frame.columns:
             raise UnknownNameError.among("column of these rows", column, frame.columns)
-        frame = only(frame, column, value)
+        frame = filter_equal(frame, column, value)
     return frame
 
 
 def wrong(results: ResultsData, metric: str | None = None) -> pl.DataFrame:
-    """Return the rows that score 0, by a metric that tells right outputs from wrong ones.
+    """Return the rows that score 0, by a metric of correctness.
 
-    A score that joins an instance's outputs or options is listed once, in the instance's first row.
+    A score over an instance's outputs or options is listed once, in the first row of the instance.
 
     Args:
         results: Results of a run.
         metric: A metric of correctness, such as exact_match or option_accuracy; default the main one.
 
     Raises:
-        ArgumentError: If the metric measures something else: use `worst_outputs`.
+        ArgumentError: If the metric does not measure correctness: use `worst_outputs`.
     """
     name = _row_metric(results, metric, "wrong")
     entry = results.manifest["metrics"][name]
-    frame = _by_score(results, name)
+    frame = _scored_rows(results, name)
     # another tool's metric declares no meaning; its values decide
     correctness = entry.get("correctness")
     if correctness is None:
@@ -89,8 +89,8 @@ def worst_outputs(
 
     `results.worst_outputs(n=10, metric="toxicity")`
 
-    Rows of equal score are in the order of their instances. Rows without a score are left out. A score that joins
-    an instance's outputs or options is listed once, in the instance's first row.
+    Rows of equal score are in the order of their instances. Rows without a score are skipped. A score over an
+    instance's outputs or options is listed once, in the first row of the instance.
 
     Args:
         results: Results of a run.
@@ -106,12 +106,12 @@ def worst_outputs(
         raise ArgumentError(f"worst_outputs(n={n!r}): n must be an integer ≥ 1.")
     name = _row_metric(results, metric, "worst_outputs")
     declared = results.manifest["metrics"][name]["higher_is_better"]
-    up = declared if higher_is_better is None else higher_is_better
-    if up is None:
+    higher = declared if higher_is_better is None else higher_is_better
+    if higher is None:
         raise ArgumentError(
             f"worst_outputs(metric={name!r}): the metric has no direction. Specify higher_is_better=True or False."
         )
-    return _by_score(results, name).sort(name, descending=not up, maintain_order=True).head(n)
+    return _scored_rows(results, name).sort(name, descending=not higher, maintain_order=True).head(n)
 
 
 def errors(results: ResultsData) -> pl.DataFrame:
@@ -171,8 +171,8 @@ def _row_metric(results: ResultsData, metric: str | None, method: str) -> str:
     return name
 
 
-def _by_score(results: ResultsData, metric: str) -> pl.DataFrame:
-    """Return the rows that have a score of the metric, the first of those that share one."""
+def _scored_rows(results: ResultsData, metric: str) -> pl.DataFrame:
+    """Return the rows that have a score of the metric, one row per score."""
     scores = results.scores.filter(pl.col("metric") == metric)
     key = [name for name in SCORES.key if name != "metric"]
     identifies = scores.select(pl.col(key).is_not_null().any()).collect().row(0, named=True)

@@ -10,7 +10,7 @@ from helmframe._schema import ORIGINAL, source_column
 from helmframe.errors import ArgumentError, HelmframeWarning
 from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import missing_reason, prepare_set_metric
-from helmframe.results._data import ResultsData, only, reader_of
+from helmframe.results._data import ResultsData, filter_equal, reader_of
 from helmframe.results._early_stopping import with_sequences
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
@@ -39,24 +39,23 @@ def table(
 
     Args:
         results: Results of a run.
-        by: Columns whose values make a group: trial, subset, a column of the scenario's own (`subject`). The axes
-            scenario, split, model, setting and perturbation make groups too, where the run has several values of
-            them, unless `pool` names them.
-        metrics: which; default all.
-        ci: share of intervals that should contain the true value.
-        mean: over subsets ("macro") or by size ("micro"); default the scenario's own.
+        by: Columns whose values make a group: trial, subset, a source column of the scenario (`subject`). The axes
+            scenario, split, model, setting and perturbation make groups too if the run has several values of them,
+            unless `pool` names them.
+        metrics: The metrics; default all.
+        ci: The level of the intervals.
+        mean: The mean over subsets ("macro") or by size ("micro"); default the scenario's.
         pivot: One of the keys: its values become columns that hold `value`.
         pool: The axes to average over: "model", ["model", "perturbation"]; True: all that are not in `by`.
-        definition: "helm" gives HELM's values where these differ. Of a request's n outputs, HELM scores the one of
-            highest log-probability, where "helmframe" averages all n. A metric of a set (a calibration error, F1)
-            is HELM's mean over trials, where "helmframe" takes all trials as one set: such values are biased by the
-            size of the set.
+        definition: "helm" returns HELM's values. HELM scores the output of highest log-probability among the n outputs
+            of a request; "helmframe" averages all n. HELM averages a metric of a set (a calibration error, F1) over
+            trials; "helmframe" treats all trials as one set: such values are biased by the size of the set.
 
     Returns:
-        `by`, the other axes, metric and `STATS`. Where an axis is pooled, `pooled` says what: "3 models, 2
-        perturbations". Where there are choices also what is scored without a model: `chance`, by
-        guessing; `majority`, by the answer that is right most often in its subset. Of a run that stopped `until` it
-        knew enough: asked, of (instances), and intervals that hold at every look.
+        `by`, the other axes, metric and `STATS`. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
+        For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often
+        in its subset). For a run that stopped early (`until`): asked, of (instances), and intervals that hold at
+        every look.
     """
     keys, pooled = reader_of(results).group_keys(by, pool)
     names = reader_of(results).metric_list(metrics)
@@ -73,8 +72,8 @@ def table(
     table = table.filter(pl.col("metric").is_in(names))
     source_names = {source_column(name): name for name in reader_of(results).names(by)}
     hidden = {name for name in keys if pivot in (name, source_names.get(name))}
-    table = reader_of(results).labelled(table, [key for key in keys if key not in hidden], pooled)
-    table = reader_of(results).as_written(table, by)
+    table = reader_of(results).with_pooled(table, [key for key in keys if key not in hidden], pooled)
+    table = reader_of(results).with_requested_names(table, by)
     return table if pivot is None else pivot_table(table, [source_names.get(key, key) for key in keys], pivot)
 
 
@@ -84,7 +83,7 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
     Args:
         results: Results of a run.
         metric: Default the main metric.
-        definition: "helm" gives HELM's value, as in `table`.
+        definition: "helm" returns HELM's value, as in `table`.
         **where: The values that identify the score, if the run varied them: model, perturbation (default
             "original"), setting, scenario …
 
@@ -92,16 +91,16 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
         ArgumentError: If more than one value matches, or none; or nothing was scored.
 
     Warns:
-        HelmframeWarning: If more than 1 % of its requests failed; the value leaves these out.
+        HelmframeWarning: If more than 1 % of the requests failed; the value skips these.
     """
     name = metric or results.main_metrics[0]
-    keys = list(dict.fromkeys([*reader_of(results).varied_axes, *where]))
+    keys = list(dict.fromkeys([*reader_of(results).default_axes, *where]))
     scores = table(results, keys, metrics=name, definition=definition)
     if "perturbation" in keys and "perturbation" not in where:
         scores = scores.filter(pl.col("perturbation") == ORIGINAL)
     for column, value in where.items():
         available = scores[column].unique().sort().to_list()
-        scores = only(scores, column, value)
+        scores = filter_equal(scores, column, value)
         if scores.is_empty():
             raise ArgumentError.unknown_value(f"value({column}={value!r}): 0 values fit", value, map(str, available))
     if scores.height != 1:
@@ -138,7 +137,7 @@ def _aggregated(
         rows, value = prepare_set_metric(results.completions, metric, helm=helm)
         frames.append(
             aggregate_set(
-                reader_of(results).with_sources(rows, keys),
+                reader_of(results).with_source_columns(rows, keys),
                 value,
                 keys,
                 metric=metric.name,

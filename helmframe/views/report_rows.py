@@ -91,7 +91,7 @@ def worst(results: Results) -> ReportSection:
 
 def turned(results: Results) -> ReportSection | None:
     """Return the completions that a perturbation made worse, with the change, or None without perturbations."""
-    placebos = [name for name, metadata in reader_of(results).perturbation_kinds().items() if metadata.get("repeats")]
+    placebos = [name for name, metadata in reader_of(results).perturbation_entries().items() if metadata.get("repeats")]
     scores = _main_scores(results).group_by(*_REQUEST, *_VARIANT).agg(pl.col("good").mean())
     originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*_REQUEST, before="good")
     variants = scores.filter(~pl.col("perturbation").is_in([ORIGINAL, *placebos]))
